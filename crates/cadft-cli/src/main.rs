@@ -1,0 +1,2 @@
+//! The `cadft` command.
+fn main() {}
