@@ -1,0 +1,142 @@
+"""Regenerates every golden file under `tests/fixtures`, or checks that the committed ones can be regenerated.
+
+    python fixtures.py [--only NAME]... [--smollm2 DIR]            write the files and MANIFEST.toml
+    python fixtures.py --check [--only NAME]... [--smollm2 DIR]    regenerate into a temporary folder and compare
+
+`--smollm2` is a directory written by `convert_smollm2.py`; without it that one generator is skipped. `--check` first
+compares checksums with the manifest, then bytes; floats that differ (another CPU sums in another order) must agree to
+the tolerance of their dtype.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+import torch
+
+import compare_files
+import objectives_golden
+import tiny_llama
+
+ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "trl", "numpy")
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A function that writes some files under a folder, and what the manifest says of it."""
+
+    script: str
+    seed: int
+    run: Callable[[Path], None]
+
+
+def generators(smollm2: Path | None) -> dict[str, Generator]:
+    """The generators by name, in the order they run."""
+    result = {
+        "objectives": Generator("objectives_golden.py", objectives_golden.SEED, objectives_golden.generate),
+        "tiny-llama": Generator("tiny_llama.py", tiny_llama.SEED, tiny_llama.generate),
+    }
+    return result
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def files_under(folder: Path) -> list[str]:
+    """Relative paths of all files, sorted."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def write_manifest(entries: dict[str, dict]) -> None:
+    """Write MANIFEST.toml: versions once, then one table a file."""
+    lines = ["# Written by python/fixtures.py; `python python/fixtures.py --check` regenerates and compares.", ""]
+    lines += ["[versions]", f'python = "{sys.version.split()[0]}"', *(f'{p} = "{version(p)}"' for p in PACKAGES)]
+    for path, entry in sorted(entries.items()):
+        lines += ["", "[[file]]", f'path = "{path}"', f'sha256 = "{entry["sha256"]}"',
+                  f'generator = "python/{entry["generator"]}"', f'seed = {entry["seed"]}']
+    (ROOT / "MANIFEST.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_manifest() -> dict[str, dict]:
+    """Manifest entries by path; generators without their `python/` prefix."""
+    path = ROOT / "MANIFEST.toml"
+    if not path.exists():
+        return {}
+    rows = tomllib.loads(path.read_text(encoding="utf-8")).get("file", [])
+    return {r["path"]: {**r, "generator": r["generator"].removeprefix("python/")} for r in rows}
+
+
+def write(chosen: dict[str, Generator]) -> None:
+    """Run the generators and replace their files and manifest entries."""
+    entries = read_manifest()
+    for name, generator in chosen.items():
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder)
+            generator.run(out)
+            entries = {p: e for p, e in entries.items() if e["generator"] != generator.script}
+            for path in files_under(out):
+                target = ROOT / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes((out / path).read_bytes())
+                entries[path] = {"sha256": sha256(target), "generator": generator.script, "seed": generator.seed}
+        print(f"{name}: written")
+    write_manifest(entries)
+
+
+def check(chosen: dict[str, Generator]) -> list[str]:
+    """Every disagreement between the committed files, the manifest and a fresh run."""
+    entries, problems = read_manifest(), []
+    for name, generator in chosen.items():
+        listed = {p for p, e in entries.items() if e["generator"] == generator.script}
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder)
+            generator.run(out)
+            fresh = set(files_under(out))
+            problems += [f"`{p}` is listed but no longer generated" for p in sorted(listed - fresh)]
+            problems += [f"`{p}` is generated but not listed" for p in sorted(fresh - listed)]
+            for path in sorted(fresh & listed):
+                committed = ROOT / path
+                if not committed.exists():
+                    problems.append(f"`{path}` is missing")
+                elif sha256(committed) != entries[path]["sha256"]:
+                    problems.append(f"`{path}` differs from its checksum in the manifest")
+                elif difference := compare_files.difference(committed, out / path):
+                    problems.append(f"`{path}`: {difference}")
+        print(f"{name}: checked")
+    return problems
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--only", action="append", metavar="NAME", help="one generator; may be repeated")
+    parser.add_argument("--smollm2", type=Path, metavar="DIR")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    known = generators(args.smollm2)
+    if unknown := set(args.only or known) - set(known):
+        parser.error(f"unknown generator {sorted(unknown)}; known: {sorted(known)}")
+    chosen = {name: g for name, g in known.items() if name in (args.only or known)}
+    if not args.check:
+        write(chosen)
+        return
+    problems = check(chosen)
+    print("\n".join(problems) if problems else "all fixtures agree")
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()

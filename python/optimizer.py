@@ -1,0 +1,44 @@
+"""AdamW, clipping and the learning-rate schedule, as the contract defines them.
+
+    factor(k) = k / warmup                              for step k ≤ warmup (steps count from 1)
+    progress  = (k − warmup) / (total − warmup + 1)     after it, so the rate never reaches 0 inside the run
+    cosine    = (1 + cos(π·progress)) / 2,  linear = 1 − progress,  constant = 1
+
+Warm-up below 1 is a fraction of the run, rounded up to steps.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+
+def adamw(model: nn.Module, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW that does not decay norm weights and biases."""
+    plain = [p for n, p in model.named_parameters() if n.endswith(".bias") or "norm" in n]
+    decayed = [p for n, p in model.named_parameters() if not (n.endswith(".bias") or "norm" in n)]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, foreach=False)
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, clip: float) -> float:
+    """Clip to global norm `clip`, update at rate `lr`, clear gradients; returns the norm before clipping."""
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip).item()
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+def warmup_steps(warmup: float, total: int) -> int:
+    """Steps of warm-up: a fraction below 1 is rounded up."""
+    return math.ceil(warmup * total) if warmup < 1 else int(warmup)
+
+
+def lr_factor(kind: str, k: int, warmup: int, total: int) -> float:
+    """Multiplier of the base rate at step `k`, counted from 1."""
+    if k <= warmup:
+        return k / warmup
+    progress = (k - warmup) / (total - warmup + 1)
+    return {"cosine": 0.5 * (1.0 + math.cos(math.pi * progress)), "linear": 1.0 - progress, "constant": 1.0}[kind]

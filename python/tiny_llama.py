@@ -1,0 +1,124 @@
+"""Tiny random Llama checkpoints and what transformers computes with them: states, logits, gradients, ten AdamW steps.
+
+Each folder holds `config.json`, `model.safetensors` (f32) and `expected.safetensors`:
+
+    input_ids [2, 11]; hidden.embedding, hidden.layers.{i} (output of layer i), hidden.norm [2, 11, hidden];
+    logits [2, 11, vocab]; loss [1]; grad.{weight name}; trained.{weight name} (after ten steps);
+    losses [10], grad_norms [10] (before clipping)
+
+The loss is the mean over all next tokens. Every step uses the same batch: clip to global norm 1 (factor
+`1/(norm + 1e-6)`), then AdamW(1e-3, betas 0.9/0.95, eps 1e-8, decay 0.01 except on norm weights and biases).
+"""
+
+import copy
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from optimizer import adamw, step
+
+SEED = 20250805
+STEPS = 10
+COMMON = {
+    "vocab_size": 67, "hidden_size": 24, "intermediate_size": 40, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 1, "hidden_act": "silu",
+}
+LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 100}
+# With base 100 and head size 8 the wavelengths are 6, 20, 63 and 199: one is interpolated and one fully scaled.
+CONFIGS: dict[str, dict] = {
+    "tiny-llama-tied": {"num_hidden_layers": 2, "tie_word_embeddings": True, "rope_theta": 10000.0, "rms_norm_eps": 1e-5},
+    "tiny-llama-untied": {"num_hidden_layers": 3, "tie_word_embeddings": False, "attention_bias": True,
+                          "rope_theta": 500.0, "rms_norm_eps": 1e-6},
+    "tiny-llama-llama3-rope": {"num_hidden_layers": 2, "tie_word_embeddings": True, "head_dim": 8, "rope_theta": 100.0,
+                               "rope_scaling": LLAMA3_ROPE, "rms_norm_eps": 1e-5, "max_position_embeddings": 800},
+}
+# Transformers 5 writes `rope_parameters`; the released checkpoints hold `rope_theta` and `rope_scaling`.
+NEW_STYLE_CONFIG = "tiny-llama-untied"
+
+
+def randomise(model: nn.Module, seed: int, scale: float = 0.25) -> None:
+    """Seeded normal weights; norm weights around 1 and biases around 0, so that none of them is an identity."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            noise = scale * torch.randn(p.shape, generator=g)
+            p.copy_(1.0 + noise if "norm" in name else noise)
+
+
+def named_gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Gradients by Hugging Face weight name; a tied output weight is the embedding's."""
+    return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def nll(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
+    """Mean negative log-likelihood of all next tokens."""
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+    return nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1))
+
+
+def forward_states(model: LlamaForCausalLM, ids: Tensor) -> dict[str, Tensor]:
+    """Embedding, each layer's output, normalised output and logits."""
+    states: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        return lambda _module, _args, out: states.update({name: (out[0] if isinstance(out, tuple) else out).clone()})
+
+    modules = {"hidden.embedding": model.model.embed_tokens, "hidden.norm": model.model.norm, "logits": model.lm_head}
+    modules |= {f"hidden.layers.{i}": layer for i, layer in enumerate(model.model.layers)}
+    hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    with torch.no_grad():
+        model(input_ids=ids, use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    return states
+
+
+def save_checkpoint(model: LlamaForCausalLM, out: Path, classic: dict | None) -> None:
+    """`model.safetensors` and `config.json`, the latter from `classic` keys where given."""
+    out.mkdir(parents=True, exist_ok=True)
+    tied = model.config.tie_word_embeddings
+    weights = {k: v.detach().clone() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    if classic is None:
+        config = model.config.to_diff_dict()
+    else:
+        config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **classic, "torch_dtype": "float32"}
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
+    """One checkpoint folder."""
+    keys = COMMON | keys
+    model = LlamaForCausalLM(LlamaConfig(**copy.deepcopy(keys), attn_implementation="eager", architectures=["LlamaForCausalLM"]))
+    randomise(model, seed)
+    save_checkpoint(model, out, None if name == NEW_STYLE_CONFIG else keys)
+    again = LlamaForCausalLM.from_pretrained(out, attn_implementation="eager")
+    ids = torch.randint(keys["vocab_size"], (2, 11), generator=torch.Generator().manual_seed(seed + 1))
+    expected = {"input_ids": ids, **forward_states(again, ids)}
+    if not torch.equal(expected["logits"], forward_states(model, ids)["logits"]):
+        raise ValueError(f"`{name}`: the written configuration reads back as another model")
+    loss = nll(model, ids)
+    loss.backward()
+    expected["loss"] = loss.detach()[None]
+    expected |= {f"grad.{k}": v for k, v in named_gradients(model).items()}
+    model.zero_grad()
+    optimizer, losses, norms = adamw(model, 1e-3, (0.9, 0.95), 1e-8, 0.01), [], []
+    for _ in range(STEPS):
+        loss = nll(model, ids)
+        loss.backward()
+        losses.append(loss.item())
+        norms.append(step(model, optimizer, 1e-3, 1.0))
+    expected |= {f"trained.{k}": p.detach() for k, p in model.named_parameters()}
+    expected |= {"losses": torch.tensor(losses), "grad_norms": torch.tensor(norms)}
+    save_file({k: v.contiguous() for k, v in expected.items()}, out / "expected.safetensors")
+
+
+def generate(out: Path) -> None:
+    """Write the three checkpoint folders under `out`."""
+    for i, (name, keys) in enumerate(CONFIGS.items()):
+        generate_one(name, keys, SEED + 10 * i, out / name)
