@@ -1,1 +1,27 @@
-//! cadft-core.
+//! Loss mathematics of Compatibility-Aware Dynamic Fine-Tuning (CADFT, arXiv 2606.11206), on Burn.
+//!
+//! The crate does no input or output, keeps no clock and no global random state. It knows nothing of models: it
+//! meets one on `(hidden states, output weight, targets)`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`objective`] | the family `Σ_i w_i Σ_t −sg[g_{i,t}]·log p_{i,t}` and its members |
+//! | [`compatibility`] | scores, their global statistics, z-scores and sample weights |
+//! | [`linear_likelihood`] | fused output projection and log-likelihood, a Burn backend extension |
+//! | [`reduction`] | counts and normalisation: the only place that divides by a count |
+//!
+//! Notation: `i` a sample, `t` a supervised position, `p = π_θ(y_t | x, y_<t)`, `B` the global batch (every sample of
+//! one optimizer update), `sg[·]` stop-gradient. Equation ids (`OBJ-1`, `CADFT-2`, …) are those of the book's page
+//! on the method.
+
+pub mod compatibility;
+pub mod linear_likelihood;
+pub mod objective;
+pub mod reduction;
+
+pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
+pub use linear_likelihood::{
+    ChunkSize, linear_entropy, linear_log_probs, linear_log_probs_chunked, naive_log_probs,
+};
+pub use objective::{AnyObjective, Cadft, Dft, Gate, Nll, Objective, Power, TokenStats, family_loss};
+pub use reduction::{GlobalCounts, Normalisation};

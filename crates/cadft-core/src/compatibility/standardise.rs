@@ -1,0 +1,66 @@
+//! Standardised scores.
+
+use super::Moments;
+
+/// `ε` of CADFT-2.
+pub const EPSILON: f64 = 1e-6;
+
+/// Mean and deviation against which scores are standardised.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Standardiser {
+    /// `μ_B`, nats a token.
+    pub mean: f64,
+    /// `σ_B`, nats a token; 0 when every z-score is to be 0.
+    pub std: f64,
+}
+
+impl Standardiser {
+    /// CADFT-2: `ĉ = (c − μ)/(σ + ε)`; 0 where `σ = 0`, as in a batch of one sample.
+    #[must_use]
+    pub fn z(&self, score: f64) -> f64 {
+        if self.std == 0.0 {
+            0.0
+        } else {
+            (score - self.mean) / (self.std + EPSILON)
+        }
+    }
+}
+
+impl From<&Moments> for Standardiser {
+    fn from(moments: &Moments) -> Self {
+        Self {
+            mean: moments.mean(),
+            std: moments.std(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_batch_of_one_has_z_0() {
+        let moments: Moments = [7.0].into_iter().collect();
+        assert_eq!(Standardiser::from(&moments).z(7.0), 0.0);
+    }
+
+    #[test]
+    fn equal_scores_have_z_0() {
+        let moments: Moments = [0.1; 7].into_iter().collect();
+        assert!(Standardiser::from(&moments).z(0.1).abs() < 1e-9);
+    }
+
+    proptest! {
+        #[test]
+        fn z_never_exceeds_its_bound(scores in prop::collection::vec(0.0f64..50.0, 2..40)) {
+            let moments: Moments = scores.iter().copied().collect();
+            let batch = Standardiser::from(&moments);
+            let n = scores.len() as f64;
+            for &score in &scores {
+                prop_assert!(batch.z(score) <= (n - 1.0) / n.sqrt() + 1e-9);
+            }
+        }
+    }
+}

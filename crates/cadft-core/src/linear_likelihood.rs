@@ -1,0 +1,104 @@
+//! The fused output projection and likelihood: never holds `[tokens, vocab]`.
+//!
+//! ```text
+//! log p_t = logits_t[y_t] − log Σ_v exp(logits_t[v]),   logits_t = W h_t
+//! ∂/∂logits_t Σ_t g_t · log p_t = g_t · (onehot(y_t) − softmax(logits_t))      (OBJ-2)
+//! ```
+//!
+//! The forward pass keeps one number a token, `log Σ exp`; the backward pass computes the logits again, a chunk
+//! of rows at a time. Memory beyond inputs and gradients is one chunk, `rows × vocab`. Only supervised positions
+//! should be passed in.
+
+mod autodiff;
+pub mod backend;
+mod chunk;
+#[cfg(feature = "flex")]
+mod flex;
+mod reference;
+#[cfg(feature = "flex")]
+mod simd;
+
+pub use chunk::ChunkSize;
+pub use reference::naive_log_probs;
+
+use backend::CadftBackend;
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor};
+
+/// Log-likelihood of each target, differentiable in `hidden` and `weight`.
+///
+/// # Shapes
+/// - `hidden`: `[tokens, hidden]`, f32 or bf16
+/// - `weight`: `[vocab, hidden]`, the output projection in Hugging Face's layout
+/// - `targets`: `[tokens]`, ids below `vocab`
+/// - output: `[tokens]`, f32
+///
+/// # Panics
+/// If `tokens` is 0 or the shapes disagree.
+///
+/// # Examples
+/// ```
+/// use burn::tensor::{Device, Distribution, Int, Tensor};
+/// use cadft_core::linear_log_probs;
+///
+/// let device = Device::flex().autodiff();
+/// let hidden = Tensor::<2>::random([3, 8], Distribution::Default, &device).require_grad();
+/// let weight = Tensor::<2>::random([11, 8], Distribution::Default, &device).require_grad();
+/// let targets = Tensor::<1, Int>::from_data([0, 10, 4], &device);
+/// let log_probs = linear_log_probs(hidden.clone(), weight, targets);
+/// let grads = log_probs.sum().backward();
+/// assert_eq!(hidden.grad(&grads).unwrap().dims(), [3, 8]);
+/// ```
+#[must_use]
+pub fn linear_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    linear_log_probs_chunked(hidden, weight, targets, ChunkSize::Auto)
+}
+
+/// [`linear_log_probs`] with a chosen number of rows of logits held at a time.
+///
+/// # Panics
+/// If there are no tokens or the shapes disagree.
+#[must_use]
+pub fn linear_log_probs_chunked(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    chunk: ChunkSize,
+) -> Tensor<1> {
+    check_shapes(&hidden, &weight);
+    let [tokens, _] = hidden.dims();
+    assert_eq!(targets.dims(), [tokens], "one target for each row of `hidden`");
+    Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_log_probs(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets.into_dispatch(),
+        chunk,
+    ))
+}
+
+/// Entropy in nats of the next-token distribution at each position; carries no gradient.
+///
+/// # Shapes
+/// `hidden` `[tokens, hidden]`, `weight` `[vocab, hidden]`, output `[tokens]`.
+///
+/// # Panics
+/// If there are no tokens or the shapes disagree.
+#[must_use]
+pub fn linear_entropy(hidden: Tensor<2>, weight: Tensor<2>) -> Tensor<1> {
+    check_shapes(&hidden, &weight);
+    Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_entropy(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        ChunkSize::Auto,
+    ))
+}
+
+fn check_shapes(hidden: &Tensor<2>, weight: &Tensor<2>) {
+    let [tokens, size] = hidden.dims();
+    let [_, expected] = weight.dims();
+    assert!(tokens > 0, "the fused likelihood needs at least one token");
+    assert_eq!(
+        size, expected,
+        "`hidden` and `weight` must have the same hidden size"
+    );
+}

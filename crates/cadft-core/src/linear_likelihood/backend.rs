@@ -1,0 +1,295 @@
+//! Backend operations behind [`linear_log_probs`](super::linear_log_probs), with portable bodies.
+//!
+//! [`LikelihoodKernels`] holds the raw passes: the default bodies are written in tensor operations and run on
+//! every backend; a backend with something faster overrides them. [`CadftBackend`] is the one operation that
+//! the runtime dispatch routes, differentiable under `Autodiff`.
+
+use super::chunk::{ChunkSize, chunks};
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "metal",
+    feature = "rocm",
+    feature = "vulkan",
+    feature = "webgpu",
+    feature = "wgpu"
+))]
+use burn::backend::Cube;
+#[cfg(feature = "flex")]
+use burn::backend::Flex;
+#[cfg(feature = "ndarray")]
+#[allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")]
+use burn::backend::NdArray;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, TensorMetadata, backend_extension};
+use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Shape, Slice};
+
+/// Which gradients the backward pass of [`CadftBackend::linear_log_probs`] has to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The gradient with respect to `hidden`.
+    pub hidden: bool,
+    /// The gradient with respect to `weight`.
+    pub weight: bool,
+}
+
+/// The passes of the fused likelihood on a plain (not differentiated) backend.
+///
+/// Everywhere: `hidden` is `[tokens, hidden]`, `weight` `[vocab, hidden]`, `targets` `[tokens]`, and no tensor of
+/// `[tokens, vocab]` is ever made, only one of `[chunk, vocab]` at a time.
+pub trait LikelihoodKernels: Backend {
+    /// `(log_probs, log_sum_exp)`, each `[tokens]` in f32.
+    fn likelihood_forward(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        chunk: ChunkSize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        portable_forward::<Self>(&hidden, weight, &targets, chunk)
+    }
+
+    /// Gradients of `Σ_t grad_t · log_probs_t` with respect to `hidden` and `weight`, in their dtypes.
+    ///
+    /// The logits are computed again, chunk by chunk: `∂ log p_t/∂ logits = onehot(y_t) − softmax(logits)` (OBJ-2).
+    fn likelihood_backward(
+        saved: Saved<Self>,
+        grad: FloatTensor<Self>,
+        wanted: Wanted,
+    ) -> (Option<FloatTensor<Self>>, Option<FloatTensor<Self>>) {
+        portable_backward::<Self>(saved, &grad, wanted)
+    }
+}
+
+/// What the forward pass keeps for the backward pass.
+#[derive(Clone, Debug)]
+pub struct Saved<B: Backend> {
+    /// `[tokens, hidden]`.
+    pub hidden: FloatTensor<B>,
+    /// `[vocab, hidden]`.
+    pub weight: FloatTensor<B>,
+    /// `[tokens]`.
+    pub targets: IntTensor<B>,
+    /// `[tokens]`, f32.
+    pub log_sum_exp: FloatTensor<B>,
+    /// Rows of logits held at a time.
+    pub chunk: ChunkSize,
+}
+
+/// The operations cadft adds to every Burn backend.
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(any(feature = "cpu", feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan", feature = "webgpu", feature = "wgpu"))
+)]
+pub trait CadftBackend: Backend {
+    /// Log-likelihood of `targets` under `softmax(hidden · weightᵀ)`: `[tokens]`, f32.
+    fn linear_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        chunk: ChunkSize,
+    ) -> FloatTensor<Self>;
+
+    /// Entropy (nats) of `softmax(hidden · weightᵀ)` at every position: `[tokens]`, f32, never differentiated.
+    fn linear_entropy(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        chunk: ChunkSize,
+    ) -> FloatTensor<Self>;
+}
+
+macro_rules! route {
+    ($(#[$cfg:meta])* $backend:ty) => {
+        $(#[$cfg])*
+        impl CadftBackend for $backend {
+            fn linear_log_probs(
+                hidden: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                targets: IntTensor<Self>,
+                chunk: ChunkSize,
+            ) -> FloatTensor<Self> {
+                Self::likelihood_forward(hidden, weight, targets, chunk).0
+            }
+
+            fn linear_entropy(
+                hidden: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                chunk: ChunkSize,
+            ) -> FloatTensor<Self> {
+                portable_entropy::<Self>(&hidden, weight, chunk)
+            }
+        }
+    };
+}
+
+route!(
+    #[cfg(feature = "flex")]
+    Flex
+);
+
+#[cfg(feature = "ndarray")]
+#[allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")]
+mod ndarray {
+    use super::*;
+    impl LikelihoodKernels for NdArray {}
+    route!(NdArray);
+}
+
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "metal",
+    feature = "rocm",
+    feature = "vulkan",
+    feature = "webgpu",
+    feature = "wgpu"
+))]
+mod cube {
+    use super::*;
+    impl LikelihoodKernels for Cube {}
+    route!(Cube);
+}
+
+/// Logits of rows `start..end`, `[rows, vocab]`, f32.
+fn chunk_logits<B: Backend>(
+    hidden: &FloatTensor<B>,
+    weight_t: &FloatTensor<B>,
+    (start, end): (usize, usize),
+) -> FloatTensor<B> {
+    let logits = B::float_matmul(rows::<B>(hidden, start, end), weight_t.clone());
+    to_dtype::<B>(logits, DType::F32)
+}
+
+/// `log Σ_v exp(logits_v)` of every row, `[rows, 1]`.
+fn log_sum_exp<B: Backend>(logits: &FloatTensor<B>) -> FloatTensor<B> {
+    let max = B::float_max_dim(logits.clone(), 1);
+    let exp = B::float_exp(B::float_sub(logits.clone(), max.clone()));
+    B::float_add(B::float_log(B::float_sum_dim(exp, 1)), max)
+}
+
+/// The portable forward pass, also the oracle of the specialised ones.
+pub fn portable_forward<B: Backend>(
+    hidden: &FloatTensor<B>,
+    weight: FloatTensor<B>,
+    targets: &IntTensor<B>,
+    chunk: ChunkSize,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let tokens = hidden.shape()[0];
+    let vocab = weight.shape()[0];
+    let weight_t = B::float_transpose(weight);
+    let (mut log_probs, mut sums) = (vec![], vec![]);
+    for (start, end) in chunks(tokens, chunk.rows(vocab)) {
+        let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
+        let lse = log_sum_exp::<B>(&logits);
+        let of_target = B::float_gather(1, logits, target_column::<B>(targets, start, end));
+        let shape = Shape::new([end - start]);
+        log_probs.push(B::float_reshape(
+            B::float_sub(of_target, lse.clone()),
+            shape.clone(),
+        ));
+        sums.push(B::float_reshape(lse, shape));
+    }
+    (B::float_cat(log_probs, 0), B::float_cat(sums, 0))
+}
+
+/// The portable backward pass, also the oracle of the specialised ones.
+pub fn portable_backward<B: Backend>(
+    saved: Saved<B>,
+    grad: &FloatTensor<B>,
+    wanted: Wanted,
+) -> (Option<FloatTensor<B>>, Option<FloatTensor<B>>) {
+    let Saved {
+        hidden,
+        weight,
+        targets,
+        log_sum_exp,
+        chunk,
+    } = saved;
+    let tokens = hidden.shape()[0];
+    let vocab = weight.shape()[0];
+    let dtype = hidden.dtype();
+    let weight_t = B::float_transpose(weight.clone());
+    let mut d_hidden = vec![];
+    let mut d_weight: Option<FloatTensor<B>> = None;
+    for (start, end) in chunks(tokens, chunk.rows(vocab)) {
+        let logits = chunk_logits::<B>(&hidden, &weight_t, (start, end));
+        let probs = B::float_exp(B::float_sub(logits, column::<B>(&log_sum_exp, start, end)));
+        let grad = column::<B>(grad, start, end);
+        // d_logits = grad · (onehot − softmax), [rows, vocab].
+        let d_logits = B::float_mul(B::float_neg(probs), grad.clone());
+        let targets = target_column::<B>(&targets, start, end);
+        let d_logits = B::float_scatter(1, d_logits, targets, grad, IndexingUpdateOp::Add);
+        let d_logits = to_dtype::<B>(d_logits, dtype);
+        if wanted.weight {
+            let part = B::float_matmul(
+                B::float_transpose(d_logits.clone()),
+                rows::<B>(&hidden, start, end),
+            );
+            let part = to_dtype::<B>(part, DType::F32);
+            d_weight = Some(match d_weight {
+                Some(sum) => B::float_add(sum, part),
+                None => part,
+            });
+        }
+        if wanted.hidden {
+            d_hidden.push(B::float_matmul(d_logits, weight.clone()));
+        }
+    }
+    (
+        wanted.hidden.then(|| B::float_cat(d_hidden, 0)),
+        d_weight.map(|sum| to_dtype::<B>(sum, weight.dtype())),
+    )
+}
+
+/// Entropy of every row, `H = log_sum_exp − Σ_v p_v · logits_v`.
+pub fn portable_entropy<B: Backend>(
+    hidden: &FloatTensor<B>,
+    weight: FloatTensor<B>,
+    chunk: ChunkSize,
+) -> FloatTensor<B> {
+    let tokens = hidden.shape()[0];
+    let vocab = weight.shape()[0];
+    let weight_t = B::float_transpose(weight);
+    let parts = chunks(tokens, chunk.rows(vocab)).map(|(start, end)| {
+        let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
+        // −Σ p·log p with log p = logits − lse, which stays finite for logits of any size.
+        let log_probs = B::float_sub(logits.clone(), log_sum_exp::<B>(&logits));
+        let terms = B::float_mul(B::float_exp(log_probs.clone()), log_probs);
+        B::float_reshape(
+            B::float_neg(B::float_sum_dim(terms, 1)),
+            Shape::new([end - start]),
+        )
+    });
+    B::float_cat(parts.collect(), 0)
+}
+
+/// Rows `start..end` of a matrix.
+fn rows<B: Backend>(x: &FloatTensor<B>, start: usize, end: usize) -> FloatTensor<B> {
+    let cols = x.shape()[1];
+    B::float_slice(x.clone(), &[Slice::from(start..end), Slice::from(0..cols)])
+}
+
+/// Elements `start..end` of a vector as a column, `[end - start, 1]`.
+fn column<B: Backend>(x: &FloatTensor<B>, start: usize, end: usize) -> FloatTensor<B> {
+    B::float_reshape(
+        B::float_slice(x.clone(), &[Slice::from(start..end)]),
+        Shape::new([end - start, 1]),
+    )
+}
+
+fn target_column<B: Backend>(x: &IntTensor<B>, start: usize, end: usize) -> IntTensor<B> {
+    B::int_reshape(
+        B::int_slice(x.clone(), &[Slice::from(start..end)]),
+        Shape::new([end - start, 1]),
+    )
+}
+
+/// Casts when the dtype differs; the identity otherwise.
+fn to_dtype<B: Backend>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+    if x.dtype() == dtype {
+        x
+    } else {
+        B::float_cast(x, FloatDType::from(dtype))
+    }
+}

@@ -1,0 +1,154 @@
+//! The family of objectives: token likelihoods in, detached token gates and sample weights out.
+//!
+//! ```text
+//! loss = Σ_i w_i Σ_t −sg[g_{i,t}] · log p_{i,t} / normaliser                    (OBJ-1)
+//! ∂loss/∂logits_{i,t} = w_i · g_{i,t} · (softmax(logits_{i,t}) − onehot(y_t)) / normaliser     (OBJ-2)
+//! ```
+//!
+//! A member is one file that implements [`Objective`] and one line in the list at the end of this one.
+//!
+//! The stop-gradient is load-bearing: without it the derivative of `p·log p` carries the factor `1 + log p`, which
+//! changes sign at `p = 1/e` and pushes unlikely targets further down.
+
+mod cadft;
+mod config;
+mod dft;
+mod nll;
+mod power;
+
+pub use cadft::{Cadft, Gate};
+pub use dft::Dft;
+pub use nll::Nll;
+pub use power::Power;
+
+use crate::compatibility::{Compatibility, Standardiser};
+use burn::tensor::Tensor;
+
+/// Detached statistics of the supervised positions of one micro-batch.
+#[derive(Clone, Debug)]
+pub struct TokenStats {
+    /// Log-likelihood of each target, `[tokens]`, f32, off the autodiff graph.
+    pub log_probs: Tensor<1>,
+    /// Entropy of the next-token distribution in nats, `[tokens]`; present when
+    /// [`Objective::needs_entropy`] asked for it.
+    pub entropy: Option<Tensor<1>>,
+}
+
+impl TokenStats {
+    /// Statistics of log-likelihoods, taken off the autodiff graph if they are on it.
+    #[must_use]
+    pub fn detached(log_probs: &Tensor<1>) -> Self {
+        let log_probs = if log_probs.is_autodiff() {
+            log_probs.clone().inner()
+        } else {
+            log_probs.clone()
+        };
+        Self {
+            log_probs,
+            entropy: None,
+        }
+    }
+}
+
+/// A member of the family OBJ-1.
+pub trait Objective {
+    /// The gates `g_{i,t}` of each supervised position.
+    ///
+    /// # Shapes
+    /// `[tokens]`, like `stats.log_probs`; non-negative; off the autodiff graph.
+    fn token_gates(&self, stats: &TokenStats) -> Tensor<1>;
+
+    /// The weights `w_i`, one for each of `scores` (CADFT-1, nats a token); 1 unless the objective says otherwise.
+    fn sample_weights(&self, scores: &[f64], _batch: &Standardiser) -> Vec<f64> {
+        vec![1.0; scores.len()]
+    }
+
+    /// The compatibility settings of an objective whose sample weights need statistics of the global batch.
+    fn compatibility(&self) -> Option<&Compatibility> {
+        None
+    }
+
+    /// Whether [`TokenStats::entropy`] must be computed.
+    fn needs_entropy(&self) -> bool {
+        false
+    }
+}
+
+/// The loss of OBJ-1 for one micro-batch: `Σ_t −factor_t · gate_t · log p_t`.
+///
+/// `factors` hold, for each token, its sample's weight over the global denominator
+/// ([`GlobalCounts::sample_factor`](crate::GlobalCounts::sample_factor)). The micro-batches' losses add up to the loss of the global batch.
+///
+/// # Shapes
+/// All `[tokens]`; `log_probs` on the autodiff graph, `gates` and `factors` off it; output `[1]`.
+#[must_use]
+pub fn family_loss(log_probs: Tensor<1>, gates: Tensor<1>, factors: Tensor<1>) -> Tensor<1> {
+    let coefficients = (gates * factors).neg();
+    let coefficients = if log_probs.is_autodiff() {
+        Tensor::from_inner(coefficients)
+    } else {
+        coefficients
+    };
+    (log_probs * coefficients).sum()
+}
+
+/// Defines [`AnyObjective`]: one line a member, with the name used in recipes.
+macro_rules! members {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// Any member of the family, as a recipe names it.
+        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum AnyObjective { $($(#[$doc])* $variant($variant),)+ }
+
+        impl AnyObjective {
+            /// The name of every member.
+            pub const NAMES: &[&str] = &[$($name),+];
+
+            /// The member of that name with its default settings.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant($variant::default())),)+ _ => None }
+            }
+
+            /// The name used in recipes and metrics.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)+ }
+            }
+
+            /// Reads the settings of the member of that name.
+            fn read_settings<'de, A: serde::de::MapAccess<'de>>(name: &str, map: &mut A) -> Result<Self, A::Error> {
+                match name {
+                    $($name => map.next_value().map(Self::$variant),)+
+                    _ => Err(serde::de::Error::unknown_variant(name, Self::NAMES)),
+                }
+            }
+        }
+
+        impl Objective for AnyObjective {
+            fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
+                match self { $(Self::$variant(member) => member.token_gates(stats),)+ }
+            }
+            fn sample_weights(&self, scores: &[f64], batch: &Standardiser) -> Vec<f64> {
+                match self { $(Self::$variant(member) => member.sample_weights(scores, batch),)+ }
+            }
+            fn compatibility(&self) -> Option<&Compatibility> {
+                match self { $(Self::$variant(member) => member.compatibility(),)+ }
+            }
+            fn needs_entropy(&self) -> bool {
+                match self { $(Self::$variant(member) => member.needs_entropy(),)+ }
+            }
+        }
+    };
+}
+
+members! {
+    /// Negative log-likelihood.
+    Nll = "nll",
+    /// Dynamic fine-tuning.
+    Dft = "dft",
+    /// Compatibility-aware dynamic fine-tuning.
+    Cadft = "cadft",
+    /// Powers of the probability.
+    Power = "power",
+}

@@ -1,0 +1,119 @@
+//! How a recipe spells an objective: `objective = "dft"` or `[objective.cadft]` with settings.
+
+use super::AnyObjective;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+
+impl<'de> Deserialize<'de> for AnyObjective {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NameOrTable)
+    }
+}
+
+struct NameOrTable;
+
+impl<'de> Visitor<'de> for NameOrTable {
+    type Value = AnyObjective;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the name of an objective or one table of its settings")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<AnyObjective, E> {
+        AnyObjective::from_name(name).ok_or_else(|| E::unknown_variant(name, AnyObjective::NAMES))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnyObjective, A::Error> {
+        let Some(name) = map.next_key::<String>()? else {
+            return Err(A::Error::custom("no objective is named"));
+        };
+        let objective = AnyObjective::read_settings(&name, &mut map)?;
+        match map.next_key::<String>()? {
+            Some(second) => Err(A::Error::custom(format!(
+                "two objectives are named, `{name}` and `{second}`"
+            ))),
+            None => Ok(objective),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cadft, Gate, Objective, Statistics};
+
+    #[derive(serde::Deserialize, serde::Serialize, Debug, PartialEq)]
+    struct Recipe {
+        objective: AnyObjective,
+    }
+
+    fn read(text: &str) -> Result<AnyObjective, String> {
+        toml::from_str::<Recipe>(text)
+            .map(|r| r.objective)
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_member_is_read_by_name_and_written_back() {
+        for name in AnyObjective::NAMES {
+            let objective = read(&format!("objective = \"{name}\"")).unwrap();
+            assert_eq!(objective.name(), *name);
+            let text = toml::to_string(&Recipe {
+                objective: objective.clone(),
+            })
+            .unwrap();
+            assert_eq!(read(&text).unwrap(), objective, "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_of_cadft_are_read_and_default_to_the_paper() {
+        let objective =
+            read("[objective.cadft]\nbeta = 2.0\ngate = \"nll\"\nstatistics = \"running\"").unwrap();
+        let AnyObjective::Cadft(Cadft { gate, compatibility }) = objective else {
+            panic!("not cadft")
+        };
+        assert_eq!(gate, Gate::Nll);
+        assert_eq!(
+            (compatibility.beta, compatibility.statistics),
+            (2.0, Statistics::Running)
+        );
+        let default = AnyObjective::from_name("cadft").unwrap();
+        assert_eq!(default.compatibility().unwrap().beta, 1.0);
+        assert_eq!(default.compatibility().unwrap().statistics, Statistics::Exact);
+    }
+
+    #[test]
+    fn unknown_names_and_keys_are_refused() {
+        assert!(read("objective = \"dtf\"").unwrap_err().contains("dft"));
+        assert!(
+            read("[objective.cadft]\nbeta2 = 1.0")
+                .unwrap_err()
+                .contains("beta2")
+        );
+        assert!(
+            read("[objective.dft]\n[objective.nll]")
+                .unwrap_err()
+                .contains("two objectives")
+        );
+        assert!(read("[objective]").unwrap_err().contains("no objective"));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        assert!(
+            read("[objective.cadft]\nbeta = -1.0")
+                .unwrap_err()
+                .contains("beta")
+        );
+        assert!(
+            read("[objective.cadft]\nstatistics-decay = 1.0")
+                .unwrap_err()
+                .contains("decay")
+        );
+        assert!(
+            read("[objective.power]\nalpha = nan")
+                .unwrap_err()
+                .contains("alpha")
+        );
+    }
+}

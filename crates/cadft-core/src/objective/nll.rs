@@ -1,0 +1,20 @@
+//! Negative log-likelihood, plain supervised fine-tuning.
+//!
+//! ```text
+//! g = 1
+//! ```
+
+use super::{Objective, TokenStats};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Plain supervised fine-tuning: every token counts the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nll {}
+
+impl Objective for Nll {
+    fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
+        stats.log_probs.ones_like()
+    }
+}

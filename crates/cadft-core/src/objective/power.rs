@@ -1,0 +1,42 @@
+//! Powers of the probability (Beyond Log-Likelihood): between NLL (α = 0) and DFT (α = 1), and past it.
+//!
+//! ```text
+//! g = p^α,  the gradient of (1 − p^α)/α
+//! ```
+
+use super::{Objective, TokenStats};
+use burn::tensor::Tensor;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The gate `p^α`. The reported loss is `−sg[p^α]·log p`, as for every member, not `(1 − p^α)/α`: the gradients agree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Power {
+    /// The exponent `α ≥ 0`. Ours: 0.5, half way between NLL and DFT.
+    #[serde(deserialize_with = "non_negative")]
+    pub alpha: f64,
+}
+
+impl Default for Power {
+    fn default() -> Self {
+        Self { alpha: 0.5 }
+    }
+}
+
+impl Objective for Power {
+    fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
+        stats.log_probs.clone().mul_scalar(self.alpha).exp()
+    }
+}
+
+fn non_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let alpha = f64::deserialize(deserializer)?;
+    if alpha.is_finite() && alpha >= 0.0 {
+        Ok(alpha)
+    } else {
+        Err(D::Error::custom(format!(
+            "`alpha` must be finite and at least 0, not `{alpha}`"
+        )))
+    }
+}
