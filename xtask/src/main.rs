@@ -1,2 +1,71 @@
-//! Project automation.
-fn main() {}
+//! Project automation: `cargo xtask VERB`. One file a verb; depends on no crate of this workspace.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod backend;
+mod ci;
+mod docs;
+mod fetch;
+mod files;
+mod fixtures;
+mod gpu;
+mod python;
+mod shell;
+mod test;
+mod tidy;
+mod train;
+
+/// Project automation for cadft.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build the `cadft` command and train a recipe (without one: the embedded quickstart).
+    Train(train::Args),
+    /// Run the tests on the CPU, on other backends, or against a real checkpoint.
+    Test(test::Args),
+    /// Bring a checkpoint or a data set onto this machine.
+    Fetch(fetch::Args),
+    /// Regenerate, or check, the golden files made with PyTorch.
+    Fixtures(fixtures::Args),
+    /// Build the API documentation and the book, warnings being errors.
+    Docs,
+    /// Check the rules of the repository that no compiler checks.
+    Tidy,
+    /// Formatting, lints, documentation and rules: what is checked besides the tests.
+    Ci,
+    /// Type-check or build the CUDA backend on a machine without a GPU and without LLVM.
+    Gpu(gpu::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Train(args) => train::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Fetch(args) => fetch::run(&args),
+        Verb::Fixtures(args) => fixtures::run(&args),
+        Verb::Docs => docs::run(),
+        Verb::Tidy => tidy::run(),
+        Verb::Ci => ci::run(),
+        Verb::Gpu(args) => gpu::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A child that failed has already said why: pass its exit code on, add nothing.
+            if let Some(exit) = error.downcast_ref::<shell::ChildExit>() {
+                eprintln!("xtask: {exit}");
+                return ExitCode::from(exit.code);
+            }
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `cargo xtask ci`: everything that is checked besides the tests.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::{docs, shell, tidy};
+
+type Check = fn() -> Result<()>;
+
+/// Runs every check, also after a failure, and names those that failed.
+pub(crate) fn run() -> Result<()> {
+    let checks: [(&str, Check); 4] = [
+        ("fmt", fmt),
+        ("clippy", clippy),
+        ("docs", docs::run),
+        ("tidy", tidy::run),
+    ];
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        let start = Instant::now();
+        let outcome = check();
+        eprintln!(
+            "{name}: {} in {:.0} s",
+            if outcome.is_ok() { "ok" } else { "FAILED" },
+            start.elapsed().as_secs_f64()
+        );
+        if let Err(error) = outcome {
+            eprintln!("{error:#}");
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!("{} of the checks failed: {}", failed.len(), failed.join(", "))
+}
+
+fn fmt() -> Result<()> {
+    shell::run(shell::cargo_in_workspace("fmt").args(["--all", "--", "--check"]))
+}
+
+// The release profile, so that build scripts and macros are those the tests have already built.
+fn clippy() -> Result<()> {
+    shell::run(shell::cargo_in_workspace("clippy").args([
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}

@@ -1,0 +1,90 @@
+//! `cargo xtask test`: the one way to run the tests.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::backend::{Backend, extra_features};
+use crate::{fetch, shell};
+
+/// Arguments of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Backends to test, separated by commas; flex tests the whole workspace, others the suites in `tests/`.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
+    backend: Vec<Backend>,
+    /// Test against a real checkpoint, which is fetched first.
+    #[arg(long)]
+    real: bool,
+    /// Only tests whose name contains this.
+    filter: Option<String>,
+}
+
+/// Runs the tests in the release profile, the one Burn is compiled in.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.real {
+        fetch::smollm2(None)?;
+    }
+    shell::run(&mut command(args))
+}
+
+fn command(args: &Args) -> Command {
+    let mut command = shell::cargo_in_workspace("test");
+    command.arg("--release");
+    let mut features = extra_features(&args.backend);
+    if args.real {
+        features.push("real");
+    }
+    if features.is_empty() {
+        command.arg("--workspace");
+    } else {
+        command.args(["--package", "cadft-tests", "--features", &features.join(",")]);
+    }
+    if args.real {
+        command.args(["--test", "real"]);
+    }
+    command.args(&args.filter);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn built(words: &[&str]) -> String {
+        let line = Line::parse_from([&["test"], words].concat());
+        shell::arguments(&command(&line.args))
+    }
+
+    #[test]
+    fn the_plain_command_tests_the_whole_workspace() {
+        assert!(built(&[]).ends_with("--release --workspace"));
+        assert!(built(&["padding"]).ends_with("--release --workspace padding"));
+    }
+
+    #[test]
+    fn several_backends_share_one_build() {
+        let line = built(&["--backend", "ndarray,wgpu"]);
+        assert!(
+            line.ends_with("--release --package cadft-tests --features ndarray,wgpu"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn real_tests_are_a_target_of_their_own() {
+        let line = built(&["--real"]);
+        assert!(
+            line.ends_with("--release --package cadft-tests --features real --test real"),
+            "{line}"
+        );
+    }
+}

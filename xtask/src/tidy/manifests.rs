@@ -1,0 +1,112 @@
+//! The directions of dependencies between the crates, and one version of Burn.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Result;
+use toml::{Table, Value};
+
+use super::{Finding, Repository};
+
+/// A package, and the beginning of the names that it must not depend on, even in tests.
+const FORBIDDEN: [(&str, &str, &str); 6] = [
+    ("cadft-core", "cadft-", "the mathematics stands alone"),
+    ("cadft-model", "cadft-", "the model does not know the objectives"),
+    ("cadft-data", "cadft-", "the data does not know who reads it"),
+    ("cadft-data", "burn", "it builds in seconds, without Burn"),
+    ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
+    ("xtask", "cadft-", "automation must build when the crates do not"),
+];
+
+pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for (path, text) in repository.with_extension("toml") {
+        if path.file_name().is_some_and(|name| name == "Cargo.toml") {
+            findings.extend(check_manifest(path, text));
+        }
+    }
+    Ok(findings)
+}
+
+fn check_manifest(path: &Path, text: &str) -> Vec<Finding> {
+    let table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return vec![Finding::new(path, format!("does not parse: {}", error.message()))],
+    };
+    let name = table
+        .get("package")
+        .and_then(|package| package.get("name"))
+        .and_then(Value::as_str)
+        .unwrap_or("");
+    let mut findings = Vec::new();
+    for dependency in dependencies(&table) {
+        for (_, start, reason) in FORBIDDEN.iter().filter(|(package, ..)| *package == name) {
+            if dependency.starts_with(start) {
+                findings.push(Finding::new(
+                    path,
+                    format!("`{name}` depends on `{dependency}`: {reason}"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// The package names of all dependencies: normal, for tests, for builds and for single platforms.
+fn dependencies(table: &Table) -> BTreeSet<String> {
+    let platforms = table
+        .get("target")
+        .and_then(Value::as_table)
+        .into_iter()
+        .flat_map(Table::values);
+    let tables = platforms.filter_map(Value::as_table).chain([table]);
+    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
+    tables
+        .flat_map(|table| kinds.iter().filter_map(|kind| table.get(*kind)?.as_table()))
+        .flatten()
+        .map(|(key, value)| {
+            value
+                .get("package")
+                .and_then(Value::as_str)
+                .unwrap_or(key)
+                .to_owned()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::{problems, repository_of};
+
+    fn check_one(text: &str) -> Vec<String> {
+        problems(&check(&repository_of(&[("crates/a/Cargo.toml", text)])).unwrap())
+    }
+
+    #[test]
+    fn data_may_not_use_burn_in_any_table_or_under_another_name() {
+        let package = "[package]\nname = \"cadft-data\"\n";
+        for dependency in [
+            "[dependencies]\nburn.workspace = true",
+            "[dev-dependencies]\nburn-nn = \"1\"",
+            "[target.'cfg(unix)'.dependencies]\ntensors = { package = \"burn\", version = \"1\" }",
+        ] {
+            assert_eq!(
+                check_one(&format!("{package}{dependency}\n")).len(),
+                1,
+                "{dependency}"
+            );
+        }
+        assert!(check_one(&format!("{package}[dependencies]\nserde = \"1\"\n")).is_empty());
+    }
+
+    #[test]
+    fn core_and_model_do_not_know_each_other() {
+        for (one, other) in [("cadft-core", "cadft-model"), ("cadft-model", "cadft-core")] {
+            let text = format!("[package]\nname = \"{one}\"\n[dependencies]\n{other}.workspace = true\n");
+            assert_eq!(check_one(&text).len(), 1, "{one} -> {other}");
+        }
+        let train = "[package]\nname = \"cadft-train\"\n[dependencies]\ncadft-core = \"0.1\"\ncadft-model = \"0.1\"\n";
+        assert!(check_one(train).is_empty());
+    }
+}

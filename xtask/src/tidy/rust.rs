@@ -1,0 +1,135 @@
+//! Rules for Rust sources: a `//!` first line, a size limit, no unfinished places, no `mod.rs`.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{Finding, Repository};
+
+const MAX_LINES: usize = 500;
+
+/// What no source may hold, and why. Split, so that this file does not hold it either.
+const FORBIDDEN: [(&str, &str); 7] = [
+    (
+        concat!("#[", "ignore"),
+        "an ignored test: make it pass, or remove it",
+    ),
+    (concat!("to", "do!("), "an unfinished place"),
+    (concat!("unimple", "mented!("), "an unfinished place"),
+    (concat!("db", "g!("), "a debugging aid"),
+    (
+        concat!("FIX", "ME"),
+        "an unfinished place: mend it, or file an issue",
+    ),
+    (
+        concat!("XX", "X"),
+        "an unfinished place: mend it, or file an issue",
+    ),
+    (
+        concat!(".dims()", "["),
+        "name the dimensions: `let [batch, seq] = x.dims();`",
+    ),
+];
+
+pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
+    Ok(repository
+        .with_extension("rs")
+        .flat_map(|(path, text)| check_file(path, text))
+        .collect())
+}
+
+fn check_file(path: &Path, text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !text.starts_with("//!") {
+        findings.push(Finding::at(
+            path,
+            1,
+            "the file does not open with a `//!` line saying what it is for",
+        ));
+    }
+    if path.file_name().is_some_and(|name| name == "mod.rs") {
+        findings.push(Finding::new(path, "a `mod.rs`: use `foo.rs` beside `foo/`"));
+    }
+    let lines = lines_without_tests(text);
+    if !is_test_or_stub(path) && lines > MAX_LINES {
+        findings.push(Finding::new(
+            path,
+            format!("{lines} lines without tests, more than {MAX_LINES}: split it"),
+        ));
+    }
+    for (index, line) in text.lines().enumerate() {
+        for (word, reason) in FORBIDDEN {
+            if line.contains(word) {
+                findings.push(Finding::at(path, index + 1, format!("`{word}`: {reason}")));
+            }
+        }
+    }
+    findings
+}
+
+fn is_test_or_stub(path: &Path) -> bool {
+    path.starts_with("xtask/stubs")
+        || path
+            .components()
+            .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
+        || path.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+/// The lines before the test module, which by convention ends a file.
+fn lines_without_tests(text: &str) -> usize {
+    let lines: Vec<&str> = text.lines().collect();
+    let tests = lines
+        .windows(2)
+        .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod tests"));
+    tests.unwrap_or(lines.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::{problems, repository_of};
+
+    fn check_one(path: &str, text: &str) -> Vec<String> {
+        problems(&check(&repository_of(&[(path, text)])).unwrap())
+    }
+
+    #[test]
+    fn a_clean_file_passes() {
+        assert!(check_one("crates/a/src/lib.rs", "//! A crate.\nfn f() {}\n").is_empty());
+    }
+
+    #[test]
+    fn a_file_must_say_what_it_is_for() {
+        assert!(check_one("a/src/b.rs", "fn f() {}\n")[0].contains("does not open with"));
+    }
+
+    #[test]
+    fn long_files_are_found_but_not_for_their_tests() {
+        let body = "fn f() {}\n".repeat(MAX_LINES);
+        assert!(check_one("a/src/b.rs", &format!("//! B.\n{body}"))[0].contains("501 lines"));
+        assert!(check_one("a/tests/b.rs", &format!("//! B.\n{body}")).is_empty());
+        assert!(
+            check_one(
+                "a/src/b.rs",
+                &format!("//! B.\n#[cfg(test)]\nmod tests {{\n{body}}}\n")
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn every_forbidden_word_is_found_on_its_line() {
+        for (word, _) in FORBIDDEN {
+            let found = check_one("a/tests/b.rs", &format!("//! B.\n\n{word}"));
+            assert!(
+                found.len() == 1 && found[0].starts_with("a/tests/b.rs:3: "),
+                "{word}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn modules_are_not_called_mod() {
+        assert!(check_one("a/src/b/mod.rs", "//! B.\n")[0].contains("mod.rs"));
+    }
+}
