@@ -1,0 +1,14 @@
+//! Hugging Face checkpoint directories: `config.json`, safetensors weights, and the files that travel with them.
+
+mod dtype;
+mod load;
+mod report;
+mod save;
+mod weights;
+
+pub use dtype::Dtype;
+pub use load::{Checkpoint, load};
+pub use report::{CheckpointReport, ShapeMismatch};
+pub use save::{CARRIED_FILES, SaveOptions, save};
+pub(crate) use save::{Replacement, to_pretty_json, write_file};
+pub(crate) use weights::{Weight, write_weights};

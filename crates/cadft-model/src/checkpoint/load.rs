@@ -1,0 +1,273 @@
+//! Reading a checkpoint: files mapped into memory, everything checked, then one tensor at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::dtype::Dtype;
+use super::report::{CheckpointReport, ShapeMismatch};
+use crate::config::ModelConfig;
+use crate::decoder::CausalLm;
+use crate::error::ModelError;
+use crate::parameters::expected_parameters;
+
+const OUTPUT_WEIGHT: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// A checkpoint read from a directory.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// The directory.
+    pub directory: PathBuf,
+    /// `config.json`.
+    pub config: ModelConfig,
+    /// The model, in f32.
+    pub model: CausalLm,
+    /// `generation_config.json`, where there is one.
+    pub generation_config: Option<Map<String, Value>>,
+}
+
+impl Checkpoint {
+    /// The tokens that end a generated sequence: those of `generation_config.json`, else those of `config.json`.
+    #[must_use]
+    pub fn stop_token_ids(&self) -> Vec<u32> {
+        let ids = self
+            .generation_config
+            .as_ref()
+            .and_then(|config| match config.get("eos_token_id")? {
+                Value::Array(ids) => Some(ids.iter().filter_map(Value::as_u64).collect::<Vec<_>>()),
+                id => Some(vec![id.as_u64()?]),
+            });
+        match ids {
+            Some(ids) => ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect(),
+            None => self.config.eos_token_id.clone(),
+        }
+    }
+}
+
+/// Reads the checkpoint in `directory` onto `device`.
+///
+/// The weights are in `model.safetensors`, or in the files that `model.safetensors.index.json` lists, as f32, f16 or
+/// bf16. On a device with autodiff the parameters are trainable.
+///
+/// # Errors
+/// When a file is missing, truncated or corrupt, when the configuration is not supported, and when the weights do not
+/// fit the configuration exactly; one report lists all that does not fit. `rotary_emb.inv_freq` is ignored, and so is
+/// an `lm_head.weight` that repeats the embedding it is tied to.
+pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError> {
+    let config = ModelConfig::from_file(&directory.join("config.json"))?;
+    let generation_config = read_optional_json(&directory.join("generation_config.json"))?;
+    let files = map_files(directory)?;
+    let parsed = files.iter().map(parse_file).collect::<Result<Vec<_>, _>>()?;
+    let mut tensors = Tensors::collect(&parsed);
+    tensors.check(&config);
+    tensors.into_result(directory)?;
+    let tensors = Tensors::collect(&parsed);
+
+    let mut report = CheckpointReport::default();
+    let model = CausalLm::with_values(&config, device, &mut |name, _| {
+        let values = tensors.values(name);
+        if !values.iter().all(|value| value.is_finite()) {
+            report.non_finite.push(name.to_owned());
+        }
+        values
+    });
+    if !report.is_empty() {
+        return Err(ModelError::Checkpoint {
+            path: directory.to_owned(),
+            report,
+        });
+    }
+    Ok(Checkpoint {
+        directory: directory.to_owned(),
+        config,
+        model,
+        generation_config,
+    })
+}
+
+/// A file mapped into memory.
+struct MappedFile {
+    path: PathBuf,
+    bytes: Mmap,
+}
+
+/// A parsed file and its name.
+struct ParsedFile<'a> {
+    name: String,
+    tensors: SafeTensors<'a>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+fn map_files(directory: &Path) -> Result<Vec<MappedFile>, ModelError> {
+    let index = directory.join("model.safetensors.index.json");
+    let single = directory.join("model.safetensors");
+    let names: BTreeSet<String> = if index.is_file() {
+        let text = std::fs::read(&index).map_err(|source| ModelError::io("read", &index, source))?;
+        let index: Index =
+            serde_json::from_slice(&text).map_err(|source| ModelError::Json { path: index, source })?;
+        index.weight_map.into_values().collect()
+    } else if single.is_file() {
+        BTreeSet::from(["model.safetensors".to_owned()])
+    } else {
+        return Err(no_weights(directory));
+    };
+    names
+        .into_iter()
+        .map(|name| map_file(directory.join(name)))
+        .collect()
+}
+
+fn no_weights(directory: &Path) -> ModelError {
+    let hint = if directory.join("pytorch_model.bin").exists() {
+        Some(
+            "`pytorch_model.bin` is not read: save the model as safetensors with transformers first"
+                .to_owned(),
+        )
+    } else if directory.extension().is_some_and(|extension| extension == "gguf") {
+        Some("import a GGUF file into a Hugging Face directory first".to_owned())
+    } else {
+        None
+    };
+    ModelError::NoWeights {
+        path: directory.to_owned(),
+        hint,
+    }
+}
+
+fn map_file(path: PathBuf) -> Result<MappedFile, ModelError> {
+    let file = File::open(&path).map_err(|source| ModelError::io("open", &path, source))?;
+    // SAFETY: the mapping is read-only and lives no longer than this load; a program that truncates the file
+    // meanwhile breaks it, as it would break any reader of a mapped checkpoint.
+    let bytes = unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io("map", &path, source))?;
+    Ok(MappedFile { path, bytes })
+}
+
+fn parse_file(file: &MappedFile) -> Result<ParsedFile<'_>, ModelError> {
+    let tensors = SafeTensors::deserialize(&file.bytes).map_err(|source| ModelError::SafeTensors {
+        path: file.path.clone(),
+        source,
+    })?;
+    let name = file
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    Ok(ParsedFile { name, tensors })
+}
+
+fn read_optional_json(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read(path).map_err(|source| ModelError::io("read", path, source))?;
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|source| ModelError::Json {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// The tensors of all files by name, and what was found wrong with them.
+struct Tensors<'a> {
+    by_name: HashMap<&'a str, (&'a str, TensorView<'a>)>,
+    report: CheckpointReport,
+}
+
+impl<'a> Tensors<'a> {
+    fn collect(files: &'a [ParsedFile<'a>]) -> Self {
+        let mut tensors = Self {
+            by_name: HashMap::new(),
+            report: CheckpointReport::default(),
+        };
+        for file in files {
+            for (name, view) in file.tensors.iter() {
+                if tensors.by_name.insert(name, (&file.name, view)).is_some() {
+                    tensors.report.duplicated.push(name.to_owned());
+                }
+            }
+        }
+        tensors
+    }
+
+    /// Compares names, types and shapes with what the configuration asks for.
+    fn check(&mut self, config: &ModelConfig) {
+        self.check_tie(config);
+        let expected = expected_parameters(config);
+        let mut unused: BTreeSet<&str> = self
+            .by_name
+            .keys()
+            .copied()
+            .filter(|name| !name.ends_with("rotary_emb.inv_freq"))
+            .collect();
+        if config.tie_word_embeddings {
+            unused.remove(OUTPUT_WEIGHT);
+        }
+        for (name, expected) in expected {
+            unused.remove(name.as_str());
+            let Some((file, view)) = self.by_name.get(name.as_str()) else {
+                self.report.missing.push(name);
+                continue;
+            };
+            if Dtype::from_safetensors(view.dtype()).is_none() {
+                self.report
+                    .unsupported
+                    .push((name.clone(), view.dtype().to_string()));
+            }
+            if view.shape() != expected {
+                let (found, file) = (view.shape().to_vec(), (*file).to_owned());
+                self.report.mis_shaped.push(ShapeMismatch {
+                    name,
+                    expected,
+                    found,
+                    file,
+                });
+            }
+        }
+        self.report.unused = unused.into_iter().map(str::to_owned).collect();
+    }
+
+    fn check_tie(&mut self, config: &ModelConfig) {
+        if let (true, Some((_, head)), Some((_, embedding))) = (
+            config.tie_word_embeddings,
+            self.by_name.get(OUTPUT_WEIGHT),
+            self.by_name.get(EMBEDDING),
+        ) {
+            self.report.untied = head.data() != embedding.data();
+        }
+    }
+
+    fn into_result(self, directory: &Path) -> Result<(), ModelError> {
+        let mut report = self.report;
+        if report.is_empty() {
+            return Ok(());
+        }
+        report.sort();
+        Err(ModelError::Checkpoint {
+            path: directory.to_owned(),
+            report,
+        })
+    }
+
+    /// The values of a tensor that [`Tensors::check`] has passed.
+    fn values(&self, name: &str) -> Vec<f32> {
+        self.by_name
+            .get(name)
+            .and_then(|(_, view)| Some(Dtype::from_safetensors(view.dtype())?.decode(view.data())))
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,236 @@
+//! Writing a checkpoint: under a temporary name beside its place, then renamed.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::dtype::Dtype;
+use super::weights::{Weight, write_weights};
+use crate::config::ModelConfig;
+use crate::decoder::CausalLm;
+use crate::error::ModelError;
+use crate::parameters::{ParameterTensor, visit_tensors};
+
+/// The files of tokenizer and generation that are copied along with a model, where they exist.
+pub const CARRIED_FILES: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "tokenizer.model",
+];
+
+/// How a checkpoint is written.
+#[derive(Clone, Debug)]
+pub struct SaveOptions {
+    /// The type of the weights in the file.
+    pub dtype: Dtype,
+    /// The size above which weights are split over several files.
+    pub max_shard_bytes: usize,
+    /// A checkpoint directory to copy the [`CARRIED_FILES`] from.
+    pub carry_from: Option<PathBuf>,
+}
+
+impl Default for SaveOptions {
+    fn default() -> Self {
+        Self {
+            dtype: Dtype::F32,
+            max_shard_bytes: 5_000_000_000,
+            carry_from: None,
+        }
+    }
+}
+
+/// Writes `model` as a Hugging Face checkpoint into `directory`.
+///
+/// The directory appears complete or not at all. A checkpoint that is already there is replaced.
+///
+/// # Errors
+/// When a file cannot be read or written, when the directory exists and holds files that are no part of a checkpoint,
+/// and when a weight is too large for f16.
+pub fn save(
+    directory: &Path,
+    model: &CausalLm,
+    config: &ModelConfig,
+    options: &SaveOptions,
+) -> Result<(), ModelError> {
+    let mut tensors = Vec::new();
+    visit_tensors(model, &mut |name, _, tensor| {
+        tensors.push((name.to_owned(), tensor))
+    });
+    if options.dtype == Dtype::F16 {
+        tensors
+            .iter()
+            .try_for_each(|(name, tensor)| fits_f16(name, &values(tensor)))?;
+    }
+    let weights: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| Weight {
+            name: name.clone(),
+            shape: tensor.shape(),
+            values: Box::new(|| values(tensor)),
+        })
+        .collect();
+
+    let replacement = Replacement::begin(directory)?;
+    write_weights(
+        replacement.path(),
+        &weights,
+        options.dtype,
+        options.max_shard_bytes,
+    )?;
+    write_file(
+        &replacement.path().join("config.json"),
+        &to_pretty_json(&config.to_object(options.dtype)),
+    )?;
+    if let Some(source) = &options.carry_from {
+        carry(source, replacement.path())?;
+    }
+    replacement.finish()
+}
+
+fn values(tensor: &ParameterTensor) -> Vec<f32> {
+    tensor.to_data().iter::<f32>().collect()
+}
+
+/// Refuses values that would become infinite.
+pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
+    match values
+        .iter()
+        .find(|value| value.is_finite() && half::f16::from_f32(**value).is_infinite())
+    {
+        Some(&value) => Err(ModelError::F16Overflow {
+            tensor: name.to_owned(),
+            value,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
+    for name in CARRIED_FILES {
+        let file = source.join(name);
+        if file.is_file() {
+            let text = fs::read(&file).map_err(|error| ModelError::io("read", &file, error))?;
+            write_file(&target.join(name), &text)?;
+        }
+    }
+    Ok(())
+}
+
+/// JSON as Hugging Face writes it: two spaces, a newline at the end.
+pub(crate) fn to_pretty_json<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    fs::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
+}
+
+/// A directory under construction that takes its place when it is complete.
+pub(crate) struct Replacement {
+    target: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Replacement {
+    /// Starts a directory beside `target`.
+    pub(crate) fn begin(target: &Path) -> Result<Self, ModelError> {
+        refuse_other_files(target)?;
+        let temporary = sibling(target, "partial");
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary).map_err(|error| ModelError::io("remove", &temporary, error))?;
+        }
+        fs::create_dir_all(&temporary).map_err(|error| ModelError::io("create", &temporary, error))?;
+        Ok(Self {
+            target: target.to_owned(),
+            temporary,
+        })
+    }
+
+    /// Where to write.
+    pub(crate) fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Puts the directory in its place.
+    pub(crate) fn finish(self) -> Result<(), ModelError> {
+        let Self { target, temporary } = &self;
+        make_readable(temporary)?;
+        let old = sibling(target, "old");
+        let replaces = target.exists();
+        if replaces {
+            if old.exists() {
+                fs::remove_dir_all(&old).map_err(|error| ModelError::io("remove", &old, error))?;
+            }
+            fs::rename(target, &old).map_err(|error| ModelError::io("rename", target, error))?;
+        }
+        fs::rename(temporary, target).map_err(|error| ModelError::io("rename", temporary, error))?;
+        if replaces {
+            fs::remove_dir_all(&old).map_err(|error| ModelError::io("remove", &old, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Replacement {
+    /// Removes what an error left unfinished; after [`Replacement::finish`] there is nothing to remove.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.temporary);
+    }
+}
+
+/// safetensors writes through a private temporary file: gives its files the permissions of the others.
+fn make_readable(directory: &Path) -> Result<(), ModelError> {
+    let io = |error| ModelError::io("read", directory, error);
+    let permissions = fs::metadata(directory.join("config.json"))
+        .map_err(io)?
+        .permissions();
+    for entry in fs::read_dir(directory).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        fs::set_permissions(&path, permissions.clone())
+            .map_err(|error| ModelError::io("set permissions of", &path, error))?;
+    }
+    Ok(())
+}
+
+/// `directory` with `.suffix` added to its last component.
+fn sibling(directory: &Path, suffix: &str) -> PathBuf {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let mut name = OsString::from(".");
+    name.push(absolute.file_name().unwrap_or_default());
+    name.push(format!(".{suffix}"));
+    absolute.with_file_name(name)
+}
+
+/// Refuses to replace a directory that holds anything but a checkpoint.
+fn refuse_other_files(directory: &Path) -> Result<(), ModelError> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Ok(());
+    };
+    let is_ours = |name: &str| {
+        name == "config.json"
+            || CARRIED_FILES.contains(&name)
+            || (name.starts_with("model") && name.contains(".safetensors"))
+    };
+    let mut others: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .filter(|name| !is_ours(name))
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    others.sort();
+    Err(ModelError::DirectoryInUse {
+        path: directory.to_owned(),
+        entries: others,
+    })
+}

@@ -1,0 +1,108 @@
+//! Writing safetensors files, one or several with an index, one tensor in memory at a time.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::tensor::{View, serialize_to_file};
+use serde_json::json;
+
+use super::dtype::Dtype;
+use super::save::{to_pretty_json, write_file};
+use crate::error::ModelError;
+
+/// A tensor to be written: its values are asked for when its turn comes.
+pub(crate) struct Weight<'a> {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Box<dyn Fn() -> Vec<f32> + 'a>,
+}
+
+impl Weight<'_> {
+    fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Writes the weights into `directory` under the names that Hugging Face gives the files.
+///
+/// Files are filled in the order of `weights`, none above `max_shard_bytes` unless one tensor alone is.
+pub(crate) fn write_weights(
+    directory: &Path,
+    weights: &[Weight<'_>],
+    dtype: Dtype,
+    max_shard_bytes: usize,
+) -> Result<(), ModelError> {
+    let shards = split(weights, dtype, max_shard_bytes);
+    if let [shard] = &shards[..] {
+        return write_shard(&directory.join("model.safetensors"), shard, dtype);
+    }
+    let mut weight_map = BTreeMap::new();
+    for (index, shard) in shards.iter().enumerate() {
+        let file = format!("model-{:05}-of-{:05}.safetensors", index + 1, shards.len());
+        write_shard(&directory.join(&file), shard, dtype)?;
+        weight_map.extend(shard.iter().map(|weight| (&weight.name, file.clone())));
+    }
+    let elements: usize = weights.iter().map(Weight::elements).sum();
+    let index = json!({
+        "metadata": {"total_parameters": elements, "total_size": elements * dtype.size()},
+        "weight_map": weight_map,
+    });
+    write_file(
+        &directory.join("model.safetensors.index.json"),
+        &to_pretty_json(&index),
+    )
+}
+
+/// Cuts the list where the next tensor would go above the limit.
+fn split<'w, 'a>(weights: &'w [Weight<'a>], dtype: Dtype, max_shard_bytes: usize) -> Vec<&'w [Weight<'a>]> {
+    let mut shards = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, weight) in weights.iter().enumerate() {
+        let size = weight.elements() * dtype.size();
+        if index > start && bytes + size > max_shard_bytes {
+            shards.push(&weights[start..index]);
+            (start, bytes) = (index, 0);
+        }
+        bytes += size;
+    }
+    shards.push(&weights[start..]);
+    shards
+}
+
+fn write_shard(path: &Path, shard: &[Weight<'_>], dtype: Dtype) -> Result<(), ModelError> {
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    let views = shard
+        .iter()
+        .map(|weight| (weight.name.as_str(), Encoded { weight, dtype }));
+    serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(source) => ModelError::io("write", path, source),
+        source => ModelError::SafeTensors {
+            path: path.to_owned(),
+            source,
+        },
+    })
+}
+
+struct Encoded<'w, 'a> {
+    weight: &'w Weight<'a>,
+    dtype: Dtype,
+}
+
+impl View for Encoded<'_, '_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        self.dtype.to_safetensors()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.weight.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.dtype.encode(&(self.weight.values)()).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.weight.elements() * self.dtype.size()
+    }
+}

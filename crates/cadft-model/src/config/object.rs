@@ -1,0 +1,182 @@
+//! A JSON object read key by key, collecting every problem instead of stopping at the first.
+
+use serde_json::{Map, Value};
+
+/// Reads values with defaults; a value of the wrong kind becomes a problem and the default is used.
+pub(super) struct Object<'a> {
+    values: &'a Map<String, Value>,
+    prefix: String,
+    problems: Vec<String>,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn new(values: &'a Map<String, Value>) -> Self {
+        Self {
+            values,
+            prefix: String::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The object under `key`, reporting its problems as `key.inner`.
+    pub(super) fn nested(&mut self, key: &str) -> Option<Object<'a>> {
+        match self.get(key)? {
+            Value::Object(values) => Some(Object {
+                values,
+                prefix: format!("{}{key}.", self.prefix),
+                problems: Vec::new(),
+            }),
+            other => {
+                self.wrong(key, other, "an object");
+                None
+            }
+        }
+    }
+
+    /// The value of `key`; `null` counts as absent.
+    pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
+        self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// Takes over the problems of a nested object.
+    pub(super) fn absorb(&mut self, nested: Object<'_>) {
+        self.problems.extend(nested.problems);
+    }
+
+    pub(super) fn into_problems(self) -> Vec<String> {
+        self.problems
+    }
+
+    /// A positive integer that must be there; 1 stands in for one that is not.
+    pub(super) fn required(&mut self, key: &str) -> usize {
+        if self.get(key).is_none() {
+            self.missing(key);
+        }
+        self.positive(key, 1)
+    }
+
+    pub(super) fn positive(&mut self, key: &str, default: usize) -> usize {
+        let Some(value) = self.get(key) else {
+            return default;
+        };
+        match value
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok())
+            .filter(|&number| number > 0)
+        {
+            Some(number) => number,
+            None => {
+                self.wrong(key, value, "a positive integer");
+                default.max(1)
+            }
+        }
+    }
+
+    pub(super) fn number(&mut self, key: &str, default: f64) -> f64 {
+        let Some(value) = self.get(key) else {
+            return default;
+        };
+        value
+            .as_f64()
+            .filter(|number| number.is_finite())
+            .unwrap_or_else(|| {
+                self.wrong(key, value, "a number");
+                default
+            })
+    }
+
+    /// A number above zero that must be there; 1 stands in for one that is not.
+    pub(super) fn required_number(&mut self, key: &str) -> f64 {
+        let Some(value) = self.get(key) else {
+            self.missing(key);
+            return 1.0;
+        };
+        value.as_f64().filter(|&number| number > 0.0).unwrap_or_else(|| {
+            self.wrong(key, value, "a number above zero");
+            1.0
+        })
+    }
+
+    /// A boolean, `false` where absent.
+    pub(super) fn flag(&mut self, key: &str) -> bool {
+        let Some(value) = self.get(key) else { return false };
+        value.as_bool().unwrap_or_else(|| {
+            self.wrong(key, value, "`true` or `false`");
+            false
+        })
+    }
+
+    pub(super) fn text(&mut self, key: &str) -> Option<&'a str> {
+        let value = self.get(key)?;
+        if !value.is_string() {
+            self.wrong(key, value, "a string");
+        }
+        value.as_str()
+    }
+
+    /// One token id or a list of them; −1, which some files write for "none", counts as absent.
+    pub(super) fn token_ids(&mut self, key: &str) -> Vec<u32> {
+        let Some(value) = self.get(key).filter(|value| value.as_i64() != Some(-1)) else {
+            return Vec::new();
+        };
+        let ids = match value {
+            Value::Array(values) => values.iter().map(token_id).collect(),
+            one => token_id(one).map(|id| vec![id]),
+        };
+        ids.unwrap_or_else(|| {
+            self.wrong(key, value, "a token id or a list of token ids");
+            Vec::new()
+        })
+    }
+
+    pub(super) fn expect_text(&mut self, key: &str, supported: &[&str], default: Option<&str>) {
+        match self.get(key) {
+            None if default.is_none() => self.missing(key),
+            Some(value) if !value.as_str().is_some_and(|text| supported.contains(&text)) => {
+                let supported = supported
+                    .iter()
+                    .map(|text| format!("`{text}`"))
+                    .collect::<Vec<_>>();
+                let problem = format!("`{key}` is `{value}`; supported: {}", supported.join(", "));
+                self.problem(problem);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn expect_number(&mut self, key: &str, supported: f64) {
+        if let Some(value) = self.get(key)
+            && value.as_f64() != Some(supported)
+        {
+            self.problem(format!(
+                "`{}{key}` is `{value}`; supported: `{supported:?}`",
+                self.prefix
+            ));
+        }
+    }
+
+    pub(super) fn expect_absent(&mut self, key: &str) {
+        if let Some(value) = self.get(key) {
+            self.problem(format!("`{key}` is `{value}`; it is not supported"));
+        }
+    }
+
+    fn missing(&mut self, key: &str) {
+        self.problem(format!("`{}{key}` is missing", self.prefix));
+    }
+
+    fn wrong(&mut self, key: &str, value: &Value, expected: &str) {
+        self.problem(format!(
+            "`{}{key}` is `{value}`; expected {expected}",
+            self.prefix
+        ));
+    }
+}
+
+fn token_id(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
+}

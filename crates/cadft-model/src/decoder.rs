@@ -1,0 +1,208 @@
+//! The decoder: embedding, blocks, final norm, output weight. One forward serves training, prefill and decode.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, module::embedding};
+
+use crate::cache::KvCache;
+use crate::config::ModelConfig;
+use crate::parameters::{self, NamedParameter, Parameters};
+
+mod attention;
+mod block;
+mod context;
+mod linear;
+mod mlp;
+mod norm;
+
+pub use attention::Attention;
+pub use block::Block;
+pub(crate) use context::Context;
+pub use context::Rope;
+pub use linear::Linear;
+pub use mlp::Mlp;
+pub use norm::RmsNorm;
+
+/// A decoder-only transformer with its output weight.
+#[derive(Module, Debug)]
+pub struct CausalLm {
+    /// Everything up to the final norm.
+    pub model: Decoder,
+    /// The output weight, absent where the embedding is used in its place.
+    pub lm_head: Option<Linear>,
+}
+
+/// The embedding, the blocks and the final norm.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// Token embedding.
+    pub embed_tokens: Embedding,
+    /// The blocks, first to last.
+    pub layers: Vec<Block>,
+    /// The final norm.
+    pub norm: RmsNorm,
+    /// Rotary frequencies, not a parameter.
+    #[module(skip)]
+    rope: Rope,
+}
+
+/// Rows of a matrix looked up by token id.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[vocab, hidden]`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl CausalLm {
+    /// A randomly initialised model: matrices are normal with standard deviation `initializer_range`, norm weights 1,
+    /// biases 0.
+    ///
+    /// The values depend on `seed` alone, not on the device. On a device with autodiff the parameters are trainable.
+    #[must_use]
+    pub fn new(config: &ModelConfig, device: &Device, seed: u64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a standard deviation needs no more than f32"
+        )]
+        let std = config.initializer_range as f32;
+        Self::with_values(config, device, &mut |name, shape| {
+            parameters::random_values(name, shape, std, seed)
+        })
+    }
+
+    /// A model whose parameter values are asked for by name and shape.
+    pub(crate) fn with_values(
+        config: &ModelConfig,
+        device: &Device,
+        values: &mut parameters::Values<'_>,
+    ) -> Self {
+        let mut make = Parameters { device, values };
+        let ModelConfig {
+            vocab_size,
+            hidden_size,
+            ..
+        } = *config;
+        let embed_tokens = Embedding {
+            weight: make.param("model.embed_tokens.weight", [vocab_size, hidden_size]),
+        };
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| Block::new(config, &format!("model.layers.{layer}"), &mut make))
+            .collect();
+        let norm = RmsNorm::new("model.norm", config, &mut make);
+        let lm_head = (!config.tie_word_embeddings).then(|| {
+            Linear::new(
+                "lm_head",
+                [vocab_size, hidden_size],
+                linear::Bias::Absent,
+                &mut make,
+            )
+        });
+        Self {
+            model: Decoder {
+                embed_tokens,
+                layers,
+                norm,
+                rope: Rope::new(config),
+            },
+            lm_head,
+        }
+    }
+
+    /// Hidden states after the final norm.
+    ///
+    /// Attention is causal, so sequences padded on the right need no mask: their hidden states up to their own length
+    /// do not depend on the padding.
+    ///
+    /// # Shapes
+    /// - `token_ids`: `[batch, seq]`, each below `vocab_size`
+    /// - output: `[batch, seq, hidden]`
+    #[must_use]
+    pub fn hidden_states(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
+        self.model.forward(token_ids, None)
+    }
+
+    /// Hidden states after the final norm of tokens that follow those already in `cache`, which takes them in.
+    ///
+    /// # Shapes
+    /// - `token_ids`: `[batch, seq]`
+    /// - output: `[batch, seq, hidden]`
+    #[must_use]
+    pub fn hidden_states_with_cache(&self, token_ids: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
+        self.model.forward(token_ids, Some(cache))
+    }
+
+    /// The embedding output, the output of every block, and the output of the final norm.
+    ///
+    /// # Shapes
+    /// - `token_ids`: `[batch, seq]`
+    /// - output: `num_hidden_layers + 2` tensors of `[batch, seq, hidden]`
+    #[must_use]
+    pub fn all_hidden_states(&self, token_ids: Tensor<2, Int>) -> Vec<Tensor<3>> {
+        let mut states = Vec::with_capacity(self.model.layers.len() + 2);
+        let last = self
+            .model
+            .forward_observed(token_ids, None, &mut |state| states.push(state.clone()));
+        states.push(last);
+        states
+    }
+
+    /// The matrix that turns hidden states into logits: the embedding where tied.
+    ///
+    /// # Shapes
+    /// - output: `[vocab, hidden]`
+    #[must_use]
+    pub fn output_weight(&self) -> Tensor<2> {
+        self.lm_head
+            .as_ref()
+            .map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
+    }
+
+    /// The logits of hidden states.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, seq, hidden]`
+    /// - output: `[batch, seq, vocab]`
+    #[must_use]
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        linear::project(hidden, self.output_weight())
+    }
+
+    /// The parameters under their Hugging Face names, in module order.
+    #[must_use]
+    pub fn named_parameters(&self) -> Vec<NamedParameter> {
+        parameters::named_parameters(self)
+    }
+
+    /// The device of the parameters, with its autodiff setting.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.model.embed_tokens.weight.val().device()
+    }
+}
+
+impl Decoder {
+    fn forward(&self, token_ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
+        self.forward_observed(token_ids, cache, &mut |_| {})
+    }
+
+    /// The forward pass, showing the embedding output and the output of every block to `observe`.
+    fn forward_observed(
+        &self,
+        token_ids: Tensor<2, Int>,
+        mut cache: Option<&mut KvCache>,
+        observe: &mut dyn FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
+        let [_, seq] = token_ids.dims();
+        let mut hidden = embedding(self.embed_tokens.weight.val(), token_ids); // [batch, seq, hidden]
+        let context = Context::new(&self.rope, seq, cache.as_deref(), &hidden.device());
+        observe(&hidden);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let layer_cache = cache.as_deref_mut().map(|cache| cache.layer(index));
+            hidden = layer.forward(hidden, &context, layer_cache);
+            observe(&hidden);
+        }
+        if let Some(cache) = cache {
+            cache.advance(seq);
+        }
+        self.norm.forward(hidden)
+    }
+}

@@ -1,0 +1,107 @@
+//! What every block of one forward pass shares: rotary tables of the positions, and the attention mask.
+
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+
+use crate::cache::KvCache;
+use crate::config::ModelConfig;
+
+/// Rotary frequencies, one for each pair of dimensions of a head, in radians a position.
+#[derive(Clone, Debug)]
+pub struct Rope {
+    frequencies: Vec<f64>,
+}
+
+impl Rope {
+    /// The frequencies `θ^(−2i / head_dim)`, scaled as the configuration says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cadft_model::{ModelConfig, decoder::Rope};
+    /// let config = ModelConfig::from_json(
+    ///     r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 8,
+    ///         "num_hidden_layers": 1, "num_attention_heads": 1}"#,
+    /// )?;
+    /// assert_eq!(Rope::new(&config).frequencies(), [1.0, 0.01]);
+    /// # Ok::<(), cadft_model::ModelError>(())
+    /// ```
+    #[must_use]
+    pub fn new(config: &ModelConfig) -> Self {
+        let pairs = config.head_dim / 2;
+        #[expect(clippy::cast_precision_loss, reason = "head dimensions are small integers")]
+        let frequency = |pair: usize| config.rope_theta.powf(-(pair as f64) / pairs as f64);
+        let frequencies = (0..pairs)
+            .map(|pair| config.rope_scaling.scale(frequency(pair)))
+            .collect();
+        Self { frequencies }
+    }
+
+    /// The frequencies, fastest first.
+    #[must_use]
+    pub fn frequencies(&self) -> &[f64] {
+        &self.frequencies
+    }
+}
+
+/// Rotary tables and mask of one forward pass.
+pub(crate) struct Context {
+    /// `[batch or 1, 1, seq, head_dim / 2]`.
+    pub(crate) cos: Tensor<4>,
+    /// `[batch or 1, 1, seq, head_dim / 2]`.
+    pub(crate) sin: Tensor<4>,
+    /// `true` where a key may not be attended to; none where every key may.
+    /// `[batch or 1, 1, 1, seq, keys]`.
+    pub(crate) is_hidden: Option<Tensor<5, Bool>>,
+}
+
+impl Context {
+    /// The context of `seq` tokens that follow those in `cache`.
+    pub(crate) fn new(rope: &Rope, seq: usize, cache: Option<&KvCache>, device: &Device) -> Self {
+        let past = cache.map_or(0, KvCache::len);
+        let padding = cache.map_or(&[0][..], KvCache::shared_left_padding);
+        let (cos, sin) = rotary_tables(rope, past, seq, padding, device);
+        let unrestricted = seq == 1 && padding.iter().all(|&padding| padding == 0);
+        let is_hidden = (!unrestricted).then(|| hidden_keys(past, seq, padding, device));
+        Self { cos, sin, is_hidden }
+    }
+}
+
+/// Cosines and sines, computed in f64, of the positions counted from each sequence's first real token.
+fn rotary_tables(
+    rope: &Rope,
+    past: usize,
+    seq: usize,
+    padding: &[usize],
+    device: &Device,
+) -> (Tensor<4>, Tensor<4>) {
+    let pairs = rope.frequencies.len();
+    let (mut cos, mut sin) = (Vec::new(), Vec::new());
+    for &padding in padding {
+        for index in past..past + seq {
+            #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^52")]
+            let position = index.saturating_sub(padding) as f64;
+            for frequency in &rope.frequencies {
+                let (sine, cosine) = (position * frequency).sin_cos();
+                #[expect(clippy::cast_possible_truncation, reason = "tables are f32")]
+                cos.push(cosine as f32);
+                #[expect(clippy::cast_possible_truncation, reason = "tables are f32")]
+                sin.push(sine as f32);
+            }
+        }
+    }
+    let table =
+        |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [padding.len(), 1, seq, pairs]), device);
+    (table(cos), table(sin))
+}
+
+/// Hides keys after the query, and keys in the padding on the left.
+fn hidden_keys(past: usize, seq: usize, padding: &[usize], device: &Device) -> Tensor<5, Bool> {
+    let keys = past + seq;
+    let mut hidden = Vec::with_capacity(padding.len() * seq * keys);
+    for &padding in padding {
+        for query in past..keys {
+            hidden.extend((0..keys).map(|key| key > query || key < padding));
+        }
+    }
+    Tensor::from_data(TensorData::new(hidden, [padding.len(), 1, 1, seq, keys]), device)
+}

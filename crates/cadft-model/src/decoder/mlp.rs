@@ -1,0 +1,53 @@
+//! The feed-forward block (SwiGLU).
+//!
+//! ```text
+//! y = W_down (silu(W_gate x) · W_up x)
+//! ```
+
+use burn::module::Module;
+use burn::tensor::{Tensor, activation::silu};
+
+use super::linear::{Bias, Linear};
+use crate::config::ModelConfig;
+use crate::parameters::Parameters;
+
+/// The feed-forward block.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// Gate projection.
+    pub gate_proj: Linear,
+    /// Up projection.
+    pub up_proj: Linear,
+    /// Down projection.
+    pub down_proj: Linear,
+}
+
+impl Mlp {
+    pub(crate) fn new(config: &ModelConfig, name: &str, make: &mut Parameters<'_>) -> Self {
+        let ModelConfig {
+            hidden_size,
+            intermediate_size,
+            ..
+        } = *config;
+        let bias = Bias::from_flag(config.mlp_bias);
+        let mut linear =
+            |part: &str, shape: [usize; 2]| Linear::new(&format!("{name}.{part}"), shape, bias, make);
+        Self {
+            gate_proj: linear("gate_proj", [intermediate_size, hidden_size]),
+            up_proj: linear("up_proj", [intermediate_size, hidden_size]),
+            down_proj: linear("down_proj", [hidden_size, intermediate_size]),
+        }
+    }
+
+    /// Applies the block.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, hidden]`
+    /// - output: `[batch, seq, hidden]`
+    #[must_use]
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let gate = self.gate_proj.forward(x.clone()); // [batch, seq, intermediate]
+        let up = self.up_proj.forward(x);
+        self.down_proj.forward(silu(gate) * up)
+    }
+}

@@ -1,0 +1,141 @@
+//! The error type of this crate: what went wrong, and where.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::CheckpointReport;
+
+/// Everything that can go wrong while reading, writing or running a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A file or directory could not be read or written.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+    /// A JSON file does not parse.
+    #[error("`{}` is not valid JSON: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The parser's error.
+        source: serde_json::Error,
+    },
+    /// A model configuration asks for something that is missing, malformed or not supported.
+    #[error("{} cannot be used:{}", config_place(path.as_deref()), list(problems))]
+    Config {
+        /// The file, where the configuration came from one.
+        path: Option<PathBuf>,
+        /// Every problem found, each naming its key and value.
+        problems: Vec<String>,
+    },
+    /// A directory holds no weights that can be read.
+    #[error(
+        "`{}` holds no `model.safetensors` or `model.safetensors.index.json`{}",
+        path.display(),
+        hint_line(hint.as_deref())
+    )]
+    NoWeights {
+        /// The directory.
+        path: PathBuf,
+        /// What to do instead, where that is known.
+        hint: Option<String>,
+    },
+    /// A safetensors file is truncated or corrupt.
+    #[error("`{}` is truncated or corrupt: {source}", path.display())]
+    SafeTensors {
+        /// The file.
+        path: PathBuf,
+        /// The parser's error.
+        source: safetensors::SafeTensorError,
+    },
+    /// The weights of a checkpoint do not fit its configuration.
+    #[error("the weights in `{}` do not fit its `config.json`:{report}", path.display())]
+    Checkpoint {
+        /// The checkpoint directory.
+        path: PathBuf,
+        /// Everything that does not fit.
+        report: CheckpointReport,
+    },
+    /// A directory that would be replaced holds files this crate did not write.
+    #[error(
+        "`{}` exists and holds other files: {}\nhint: choose a new directory, or move these files away",
+        path.display(),
+        ticked(entries)
+    )]
+    DirectoryInUse {
+        /// The directory.
+        path: PathBuf,
+        /// The files that would be lost.
+        entries: Vec<String>,
+    },
+    /// A value does not fit the floating-point type it should be saved as.
+    #[error("tensor `{tensor}` holds `{value}`, too large for f16\nhint: save as bf16 or f32")]
+    F16Overflow {
+        /// The tensor.
+        tensor: String,
+        /// The first value that does not fit.
+        value: f32,
+    },
+    /// A GGUF file is malformed, truncated or not supported.
+    #[error("GGUF file `{}`: {}", path.display(), problems.join("\n  "))]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// Every problem found.
+        problems: Vec<String>,
+    },
+    /// A generation request cannot be served.
+    #[error("{0}")]
+    Generate(String),
+}
+
+impl ModelError {
+    /// An input or output error of `path`.
+    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// One problem of a GGUF file.
+    pub(crate) fn gguf(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Gguf {
+            path: path.to_owned(),
+            problems: vec![problem.into()],
+        }
+    }
+}
+
+fn config_place(path: Option<&Path>) -> String {
+    path.map_or_else(
+        || "the model configuration".to_owned(),
+        |path| format!("`{}`", path.display()),
+    )
+}
+
+fn hint_line(hint: Option<&str>) -> String {
+    hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"))
+}
+
+fn list(problems: &[String]) -> String {
+    problems
+        .iter()
+        .map(|problem| format!("\n  - {problem}"))
+        .collect()
+}
+
+fn ticked(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

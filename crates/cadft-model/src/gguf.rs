@@ -1,0 +1,1 @@
+//! GGUF files imported as Hugging Face checkpoint directories.

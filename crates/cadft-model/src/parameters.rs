@@ -1,0 +1,199 @@
+//! The parameters of a model: Hugging Face names, stable ids, shapes, and which ones decay.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+
+use crate::config::ModelConfig;
+
+/// One parameter of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedParameter {
+    /// The Hugging Face name of the weight, such as `model.layers.0.self_attn.q_proj.weight`.
+    pub name: String,
+    /// The id under which gradients and optimizer state are kept; it depends on the name alone.
+    pub id: ParamId,
+    /// The shape, in the Hugging Face layout.
+    pub shape: Vec<usize>,
+}
+
+/// The parameters of a module in module order.
+#[must_use]
+pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedParameter> {
+    let mut parameters = Vec::new();
+    visit_tensors(module, &mut |name, id, tensor| {
+        parameters.push(NamedParameter {
+            name: name.to_owned(),
+            id,
+            shape: tensor.shape(),
+        });
+    });
+    parameters
+}
+
+/// Whether weight decay applies to the parameter: not to norm weights and not to biases.
+///
+/// # Examples
+///
+/// ```
+/// use cadft_model::parameters::decays;
+/// assert!(decays("model.layers.0.mlp.up_proj.weight"));
+/// assert!(!decays("model.layers.0.input_layernorm.weight"));
+/// assert!(!decays("model.layers.0.self_attn.q_proj.bias"));
+/// ```
+#[must_use]
+pub fn decays(name: &str) -> bool {
+    !name.ends_with(".bias") && !name.ends_with("norm.weight")
+}
+
+/// The names and shapes that a checkpoint of `config` holds, in module order.
+#[must_use]
+pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+    let &ModelConfig {
+        hidden_size: hidden,
+        intermediate_size: intermediate,
+        vocab_size: vocab,
+        ..
+    } = config;
+    let (query, key) = (
+        config.num_attention_heads * config.head_dim,
+        config.num_key_value_heads * config.head_dim,
+    );
+    let linear = |name: &str, output: usize, input: usize, bias: bool| {
+        let bias = bias.then(|| (format!("{name}.bias"), vec![output]));
+        std::iter::once((format!("{name}.weight"), vec![output, input])).chain(bias)
+    };
+    let mut parameters = vec![("model.embed_tokens.weight".to_owned(), vec![vocab, hidden])];
+    for layer in 0..config.num_hidden_layers {
+        let prefix = format!("model.layers.{layer}");
+        parameters.push((format!("{prefix}.input_layernorm.weight"), vec![hidden]));
+        for (name, output, input) in [
+            ("q_proj", query, hidden),
+            ("k_proj", key, hidden),
+            ("v_proj", key, hidden),
+            ("o_proj", hidden, query),
+        ] {
+            let name = format!("{prefix}.self_attn.{name}");
+            parameters.extend(linear(&name, output, input, config.attention_bias));
+        }
+        parameters.push((format!("{prefix}.post_attention_layernorm.weight"), vec![hidden]));
+        for (name, output, input) in [
+            ("gate_proj", intermediate, hidden),
+            ("up_proj", intermediate, hidden),
+            ("down_proj", hidden, intermediate),
+        ] {
+            parameters.extend(linear(
+                &format!("{prefix}.mlp.{name}"),
+                output,
+                input,
+                config.mlp_bias,
+            ));
+        }
+    }
+    parameters.push(("model.norm.weight".to_owned(), vec![hidden]));
+    if !config.tie_word_embeddings {
+        parameters.extend(linear("lm_head", vocab, hidden, false));
+    }
+    parameters
+}
+
+/// A parameter's tensor of either rank, sharing its storage.
+#[derive(Clone, Debug)]
+pub(crate) enum ParameterTensor {
+    Vector(Tensor<1>),
+    Matrix(Tensor<2>),
+}
+
+impl ParameterTensor {
+    pub(crate) fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(tensor) => tensor.dims().to_vec(),
+            Self::Matrix(tensor) => tensor.dims().to_vec(),
+        }
+    }
+
+    pub(crate) fn to_data(&self) -> TensorData {
+        match self {
+            Self::Vector(tensor) => tensor.to_data(),
+            Self::Matrix(tensor) => tensor.to_data(),
+        }
+    }
+}
+
+/// Calls `each` with the name, id and tensor of every parameter, in module order.
+pub(crate) fn visit_tensors<M: Module>(module: &M, each: &mut dyn FnMut(&str, ParamId, ParameterTensor)) {
+    module.visit(&mut Walk {
+        path: Vec::new(),
+        each,
+    });
+}
+
+struct Walk<'a> {
+    path: Vec<String>,
+    each: &'a mut dyn FnMut(&str, ParamId, ParameterTensor),
+}
+
+impl ModuleVisitor for Walk<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        let dims = value.dims();
+        let tensor = match dims[..] {
+            [rows, columns] => ParameterTensor::Matrix(value.reshape([rows, columns])),
+            _ => ParameterTensor::Vector(value.reshape([dims.iter().product::<usize>()])),
+        };
+        (self.each)(&self.path.join("."), param.id, tensor);
+    }
+}
+
+/// Where the initial values of parameters come from: called with the name and the shape.
+pub(crate) type Values<'a> = dyn FnMut(&str, &[usize]) -> Vec<f32> + 'a;
+
+/// Makes the parameters of a model on a device.
+pub(crate) struct Parameters<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) values: &'a mut Values<'a>,
+}
+
+impl Parameters<'_> {
+    /// The trainable parameter `name`, with an id made from its name so that it is the same in every process.
+    pub(crate) fn param<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Param<Tensor<D>> {
+        let values = (self.values)(name, &shape);
+        let mut param = Param::<Tensor<D>>::from_data(TensorData::new(values, shape), self.device);
+        param.id = ParamId::from(name_hash(name));
+        param
+    }
+}
+
+/// Random initial values: normal for matrices, 1 for norm weights, 0 for biases.
+///
+/// Each parameter draws from its own stream of the generator, so its values depend on the seed and its name, not on
+/// the other parameters nor on the backend.
+pub(crate) fn random_values(name: &str, shape: &[usize], std: f32, seed: u64) -> Vec<f32> {
+    let count = shape.iter().product();
+    if !decays(name) {
+        return vec![if name.ends_with(".bias") { 0.0 } else { 1.0 }; count];
+    }
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(name_hash(name));
+    match Normal::new(0.0, std) {
+        Ok(normal) => normal.sample_iter(generator).take(count).collect(),
+        Err(_) => vec![0.0; count],
+    }
+}
+
+/// FNV-1a of the name: short, and the same on every platform and in every version.
+fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
