@@ -1,1 +1,42 @@
-//! cadft-data.
+//! Rows, conversations, chat templates, tokens, loss masks and batches for supervised fine-tuning.
+//!
+//! Plain vectors in and out: this crate does not know about tensors.
+//!
+//! ```text
+//! read.rs       JSON Lines -> Row                        (row.rs: Row, Content, Message)
+//! template.rs   messages -> the text the model sees      (Hugging Face chat templates)
+//! tokenizer.rs  text <-> ids, stop tokens, BOS           (a Hugging Face tokenizer directory)
+//! tokenize.rs   Row -> Example: ids and a loss mask      (tokenize/spans.rs: which text is trained)
+//! order.rs      which example comes when in an epoch
+//! batch.rs      Examples -> padded micro-batches with their targets
+//! inspect.rs    one line a token: what is trained and what is not
+//! ```
+//!
+//! Invariants:
+//! - A conversation is rendered once and tokenised once; spans are mapped to tokens by byte offsets.
+//! - A loss mask marks *targets*: `loss_mask[t]` is true when token `t` is learned, from token `t - 1`.
+//!   The first token of a sequence is never a target.
+//! - Padding is known by length, never by token id.
+
+mod batch;
+mod error;
+mod inspect;
+mod order;
+mod read;
+mod row;
+mod template;
+mod tokenize;
+mod tokenizer;
+
+pub use batch::{Batch, Bucketing, Target, micro_batches};
+pub use error::{DataError, Problem, RowProblem};
+pub use inspect::{InspectedToken, inspect};
+pub use order::{Order, epoch_order};
+pub use read::{parse_jsonl, read_jsonl};
+pub use row::{Content, Message, Row};
+pub use template::{ChatTemplate, GenerationPrompt};
+pub use tokenize::{
+    Dataset, DropReason, DroppedSample, Example, Mask, Report, TokenizeOptions, prompt_ids, prompt_text,
+    tokenize,
+};
+pub use tokenizer::{SpecialTokens, Tokenizer, TokenizerFiles};

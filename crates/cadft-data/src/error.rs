@@ -1,0 +1,122 @@
+//! What can go wrong between a data file and a batch.
+
+use std::fmt::{self, Display, Write};
+use std::path::PathBuf;
+
+/// How many problems an error message spells out.
+const SHOWN: usize = 20;
+
+/// One thing wrong with one line of a data file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub path: String,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.message)
+    }
+}
+
+/// One row that was read well but cannot be turned into tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowProblem {
+    /// The row's id.
+    pub id: String,
+    /// Its line in the file it came from, counted from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Display for RowProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "row `{}` (line {}): {}", self.id, self.line, self.message)
+    }
+}
+
+/// Every error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A data file without a single row.
+    #[error("`{path}` has no rows\nhint: {FORMAT_HINT}")]
+    Empty {
+        /// The file.
+        path: String,
+    },
+    /// Everything that is wrong with a data file.
+    #[error("{}\nhint: {FORMAT_HINT}", listed(problems))]
+    Invalid {
+        /// All problems, in the order of the file.
+        problems: Vec<Problem>,
+    },
+    /// Everything that is wrong with the rows of a data set under this tokenizer and chat template.
+    #[error("{}\nhint: {hint}", listed(problems))]
+    Rows {
+        /// All problems, in the order of the rows.
+        problems: Vec<RowProblem>,
+        /// What to do about the first of them.
+        hint: String,
+    },
+    /// No row has a token to learn from.
+    #[error("nothing to train on: {message}\nhint: {hint}")]
+    NothingToTrain {
+        /// How many rows there were and why they were dropped.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A file of the tokenizer directory is missing, malformed or contradicts another.
+    #[error("`{file}`: {message}\nhint: {hint}")]
+    Tokenizer {
+        /// The file, and the key where there is one.
+        file: String,
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A conversation that the chat template cannot render, or whose trained turns cannot be found.
+    #[error("{message}\nhint: {hint}")]
+    Conversation {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The tokenizer failed on a text or on ids.
+    #[error("the tokenizer failed: {message}")]
+    Encoding {
+        /// What the tokenizer said.
+        message: String,
+    },
+}
+
+const FORMAT_HINT: &str =
+    "every line is one JSON object with `messages`, with `prompt` and `completion`, or with `text`";
+
+fn listed(problems: &[impl Display]) -> String {
+    let mut text = String::new();
+    for (index, problem) in problems.iter().take(SHOWN).enumerate() {
+        let newline = if index == 0 { "" } else { "\n" };
+        let _ = write!(text, "{newline}{problem}");
+    }
+    if problems.len() > SHOWN {
+        let _ = write!(text, "\n... and {} more", problems.len() - SHOWN);
+    }
+    text
+}

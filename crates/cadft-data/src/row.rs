@@ -1,0 +1,140 @@
+//! One row of a data file: what it says, how much it weighs, and what to call it.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+/// One row of a data file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The row's `id`, or the first 16 hexadecimal digits of the SHA-256 of its content.
+    pub id: String,
+    /// A multiplier of the row's loss, finite and not negative.
+    pub weight: f64,
+    /// The reference answer that evaluation by generation compares with.
+    pub answer: Option<String>,
+    /// The line it was read from, counted from 1.
+    pub line: usize,
+    /// What is learned from.
+    pub content: Content,
+}
+
+impl Row {
+    /// A row of weight 1 that is named after its content.
+    pub fn new(content: Content) -> Self {
+        Self {
+            id: content.fingerprint(),
+            weight: 1.0,
+            answer: None,
+            line: 0,
+            content,
+        }
+    }
+}
+
+/// The formats a row can have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// A conversation, to be rendered by the model's chat template.
+    Messages {
+        /// The turns, in order.
+        messages: Vec<Message>,
+        /// Tool definitions, given to the template as they are.
+        tools: Vec<Value>,
+        /// Messages before this one are a prompt and never trained (a `prompt` and `completion` of messages).
+        trained_from: Option<usize>,
+    },
+    /// Two strings that follow each other; only the second is learned.
+    PromptCompletion {
+        /// The context.
+        prompt: String,
+        /// What is learned.
+        completion: String,
+    },
+    /// Plain text, learned whole.
+    Text(String),
+}
+
+impl Content {
+    /// The first 16 hexadecimal digits of the SHA-256 of the content as JSON with sorted keys. Neither the
+    /// order of keys nor whitespace between them in the file matters, nor do `weight` and `answer`.
+    pub fn fingerprint(&self) -> String {
+        let mut canonical = match self {
+            Self::Messages {
+                messages,
+                tools,
+                trained_from,
+            } => {
+                json!({"messages": messages, "tools": tools, "trained_from": trained_from})
+            }
+            Self::PromptCompletion { prompt, completion } => {
+                json!({"prompt": prompt, "completion": completion})
+            }
+            Self::Text(text) => json!({"text": text}),
+        };
+        canonical.sort_all_objects();
+        Sha256::digest(canonical.to_string())
+            .iter()
+            .take(8)
+            .fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
+    }
+}
+
+/// One turn of a conversation, with every key of the file kept for the chat template.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Message(Map<String, Value>);
+
+impl Message {
+    /// A turn of plain text.
+    pub fn new(role: &str, content: &str) -> Self {
+        let fields = [("role", role), ("content", content)];
+        Self(
+            fields
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), Value::from(value)))
+                .collect(),
+        )
+    }
+
+    /// A turn with these fields; `role` is expected among them.
+    pub fn from_fields(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
+    /// Who speaks: `system`, `user`, `assistant`, ...
+    pub fn role(&self) -> &str {
+        self.text("role")
+    }
+
+    /// The text of the turn, empty where it has none (a turn of tool calls).
+    pub fn content(&self) -> &str {
+        self.text("content")
+    }
+
+    /// Whether the model is trained to say this turn.
+    pub fn is_assistant(&self) -> bool {
+        self.role() == "assistant"
+    }
+
+    /// A field such as `tool_calls` or `reasoning_content`.
+    pub fn field(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    /// The same turn with another text.
+    pub fn with_content(&self, content: &str) -> Self {
+        let mut fields = self.0.clone();
+        fields.insert("content".to_owned(), Value::from(content));
+        Self(fields)
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.0.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+}

@@ -1,0 +1,434 @@
+//! A Hugging Face tokenizer with what a model directory says about it: special tokens, stop tokens, chat template.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::{fs, io};
+
+use serde_json::{Map, Value};
+use tokenizers::processors::PostProcessorWrapper;
+
+use crate::error::DataError;
+use crate::row::Message;
+use crate::template::{ChatTemplate, GenerationPrompt};
+
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
+const GENERATION_CONFIG: &str = "generation_config.json";
+const CONFIG: &str = "config.json";
+
+/// A character of the private use area, to find a message in what a template makes of it.
+const MARKER: char = '\u{F8FF}';
+
+/// Whether decoded text shows special tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// They are part of the text.
+    Keep,
+    /// They are left out.
+    Skip,
+}
+
+/// The files a tokenizer is made from. Only the first is required.
+#[derive(Debug, Clone, Default)]
+pub struct TokenizerFiles {
+    /// `tokenizer.json`.
+    pub tokenizer: Vec<u8>,
+    /// `tokenizer_config.json`: special tokens, `add_bos_token`, `chat_template`.
+    pub tokenizer_config: Option<Vec<u8>>,
+    /// `chat_template.jinja`; comes before the template in `tokenizer_config.json`.
+    pub chat_template: Option<Vec<u8>>,
+    /// `generation_config.json`: `eos_token_id`.
+    pub generation_config: Option<Vec<u8>>,
+    /// `config.json`: `eos_token_id`.
+    pub config: Option<Vec<u8>>,
+}
+
+/// Text to ids and back, and conversations to text.
+///
+/// The post-processor of `tokenizer.json` is not run: the ids it puts around a text are found once and put there
+/// by [`Tokenizer::encode_with_special`], so that offsets stay exact (byte-level post-processors trim them).
+/// Truncation and padding set in `tokenizer.json` are ignored.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+    special: HashSet<u32>,
+    eos: Option<u32>,
+    pad: Option<u32>,
+    stop: Vec<u32>,
+    template: Option<ChatTemplate>,
+}
+
+/// Ids of a text and the bytes each of them stands for.
+pub(crate) struct Encoded {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) offsets: Vec<(usize, usize)>,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a model directory.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] or [`DataError::Tokenizer`], naming the file and the key.
+    pub fn from_dir(directory: &Path) -> Result<Self, DataError> {
+        let optional = |name: &str| {
+            let path = directory.join(name);
+            match fs::read(&path) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(DataError::Io { path, source }),
+            }
+        };
+        let Some(tokenizer) = optional(TOKENIZER)? else {
+            return Err(DataError::Tokenizer {
+                file: directory.join(TOKENIZER).display().to_string(),
+                message: "no such file".to_owned(),
+                hint: "a model directory in Hugging Face format has its tokenizer there".to_owned(),
+            });
+        };
+        Self::from_bytes(&TokenizerFiles {
+            tokenizer,
+            tokenizer_config: optional(TOKENIZER_CONFIG)?,
+            chat_template: optional(CHAT_TEMPLATE)?,
+            generation_config: optional(GENERATION_CONFIG)?,
+            config: optional(CONFIG)?,
+        })
+    }
+
+    /// Makes a tokenizer from the contents of its files.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`], naming the file and the key.
+    pub fn from_bytes(files: &TokenizerFiles) -> Result<Self, DataError> {
+        let config = json_object(TOKENIZER_CONFIG, files.tokenizer_config.as_deref())?;
+        let generation_config = json_object(GENERATION_CONFIG, files.generation_config.as_deref())?;
+        let model_config = json_object(CONFIG, files.config.as_deref())?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&files.tokenizer).map_err(|error| {
+            invalid(
+                TOKENIZER,
+                &error.to_string(),
+                "is it a fast tokenizer's file, and complete?",
+            )
+        })?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(failed)?;
+        let special_tokens = special_tokens(&config)?;
+        let id = |name: &str| {
+            let (_, token) = special_tokens.iter().find(|(key, _)| *key == name)?;
+            inner.token_to_id(token)
+        };
+        let (mut eos, bos, pad) = (id("eos_token"), id("bos_token"), id("pad_token"));
+        if let Some((_, token)) = special_tokens
+            .iter()
+            .find(|(key, _)| *key == "eos_token" && eos.is_none())
+        {
+            let message = format!("`{token}` is not in the vocabulary of `{TOKENIZER}`");
+            return Err(invalid(
+                &key(TOKENIZER_CONFIG, "eos_token"),
+                &message,
+                "the two files belong to one model",
+            ));
+        }
+        let (prefix, suffix) = surrounding(&inner, &config, bos, eos)?;
+        inner.with_post_processor(None::<PostProcessorWrapper>);
+        let mut stop: Vec<u32> = eos.into_iter().collect();
+        for (file, config) in [(GENERATION_CONFIG, &generation_config), (CONFIG, &model_config)] {
+            for id in eos_token_ids(file, config)? {
+                eos.get_or_insert(id);
+                push_new(&mut stop, id);
+            }
+        }
+        let special = inner
+            .get_added_tokens_decoder()
+            .iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, _)| *id)
+            .collect();
+        let template = template_source(&config, files.chat_template.as_deref())?
+            .map(|source| ChatTemplate::new(&source, &special_tokens))
+            .transpose()?;
+        let mut tokenizer = Self {
+            inner,
+            prefix,
+            suffix,
+            special,
+            eos,
+            pad,
+            stop,
+            template,
+        };
+        if let Some(id) = tokenizer.turn_end() {
+            push_new(&mut tokenizer.stop, id);
+        }
+        Ok(tokenizer)
+    }
+
+    /// The ids of a text as they are, with no token added.
+    ///
+    /// # Errors
+    /// [`DataError::Encoding`].
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        Ok(self.encode(text)?.ids)
+    }
+
+    /// The ids of a text with the special tokens that the tokenizer puts around one (often a BOS). What the text
+    /// already has at its start or end is not put there twice.
+    ///
+    /// # Errors
+    /// [`DataError::Encoding`].
+    pub fn encode_with_special(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let mut ids = self.encode(text)?.ids;
+        ids.splice(0..0, self.missing_prefix(&ids).iter().copied());
+        if !ids.ends_with(&self.suffix) {
+            ids.extend(&self.suffix);
+        }
+        Ok(ids)
+    }
+
+    /// The text of some ids.
+    ///
+    /// # Errors
+    /// [`DataError::Encoding`].
+    pub fn decode(&self, ids: &[u32], special_tokens: SpecialTokens) -> Result<String, DataError> {
+        self.inner
+            .decode(ids, special_tokens == SpecialTokens::Skip)
+            .map_err(failed)
+    }
+
+    /// The end-of-sequence token: `eos_token` of `tokenizer_config.json`, else `eos_token_id` of
+    /// `generation_config.json` or `config.json`.
+    pub fn eos_token_id(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// A valid id to fill batches with: the padding token, else the end of a sequence, else 0.
+    pub fn pad_token_id(&self) -> u32 {
+        self.pad.or(self.eos).unwrap_or(0)
+    }
+
+    /// The tokens that end an answer: every `eos_token_id` of the model's files, and the special token with which
+    /// the chat template ends an assistant turn.
+    pub fn stop_token_ids(&self) -> &[u32] {
+        &self.stop
+    }
+
+    /// Whether a token is a special one, such as a turn's start or end.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special.contains(&id)
+    }
+
+    /// The token with this id, as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// How many tokens there are, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The text of a conversation under the model's chat template.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] without a chat template, else as [`ChatTemplate::render`].
+    pub fn render_chat(&self, messages: &[Message], prompt: GenerationPrompt) -> Result<String, DataError> {
+        self.chat_template()?.render(messages, prompt)
+    }
+
+    /// The chat template of the model.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] when it has none.
+    pub fn chat_template(&self) -> Result<&ChatTemplate, DataError> {
+        self.template.as_ref().ok_or_else(|| {
+            let hint = format!(
+                "put one into `{CHAT_TEMPLATE}` beside `{TOKENIZER}`, or train on `prompt` and `completion`"
+            );
+            invalid(
+                &key(TOKENIZER_CONFIG, "chat_template"),
+                "the model has no chat template",
+                &hint,
+            )
+        })
+    }
+
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
+    pub(crate) fn encode(&self, text: &str) -> Result<Encoded, DataError> {
+        let encoding = self.inner.encode(text, false).map_err(failed)?;
+        Ok(Encoded {
+            ids: encoding.get_ids().to_vec(),
+            offsets: encoding.get_offsets().to_vec(),
+        })
+    }
+
+    /// What the tokenizer puts before a text, unless these ids start with it.
+    pub(crate) fn missing_prefix(&self, ids: &[u32]) -> &[u32] {
+        if ids.starts_with(&self.prefix) {
+            &[]
+        } else {
+            &self.prefix
+        }
+    }
+
+    /// The special token that follows an assistant's text under the chat template. Some models declare another
+    /// end of sequence than the one their turns end with; what is trained as an end must be one when generating.
+    fn turn_end(&self) -> Option<u32> {
+        let answer = MARKER.to_string();
+        let messages = [Message::new("user", "a"), Message::new("assistant", &answer)];
+        let text = self
+            .template
+            .as_ref()?
+            .render(&messages, GenerationPrompt::Omit)
+            .ok()?;
+        let (_, end) = text.rsplit_once(MARKER)?;
+        self.encode_plain(end)
+            .ok()?
+            .into_iter()
+            .find(|&id| self.is_special(id))
+    }
+}
+
+/// The ids that the tokenizer puts before and after a text. `add_bos_token` and `add_eos_token` of
+/// `tokenizer_config.json` overrule the post-processor, as they do in `transformers`.
+fn surrounding(
+    inner: &tokenizers::Tokenizer,
+    config: &Map<String, Value>,
+    bos: Option<u32>,
+    eos: Option<u32>,
+) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+    let encoding = inner.encode("a", true).map_err(failed)?;
+    let (ids, added) = (encoding.get_ids(), encoding.get_special_tokens_mask());
+    let (mut prefix, mut suffix) = match (
+        added.iter().position(|&added| added == 0),
+        added.iter().rposition(|&added| added == 0),
+    ) {
+        (Some(first), Some(last)) => (ids[..first].to_vec(), ids[last + 1..].to_vec()),
+        _ => (Vec::new(), Vec::new()),
+    };
+    let one = |id: Option<u32>| id.into_iter().collect::<Vec<_>>();
+    match flag(config, "add_bos_token")? {
+        Some(true) if prefix.is_empty() => prefix = one(bos),
+        Some(false) if prefix == one(bos) => prefix.clear(),
+        _ => {}
+    }
+    match flag(config, "add_eos_token")? {
+        Some(true) if suffix.is_empty() => suffix = one(eos),
+        Some(false) if suffix == one(eos) => suffix.clear(),
+        _ => {}
+    }
+    Ok((prefix, suffix))
+}
+
+/// `bos_token` and the like, each a string or an object with `content`.
+fn special_tokens(config: &Map<String, Value>) -> Result<Vec<(&'static str, String)>, DataError> {
+    let mut tokens = Vec::new();
+    for name in ["bos_token", "eos_token", "pad_token", "unk_token"] {
+        let token = match config.get(name) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Object(added)) => added.get("content").and_then(Value::as_str),
+            Some(other) => other.as_str(),
+        };
+        let token = token.ok_or_else(|| {
+            let hint = format!("for example `\"{name}\": \"<s>\"`");
+            invalid(
+                &key(TOKENIZER_CONFIG, name),
+                "expected a string, or an object with a string `content`",
+                &hint,
+            )
+        })?;
+        tokens.push((name, token.to_owned()));
+    }
+    Ok(tokens)
+}
+
+fn template_source(config: &Map<String, Value>, file: Option<&[u8]>) -> Result<Option<String>, DataError> {
+    if let Some(bytes) = file {
+        let text = str::from_utf8(bytes)
+            .map_err(|error| invalid(CHAT_TEMPLATE, &error.to_string(), "the template is UTF-8 text"))?;
+        return Ok(Some(text.to_owned()));
+    }
+    let expected = || {
+        let message = "expected a string, or a list of `{\"name\", \"template\"}` with one named `default`";
+        let hint = format!("a `{CHAT_TEMPLATE}` file comes before this key");
+        invalid(&key(TOKENIZER_CONFIG, "chat_template"), message, &hint)
+    };
+    let template = match config.get("chat_template") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(named)) => {
+            let is_default = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some("default");
+            named
+                .iter()
+                .find(is_default)
+                .and_then(|entry| entry.get("template"))
+        }
+        template => template,
+    };
+    template
+        .and_then(Value::as_str)
+        .map(|text| Some(text.to_owned()))
+        .ok_or_else(expected)
+}
+
+/// `eos_token_id`, a number or a list of numbers.
+fn eos_token_ids(file: &str, config: &Map<String, Value>) -> Result<Vec<u32>, DataError> {
+    let ids = match config.get("eos_token_id") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(ids)) => ids.as_slice(),
+        Some(id) => std::slice::from_ref(id),
+    };
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    ids.iter().map(id).collect::<Option<_>>().ok_or_else(|| {
+        invalid(
+            &key(file, "eos_token_id"),
+            "expected a token id or a list of token ids",
+            "for example `[1, 2]`",
+        )
+    })
+}
+
+fn flag(config: &Map<String, Value>, name: &str) -> Result<Option<bool>, DataError> {
+    match config.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(invalid(
+            &key(TOKENIZER_CONFIG, name),
+            "expected `true` or `false`",
+            "remove the key if unsure",
+        )),
+    }
+}
+
+fn json_object(file: &str, bytes: Option<&[u8]>) -> Result<Map<String, Value>, DataError> {
+    bytes.map_or(Ok(Map::new()), |bytes| {
+        serde_json::from_slice(bytes)
+            .map_err(|error| invalid(file, &error.to_string(), "the file is one JSON object"))
+    })
+}
+
+fn push_new(ids: &mut Vec<u32>, id: u32) {
+    if !ids.contains(&id) {
+        ids.push(id);
+    }
+}
+
+fn key(file: &str, key: &str) -> String {
+    format!("{file}: {key}")
+}
+
+fn invalid(file: &str, message: &str, hint: &str) -> DataError {
+    DataError::Tokenizer {
+        file: file.to_owned(),
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+    }
+}
+
+fn failed(error: tokenizers::Error) -> DataError {
+    DataError::Encoding {
+        message: error.to_string(),
+    }
+}
