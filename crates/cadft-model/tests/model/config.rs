@@ -1,0 +1,146 @@
+//! Reading `config.json`: defaults, both places of the rotary settings, refusals by key and value.
+
+use cadft_model::{Dtype, ModelConfig, RopeScaling, decoder::Rope};
+use serde_json::json;
+
+use crate::{tiny, tiny_json};
+
+fn refusal(changes: serde_json::Value) -> String {
+    ModelConfig::from_json(&tiny_json(changes).to_string())
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn absent_keys_take_the_defaults_of_transformers() {
+    let config = ModelConfig::from_json(
+        r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 32, "intermediate_size": 8,
+            "num_hidden_layers": 1, "num_attention_heads": 4}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        (
+            config.num_key_value_heads,
+            config.head_dim,
+            config.max_position_embeddings
+        ),
+        (4, 8, 2048)
+    );
+    assert_eq!(
+        (config.rms_norm_eps, config.rope_theta, config.initializer_range),
+        (1e-6, 1e4, 0.02)
+    );
+    assert!(!config.tie_word_embeddings && !config.attention_bias && !config.mlp_bias);
+    assert!(config.eos_token_id.is_empty() && config.pad_token_id.is_none());
+}
+
+#[test]
+fn token_ids_may_be_one_or_several() {
+    let config = tiny(json!({"eos_token_id": [2, 5], "bos_token_id": 1, "pad_token_id": -1}));
+    assert_eq!(
+        (config.eos_token_id, config.bos_token_id, config.pad_token_id),
+        (vec![2, 5], vec![1], None)
+    );
+}
+
+#[test]
+fn rope_parameters_are_read_as_rope_scaling_is() {
+    let scaling = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192});
+    let mut parameters = scaling.clone();
+    parameters["rope_theta"] = json!(5e5);
+    let old = tiny(json!({"rope_theta": 5e5, "rope_scaling": scaling}));
+    let new = tiny(json!({"rope_theta": null, "rope_parameters": parameters}));
+    assert_eq!(
+        (old.rope_theta, old.rope_scaling),
+        (new.rope_theta, new.rope_scaling)
+    );
+    assert_eq!(old.rope_theta, 5e5);
+    assert!(matches!(new.rope_scaling, RopeScaling::Llama3 { .. }));
+    let legacy = tiny(json!({"rope_scaling": {"type": "linear", "factor": 2.0}}));
+    assert_eq!(legacy.rope_scaling, RopeScaling::Linear { factor: 2.0 });
+}
+
+#[test]
+fn llama3_frequencies_match_transformers() {
+    let config = tiny(json!({
+        "hidden_size": 512, "head_dim": 128, "rope_theta": 5e5,
+        "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192}
+    }));
+    let rope = Rope::new(&config);
+    let plain = |pair: f64| 5e5f64.powf(-pair / 64.0);
+    let found = rope.frequencies();
+    assert_eq!(found.len(), 64);
+    // Wavelengths below 8192 / 4 are kept, those above 8192 are divided by 8.
+    for (pair, expected) in [
+        (0, 1.0),
+        (10, plain(10.0)),
+        (40, plain(40.0) / 8.0),
+        (63, plain(63.0) / 8.0),
+    ] {
+        assert!((found[pair] / expected - 1.0).abs() < 1e-12, "pair {pair}");
+    }
+    // Pair 30: the rule of `_compute_llama3_parameters`, worked out by hand.
+    let wavelength = std::f64::consts::TAU / plain(30.0);
+    let smooth = (8192.0 / wavelength - 1.0) / 3.0;
+    assert!((0.0..1.0).contains(&smooth));
+    let expected = (1.0 - smooth) * plain(30.0) / 8.0 + smooth * plain(30.0);
+    assert!((found[30] / expected - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn unsupported_settings_are_refused_by_key_and_value() {
+    for (changes, key, value) in [
+        (json!({"model_type": "mamba"}), "`model_type`", "mamba"),
+        (json!({"hidden_act": "gelu"}), "`hidden_act`", "gelu"),
+        (json!({"attention_dropout": 0.1}), "`attention_dropout`", "`0.1`"),
+        (
+            json!({"quantization_config": {"bits": 4}}),
+            "`quantization_config`",
+            "bits",
+        ),
+        (
+            json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
+            "`rope_scaling.rope_type`",
+            "`yarn`",
+        ),
+        (
+            json!({"rope_parameters": {"factor": 4.0}}),
+            "`rope_parameters.rope_type`",
+            "missing",
+        ),
+        (
+            json!({"architectures": ["LlamaForTokenClassification"]}),
+            "`architectures`",
+            "TokenClassification",
+        ),
+        (json!({"num_attention_heads": 3}), "`num_attention_heads`", "`3`"),
+        (json!({"vocab_size": "many"}), "`vocab_size`", "many"),
+        (json!({"num_hidden_layers": 0}), "`num_hidden_layers`", "`0`"),
+        (json!({"head_dim": 5}), "`head_dim`", "`5`"),
+        (json!({"eos_token_id": [1, "x"]}), "`eos_token_id`", "x"),
+    ] {
+        let message = refusal(changes);
+        assert!(message.contains(key) && message.contains(value), "{message}");
+    }
+}
+
+#[test]
+fn all_problems_come_in_one_report() {
+    let message = refusal(json!({"hidden_act": "relu", "hidden_size": null, "attention_dropout": 0.5}));
+    for key in ["hidden_act", "hidden_size", "attention_dropout"] {
+        assert!(message.contains(key), "{message}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_written_back_and_only_the_dtype_changes() {
+    let original = tiny_json(json!({"use_cache": true, "note": {"kept": [1, 2.5]}, "rope_theta": 1e4}));
+    let config: ModelConfig = serde_json::from_value(original.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&config).unwrap(), original);
+    let mut expected = original;
+    expected["torch_dtype"] = json!("bfloat16");
+    let written = serde_json::Value::Object(config.to_object(Dtype::Bf16));
+    assert_eq!(written.to_string(), expected.to_string());
+}
