@@ -1,4 +1,4 @@
-"""Whether a regenerated fixture equals the committed one: bytes first, then numbers within the tolerance of their dtype."""
+"""Whether a regenerated fixture equals the committed one: bytes first, then numbers within a tolerance."""
 
 import json
 from pathlib import Path

@@ -23,9 +23,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import torch
+from transformers.utils import logging
 
+import blackbox
 import compare_files
+import curve
 import objectives_golden
+import smollm2_golden
 import tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
@@ -46,7 +50,11 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
     result = {
         "objectives": Generator("objectives_golden.py", objectives_golden.SEED, objectives_golden.generate),
         "tiny-llama": Generator("tiny_llama.py", tiny_llama.SEED, tiny_llama.generate),
+        "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
+        "curve": Generator("curve.py", curve.SEED, curve.generate),
     }
+    if smollm2 is not None:
+        result["smollm2"] = Generator("smollm2_golden.py", 0, lambda out: smollm2_golden.generate(smollm2, out))
     return result
 
 
@@ -65,8 +73,14 @@ def write_manifest(entries: dict[str, dict]) -> None:
     lines = ["# Written by python/fixtures.py; `python python/fixtures.py --check` regenerates and compares.", ""]
     lines += ["[versions]", f'python = "{sys.version.split()[0]}"', *(f'{p} = "{version(p)}"' for p in PACKAGES)]
     for path, entry in sorted(entries.items()):
-        lines += ["", "[[file]]", f'path = "{path}"', f'sha256 = "{entry["sha256"]}"',
-                  f'generator = "python/{entry["generator"]}"', f'seed = {entry["seed"]}']
+        lines += [
+            "",
+            "[[file]]",
+            f'path = "{path}"',
+            f'sha256 = "{entry["sha256"]}"',
+            f'generator = "python/{entry["generator"]}"',
+            f"seed = {entry['seed']}",
+        ]
     (ROOT / "MANIFEST.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -126,6 +140,7 @@ def main() -> None:
     parser.add_argument("--smollm2", type=Path, metavar="DIR")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    logging.disable_progress_bar()
     known = generators(args.smollm2)
     if unknown := set(args.only or known) - set(known):
         parser.error(f"unknown generator {sorted(unknown)}; known: {sorted(known)}")

@@ -23,7 +23,7 @@ NORMALISATIONS = ("token-mean", "sample-mean", "sample-sum")
 
 @dataclass(frozen=True)
 class Objective:
-    """A member of the family: the token gate p^alpha (alpha 0 is plain NLL) and CADFT's beta (0 is no sample weight)."""
+    """A member of the family: token gate p^alpha (alpha 0 is plain NLL) and CADFT's beta (0 is no sample weight)."""
 
     name: str
     alpha: float

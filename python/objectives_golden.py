@@ -1,4 +1,4 @@
-"""Golden values of every objective in f64: `objectives.safetensors` (arrays) and `objectives.json` (configuration, scalars).
+"""Golden values of every objective in f64: `objectives.safetensors` (arrays), `objectives.json` (options, scalars).
 
 Arrays are named `case/…` for inputs and token likelihoods, `case/objective/…` for gates, z and w, and
 `case/objective/normalisation/…` for gradients. Token t of `hidden` predicts `targets[t]` and belongs to sample
@@ -15,15 +15,26 @@ from torch import Tensor
 
 import trl_peer
 from objectives import (
-    DFT, EPS, NLL, NORMALISATIONS, Objective, multipliers, sample_weights, scores, standardise_batch,
+    DFT,
+    EPS,
+    NLL,
+    NORMALISATIONS,
+    Objective,
+    multipliers,
+    sample_weights,
+    scores,
+    standardise_batch,
 )
 
 SEED = 20260611
 OBJECTIVES = [
     NLL,
     DFT,
-    *(Objective(f"cadft-{gate}-beta{beta}", alpha, beta)
-      for gate, alpha in (("dft", 1.0), ("nll", 0.0)) for beta in (0.5, 1.0, 2.0)),
+    *(
+        Objective(f"cadft-{gate}-beta{beta}", alpha, beta)
+        for gate, alpha in (("dft", 1.0), ("nll", 0.0))
+        for beta in (0.5, 1.0, 2.0)
+    ),
     Objective("power-alpha0.5", 0.5),
     Objective("power-alpha2.0", 2.0),
 ]
@@ -37,7 +48,7 @@ TRL_CASES = ("single-sample", "one-token-sample", "p-is-one-tenth")
 
 @dataclass
 class Case:
-    """One batch: hidden states, output weight, targets, sample of each token, and the data's `weight` of each sample."""
+    """One batch: hidden states, output weight, targets, the sample of each token, the data's `weight` of each sample."""
 
     hidden: Tensor  # [tokens, hidden]
     weight: Tensor  # [vocab, hidden]
@@ -70,21 +81,34 @@ def cases() -> dict[str, Case]:
     for sample, pick in ((0, logits.argmax(1)), (3, logits.argmax(1)), (1, logits.argmin(1))):
         base.targets = torch.where(base.sample_index == sample, pick, base.targets)
 
-    uniform = random_case([4, 1, 3], 11, 5, SEED + 2, "weight 0: uniform logits, every score ln 11, sigma 0 up to rounding")
+    uniform = random_case(
+        [4, 1, 3], 11, 5, SEED + 2, "weight 0: uniform logits, every score ln 11, sigma 0 up to rounding"
+    )
     uniform.weight = torch.zeros_like(uniform.weight)
 
     one = random_case([4], 13, 6, SEED + 3, "four identical samples: sigma exactly 0, z 0, w 1")
-    identical = Case(one.hidden.repeat(4, 1), one.weight, one.targets.repeat(4), torch.arange(4).repeat_interleave(4),
-                     torch.ones(4, dtype=torch.float64), one.about)
+    identical = Case(
+        one.hidden.repeat(4, 1),
+        one.weight,
+        one.targets.repeat(4),
+        torch.arange(4).repeat_interleave(4),
+        torch.ones(4, dtype=torch.float64),
+        one.about,
+    )
 
     extreme = random_case([3, 2, 4], 9, 4, SEED + 5, "logits of ±1e4: p is 0 or 1 and log p down to −2e4")
     logits = extreme.hidden @ extreme.weight.T
     extreme.hidden = extreme.hidden * (1e4 / logits.abs().max(1, keepdim=True).values)
 
     p = torch.tensor([0.1, 0.3, 0.2, 0.4], dtype=torch.float64)
-    tenth = Case(torch.eye(1, 3, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64), torch.tensor([0]),
-                 torch.tensor([0]), torch.ones(1, dtype=torch.float64),
-                 "p = 0.1: the DFT gradient on the target logit is −0.09 (it raises p), not +0.117 as without stop-gradient")
+    tenth = Case(
+        torch.eye(1, 3, dtype=torch.float64),
+        torch.zeros(4, 3, dtype=torch.float64),
+        torch.tensor([0]),
+        torch.tensor([0]),
+        torch.ones(1, dtype=torch.float64),
+        "p = 0.1: the DFT gradient on the target logit is −0.09 (it raises p), not +0.117 as without stop-gradient",
+    )
     tenth.weight[:, 0] = p.log()
 
     return {
@@ -151,16 +175,27 @@ def generate(out: Path) -> None:
         samples = case.data_weights.numel()
         c = scores(log_p, case.sample_index, samples)
         arrays |= {
-            f"{name}/hidden": case.hidden, f"{name}/weight": case.weight, f"{name}/targets": case.targets,
-            f"{name}/sample_index": case.sample_index, f"{name}/data_weights": case.data_weights,
-            f"{name}/log_p": log_p, f"{name}/entropy": -(log_probs.exp() * log_probs).sum(1), f"{name}/scores": c,
+            f"{name}/hidden": case.hidden,
+            f"{name}/weight": case.weight,
+            f"{name}/targets": case.targets,
+            f"{name}/sample_index": case.sample_index,
+            f"{name}/data_weights": case.data_weights,
+            f"{name}/log_p": log_p,
+            f"{name}/entropy": -(log_probs.exp() * log_probs).sum(1),
+            f"{name}/scores": c,
         }
         report["cases"][name] = {
             "about": case.about,
-            "tokens": case.hidden.shape[0], "hidden": case.hidden.shape[1], "vocab": case.weight.shape[0],
-            "samples": samples, "mu": c.mean().item(), "sigma": c.std(unbiased=False).item(),
+            "tokens": case.hidden.shape[0],
+            "hidden": case.hidden.shape[1],
+            "vocab": case.weight.shape[0],
+            "samples": samples,
+            "mu": c.mean().item(),
+            "sigma": c.std(unbiased=False).item(),
             "objectives": {o.name: evaluate(case, o, arrays, f"{name}/{o.name}") for o in OBJECTIVES},
         }
-    report["trl"] = {name: trl_agreement(name, case, report, arrays) for name, case in cases().items() if name in TRL_CASES}
+    report["trl"] = {
+        name: trl_agreement(name, case, report, arrays) for name, case in cases().items() if name in TRL_CASES
+    }
     save_file({k: v.detach().contiguous() for k, v in arrays.items()}, out / "objectives.safetensors")
     (out / "objectives.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

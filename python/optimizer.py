@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 
-def adamw(model: nn.Module, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> torch.optim.AdamW:
+def adamw(
+    model: nn.Module, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+) -> torch.optim.AdamW:
     """AdamW that does not decay norm weights and biases."""
     plain = [p for n, p in model.named_parameters() if n.endswith(".bias") or "norm" in n]
     decayed = [p for n, p in model.named_parameters() if not (n.endswith(".bias") or "norm" in n)]

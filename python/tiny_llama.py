@@ -24,18 +24,47 @@ from optimizer import adamw, step
 SEED = 20250805
 STEPS = 10
 COMMON = {
-    "vocab_size": 67, "hidden_size": 24, "intermediate_size": 40, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 1, "hidden_act": "silu",
+    "vocab_size": 67,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "hidden_act": "silu",
 }
-LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-               "original_max_position_embeddings": 100}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 100,
+}
 # With base 100 and head size 8 the wavelengths are 6, 20, 63 and 199: one is interpolated and one fully scaled.
 CONFIGS: dict[str, dict] = {
-    "tiny-llama-tied": {"num_hidden_layers": 2, "tie_word_embeddings": True, "rope_theta": 10000.0, "rms_norm_eps": 1e-5},
-    "tiny-llama-untied": {"num_hidden_layers": 3, "tie_word_embeddings": False, "attention_bias": True,
-                          "rope_theta": 500.0, "rms_norm_eps": 1e-6},
-    "tiny-llama-llama3-rope": {"num_hidden_layers": 2, "tie_word_embeddings": True, "head_dim": 8, "rope_theta": 100.0,
-                               "rope_scaling": LLAMA3_ROPE, "rms_norm_eps": 1e-5, "max_position_embeddings": 800},
+    "tiny-llama-tied": {
+        "num_hidden_layers": 2,
+        "tie_word_embeddings": True,
+        "rope_theta": 10000.0,
+        "rms_norm_eps": 1e-5,
+    },
+    "tiny-llama-untied": {
+        "num_hidden_layers": 3,
+        "tie_word_embeddings": False,
+        "attention_bias": True,
+        "rope_theta": 500.0,
+        "rms_norm_eps": 1e-6,
+    },
+    "tiny-llama-llama3-rope": {
+        "num_hidden_layers": 2,
+        "tie_word_embeddings": True,
+        "head_dim": 8,
+        "rope_theta": 100.0,
+        "rope_scaling": LLAMA3_ROPE,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 800,
+    },
 }
 # Transformers 5 writes `rope_parameters`; the released checkpoints hold `rope_theta` and `rope_scaling`.
 NEW_STYLE_CONFIG = "tiny-llama-untied"
@@ -94,7 +123,9 @@ def save_checkpoint(model: LlamaForCausalLM, out: Path, classic: dict | None) ->
 def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
     """One checkpoint folder."""
     keys = COMMON | keys
-    model = LlamaForCausalLM(LlamaConfig(**copy.deepcopy(keys), attn_implementation="eager", architectures=["LlamaForCausalLM"]))
+    model = LlamaForCausalLM(
+        LlamaConfig(**copy.deepcopy(keys), attn_implementation="eager", architectures=["LlamaForCausalLM"])
+    )
     randomise(model, seed)
     save_checkpoint(model, out, None if name == NEW_STYLE_CONFIG else keys)
     again = LlamaForCausalLM.from_pretrained(out, attn_implementation="eager")

@@ -26,25 +26,46 @@ CHAT_TEMPLATE = (
 def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Train on `texts`; the result is a function of them and of `vocab_size` (at least 259: specials and bytes)."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIALS, show_progress=False,
-                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=SPECIALS,
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
 def config() -> dict:
     """What `tokenizer_config.json` holds."""
-    added = {str(i): {"content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-                      "special": True} for i, text in enumerate(SPECIALS)}
+    added = {
+        str(i): {
+            "content": text,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for i, text in enumerate(SPECIALS)
+    }
     return {
-        "tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": False, "added_tokens_decoder": added,
-        "additional_special_tokens": [START], "eos_token": END, "pad_token": PAD,
-        "clean_up_tokenization_spaces": False, "model_max_length": 2048, "chat_template": CHAT_TEMPLATE,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_prefix_space": False,
+        "added_tokens_decoder": added,
+        "additional_special_tokens": [START],
+        "eos_token": END,
+        "pad_token": PAD,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 2048,
+        "chat_template": CHAT_TEMPLATE,
     }
 
 

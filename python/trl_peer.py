@@ -21,20 +21,40 @@ VERSION = trl.__version__
 
 def chat_tokenizer() -> PreTrainedTokenizerFast:
     """The smallest tokenizer that `SFTTrainer` accepts; nothing is tokenised with it."""
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer.train(["a"], 262), eos_token=tokenizer.END,
-                                   pad_token=tokenizer.PAD, chat_template=tokenizer.CHAT_TEMPLATE)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.train(["a"], 262),
+        eos_token=tokenizer.END,
+        pad_token=tokenizer.PAD,
+        chat_template=tokenizer.CHAT_TEMPLATE,
+    )
 
 
 def dft_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[float, Tensor]:
     """TRL's `loss_type="dft"` value and its gradient with respect to `hidden` [tokens, hidden]."""
     tokens, width = hidden.shape
-    config = LlamaConfig(vocab_size=weight.shape[0], hidden_size=width, intermediate_size=8, num_hidden_layers=1,
-                         num_attention_heads=1, num_key_value_heads=1, head_dim=2, tie_word_embeddings=False, pad_token_id=0,
-                         bos_token_id=0, eos_token_id=0)
+    config = LlamaConfig(
+        vocab_size=weight.shape[0],
+        hidden_size=width,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=2,
+        tie_word_embeddings=False,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     model = LlamaForCausalLM(config).double()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        args = SFTConfig(output_dir=folder, use_cpu=True, bf16=False, loss_type="dft", report_to=[],
-                         dataset_kwargs={"skip_prepare_dataset": True})
+        args = SFTConfig(
+            output_dir=folder,
+            use_cpu=True,
+            bf16=False,
+            loss_type="dft",
+            report_to=[],
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )
         rows = Dataset.from_dict({"input_ids": [[0, 1]], "labels": [[0, 1]]})
         trainer = SFTTrainer(model=model, args=args, train_dataset=rows, processing_class=chat_tokenizer())
     leaf = hidden.clone().requires_grad_()

@@ -1,0 +1,77 @@
+"""The part of a training recipe that the reference trainer follows; keys and defaults are those of the command line."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from objectives import DFT, NLL, Objective
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A parsed recipe; paths are relative to the recipe's own folder."""
+
+    folder: Path
+    model: Path
+    train: list[Path]
+    max_length: int
+    global_batch: int
+    micro_batch: int
+    objective: Objective
+    running: bool
+    decay: float
+    start_until: float
+    normalisation: str
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    eps: float
+    clip: float
+    schedule: str
+    warmup: float
+    steps: int
+
+
+def parse_objective(value: str | dict) -> tuple[Objective, dict]:
+    """The objective and its table of options."""
+    if isinstance(value, str):
+        value = {value: {}}
+    ((name, options),) = value.items()
+    if name == "cadft":
+        gate = {"dft": 1.0, "nll": 0.0}[options.get("gate", "dft")]
+        return Objective("cadft", gate, options.get("beta", 1.0)), options
+    if name == "power":
+        return Objective("power", options["alpha"]), options
+    return {"nll": NLL, "dft": DFT}[name], options
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe; only sequential order and the assistant mask are implemented here."""
+    doc = tomllib.loads(path.read_text(encoding="utf-8"))
+    data, batch, optimizer, schedule = doc["data"], doc["batch"], doc["optimizer"], doc["schedule"]
+    if data["order"] != "sequential" or data.get("mask", "assistant") != "assistant":
+        raise ValueError("the reference follows sequential order and the assistant mask only")
+    objective, options = parse_objective(doc["objective"])
+    if options.get("start", "nll") != "nll":
+        raise ValueError("the reference starts with NLL only")
+    return Recipe(
+        folder=path.parent,
+        model=path.parent / doc["model"]["path"],
+        train=[path.parent / p for p in data["train"]],
+        max_length=data.get("max-length", 2048),
+        global_batch=batch["global"],
+        micro_batch=batch["micro"],
+        objective=objective,
+        running=options.get("statistics", "exact") == "running",
+        decay=options.get("statistics-decay", 0.99),
+        start_until=options.get("start-until", 0.0) if "start" in options else 0.0,
+        normalisation=doc.get("loss", {}).get("normalisation", "token-mean"),
+        lr=optimizer["lr"],
+        betas=tuple(optimizer.get("betas", (0.9, 0.95))),
+        weight_decay=optimizer.get("weight-decay", 0.01),
+        eps=optimizer.get("eps", 1e-8),
+        clip=optimizer.get("clip", 1.0),
+        schedule=schedule.get("kind", "cosine"),
+        warmup=schedule.get("warmup", 0.1),
+        steps=schedule["steps"],
+    )
