@@ -3,7 +3,7 @@
     python check_transformers.py DIR [--prompt TEXT] [--chat] [--new-tokens 10]
 
 `--chat` renders the prompt as a user turn with the directory's own template. The object: `ids` of the prompt,
-`new_ids`, `text`, `parameters`, `dtype`, `tied` and `last_logits`, the five largest of the prompt's last position by id.
+`new_ids`, `text`, `parameters`, `dtype`, `tied` and `last_logits`, the five largest after the prompt by id.
 """
 
 import argparse

@@ -48,7 +48,7 @@ TRL_CASES = ("single-sample", "one-token-sample", "p-is-one-tenth")
 
 @dataclass
 class Case:
-    """One batch: hidden states, output weight, targets, the sample of each token, the data's `weight` of each sample."""
+    """One batch: hidden states, output weight, targets, sample of each token, the data's `weight` of each sample."""
 
     hidden: Tensor  # [tokens, hidden]
     weight: Tensor  # [vocab, hidden]
