@@ -10,5 +10,5 @@ pub use dtype::Dtype;
 pub use load::{Checkpoint, load};
 pub use report::{CheckpointReport, ShapeMismatch};
 pub use save::{CARRIED_FILES, SaveOptions, save};
-pub(crate) use save::{Replacement, to_pretty_json, write_file};
+pub(crate) use save::{Replacement, fits_f16, to_pretty_json, write_file};
 pub(crate) use weights::{Weight, write_weights};

@@ -1,1 +1,120 @@
 //! GGUF files imported as Hugging Face checkpoint directories.
+//!
+//! Weights are dequantised, the rows that llama.cpp reorders for its rotary layout are put back, and the tokenizer is
+//! rebuilt from the metadata, so that the directory reads like any other checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::checkpoint::{
+    Dtype, Replacement, SaveOptions, Weight, fits_f16, to_pretty_json, write_file, write_weights,
+};
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::parameters::expected_parameters;
+
+mod file;
+mod llama;
+mod quant;
+mod tokenizer;
+
+use file::{GgufFile, TensorInfo};
+
+/// What was imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GgufImport {
+    /// Number of parameters.
+    pub parameters: usize,
+    /// Number of tensors stored as each type, such as `Q4_1`.
+    pub tensor_types: BTreeMap<&'static str, usize>,
+}
+
+/// Turns the GGUF file at `gguf_path` into a Hugging Face checkpoint in `directory`, its weights stored as `dtype`.
+///
+/// Types: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K. Architecture: `llama`. Tokenizer: byte-level
+/// BPE with a known pre-tokenizer.
+///
+/// # Errors
+/// When the file is malformed or holds what is not supported, and when the directory cannot be written; nothing is left
+/// behind then.
+pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<GgufImport, ModelError> {
+    let file = GgufFile::open(gguf_path)?;
+    let config_json = llama::config(&file, dtype)?;
+    let config = ModelConfig::try_from(config_json.clone())?;
+    let tensors = match_tensors(&file, &config)?;
+    let tokenizer = tokenizer::files(&file)?;
+
+    let weights: Vec<_> = tensors
+        .iter()
+        .map(|(name, info)| Weight {
+            name: name.clone(),
+            shape: info.shape.clone(),
+            values: Box::new(|| llama::restore_rows(name, file.values(info), &config)),
+        })
+        .collect();
+    if dtype == Dtype::F16 {
+        weights
+            .iter()
+            .try_for_each(|weight| fits_f16(&weight.name, &(weight.values)()))?;
+    }
+    let replacement = Replacement::begin(directory)?;
+    let max_shard_bytes = SaveOptions::default().max_shard_bytes;
+    write_weights(replacement.path(), &weights, dtype, max_shard_bytes)?;
+    write_file(
+        &replacement.path().join("config.json"),
+        &to_pretty_json(&config_json),
+    )?;
+    for (name, content) in tokenizer {
+        write_file(&replacement.path().join(name), &to_pretty_json(&content))?;
+    }
+    replacement.finish()?;
+
+    let mut tensor_types = BTreeMap::new();
+    for (_, info) in &tensors {
+        *tensor_types.entry(info.kind.name()).or_default() += 1;
+    }
+    let parameters = tensors
+        .iter()
+        .map(|(_, info)| info.shape.iter().product::<usize>())
+        .sum();
+    Ok(GgufImport {
+        parameters,
+        tensor_types,
+    })
+}
+
+/// Finds the tensor of every parameter; one report names all that is missing, left over or of another shape.
+fn match_tensors<'f>(
+    file: &'f GgufFile,
+    config: &ModelConfig,
+) -> Result<Vec<(String, &'f TensorInfo)>, ModelError> {
+    let mut problems = Vec::new();
+    let mut unused: BTreeSet<&str> = file.tensors.keys().map(String::as_str).collect();
+    unused.remove(llama::ROPE_FACTORS);
+    let mut tensors = Vec::new();
+    for (name, expected) in expected_parameters(config) {
+        let gguf_name = llama::gguf_name(&name);
+        unused.remove(gguf_name.as_str());
+        match file.tensors.get(&gguf_name) {
+            None => problems.push(format!("tensor `{gguf_name}` is missing")),
+            Some(info) if info.shape != expected => problems.push(format!(
+                "tensor `{gguf_name}`: expected `{expected:?}`, found `{:?}`",
+                info.shape
+            )),
+            Some(info) => tensors.push((name, info)),
+        }
+    }
+    problems.extend(
+        unused
+            .iter()
+            .map(|name| format!("tensor `{name}` has no place in the model")),
+    );
+    if problems.is_empty() {
+        return Ok(tensors);
+    }
+    Err(ModelError::Gguf {
+        path: file.path.clone(),
+        problems,
+    })
+}

@@ -1,0 +1,225 @@
+//! The tokenizer in a GGUF file, rebuilt as the files that Hugging Face's libraries read.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::file::{GgufFile, Value};
+use crate::error::ModelError;
+
+const CONTROL: u64 = 3;
+const USER_DEFINED: u64 = 4;
+
+/// The files of the tokenizer by name.
+pub(super) fn files(file: &GgufFile) -> Result<Vec<(&'static str, Json)>, ModelError> {
+    let vocabulary = Vocabulary::read(file)?;
+    let template = file.text("tokenizer.chat_template")?;
+    let added = vocabulary.added_tokens();
+    let names = special_names(&vocabulary, template);
+
+    let mut config = Map::new();
+    config.insert("add_prefix_space".into(), false.into());
+    let by_id = added
+        .iter()
+        .map(|(id, token)| (id.to_string(), token.clone()))
+        .collect::<Map<_, _>>();
+    config.insert("added_tokens_decoder".into(), by_id.into());
+    config.extend(names.clone());
+    if let Some(template) = template {
+        config.insert("chat_template".into(), template.into());
+    }
+    config.insert("clean_up_tokenization_spaces".into(), false.into());
+    config.insert(
+        "model_max_length".into(),
+        file.unsigned("llama.context_length")?.into(),
+    );
+    // The classes named after a model rebuild its pre-tokenizer and may then disagree with `tokenizer.json`.
+    config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+
+    let ids = ["bos", "eos", "pad"].into_iter().filter_map(|name| {
+        let id = vocabulary.special(name)?;
+        Some((format!("{name}_token_id"), Json::from(id)))
+    });
+    Ok(vec![
+        ("tokenizer.json", tokenizer_json(file, &vocabulary, &added)?),
+        ("tokenizer_config.json", config.into()),
+        ("special_tokens_map.json", names.into()),
+        ("generation_config.json", ids.collect::<Map<_, _>>().into()),
+    ])
+}
+
+/// The tokens and their roles.
+struct Vocabulary<'a> {
+    tokens: Vec<&'a str>,
+    kinds: Vec<u64>,
+    /// Role and id.
+    special: Vec<(&'static str, usize)>,
+}
+
+impl<'a> Vocabulary<'a> {
+    fn read(file: &'a GgufFile) -> Result<Self, ModelError> {
+        let model = file.required("tokenizer.ggml.model", file.text("tokenizer.ggml.model")?)?;
+        if model != "gpt2" {
+            let problem = format!("metadata `tokenizer.ggml.model` is `{model}`; supported: `gpt2`");
+            return Err(ModelError::gguf(&file.path, problem));
+        }
+        let tokens = file.required("tokenizer.ggml.tokens", file.texts("tokenizer.ggml.tokens")?)?;
+        let kinds = match file.get("tokenizer.ggml.token_type") {
+            Some(Value::List(kinds)) => kinds
+                .iter()
+                .map(|kind| match *kind {
+                    Value::Signed(kind) => kind.try_into().unwrap_or(0),
+                    Value::Unsigned(kind) => kind,
+                    _ => 0,
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let mut special = Vec::new();
+        for (name, key) in [
+            ("bos", "bos"),
+            ("eos", "eos"),
+            ("pad", "padding"),
+            ("unk", "unknown"),
+        ] {
+            let key = format!("tokenizer.ggml.{key}_token_id");
+            if let Some(id) = file.unsigned(&key)? {
+                let id = usize::try_from(id)
+                    .ok()
+                    .filter(|&id| id < tokens.len())
+                    .ok_or_else(|| {
+                        ModelError::gguf(
+                            &file.path,
+                            format!("metadata `{key}` is `{id}`, which is no token"),
+                        )
+                    })?;
+                special.push((name, id));
+            }
+        }
+        Ok(Self {
+            tokens,
+            kinds,
+            special,
+        })
+    }
+
+    fn special(&self, role: &str) -> Option<usize> {
+        self.special
+            .iter()
+            .find(|(name, _)| *name == role)
+            .map(|&(_, id)| id)
+    }
+
+    /// The tokens that are matched before the text is split, as `tokenizer.json` describes them.
+    fn added_tokens(&self) -> Vec<(usize, Json)> {
+        let kinds = self.kinds.iter().enumerate();
+        kinds
+            .filter(|&(id, &kind)| (kind == CONTROL || kind == USER_DEFINED) && id < self.tokens.len())
+            .map(|(id, &kind)| {
+                let token = json!({"content": self.tokens[id], "single_word": false, "lstrip": false,
+                    "rstrip": false, "normalized": false, "special": kind == CONTROL});
+                (id, token)
+            })
+            .collect()
+    }
+}
+
+/// The special tokens by role; the control tokens that the chat template writes are the additional ones.
+fn special_names(vocabulary: &Vocabulary<'_>, template: Option<&str>) -> Map<String, Json> {
+    let mut names = Map::new();
+    let in_template: Vec<_> = vocabulary
+        .tokens
+        .iter()
+        .zip(&vocabulary.kinds)
+        .filter(|&(token, &kind)| {
+            kind == CONTROL && template.is_some_and(|template| template.contains(token))
+        })
+        .map(|(token, _)| *token)
+        .collect();
+    if !in_template.is_empty() {
+        names.insert("additional_special_tokens".into(), in_template.into());
+    }
+    for &(role, id) in &vocabulary.special {
+        names.insert(format!("{role}_token"), vocabulary.tokens[id].into());
+    }
+    names
+}
+
+fn tokenizer_json(
+    file: &GgufFile,
+    vocabulary: &Vocabulary<'_>,
+    added: &[(usize, Json)],
+) -> Result<Json, ModelError> {
+    let pre = file.required("tokenizer.ggml.pre", file.text("tokenizer.ggml.pre")?)?;
+    let merges = file.required("tokenizer.ggml.merges", file.texts("tokenizer.ggml.merges")?)?;
+    let pre_tokenizer = pre_tokenizer(pre).ok_or_else(|| {
+        let problem = format!(
+            "metadata `tokenizer.ggml.pre` is `{pre}`; supported: `gpt-2`, `smollm`, `llama-bpe`, `qwen2`"
+        );
+        ModelError::gguf(&file.path, problem)
+    })?;
+    let normalizer = if pre == "qwen2" {
+        json!({"type": "NFC"})
+    } else {
+        Json::Null
+    };
+    let adds_bos = file
+        .flag("tokenizer.ggml.add_bos_token")?
+        .unwrap_or(pre == "llama-bpe");
+    let bos = vocabulary.special("bos").filter(|_| adds_bos);
+    let post_processor = bos.map(|id| bos_processor(id, vocabulary.tokens[id]));
+    let added: Vec<_> = added
+        .iter()
+        .map(|(id, token)| {
+            let mut entry = Map::from_iter([("id".to_owned(), Json::from(*id))]);
+            entry.extend(token.as_object().cloned().unwrap_or_default());
+            entry
+        })
+        .collect();
+    let vocab: Map<_, _> = vocabulary
+        .tokens
+        .iter()
+        .enumerate()
+        .map(|(id, &token)| (token.to_owned(), id.into()))
+        .collect();
+    Ok(json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": added,
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": post_processor,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": pre == "llama-bpe", "vocab": vocab, "merges": merges}
+    }))
+}
+
+/// How text is split before merging, by llama.cpp's name for it.
+fn pre_tokenizer(name: &str) -> Option<Json> {
+    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    let split = |digits: &str| {
+        let pattern = format!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        );
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+            byte_level(false)]})
+    };
+    match name {
+        "gpt-2" => Some(byte_level(true)),
+        "smollm" => Some(json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Digits", "individual_digits": true}, byte_level(true)]})),
+        "llama-bpe" => Some(split(r"\p{N}{1,3}")),
+        "qwen2" => Some(split(r"\p{N}")),
+        _ => None,
+    }
+}
+
+/// Puts the beginning-of-sequence token before every text.
+fn bos_processor(id: usize, token: &str) -> Json {
+    let bos = json!({"SpecialToken": {"id": token, "type_id": 0}});
+    let first = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let second_bos = json!({"SpecialToken": {"id": token, "type_id": 1}});
+    let second = json!({"Sequence": {"id": "B", "type_id": 1}});
+    json!({"type": "TemplateProcessing", "single": [bos, first], "pair": [bos, first, second_bos, second],
+        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}}})
+}
