@@ -21,7 +21,7 @@ pub mod reduction;
 
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{
-    ChunkSize, linear_entropy, linear_log_probs, linear_log_probs_chunked, naive_log_probs,
+    ChunkSize, linear_argmax, linear_entropy, linear_log_probs, linear_log_probs_chunked, naive_log_probs,
 };
 pub use objective::{AnyObjective, Cadft, Dft, Gate, Nll, Objective, Power, TokenStats, family_loss};
 pub use reduction::{GlobalCounts, Normalisation};

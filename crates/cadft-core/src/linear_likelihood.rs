@@ -93,6 +93,25 @@ pub fn linear_entropy(hidden: Tensor<2>, weight: Tensor<2>) -> Tensor<1> {
     ))
 }
 
+/// The most likely token at each position, the lower id where two are equal; holds one chunk of logits at a time.
+///
+/// # Shapes
+/// `hidden` `[tokens, hidden]`, `weight` `[vocab, hidden]`, output `[tokens]`.
+///
+/// # Panics
+/// If there are no tokens or the shapes disagree.
+#[must_use]
+pub fn linear_argmax(hidden: Tensor<2>, weight: Tensor<2>) -> Tensor<1, Int> {
+    check_shapes(&hidden, &weight);
+    let ([tokens, _], [vocab, _]) = (hidden.dims(), weight.dims());
+    let weight_t = weight.transpose();
+    let parts = chunk::chunks(tokens, ChunkSize::Auto.rows(vocab)).map(|(start, end)| {
+        let logits = hidden.clone().slice_dim(0, start..end).matmul(weight_t.clone()); // [rows, vocab]
+        logits.argmax(1).squeeze_dim(1)
+    });
+    Tensor::cat(parts.collect(), 0)
+}
+
 fn check_shapes(hidden: &Tensor<2>, weight: &Tensor<2>) {
     let [tokens, size] = hidden.dims();
     let [_, expected] = weight.dims();

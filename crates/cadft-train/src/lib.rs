@@ -1,1 +1,41 @@
-//! cadft-train.
+//! The training loop of cadft: a recipe in, a fine-tuned Hugging Face directory out, without a command line.
+//!
+//! ```text
+//! config.rs        the recipe: TOML, strict, every problem in one report
+//! prepare.rs       read and check everything          plan.rs   what the run will do, and its warnings
+//! trainer.rs       the loop                           step.rs   THE page: one optimizer step
+//! batch.rs         global batches on the device       forward.rs, observe.rs   likelihoods in, values out
+//! optimizer.rs  clip.rs  schedule.rs                  AdamW, global-norm clipping, learning rate
+//! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
+//! run_directory.rs what a run leaves behind           device.rs devices by name
+//! ```
+//!
+//! Randomness enters through seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
+
+pub mod batch;
+pub mod clip;
+pub mod config;
+pub mod device;
+mod error;
+pub mod evaluate;
+pub mod event;
+pub mod forward;
+mod observe;
+pub mod optimizer;
+pub mod plan;
+pub mod prepare;
+mod process;
+mod run_directory;
+pub mod schedule;
+pub mod step;
+mod trainer;
+
+pub use config::Recipe;
+pub use error::{ConfigProblem, TrainError};
+pub use event::{Event, StepMetrics, Summary};
+pub use observe::StepOutcome;
+pub use plan::{Plan, Warning};
+pub use prepare::Prepared;
+pub use process::peak_rss_mib;
+pub use run_directory::RunDirectory;
+pub use trainer::{OnEvent, train};

@@ -35,6 +35,13 @@ impl From<&Moments> for Standardiser {
     }
 }
 
+/// The statistics of the scores themselves.
+impl FromIterator<f64> for Standardiser {
+    fn from_iter<I: IntoIterator<Item = f64>>(scores: I) -> Self {
+        Self::from(&scores.into_iter().collect::<Moments>())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,178 @@
+//! Global batches: which samples belong to which step, and their micro-batches on the device.
+
+use crate::config::BatchSection;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use cadft_core::GlobalCounts;
+use cadft_data::{Batch, Example, Order, epoch_order, micro_batches};
+
+/// One micro-batch on the device.
+#[derive(Clone, Debug)]
+pub struct MicroBatch {
+    /// `[samples, seq]`, padded on the right.
+    pub token_ids: Tensor<2, Int>,
+    /// `[tokens]`: index into the flattened `[samples · seq]` of each position that predicts a target.
+    pub positions: Tensor<1, Int>,
+    /// `[tokens]`: the targets.
+    pub targets: Tensor<1, Int>,
+    /// For each target, the row of `token_ids` it belongs to.
+    pub row_of: Vec<usize>,
+    /// For each row, its sample's place in the global batch.
+    pub samples: Vec<usize>,
+}
+
+impl MicroBatch {
+    fn new(batch: &Batch, device: &Device) -> Self {
+        let ids = |ids: Vec<i64>, shape: &[usize]| TensorData::new(ids, shape.to_vec());
+        let tokens = batch.targets.len();
+        let token_ids = batch.token_ids.iter().map(|&id| i64::from(id)).collect();
+        let positions = batch
+            .targets
+            .iter()
+            .map(|target| target.position as i64)
+            .collect();
+        let targets = batch
+            .targets
+            .iter()
+            .map(|target| i64::from(target.token_id))
+            .collect();
+        Self {
+            token_ids: Tensor::from_data(ids(token_ids, &[batch.samples, batch.seq]), device),
+            positions: Tensor::from_data(ids(positions, &[tokens]), device),
+            targets: Tensor::from_data(ids(targets, &[tokens]), device),
+            row_of: batch.targets.iter().map(|target| target.sample).collect(),
+            samples: batch.indices.clone(),
+        }
+    }
+}
+
+impl MicroBatch {
+    /// The same tensors on the device without autodiff.
+    #[must_use]
+    pub fn inner(self) -> Self {
+        let off = |ids: Tensor<1, Int>| {
+            if ids.device().is_autodiff() {
+                ids.inner()
+            } else {
+                ids
+            }
+        };
+        let token_ids = if self.token_ids.device().is_autodiff() {
+            self.token_ids.inner()
+        } else {
+            self.token_ids
+        };
+        Self {
+            token_ids,
+            positions: off(self.positions),
+            targets: off(self.targets),
+            ..self
+        }
+    }
+}
+
+/// The samples of one optimizer step.
+#[derive(Clone, Debug)]
+pub struct GlobalBatch {
+    /// Micro-batches in the order in which they are computed.
+    pub micro: Vec<MicroBatch>,
+    /// For each sample its supervised tokens.
+    pub supervised: Vec<usize>,
+    /// For each sample the `weight` of its row.
+    pub data_weights: Vec<f64>,
+    /// For each sample its id.
+    pub ids: Vec<String>,
+    /// Tokens of all samples, padding not counted.
+    pub tokens: usize,
+}
+
+impl GlobalBatch {
+    /// Cuts `examples` into micro-batches on `device`.
+    #[must_use]
+    pub fn new(examples: &[&Example], section: &BatchSection, pad_id: u32, device: &Device) -> Self {
+        Self {
+            micro: micro_batches(examples, section.micro, section.bucketing, pad_id)
+                .iter()
+                .map(|batch| MicroBatch::new(batch, device))
+                .collect(),
+            supervised: examples.iter().map(|example| example.supervised()).collect(),
+            data_weights: examples.iter().map(|example| example.weight).collect(),
+            ids: examples.iter().map(|example| example.id.clone()).collect(),
+            tokens: examples.iter().map(|example| example.token_ids.len()).sum(),
+        }
+    }
+
+    /// Samples and supervised tokens, the denominators of the loss.
+    #[must_use]
+    pub fn counts(&self) -> GlobalCounts {
+        GlobalCounts::of(self.supervised.iter().copied())
+    }
+}
+
+/// Which samples belong to which step. The last, partial window of an epoch is a global batch of its own.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    samples: usize,
+    global: usize,
+    order: Order,
+    seed: u64,
+}
+
+impl Sampler {
+    /// Global batches of `global` among `samples` samples.
+    ///
+    /// # Panics
+    /// If there are no samples or `global` is 0.
+    #[must_use]
+    pub fn new(samples: usize, global: usize, order: Order, seed: u64) -> Self {
+        assert!(samples > 0 && global > 0, "a sampler needs samples");
+        Self {
+            samples,
+            global,
+            order,
+            seed,
+        }
+    }
+
+    /// Steps in one epoch.
+    #[must_use]
+    pub fn steps_per_epoch(&self) -> usize {
+        self.samples.div_ceil(self.global)
+    }
+
+    /// The samples of `step`, counted from 1.
+    #[must_use]
+    pub fn samples_of(&self, step: usize) -> Vec<usize> {
+        let (epoch, window) = (
+            (step - 1) / self.steps_per_epoch(),
+            (step - 1) % self.steps_per_epoch(),
+        );
+        let order = epoch_order(self.samples, self.order, self.seed, epoch as u64);
+        let start = window * self.global;
+        order[start..(start + self.global).min(self.samples)].to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_visits_every_sample_once_and_ends_on_its_remainder() {
+        let sampler = Sampler::new(10, 4, Order::Shuffled, 7);
+        for epoch in 0..3 {
+            let steps: Vec<_> = (1..=3).map(|step| sampler.samples_of(epoch * 3 + step)).collect();
+            assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+            let mut all = steps.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..10).collect::<Vec<_>>());
+        }
+        assert_ne!(sampler.samples_of(1), sampler.samples_of(4));
+    }
+
+    #[test]
+    fn sequential_order_is_the_files_order() {
+        let sampler = Sampler::new(5, 3, Order::Sequential, 7);
+        assert_eq!(sampler.samples_of(2), [3, 4]);
+        assert_eq!(sampler.samples_of(3), [0, 1, 2]);
+    }
+}

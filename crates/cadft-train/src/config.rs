@@ -1,0 +1,295 @@
+//! The recipe: what a run trains, on what, and how. TOML, strict; defaults are the paper's or say `Ours:`.
+
+mod parse;
+mod validate;
+
+pub use parse::parse;
+
+use cadft_core::{AnyObjective, Normalisation};
+use cadft_data::{Bucketing, Mask, Order};
+use cadft_model::Dtype;
+use serde::{Deserialize, Serialize};
+
+/// A whole recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Recipe {
+    /// `[model]`.
+    pub model: ModelSection,
+    /// `[data]`.
+    pub data: DataSection,
+    /// `[batch]`.
+    pub batch: BatchSection,
+    /// `objective = "…"` or `[objective.NAME]`; the default is CADFT with the paper's settings.
+    pub objective: AnyObjective,
+    /// `[loss]`.
+    pub loss: LossSection,
+    /// `[optimizer]`.
+    pub optimizer: OptimizerSection,
+    /// `[schedule]`.
+    pub schedule: ScheduleSection,
+    /// `[evaluate]`.
+    pub evaluate: EvaluateSection,
+    /// `[checkpoint]`.
+    pub checkpoint: CheckpointSection,
+    /// `[run]`.
+    pub run: RunSection,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            model: ModelSection::default(),
+            data: DataSection::default(),
+            batch: BatchSection::default(),
+            objective: AnyObjective::Cadft(cadft_core::Cadft::default()),
+            loss: LossSection::default(),
+            optimizer: OptimizerSection::default(),
+            schedule: ScheduleSection::default(),
+            evaluate: EvaluateSection::default(),
+            checkpoint: CheckpointSection::default(),
+            run: RunSection::default(),
+        }
+    }
+}
+
+/// Which model is trained.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ModelSection {
+    /// A Hugging Face directory.
+    pub path: String,
+    /// Number format of the computation.
+    pub precision: Precision,
+    /// Where the weights come from.
+    pub init: Init,
+}
+
+/// Number format of the computation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32-bit throughout.
+    #[default]
+    F32,
+}
+
+/// Where the weights come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// The directory's safetensors.
+    #[default]
+    Pretrained,
+    /// Random values from the run's seed: the directory needs a `config.json` and a tokenizer only.
+    Random,
+}
+
+/// What it is trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DataSection {
+    /// JSONL files, read in this order.
+    pub train: Vec<String>,
+    /// JSONL files for evaluation before and after training.
+    pub eval: Vec<String>,
+    /// Longest sample in tokens; longer ones are truncated, counted and reported. The DFT code's: 2048.
+    pub max_length: usize,
+    /// Order of the samples in an epoch.
+    pub order: Order,
+    /// Which tokens are trained.
+    pub mask: Mask,
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        Self {
+            train: vec![],
+            eval: vec![],
+            max_length: 2048,
+            order: Order::Shuffled,
+            mask: Mask::Assistant,
+        }
+    }
+}
+
+/// How samples are grouped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct BatchSection {
+    /// Samples in one optimizer step, `|B|`; the paper's: 256.
+    pub global: usize,
+    /// Samples in one forward pass; changes memory and speed, not the result. Ours: 4.
+    pub micro: usize,
+    /// How a global batch is cut into micro-batches. Ours: by length, which pads least.
+    pub bucketing: Bucketing,
+}
+
+impl Default for BatchSection {
+    fn default() -> Self {
+        Self {
+            global: 256,
+            micro: 4,
+            bucketing: Bucketing::ByLength,
+        }
+    }
+}
+
+/// How the loss is reduced, and which objective comes first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LossSection {
+    /// The denominator.
+    pub normalisation: Normalisation,
+    /// An objective for the beginning of the run, such as `"nll"`. Ours: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<AnyObjective>,
+    /// How long `start` lasts: a fraction of the run below 1, steps from 1 on. Ours: 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_until: Option<f64>,
+}
+
+/// `AdamW`; norms and biases do not decay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct OptimizerSection {
+    /// Peak learning rate; the DFT code's: 5e-5.
+    pub lr: f64,
+    /// Decay of the two moments; the DFT code's: 0.9, 0.95.
+    pub betas: [f64; 2],
+    /// Decoupled weight decay; the DFT code's: 0.01.
+    pub weight_decay: f64,
+    /// Added to the root of the second moment; `PyTorch`'s: 1e-8.
+    pub eps: f64,
+    /// Largest global gradient norm; the DFT code's: 1.
+    pub clip: f64,
+}
+
+impl Default for OptimizerSection {
+    fn default() -> Self {
+        Self {
+            lr: 5e-5,
+            betas: [0.9, 0.95],
+            weight_decay: 0.01,
+            eps: 1e-8,
+            clip: 1.0,
+        }
+    }
+}
+
+/// Length of the run and shape of the learning rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ScheduleSection {
+    /// Shape after the warm-up; the DFT code's: cosine.
+    pub kind: ScheduleKind,
+    /// Linear warm-up: a fraction of the run below 1, steps from 1 on. The DFT code's: 0.1.
+    pub warmup: f64,
+    /// Passes over the training data; 1 when `steps` is absent too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// Optimizer steps, instead of `epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+}
+
+impl Default for ScheduleSection {
+    fn default() -> Self {
+        Self {
+            kind: ScheduleKind::Cosine,
+            warmup: 0.1,
+            epochs: None,
+            steps: None,
+        }
+    }
+}
+
+/// Shape of the learning rate after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// Half a cosine to zero.
+    #[default]
+    Cosine,
+    /// A line to zero.
+    Linear,
+    /// No decay.
+    Constant,
+}
+
+/// Evaluation on `data.eval`; always before the first and after the last step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct EvaluateSection {
+    /// Also every so many steps; 0 = never.
+    pub every: usize,
+    /// Samples with an `answer` that are answered by greedy generation before and after training; 0 = none.
+    pub answers: usize,
+    /// Longest generated answer, in tokens.
+    pub max_new_tokens: usize,
+}
+
+impl Default for EvaluateSection {
+    fn default() -> Self {
+        Self {
+            every: 0,
+            answers: 0,
+            max_new_tokens: 128,
+        }
+    }
+}
+
+/// Checkpoints during the run; the final model is always saved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CheckpointSection {
+    /// Every so many steps; 0 = never.
+    pub every: usize,
+    /// How many of the newest are kept.
+    pub keep: usize,
+    /// Number format of the saved weights; training keeps f32.
+    pub dtype: Dtype,
+}
+
+impl Default for CheckpointSection {
+    fn default() -> Self {
+        Self {
+            every: 100,
+            keep: 3,
+            dtype: Dtype::F32,
+        }
+    }
+}
+
+/// The run itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RunSection {
+    /// Seed of the data order and of random weights.
+    pub seed: u64,
+    /// Directory of the run; chosen by the command line when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<String>,
+}
+
+impl Default for RunSection {
+    fn default() -> Self {
+        Self { seed: 42, out: None }
+    }
+}
+
+/// A length given as a fraction of the run (below 1) or in steps (from 1 on).
+#[must_use]
+pub fn steps_of(value: f64, total: usize) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "validated to be finite and ≥ 0"
+    )]
+    let steps = if value < 1.0 {
+        (value * total as f64).ceil()
+    } else {
+        value.round()
+    } as usize;
+    steps.min(total)
+}

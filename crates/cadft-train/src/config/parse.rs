@@ -1,0 +1,330 @@
+//! Reads a recipe: every unknown key and every wrong value in one report, each with its line and a suggestion.
+
+use super::Recipe;
+use crate::error::{ConfigProblem, TrainError};
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
+
+/// Reads a recipe from TOML text, with `KEY=VALUE` overrides merged in before it is checked.
+///
+/// `name` is how errors call the text. A value that is not TOML by itself is taken as a string, so that
+/// `model.path=models/x` needs no quotes.
+///
+/// # Errors
+/// [`TrainError::Config`] with everything that is wrong.
+pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, TrainError> {
+    let fail = |problems| TrainError::Config {
+        name: name.to_owned(),
+        problems,
+    };
+    let mut table: Table = toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| line_at(text, span.start));
+        fail(vec![ConfigProblem {
+            line,
+            key: String::new(),
+            message: error.message().to_owned(),
+        }])
+    })?;
+    let mut problems = vec![];
+    for assignment in overrides {
+        if let Err(message) = apply(&mut table, assignment) {
+            problems.push(ConfigProblem {
+                line: None,
+                key: assignment.clone(),
+                message,
+            });
+        }
+    }
+    let recipe = Reader {
+        text,
+        problems: &mut problems,
+    }
+    .read(&table);
+    recipe.check(&mut |key, message| {
+        problems.push(ConfigProblem {
+            line: line_of(text, key),
+            key: key.to_owned(),
+            message,
+        });
+    });
+    if problems.is_empty() {
+        Ok(recipe)
+    } else {
+        Err(fail(problems))
+    }
+}
+
+/// Sets one dotted key.
+fn apply(table: &mut Table, assignment: &str) -> Result<(), String> {
+    let (path, value) = assignment
+        .split_once('=')
+        .ok_or("an override has the form KEY=VALUE")?;
+    let value = value.trim();
+    let value = toml::from_str::<Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut keys: Vec<&str> = path.trim().split('.').collect();
+    let last = keys.pop().unwrap_or_default();
+    let mut place = table;
+    for (depth, key) in keys.iter().enumerate() {
+        // `objective.cadft.beta=2` replaces `objective = "dft"` and any other member's table.
+        if depth == 1 && keys[0] == "objective" {
+            place.retain(|member, _| *member == **key);
+        }
+        let entry = place
+            .entry((*key).to_owned())
+            .or_insert_with(|| Value::Table(Table::new()));
+        if !entry.is_table() {
+            *entry = Value::Table(Table::new());
+        }
+        place = entry.as_table_mut().ok_or("not a table")?;
+    }
+    place.insert(last.to_owned(), value);
+    Ok(())
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    problems: &'a mut Vec<ConfigProblem>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, table: &Table) -> Recipe {
+        let defaults = Recipe::default();
+        let mut known = vec![];
+        macro_rules! section {
+            ($field:ident) => {{
+                known.push(stringify!($field));
+                self.section(
+                    stringify!($field),
+                    table.get(stringify!($field)),
+                    defaults.$field,
+                )
+            }};
+        }
+        let recipe = Recipe {
+            model: section!(model),
+            data: section!(data),
+            batch: section!(batch),
+            objective: section!(objective),
+            loss: section!(loss),
+            optimizer: section!(optimizer),
+            schedule: section!(schedule),
+            evaluate: section!(evaluate),
+            checkpoint: section!(checkpoint),
+            run: section!(run),
+        };
+        for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
+            let message = if key == "rewrite" {
+                "rewriting is not part of this release; remove the table".to_owned()
+            } else {
+                unknown_key(key, &known)
+            };
+            self.report(key, message);
+        }
+        recipe
+    }
+
+    /// Reads one section, taking unknown keys out one by one so that all of them are reported.
+    fn section<T: DeserializeOwned>(&mut self, name: &str, value: Option<&Value>, default: T) -> T {
+        let Some(value) = value else { return default };
+        let mut value = value.clone();
+        loop {
+            match T::deserialize(value.clone()) {
+                Ok(section) => return section,
+                Err(error) => {
+                    let message = error.message().trim().to_owned();
+                    let unknown = unknown_field(&message)
+                        .map(|(key, known)| (key.to_owned(), unknown_key(key, &known)));
+                    match unknown {
+                        Some((key, message)) => {
+                            let path = remove(&mut value, &key, name);
+                            self.report(path.as_deref().unwrap_or(name), message);
+                            if path.is_none() {
+                                return default;
+                            }
+                        }
+                        None => {
+                            let key = failing_key::<T>(&value, name);
+                            self.report(&key, message);
+                            return default;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, key: &str, message: String) {
+        let line = line_of(self.text, key);
+        self.problems.push(ConfigProblem {
+            line,
+            key: key.to_owned(),
+            message,
+        });
+    }
+}
+
+/// The key of a section without which the section can be read: the one with the wrong value.
+fn failing_key<T: DeserializeOwned>(value: &Value, section: &str) -> String {
+    let Some(table) = value.as_table() else {
+        return section.to_owned();
+    };
+    for key in table.keys() {
+        let mut rest = table.clone();
+        rest.remove(key);
+        if T::deserialize(Value::Table(rest)).is_ok() {
+            return format!("{section}.{key}");
+        }
+    }
+    section.to_owned()
+}
+
+/// Removes a key from a table or from the tables in it; its dotted path.
+fn remove(value: &mut Value, key: &str, path: &str) -> Option<String> {
+    let table = value.as_table_mut()?;
+    if table.remove(key).is_some() {
+        return Some(format!("{path}.{key}"));
+    }
+    table
+        .iter_mut()
+        .find_map(|(name, inner)| remove(inner, key, &format!("{path}.{name}")))
+}
+
+/// Takes serde's message on an unknown field or variant apart: the name, and what was expected.
+fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = message.strip_prefix("unknown field ")?;
+    let mut quoted = rest.split('`').skip(1).step_by(2);
+    Some((quoted.next()?, quoted.collect()))
+}
+
+fn unknown_key(key: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((similarity, name)) if similarity > 0.75 => {
+            format!("unknown key `{key}`; did you mean `{name}`?")
+        }
+        _ => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())]
+        .iter()
+        .filter(|&&byte| byte == b'\n')
+        .count()
+        + 1
+}
+
+/// The line of a dotted key in TOML text; `None` for one that came from an override.
+fn line_of(text: &str, path: &str) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let mut table = document.get_ref();
+    let mut line = None;
+    for key in path.split('.') {
+        let Some((found, value)) = table.iter().find(|(name, _)| name.get_ref() == key) else {
+            break;
+        };
+        line = Some(line_at(text, found.span().start));
+        match value.get_ref() {
+            DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "[model]\npath = \"m\"\n[data]\ntrain = [\"t.jsonl\"]\n";
+
+    fn problems(text: &str, overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(|&o| o.to_owned()).collect();
+        parse("r.toml", text, &overrides).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_small_recipe_takes_the_papers_defaults() {
+        let recipe = parse("r.toml", SMALL, &[]).unwrap();
+        assert_eq!(recipe.objective.name(), "cadft");
+        assert_eq!((recipe.batch.global, recipe.optimizer.lr), (256, 5e-5));
+    }
+
+    #[test]
+    fn a_resolved_recipe_reads_back_the_same() {
+        let overrides = [
+            "loss.start=nll",
+            "loss.start-until=0.2",
+            "schedule.steps=7",
+            "objective.power.alpha=2",
+        ];
+        let overrides: Vec<String> = overrides.iter().map(|&o| o.to_owned()).collect();
+        let recipe = parse("r.toml", SMALL, &overrides).unwrap();
+        let text = toml::to_string(&recipe).unwrap();
+        assert_eq!(parse("resolved", &text, &[]).unwrap(), recipe, "{text}");
+    }
+
+    #[test]
+    fn every_problem_is_in_one_report_with_line_and_suggestion() {
+        let text = "[model]\npath = \"m\"\n[data]\ntrain = [\"t\"]\nmax_length = 5\n[optimizer]\nlearning-rate = 1\n\
+                    lr = \"x\"\n[sheduler]\n[batch]\nglobal = 0\n";
+        let report = problems(text, &["optimizer.betas=3"]);
+        for part in [
+            "r.toml:5: `data.max_length`: unknown key `max_length`; did you mean `max-length`?",
+            "r.toml:7: `optimizer.learning-rate`: unknown key",
+            "r.toml:9: `sheduler`: unknown key `sheduler`; did you mean `schedule`?",
+            "r.toml:11: `batch.global`",
+        ] {
+            assert!(report.contains(part), "{part} is not in:\n{report}");
+        }
+    }
+
+    #[test]
+    fn overrides_win_and_need_no_quotes() {
+        let overrides = [
+            "model.path=models/x",
+            "optimizer.lr=1e-3",
+            "objective=dft",
+            "data.train=[\"a\", \"b\"]",
+        ];
+        let overrides: Vec<String> = overrides.iter().map(|&o| o.to_owned()).collect();
+        let recipe = parse("r.toml", SMALL, &overrides).unwrap();
+        assert_eq!(recipe.model.path, "models/x");
+        assert_eq!(recipe.optimizer.lr, 1e-3);
+        assert_eq!(recipe.objective.name(), "dft");
+        assert_eq!(recipe.data.train, ["a", "b"]);
+        assert!(problems(SMALL, &["lr"]).contains("KEY=VALUE"));
+        assert!(problems(SMALL, &["optimizer.rl=1"]).contains("did you mean `lr`"));
+    }
+
+    #[test]
+    fn an_objective_override_replaces_the_recipes_member() {
+        let text = format!("{SMALL}[objective.cadft]\nbeta = 3.0\n");
+        let recipe = parse("r.toml", &text, &["objective.power.alpha=2.0".to_owned()]).unwrap();
+        assert_eq!(recipe.objective.name(), "power");
+        let recipe = parse(
+            "r.toml",
+            &text,
+            &["objective.cadft.statistics=running".to_owned()],
+        )
+        .unwrap();
+        assert_eq!(recipe.objective.name(), "cadft");
+    }
+
+    #[test]
+    fn broken_toml_names_its_line() {
+        assert!(problems("[model]\npath = \n", &[]).contains("r.toml:2"));
+    }
+
+    #[test]
+    fn rewriting_is_refused_by_name() {
+        assert!(problems(&format!("{SMALL}[rewrite]\nwarmup = 0.5\n"), &[]).contains("rewriting"));
+    }
+}

@@ -1,0 +1,118 @@
+//! Devices by name: `flex`, `ndarray`, `cpu`, `cuda[:N]`, `rocm[:N]`, `wgpu`, `vulkan`, `metal`, `webgpu`.
+
+use crate::error::TrainError;
+use burn::tensor::Device;
+
+/// Every backend and whether this program was built with it.
+pub const BACKENDS: &[(&str, bool)] = &[
+    ("flex", cfg!(feature = "flex")),
+    ("ndarray", cfg!(feature = "ndarray")),
+    ("cpu", cfg!(feature = "cpu")),
+    ("cuda", cfg!(feature = "cuda")),
+    ("rocm", cfg!(feature = "rocm")),
+    ("metal", cfg!(feature = "metal")),
+    ("vulkan", cfg!(feature = "vulkan")),
+    ("webgpu", cfg!(feature = "webgpu")),
+    ("wgpu", cfg!(feature = "wgpu")),
+];
+
+/// The names of the backends in this program.
+#[must_use]
+pub fn compiled() -> Vec<&'static str> {
+    BACKENDS
+        .iter()
+        .filter(|(_, compiled)| *compiled)
+        .map(|(name, _)| *name)
+        .collect()
+}
+
+/// The device of that name, without autodiff.
+///
+/// # Errors
+/// [`TrainError::Device`] for a name that is unknown or was not compiled in, with the command that would.
+pub fn parse(name: &str) -> Result<Device, TrainError> {
+    let error = |message| TrainError::Device { message };
+    let (backend, index) = match name.split_once(':') {
+        Some((backend, index)) => {
+            let index: usize = index
+                .parse()
+                .map_err(|_| error(format!("`{name}`: `{index}` is not the number of a device")))?;
+            (backend, Some(index))
+        }
+        None => (name, None),
+    };
+    let Some((_, compiled_in)) = BACKENDS.iter().find(|(known, _)| *known == backend) else {
+        let names: Vec<_> = BACKENDS.iter().map(|(name, _)| *name).collect();
+        return Err(error(format!(
+            "`{name}`: unknown device; known are {}",
+            names.join(", ")
+        )));
+    };
+    if !compiled_in {
+        return Err(error(format!(
+            "`{name}`: this program was not built with `{backend}`; it has {}\n\
+             hint: build it in with `cargo xtask train --backend {backend}`, or \
+             `cargo build --release -p cadft-cli --features {backend}`",
+            compiled().join(", "),
+        )));
+    }
+    if index.is_some() && !matches!(backend, "cuda" | "rocm") {
+        return Err(error(format!(
+            "`{name}`: only `cuda` and `rocm` devices have a number"
+        )));
+    }
+    Ok(build(backend, index.unwrap_or(0)))
+}
+
+#[allow(unused_variables, reason = "only numbered devices use the index")]
+fn build(backend: &str, index: usize) -> Device {
+    match backend {
+        #[cfg(feature = "flex")]
+        "flex" => Device::flex(),
+        #[cfg(feature = "ndarray")]
+        "ndarray" => ndarray(),
+        #[cfg(feature = "cpu")]
+        "cpu" => Device::cpu(),
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::cuda(index),
+        #[cfg(feature = "rocm")]
+        "rocm" => Device::rocm(index),
+        #[cfg(feature = "metal")]
+        "metal" => Device::metal(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "webgpu")]
+        "webgpu" => Device::webgpu(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        _ => unreachable!("`{backend}` was checked against the compiled backends"),
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")]
+fn ndarray() -> Device {
+    Device::ndarray()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_devices_are_checked() {
+        assert!(parse("tpu").unwrap_err().to_string().contains("known are flex"));
+        assert!(parse("flex:1").unwrap_err().to_string().contains("number"));
+        assert!(parse("cuda:x").unwrap_err().to_string().contains("`x`"));
+    }
+
+    #[cfg(not(feature = "rocm"))]
+    #[test]
+    fn a_backend_that_is_not_compiled_in_names_the_command() {
+        let message = parse("rocm").unwrap_err().to_string();
+        assert!(
+            message.contains("not built with `rocm`") && message.contains("--backend rocm"),
+            "{message}"
+        );
+    }
+}

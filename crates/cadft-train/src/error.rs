@@ -1,0 +1,98 @@
+//! Everything that can go wrong between a recipe and a trained model.
+
+use std::path::PathBuf;
+
+/// One thing that is wrong in a recipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Line in the recipe; `None` for one that came from an override or is about something missing.
+    pub line: Option<usize>,
+    /// Dotted key; empty when the text is not TOML at all.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A recipe is wrong; everything that is wrong with it.
+    #[error("{}", config_report(.name, .problems))]
+    Config {
+        /// What the recipe is called.
+        name: String,
+        /// Everything that is wrong.
+        problems: Vec<ConfigProblem>,
+    },
+    /// Training or evaluation data cannot be used.
+    #[error(transparent)]
+    Data(#[from] cadft_data::DataError),
+    /// The model cannot be read or written.
+    #[error(transparent)]
+    Model(#[from] cadft_model::ModelError),
+    /// A device that this program cannot use.
+    #[error("{message}")]
+    Device {
+        /// What is wrong and what to do, with a hint.
+        message: String,
+    },
+    /// Data and model do not fit each other.
+    #[error("{message}")]
+    Mismatch {
+        /// What does not fit, with its place.
+        message: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The run directory belongs to another run.
+    #[error("{}: the directory already holds a run\nhint: choose another directory with `--out DIR`, or remove this one", .0.display())]
+    RunExists(PathBuf),
+    /// A loss or gradient that is not a number; nothing was updated with it.
+    #[error("step {step}: the {what} is not finite; the model was not updated\nsamples: {}\nhint: lower `optimizer.lr`, or look at these samples with `cadft data inspect`", .samples.join(", "))]
+    NotFinite {
+        /// The step that failed.
+        step: usize,
+        /// `loss` or `gradient norm`.
+        what: &'static str,
+        /// Ids of the samples of the global batch whose own score is not finite, or of all of them.
+        samples: Vec<String>,
+    },
+}
+
+impl TrainError {
+    /// Whether the input is at fault (exit code 2) rather than the run (exit code 1).
+    #[must_use]
+    pub fn is_input(&self) -> bool {
+        !matches!(self, Self::Io { .. } | Self::NotFinite { .. })
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
+
+fn config_report(name: &str, problems: &[ConfigProblem]) -> String {
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|ConfigProblem { line, key, message }| {
+            let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"));
+            if key.is_empty() {
+                format!("{place}: {message}")
+            } else {
+                format!("{place}: `{key}`: {message}")
+            }
+        })
+        .collect();
+    format!(
+        "{}\nhint: `cadft recipe show NAME` prints a complete recipe",
+        lines.join("\n")
+    )
+}

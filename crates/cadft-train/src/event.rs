@@ -1,0 +1,107 @@
+//! What a run tells its caller. The trainer prints nothing: the console and `metrics.jsonl` are made of these.
+
+use crate::evaluate::{Answers, Evaluation};
+use crate::plan::{Plan, Warning};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// Everything is read and checked; training begins.
+    Started {
+        /// What will be done.
+        plan: Plan,
+    },
+    /// The evaluation files were scored.
+    Evaluated {
+        /// Steps done so far; 0 is before training.
+        step: usize,
+        /// The result.
+        #[serde(flatten)]
+        evaluation: Evaluation,
+    },
+    /// Questions were answered by generation.
+    Answered {
+        /// Steps done so far; 0 is before training.
+        step: usize,
+        /// The result.
+        #[serde(flatten)]
+        answers: Answers,
+    },
+    /// One optimizer step was done.
+    Step(StepMetrics),
+    /// A checkpoint was written.
+    Saved {
+        /// Steps done so far.
+        step: usize,
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Something a user should know.
+    Warned {
+        /// Steps done so far.
+        step: usize,
+        /// What.
+        #[serde(flatten)]
+        warning: Warning,
+    },
+    /// The run is over.
+    Finished(Summary),
+}
+
+/// The line of one step in `metrics.jsonl`; values are of the global batch, before the update.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepMetrics {
+    /// Counted from 1.
+    pub step: usize,
+    /// Value of the objective.
+    pub loss: f64,
+    /// Mean negative log-likelihood of the supervised tokens, nats.
+    pub nll: f64,
+    /// Name of the objective in force.
+    pub objective: &'static str,
+    /// Mean gate over the supervised tokens.
+    pub mean_gate: f64,
+    /// Mean sample weight.
+    pub mean_weight: f64,
+    /// Effective sample size `(Σw)²/Σw²`.
+    pub ess: f64,
+    /// Mean of the scores used to standardise.
+    pub mu: f64,
+    /// Their deviation.
+    pub sigma: f64,
+    /// Largest standardised score.
+    pub max_z: f64,
+    /// Gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Tokens, padding not counted.
+    pub tokens: usize,
+    /// Tokens with a loss.
+    pub supervised: usize,
+    /// Tokens a second over the whole step.
+    pub tokens_per_sec: f64,
+    /// Largest resident memory of the process so far; absent where the system does not tell.
+    pub peak_rss_mib: Option<f64>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Steps done.
+    pub steps: usize,
+    /// Whether it was stopped before its last step.
+    pub interrupted: bool,
+    /// Directory of the final model.
+    pub model: PathBuf,
+    /// Evaluation before and after training.
+    pub evaluation: Option<[Evaluation; 2]>,
+    /// Answers before and after training.
+    pub answers: Option<[Answers; 2]>,
+    /// Seconds of training and evaluation.
+    pub elapsed_secs: f64,
+}

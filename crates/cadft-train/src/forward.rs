@@ -1,0 +1,54 @@
+//! From a micro-batch to the likelihood of its targets.
+
+use crate::batch::{GlobalBatch, MicroBatch};
+use burn::tensor::Tensor;
+use cadft_core::reduction::sample_scores;
+use cadft_core::{AnyObjective, Objective, TokenStats, linear_entropy, linear_log_probs};
+use cadft_model::CausalLm;
+
+/// Hidden states of the supervised positions, `[tokens, hidden]`.
+#[must_use]
+pub fn supervised_states(model: &CausalLm, micro: &MicroBatch) -> Tensor<2> {
+    let hidden = model.hidden_states(micro.token_ids.clone());
+    let [samples, seq, size] = hidden.dims();
+    hidden
+        .reshape([samples * seq, size])
+        .select(0, micro.positions.clone())
+}
+
+/// Log-likelihoods of the targets on the graph, and what the objective asks about them off it; all `[tokens]`.
+#[must_use]
+pub fn token_likelihoods(
+    model: &CausalLm,
+    micro: &MicroBatch,
+    objective: &AnyObjective,
+) -> (Tensor<1>, TokenStats) {
+    let states = supervised_states(model, micro);
+    let weight = model.output_weight();
+    let entropy = objective
+        .needs_entropy()
+        .then(|| linear_entropy(states.clone().inner(), weight.clone().inner()));
+    let log_probs = linear_log_probs(states, weight, micro.targets.clone());
+    let stats = TokenStats {
+        entropy,
+        ..TokenStats::detached(&log_probs)
+    };
+    (log_probs, stats)
+}
+
+/// CADFT-1 for every sample of a global batch, without gradient; `model` is off the autodiff graph.
+#[must_use]
+pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
+    let mut scores = vec![0.0; batch.ids.len()];
+    for micro in &batch.micro {
+        let micro = micro.clone().inner();
+        let states = supervised_states(model, &micro);
+        let log_probs = linear_log_probs(states, model.output_weight(), micro.targets.clone());
+        let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
+        let own = sample_scores(&log_probs, &micro.row_of, micro.samples.len());
+        for (&sample, score) in micro.samples.iter().zip(own) {
+            scores[sample] = score;
+        }
+    }
+    scores
+}

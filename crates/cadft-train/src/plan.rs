@@ -1,0 +1,178 @@
+//! What a run will do, known before its first step.
+
+use crate::batch::Sampler;
+use crate::config::{Recipe, steps_of};
+use cadft_core::{AnyObjective, Objective, Statistics};
+use cadft_data::{Dataset, Example};
+use cadft_model::{ModelConfig, parameters::expected_parameters};
+use serde::Serialize;
+use std::collections::HashSet;
+
+/// Something a user should know, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Warning {
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// What a run will do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Name of the objective.
+    pub objective: &'static str,
+    /// Name of the objective of the first `start_steps` steps.
+    pub start: Option<&'static str>,
+    /// Steps of `start`.
+    pub start_steps: usize,
+    /// Training samples.
+    pub samples: usize,
+    /// Their tokens in one epoch.
+    pub tokens: usize,
+    /// Their supervised tokens in one epoch.
+    pub supervised: usize,
+    /// The longest, in tokens.
+    pub longest: usize,
+    /// Evaluation samples.
+    pub eval_samples: usize,
+    /// Optimizer steps in an epoch.
+    pub steps_per_epoch: usize,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Steps of linear warm-up.
+    pub warmup_steps: usize,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Rough estimate of the peak memory.
+    pub memory_mib: f64,
+    /// What should be known before it starts.
+    pub warnings: Vec<Warning>,
+}
+
+impl Plan {
+    pub(crate) fn new(recipe: &Recipe, config: &ModelConfig, train: &Dataset, eval: &[Example]) -> Self {
+        let samples = train.examples.len();
+        let sampler = Sampler::new(samples, recipe.batch.global, recipe.data.order, recipe.run.seed);
+        let steps_per_epoch = sampler.steps_per_epoch();
+        let epochs = recipe.schedule.epochs.unwrap_or(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be above 0"
+        )]
+        let steps = recipe
+            .schedule
+            .steps
+            .unwrap_or_else(|| ((epochs * steps_per_epoch as f64).ceil() as usize).max(1));
+        let start = recipe.loss.start.as_ref();
+        let start_steps = start.map_or(0, |_| steps_of(recipe.loss.start_until.unwrap_or(0.1), steps));
+        let parameters = expected_parameters(config)
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum();
+        let mut plan = Self {
+            objective: recipe.objective.name(),
+            start: start.map(AnyObjective::name),
+            start_steps,
+            samples,
+            tokens: train.report.tokens,
+            supervised: train.report.supervised,
+            longest: train.report.longest,
+            eval_samples: eval.len(),
+            steps_per_epoch,
+            steps,
+            warmup_steps: steps_of(recipe.schedule.warmup, steps),
+            parameters,
+            memory_mib: memory_mib(recipe, config, parameters, train.report.longest),
+            warnings: vec![],
+        };
+        plan.warnings = plan.warn(recipe, train, eval);
+        plan
+    }
+
+    fn warn(&self, recipe: &Recipe, train: &Dataset, eval: &[Example]) -> Vec<Warning> {
+        let mut warnings = vec![];
+        let report = &train.report;
+        if report.truncated > 0 {
+            warnings.push(Warning::new(
+                format!(
+                    "{} of {} samples were cut to `data.max-length`",
+                    report.truncated, report.rows
+                ),
+                "raise `data.max-length`, or remove them: a cut answer teaches an answer without its end",
+            ));
+        }
+        if !report.dropped.is_empty() {
+            let ids: Vec<_> = report
+                .dropped
+                .iter()
+                .take(5)
+                .map(|sample| sample.id.as_str())
+                .collect();
+            warnings.push(Warning::new(
+                format!(
+                    "{} of {} samples have nothing left to train and were dropped ({}, …)",
+                    report.dropped.len(),
+                    report.rows,
+                    ids.join(", "),
+                ),
+                "raise `data.max-length`, or change `data.mask`",
+            ));
+        }
+        let global = recipe.batch.global.min(self.samples);
+        let exact = (recipe.objective.compatibility()).is_some_and(|c| c.statistics == Statistics::Exact);
+        if exact && global < 16 {
+            let n = global as f64;
+            warnings.push(Warning::new(
+                format!(
+                    "compatibility is standardised over {global} samples: no z-score can exceed {:.2}, no weight \
+                     fall below {:.2}",
+                    (n - 1.0) / n.sqrt(),
+                    recipe.objective.compatibility().map_or(1.0, |c| c.weight((n - 1.0) / n.sqrt())),
+                ),
+                "raise `batch.global` (memory depends on `batch.micro` only), or set `statistics = \"running\"`",
+            ));
+        }
+        let trained: HashSet<&[u32]> = train.examples.iter().map(|e| e.token_ids.as_slice()).collect();
+        let overlap = eval
+            .iter()
+            .filter(|e| trained.contains(e.token_ids.as_slice()))
+            .count();
+        if overlap > 0 {
+            warnings.push(Warning::new(
+                format!(
+                    "{overlap} of {} evaluation samples are training samples too",
+                    eval.len()
+                ),
+                "remove them from `data.eval` or `data.train`: their scores say nothing about new data",
+            ));
+        }
+        warnings
+    }
+}
+
+/// Weights, gradients, two moments and one temporary copy of the weights; activations of one micro-batch as kept for
+/// the backward pass; two chunks of logits. A rough estimate.
+fn memory_mib(recipe: &Recipe, config: &ModelConfig, parameters: usize, longest: usize) -> f64 {
+    let tokens = (recipe.batch.micro.min(recipe.batch.global) * longest) as f64;
+    let query = (config.num_attention_heads * config.head_dim) as f64;
+    let key = (config.num_key_value_heads * config.head_dim) as f64;
+    let layer = 8.0 * config.hidden_size as f64
+        + 6.0 * query
+        + 6.0 * key
+        + 5.0 * config.intermediate_size as f64
+        + 4.0 * (config.num_attention_heads * longest) as f64;
+    let activations = tokens * layer * config.num_hidden_layers as f64;
+    let logits = (1u64 << 25) as f64;
+    (5.0 * parameters as f64 + activations + logits) * 4.0 / f64::from(1 << 20)
+}

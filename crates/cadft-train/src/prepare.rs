@@ -1,0 +1,183 @@
+//! Reads and checks everything a run needs, before anything is trained or written.
+
+use crate::config::{Init, Recipe};
+use crate::error::TrainError;
+use crate::plan::Plan;
+use burn::tensor::Device;
+use cadft_data::{
+    Bucketing, DataError, Dataset, Example, Mask, Row, TokenizeOptions, Tokenizer, prompt_ids, read_jsonl,
+    tokenize,
+};
+use cadft_model::{CausalLm, ModelConfig, checkpoint};
+use std::path::Path;
+
+/// A run that is ready to start.
+pub struct Prepared {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// The device, without autodiff.
+    pub device: Device,
+    /// The tokenizer of the model's directory.
+    pub tokenizer: Tokenizer,
+    /// `config.json` of the model's directory.
+    pub config: ModelConfig,
+    /// Training samples.
+    pub train: Vec<Example>,
+    /// Evaluation samples.
+    pub eval: Vec<Example>,
+    /// Evaluation questions to be answered by generation.
+    pub questions: Vec<Question>,
+    /// What the run will do.
+    pub plan: Plan,
+}
+
+/// A prompt with a known answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The row's id.
+    pub id: String,
+    /// Tokens of the prompt, up to where the answer begins.
+    pub prompt_ids: Vec<u32>,
+    /// The reference answer.
+    pub answer: String,
+}
+
+impl Prepared {
+    /// Reads tokenizer, configuration and data of `recipe`; the weights are read by [`Prepared::model`].
+    ///
+    /// # Errors
+    /// Whatever is wrong with a file, and data that does not fit the model.
+    pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+        let directory = Path::new(&recipe.model.path);
+        if !directory.is_dir() {
+            return Err(TrainError::Mismatch {
+                message: format!(
+                    "`model.path`: `{}` is not a directory\nhint: give the path of a Hugging Face model directory",
+                    directory.display()
+                ),
+            });
+        }
+        let config = ModelConfig::from_file(&directory.join("config.json"))?;
+        let tokenizer = Tokenizer::from_dir(directory)?;
+        let options = TokenizeOptions {
+            max_length: recipe.data.max_length,
+            mask: recipe.data.mask,
+        };
+        let train = load_rows(&recipe.data.train)?;
+        let train = tokenize(&train, &tokenizer, &options)?;
+        let rows = load_rows(&recipe.data.eval)?;
+        let questions = questions(&rows, &tokenizer, recipe.evaluate.answers)?;
+        let eval = if rows.is_empty() {
+            vec![]
+        } else {
+            tokenize(&rows, &tokenizer, &options)?.examples
+        };
+        check_ids(&train.examples, &config)?;
+        check_ids(&eval, &config)?;
+        let plan = Plan::new(&recipe, &config, &train, &eval);
+        Ok(Self {
+            recipe,
+            device: device.clone(),
+            tokenizer,
+            config,
+            train: train.examples,
+            eval,
+            questions,
+            plan,
+        })
+    }
+
+    /// The model with its weights, trainable.
+    ///
+    /// # Errors
+    /// Everything that does not fit between `config.json` and the weights.
+    pub fn model(&self) -> Result<CausalLm, TrainError> {
+        let device = self.device.clone().autodiff();
+        match self.recipe.model.init {
+            Init::Pretrained => Ok(checkpoint::load(Path::new(&self.recipe.model.path), &device)?.model),
+            Init::Random => Ok(CausalLm::new(&self.config, &device, self.recipe.run.seed)),
+        }
+    }
+}
+
+/// The rows of several files, in order.
+///
+/// # Errors
+/// Everything that is wrong with the first bad file.
+pub fn load_rows<P: AsRef<Path>>(files: &[P]) -> Result<Vec<Row>, DataError> {
+    let mut rows = vec![];
+    for file in files {
+        rows.extend(read_jsonl(file.as_ref())?);
+    }
+    Ok(rows)
+}
+
+/// The samples of evaluation files, for use without a recipe.
+///
+/// # Errors
+/// Whatever is wrong with the files, and tokens that the model does not have.
+pub fn load_examples<P: AsRef<Path>>(
+    files: &[P],
+    tokenizer: &Tokenizer,
+    config: &ModelConfig,
+) -> Result<Dataset, TrainError> {
+    let options = TokenizeOptions {
+        max_length: config.max_position_embeddings,
+        mask: Mask::Assistant,
+    };
+    let dataset = tokenize(&load_rows(files)?, tokenizer, &options)?;
+    check_ids(&dataset.examples, config)?;
+    Ok(dataset)
+}
+
+/// The first `limit` rows that have an answer, as questions.
+///
+/// # Errors
+/// A row whose prompt cannot be rendered, and fewer than one question where some were asked for.
+pub fn questions(rows: &[Row], tokenizer: &Tokenizer, limit: usize) -> Result<Vec<Question>, TrainError> {
+    let mut questions = vec![];
+    for row in rows.iter().filter(|row| row.answer.is_some()).take(limit) {
+        questions.push(Question {
+            id: row.id.clone(),
+            prompt_ids: prompt_ids(row, tokenizer)?,
+            answer: row.answer.clone().unwrap_or_default(),
+        });
+    }
+    if limit > 0 && questions.is_empty() {
+        return Err(TrainError::Mismatch {
+            message: "no evaluation row has an `answer`\nhint: add one, or set `evaluate.answers = 0`"
+                .to_owned(),
+        });
+    }
+    Ok(questions)
+}
+
+/// Every token must be a row of the embedding.
+fn check_ids(examples: &[Example], config: &ModelConfig) -> Result<(), TrainError> {
+    let vocab = config.vocab_size;
+    for example in examples {
+        if let Some(id) = example.token_ids.iter().find(|&&id| id as usize >= vocab) {
+            return Err(TrainError::Mismatch {
+                message: format!(
+                    "sample `{}`: token id {id} is outside the model's vocabulary of {vocab}\n\
+                     hint: the tokenizer does not belong to this model",
+                    example.id
+                ),
+            });
+        }
+        if example.token_ids.len() > config.max_position_embeddings {
+            return Err(TrainError::Mismatch {
+                message: format!(
+                    "sample `{}` has {} tokens; the model has {} positions\nhint: lower `data.max-length`",
+                    example.id,
+                    example.token_ids.len(),
+                    config.max_position_embeddings
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The bucketing of evaluation batches: the least padding.
+pub(crate) const EVALUATION_BUCKETING: Bucketing = Bucketing::ByLength;

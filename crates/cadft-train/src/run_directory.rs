@@ -1,0 +1,166 @@
+//! The directory of a run.
+//!
+//! ```text
+//! config.resolved.toml   the whole recipe as it was run
+//! environment.json       program, machine and backends
+//! metrics.jsonl          one object a step; other events carry an `event` key
+//! checkpoints/step-NNNNNN/
+//! model/                 the final Hugging Face directory
+//! ```
+
+use crate::config::Recipe;
+use crate::error::TrainError;
+use crate::event::Event;
+use crate::prepare::Prepared;
+use cadft_model::CausalLm;
+use cadft_model::checkpoint::{self, SaveOptions};
+use serde::Serialize;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const CONFIG: &str = "config.resolved.toml";
+
+/// An open run directory.
+#[derive(Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    metrics: File,
+}
+
+#[derive(Serialize)]
+struct Environment<'a> {
+    format_version: u32,
+    cadft: &'static str,
+    device: &'a str,
+    backends: Vec<&'static str>,
+    os: &'static str,
+    arch: &'static str,
+    cpus: usize,
+    started_unix_secs: u64,
+}
+
+impl RunDirectory {
+    /// Whether `path` already holds a run.
+    #[must_use]
+    pub fn is_taken(path: &Path) -> bool {
+        path.join(CONFIG).exists()
+    }
+
+    /// Makes the directory and writes the recipe and the environment; `device` is the device's name.
+    ///
+    /// # Errors
+    /// [`TrainError::RunExists`] where there is a run, and whatever the file system says.
+    pub fn create(path: &Path, recipe: &Recipe, device: &str) -> Result<Self, TrainError> {
+        if Self::is_taken(path) {
+            return Err(TrainError::RunExists(path.to_owned()));
+        }
+        fs::create_dir_all(path).map_err(TrainError::io(path))?;
+        let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {
+            path: path.join(CONFIG),
+            source: std::io::Error::other(error),
+        })?;
+        let environment = Environment {
+            format_version: 1,
+            cadft: env!("CARGO_PKG_VERSION"),
+            device,
+            backends: crate::device::compiled(),
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            started_unix_secs: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |now| now.as_secs()),
+        };
+        let environment = serde_json::to_string_pretty(&environment).unwrap_or_default();
+        write(&path.join("environment.json"), &format!("{environment}\n"))?;
+        write(&path.join(CONFIG), &format!("# format-version = 1\n{recipe}"))?;
+        let metrics_path = path.join("metrics.jsonl");
+        let metrics = File::create(&metrics_path).map_err(TrainError::io(&metrics_path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            metrics,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends an event to `metrics.jsonl`.
+    pub(crate) fn record(&mut self, event: &Event) -> Result<(), TrainError> {
+        let line = match event {
+            Event::Step(metrics) => serde_json::to_string(metrics),
+            other => serde_json::to_string(other),
+        };
+        let path = self.path.join("metrics.jsonl");
+        let line = line.map_err(|error| TrainError::Io {
+            path: path.clone(),
+            source: error.into(),
+        })?;
+        writeln!(self.metrics, "{line}").map_err(TrainError::io(path))
+    }
+
+    /// Writes `checkpoints/step-NNNNNN` and removes all but the newest `keep`.
+    pub(crate) fn save_checkpoint(
+        &self,
+        step: usize,
+        model: &CausalLm,
+        prepared: &Prepared,
+    ) -> Result<PathBuf, TrainError> {
+        let directory = self.path.join("checkpoints");
+        fs::create_dir_all(&directory).map_err(TrainError::io(&directory))?;
+        let path = directory.join(format!("step-{step:06}"));
+        save(&path, model, prepared)?;
+        let mut saved = checkpoint_steps(&directory)?;
+        saved.sort_unstable();
+        let keep = prepared.recipe.checkpoint.keep;
+        for old in saved.iter().rev().skip(keep) {
+            let old = directory.join(format!("step-{old:06}"));
+            fs::remove_dir_all(&old).map_err(TrainError::io(old))?;
+        }
+        Ok(path)
+    }
+
+    /// Writes `model`.
+    pub(crate) fn save_model(&self, model: &CausalLm, prepared: &Prepared) -> Result<PathBuf, TrainError> {
+        let path = self.path.join("model");
+        save(&path, model, prepared)?;
+        Ok(path)
+    }
+}
+
+fn save(path: &Path, model: &CausalLm, prepared: &Prepared) -> Result<(), TrainError> {
+    let options = SaveOptions {
+        dtype: prepared.recipe.checkpoint.dtype,
+        carry_from: Some(PathBuf::from(&prepared.recipe.model.path)),
+        ..SaveOptions::default()
+    };
+    Ok(checkpoint::save(path, model, &prepared.config, &options)?)
+}
+
+/// The steps of the complete checkpoints in a directory.
+fn checkpoint_steps(directory: &Path) -> Result<Vec<usize>, TrainError> {
+    let entries = fs::read_dir(directory).map_err(TrainError::io(directory))?;
+    Ok(entries
+        .filter_map(|entry| {
+            entry
+                .ok()?
+                .file_name()
+                .to_str()?
+                .strip_prefix("step-")?
+                .parse()
+                .ok()
+        })
+        .collect())
+}
+
+/// Writes under a temporary name, then renames.
+fn write(path: &Path, text: &str) -> Result<(), TrainError> {
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, text).map_err(TrainError::io(&temporary))?;
+    fs::rename(&temporary, path).map_err(TrainError::io(path))
+}
