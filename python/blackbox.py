@@ -61,6 +61,7 @@ CADFT = "[objective.cadft]\nbeta = 1.0\n"
 TABLES = {
     "exact": CADFT + 'statistics = "exact"\n\n',
     "running": CADFT + 'statistics = "running"\n\n',
+    "start": CADFT + 'statistics = "running"\n\n[loss]\nstart = "nll"\nstart-until = 0.25\n\n',
     "gate-nll": CADFT + 'statistics = "exact"\ngate = "nll"\n\n[loss]\nnormalisation = "sample-mean"\n\n',
 }
 HAND_WRITTEN: list[dict] = [
@@ -135,7 +136,8 @@ def chat(identifier: str, problem: word_problems.Problem) -> dict:
 
 def data() -> dict[str, list[dict]]:
     """The rows of each file, and under `pretrain` what the model has seen."""
-    rng, seen = Random(SEED), set()
+    rng = Random(SEED)
+    seen: set[str] = set()
     generated = word_problems.spoil_fraction(rng, word_problems.distinct(rng, 54, seen), 0.22)
     messages = [chat(f"{kind}-{i:02}", p) for i, (kind, p) in enumerate(generated)]
     messages[3]["weight"], messages[10]["weight"], messages[17]["weight"] = 0.25, 3.0, 0.0
@@ -180,7 +182,7 @@ def generate(out: Path) -> None:
         reference_trainer.write_jsonl(folder / f"{name}.jsonl", rows[name])
         scored = reference_trainer.score_file(folder / "model", folder / f"{name}.jsonl")
         reference_trainer.write_jsonl(folder / f"score.{name}.expected.jsonl", scored)
-    for name in ("exact", "running", "nll", "dft", "gate-nll"):
+    for name in (*TABLES, "nll", "dft"):
         path = folder / ("recipe.toml" if name == "exact" else f"recipe.{name}.toml")
         path.write_text(recipe(name), encoding="utf-8")
         metrics, _ = reference_trainer.train(path, torch.float32)

@@ -53,7 +53,8 @@ out = "run"
 
 def generate(out: Path) -> None:
     """Write `curve/` under `out`."""
-    folder, rng, seen = out / "curve", Random(SEED), set()
+    folder, rng = out / "curve", Random(SEED)
+    seen: set[str] = set()
     train = word_problems.spoil_fraction(rng, word_problems.distinct(rng, 150, seen), 0.2)
     base = [chat(str(i), p) for i, p in enumerate(word_problems.distinct(rng, 800, seen))]
     pretrained.write(folder / "model", base, pretrained.config(400, 48, 3, tied=False), SEED, 300)

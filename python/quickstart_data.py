@@ -1,7 +1,7 @@
 """The quickstart's tokenizer, model configuration and data, and the corpus that its base model is trained on.
 
     python quickstart_data.py --assets DIR      tokenizer files, config.json, train.jsonl, eval.jsonl
-    python quickstart_data.py --pretrain DIR    pretrain.jsonl, base-init/ (a model directory with random weights)
+    python quickstart_data.py --pretrain DIR    pretrain.jsonl
 
 `train.jsonl`: 3,000 demonstrations, 20 % of them incompatible; the prefix of `id` names the kind (see word_problems.py)
 and `answer` is the true answer. `eval.jsonl`: 200 clean held-out problems. `pretrain.jsonl`: clean problems of the same
@@ -13,9 +13,6 @@ import json
 from pathlib import Path
 from random import Random
 
-from tokenizers import Tokenizer
-
-import initial_weights
 import tokenizer
 import word_problems
 from word_problems import Problem
@@ -56,7 +53,8 @@ def row(identifier: str, question: str, solution: str, answer: str) -> dict:
 
 def splits() -> tuple[list[dict], list[dict]]:
     """The train and eval rows; no question occurs twice."""
-    rng, seen = Random(SEED), set()
+    rng = Random(SEED)
+    seen: set[str] = set()
     held_out = word_problems.distinct(rng, EVAL, seen)
     train = word_problems.spoil_fraction(rng, word_problems.distinct(rng, TRAIN, seen), INCOMPATIBLE)
     rows = [row(f"{kind}-{i:05}", p.question, p.solution, p.answer) for i, (kind, p) in enumerate(train)]
@@ -95,12 +93,6 @@ def write_jsonl(path: Path, rows: list[dict]) -> None:
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
 
 
-def write_model_files(folder: Path, vocabulary: Tokenizer) -> None:
-    """Tokenizer files and `config.json`."""
-    tokenizer.write(vocabulary, folder)
-    (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
-
-
 def texts(rows: list[dict]) -> list[str]:
     """Every message of some rows."""
     return [m["content"] for r in rows for m in r["messages"]]
@@ -113,15 +105,14 @@ def main() -> None:
     args = parser.parse_args()
     train, held_out = splits()
     base = pretrain({r["messages"][0]["content"] for r in train + held_out})
-    corpus = texts(train) + texts(base[:3000]) + ["user", "assistant", "system"] * 2000
-    vocabulary = tokenizer.train(corpus, VOCAB_SIZE)
     if args.assets is not None:
-        write_model_files(args.assets, vocabulary)
+        corpus = texts(train) + texts(base[:3000]) + ["user", "assistant", "system"] * 2000
+        tokenizer.write(tokenizer.train(corpus, VOCAB_SIZE), args.assets)
+        (args.assets / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
         write_jsonl(args.assets / "train.jsonl", train)
         write_jsonl(args.assets / "eval.jsonl", held_out)
     if args.pretrain is not None:
-        write_model_files(args.pretrain / "base-init", vocabulary)
-        initial_weights.write(args.pretrain / "base-init" / "model.safetensors", CONFIG, SEED)
+        args.pretrain.mkdir(parents=True, exist_ok=True)
         write_jsonl(args.pretrain / "pretrain.jsonl", base)
 
 

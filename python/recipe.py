@@ -52,7 +52,8 @@ def load(path: Path) -> Recipe:
     if data["order"] != "sequential" or data.get("mask", "assistant") != "assistant":
         raise ValueError("the reference follows sequential order and the assistant mask only")
     objective, options = parse_objective(doc["objective"])
-    if options.get("start", "nll") != "nll":
+    loss = doc.get("loss", {})
+    if loss.get("start", "nll") != "nll":
         raise ValueError("the reference starts with NLL only")
     return Recipe(
         folder=path.parent,
@@ -64,8 +65,8 @@ def load(path: Path) -> Recipe:
         objective=objective,
         running=options.get("statistics", "exact") == "running",
         decay=options.get("statistics-decay", 0.99),
-        start_until=options.get("start-until", 0.0) if "start" in options else 0.0,
-        normalisation=doc.get("loss", {}).get("normalisation", "token-mean"),
+        start_until=loss.get("start-until", 0.1) if "start" in loss else 0.0,
+        normalisation=loss.get("normalisation", "token-mean"),
         lr=optimizer["lr"],
         betas=tuple(optimizer.get("betas", (0.9, 0.95))),
         weight_decay=optimizer.get("weight-decay", 0.01),

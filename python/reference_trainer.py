@@ -16,7 +16,8 @@ Running statistics are bias-corrected moving moments of the scores c of previous
     v_t = d·v_{t−1} + (1−d)·mean_B(c²)     σ² = max(v / (1−d^t) − μ², 0)
 
 Step t uses those of batches 1..t−1; the first step uses its own batch's statistics. Steps up to `start-until` (steps,
-or a fraction of the run rounded up) train with plain NLL; the statistics run from the first step.
+or a fraction of the run rounded up) train with plain NLL and report their own batch's `mu` and `sigma`; the running
+statistics take in every step.
 """
 
 import argparse
@@ -108,9 +109,9 @@ class Trainer:
         self.optimizer = adamw(model, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay)
         self.running = RunningStatistics(recipe.decay)
 
-    def standardised(self, c: Tensor) -> tuple[Tensor, float, float]:
+    def standardised(self, c: Tensor, running: bool) -> tuple[Tensor, float, float]:
         """z of each sample and the statistics it was made with."""
-        if self.recipe.running and self.running.batches > 0:
+        if running and self.running.batches > 0:
             mu, sigma = self.running.mu_sigma()
             return standardise(c, mu, sigma), mu, sigma
         return standardise_batch(c), c.mean().item(), c.std(unbiased=False).item()
@@ -123,7 +124,7 @@ class Trainer:
         with torch.no_grad():
             log_p = torch.cat([log_likelihoods(self.model, part) for _, part in micro_batches(batch, r.micro_batch)])
         c = scores(log_p, index, n)
-        z, mu, sigma = self.standardised(c)
+        z, mu, sigma = self.standardised(c, r.running and objective is r.objective)
         self.running.observe(c)
         w = sample_weights(z, objective.beta)
         data_weights = torch.tensor([e.weight for e in batch], dtype=torch.float64)
