@@ -59,10 +59,6 @@ impl CausalLm {
     /// The values depend on `seed` alone, not on the device. On a device with autodiff the parameters are trainable.
     #[must_use]
     pub fn new(config: &ModelConfig, device: &Device, seed: u64) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a standard deviation needs no more than f32"
-        )]
         let std = config.initializer_range as f32;
         Self::with_values(config, device, &mut |name, shape| {
             parameters::random_values(name, shape, std, seed)

@@ -60,7 +60,7 @@ pub enum ModelError {
         /// The checkpoint directory.
         path: PathBuf,
         /// Everything that does not fit.
-        report: CheckpointReport,
+        report: Box<CheckpointReport>,
     },
     /// A directory that would be replaced holds files this crate did not write.
     #[error(

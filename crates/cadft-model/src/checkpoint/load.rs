@@ -83,7 +83,7 @@ pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError>
     if !report.is_empty() {
         return Err(ModelError::Checkpoint {
             path: directory.to_owned(),
-            report,
+            report: Box::new(report),
         });
     }
     Ok(Checkpoint {
@@ -259,7 +259,7 @@ impl<'a> Tensors<'a> {
         report.sort();
         Err(ModelError::Checkpoint {
             path: directory.to_owned(),
-            report,
+            report: Box::new(report),
         })
     }
 

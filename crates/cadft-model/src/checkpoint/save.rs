@@ -62,7 +62,7 @@ pub fn save(
 ) -> Result<(), ModelError> {
     let mut tensors = Vec::new();
     visit_tensors(model, &mut |name, _, tensor| {
-        tensors.push((name.to_owned(), tensor))
+        tensors.push((name.to_owned(), tensor));
     });
     if options.dtype == Dtype::F16 {
         tensors

@@ -65,10 +65,10 @@ impl<'a> Object<'a> {
         };
         match value
             .as_u64()
-            .and_then(|number| usize::try_from(number).ok())
+            .and_then(|number| u32::try_from(number).ok())
             .filter(|&number| number > 0)
         {
-            Some(number) => number,
+            Some(number) => number as usize,
             None => {
                 self.wrong(key, value, "a positive integer");
                 default.max(1)

@@ -108,7 +108,6 @@ fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, context: &Context)
     let [batch, heads, seq, head_dim] = query.dims();
     let [_, kv_heads, keys, _] = key.dims();
     let groups = heads / kv_heads;
-    #[expect(clippy::cast_precision_loss, reason = "head dimensions are small integers")]
     let scale = (head_dim as f64).powf(-0.5);
     let query = (query * scale).reshape([batch, kv_heads, groups * seq, head_dim]);
     let scores = query.matmul(key.swap_dims(2, 3)); // [batch, kv_heads, groups * seq, keys]

@@ -28,7 +28,6 @@ impl Rope {
     #[must_use]
     pub fn new(config: &ModelConfig) -> Self {
         let pairs = config.head_dim / 2;
-        #[expect(clippy::cast_precision_loss, reason = "head dimensions are small integers")]
         let frequency = |pair: usize| config.rope_theta.powf(-(pair as f64) / pairs as f64);
         let frequencies = (0..pairs)
             .map(|pair| config.rope_scaling.scale(frequency(pair)))
@@ -78,13 +77,10 @@ fn rotary_tables(
     let (mut cos, mut sin) = (Vec::new(), Vec::new());
     for &padding in padding {
         for index in past..past + seq {
-            #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^52")]
             let position = index.saturating_sub(padding) as f64;
             for frequency in &rope.frequencies {
                 let (sine, cosine) = (position * frequency).sin_cos();
-                #[expect(clippy::cast_possible_truncation, reason = "tables are f32")]
                 cos.push(cosine as f32);
-                #[expect(clippy::cast_possible_truncation, reason = "tables are f32")]
                 sin.push(sine as f32);
             }
         }

@@ -60,10 +60,6 @@ impl Sampling {
 /// assert_eq!(kept(0.76), [1, 0, 2]);
 /// ```
 #[must_use]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "vocabularies are far below 2^32 tokens"
-)]
 pub fn nucleus(probabilities: &[f64], top_p: f64) -> Vec<(u32, f64)> {
     let mut tokens: Vec<_> = probabilities
         .iter()
@@ -127,10 +123,6 @@ impl Sampler {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "vocabularies are far below 2^32 tokens"
-)]
 fn greedy(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (id, logit) in logits.iter().enumerate() {

@@ -105,15 +105,14 @@ fn rope_scaling(file: &GgufFile, theta: f64) -> Result<Json, ModelError> {
 }
 
 /// Llama 3.1 stores its scaling as divisors: finds the rule they come from, and refuses others.
-#[expect(clippy::cast_precision_loss, reason = "head dimensions are small integers")]
 fn llama3_scaling(file: &GgufFile, divisors: &[f32], theta: f64) -> Result<Json, ModelError> {
     let factor = f64::from(divisors.iter().copied().fold(1.0, f32::max));
-    let (low, high, original) = (1.0, 4.0, 8192.0);
+    let (low, high, original) = (1.0, 4.0, 8192_u32);
     let rule = RopeScaling::Llama3 {
         factor,
         low_freq_factor: low,
         high_freq_factor: high,
-        original_max_position_embeddings: original,
+        original_max_position_embeddings: original.into(),
     };
     let follows = divisors.iter().enumerate().all(|(pair, &divisor)| {
         let frequency = theta.powf(-(pair as f64) / divisors.len() as f64);

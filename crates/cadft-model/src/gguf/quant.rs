@@ -235,3 +235,130 @@ fn q6_k(block: &[u8], out: &mut [f32]) {
         *value = d * f32::from(scales[i / 16].cast_signed()) * q;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A zero block with `f16` values and bytes written into it, decoded.
+    fn decode(kind: GgmlType, halves: &[(usize, f32)], bytes: &[(usize, u8)]) -> Vec<f32> {
+        let &(_, _, _, _, size, _) = kind.row();
+        let mut block = vec![0; size];
+        for &(at, value) in halves {
+            block[at..at + 2].copy_from_slice(&f16::from_f32(value).to_le_bytes());
+        }
+        for &(at, value) in bytes {
+            block[at] = value;
+        }
+        kind.decode(&block)
+    }
+
+    #[track_caller]
+    fn check(found: &[f32], expected: &[(usize, f32)]) {
+        for &(index, value) in expected {
+            assert_eq!(found[index], value, "weight {index}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_types() {
+        for (index, row) in TYPES.iter().enumerate() {
+            assert_eq!(row.0 as usize, index);
+            assert_eq!(GgmlType::from_id(row.1), Ok(row.0));
+        }
+        assert!(GgmlType::from_id(9).unwrap_err().contains("`9`"));
+    }
+
+    #[test]
+    fn plain_types_are_read_as_they_are() {
+        check(&GgmlType::F32.decode(&1.5f32.to_le_bytes()), &[(0, 1.5)]);
+        check(
+            &GgmlType::F16.decode(&f16::from_f32(-2.5).to_le_bytes()),
+            &[(0, -2.5)],
+        );
+        check(
+            &GgmlType::Bf16.decode(&bf16::from_f32(3.0).to_le_bytes()),
+            &[(0, 3.0)],
+        );
+    }
+
+    #[test]
+    fn blocks_of_32_match_values_worked_out_by_hand() {
+        let q4_0 = decode(GgmlType::Q4_0, &[(0, 0.5)], &[(2, 0x8f), (3, 0x01)]);
+        check(&q4_0, &[(0, 3.5), (16, 0.0), (1, -3.5), (17, -4.0)]);
+        let q4_1 = decode(GgmlType::Q4_1, &[(0, 0.5), (2, -1.0)], &[(4, 0x8f)]);
+        check(&q4_1, &[(0, 6.5), (16, 3.0), (1, -1.0)]);
+        // High bits of weights 0 and 17.
+        let q5_0 = decode(
+            GgmlType::Q5_0,
+            &[(0, 2.0)],
+            &[(2, 1), (4, 2), (6, 0x21), (7, 0x30)],
+        );
+        check(&q5_0, &[(0, 2.0), (16, -28.0), (1, -32.0), (17, 6.0)]);
+        let q5_1 = decode(
+            GgmlType::Q5_1,
+            &[(0, 2.0), (2, 1.0)],
+            &[(4, 1), (6, 2), (8, 0x21), (9, 0x30)],
+        );
+        check(&q5_1, &[(0, 35.0), (16, 5.0), (1, 1.0), (17, 39.0)]);
+        let q8_0 = decode(GgmlType::Q8_0, &[(0, 0.25)], &[(2, 0x80), (33, 127)]);
+        check(&q8_0, &[(0, -32.0), (31, 31.75)]);
+    }
+
+    #[test]
+    fn q2_k_and_q3_k_match_values_worked_out_by_hand() {
+        let scales = [(0, 0x31), (6, 0x1f), (9, 0x02)];
+        let quants = [(16, 0b10), (16 + 5, 0b0100_0000), (16 + 48, 0b11)];
+        let q2_k = decode(
+            GgmlType::Q2K,
+            &[(80, 0.5), (82, 0.25)],
+            &[&scales[..], &quants].concat(),
+        );
+        // 0.5·1·2 − 0.25·3, 0.5·15·1 − 0.25·1, 0.5·2·3.
+        check(&q2_k, &[(0, 0.25), (101, 7.25), (144, 3.0)]);
+        let high = [(0, 1)];
+        let quants = [(32, 0b11), (32 + 48, 0b01_0000)];
+        let scales = [(96, 5), (96 + 8, 2), (96 + 5, 0x40), (96 + 9, 0b0100_0000)];
+        let q3_k = decode(
+            GgmlType::Q3K,
+            &[(108, 0.5)],
+            &[&high[..], &quants, &scales].concat(),
+        );
+        // 0.5·(5 + 32 − 32)·(3 + 4 − 4), 0.5·(4 + 16 − 32)·(1 − 4).
+        check(&q3_k, &[(0, 7.5), (208, 18.0)]);
+    }
+
+    #[test]
+    fn q4_k_to_q6_k_match_values_worked_out_by_hand() {
+        let halves = [(0, 0.5), (2, 0.25)];
+        // Group 0: s = 7, o = 3. Group 5: s = 1 + 32, o = 2 + 16.
+        let scales = [
+            (4, 7),
+            (4 + 4, 3),
+            (4 + 9, 0x21),
+            (4 + 1, 0b1000_0000),
+            (4 + 5, 0b0100_0000),
+        ];
+        let q4_k = decode(
+            GgmlType::Q4K,
+            &halves,
+            &[&scales[..], &[(16, 9), (16 + 64, 0x30)]].concat(),
+        );
+        check(&q4_k, &[(0, 30.75), (160, 45.0)]);
+        let quants = [(48, 9), (48 + 64, 0x30), (16, 0b10_0000)];
+        let q5_k = decode(GgmlType::Q5K, &halves, &[&scales[..], &quants].concat());
+        check(&q5_k, &[(0, 30.75), (160, 309.0)]);
+        let quants = [(0, 5), (72, 0x70), (128, 2), (128 + 40, 0b01_0000)];
+        let scales = [(192, (-3i8).cast_unsigned()), (192 + 12, 4)];
+        let q6_k = decode(GgmlType::Q6K, &[(208, 0.5)], &[&quants[..], &scales].concat());
+        // 0.5·(−3)·(5 + 32 − 32), 0.5·4·(7 + 16 − 32).
+        check(&q6_k, &[(0, -7.5), (200, -18.0)]);
+    }
+
+    #[test]
+    fn rows_must_be_whole_blocks() {
+        assert_eq!(GgmlType::Q4_0.bytes(&[3, 64]), Some(3 * 2 * 18));
+        assert_eq!(GgmlType::Q4_0.bytes(&[64, 3]), None);
+        assert_eq!(GgmlType::F32.bytes(&[usize::MAX, 2]), None);
+    }
+}

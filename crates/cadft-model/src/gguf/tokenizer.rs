@@ -180,6 +180,12 @@ fn tokenizer_json(
         .enumerate()
         .map(|(id, &token)| (token.to_owned(), id.into()))
         .collect();
+    if vocab.len() < vocabulary.tokens.len() {
+        return Err(ModelError::gguf(
+            &file.path,
+            "metadata `tokenizer.ggml.tokens` holds a token twice",
+        ));
+    }
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": added,

@@ -96,7 +96,7 @@ fn sequences_end_at_a_stop_token_or_at_the_length() {
         seed: 5,
     });
     let all = generate(&model(), &prompts(), &options, &mut |index, token| {
-        seen[index].push(token)
+        seen[index].push(token);
     })
     .unwrap();
     for (generated, seen) in all.iter().zip(&seen) {

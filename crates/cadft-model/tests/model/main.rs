@@ -5,6 +5,7 @@ mod checkpoint;
 mod config;
 mod decoder;
 mod generate;
+mod gguf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_model::ModelConfig;

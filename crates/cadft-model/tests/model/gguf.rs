@@ -1,0 +1,309 @@
+//! GGUF import: a file written by hand becomes a checkpoint that loads; what is unknown is named.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use cadft_model::checkpoint::load;
+use cadft_model::gguf::import_gguf;
+use cadft_model::{CausalLm, Dtype};
+use serde_json::{Value, json};
+
+use crate::{tiny, values};
+
+/// A GGUF file in the making: metadata and f32 tensors.
+#[derive(Clone, Default)]
+struct Writer {
+    metadata: Vec<(String, Vec<u8>)>,
+    tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+impl Writer {
+    fn set(&mut self, key: &str, kind: u32, value: &[u8]) {
+        self.metadata.retain(|(other, _)| other != key);
+        self.metadata
+            .push((key.to_owned(), [&kind.to_le_bytes()[..], value].concat()));
+    }
+
+    fn unsigned(&mut self, key: &str, value: u32) {
+        self.set(key, 4, &value.to_le_bytes());
+    }
+
+    fn float(&mut self, key: &str, value: f32) {
+        self.set(key, 6, &value.to_le_bytes());
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.set(key, 8, &text(value));
+    }
+
+    fn list(&mut self, key: &str, kind: u32, items: &[Vec<u8>]) {
+        let head = [&kind.to_le_bytes()[..], &(items.len() as u64).to_le_bytes()].concat();
+        self.set(key, 9, &[head, items.concat()].concat());
+    }
+
+    fn write(&self, path: &Path) {
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend((self.tensors.len() as u64).to_le_bytes());
+        out.extend((self.metadata.len() as u64).to_le_bytes());
+        for (key, value) in &self.metadata {
+            out.extend(text(key));
+            out.extend(value);
+        }
+        let mut data = Vec::new();
+        for (name, shape, values) in &self.tensors {
+            out.extend(text(name));
+            out.extend((shape.len() as u32).to_le_bytes());
+            shape
+                .iter()
+                .rev()
+                .for_each(|&size| out.extend((size as u64).to_le_bytes()));
+            out.extend(0u32.to_le_bytes());
+            out.extend((data.len() as u64).to_le_bytes());
+            values.iter().for_each(|value| data.extend(value.to_le_bytes()));
+            data.resize(data.len().next_multiple_of(32), 0);
+        }
+        out.resize(out.len().next_multiple_of(32), 0);
+        out.extend(data);
+        fs::write(path, out).unwrap();
+    }
+}
+
+/// The rows of a matrix in llama.cpp's order: the halves of each head's rotated pairs side by side.
+fn interleave(values: &[f32], heads: usize, head_dim: usize, width: usize) -> Vec<f32> {
+    let mut out = Vec::new();
+    for head in 0..heads {
+        for pair in 0..head_dim / 2 {
+            for half in 0..2 {
+                let row = head * head_dim + half * head_dim / 2 + pair;
+                out.extend_from_slice(&values[row * width..(row + 1) * width]);
+            }
+        }
+    }
+    out
+}
+
+/// The tiny model of these tests as a GGUF file.
+fn tiny_gguf(model: &CausalLm) -> Writer {
+    let mut file = Writer::default();
+    file.text("general.architecture", "llama");
+    for (key, value) in [
+        ("block_count", 2),
+        ("embedding_length", 16),
+        ("feed_forward_length", 24),
+        ("context_length", 128),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+        ("rope.dimension_count", 4),
+    ] {
+        file.unsigned(&format!("llama.{key}"), value);
+    }
+    file.float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    file.text("tokenizer.ggml.model", "gpt2");
+    file.text("tokenizer.ggml.pre", "smollm");
+    let token = |id| {
+        if id == 2 {
+            "<|im_end|>".to_owned()
+        } else {
+            format!("t{id}")
+        }
+    };
+    let tokens: Vec<_> = (0..40).map(|id| text(&token(id))).collect();
+    file.list("tokenizer.ggml.tokens", 8, &tokens);
+    let kinds: Vec<_> = (0..40)
+        .map(|id| i32::to_le_bytes(if id == 2 { 3 } else { 1 }).to_vec())
+        .collect();
+    file.list("tokenizer.ggml.token_type", 5, &kinds);
+    file.list("tokenizer.ggml.merges", 8, &[text("t 1")]);
+    file.unsigned("tokenizer.ggml.eos_token_id", 2);
+    file.text("tokenizer.chat_template", "{{ messages[0].content }}<|im_end|>");
+
+    let layers = model.model.layers.iter().enumerate().flat_map(|(i, layer)| {
+        let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+        [
+            (
+                "attn_q",
+                interleave(&values(&attention.q_proj.weight.val()), 4, 4, 16),
+                vec![16, 16],
+            ),
+            (
+                "attn_k",
+                interleave(&values(&attention.k_proj.weight.val()), 2, 4, 16),
+                vec![8, 16],
+            ),
+            ("attn_v", values(&attention.v_proj.weight.val()), vec![8, 16]),
+            (
+                "attn_output",
+                values(&attention.o_proj.weight.val()),
+                vec![16, 16],
+            ),
+            ("ffn_gate", values(&mlp.gate_proj.weight.val()), vec![24, 16]),
+            ("ffn_up", values(&mlp.up_proj.weight.val()), vec![24, 16]),
+            ("ffn_down", values(&mlp.down_proj.weight.val()), vec![16, 24]),
+            ("attn_norm", values(&layer.input_layernorm.weight.val()), vec![16]),
+            (
+                "ffn_norm",
+                values(&layer.post_attention_layernorm.weight.val()),
+                vec![16],
+            ),
+        ]
+        .map(|(name, values, shape)| (format!("blk.{i}.{name}.weight"), shape, values))
+    });
+    file.tensors.extend(layers);
+    let embedding = values(&model.output_weight());
+    file.tensors
+        .push(("token_embd.weight".into(), vec![40, 16], embedding));
+    file.tensors.push((
+        "output_norm.weight".into(),
+        vec![16],
+        values(&model.model.norm.weight.val()),
+    ));
+    file
+}
+
+fn import(file: &Writer) -> (tempfile::TempDir, Result<PathBuf, String>) {
+    let parent = tempfile::tempdir().unwrap();
+    let (path, directory) = (parent.path().join("model.gguf"), parent.path().join("out"));
+    file.write(&path);
+    let imported = import_gguf(&path, &directory, Dtype::F32);
+    assert_eq!(
+        fs::read_dir(parent.path()).unwrap().count(),
+        1 + usize::from(imported.is_ok())
+    );
+    (
+        parent,
+        imported.map(|_| directory).map_err(|error| error.to_string()),
+    )
+}
+
+fn original() -> CausalLm {
+    CausalLm::new(&tiny(json!({})), &Device::flex(), 31)
+}
+
+fn read_json(directory: &Path, name: &str) -> Value {
+    serde_json::from_slice(&fs::read(directory.join(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn an_imported_file_loads_as_the_model_it_was_made_from() {
+    let (_parent, directory) = import(&tiny_gguf(&original()));
+    let checkpoint = load(&directory.unwrap(), &Device::flex()).unwrap();
+    assert_eq!(
+        (checkpoint.config.rms_norm_eps, checkpoint.config.rope_theta),
+        (1e-5, 1e4)
+    );
+    assert_eq!(checkpoint.stop_token_ids(), [2]);
+    let hidden =
+        |model: &CausalLm| values(&model.hidden_states(crate::tokens(&[&[3, 1, 4, 1, 5]], &Device::flex())));
+    assert_eq!(hidden(&checkpoint.model), hidden(&original()));
+}
+
+#[test]
+fn the_tokenizer_files_hold_what_the_metadata_says() {
+    let (_parent, directory) = import(&tiny_gguf(&original()));
+    let directory = directory.unwrap();
+    let tokenizer = read_json(&directory, "tokenizer.json");
+    assert_eq!(tokenizer["model"]["vocab"]["t7"], 7);
+    assert_eq!(tokenizer["model"]["merges"], json!(["t 1"]));
+    assert_eq!(tokenizer["added_tokens"][0]["content"], "<|im_end|>");
+    assert_eq!(tokenizer["pre_tokenizer"]["pretokenizers"][0]["type"], "Digits");
+    assert_eq!(tokenizer["post_processor"], Value::Null);
+    let config = read_json(&directory, "tokenizer_config.json");
+    assert_eq!(config["eos_token"], "<|im_end|>");
+    assert_eq!(config["chat_template"], "{{ messages[0].content }}<|im_end|>");
+    let special = read_json(&directory, "special_tokens_map.json");
+    assert_eq!(special["additional_special_tokens"], json!(["<|im_end|>"]));
+    assert_eq!(
+        read_json(&directory, "generation_config.json"),
+        json!({"eos_token_id": 2})
+    );
+}
+
+#[test]
+fn known_pre_tokenizers_differ_and_unknown_ones_are_named() {
+    let mut file = tiny_gguf(&original());
+    let mut seen = Vec::new();
+    for pre in ["gpt-2", "smollm", "llama-bpe", "qwen2"] {
+        file.text("tokenizer.ggml.pre", pre);
+        let (_parent, directory) = import(&file);
+        seen.push(read_json(&directory.unwrap(), "tokenizer.json")["pre_tokenizer"].to_string());
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 4);
+    file.text("tokenizer.ggml.pre", "deepseek-llm");
+    let message = import(&file).1.unwrap_err();
+    assert!(
+        message.contains("`tokenizer.ggml.pre` is `deepseek-llm`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_beginning_of_sequence_token_is_added_where_the_file_says_so() {
+    let mut file = tiny_gguf(&original());
+    file.unsigned("tokenizer.ggml.bos_token_id", 2);
+    file.set("tokenizer.ggml.add_bos_token", 7, &[1]);
+    let (_parent, directory) = import(&file);
+    let processor = &read_json(&directory.unwrap(), "tokenizer.json")["post_processor"];
+    assert_eq!(processor["single"][0]["SpecialToken"]["id"], "<|im_end|>");
+    assert_eq!(processor["special_tokens"]["<|im_end|>"]["ids"], json!([2]));
+}
+
+#[test]
+fn llama3_divisors_become_the_rule_they_come_from() {
+    let mut file = tiny_gguf(&original());
+    file.float("llama.rope.freq_base", 1e7);
+    // Two pairs: the fast one is kept, the slow one (wavelength above 8192) is divided.
+    file.tensors
+        .push(("rope_freqs.weight".into(), vec![2], vec![1.0, 8.0]));
+    let (_parent, directory) = import(&file);
+    let scaling = &read_json(&directory.unwrap(), "config.json")["rope_scaling"];
+    assert_eq!(
+        (&scaling["rope_type"], &scaling["factor"]),
+        (&json!("llama3"), &json!(8.0))
+    );
+    file.tensors.pop();
+    file.tensors
+        .push(("rope_freqs.weight".into(), vec![2], vec![3.0, 7.0]));
+    assert!(import(&file).1.unwrap_err().contains("rope_freqs.weight"));
+}
+
+#[test]
+fn what_is_missing_left_over_or_unknown_is_named() {
+    let mut file = tiny_gguf(&original());
+    file.tensors.retain(|(name, _, _)| name != "blk.1.ffn_up.weight");
+    file.tensors
+        .push(("blk.0.attn_rot.weight".into(), vec![2], vec![0.0; 2]));
+    file.tensors[0].1 = vec![8, 32];
+    let message = import(&file).1.unwrap_err();
+    for part in [
+        "`blk.1.ffn_up.weight` is missing",
+        "`blk.0.attn_rot.weight`",
+        "`[16, 16]`, found `[8, 32]`",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let mut file = tiny_gguf(&original());
+    file.text("general.architecture", "mamba");
+    assert!(import(&file).1.unwrap_err().contains("`mamba`"));
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("model.gguf");
+    tiny_gguf(&original()).write(&path);
+    let bytes = fs::read(&path).unwrap();
+    for length in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
+        fs::write(&path, &bytes[..length]).unwrap();
+        let message = import_gguf(&path, &parent.path().join("out"), Dtype::F32)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("model.gguf"), "{message}");
+    }
+}
