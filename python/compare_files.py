@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 # Relative to the largest magnitude of a tensor, or of a number in a text file.
-TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-4}
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
 TEXT_TOLERANCE = 2e-4
 
 

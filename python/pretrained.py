@@ -10,10 +10,12 @@ from random import Random
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import examples
 import tokenizer as bpe
+from double_precision import to_f64
 from optimizer import adamw
 from optimizer import step as update
 from reference_trainer import log_likelihoods
@@ -51,14 +53,23 @@ def config(vocab_size: int, hidden: int, layers: int, tied: bool) -> dict:
     }
 
 
+def initialise(model: nn.Module, rng: Random, scale: float) -> None:
+    """Normal matrices, from Python's generator: torch's differs between processors in the last bit."""
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.dim() > 1:
+                p.copy_(torch.tensor([rng.gauss(0.0, scale) for _ in range(p.numel())]).view(p.shape))
+
+
 def write(out: Path, rows: list[dict], keys: dict, seed: int, steps: int) -> PreTrainedTokenizerFast:
     """Train a tokenizer and a model on `rows` (batches of 8, rate 3e-3) and write the directory."""
     bpe.write(bpe.train(texts(rows), keys["vocab_size"]), out)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     samples = [examples.build(r, tokenizer, str(i)) for i, r in enumerate(rows)]
-    torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**keys)).double()
-    optimizer, rng = adamw(model, 3e-3, (0.9, 0.95), 1e-8, 0.01), Random(seed)
+    rng = Random(seed)
+    model = to_f64(LlamaForCausalLM(LlamaConfig(**keys, attn_implementation="sdpa")))
+    initialise(model, rng, keys["initializer_range"])
+    optimizer = adamw(model, 3e-3, (0.9, 0.95), 1e-8, 0.01)
     for _ in range(steps):
         (-log_likelihoods(model, rng.sample(samples, 8)).mean()).backward()
         update(model, optimizer, 3e-3, 1.0)

@@ -32,6 +32,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 import examples
 import recipe as recipes
+from double_precision import to_f64
 from examples import Example
 from objectives import (
     NLL,
@@ -66,16 +67,9 @@ class RunningStatistics:
 
 
 def load_model(path: Path, dtype: torch.dtype) -> LlamaForCausalLM:
-    """A checkpoint in `dtype`; in f64 also the normalisations, which transformers computes in f32."""
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
-    model.train()
-    if dtype == torch.float64:
-        for module in model.modules():
-            if type(module).__name__ == "LlamaRMSNorm":
-                module.forward = lambda x, m=module: (
-                    m.weight * x * torch.rsqrt((x * x).mean(-1, keepdim=True) + m.variance_epsilon)
-                )
-    return model
+    """A checkpoint in `dtype`; f64 throughout where that is chosen."""
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa").train()
+    return to_f64(model) if dtype == torch.float64 else model
 
 
 def log_likelihoods(model: LlamaForCausalLM, batch: list[Example]) -> Tensor:

@@ -1,6 +1,6 @@
 """Tiny random Llama checkpoints and what transformers computes with them: states, logits, gradients, ten AdamW steps.
 
-Each folder holds `config.json`, `model.safetensors` (f32) and `expected.safetensors`:
+Each folder holds `config.json`, `model.safetensors` (f32) and `expected.safetensors` (f64, rounded to f32):
 
     input_ids [2, 11]; hidden.embedding, hidden.layers.{i} (output of layer i), hidden.norm [2, 11, hidden];
     logits [2, 11, vocab]; loss [1]; grad.{weight name}; trained.{weight name} (after ten steps);
@@ -13,12 +13,14 @@ The loss is the mean over all next tokens. Every step uses the same batch: clip 
 import copy
 import json
 from pathlib import Path
+from random import Random
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from double_precision import to_f64
 from optimizer import adamw, step
 
 SEED = 20250805
@@ -72,10 +74,10 @@ NEW_STYLE_CONFIG = "tiny-llama-untied"
 
 def randomise(model: nn.Module, seed: int, scale: float = 0.25) -> None:
     """Seeded normal weights; norm weights around 1 and biases around 0, so that none of them is an identity."""
-    g = torch.Generator().manual_seed(seed)
+    rng = Random(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            noise = scale * torch.randn(p.shape, generator=g)
+            noise = torch.tensor([rng.gauss(0.0, scale) for _ in range(p.numel())]).view(p.shape)
             p.copy_(1.0 + noise if "norm" in name else noise)
 
 
@@ -124,15 +126,15 @@ def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
     """One checkpoint folder."""
     keys = COMMON | keys
     model = LlamaForCausalLM(
-        LlamaConfig(**copy.deepcopy(keys), attn_implementation="eager", architectures=["LlamaForCausalLM"])
+        LlamaConfig(**copy.deepcopy(keys), attn_implementation="sdpa", architectures=["LlamaForCausalLM"])
     )
     randomise(model, seed)
     save_checkpoint(model, out, None if name == NEW_STYLE_CONFIG else keys)
-    again = LlamaForCausalLM.from_pretrained(out, attn_implementation="eager")
+    again = LlamaForCausalLM.from_pretrained(out, attn_implementation="sdpa")
     ids = torch.randint(keys["vocab_size"], (2, 11), generator=torch.Generator().manual_seed(seed + 1))
-    expected = {"input_ids": ids, **forward_states(again, ids)}
-    if not torch.equal(expected["logits"], forward_states(model, ids)["logits"]):
+    if not torch.equal(forward_states(again, ids)["logits"], forward_states(model, ids)["logits"]):
         raise ValueError(f"`{name}`: the written configuration reads back as another model")
+    expected = {"input_ids": ids, **forward_states(to_f64(model), ids)}
     loss = nll(model, ids)
     loss.backward()
     expected["loss"] = loss.detach()[None]
@@ -146,7 +148,8 @@ def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
         norms.append(step(model, optimizer, 1e-3, 1.0))
     expected |= {f"trained.{k}": p.detach() for k, p in model.named_parameters()}
     expected |= {"losses": torch.tensor(losses), "grad_norms": torch.tensor(norms)}
-    save_file({k: v.contiguous() for k, v in expected.items()}, out / "expected.safetensors")
+    rounded = {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in expected.items()}
+    save_file(rounded, out / "expected.safetensors")
 
 
 def generate(out: Path) -> None:
