@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_cited_id_of_an_unknown_family_is_found() {
-        assert_eq!(check_code("//! The likelihood (LIK-1).\n").len(), 1);
+        assert_eq!(check_code("//! The gate (GATE-1).\n").len(), 1);
     }
 
     #[test]

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn changed_missing_and_unlisted_files_are_found() {
-        let changed = check_with(&[("MANIFEST.toml", &manifest("a/b.json")), ("a/b.json", "abd")]);
+        let changed = check_with(&[("MANIFEST.toml", &manifest("a/b.json")), ("a/b.json", "abcd")]);
         assert!(changed[0].contains("is not the file listed"), "{changed:?}");
         let missing = check_with(&[("MANIFEST.toml", &manifest("a/b.json"))]);
         assert!(missing[0].contains("but missing"), "{missing:?}");
