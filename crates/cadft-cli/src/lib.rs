@@ -1,1 +1,52 @@
-//! cadft-cli.
+//! The command line of cadft: arguments, recipes, console and exit codes around the other crates.
+//!
+//! ```text
+//! args.rs        the arguments as typed            command/   one file a command
+//! recipe.rs      recipes by file or name           assets.rs  the embedded quickstart model and data
+//! model.rs       a model directory, opened         device.rs  a device, opened and probed
+//! console.rs     what a run shows on standard error
+//! output.rs      what a command answers on standard output
+//! hint.rs        errors: how they are shown, and the exit code they give
+//! interrupt.rs   SIGINT and SIGTERM
+//! ```
+//!
+//! Data goes to standard output, everything else to standard error. This is the only crate that prints.
+
+mod args;
+mod assets;
+mod command;
+mod console;
+mod device;
+mod hint;
+mod interrupt;
+mod model;
+mod output;
+mod recipe;
+
+use args::Cli;
+use clap::Parser;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs `cadft` with these arguments, the program's name first.
+///
+/// The exit code is 0 when the command is done, 1 when it failed, 2 when usage, recipe or input is wrong, and 130
+/// when it was interrupted after saving.
+pub fn run<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed terminal is no reason to fail differently.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(hint::USAGE));
+        }
+    };
+    match command::run(&cli.command) {
+        Ok(code) => code,
+        Err(error) => hint::report(&error),
+    }
+}

@@ -1,2 +1,7 @@
 //! The `cadft` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cadft_cli::run(std::env::args_os())
+}

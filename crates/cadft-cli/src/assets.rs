@@ -1,0 +1,150 @@
+//! The embedded quickstart: paths that begin with `embedded:` are written to the user's cache and rewritten.
+
+use crate::hint::UsageError;
+use anyhow::{Context, Result};
+use cadft_train::Recipe;
+use include_dir::{Dir, include_dir};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+static ASSETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets");
+
+const PREFIX: &str = "embedded:";
+
+/// Writes out what a recipe's embedded paths name, and puts the paths on disk in their place.
+pub(crate) fn materialise(recipe: &mut Recipe) -> Result<()> {
+    let data = recipe.data.train.iter_mut().chain(&mut recipe.data.eval);
+    for path in std::iter::once(&mut recipe.model.path).chain(data) {
+        *path = resolve(path)?;
+    }
+    Ok(())
+}
+
+/// The path on disk of a path that may be embedded.
+pub(crate) fn resolve(path: &str) -> Result<String> {
+    let Some(embedded) = path.strip_prefix(PREFIX) else {
+        return Ok(path.to_owned());
+    };
+    let (name, file) = embedded.split_once('/').unwrap_or((embedded, ""));
+    let unknown = || {
+        let known: Vec<_> = ASSETS
+            .dirs()
+            .map(|dir| format!("`{PREFIX}{}`", dir.path().display()))
+            .collect();
+        UsageError::new(
+            format!("`{path}`: there is no such embedded file"),
+            format!("embedded are {}", known.join(", ")),
+        )
+    };
+    let directory = ASSETS.get_dir(name).ok_or_else(unknown)?;
+    if !file.is_empty() && directory.get_file(Path::new(name).join(file)).is_none() {
+        return Err(unknown().into());
+    }
+    let written = write(name, directory, &cache_directory())
+        .with_context(|| format!("cannot write the embedded `{name}` to the cache"))?;
+    let path = if file.is_empty() {
+        written
+    } else {
+        written.join(file)
+    };
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Writes an embedded directory to `CACHE/NAME-HASH`, unless it is there.
+fn write(name: &str, directory: &Dir<'_>, cache: &Path) -> Result<PathBuf> {
+    let target = cache.join(format!("{name}-{}", fingerprint(directory)));
+    if is_complete(directory, &target) {
+        return Ok(target);
+    }
+    fs::create_dir_all(cache).with_context(|| cache.display().to_string())?;
+    let temporary = tempfile::Builder::new()
+        .prefix(&format!(".{name}-"))
+        .tempdir_in(cache)
+        .with_context(|| cache.display().to_string())?;
+    for file in directory.files() {
+        let path = temporary.path().join(file_name(file));
+        fs::write(&path, file.contents()).with_context(|| path.display().to_string())?;
+    }
+    if target.exists() && !is_complete(directory, &target) {
+        fs::remove_dir_all(&target).with_context(|| target.display().to_string())?;
+    }
+    match fs::rename(temporary.path(), &target) {
+        Ok(()) => {
+            // Renamed: there is nothing left to remove.
+            let _ = temporary.keep();
+            Ok(target)
+        }
+        // Another process was faster.
+        Err(_) if is_complete(directory, &target) => Ok(target),
+        Err(error) => Err(error).with_context(|| target.display().to_string()),
+    }
+}
+
+fn is_complete(directory: &Dir<'_>, target: &Path) -> bool {
+    directory.files().all(|file| {
+        let length = fs::metadata(target.join(file_name(file))).map(|metadata| metadata.len());
+        length.is_ok_and(|length| length == file.contents().len() as u64)
+    })
+}
+
+fn file_name<'a>(file: &'a include_dir::File<'_>) -> &'a Path {
+    file.path().file_name().map_or(file.path(), Path::new)
+}
+
+/// The first 12 hexadecimal digits of the SHA-256 of every name and content.
+fn fingerprint(directory: &Dir<'_>) -> String {
+    let mut files: Vec<_> = directory.files().collect();
+    files.sort_by_key(|file| file.path());
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(file.path().to_string_lossy().as_bytes());
+        hash.update((file.contents().len() as u64).to_le_bytes());
+        hash.update(file.contents());
+    }
+    let digest = hash.finalize();
+    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `$CADFT_CACHE`, else `cadft` in the user's cache directory, else in the directory of temporary files.
+fn cache_directory() -> PathBuf {
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    set("CADFT_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|directory| directory.join("cadft")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/cadft")))
+        .or_else(|| set("LOCALAPPDATA").map(|directory| directory.join("cadft")))
+        .unwrap_or_else(|| env::temp_dir().join("cadft"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_embedded_directory_is_written_once_and_repaired() {
+        let cache = tempfile::tempdir().unwrap();
+        let written = write("assets", &ASSETS, cache.path()).unwrap();
+        assert!(is_complete(&ASSETS, &written));
+        assert_eq!(write("assets", &ASSETS, cache.path()).unwrap(), written);
+        fs::write(written.join("README.md"), "cut").unwrap();
+        assert!(!is_complete(&ASSETS, &written));
+        assert_eq!(write("assets", &ASSETS, cache.path()).unwrap(), written);
+        assert!(is_complete(&ASSETS, &written));
+        assert_eq!(
+            fs::read_dir(cache.path()).unwrap().count(),
+            1,
+            "temporary files are left"
+        );
+    }
+
+    #[test]
+    fn other_paths_are_left_alone_and_unknown_names_are_refused() {
+        assert_eq!(resolve("models/x").unwrap(), "models/x");
+        let message = resolve("embedded:nothing/x.jsonl").unwrap_err().to_string();
+        assert!(message.contains("embedded:nothing/x.jsonl"), "{message}");
+    }
+}

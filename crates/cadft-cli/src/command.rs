@@ -1,0 +1,33 @@
+//! The commands, one file each.
+
+mod chat;
+mod data;
+mod doctor;
+mod evaluate;
+mod generate;
+mod model;
+mod recipe;
+mod score;
+mod train;
+
+use crate::args::{Command, DataCommand, ModelCommand, RecipeCommand};
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// Runs a command.
+pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Train(args) => return train::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Data(DataCommand::Inspect(args)) => data::inspect(args),
+        Command::Model(ModelCommand::Inspect(args)) => model::inspect(args),
+        Command::Model(ModelCommand::Convert(args)) => model::convert(args),
+        Command::Recipe(RecipeCommand::List(args)) => recipe::list(args),
+        Command::Recipe(RecipeCommand::Show(args)) => recipe::show(args),
+        Command::Doctor(args) => doctor::run(args),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,116 @@
+//! `cadft doctor`.
+
+use crate::args::DoctorArgs;
+use crate::{device, output};
+use anyhow::Result;
+use burn::tensor::DType;
+use cadft_train::device::BACKENDS;
+use serde::Serialize;
+use std::thread;
+
+#[derive(Serialize)]
+struct Diagnosis {
+    version: &'static str,
+    os: &'static str,
+    arch: &'static str,
+    threads: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_mib: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_memory_mib: Option<u64>,
+    backends: Vec<BackendReport>,
+}
+
+/// A compiled backend on this machine.
+#[derive(Serialize)]
+struct BackendReport {
+    name: &'static str,
+    /// Whether its first device can be used.
+    works: bool,
+    /// Number formats it computes with.
+    dtypes: Vec<&'static str>,
+    /// Why it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
+    let diagnosis = Diagnosis {
+        version: env!("CARGO_PKG_VERSION"),
+        os: std::env::consts::OS,
+        arch: std::env::consts::ARCH,
+        threads: thread::available_parallelism().map_or(1, usize::from),
+        memory_mib: memory_mib("MemTotal:"),
+        available_memory_mib: memory_mib("MemAvailable:"),
+        backends: BACKENDS
+            .iter()
+            .filter(|(_, compiled)| *compiled)
+            .map(|(name, _)| examine(name))
+            .collect(),
+    };
+    if args.json {
+        return output::json_line(&diagnosis);
+    }
+    let mib = |memory: Option<u64>| memory.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib} MiB"));
+    let mut rows = vec![
+        ("cadft", diagnosis.version.to_owned()),
+        ("system", format!("{} {}", diagnosis.os, diagnosis.arch)),
+        ("threads", diagnosis.threads.to_string()),
+        (
+            "memory",
+            format!(
+                "{}, {} available",
+                mib(diagnosis.memory_mib),
+                mib(diagnosis.available_memory_mib)
+            ),
+        ),
+    ];
+    for backend in &diagnosis.backends {
+        let state = match &backend.error {
+            None => format!("works: {}", backend.dtypes.join(", ")),
+            Some(error) => error.lines().next().unwrap_or_default().to_owned(),
+        };
+        rows.push((backend.name, state));
+    }
+    let missing: Vec<_> = BACKENDS
+        .iter()
+        .filter(|(_, compiled)| !compiled)
+        .map(|(name, _)| *name)
+        .collect();
+    if !missing.is_empty() {
+        rows.push((
+            "not built in",
+            format!("{} (`cargo xtask train --backend NAME`)", missing.join(", ")),
+        ));
+    }
+    output::table(&rows)
+}
+
+fn examine(name: &'static str) -> BackendReport {
+    match device::open(name) {
+        Ok(device) => BackendReport {
+            name,
+            works: true,
+            dtypes: [("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16)]
+                .into_iter()
+                .filter(|(_, dtype)| device.supports_dtype(*dtype))
+                .map(|(name, _)| name)
+                .collect(),
+            error: None,
+        },
+        Err(error) => BackendReport {
+            name,
+            works: false,
+            dtypes: vec![],
+            error: Some(error.to_string()),
+        },
+    }
+}
+
+/// A line of `/proc/meminfo`; `None` where the system has no such file.
+fn memory_mib(key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
+}

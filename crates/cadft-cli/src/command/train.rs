@@ -1,0 +1,111 @@
+//! `cadft train`.
+
+use crate::args::TrainArgs;
+use crate::console::{self, Console};
+use crate::hint::{self, INTERRUPTED};
+use crate::recipe::Source;
+use crate::{assets, device, interrupt, output};
+use anyhow::Result;
+use cadft_train::{Prepared, RunDirectory, TrainError};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
+    let source = Source::find(&args.recipe)?;
+    let mut recipe = source.read(&args.set)?;
+    let out = args
+        .out
+        .clone()
+        .or_else(|| recipe.run.out.as_deref().map(PathBuf::from));
+    if let Some(taken) = out.as_deref().filter(|out| RunDirectory::is_taken(out)) {
+        return Err(TrainError::RunExists(taken.to_owned()).into());
+    }
+    let device_name = device::name(args.device.device.as_deref());
+    let device = device::open(device_name)?;
+    assets::materialise(&mut recipe)?;
+    if args.dry_run {
+        plan(&Prepared::new(recipe, &device)?, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let stop = interrupt::stop_flag()?;
+    let out = out.unwrap_or_else(|| new_directory(&source.name));
+    recipe.run.out = Some(out.to_string_lossy().into_owned());
+    let prepared = Prepared::new(recipe, &device)?;
+    let mut directory = RunDirectory::create(&out, &prepared.recipe, device_name)?;
+    let mut console = Console::new(&prepared, &out, args.json, stop.clone());
+    let summary = cadft_train::train(&prepared, &mut directory, &stop, &mut |event| {
+        console.event(event)
+    })?;
+    Ok(if summary.interrupted {
+        ExitCode::from(INTERRUPTED)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// `runs/NAME`, or `runs/NAME-2` and so on when that is taken.
+fn new_directory(name: &str) -> PathBuf {
+    let runs = Path::new("runs");
+    let first = runs.join(name);
+    let mut directory = first.clone();
+    let mut number = 2;
+    while directory.exists() {
+        directory = runs.join(format!("{name}-{number}"));
+        number += 1;
+    }
+    if directory != first {
+        console::note(&format!(
+            "`{}` is taken; this run goes to `{}`",
+            first.display(),
+            directory.display()
+        ));
+    }
+    directory
+}
+
+/// Prints what a run would do.
+fn plan(prepared: &Prepared, json: bool) -> Result<()> {
+    let plan = &prepared.plan;
+    plan.warnings.iter().for_each(hint::warn);
+    if json {
+        return output::json_line(plan);
+    }
+    let objective = plan.start.map_or_else(
+        || plan.objective.to_owned(),
+        |start| format!("{start} for {} steps, then {}", plan.start_steps, plan.objective),
+    );
+    output::table(&[
+        ("model", prepared.recipe.model.path.clone()),
+        ("parameters", console::count(plan.parameters)),
+        ("objective", objective),
+        ("samples", console::count(plan.samples)),
+        (
+            "tokens",
+            format!(
+                "{}, {} of them trained",
+                console::count(plan.tokens),
+                console::count(plan.supervised)
+            ),
+        ),
+        ("longest sample", format!("{} tokens", plan.longest)),
+        ("evaluation samples", console::count(plan.eval_samples)),
+        (
+            "batch",
+            format!(
+                "{} samples a step, {} a forward pass",
+                prepared.recipe.batch.global, prepared.recipe.batch.micro
+            ),
+        ),
+        (
+            "steps",
+            format!(
+                "{}, {} an epoch",
+                console::count(plan.steps),
+                plan.steps_per_epoch
+            ),
+        ),
+        ("warm-up", format!("{} steps", plan.warmup_steps)),
+        ("memory", format!("about {:.0} MiB", plan.memory_mib)),
+    ])
+}

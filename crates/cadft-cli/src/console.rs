@@ -1,0 +1,150 @@
+//! What a run shows on standard error: a bar on a terminal, a few plain lines elsewhere.
+
+mod progress;
+mod summary;
+
+use crate::{hint, output};
+use cadft_train::{Event, Plan, Prepared};
+use console::Style;
+use progress::Progress;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Shows the events of a run.
+pub(crate) struct Console {
+    progress: Progress,
+    run: PathBuf,
+    /// Whether events also go to standard output as JSON.
+    json: bool,
+    stop: Arc<AtomicBool>,
+    /// Whether the user was told that the run is about to stop.
+    told_stop: bool,
+}
+
+impl Console {
+    /// A console for a run in the directory `run`.
+    pub(crate) fn new(prepared: &Prepared, run: &Path, json: bool, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            progress: Progress::new(prepared.plan.steps),
+            run: run.to_owned(),
+            json,
+            stop,
+            told_stop: false,
+        }
+    }
+
+    /// Shows an event.
+    pub(crate) fn event(&mut self, event: &Event) {
+        // A reader that has gone is told nothing more; the run goes on.
+        if self.json && output::json_line(event).is_err() {
+            self.json = false;
+        }
+        match event {
+            Event::Started { plan } => note(&started(plan)),
+            Event::Step(metrics) => {
+                self.progress.step(metrics);
+                self.tell_stop(metrics.step);
+            }
+            Event::Warned { warning, .. } => self.progress.suspend(|| hint::warn(warning)),
+            Event::Evaluated { step, evaluation } => self.progress.suspend(|| {
+                note(&format!(
+                    "{}: nll {:.4}, perplexity {:.4}, token accuracy {}",
+                    moment(*step),
+                    evaluation.nll,
+                    evaluation.perplexity,
+                    percent(evaluation.token_accuracy)
+                ));
+            }),
+            Event::Answered { step, answers } => self.progress.suspend(|| {
+                note(&format!(
+                    "{}: {} of {} answers right",
+                    moment(*step),
+                    answers.correct,
+                    answers.questions
+                ));
+            }),
+            Event::Saved { step, path } => self
+                .progress
+                .suspend(|| note(&format!("step {step}: saved `{}`", path.display()))),
+            Event::Finished(outcome) => {
+                self.progress.finish();
+                summary::show(outcome, &self.run);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_stop(&mut self, step: usize) {
+        if self.stop.load(Ordering::Relaxed) && !self.told_stop {
+            self.told_stop = true;
+            self.progress.suspend(|| {
+                note(&format!(
+                    "interrupted after step {step}: saving the model; interrupt again to end at once"
+                ));
+            });
+        }
+    }
+}
+
+/// Writes a line to standard error.
+pub(crate) fn note(text: &str) {
+    // Nobody can be told that standard error has gone.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A share, in percent.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// A number with a space between thousands.
+pub(crate) fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn moment(step: usize) -> String {
+    if step == 0 {
+        "before training".to_owned()
+    } else {
+        format!("step {step}")
+    }
+}
+
+fn started(plan: &Plan) -> String {
+    let bold = Style::new().for_stderr().bold();
+    let start = plan.start.map_or_else(String::new, |start| {
+        format!("{start} for {} steps, then ", plan.start_steps)
+    });
+    format!(
+        "{start}{}: {} steps over {} samples with {} tokens, {} of them trained; {} parameters, about {:.0} MiB",
+        bold.apply_to(plan.objective),
+        count(plan.steps),
+        count(plan.samples),
+        count(plan.tokens),
+        count(plan.supervised),
+        count(plan.parameters),
+        plan.memory_mib,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(134_515_008), "134 515 008");
+    }
+}

@@ -1,0 +1,118 @@
+//! How far a run is: a bar on a terminal, at most about twenty lines elsewhere.
+
+use super::note;
+use cadft_train::StepMetrics;
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+/// Plain lines of a run, the first and the last not counted.
+const LINES: usize = 18;
+
+/// The progress of a run of a known number of steps.
+pub(crate) struct Progress {
+    total: usize,
+    /// The bar, on a terminal; made at the first step.
+    bar: Option<ProgressBar>,
+    is_terminal: bool,
+    first_step: Option<(usize, Instant)>,
+}
+
+impl Progress {
+    pub(crate) fn new(total: usize) -> Self {
+        Self {
+            total,
+            bar: None,
+            is_terminal: io::stderr().is_terminal(),
+            first_step: None,
+        }
+    }
+
+    /// Shows a step that was done.
+    pub(crate) fn step(&mut self, metrics: &StepMetrics) {
+        if self.is_terminal {
+            let total = self.total;
+            let bar = self.bar.get_or_insert_with(|| bar(total));
+            bar.set_position(metrics.step as u64);
+            bar.set_message(values(metrics));
+            return;
+        }
+        let (first, started) = *self.first_step.get_or_insert((metrics.step, Instant::now()));
+        if is_shown(metrics.step, self.total) {
+            let left = remaining(started.elapsed(), metrics.step - first, self.total - metrics.step);
+            let left = left.map_or_else(String::new, |left| format!("  {} left", HumanDuration(left)));
+            note(&format!(
+                "step {}/{}  {}{left}",
+                metrics.step,
+                self.total,
+                values(metrics)
+            ));
+        }
+    }
+
+    /// Runs `print` with the bar out of the way.
+    pub(crate) fn suspend(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Leaves the bar as it is.
+    pub(crate) fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.abandon();
+        }
+    }
+}
+
+fn bar(total: usize) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64);
+    // A template that does not parse would only look plainer.
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+fn values(metrics: &StepMetrics) -> String {
+    format!(
+        "nll {:.4}  loss {:.4}  {:.0} tok/s",
+        metrics.nll, metrics.loss, metrics.tokens_per_sec
+    )
+}
+
+/// Whether a step has a plain line: the first, the last, and some between them, evenly.
+fn is_shown(step: usize, total: usize) -> bool {
+    step == 1 || step == total || step.is_multiple_of(total.div_ceil(LINES).max(1))
+}
+
+/// How long `left` steps will take when `done` steps took `elapsed`.
+fn remaining(elapsed: Duration, done: usize, left: usize) -> Option<Duration> {
+    (done > 0 && left > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_has_at_most_twenty_lines_with_the_first_and_the_last() {
+        for total in 1..500 {
+            let shown: Vec<_> = (1..=total).filter(|&step| is_shown(step, total)).collect();
+            assert!(shown.len() <= LINES + 2, "{total}: {}", shown.len());
+            assert_eq!((shown.first(), shown.last()), (Some(&1), Some(&total)));
+            assert!(total < 20 || shown.len() >= 10, "{total}: {}", shown.len());
+        }
+    }
+
+    #[test]
+    fn remaining_time_follows_the_steps_done() {
+        assert_eq!(
+            remaining(Duration::from_secs(10), 5, 20),
+            Some(Duration::from_secs(40))
+        );
+        assert_eq!(remaining(Duration::from_secs(10), 0, 20), None);
+    }
+}

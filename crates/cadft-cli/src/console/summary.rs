@@ -1,0 +1,61 @@
+//! The end of a run: before and after, and where the model is.
+
+use super::{count, note, percent};
+use cadft_train::Summary;
+use console::Style;
+use indicatif::HumanDuration;
+use std::path::Path;
+use std::time::Duration;
+
+/// Shows how a run ended.
+pub(crate) fn show(summary: &Summary, run: &Path) {
+    let bold = Style::new().for_stderr().bold();
+    let rows = rows(summary);
+    if !rows.is_empty() {
+        note(&format!(
+            "\n{:<16}{:>12}{:>12}",
+            "",
+            bold.apply_to("before"),
+            bold.apply_to("after")
+        ));
+        for (name, [before, after]) in rows {
+            note(&format!("{name:<16}{before:>12}{after:>12}"));
+        }
+    }
+    let elapsed = HumanDuration(Duration::from_secs_f64(summary.elapsed_secs.max(0.0)));
+    let steps = count(summary.steps);
+    note(&format!(
+        "\n{} steps in {elapsed}{}\nmodel  {}\nrun    {}",
+        steps,
+        if summary.interrupted {
+            ", then interrupted"
+        } else {
+            ""
+        },
+        bold.apply_to(summary.model.display()),
+        run.display(),
+    ));
+}
+
+/// What was measured before and after training.
+fn rows(summary: &Summary) -> Vec<(&'static str, [String; 2])> {
+    let mut rows = vec![];
+    if let Some(evaluation) = &summary.evaluation {
+        rows.push(("nll", evaluation.each_ref().map(|e| format!("{:.4}", e.nll))));
+        rows.push((
+            "perplexity",
+            evaluation.each_ref().map(|e| format!("{:.4}", e.perplexity)),
+        ));
+        rows.push((
+            "token accuracy",
+            evaluation.each_ref().map(|e| percent(e.token_accuracy)),
+        ));
+    }
+    if let Some(answers) = &summary.answers {
+        rows.push((
+            "right answers",
+            answers.map(|a| format!("{} of {}", a.correct, a.questions)),
+        ));
+    }
+    rows
+}

@@ -1,0 +1,52 @@
+//! A device by name, opened and probed.
+
+use burn::tensor::{Device, Tensor};
+use cadft_train::{TrainError, device};
+use std::any::Any;
+use std::panic;
+
+/// The name of the device a command computes on.
+pub(crate) fn name(asked: Option<&str>) -> &str {
+    let compiled = device::compiled();
+    let default = if compiled.contains(&"flex") {
+        "flex"
+    } else {
+        compiled.first().copied().unwrap_or("flex")
+    };
+    asked.unwrap_or(default)
+}
+
+/// The device of that name, after a small computation on it.
+///
+/// Backends end the program's thread where there is no such device; here it becomes an error.
+pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let opened = panic::catch_unwind(|| {
+        let device = device::parse(name)?;
+        let sum: f32 = Tensor::<1>::ones([2], &device).sum().into_scalar();
+        Ok((device, sum))
+    });
+    panic::set_hook(hook);
+    let failed = |reason: String| TrainError::Device {
+        message: format!(
+            "`{name}`: the device cannot be used: {reason}\nhint: `cadft doctor` shows what can"
+        ),
+    };
+    match opened {
+        Ok(Ok((device, sum))) if sum == 2.0 => Ok(device),
+        Ok(Ok((_, sum))) => Err(failed(format!("it says that 1 + 1 is {sum}"))),
+        Ok(Err(error)) => Err(error),
+        Err(payload) => Err(failed(panic_message(payload.as_ref()))),
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied());
+    text.and_then(|text| text.lines().next())
+        .unwrap_or("no reason was given")
+        .to_owned()
+}

@@ -1,0 +1,102 @@
+//! A model directory, opened for evaluation and generation.
+
+use crate::args::{DeviceArgs, SamplingArgs};
+use crate::hint::{self, UsageError};
+use crate::{assets, device};
+use anyhow::Result;
+use cadft_data::{Dataset, Tokenizer};
+use cadft_model::{CausalLm, GenerateOptions, ModelConfig, Sampling, checkpoint};
+use cadft_train::Warning;
+use std::path::{Path, PathBuf};
+
+/// A model with its tokenizer.
+pub(crate) struct OpenModel {
+    pub(crate) model: CausalLm,
+    pub(crate) config: ModelConfig,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl OpenModel {
+    /// Reads a Hugging Face directory onto a device.
+    pub(crate) fn open(path: &str, device: &DeviceArgs) -> Result<Self> {
+        let directory = directory(path)?;
+        let device = device::open(device::name(device.device.as_deref()))?;
+        let tokenizer = Tokenizer::from_dir(&directory)?;
+        let checkpoint = checkpoint::load(&directory, &device)?;
+        Ok(Self {
+            model: checkpoint.model,
+            config: checkpoint.config,
+            tokenizer,
+        })
+    }
+
+    /// How to generate, for prompts of at most `longest` tokens; warns where the model's positions do not suffice.
+    pub(crate) fn options(&self, sampling: &SamplingArgs, longest: usize) -> Result<GenerateOptions> {
+        let positions = self.config.max_position_embeddings;
+        let left = positions.saturating_sub(longest);
+        if left == 0 {
+            return Err(UsageError::new(
+                format!("a prompt has {longest} tokens, and the model {positions} positions"),
+                "shorten the prompt",
+            )
+            .into());
+        }
+        Ok(GenerateOptions {
+            max_new_tokens: sampling.max_new_tokens.min(left),
+            stop_token_ids: self.tokenizer.stop_token_ids().to_vec(),
+            sampling: if sampling.greedy {
+                Sampling::Greedy
+            } else {
+                Sampling::Nucleus {
+                    temperature: sampling.temperature,
+                    top_p: sampling.top_p,
+                    seed: sampling.seed,
+                }
+            },
+        })
+    }
+}
+
+/// The directory of a model, on disk.
+pub(crate) fn directory(path: &str) -> Result<PathBuf> {
+    let directory = PathBuf::from(assets::resolve(path)?);
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    Err(UsageError::new(
+        format!("`--model`: `{}` is not a directory", directory.display()),
+        "give the path of a Hugging Face model directory",
+    )
+    .into())
+}
+
+/// The files of `--data`, on disk.
+pub(crate) fn data_files(files: &[String]) -> Result<Vec<PathBuf>> {
+    files
+        .iter()
+        .map(|file| Ok(Path::new(&assets::resolve(file)?).to_owned()))
+        .collect()
+}
+
+/// Warns about samples that were cut or left out.
+pub(crate) fn warn_about(dataset: &Dataset, max_length: usize) {
+    let report = &dataset.report;
+    if report.truncated > 0 {
+        hint::warn(&Warning {
+            message: format!(
+                "{} of {} samples were cut to {max_length} tokens",
+                report.truncated, report.rows
+            ),
+            hint: "what was cut off is not looked at".to_owned(),
+        });
+    }
+    for dropped in report.dropped.iter().take(5) {
+        hint::warn(&Warning {
+            message: format!(
+                "sample `{}` (line {}) is left out: {}",
+                dropped.id, dropped.line, dropped.reason
+            ),
+            hint: format!("{} of {} samples are left out", report.dropped.len(), report.rows),
+        });
+    }
+}

@@ -1,0 +1,129 @@
+//! Recipes, embedded or from a file.
+
+use crate::hint::UsageError;
+use cadft_train::{Recipe, TrainError, config};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// The embedded recipes: name and text.
+pub(crate) const EMBEDDED: &[(&str, &str)] = &[
+    ("quickstart", include_str!("../recipes/quickstart.toml")),
+    ("smollm2", include_str!("../recipes/smollm2.toml")),
+    ("nll", include_str!("../recipes/nll.toml")),
+    ("dft-paper", include_str!("../recipes/dft-paper.toml")),
+    ("cadft-paper", include_str!("../recipes/cadft-paper.toml")),
+];
+
+/// The text of a recipe and what it is called.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The name of an embedded recipe, or the stem of a file's name.
+    pub(crate) name: String,
+    /// How errors call the text.
+    place: String,
+    /// Where the file is; none for an embedded recipe.
+    directory: Option<PathBuf>,
+    /// TOML.
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// The recipe of that name, or in that file. An embedded name comes first; `./NAME` is always a file.
+    pub(crate) fn find(recipe: &str) -> Result<Self, anyhow::Error> {
+        if let Some((name, text)) = EMBEDDED.iter().find(|(name, _)| *name == recipe) {
+            return Ok(Self {
+                name: (*name).to_owned(),
+                place: (*name).to_owned(),
+                directory: None,
+                text: (*text).to_owned(),
+            });
+        }
+        let path = Path::new(recipe);
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Self {
+                name: path
+                    .file_stem()
+                    .map_or_else(|| recipe.to_owned(), |stem| stem.to_string_lossy().into_owned()),
+                place: recipe.to_owned(),
+                directory: path.parent().map(Path::to_owned),
+                text,
+            }),
+            Err(error) => Err(unreadable(recipe, &error).into()),
+        }
+    }
+
+    /// As [`Source::parse`], with the paths of model and data that are not in the current directory, but are beside
+    /// the recipe's file, taken from there.
+    pub(crate) fn read(&self, overrides: &[String]) -> Result<Recipe, TrainError> {
+        let mut recipe = self.parse(overrides)?;
+        if let Some(directory) = &self.directory {
+            let data = recipe.data.train.iter_mut().chain(&mut recipe.data.eval);
+            for path in std::iter::once(&mut recipe.model.path).chain(data) {
+                let beside = directory.join(&*path);
+                if !Path::new(&*path).exists() && beside.exists() {
+                    *path = beside.to_string_lossy().into_owned();
+                }
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// The recipe, with `KEY=VALUE` overrides.
+    pub(crate) fn parse(&self, overrides: &[String]) -> Result<Recipe, TrainError> {
+        config::parse(&self.place, &self.text, overrides)
+    }
+}
+
+/// The first comment of a recipe.
+pub(crate) fn title(text: &str) -> &str {
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix('#').unwrap_or_default().trim()
+}
+
+fn unreadable(recipe: &str, error: &io::Error) -> UsageError {
+    let names: Vec<_> = EMBEDDED.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let nearest = EMBEDDED
+        .iter()
+        .map(|(name, _)| (strsim::jaro_winkler(recipe, name), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(similarity, _)| *similarity > 0.8);
+    if error.kind() != io::ErrorKind::NotFound {
+        return UsageError::new(
+            format!("cannot read the recipe `{recipe}`: {error}"),
+            "a recipe is a TOML file",
+        );
+    }
+    let hint = match nearest {
+        Some((_, name)) => format!("did you mean `{name}`? Embedded recipes are {}", names.join(", ")),
+        None => format!("embedded recipes are {}", names.join(", ")),
+    };
+    UsageError::new(
+        format!("`{recipe}` is neither a file nor an embedded recipe"),
+        hint,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_recipe_parses_has_a_title_and_survives_resolving() {
+        for (name, text) in EMBEDDED {
+            let recipe = Source::find(name).unwrap().parse(&[]).unwrap();
+            assert!(!title(text).is_empty(), "{name} has no title");
+            let resolved = toml::to_string(&recipe).unwrap();
+            assert_eq!(
+                config::parse("resolved", &resolved, &[]).unwrap(),
+                recipe,
+                "{name}: {resolved}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_gets_a_suggestion() {
+        let message = Source::find("quickstrat").unwrap_err().to_string();
+        assert!(message.contains("did you mean `quickstart`"), "{message}");
+    }
+}
