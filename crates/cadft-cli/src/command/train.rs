@@ -35,7 +35,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     let mut directory = RunDirectory::create(&out, &prepared.recipe, device_name)?;
     let mut console = Console::new(&prepared, &out, args.json, stop.clone());
     let summary = cadft_train::train(&prepared, &mut directory, &stop, &mut |event| {
-        console.event(event)
+        console.event(event);
     })?;
     Ok(if summary.interrupted {
         ExitCode::from(INTERRUPTED)

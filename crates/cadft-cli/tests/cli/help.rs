@@ -1,0 +1,136 @@
+//! Help, version, doctor, and usage that is refused.
+
+use super::{Cadft, json_lines};
+
+#[test]
+fn help_lists_every_command() {
+    insta::assert_snapshot!(Cadft::new().answer(&["--help"]));
+}
+
+#[test]
+fn every_command_has_help_that_names_its_options() {
+    let cadft = Cadft::new();
+    for (command, options) in [
+        (
+            vec!["train"],
+            vec!["--recipe", "--set", "--out", "--dry-run", "--device", "--json"],
+        ),
+        (
+            vec!["evaluate"],
+            vec!["--model", "--data", "--answers", "--device", "--json"],
+        ),
+        (vec!["score"], vec!["--model", "--data", "--out", "--beta"]),
+        (
+            vec!["generate"],
+            vec![
+                "--prompt",
+                "--data",
+                "--greedy",
+                "--temperature",
+                "--top-p",
+                "--seed",
+            ],
+        ),
+        (vec!["chat"], vec!["--model"]),
+        (
+            vec!["data", "inspect"],
+            vec!["--model", "--data", "--mask", "--limit"],
+        ),
+        (vec!["model", "convert"], vec!["--gguf", "--out", "--dtype"]),
+        (vec!["recipe", "show"], vec!["--resolved"]),
+    ] {
+        let help = cadft.answer(&[command.as_slice(), &["--help"]].concat());
+        for option in options {
+            assert!(help.contains(option), "{command:?}: no {option} in\n{help}");
+        }
+    }
+}
+
+#[test]
+fn resuming_is_not_offered() {
+    let cadft = Cadft::new();
+    assert!(!cadft.answer(&["train", "--help"]).contains("resume"));
+    cadft.refusal(&["train", "--resume"]);
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let version = Cadft::new().answer(&["--version"]);
+    assert_eq!(version.trim(), format!("cadft {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn usage_that_makes_no_sense_is_refused() {
+    let cadft = Cadft::new();
+    for args in [
+        vec!["tarin"],
+        vec!["evaluate", "--data", "x.jsonl"],
+        vec!["evaluate", "--model", "m"],
+        vec!["generate", "--model", "m"],
+        vec!["generate", "--model", "m", "--prompt", "a", "--data", "b"],
+        vec![
+            "generate",
+            "--model",
+            "m",
+            "--prompt",
+            "a",
+            "--greedy",
+            "--temperature",
+            "1",
+        ],
+        vec!["score", "--model", "m", "--data", "x", "--beta", "-1"],
+        vec!["evaluate", "--model", "m", "--data", "x", "--micro", "0"],
+    ] {
+        cadft.refusal(&args);
+    }
+}
+
+#[test]
+fn the_doctor_finds_the_cpu() {
+    let report = json_lines(&Cadft::new().answer(&["doctor", "--json"])).remove(0);
+    assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
+    let backends = report["backends"].as_array().expect("a list");
+    let flex = backends
+        .iter()
+        .find(|backend| backend["name"] == "flex")
+        .expect("flex");
+    assert_eq!(flex["works"], true);
+    assert!(flex["dtypes"].as_array().expect("a list").contains(&"f32".into()));
+}
+
+#[test]
+fn an_unknown_device_is_refused_with_the_known_ones() {
+    let message = Cadft::new().refusal(&["train", "--device", "tpu"]);
+    assert!(
+        message.contains("error: `tpu`: unknown device; known are flex"),
+        "{message}"
+    );
+}
+
+#[cfg(not(feature = "rocm"))]
+#[test]
+fn a_backend_that_is_not_built_in_is_refused_with_what_is_and_the_command() {
+    let message = Cadft::new().refusal(&["train", "--device", "rocm"]);
+    assert!(message.contains("not built with `rocm`"), "{message}");
+    assert!(message.contains("it has flex"), "{message}");
+    assert!(
+        message.contains("hint: build it in with `cargo xtask train --backend rocm`"),
+        "{message}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    use std::process::Stdio;
+    let cadft = Cadft::new();
+    let mut child = cadft
+        .command(&["recipe", "show", "quickstart", "--resolved"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    drop(child.stdout.take());
+    let ran = super::ran(child.wait_with_output().expect("the command ends"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}

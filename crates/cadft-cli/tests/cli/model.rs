@@ -1,0 +1,311 @@
+//! Commands that read a model: `evaluate`, `score`, `generate`, `chat`, `data inspect`, `model`.
+
+use super::{Cadft, fixture, json_lines};
+use serde_json::Value;
+use std::io::Write;
+use std::process::Stdio;
+
+/// The largest difference of a likelihood from the reference implementation's, in nats a token.
+const TOLERANCE: f64 = 2e-4;
+
+fn keys(object: &Value) -> Vec<&str> {
+    object
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+fn number(object: &Value, key: &str) -> f64 {
+    object[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no number `{key}` in {object}"))
+}
+
+#[test]
+fn scores_equal_the_references_in_the_order_of_the_input() {
+    let cadft = Cadft::new();
+    let model = fixture("model");
+    for data in ["eval", "messages", "prompt_completion"] {
+        let file = fixture(&format!("{data}.jsonl"));
+        let expected = std::fs::read_to_string(fixture(&format!("score.{data}.expected.jsonl")))
+            .expect("the reference's scores");
+        let scores = json_lines(&cadft.answer(&["score", "--model", &model, "--data", &file]));
+        let expected = json_lines(&expected);
+        assert_eq!(scores.len(), expected.len());
+        for (score, expected) in scores.iter().zip(&expected) {
+            assert_eq!(keys(score), ["id", "tokens", "supervised", "nll", "z", "weight"]);
+            for key in ["id", "tokens", "supervised"] {
+                assert_eq!(score[key], expected[key], "{data}: {key}");
+            }
+            for key in ["nll", "z", "weight"] {
+                let difference = (number(score, key) - number(expected, key)).abs();
+                // Standardising divides by a deviation of a few tenths.
+                assert!(difference < 10.0 * TOLERANCE, "{data}: {key}: {score} {expected}");
+            }
+            assert!((number(score, "nll") - number(expected, "nll")).abs() < TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn scores_go_to_a_file_when_one_is_named() {
+    let cadft = Cadft::new();
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    let answer = cadft.answer(&[
+        "score",
+        "--model",
+        &model,
+        "--data",
+        &data,
+        "--out",
+        "scores.jsonl",
+    ]);
+    assert_eq!(answer, "");
+    let written = std::fs::read_to_string(cadft.path("scores.jsonl")).expect("the scores");
+    assert_eq!(
+        written,
+        cadft.answer(&["score", "--model", &model, "--data", &data])
+    );
+}
+
+#[test]
+fn beta_zero_weighs_every_sample_alike() {
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    let scores = Cadft::new().answer(&["score", "--model", &model, "--data", &data, "--beta", "0"]);
+    assert!(
+        json_lines(&scores)
+            .iter()
+            .all(|score| number(score, "weight") == 1.0)
+    );
+}
+
+#[test]
+fn the_evaluation_is_the_token_mean_of_the_scores() {
+    let cadft = Cadft::new();
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    let scores = json_lines(&cadft.answer(&["score", "--model", &model, "--data", &data]));
+    let evaluation =
+        json_lines(&cadft.answer(&["evaluate", "--model", &model, "--data", &data, "--json"])).remove(0);
+    assert_eq!(
+        keys(&evaluation),
+        [
+            "samples",
+            "tokens",
+            "supervised",
+            "nll",
+            "perplexity",
+            "token_accuracy"
+        ]
+    );
+    let supervised: f64 = scores.iter().map(|score| number(score, "supervised")).sum();
+    let sum: f64 = scores
+        .iter()
+        .map(|score| number(score, "nll") * number(score, "supervised"))
+        .sum();
+    assert_eq!(number(&evaluation, "supervised"), supervised);
+    assert!((number(&evaluation, "nll") - sum / supervised).abs() < 1e-5);
+    assert!((number(&evaluation, "perplexity").ln() - number(&evaluation, "nll")).abs() < 1e-9);
+    let micro = cadft.answer(&[
+        "evaluate", "--model", &model, "--data", &data, "--json", "--micro", "1",
+    ]);
+    let one = json_lines(&micro).remove(0);
+    assert!((number(&one, "nll") - number(&evaluation, "nll")).abs() < 1e-5);
+}
+
+#[test]
+fn answers_are_counted_when_asked_for() {
+    let cadft = Cadft::new();
+    cadft.write(
+        "q.jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Ben has 3 shells.\"}, {\"role\": \"assistant\", \"content\": \"#### 3\"}], \"answer\": \"3\"}\n",
+    );
+    let model = fixture("model");
+    let args = [
+        "evaluate",
+        "--model",
+        &model,
+        "--data",
+        "q.jsonl",
+        "--json",
+        "--max-new-tokens",
+        "8",
+    ];
+    let answer = cadft.answer(&[args.as_slice(), &["--answers"]].concat());
+    assert_eq!(json_lines(&answer)[0]["answers"]["questions"], 1);
+    let data = fixture("eval.jsonl");
+    let message = cadft.refusal(&["evaluate", "--model", &model, "--data", &data, "--answers", "5"]);
+    assert!(message.contains("no evaluation row has an `answer`"), "{message}");
+}
+
+#[test]
+fn greedy_answers_are_the_same_every_time_and_sampled_ones_depend_on_the_seed_alone() {
+    let cadft = Cadft::new();
+    let model = fixture("model");
+    let base = [
+        "generate",
+        "--model",
+        &model,
+        "--prompt",
+        "Ben has 3 shells.",
+        "--json",
+        "--max-new-tokens",
+        "12",
+    ];
+    let generate = |more: &[&str]| json_lines(&cadft.answer(&[&base, more].concat())).remove(0);
+    let greedy = generate(&["--greedy"]);
+    assert_eq!(greedy, generate(&["--greedy"]));
+    assert_eq!(greedy["prompt"], "Ben has 3 shells.");
+    for key in ["prompt", "text", "tokens", "finish"] {
+        assert!(!greedy[key].is_null(), "no {key}");
+    }
+    let tokens = greedy["tokens"].as_u64().expect("a count");
+    assert!((1..=12).contains(&tokens));
+    assert!(greedy["finish"] == "stop" || (greedy["finish"] == "length" && tokens == 12));
+    let warm = |seed| generate(&["--temperature", "2", "--top-p", "1", "--seed", seed]);
+    assert_eq!(warm("1"), warm("1"));
+    assert_ne!(warm("1"), warm("2"));
+    assert_ne!(
+        generate(&["--greedy", "--raw"])["text"],
+        greedy["text"],
+        "the chat template has no effect"
+    );
+}
+
+#[test]
+fn every_row_of_a_file_is_answered_whatever_the_batch() {
+    let cadft = Cadft::new();
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    let base = [
+        "generate",
+        "--model",
+        &model,
+        "--data",
+        &data,
+        "--json",
+        "--greedy",
+        "--max-new-tokens",
+        "6",
+    ];
+    let answers = |batch| {
+        let lines = cadft.answer(&[base.as_slice(), &["--batch", batch]].concat());
+        json_lines(&lines)
+            .iter()
+            .map(|answer| answer["id"].clone())
+            .collect::<Vec<_>>()
+    };
+    let rows = std::fs::read_to_string(&data).expect("the rows");
+    let ids: Vec<_> = json_lines(&rows).iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(answers("3"), ids);
+    assert_eq!(answers("64"), ids);
+}
+
+#[test]
+fn a_chat_reads_lines_and_writes_answers() {
+    let cadft = Cadft::new();
+    let model = fixture("model");
+    let mut child = cadft
+        .command(&["chat", "--model", &model, "--greedy", "--max-new-tokens", "5"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut stdin = child.stdin.take().expect("its input");
+    write!(
+        stdin,
+        "Ben has 3 shells.\n\n/reset\nBen has 3 shells.\n/exit\nnever\n"
+    )
+    .expect("it reads");
+    drop(stdin);
+    let ran = super::ran(child.wait_with_output().expect("the command ends"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let half = ran.stdout.len() / 2;
+    assert!(half > 0);
+    assert_eq!(
+        ran.stdout[..half],
+        ran.stdout[half..],
+        "the conversation was not forgotten: {}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn inspection_shows_what_is_trained() {
+    let cadft = Cadft::new();
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    let args = [
+        "data", "inspect", "--model", &model, "--data", &data, "--limit", "2",
+    ];
+    let text = cadft.answer(&args);
+    assert!(
+        text.contains("⟦36 - 34 = 2\n2 - 1 = 1\n#### 1") && !text.contains('\u{1b}'),
+        "{text}"
+    );
+    let samples = json_lines(&cadft.answer(&[args.as_slice(), &["--json"]].concat()));
+    assert_eq!(samples.len(), 2);
+    assert_eq!(samples[0]["id"], "eval-00");
+    let tokens = samples[0]["tokens"].as_array().expect("tokens");
+    let trained: String = tokens
+        .iter()
+        .filter(|token| token["trained"] == true)
+        .map(|token| token["text"].as_str().expect("text"))
+        .collect();
+    assert!(trained.starts_with("36 - 34 = 2\n2 - 1 = 1\n#### 1"), "{trained}");
+    assert!(tokens.iter().all(|token| token["id"].is_u64()));
+}
+
+#[test]
+fn a_model_is_described_by_its_configuration() {
+    let model = fixture("model");
+    let described = json_lines(&Cadft::new().answer(&["model", "inspect", &model, "--json"])).remove(0);
+    assert_eq!(described["model_type"], "llama");
+    assert!(number(&described, "parameters") > 1000.0);
+    assert_eq!(described["has_chat_template"], true);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_name() {
+    let cadft = Cadft::new();
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    for command in ["evaluate", "score"] {
+        let message = cadft.refusal(&[command, "--model", "nowhere", "--data", &data]);
+        assert!(message.contains("`nowhere` is not a directory"), "{message}");
+        let message = cadft.refusal(&[command, "--model", &model, "--data", "none.jsonl"]);
+        assert!(
+            message.contains("error: cannot read `none.jsonl`\n  cause: No such file"),
+            "{message}"
+        );
+    }
+    cadft.write(
+        "bad.jsonl",
+        "{\"messages\": 3}\nnot json\n{\"text\": \"fine\"}\n{\"txt\": 1}\n",
+    );
+    let message = cadft.refusal(&["score", "--model", &model, "--data", "bad.jsonl"]);
+    for line in ["bad.jsonl:1", "bad.jsonl:2", "bad.jsonl:4", "hint: every line"] {
+        assert!(message.contains(line), "no {line} in {message}");
+    }
+    let message = cadft.refusal(&["model", "convert", "--gguf", "none.gguf", "--out", "m"]);
+    assert!(message.contains("none.gguf"), "{message}");
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    let ran = Cadft::new().run(&[
+        "score",
+        "--model",
+        &model,
+        "--data",
+        &data,
+        "--out",
+        "no/such/x.jsonl",
+    ]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("cannot write `no/such/x.jsonl`"),
+        "{}",
+        ran.stderr
+    );
+}
