@@ -99,10 +99,10 @@ pub enum DataError {
         hint: String,
     },
     /// The tokenizer failed on a text or on ids.
-    #[error("the tokenizer failed: {message}")]
+    #[error("the tokenizer failed")]
     Encoding {
-        /// What the tokenizer said.
-        message: String,
+        /// What it said.
+        source: tokenizers::Error,
     },
 }
 

@@ -80,12 +80,17 @@ impl ChatTemplate {
         Ok(Self { environment })
     }
 
-    /// The text of a conversation without tools.
+    /// The text of a conversation; `tools` are definitions of tools as the template expects them.
     ///
     /// # Errors
     /// [`DataError::Conversation`] when the template rejects it, fails, or does not come to an end.
-    pub fn render(&self, messages: &[Message], prompt: GenerationPrompt) -> Result<String, DataError> {
-        self.render_values(&values(messages), &[], prompt)
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+        prompt: GenerationPrompt,
+    ) -> Result<String, DataError> {
+        self.render_values(&values(messages), tools, prompt)
     }
 
     /// As [`Self::render`], over messages that are template values already, so that rendering every prefix of a

@@ -249,11 +249,11 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
 /// The assistant turns a mask selects, or nothing where it selects every token.
 fn trained_turns(messages: &[Message], trained_from: Option<usize>, mask: Mask) -> Option<Vec<usize>> {
     let from = trained_from.unwrap_or(0);
-    let turns = (from..messages.len()).filter(|&index| messages[index].is_assistant());
+    let mut turns = (from..messages.len()).filter(|&index| messages[index].is_assistant());
     match mask {
         Mask::All => None,
-        Mask::Completion if trained_from.is_none() => Some(turns.last().into_iter().collect()),
-        Mask::LastTurn => Some(turns.last().into_iter().collect()),
+        Mask::Completion if trained_from.is_none() => Some(turns.next_back().into_iter().collect()),
+        Mask::LastTurn => Some(turns.next_back().into_iter().collect()),
         Mask::Assistant | Mask::Completion => Some(turns.collect()),
     }
 }

@@ -1,5 +1,7 @@
 //! A Hugging Face tokenizer with what a model directory says about it: special tokens, stop tokens, chat template.
 
+mod config;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::{fs, io};
@@ -10,12 +12,10 @@ use tokenizers::processors::PostProcessorWrapper;
 use crate::error::DataError;
 use crate::row::Message;
 use crate::template::{ChatTemplate, GenerationPrompt};
-
-const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-const CHAT_TEMPLATE: &str = "chat_template.jinja";
-const GENERATION_CONFIG: &str = "generation_config.json";
-const CONFIG: &str = "config.json";
+use config::{
+    CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, eos_token_ids, flag, invalid,
+    json_object, key, special_tokens, template_source,
+};
 
 /// A character of the private use area, to find a message in what a template makes of it.
 const MARKER: char = '\u{F8FF}';
@@ -228,12 +228,12 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// The text of a conversation under the model's chat template.
+    /// The text of a conversation without tools under the model's chat template.
     ///
     /// # Errors
     /// [`DataError::Tokenizer`] without a chat template, else as [`ChatTemplate::render`].
     pub fn render_chat(&self, messages: &[Message], prompt: GenerationPrompt) -> Result<String, DataError> {
-        self.chat_template()?.render(messages, prompt)
+        self.chat_template()?.render(messages, &[], prompt)
     }
 
     /// The chat template of the model.
@@ -282,7 +282,7 @@ impl Tokenizer {
         let text = self
             .template
             .as_ref()?
-            .render(&messages, GenerationPrompt::Omit)
+            .render(&messages, &[], GenerationPrompt::Omit)
             .ok()?;
         let (_, end) = text.rsplit_once(MARKER)?;
         self.encode_plain(end)
@@ -323,112 +323,12 @@ fn surrounding(
     Ok((prefix, suffix))
 }
 
-/// `bos_token` and the like, each a string or an object with `content`.
-fn special_tokens(config: &Map<String, Value>) -> Result<Vec<(&'static str, String)>, DataError> {
-    let mut tokens = Vec::new();
-    for name in ["bos_token", "eos_token", "pad_token", "unk_token"] {
-        let token = match config.get(name) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(added)) => added.get("content").and_then(Value::as_str),
-            Some(other) => other.as_str(),
-        };
-        let token = token.ok_or_else(|| {
-            let hint = format!("for example `\"{name}\": \"<s>\"`");
-            invalid(
-                &key(TOKENIZER_CONFIG, name),
-                "expected a string, or an object with a string `content`",
-                &hint,
-            )
-        })?;
-        tokens.push((name, token.to_owned()));
-    }
-    Ok(tokens)
-}
-
-fn template_source(config: &Map<String, Value>, file: Option<&[u8]>) -> Result<Option<String>, DataError> {
-    if let Some(bytes) = file {
-        let text = str::from_utf8(bytes)
-            .map_err(|error| invalid(CHAT_TEMPLATE, &error.to_string(), "the template is UTF-8 text"))?;
-        return Ok(Some(text.to_owned()));
-    }
-    let expected = || {
-        let message = "expected a string, or a list of `{\"name\", \"template\"}` with one named `default`";
-        let hint = format!("a `{CHAT_TEMPLATE}` file comes before this key");
-        invalid(&key(TOKENIZER_CONFIG, "chat_template"), message, &hint)
-    };
-    let template = match config.get("chat_template") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(named)) => {
-            let is_default = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some("default");
-            named
-                .iter()
-                .find(is_default)
-                .and_then(|entry| entry.get("template"))
-        }
-        template => template,
-    };
-    template
-        .and_then(Value::as_str)
-        .map(|text| Some(text.to_owned()))
-        .ok_or_else(expected)
-}
-
-/// `eos_token_id`, a number or a list of numbers.
-fn eos_token_ids(file: &str, config: &Map<String, Value>) -> Result<Vec<u32>, DataError> {
-    let ids = match config.get("eos_token_id") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(ids)) => ids.as_slice(),
-        Some(id) => std::slice::from_ref(id),
-    };
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    ids.iter().map(id).collect::<Option<_>>().ok_or_else(|| {
-        invalid(
-            &key(file, "eos_token_id"),
-            "expected a token id or a list of token ids",
-            "for example `[1, 2]`",
-        )
-    })
-}
-
-fn flag(config: &Map<String, Value>, name: &str) -> Result<Option<bool>, DataError> {
-    match config.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(_) => Err(invalid(
-            &key(TOKENIZER_CONFIG, name),
-            "expected `true` or `false`",
-            "remove the key if unsure",
-        )),
-    }
-}
-
-fn json_object(file: &str, bytes: Option<&[u8]>) -> Result<Map<String, Value>, DataError> {
-    bytes.map_or(Ok(Map::new()), |bytes| {
-        serde_json::from_slice(bytes)
-            .map_err(|error| invalid(file, &error.to_string(), "the file is one JSON object"))
-    })
-}
-
 fn push_new(ids: &mut Vec<u32>, id: u32) {
     if !ids.contains(&id) {
         ids.push(id);
     }
 }
 
-fn key(file: &str, key: &str) -> String {
-    format!("{file}: {key}")
-}
-
-fn invalid(file: &str, message: &str, hint: &str) -> DataError {
-    DataError::Tokenizer {
-        file: file.to_owned(),
-        message: message.to_owned(),
-        hint: hint.to_owned(),
-    }
-}
-
-fn failed(error: tokenizers::Error) -> DataError {
-    DataError::Encoding {
-        message: error.to_string(),
-    }
+fn failed(source: tokenizers::Error) -> DataError {
+    DataError::Encoding { source }
 }

@@ -1,0 +1,112 @@
+//! Reads the keys this crate needs from the files beside `tokenizer.json`, and says which key is wrong.
+
+use serde_json::{Map, Value};
+
+use crate::error::DataError;
+
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(super) const CHAT_TEMPLATE: &str = "chat_template.jinja";
+pub(super) const GENERATION_CONFIG: &str = "generation_config.json";
+pub(super) const CONFIG: &str = "config.json";
+
+/// `bos_token` and the like, each a string or an object with `content`.
+pub(super) fn special_tokens(config: &Map<String, Value>) -> Result<Vec<(&'static str, String)>, DataError> {
+    let mut tokens = Vec::new();
+    for name in ["bos_token", "eos_token", "pad_token", "unk_token"] {
+        let token = match config.get(name) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Object(added)) => added.get("content").and_then(Value::as_str),
+            Some(other) => other.as_str(),
+        };
+        let token = token.ok_or_else(|| {
+            let hint = format!("for example `\"{name}\": \"<s>\"`");
+            invalid(
+                &key(TOKENIZER_CONFIG, name),
+                "expected a string, or an object with a string `content`",
+                &hint,
+            )
+        })?;
+        tokens.push((name, token.to_owned()));
+    }
+    Ok(tokens)
+}
+
+pub(super) fn template_source(
+    config: &Map<String, Value>,
+    file: Option<&[u8]>,
+) -> Result<Option<String>, DataError> {
+    if let Some(bytes) = file {
+        let text = str::from_utf8(bytes)
+            .map_err(|error| invalid(CHAT_TEMPLATE, &error.to_string(), "the template is UTF-8 text"))?;
+        return Ok(Some(text.to_owned()));
+    }
+    let expected = || {
+        let message = "expected a string, or a list of `{\"name\", \"template\"}` with one named `default`";
+        let hint = format!("a `{CHAT_TEMPLATE}` file comes before this key");
+        invalid(&key(TOKENIZER_CONFIG, "chat_template"), message, &hint)
+    };
+    let template = match config.get("chat_template") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(named)) => {
+            let is_default = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some("default");
+            named
+                .iter()
+                .find(is_default)
+                .and_then(|entry| entry.get("template"))
+        }
+        template => template,
+    };
+    template
+        .and_then(Value::as_str)
+        .map(|text| Some(text.to_owned()))
+        .ok_or_else(expected)
+}
+
+/// `eos_token_id`, a number or a list of numbers.
+pub(super) fn eos_token_ids(file: &str, config: &Map<String, Value>) -> Result<Vec<u32>, DataError> {
+    let ids = match config.get("eos_token_id") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(ids)) => ids.as_slice(),
+        Some(id) => std::slice::from_ref(id),
+    };
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    ids.iter().map(id).collect::<Option<_>>().ok_or_else(|| {
+        invalid(
+            &key(file, "eos_token_id"),
+            "expected a token id or a list of token ids",
+            "for example `[1, 2]`",
+        )
+    })
+}
+
+pub(super) fn flag(config: &Map<String, Value>, name: &str) -> Result<Option<bool>, DataError> {
+    match config.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(invalid(
+            &key(TOKENIZER_CONFIG, name),
+            "expected `true` or `false`",
+            "remove the key if unsure",
+        )),
+    }
+}
+
+pub(super) fn json_object(file: &str, bytes: Option<&[u8]>) -> Result<Map<String, Value>, DataError> {
+    bytes.map_or(Ok(Map::new()), |bytes| {
+        serde_json::from_slice(bytes)
+            .map_err(|error| invalid(file, &error.to_string(), "the file is one JSON object"))
+    })
+}
+
+pub(super) fn key(file: &str, key: &str) -> String {
+    format!("{file}: {key}")
+}
+
+pub(super) fn invalid(file: &str, message: &str, hint: &str) -> DataError {
+    DataError::Tokenizer {
+        file: file.to_owned(),
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+    }
+}
