@@ -1,0 +1,239 @@
+//! What is read, and what is said about what cannot be.
+
+use std::fs;
+use std::path::Path;
+
+use cadft_data::{Content, DataError, Problem, Row, parse_jsonl, read_jsonl};
+use proptest::prelude::*;
+
+fn read(text: &str) -> Vec<Row> {
+    parse_jsonl("d.jsonl", text.as_bytes()).unwrap()
+}
+
+fn problems(bytes: &[u8]) -> Vec<Problem> {
+    match parse_jsonl("d.jsonl", bytes) {
+        Err(DataError::Invalid { problems }) => problems,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn formats_mix_and_other_keys_are_ignored() {
+    let rows = read(concat!(
+        r#"{"messages": [{"role": "user", "content": "q", "name": "n"}, {"role": "assistant", "content": "a"}], "x": 1}"#,
+        "\n",
+        r#"{"prompt": "p", "completion": "c", "id": 7, "weight": 0.5, "answer": 42, "text": null}"#,
+        "\n",
+        r#"{"text": "t", "id": "seven", "weight": 0}"#,
+        "\n",
+    ));
+    assert!(
+        matches!(&rows[0].content, Content::Messages { messages, trained_from: None, .. } if messages.len() == 2)
+    );
+    assert_eq!(
+        rows[1].content,
+        Content::PromptCompletion {
+            prompt: "p".to_owned(),
+            completion: "c".to_owned()
+        }
+    );
+    assert_eq!(rows[2].content, Content::Text("t".to_owned()));
+    assert_eq!(
+        (rows[1].id.as_str(), rows[1].weight, rows[1].answer.as_deref()),
+        ("7", 0.5, Some("42"))
+    );
+    assert_eq!((rows[0].weight, rows[2].weight, rows[2].line), (1.0, 0.0, 3));
+}
+
+#[test]
+fn bom_carriage_returns_and_blank_lines_are_tolerated() {
+    let rows = read("\u{FEFF}{\"text\": \"a\"}\r\n\r\n  \n{\"text\": \"b\"}");
+    assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), [1, 4]);
+}
+
+#[test]
+fn messages_come_before_a_prompt_that_repeats_them() {
+    let rows = read(r#"{"prompt": "q", "messages": [{"role": "user", "content": "q"}], "prompt_id": "1"}"#);
+    assert!(matches!(rows[0].content, Content::Messages { .. }));
+}
+
+#[test]
+fn a_prompt_and_completion_of_messages_train_the_completion() {
+    let rows = read(
+        r#"{"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]}"#,
+    );
+    assert!(
+        matches!(&rows[0].content, Content::Messages { messages, trained_from: Some(1), .. } if messages.len() == 2)
+    );
+}
+
+#[test]
+fn content_in_parts_is_text() {
+    let parts = r#"[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]"#;
+    let rows = read(&format!(
+        r#"{{"messages": [{{"role": "user", "content": {parts}}}]}}"#
+    ));
+    assert!(matches!(&rows[0].content, Content::Messages { messages, .. } if messages[0].content() == "ab"));
+}
+
+#[test]
+fn turns_of_tool_calls_need_no_text() {
+    let rows = read(concat!(
+        r#"{"tools": [{"name": "f"}], "messages": [{"role": "user", "content": "q"}, "#,
+        r#"{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f"}}]}]}"#,
+    ));
+    assert!(
+        matches!(&rows[0].content, Content::Messages { messages, tools, .. }
+        if messages[1].field("tool_calls").is_some() && tools.len() == 1)
+    );
+}
+
+#[test]
+fn a_row_without_an_id_is_named_after_its_content() {
+    let rows = read(concat!(
+        r#"{"prompt": "p", "completion": "c", "weight": 2}"#,
+        "\n",
+        r#"{ "completion":"c","prompt" : "p" , "other": 1}"#,
+    ));
+    assert_eq!(rows[0].id, rows[1].id);
+    // echo -n '{"completion":"c","prompt":"p"}' | sha256sum
+    assert_eq!(rows[0].id, "f99316a91c82852d");
+    assert_ne!(rows[0].id, read(r#"{"text": "pc"}"#)[0].id);
+}
+
+/// One clear message for each way a line can be wrong.
+#[test]
+fn each_malformed_line_has_one_message() {
+    let user = r#"{"role": "user", "content": "q"}"#;
+    let in_messages = |message: &str| format!(r#"{{"messages": [{user}, {message}]}}"#);
+    let role = "unknown role `bot`, expected one of `system`, `developer`, `user`, `assistant`, `tool`, `function`, `ipython`";
+    let cases: Vec<(String, String)> = [
+        ("{", "invalid JSON at column 1: EOF while parsing an object"),
+        (r#"{"text": "a"} x"#, "invalid JSON at column 15: trailing characters"),
+        (r#"{"text": "a""#, "invalid JSON at column 12: EOF while parsing an object"),
+        (r#"{"text": "\ud800"}"#, "invalid JSON at column 17: unexpected end of hex escape"),
+        (r#"{"text": "a", "weight": NaN}"#, "invalid JSON at column 25: expected value"),
+        (r#"{"text": "a", "weight": 1e999}"#, "invalid JSON at column 29: number out of range"),
+        ("[]", "expected a JSON object, found a list"),
+        ("3", "expected a JSON object, found a number"),
+        ("{}", "no `messages`, `prompt` and `completion`, or `text`: found no keys"),
+        (r#"{"conversations": [], "source": 1}"#, "no `messages`, `prompt` and `completion`, or `text`: found `conversations`, `source`"),
+        (r#"{"text": 3}"#, "`text`: expected a string, found a number"),
+        (r#"{"text": ""}"#, "`text`: empty"),
+        (r#"{"prompt": "p"}"#, "`prompt` without `completion`"),
+        (r#"{"completion": "c"}"#, "`completion` without `prompt`"),
+        (r#"{"prompt": "p", "completion": ""}"#, "`completion`: empty, there is nothing to learn"),
+        (r#"{"prompt": "p", "completion": []}"#, "`prompt` and `completion`: expected two strings or two lists of messages, found a string and a list"),
+        (r#"{"messages": {}}"#, "`messages`: expected a list of messages, found an object"),
+        (r#"{"messages": []}"#, "`messages`: no messages"),
+        (r#"{"messages": ["hi"]}"#, "`messages[0]`: expected an object, found a string"),
+        (r#"{"messages": [{"content": "q"}]}"#, "`messages[0]`: missing key `role`"),
+        (r#"{"messages": [{"role": 1, "content": "q"}]}"#, "`messages[0]`: `role`: expected a string, found a number"),
+        (r#"{"messages": [{"role": "user"}]}"#, "`messages[0]`: missing key `content`"),
+        (r#"{"messages": [{"role": "user", "content": null}]}"#, "`messages[0]`: `content`: expected text, found null"),
+        (r#"{"messages": [{"role": "user", "content": 5}]}"#, "`messages[0]`: `content`: expected text, found a number"),
+        (r#"{"text": "a", "weight": -1}"#, "`weight`: expected a finite number of at least 0, found `-1`"),
+        (r#"{"text": "a", "weight": "1"}"#, "`weight`: expected a number, found a string"),
+        (r#"{"text": "a", "id": {}}"#, "`id`: expected a string or a number, found an object"),
+        (r#"{"text": "a", "answer": [1]}"#, "`answer`: expected a string or a number, found a list"),
+        (r#"{"messages": [{"role": "user", "content": "q"}], "tools": "f"}"#, "`tools`: expected a list, found a string"),
+    ]
+    .into_iter()
+    .map(|(line, message)| (line.to_owned(), message.to_owned()))
+    .chain([
+        (in_messages(r#"{"role": "bot", "content": "a"}"#), format!("`messages[1]`: {role}")),
+        (in_messages(r#"{"role": "assistant", "content": " \n"}"#), "`messages[1]`: empty assistant turn".to_owned()),
+        (in_messages(r#"{"role": "assistant"}"#), "`messages[1]`: empty assistant turn".to_owned()),
+        (
+            in_messages(r#"{"role": "user", "content": [{"type": "image", "url": "x"}]}"#),
+            "`messages[1]`: `content[0]`: only parts of type `text` can be trained on, found `image`".to_owned(),
+        ),
+        (
+            in_messages(r#"{"role": "user", "content": ["x"]}"#),
+            "`messages[1]`: `content[0]`: expected `{\"type\": \"text\", \"text\": ..}`".to_owned(),
+        ),
+        (
+            format!(r#"{{"prompt": [{user}], "completion": [{user}]}}"#),
+            "`completion`: no assistant turn".to_owned(),
+        ),
+    ])
+    .collect();
+    for (line, message) in cases {
+        let text = format!("{{\"text\": \"good\"}}\n{line}\n");
+        let expected = Problem {
+            path: "d.jsonl".to_owned(),
+            line: 2,
+            message,
+        };
+        assert_eq!(problems(text.as_bytes()), [expected], "{line}");
+    }
+    assert_eq!(
+        problems(b"{\"text\": \"a\xFF\"}")[0].to_string(),
+        "d.jsonl:1: invalid UTF-8 at byte 12"
+    );
+}
+
+#[test]
+fn all_problems_of_a_file_are_reported_together() {
+    let found = problems(
+        b"{\"messages\": [{\"role\": \"user\"}, 1], \"weight\": -1}\n{\"text\": \"ok\"}\nnope\n\n[]\n",
+    );
+    assert_eq!(
+        found.iter().map(|problem| problem.line).collect::<Vec<_>>(),
+        [1, 1, 1, 3, 5]
+    );
+}
+
+#[test]
+fn a_long_list_of_problems_is_cut_and_counted() {
+    let error = parse_jsonl("d.jsonl", "[]\n".repeat(25).as_bytes())
+        .unwrap_err()
+        .to_string();
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(lines.len(), 22);
+    assert_eq!(lines[0], "d.jsonl:1: expected a JSON object, found a list");
+    assert_eq!(lines[20], "... and 5 more");
+    assert!(lines[21].starts_with("hint: every line is one JSON object"));
+}
+
+#[test]
+fn an_empty_file_is_an_error() {
+    for text in ["", "\n\r\n", "\u{FEFF}"] {
+        let error = parse_jsonl("d.jsonl", text.as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("`d.jsonl` has no rows\nhint: "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn files_are_named_in_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rows.jsonl");
+    let missing = read_jsonl(&path).unwrap_err().to_string();
+    assert_eq!(missing, format!("cannot read `{}`", path.display()));
+    fs::write(&path, "{\"text\": \"a\"}\n{\n").unwrap();
+    let error = read_jsonl(&path).unwrap_err().to_string();
+    assert!(
+        error.starts_with(&format!("{}:2: invalid JSON", path.display())),
+        "{error}"
+    );
+    fs::write(&path, "{\"text\": \"a\"}\n").unwrap();
+    assert_eq!(read_jsonl(&path).unwrap().len(), 1);
+    assert!(read_jsonl(Path::new(directory.path())).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse_jsonl("d.jsonl", &bytes);
+    }
+
+    #[test]
+    fn strings_survive_reading(prompt in "\\PC{0,30}", completion in "\\PC{1,30}") {
+        let line = serde_json::json!({"prompt": prompt, "completion": completion}).to_string();
+        let expected = Content::PromptCompletion { prompt, completion };
+        prop_assert_eq!(&read(&line)[0].content, &expected);
+    }
+}

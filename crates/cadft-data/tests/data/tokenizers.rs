@@ -1,0 +1,313 @@
+//! What a tokenizer directory says, and what is wrong with it.
+
+use std::fs;
+
+use cadft_data::{GenerationPrompt, Mask, SpecialTokens, Tokenizer, TokenizerFiles, inspect};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::fixture::{CHATML, Fixture, completion, conversation, example, messages, tokenizer_json};
+
+fn id(tokenizer: &Tokenizer, token: &str) -> u32 {
+    tokenizer.encode_plain(token).unwrap()[0]
+}
+
+fn error(files: &TokenizerFiles) -> String {
+    match Tokenizer::from_bytes(files) {
+        Ok(_) => panic!("accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn special_tokens_are_strings_or_objects() {
+    let mut fixture = Fixture::chatml();
+    fixture.config["eos_token"] = json!({"content": "<|im_end|>", "lstrip": false, "special": true});
+    let tokenizer = fixture.build();
+    assert_eq!(tokenizer.eos_token_id(), Some(id(&tokenizer, "<|im_end|>")));
+    assert_eq!(
+        tokenizer.token(id(&tokenizer, "<|im_end|>")).as_deref(),
+        Some("<|im_end|>")
+    );
+    assert!(tokenizer.is_special(id(&tokenizer, "<|im_end|>")) && !tokenizer.is_special(0));
+    assert_eq!(tokenizer.vocab_size(), 256 + 4 + 8);
+}
+
+#[test]
+fn every_declared_end_stops() {
+    for ids in [json!(256), json!([256, 257])] {
+        let fixture = Fixture {
+            generation_config: Some(json!({"eos_token_id": ids})),
+            ..Fixture::chatml()
+        };
+        let mut files = fixture.files();
+        files.config = Some(br#"{"eos_token_id": 3}"#.to_vec());
+        let tokenizer = Tokenizer::from_bytes(&files).unwrap();
+        let mut expected = vec![id(&tokenizer, "<|im_end|>"), 256, 3];
+        if ids.is_array() {
+            expected.insert(2, 257);
+        }
+        assert_eq!(tokenizer.stop_token_ids(), expected);
+    }
+}
+
+#[test]
+fn the_token_that_ends_a_turn_stops_even_if_another_one_ends_a_sequence() {
+    let tokenizer = Fixture::new("<|endoftext|>", CHATML).build();
+    assert_eq!(tokenizer.eos_token_id(), Some(id(&tokenizer, "<|endoftext|>")));
+    assert_eq!(
+        tokenizer.stop_token_ids(),
+        [id(&tokenizer, "<|endoftext|>"), id(&tokenizer, "<|im_end|>")]
+    );
+}
+
+#[test]
+fn without_an_eos_token_the_model_configs_name_one() {
+    let mut fixture = Fixture {
+        generation_config: Some(json!({"eos_token_id": [7, 8]})),
+        ..Fixture::chatml()
+    };
+    fixture.config = json!({});
+    assert_eq!(fixture.build().eos_token_id(), Some(7));
+    fixture.generation_config = None;
+    let tokenizer = fixture.build();
+    let error = cadft_data::tokenize(
+        &[completion("a", "b")],
+        &tokenizer,
+        &crate::fixture::options(Mask::Assistant),
+    );
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .starts_with("`tokenizer_config.json: eos_token`: ")
+    );
+}
+
+#[test]
+fn add_bos_token_overrules_the_post_processor() {
+    let ids = |fixture: &Fixture| fixture.build().encode_with_special("a").unwrap().len();
+    let (mut with, mut without) = (Fixture::llama3(), Fixture::chatml());
+    assert_eq!((ids(&with), ids(&without)), (2, 1));
+    with.config["add_bos_token"] = false.into();
+    without.config["add_bos_token"] = true.into();
+    assert_eq!((ids(&with), ids(&without)), (1, 2));
+    assert_eq!(
+        Fixture::llama3()
+            .build()
+            .encode_with_special("<|begin_of_text|>a")
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn truncation_and_padding_of_the_file_are_ignored() {
+    let mut json = tokenizer_json(&Fixture::chatml());
+    json["truncation"] =
+        json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+    json["padding"] = json!({"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+                             "pad_type_id": 0, "pad_token": "x"});
+    let files = TokenizerFiles {
+        tokenizer: json.to_string().into_bytes(),
+        ..TokenizerFiles::default()
+    };
+    assert_eq!(
+        Tokenizer::from_bytes(&files)
+            .unwrap()
+            .encode_plain("abcd")
+            .unwrap()
+            .len(),
+        4
+    );
+}
+
+#[test]
+fn the_template_file_comes_first_then_the_one_named_default() {
+    let render = |files: &TokenizerFiles| {
+        let tokenizer = Tokenizer::from_bytes(files).unwrap();
+        tokenizer
+            .render_chat(&messages(&[("user", "x")]), GenerationPrompt::Omit)
+            .unwrap()
+    };
+    let mut fixture = Fixture::chatml();
+    fixture.config["chat_template"] =
+        json!([{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D{{ eos_token }}"}]);
+    let mut files = fixture.files();
+    assert_eq!(render(&files), "D<|im_end|>");
+    files.chat_template = Some(b"F".to_vec());
+    assert_eq!(render(&files), "F");
+}
+
+#[test]
+fn what_is_wrong_with_a_tokenizer_names_file_and_key() {
+    let config = |key: &str, value: Value| {
+        let mut fixture = Fixture::chatml();
+        fixture.config[key] = value;
+        error(&fixture.files())
+    };
+    let generation = |value: Value| {
+        error(
+            &Fixture {
+                generation_config: Some(json!({"eos_token_id": value})),
+                ..Fixture::chatml()
+            }
+            .files(),
+        )
+    };
+    let files = |change: fn(&mut TokenizerFiles)| {
+        let mut files = Fixture::chatml().files();
+        change(&mut files);
+        error(&files)
+    };
+    for (message, start) in [
+        (
+            config("eos_token", json!(3)),
+            "`tokenizer_config.json: eos_token`: expected a string",
+        ),
+        (
+            config("eos_token", json!({"text": "x"})),
+            "`tokenizer_config.json: eos_token`: expected a string",
+        ),
+        (
+            config("eos_token", json!("<nope>")),
+            "`tokenizer_config.json: eos_token`: `<nope>` is not in the vocabulary",
+        ),
+        (
+            config("add_bos_token", json!("yes")),
+            "`tokenizer_config.json: add_bos_token`: expected `true` or `false`",
+        ),
+        (
+            config("chat_template", json!(1)),
+            "`tokenizer_config.json: chat_template`: expected a string",
+        ),
+        (
+            config("chat_template", json!([{"name": "rag", "template": ""}])),
+            "`tokenizer_config.json: chat_template`: ",
+        ),
+        (
+            config("chat_template", json!("{% if %}")),
+            "`chat_template`: the chat template cannot be parsed",
+        ),
+        (
+            generation(json!("</s>")),
+            "`generation_config.json: eos_token_id`: expected a token id",
+        ),
+        (
+            generation(json!([1, -1])),
+            "`generation_config.json: eos_token_id`: expected a token id",
+        ),
+        (
+            files(|files| files.tokenizer = b"{".to_vec()),
+            "`tokenizer.json`: ",
+        ),
+        (
+            files(|files| files.tokenizer_config = Some(b"[]".to_vec())),
+            "`tokenizer_config.json`: ",
+        ),
+        (
+            files(|files| files.config = Some(b"nonsense".to_vec())),
+            "`config.json`: ",
+        ),
+        (
+            files(|files| files.chat_template = Some(vec![0xFF])),
+            "`chat_template.jinja`: ",
+        ),
+    ] {
+        assert!(message.starts_with(start), "{message}");
+        assert!(message.contains("\nhint: "), "{message}");
+    }
+}
+
+#[test]
+fn a_directory_is_read_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| fs::write(directory.path().join(name), text).unwrap();
+    let missing = Tokenizer::from_dir(directory.path()).err().unwrap().to_string();
+    assert!(
+        missing.contains("tokenizer.json`: no such file\nhint: "),
+        "{missing}"
+    );
+    let files = Fixture::chatml().files();
+    write("tokenizer.json", &files.tokenizer);
+    let bare = Tokenizer::from_dir(directory.path()).unwrap();
+    let no_template = bare
+        .render_chat(&messages(&[("user", "x")]), GenerationPrompt::Add)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        no_template.contains("no chat template") && no_template.contains("`chat_template.jinja`"),
+        "{no_template}"
+    );
+    write("tokenizer_config.json", &files.tokenizer_config.unwrap());
+    write("generation_config.json", br#"{"eos_token_id": 5}"#);
+    write("config.json", br#"{"eos_token_id": 6}"#);
+    write("chat_template.jinja", b"{{ messages[0].content }}<|im_end|>");
+    let tokenizer = Tokenizer::from_dir(directory.path()).unwrap();
+    assert_eq!(tokenizer.stop_token_ids()[1..], [5, 6]);
+    assert_eq!(
+        tokenizer
+            .render_chat(&messages(&[("user", "x")]), GenerationPrompt::Add)
+            .unwrap(),
+        "x<|im_end|>"
+    );
+}
+
+#[test]
+fn decoding_keeps_or_skips_special_tokens() {
+    let tokenizer = Fixture::chatml().build();
+    let ids = tokenizer.encode_plain("hello<|im_end|>").unwrap();
+    assert_eq!(
+        tokenizer.decode(&ids, SpecialTokens::Keep).unwrap(),
+        "hello<|im_end|>"
+    );
+    assert_eq!(tokenizer.decode(&ids, SpecialTokens::Skip).unwrap(), "hello");
+}
+
+#[test]
+fn inspection_shows_each_token_once() {
+    let tokenizer = Fixture::chatml().build();
+    let tokens = inspect(
+        &example(&completion("he", "é"), &tokenizer, Mask::Completion),
+        &tokenizer,
+    );
+    let shown: Vec<_> = tokens
+        .iter()
+        .map(|token| (token.text.as_str(), token.trained, token.special))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("he", false, false),
+            ("", true, false),
+            ("é", true, false),
+            ("<|im_end|>", true, true)
+        ]
+    );
+}
+
+#[test]
+fn a_character_cut_by_truncation_is_shown_as_a_replacement() {
+    let tokenizer = Fixture::chatml().build();
+    let options = cadft_data::TokenizeOptions {
+        max_length: 4,
+        mask: Mask::All,
+    };
+    let data = cadft_data::tokenize(&[completion("ab", "🦀")], &tokenizer, &options).unwrap();
+    let text: String = inspect(&data.examples[0], &tokenizer)
+        .into_iter()
+        .map(|token| token.text)
+        .collect();
+    assert_eq!(text, "ab\u{FFFD}");
+}
+
+proptest! {
+    #[test]
+    fn inspected_pieces_make_up_the_text(question in "\\PC{0,20}", answer in "\\PC{1,20}!") {
+        let tokenizer = Fixture::chatml().build();
+        let example = example(&conversation(&[("user", &question), ("assistant", &answer)]), &tokenizer, Mask::Assistant);
+        let pieces: String = inspect(&example, &tokenizer).into_iter().map(|token| token.text).collect();
+        prop_assert_eq!(pieces, tokenizer.decode(&example.token_ids, SpecialTokens::Keep).unwrap());
+    }
+}
