@@ -32,9 +32,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     let out = out.unwrap_or_else(|| new_directory(&source.name));
     recipe.run.out = Some(out.to_string_lossy().into_owned());
     let prepared = Prepared::new(recipe, &device)?;
+    let model = prepared.model()?;
     let mut directory = RunDirectory::create(&out, &prepared.recipe, device_name)?;
     let mut console = Console::new(&prepared, &out, args.json, stop.clone());
-    let summary = cadft_train::train(&prepared, &mut directory, &stop, &mut |event| {
+    let summary = cadft_train::train(&prepared, model, &mut directory, &stop, &mut |event| {
         console.event(event);
     })?;
     Ok(if summary.interrupted {
