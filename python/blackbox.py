@@ -116,7 +116,7 @@ HAND_WRITTEN: list[dict] = [
     },
     {
         "id": "one-token",
-        "messages": [{"role": "user", "content": "Say nothing."}, {"role": "assistant", "content": ""}],
+        "messages": [{"role": "user", "content": "Say nothing."}, {"role": "assistant", "content": "Nothing."}],
     },
 ]
 PROMPT_COMPLETION: list[dict] = [

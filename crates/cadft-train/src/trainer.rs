@@ -31,17 +31,17 @@ const ANSWER_BATCH: usize = 32;
 /// Receives everything a run has to tell.
 pub type OnEvent<'a> = dyn FnMut(&Event) + 'a;
 
-/// Trains a prepared run to its end, or until `stop` is set, and saves the model.
+/// Trains the model of a prepared run ([`Prepared::model`]) to its end, or until `stop` is set, and saves it.
 ///
 /// # Errors
 /// A loss or gradient that is not a number, and whatever goes wrong with a file.
 pub fn train(
     prepared: &Prepared,
+    model: CausalLm,
     directory: &mut RunDirectory,
     stop: &AtomicBool,
     on_event: &mut OnEvent<'_>,
 ) -> Result<Summary, TrainError> {
-    let model = prepared.model()?;
     let mut trainer = Trainer::new(prepared, &model, directory, on_event);
     trainer.run(model, stop)
 }

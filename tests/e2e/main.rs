@@ -1,0 +1,10 @@
+//! The command, end to end.
+
+mod errors;
+#[cfg(feature = "real")]
+mod real;
+mod score;
+mod train;
+
+/// The command under test.
+const CADFT: &str = env!("CARGO_BIN_EXE_cadft-under-test");

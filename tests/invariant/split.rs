@@ -1,0 +1,262 @@
+//! Micro-batches, padding and order of the samples of one global batch.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use cadft_core::{AnyObjective, Normalisation, RunningMoments};
+use cadft_data::{Bucketing, Example};
+use cadft_model::{CausalLm, checkpoint};
+use cadft_tests::arrays::values;
+use cadft_tests::{Tolerance, devices, fixture};
+use cadft_train::StepOutcome;
+use cadft_train::batch::GlobalBatch;
+use cadft_train::config::BatchSection;
+use cadft_train::step::{Backward, StepSettings, backward};
+use proptest::prelude::*;
+
+/// Sums in another order, in f32.
+const REORDERED: Tolerance = Tolerance {
+    relative: 2e-5,
+    absolute: 1e-8,
+};
+
+fn objective(name: &str) -> AnyObjective {
+    AnyObjective::from_name(name).expect("a known objective")
+}
+
+fn model(device: &Device) -> CausalLm {
+    let device = device.clone().autodiff();
+    checkpoint::load(&fixture("tiny-llama-tied"), &device)
+        .expect("the fixture loads")
+        .model
+}
+
+/// Eight samples of unequal length with unequal data weights.
+fn examples(seed: u32) -> Vec<Example> {
+    (0..8u32)
+        .map(|i| {
+            let length = 3 + ((i * 5 + seed) % 9) as usize;
+            let token_ids = (0..length as u32)
+                .map(|t| (t * 31 + i * 17 + seed * 7) % 67)
+                .collect();
+            let loss_mask: Vec<bool> = (0..length)
+                .map(|t| t > 0 && (t as u32 + i + seed) % 4 != 0)
+                .collect();
+            let loss_mask = if loss_mask.contains(&true) {
+                loss_mask
+            } else {
+                vec![false, true, true]
+            };
+            Example {
+                id: format!("{i}"),
+                weight: 1.0 + f64::from(i % 3) * 0.5,
+                token_ids,
+                prompt_len: 1,
+                loss_mask,
+                answer: None,
+            }
+        })
+        .collect()
+}
+
+struct Setting<'a> {
+    objective: &'a AnyObjective,
+    normalisation: Normalisation,
+    micro: usize,
+    bucketing: Bucketing,
+    running: RunningMoments,
+}
+
+impl<'a> Setting<'a> {
+    fn exact(objective: &'a AnyObjective, micro: usize) -> Self {
+        Self {
+            objective,
+            normalisation: Normalisation::TokenMean,
+            micro,
+            bucketing: Bucketing::ByLength,
+            running: RunningMoments::new(0.99),
+        }
+    }
+
+    fn run(&self, model: &CausalLm, examples: &[Example]) -> (StepOutcome, Vec<Vec<f64>>) {
+        let section = BatchSection {
+            global: 8,
+            micro: self.micro,
+            bucketing: self.bucketing,
+        };
+        let samples: Vec<&Example> = examples.iter().collect();
+        let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
+        let settings = StepSettings {
+            objective: self.objective,
+            normalisation: self.normalisation,
+            lr: 1.0,
+            clip: 1.0,
+        };
+        let Backward { gradients, outcome } = backward(model, &batch, &settings, &self.running);
+        let mut all = Gradients {
+            gradients: &gradients,
+            found: vec![],
+        };
+        model.visit(&mut all);
+        (outcome, all.found)
+    }
+}
+
+struct Gradients<'a> {
+    gradients: &'a GradientsParams,
+    found: Vec<Vec<f64>>,
+}
+
+impl ModuleVisitor for Gradients<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found
+            .push(values(self.gradients.get::<D>(param.id).expect("a gradient")));
+    }
+}
+
+#[track_caller]
+fn assert_same(what: &str, found: &(StepOutcome, Vec<Vec<f64>>), expected: &(StepOutcome, Vec<Vec<f64>>)) {
+    let scalars = |outcome: &StepOutcome| {
+        [
+            outcome.loss,
+            outcome.nll_sum,
+            outcome.gate_sum,
+            outcome.standardiser.mean,
+            outcome.standardiser.std,
+            outcome.grad_norm,
+        ]
+    };
+    for (found, expected) in scalars(&found.0).iter().zip(scalars(&expected.0)) {
+        REORDERED.assert_close(what, &[*found], &[expected]);
+    }
+    REORDERED.assert_close(&format!("{what}: scores"), &found.0.scores, &expected.0.scores);
+    let loose = Tolerance {
+        relative: 1e-4,
+        absolute: 1e-6,
+    };
+    loose.assert_close(&format!("{what}: weights"), &found.0.weights, &expected.0.weights);
+    for (index, (found, expected)) in found.1.iter().zip(&expected.1).enumerate() {
+        REORDERED.assert_close(&format!("{what}: gradient {index}"), found, expected);
+    }
+}
+
+const NORMALISATIONS: [Normalisation; 3] = [
+    Normalisation::TokenMean,
+    Normalisation::SampleMean,
+    Normalisation::SampleSum,
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+    #[test]
+    fn the_micro_batch_split_changes_neither_loss_nor_weights_nor_any_gradient(seed in 0u32..1000) {
+        for (_, device) in devices() {
+            let model = model(&device);
+            let examples = examples(seed);
+            for name in AnyObjective::NAMES {
+                let objective = objective(name);
+                for normalisation in NORMALISATIONS {
+                    let run = |micro| Setting { normalisation, ..Setting::exact(&objective, micro) }.run(&model, &examples);
+                    let whole = run(8);
+                    for micro in [1, 2, 4] {
+                        assert_same(&format!("{name} {normalisation:?} micro {micro}"), &run(micro), &whole);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn order_and_position_in_the_batch_change_nothing(seed in 0u32..1000, rotate in 1usize..8) {
+        for (_, device) in devices() {
+            let model = model(&device);
+            let objective = objective("cadft");
+            let samples = examples(seed);
+            let mut rotated = samples.clone();
+            rotated.rotate_left(rotate);
+            let (mut found, gradients) = Setting::exact(&objective, 2).run(&model, &rotated);
+            found.scores.rotate_right(rotate);
+            found.weights.rotate_right(rotate);
+            assert_same("rotated", &(found, gradients), &Setting::exact(&objective, 2).run(&model, &samples));
+        }
+    }
+}
+
+#[test]
+fn padding_changes_nothing() {
+    for (_, device) in devices() {
+        let model = model(&device);
+        let objective = objective("cadft");
+        // By length, micro-batches of two hold almost no padding; unsorted, much; one at a time, none.
+        let samples = examples(3);
+        let none = Setting::exact(&objective, 1).run(&model, &samples);
+        for bucketing in [Bucketing::ByLength, Bucketing::None] {
+            let padded = Setting {
+                bucketing,
+                ..Setting::exact(&objective, 4)
+            }
+            .run(&model, &samples);
+            assert_same(&format!("{bucketing:?}"), &padded, &none);
+        }
+    }
+}
+
+#[test]
+fn cadft_with_beta_0_is_dft() {
+    for (_, device) in devices() {
+        let model = model(&device);
+        let samples = examples(5);
+        let mut cadft = cadft_core::Cadft::default();
+        cadft.compatibility.beta = 0.0;
+        let cadft = AnyObjective::Cadft(cadft);
+        let dft = objective("dft");
+        for micro in [2, 8] {
+            let (a, b) = (Setting::exact(&cadft, micro), Setting::exact(&dft, micro));
+            assert_same("beta 0", &a.run(&model, &samples), &b.run(&model, &samples));
+        }
+    }
+}
+
+#[test]
+fn cadft_with_equal_scores_is_dft() {
+    for (_, device) in devices() {
+        let model = model(&device);
+        let sample = examples(5).remove(2);
+        let samples = vec![sample; 8];
+        let (cadft, dft) = (objective("cadft"), objective("dft"));
+        let (found, expected) = (
+            Setting::exact(&cadft, 2).run(&model, &samples),
+            Setting::exact(&dft, 2).run(&model, &samples),
+        );
+        // Equal scores may differ by rounding between micro-batches, which ε keeps from becoming a z-score.
+        assert!(found.0.weights.iter().all(|w| *w > 0.5), "{:?}", found.0.weights);
+        let loose = Tolerance {
+            relative: 0.5,
+            absolute: 1e-6,
+        };
+        loose.assert_close("loss", &[found.0.loss], &[expected.0.loss]);
+    }
+}
+
+#[test]
+fn running_statistics_of_a_constant_stream_equal_exact_ones() {
+    for (_, device) in devices() {
+        let model = model(&device);
+        let samples = examples(11);
+        let exact = objective("cadft");
+        let mut running = cadft_core::Cadft::default();
+        running.compatibility.statistics = cadft_core::Statistics::Running;
+        let running = AnyObjective::Cadft(running);
+        let expected = Setting::exact(&exact, 2).run(&model, &samples);
+        let mut moments = RunningMoments::new(0.99);
+        for _ in 0..5 {
+            let found = Setting {
+                running: moments,
+                ..Setting::exact(&running, 2)
+            }
+            .run(&model, &samples);
+            assert_same("running", &found, &expected);
+            moments.update(&found.0.scores.iter().copied().collect());
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Every objective, value and gradient, against `PyTorch` in f64 (`python/objectives_golden.py`).
+
+use burn::tensor::{Device, Tensor, TensorData};
+use cadft_core::reduction::sample_scores;
+use cadft_core::{
+    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Standardiser, TokenStats, family_loss,
+    linear_entropy, linear_log_probs_chunked,
+};
+use cadft_tests::arrays::values;
+use cadft_tests::{Arrays, F32, Tolerance, devices, fixture};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fs;
+
+/// One objective on one batch under one normalisation.
+struct Result {
+    log_probs: Vec<f64>,
+    gates: Vec<f64>,
+    scores: Vec<f64>,
+    z: Vec<f64>,
+    weights: Vec<f64>,
+    loss: f64,
+    d_hidden: Vec<f64>,
+    d_weight: Vec<f64>,
+}
+
+struct Case<'a> {
+    arrays: &'a Arrays,
+    name: &'a str,
+    samples: usize,
+}
+
+impl Case<'_> {
+    fn key(&self, array: &str) -> String {
+        format!("{}/{array}", self.name)
+    }
+
+    fn run(
+        &self,
+        objective: &AnyObjective,
+        normalisation: Normalisation,
+        projection: (Tensor<2>, Tensor<2>),
+        chunk: ChunkSize,
+    ) -> Result {
+        let device = projection.0.device();
+        let (hidden, weight) = (projection.0.require_grad(), projection.1.require_grad());
+        let sample_of = self.arrays.indices(&self.key("sample_index"));
+        let data_weights = self.arrays.values(&self.key("data_weights"));
+        let targets = self.arrays.ids::<1>(&self.key("targets"), &device);
+        let log_probs = linear_log_probs_chunked(hidden.clone(), weight.clone(), targets, chunk);
+
+        let stats = TokenStats::detached(&log_probs);
+        let gates = objective.token_gates(&stats);
+        let host: Vec<f32> = stats.log_probs.clone().into_data().iter().collect();
+        let scores = sample_scores(&host, &sample_of, self.samples);
+        let batch: Standardiser = scores.iter().copied().collect();
+        let weights = objective.sample_weights(&scores, &batch);
+
+        let mut lengths = vec![0; self.samples];
+        sample_of.iter().for_each(|&sample| lengths[sample] += 1);
+        let counts = GlobalCounts::of(lengths.iter().copied());
+        let factors: Vec<f32> = sample_of
+            .iter()
+            .map(|&i| {
+                let share = counts.sample_factor(normalisation, lengths[i]);
+                #[expect(clippy::cast_possible_truncation, reason = "as in training")]
+                let factor = (data_weights[i] * weights[i] * share) as f32;
+                factor
+            })
+            .collect();
+        let factors = Tensor::<1>::from_floats(factors.as_slice(), &device.inner());
+        let loss = family_loss(log_probs, gates.clone(), factors);
+        let value = values(loss.clone())[0];
+        let grads = loss.backward();
+        Result {
+            log_probs: values(stats.log_probs),
+            gates: values(gates),
+            z: scores.iter().map(|&score| batch.z(score)).collect(),
+            scores,
+            weights,
+            loss: value,
+            d_hidden: values(hidden.grad(&grads).expect("hidden has a gradient")),
+            d_weight: values(weight.grad(&grads).expect("weight has a gradient")),
+        }
+    }
+}
+
+impl Case<'_> {
+    /// `hidden · weightᵀ`, computed in f64.
+    fn logits(&self, device: &Device) -> Tensor<2> {
+        let (hidden, weight) = (
+            self.arrays.values(&self.key("hidden")),
+            self.arrays.values(&self.key("weight")),
+        );
+        let [tokens, size] = self.arrays.tensor::<2>(&self.key("hidden"), device).dims();
+        let vocab = weight.len() / size;
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+        let logits: Vec<f64> = (hidden.chunks(size))
+            .flat_map(|h| weight.chunks(size).map(move |w| dot(h, w)))
+            .collect();
+        Tensor::from_data(TensorData::new(logits, [tokens, vocab]).convert::<f32>(), device)
+    }
+}
+
+fn objective(name: &str) -> AnyObjective {
+    let text = match name
+        .split_once("-beta")
+        .map(|(gate, beta)| (gate.strip_prefix("cadft-"), beta))
+    {
+        Some((Some(gate), beta)) => format!("[objective.cadft]\ngate = \"{gate}\"\nbeta = {beta}"),
+        _ => match name.strip_prefix("power-alpha") {
+            Some(alpha) => format!("[objective.power]\nalpha = {alpha}"),
+            None => format!("objective = \"{name}\""),
+        },
+    };
+    #[derive(Deserialize)]
+    struct Recipe {
+        objective: AnyObjective,
+    }
+    toml::from_str::<Recipe>(&text)
+        .expect("a fixture names a known objective")
+        .objective
+}
+
+fn fixtures() -> (Value, Arrays) {
+    let text = fs::read_to_string(fixture("objectives.json")).expect("the fixture exists");
+    (
+        serde_json::from_str(&text).expect("the fixture is JSON"),
+        Arrays::read("objectives.safetensors"),
+    )
+}
+
+/// Cases whose logits are of the order 1e4: f32 resolves them to 1e-3.
+fn tolerance(case: &str) -> Tolerance {
+    if case == "extreme-logits" {
+        Tolerance {
+            relative: 1e-5,
+            absolute: 2e-3,
+        }
+    } else {
+        F32
+    }
+}
+
+fn for_every_case(check: impl Fn(&Case<'_>, &str, &AnyObjective, &Value, &Device)) {
+    let (config, arrays) = fixtures();
+    let mut checked = 0;
+    for (_, device) in devices() {
+        let device = device.autodiff();
+        for (name, case) in config["cases"].as_object().expect("cases") {
+            let samples = usize::try_from(case["samples"].as_u64().expect("samples")).expect("few");
+            let case_arrays = Case {
+                arrays: &arrays,
+                name,
+                samples,
+            };
+            for (label, expected) in case["objectives"].as_object().expect("objectives") {
+                check(&case_arrays, label, &objective(label), expected, &device);
+                checked += 1;
+            }
+        }
+    }
+    assert!(
+        checked >= 70,
+        "the fixture covers at least 7 cases of 10 objectives, not {checked}"
+    );
+}
+
+#[test]
+fn values_and_gradients_equal_pytorch_in_f64() {
+    for_every_case(|case, label, objective, expected, device| {
+        let tolerance = tolerance(case.name);
+        for (normalisation, expected) in expected.as_object().expect("normalisations") {
+            let kind: Normalisation =
+                serde_json::from_value(Value::String(normalisation.clone())).expect("known normalisation");
+            let hidden = case.arrays.tensor::<2>(&case.key("hidden"), device);
+            let weight = case.arrays.tensor::<2>(&case.key("weight"), device);
+            let found = case.run(objective, kind, (hidden, weight), ChunkSize::Rows(4));
+            let name = |array: &str| case.key(&format!("{label}/{array}"));
+            let check =
+                |key: String, found: &[f64]| tolerance.assert_close(&key, found, case.arrays.values(&key));
+            check(case.key("log_p"), &found.log_probs);
+            check(case.key("scores"), &found.scores);
+            check(name("gate"), &found.gates);
+            check(name("z"), &found.z);
+            check(name("w"), &found.weights);
+            check(name(&format!("{normalisation}/grad_hidden")), &found.d_hidden);
+            check(name(&format!("{normalisation}/grad_weight")), &found.d_weight);
+            let loss = expected["loss"].as_f64().expect("loss");
+            tolerance.assert_close(&name(&format!("{normalisation}/loss")), &[found.loss], &[loss]);
+        }
+    });
+}
+
+/// With the identity as output weight, the gradient of `hidden` is the gradient of the logits.
+#[test]
+fn gradients_of_the_logits_equal_pytorch_in_f64() {
+    for_every_case(|case, label, objective, _, device| {
+        let logits = case.logits(device);
+        let [_, vocab] = logits.dims();
+        let found = case.run(
+            objective,
+            Normalisation::TokenMean,
+            (logits, Tensor::eye(vocab, device)),
+            ChunkSize::Auto,
+        );
+        let key = case.key(&format!("{label}/token-mean/grad_logits"));
+        tolerance(case.name).assert_close(&key, &found.d_hidden, case.arrays.values(&key));
+    });
+}
+
+/// The derivative of p·log p without stop-gradient changes sign at p = 1/e; ours must not.
+#[test]
+fn dft_raises_a_target_of_probability_one_tenth() {
+    let (_, arrays) = fixtures();
+    let case = Case {
+        arrays: &arrays,
+        name: "p-is-one-tenth",
+        samples: 1,
+    };
+    for (_, device) in devices() {
+        let logits = case.logits(&device.autodiff());
+        let [_, vocab] = logits.dims();
+        let eye = Tensor::eye(vocab, &logits.device());
+        let found = case.run(
+            &objective("dft"),
+            Normalisation::TokenMean,
+            (logits, eye),
+            ChunkSize::Auto,
+        );
+        let target = arrays.indices(&case.key("targets"))[0];
+        assert!((found.gates[0] - 0.1).abs() < 1e-6);
+        // g · (p − 1) = 0.1 · (0.1 − 1): descending the loss raises the target's logit.
+        assert!(
+            (found.d_hidden[target] + 0.09).abs() < 1e-6,
+            "{:?}",
+            found.d_hidden
+        );
+    }
+}
+
+#[test]
+fn entropy_equals_pytorch_in_f64() {
+    let (config, arrays) = fixtures();
+    for (_, device) in devices() {
+        for name in config["cases"].as_object().expect("cases").keys() {
+            let case = Case {
+                arrays: &arrays,
+                name,
+                samples: 1,
+            };
+            let hidden = arrays.tensor::<2>(&case.key("hidden"), &device);
+            let weight = arrays.tensor::<2>(&case.key("weight"), &device);
+            let key = case.key("entropy");
+            let tolerance = Tolerance {
+                absolute: 2e-5,
+                ..F32
+            };
+            tolerance.assert_close(&key, &values(linear_entropy(hidden, weight)), arrays.values(&key));
+        }
+    }
+}
+
+/// TRL's own `dft` loss on the same logits, recorded when the fixture was made.
+#[test]
+fn dft_equals_trl() {
+    let (config, _) = fixtures();
+    let trl = config["trl"].as_object().expect("trl");
+    let mut compared = 0;
+    for (case, value) in trl
+        .iter()
+        .filter(|(case, _)| config["cases"].get(case.as_str()).is_some())
+    {
+        let ours = &config["cases"][case]["objectives"]["dft"]["token-mean"]["loss"];
+        let value = value.get("loss").unwrap_or(value).as_f64().expect("TRL's loss");
+        F32.assert_close(case, &[ours.as_f64().expect("our loss")], &[value]);
+        compared += 1;
+    }
+    assert!(compared > 0, "no case was compared with TRL: {trl:?}");
+}

@@ -1,0 +1,97 @@
+//! Runs the command under test.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// What a command said and how it ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs `binary` with `args` in `directory`.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(binary)
+        .args(args)
+        .current_dir(directory)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the command starts");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Outcome {
+        code: status.code(),
+        stdout: text(&stdout),
+        stderr: text(&stderr),
+    }
+}
+
+impl Outcome {
+    /// Asserts success.
+    ///
+    /// # Panics
+    /// If the command failed.
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(
+            self.code,
+            Some(0),
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Asserts an input error: exit code 2, no panic, every part in the message, nothing on standard output.
+    ///
+    /// # Panics
+    /// If it ended differently.
+    #[track_caller]
+    pub fn refused(&self, parts: &[&str]) {
+        let Self { code, stdout, stderr } = self;
+        assert_eq!(*code, Some(2), "stdout:\n{stdout}\nstderr:\n{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        assert_eq!(stdout, "", "an error belongs on standard error");
+        for part in parts {
+            assert!(stderr.contains(part), "`{part}` is not in:\n{stderr}");
+        }
+    }
+}
+
+/// The lines of a JSONL text that have a `step` and no `event`.
+///
+/// # Panics
+/// If a line is not JSON.
+#[must_use]
+pub fn steps(jsonl: &str) -> Vec<Value> {
+    lines(jsonl)
+        .into_iter()
+        .filter(|line| line.get("step").is_some() && line.get("event").is_none())
+        .collect()
+}
+
+/// The lines of a JSONL text.
+///
+/// # Panics
+/// If a line is not JSON.
+#[must_use]
+pub fn lines(jsonl: &str) -> Vec<Value> {
+    jsonl
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSONL is JSON"))
+        .collect()
+}
