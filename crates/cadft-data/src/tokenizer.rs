@@ -4,7 +4,7 @@ mod config;
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use serde_json::{Map, Value};
 use tokenizers::processors::PostProcessorWrapper;
@@ -66,6 +66,14 @@ pub(crate) struct Encoded {
     pub(crate) offsets: Vec<(usize, usize)>,
 }
 
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab_size())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Tokenizer {
     /// Reads the tokenizer of a model directory.
     ///
@@ -104,31 +112,24 @@ impl Tokenizer {
         let config = json_object(TOKENIZER_CONFIG, files.tokenizer_config.as_deref())?;
         let generation_config = json_object(GENERATION_CONFIG, files.generation_config.as_deref())?;
         let model_config = json_object(CONFIG, files.config.as_deref())?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&files.tokenizer).map_err(|error| {
-            invalid(
-                TOKENIZER,
-                &error.to_string(),
-                "is it a fast tokenizer's file, and complete?",
-            )
-        })?;
+        let hint = "is it the file of a fast tokenizer, and complete?";
+        let mut inner = tokenizers::Tokenizer::from_bytes(&files.tokenizer)
+            .map_err(|error| invalid(TOKENIZER, &error.to_string(), hint))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed)?;
         let special_tokens = special_tokens(&config)?;
-        let id = |name: &str| {
-            let (_, token) = special_tokens.iter().find(|(key, _)| *key == name)?;
-            inner.token_to_id(token)
+        let token = |name: &str| {
+            special_tokens
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, token)| token.as_str())
         };
+        let id = |name: &str| token(name).and_then(|token| inner.token_to_id(token));
         let (mut eos, bos, pad) = (id("eos_token"), id("bos_token"), id("pad_token"));
-        if let Some((_, token)) = special_tokens
-            .iter()
-            .find(|(key, _)| *key == "eos_token" && eos.is_none())
-        {
+        if let (Some(token), None) = (token("eos_token"), eos) {
             let message = format!("`{token}` is not in the vocabulary of `{TOKENIZER}`");
-            return Err(invalid(
-                &key(TOKENIZER_CONFIG, "eos_token"),
-                &message,
-                "the two files belong to one model",
-            ));
+            let file = key(TOKENIZER_CONFIG, "eos_token");
+            return Err(invalid(&file, &message, "the two files belong to one model"));
         }
         let (prefix, suffix) = surrounding(&inner, &config, bos, eos)?;
         inner.with_post_processor(None::<PostProcessorWrapper>);
