@@ -7,6 +7,7 @@
 //! | [`parameters`] | parameter names, ids and shapes; which ones decay |
 //! | [`cache`] | [`KvCache`] |
 //! | [`checkpoint`] | [`checkpoint::load`] and [`checkpoint::save`] of Hugging Face directories |
+//! | [`fused`] | the operations of a block: hand-written on Flex, portable elsewhere |
 //! | [`gguf`] | [`gguf::import_gguf`]: GGUF file to Hugging Face directory |
 //! | [`generate`] | batched generation: greedy or nucleus |
 //!
@@ -18,6 +19,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod decoder;
 mod error;
+pub mod fused;
 pub mod generate;
 pub mod gguf;
 pub mod parameters;

@@ -1,5 +1,7 @@
 //! What every block of one forward pass shares: rotary tables of the positions, and the attention mask.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use crate::cache::KvCache;
@@ -44,39 +46,52 @@ impl Rope {
 
 /// Rotary tables and mask of one forward pass.
 pub(crate) struct Context {
-    /// `[batch or 1, 1, seq, head_dim / 2]`.
-    pub(crate) cos: Tensor<4>,
-    /// `[batch or 1, 1, seq, head_dim / 2]`.
-    pub(crate) sin: Tensor<4>,
-    /// `true` where a key may not be attended to; none where every key may.
-    /// `[batch or 1, 1, 1, seq, keys]`.
+    /// Cosines and sines, each `[batch or 1, 1, seq, head_dim / 2]`.
+    pub(crate) tables: (Tensor<4>, Tensor<4>),
+    /// `true` where a key may not be attended to; none where every key may, and without a cache, where attention is
+    /// plainly causal. `[batch or 1, 1, 1, seq, keys]`.
     pub(crate) is_hidden: Option<Tensor<5, Bool>>,
 }
 
 impl Context {
     /// The context of `seq` tokens that follow those in `cache`.
     pub(crate) fn new(rope: &Rope, seq: usize, cache: Option<&KvCache>, device: &Device) -> Self {
-        let past = cache.map_or(0, KvCache::len);
-        let padding = cache.map_or(&[0][..], KvCache::shared_left_padding);
-        let (cos, sin) = rotary_tables(rope, past, seq, padding, device);
+        let Some(cache) = cache else {
+            return Self {
+                tables: rotary_tables(rope, 0..seq, &[0], device),
+                is_hidden: None,
+            };
+        };
+        let (positions, padding) = (cache.len()..cache.len() + seq, cache.shared_left_padding());
         let unrestricted = seq == 1 && padding.iter().all(|&padding| padding == 0);
-        let is_hidden = (!unrestricted).then(|| hidden_keys(past, seq, padding, device));
-        Self { cos, sin, is_hidden }
+        Self {
+            tables: rotary_tables(rope, positions.clone(), padding, device),
+            is_hidden: (!unrestricted).then(|| hidden_keys(positions, padding, device)),
+        }
+    }
+
+    /// The tables of a batch whose sequences all start at position 0, each `[seq, head_dim / 2]`.
+    pub(crate) fn shared_tables(&self) -> (Tensor<2>, Tensor<2>) {
+        let (cos, sin) = &self.tables;
+        let [_, _, seq, pairs] = cos.dims();
+        (
+            cos.clone().reshape([seq, pairs]),
+            sin.clone().reshape([seq, pairs]),
+        )
     }
 }
 
 /// Cosines and sines, computed in f64, of the positions counted from each sequence's first real token.
 fn rotary_tables(
     rope: &Rope,
-    past: usize,
-    seq: usize,
+    positions: Range<usize>,
     padding: &[usize],
     device: &Device,
 ) -> (Tensor<4>, Tensor<4>) {
     let pairs = rope.frequencies.len();
     let (mut cos, mut sin) = (Vec::new(), Vec::new());
     for &padding in padding {
-        for index in past..past + seq {
+        for index in positions.clone() {
             let position = index.saturating_sub(padding) as f64;
             for frequency in &rope.frequencies {
                 let (sine, cosine) = (position * frequency).sin_cos();
@@ -85,17 +100,17 @@ fn rotary_tables(
             }
         }
     }
-    let table =
-        |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [padding.len(), 1, seq, pairs]), device);
+    let shape = [padding.len(), 1, positions.len(), pairs];
+    let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, shape), device);
     (table(cos), table(sin))
 }
 
 /// Hides keys after the query, and keys in the padding on the left.
-fn hidden_keys(past: usize, seq: usize, padding: &[usize], device: &Device) -> Tensor<5, Bool> {
-    let keys = past + seq;
+fn hidden_keys(positions: Range<usize>, padding: &[usize], device: &Device) -> Tensor<5, Bool> {
+    let (seq, keys) = (positions.len(), positions.end);
     let mut hidden = Vec::with_capacity(padding.len() * seq * keys);
     for &padding in padding {
-        for query in past..keys {
+        for query in positions.clone() {
             hidden.extend((0..keys).map(|key| key > query || key < padding));
         }
     }

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+use crate::fused;
 use crate::parameters::Parameters;
 
 /// A linear layer that keeps its weight as `[output, input]`, so that reading and writing checkpoints copies bytes.
@@ -50,10 +51,10 @@ impl Linear {
     }
 }
 
-/// `x Wᵀ`: one matrix product over all positions, with the weight read through a transposed view.
+/// `x Wᵀ`: one matrix product over all positions.
 pub(crate) fn project(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     let [batch, seq, input] = x.dims();
     let [output, _] = weight.dims();
-    let y = x.reshape([batch * seq, input]).matmul(weight.transpose()); // [batch * seq, output]
+    let y = fused::linear(x.reshape([batch * seq, input]), weight); // [batch * seq, output]
     y.reshape([batch, seq, output])
 }

@@ -5,10 +5,11 @@
 //! ```
 
 use burn::module::Module;
-use burn::tensor::{Tensor, activation::silu};
+use burn::tensor::Tensor;
 
 use super::linear::{Bias, Linear};
 use crate::config::ModelConfig;
+use crate::fused;
 use crate::parameters::Parameters;
 
 /// The feed-forward block.
@@ -48,6 +49,6 @@ impl Mlp {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let gate = self.gate_proj.forward(x.clone()); // [batch, seq, intermediate]
         let up = self.up_proj.forward(x);
-        self.down_proj.forward(silu(gate) * up)
+        self.down_proj.forward(fused::swiglu(gate, up))
     }
 }

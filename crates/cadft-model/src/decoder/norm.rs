@@ -8,6 +8,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::config::ModelConfig;
+use crate::fused;
 use crate::parameters::Parameters;
 
 /// RMS norm over the last dimension.
@@ -34,7 +35,6 @@ impl RmsNorm {
     /// - output: `[batch, seq, hidden]`
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let mean_square = x.clone().square().mean_dim(2); // [batch, seq, 1]
-        x * (mean_square + self.epsilon).sqrt().recip() * self.weight.val().unsqueeze()
+        fused::rms_norm(x, self.weight.val(), self.epsilon)
     }
 }

@@ -4,6 +4,7 @@
 mod checkpoint;
 mod config;
 mod decoder;
+mod fused;
 mod generate;
 mod gguf;
 

@@ -1,0 +1,142 @@
+//! Kernels on Flex: blocked GEMM, rayon, and SIMD chosen when the program runs.
+//!
+//! Sums over rows are taken in blocks of fixed size and then in order, so that results do not depend on the number of
+//! threads.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{Shape, TensorData};
+use rayon::prelude::*;
+
+use super::simd;
+
+mod attention;
+mod matrix;
+
+pub(super) use attention::{AttentionSaved, causal_attention, causal_attention_gradients};
+use matrix::{Threads, View, Write, gemm};
+
+type Float = FloatTensor<Flex>;
+
+/// Elements that one task of an elementwise kernel handles.
+const BLOCK: usize = 8192;
+
+/// `x Wᵀ`.
+pub(super) fn linear(x: Float, weight: Float) -> Float {
+    let (x, weight) = (contiguous(x), contiguous(weight));
+    product(View::of(&x), View::of(&weight).transpose())
+}
+
+/// `g W`.
+pub(super) fn linear_input_gradient(grad: Float, weight: Float) -> Float {
+    let (grad, weight) = (contiguous(grad), contiguous(weight));
+    product(View::of(&grad), View::of(&weight))
+}
+
+/// `gᵀ x`.
+pub(super) fn linear_weight_gradient(grad: Float, x: Float) -> Float {
+    let (grad, x) = (contiguous(grad), contiguous(x));
+    product(View::of(&grad).transpose(), View::of(&x))
+}
+
+fn product(a: View<'_>, b: View<'_>) -> Float {
+    let (rows, columns) = (a.rows(), b.columns());
+    let mut out = vec![0.0; rows * columns];
+    gemm(&mut out, a, b, Write::Set, Threads::All);
+    tensor(out, [rows, columns])
+}
+
+/// The normalised rows, and `1 / √(mean(x²) + ε)` of each.
+pub(super) fn rms_norm(x: Float, weight: Float, epsilon: f64) -> (Float, Float) {
+    let (x, weight) = (contiguous(x), contiguous(weight));
+    let (values, weight) = (floats(&x), floats(&weight));
+    let hidden = weight.len();
+    let rows = values.len() / hidden;
+    let (mut out, mut inverse) = (vec![0.0; values.len()], vec![0.0; rows]);
+    out.par_chunks_mut(hidden)
+        .zip(values.par_chunks(hidden))
+        .zip(&mut inverse)
+        .with_min_len(BLOCK.div_ceil(hidden))
+        .for_each(|((out, x), inverse)| *inverse = simd::rms_norm_row(out, x, weight, epsilon as f32));
+    (
+        Float::from_data(TensorData::new(out, x.shape())),
+        tensor(inverse, [rows]),
+    )
+}
+
+/// Gradients of `x` and the weight, given the input of [`rms_norm`] and its second output.
+pub(super) fn rms_norm_gradients((x, weight, inverse): (Float, Float, Float), grad: Float) -> (Float, Float) {
+    let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
+    let (values, weight, inverse, grad) = (floats(&x), floats(&weight), floats(&inverse), floats(&grad));
+    let hidden = weight.len();
+    let rows = BLOCK.div_ceil(hidden);
+    let mut d_x = vec![0.0; values.len()];
+    let d_weights: Vec<Vec<f32>> = d_x
+        .par_chunks_mut(rows * hidden)
+        .zip(
+            values
+                .par_chunks(rows * hidden)
+                .zip(grad.par_chunks(rows * hidden)),
+        )
+        .zip(inverse.par_chunks(rows))
+        .map(|((d_x, (x, grad)), inverse)| {
+            let mut d_weight = vec![0.0; hidden];
+            let rows = x.chunks(hidden).zip(grad.chunks(hidden)).zip(inverse);
+            for (d_x, ((x, grad), &inverse)) in d_x.chunks_mut(hidden).zip(rows) {
+                simd::rms_norm_row_gradients(d_x, &mut d_weight, (x, weight, grad), inverse);
+            }
+            d_weight
+        })
+        .collect();
+    let mut d_weight = vec![0.0; hidden];
+    for part in d_weights {
+        d_weight.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+    (
+        Float::from_data(TensorData::new(d_x, x.shape())),
+        tensor(d_weight, [hidden]),
+    )
+}
+
+/// `silu(gate) · up`.
+pub(super) fn swiglu(gate: Float, up: Float) -> Float {
+    let (gate, up) = (contiguous(gate), contiguous(up));
+    let mut out = vec![0.0; floats(&gate).len()];
+    out.par_chunks_mut(BLOCK)
+        .zip(floats(&gate).par_chunks(BLOCK).zip(floats(&up).par_chunks(BLOCK)))
+        .for_each(|(out, (gate, up))| simd::swiglu(out, gate, up));
+    Float::from_data(TensorData::new(out, gate.shape()))
+}
+
+/// Gradients of `gate` and `up`.
+pub(super) fn swiglu_gradients(gate: Float, up: Float, grad: Float) -> (Float, Float) {
+    let (gate, up, grad) = (contiguous(gate), contiguous(up), contiguous(grad));
+    let size = floats(&gate).len();
+    let (mut d_gate, mut d_up) = (vec![0.0; size], vec![0.0; size]);
+    let inputs = floats(&gate).par_chunks(BLOCK).zip(floats(&up).par_chunks(BLOCK));
+    d_gate
+        .par_chunks_mut(BLOCK)
+        .zip(d_up.par_chunks_mut(BLOCK))
+        .zip(inputs.zip(floats(&grad).par_chunks(BLOCK)))
+        .for_each(|((d_gate, d_up), ((gate, up), grad))| {
+            simd::swiglu_gradients(d_gate, d_up, gate, up, grad);
+        });
+    let wrap = |values| Float::from_data(TensorData::new(values, gate.shape()));
+    (wrap(d_gate), wrap(d_up))
+}
+
+fn contiguous(x: Float) -> Float {
+    if x.as_slice::<f32>().is_some() {
+        x
+    } else {
+        x.to_contiguous()
+    }
+}
+
+fn floats(x: &Float) -> &[f32] {
+    x.as_slice::<f32>().expect("a contiguous f32 tensor has a slice")
+}
+
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Float {
+    Float::from_data(TensorData::new(values, Shape::new(shape)))
+}
