@@ -26,6 +26,7 @@ mod recipe;
 use args::Cli;
 use clap::Parser;
 use std::ffi::OsString;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 /// Runs `cadft` with these arguments, the program's name first.
@@ -45,8 +46,10 @@ where
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(hint::USAGE));
         }
     };
-    match command::run(&cli.command) {
-        Ok(code) => code,
-        Err(error) => hint::report(&error),
+    // A panic has said what it has to say; it must not change what the exit codes mean.
+    match panic::catch_unwind(AssertUnwindSafe(|| command::run(&cli.command))) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => hint::report(&error),
+        Err(_) => ExitCode::from(hint::FAILED),
     }
 }

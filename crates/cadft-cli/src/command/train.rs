@@ -13,13 +13,6 @@ use std::process::ExitCode;
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     let source = Source::find(&args.recipe)?;
     let mut recipe = source.read(&args.set)?;
-    let out = args
-        .out
-        .clone()
-        .or_else(|| recipe.run.out.as_deref().map(PathBuf::from));
-    if let Some(taken) = out.as_deref().filter(|out| RunDirectory::is_taken(out)) {
-        return Err(TrainError::RunExists(taken.to_owned()).into());
-    }
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
@@ -29,7 +22,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     }
 
     let stop = interrupt::stop_flag()?;
-    let out = out.unwrap_or_else(|| new_directory(&source.name));
+    let out = directory(args.out.as_deref(), recipe.run.out.as_deref(), &source.name)?;
     recipe.run.out = Some(out.to_string_lossy().into_owned());
     let prepared = Prepared::new(recipe, &device)?;
     let model = prepared.model()?;
@@ -43,6 +36,17 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// `--out`, else `run.out`, else a new directory under `runs`. One that holds a run is refused before data are read.
+fn directory(asked: Option<&Path>, of_recipe: Option<&str>, name: &str) -> Result<PathBuf> {
+    let Some(out) = asked.or(of_recipe.map(Path::new)) else {
+        return Ok(new_directory(name));
+    };
+    if RunDirectory::is_taken(out) {
+        return Err(TrainError::RunExists(out.to_owned()).into());
+    }
+    Ok(out.to_owned())
 }
 
 /// `runs/NAME`, or `runs/NAME-2` and so on when that is taken.

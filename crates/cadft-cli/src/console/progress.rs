@@ -40,7 +40,7 @@ impl Progress {
         let (first, started) = *self.first_step.get_or_insert((metrics.step, Instant::now()));
         if is_shown(metrics.step, self.total) {
             let left = remaining(started.elapsed(), metrics.step - first, self.total - metrics.step);
-            let left = left.map_or_else(String::new, |left| format!("  {} left", HumanDuration(left)));
+            let left = left.map_or_else(String::new, |left| format!("  {:#} left", HumanDuration(left)));
             note(&format!(
                 "step {}/{}  {}{left}",
                 metrics.step,

@@ -25,7 +25,7 @@ pub(crate) fn show(summary: &Summary, run: &Path) {
     let elapsed = HumanDuration(Duration::from_secs_f64(summary.elapsed_secs.max(0.0)));
     let steps = count(summary.steps);
     note(&format!(
-        "\n{} steps in {elapsed}{}\nmodel  {}\nrun    {}",
+        "\n{} steps in {elapsed:#}{}\nmodel  {}\nrun    {}",
         steps,
         if summary.interrupted {
             ", then interrupted"
