@@ -55,12 +55,16 @@ fn edit_header(path: &Path, edit: impl Fn(&str) -> String) {
 
 #[test]
 fn a_missing_training_file_is_named() {
-    Workspace::new().train(&["--set", "data.train=[\"nowhere.jsonl\"]"]).refused(&["nowhere.jsonl"]);
+    Workspace::new()
+        .train(&["--set", "data.train=[\"nowhere.jsonl\"]"])
+        .refused(&["nowhere.jsonl"]);
 }
 
 #[test]
 fn a_missing_model_directory_is_named() {
-    Workspace::new().train(&["--set", "model.path=nowhere"]).refused(&["nowhere", "hint:"]);
+    Workspace::new()
+        .train(&["--set", "model.path=nowhere"])
+        .refused(&["nowhere", "hint:"]);
 }
 
 #[test]
@@ -74,7 +78,12 @@ fn every_unknown_key_gets_its_line_and_a_suggestion() {
     let workspace = Workspace::new();
     let recipe = fs::read_to_string(workspace.path("recipe.toml")).expect("the recipe");
     workspace.write("recipe.toml", &format!("{recipe}sede = 3\n[sheduler]\n"));
-    workspace.train(&[]).refused(&["recipe.toml:", "did you mean `seed`?", "did you mean `schedule`?", "hint:"]);
+    workspace.train(&[]).refused(&[
+        "recipe.toml:",
+        "did you mean `seed`?",
+        "did you mean `schedule`?",
+        "hint:",
+    ]);
 }
 
 #[test]
@@ -122,14 +131,21 @@ fn every_bad_line_of_a_data_file_is_reported() {
     let workspace = Workspace::new();
     let good = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
     let empty = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":""}]}"#;
-    workspace.write("messages.jsonl", &format!("{good}\n{{\"messages\": [\n{good}\n{empty}\n"));
-    workspace.train(&[]).refused(&["messages.jsonl:2:", "messages.jsonl:4:", "empty", "hint:"]);
+    workspace.write(
+        "messages.jsonl",
+        &format!("{good}\n{{\"messages\": [\n{good}\n{empty}\n"),
+    );
+    workspace
+        .train(&[])
+        .refused(&["messages.jsonl:2:", "messages.jsonl:4:", "empty", "hint:"]);
 }
 
 #[test]
 fn data_with_nothing_to_train_is_refused() {
     let workspace = Workspace::new();
-    workspace.train(&["--set", "data.max-length=3"]).refused(&["nothing to train", "hint:"]);
+    workspace
+        .train(&["--set", "data.max-length=3"])
+        .refused(&["nothing to train", "hint:"]);
 }
 
 #[test]
@@ -143,7 +159,11 @@ fn an_unsupported_model_type_is_named() {
 #[test]
 fn a_backend_that_is_not_compiled_says_what_is_and_how() {
     let workspace = Workspace::new();
-    let missing = if cadft_train::device::compiled().contains(&"cuda") { "rocm" } else { "cuda" };
+    let missing = if cadft_train::device::compiled().contains(&"cuda") {
+        "rocm"
+    } else {
+        "cuda"
+    };
     let outcome = workspace.train(&["--device", missing]);
     outcome.refused(&[missing, "flex", "cargo xtask train --backend"]);
 }
@@ -151,10 +171,22 @@ fn a_backend_that_is_not_compiled_says_what_is_and_how() {
 #[test]
 fn a_loss_that_is_not_a_number_stops_before_the_update() {
     let workspace = Workspace::new();
-    let args = ["train", "--recipe", "recipe.nll.toml", "--out", "run", "--set", "optimizer.lr=1e38"];
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.nll.toml",
+        "--out",
+        "run",
+        "--set",
+        "optimizer.lr=1e38",
+    ];
     let outcome = run(CADFT, workspace.0.path(), &args);
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("not finite") && outcome.stderr.contains("hint:"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("not finite") && outcome.stderr.contains("hint:"),
+        "{}",
+        outcome.stderr
+    );
     let metrics = fs::read_to_string(workspace.path("run/metrics.jsonl")).expect("metrics so far");
     assert!(metrics.contains("\"step\":1"), "the steps before are kept");
 }

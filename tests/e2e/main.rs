@@ -1,8 +1,6 @@
 //! The command, end to end.
 
 mod errors;
-#[cfg(feature = "real")]
-mod real;
 mod score;
 mod train;
 

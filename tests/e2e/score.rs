@@ -16,9 +16,16 @@ fn assert_scores(data: &str, expected: &str) {
             assert_eq!(found[key], expected[key], "{data}: {key}");
         }
         for key in ["nll", "z", "weight"] {
-            let (ours, theirs) = (found[key].as_f64().expect(key), expected[key].as_f64().expect(key));
+            let (ours, theirs) = (
+                found[key].as_f64().expect(key),
+                expected[key].as_f64().expect(key),
+            );
             let error = (ours - theirs).abs();
-            assert!(error < 2e-5 * theirs.abs().max(1.0), "{data} {}: {key} {ours} against {theirs}", found["id"]);
+            assert!(
+                error < 2e-5 * theirs.abs().max(1.0),
+                "{data} {}: {key} {ours} against {theirs}",
+                found["id"]
+            );
         }
     }
 }
@@ -30,7 +37,10 @@ fn messages_score_as_in_transformers() {
 
 #[test]
 fn prompt_completion_scores_as_in_transformers() {
-    assert_scores("prompt_completion.jsonl", "score.prompt_completion.expected.jsonl");
+    assert_scores(
+        "prompt_completion.jsonl",
+        "score.prompt_completion.expected.jsonl",
+    );
 }
 
 #[test]

@@ -9,8 +9,18 @@ use std::fs;
 use std::path::Path;
 
 /// Values that must agree with the reference at every step, relative.
-const COMPARED: [&str; 10] =
-    ["loss", "nll", "mean_gate", "mean_weight", "ess", "mu", "sigma", "max_z", "grad_norm", "lr"];
+const COMPARED: [&str; 10] = [
+    "loss",
+    "nll",
+    "mean_gate",
+    "mean_weight",
+    "ess",
+    "mu",
+    "sigma",
+    "max_z",
+    "grad_norm",
+    "lr",
+];
 
 /// Two implementations in f32 drift apart as they train; the issue is set for 20 steps.
 const RELATIVE: f64 = 1e-4;
@@ -48,7 +58,9 @@ fn read(path: &Path) -> String {
 }
 
 fn number(line: &Value, key: &str) -> f64 {
-    line[key].as_f64().unwrap_or_else(|| panic!("`{key}` is not a number in {line}"))
+    line[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("`{key}` is not a number in {line}"))
 }
 
 #[test]
@@ -58,12 +70,22 @@ fn cadft_with_exact_statistics_follows_the_reference() {
 
 #[test]
 fn cadft_with_running_statistics_follows_the_reference() {
-    assert_follows_reference("blackbox", "recipe.running.toml", "expected.running.jsonl", RELATIVE);
+    assert_follows_reference(
+        "blackbox",
+        "recipe.running.toml",
+        "expected.running.jsonl",
+        RELATIVE,
+    );
 }
 
 #[test]
 fn cadft_with_the_nll_gate_and_sample_mean_follows_the_reference() {
-    assert_follows_reference("blackbox", "recipe.gate-nll.toml", "expected.gate-nll.jsonl", RELATIVE);
+    assert_follows_reference(
+        "blackbox",
+        "recipe.gate-nll.toml",
+        "expected.gate-nll.jsonl",
+        RELATIVE,
+    );
 }
 
 #[test]
@@ -92,12 +114,24 @@ fn a_run_leaves_what_the_contract_says() {
     let directory = out.path().join("run");
     let path = directory.to_str().expect("a UTF-8 path");
     let folder = fixture("blackbox");
-    let args =
-        ["train", "--recipe", "recipe.toml", "--out", path, "--set", "checkpoint.every=6", "--set", "checkpoint.keep=2"];
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        path,
+        "--set",
+        "checkpoint.every=6",
+        "--set",
+        "checkpoint.keep=2",
+    ];
     let _ = run(CADFT, &folder, &args).succeeded();
 
     let recipe = read(&directory.join("config.resolved.toml"));
-    assert!(cadft_train::config::parse("resolved", &recipe, &[]).is_ok(), "{recipe}");
+    assert!(
+        cadft_train::config::parse("resolved", &recipe, &[]).is_ok(),
+        "{recipe}"
+    );
     let environment: Value = serde_json::from_str(&read(&directory.join("environment.json"))).expect("JSON");
     assert_eq!(environment["format_version"], 1);
 
@@ -108,7 +142,12 @@ fn a_run_leaves_what_the_contract_says() {
         .collect();
     saved.sort();
     assert_eq!(saved, ["step-000012", "step-000018"]);
-    for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
         assert!(directory.join("model").join(file).is_file(), "{file}");
     }
 
@@ -116,7 +155,10 @@ fn a_run_leaves_what_the_contract_says() {
     let device = cadft_train::device::parse(cadft_train::device::compiled()[0]).expect("a device");
     let loaded = checkpoint::load(&directory.join("model"), &device).expect("the saved model loads");
     let again = out.path().join("again");
-    let options = SaveOptions { carry_from: Some(directory.join("model")), ..SaveOptions::default() };
+    let options = SaveOptions {
+        carry_from: Some(directory.join("model")),
+        ..SaveOptions::default()
+    };
     checkpoint::save(&again, &loaded.model, &loaded.config, &options).expect("it saves");
     for file in ["model.safetensors", "config.json", "tokenizer.json"] {
         let bytes = |directory: &Path| fs::read(directory.join(file)).expect("a file");
@@ -133,7 +175,15 @@ fn two_runs_of_the_same_seed_give_the_same_bytes() {
     let weights = |name: &str| {
         let directory = out.path().join(name);
         let path = directory.to_str().expect("a UTF-8 path");
-        let args = ["train", "--recipe", "recipe.toml", "--out", path, "--set", "data.order=shuffled"];
+        let args = [
+            "train",
+            "--recipe",
+            "recipe.toml",
+            "--out",
+            path,
+            "--set",
+            "data.order=shuffled",
+        ];
         let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
         fs::read(directory.join("model/model.safetensors")).expect("the model")
     };
@@ -145,12 +195,27 @@ fn evaluation_of_the_trained_model_is_what_training_reported() {
     let out = tempfile::tempdir().expect("a temporary directory");
     let directory = out.path().join("run");
     let path = directory.to_str().expect("a UTF-8 path");
-    let _ = run(CADFT, &fixture("blackbox"), &["train", "--recipe", "recipe.nll.toml", "--out", path]).succeeded();
+    let _ = run(
+        CADFT,
+        &fixture("blackbox"),
+        &["train", "--recipe", "recipe.nll.toml", "--out", path],
+    )
+    .succeeded();
     let events = lines(&read(&directory.join("metrics.jsonl")));
-    let evaluated: Vec<&Value> = events.iter().filter(|line| line["event"] == "evaluated").collect();
+    let evaluated: Vec<&Value> = events
+        .iter()
+        .filter(|line| line["event"] == "evaluated")
+        .collect();
     assert_eq!(evaluated.len(), 2, "before and after training");
     let model = directory.join("model");
-    let args = ["evaluate", "--model", model.to_str().expect("UTF-8"), "--data", "eval.jsonl", "--json"];
+    let args = [
+        "evaluate",
+        "--model",
+        model.to_str().expect("UTF-8"),
+        "--data",
+        "eval.jsonl",
+        "--json",
+    ];
     let reported = run(CADFT, &fixture("blackbox"), &args).succeeded();
     let reported: Value = serde_json::from_str(&reported.stdout).expect("one JSON object");
     for key in ["samples", "supervised", "token_accuracy"] {
@@ -164,10 +229,23 @@ fn a_dry_run_tells_the_plan_and_writes_nothing() {
     let out = tempfile::tempdir().expect("a temporary directory");
     let directory = out.path().join("run");
     let path = directory.to_str().expect("a UTF-8 path");
-    let args = ["train", "--recipe", "recipe.toml", "--out", path, "--dry-run", "--json"];
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        path,
+        "--dry-run",
+        "--json",
+    ];
     let plan = run(CADFT, &fixture("blackbox"), &args).succeeded();
     let plan: Value = serde_json::from_str(plan.stdout.trim()).expect("one JSON object");
     assert_eq!(plan["steps"], 20);
-    assert!(plan["warnings"].to_string().contains("standardised over 8 samples"), "{plan}");
+    assert!(
+        plan["warnings"]
+            .to_string()
+            .contains("standardised over 8 samples"),
+        "{plan}"
+    );
     assert!(!directory.exists());
 }
