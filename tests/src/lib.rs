@@ -10,6 +10,11 @@ use std::path::PathBuf;
 pub use arrays::Arrays;
 pub use tolerance::{F32, Tolerance};
 
+/// The example of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
 /// A file or directory under `tests/fixtures`.
 #[must_use]
 pub fn fixture(path: &str) -> PathBuf {
