@@ -249,3 +249,40 @@ fn a_dry_run_tells_the_plan_and_writes_nothing() {
     );
     assert!(!directory.exists());
 }
+
+#[test]
+fn a_gate_that_stays_low_is_told_once_with_the_remedies() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let directory = out.path().join("run");
+    let path = directory.to_str().expect("a UTF-8 path");
+    let args = ["train", "--recipe", "recipe.nll.toml", "--out", path, "--set", "objective.power.alpha=8"];
+    let outcome = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    let events = lines(&read(&directory.join("metrics.jsonl")));
+    let warned: Vec<&Value> = events.iter().filter(|line| line["event"] == "warned").collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0]["message"].as_str().is_some_and(|text| text.contains("gate")), "{warned:?}");
+    for remedy in ["loss.start", "objective.cadft.gate"] {
+        assert!(outcome.stderr.contains(remedy), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn the_quickstart_learns_and_answers() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let directory = out.path().join("run");
+    let path = directory.to_str().expect("a UTF-8 path");
+    let args = ["train", "--out", path, "--set", "schedule.steps=30", "--set", "evaluate.answers=40"];
+    let _ = run(CADFT, out.path(), &args).succeeded();
+    let events = lines(&read(&directory.join("metrics.jsonl")));
+    let finished = events.last().expect("a last event");
+    assert_eq!(finished["event"], "finished");
+    let pair = |table: &str, key: &str| [0, 1].map(|i| number(&finished[table][i], key));
+    let [before, after] = pair("evaluation", "nll");
+    assert!(after < 0.5 * before, "evaluation NLL from {before} to {after}");
+    let [before, after] = pair("answers", "accuracy");
+    assert!(after > before + 0.1, "accuracy from {before} to {after}");
+    // A fifth of the demonstrations is incompatible: some samples are held back, most are not.
+    let steps = steps(&read(&directory.join("metrics.jsonl")));
+    assert!(steps.iter().any(|step| number(step, "max_z") > 1.5));
+    assert!(steps.iter().all(|step| number(step, "mean_weight") > 0.5 && number(step, "mean_weight") < 1.0));
+}

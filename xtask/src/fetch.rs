@@ -52,6 +52,7 @@ pub(crate) fn smollm2(out: Option<&Path>) -> Result<()> {
         eprintln!("{} is there and checked", out.display());
         return Ok(());
     }
+    stamp.remove()?;
     shell::run(
         shell::cargo_in_workspace("run")
             .args([
@@ -171,6 +172,15 @@ impl Stamp<'_> {
             return Ok(false);
         };
         Ok(self.dir.join(self.file).is_file() && written == self.content()?)
+    }
+
+    /// A stamp that no longer holds would keep the directory from being written again.
+    fn remove(&self) -> Result<()> {
+        let path = self.dir.join(STAMP);
+        if path.exists() {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+        }
+        Ok(())
     }
 
     fn write(&self) -> Result<()> {

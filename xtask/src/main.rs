@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod backend;
+mod bench;
 mod ci;
 mod docs;
 mod fetch;
@@ -12,6 +13,7 @@ mod files;
 mod fixtures;
 mod gpu;
 mod python;
+mod quickstart;
 mod shell;
 mod test;
 mod tidy;
@@ -35,6 +37,10 @@ enum Verb {
     Fetch(fetch::Args),
     /// Regenerate, or check, the golden files made with PyTorch.
     Fixtures(fixtures::Args),
+    /// Measure memory or speed.
+    Bench(bench::Args),
+    /// Train the base model of the embedded quickstart again.
+    QuickstartBase,
     /// Build the API documentation and the book, warnings being errors.
     Docs,
     /// Check the rules of the repository that no compiler checks.
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Fetch(args) => fetch::run(&args),
         Verb::Fixtures(args) => fixtures::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::QuickstartBase => quickstart::run(),
         Verb::Docs => docs::run(),
         Verb::Tidy => tidy::run(),
         Verb::Ci => ci::run(),

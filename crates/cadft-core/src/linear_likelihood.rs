@@ -105,8 +105,9 @@ pub fn linear_argmax(hidden: Tensor<2>, weight: Tensor<2>) -> Tensor<1, Int> {
     check_shapes(&hidden, &weight);
     let ([tokens, _], [vocab, _]) = (hidden.dims(), weight.dims());
     let weight_t = weight.transpose();
-    let parts = chunk::chunks(tokens, ChunkSize::Auto.rows(vocab)).map(|(start, end)| {
-        let logits = hidden.clone().slice_dim(0, start..end).matmul(weight_t.clone()); // [rows, vocab]
+    let rows = ChunkSize::Auto.rows(vocab).min(tokens);
+    let parts = hidden.split(rows, 0).into_iter().map(|rows| {
+        let logits = rows.matmul(weight_t.clone()); // [rows, vocab]
         logits.argmax(1).squeeze_dim(1)
     });
     Tensor::cat(parts.collect(), 0)

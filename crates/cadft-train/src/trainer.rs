@@ -89,9 +89,9 @@ impl<'a> Trainer<'a> {
         let plan = self.prepared.plan.clone();
         let total = plan.steps;
         for warning in plan.warnings.clone() {
-            self.tell(Event::Warned { step: 0, warning })?;
+            self.tell(&Event::Warned { step: 0, warning })?;
         }
-        self.tell(Event::Started { plan })?;
+        self.tell(&Event::Started { plan })?;
         let before = self.evaluate(&model, 0)?;
         let mut done = 0;
         while done < total && !stop.load(Ordering::Relaxed) {
@@ -103,11 +103,11 @@ impl<'a> Trainer<'a> {
             }
             if due(recipe.checkpoint.every) {
                 let path = self.directory.save_checkpoint(done, &model, self.prepared)?;
-                self.tell(Event::Saved { step: done, path })?;
+                self.tell(&Event::Saved { step: done, path })?;
             }
         }
         let path = self.directory.save_model(&model, self.prepared)?;
-        self.tell(Event::Saved {
+        self.tell(&Event::Saved {
             step: done,
             path: path.clone(),
         })?;
@@ -125,7 +125,7 @@ impl<'a> Trainer<'a> {
             answers: before.1.zip(after.1).map(<[_; 2]>::from),
             elapsed_secs: started.elapsed().as_secs_f64(),
         };
-        self.tell(Event::Finished(summary.clone()))?;
+        self.tell(&Event::Finished(summary.clone()))?;
         Ok(summary)
     }
 
@@ -166,9 +166,9 @@ impl<'a> Trainer<'a> {
             elapsed_secs,
         );
         let warning = self.low_gate(&metrics);
-        self.tell(Event::Step(metrics))?;
+        self.tell(&Event::Step(metrics))?;
         if let Some(warning) = warning {
-            self.tell(Event::Warned {
+            self.tell(&Event::Warned {
                 step: number,
                 warning,
             })?;
@@ -220,7 +220,7 @@ impl<'a> Trainer<'a> {
         let longest = prepared.recipe.evaluate.max_new_tokens;
         let (tokenizer, questions) = (&prepared.tokenizer, &prepared.questions);
         let answers = answer_questions(&model.valid(), tokenizer, questions, longest, ANSWER_BATCH)?;
-        self.tell(Event::Answered { step: done, answers })?;
+        self.tell(&Event::Answered { step: done, answers })?;
         Ok((evaluation, Some(answers)))
     }
 
@@ -232,16 +232,16 @@ impl<'a> Trainer<'a> {
         let pad_id = prepared.tokenizer.pad_token_id();
         let micro = prepared.recipe.batch.micro;
         let evaluation = summarise(&score_samples(&model.valid(), &prepared.eval, micro, pad_id));
-        self.tell(Event::Evaluated {
+        self.tell(&Event::Evaluated {
             step: done,
             evaluation: evaluation.clone(),
         })?;
         Ok(Some(evaluation))
     }
 
-    fn tell(&mut self, event: Event) -> Result<(), TrainError> {
-        self.directory.record(&event)?;
-        (self.on_event)(&event);
+    fn tell(&mut self, event: &Event) -> Result<(), TrainError> {
+        self.directory.record(event)?;
+        (self.on_event)(event);
         Ok(())
     }
 }

@@ -2,101 +2,91 @@
 
 use super::Recipe;
 
+/// One requirement: whether it holds, the dotted key, what to do.
+type Requirement = (bool, &'static str, &'static str);
+
+const POSITIVE: &str = "must be finite and above 0";
+const NOT_NEGATIVE: &str = "must be finite and at least 0";
+const AT_LEAST_ONE: &str = "must be at least 1";
+
 impl Recipe {
     /// Reports every value that cannot be trained with, under its dotted key.
     pub(super) fn check(&self, report: &mut dyn FnMut(&str, String)) {
-        let mut require = |holds: bool, key: &str, message: &str| {
-            if !holds {
-                report(key, message.to_owned());
-            }
-        };
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
-
-        require(
-            !self.model.path.is_empty(),
-            "model.path",
-            "name the model's directory",
-        );
-        require(
-            !self.data.train.is_empty(),
-            "data.train",
-            "name at least one training file",
-        );
-        require(self.data.max_length >= 2, "data.max-length", "must be at least 2");
-        require(self.batch.global >= 1, "batch.global", "must be at least 1");
-        require(self.batch.micro >= 1, "batch.micro", "must be at least 1");
-
-        let optimizer = &self.optimizer;
-        require(
-            positive(optimizer.lr),
-            "optimizer.lr",
-            "must be finite and above 0",
-        );
-        require(
-            optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta)),
-            "optimizer.betas",
-            "must be at least 0 and below 1",
-        );
-        require(
-            not_negative(optimizer.weight_decay),
-            "optimizer.weight-decay",
-            "must be finite and at least 0",
-        );
-        require(
-            positive(optimizer.eps),
-            "optimizer.eps",
-            "must be finite and above 0",
-        );
-        require(
-            positive(optimizer.clip),
-            "optimizer.clip",
-            "must be finite and above 0",
-        );
-
-        let schedule = &self.schedule;
-        require(
-            not_negative(schedule.warmup),
-            "schedule.warmup",
-            "must be finite and at least 0",
-        );
-        require(
-            schedule.epochs.is_none_or(positive),
-            "schedule.epochs",
-            "must be finite and above 0",
-        );
-        require(schedule.steps != Some(0), "schedule.steps", "must be at least 1");
-        require(
-            schedule.epochs.is_none() || schedule.steps.is_none(),
-            "schedule.steps",
-            "give `epochs` or `steps`, not both",
-        );
-
-        let loss = &self.loss;
-        require(
-            loss.start_until.is_none_or(positive),
-            "loss.start-until",
-            "must be finite and above 0",
-        );
-        require(
-            loss.start.is_some() || loss.start_until.is_none(),
-            "loss.start-until",
-            "has no effect without `loss.start`",
-        );
-        require(
-            self.evaluate.max_new_tokens >= 1,
-            "evaluate.max-new-tokens",
-            "must be at least 1",
-        );
-        require(
-            self.evaluate.answers == 0 || !self.data.eval.is_empty(),
-            "evaluate.answers",
-            "needs `data.eval`",
-        );
-        require(
-            self.checkpoint.every == 0 || self.checkpoint.keep >= 1,
-            "checkpoint.keep",
-            "must be at least 1",
-        );
+        let requirements = self.model_and_data().into_iter().chain(self.training());
+        for (_, key, message) in requirements.filter(|(holds, ..)| !holds) {
+            report(key, message.to_owned());
+        }
     }
+
+    fn model_and_data(&self) -> Vec<Requirement> {
+        let Self {
+            model,
+            data,
+            batch,
+            evaluate,
+            checkpoint,
+            ..
+        } = self;
+        let answers = evaluate.answers == 0 || !data.eval.is_empty();
+        let keep = checkpoint.every == 0 || checkpoint.keep >= 1;
+        vec![
+            (!model.path.is_empty(), "model.path", "name the model's directory"),
+            (
+                !data.train.is_empty(),
+                "data.train",
+                "name at least one training file",
+            ),
+            (data.max_length >= 2, "data.max-length", "must be at least 2"),
+            (batch.global >= 1, "batch.global", AT_LEAST_ONE),
+            (batch.micro >= 1, "batch.micro", AT_LEAST_ONE),
+            (
+                evaluate.max_new_tokens >= 1,
+                "evaluate.max-new-tokens",
+                AT_LEAST_ONE,
+            ),
+            (answers, "evaluate.answers", "needs `data.eval`"),
+            (keep, "checkpoint.keep", AT_LEAST_ONE),
+        ]
+    }
+
+    fn training(&self) -> Vec<Requirement> {
+        let Self {
+            optimizer,
+            schedule,
+            loss,
+            ..
+        } = self;
+        let betas = optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta));
+        let one_length = schedule.epochs.is_none() || schedule.steps.is_none();
+        let used = loss.start.is_some() || loss.start_until.is_none();
+        vec![
+            (positive(optimizer.lr), "optimizer.lr", POSITIVE),
+            (betas, "optimizer.betas", "must be at least 0 and below 1"),
+            (
+                not_negative(optimizer.weight_decay),
+                "optimizer.weight-decay",
+                NOT_NEGATIVE,
+            ),
+            (positive(optimizer.eps), "optimizer.eps", POSITIVE),
+            (positive(optimizer.clip), "optimizer.clip", POSITIVE),
+            (not_negative(schedule.warmup), "schedule.warmup", NOT_NEGATIVE),
+            (schedule.epochs.is_none_or(positive), "schedule.epochs", POSITIVE),
+            (schedule.steps != Some(0), "schedule.steps", AT_LEAST_ONE),
+            (one_length, "schedule.steps", "give `epochs` or `steps`, not both"),
+            (
+                loss.start_until.is_none_or(positive),
+                "loss.start-until",
+                POSITIVE,
+            ),
+            (used, "loss.start-until", "has no effect without `loss.start`"),
+        ]
+    }
+}
+
+fn positive(value: f64) -> bool {
+    value.is_finite() && value > 0.0
+}
+
+fn not_negative(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
 }
