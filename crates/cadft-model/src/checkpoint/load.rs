@@ -67,12 +67,11 @@ pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError>
     let generation_config = read_optional_json(&directory.join("generation_config.json"))?;
     let files = map_files(directory)?;
     let parsed = files.iter().map(parse_file).collect::<Result<Vec<_>, _>>()?;
-    let mut tensors = Tensors::collect(&parsed);
-    tensors.check(&config);
-    tensors.into_result(directory)?;
     let tensors = Tensors::collect(&parsed);
-
-    let mut report = CheckpointReport::default();
+    let mut report = tensors.compare(&config);
+    if !report.is_empty() {
+        return Err(misfit(directory, report));
+    }
     let model = CausalLm::with_values(&config, device, &mut |name, _| {
         let values = tensors.values(name);
         if !values.iter().all(|value| value.is_finite()) {
@@ -81,10 +80,7 @@ pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError>
         values
     });
     if !report.is_empty() {
-        return Err(ModelError::Checkpoint {
-            path: directory.to_owned(),
-            report: Box::new(report),
-        });
+        return Err(misfit(directory, report));
     }
     Ok(Checkpoint {
         directory: directory.to_owned(),
@@ -92,6 +88,13 @@ pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError>
         model,
         generation_config,
     })
+}
+
+fn misfit(directory: &Path, report: CheckpointReport) -> ModelError {
+    ModelError::Checkpoint {
+        path: directory.to_owned(),
+        report: Box::new(report),
+    }
 }
 
 /// A file mapped into memory.
@@ -182,55 +185,52 @@ fn read_optional_json(path: &Path) -> Result<Option<Map<String, Value>>, ModelEr
         })
 }
 
-/// The tensors of all files by name, and what was found wrong with them.
+/// The tensors of all files by name.
 struct Tensors<'a> {
     by_name: HashMap<&'a str, (&'a str, TensorView<'a>)>,
-    report: CheckpointReport,
+    duplicated: BTreeSet<String>,
 }
 
 impl<'a> Tensors<'a> {
     fn collect(files: &'a [ParsedFile<'a>]) -> Self {
         let mut tensors = Self {
             by_name: HashMap::new(),
-            report: CheckpointReport::default(),
+            duplicated: BTreeSet::new(),
         };
         for file in files {
             for (name, view) in file.tensors.iter() {
                 if tensors.by_name.insert(name, (&file.name, view)).is_some() {
-                    tensors.report.duplicated.push(name.to_owned());
+                    tensors.duplicated.insert(name.to_owned());
                 }
             }
         }
         tensors
     }
 
-    /// Compares names, types and shapes with what the configuration asks for.
-    fn check(&mut self, config: &ModelConfig) {
-        self.check_tie(config);
-        let expected = expected_parameters(config);
-        let mut unused: BTreeSet<&str> = self
-            .by_name
-            .keys()
-            .copied()
-            .filter(|name| !name.ends_with("rotary_emb.inv_freq"))
-            .collect();
+    /// Everything about names, types and shapes that is not what the configuration asks for.
+    fn compare(&self, config: &ModelConfig) -> CheckpointReport {
+        let mut report = CheckpointReport {
+            duplicated: self.duplicated.iter().cloned().collect(),
+            untied: config.tie_word_embeddings && self.head_differs_from_embedding(),
+            ..CheckpointReport::default()
+        };
+        let mut unused: BTreeSet<&str> = self.by_name.keys().copied().collect();
+        unused.retain(|name| !name.ends_with("rotary_emb.inv_freq"));
         if config.tie_word_embeddings {
             unused.remove(OUTPUT_WEIGHT);
         }
-        for (name, expected) in expected {
+        for (name, expected) in expected_parameters(config) {
             unused.remove(name.as_str());
             let Some((file, view)) = self.by_name.get(name.as_str()) else {
-                self.report.missing.push(name);
+                report.missing.push(name);
                 continue;
             };
             if Dtype::from_safetensors(view.dtype()).is_none() {
-                self.report
-                    .unsupported
-                    .push((name.clone(), view.dtype().to_string()));
+                report.unsupported.push((name.clone(), view.dtype().to_string()));
             }
             if view.shape() != expected {
                 let (found, file) = (view.shape().to_vec(), (*file).to_owned());
-                self.report.mis_shaped.push(ShapeMismatch {
+                report.mis_shaped.push(ShapeMismatch {
                     name,
                     expected,
                     found,
@@ -238,32 +238,18 @@ impl<'a> Tensors<'a> {
                 });
             }
         }
-        self.report.unused = unused.into_iter().map(str::to_owned).collect();
+        report.unused = unused.into_iter().map(str::to_owned).collect();
+        report
     }
 
-    fn check_tie(&mut self, config: &ModelConfig) {
-        if let (true, Some((_, head)), Some((_, embedding))) = (
-            config.tie_word_embeddings,
-            self.by_name.get(OUTPUT_WEIGHT),
-            self.by_name.get(EMBEDDING),
-        ) {
-            self.report.untied = head.data() != embedding.data();
+    fn head_differs_from_embedding(&self) -> bool {
+        match (self.by_name.get(OUTPUT_WEIGHT), self.by_name.get(EMBEDDING)) {
+            (Some((_, head)), Some((_, embedding))) => head.data() != embedding.data(),
+            _ => false,
         }
     }
 
-    fn into_result(self, directory: &Path) -> Result<(), ModelError> {
-        let mut report = self.report;
-        if report.is_empty() {
-            return Ok(());
-        }
-        report.sort();
-        Err(ModelError::Checkpoint {
-            path: directory.to_owned(),
-            report: Box::new(report),
-        })
-    }
-
-    /// The values of a tensor that [`Tensors::check`] has passed.
+    /// The values of a tensor of a checkpoint that fits.
     fn values(&self, name: &str) -> Vec<f32> {
         self.by_name
             .get(name)

@@ -41,13 +41,6 @@ impl CheckpointReport {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Brings the entries into an order that does not depend on how files were read.
-    pub(crate) fn sort(&mut self) {
-        self.unused.sort();
-        self.unsupported.sort();
-        self.duplicated.sort();
-    }
 }
 
 impl fmt::Display for CheckpointReport {

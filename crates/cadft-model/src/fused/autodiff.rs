@@ -142,7 +142,7 @@ impl Backward<Flex, 3> for CausalAttention {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [query_node, key_node, value_node] = ops.parents;
         let grad = grads.consume::<Flex>(&ops.node);
-        let (d_query, d_key, d_value) = flex::causal_attention_gradients(ops.state, grad);
+        let (d_query, d_key, d_value) = flex::causal_attention_gradients(&ops.state, grad);
         register!(grads, query_node => d_query, key_node => d_key, value_node => d_value);
     }
 }

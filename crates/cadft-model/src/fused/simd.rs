@@ -1,9 +1,26 @@
 //! Row kernels that the compiler vectorises for whatever the processor offers, chosen at run time by `pulp`.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Independent accumulators: enough for the widest vectors and to hide latency.
 const LANES: usize = 32;
+
+/// Runs a kernel compiled for the best instruction set of this processor.
+///
+/// The kernel is called as `FnMut`: a closure called as `FnOnce` goes through a shim that is not inlined here, and would
+/// be compiled without those instructions.
+fn vectorised<R>(kernel: impl FnMut() -> R) -> R {
+    struct Kernel<F>(F);
+    impl<R, F: FnMut() -> R> WithSimd for Kernel<F> {
+        type Output = R;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, _simd: S) -> R {
+            (self.0)()
+        }
+    }
+    Arch::new().dispatch(Kernel(kernel))
+}
 
 /// `eˣ` with a relative error below 3e-7, written so that a loop over it vectorises.
 ///
@@ -44,7 +61,7 @@ fn sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
 
 /// `a · b`.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let b = &b[..a.len()];
@@ -55,7 +72,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// `out = w · x · r`; returns `r = 1 / √(mean(x²) + ε)`.
 pub(super) fn rms_norm_row(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) -> f32 {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let mean_square = sum(x.len(), |i| x[i] * x[i]) / x.len() as f32;
@@ -75,17 +92,16 @@ pub(super) fn rms_norm_row_gradients(
     (x, weight, grad): (&[f32], &[f32], &[f32]),
     inverse: f32,
 ) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            let hidden = x.len();
-            let (weight, grad) = (&weight[..hidden], &grad[..hidden]);
-            let (d_x, d_weight) = (&mut d_x[..hidden], &mut d_weight[..hidden]);
-            let mean = sum(hidden, |i| weight[i] * grad[i] * x[i]) / hidden as f32;
+            let mean = sum(x.len(), |i| weight[i] * grad[i] * x[i]) / x.len() as f32;
             let pull = mean * inverse * inverse * inverse;
-            for i in 0..hidden {
-                d_x[i] = weight[i] * grad[i] * inverse - x[i] * pull;
-                d_weight[i] += grad[i] * x[i] * inverse;
+            let inputs = x.iter().zip(weight).zip(grad);
+            for ((d_x, d_weight), ((x, weight), grad)) in d_x.iter_mut().zip(d_weight.iter_mut()).zip(inputs)
+            {
+                *d_x = weight * grad * inverse - x * pull;
+                *d_weight += grad * x * inverse;
             }
         },
     );
@@ -93,7 +109,7 @@ pub(super) fn rms_norm_row_gradients(
 
 /// `out = silu(gate) · up`.
 pub(super) fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32]) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
@@ -105,16 +121,14 @@ pub(super) fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32]) {
 
 /// `dup = g silu(gate)`, `dgate = g up σ(gate) (1 + gate (1 − σ(gate)))`.
 pub(super) fn swiglu_gradients(d_gate: &mut [f32], d_up: &mut [f32], gate: &[f32], up: &[f32], grad: &[f32]) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            let size = gate.len();
-            let (up, grad) = (&up[..size], &grad[..size]);
-            let (d_gate, d_up) = (&mut d_gate[..size], &mut d_up[..size]);
-            for i in 0..size {
-                let s = sigmoid(gate[i]);
-                d_up[i] = grad[i] * gate[i] * s;
-                d_gate[i] = grad[i] * up[i] * s * (1.0 + gate[i] * (1.0 - s));
+            let inputs = gate.iter().zip(up).zip(grad);
+            for ((d_gate, d_up), ((gate, up), grad)) in d_gate.iter_mut().zip(d_up.iter_mut()).zip(inputs) {
+                let s = sigmoid(*gate);
+                *d_up = grad * gate * s;
+                *d_gate = grad * up * s * (1.0 + gate * (1.0 - s));
             }
         },
     );
@@ -122,7 +136,7 @@ pub(super) fn swiglu_gradients(d_gate: &mut [f32], d_up: &mut [f32], gate: &[f32
 
 /// Softmax in place; returns `log Σ exp`.
 pub(super) fn softmax_row(row: &mut [f32]) -> f32 {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let mut maxima = [f32::NEG_INFINITY; LANES];
@@ -157,10 +171,10 @@ pub(super) fn softmax_row(row: &mut [f32]) -> f32 {
 
 /// `p = exp(score − lse)` in place of the scores, `dz = p (dz − delta)` in place.
 pub(super) fn score_gradients(p: &mut [f32], dz: &mut [f32], log_sum_exp: f32, delta: f32) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            for (p, dz) in p.iter_mut().zip(dz) {
+            for (p, dz) in p.iter_mut().zip(dz.iter_mut()) {
                 *p = fast_exp(*p - log_sum_exp);
                 *dz = *p * (*dz - delta);
             }
@@ -170,18 +184,19 @@ pub(super) fn score_gradients(p: &mut [f32], dz: &mut [f32], log_sum_exp: f32, d
 
 /// Rotates pairs half a head apart, the cosines multiplied by `along`, the sines by `across`.
 pub(super) fn rotate(out: &mut [f32], x: &[f32], (cos, sin): (&[f32], &[f32]), along: f32, across: f32) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let pairs = cos.len();
-            let (first, second) = (&x[..pairs], &x[pairs..2 * pairs]);
             let (out_first, out_second) = out.split_at_mut(pairs);
-            let (out_first, out_second, sin) =
-                (&mut out_first[..pairs], &mut out_second[..pairs], &sin[..pairs]);
-            for i in 0..pairs {
-                let (cos, sin) = (cos[i] * along, sin[i] * across);
-                out_first[i] = first[i] * cos - second[i] * sin;
-                out_second[i] = second[i] * cos + first[i] * sin;
+            let (first, second) = x.split_at(pairs);
+            let inputs = first.iter().zip(second).zip(cos.iter().zip(sin));
+            for ((out_first, out_second), ((first, second), (cos, sin))) in
+                out_first.iter_mut().zip(out_second).zip(inputs)
+            {
+                let (cos, sin) = (cos * along, sin * across);
+                *out_first = first * cos - second * sin;
+                *out_second = second * cos + first * sin;
             }
         },
     );

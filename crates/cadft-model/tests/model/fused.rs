@@ -30,7 +30,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 /// gradient.
 #[track_caller]
 fn compare<const D: usize, const N: usize>(
-    inputs: [Tensor<D>; N],
+    inputs: &[Tensor<D>; N],
     found: impl Fn([Tensor<D>; N]) -> Tensor<D>,
     expected: impl Fn([Tensor<D>; N]) -> Tensor<D>,
 ) {
@@ -50,12 +50,12 @@ fn compare<const D: usize, const N: usize>(
 fn linear_equals_its_portable_form() {
     for (rows, input, output) in [(1, 1, 1), (3, 17, 33), (70, 64, 40)] {
         compare(
-            [leaf([rows, input]), leaf([output, input])],
+            &[leaf([rows, input]), leaf([output, input])],
             |[x, weight]| fused::linear(x, weight),
             |[x, weight]| portable::linear(x, weight),
         );
         compare(
-            [leaf([input, rows]), leaf([input, output])],
+            &[leaf([input, rows]), leaf([input, output])],
             |[x, weight]| fused::linear(x.transpose(), weight.transpose()),
             |[x, weight]| portable::linear(x.transpose(), weight.transpose()),
         );
@@ -67,7 +67,7 @@ fn rms_norm_equals_its_portable_form() {
     // The weight is passed as [1, 1, hidden] so that all inputs have one rank.
     for (batch, seq, hidden) in [(1, 1, 5), (2, 3, 33), (3, 70, 64)] {
         compare(
-            [leaf([batch, seq, hidden]), leaf([1, 1, hidden])],
+            &[leaf([batch, seq, hidden]), leaf([1, 1, hidden])],
             |[x, weight]| fused::rms_norm(x, weight.reshape([hidden]), 1e-5),
             |[x, weight]| portable::rms_norm(x, weight.reshape([hidden]), 1e-5),
         );
@@ -78,7 +78,7 @@ fn rms_norm_equals_its_portable_form() {
 fn swiglu_equals_its_portable_form() {
     for shape in [[1, 1, 1], [2, 3, 33], [3, 70, 64]] {
         compare(
-            [leaf(shape), leaf(shape)],
+            &[leaf(shape), leaf(shape)],
             |[gate, up]| fused::swiglu(gate, up),
             |[gate, up]| portable::swiglu(gate, up),
         );
@@ -118,7 +118,7 @@ fn attention_equals_its_portable_form() {
         };
         let width = kv_heads * head_dim;
         compare(
-            [
+            &[
                 leaf([batch, seq, heads * head_dim]),
                 leaf([batch, seq, width]),
                 leaf([batch, seq, width]),

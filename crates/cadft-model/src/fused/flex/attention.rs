@@ -123,7 +123,7 @@ pub(crate) fn causal_attention(
 }
 
 /// Gradients of query, key and value before rotation.
-pub(crate) fn causal_attention_gradients(saved: AttentionSaved, grad: Float) -> (Float, Float, Float) {
+pub(crate) fn causal_attention_gradients(saved: &AttentionSaved, grad: Float) -> (Float, Float, Float) {
     let sizes = saved.sizes;
     let (head, groups) = (sizes.head(), sizes.groups());
     let grad = by_head(grad, sizes.heads, &sizes, None);
