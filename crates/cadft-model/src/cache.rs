@@ -90,7 +90,7 @@ impl LayerCache {
         let [batch, kv_heads, seq, head_dim] = key.dims();
         let end = self.len + seq;
         let grown = |new: &Tensor<4>, old: Option<Tensor<4>>| match old {
-            Some(old) if old.dims()[2] >= end => old,
+            Some(old) if capacity(&old) >= end => old,
             old => {
                 let capacity = (2 * self.len).max(end).next_multiple_of(CHUNK);
                 let buffer = Tensor::zeros([batch, kv_heads, capacity, head_dim], &new.device());
