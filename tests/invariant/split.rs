@@ -40,7 +40,7 @@ fn examples(seed: u32) -> Vec<Example> {
                 .map(|t| (t * 31 + i * 17 + seed * 7) % 67)
                 .collect();
             let loss_mask: Vec<bool> = (0..length)
-                .map(|t| t > 0 && (t as u32 + i + seed) % 4 != 0)
+                .map(|t| t > 0 && !(t as u32 + i + seed).is_multiple_of(4))
                 .collect();
             let loss_mask = if loss_mask.contains(&true) {
                 loss_mask

@@ -92,8 +92,8 @@ impl LayerCache {
         let grown = |new: &Tensor<4>, old: Option<Tensor<4>>| match old {
             Some(old) if capacity(&old) >= end => old,
             old => {
-                let capacity = (2 * self.len).max(end).next_multiple_of(CHUNK);
-                let buffer = Tensor::zeros([batch, kv_heads, capacity, head_dim], &new.device());
+                let room = (2 * self.len).max(end).next_multiple_of(CHUNK);
+                let buffer = Tensor::zeros([batch, kv_heads, room, head_dim], &new.device());
                 match old {
                     Some(old) => {
                         let filled = old.slice_dim(2, 0..self.len);
@@ -125,4 +125,10 @@ impl LayerCache {
             })
         });
     }
+}
+
+/// Positions that a buffer has room for.
+fn capacity(buffer: &Tensor<4>) -> usize {
+    let [_, _, capacity, _] = buffer.dims();
+    capacity
 }

@@ -4,6 +4,11 @@
 //! every backend; a backend with something faster overrides them. [`CadftBackend`] is the one operation that
 //! the runtime dispatch routes, differentiable under `Autodiff`.
 
+#![cfg_attr(
+    feature = "ndarray",
+    allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")
+)]
+
 use super::chunk::{ChunkSize, chunks};
 #[cfg(any(
     feature = "cpu",
@@ -18,7 +23,6 @@ use burn::backend::Cube;
 #[cfg(feature = "flex")]
 use burn::backend::Flex;
 #[cfg(feature = "ndarray")]
-#[allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")]
 use burn::backend::NdArray;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, backend_extension};
@@ -129,7 +133,6 @@ route!(
 );
 
 #[cfg(feature = "ndarray")]
-#[allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")]
 mod ndarray {
     use super::*;
     impl LikelihoodKernels for NdArray {}
