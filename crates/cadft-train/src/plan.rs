@@ -2,7 +2,7 @@
 
 use crate::batch::Sampler;
 use crate::config::{Recipe, steps_of};
-use cadft_core::{AnyObjective, Objective, Statistics};
+use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
 use cadft_data::{Dataset, Example};
 use cadft_model::{ModelConfig, parameters::expected_parameters};
 use serde::Serialize;
@@ -132,13 +132,12 @@ impl Plan {
         let global = recipe.batch.global.min(self.samples);
         let exact = (recipe.objective.compatibility()).is_some_and(|c| c.statistics == Statistics::Exact);
         if exact && global < 16 {
-            let n = global as f64;
+            let largest = Standardiser::largest_z(global);
             warnings.push(Warning::new(
                 format!(
-                    "compatibility is standardised over {global} samples: no z-score can exceed {:.2}, no weight \
+                    "compatibility is standardised over {global} samples: no z-score can exceed {largest:.2}, no weight \
                      fall below {:.2}",
-                    (n - 1.0) / n.sqrt(),
-                    recipe.objective.compatibility().map_or(1.0, |c| c.weight((n - 1.0) / n.sqrt())),
+                    recipe.objective.compatibility().map_or(1.0, |c| c.weight(largest)),
                 ),
                 "raise `batch.global` (memory depends on `batch.micro` only), or set `statistics = \"running\"`",
             ));
@@ -161,18 +160,15 @@ impl Plan {
     }
 }
 
-/// Weights, gradients, two moments and one temporary copy of the weights; activations of one micro-batch as kept for
-/// the backward pass; two chunks of logits. A rough estimate.
+/// Weights, gradients, two moments and one temporary copy of the weights; what the backward pass of one micro-batch of
+/// the longest samples keeps, on Flex; two chunks of logits. A rough estimate.
 fn memory_mib(recipe: &Recipe, config: &ModelConfig, parameters: usize, longest: usize) -> f64 {
     let tokens = (recipe.batch.micro.min(recipe.batch.global) * longest) as f64;
-    let query = (config.num_attention_heads * config.head_dim) as f64;
-    let key = (config.num_key_value_heads * config.head_dim) as f64;
+    let width = |heads: usize| (heads * config.head_dim) as f64;
     let layer = 8.0 * config.hidden_size as f64
-        + 6.0 * query
-        + 6.0 * key
-        + 5.0 * config.intermediate_size as f64
-        + 4.0 * (config.num_attention_heads * longest) as f64;
+        + 3.0 * (width(config.num_attention_heads) + width(config.num_key_value_heads))
+        + 3.0 * config.intermediate_size as f64;
     let activations = tokens * layer * config.num_hidden_layers as f64;
-    let logits = (1u64 << 25) as f64;
+    let logits = f64::from(1 << 25);
     (5.0 * parameters as f64 + activations + logits) * 4.0 / f64::from(1 << 20)
 }

@@ -24,6 +24,14 @@ impl Standardiser {
             (score - self.mean) / (self.std + EPSILON)
         }
     }
+
+    /// The largest z-score that a batch of `samples` can hold, `√(n−1)`: one sample unlike all others, which are equal.
+    ///
+    /// The bound is that of the population's deviation; the sample estimate gives `(n−1)/√n`.
+    #[must_use]
+    pub fn largest_z(samples: usize) -> f64 {
+        (samples.max(1) as f64 - 1.0).sqrt()
+    }
 }
 
 impl From<&Moments> for Standardiser {
@@ -64,10 +72,22 @@ mod tests {
         fn z_never_exceeds_its_bound(scores in prop::collection::vec(0.0f64..50.0, 2..40)) {
             let moments: Moments = scores.iter().copied().collect();
             let batch = Standardiser::from(&moments);
-            let n = scores.len() as f64;
             for &score in &scores {
-                prop_assert!(batch.z(score) <= (n - 1.0) / n.sqrt() + 1e-9);
+                prop_assert!(batch.z(score) <= Standardiser::largest_z(scores.len()) + 1e-9);
             }
+        }
+    }
+
+    #[test]
+    fn one_sample_unlike_all_others_reaches_the_bound() {
+        for samples in [2, 4, 16, 256] {
+            let mut scores = vec![1.0; samples];
+            scores[0] = 5.0;
+            let batch: Standardiser = scores.iter().copied().collect();
+            assert!(
+                (batch.z(5.0) / Standardiser::largest_z(samples) - 1.0).abs() < 1e-5,
+                "{samples}"
+            );
         }
     }
 }

@@ -1,9 +1,26 @@
 //! Row kernels that the compiler vectorises for whatever the processor offers, chosen at run time by `pulp`.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Independent accumulators: enough for the widest vectors and to hide latency.
 const LANES: usize = 32;
+
+/// Runs a kernel compiled for the best instruction set of this processor.
+///
+/// The kernel is called as `FnMut`: a closure called as `FnOnce` goes through a shim that is not inlined here, and would
+/// be compiled without those instructions.
+fn vectorised<R>(kernel: impl FnMut() -> R) -> R {
+    struct Kernel<F>(F);
+    impl<R, F: FnMut() -> R> WithSimd for Kernel<F> {
+        type Output = R;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, _simd: S) -> R {
+            (self.0)()
+        }
+    }
+    Arch::new().dispatch(Kernel(kernel))
+}
 
 /// `eˣ` with a relative error below 3e-7, written so that a loop over it vectorises.
 ///
@@ -26,7 +43,7 @@ fn fast_exp(x: f32) -> f32 {
 
 /// `log Σ exp(row)` with the maximum taken out.
 pub(super) fn row_log_sum_exp(row: &[f32]) -> f32 {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let chunks = row.chunks_exact(LANES);
@@ -61,7 +78,7 @@ pub(super) fn row_log_sum_exp(row: &[f32]) -> f32 {
 
 /// Turns logits into `−grad · softmax(logits)` in place.
 pub(super) fn row_gradient(row: &mut [f32], log_sum_exp: f32, grad: f32) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for x in row.iter_mut() {

@@ -203,10 +203,9 @@ fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
 fn unknown_key(key: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+        .min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
     match nearest {
-        Some((similarity, name)) if similarity > 0.75 => {
+        Some(name) if strsim::damerau_levenshtein(key, name) <= (key.len() / 3).max(1) => {
             format!("unknown key `{key}`; did you mean `{name}`?")
         }
         _ => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
