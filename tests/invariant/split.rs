@@ -20,6 +20,13 @@ const REORDERED: Tolerance = Tolerance {
     absolute: 1e-8,
 };
 
+/// Gradients of a random model are sums of terms that almost cancel, so that rounding weighs more than in the loss: 3e-5
+/// was seen. A thousand drawn batches stay within this bound; a wrong denominator is off by 0.1.
+const GRADIENT: Tolerance = Tolerance {
+    relative: 1e-4,
+    absolute: 1e-8,
+};
+
 fn objective(name: &str) -> AnyObjective {
     AnyObjective::from_name(name).expect("a known objective")
 }
@@ -136,7 +143,7 @@ fn assert_same(what: &str, found: &(StepOutcome, Vec<Vec<f64>>), expected: &(Ste
     };
     loose.assert_close(&format!("{what}: weights"), &found.0.weights, &expected.0.weights);
     for (index, (found, expected)) in found.1.iter().zip(&expected.1).enumerate() {
-        REORDERED.assert_close(&format!("{what}: gradient {index}"), found, expected);
+        GRADIENT.assert_close(&format!("{what}: gradient {index}"), found, expected);
     }
 }
 
