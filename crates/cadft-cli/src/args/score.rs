@@ -1,0 +1,25 @@
+//! The arguments of `cadft score`.
+
+use super::{DeviceArgs, InputArgs, not_negative, positive};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Write the lines to this file instead of standard output.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) out: Option<PathBuf>,
+    /// Strength of the weights.
+    #[arg(long, value_name = "B", default_value_t = 1.0, value_parser = not_negative)]
+    pub(crate) beta: f64,
+    /// Samples of one forward pass.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    pub(crate) micro: usize,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Has no effect: the output is JSON Lines.
+    #[arg(long, hide = true)]
+    pub(crate) json: bool,
+}
