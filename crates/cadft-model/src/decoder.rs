@@ -13,6 +13,7 @@ mod context;
 mod linear;
 mod mlp;
 mod norm;
+mod packing;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -21,6 +22,7 @@ pub use context::Rope;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
+pub use packing::Packing;
 
 /// A decoder-only transformer with its output weight.
 #[derive(Module, Debug)]
@@ -116,6 +118,28 @@ impl CausalLm {
         self.model.forward(token_ids, None)
     }
 
+    /// Hidden states after the final norm of rows that hold several samples each: positions restart with every sample,
+    /// and no sample sees another.
+    ///
+    /// # Shapes
+    /// - `token_ids`: `[rows, seq]`, each below `vocab_size`
+    /// - `packing`: as many rows, each with samples of at most `seq` tokens together
+    /// - output: `[rows, seq, hidden]`
+    ///
+    /// # Panics
+    /// When `packing` does not fit the shape of `token_ids`.
+    #[must_use]
+    pub fn hidden_states_packed(&self, token_ids: Tensor<2, Int>, packing: &Packing) -> Tensor<3> {
+        let [rows, seq] = token_ids.dims();
+        assert_eq!(
+            packing.lengths.len(),
+            rows,
+            "a packing must have the rows of its batch"
+        );
+        let context = Context::packed(&self.model.rope, seq, packing, &self.device());
+        self.model.run(token_ids, &context, None, &mut |_| {})
+    }
+
     /// Hidden states after the final norm of tokens that follow those already in `cache`, which takes them in.
     ///
     /// # Shapes
@@ -184,16 +208,29 @@ impl Decoder {
     fn forward_observed(
         &self,
         token_ids: Tensor<2, Int>,
+        cache: Option<&mut KvCache>,
+        observe: &mut dyn FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
+        let [_, seq] = token_ids.dims();
+        let device = self.embed_tokens.weight.val().device();
+        let context = Context::new(&self.rope, seq, cache.as_deref(), &device);
+        self.run(token_ids, &context, cache, observe)
+    }
+
+    /// The forward pass under a given context.
+    fn run(
+        &self,
+        token_ids: Tensor<2, Int>,
+        context: &Context,
         mut cache: Option<&mut KvCache>,
         observe: &mut dyn FnMut(&Tensor<3>),
     ) -> Tensor<3> {
         let [_, seq] = token_ids.dims();
         let mut hidden = embedding(self.embed_tokens.weight.val(), token_ids); // [batch, seq, hidden]
-        let context = Context::new(&self.rope, seq, cache.as_deref(), &hidden.device());
         observe(&hidden);
         for (index, layer) in self.layers.iter().enumerate() {
             let layer_cache = cache.as_deref_mut().map(|cache| cache.layer(index));
-            hidden = layer.forward(hidden, &context, layer_cache);
+            hidden = layer.forward(hidden, context, layer_cache);
             observe(&hidden);
         }
         if let Some(cache) = cache {

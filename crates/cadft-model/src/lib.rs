@@ -27,6 +27,6 @@ pub mod parameters;
 pub use cache::KvCache;
 pub use checkpoint::{Checkpoint, Dtype, SaveOptions};
 pub use config::{ModelConfig, RopeScaling};
-pub use decoder::CausalLm;
+pub use decoder::{CausalLm, Packing};
 pub use error::ModelError;
 pub use generate::{Finish, GenerateOptions, Generated, Sampling};

@@ -63,7 +63,7 @@ impl Attention {
         let key = self.k_proj.forward(x.clone()); // [batch, seq, kv_heads * head_dim]
         let value = self.v_proj.forward(x);
         let output = match cache {
-            None => {
+            None if context.is_hidden.is_none() => {
                 let (cos, sin) = context.shared_tables();
                 fused::causal_attention(AttentionInput {
                     query,
@@ -73,10 +73,14 @@ impl Attention {
                     sin,
                 })
             }
-            Some(cache) => {
+            cache => {
                 let query = rotate(split_heads(query, self.head_dim), &context.tables);
                 let key = rotate(split_heads(key, self.head_dim), &context.tables);
-                let (key, value) = cache.append(key, split_heads(value, self.head_dim));
+                let value = split_heads(value, self.head_dim);
+                let (key, value) = match cache {
+                    Some(cache) => cache.append(key, value),
+                    None => (key, value),
+                };
                 merge_heads(attend(query, key, value, context.is_hidden.clone()))
             }
         };

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
+use super::Packing;
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
 
@@ -58,15 +59,40 @@ impl Context {
     pub(crate) fn new(rope: &Rope, seq: usize, cache: Option<&KvCache>, device: &Device) -> Self {
         let Some(cache) = cache else {
             return Self {
-                tables: rotary_tables(rope, 0..seq, &[0], device),
+                tables: rotary_tables(rope, 0..seq, [1, seq], device),
                 is_hidden: None,
             };
         };
         let (positions, padding) = (cache.len()..cache.len() + seq, cache.shared_left_padding());
         let unrestricted = seq == 1 && padding.iter().all(|&padding| padding == 0);
+        let counted = padding
+            .iter()
+            .flat_map(|&padding| positions.clone().map(move |index| index.saturating_sub(padding)));
         Self {
-            tables: rotary_tables(rope, positions.clone(), padding, device),
+            tables: rotary_tables(rope, counted, [padding.len(), seq], device),
             is_hidden: (!unrestricted).then(|| hidden_keys(positions, padding, device)),
+        }
+    }
+
+    /// The context of rows that hold several samples each.
+    pub(crate) fn packed(rope: &Rope, seq: usize, packing: &Packing, device: &Device) -> Self {
+        let starts = packing.starts(seq);
+        let rows = starts.len() / seq.max(1);
+        let positions = starts
+            .iter()
+            .enumerate()
+            .map(|(index, start)| index % seq - start);
+        let mut hidden = Vec::with_capacity(starts.len() * seq);
+        for (index, &start) in starts.iter().enumerate() {
+            let query = index % seq;
+            hidden.extend((0..seq).map(|key| key > query || key < start));
+        }
+        Self {
+            tables: rotary_tables(rope, positions, [rows, seq], device),
+            is_hidden: Some(Tensor::from_data(
+                TensorData::new(hidden, [rows, 1, 1, seq, seq]),
+                device,
+            )),
         }
     }
 
@@ -81,27 +107,23 @@ impl Context {
     }
 }
 
-/// Cosines and sines, computed in f64, of the positions counted from each sequence's first real token.
+/// Cosines and sines, computed in f64, of the positions of all rows.
 fn rotary_tables(
     rope: &Rope,
-    positions: Range<usize>,
-    padding: &[usize],
+    positions: impl Iterator<Item = usize>,
+    [rows, seq]: [usize; 2],
     device: &Device,
 ) -> (Tensor<4>, Tensor<4>) {
     let pairs = rope.frequencies.len();
     let (mut cos, mut sin) = (Vec::new(), Vec::new());
-    for &padding in padding {
-        for index in positions.clone() {
-            let position = index.saturating_sub(padding) as f64;
-            for frequency in &rope.frequencies {
-                let (sine, cosine) = (position * frequency).sin_cos();
-                cos.push(cosine as f32);
-                sin.push(sine as f32);
-            }
+    for position in positions {
+        for frequency in &rope.frequencies {
+            let (sine, cosine) = (position as f64 * frequency).sin_cos();
+            cos.push(cosine as f32);
+            sin.push(sine as f32);
         }
     }
-    let shape = [padding.len(), 1, positions.len(), pairs];
-    let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, shape), device);
+    let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [rows, 1, seq, pairs]), device);
     (table(cos), table(sin))
 }
 

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use cadft_model::parameters::{decays, expected_parameters};
-use cadft_model::{CausalLm, KvCache};
+use cadft_model::{CausalLm, KvCache, Packing};
 use serde_json::json;
 
 use crate::{assert_close, tiny, tokens, values};
@@ -133,6 +133,55 @@ fn left_padding_changes_nothing_and_rows_can_leave() {
     cache.keep_rows(&[1]);
     let next = model.hidden_states_with_cache(tokens(&[&[IDS[3]]], &device), &mut cache);
     assert_close(&values(&next), &values(&alone.slice_dim(1, 3..4)), 1e-5);
+}
+
+/// Rows of 8 positions: 3 + 4 tokens and padding, one of 8 tokens, and 1 + 7 tokens.
+fn packed_rows() -> (Packing, Vec<Vec<i64>>) {
+    let lengths = vec![vec![3, 4], vec![8], vec![1, 7]];
+    let rows = (0..3)
+        .map(|row| (0..8).map(|i| (i * 11 + row * 5 + 3) % 40).collect())
+        .collect();
+    (Packing { lengths }, rows)
+}
+
+#[test]
+fn packed_samples_equal_single_samples_in_value_and_gradient() {
+    let device = Device::flex().autodiff();
+    let model = CausalLm::new(&tiny(json!({"attention_bias": true})), &device, 3);
+    let (packing, rows) = packed_rows();
+    let packed = tokens(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>(), &device);
+    let packed = model.hidden_states_packed(packed, &packing);
+    let (mut parts, mut singles) = (Vec::new(), Vec::new());
+    for (row, lengths) in packing.lengths.iter().enumerate() {
+        let mut start = 0;
+        for length in lengths {
+            let part = packed.clone().slice([row..row + 1, start..start + length]);
+            let single = model.hidden_states(tokens(&[&rows[row][start..start + length]], &device));
+            assert_close(&values(&part), &values(&single), 1e-5);
+            parts.push(part);
+            singles.push(single);
+            start += length;
+        }
+    }
+    let gradients = |states: Vec<Tensor<3>>| {
+        let loss = states
+            .into_iter()
+            .map(|state| model.logits(state).square().sum())
+            .reduce(|a, b| a + b)
+            .unwrap();
+        let gradients = loss.backward();
+        let attention = &model.model.layers[0].self_attn;
+        [
+            &attention.q_proj.weight,
+            &attention.k_proj.weight,
+            &attention.v_proj.weight,
+        ]
+        .map(|weight| values(&weight.val().grad(&gradients).unwrap()))
+        .concat()
+    };
+    let (found, expected) = (gradients(parts), gradients(singles));
+    let scale = expected.iter().map(|x| x.abs()).fold(0.0, f32::max);
+    assert_close(&found, &expected, 1e-5 * scale);
 }
 
 #[test]
