@@ -8,6 +8,7 @@
 //! | [`objective`] | the family `Σ_i w_i Σ_t −sg[g_{i,t}]·log p_{i,t}` and its members |
 //! | [`compatibility`] | scores, their global statistics, z-scores and sample weights |
 //! | [`linear_likelihood`] | fused output projection and log-likelihood, a Burn backend extension |
+//! | [`rewrite`] | which samples are rewritten, when, and what may replace them |
 //! | [`reduction`] | counts and normalisation: the only place that divides by a count |
 //!
 //! Notation: `i` a sample, `t` a supervised position, `p = π_θ(y_t | x, y_<t)`, `B` the global batch (every sample of
@@ -18,6 +19,7 @@ pub mod compatibility;
 pub mod linear_likelihood;
 pub mod objective;
 pub mod reduction;
+pub mod rewrite;
 
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{

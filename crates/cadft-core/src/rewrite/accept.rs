@@ -1,0 +1,174 @@
+//! Whether a candidate takes the place of what it was made for.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a rewrite must have a lower score than what it replaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LowerScore {
+    /// It must. Ours, and the default.
+    #[default]
+    Required,
+    /// It need not.
+    NotRequired,
+}
+
+/// Whether a rewrite must reach the same final answer as what it replaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameAnswer {
+    /// It need not: the default, as in the paper.
+    #[default]
+    NotRequired,
+    /// It must. Ours.
+    Required,
+}
+
+/// What a rewrite must be. The paper accepts whatever was sampled; these rules are ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acceptance {
+    /// The most tokens of prompt and answer together.
+    pub max_length: usize,
+    /// Whether its score must be lower.
+    pub lower_score: LowerScore,
+    /// Whether its final answer must be the same.
+    pub same_answer: SameAnswer,
+}
+
+/// What was generated for a sample, as far as it matters for acceptance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Whether it ends with a stop token.
+    pub stopped: bool,
+    /// Whether it says anything before that.
+    pub empty: bool,
+    /// Tokens of prompt and candidate together, the stop token included.
+    pub length: usize,
+    /// `c` (CADFT-1) of the candidate under the model that wrote it.
+    pub score: f64,
+    /// `c` of what it would replace, under the same model.
+    pub original_score: f64,
+    /// Whether both reach the same final answer.
+    pub same_answer: bool,
+}
+
+/// Why a sample of a round keeps its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It was not drawn: chance decided for the original.
+    NotDrawn,
+    /// Its target cannot be replaced: it has no prompt, or its answer does not end.
+    NotRewritable,
+    /// Its prompt leaves no room for an answer.
+    PromptTooLong,
+    /// The candidate reached the limit of new tokens without a stop token.
+    Unfinished,
+    /// The candidate says nothing.
+    Empty,
+    /// Prompt and candidate together are longer than a sample may be.
+    TooLong,
+    /// The model finds the candidate no more likely than the original.
+    NotLower,
+    /// The candidate reaches another final answer.
+    OtherAnswer,
+}
+
+impl Acceptance {
+    /// Judges a candidate: the first rule it breaks, in the order of [`Rejection`].
+    ///
+    /// # Errors
+    /// Why the original stays.
+    pub fn judge(&self, candidate: &Candidate) -> Result<(), Rejection> {
+        // A score that is not a number is lower than nothing.
+        let is_lower = candidate.score < candidate.original_score;
+        let breaks = [
+            (!candidate.stopped, Rejection::Unfinished),
+            (candidate.empty, Rejection::Empty),
+            (candidate.length > self.max_length, Rejection::TooLong),
+            (
+                self.lower_score == LowerScore::Required && !is_lower,
+                Rejection::NotLower,
+            ),
+            (
+                self.same_answer == SameAnswer::Required && !candidate.same_answer,
+                Rejection::OtherAnswer,
+            ),
+        ];
+        let first = breaks.into_iter().find(|(broken, _)| *broken);
+        first.map_or(Ok(()), |(_, rejection)| Err(rejection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRICT: Acceptance = Acceptance {
+        max_length: 10,
+        lower_score: LowerScore::Required,
+        same_answer: SameAnswer::Required,
+    };
+
+    const GOOD: Candidate = Candidate {
+        stopped: true,
+        empty: false,
+        length: 10,
+        score: 0.5,
+        original_score: 1.0,
+        same_answer: true,
+    };
+
+    #[test]
+    fn each_rule_rejects_for_its_own_reason() {
+        assert_eq!(STRICT.judge(&GOOD), Ok(()));
+        let cases = [
+            (
+                Candidate {
+                    stopped: false,
+                    ..GOOD
+                },
+                Rejection::Unfinished,
+            ),
+            (Candidate { empty: true, ..GOOD }, Rejection::Empty),
+            (Candidate { length: 11, ..GOOD }, Rejection::TooLong),
+            (Candidate { score: 1.0, ..GOOD }, Rejection::NotLower),
+            (
+                Candidate {
+                    score: f64::NAN,
+                    ..GOOD
+                },
+                Rejection::NotLower,
+            ),
+            (
+                Candidate {
+                    same_answer: false,
+                    ..GOOD
+                },
+                Rejection::OtherAnswer,
+            ),
+        ];
+        for (candidate, rejection) in cases {
+            assert_eq!(STRICT.judge(&candidate), Err(rejection), "{candidate:?}");
+        }
+    }
+
+    #[test]
+    fn rules_of_choice_can_be_turned_off_and_the_others_stay() {
+        let lenient = Acceptance {
+            lower_score: LowerScore::NotRequired,
+            same_answer: SameAnswer::NotRequired,
+            ..STRICT
+        };
+        let worse = Candidate {
+            score: 9.0,
+            same_answer: false,
+            ..GOOD
+        };
+        assert_eq!(lenient.judge(&worse), Ok(()));
+        let endless = Candidate {
+            stopped: false,
+            ..worse
+        };
+        assert_eq!(lenient.judge(&endless), Err(Rejection::Unfinished));
+    }
+}

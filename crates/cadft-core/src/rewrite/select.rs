@@ -1,0 +1,213 @@
+//! Which samples a round looks at, and the random numbers of their rewriting.
+
+use super::Tracker;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// Which samples a round looks at: those with the highest moving averages.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Selection {
+    /// Share of the data set that one round may look at; the paper's: about 0.005.
+    pub fraction: f64,
+    /// How often a sample must have been seen since it last changed. Ours: 2.
+    pub min_observations: u32,
+    /// How often one sample may be rewritten. Ours: 1.
+    pub max_per_sample: u32,
+}
+
+impl Selection {
+    /// How many of `samples` samples one round may look at: the nearest whole number, but at least one.
+    #[must_use]
+    pub fn most(&self, samples: usize) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a length"
+        )]
+        let most = (self.fraction * samples as f64).round() as usize;
+        most.clamp(samples.min(1), samples)
+    }
+
+    /// The samples of a round, the most incompatible first; of equal averages, the one that comes first in the data.
+    ///
+    /// A sample qualifies when it was seen often enough and rewritten seldom enough, and when both its moving average
+    /// and its newest `ĉ` are above 0. Ours: a sample at or below the average of its batch has the weight 1, so there is
+    /// nothing to repair. One that has become compatible is left alone, whatever it was before.
+    #[must_use]
+    pub fn choose(&self, tracker: &Tracker) -> Vec<usize> {
+        let mut chosen: Vec<(usize, f64)> = (0..tracker.len())
+            .filter_map(|sample| Some((sample, self.persistence(tracker, sample)?)))
+            .collect();
+        chosen.sort_unstable_by(|(a, x), (b, y)| y.total_cmp(x).then(a.cmp(b)));
+        chosen.truncate(self.most(tracker.len()));
+        chosen.into_iter().map(|(sample, _)| sample).collect()
+    }
+
+    /// The moving average of a sample that qualifies.
+    fn persistence(&self, tracker: &Tracker, sample: usize) -> Option<f64> {
+        let state = tracker.sample(sample);
+        let average = tracker.average(sample)?;
+        let qualifies = state.observations() >= self.min_observations
+            && state.rewrites() < self.max_per_sample
+            && average > 0.0
+            && state.last()? > 0.0;
+        qualifies.then_some(average)
+    }
+}
+
+/// A number in `[0, 1)` for one sample in one round. A sample is drawn where it is below `ρ`.
+///
+/// A function of its arguments alone: whether a sample is drawn depends neither on the other samples nor on what was
+/// drawn before.
+#[must_use]
+pub fn chance(seed: u64, step: usize, sample: usize) -> f64 {
+    let word = stream(seed, step, sample, 0).next_u64();
+    // The 53 highest bits, as many as an f64 holds exactly.
+    (word >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The seed with which a candidate for one sample is generated in one round.
+#[must_use]
+pub fn candidate_seed(seed: u64, step: usize, sample: usize) -> u64 {
+    stream(seed, step, sample, 1).next_u64()
+}
+
+/// ChaCha8 keyed by the little-endian bytes of its arguments.
+fn stream(seed: u64, step: usize, sample: usize, purpose: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    for (bytes, word) in key
+        .chunks_exact_mut(8)
+        .zip([seed, step as u64, sample as u64, purpose])
+    {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PAPER: Selection = Selection {
+        fraction: 0.005,
+        min_observations: 2,
+        max_per_sample: 1,
+    };
+
+    /// A tracker that saw each sample's scores in order.
+    fn tracker(scores: &[&[f64]]) -> Tracker {
+        let mut tracker = Tracker::new(scores.len(), 0.9);
+        for (sample, scores) in scores.iter().enumerate() {
+            scores.iter().for_each(|&z| tracker.observe(sample, z));
+        }
+        tracker
+    }
+
+    fn share(fraction: f64) -> Selection {
+        Selection { fraction, ..PAPER }
+    }
+
+    #[test]
+    fn the_most_incompatible_come_first_and_ties_go_by_position() {
+        let tracker = tracker(&[&[1.0, 1.0], &[3.0, 3.0], &[1.0, 1.0], &[2.0, 2.0], &[-1.0, -1.0]]);
+        assert_eq!(share(1.0).choose(&tracker), [1, 3, 0, 2]);
+        assert_eq!(share(0.6).choose(&tracker), [1, 3, 0]);
+    }
+
+    #[test]
+    fn a_sample_must_have_been_seen_often_enough() {
+        let tracker = tracker(&[&[9.0], &[1.0, 1.0], &[]]);
+        assert_eq!(share(1.0).choose(&tracker), [1]);
+    }
+
+    #[test]
+    fn a_sample_that_becomes_compatible_is_not_chosen() {
+        // The moving average is still far above 0, the newest score is not.
+        let tracker = tracker(&[&[5.0, 5.0, 5.0, -0.1], &[0.5, 0.5, 0.5, 0.5]]);
+        assert!(tracker.average(0).unwrap() > tracker.average(1).unwrap());
+        assert_eq!(share(1.0).choose(&tracker), [1]);
+    }
+
+    #[test]
+    fn a_sample_is_rewritten_as_often_as_allowed_and_never_after_an_undo() {
+        let mut tracker = tracker(&[&[2.0, 2.0], &[1.0, 1.0]]);
+        let twice = Selection {
+            max_per_sample: 2,
+            ..share(1.0)
+        };
+        for (selection, expected) in [(share(1.0), vec![1]), (twice, vec![0, 1])] {
+            tracker.rewritten(0);
+            tracker.observe(0, 2.0);
+            tracker.observe(0, 2.0);
+            assert_eq!(selection.choose(&tracker), expected, "{selection:?}");
+            tracker = self::tracker(&[&[2.0, 2.0], &[1.0, 1.0]]);
+        }
+        tracker.restored(0);
+        tracker.observe(0, 2.0);
+        tracker.observe(0, 2.0);
+        assert_eq!(twice.choose(&tracker), [1]);
+    }
+
+    #[test]
+    fn a_round_looks_at_its_share_and_at_one_at_least() {
+        for (samples, expected) in [(0, 0), (1, 1), (60, 1), (3000, 15), (100_000, 500)] {
+            assert_eq!(PAPER.most(samples), expected, "{samples} samples");
+        }
+    }
+
+    #[test]
+    fn the_draws_have_the_probability_asked_for() {
+        for probability in [0.1, 0.5, 0.9] {
+            let draws = 20_000;
+            let drawn = (0..draws)
+                .filter(|&sample| chance(42, 3000, sample) < probability)
+                .count();
+            let expected = probability * draws as f64;
+            // Five standard deviations.
+            let bound = 5.0 * (expected * (1.0 - probability)).sqrt();
+            assert!(
+                (drawn as f64 - expected).abs() < bound,
+                "{probability}: {drawn} of {draws}"
+            );
+        }
+        assert!(
+            (0..1000).all(|sample| chance(1, 2, sample) < 1.0),
+            "ρ = 1 draws every sample"
+        );
+    }
+
+    #[test]
+    fn seed_step_and_sample_each_change_the_draw() {
+        let first = chance(42, 10, 7);
+        assert_eq!(first, chance(42, 10, 7));
+        for other in [chance(43, 10, 7), chance(42, 11, 7), chance(42, 10, 8)] {
+            assert_ne!(first, other);
+        }
+        assert_ne!(candidate_seed(42, 10, 7), candidate_seed(42, 10, 8));
+        assert_ne!(candidate_seed(42, 10, 7), candidate_seed(42, 11, 7));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_chosen_qualifies_and_what_is_left_is_no_worse(
+            scores in prop::collection::vec(prop::collection::vec(-3.0f64..3.0, 0..5), 1..40),
+            fraction in 0.0f64..1.0,
+        ) {
+            let scores: Vec<&[f64]> = scores.iter().map(Vec::as_slice).collect();
+            let tracker = tracker(&scores);
+            let selection = share(fraction);
+            let chosen = selection.choose(&tracker);
+            prop_assert!(chosen.len() <= selection.most(tracker.len()));
+            for &sample in &chosen {
+                prop_assert!(scores[sample].len() >= 2 && scores[sample].last().unwrap() > &0.0);
+                prop_assert!(tracker.average(sample).unwrap() > 0.0);
+            }
+            let lowest = chosen.last().and_then(|&sample| tracker.average(sample));
+            let qualified = (0..scores.len()).filter(|&sample| selection.persistence(&tracker, sample).is_some());
+            for sample in qualified.filter(|sample| !chosen.contains(sample)) {
+                prop_assert!(tracker.average(sample) <= lowest);
+            }
+        }
+    }
+}
