@@ -3,7 +3,7 @@
 //! Needs `models/smollm2-135m-instruct`, which `cargo xtask fetch smollm2` makes.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use cadft_data::{Mask, TokenizeOptions, Tokenizer, parse_jsonl, prompt_ids, tokenize};
+use cadft_data::{Mask, TokenizeOptions, Tokenizer, parse_file, prompt_ids, tokenize};
 use cadft_model::checkpoint::{self, Checkpoint};
 use cadft_model::generate::generate;
 use cadft_model::{GenerateOptions, Sampling};
@@ -52,7 +52,7 @@ fn logits_and_greedy_text_equal_transformers() {
     for name in PROMPTS {
         // The prompt is rendered and tokenised here, not read from the fixture.
         let row = serde_json::json!({ "messages": config["prompts"][name]["messages"] });
-        let row = parse_jsonl(name, row.to_string().as_bytes())
+        let row = parse_file(name, row.to_string().as_bytes())
             .expect("a prompt")
             .remove(0);
         let ids = prompt_ids(&row, &tokenizer).expect("the prompt renders");
@@ -128,7 +128,7 @@ fn tokens_masks_and_sample_likelihoods_equal_transformers() {
     let (config, _) = golden();
     let samples = config["samples"].as_array().expect("samples");
     let lines: Vec<String> = samples.iter().map(|sample| sample["row"].to_string()).collect();
-    let rows = parse_jsonl("samples", lines.join("\n").as_bytes()).expect("rows");
+    let rows = parse_file("samples", lines.join("\n").as_bytes()).expect("rows");
     let options = TokenizeOptions {
         max_length: 2048,
         mask: Mask::Assistant,

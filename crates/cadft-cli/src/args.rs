@@ -8,6 +8,7 @@ mod generate;
 mod model;
 mod recipe;
 mod score;
+mod source;
 mod train;
 
 pub(crate) use data::*;
@@ -16,6 +17,7 @@ pub(crate) use generate::*;
 pub(crate) use model::*;
 pub(crate) use recipe::*;
 pub(crate) use score::ScoreArgs;
+pub(crate) use source::SourceArgs;
 pub(crate) use train::TrainArgs;
 
 /// Fine-tune language models with Compatibility-Aware Dynamic Fine-Tuning.
@@ -73,9 +75,11 @@ pub(crate) struct InputArgs {
     /// A Hugging Face model directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: String,
-    /// JSON Lines files, read in this order.
+    /// Files, directories and globs, read in this order.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) data: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
 fn positive(text: &str) -> Result<usize, String> {

@@ -14,9 +14,9 @@ const PREFIX: &str = "embedded:";
 
 /// Writes out what a recipe's embedded paths name, and puts the paths on disk in their place.
 pub(crate) fn materialise(recipe: &mut Recipe) -> Result<()> {
-    let data = recipe.data.train.iter_mut().chain(&mut recipe.data.eval);
-    for path in std::iter::once(&mut recipe.model.path).chain(data) {
-        *path = resolve(path)?;
+    recipe.model.path = resolve(&recipe.model.path)?;
+    for source in recipe.data.train.iter_mut().chain(&mut recipe.data.eval) {
+        source.path = resolve(&source.path)?;
     }
     Ok(())
 }

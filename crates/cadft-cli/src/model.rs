@@ -1,13 +1,13 @@
 //! A model directory, opened for evaluation and generation.
 
-use crate::args::{DeviceArgs, SamplingArgs};
+use crate::args::{DeviceArgs, SamplingArgs, SourceArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
-use cadft_data::{Dataset, Tokenizer};
+use cadft_data::{Columns, Dataset, Source, Tokenizer};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, Sampling, checkpoint};
 use cadft_train::Warning;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A model with its tokenizer.
 pub(crate) struct OpenModel {
@@ -70,12 +70,26 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     .into())
 }
 
-/// The files of `--data`, on disk.
-pub(crate) fn data_files(files: &[String]) -> Result<Vec<PathBuf>> {
-    files
-        .iter()
-        .map(|file| Ok(Path::new(&assets::resolve(file)?).to_owned()))
-        .collect()
+/// The sources of `--data`, on disk.
+pub(crate) fn sources<'a>(
+    paths: impl IntoIterator<Item = &'a String>,
+    args: &SourceArgs,
+) -> Result<Vec<Source>> {
+    let pairs = args.columns.iter().map(String::as_str);
+    let columns = Columns::parse(pairs).map_err(|message| {
+        let hint = "for example `--columns instruction=question,output=answer`";
+        UsageError::new(format!("`--columns`: {message}"), hint)
+    })?;
+    let source = |path: &String| {
+        Ok(Source {
+            path: assets::resolve(path)?,
+            format: args.format.map(Into::into),
+            columns: columns.clone(),
+            weight: None,
+            split: args.split.clone(),
+        })
+    };
+    paths.into_iter().map(source).collect()
 }
 
 /// Warns about samples that were cut or left out.

@@ -57,12 +57,13 @@ impl Source {
     pub(crate) fn read(&self, overrides: &[String]) -> Result<Recipe, TrainError> {
         let mut recipe = self.parse(overrides)?;
         if let Some(directory) = &self.directory {
-            let data = recipe.data.train.iter_mut().chain(&mut recipe.data.eval);
-            for path in std::iter::once(&mut recipe.model.path).chain(data) {
-                let beside = directory.join(&*path);
-                if !Path::new(&*path).exists() && beside.exists() {
-                    *path = beside.to_string_lossy().into_owned();
-                }
+            let exists = |path: &Path| path.exists();
+            let model = &mut recipe.model.path;
+            *model = beside(directory, model, exists);
+            for source in recipe.data.train.iter_mut().chain(&mut recipe.data.eval) {
+                let names_files =
+                    |path: &Path| cadft_data::Source::new(path.to_string_lossy()).files().is_ok();
+                source.path = beside(directory, &source.path, names_files);
             }
         }
         Ok(recipe)
@@ -71,6 +72,16 @@ impl Source {
     /// The recipe, with `KEY=VALUE` overrides.
     pub(crate) fn parse(&self, overrides: &[String]) -> Result<Recipe, TrainError> {
         config::parse(&self.place, &self.text, overrides)
+    }
+}
+
+/// The path below a directory, where something is there that is not at the path itself.
+fn beside(directory: &Path, path: &str, is_there: impl Fn(&Path) -> bool) -> String {
+    let below = directory.join(path);
+    if !is_there(Path::new(path)) && is_there(&below) {
+        below.to_string_lossy().into_owned()
+    } else {
+        path.to_owned()
     }
 }
 

@@ -6,20 +6,35 @@ use std::path::PathBuf;
 /// How many problems an error message spells out.
 const SHOWN: usize = 20;
 
-/// One thing wrong with one line of a data file.
+/// Where in a data file something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The file as a whole.
+    File,
+    /// A line of a text file, counted from 1.
+    Line(usize),
+    /// A row of a file that has no lines (Parquet), counted from 1.
+    Row(usize),
+}
+
+/// One thing wrong with a data file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The file.
     pub path: String,
-    /// The line, counted from 1.
-    pub line: usize,
+    /// Where in the file.
+    pub place: Place,
     /// What is wrong.
     pub message: String,
 }
 
 impl Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.path, self.line, self.message)
+        match self.place {
+            Place::File => write!(f, "{}: {}", self.path, self.message),
+            Place::Line(line) => write!(f, "{}:{line}: {}", self.path, self.message),
+            Place::Row(row) => write!(f, "{}: row {row}: {}", self.path, self.message),
+        }
     }
 }
 
@@ -52,16 +67,20 @@ pub enum DataError {
         /// Why.
         source: std::io::Error,
     },
-    /// A data file without a single row.
-    #[error("`{path}` has no rows\nhint: {FORMAT_HINT}")]
-    Empty {
-        /// The file.
+    /// A data source that names no file, or not clearly which.
+    #[error("`{path}`: {message}\nhint: {hint}")]
+    Source {
+        /// The source as it was given.
         path: String,
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: String,
     },
-    /// Everything that is wrong with a data file.
+    /// Everything that is wrong with the data files.
     #[error("{}\nhint: {FORMAT_HINT}", listed(problems))]
     Invalid {
-        /// All problems, in the order of the file.
+        /// All problems, in the order of the files.
         problems: Vec<Problem>,
     },
     /// Everything that is wrong with the rows of a data set under this tokenizer and chat template.
@@ -106,8 +125,8 @@ pub enum DataError {
     },
 }
 
-const FORMAT_HINT: &str =
-    "every line is one JSON object with `messages`, with `prompt` and `completion`, or with `text`";
+const FORMAT_HINT: &str = "every row has `messages`, `conversations`, `prompt` and `completion`, `instruction` and \
+                           `output`, or `text`; columns of other names can be mapped to these";
 
 fn listed(problems: &[impl Display]) -> String {
     let mut text = String::new();

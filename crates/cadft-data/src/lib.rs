@@ -3,7 +3,9 @@
 //! Plain vectors in and out: this crate does not know about tensors.
 //!
 //! ```text
-//! read.rs       JSON Lines -> Row                        (row.rs: Row, Content, Message)
+//! source.rs     files, directories, globs and mixtures   (source/: which files, splits, weights)
+//! read.rs       a file -> records                        (read/: JSON Lines, JSON, CSV, Parquet, gzip, Zstandard)
+//! format.rs     a record -> Row                          (format/: a file a format; row.rs: Row, Content, Message)
 //! template.rs   messages -> the text the model sees      (Hugging Face chat templates)
 //! tokenizer.rs  text <-> ids, stop tokens, BOS           (a Hugging Face tokenizer directory)
 //! tokenize.rs   Row -> Example: ids and a loss mask      (tokenize/spans.rs: which text is trained)
@@ -20,20 +22,24 @@
 
 mod batch;
 mod error;
+mod format;
 mod inspect;
 mod order;
 mod read;
 mod row;
+mod source;
 mod template;
 mod tokenize;
 mod tokenizer;
 
 pub use batch::{Batch, Bucketing, Target, micro_batches};
-pub use error::{DataError, Problem, RowProblem};
+pub use error::{DataError, Place, Problem, RowProblem};
+pub use format::{Columns, Format};
 pub use inspect::{InspectedToken, inspect};
 pub use order::{Order, epoch_order};
-pub use read::{parse_jsonl, read_jsonl};
+pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Row};
+pub use source::{Mixing, Rows, Source, StoppingStrategy, read_rows, rows};
 pub use template::{ChatTemplate, GenerationPrompt};
 pub use tokenize::{
     Dataset, DropReason, DroppedSample, Example, Mask, Report, TokenizeOptions, prompt_ids, prompt_text,

@@ -1,6 +1,7 @@
 //! One row of a data file: what it says, how much it weighs, and what to call it.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -15,8 +16,12 @@ pub struct Row {
     pub weight: f64,
     /// The reference answer that evaluation by generation compares with.
     pub answer: Option<String>,
-    /// The line it was read from, counted from 1.
+    /// The file it was read from; empty for a row that was not read.
+    pub file: Arc<str>,
+    /// Its line in that file, or its row number in a Parquet file, counted from 1.
     pub line: usize,
+    /// The position of its source in the list of sources that was read.
+    pub source: usize,
     /// What is learned from.
     pub content: Content,
 }
@@ -26,9 +31,19 @@ impl Row {
     pub fn new(content: Content) -> Self {
         Self {
             id: content.fingerprint(),
+            ..Self::of(content)
+        }
+    }
+
+    /// A row of weight 1 without a name.
+    pub(crate) fn of(content: Content) -> Self {
+        Self {
+            id: String::new(),
             weight: 1.0,
             answer: None,
+            file: Arc::from(""),
             line: 0,
+            source: 0,
             content,
         }
     }
@@ -117,9 +132,21 @@ impl Message {
         self.text("content")
     }
 
-    /// Whether the model is trained to say this turn.
+    /// Whether the model says this turn.
     pub fn is_assistant(&self) -> bool {
         self.role() == "assistant"
+    }
+
+    /// Whether the model says this turn and no `train: false` or `weight: 0` takes it out of training.
+    pub fn is_trained(&self) -> bool {
+        let is_out = self.field("train").and_then(Value::as_bool) == Some(false)
+            || self.field("weight").and_then(Value::as_f64) == Some(0.0);
+        self.is_assistant() && !is_out
+    }
+
+    /// Every field of the turn.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.0
     }
 
     /// A field such as `tool_calls` or `reasoning_content`.

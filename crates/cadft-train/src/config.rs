@@ -6,7 +6,7 @@ mod validate;
 pub use parse::parse;
 
 use cadft_core::{AnyObjective, Normalisation};
-use cadft_data::{Bucketing, Mask, Order};
+use cadft_data::{Bucketing, Mask, Mixing, Order, Source, StoppingStrategy};
 use cadft_model::Dtype;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,16 @@ pub struct Recipe {
     pub checkpoint: CheckpointSection,
     /// `[run]`.
     pub run: RunSection,
+}
+
+impl Recipe {
+    /// How weighted training sources are mixed: by the run's seed.
+    pub fn mixing(&self) -> Mixing {
+        Mixing {
+            seed: self.run.seed,
+            stopping_strategy: self.data.stopping_strategy,
+        }
+    }
 }
 
 impl Default for Recipe {
@@ -89,10 +99,13 @@ pub enum Init {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DataSection {
-    /// JSONL files, read in this order.
-    pub train: Vec<String>,
-    /// JSONL files for evaluation before and after training.
-    pub eval: Vec<String>,
+    /// Files, directories and globs, or tables of `path`, `format`, `columns`, `split` and `weight`. Without weights
+    /// they are read in this order; with weights their rows are mixed in these proportions.
+    pub train: Vec<Source>,
+    /// The same without weights, for evaluation before and after training.
+    pub eval: Vec<Source>,
+    /// When the rows of weighted sources end; the default of `interleave_datasets` of `datasets`.
+    pub stopping_strategy: StoppingStrategy,
     /// Longest sample in tokens; longer ones are truncated, counted and reported. The DFT code's: 2048.
     pub max_length: usize,
     /// Order of the samples in an epoch.
@@ -106,6 +119,7 @@ impl Default for DataSection {
         Self {
             train: vec![],
             eval: vec![],
+            stopping_strategy: StoppingStrategy::FirstExhausted,
             max_length: 2048,
             order: Order::Shuffled,
             mask: Mask::Assistant,

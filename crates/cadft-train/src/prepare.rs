@@ -5,8 +5,8 @@ use crate::error::TrainError;
 use crate::plan::Plan;
 use burn::tensor::Device;
 use cadft_data::{
-    Bucketing, DataError, Dataset, Example, Mask, Row, TokenizeOptions, Tokenizer, prompt_ids, read_jsonl,
-    tokenize,
+    Bucketing, Dataset, Example, Mask, Mixing, Row, Source, TokenizeOptions, Tokenizer, prompt_ids,
+    read_rows, tokenize,
 };
 use cadft_model::{CausalLm, ModelConfig, checkpoint};
 use std::path::Path;
@@ -63,7 +63,7 @@ impl Prepared {
             max_length: recipe.data.max_length,
             mask: recipe.data.mask,
         };
-        let train = load_rows(&recipe.data.train)?;
+        let train = read_rows(&recipe.data.train, &recipe.mixing())?;
         let train = tokenize(&train, &tokenizer, &options)?;
         let rows = load_rows(&recipe.data.eval)?;
         let questions = questions(&rows, &tokenizer, recipe.evaluate.answers)?;
@@ -100,24 +100,20 @@ impl Prepared {
     }
 }
 
-/// The rows of several files, in order.
+/// The rows of several sources, in order.
 ///
 /// # Errors
-/// Everything that is wrong with the first bad file.
-pub fn load_rows<P: AsRef<Path>>(files: &[P]) -> Result<Vec<Row>, DataError> {
-    let mut rows = vec![];
-    for file in files {
-        rows.extend(read_jsonl(file.as_ref())?);
-    }
-    Ok(rows)
+/// Everything that is wrong with the files.
+pub fn load_rows(sources: &[Source]) -> Result<Vec<Row>, TrainError> {
+    Ok(read_rows(sources, &Mixing::default())?)
 }
 
 /// The samples of evaluation files, for use without a recipe.
 ///
 /// # Errors
 /// Whatever is wrong with the files, and tokens that the model does not have.
-pub fn load_examples<P: AsRef<Path>>(
-    files: &[P],
+pub fn load_examples(
+    sources: &[Source],
     tokenizer: &Tokenizer,
     config: &ModelConfig,
 ) -> Result<Dataset, TrainError> {
@@ -125,7 +121,7 @@ pub fn load_examples<P: AsRef<Path>>(
         max_length: config.max_position_embeddings,
         mask: Mask::Assistant,
     };
-    let dataset = tokenize(&load_rows(files)?, tokenizer, &options)?;
+    let dataset = tokenize(&load_rows(sources)?, tokenizer, &options)?;
     check_ids(&dataset.examples, config)?;
     Ok(dataset)
 }

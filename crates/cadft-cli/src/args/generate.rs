@@ -1,8 +1,7 @@
 //! The arguments of `cadft generate` and `cadft chat`.
 
-use super::{DeviceArgs, positive};
+use super::{DeviceArgs, SourceArgs, positive};
 use clap::Args;
-use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
@@ -17,9 +16,11 @@ pub(crate) struct GenerateArgs {
         conflicts_with = "data"
     )]
     pub(crate) prompt: Option<String>,
-    /// A JSON Lines file, whose prompts are answered.
+    /// A file, directory or glob, whose prompts are answered.
     #[arg(long, value_name = "FILE")]
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// Go on from the prompt as it is, without the chat template.
     #[arg(long, conflicts_with = "data")]
     pub(crate) raw: bool,

@@ -1,7 +1,7 @@
 //! `cadft data`.
 
 use crate::args::{InspectArgs, MaskName};
-use crate::model::{self, data_files, warn_about};
+use crate::model::{self, sources, warn_about};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{InspectedToken, Mask, TokenizeOptions, Tokenizer, inspect as inspect_example, tokenize};
@@ -17,7 +17,7 @@ struct Sample<'a> {
 }
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
-    let mut rows = load_rows(&data_files(&args.input.data)?)?;
+    let mut rows = load_rows(&sources(&args.input.data, &args.input.source)?)?;
     let tokenizer = Tokenizer::from_dir(&model::directory(&args.input.model)?)?;
     rows.truncate(args.limit.unwrap_or(usize::MAX));
     let options = TokenizeOptions {

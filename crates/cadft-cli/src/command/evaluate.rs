@@ -2,7 +2,7 @@
 
 use crate::args::EvaluateArgs;
 use crate::console::percent;
-use crate::model::{OpenModel, data_files, warn_about};
+use crate::model::{OpenModel, sources, warn_about};
 use crate::output;
 use anyhow::Result;
 use cadft_train::evaluate::{Answers, Evaluation, answer_questions, score_samples, summarise};
@@ -21,17 +21,17 @@ struct Report {
 }
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
-    let files = data_files(&args.input.data)?;
+    let sources = sources(&args.input.data, &args.input.source)?;
     let OpenModel {
         model,
         config,
         tokenizer,
     } = OpenModel::open(&args.input.model, &args.device)?;
-    let dataset = load_examples(&files, &tokenizer, &config)?;
+    let dataset = load_examples(&sources, &tokenizer, &config)?;
     warn_about(&dataset, config.max_position_embeddings);
     let questions = match args.answers {
         None => vec![],
-        Some(limit) => questions(&load_rows(&files)?, &tokenizer, limit.unwrap_or(usize::MAX))?,
+        Some(limit) => questions(&load_rows(&sources)?, &tokenizer, limit.unwrap_or(usize::MAX))?,
     };
     let pad_id = tokenizer.pad_token_id();
     let evaluation = summarise(&score_samples(&model, &dataset.examples, args.micro, pad_id));

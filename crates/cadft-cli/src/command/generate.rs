@@ -1,7 +1,7 @@
 //! `cadft generate`.
 
 use crate::args::GenerateArgs;
-use crate::model::{OpenModel, data_files};
+use crate::model::{OpenModel, sources};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{Content, Message, Row, SpecialTokens, Tokenizer, prompt_ids, prompt_text};
@@ -31,18 +31,12 @@ struct Answer<'a> {
 }
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
-    let files = data_files(
-        &args
-            .data
-            .iter()
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect::<Vec<_>>(),
-    )?;
+    let sources = sources(&args.data, &args.source)?;
     let opened = OpenModel::open(&args.model, &args.device)?;
     let tokenizer = &opened.tokenizer;
     let prompts = match &args.prompt {
         Some(text) => vec![typed(text, args.raw, tokenizer)?],
-        None => rows(&load_rows(&files)?, tokenizer)?,
+        None => rows(&load_rows(&sources)?, tokenizer)?,
     };
     let longest = prompts.iter().map(|prompt| prompt.token_ids.len()).max();
     let options = opened.options(&args.sampling, longest.unwrap_or(0))?;

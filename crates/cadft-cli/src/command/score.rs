@@ -1,7 +1,7 @@
 //! `cadft score`.
 
 use crate::args::ScoreArgs;
-use crate::model::{OpenModel, data_files, warn_about};
+use crate::model::{OpenModel, sources, warn_about};
 use crate::output;
 use anyhow::{Context, Result, bail};
 use cadft_core::{Compatibility, Standardiser};
@@ -24,13 +24,13 @@ struct Line<'a> {
 }
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
-    let files = data_files(&args.input.data)?;
+    let sources = sources(&args.input.data, &args.input.source)?;
     let OpenModel {
         model,
         config,
         tokenizer,
     } = OpenModel::open(&args.input.model, &args.device)?;
-    let dataset = load_examples(&files, &tokenizer, &config)?;
+    let dataset = load_examples(&sources, &tokenizer, &config)?;
     warn_about(&dataset, config.max_position_embeddings);
     let scores = score_samples(&model, &dataset.examples, args.micro, tokenizer.pad_token_id());
     if let Some(bad) = scores.iter().find(|score| !score.nll.is_finite()) {

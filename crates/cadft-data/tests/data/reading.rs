@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use cadft_data::{Content, DataError, Problem, Row, parse_jsonl, read_jsonl};
+use cadft_data::{Content, DataError, Place, Problem, Row, parse_file, read_file};
 use proptest::prelude::*;
 
 fn read(text: &str) -> Vec<Row> {
-    parse_jsonl("d.jsonl", text.as_bytes()).unwrap()
+    parse_file("d.jsonl", text.as_bytes()).unwrap()
 }
 
 fn problems(bytes: &[u8]) -> Vec<Problem> {
-    match parse_jsonl("d.jsonl", bytes) {
+    match parse_file("d.jsonl", bytes) {
         Err(DataError::Invalid { problems }) => problems,
         other => panic!("{other:?}"),
     }
@@ -116,8 +116,8 @@ fn each_malformed_line_has_one_message() {
         (r#"{"text": "a", "weight": 1e999}"#, "invalid JSON at column 29: number out of range"),
         ("[]", "expected a JSON object, found a list"),
         ("3", "expected a JSON object, found a number"),
-        ("{}", "no `messages`, `prompt` and `completion`, or `text`: found no keys"),
-        (r#"{"conversations": [], "source": 1}"#, "no `messages`, `prompt` and `completion`, or `text`: found `conversations`, `source`"),
+        ("{}", "no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, or `text`: found no keys"),
+        (r#"{"conversation": [], "source": 1}"#, "no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, or `text`: found `conversation`, `source`"),
         (r#"{"text": 3}"#, "`text`: expected a string, found a number"),
         (r#"{"text": ""}"#, "`text`: empty"),
         (r#"{"prompt": "p"}"#, "`prompt` without `completion`"),
@@ -162,7 +162,7 @@ fn each_malformed_line_has_one_message() {
         let text = format!("{{\"text\": \"good\"}}\n{line}\n");
         let expected = Problem {
             path: "d.jsonl".to_owned(),
-            line: 2,
+            place: Place::Line(2),
             message,
         };
         assert_eq!(problems(text.as_bytes()), [expected], "{line}");
@@ -179,29 +179,29 @@ fn all_problems_of_a_file_are_reported_together() {
         b"{\"messages\": [{\"role\": \"user\"}, 1], \"weight\": -1}\n{\"text\": \"ok\"}\nnope\n\n[]\n",
     );
     assert_eq!(
-        found.iter().map(|problem| problem.line).collect::<Vec<_>>(),
-        [1, 1, 1, 3, 5]
+        found.iter().map(|problem| problem.place).collect::<Vec<_>>(),
+        [1, 1, 1, 3, 5].map(Place::Line)
     );
 }
 
 #[test]
 fn a_long_list_of_problems_is_cut_and_counted() {
-    let error = parse_jsonl("d.jsonl", "[]\n".repeat(25).as_bytes())
+    let error = parse_file("d.jsonl", "[]\n".repeat(25).as_bytes())
         .unwrap_err()
         .to_string();
     let lines: Vec<_> = error.lines().collect();
     assert_eq!(lines.len(), 22);
     assert_eq!(lines[0], "d.jsonl:1: expected a JSON object, found a list");
     assert_eq!(lines[20], "... and 5 more");
-    assert!(lines[21].starts_with("hint: every line is one JSON object"));
+    assert!(lines[21].starts_with("hint: every row has `messages`"));
 }
 
 #[test]
 fn an_empty_file_is_an_error() {
     for text in ["", "\n\r\n", "\u{FEFF}"] {
-        let error = parse_jsonl("d.jsonl", text.as_bytes()).unwrap_err();
+        let error = parse_file("d.jsonl", text.as_bytes()).unwrap_err();
         assert!(
-            error.to_string().starts_with("`d.jsonl` has no rows\nhint: "),
+            error.to_string().starts_with("d.jsonl: no rows\nhint: "),
             "{error}"
         );
     }
@@ -211,23 +211,23 @@ fn an_empty_file_is_an_error() {
 fn files_are_named_in_errors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.jsonl");
-    let missing = read_jsonl(&path).unwrap_err().to_string();
+    let missing = read_file(&path).unwrap_err().to_string();
     assert_eq!(missing, format!("cannot read `{}`", path.display()));
     fs::write(&path, "{\"text\": \"a\"}\n{\n").unwrap();
-    let error = read_jsonl(&path).unwrap_err().to_string();
+    let error = read_file(&path).unwrap_err().to_string();
     assert!(
         error.starts_with(&format!("{}:2: invalid JSON", path.display())),
         "{error}"
     );
     fs::write(&path, "{\"text\": \"a\"}\n").unwrap();
-    assert_eq!(read_jsonl(&path).unwrap().len(), 1);
-    assert!(read_jsonl(Path::new(directory.path())).is_err());
+    assert_eq!(read_file(&path).unwrap().len(), 1);
+    assert!(read_file(Path::new(directory.path())).is_err());
 }
 
 proptest! {
     #[test]
     fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse_jsonl("d.jsonl", &bytes);
+        let _ = parse_file("d.jsonl", &bytes);
     }
 
     #[test]

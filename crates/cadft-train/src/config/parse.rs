@@ -184,6 +184,9 @@ fn failing_key<T: DeserializeOwned>(value: &Value, section: &str) -> String {
 
 /// Removes a key from a table or from the tables in it; its dotted path.
 fn remove(value: &mut Value, key: &str, path: &str) -> Option<String> {
+    if let Some(list) = value.as_array_mut() {
+        return list.iter_mut().find_map(|inner| remove(inner, key, path));
+    }
     let table = value.as_table_mut()?;
     if table.remove(key).is_some() {
         return Some(format!("{path}.{key}"));
@@ -298,7 +301,7 @@ mod tests {
         assert_eq!(recipe.model.path, "models/x");
         assert_eq!(recipe.optimizer.lr, 1e-3);
         assert_eq!(recipe.objective.name(), "dft");
-        assert_eq!(recipe.data.train, ["a", "b"]);
+        assert_eq!(recipe.data.train, ["a".into(), "b".into()]);
         assert!(problems(SMALL, &["lr"]).contains("KEY=VALUE"));
         assert!(problems(SMALL, &["optimizer.rl=1"]).contains("did you mean `lr`"));
     }

@@ -1,6 +1,7 @@
 //! Checks of a recipe that no single value shows.
 
 use super::Recipe;
+use cadft_data::StoppingStrategy;
 
 /// One requirement: whether it holds, the dotted key, what to do.
 type Requirement = (bool, &'static str, &'static str);
@@ -28,6 +29,9 @@ impl Recipe {
             ..
         } = self;
         let answers = evaluate.answers == 0 || !data.eval.is_empty();
+        let is_mixed = data.train.iter().any(|source| source.weight.is_some());
+        let strategy = is_mixed || data.stopping_strategy == StoppingStrategy::default();
+        let weights = data.train.iter().filter_map(|source| source.weight);
         let keep = checkpoint.every == 0 || checkpoint.keep >= 1;
         vec![
             (!model.path.is_empty(), "model.path", "name the model's directory"),
@@ -35,6 +39,21 @@ impl Recipe {
                 !data.train.is_empty(),
                 "data.train",
                 "name at least one training file",
+            ),
+            (
+                weights.into_iter().all(positive),
+                "data.train",
+                "a `weight` must be finite and above 0",
+            ),
+            (
+                data.eval.iter().all(|source| source.weight.is_none()),
+                "data.eval",
+                "a `weight` mixes training data; evaluation reads every row once",
+            ),
+            (
+                strategy,
+                "data.stopping-strategy",
+                "has no effect without a `weight` in `data.train`",
             ),
             (data.max_length >= 2, "data.max-length", "must be at least 2"),
             (batch.global >= 1, "batch.global", AT_LEAST_ONE),

@@ -1,0 +1,191 @@
+//! The formats a row can have, recognised by its keys or given, and what each means as [`Content`].
+//!
+//! | format | keys | becomes |
+//! |---|---|---|
+//! | `messages` | `messages`, `tools`, `system` | a conversation |
+//! | `conversations` | `conversations` of `from` and `value`, `tools`, `system` | a conversation |
+//! | `alpaca` | `instruction`, `input`, `output`, `system`, `history`, `tools` | a conversation |
+//! | `prompt-completion` | `prompt`, `completion`, `tools` | two strings, or a conversation |
+//! | `text` | `text` | text |
+//!
+//! With every format go `id`, `weight` and `answer`.
+
+mod alpaca;
+mod columns;
+mod conversations;
+mod fields;
+mod messages;
+mod prompt_completion;
+mod text;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::row::{Content, Row};
+pub use columns::Columns;
+pub(crate) use fields::Cells;
+use fields::Fields;
+
+/// The format of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// OpenAI's: `messages` of `role` and `content`.
+    Messages,
+    /// ShareGPT's: `conversations` of `from` and `value`.
+    Conversations,
+    /// Stanford Alpaca's: `instruction`, `input` and `output`.
+    Alpaca,
+    /// TRL's: `prompt` and `completion`, strings or lists of messages.
+    PromptCompletion,
+    /// `text`.
+    Text,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 5] = [
+        Self::Messages,
+        Self::Conversations,
+        Self::Alpaca,
+        Self::PromptCompletion,
+        Self::Text,
+    ];
+
+    /// Its name in recipes and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Conversations => "conversations",
+            Self::Alpaca => "alpaca",
+            Self::PromptCompletion => "prompt-completion",
+            Self::Text => "text",
+        }
+    }
+
+    /// The keys without which a row is not of this format.
+    fn required(self) -> &'static [&'static str] {
+        match self {
+            Self::Messages => &["messages"],
+            Self::Conversations => &["conversations"],
+            Self::Alpaca => &["instruction", "output"],
+            Self::PromptCompletion => &["prompt", "completion"],
+            Self::Text => &["text"],
+        }
+    }
+
+    /// The format whose keys a row has. Data sets often repeat one format in the keys of another: the first user
+    /// turn as `prompt`, the rendered conversation as `text`. So the order matters.
+    fn detect(fields: &Fields) -> Option<Self> {
+        let order = [
+            Self::Messages,
+            Self::Conversations,
+            Self::PromptCompletion,
+            Self::Alpaca,
+            Self::Text,
+        ];
+        let is_whole = |format: &Self| format.required().iter().all(|key| fields.has(key));
+        let is_partial = |format: &Self| format.required().iter().any(|key| fields.has(key));
+        order
+            .into_iter()
+            .find(is_whole)
+            .or_else(|| order.into_iter().find(is_partial))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How the records of a source become rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shape {
+    /// The format; without one, each row's keys tell.
+    pub(crate) format: Option<Format>,
+    /// Names of columns other than the formats'.
+    pub(crate) columns: Columns,
+}
+
+impl Shape {
+    /// Whether a column can have a part in a row.
+    pub(crate) fn reads(&self, column: &str) -> bool {
+        columns::KEYS.contains(&column) || self.columns.mapped().iter().any(|(_, name)| name == column)
+    }
+
+    /// The row of a record, or all that is wrong with it.
+    pub(crate) fn row(&self, record: Map<String, Value>, cells: Cells) -> Result<Row, Vec<String>> {
+        let mut fields = Fields::new(record, cells);
+        self.columns.rename(&mut fields);
+        let format = self.format.or_else(|| self.columns.format());
+        let format = format.or_else(|| Format::detect(&fields));
+        let weight = fields.weight();
+        let id = fields.name("id");
+        let answer = fields.name("answer");
+        let content = match format {
+            Some(format) => self.content(format, &mut fields),
+            None => {
+                let message = format!(
+                    "no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, or \
+                     `text`: found {}",
+                    fields.found()
+                );
+                fields.problem(message);
+                None
+            }
+        };
+        match content {
+            Some(content) if fields.problems().is_empty() => Ok(Row {
+                id: id.unwrap_or_else(|| content.fingerprint()),
+                weight,
+                answer,
+                ..Row::of(content)
+            }),
+            _ => Err(fields.into_problems()),
+        }
+    }
+
+    fn content(&self, format: Format, fields: &mut Fields) -> Option<Content> {
+        let missing: Vec<_> = format.required().iter().filter(|key| !fields.has(key)).collect();
+        if !missing.is_empty() {
+            let is_whole = missing.len() == format.required().len();
+            for key in missing {
+                let present = format.required().iter().find(|key| fields.has(key));
+                let message = match (self.columns.column(key), present) {
+                    (Some(column), _) => format!("no column `{column}` (`columns.{key}`)"),
+                    (None, Some(present)) => format!("`{present}` without `{key}`"),
+                    (None, None) => format!("no `{key}`"),
+                };
+                let found = if is_whole {
+                    format!(": found {}", fields.found())
+                } else {
+                    String::new()
+                };
+                fields.problem(message + &found);
+            }
+            return None;
+        }
+        match format {
+            Format::Messages => messages::content(fields),
+            Format::Conversations => conversations::content(fields),
+            Format::Alpaca => alpaca::content(fields),
+            Format::PromptCompletion => prompt_completion::content(fields),
+            Format::Text => text::content(fields),
+        }
+    }
+}
+
+/// What a value is, for messages.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

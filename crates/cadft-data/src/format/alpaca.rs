@@ -1,0 +1,49 @@
+//! Alpaca: an instruction, perhaps an input, and the output, as one question and answer of a conversation.
+//!
+//! As LLaMA-Factory reads it: the user's turn is the instruction and, on the next line, the input; `history` has
+//! the pairs before it; `system` comes first.
+
+use serde_json::Value;
+
+use super::{Fields, messages};
+use crate::row::{Content, Message};
+
+pub(super) fn content(fields: &mut Fields) -> Option<Content> {
+    let before = fields.problems().len();
+    let mut turns = Vec::new();
+    for (index, pair) in fields
+        .list("history", "")
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+    {
+        match pair.as_array().map(Vec::as_slice) {
+            Some([Value::String(question), Value::String(answer)]) => {
+                turns.push(Message::new("user", question));
+                turns.push(Message::new("assistant", answer));
+            }
+            _ => fields.problem(format!(
+                "`history[{index}]`: expected a list of two strings, an instruction and its output"
+            )),
+        }
+    }
+    let instruction = fields.text("instruction").unwrap_or_default();
+    let input = fields.text("input").unwrap_or_default();
+    let output = fields.text("output").unwrap_or_default();
+    if fields.problems().len() > before {
+        return None;
+    }
+    let parts: Vec<_> = [instruction, input]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    if parts.is_empty() {
+        fields.problem("`instruction`: empty".to_owned());
+    }
+    if output.trim().is_empty() {
+        fields.problem("`output`: empty, there is nothing to learn".to_owned());
+    }
+    turns.push(Message::new("user", &parts.join("\n")));
+    turns.push(Message::new("assistant", &output));
+    messages::content_of(turns, fields)
+}

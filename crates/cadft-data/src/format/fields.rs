@@ -1,0 +1,165 @@
+//! The fields of a record while they are taken apart, and what is wrong with them.
+
+use serde_json::{Map, Value};
+
+use super::kind;
+
+/// How a file writes values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cells {
+    /// With types.
+    Typed,
+    /// As text (CSV): an empty cell is an absent value.
+    Text,
+}
+
+/// The fields of a record.
+pub(crate) struct Fields {
+    values: Map<String, Value>,
+    cells: Cells,
+    problems: Vec<String>,
+}
+
+impl Fields {
+    pub(super) fn new(values: Map<String, Value>, cells: Cells) -> Self {
+        Self {
+            values,
+            cells,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(super) fn problem(&mut self, message: String) {
+        self.problems.push(message);
+    }
+
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    pub(super) fn problems_mut(&mut self) -> &mut Vec<String> {
+        &mut self.problems
+    }
+
+    pub(super) fn into_problems(self) -> Vec<String> {
+        self.problems
+    }
+
+    /// Whether a key has a value. `null` counts as absent, as tables exported with every column have it. So does
+    /// an empty cell, except that a prompt may be empty.
+    pub(super) fn has(&self, key: &str) -> bool {
+        match self.values.get(key) {
+            None | Some(Value::Null) => false,
+            Some(Value::String(text)) if text.is_empty() => self.cells == Cells::Typed || key == "prompt",
+            Some(_) => true,
+        }
+    }
+
+    /// Takes the value of a key out.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+        if self.has(key) {
+            self.values.remove(key)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn put(&mut self, key: &str, value: Value) {
+        self.values.insert(key.to_owned(), value);
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    pub(super) fn remove(&mut self, key: &str) {
+        self.values.remove(key);
+    }
+
+    /// The keys, for messages.
+    pub(super) fn found(&self) -> String {
+        let keys: Vec<_> = self.values.keys().map(|key| format!("`{key}`")).collect();
+        if keys.is_empty() {
+            "no keys".to_owned()
+        } else {
+            keys.join(", ")
+        }
+    }
+
+    /// A string.
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
+        match self.take(key)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.problem(format!("`{key}`: expected a string, found {}", kind(&other)));
+                None
+            }
+        }
+    }
+
+    /// A list, also one that is written as JSON in a string, as tables without lists have it.
+    pub(super) fn list(&mut self, key: &str, of: &str) -> Option<Vec<Value>> {
+        match list(self.take(key)?) {
+            Ok(values) => Some(values),
+            Err(found) => {
+                self.problem(format!("`{key}`: expected a list{of}, found {found}"));
+                None
+            }
+        }
+    }
+
+    /// Tool definitions, none where the key is absent.
+    pub(super) fn tools(&mut self) -> Vec<Value> {
+        self.list("tools", "").unwrap_or_default()
+    }
+
+    /// `weight`, 1 where it is absent.
+    pub(super) fn weight(&mut self) -> f64 {
+        let Some(value) = self.get("weight").filter(|_| self.has("weight")).cloned() else {
+            return 1.0;
+        };
+        let number = match (&value, self.cells) {
+            (Value::String(text), Cells::Text) => text.trim().parse().ok(),
+            _ => value.as_f64(),
+        };
+        match number {
+            Some(weight) if weight.is_finite() && weight >= 0.0 => weight,
+            Some(weight) => {
+                self.problem(format!(
+                    "`weight`: expected a finite number of at least 0, found `{weight}`"
+                ));
+                1.0
+            }
+            None => {
+                let found = kind(&value);
+                self.problem(format!("`weight`: expected a number, found {found}"));
+                1.0
+            }
+        }
+    }
+
+    /// A string or a number, as a string.
+    pub(super) fn name(&mut self, key: &str) -> Option<String> {
+        match self.get(key).filter(|_| self.has(key)).cloned()? {
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            other => {
+                let found = kind(&other);
+                self.problem(format!("`{key}`: expected a string or a number, found {found}"));
+                None
+            }
+        }
+    }
+}
+
+/// A list, also one written as JSON in a string; or what was found instead.
+pub(super) fn list(value: Value) -> Result<Vec<Value>, String> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::String(text) if text.trim_start().starts_with('[') => match serde_json::from_str(&text) {
+            Ok(Value::Array(values)) => Ok(values),
+            _ => Err("a string that is no JSON list".to_owned()),
+        },
+        other => Err(kind(&other).to_owned()),
+    }
+}

@@ -1,0 +1,194 @@
+//! A JSON list of objects, read one element at a time.
+
+use std::io::{self, BufRead};
+
+use super::jsonl::{object, too_long};
+use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
+use crate::error::Place;
+
+/// The records of a JSON list. An element that is no JSON is one fault; what follows it is still read.
+pub(super) struct JsonArray<R> {
+    reader: R,
+    /// The line that is read next, counted from 1.
+    line: usize,
+    element: Vec<u8>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the opening bracket.
+    Start,
+    /// Before the first element.
+    First,
+    /// After a comma.
+    Next,
+    /// After the closing bracket.
+    Closed,
+    Ended,
+}
+
+/// What ended an element.
+enum End {
+    Comma,
+    Bracket,
+    File,
+}
+
+/// Where the scan is within an element.
+#[derive(Default)]
+struct Scan {
+    depth: usize,
+    is_string: bool,
+    is_escaped: bool,
+}
+
+impl Scan {
+    /// Whether this byte ends the element.
+    fn ends_at(&mut self, byte: u8) -> bool {
+        if self.is_string {
+            if self.is_escaped {
+                self.is_escaped = false;
+            } else if byte == b'\\' {
+                self.is_escaped = true;
+            } else if byte == b'"' {
+                self.is_string = false;
+            }
+            return false;
+        }
+        match byte {
+            b'"' => self.is_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b',' | b']' if self.depth == 0 => return true,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        false
+    }
+}
+
+impl<R: BufRead> JsonArray<R> {
+    /// A list whose first byte other than whitespace is its opening bracket.
+    pub(super) fn new(reader: R) -> Self {
+        Self {
+            reader,
+            line: 1,
+            element: Vec::new(),
+            state: State::Start,
+        }
+    }
+
+    /// Skips whitespace; the byte after it, not taken.
+    fn skip_space(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            let buffer = self.reader.fill_buf()?;
+            let Some(&byte) = buffer.first() else {
+                return Ok(None);
+            };
+            if !byte.is_ascii_whitespace() {
+                return Ok(Some(byte));
+            }
+            self.line += usize::from(byte == b'\n');
+            self.reader.consume(1);
+        }
+    }
+
+    /// Reads an element into the buffer, of what does not fit only the length.
+    fn read_element(&mut self) -> io::Result<(End, usize)> {
+        self.element.clear();
+        let (mut scan, mut length) = (Scan::default(), 0);
+        loop {
+            let buffer = self.reader.fill_buf()?;
+            if buffer.is_empty() {
+                return Ok((End::File, length));
+            }
+            let end = buffer.iter().position(|&byte| scan.ends_at(byte));
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            let (used, terminator) = (part.len(), end.map(|end| buffer[end]));
+            self.line += part.iter().filter(|&&byte| byte == b'\n').count();
+            length += used;
+            if length <= MAX_RECORD_BYTES {
+                self.element.extend_from_slice(part);
+            }
+            self.reader.consume(used + usize::from(end.is_some()));
+            match terminator {
+                Some(b',') => return Ok((End::Comma, length)),
+                Some(_) => return Ok((End::Bracket, length)),
+                None => {}
+            }
+        }
+    }
+
+    fn step(&mut self) -> io::Result<Option<Result<Record, Fault>>> {
+        let next = self.skip_space()?;
+        let line = self.line;
+        let fault = |message: &str| Ok(Some(Err(Fault::new(Place::Line(line), message.to_owned()))));
+        match (self.state, next) {
+            (State::Start, Some(_)) => {
+                self.reader.consume(1);
+                self.state = State::First;
+                Ok(None)
+            }
+            (State::Closed, Some(_)) => {
+                self.state = State::Ended;
+                fault("text after the end of the list")
+            }
+            (State::Closed | State::Ended, _) => {
+                self.state = State::Ended;
+                Ok(None)
+            }
+            (_, None) => {
+                self.state = State::Ended;
+                fault("the file ends before the list does")
+            }
+            (State::First, Some(b']')) => {
+                self.reader.consume(1);
+                self.state = State::Closed;
+                Ok(None)
+            }
+            (State::Next, Some(b']')) => {
+                self.reader.consume(1);
+                self.state = State::Closed;
+                fault("a comma before the end of the list")
+            }
+            _ => self.element(line).map(Some),
+        }
+    }
+
+    fn element(&mut self, line: usize) -> io::Result<Result<Record, Fault>> {
+        let (end, length) = self.read_element()?;
+        self.state = match end {
+            End::Comma => State::Next,
+            End::Bracket => State::Closed,
+            End::File => State::Ended,
+        };
+        let parsed = if length > MAX_RECORD_BYTES {
+            Err(too_long())
+        } else if matches!(end, End::File) {
+            Err("the file ends before the list does".to_owned())
+        } else {
+            object(self.element.trim_ascii())
+        };
+        Ok(parsed
+            .map(|fields| Record { number: line, fields })
+            .map_err(|message| Fault::new(Place::Line(line), message)))
+    }
+}
+
+impl<R: BufRead> Iterator for JsonArray<R> {
+    type Item = Result<Record, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.state != State::Ended {
+            match self.step() {
+                Ok(Some(item)) => return Some(item),
+                Ok(None) => {}
+                Err(error) => {
+                    self.state = State::Ended;
+                    return Some(Err(Fault::new(Place::Line(self.line), cut_short(&error))));
+                }
+            }
+        }
+        None
+    }
+}
