@@ -28,12 +28,13 @@ from transformers.utils import logging
 import blackbox
 import compare_files
 import curve
+import data_formats
 import objectives_golden
 import smollm2_golden
 import tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "trl", "numpy")
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "trl", "numpy", "datasets", "pyarrow", "pandas")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "objectives": Generator("objectives_golden.py", objectives_golden.SEED, objectives_golden.generate),
         "tiny-llama": Generator("tiny_llama.py", tiny_llama.SEED, tiny_llama.generate),
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
+        "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),
     }
     if smollm2 is not None:

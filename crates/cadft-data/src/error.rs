@@ -67,6 +67,14 @@ pub enum DataError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A data source that names no file, or not clearly which.
     #[error("`{path}`: {message}\nhint: {hint}")]
     Source {

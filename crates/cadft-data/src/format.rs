@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 
 use crate::row::{Content, Row};
 pub use columns::Columns;
+pub(crate) use conversations::speaker;
 pub(crate) use fields::Cells;
 use fields::Fields;
 

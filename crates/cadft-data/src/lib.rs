@@ -6,6 +6,7 @@
 //! source.rs     files, directories, globs and mixtures   (source/: which files, splits, weights)
 //! read.rs       a file -> records                        (read/: JSON Lines, JSON, CSV, Parquet, gzip, Zstandard)
 //! format.rs     a record -> Row                          (format/: a file a format; row.rs: Row, Content, Message)
+//! convert.rs    rows -> another format and kind of file   (convert/)
 //! template.rs   messages -> the text the model sees      (Hugging Face chat templates)
 //! tokenizer.rs  text <-> ids, stop tokens, BOS           (a Hugging Face tokenizer directory)
 //! tokenize.rs   Row -> Example: ids and a loss mask      (tokenize/spans.rs: which text is trained)
@@ -21,6 +22,7 @@
 //! - Padding is known by length, never by token id.
 
 mod batch;
+mod convert;
 mod error;
 mod format;
 mod inspect;
@@ -33,6 +35,7 @@ mod tokenize;
 mod tokenizer;
 
 pub use batch::{Batch, Bucketing, Target, micro_batches};
+pub use convert::convert;
 pub use error::{DataError, Place, Problem, RowProblem};
 pub use format::{Columns, Format};
 pub use inspect::{InspectedToken, inspect};

@@ -73,6 +73,14 @@ pub(super) fn message(mut turn: Map<String, Value>) -> Result<Map<String, Value>
     Ok(fields)
 }
 
+/// The name of a speaker of this role.
+pub(crate) fn speaker(role: &str) -> Option<&'static str> {
+    SPEAKERS
+        .iter()
+        .find(|(_, known)| *known == role)
+        .map(|(speaker, _)| *speaker)
+}
+
 fn role(name: &str) -> Result<&'static str, String> {
     SPEAKERS
         .iter()

@@ -56,7 +56,7 @@ impl<R: BufRead> Csv<R> {
                     .record
                     .position()
                     .map_or(before, |position| position.line() as usize);
-                let last = self.record.iter().last().unwrap_or_default();
+                let last = self.record.iter().next_back().unwrap_or_default();
                 if last.windows(END.len()).any(|window| window == END.as_bytes()) {
                     return Err(self.fatal(line, "a quote is opened and never closed".to_owned()));
                 }

@@ -1,0 +1,84 @@
+//! Rows in another format and another kind of file, where nothing that is trained is lost.
+//!
+//! Every record is read back before it is written: what would not give the same conversation, the same trained turns,
+//! `id`, `weight` and `answer` is refused with a reason. Keys that are no part of a row are not carried over.
+
+mod output;
+mod parquet;
+mod record;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{DataError, Place, Problem};
+use crate::format::Format;
+use crate::row::Row;
+use crate::source::{Mixing, Source, rows};
+use output::{Kind, Output};
+use parquet::Schema;
+
+/// Writes all rows of the sources to a file, in one format; the ending of its name says which kind of file:
+/// `.jsonl`, `.json`, `.csv`, `.tsv` (each also `.gz` or `.zst`) or `.parquet`. Returns the number of rows.
+///
+/// The sources are read twice, so that nothing is written when a row cannot be converted.
+///
+/// # Errors
+/// [`DataError::Invalid`] with everything that is wrong with the files and every row that would lose something,
+/// [`DataError::Source`] for an unknown ending, [`DataError::Write`] when the file cannot be written.
+pub fn convert(sources: &[Source], format: Format, out: &Path) -> Result<usize, DataError> {
+    let kind = Kind::of(out)?;
+    let mixing = Mixing::default();
+    let (mut schema, mut problems, mut count) = (Schema::default(), Vec::new(), 0);
+    for row in rows(sources, &mixing)? {
+        let checked = row.and_then(|row| {
+            let record = record(&row, format, kind).map_err(|message| problem(&row, message))?;
+            schema.add(&record);
+            Ok(())
+        });
+        match checked {
+            Ok(()) => count += 1,
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(DataError::Invalid { problems });
+    }
+    let mut output = Output::create(out, kind, &schema)?;
+    for row in rows(sources, &mixing)? {
+        let written =
+            row.and_then(|row| record(&row, format, kind).map_err(|message| problem(&row, message)));
+        match written {
+            Ok(record) => output.write(record)?,
+            // The files have changed since they were checked.
+            Err(problem) => {
+                return Err(DataError::Invalid {
+                    problems: vec![problem],
+                });
+            }
+        }
+    }
+    output.finish()?;
+    Ok(count)
+}
+
+/// The record of a row as the kind of file holds it.
+fn record(row: &Row, format: Format, kind: Kind) -> Result<Map<String, Value>, String> {
+    let record = record::of(row, format)?;
+    let cells = kind.cells(record)?;
+    record::check(row, format, &cells, kind.reads())?;
+    Ok(cells)
+}
+
+fn problem(row: &Row, message: String) -> Problem {
+    let is_parquet = row.file.to_lowercase().ends_with(".parquet");
+    Problem {
+        path: row.file.to_string(),
+        place: if is_parquet {
+            Place::Row(row.line)
+        } else {
+            Place::Line(row.line)
+        },
+        message,
+    }
+}
