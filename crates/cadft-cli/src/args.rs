@@ -17,7 +17,7 @@ pub(crate) use generate::*;
 pub(crate) use model::*;
 pub(crate) use recipe::*;
 pub(crate) use score::ScoreArgs;
-pub(crate) use source::SourceArgs;
+pub(crate) use source::{FormatName, SourceArgs};
 pub(crate) use train::TrainArgs;
 
 /// Fine-tune language models with Compatibility-Aware Dynamic Fine-Tuning.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::error::{DataError, Place, Problem};
+use crate::error::{DataError, Problem};
 use crate::format::Format;
 use crate::row::Row;
 use crate::source::{Mixing, Source, rows};
@@ -71,14 +71,9 @@ fn record(row: &Row, format: Format, kind: Kind) -> Result<Map<String, Value>, S
 }
 
 fn problem(row: &Row, message: String) -> Problem {
-    let is_parquet = row.file.to_lowercase().ends_with(".parquet");
     Problem {
         path: row.file.to_string(),
-        place: if is_parquet {
-            Place::Row(row.line)
-        } else {
-            Place::Line(row.line)
-        },
+        place: row.place(),
         message,
     }
 }

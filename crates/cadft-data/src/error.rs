@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::row::Row;
 
 /// How many problems an error message spells out.
 const SHOWN: usize = 20;
@@ -43,15 +46,40 @@ impl Display for Problem {
 pub struct RowProblem {
     /// The row's id.
     pub id: String,
-    /// Its line in the file it came from, counted from 1.
-    pub line: usize,
+    /// The file it came from; empty for a row that was not read.
+    pub file: Arc<str>,
+    /// Where it is in that file.
+    pub place: Place,
     /// What is wrong.
     pub message: String,
 }
 
+impl RowProblem {
+    /// What is wrong with a row.
+    pub fn new(row: &Row, message: String) -> Self {
+        Self {
+            id: row.id.clone(),
+            file: Arc::clone(&row.file),
+            place: row.place(),
+            message,
+        }
+    }
+}
+
 impl Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "row `{}` (line {}): {}", self.id, self.line, self.message)
+        let Self {
+            id,
+            file,
+            place,
+            message,
+        } = self;
+        match place {
+            Place::File => write!(f, "{file}: row `{id}`: {message}"),
+            Place::Line(line) if file.is_empty() => write!(f, "row `{id}` (line {line}): {message}"),
+            Place::Line(line) => write!(f, "{file}:{line}: row `{id}`: {message}"),
+            Place::Row(number) => write!(f, "{file}: row {number}, `{id}`: {message}"),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::error::Place;
+
 /// One row of a data file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -32,6 +34,16 @@ impl Row {
         Self {
             id: content.fingerprint(),
             ..Self::of(content)
+        }
+    }
+
+    /// Where it is in its file.
+    pub fn place(&self) -> Place {
+        let name = self.file.to_lowercase();
+        if name.ends_with(".parquet") || name.ends_with(".pq") {
+            Place::Row(self.line)
+        } else {
+            Place::Line(self.line)
         }
     }
 

@@ -154,11 +154,7 @@ pub fn tokenize(
         match sequence {
             Ok(sequence) => examples.extend(example(row, sequence, options.max_length, &mut report)),
             Err(DataError::Conversation { message, hint }) => {
-                problems.push(RowProblem {
-                    id: row.id.clone(),
-                    line: row.line,
-                    message,
-                });
+                problems.push(RowProblem::new(row, message));
                 hints.push(hint);
             }
             Err(error) => return Err(error),

@@ -1,12 +1,50 @@
 //! The arguments of `cadft data`.
 
-use super::{InputArgs, positive};
+use super::{FormatName, InputArgs, SourceArgs, positive};
 use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
     /// Show which tokens are trained.
     Inspect(InspectArgs),
+    /// Report everything that is wrong with data, each with its file and line.
+    Validate(ValidateArgs),
+    /// Write data in another format and kind of file, or say what would be lost.
+    Convert(DataConvertArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Files, directories and globs.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) data: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Also check that the chat template of this model directory can render every row and mask it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<String>,
+    /// Which tokens are trained.
+    #[arg(long, value_enum, default_value = "assistant", requires = "model")]
+    pub(crate) mask: MaskName,
+    /// Print one JSON object a problem.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataConvertArgs {
+    /// Files, directories and globs, read in this order.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) data: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// The format to write.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) to: FormatName,
+    /// Where to; .jsonl, .json, .csv and .tsv, each also with .gz or .zst, or .parquet.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -85,7 +85,7 @@ impl Type {
                 }
                 Self::Turns(fields)
             }
-            Value::Array(values) if values.iter().all(|value| Self::is_texts(value)) => Self::Texts,
+            Value::Array(values) if values.iter().all(Self::is_texts) => Self::Texts,
             other => Self::Any(kind(other)),
         }
     }

@@ -264,9 +264,9 @@ proptest! {
         let counts = counts(&rows);
         prop_assert_eq!(counts.len(), sizes.iter().sum::<usize>());
         // Sources run in the order of their files, again and again.
-        for source in 0..sizes.len() {
+        for (source, &size) in sizes.iter().enumerate() {
             let lines: Vec<_> = rows.iter().filter(|row| row.source == source).map(|row| row.line).collect();
-            let expected: Vec<_> = (0..lines.len()).map(|n| n % sizes[source] + 1).collect();
+            let expected: Vec<_> = (0..lines.len()).map(|n| n % size + 1).collect();
             prop_assert_eq!(lines, expected);
         }
     }

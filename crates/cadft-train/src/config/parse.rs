@@ -266,6 +266,8 @@ mod tests {
             "loss.start-until=0.2",
             "schedule.steps=7",
             "objective.power.alpha=2",
+            "data.train=[\"a\", {path=\"b\", weight=2, columns={prompt=\"q\", completion=\"a\"}}]",
+            "data.stopping-strategy=all-exhausted",
         ];
         let overrides: Vec<String> = overrides.iter().map(|&o| o.to_owned()).collect();
         let recipe = parse("r.toml", SMALL, &overrides).unwrap();
@@ -304,6 +306,28 @@ mod tests {
         assert_eq!(recipe.data.train, ["a".into(), "b".into()]);
         assert!(problems(SMALL, &["lr"]).contains("KEY=VALUE"));
         assert!(problems(SMALL, &["optimizer.rl=1"]).contains("did you mean `lr`"));
+    }
+
+    #[test]
+    fn sources_are_paths_or_strict_tables() {
+        let text = "[model]\npath = \"m\"\n[data]\neval = [{ path = \"e\", weight = 2 }]\n\
+                    train = [\"a\", { path = \"b\", wieght = 1, columns = { promt = \"q\" }, format = \"alpaca\" }]\n";
+        let report = problems(text, &["data.stopping-strategy=all-exhausted"]);
+        for part in [
+            "`data.train.wieght`: unknown key `wieght`; did you mean `weight`?",
+            "`data.train.columns.promt`: unknown key `promt`; did you mean `prompt`?",
+            "`data.eval`: a `weight` mixes training data",
+            "`data.stopping-strategy`: has no effect without a `weight`",
+        ] {
+            assert!(report.contains(part), "{part} is not in:\n{report}");
+        }
+        let report = problems(SMALL, &["data.train=[{path=\"b\", weight=-1}]"]);
+        assert!(
+            report.contains("`data.train`: a `weight` must be finite and above 0"),
+            "{report}"
+        );
+        let report = problems(SMALL, &["data.train=[{path=\"b\", format=\"alpacca\"}]"]);
+        assert!(report.contains("alpaca"), "{report}");
     }
 
     #[test]

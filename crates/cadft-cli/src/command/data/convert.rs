@@ -1,0 +1,13 @@
+//! `cadft data convert`.
+
+use crate::args::DataConvertArgs;
+use crate::console::{count, note};
+use crate::model::sources;
+use anyhow::Result;
+
+pub(crate) fn run(args: &DataConvertArgs) -> Result<()> {
+    let sources = sources(&args.data, &args.source)?;
+    let rows = cadft_data::convert(&sources, args.to.into(), &args.out)?;
+    note(&format!("{} rows in `{}`", count(rows), args.out.display()));
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Data of every format: inspected, validated and converted.
+
+use super::{Cadft, fixture, json_lines};
+
+const ALPACA: &str = "instruction,input,output\n\"Add, please.\",\"1, 2\",3\nSay so.,,so\n";
+
+#[test]
+fn every_format_can_be_inspected() {
+    let cadft = Cadft::new();
+    let model = fixture("model");
+    let conversation =
+        r#"{"conversations": [{"from": "human", "value": "1 + 2?"}, {"from": "gpt", "value": "3"}]}"#;
+    cadft.write("sharegpt.jsonl", conversation);
+    cadft.write("alpaca.csv", ALPACA);
+    cadft.write("qa.json", r#"[{"question": "1 + 2?", "answer": "3", "key": 7}]"#);
+    cadft.write("text.jsonl", r#"{"text": "1 + 2 = 3"}"#);
+    let inspect = |args: &[&str]| {
+        let common = ["data", "inspect", "--model", &model, "--json", "--data"];
+        json_lines(&cadft.answer(&[&common, args].concat()))
+    };
+    let columns = "instruction=question,output=answer,id=key";
+    let mapped = inspect(&["qa.json", "--columns", columns]);
+    assert_eq!(mapped[0]["id"], "7");
+    assert_eq!(inspect(&["sharegpt.jsonl"])[0]["tokens"], mapped[0]["tokens"]);
+    assert_eq!(inspect(&["alpaca.csv"]).len(), 2);
+    assert_eq!(inspect(&["alpaca.csv", "--limit", "1"]).len(), 1);
+    let tokens = inspect(&["text.jsonl"]).remove(0)["tokens"].take();
+    let tokens = tokens.as_array().expect("a list");
+    assert!(
+        tokens[1..].iter().all(|token| token["trained"] == true),
+        "{tokens:?}"
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_with_its_place_and_exit_code_2() {
+    let cadft = Cadft::new();
+    cadft.write("good.jsonl", "{\"text\": \"a\"}\n");
+    cadft.write("bad.jsonl", "{\"text\": \"a\"}\n{}\n{\"text\": 3}\n");
+    cadft.write("bad.csv", "text,id\na\n");
+    let good = cadft.run(&["data", "validate", "--data", "good.jsonl"]);
+    assert_eq!((good.code, good.stdout.as_str()), (0, ""));
+    assert!(good.stderr.contains("1 rows, nothing wrong"), "{}", good.stderr);
+    let ran = cadft.run(&[
+        "data",
+        "validate",
+        "--data",
+        "missing.jsonl",
+        "bad.csv",
+        "good.jsonl",
+        "bad.jsonl",
+    ]);
+    let places: Vec<_> = ran.stdout.lines().map(|line| line.split(": ").next()).collect();
+    let expected = ["missing.jsonl", "bad.csv:2", "bad.jsonl:2", "bad.jsonl:3"];
+    assert_eq!(places, expected.map(Some), "{}", ran.stdout);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("4 problems; 2 rows are good"),
+        "{}",
+        ran.stderr
+    );
+    let json = cadft.run(&["data", "validate", "--json", "--data", "bad.csv"]);
+    let line = &json_lines(&json.stdout)[0];
+    assert_eq!(
+        (line["path"].as_str(), line["line"].as_u64()),
+        (Some("bad.csv"), Some(2))
+    );
+}
+
+#[test]
+fn rows_that_the_template_refuses_are_found_with_a_model() {
+    let cadft = Cadft::new();
+    let row = |roles: &[&str]| {
+        let turns: Vec<_> = roles
+            .iter()
+            .map(|role| serde_json::json!({"role": role, "content": "x"}))
+            .collect();
+        format!("{}\n", serde_json::json!({"messages": turns}))
+    };
+    let model = fixture("model");
+    cadft.write("d.jsonl", &[row(&["user", "assistant"]), row(&["user"])].concat());
+    let validate = ["data", "validate", "--data", "d.jsonl"];
+    assert_eq!(cadft.run(&[&validate[..], &["--model", &model]].concat()).code, 0);
+    let config = std::fs::read_to_string(fixture("model/tokenizer_config.json")).expect("the fixture");
+    let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    config["chat_template"] = "{{ raise_exception('no turns today') }}".into();
+    std::fs::create_dir(cadft.path("model")).expect("a directory");
+    std::fs::copy(
+        fixture("model/tokenizer.json"),
+        cadft.path("model/tokenizer.json"),
+    )
+    .expect("a copy");
+    cadft.write("model/tokenizer_config.json", &config.to_string());
+    let ran = cadft.run(&[&validate[..], &["--model", "model"]].concat());
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(
+        ran.stdout.starts_with("d.jsonl:1: ") && ran.stdout.contains("no turns today"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn data_is_converted_or_refused_with_a_reason() {
+    let cadft = Cadft::new();
+    cadft.write("alpaca.csv", ALPACA);
+    let convert = |data: &str, to: &str, out: &str| {
+        cadft.run(&["data", "convert", "--data", data, "--to", to, "--out", out])
+    };
+    let ran = convert("alpaca.csv", "messages", "m.parquet");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 rows in `m.parquet`"), "{}", ran.stderr);
+    assert_eq!(convert("m.parquet", "conversations", "c.jsonl.gz").code, 0);
+    assert_eq!(convert("c.jsonl.gz", "alpaca", "a.csv").code, 0);
+    let table = std::fs::read_to_string(cadft.path("a.csv")).expect("the file");
+    assert!(table.starts_with("id,instruction,output\n"), "{table}");
+    assert!(table.contains(",\"Add, please.\n1, 2\",3\n"), "{table}");
+    let ran = convert("alpaca.csv", "text", "t.jsonl");
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr
+            .contains("alpaca.csv:2: a conversation is text only under a chat template"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!cadft.path("t.jsonl").exists());
+    let ran = convert("alpaca.csv", "messages", "t.xlsx");
+    assert!(ran.code == 2 && ran.stderr.contains("t.xlsx"), "{}", ran.stderr);
+}
