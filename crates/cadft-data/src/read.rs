@@ -4,6 +4,7 @@
 //! bytes; gzip and Zstandard are known from the first bytes. One record is in memory at a time, of Parquet one
 //! batch. Reading goes on after a record that is malformed, so that every problem of a file is found.
 
+mod caught;
 mod compressed;
 mod csv;
 mod json;

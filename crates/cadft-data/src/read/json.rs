@@ -6,6 +6,8 @@ use super::jsonl::{object, too_long};
 use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
 use crate::error::Place;
 
+const UNCLOSED: &str = "the file ends before the list does";
+
 /// The records of a JSON list. An element that is no JSON is one fault; what follows it is still read.
 pub(super) struct JsonArray<R> {
     reader: R,
@@ -139,7 +141,7 @@ impl<R: BufRead> JsonArray<R> {
             }
             (_, None) => {
                 self.state = State::Ended;
-                fault("the file ends before the list does")
+                fault(UNCLOSED)
             }
             (State::First, Some(b']')) => {
                 self.reader.consume(1);
@@ -157,18 +159,22 @@ impl<R: BufRead> JsonArray<R> {
 
     fn element(&mut self, line: usize) -> io::Result<Result<Record, Fault>> {
         let (end, length) = self.read_element()?;
-        self.state = match end {
-            End::Comma => State::Next,
-            End::Bracket => State::Closed,
-            End::File => State::Ended,
-        };
-        let parsed = if length > MAX_RECORD_BYTES {
+        let is_last = matches!(end, End::File);
+        let mut parsed = if length > MAX_RECORD_BYTES {
             Err(too_long())
-        } else if matches!(end, End::File) {
-            Err("the file ends before the list does".to_owned())
         } else {
             object(self.element.trim_ascii())
         };
+        self.state = match end {
+            End::Comma => State::Next,
+            End::Bracket => State::Closed,
+            // What is whole is kept; the step after it finds the end of the file.
+            End::File if parsed.is_ok() => State::Next,
+            End::File => State::Ended,
+        };
+        if is_last && parsed.is_err() {
+            parsed = Err(UNCLOSED.to_owned());
+        }
         Ok(parsed
             .map(|fields| Record { number: line, fields })
             .map_err(|message| Fault::new(Place::Line(line), message)))

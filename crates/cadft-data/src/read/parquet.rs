@@ -9,6 +9,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
 
+use super::caught::caught;
 use super::{Fault, Record};
 use crate::error::Place;
 
@@ -31,10 +32,12 @@ impl Parquet {
         input: impl ChunkReader + 'static,
         is_wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Self, Fault> {
-        let fault =
-            |message: String| Fault::new(Place::File, format!("this is no readable Parquet: {message}"));
+        caught(|| Self::open(input, is_wanted)).unwrap_or_else(|message| Err(unreadable(message)))
+    }
+
+    fn open(input: impl ChunkReader + 'static, is_wanted: &dyn Fn(&str) -> bool) -> Result<Self, Fault> {
         let builder =
-            ParquetRecordBatchReaderBuilder::try_new(input).map_err(|error| fault(error.to_string()))?;
+            ParquetRecordBatchReaderBuilder::try_new(input).map_err(|error| unreadable(error.to_string()))?;
         let (mut wanted, mut others) = (Vec::new(), Vec::new());
         for (index, field) in builder.schema().fields().iter().enumerate() {
             if is_wanted(field.name()) {
@@ -55,7 +58,7 @@ impl Parquet {
             .with_projection(mask)
             .with_batch_size(BATCH)
             .build()
-            .map_err(|error| fault(error.to_string()))?;
+            .map_err(|error| unreadable(error.to_string()))?;
         Ok(Self {
             reader,
             others,
@@ -67,12 +70,23 @@ impl Parquet {
 
     /// Decodes the next batch; false at the end of the file.
     fn read_batch(&mut self) -> Result<bool, String> {
-        let Some(batch) = self.reader.next() else {
-            return Ok(false);
-        };
-        self.rows = rows(&batch.map_err(|error| error.to_string())?)?.into_iter();
-        Ok(true)
+        let reader = &mut self.reader;
+        let batch = caught(|| match reader.next() {
+            None => Ok(None),
+            Some(batch) => rows(&batch.map_err(|error| error.to_string())?).map(Some),
+        })??;
+        Ok(match batch {
+            None => false,
+            Some(rows) => {
+                self.rows = rows.into_iter();
+                true
+            }
+        })
     }
+}
+
+fn unreadable(message: String) -> Fault {
+    Fault::new(Place::File, format!("this is no readable Parquet: {message}"))
 }
 
 /// The rows of a batch as JSON objects.

@@ -469,7 +469,7 @@ fn a_record_that_is_too_long_is_skipped() {
     );
     let json = format!("[{GOOD},\n{{\"text\": \"{long}\"}},\n{GOOD}]");
     assert_one("d.json", json.as_bytes(), 2, Place::Line(2), "longer than 64 MiB");
-    let csv = format!("text\na\n\"{long}");
+    let csv = format!("text\na\n\"{long}{}", " ".repeat(1 << 16));
     assert_one("d.csv", csv.as_bytes(), 1, Place::Line(3), "longer than 64 MiB");
 }
 
@@ -488,7 +488,7 @@ fn deep_nesting_is_refused() {
 
 #[test]
 fn files_that_are_cut_short_keep_their_whole_rows() {
-    let rows: String = (0..2000)
+    let rows: String = (0..20_000)
         .map(|n| format!("{{\"text\": \"row {n} {}\"}}\n", n * 7919 % 1009))
         .collect();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -496,11 +496,12 @@ fn files_that_are_cut_short_keep_their_whole_rows() {
     let gzip = encoder.finish().unwrap();
     let zstd = zstd::encode_all(rows.as_bytes(), 0).unwrap();
     for (name, bytes) in [("d.jsonl.gz", gzip), ("d.jsonl.zst", zstd)] {
-        assert_eq!(read(name, &bytes).0.len(), 2000, "{name}");
+        assert_eq!(read(name, &bytes).0.len(), 20_000, "{name}");
         let (rows, problems) = read(name, &bytes[..bytes.len() - 8]);
         let [problem] = problems.as_slice() else {
             panic!("{problems:?}");
         };
+        assert!(rows.len() > 1000, "{}", rows.len());
         assert_eq!(problem.place, Place::Line(rows.len() + 1), "{problem}");
         assert!(problem.message.starts_with("the file is cut short"), "{problem}");
     }

@@ -1,0 +1,33 @@
+//! Panics of a decoder as errors: the Parquet decoder panics on some damaged files.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What the decoder returns, or its panic's message. Nothing is printed of such a panic; those of other threads and
+/// other code are shown as ever.
+///
+/// A decoder that has panicked must not be used again.
+pub(super) fn caught<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let shown = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !IS_QUIET.get() {
+                shown(panic);
+            }
+        }));
+    });
+    IS_QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(decode));
+    IS_QUIET.set(false);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("the decoder gave up: {}", text.unwrap_or("for an unknown reason"))
+    })
+}
