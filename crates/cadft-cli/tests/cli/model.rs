@@ -283,7 +283,7 @@ fn what_cannot_be_read_is_refused_by_name() {
         "{\"messages\": 3}\nnot json\n{\"text\": \"fine\"}\n{\"txt\": 1}\n",
     );
     let message = cadft.refusal(&["score", "--model", &model, "--data", "bad.jsonl"]);
-    for line in ["bad.jsonl:1", "bad.jsonl:2", "bad.jsonl:4", "hint: every line"] {
+    for line in ["bad.jsonl:1", "bad.jsonl:2", "bad.jsonl:4", "hint: every row"] {
         assert!(message.contains(line), "no {line} in {message}");
     }
     let message = cadft.refusal(&["model", "convert", "--gguf", "none.gguf", "--out", "m"]);

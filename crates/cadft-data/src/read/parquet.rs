@@ -32,12 +32,12 @@ impl Parquet {
         input: impl ChunkReader + 'static,
         is_wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Self, Fault> {
-        caught(|| Self::open(input, is_wanted)).unwrap_or_else(|message| Err(unreadable(message)))
+        caught(|| Self::open(input, is_wanted)).unwrap_or_else(|message| Err(unreadable(&message)))
     }
 
     fn open(input: impl ChunkReader + 'static, is_wanted: &dyn Fn(&str) -> bool) -> Result<Self, Fault> {
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new(input).map_err(|error| unreadable(error.to_string()))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(input)
+            .map_err(|error| unreadable(&error.to_string()))?;
         let (mut wanted, mut others) = (Vec::new(), Vec::new());
         for (index, field) in builder.schema().fields().iter().enumerate() {
             if is_wanted(field.name()) {
@@ -58,7 +58,7 @@ impl Parquet {
             .with_projection(mask)
             .with_batch_size(BATCH)
             .build()
-            .map_err(|error| unreadable(error.to_string()))?;
+            .map_err(|error| unreadable(&error.to_string()))?;
         Ok(Self {
             reader,
             others,
@@ -85,7 +85,7 @@ impl Parquet {
     }
 }
 
-fn unreadable(message: String) -> Fault {
+fn unreadable(message: &str) -> Fault {
     Fault::new(Place::File, format!("this is no readable Parquet: {message}"))
 }
 
