@@ -1,13 +1,17 @@
-"""Makes a transformers Llama compute in f64 throughout; by itself it keeps normalisation and rotation in f32."""
+"""Makes a transformers decoder compute in f64 throughout; by itself it keeps normalisation and rotation in f32."""
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 
 def rms_norm(module: nn.Module, x: Tensor) -> Tensor:
-    """`LlamaRMSNorm` without its cast."""
-    return module.weight * x * torch.rsqrt((x * x).mean(-1, keepdim=True) + module.variance_epsilon)
+    """An RMS norm without its cast; Gemma keeps its weight minus 1."""
+    gemma = type(module).__name__.startswith("Gemma")
+    epsilon = module.eps if gemma else module.variance_epsilon
+    weight = 1.0 + module.weight if gemma else module.weight
+    return weight * x * torch.rsqrt((x * x).mean(-1, keepdim=True) + epsilon)
 
 
 def rotation(inv_freq: Tensor, positions: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
@@ -17,13 +21,33 @@ def rotation(inv_freq: Tensor, positions: Tensor, scaling: float) -> tuple[Tenso
     return angles.cos() * scaling, angles.sin() * scaling
 
 
-def to_f64(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """Convert the weights and replace what casts to f32; the same object comes back."""
-    rotary = model.model.rotary_emb
+def rotary_forward(rotary: nn.Module):
+    """The forward of a rotary embedding, in f64: one set of frequencies, or one for each type of layer."""
+    if isinstance(rotary.rope_type, dict):
+        kinds = {t: (getattr(rotary, f"{t}_inv_freq").clone(), getattr(rotary, f"{t}_attention_scaling")) for t in rotary.layer_types}
+
+        def forward(_x: Tensor, position_ids: Tensor, layer_type: str) -> tuple[Tensor, Tensor]:
+            inv_freq, scaling = kinds[layer_type]
+            return rotation(inv_freq, position_ids, scaling)
+
+        return forward
     inv_freq, scaling = rotary.inv_freq.clone(), rotary.attention_scaling
+
+    def forward(_x: Tensor, position_ids: Tensor, **_) -> tuple[Tensor, Tensor]:
+        if rotary.rope_type == "dynamic":
+            now, _ = ROPE_INIT_FUNCTIONS["dynamic"](rotary.config, "cpu", seq_len=int(position_ids.max()) + 1)
+            return rotation(now, position_ids, scaling)
+        return rotation(inv_freq, position_ids, scaling)
+
+    return forward
+
+
+def to_f64(model: PreTrainedModel) -> PreTrainedModel:
+    """Convert the weights and replace what casts to f32; the same object comes back."""
+    forward = rotary_forward(model.model.rotary_emb)
     model.double()
-    rotary.forward = lambda _x, position_ids, **_: rotation(inv_freq, position_ids, scaling)
+    model.model.rotary_emb.forward = forward
     for module in model.modules():
-        if type(module).__name__ == "LlamaRMSNorm":
+        if type(module).__name__.endswith("RMSNorm"):
             module.forward = lambda x, m=module: rms_norm(m, x)
     return model

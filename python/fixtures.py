@@ -29,6 +29,7 @@ import blackbox
 import compare_files
 import curve
 import data_formats
+import families
 import objectives_golden
 import smollm2_golden
 import tiny_llama
@@ -51,6 +52,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
     result = {
         "objectives": Generator("objectives_golden.py", objectives_golden.SEED, objectives_golden.generate),
         "tiny-llama": Generator("tiny_llama.py", tiny_llama.SEED, tiny_llama.generate),
+        "families": Generator("families.py", families.SEED, families.generate),
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),

@@ -18,7 +18,7 @@ from random import Random
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from double_precision import to_f64
 from optimizer import adamw, step
@@ -86,13 +86,13 @@ def named_gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-def nll(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
+def nll(model: PreTrainedModel, ids: Tensor) -> Tensor:
     """Mean negative log-likelihood of all next tokens."""
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     return nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1))
 
 
-def forward_states(model: LlamaForCausalLM, ids: Tensor) -> dict[str, Tensor]:
+def forward_states(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
     """Embedding, each layer's output, normalised output and logits."""
     states: dict[str, Tensor] = {}
 
@@ -122,18 +122,8 @@ def save_checkpoint(model: LlamaForCausalLM, out: Path, classic: dict | None) ->
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
-    """One checkpoint folder."""
-    keys = COMMON | keys
-    model = LlamaForCausalLM(
-        LlamaConfig(**copy.deepcopy(keys), attn_implementation="sdpa", architectures=["LlamaForCausalLM"])
-    )
-    randomise(model, seed)
-    save_checkpoint(model, out, None if name == NEW_STYLE_CONFIG else keys)
-    again = LlamaForCausalLM.from_pretrained(out, attn_implementation="sdpa")
-    ids = torch.randint(keys["vocab_size"], (2, 11), generator=torch.Generator().manual_seed(seed + 1))
-    if not torch.equal(forward_states(again, ids)["logits"], forward_states(model, ids)["logits"]):
-        raise ValueError(f"`{name}`: the written configuration reads back as another model")
+def expected_values(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
+    """What a model computes in f64, rounded to f32: states, loss, gradients, ten steps. The model is changed."""
     expected = {"input_ids": ids, **forward_states(to_f64(model), ids)}
     loss = nll(model, ids)
     loss.backward()
@@ -148,8 +138,22 @@ def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
         norms.append(step(model, optimizer, 1e-3, 1.0))
     expected |= {f"trained.{k}": p.detach() for k, p in model.named_parameters()}
     expected |= {"losses": torch.tensor(losses), "grad_norms": torch.tensor(norms)}
-    rounded = {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in expected.items()}
-    save_file(rounded, out / "expected.safetensors")
+    return {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in expected.items()}
+
+
+def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
+    """One checkpoint folder."""
+    keys = COMMON | keys
+    model = LlamaForCausalLM(
+        LlamaConfig(**copy.deepcopy(keys), attn_implementation="sdpa", architectures=["LlamaForCausalLM"])
+    )
+    randomise(model, seed)
+    save_checkpoint(model, out, None if name == NEW_STYLE_CONFIG else keys)
+    again = LlamaForCausalLM.from_pretrained(out, attn_implementation="sdpa")
+    ids = torch.randint(keys["vocab_size"], (2, 11), generator=torch.Generator().manual_seed(seed + 1))
+    if not torch.equal(forward_states(again, ids)["logits"], forward_states(model, ids)["logits"]):
+        raise ValueError(f"`{name}`: the written configuration reads back as another model")
+    save_file(expected_values(model, ids), out / "expected.safetensors")
 
 
 def generate(out: Path) -> None:

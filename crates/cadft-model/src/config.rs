@@ -11,11 +11,26 @@ use serde_json::{Map, Value};
 use crate::checkpoint::Dtype;
 use crate::error::ModelError;
 
+mod family;
+mod layers;
 mod object;
 mod rope_scaling;
 
+pub use crate::fused::Activation;
+use family::{AttentionBias, Family};
+pub use layers::{LayerAttention, Positions};
 use object::Object;
+use rope_scaling::RopeParameters;
 pub use rope_scaling::RopeScaling;
+
+/// The norms of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norms {
+    /// One before attention and one before the feed-forward block, multiplied by their weight.
+    Before,
+    /// Gemma 3: before and after both, multiplied by 1 + their weight.
+    Gemma,
+}
 
 /// The configuration of a decoder-only transformer, under the names of Hugging Face's `config.json`.
 ///
@@ -35,7 +50,7 @@ pub use rope_scaling::RopeScaling;
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// The architecture family; only `llama` for now.
+    /// The family: `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3` or `gemma3_text`.
     pub model_type: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
@@ -59,12 +74,30 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Change of the rotary frequencies for long contexts.
     pub rope_scaling: RopeScaling,
+    /// Base of the rotary frequencies of sliding layers (Gemma 3).
+    pub rope_local_base_freq: f64,
     /// Whether the embedding also is the output weight.
     pub tie_word_embeddings: bool,
-    /// Whether the attention projections have biases.
+    /// Whether the query, key and value projections have biases.
     pub attention_bias: bool,
+    /// Whether the output projection of attention has a bias.
+    pub attention_output_bias: bool,
     /// Whether the feed-forward projections have biases.
     pub mlp_bias: bool,
+    /// The activation of the feed-forward gate.
+    pub hidden_act: Activation,
+    /// The norms of a block.
+    pub norms: Norms,
+    /// Whether queries and keys are normalised by head, before rotation.
+    pub qk_norm: bool,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f64,
+    /// What the product of query and key is multiplied by.
+    pub attention_scale: f64,
+    /// Scores `s` become `cap · tanh(s / cap)`.
+    pub attn_logit_softcapping: Option<f64>,
+    /// What the attention of each block sees.
+    pub layers: Vec<LayerAttention>,
     /// Standard deviation of a random initialisation.
     pub initializer_range: f64,
     /// Tokens that may open a sequence.
@@ -143,26 +176,58 @@ impl From<ModelConfig> for Map<String, Value> {
 
 fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     let mut object = Object::new(&raw);
-    refuse_unsupported(&mut object);
+    let family = Family::of(&mut object);
+    refuse_unsupported(&mut object, family);
     let hidden_size = object.required("hidden_size");
     let num_attention_heads = object.required("num_attention_heads");
-    let (rope_theta, rope_scaling) = rope_scaling::parse(&mut object);
+    let num_key_value_heads = if family.ungrouped_by_default {
+        object.positive("num_key_value_heads", num_attention_heads)
+    } else {
+        object.required("num_key_value_heads")
+    };
+    let default_head_dim = family.head_dim.unwrap_or(hidden_size / num_attention_heads);
+    let head_dim = object.positive("head_dim", default_head_dim);
+    let num_hidden_layers = object.required("num_hidden_layers");
+    let max_position_embeddings = object.positive("max_position_embeddings", family.max_position_embeddings);
+    let [rope, local_rope] = rope(&mut object, family, max_position_embeddings);
+    let has_bias = match family.attention_bias {
+        AttentionBias::Never => [false, false],
+        AttentionBias::QueryKeyValue => [true, false],
+        AttentionBias::Key => [object.flag("attention_bias"); 2],
+    };
     let mut config = ModelConfig {
-        model_type: "llama".to_owned(),
+        model_type: family.model_type.to_owned(),
         vocab_size: object.required("vocab_size"),
         hidden_size,
         intermediate_size: object.required("intermediate_size"),
-        num_hidden_layers: object.required("num_hidden_layers"),
+        num_hidden_layers,
         num_attention_heads,
-        num_key_value_heads: object.positive("num_key_value_heads", num_attention_heads),
-        head_dim: object.positive("head_dim", hidden_size / num_attention_heads),
-        max_position_embeddings: object.positive("max_position_embeddings", 2048),
+        num_key_value_heads,
+        head_dim,
+        max_position_embeddings,
         rms_norm_eps: object.number("rms_norm_eps", 1e-6),
-        rope_theta,
-        rope_scaling,
-        tie_word_embeddings: object.flag("tie_word_embeddings"),
-        attention_bias: object.flag("attention_bias"),
-        mlp_bias: object.flag("mlp_bias"),
+        rope_theta: rope.theta,
+        rope_scaling: rope.scaling,
+        rope_local_base_freq: local_rope.theta,
+        tie_word_embeddings: object.flag_or("tie_word_embeddings", family.tied),
+        attention_bias: has_bias[0],
+        attention_output_bias: has_bias[1],
+        mlp_bias: family.mlp_bias && object.flag("mlp_bias"),
+        hidden_act: activation(&mut object, family),
+        norms: if family.is_gemma() {
+            Norms::Gemma
+        } else {
+            Norms::Before
+        },
+        qk_norm: family.qk_norm,
+        embedding_scale: if family.is_gemma() {
+            (hidden_size as f64).sqrt()
+        } else {
+            1.0
+        },
+        attention_scale: attention_scale(&mut object, family, head_dim),
+        attn_logit_softcapping: object.optional_number("attn_logit_softcapping"),
+        layers: layers::parse(&mut object, family, num_hidden_layers),
         initializer_range: object.number("initializer_range", 0.02),
         bos_token_id: object.token_ids("bos_token_id"),
         eos_token_id: object.token_ids("eos_token_id"),
@@ -180,20 +245,73 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     Ok(config)
 }
 
+/// The rotary parameters of full and of sliding layers.
+fn rope(object: &mut Object<'_>, family: &Family, max_positions: usize) -> [RopeParameters; 2] {
+    if !family.is_gemma() {
+        return [rope_scaling::parse(object, family.rope_theta, max_positions); 2];
+    }
+    let rope = rope_scaling::parse_by_layer_type(object, [family.rope_theta, 1e4], max_positions);
+    if rope[1].scaling != RopeScaling::Default {
+        object.problem(
+            "`rope_parameters.sliding_attention.rope_type` is not `default`; it is not supported".to_owned(),
+        );
+    }
+    rope
+}
+
+/// The key that names the activation.
+fn activation_key(family: &Family) -> &'static str {
+    if family.is_gemma() {
+        "hidden_activation"
+    } else {
+        "hidden_act"
+    }
+}
+
+fn activation(object: &mut Object<'_>, family: &Family) -> Activation {
+    match object.text(activation_key(family)) {
+        Some("gelu_pytorch_tanh") => Activation::GeluTanh,
+        None if family.is_gemma() => Activation::GeluTanh,
+        _ => Activation::Silu,
+    }
+}
+
+fn attention_scale(object: &mut Object<'_>, family: &Family, head_dim: usize) -> f64 {
+    let size = if family.is_gemma() {
+        object.optional_number("query_pre_attn_scalar").unwrap_or(256.0)
+    } else {
+        head_dim as f64
+    };
+    size.powf(-0.5)
+}
+
 /// Refuses every key that would change the computation in a way the decoder does not implement.
-fn refuse_unsupported(object: &mut Object<'_>) {
-    object.expect_text("model_type", &["llama"], None);
-    object.expect_text("hidden_act", &["silu", "swish"], Some("silu"));
+fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
+    let activations = ["silu", "swish", "gelu_pytorch_tanh"];
+    object.expect_text(activation_key(family), &activations, Some("silu"));
     object.expect_number("attention_dropout", 0.0);
     object.expect_number("partial_rotary_factor", 1.0);
-    object.expect_absent("quantization_config");
+    for key in ["quantization_config", "final_logit_softcapping"] {
+        object.expect_absent(key);
+    }
+    object.expect_off("use_bidirectional_attention");
+    if family.attention_bias == AttentionBias::Never {
+        object.expect_off("attention_bias");
+    }
+    if !family.mlp_bias {
+        object.expect_off("mlp_bias");
+    }
+    if !family.is_gemma() {
+        object.expect_absent("attn_logit_softcapping");
+    }
     if let Some(architectures) = object.get("architectures")
         && !architectures
             .as_array()
-            .is_some_and(|names| names.iter().any(|name| name == "LlamaForCausalLM"))
+            .is_some_and(|names| names.iter().any(|name| name == family.architecture))
     {
         object.problem(format!(
-            "`architectures` is `{architectures}`; supported: `[\"LlamaForCausalLM\"]`"
+            "`architectures` is `{architectures}`; supported: `[\"{}\"]`",
+            family.architecture
         ));
     }
 }
@@ -213,7 +331,11 @@ fn inconsistencies(config: &ModelConfig, raw: &Map<String, Value>) -> Vec<String
              `{num_key_value_heads}`"
         ));
     }
-    if raw.get("head_dim").is_none_or(Value::is_null) && !hidden_size.is_multiple_of(*num_attention_heads) {
+    let family_sets_head_dim = matches!(config.model_type.as_str(), "qwen3" | "gemma3_text");
+    if raw.get("head_dim").is_none_or(Value::is_null)
+        && !family_sets_head_dim
+        && !hidden_size.is_multiple_of(*num_attention_heads)
+    {
         problems.push(format!(
             "`hidden_size` `{hidden_size}` is not a multiple of `num_attention_heads` `{num_attention_heads}`"
         ));

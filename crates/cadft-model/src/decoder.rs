@@ -14,15 +14,17 @@ mod linear;
 mod mlp;
 mod norm;
 mod packing;
+mod rope;
 
 pub use attention::Attention;
 pub use block::Block;
 pub(crate) use context::Context;
-pub use context::Rope;
+use context::Shared;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
 pub use packing::Packing;
+pub use rope::Rope;
 
 /// A decoder-only transformer with its output weight.
 #[derive(Module, Debug)]
@@ -42,9 +44,10 @@ pub struct Decoder {
     pub layers: Vec<Block>,
     /// The final norm.
     pub norm: RmsNorm,
-    /// Rotary frequencies, not a parameter.
+    /// What embeddings are multiplied by.
+    embedding_scale: f64,
     #[module(skip)]
-    rope: Rope,
+    shared: Shared,
 }
 
 /// Rows of a matrix looked up by token id.
@@ -55,15 +58,14 @@ pub struct Embedding {
 }
 
 impl CausalLm {
-    /// A randomly initialised model: matrices are normal with standard deviation `initializer_range`, norm weights 1,
-    /// biases 0.
+    /// A randomly initialised model: matrices are normal with standard deviation `initializer_range`, norms multiply by
+    /// 1, biases are 0.
     ///
     /// The values depend on `seed` alone, not on the device. On a device with autodiff the parameters are trainable.
     #[must_use]
     pub fn new(config: &ModelConfig, device: &Device, seed: u64) -> Self {
-        let std = config.initializer_range as f32;
         Self::with_values(config, device, &mut |name, shape| {
-            parameters::random_values(name, shape, std, seed)
+            parameters::random_values(name, shape, config, seed)
         })
     }
 
@@ -83,9 +85,9 @@ impl CausalLm {
             weight: make.param("model.embed_tokens.weight", [vocab_size, hidden_size]),
         };
         let layers = (0..config.num_hidden_layers)
-            .map(|layer| Block::new(config, &format!("model.layers.{layer}"), &mut make))
+            .map(|layer| Block::new(config, layer, &mut make))
             .collect();
-        let norm = RmsNorm::new("model.norm", config, &mut make);
+        let norm = RmsNorm::new("model.norm", hidden_size, config, &mut make);
         let lm_head = (!config.tie_word_embeddings).then(|| {
             Linear::new(
                 "lm_head",
@@ -99,7 +101,8 @@ impl CausalLm {
                 embed_tokens,
                 layers,
                 norm,
-                rope: Rope::new(config),
+                embedding_scale: config.embedding_scale,
+                shared: Shared::new(config),
             },
             lm_head,
         }
@@ -136,7 +139,7 @@ impl CausalLm {
             rows,
             "a packing must have the rows of its batch"
         );
-        let context = Context::packed(&self.model.rope, seq, packing, &self.device());
+        let context = Context::packed(&self.model.shared, seq, packing, &self.device());
         self.model.run(token_ids, &context, None, &mut |_| {})
     }
 
@@ -213,7 +216,7 @@ impl Decoder {
     ) -> Tensor<3> {
         let [_, seq] = token_ids.dims();
         let device = self.embed_tokens.weight.val().device();
-        let context = Context::new(&self.rope, seq, cache.as_deref(), &device);
+        let context = Context::new(&self.shared, seq, cache.as_deref(), &device);
         self.run(token_ids, &context, cache, observe)
     }
 
@@ -227,6 +230,9 @@ impl Decoder {
     ) -> Tensor<3> {
         let [_, seq] = token_ids.dims();
         let mut hidden = embedding(self.embed_tokens.weight.val(), token_ids); // [batch, seq, hidden]
+        if self.embedding_scale != 1.0 {
+            hidden = hidden * self.embedding_scale;
+        }
         observe(&hidden);
         for (index, layer) in self.layers.iter().enumerate() {
             let layer_cache = cache.as_deref_mut().map(|cache| cache.layer(index));

@@ -4,6 +4,8 @@
 //! operations that automatic differentiation would run. The portable forms below are the definition and the test
 //! oracle; other backends run them, and differentiate them automatically.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 
 #[cfg(feature = "flex")]
@@ -46,20 +48,29 @@ pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
     portable::rms_norm(x, weight, epsilon)
 }
 
-/// `silu(gate) · up`.
+/// The activation of a gated unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x σ(x)`.
+    Silu,
+    /// The tanh form of GELU, `x σ(2 √(2/π) (x + 0.044715 x³))`; `gelu_pytorch_tanh` in transformers.
+    GeluTanh,
+}
+
+/// `activation(gate) · up`.
 ///
 /// # Shapes
 /// - `gate`, `up`, output: `[batch, seq, intermediate]`
 #[must_use]
-pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
     #[cfg(feature = "flex")]
     if runs_on_flex(&gate) && runs_on_flex(&up) {
-        return operations::swiglu(gate, up);
+        return operations::gated(activation, gate, up);
     }
-    portable::swiglu(gate, up)
+    portable::gated(activation, gate, up)
 }
 
-/// The projected input of attention, and the tables that rotate it.
+/// The projected input of attention, what rotates it, and what else decides the scores.
 #[derive(Clone, Debug)]
 pub struct AttentionInput {
     /// `[batch, seq, heads * head_dim]`.
@@ -68,10 +79,51 @@ pub struct AttentionInput {
     pub key: Tensor<3>,
     /// `[batch, seq, kv_heads * head_dim]`.
     pub value: Tensor<3>,
-    /// Cosines of the positions, `[seq, head_dim / 2]`.
-    pub cos: Tensor<2>,
-    /// Sines of the positions, `[seq, head_dim / 2]`.
-    pub sin: Tensor<2>,
+    /// Rotates queries and keys; none where positions do not enter.
+    pub rotation: Option<Rotation>,
+    /// What else decides the scores.
+    pub options: AttentionOptions,
+}
+
+/// Cosines and sines of the positions, each `[batch or 1, seq, pairs]`.
+///
+/// Dimension `i` of a head is rotated with dimension `i + pairs`; dimensions from `2 · pairs` on stay.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// Cosines.
+    pub cos: Tensor<3>,
+    /// Sines.
+    pub sin: Tensor<3>,
+}
+
+/// How scores are made, and which keys a query may attend to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionOptions {
+    /// Width of one head.
+    pub head_dim: usize,
+    /// What the product of query and key is multiplied by.
+    pub scale: f64,
+    /// Scores `s` become `cap · tanh(s / cap)`.
+    pub softcap: Option<f64>,
+    /// How many of the latest positions a query attends to, its own included.
+    pub window: Option<usize>,
+    /// For every position of every row, the index in the row at which its sample begins, `batch · seq` numbers; none
+    /// where every row is one sample.
+    pub starts: Option<Arc<[usize]>>,
+}
+
+impl AttentionOptions {
+    /// The first key that a query of row `row` of a whole batch may attend to; the last is its own position.
+    pub(crate) fn first_key(&self, row: usize, position: usize, seq: usize) -> usize {
+        let start = self
+            .starts
+            .as_ref()
+            .map_or(0, |starts| starts[row * seq + position]);
+        let window = self
+            .window
+            .map_or(0, |window| (position + 1).saturating_sub(window));
+        start.max(window)
+    }
 }
 
 /// Causal grouped-query attention over whole sequences, with rotation of queries and keys.

@@ -26,7 +26,7 @@ pub mod parameters;
 
 pub use cache::KvCache;
 pub use checkpoint::{Checkpoint, Dtype, SaveOptions};
-pub use config::{ModelConfig, RopeScaling};
+pub use config::{ModelConfig, Positions, RopeScaling};
 pub use decoder::{CausalLm, Packing};
 pub use error::ModelError;
 pub use generate::{Finish, GenerateOptions, Generated, Sampling};

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Norms};
 
 /// One parameter of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,16 +69,28 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     for layer in 0..config.num_hidden_layers {
         let prefix = format!("model.layers.{layer}");
         parameters.push((format!("{prefix}.input_layernorm.weight"), vec![hidden]));
-        for (name, output, input) in [
-            ("q_proj", query, hidden),
-            ("k_proj", key, hidden),
-            ("v_proj", key, hidden),
-            ("o_proj", hidden, query),
+        for (name, output, input, bias) in [
+            ("q_proj", query, hidden, config.attention_bias),
+            ("k_proj", key, hidden, config.attention_bias),
+            ("v_proj", key, hidden, config.attention_bias),
+            ("o_proj", hidden, query, config.attention_output_bias),
         ] {
-            let name = format!("{prefix}.self_attn.{name}");
-            parameters.extend(linear(&name, output, input, config.attention_bias));
+            parameters.extend(linear(&format!("{prefix}.self_attn.{name}"), output, input, bias));
         }
-        parameters.push((format!("{prefix}.post_attention_layernorm.weight"), vec![hidden]));
+        if config.qk_norm {
+            let norm = |name| (format!("{prefix}.self_attn.{name}.weight"), vec![config.head_dim]);
+            parameters.extend(["q_norm", "k_norm"].map(norm));
+        }
+        let norms: &[&str] = match config.norms {
+            Norms::Before => &["post_attention_layernorm"],
+            Norms::Gemma => &[
+                "post_attention_layernorm",
+                "pre_feedforward_layernorm",
+                "post_feedforward_layernorm",
+            ],
+        };
+        let norm = |name: &&str| (format!("{prefix}.{name}.weight"), vec![hidden]);
+        parameters.extend(norms.iter().map(norm));
         for (name, output, input) in [
             ("gate_proj", intermediate, hidden),
             ("up_proj", intermediate, hidden),
@@ -174,18 +186,19 @@ impl Parameters<'_> {
     }
 }
 
-/// Random initial values: normal for matrices, 1 for norm weights, 0 for biases.
+/// Random initial values: normal for matrices, what multiplies by 1 for norm weights, 0 for biases.
 ///
 /// Each parameter draws from its own stream of the generator, so its values depend on the seed and its name, not on
 /// the other parameters nor on the backend.
-pub(crate) fn random_values(name: &str, shape: &[usize], std: f32, seed: u64) -> Vec<f32> {
+pub(crate) fn random_values(name: &str, shape: &[usize], config: &ModelConfig, seed: u64) -> Vec<f32> {
     let count = shape.iter().product();
     if !decays(name) {
-        return vec![if name.ends_with(".bias") { 0.0 } else { 1.0 }; count];
+        let starts_at_zero = name.ends_with(".bias") || config.norms == Norms::Gemma;
+        return vec![if starts_at_zero { 0.0 } else { 1.0 }; count];
     }
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(name_hash(name));
-    match Normal::new(0.0, std) {
+    match Normal::new(0.0, config.initializer_range as f32) {
         Ok(normal) => normal.sample_iter(generator).take(count).collect(),
         Err(_) => vec![0.0; count],
     }

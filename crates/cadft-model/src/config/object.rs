@@ -38,6 +38,11 @@ impl<'a> Object<'a> {
         self.values.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether `key` is there and `null`.
+    pub(super) fn is_null(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(Value::is_null)
+    }
+
     pub(super) fn problem(&mut self, problem: String) {
         self.problems.push(problem);
     }
@@ -76,6 +81,20 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// An integer that may be zero.
+    pub(super) fn whole(&mut self, key: &str, default: usize) -> usize {
+        let Some(value) = self.get(key) else {
+            return default;
+        };
+        match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => number as usize,
+            None => {
+                self.wrong(key, value, "an integer");
+                default
+            }
+        }
+    }
+
     pub(super) fn number(&mut self, key: &str, default: f64) -> f64 {
         let Some(value) = self.get(key) else {
             return default;
@@ -87,6 +106,12 @@ impl<'a> Object<'a> {
                 self.wrong(key, value, "a number");
                 default
             })
+    }
+
+    /// A number above zero, none where absent.
+    pub(super) fn optional_number(&mut self, key: &str) -> Option<f64> {
+        self.get(key)?;
+        Some(self.required_number(key))
     }
 
     /// A number above zero that must be there; 1 stands in for one that is not.
@@ -103,10 +128,17 @@ impl<'a> Object<'a> {
 
     /// A boolean, `false` where absent.
     pub(super) fn flag(&mut self, key: &str) -> bool {
-        let Some(value) = self.get(key) else { return false };
+        self.flag_or(key, false)
+    }
+
+    /// A boolean.
+    pub(super) fn flag_or(&mut self, key: &str, default: bool) -> bool {
+        let Some(value) = self.get(key) else {
+            return default;
+        };
         value.as_bool().unwrap_or_else(|| {
             self.wrong(key, value, "`true` or `false`");
-            false
+            default
         })
     }
 
@@ -136,7 +168,7 @@ impl<'a> Object<'a> {
     pub(super) fn expect_text(&mut self, key: &str, supported: &[&str], default: Option<&str>) {
         match self.get(key) {
             None if default.is_none() => self.missing(key),
-            Some(value) if !value.as_str().is_some_and(|text| supported.contains(&text)) => {
+            Some(value) if value.as_str().is_none_or(|text| !supported.contains(&text)) => {
                 let supported = supported
                     .iter()
                     .map(|text| format!("`{text}`"))
@@ -162,6 +194,25 @@ impl<'a> Object<'a> {
     pub(super) fn expect_absent(&mut self, key: &str) {
         if let Some(value) = self.get(key) {
             self.problem(format!("`{key}` is `{value}`; it is not supported"));
+        }
+    }
+
+    /// Refuses `true`.
+    pub(super) fn expect_off(&mut self, key: &str) {
+        if self.flag(key) {
+            self.problem(format!("`{}{key}` is `true`; it is not supported", self.prefix));
+        }
+    }
+
+    /// Refuses keys that are neither known nor without effect.
+    pub(super) fn expect_keys(&mut self, known: &[&str], without_effect: &[&str]) {
+        for (key, value) in self.values {
+            if !known.contains(&key.as_str()) && !without_effect.contains(&key.as_str()) {
+                self.problem(format!(
+                    "`{}{key}` is `{value}`; it is not supported",
+                    self.prefix
+                ));
+            }
         }
     }
 

@@ -1,19 +1,19 @@
 //! Causal grouped-query attention with rotary position embeddings.
 //!
 //! ```text
-//! a(t, s) = softmax_s(q(t) · k(s) / √head_dim),  s ≤ t
+//! a(t, s) = softmax_s(scale · q(t) · k(s)),  first(t) ≤ s ≤ t
 //! o(t)    = Σ_s a(t, s) v(s)
 //! ```
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::Context;
 use super::linear::{Bias, Linear};
+use super::{Context, RmsNorm};
 use crate::cache::LayerCache;
-use crate::config::ModelConfig;
+use crate::config::{LayerAttention, ModelConfig};
 use crate::fused::{
-    self, AttentionInput,
+    self, AttentionInput, AttentionOptions,
     portable::{attend, merge_heads, rotate, split_heads},
 };
 use crate::parameters::Parameters;
@@ -29,27 +29,61 @@ pub struct Attention {
     pub v_proj: Linear,
     /// Output projection.
     pub o_proj: Linear,
+    /// Norm of each query head.
+    pub q_norm: Option<RmsNorm>,
+    /// Norm of each key head.
+    pub k_norm: Option<RmsNorm>,
+    #[module(skip)]
+    layer: LayerAttention,
+    #[module(skip)]
+    scores: Scores,
+}
+
+/// How scores are made.
+#[derive(Clone, Copy, Debug)]
+struct Scores {
     head_dim: usize,
+    scale: f64,
+    softcap: Option<f64>,
 }
 
 impl Attention {
-    pub(crate) fn new(config: &ModelConfig, name: &str, make: &mut Parameters<'_>) -> Self {
+    pub(crate) fn new(config: &ModelConfig, index: usize, make: &mut Parameters<'_>) -> Self {
         let ModelConfig {
             hidden_size,
             head_dim,
             num_key_value_heads: kv_heads,
             ..
         } = *config;
+        let name = format!("model.layers.{index}.self_attn");
         let (query, key) = (config.num_attention_heads * head_dim, kv_heads * head_dim);
-        let bias = Bias::from_flag(config.attention_bias);
+        let (bias, output_bias) = (
+            Bias::from_flag(config.attention_bias),
+            Bias::from_flag(config.attention_output_bias),
+        );
         let mut linear =
-            |part: &str, shape: [usize; 2]| Linear::new(&format!("{name}.{part}"), shape, bias, make);
+            |part: &str, shape: [usize; 2], bias| Linear::new(&format!("{name}.{part}"), shape, bias, make);
+        let [q_proj, k_proj, v_proj] = [("q_proj", query), ("k_proj", key), ("v_proj", key)]
+            .map(|(part, width)| linear(part, [width, hidden_size], bias));
+        let o_proj = linear("o_proj", [hidden_size, query], output_bias);
+        let mut norm = |part: &str| {
+            config
+                .qk_norm
+                .then(|| RmsNorm::new(&format!("{name}.{part}"), head_dim, config, make))
+        };
         Self {
-            q_proj: linear("q_proj", [query, hidden_size]),
-            k_proj: linear("k_proj", [key, hidden_size]),
-            v_proj: linear("v_proj", [key, hidden_size]),
-            o_proj: linear("o_proj", [hidden_size, query]),
-            head_dim,
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            q_norm: norm("q_norm"),
+            k_norm: norm("k_norm"),
+            layer: config.layers[index],
+            scores: Scores {
+                head_dim,
+                scale: config.attention_scale,
+                softcap: config.attn_logit_softcapping,
+            },
         }
     }
 
@@ -59,31 +93,51 @@ impl Attention {
         context: &Context,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        let query = self.q_proj.forward(x.clone()); // [batch, seq, heads * head_dim]
-        let key = self.k_proj.forward(x.clone()); // [batch, seq, kv_heads * head_dim]
+        let query = self.by_head(&self.q_norm, self.q_proj.forward(x.clone())); // [batch, seq, heads * head_dim]
+        let key = self.by_head(&self.k_norm, self.k_proj.forward(x.clone())); // [batch, seq, kv_heads * head_dim]
         let value = self.v_proj.forward(x);
-        let output = match cache {
-            None if context.is_hidden.is_none() => {
-                let (cos, sin) = context.shared_tables();
-                fused::causal_attention(AttentionInput {
-                    query,
-                    key,
-                    value,
-                    cos,
-                    sin,
-                })
+        let rotation = context.rotation(self.layer);
+        let heads = |x: Tensor<3>| split_heads(x, self.scores.head_dim); // [batch, heads, seq, head_dim]
+        let cached =
+            cache.map(|cache| cache.append(rotate(heads(key.clone()), rotation), heads(value.clone())));
+        let output = match cached {
+            Some((key, value)) if context.sees_cache() => {
+                let query = rotate(heads(query), rotation);
+                let is_hidden = context.hidden_keys(self.layer);
+                merge_heads(attend([query, key, value], is_hidden, &self.options(context)))
             }
-            cache => {
-                let query = rotate(split_heads(query, self.head_dim), &context.tables);
-                let key = rotate(split_heads(key, self.head_dim), &context.tables);
-                let value = split_heads(value, self.head_dim);
-                let (key, value) = match cache {
-                    Some(cache) => cache.append(key, value),
-                    None => (key, value),
-                };
-                merge_heads(attend(query, key, value, context.is_hidden.clone()))
-            }
+            _ => fused::causal_attention(AttentionInput {
+                query,
+                key,
+                value,
+                rotation: rotation.cloned(),
+                options: self.options(context),
+            }),
         };
         self.o_proj.forward(output)
+    }
+
+    /// Normalises each head, where the model does.
+    fn by_head(&self, norm: &Option<RmsNorm>, x: Tensor<3>) -> Tensor<3> {
+        let Some(norm) = norm else { return x };
+        let [batch, seq, width] = x.dims();
+        let head_dim = self.scores.head_dim;
+        let heads = x.reshape([batch, seq * width / head_dim, head_dim]);
+        norm.forward(heads).reshape([batch, seq, width])
+    }
+
+    fn options(&self, context: &Context) -> AttentionOptions {
+        let Scores {
+            head_dim,
+            scale,
+            softcap,
+        } = self.scores;
+        AttentionOptions {
+            head_dim,
+            scale,
+            softcap,
+            window: self.layer.window,
+            starts: context.starts(),
+        }
     }
 }

@@ -1,140 +1,179 @@
-//! What every block of one forward pass shares: rotary tables of the positions, and the attention mask.
+//! What the blocks of one forward pass share: rotary tables of the positions, and which keys may be attended to.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
-use super::Packing;
+use super::{Packing, Rope};
 use crate::cache::KvCache;
-use crate::config::ModelConfig;
+use crate::config::{LayerAttention, ModelConfig, Positions};
+use crate::fused::Rotation;
 
-/// Rotary frequencies, one for each pair of dimensions of a head, in radians a position.
+/// What the blocks of a model ask of every forward pass.
 #[derive(Clone, Debug)]
-pub struct Rope {
-    frequencies: Vec<f64>,
+pub(super) struct Shared {
+    /// The rotary embeddings in use, by how blocks name them.
+    ropes: Vec<(Positions, Rope)>,
+    /// The windows in use.
+    windows: Vec<Option<usize>>,
 }
 
-impl Rope {
-    /// The frequencies `θ^(−2i / head_dim)`, scaled as the configuration says.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use cadft_model::{ModelConfig, decoder::Rope};
-    /// let config = ModelConfig::from_json(
-    ///     r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 8,
-    ///         "num_hidden_layers": 1, "num_attention_heads": 1}"#,
-    /// )?;
-    /// assert_eq!(Rope::new(&config).frequencies(), [1.0, 0.01]);
-    /// # Ok::<(), cadft_model::ModelError>(())
-    /// ```
-    #[must_use]
-    pub fn new(config: &ModelConfig) -> Self {
-        let pairs = config.head_dim / 2;
-        let frequency = |pair: usize| config.rope_theta.powf(-(pair as f64) / pairs as f64);
-        let frequencies = (0..pairs)
-            .map(|pair| config.rope_scaling.scale(frequency(pair)))
-            .collect();
-        Self { frequencies }
+impl Shared {
+    pub(super) fn new(config: &ModelConfig) -> Self {
+        let uses = |positions| config.layers.iter().any(|layer| layer.positions == positions);
+        let ropes = [
+            (Positions::Rotary, Rope::new(config)),
+            (Positions::LocalRotary, Rope::local(config)),
+        ];
+        let mut windows = Vec::new();
+        for layer in &config.layers {
+            if !windows.contains(&layer.window) {
+                windows.push(layer.window);
+            }
+        }
+        Self {
+            ropes: ropes
+                .into_iter()
+                .filter(|(positions, _)| uses(*positions))
+                .collect(),
+            windows,
+        }
     }
 
-    /// The frequencies, fastest first.
-    #[must_use]
-    pub fn frequencies(&self) -> &[f64] {
-        &self.frequencies
+    fn rotations(&self, positions: &[usize], rows: usize, device: &Device) -> Vec<(Positions, Rotation)> {
+        self.ropes
+            .iter()
+            .map(|(name, rope)| (*name, rope.rotation(positions, rows, device)))
+            .collect()
     }
 }
 
-/// Rotary tables and mask of one forward pass.
+/// What the blocks of one forward pass share.
 pub(crate) struct Context {
-    /// Cosines and sines, each `[batch or 1, 1, seq, head_dim / 2]`.
-    pub(crate) tables: (Tensor<4>, Tensor<4>),
-    /// `true` where a key may not be attended to; none where every key may, and without a cache, where attention is
-    /// plainly causal. `[batch or 1, 1, 1, seq, keys]`.
-    pub(crate) is_hidden: Option<Tensor<5, Bool>>,
+    rotations: Vec<(Positions, Rotation)>,
+    keys: Keys,
+}
+
+/// Which keys the queries of a forward pass may attend to.
+enum Keys {
+    /// Those of the same pass, up to their own position, from where their sample begins: `batch · seq` indices, none
+    /// where every row is one sample.
+    Own { starts: Option<Arc<[usize]>> },
+    /// Those of a cache too: for each window, `true` where a key is hidden, `[batch or 1, 1, 1, seq, keys]`; none where
+    /// no key is.
+    Cached(Vec<(Option<usize>, Option<Tensor<5, Bool>>)>),
 }
 
 impl Context {
     /// The context of `seq` tokens that follow those in `cache`.
-    pub(crate) fn new(rope: &Rope, seq: usize, cache: Option<&KvCache>, device: &Device) -> Self {
+    pub(super) fn new(shared: &Shared, seq: usize, cache: Option<&KvCache>, device: &Device) -> Self {
         let Some(cache) = cache else {
+            let positions: Vec<_> = (0..seq).collect();
             return Self {
-                tables: rotary_tables(rope, 0..seq, [1, seq], device),
-                is_hidden: None,
+                rotations: shared.rotations(&positions, 1, device),
+                keys: Keys::Own { starts: None },
             };
         };
-        let (positions, padding) = (cache.len()..cache.len() + seq, cache.shared_left_padding());
-        let unrestricted = seq == 1 && padding.iter().all(|&padding| padding == 0);
-        let counted = padding
-            .iter()
-            .flat_map(|&padding| positions.clone().map(move |index| index.saturating_sub(padding)));
-        Self {
-            tables: rotary_tables(rope, counted, [padding.len(), seq], device),
-            is_hidden: (!unrestricted).then(|| hidden_keys(positions, padding, device)),
+        let padding = cache.shared_left_padding();
+        let indices = cache.len()..cache.len() + seq;
+        if cache.is_empty() {
+            return Self::first_of_cache(shared, seq, padding, device);
         }
+        let positions: Vec<_> = padding
+            .iter()
+            .flat_map(|&padding| indices.clone().map(move |index| index.saturating_sub(padding)))
+            .collect();
+        let hidden =
+            |&window: &Option<usize>| (window, hidden_keys(indices.clone(), padding, window, device));
+        Self {
+            rotations: shared.rotations(&positions, padding.len(), device),
+            keys: Keys::Cached(shared.windows.iter().map(hidden).collect()),
+        }
+    }
+
+    /// The context of the first tokens of a cache: padding on the left is a sample of its own, which nobody sees.
+    fn first_of_cache(shared: &Shared, seq: usize, padding: &[usize], device: &Device) -> Self {
+        if padding.iter().all(|&padding| padding == 0) {
+            return Self::new(shared, seq, None, device);
+        }
+        let lengths = padding
+            .iter()
+            .map(|&padding| vec![padding, seq - padding])
+            .collect();
+        Self::packed(shared, seq, &Packing { lengths }, device)
     }
 
     /// The context of rows that hold several samples each.
-    pub(crate) fn packed(rope: &Rope, seq: usize, packing: &Packing, device: &Device) -> Self {
+    pub(super) fn packed(shared: &Shared, seq: usize, packing: &Packing, device: &Device) -> Self {
         let starts = packing.starts(seq);
-        let rows = starts.len() / seq.max(1);
-        let positions = starts
+        let positions: Vec<_> = starts
             .iter()
             .enumerate()
-            .map(|(index, start)| index % seq - start);
-        let mut hidden = Vec::with_capacity(starts.len() * seq);
-        for (index, &start) in starts.iter().enumerate() {
-            let query = index % seq;
-            hidden.extend((0..seq).map(|key| key > query || key < start));
-        }
+            .map(|(index, start)| index % seq - start)
+            .collect();
         Self {
-            tables: rotary_tables(rope, positions, [rows, seq], device),
-            is_hidden: Some(Tensor::from_data(
-                TensorData::new(hidden, [rows, 1, 1, seq, seq]),
-                device,
-            )),
+            rotations: shared.rotations(&positions, packing.lengths.len(), device),
+            keys: Keys::Own {
+                starts: Some(starts.into()),
+            },
         }
     }
 
-    /// The tables of a batch whose sequences all start at position 0, each `[seq, head_dim / 2]`.
-    pub(crate) fn shared_tables(&self) -> (Tensor<2>, Tensor<2>) {
-        let (cos, sin) = &self.tables;
-        let [_, _, seq, pairs] = cos.dims();
-        (
-            cos.clone().reshape([seq, pairs]),
-            sin.clone().reshape([seq, pairs]),
-        )
+    /// What rotates the queries and keys of a block.
+    pub(super) fn rotation(&self, layer: LayerAttention) -> Option<&Rotation> {
+        self.rotations
+            .iter()
+            .find(|(positions, _)| *positions == layer.positions)
+            .map(|(_, rotation)| rotation)
+    }
+
+    /// Whether queries see keys of earlier passes.
+    pub(super) fn sees_cache(&self) -> bool {
+        matches!(self.keys, Keys::Cached(_))
+    }
+
+    /// Where the samples begin, `batch · seq` indices; none where every row is one sample.
+    pub(super) fn starts(&self) -> Option<Arc<[usize]>> {
+        match &self.keys {
+            Keys::Own { starts } => starts.clone(),
+            Keys::Cached(_) => None,
+        }
+    }
+
+    /// The keys of a cache that are hidden from the queries of a block.
+    pub(super) fn hidden_keys(&self, layer: LayerAttention) -> Option<Tensor<5, Bool>> {
+        match &self.keys {
+            Keys::Own { .. } => None,
+            Keys::Cached(hidden) => hidden
+                .iter()
+                .find(|(window, _)| *window == layer.window)
+                .and_then(|(_, hidden)| hidden.clone()),
+        }
     }
 }
 
-/// Cosines and sines, computed in f64, of the positions of all rows.
-fn rotary_tables(
-    rope: &Rope,
-    positions: impl Iterator<Item = usize>,
-    [rows, seq]: [usize; 2],
+/// Hides keys after the query, before its window, and in the padding on the left; none where there are no such keys.
+fn hidden_keys(
+    queries: Range<usize>,
+    padding: &[usize],
+    window: Option<usize>,
     device: &Device,
-) -> (Tensor<4>, Tensor<4>) {
-    let pairs = rope.frequencies.len();
-    let (mut cos, mut sin) = (Vec::new(), Vec::new());
-    for position in positions {
-        for frequency in &rope.frequencies {
-            let (sine, cosine) = (position as f64 * frequency).sin_cos();
-            cos.push(cosine as f32);
-            sin.push(sine as f32);
-        }
+) -> Option<Tensor<5, Bool>> {
+    let (seq, keys) = (queries.len(), queries.end);
+    let all_seen = padding.iter().all(|&padding| padding == 0) && window.is_none_or(|window| keys <= window);
+    if seq == 1 && all_seen {
+        return None;
     }
-    let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [rows, 1, seq, pairs]), device);
-    (table(cos), table(sin))
-}
-
-/// Hides keys after the query, and keys in the padding on the left.
-fn hidden_keys(positions: Range<usize>, padding: &[usize], device: &Device) -> Tensor<5, Bool> {
-    let (seq, keys) = (positions.len(), positions.end);
     let mut hidden = Vec::with_capacity(padding.len() * seq * keys);
     for &padding in padding {
-        for query in positions.clone() {
-            hidden.extend((0..keys).map(|key| key > query || key < padding));
+        for query in queries.clone() {
+            let first = window
+                .map_or(0, |window| (query + 1).saturating_sub(window))
+                .max(padding);
+            hidden.extend((0..keys).map(|key| key > query || key < first));
         }
     }
-    Tensor::from_data(TensorData::new(hidden, [padding.len(), 1, 1, seq, keys]), device)
+    let data = TensorData::new(hidden, [padding.len(), 1, 1, seq, keys]);
+    Some(Tensor::from_data(data, device))
 }

@@ -1,7 +1,7 @@
-//! The feed-forward block (SwiGLU).
+//! The feed-forward block, a gated unit.
 //!
 //! ```text
-//! y = W_down (silu(W_gate x) · W_up x)
+//! y = W_down (activation(W_gate x) · W_up x)
 //! ```
 
 use burn::module::Module;
@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use super::linear::{Bias, Linear};
 use crate::config::ModelConfig;
-use crate::fused;
+use crate::fused::{self, Activation};
 use crate::parameters::Parameters;
 
 /// The feed-forward block.
@@ -21,6 +21,8 @@ pub struct Mlp {
     pub up_proj: Linear,
     /// Down projection.
     pub down_proj: Linear,
+    #[module(skip)]
+    activation: Activation,
 }
 
 impl Mlp {
@@ -37,6 +39,7 @@ impl Mlp {
             gate_proj: linear("gate_proj", [intermediate_size, hidden_size]),
             up_proj: linear("up_proj", [intermediate_size, hidden_size]),
             down_proj: linear("down_proj", [hidden_size, intermediate_size]),
+            activation: config.hidden_act,
         }
     }
 
@@ -49,6 +52,6 @@ impl Mlp {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let gate = self.gate_proj.forward(x.clone()); // [batch, seq, intermediate]
         let up = self.up_proj.forward(x);
-        self.down_proj.forward(fused::swiglu(gate, up))
+        self.down_proj.forward(fused::gated(self.activation, gate, up))
     }
 }

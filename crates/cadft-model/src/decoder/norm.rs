@@ -3,38 +3,49 @@
 //! ```text
 //! y = w · x / √(mean(x²) + ε)
 //! ```
+//!
+//! Gemma 3 keeps w − 1 in its checkpoints.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Norms};
 use crate::fused;
 use crate::parameters::Parameters;
 
 /// RMS norm over the last dimension.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
-    /// `[hidden]`.
+    /// `[size]`.
     pub weight: Param<Tensor<1>>,
     epsilon: f64,
+    /// Added to the weight.
+    offset: f64,
 }
 
 impl RmsNorm {
-    pub(crate) fn new(name: &str, config: &ModelConfig, make: &mut Parameters<'_>) -> Self {
-        let weight = make.param(&format!("{name}.weight"), [config.hidden_size]);
+    pub(crate) fn new(name: &str, size: usize, config: &ModelConfig, make: &mut Parameters<'_>) -> Self {
+        let weight = make.param(&format!("{name}.weight"), [size]);
         Self {
             weight,
             epsilon: config.rms_norm_eps,
+            offset: if config.norms == Norms::Gemma { 1.0 } else { 0.0 },
         }
     }
 
     /// Normalises the last dimension.
     ///
     /// # Shapes
-    /// - `x`: `[batch, seq, hidden]`
-    /// - output: `[batch, seq, hidden]`
+    /// - `x`: `[batch, seq, size]`
+    /// - output: `[batch, seq, size]`
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        fused::rms_norm(x, self.weight.val(), self.epsilon)
+        let weight = self.weight.val();
+        let weight = if self.offset == 0.0 {
+            weight
+        } else {
+            weight + self.offset
+        };
+        fused::rms_norm(x, weight, self.epsilon)
     }
 }

@@ -8,6 +8,7 @@ use burn::backend::{Autodiff, Flex};
 
 use super::flex::{self, AttentionSaved};
 use super::operations::DecoderOperations;
+use super::{Activation, AttentionOptions};
 
 type Float = FloatTensor<Flex>;
 
@@ -49,15 +50,15 @@ impl<C: CheckpointStrategy> DecoderOperations for Autodiff<Flex, C> {
         }
     }
 
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        let prepared = Swiglu
+    fn gated(activation: Activation, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = Gated
             .prepare::<C>([gate.node(), up.node()])
             .compute_bound()
             .stateful();
         let (gate, up) = (gate.into_primitive(), up.into_primitive());
-        let y = flex::swiglu(gate.clone(), up.clone());
+        let y = flex::gated(activation, gate.clone(), up.clone());
         match prepared {
-            OpsKind::Tracked(prepared) => prepared.finish((gate, up), y),
+            OpsKind::Tracked(prepared) => prepared.finish((activation, gate, up), y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),
         }
     }
@@ -68,17 +69,21 @@ impl<C: CheckpointStrategy> DecoderOperations for Autodiff<Flex, C> {
         value: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
+        options: AttentionOptions,
     ) -> FloatTensor<Self> {
         let prepared = CausalAttention
             .prepare::<C>([query.node(), key.node(), value.node()])
             .compute_bound()
             .stateful();
+        let rotation = [cos.into_primitive(), sin.into_primitive()];
         let (output, saved) = flex::causal_attention(
-            query.into_primitive(),
-            key.into_primitive(),
-            value.into_primitive(),
-            cos.into_primitive(),
-            sin.into_primitive(),
+            [
+                query.into_primitive(),
+                key.into_primitive(),
+                value.into_primitive(),
+            ],
+            rotation,
+            options,
         );
         match prepared {
             OpsKind::Tracked(prepared) => prepared.finish(saved, output),
@@ -119,16 +124,16 @@ impl Backward<Flex, 2> for RmsNorm {
 }
 
 #[derive(Debug)]
-struct Swiglu;
+struct Gated;
 
-impl Backward<Flex, 2> for Swiglu {
-    type State = (Float, Float);
+impl Backward<Flex, 2> for Gated {
+    type State = (Activation, Float, Float);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [gate_node, up_node] = ops.parents;
         let grad = grads.consume::<Flex>(&ops.node);
-        let (gate, up) = ops.state;
-        let (d_gate, d_up) = flex::swiglu_gradients(gate, up, grad);
+        let (activation, gate, up) = ops.state;
+        let (d_gate, d_up) = flex::gated_gradients(activation, [gate, up], grad);
         register!(grads, gate_node => d_gate, up_node => d_up);
     }
 }

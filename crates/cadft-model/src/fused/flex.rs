@@ -8,9 +8,10 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 use rayon::prelude::*;
 
-use super::simd;
+use super::{Activation, simd};
 
 mod attention;
+mod heads;
 mod matrix;
 
 pub(super) use attention::{AttentionSaved, causal_attention, causal_attention_gradients};
@@ -98,18 +99,21 @@ pub(super) fn rms_norm_gradients((x, weight, inverse): (Float, Float, Float), gr
     )
 }
 
-/// `silu(gate) · up`.
-pub(super) fn swiglu(gate: Float, up: Float) -> Float {
+/// `activation(gate) · up`.
+pub(super) fn gated(activation: Activation, gate: Float, up: Float) -> Float {
     let (gate, up) = (contiguous(gate), contiguous(up));
     let mut out = vec![0.0; floats(&gate).len()];
     out.par_chunks_mut(BLOCK)
         .zip(floats(&gate).par_chunks(BLOCK).zip(floats(&up).par_chunks(BLOCK)))
-        .for_each(|(out, (gate, up))| simd::swiglu(out, gate, up));
+        .for_each(|(out, (gate, up))| match activation {
+            Activation::Silu => simd::swiglu(out, gate, up),
+            Activation::GeluTanh => simd::geglu(out, gate, up),
+        });
     Float::from_data(TensorData::new(out, gate.shape()))
 }
 
 /// Gradients of `gate` and `up`.
-pub(super) fn swiglu_gradients(gate: Float, up: Float, grad: Float) -> (Float, Float) {
+pub(super) fn gated_gradients(activation: Activation, [gate, up]: [Float; 2], grad: Float) -> (Float, Float) {
     let (gate, up, grad) = (contiguous(gate), contiguous(up), contiguous(grad));
     let size = floats(&gate).len();
     let (mut d_gate, mut d_up) = (vec![0.0; size], vec![0.0; size]);
@@ -118,8 +122,9 @@ pub(super) fn swiglu_gradients(gate: Float, up: Float, grad: Float) -> (Float, F
         .par_chunks_mut(BLOCK)
         .zip(d_up.par_chunks_mut(BLOCK))
         .zip(inputs.zip(floats(&grad).par_chunks(BLOCK)))
-        .for_each(|((d_gate, d_up), ((gate, up), grad))| {
-            simd::swiglu_gradients(d_gate, d_up, gate, up, grad);
+        .for_each(|((d_gate, d_up), ((gate, up), grad))| match activation {
+            Activation::Silu => simd::swiglu_gradients(d_gate, d_up, gate, up, grad),
+            Activation::GeluTanh => simd::geglu_gradients(d_gate, d_up, gate, up, grad),
         });
     let wrap = |values| Float::from_data(TensorData::new(values, gate.shape()));
     (wrap(d_gate), wrap(d_up))

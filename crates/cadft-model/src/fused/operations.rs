@@ -4,7 +4,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
-use super::{AttentionInput, flex};
+use super::{Activation, AttentionInput, AttentionOptions, Rotation, flex};
 
 /// The operations that have hand-written kernels.
 ///
@@ -15,8 +15,8 @@ pub(crate) trait DecoderOperations: Backend {
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Root-mean-square norm.
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
-    /// `silu(gate) · up`.
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `activation(gate) · up`.
+    fn gated(activation: Activation, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Rotation and causal attention.
     fn causal_attention(
         query: FloatTensor<Self>,
@@ -24,6 +24,7 @@ pub(crate) trait DecoderOperations: Backend {
         value: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
+        options: AttentionOptions,
     ) -> FloatTensor<Self>;
 }
 
@@ -36,8 +37,8 @@ impl DecoderOperations for Flex {
         flex::rms_norm(x, weight, epsilon).0
     }
 
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        flex::swiglu(gate, up)
+    fn gated(activation: Activation, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        flex::gated(activation, gate, up)
     }
 
     fn causal_attention(
@@ -46,8 +47,9 @@ impl DecoderOperations for Flex {
         value: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
+        options: AttentionOptions,
     ) -> FloatTensor<Self> {
-        flex::causal_attention(query, key, value, cos, sin).0
+        flex::causal_attention([query, key, value], [cos, sin], options).0
     }
 }
 
@@ -63,8 +65,12 @@ pub(super) fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<
     ))
 }
 
-pub(super) fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
+pub(super) fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::gated(
+        activation,
+        gate.into_dispatch(),
+        up.into_dispatch(),
+    ))
 }
 
 pub(super) fn causal_attention(input: AttentionInput) -> Tensor<3> {
@@ -72,14 +78,23 @@ pub(super) fn causal_attention(input: AttentionInput) -> Tensor<3> {
         query,
         key,
         value,
-        cos,
-        sin,
+        rotation,
+        options,
     } = input;
+    // No rotation is one of no pairs.
+    let Rotation { cos, sin } = rotation.unwrap_or_else(|| {
+        let empty = Tensor::zeros([1, 1, 0], &query.device());
+        Rotation {
+            cos: empty.clone(),
+            sin: empty,
+        }
+    });
     Tensor::from_dispatch(Dispatch::causal_attention(
         query.into_dispatch(),
         key.into_dispatch(),
         value.into_dispatch(),
         cos.into_dispatch(),
         sin.into_dispatch(),
+        options,
     ))
 }

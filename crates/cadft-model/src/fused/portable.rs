@@ -1,8 +1,10 @@
 //! The operations in plain tensor form: what they mean, on every backend.
 
+use std::f64::consts::PI;
+
 use burn::tensor::{Bool, Tensor, TensorData, activation};
 
-use super::AttentionInput;
+use super::{Activation, AttentionInput, AttentionOptions, Rotation};
 
 /// Stands for −∞ in masked scores: finite, so that a row whose keys are all hidden gives no NaN.
 const HIDDEN_SCORE: f32 = -1e30;
@@ -20,10 +22,17 @@ pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
     x * (mean_square + epsilon).sqrt().recip() * weight.unsqueeze()
 }
 
-/// See [`super::swiglu`].
+/// See [`super::gated`].
 #[must_use]
-pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-    activation::silu(gate) * up
+pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+    let active = match activation {
+        Activation::Silu => activation::silu(gate),
+        Activation::GeluTanh => {
+            let inner = (gate.clone().powi_scalar(3) * 0.044_715 + gate.clone()) * (8.0 / PI).sqrt();
+            gate * activation::sigmoid(inner)
+        }
+    };
+    active * up
 }
 
 /// See [`super::causal_attention`].
@@ -33,19 +42,25 @@ pub fn causal_attention(input: AttentionInput) -> Tensor<3> {
         query,
         key,
         value,
-        cos,
-        sin,
+        rotation,
+        options,
     } = input;
-    let [seq, pairs] = cos.dims();
-    let tables = (cos.reshape([1, 1, seq, pairs]), sin.reshape([1, 1, seq, pairs]));
-    let device = query.device();
-    let query = rotate(split_heads(query, 2 * pairs), &tables);
-    let key = rotate(split_heads(key, 2 * pairs), &tables);
-    let hidden: Vec<bool> = (0..seq)
-        .flat_map(|query| (0..seq).map(move |key| key > query))
-        .collect();
-    let hidden = Tensor::from_data(TensorData::new(hidden, [1, 1, 1, seq, seq]), &device);
-    merge_heads(attend(query, key, split_heads(value, 2 * pairs), Some(hidden)))
+    let [batch, seq, _] = query.dims();
+    let rows = if options.starts.is_some() { batch } else { 1 };
+    let mut hidden = Vec::with_capacity(rows * seq * seq);
+    for row in 0..rows {
+        for position in 0..seq {
+            let first = options.first_key(row, position, seq);
+            hidden.extend((0..seq).map(|key| key < first || key > position));
+        }
+    }
+    let hidden = Tensor::from_data(TensorData::new(hidden, [rows, 1, 1, seq, seq]), &query.device());
+    let heads = |x: Tensor<3>| split_heads(x, options.head_dim);
+    let (query, key) = (
+        rotate(heads(query), rotation.as_ref()),
+        rotate(heads(key), rotation.as_ref()),
+    );
+    merge_heads(attend([query, key, heads(value)], Some(hidden), &options))
 }
 
 /// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`.
@@ -61,36 +76,44 @@ pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     x.swap_dims(1, 2).reshape([batch, seq, heads * head_dim])
 }
 
-/// Rotates dimension `i` of each head with dimension `i + head_dim / 2`.
-///
-/// The cosines and sines are `[batch or 1, 1, seq, head_dim / 2]`.
-pub(crate) fn rotate(x: Tensor<4>, (cos, sin): &(Tensor<4>, Tensor<4>)) -> Tensor<4> {
+/// Rotates `[batch, heads, seq, head_dim]`.
+pub(crate) fn rotate(x: Tensor<4>, rotation: Option<&Rotation>) -> Tensor<4> {
+    let Some(Rotation { cos, sin }) = rotation else {
+        return x;
+    };
     let [_, _, _, head_dim] = x.dims();
-    let first = x.clone().slice_dim(3, 0..head_dim / 2);
-    let second = x.slice_dim(3, head_dim / 2..head_dim);
-    let rotated = vec![
+    let [rows, seq, pairs] = cos.dims();
+    let table = |table: &Tensor<3>| table.clone().reshape([rows, 1, seq, pairs]);
+    let (cos, sin) = (table(cos), table(sin));
+    let first = x.clone().slice_dim(3, 0..pairs);
+    let second = x.clone().slice_dim(3, pairs..2 * pairs);
+    let mut rotated = vec![
         first.clone() * cos.clone() - second.clone() * sin.clone(),
-        second * cos.clone() + first * sin.clone(),
+        second * cos + first * sin,
     ];
+    if 2 * pairs < head_dim {
+        rotated.push(x.slice_dim(3, 2 * pairs..head_dim));
+    }
     Tensor::cat(rotated, 3)
 }
 
 /// Attention of `[batch, heads, seq, head_dim]` queries to `[batch, kv_heads, keys, head_dim]` keys and values.
 ///
 /// The query heads that share a key and value head are stacked along the sequence, so keys and values are never
-/// repeated. `is_hidden` is `[batch or 1, 1, 1, seq, keys]`.
+/// repeated. `is_hidden` is `[batch or 1, 1, 1, seq, keys]`; `options` gives scale and soft-cap.
 pub(crate) fn attend(
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
+    [query, key, value]: [Tensor<4>; 3],
     is_hidden: Option<Tensor<5, Bool>>,
+    options: &AttentionOptions,
 ) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = query.dims();
     let [_, kv_heads, keys, _] = key.dims();
     let groups = heads / kv_heads;
-    let scale = (head_dim as f64).powf(-0.5);
-    let query = (query * scale).reshape([batch, kv_heads, groups * seq, head_dim]);
-    let scores = query.matmul(key.swap_dims(2, 3)); // [batch, kv_heads, groups * seq, keys]
+    let query = (query * options.scale).reshape([batch, kv_heads, groups * seq, head_dim]);
+    let mut scores = query.matmul(key.swap_dims(2, 3)); // [batch, kv_heads, groups * seq, keys]
+    if let Some(cap) = options.softcap {
+        scores = (scores / cap).tanh() * cap;
+    }
     let mut scores = scores.reshape([batch, kv_heads, groups, seq, keys]);
     if let Some(is_hidden) = is_hidden {
         scores = scores.mask_fill(

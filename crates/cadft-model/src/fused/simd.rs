@@ -134,6 +134,40 @@ pub(super) fn swiglu_gradients(d_gate: &mut [f32], d_up: &mut [f32], gate: &[f32
     );
 }
 
+/// `2 √(2/π)`.
+const GELU_SLOPE: f32 = 1.595_769_1;
+const GELU_CUBE: f32 = 0.044_715;
+
+/// `out = gelu(gate) · up` with `gelu(x) = x σ(2 √(2/π) (x + 0.044715 x³))`, the tanh form.
+pub(super) fn geglu(out: &mut [f32], gate: &[f32], up: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+                let inner = GELU_SLOPE * gate * (1.0 + GELU_CUBE * gate * gate);
+                *out = gate * sigmoid(inner) * up;
+            }
+        },
+    );
+}
+
+/// `dup = g gelu(gate)`, `dgate = g up σ(u) (1 + gate u′ (1 − σ(u)))` with u as in [`geglu`].
+pub(super) fn geglu_gradients(d_gate: &mut [f32], d_up: &mut [f32], gate: &[f32], up: &[f32], grad: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            let inputs = gate.iter().zip(up).zip(grad);
+            for ((d_gate, d_up), ((gate, up), grad)) in d_gate.iter_mut().zip(d_up.iter_mut()).zip(inputs) {
+                let square = gate * gate;
+                let s = sigmoid(GELU_SLOPE * gate * (1.0 + GELU_CUBE * square));
+                let slope = GELU_SLOPE * (1.0 + 3.0 * GELU_CUBE * square);
+                *d_up = grad * gate * s;
+                *d_gate = grad * up * s * (1.0 + gate * slope * (1.0 - s));
+            }
+        },
+    );
+}
+
 /// Softmax in place; returns `log Σ exp`.
 pub(super) fn softmax_row(row: &mut [f32]) -> f32 {
     vectorised(
@@ -182,12 +216,35 @@ pub(super) fn score_gradients(p: &mut [f32], dz: &mut [f32], log_sum_exp: f32, d
     );
 }
 
-/// Rotates pairs half a head apart, the cosines multiplied by `along`, the sines by `across`.
+/// `cap · tanh(x / cap)` in place.
+pub(super) fn soft_cap(row: &mut [f32], cap: f32) {
+    for x in row {
+        *x = cap * (*x / cap).tanh();
+    }
+}
+
+/// As [`score_gradients`], of scores before their soft-cap: `p = exp(z − lse)` with `z = cap · tanh(score / cap)`,
+/// `dscore = p (dz − delta) (1 − (z / cap)²)`.
+pub(super) fn capped_score_gradients(p: &mut [f32], dz: &mut [f32], log_sum_exp: f32, delta: f32, cap: f32) {
+    for (p, dz) in p.iter_mut().zip(dz) {
+        let bent = (*p / cap).tanh();
+        *p = (cap * bent - log_sum_exp).exp();
+        *dz = *p * (*dz - delta) * (1.0 - bent * bent);
+    }
+}
+
+/// Rotates element i with element i + pairs, the cosines multiplied by `along`, the sines by `across`; elements from
+/// 2 · pairs on are multiplied by `along`.
 pub(super) fn rotate(out: &mut [f32], x: &[f32], (cos, sin): (&[f32], &[f32]), along: f32, across: f32) {
     vectorised(
         #[inline(always)]
         || {
             let pairs = cos.len();
+            let (out, out_rest) = out.split_at_mut(2 * pairs);
+            let (x, rest) = x.split_at(2 * pairs);
+            for (out, x) in out_rest.iter_mut().zip(rest) {
+                *out = x * along;
+            }
             let (out_first, out_second) = out.split_at_mut(pairs);
             let (first, second) = x.split_at(pairs);
             let inputs = first.iter().zip(second).zip(cos.iter().zip(sin));

@@ -114,10 +114,10 @@ fn llama3_scaling(file: &GgufFile, divisors: &[f32], theta: f64) -> Result<Json,
         high_freq_factor: high,
         original_max_position_embeddings: original.into(),
     };
-    let follows = divisors.iter().enumerate().all(|(pair, &divisor)| {
-        let frequency = theta.powf(-(pair as f64) / divisors.len() as f64);
-        (rule.scale(frequency) * f64::from(divisor) / frequency - 1.0).abs() < 1e-4
-    });
+    let plain = RopeScaling::Default.frequencies(theta, divisors.len(), 0);
+    let scaled = rule.frequencies(theta, divisors.len(), 0);
+    let follows = (divisors.iter().zip(plain).zip(scaled))
+        .all(|((&divisor, plain), scaled)| (scaled * f64::from(divisor) / plain - 1.0).abs() < 1e-4);
     if !follows {
         let problem =
             format!("tensor `{ROPE_FACTORS}` does not follow the rule of Llama 3.1; it is not supported");

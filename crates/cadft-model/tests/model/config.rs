@@ -1,6 +1,7 @@
 //! Reading `config.json`: defaults, both places of the rotary settings, refusals by key and value.
 
-use cadft_model::{Dtype, ModelConfig, RopeScaling, decoder::Rope};
+use cadft_model::config::{Activation, LayerAttention, Norms};
+use cadft_model::{Dtype, ModelConfig, Positions, RopeScaling, decoder::Rope};
 use serde_json::json;
 
 use crate::{tiny, tiny_json};
@@ -70,7 +71,7 @@ fn llama3_frequencies_match_transformers() {
     }));
     let rope = Rope::new(&config);
     let plain = |pair: f64| 5e5f64.powf(-pair / 64.0);
-    let found = rope.frequencies();
+    let found = rope.frequencies(1);
     assert_eq!(found.len(), 64);
     // Wavelengths below 8192 / 4 are kept, those above 8192 are divided by 8.
     for (pair, expected) in [
@@ -101,9 +102,9 @@ fn unsupported_settings_are_refused_by_key_and_value() {
             "bits",
         ),
         (
-            json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
+            json!({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}),
             "`rope_scaling.rope_type`",
-            "`yarn`",
+            "`longrope`",
         ),
         (
             json!({"rope_parameters": {"factor": 4.0}}),
@@ -115,6 +116,27 @@ fn unsupported_settings_are_refused_by_key_and_value() {
             "`architectures`",
             "TokenClassification",
         ),
+        (
+            json!({"rope_scaling": {"rope_type": "default", "mrope_section": [1]}}),
+            "`rope_scaling.mrope_section`",
+            "[1]",
+        ),
+        (json!({"sliding_window": 4}), "`sliding_window`", "`4`"),
+        (
+            json!({"layer_types": ["full_attention", "sliding_attention"]}),
+            "`layer_types`",
+            "`llama`",
+        ),
+        (
+            json!({"final_logit_softcapping": 30.0}),
+            "`final_logit_softcapping`",
+            "`30.0`",
+        ),
+        (
+            json!({"use_bidirectional_attention": true}),
+            "`use_bidirectional_attention`",
+            "`true`",
+        ),
         (json!({"num_attention_heads": 3}), "`num_attention_heads`", "`3`"),
         (json!({"vocab_size": "many"}), "`vocab_size`", "many"),
         (json!({"num_hidden_layers": 0}), "`num_hidden_layers`", "`0`"),
@@ -124,6 +146,135 @@ fn unsupported_settings_are_refused_by_key_and_value() {
         let message = refusal(changes);
         assert!(message.contains(key) && message.contains(value), "{message}");
     }
+}
+
+/// The tiny model as a member of another family.
+fn family(model_type: &str, architecture: &str, changes: serde_json::Value) -> Result<ModelConfig, String> {
+    let mut object = tiny_json(json!({"model_type": model_type, "architectures": [architecture]}));
+    object.as_object_mut().unwrap().remove("tie_word_embeddings");
+    if let (Some(object), serde_json::Value::Object(changes)) = (object.as_object_mut(), changes) {
+        object.extend(changes);
+    }
+    ModelConfig::from_json(&object.to_string()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn families_refuse_what_belongs_to_others() {
+    for (model_type, architecture, changes, parts) in [
+        (
+            "mistral",
+            "MistralForCausalLM",
+            json!({"attention_bias": true}),
+            ["`attention_bias`", "`true`"],
+        ),
+        (
+            "qwen2",
+            "Qwen2ForCausalLM",
+            json!({"mlp_bias": true}),
+            ["`mlp_bias`", "`true`"],
+        ),
+        (
+            "qwen3",
+            "Qwen2ForCausalLM",
+            json!({}),
+            ["`architectures`", "Qwen3ForCausalLM"],
+        ),
+        (
+            "qwen3",
+            "Qwen3ForCausalLM",
+            json!({"num_key_value_heads": null}),
+            ["`num_key_value_heads`", "missing"],
+        ),
+        (
+            "qwen2",
+            "Qwen2ForCausalLM",
+            json!({"layer_types": ["sliding_attention", "full_attention"]}),
+            ["`layer_types`", "`sliding_window`"],
+        ),
+        (
+            "qwen3",
+            "Qwen3ForCausalLM",
+            json!({"layer_types": ["full_attention"]}),
+            ["`layer_types`", "`2` entries"],
+        ),
+        (
+            "smollm3",
+            "SmolLM3ForCausalLM",
+            json!({"no_rope_layers": [1]}),
+            ["`no_rope_layers`", "`2` numbers"],
+        ),
+        (
+            "gemma3_text",
+            "Gemma3ForCausalLM",
+            json!({"query_pre_attn_scalar": 0}),
+            ["`query_pre_attn_scalar`", "`0`"],
+        ),
+        (
+            "gemma3_text",
+            "Gemma3ForCausalLM",
+            json!({"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}}),
+            ["`rope_parameters.sliding_attention.rope_type`", "not supported"],
+        ),
+        (
+            "gemma3",
+            "Gemma3ForConditionalGeneration",
+            json!({}),
+            ["`model_type`", "`Gemma3ForCausalLM`"],
+        ),
+        (
+            "mixtral",
+            "MixtralForCausalLM",
+            json!({}),
+            ["`model_type`", "`gemma3_text`"],
+        ),
+    ] {
+        let message = family(model_type, architecture, changes).unwrap_err();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+}
+
+#[test]
+fn families_take_the_defaults_of_transformers() {
+    let rotary = |window| LayerAttention {
+        window,
+        positions: Positions::Rotary,
+    };
+    let mistral = family("mistral", "MistralForCausalLM", json!({})).unwrap();
+    assert_eq!(mistral.layers, [rotary(Some(4096)); 2]);
+    let without = family("mistral", "MistralForCausalLM", json!({"sliding_window": null})).unwrap();
+    assert_eq!(without.layers, [rotary(None); 2]);
+    let qwen2 = family("qwen2", "Qwen2ForCausalLM", json!({"sliding_window": 8})).unwrap();
+    assert_eq!(qwen2.layers, [rotary(None); 2]);
+    assert!(qwen2.attention_bias && !qwen2.attention_output_bias && !qwen2.tie_word_embeddings);
+    let qwen3 = family("qwen3", "Qwen3ForCausalLM", json!({})).unwrap();
+    assert!(qwen3.qk_norm && !qwen3.attention_bias);
+    assert_eq!((qwen3.head_dim, qwen3.attention_scale), (128, 128f64.powf(-0.5)));
+    let smollm3 = family(
+        "smollm3",
+        "SmolLM3ForCausalLM",
+        json!({"num_hidden_layers": 4, "rope_theta": null}),
+    )
+    .unwrap();
+    assert_eq!((smollm3.rope_theta, smollm3.tie_word_embeddings), (2e6, true));
+    assert_eq!(smollm3.layers[3].positions, Positions::None);
+    assert_eq!(smollm3.layers[..3], [rotary(None); 3]);
+    let gemma = family(
+        "gemma3_text",
+        "Gemma3ForCausalLM",
+        json!({"num_hidden_layers": 6, "rope_theta": null}),
+    )
+    .unwrap();
+    let local = LayerAttention {
+        window: Some(4096),
+        positions: Positions::LocalRotary,
+    };
+    assert_eq!(gemma.layers, [local, local, local, local, local, rotary(None)]);
+    assert_eq!((gemma.rope_theta, gemma.rope_local_base_freq), (1e6, 1e4));
+    assert_eq!((gemma.attention_scale, gemma.embedding_scale), (1.0 / 16.0, 4.0));
+    assert_eq!(
+        (gemma.hidden_act, gemma.norms),
+        (Activation::GeluTanh, Norms::Gemma)
+    );
 }
 
 #[test]

@@ -14,6 +14,9 @@ const IDS: [i64; 7] = [3, 14, 15, 9, 26, 5, 35];
 fn names_and_shapes_are_those_of_the_checkpoint() {
     for changes in [
         json!({}),
+        json!({"model_type": "qwen2", "architectures": null}),
+        json!({"model_type": "qwen3", "architectures": null, "head_dim": 6}),
+        json!({"model_type": "gemma3_text", "architectures": null, "head_dim": 6}),
         json!({"tie_word_embeddings": false, "attention_bias": true, "mlp_bias": true, "head_dim": 6}),
     ] {
         let config = tiny(changes);

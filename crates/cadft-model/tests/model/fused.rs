@@ -1,7 +1,9 @@
 //! The hand-written operations on Flex equal their portable forms, in value and in every gradient.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Distribution, Tensor};
-use cadft_model::fused::{self, AttentionInput, portable};
+use cadft_model::fused::{self, Activation, AttentionInput, AttentionOptions, Rotation, portable};
 
 use crate::values;
 
@@ -75,58 +77,165 @@ fn rms_norm_equals_its_portable_form() {
 }
 
 #[test]
-fn swiglu_equals_its_portable_form() {
-    for shape in [[1, 1, 1], [2, 3, 33], [3, 70, 64]] {
-        compare(
-            &[leaf(shape), leaf(shape)],
-            |[gate, up]| fused::swiglu(gate, up),
-            |[gate, up]| portable::swiglu(gate, up),
+fn gated_units_equal_their_portable_forms() {
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        for shape in [[1, 1, 1], [2, 3, 33], [3, 70, 64]] {
+            compare(
+                &[leaf(shape), leaf(shape)],
+                |[gate, up]| fused::gated(activation, gate, up),
+                |[gate, up]| portable::gated(activation, gate, up),
+            );
+        }
+        let extreme = Tensor::<3>::from_floats([[[-200.0, -90.0, 0.0, 90.0, 200.0]]], &Device::flex());
+        let found = fused::gated(
+            activation,
+            extreme.clone(),
+            Tensor::ones([1, 1, 5], &Device::flex()),
+        );
+        assert_eq!(values(&found.slice_dim(2, 2..5)), [0.0, 90.0, 200.0]);
+        assert!(
+            fused::gated(activation, extreme.clone(), extreme)
+                .is_finite()
+                .all()
+                .into_scalar::<bool>()
         );
     }
-    let extreme = Tensor::<3>::from_floats([[[-200.0, -90.0, 0.0, 90.0, 200.0]]], &Device::flex());
-    let found = fused::swiglu(extreme.clone(), Tensor::ones([1, 1, 5], &Device::flex()));
-    assert_eq!(values(&found.slice_dim(2, 2..5)), [0.0, 90.0, 200.0]);
-    assert!(
-        fused::swiglu(extreme.clone(), extreme)
-            .is_finite()
-            .all()
-            .into_scalar::<bool>()
+}
+
+/// Rotation of `rows` rows by arbitrary angles.
+fn rotation(rows: usize, seq: usize, pairs: usize) -> Rotation {
+    let angles: Vec<f32> = (0..rows * seq * pairs).map(|i| (i * i) as f32 * 0.37).collect();
+    let table = |f: fn(f32) -> f32| {
+        let table: Vec<f32> = angles.iter().copied().map(f).collect();
+        Tensor::<1>::from_floats(table.as_slice(), &device()).reshape([rows, seq, pairs])
+    };
+    Rotation {
+        cos: table(f32::cos),
+        sin: table(f32::sin),
+    }
+}
+
+/// Where the samples of packed rows begin: `cuts` are the first positions of later samples.
+fn starts(batch: usize, seq: usize, cuts: &[usize]) -> Arc<[usize]> {
+    (0..batch)
+        .flat_map(|row| {
+            // Every row is cut one position later than the one above.
+            let start = move |t: usize| cuts.iter().map(|cut| cut + row).filter(|&cut| cut <= t).max();
+            (0..seq).map(move |t| start(t).unwrap_or(0))
+        })
+        .collect()
+}
+
+/// Compares both forms on `[batch, seq, heads, kv_heads, head_dim]`.
+#[track_caller]
+fn compare_attention(
+    [batch, seq, heads, kv_heads, head_dim]: [usize; 5],
+    rotation: Option<Rotation>,
+    options: &AttentionOptions,
+) {
+    let input = |[query, key, value]: [Tensor<3>; 3]| AttentionInput {
+        query,
+        key,
+        value,
+        rotation: rotation.clone(),
+        options: options.clone(),
+    };
+    let width = kv_heads * head_dim;
+    compare(
+        &[
+            leaf([batch, seq, heads * head_dim]),
+            leaf([batch, seq, width]),
+            leaf([batch, seq, width]),
+        ],
+        |inputs| fused::causal_attention(input(inputs)),
+        |inputs| portable::causal_attention(input(inputs)),
     );
+}
+
+fn plain(head_dim: usize) -> AttentionOptions {
+    AttentionOptions {
+        head_dim,
+        scale: (head_dim as f64).powf(-0.5),
+        softcap: None,
+        window: None,
+        starts: None,
+    }
 }
 
 #[test]
 fn attention_equals_its_portable_form() {
-    for (batch, seq, heads, kv_heads, head_dim) in [
-        (1, 1, 1, 1, 2),
-        (2, 5, 4, 2, 6),
-        (1, 64, 3, 1, 8),
-        (2, 65, 2, 2, 16),
-        (1, 150, 9, 3, 4),
+    for sizes in [
+        [1, 1, 1, 1, 2],
+        [2, 5, 4, 2, 6],
+        [1, 64, 3, 1, 8],
+        [2, 65, 2, 2, 16],
+        [1, 150, 9, 3, 4],
     ] {
-        let angles: Vec<f32> = (0..seq * head_dim / 2).map(|i| (i * i) as f32 * 0.37).collect();
-        let table = |f: fn(f32) -> f32| {
-            let table: Vec<f32> = angles.iter().copied().map(f).collect();
-            Tensor::<1>::from_floats(table.as_slice(), &device()).reshape([seq, head_dim / 2])
-        };
-        let (cos, sin) = (table(f32::cos), table(f32::sin));
-        let input = |[query, key, value]: [Tensor<3>; 3]| AttentionInput {
-            query,
-            key,
-            value,
-            cos: cos.clone(),
-            sin: sin.clone(),
-        };
-        let width = kv_heads * head_dim;
-        compare(
-            &[
-                leaf([batch, seq, heads * head_dim]),
-                leaf([batch, seq, width]),
-                leaf([batch, seq, width]),
-            ],
-            |inputs| fused::causal_attention(input(inputs)),
-            |inputs| portable::causal_attention(input(inputs)),
-        );
+        let [_, seq, _, _, head_dim] = sizes;
+        compare_attention(sizes, Some(rotation(1, seq, head_dim / 2)), &plain(head_dim));
     }
+}
+
+#[test]
+fn every_option_of_attention_equals_its_portable_form() {
+    let sizes = [2, 150, 6, 2, 8];
+    let [batch, seq, _, _, head_dim] = sizes;
+    let packed = Some(starts(batch, seq, &[1, 40, 64, 130]));
+    for window in [None, Some(1), Some(7), Some(64), Some(65), Some(1000)] {
+        for starts in [None, packed.clone()] {
+            for softcap in [None, Some(1.5)] {
+                let options = AttentionOptions {
+                    head_dim,
+                    scale: 0.31,
+                    softcap,
+                    window,
+                    starts: starts.clone(),
+                };
+                compare_attention(sizes, Some(rotation(batch, seq, head_dim / 2)), &options);
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_without_rotation_and_with_a_partial_one_equals_its_portable_form() {
+    for rotation in [None, Some(rotation(1, 70, 1)), Some(rotation(2, 70, 3))] {
+        compare_attention([2, 70, 4, 2, 8], rotation, &plain(8));
+    }
+}
+
+/// Keys outside the window or the sample change nothing, whatever they hold.
+#[test]
+fn hidden_keys_have_no_influence() {
+    let options = AttentionOptions {
+        window: Some(10),
+        starts: Some(starts(1, 100, &[30])),
+        ..plain(4)
+    };
+    let run = |key: Tensor<3>| {
+        fused::causal_attention(AttentionInput {
+            query: Tensor::ones([1, 100, 4], &Device::flex()),
+            value: key.clone(),
+            key,
+            rotation: None,
+            options: options.clone(),
+        })
+    };
+    let key = Tensor::<3>::random([1, 100, 4], Distribution::Normal(0.0, 1.0), &Device::flex());
+    let changed = key.clone().slice_assign(
+        [0..1, 0..30, 0..4],
+        Tensor::full([1, 30, 4], 77.0, &Device::flex()),
+    );
+    let late = |x: Tensor<3>| values(&run(x).slice_dim(1, 30..100));
+    assert_eq!(late(key.clone()), late(changed));
+    let far = key.clone().slice_assign(
+        [0..1, 30..41, 0..4],
+        Tensor::full([1, 11, 4], 77.0, &Device::flex()),
+    );
+    assert_eq!(
+        values(&run(key).slice_dim(1, 50..100)),
+        values(&run(far).slice_dim(1, 50..100))
+    );
 }
 
 #[test]

@@ -1,53 +1,30 @@
 //! Rotation and causal attention in blocks of queries: the scores of one block of one head are all that is held.
 //!
 //! ```text
-//! p(t, s) = exp(q(t) · k(s) − lse(t)),   o(t) = Σ_s p(t, s) v(s)
+//! p(t, s) = exp(z(t, s) − lse(t)),   z(t, s) = q(t) · k(s),   o(t) = Σ_s p(t, s) v(s),   first(t) ≤ s ≤ t
 //! dv(s) = Σ_t p(t, s) do(t),   dz(t, s) = p(t, s) (do(t) · v(s) − do(t) · o(t))
 //! dq(t) = Σ_s dz(t, s) k(s),   dk(s) = Σ_t dz(t, s) q(t)
 //! ```
 //!
-//! q is rotated and scaled by 1/√head_dim, k rotated. Inside, every head is a matrix of its own,
-//! `[batch, heads, seq, head_dim]`.
+//! q is rotated and scaled, k rotated; a soft-cap bends z. The first key of a query is where its sample begins, or
+//! where its window does; it never moves back, so a block of queries needs the keys from the first of its first query
+//! to its last query. Inside, every head is a matrix of its own, `[batch, heads, seq, head_dim]`.
 
-use burn::backend::TensorMetadata;
 use rayon::prelude::*;
 
+use super::heads::{Rotary, Sizes, by_head, by_position};
 use super::matrix::{Threads, View, Write, gemm};
-use super::{Float, contiguous, floats, tensor};
-use crate::fused::simd;
+use super::{Float, floats, tensor};
+use crate::fused::{AttentionOptions, simd};
 
 /// Queries in one block.
 const QUERIES: usize = 64;
-
-/// Sizes of one attention.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    batch: usize,
-    seq: usize,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-}
-
-impl Sizes {
-    fn groups(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    /// Elements of one head of one sequence.
-    fn head(&self) -> usize {
-        self.seq * self.head_dim
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
-    }
-}
 
 /// What the forward pass keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionSaved {
     sizes: Sizes,
+    options: AttentionOptions,
     /// Rotated and scaled, by head.
     query: Float,
     /// Rotated, by head.
@@ -58,38 +35,25 @@ pub(crate) struct AttentionSaved {
     output: Float,
     /// `[batch, heads, seq]`.
     log_sum_exp: Float,
-    cos: Float,
-    sin: Float,
+    rotation: Rotary,
 }
 
 /// The attention output, and what the backward pass needs.
 pub(crate) fn causal_attention(
-    query: Float,
-    key: Float,
-    value: Float,
-    cos: Float,
-    sin: Float,
+    [query, key, value]: [Float; 3],
+    rotation: [Float; 2],
+    options: AttentionOptions,
 ) -> (Float, AttentionSaved) {
-    let (cos, sin) = (contiguous(cos), contiguous(sin));
-    let [batch, seq, width] = query.shape().dims::<3>();
-    let [_, _, kv_width] = key.shape().dims::<3>();
-    let [_, pairs] = cos.shape().dims::<2>();
-    let head_dim = 2 * pairs;
-    let sizes = Sizes {
-        batch,
-        seq,
-        heads: width / head_dim,
-        kv_heads: kv_width / head_dim,
-        head_dim,
-    };
-    let tables = (floats(&cos), floats(&sin));
-    let query = by_head(query, sizes.heads, &sizes, Some((tables, sizes.scale())));
-    let key = by_head(key, sizes.kv_heads, &sizes, Some((tables, 1.0)));
+    let sizes = Sizes::new(&query, &key, options.head_dim);
+    let rotation = Rotary::new(rotation);
+    let rotated = |factor| Some((&rotation, factor));
+    let query = by_head(query, sizes.heads, &sizes, rotated(options.scale as f32));
+    let key = by_head(key, sizes.kv_heads, &sizes, rotated(1.0));
     let value = by_head(value, sizes.kv_heads, &sizes, None);
 
-    let head = sizes.head();
+    let (seq, head) = (sizes.seq, sizes.head());
     let mut output = vec![0.0; query.len()];
-    let mut log_sum_exp = vec![0.0; batch * sizes.heads * seq];
+    let mut log_sum_exp = vec![0.0; sizes.batch * sizes.heads * seq];
     output
         .par_chunks_mut(head)
         .zip(log_sum_exp.par_chunks_mut(seq))
@@ -97,12 +61,13 @@ pub(crate) fn causal_attention(
         .enumerate()
         .for_each(|(index, ((output, log_sum_exp), query))| {
             let kv = index / sizes.groups() * head;
-            forward_head(
-                output,
-                log_sum_exp,
-                [query, &key[kv..kv + head], &value[kv..kv + head]],
-                head_dim,
-            );
+            let row = Row {
+                options: &options,
+                index: index / sizes.heads,
+                seq,
+            };
+            let inputs = [query, &key[kv..kv + head], &value[kv..kv + head]];
+            forward_head(output, log_sum_exp, inputs, &row);
         });
     let merged = by_position(&output, sizes.heads, &sizes, None);
     let vector = |values: Vec<f32>| {
@@ -111,13 +76,13 @@ pub(crate) fn causal_attention(
     };
     let saved = AttentionSaved {
         sizes,
+        options,
         query: vector(query),
         key: vector(key),
         value: vector(value),
         output: vector(output),
         log_sum_exp: vector(log_sum_exp),
-        cos,
-        sin,
+        rotation,
     };
     (merged, saved)
 }
@@ -158,56 +123,113 @@ pub(crate) fn causal_attention_gradients(saved: &AttentionSaved, grad: Float) ->
                         output: &output[at..at + head],
                         grad: &grad[at..at + head],
                         log_sum_exp: &lse[rows..rows + sizes.seq],
-                        head_dim: sizes.head_dim,
+                        row: Row {
+                            options: &saved.options,
+                            index: index / sizes.kv_heads,
+                            seq: sizes.seq,
+                        },
                     },
                 );
             }
         });
-    let tables = (floats(&saved.cos), floats(&saved.sin));
+    let rotated = |factor| Some((&saved.rotation, factor));
     (
-        by_position(&d_query, sizes.heads, &sizes, Some((tables, sizes.scale()))),
-        by_position(&d_key, sizes.kv_heads, &sizes, Some((tables, 1.0))),
+        by_position(&d_query, sizes.heads, &sizes, rotated(saved.options.scale as f32)),
+        by_position(&d_key, sizes.kv_heads, &sizes, rotated(1.0)),
         by_position(&d_value, sizes.kv_heads, &sizes, None),
     )
 }
 
-/// Blocks of queries as `(start, end)`.
-fn blocks(seq: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..seq)
-        .step_by(QUERIES)
-        .map(move |start| (start, (start + QUERIES).min(seq)))
+/// One row of the batch: which keys its queries see.
+struct Row<'a> {
+    options: &'a AttentionOptions,
+    index: usize,
+    seq: usize,
+}
+
+impl Row<'_> {
+    /// The first key that the query at `position` sees.
+    fn first(&self, position: usize) -> usize {
+        self.options.first_key(self.index, position, self.seq)
+    }
+
+    /// Blocks of queries.
+    fn blocks(&self) -> impl Iterator<Item = Block> {
+        (0..self.seq).step_by(QUERIES).map(|start| Block {
+            start,
+            end: (start + QUERIES).min(self.seq),
+            first: self.first(start),
+        })
+    }
+
+    /// Scores of the largest block.
+    fn buffer(&self) -> usize {
+        self.blocks()
+            .map(|block| block.queries() * block.keys())
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn cap(&self) -> Option<f32> {
+        self.options.softcap.map(|cap| cap as f32)
+    }
+}
+
+/// Queries `start..end` and the keys `first..end` that they need.
+struct Block {
+    start: usize,
+    end: usize,
+    first: usize,
+}
+
+impl Block {
+    fn queries(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn keys(&self) -> usize {
+        self.end - self.first
+    }
 }
 
 fn forward_head(
     output: &mut [f32],
     log_sum_exp: &mut [f32],
     [query, key, value]: [&[f32]; 3],
-    head_dim: usize,
+    row: &Row<'_>,
 ) {
-    let seq = log_sum_exp.len();
-    let mut buffer = vec![0.0; QUERIES.min(seq) * seq];
-    for (start, end) in blocks(seq) {
-        let view = |data| View::new(data, end, head_dim);
-        let scores = &mut buffer[..(end - start) * end];
-        let queries = View::new(&query[start * head_dim..end * head_dim], end - start, head_dim);
+    let head_dim = row.options.head_dim;
+    let mut buffer = vec![0.0; row.buffer()];
+    for block in row.blocks() {
+        let (queries, keys) = (block.queries(), block.keys());
+        let (at, seen) = (
+            block.start * head_dim..block.end * head_dim,
+            block.first * head_dim..block.end * head_dim,
+        );
+        let view = |data| View::new(data, keys, head_dim);
+        let scores = &mut buffer[..queries * keys];
         gemm(
             scores,
-            queries,
-            view(&key[..end * head_dim]).transpose(),
+            View::new(&query[at.clone()], queries, head_dim),
+            view(&key[seen.clone()]).transpose(),
             Write::Set,
             Threads::One,
         );
-        for (row, scores) in scores.chunks_mut(end).enumerate() {
-            let (seen, hidden) = scores.split_at_mut(start + row + 1);
-            log_sum_exp[start + row] = simd::softmax_row(seen);
-            hidden.fill(0.0);
+        for (position, scores) in (block.start..).zip(scores.chunks_mut(keys)) {
+            let visible = row.first(position) - block.first..position + 1 - block.first;
+            scores[..visible.start].fill(0.0);
+            scores[visible.end..].fill(0.0);
+            let scores = &mut scores[visible];
+            if let Some(cap) = row.cap() {
+                simd::soft_cap(scores, cap);
+            }
+            log_sum_exp[position] = simd::softmax_row(scores);
         }
-        let scores = View::new(scores, end - start, end);
-        let output = &mut output[start * head_dim..end * head_dim];
+        let scores = View::new(scores, queries, keys);
         gemm(
-            output,
+            &mut output[at],
             scores,
-            view(&value[..end * head_dim]),
+            view(&value[seen]),
             Write::Set,
             Threads::One,
         );
@@ -222,103 +244,65 @@ struct Head<'a> {
     output: &'a [f32],
     grad: &'a [f32],
     log_sum_exp: &'a [f32],
-    head_dim: usize,
+    row: Row<'a>,
 }
 
 /// Sets the gradient of the queries; adds to those of keys and values.
 fn backward_head([d_query, d_key, d_value]: [&mut [f32]; 3], head: &Head<'_>) {
-    let (seq, head_dim) = (head.log_sum_exp.len(), head.head_dim);
-    let size = QUERIES.min(seq) * seq;
+    let (row, head_dim) = (&head.row, head.row.options.head_dim);
+    let size = row.buffer();
     let (mut p_buffer, mut dz_buffer) = (vec![0.0; size], vec![0.0; size]);
-    for (start, end) in blocks(seq) {
-        let rows = |data| View::new(data, end - start, head_dim);
-        let keys = |data| View::new(data, end, head_dim);
-        let (block, past) = (start * head_dim..end * head_dim, 0..end * head_dim);
-        let (query, grad) = (rows(&head.query[block.clone()]), rows(&head.grad[block.clone()]));
-        let (key, value) = (keys(&head.key[past.clone()]), keys(&head.value[past.clone()]));
-        let p = &mut p_buffer[..(end - start) * end];
-        let dz = &mut dz_buffer[..(end - start) * end];
+    for block in row.blocks() {
+        let (queries, keys) = (block.queries(), block.keys());
+        let (at, seen) = (
+            block.start * head_dim..block.end * head_dim,
+            block.first * head_dim..block.end * head_dim,
+        );
+        let of_queries = |data| View::new(data, queries, head_dim);
+        let of_keys = |data| View::new(data, keys, head_dim);
+        let (query, grad) = (
+            of_queries(&head.query[at.clone()]),
+            of_queries(&head.grad[at.clone()]),
+        );
+        let (key, value) = (
+            of_keys(&head.key[seen.clone()]),
+            of_keys(&head.value[seen.clone()]),
+        );
+        let p = &mut p_buffer[..queries * keys];
+        let dz = &mut dz_buffer[..queries * keys];
         gemm(p, query, key.transpose(), Write::Set, Threads::One);
         gemm(dz, grad, value.transpose(), Write::Set, Threads::One);
-        for (row, (p, dz)) in p.chunks_mut(end).zip(dz.chunks_mut(end)).enumerate() {
-            let position = start + row;
-            let at = position * head_dim..(position + 1) * head_dim;
-            let delta = simd::dot(&head.output[at.clone()], &head.grad[at]);
-            simd::score_gradients(
-                &mut p[..=position],
-                &mut dz[..=position],
-                head.log_sum_exp[position],
-                delta,
-            );
-            p[position + 1..].fill(0.0);
-            dz[position + 1..].fill(0.0);
+        let rows = p.chunks_mut(keys).zip(dz.chunks_mut(keys));
+        for (position, (p, dz)) in (block.start..).zip(rows) {
+            score_gradients(p, dz, (head, &block, position));
         }
-        let (p, dz) = (View::new(p, end - start, end), View::new(dz, end - start, end));
-        gemm(&mut d_query[block], dz, key, Write::Set, Threads::One);
+        let (p, dz) = (View::new(p, queries, keys), View::new(dz, queries, keys));
+        gemm(&mut d_query[at], dz, key, Write::Set, Threads::One);
         gemm(
-            &mut d_key[past.clone()],
+            &mut d_key[seen.clone()],
             dz.transpose(),
             query,
             Write::Add,
             Threads::One,
         );
-        gemm(&mut d_value[past], p.transpose(), grad, Write::Add, Threads::One);
+        gemm(&mut d_value[seen], p.transpose(), grad, Write::Add, Threads::One);
     }
 }
 
-/// Cosines and sines, and a factor.
-type Rotation<'a> = ((&'a [f32], &'a [f32]), f32);
-
-/// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`, rotated and multiplied where asked.
-fn by_head(x: Float, heads: usize, sizes: &Sizes, rotation: Option<Rotation<'_>>) -> Vec<f32> {
-    let x = contiguous(x);
-    let values = floats(&x);
-    let &Sizes { seq, head_dim, .. } = sizes;
-    let mut out = vec![0.0; values.len()];
-    out.par_chunks_mut(sizes.head())
-        .enumerate()
-        .for_each(|(index, out)| {
-            let (sequence, head) = (index / heads, index % heads);
-            for (position, out) in out.chunks_mut(head_dim).enumerate() {
-                let at = ((sequence * seq + position) * heads + head) * head_dim;
-                write_rotated(out, &values[at..at + head_dim], position, rotation, 1.0);
-            }
-        });
-    out
-}
-
-/// `[batch, heads, seq, head_dim]` to `[batch, seq, heads * head_dim]`, rotated back and multiplied where asked.
-fn by_position(values: &[f32], heads: usize, sizes: &Sizes, rotation: Option<Rotation<'_>>) -> Float {
-    let &Sizes {
-        batch, seq, head_dim, ..
-    } = sizes;
-    let mut out = vec![0.0; values.len()];
-    out.par_chunks_mut(heads * head_dim)
-        .with_min_len(16)
-        .enumerate()
-        .for_each(|(index, out)| {
-            let (sequence, position) = (index / seq, index % seq);
-            for (head, out) in out.chunks_mut(head_dim).enumerate() {
-                let at = ((sequence * heads + head) * seq + position) * head_dim;
-                write_rotated(out, &values[at..at + head_dim], position, rotation, -1.0);
-            }
-        });
-    tensor(out, [batch, seq, heads * head_dim])
-}
-
-/// Writes one head of one position, rotated in the given direction.
-fn write_rotated(
-    out: &mut [f32],
-    x: &[f32],
-    position: usize,
-    rotation: Option<Rotation<'_>>,
-    direction: f32,
-) {
-    let Some(((cos, sin), factor)) = rotation else {
-        out.copy_from_slice(x);
-        return;
-    };
-    let pairs = x.len() / 2;
-    let at = position * pairs..(position + 1) * pairs;
-    simd::rotate(out, x, (&cos[at.clone()], &sin[at]), factor, direction * factor);
+/// Turns the scores and `do · v` of one query into its probabilities and the gradients of its scores, in place.
+fn score_gradients(p: &mut [f32], dz: &mut [f32], (head, block, position): (&Head<'_>, &Block, usize)) {
+    let (row, head_dim) = (&head.row, head.row.options.head_dim);
+    let at = position * head_dim..(position + 1) * head_dim;
+    let delta = simd::dot(&head.output[at.clone()], &head.grad[at]);
+    let visible = row.first(position) - block.first..position + 1 - block.first;
+    for values in [&mut *p, &mut *dz] {
+        values[..visible.start].fill(0.0);
+        values[visible.end..].fill(0.0);
+    }
+    let (p, dz) = (&mut p[visible.clone()], &mut dz[visible]);
+    let log_sum_exp = head.log_sum_exp[position];
+    match row.cap() {
+        None => simd::score_gradients(p, dz, log_sum_exp, delta),
+        Some(cap) => simd::capped_score_gradients(p, dz, log_sum_exp, delta, cap),
+    }
 }

@@ -1,5 +1,5 @@
-//! A tiny Llama by transformers: hidden states, logits, loss, every gradient by name, ten optimizer steps
-//! (`python/tiny_llama.py`).
+//! A tiny model of every family by transformers: hidden states, logits, loss, every gradient by name, ten optimizer
+//! steps (`python/tiny_llama.py`, `python/families.py`).
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
@@ -13,7 +13,7 @@ use cadft_train::config::OptimizerSection;
 use cadft_train::optimizer::AdamW;
 use std::collections::BTreeMap;
 
-const MODELS: [&str; 3] = ["tiny-llama-tied", "tiny-llama-untied", "tiny-llama-llama3-rope"];
+use super::MODELS;
 
 /// After ten steps f32 rounding has been through ten updates, each divided by the root of a second moment.
 const TEN_STEPS: Tolerance = Tolerance {

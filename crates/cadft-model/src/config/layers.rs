@@ -1,0 +1,142 @@
+//! What the attention of each block sees: its window, and its rotary embedding.
+
+use super::family::{Family, Windows};
+use super::object::Object;
+
+/// What the attention of one block sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerAttention {
+    /// How many of the latest positions a query attends to, its own included; none for all up to its own.
+    pub window: Option<usize>,
+    /// How positions enter.
+    pub positions: Positions,
+}
+
+/// How positions enter the attention of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// Rotary embedding.
+    Rotary,
+    /// Rotary embedding with the base of sliding layers (Gemma 3).
+    LocalRotary,
+    /// Not at all (`NoPE`).
+    None,
+}
+
+/// Reads the window and the positions of all blocks.
+pub(super) fn parse(object: &mut Object<'_>, family: &Family, layers: usize) -> Vec<LayerAttention> {
+    let rotary = rotary_layers(object, family, layers);
+    let window = window(object, family);
+    let sliding = sliding_layers(object, family, window.is_some(), &rotary);
+    if window.is_none() && sliding.contains(&true) {
+        object
+            .problem("`layer_types` holds `sliding_attention`, but there is no `sliding_window`".to_owned());
+    }
+    sliding
+        .into_iter()
+        .zip(rotary)
+        .map(|(sliding, rotary)| LayerAttention {
+            window: window.filter(|_| sliding),
+            positions: match (rotary, sliding && family.is_gemma()) {
+                (false, _) => Positions::None,
+                (true, true) => Positions::LocalRotary,
+                (true, false) => Positions::Rotary,
+            },
+        })
+        .collect()
+}
+
+/// The window, where the family and its switch allow one.
+fn window(object: &mut Object<'_>, family: &Family) -> Option<usize> {
+    let key = "sliding_window";
+    let (switched_on, default) = match family.windows {
+        Windows::Never => {
+            object.expect_absent(key);
+            return None;
+        }
+        Windows::All | Windows::Pattern => (true, Some(4096)),
+        Windows::AfterMaxWindowLayers => (object.flag("use_sliding_window"), Some(4096)),
+        Windows::WithoutPositions => (object.flag("use_sliding_window"), None),
+    };
+    let window = if object.is_null(key) {
+        None
+    } else if object.get(key).is_some() {
+        Some(object.required(key))
+    } else {
+        default
+    };
+    window.filter(|_| switched_on)
+}
+
+/// Which blocks see the window: `layer_types` where given, else the family's rule.
+fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, rotary: &[bool]) -> Vec<bool> {
+    let layers = rotary.len();
+    let pattern = object.positive("sliding_window_pattern", 6);
+    let first = object.whole("max_window_layers", 28);
+    let rule: Vec<_> = (0..layers)
+        .map(|layer| match family.windows {
+            Windows::Never => false,
+            Windows::All => has_window,
+            Windows::AfterMaxWindowLayers => has_window && layer >= first,
+            Windows::WithoutPositions => has_window && !rotary[layer],
+            Windows::Pattern => (layer + 1) % pattern != 0,
+        })
+        .collect();
+    let Some(types) = object.get("layer_types") else {
+        return rule;
+    };
+    let sliding = types.as_array().map(|types| {
+        types
+            .iter()
+            .map(|kind| match kind.as_str() {
+                Some("full_attention") => Some(false),
+                Some("sliding_attention") => Some(true),
+                _ => None,
+            })
+            .collect::<Option<Vec<_>>>()
+    });
+    let fixed = matches!(family.windows, Windows::Never | Windows::All);
+    match sliding.flatten() {
+        Some(sliding) if sliding.len() == layers && (!fixed || sliding == rule) => sliding,
+        _ => {
+            let allowed = if fixed {
+                format!("all of one kind in a `{}`", family.model_type)
+            } else {
+                "`full_attention` or `sliding_attention`".to_owned()
+            };
+            object.problem(format!(
+                "`layer_types` is `{types}`; expected `{layers}` entries, {allowed}"
+            ));
+            rule
+        }
+    }
+}
+
+/// Which blocks have rotary embeddings.
+fn rotary_layers(object: &mut Object<'_>, family: &Family, layers: usize) -> Vec<bool> {
+    if family.windows != Windows::WithoutPositions {
+        return vec![true; layers];
+    }
+    let interval = object.positive("no_rope_layer_interval", 4);
+    let rule = (0..layers).map(|layer| (layer + 1) % interval != 0).collect();
+    let key = "no_rope_layers";
+    let Some(value) = object.get(key) else { return rule };
+    let flags = value
+        .as_array()
+        .and_then(|flags| {
+            flags
+                .iter()
+                .map(|flag| Some(flag.as_u64()? != 0))
+                .collect::<Option<Vec<_>>>()
+        })
+        .filter(|flags| flags.len() >= layers);
+    match flags {
+        Some(flags) => flags[..layers].to_vec(),
+        None => {
+            object.problem(format!(
+                "`{key}` is `{value}`; expected `{layers}` numbers, 0 for a block without rotary embedding"
+            ));
+            rule
+        }
+    }
+}

@@ -1,0 +1,183 @@
+"""Tiny random checkpoints of every family and what transformers computes with them.
+
+Each folder holds what `tiny_llama.py` writes, and `greedy [2, 12]`, the tokens that follow the first five of each row.
+For each family one checkpoint is tied with its `config.json` as released ones have it, one is untied with the file that
+transformers 5 writes; between them they use every option of the family and every scaling of rotary frequencies.
+"""
+
+import copy
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from double_precision import to_f64
+from tiny_llama import expected_values, forward_states, randomise
+
+SEED = 20260611
+PROMPT, NEW_TOKENS = 5, 12
+SOFT_CAPPED = "soft_capped"
+COMMON = {
+    "vocab_size": 41,
+    "hidden_size": 18,
+    "intermediate_size": 21,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.02,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 100.0,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": None,
+}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0}
+TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
+CONFIGS: dict[str, dict] = {
+    "tiny-llama-dynamic-rope": {
+        "model_type": "llama",
+        "max_position_embeddings": 8,
+        "rope_scaling": {"type": "dynamic", "factor": 2.0},
+        **TIED,
+    },
+    "tiny-mistral-tied": {
+        "model_type": "mistral",
+        "sliding_window": 4,
+        "rope_scaling": {"type": "linear", "factor": 2.0},
+        **TIED,
+    },
+    "tiny-mistral-untied": {"model_type": "mistral", "head_dim": 6, "sliding_window": None, **UNTIED},
+    "tiny-qwen2-tied": {"model_type": "qwen2", "rope_scaling": YARN, "use_sliding_window": False, **TIED},
+    "tiny-qwen2-untied": {
+        "model_type": "qwen2",
+        "num_hidden_layers": 3,
+        "use_sliding_window": True,
+        "sliding_window": 5,
+        "max_window_layers": 1,
+        **UNTIED,
+    },
+    "tiny-qwen3-tied": {"model_type": "qwen3", "head_dim": 6, "attention_bias": False, **TIED},
+    "tiny-qwen3-untied": {
+        "model_type": "qwen3",
+        "hidden_size": 20,
+        "head_dim": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "attention_bias": True,
+        "use_sliding_window": True,
+        "sliding_window": 3,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_scaling": YARN | {"mscale": 0.7, "mscale_all_dim": 1.2, "truncate": False},
+        **UNTIED,
+    },
+    "tiny-smollm3-tied": {"model_type": "smollm3", "no_rope_layer_interval": 2, "use_sliding_window": False, **TIED},
+    "tiny-smollm3-untied": {
+        "model_type": "smollm3",
+        "no_rope_layers": [0, 1],
+        "use_sliding_window": True,
+        "sliding_window": 4,
+        "attention_bias": True,
+        "mlp_bias": True,
+        **UNTIED,
+    },
+    "tiny-gemma3-tied": {
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 3,
+        "head_dim": 6,
+        "query_pre_attn_scalar": 10,
+        "sliding_window": 4,
+        "sliding_window_pattern": 3,
+        "rope_local_base_freq": 20.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        "hidden_activation": "gelu_pytorch_tanh",
+        **TIED,
+    },
+    "tiny-gemma3-untied": {
+        "model_type": "gemma3_text",
+        "head_dim": 4,
+        "query_pre_attn_scalar": 4,
+        "sliding_window": 5,
+        "layer_types": ["full_attention", "sliding_attention"],
+        "attn_logit_softcapping": 1.5,
+        **UNTIED,
+    },
+}
+
+
+def soft_capped_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **_
+) -> tuple[Tensor, Tensor]:
+    """Attention with the soft-cap of the configuration, which the attention of Gemma 3 in transformers leaves out."""
+    cap = module.config.attn_logit_softcapping
+    key, value = (x.repeat_interleave(module.num_key_value_groups, 1) for x in (key, value))
+    scores = query @ key.transpose(2, 3) * scaling
+    weights = torch.softmax(cap * torch.tanh(scores / cap) + attention_mask, -1)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def greedy(model: PreTrainedModel, prompts: Tensor) -> Tensor:
+    """The tokens that `generate` appends; the choice must not depend on rounding."""
+    model.generation_config.eos_token_id = None
+    out = model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        pad_token_id=0,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    top = torch.stack(out.logits, 1).topk(2).values
+    if (margin := (top[..., 0] - top[..., 1]).min().item()) < 1e-3:
+        raise ValueError(f"a greedy choice has a margin of only {margin}: take another seed")
+    return out.sequences[:, prompts.shape[1] :]
+
+
+def build(keys: dict) -> PreTrainedModel:
+    """The model of a configuration, before its weights are drawn."""
+    keys = copy.deepcopy(keys)
+    config = AutoConfig.for_model(keys.pop("model_type"), **keys)
+    attention = SOFT_CAPPED if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+
+
+def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
+    """One checkpoint folder."""
+    keys = COMMON | keys
+    model = build(keys)
+    randomise(model, seed)
+    if keys["model_type"] == "gemma3_text":
+        with torch.no_grad():
+            for weight in (p for n, p in model.named_parameters() if "norm" in n):
+                weight -= 1.0
+    out.mkdir(parents=True, exist_ok=True)
+    tied = keys["tie_word_embeddings"]
+    weights = {k: v.detach().clone() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    written = {"architectures": [type(model).__name__], **keys, "torch_dtype": "float32"}
+    if not tied:
+        model.config.architectures = written["architectures"]
+        written = model.config.to_diff_dict()
+    (out / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+    again = AutoModelForCausalLM.from_pretrained(out, attn_implementation=model.config._attn_implementation)
+    ids = torch.randint(keys["vocab_size"], (2, 11), generator=torch.Generator().manual_seed(seed + 1))
+    if not torch.equal(forward_states(again, ids)["logits"], forward_states(model, ids)["logits"]):
+        raise ValueError(f"`{name}`: the written configuration reads back as another model")
+    follow = greedy(to_f64(again), ids[:, :PROMPT])
+    expected = {**expected_values(model, ids), "greedy": follow}
+    save_file({k: v.contiguous() for k, v in expected.items()}, out / "expected.safetensors")
+
+
+def generate(out: Path) -> None:
+    """Write every checkpoint folder under `out`."""
+    ALL_ATTENTION_FUNCTIONS.register(SOFT_CAPPED, soft_capped_attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(SOFT_CAPPED, eager_mask)
+    for i, (name, keys) in enumerate(CONFIGS.items()):
+        generate_one(name, keys, SEED + 10 * i, out / name)
