@@ -135,7 +135,7 @@ pub(super) fn swiglu_gradients(d_gate: &mut [f32], d_up: &mut [f32], gate: &[f32
 }
 
 /// `2 √(2/π)`.
-const GELU_SLOPE: f32 = 1.595_769_1;
+const GELU_SLOPE: f32 = 1.595_769;
 const GELU_CUBE: f32 = 0.044_715;
 
 /// `out = gelu(gate) · up` with `gelu(x) = x σ(2 √(2/π) (x + 0.044715 x³))`, the tanh form.
