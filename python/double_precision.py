@@ -24,7 +24,10 @@ def rotation(inv_freq: Tensor, positions: Tensor, scaling: float) -> tuple[Tenso
 def rotary_forward(rotary: nn.Module):
     """The forward of a rotary embedding, in f64: one set of frequencies, or one for each type of layer."""
     if isinstance(rotary.rope_type, dict):
-        kinds = {t: (getattr(rotary, f"{t}_inv_freq").clone(), getattr(rotary, f"{t}_attention_scaling")) for t in rotary.layer_types}
+        kinds = {
+            t: (getattr(rotary, f"{t}_inv_freq").clone(), getattr(rotary, f"{t}_attention_scaling"))
+            for t in rotary.layer_types
+        }
 
         def forward(_x: Tensor, position_ids: Tensor, layer_type: str) -> tuple[Tensor, Tensor]:
             inv_freq, scaling = kinds[layer_type]

@@ -77,12 +77,12 @@ CONFIGS: dict[str, dict] = {
         **UNTIED,
     },
     "tiny-smollm3-tied": {"model_type": "smollm3", "no_rope_layer_interval": 2, "use_sliding_window": False, **TIED},
+    # Without `attention_bias`: without rotation, a bias of the keys has no gradient but rounding.
     "tiny-smollm3-untied": {
         "model_type": "smollm3",
         "no_rope_layers": [0, 1],
         "use_sliding_window": True,
         "sliding_window": 4,
-        "attention_bias": True,
         "mlp_bias": True,
         **UNTIED,
     },

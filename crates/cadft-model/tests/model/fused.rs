@@ -181,7 +181,7 @@ fn every_option_of_attention_equals_its_portable_form() {
     let sizes = [2, 150, 6, 2, 8];
     let [batch, seq, _, _, head_dim] = sizes;
     let packed = Some(starts(batch, seq, &[1, 40, 64, 130]));
-    for window in [None, Some(1), Some(7), Some(64), Some(65), Some(1000)] {
+    for window in [None, Some(2), Some(7), Some(64), Some(65), Some(1000)] {
         for starts in [None, packed.clone()] {
             for softcap in [None, Some(1.5)] {
                 let options = AttentionOptions {
