@@ -130,14 +130,14 @@ fn starts(batch: usize, seq: usize, cuts: &[usize]) -> Arc<[usize]> {
 #[track_caller]
 fn compare_attention(
     [batch, seq, heads, kv_heads, head_dim]: [usize; 5],
-    rotation: Option<Rotation>,
+    rotation: Option<&Rotation>,
     options: &AttentionOptions,
 ) {
     let input = |[query, key, value]: [Tensor<3>; 3]| AttentionInput {
         query,
         key,
         value,
-        rotation: rotation.clone(),
+        rotation: rotation.cloned(),
         options: options.clone(),
     };
     let width = kv_heads * head_dim;
@@ -172,7 +172,7 @@ fn attention_equals_its_portable_form() {
         [1, 150, 9, 3, 4],
     ] {
         let [_, seq, _, _, head_dim] = sizes;
-        compare_attention(sizes, Some(rotation(1, seq, head_dim / 2)), &plain(head_dim));
+        compare_attention(sizes, Some(&rotation(1, seq, head_dim / 2)), &plain(head_dim));
     }
 }
 
@@ -191,7 +191,7 @@ fn every_option_of_attention_equals_its_portable_form() {
                     window,
                     starts: starts.clone(),
                 };
-                compare_attention(sizes, Some(rotation(batch, seq, head_dim / 2)), &options);
+                compare_attention(sizes, Some(&rotation(batch, seq, head_dim / 2)), &options);
             }
         }
     }
@@ -200,7 +200,7 @@ fn every_option_of_attention_equals_its_portable_form() {
 #[test]
 fn attention_without_rotation_and_with_a_partial_one_equals_its_portable_form() {
     for rotation in [None, Some(rotation(1, 70, 1)), Some(rotation(2, 70, 3))] {
-        compare_attention([2, 70, 4, 2, 8], rotation, &plain(8));
+        compare_attention([2, 70, 4, 2, 8], rotation.as_ref(), &plain(8));
     }
 }
 
