@@ -122,6 +122,17 @@ def save_checkpoint(model: LlamaForCausalLM, out: Path, classic: dict | None) ->
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+def ten_steps(model: PreTrainedModel, ids: Tensor) -> tuple[list[float], list[float]]:
+    """Trains on one batch; losses and gradient norms of the steps."""
+    optimizer, losses, norms = adamw(model, 1e-3, (0.9, 0.95), 1e-8, 0.01), [], []
+    for _ in range(STEPS):
+        loss = nll(model, ids)
+        loss.backward()
+        losses.append(loss.item())
+        norms.append(step(model, optimizer, 1e-3, 1.0))
+    return losses, norms
+
+
 def expected_values(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
     """What a model computes in f64, rounded to f32: states, loss, gradients, ten steps. The model is changed."""
     expected = {"input_ids": ids, **forward_states(to_f64(model), ids)}
@@ -130,12 +141,7 @@ def expected_values(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
     expected["loss"] = loss.detach()[None]
     expected |= {f"grad.{k}": v for k, v in named_gradients(model).items()}
     model.zero_grad()
-    optimizer, losses, norms = adamw(model, 1e-3, (0.9, 0.95), 1e-8, 0.01), [], []
-    for _ in range(STEPS):
-        loss = nll(model, ids)
-        loss.backward()
-        losses.append(loss.item())
-        norms.append(step(model, optimizer, 1e-3, 1.0))
+    losses, norms = ten_steps(model, ids)
     expected |= {f"trained.{k}": p.detach() for k, p in model.named_parameters()}
     expected |= {"losses": torch.tensor(losses), "grad_norms": torch.tensor(norms)}
     return {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in expected.items()}
