@@ -19,10 +19,11 @@ pub use moments::Moments;
 pub use running::RunningMoments;
 pub use standardise::{EPSILON, Standardiser};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the mean and the deviation of CADFT-2 come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Statistics {
     /// From the global batch itself: a scoring pass without gradient, then the weighted pass.

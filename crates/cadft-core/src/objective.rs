@@ -125,6 +125,16 @@ macro_rules! members {
             }
         }
 
+        impl schemars::JsonSchema for AnyObjective {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                "Objective".into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                config::schema(Self::NAMES, vec![$(($name, generator.subschema_for::<$variant>())),+])
+            }
+        }
+
         impl Objective for AnyObjective {
             fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
                 match self { $(Self::$variant(member) => member.token_gates(stats),)+ }

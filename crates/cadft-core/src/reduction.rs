@@ -3,10 +3,11 @@
 //! One global denominator for each optimizer step, counted over the global batch before the first backward pass:
 //! never a mean of micro-batch means.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the sum of OBJ-1 is divided by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
     /// `Σ_i w_i Σ_t … / Σ_i |y_i|`, as in the DFT code and TRL. The default, because CADFT says that it follows the

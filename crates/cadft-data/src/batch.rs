@@ -1,11 +1,12 @@
 //! Cuts a global batch into padded micro-batches and lists what each of them predicts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::tokenize::Example;
 
 /// How the samples of a global batch are put together into micro-batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bucketing {
     /// Samples of similar length together, which saves padding. The loss does not depend on it.

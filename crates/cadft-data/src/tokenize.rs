@@ -17,6 +17,7 @@ mod spans;
 use std::fmt;
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, RowProblem};
@@ -26,7 +27,7 @@ use crate::tokenizer::Tokenizer;
 use spans::Conversation;
 
 /// Which tokens are targets. Only `all` changes what is trained of strings; `text` is always trained whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mask {
     /// Every assistant turn, those of a `prompt` of messages excepted.

@@ -1,19 +1,35 @@
 //! The recipe: what a run trains, on what, and how. TOML, strict; defaults are the paper's or say `Ours:`.
 
+mod diff;
+mod log;
+mod migrate;
 mod parse;
+#[cfg(test)]
+mod properties;
+mod schema;
 mod validate;
 
+pub use diff::{Difference, difference, settings};
+pub use log::LogSection;
+pub use migrate::{Migration, migrate};
 pub use parse::parse;
+pub use schema::schema;
 
 use cadft_core::{AnyObjective, Normalisation};
 use cadft_data::{Bucketing, Mask, Mixing, Order, Source, StoppingStrategy};
 use cadft_model::Dtype;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The version of the format of recipes that this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+
 /// A whole recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Recipe {
+    /// Version of the recipe's format; 1 is the only one so far, and what a recipe without the key has.
+    pub format_version: u32,
     /// `[model]`.
     pub model: ModelSection,
     /// `[data]`.
@@ -32,6 +48,8 @@ pub struct Recipe {
     pub evaluate: EvaluateSection,
     /// `[checkpoint]`.
     pub checkpoint: CheckpointSection,
+    /// `[log]`.
+    pub log: LogSection,
     /// `[run]`.
     pub run: RunSection,
 }
@@ -49,6 +67,7 @@ impl Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
+            format_version: FORMAT_VERSION,
             model: ModelSection::default(),
             data: DataSection::default(),
             batch: BatchSection::default(),
@@ -58,13 +77,14 @@ impl Default for Recipe {
             schedule: ScheduleSection::default(),
             evaluate: EvaluateSection::default(),
             checkpoint: CheckpointSection::default(),
+            log: LogSection::default(),
             run: RunSection::default(),
         }
     }
 }
 
 /// Which model is trained.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ModelSection {
     /// A Hugging Face directory.
@@ -76,7 +96,7 @@ pub struct ModelSection {
 }
 
 /// Number format of the computation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// 32-bit throughout.
@@ -85,7 +105,7 @@ pub enum Precision {
 }
 
 /// Where the weights come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// The directory's safetensors.
@@ -96,7 +116,7 @@ pub enum Init {
 }
 
 /// What it is trained on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DataSection {
     /// Files, directories and globs, or tables of `path`, `format`, `columns`, `split` and `weight`. Without weights
@@ -128,7 +148,7 @@ impl Default for DataSection {
 }
 
 /// How samples are grouped.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct BatchSection {
     /// Samples in one optimizer step, `|B|`; the paper's: 256.
@@ -150,7 +170,7 @@ impl Default for BatchSection {
 }
 
 /// How the loss is reduced, and which objective comes first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct LossSection {
     /// The denominator.
@@ -164,7 +184,7 @@ pub struct LossSection {
 }
 
 /// `AdamW`; norms and biases do not decay.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct OptimizerSection {
     /// Peak learning rate; the DFT code's: 5e-5.
@@ -192,7 +212,7 @@ impl Default for OptimizerSection {
 }
 
 /// Length of the run and shape of the learning rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ScheduleSection {
     /// Shape after the warm-up; the DFT code's: cosine.
@@ -219,7 +239,7 @@ impl Default for ScheduleSection {
 }
 
 /// Shape of the learning rate after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
     /// Half a cosine to zero.
@@ -232,14 +252,14 @@ pub enum ScheduleKind {
 }
 
 /// Evaluation on `data.eval`; always before the first and after the last step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct EvaluateSection {
-    /// Also every so many steps; 0 = never.
+    /// Also every so many steps; 0 = never. Ours: never.
     pub every: usize,
     /// Samples with an `answer` that are answered by greedy generation before and after training; 0 = none.
     pub answers: usize,
-    /// Longest generated answer, in tokens.
+    /// Longest generated answer, in tokens. Ours: 128.
     pub max_new_tokens: usize,
 }
 
@@ -254,12 +274,12 @@ impl Default for EvaluateSection {
 }
 
 /// Checkpoints during the run; the final model is always saved.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct CheckpointSection {
-    /// Every so many steps; 0 = never.
+    /// Every so many steps; 0 = never. Ours: 100.
     pub every: usize,
-    /// How many of the newest are kept.
+    /// How many of the newest are kept. Ours: 3.
     pub keep: usize,
     /// Number format of the saved weights; training keeps f32.
     pub dtype: Dtype,
@@ -276,7 +296,7 @@ impl Default for CheckpointSection {
 }
 
 /// The run itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RunSection {
     /// Seed of the data order and of random weights.

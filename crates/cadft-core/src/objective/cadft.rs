@@ -8,10 +8,11 @@
 use super::{Dft, Nll, Objective, TokenStats};
 use crate::compatibility::{Compatibility, Standardiser};
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The token gate under CADFT's sample weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gate {
     /// `g = p`, the paper's.
@@ -23,7 +24,7 @@ pub enum Gate {
 }
 
 /// CADFT: DFT's token gate, and a weight for each demonstration by how compatible it is with the current policy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, try_from = "Settings", into = "Settings")]
 pub struct Cadft {
     /// The token gate.
@@ -52,13 +53,17 @@ impl Objective for Cadft {
     }
 }
 
-/// The flat table of a recipe.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Compatibility-aware dynamic fine-tuning: a token gate, and a weight for each sample.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
+    /// The token gate; the paper's: `dft`.
     gate: Gate,
+    /// Strength of the sample weights, at least 0; 0 turns them off. The paper's: 1.
     beta: f64,
+    /// Where the statistics of the scores come from; the paper's: `exact`.
     statistics: crate::Statistics,
+    /// Decay of the moving averages of `running`, at least 0 and below 1. Ours: 0.99.
     statistics_decay: f64,
 }
 

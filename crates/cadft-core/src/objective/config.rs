@@ -1,6 +1,7 @@
 //! How a recipe spells an objective: `objective = "dft"` or `[objective.cadft]` with settings.
 
 use super::AnyObjective;
+use schemars::{Schema, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 impl<'de> Deserialize<'de> for AnyObjective {
@@ -34,6 +35,23 @@ impl<'de> Visitor<'de> for NameOrTable {
             None => Ok(objective),
         }
     }
+}
+
+/// The JSON Schema of an objective: a name, or one table under a name.
+pub(super) fn schema(names: &[&str], settings: Vec<(&str, Schema)>) -> Schema {
+    let mut forms = vec![json_schema!({ "type": "string", "enum": names })];
+    for (name, settings) in settings {
+        forms.push(json_schema!({
+            "type": "object",
+            "properties": { (name): settings },
+            "required": [name],
+            "additionalProperties": false,
+        }));
+    }
+    json_schema!({
+        "description": "The objective: a name, or one table of settings under that name.",
+        "oneOf": forms,
+    })
 }
 
 #[cfg(test)]

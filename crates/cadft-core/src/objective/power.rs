@@ -6,11 +6,12 @@
 
 use super::{Objective, TokenStats};
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The gate `p^α`. The reported loss is `−sg[p^α]·log p`, as for every member, not `(1 − p^α)/α`: the gradients agree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Power {
     /// The exponent `α ≥ 0`. Ours: 0.5, half way between NLL and DFT.

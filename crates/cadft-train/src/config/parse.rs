@@ -96,15 +96,14 @@ impl Reader<'_> {
         let mut known = vec![];
         macro_rules! section {
             ($field:ident) => {{
-                known.push(stringify!($field));
-                self.section(
-                    stringify!($field),
-                    table.get(stringify!($field)),
-                    defaults.$field,
-                )
+                let name = stringify!($field).replace('_', "-");
+                let section = self.section(&name, table.get(&name), defaults.$field);
+                known.push(name);
+                section
             }};
         }
         let recipe = Recipe {
+            format_version: section!(format_version),
             model: section!(model),
             data: section!(data),
             batch: section!(batch),
@@ -114,8 +113,10 @@ impl Reader<'_> {
             schedule: section!(schedule),
             evaluate: section!(evaluate),
             checkpoint: section!(checkpoint),
+            log: section!(log),
             run: section!(run),
         };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
             let message = if key == "rewrite" {
                 "rewriting is not part of this release; remove the table".to_owned()
@@ -215,7 +216,7 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
     }
 }
 
-fn line_at(text: &str, offset: usize) -> usize {
+pub(super) fn line_at(text: &str, offset: usize) -> usize {
     text.as_bytes()[..offset.min(text.len())]
         .iter()
         .filter(|&&byte| byte == b'\n')

@@ -1,6 +1,6 @@
 //! Checks of a recipe that no single value shows.
 
-use super::Recipe;
+use super::{FORMAT_VERSION, Recipe};
 use cadft_data::StoppingStrategy;
 
 /// One requirement: whether it holds, the dotted key, what to do.
@@ -34,6 +34,11 @@ impl Recipe {
         let weights = data.train.iter().filter_map(|source| source.weight);
         let keep = checkpoint.every == 0 || checkpoint.keep >= 1;
         vec![
+            (
+                self.format_version == FORMAT_VERSION,
+                "format-version",
+                "must be 1: other versions belong to other releases of cadft",
+            ),
             (!model.path.is_empty(), "model.path", "name the model's directory"),
             (
                 !data.train.is_empty(),
