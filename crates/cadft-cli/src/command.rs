@@ -29,6 +29,9 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Model(ModelCommand::Convert(args)) => model::convert(args),
         Command::Recipe(RecipeCommand::List(args)) => recipe::list(args),
         Command::Recipe(RecipeCommand::Show(args)) => recipe::show(args),
+        Command::Recipe(RecipeCommand::Schema) => recipe::schema(),
+        Command::Recipe(RecipeCommand::Diff(args)) => recipe::diff(args),
+        Command::Recipe(RecipeCommand::Migrate(args)) => recipe::migrate(args),
         Command::Doctor(args) => doctor::run(args),
     }?;
     Ok(ExitCode::SUCCESS)

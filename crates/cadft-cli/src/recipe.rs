@@ -12,6 +12,7 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     ("nll", include_str!("../recipes/nll.toml")),
     ("dft-paper", include_str!("../recipes/dft-paper.toml")),
     ("cadft-paper", include_str!("../recipes/cadft-paper.toml")),
+    ("cadft-laptop", include_str!("../recipes/cadft-laptop.toml")),
 ];
 
 /// The text of a recipe and what it is called.
@@ -28,7 +29,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The recipe of that name, or in that file. An embedded name comes first; `./NAME` is always a file.
+    /// The recipe of that name, in that file, or of the run in that directory. An embedded name comes first; `./NAME`
+    /// is always a path.
     pub(crate) fn find(recipe: &str) -> Result<Self, anyhow::Error> {
         if let Some((name, text)) = EMBEDDED.iter().find(|(name, _)| *name == recipe) {
             return Ok(Self {
@@ -38,13 +40,18 @@ impl Source {
                 text: (*text).to_owned(),
             });
         }
-        let path = Path::new(recipe);
+        let resolved = Path::new(recipe).join("config.resolved.toml");
+        let path = if resolved.is_file() {
+            resolved.as_path()
+        } else {
+            Path::new(recipe)
+        };
         match fs::read_to_string(path) {
             Ok(text) => Ok(Self {
-                name: path
+                name: Path::new(recipe)
                     .file_stem()
                     .map_or_else(|| recipe.to_owned(), |stem| stem.to_string_lossy().into_owned()),
-                place: recipe.to_owned(),
+                place: path.to_string_lossy().into_owned(),
                 directory: path.parent().map(Path::to_owned),
                 text,
             }),

@@ -1,7 +1,33 @@
-//! What a run tells its caller. The trainer prints nothing: the console and `metrics.jsonl` are made of these.
+//! What a run tells its caller. The trainer prints nothing: the console, `metrics.jsonl`, `samples.jsonl` and the files
+//! for TensorBoard are made of these, so a callback sees everything that they show.
+//!
+//! ```no_run
+//! use cadft_train::{Event, Prepared, RunDirectory, config, device, train};
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//!
+//! # fn main() -> Result<(), cadft_train::TrainError> {
+//! let recipe = config::parse("mine", "model.path = 'model'\ndata.train = ['train.jsonl']", &[])?;
+//! let prepared = Prepared::new(recipe, &device::parse("flex")?)?;
+//! let model = prepared.model()?;
+//! let mut directory = RunDirectory::create("runs/mine".as_ref(), &prepared.recipe, "flex")?;
+//! let stop = AtomicBool::new(false);
+//! let summary = train(&prepared, model, &mut directory, &stop, &mut |event| match event {
+//!     Event::Step(metrics) => {
+//!         println!("{} of {}: {:.4} nats", metrics.step, prepared.plan.steps, metrics.nll);
+//!         // The run saves what it has and ends when somebody sets this.
+//!         stop.store(metrics.nll < 0.01, Ordering::Relaxed);
+//!     }
+//!     Event::Warned { warning, .. } => eprintln!("{} ({})", warning.message, warning.hint),
+//!     _ => {} // Events are added over time.
+//! })?;
+//! println!("{}", summary.model.display());
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::evaluate::{Answers, Evaluation};
 use crate::plan::{Plan, Warning};
+use crate::samples::StepSamples;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -33,6 +59,8 @@ pub enum Event {
     },
     /// One optimizer step was done.
     Step(StepMetrics),
+    /// The samples of a step, on the steps that `log.samples` chooses; follows the [`Event::Step`] of that step.
+    Samples(StepSamples),
     /// A checkpoint was written.
     Saved {
         /// Steps done so far.

@@ -8,6 +8,7 @@
 //! optimizer.rs  clip.rs  schedule.rs                  AdamW, global-norm clipping, learning rate
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
 //! run_directory.rs what a run leaves behind           device.rs devices by name
+//! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
 //! ```
 //!
 //! Randomness enters through seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
@@ -16,6 +17,7 @@ pub mod batch;
 pub mod clip;
 pub mod config;
 pub mod device;
+pub mod environment;
 mod error;
 pub mod evaluate;
 pub mod event;
@@ -26,11 +28,14 @@ pub mod plan;
 pub mod prepare;
 mod process;
 mod run_directory;
+pub mod samples;
 pub mod schedule;
 pub mod step;
+pub mod tensorboard;
 mod trainer;
 
 pub use config::Recipe;
+pub use environment::Environment;
 pub use error::{ConfigProblem, TrainError};
 pub use event::{Event, StepMetrics, Summary};
 pub use observe::StepOutcome;
@@ -38,4 +43,6 @@ pub use plan::{Plan, Warning};
 pub use prepare::Prepared;
 pub use process::peak_rss_mib;
 pub use run_directory::RunDirectory;
+pub use samples::StepSamples;
+pub use tensorboard::TensorBoard;
 pub use trainer::{OnEvent, train};

@@ -2,23 +2,27 @@
 //!
 //! ```text
 //! config.resolved.toml   the whole recipe as it was run
-//! environment.json       program, machine and backends
+//! environment.json       program, command line, git revision, machine and backends
 //! metrics.jsonl          one object a step; other events carry an `event` key
+//! samples.jsonl          scores and weights of single samples on some steps
+//! tensorboard/           event files, if asked for
 //! checkpoints/step-NNNNNN/
 //! model/                 the final Hugging Face directory
 //! ```
 
+mod side_files;
+
 use crate::config::Recipe;
+use crate::environment::Environment;
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::prepare::Prepared;
 use cadft_model::CausalLm;
 use cadft_model::checkpoint::{self, SaveOptions};
-use serde::Serialize;
+use side_files::SideFiles;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const CONFIG: &str = "config.resolved.toml";
 
@@ -27,18 +31,7 @@ const CONFIG: &str = "config.resolved.toml";
 pub struct RunDirectory {
     path: PathBuf,
     metrics: File,
-}
-
-#[derive(Serialize)]
-struct Environment<'a> {
-    format_version: u32,
-    cadft: &'static str,
-    device: &'a str,
-    backends: Vec<&'static str>,
-    os: &'static str,
-    arch: &'static str,
-    cpus: usize,
-    started_unix_secs: u64,
+    side_files: SideFiles,
 }
 
 impl RunDirectory {
@@ -57,30 +50,19 @@ impl RunDirectory {
             return Err(TrainError::RunExists(path.to_owned()));
         }
         fs::create_dir_all(path).map_err(TrainError::io(path))?;
-        let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {
+        let text = toml::to_string(recipe).map_err(|error| TrainError::Io {
             path: path.join(CONFIG),
             source: std::io::Error::other(error),
         })?;
-        let environment = Environment {
-            format_version: 1,
-            cadft: env!("CARGO_PKG_VERSION"),
-            device,
-            backends: crate::device::compiled(),
-            os: std::env::consts::OS,
-            arch: std::env::consts::ARCH,
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            started_unix_secs: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |now| now.as_secs()),
-        };
-        let environment = serde_json::to_string_pretty(&environment).unwrap_or_default();
+        let environment = serde_json::to_string_pretty(&Environment::current(device)).unwrap_or_default();
         write(&path.join("environment.json"), &format!("{environment}\n"))?;
-        write(&path.join(CONFIG), &format!("# format-version = 1\n{recipe}"))?;
+        write(&path.join(CONFIG), &text)?;
         let metrics_path = path.join("metrics.jsonl");
         let metrics = File::create(&metrics_path).map_err(TrainError::io(&metrics_path))?;
         Ok(Self {
             path: path.to_owned(),
             metrics,
+            side_files: SideFiles::open(path, &recipe.log, &text, 0)?,
         })
     }
 
@@ -90,9 +72,11 @@ impl RunDirectory {
         &self.path
     }
 
-    /// Appends an event to `metrics.jsonl`.
+    /// Appends an event to `metrics.jsonl`, and to the other files that have a place for it.
     pub(crate) fn record(&mut self, event: &Event) -> Result<(), TrainError> {
+        self.side_files.record(event)?;
         let line = match event {
+            Event::Samples(_) => return Ok(()),
             Event::Step(metrics) => serde_json::to_string(metrics),
             other => serde_json::to_string(other),
         };

@@ -10,6 +10,7 @@ use crate::plan::Warning;
 use crate::prepare::Prepared;
 use crate::process::peak_rss_mib;
 use crate::run_directory::RunDirectory;
+use crate::samples::{StepSamples, is_recorded};
 use crate::schedule::Schedule;
 use crate::step::{StepSettings, StepState, step};
 use burn::module::Module;
@@ -167,6 +168,9 @@ impl<'a> Trainer<'a> {
         );
         let warning = self.low_gate(&metrics);
         self.tell(&Event::Step(metrics))?;
+        if is_recorded(number, prepared.plan.steps, recipe.log.samples) {
+            self.tell(&Event::Samples(StepSamples::new(number, &batch.ids, &outcome)))?;
+        }
         if let Some(warning) = warning {
             self.tell(&Event::Warned {
                 step: number,

@@ -1,6 +1,7 @@
 //! The arguments of `cadft recipe`.
 
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RecipeCommand {
@@ -8,6 +9,12 @@ pub(crate) enum RecipeCommand {
     List(RecipeListArgs),
     /// Print a recipe.
     Show(RecipeShowArgs),
+    /// Print the JSON Schema of recipes: every key, its default, and where the default comes from.
+    Schema,
+    /// Compare two recipes by their resolved values, key by key.
+    Diff(RecipeDiffArgs),
+    /// Bring an older recipe to the present format, comments included.
+    Migrate(RecipeMigrateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -19,7 +26,7 @@ pub(crate) struct RecipeListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecipeShowArgs {
-    /// A recipe file, or the name of an embedded recipe.
+    /// A recipe file, a run's directory, or the name of an embedded recipe.
     #[arg(value_name = "NAME|FILE")]
     pub(crate) recipe: String,
     /// Change a value of the recipe; implies `--resolved`.
@@ -28,4 +35,27 @@ pub(crate) struct RecipeShowArgs {
     /// Check it, and print every key with its value, defaults included.
     #[arg(long)]
     pub(crate) resolved: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeDiffArgs {
+    /// A recipe file, a run's directory, or the name of an embedded recipe.
+    #[arg(value_name = "A")]
+    pub(crate) left: String,
+    /// Another.
+    #[arg(value_name = "B")]
+    pub(crate) right: String,
+    /// Print one JSON object a key that differs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeMigrateArgs {
+    /// A recipe file.
+    #[arg(value_name = "FILE")]
+    pub(crate) recipe: PathBuf,
+    /// Write the file instead of printing it.
+    #[arg(long)]
+    pub(crate) write: bool,
 }

@@ -1,0 +1,112 @@
+//! A record of single samples: on some steps, evenly over the run, the score and weight of every sample of the global
+//! batch, for `samples.jsonl`.
+//!
+//! Which steps are recorded depends on nothing but the length of the run, so that a resumed run records the same ones.
+
+use crate::observe::StepOutcome;
+use serde::Serialize;
+
+/// Samples of one step that are recorded at most; of larger global batches, evenly spread ones.
+const MOST_SAMPLES: usize = 256;
+
+/// The samples of one step: a line of `samples.jsonl`. The lists have one entry a sample, in the order of the batch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepSamples {
+    /// Counted from 1.
+    pub step: usize,
+    /// Ids of the rows.
+    pub ids: Vec<String>,
+    /// `c_i`, mean negative log-likelihood over the sample's supervised tokens, nats (CADFT-1); four digits.
+    pub nll: Vec<f64>,
+    /// `ĉ_i`, standardised over the global batch (CADFT-2); four digits.
+    pub z: Vec<f64>,
+    /// `w_i` (CADFT-3), without the data's weight; four digits.
+    pub weight: Vec<f64>,
+}
+
+/// Whether the samples of a step are recorded in a run of `total` steps that records `records` of them.
+///
+/// The first step and the last are among them, where at least two are wanted.
+#[must_use]
+pub fn is_recorded(step: usize, total: usize, records: usize) -> bool {
+    if records == 0 || step == 0 || step > total {
+        return false;
+    }
+    if records >= total {
+        return true;
+    }
+    // Record k = 0 … records-1 is made at step 1 + ⌊k·(total-1)/(records-1)⌋.
+    let (gaps, span) = ((records - 1).max(1), total - 1);
+    let k = ((step - 1) * gaps).div_ceil(span);
+    k < records && 1 + k * span / gaps == step
+}
+
+impl StepSamples {
+    /// The record of a step with these samples.
+    pub(crate) fn new(step: usize, ids: &[String], outcome: &StepOutcome) -> Self {
+        let stride = ids.len().div_ceil(MOST_SAMPLES).max(1);
+        let thin = |values: &[f64]| values.iter().step_by(stride).map(|&v| four_digits(v)).collect();
+        Self {
+            step,
+            ids: ids.iter().step_by(stride).cloned().collect(),
+            nll: thin(&outcome.scores),
+            z: thin(&outcome.z),
+            weight: thin(&outcome.weights),
+        }
+    }
+}
+
+/// The value to four significant digits, which is what a chart shows and a third of the bytes.
+fn four_digits(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_spread_evenly_from_the_first_step_to_the_last() {
+        for total in 1..300 {
+            for records in [0, 1, 2, 3, 7, 50, 200, 400] {
+                let steps: Vec<_> = (1..=total).filter(|&s| is_recorded(s, total, records)).collect();
+                assert_eq!(steps.len(), records.min(total), "{records} of {total}: {steps:?}");
+                assert_eq!(steps.first(), (records > 0).then_some(&1));
+                assert!(records < 2 || steps.last() == Some(&total), "{steps:?}");
+                let gaps: Vec<_> = steps.windows(2).map(|pair| pair[1] - pair[0]).collect();
+                let bounds = gaps.iter().max().zip(gaps.iter().min());
+                assert!(bounds.is_none_or(|(max, min)| max - min <= 1), "{steps:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_keep_four_digits() {
+        assert_eq!(four_digits(1.234_56), 1.235);
+        assert_eq!(four_digits(-0.000_123_456), -0.000_123_5);
+        assert_eq!(four_digits(0.0), 0.0);
+        assert!(four_digits(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_large_batch_is_thinned_evenly() {
+        let ids: Vec<String> = (0..1000).map(|i| i.to_string()).collect();
+        let values: Vec<f64> = (0..1000).map(f64::from).collect();
+        let outcome = StepOutcome {
+            loss: 0.0,
+            nll_sum: 0.0,
+            gate_sum: 0.0,
+            standardiser: values.iter().copied().collect(),
+            scores: values.clone(),
+            z: values.clone(),
+            weights: values,
+            grad_norm: 0.0,
+        };
+        let record = StepSamples::new(3, &ids, &outcome);
+        assert_eq!(record.ids.len(), 250);
+        assert_eq!((record.ids[1].as_str(), record.nll[1]), ("4", 4.0));
+    }
+}

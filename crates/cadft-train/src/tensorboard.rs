@@ -1,0 +1,167 @@
+//! Event files for TensorBoard: the scalars of every step and evaluation, and histograms of the recorded samples.
+//!
+//! Written here because no maintained crate does: a file is a sequence of framed records ([`record`]), each a small
+//! protocol buffer ([`message`]).
+
+mod message;
+mod record;
+
+use crate::error::TrainError;
+use crate::event::{Event, StepMetrics};
+use crate::samples::StepSamples;
+use message::{Histogram, Message};
+use record::RecordWriter;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How old an event gets before it is on disk.
+const FLUSH_EVERY: Duration = Duration::from_secs(10);
+
+/// Writes the events of a run to one event file.
+#[derive(Debug)]
+pub struct TensorBoard {
+    path: PathBuf,
+    writer: RecordWriter<BufWriter<File>>,
+    flushed: Instant,
+}
+
+impl TensorBoard {
+    /// Starts a new event file in `directory`. Its first step is `first_step`: TensorBoard drops what older files in
+    /// the directory say from there on, so that a resumed run has one curve.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn create(directory: &Path, first_step: usize) -> Result<Self, TrainError> {
+        fs::create_dir_all(directory).map_err(TrainError::io(directory))?;
+        let (path, file) = new_file(directory)?;
+        let mut board = Self {
+            writer: RecordWriter::new(BufWriter::new(file)),
+            path,
+            flushed: Instant::now(),
+        };
+        board.write(&message::file_version(now_secs()))?;
+        if first_step > 1 {
+            board.write(&message::session_start(now_secs(), first_step))?;
+        }
+        board.flush()?;
+        Ok(board)
+    }
+
+    /// Shows the text of the run's recipe in TensorBoard's text tab.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn recipe(&mut self, toml: &str) -> Result<(), TrainError> {
+        // Four spaces make a block of code in the Markdown that TensorBoard renders.
+        let text: String = toml.lines().map(|line| format!("    {line}\n")).collect();
+        self.summary(0, &[message::text("recipe", &text)])?;
+        self.flush()
+    }
+
+    /// Writes what an event says, if TensorBoard has a place for it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn event(&mut self, event: &Event) -> Result<(), TrainError> {
+        match event {
+            Event::Step(metrics) => self.step(metrics)?,
+            Event::Samples(samples) => self.samples(samples)?,
+            Event::Evaluated { step, evaluation } => {
+                let values = [
+                    ("eval/nll", evaluation.nll),
+                    ("eval/perplexity", evaluation.perplexity),
+                    ("eval/token_accuracy", evaluation.token_accuracy),
+                ];
+                self.scalars(*step, &values)?;
+            }
+            Event::Answered { step, answers } => {
+                self.scalars(*step, &[("eval/answers_accuracy", answers.accuracy)])?;
+            }
+            Event::Finished(_) => self.flush()?,
+            _ => {}
+        }
+        if self.flushed.elapsed() >= FLUSH_EVERY {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
+        let mut values = vec![
+            ("train/loss", metrics.loss),
+            ("train/nll", metrics.nll),
+            ("train/mean_gate", metrics.mean_gate),
+            ("train/mean_weight", metrics.mean_weight),
+            ("train/ess", metrics.ess),
+            ("train/mu", metrics.mu),
+            ("train/sigma", metrics.sigma),
+            ("train/max_z", metrics.max_z),
+            ("train/grad_norm", metrics.grad_norm),
+            ("train/learning_rate", metrics.lr),
+            ("train/tokens_per_sec", metrics.tokens_per_sec),
+        ];
+        values.extend(metrics.peak_rss_mib.map(|mib| ("train/peak_rss_mib", mib)));
+        self.scalars(metrics.step, &values)
+    }
+
+    fn samples(&mut self, samples: &StepSamples) -> Result<(), TrainError> {
+        let values = [
+            ("train/sample_nll", &samples.nll),
+            ("train/sample_z", &samples.z),
+            ("train/sample_weight", &samples.weight),
+        ];
+        let histograms: Vec<Message> = values
+            .into_iter()
+            .filter_map(|(tag, values)| Some(message::histogram(tag, &Histogram::of(values)?)))
+            .collect();
+        self.summary(samples.step, &histograms)
+    }
+
+    fn scalars(&mut self, step: usize, values: &[(&str, f64)]) -> Result<(), TrainError> {
+        let values: Vec<Message> = values
+            .iter()
+            .map(|(tag, value)| message::scalar(tag, *value))
+            .collect();
+        self.summary(step, &values)
+    }
+
+    fn summary(&mut self, step: usize, values: &[Message]) -> Result<(), TrainError> {
+        self.write(&message::summary(now_secs(), step, values))
+    }
+
+    fn write(&mut self, event: &Message) -> Result<(), TrainError> {
+        self.writer
+            .write(event.bytes())
+            .map_err(TrainError::io(&self.path))
+    }
+
+    fn flush(&mut self) -> Result<(), TrainError> {
+        self.flushed = Instant::now();
+        self.writer.flush().map_err(TrainError::io(&self.path))
+    }
+}
+
+/// A file whose name TensorBoard reads after those that are there: it sorts by name.
+fn new_file(directory: &Path) -> Result<(PathBuf, File), TrainError> {
+    let start = now_secs();
+    let mut number = 0;
+    loop {
+        let path = directory.join(format!(
+            "events.out.tfevents.{start:010.0}.cadft.{}.{number}",
+            std::process::id()
+        ));
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(TrainError::io(path)(error)),
+        }
+    }
+}
+
+fn now_secs() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |now| now.as_secs_f64())
+}
