@@ -7,6 +7,7 @@ mod evaluate;
 mod generate;
 mod model;
 mod recipe;
+mod report;
 mod score;
 mod source;
 mod train;
@@ -16,6 +17,7 @@ pub(crate) use evaluate::EvaluateArgs;
 pub(crate) use generate::*;
 pub(crate) use model::*;
 pub(crate) use recipe::*;
+pub(crate) use report::ReportArgs;
 pub(crate) use score::ScoreArgs;
 pub(crate) use source::{FormatName, SourceArgs};
 pub(crate) use train::TrainArgs;
@@ -46,9 +48,11 @@ pub(crate) enum Command {
     /// Look at models, or convert them.
     #[command(subcommand)]
     Model(ModelCommand),
-    /// List and show recipes.
+    /// List, show, compare and describe recipes.
     #[command(subcommand)]
     Recipe(RecipeCommand),
+    /// Write one HTML page about runs.
+    Report(ReportArgs),
     /// Say what this build and this machine can do.
     Doctor(DoctorArgs),
 }

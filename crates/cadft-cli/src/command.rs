@@ -7,6 +7,7 @@ mod evaluate;
 mod generate;
 mod model;
 mod recipe;
+mod report;
 mod score;
 mod train;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Recipe(RecipeCommand::Schema) => recipe::schema(),
         Command::Recipe(RecipeCommand::Diff(args)) => recipe::diff(args),
         Command::Recipe(RecipeCommand::Migrate(args)) => recipe::migrate(args),
+        Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@
 //! model.rs       a model directory, opened         device.rs  a device, opened and probed
 //! console.rs     what a run shows on standard error
 //! output.rs      what a command answers on standard output
+//! report.rs      one HTML page about runs
 //! hint.rs        errors: how they are shown, and the exit code they give
 //! interrupt.rs   SIGINT and SIGTERM
 //! ```
@@ -22,6 +23,7 @@ mod interrupt;
 mod model;
 mod output;
 mod recipe;
+mod report;
 
 use args::Cli;
 use clap::Parser;

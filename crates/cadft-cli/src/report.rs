@@ -1,0 +1,140 @@
+//! One self-contained HTML page about runs: what `cadft report` writes.
+//!
+//! ```text
+//! run.rs        a run's directory, read               series.rs   curves, thinned to what a screen shows
+//! samples.rs    weights over time, z against NLL      rewrites.rs rewritten demonstrations
+//! settings.rs   recipes and environments, key by key  page/       template, style and script
+//! ```
+//!
+//! Everything about a run that a screen cannot show is left out here, so that the page stays small: a run of 20,000
+//! steps gives a page of the same size as one of 500.
+
+mod rewrites;
+mod run;
+mod samples;
+mod series;
+mod settings;
+
+use crate::hint::UsageError;
+use anyhow::Result;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, context};
+use run::Run;
+use serde::Serialize;
+use series::Chart;
+use std::path::{Path, PathBuf};
+
+const TEMPLATE: &str = include_str!("report/page/page.html");
+const STYLE: &str = include_str!("report/page/style.css");
+const SCRIPT: &str = include_str!("report/page/charts.js");
+
+/// Runs whose colours can be told apart.
+const MOST_RUNS: usize = 8;
+
+/// What the script draws.
+#[derive(Serialize)]
+struct Drawn<'a> {
+    charts: &'a [Chart],
+    samples: Vec<Option<samples::Picture>>,
+}
+
+/// The page about the runs in these directories.
+///
+/// # Errors
+/// A directory that holds no run, and more runs than can be told apart.
+pub(crate) fn render(directories: &[PathBuf]) -> Result<String> {
+    if directories.len() > MOST_RUNS {
+        return Err(UsageError::new(
+            format!("{} runs are too many for one page", directories.len()),
+            format!("give at most {MOST_RUNS}"),
+        )
+        .into());
+    }
+    let names = names(directories);
+    let runs = directories
+        .iter()
+        .zip(names)
+        .map(|(directory, name)| Run::read(directory, name))
+        .collect::<Result<Vec<Run>>>()?;
+    page(&runs)
+}
+
+fn page(runs: &[Run]) -> Result<String> {
+    let charts = series::charts(runs);
+    let drawn = Drawn {
+        charts: &charts,
+        samples: runs.iter().map(|run| samples::picture(run, runs.len())).collect(),
+    };
+    let mut templates = Environment::new();
+    templates.set_auto_escape_callback(|_| AutoEscape::Html);
+    templates.add_template("page", TEMPLATE)?;
+    let shown: Vec<run::Summary> = runs.iter().map(|run| run.summary(runs.len())).collect();
+    let recipe = settings::compare(runs, |run| &run.recipe);
+    let environment = settings::compare(runs, |run| &run.environment);
+    Ok(templates.get_template("page")?.render(context! {
+        version => env!("CARGO_PKG_VERSION"),
+        style => STYLE,
+        script => SCRIPT,
+        data => embedded_json(&drawn)?,
+        charts => Serde(&charts),
+        runs => Serde(&shown),
+        recipe => Serde(&recipe),
+        environment => Serde(&environment),
+    })?)
+}
+
+/// JSON that can stand in a script element: nothing in it ends the element.
+fn embedded_json<T: Serialize>(value: &T) -> Result<String> {
+    Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
+}
+
+/// The last parts of the paths, as many as it takes to tell them apart.
+fn names(directories: &[PathBuf]) -> Vec<String> {
+    let parts: Vec<Vec<String>> = directories.iter().map(|path| components(path)).collect();
+    let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+    let last = |parts: &[String], count: usize| parts[parts.len().saturating_sub(count)..].join("/");
+    for count in 1..=longest {
+        let names: Vec<String> = parts.iter().map(|parts| last(parts, count)).collect();
+        let mut distinct = names.clone();
+        distinct.sort();
+        distinct.dedup();
+        if distinct.len() == names.len() {
+            return names;
+        }
+    }
+    let number = |(index, parts): (usize, &Vec<String>)| format!("{} ({})", last(parts, 1), index + 1);
+    parts.iter().enumerate().map(number).collect()
+}
+
+fn components(path: &Path) -> Vec<String> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute
+        .components()
+        .filter(|part| matches!(part, std::path::Component::Normal(_)))
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_long_as_it_takes_to_tell_runs_apart() {
+        let paths = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(paths(&["runs/a", "runs/b/"]), ["a", "b"]);
+        assert_eq!(paths(&["x/run", "y/run"]), ["x/run", "y/run"]);
+        assert_eq!(paths(&["x/run", "x/run"]), ["run (1)", "run (2)"]);
+    }
+
+    #[test]
+    fn no_text_can_end_the_script_element() {
+        let json = embedded_json(&"</script><b>").unwrap();
+        assert!(!json.contains('<'), "{json}");
+        assert_eq!(
+            serde_json::from_str::<String>(&json).unwrap(),
+            "</script><b>",
+            "it is the same text"
+        );
+    }
+}

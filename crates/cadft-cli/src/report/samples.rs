@@ -1,0 +1,172 @@
+//! What single samples looked like over the run: the histogram of weights over time, z against NLL, and the samples that
+//! fitted the model least.
+
+use super::run::Run;
+use super::series::rounded;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Bins of the weight, from 0 to 1.
+const BINS: usize = 20;
+/// Columns of the histogram over time.
+const COLUMNS: usize = 80;
+/// Points of the scatter plots of all runs together.
+const POINTS_OF_ALL: usize = 6000;
+/// Points of one scatter plot.
+const POINTS: usize = 1500;
+/// Samples that are listed.
+const LISTED: usize = 12;
+
+/// What is drawn of a run's samples.
+#[derive(Debug, Serialize)]
+pub(super) struct Picture {
+    /// The last step of each column.
+    steps: Vec<u64>,
+    /// For each column, the share of the samples in each bin of the weight; the last bin holds the weight 1.
+    weights: Vec<Vec<f64>>,
+    /// Points: NLL, z, weight, and the position in the run from 0 to 1.
+    points: Vec<[f64; 4]>,
+}
+
+/// A sample that fitted the model little, whenever it was seen.
+#[derive(Debug, Serialize)]
+pub(super) struct Incompatible {
+    id: String,
+    seen: usize,
+    mean_z: String,
+    mean_nll: String,
+    last_weight: String,
+}
+
+/// A sample as one step saw it.
+struct Seen<'a> {
+    id: &'a str,
+    nll: f64,
+    z: f64,
+    weight: f64,
+}
+
+/// The finite samples of a record.
+fn samples_of(record: &Map<String, Value>) -> impl Iterator<Item = Seen<'_>> {
+    let list = |key: &str| {
+        record
+            .get(key)
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice)
+    };
+    let (ids, nll, z, weight) = (list("ids"), list("nll"), list("z"), list("weight"));
+    ids.iter()
+        .zip(nll)
+        .zip(z.iter().zip(weight))
+        .filter_map(|((id, nll), (z, weight))| {
+            Some(Seen {
+                id: id.as_str()?,
+                nll: nll.as_f64()?,
+                z: z.as_f64()?,
+                weight: weight.as_f64()?,
+            })
+        })
+}
+
+/// The pictures of a run, one of `runs`; none without records.
+pub(super) fn picture(run: &Run, runs: usize) -> Option<Picture> {
+    let records: Vec<(u64, &Map<String, Value>)> = run
+        .samples
+        .iter()
+        .filter_map(|record| Some((record.get("step")?.as_u64()?, record)))
+        .collect();
+    let last = records.last()?.0.max(1);
+    let (mut steps, mut weights) = (vec![], vec![]);
+    for column in records.chunks(records.len().div_ceil(COLUMNS)) {
+        steps.push(column.last().map_or(0, |(step, _)| *step));
+        weights.push(histogram(
+            column.iter().flat_map(|(_, record)| samples_of(record)),
+        ));
+    }
+    let total: usize = records.iter().map(|(_, record)| samples_of(record).count()).sum();
+    let stride = total.div_ceil(POINTS.min(POINTS_OF_ALL / runs.max(1))).max(1);
+    let points = records
+        .iter()
+        .flat_map(|(step, record)| samples_of(record).map(move |seen| (*step, seen)))
+        .step_by(stride)
+        .map(|(step, seen)| [seen.nll, seen.z, seen.weight, step as f64 / last as f64].map(rounded))
+        .collect();
+    Some(Picture {
+        steps,
+        weights,
+        points,
+    })
+}
+
+/// The share of samples in each bin of the weight.
+fn histogram<'a>(samples: impl Iterator<Item = Seen<'a>>) -> Vec<f64> {
+    let (mut counts, mut total) = (vec![0.0; BINS], 0.0);
+    for seen in samples {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a weight is at least 0, and the bin is bounded"
+        )]
+        let bin = ((seen.weight * BINS as f64) as usize).min(BINS - 1);
+        counts[bin] += 1.0;
+        total += 1.0;
+    }
+    counts
+        .into_iter()
+        .map(|count| if total > 0.0 { rounded(count / total) } else { 0.0 })
+        .collect()
+}
+
+/// The samples with the largest mean z, of those that were recorded.
+pub(super) fn least_compatible(run: &Run) -> Vec<Incompatible> {
+    // Count, sum of z, sum of NLL, last weight.
+    let mut of_sample: BTreeMap<&str, (usize, f64, f64, f64)> = BTreeMap::new();
+    for seen in run.samples.iter().flat_map(samples_of) {
+        let entry = of_sample.entry(seen.id).or_default();
+        *entry = (entry.0 + 1, entry.1 + seen.z, entry.2 + seen.nll, seen.weight);
+    }
+    let mut means: Vec<_> = of_sample
+        .into_iter()
+        .map(|(id, (seen, z, nll, weight))| (id, seen, z / seen as f64, nll / seen as f64, weight))
+        .collect();
+    means.sort_by(|a, b| b.2.total_cmp(&a.2));
+    means
+        .into_iter()
+        .take(LISTED)
+        .filter(|(_, _, z, ..)| *z > 0.0)
+        .map(|(id, seen, z, nll, weight)| Incompatible {
+            id: id.to_owned(),
+            seen,
+            mean_z: format!("{z:.2}"),
+            mean_nll: format!("{nll:.3}"),
+            last_weight: format!("{weight:.3}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_has_shares_and_the_weight_one_in_its_last_bin() {
+        let seen = |weight| Seen {
+            id: "a",
+            nll: 1.0,
+            z: 0.0,
+            weight,
+        };
+        let shares = histogram([1.0, 1.0, 0.0, 0.49].into_iter().map(seen));
+        assert_eq!((shares[0], shares[9], shares[BINS - 1]), (0.25, 0.25, 0.5));
+        assert_eq!(histogram(std::iter::empty()), vec![0.0; BINS]);
+    }
+
+    #[test]
+    fn samples_without_a_finite_value_are_left_out() {
+        let record = serde_json::json!({"ids": ["a", "b"], "nll": [null, 1.0], "z": [null, 2.0], "weight": [1.0, 0.1]});
+        let record = record.as_object().expect("an object");
+        let ids: Vec<_> = samples_of(record).map(|seen| seen.id).collect();
+        assert_eq!(ids, ["b"]);
+    }
+}
