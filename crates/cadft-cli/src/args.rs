@@ -1,7 +1,8 @@
 //! The arguments of `cadft`, as typed.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
+mod compare;
 mod data;
 mod evaluate;
 mod generate;
@@ -12,6 +13,7 @@ mod score;
 mod source;
 mod train;
 
+pub(crate) use compare::CompareArgs;
 pub(crate) use data::*;
 pub(crate) use evaluate::EvaluateArgs;
 pub(crate) use generate::*;
@@ -28,6 +30,9 @@ pub(crate) use train::TrainArgs;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Log to standard error; twice for details, three times for everything. `CADFT_LOG` filters by module.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +56,8 @@ pub(crate) enum Command {
     /// List, show, compare and describe recipes.
     #[command(subcommand)]
     Recipe(RecipeCommand),
+    /// Train the same recipe with several objectives and seeds; one table of what came out.
+    Compare(CompareArgs),
     /// Write one HTML page about runs.
     Report(ReportArgs),
     /// Say what this build and this machine can do.

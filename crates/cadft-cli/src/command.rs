@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod chat;
+mod compare;
 mod data;
 mod doctor;
 mod evaluate;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Train(args) => return train::run(args),
+        Command::Compare(args) => return compare::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Score(args) => score::run(args),
         Command::Generate(args) => generate::run(args),

@@ -8,7 +8,7 @@
 //! output.rs      what a command answers on standard output
 //! report.rs      one HTML page about runs
 //! hint.rs        errors: how they are shown, and the exit code they give
-//! interrupt.rs   SIGINT and SIGTERM
+//! interrupt.rs   SIGINT and SIGTERM                log.rs     logs, past the progress bar
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
@@ -20,6 +20,7 @@ mod console;
 mod device;
 mod hint;
 mod interrupt;
+mod log;
 mod model;
 mod output;
 mod recipe;
@@ -48,6 +49,9 @@ where
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(hint::USAGE));
         }
     };
+    if let Err(error) = log::start(cli.verbose) {
+        return hint::report(&error);
+    }
     // A panic has said what it has to say; it must not change what the exit codes mean.
     match panic::catch_unwind(AssertUnwindSafe(|| command::run(&cli.command))) {
         Ok(Ok(code)) => code,

@@ -72,6 +72,12 @@ impl Prepared {
         } else {
             tokenize(&rows, &tokenizer, &options)?.examples
         };
+        tracing::info!(
+            train = train.examples.len(),
+            eval = eval.len(),
+            tokens = train.report.tokens,
+            "data are tokenized"
+        );
         check_ids(&train.examples, &config)?;
         check_ids(&eval, &config)?;
         let plan = Plan::new(&recipe, &config, &train, &eval);
@@ -94,7 +100,11 @@ impl Prepared {
     pub fn model(&self) -> Result<CausalLm, TrainError> {
         let device = self.device.clone().autodiff();
         match self.recipe.model.init {
-            Init::Pretrained => Ok(checkpoint::load(Path::new(&self.recipe.model.path), &device)?.model),
+            Init::Pretrained => {
+                let model = checkpoint::load(Path::new(&self.recipe.model.path), &device)?.model;
+                tracing::info!(path = self.recipe.model.path, "weights are loaded");
+                Ok(model)
+            }
             Init::Random => Ok(CausalLm::new(&self.config, &device, self.recipe.run.seed)),
         }
     }

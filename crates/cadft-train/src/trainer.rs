@@ -244,6 +244,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn tell(&mut self, event: &Event) -> Result<(), TrainError> {
+        tracing::debug!(?event);
         self.directory.record(event)?;
         (self.on_event)(event);
         Ok(())

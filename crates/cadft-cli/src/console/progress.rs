@@ -1,6 +1,7 @@
 //! How far a run is: a bar on a terminal, at most about twenty lines elsewhere.
 
 use super::note;
+use crate::log;
 use cadft_train::StepMetrics;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -32,7 +33,11 @@ impl Progress {
     pub(crate) fn step(&mut self, metrics: &StepMetrics) {
         if self.is_terminal {
             let total = self.total;
-            let bar = self.bar.get_or_insert_with(|| bar(total));
+            let bar = self.bar.get_or_insert_with(|| {
+                let bar = bar(total);
+                log::pass_by(Some(bar.clone()));
+                bar
+            });
             bar.set_position(metrics.step as u64);
             bar.set_message(values(metrics));
             return;
@@ -61,6 +66,7 @@ impl Progress {
     /// Leaves the bar as it is.
     pub(crate) fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
+            log::pass_by(None);
             bar.abandon();
         }
     }

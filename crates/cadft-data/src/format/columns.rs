@@ -7,7 +7,7 @@ use super::{Fields, Format};
 macro_rules! columns {
     ($($key:ident: $doc:literal,)*) => {
         /// The column that stands for each key, where it is not called the same.
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct Columns {
             $(#[doc = $doc] #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<String>,)*

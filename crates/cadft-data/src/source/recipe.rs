@@ -1,7 +1,9 @@
 //! A source in a recipe: a path, or a table with a path.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
@@ -10,16 +12,21 @@ use super::Source;
 use crate::format::{Columns, Format};
 
 /// The table.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(serde::Serialize, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    /// A file, a directory, or a glob such as `data/*.jsonl.gz`.
     path: String,
+    /// The format of every row; without one, the keys of each row tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     format: Option<Format>,
+    /// How often its rows come, in proportion to the other sources'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weight: Option<f64>,
+    /// Which files of a directory: those of this split, by their names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     split: Option<String>,
+    /// Names of columns other than the format's own.
     #[serde(default, skip_serializing_if = "Columns::is_empty")]
     columns: Columns,
 }
@@ -44,6 +51,19 @@ impl Serialize for Source {
             columns,
         };
         table.serialize(serializer)
+    }
+}
+
+impl JsonSchema for Source {
+    fn schema_name() -> Cow<'static, str> {
+        "Source".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A path, or a table with a `path`.",
+            "anyOf": [{ "type": "string" }, generator.subschema_for::<Table>()],
+        })
     }
 }
 

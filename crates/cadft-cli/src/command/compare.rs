@@ -1,0 +1,180 @@
+//! `cadft compare`: the same recipe with several objectives and seeds, and one table of what came out.
+
+mod outcome;
+mod table;
+
+use crate::args::CompareArgs;
+use crate::console::{Console, note};
+use crate::hint::{self, INTERRUPTED, UsageError};
+use crate::recipe::Source;
+use crate::{assets, device, interrupt, output};
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use cadft_core::AnyObjective;
+use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config};
+use outcome::Outcome;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use table::Table;
+
+/// One run of the comparison.
+struct Job {
+    objective: &'static str,
+    directory: PathBuf,
+    recipe: Recipe,
+}
+
+pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode> {
+    let source = Source::find(&args.recipe)?;
+    let mut recipe = source.read(&args.set)?;
+    if recipe.data.eval.is_empty() {
+        return Err(UsageError::new(
+            "`data.eval` is empty: there is nothing to compare the objectives by",
+            "name evaluation files, as in `--set 'data.eval=[\"eval.jsonl\"]'`",
+        )
+        .into());
+    }
+    let objectives = objectives(&args.objectives, &recipe)?;
+    assets::materialise(&mut recipe)?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("runs").join(format!("compare-{}", source.name)));
+    let jobs = jobs(&recipe, &objectives, args.seeds, &out);
+    jobs.iter().try_for_each(refuse_other_settings)?;
+    let device_name = device::name(args.device.device.as_deref());
+    let device = device::open(device_name)?;
+    let stop = interrupt::stop_flag()?;
+    let mut outcomes = vec![];
+    for (index, job) in jobs.iter().enumerate() {
+        let place = job.directory.display();
+        if let Some(outcome) = outcome::read(job.objective, &job.directory)? {
+            note(&format!("`{place}` is finished"));
+            outcomes.push(outcome);
+            continue;
+        }
+        note(&format!("\n{} of {}: `{place}`", index + 1, jobs.len()));
+        outcomes.push(train(job, (device_name, &device), &stop)?);
+        if stop.load(Ordering::Relaxed) {
+            note("the same command goes on from here");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    }
+    tell(&Table::new(&objectives, &outcomes), &out, args.json)
+}
+
+/// The objectives by name; the recipe's own with its settings.
+fn objectives(names: &[String], recipe: &Recipe) -> Result<Vec<AnyObjective>> {
+    let mut objectives: Vec<AnyObjective> = vec![];
+    for name in names {
+        let objective = if recipe.objective.name() == name {
+            Some(recipe.objective.clone())
+        } else {
+            AnyObjective::from_name(name)
+        };
+        let objective = objective.ok_or_else(|| {
+            let known = AnyObjective::NAMES.join(", ");
+            UsageError::new(
+                format!("`{name}` is not an objective"),
+                format!("objectives are {known}"),
+            )
+        })?;
+        if objectives.contains(&objective) {
+            return Err(
+                UsageError::new(format!("`{name}` is named twice"), "name each objective once").into(),
+            );
+        }
+        objectives.push(objective);
+    }
+    Ok(objectives)
+}
+
+fn jobs(recipe: &Recipe, objectives: &[AnyObjective], seeds: usize, out: &Path) -> Vec<Job> {
+    let mut jobs = vec![];
+    // Seed by seed, so that a comparison that is cut off has all objectives.
+    for seed in (recipe.run.seed..).take(seeds) {
+        for objective in objectives {
+            let directory = out.join(format!("{}-{seed}", objective.name()));
+            let mut recipe = recipe.clone();
+            recipe.objective = objective.clone();
+            recipe.run.seed = seed;
+            recipe.run.out = Some(directory.to_string_lossy().into_owned());
+            jobs.push(Job {
+                objective: objective.name(),
+                directory,
+                recipe,
+            });
+        }
+    }
+    jobs
+}
+
+/// A directory that is there must hold the run that belongs there.
+fn refuse_other_settings(job: &Job) -> Result<()> {
+    if !RunDirectory::is_taken(&job.directory) {
+        return Ok(());
+    }
+    let place = job.directory.join("config.resolved.toml");
+    let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
+    let found = config::parse(&place.to_string_lossy(), &text, &[])?;
+    let differences = config::difference(&job.recipe, &found);
+    let keys: Vec<_> = differences
+        .iter()
+        .map(|difference| format!("`{}`", difference.key))
+        .filter(|key| key != "`run.out`")
+        .collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Err(UsageError::new(
+        format!(
+            "`{}` holds a run with other values of {}",
+            job.directory.display(),
+            keys.join(", ")
+        ),
+        "choose another directory with `--out DIR`",
+    )
+    .into())
+}
+
+/// Trains a run from its beginning. A run that diverges is an outcome; any other error ends the comparison.
+fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> Result<Outcome> {
+    if RunDirectory::is_taken(&job.directory) {
+        // What is there was cut off.
+        fs::remove_dir_all(&job.directory).with_context(|| job.directory.display().to_string())?;
+    }
+    let prepared = Prepared::new(job.recipe.clone(), device)?;
+    let model = prepared.model()?;
+    let mut directory = RunDirectory::create(&job.directory, &prepared.recipe, name)?;
+    let mut console = Console::new(&prepared, &job.directory, false, stop.clone());
+    let trained = cadft_train::train(&prepared, model, &mut directory, stop, &mut |event| {
+        console.event(event);
+    });
+    match trained {
+        Ok(summary) => Ok(Outcome::of(job.objective, &summary)),
+        Err(error @ TrainError::NotFinite { .. }) => {
+            hint::report(&error.into());
+            Ok(Outcome::diverged(job.objective))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the table beside the runs, and prints it.
+fn tell(table: &Table, out: &Path, json: bool) -> Result<ExitCode> {
+    let text = serde_json::to_string_pretty(table)?;
+    for (file, text) in [("compare.json", text + "\n"), ("compare.md", table.markdown())] {
+        let path = out.join(file);
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    if json {
+        output::json_line(table)?;
+    } else {
+        output::line(&table.terminal())?;
+    }
+    note(&format!("`{}` has it as Markdown and JSON", out.display()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,93 @@
+//! Logs on standard error, past the progress bar: `--verbose`, or `CADFT_LOG` with a filter such as `cadft_train=debug`.
+//!
+//! Logs are for looking into a program; what a user should know is an event of the run, which is shown and recorded.
+
+use crate::hint::UsageError;
+use anyhow::Result;
+use indicatif::ProgressBar;
+use std::env;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::uptime;
+
+/// The variable that filters logs.
+const VARIABLE: &str = "CADFT_LOG";
+
+/// The bar that is drawn, if any.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Starts to log; `verbose` counts how often `--verbose` was given. `CADFT_LOG` wins.
+///
+/// # Errors
+/// A filter that cannot be read.
+pub(crate) fn start(verbose: u8) -> Result<()> {
+    let filter = match env::var(VARIABLE) {
+        Ok(filter) if !filter.trim().is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
+            UsageError::new(
+                format!("`{VARIABLE}`: `{filter}` is not a filter: {error}"),
+                "examples are `info`, `debug`, `warn,cadft_train=debug`",
+            )
+        })?,
+        _ => EnvFilter::new(default_filter(verbose)),
+    };
+    // A second start, as in a test that runs two commands, keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(uptime())
+        .with_ansi(console::colors_enabled_stderr())
+        .with_writer(|| PastTheBar)
+        .try_init();
+    Ok(())
+}
+
+fn default_filter(verbose: u8) -> String {
+    let of_cadft = |level: &str| {
+        let crates = ["cli", "core", "data", "model", "train"];
+        let crates = crates.map(|name| format!(",cadft_{name}={level}"));
+        format!("warn{}", crates.concat())
+    };
+    match verbose {
+        0 => "warn".to_owned(),
+        1 => of_cadft("info"),
+        2 => of_cadft("debug"),
+        _ => "trace".to_owned(),
+    }
+}
+
+/// Names the bar that must make way for a line; none when it is gone.
+pub(crate) fn pass_by(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
+
+/// Standard error with the bar out of the way.
+struct PastTheBar;
+
+impl Write for PastTheBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let write = || io::stderr().write_all(bytes);
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_filter_can_be_read() {
+        for verbose in 0..5 {
+            EnvFilter::try_new(default_filter(verbose)).unwrap();
+        }
+        assert!(default_filter(2).contains("cadft_train=debug"));
+    }
+}
