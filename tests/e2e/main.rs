@@ -1,6 +1,9 @@
 //! The command, end to end.
 
+mod compare;
 mod errors;
+mod metrics;
+mod report;
 mod score;
 mod train;
 

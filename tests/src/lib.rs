@@ -2,6 +2,7 @@
 
 pub mod arrays;
 pub mod command;
+pub mod synthetic;
 pub mod tolerance;
 
 use burn::tensor::Device;

@@ -1,0 +1,130 @@
+//! `metrics.jsonl` and `samples.jsonl` of a real run against the tables of `docs/src/reference/metrics.md`.
+
+use crate::CADFT;
+use cadft_tests::command::{lines, run};
+use cadft_tests::fixture;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+const PAGE: &str = include_str!("../../docs/src/reference/metrics.md");
+
+/// Keys that a line may lack: the system does not tell them, or the recipe does not ask for them.
+const OPTIONAL: [&str; 4] = ["peak_rss_mib", "evaluation", "answers", "start"];
+
+/// The names in backticks of the first column of the table under `heading`, with the rest of their row.
+fn table(heading: &str) -> BTreeMap<String, String> {
+    let section = PAGE.split("\n## ").find(|section| section.starts_with(heading));
+    let section = section.unwrap_or_else(|| panic!("the page has no section {heading}"));
+    section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .flat_map(|row| {
+            let (names, meaning) = row.split_once(" | ").expect("a second column");
+            let names = names.split('`').filter(|name| !name.trim_matches([',', ' ']).is_empty());
+            names.map(|name| (name.to_owned(), meaning.to_owned())).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn keys(line: &Value) -> BTreeSet<String> {
+    line.as_object().expect("an object").keys().cloned().collect()
+}
+
+/// That a line has the documented keys and no others.
+fn assert_documented(what: &str, line: &Value, documented: BTreeSet<String>) {
+    let found = keys(line);
+    let undocumented: Vec<_> = found.difference(&documented).collect();
+    assert!(undocumented.is_empty(), "{what}: {undocumented:?} are not documented: {line}");
+    let missing: Vec<_> = documented
+        .difference(&found)
+        .filter(|key| !OPTIONAL.contains(&key.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "{what}: {missing:?} are documented, but missing: {line}");
+}
+
+/// The names in backticks of a text.
+fn quoted(text: &str) -> BTreeSet<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
+    let out = tempfile::tempdir().expect("a directory");
+    let directory = out.path().join("run");
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        directory.to_str().expect("UTF-8"),
+        "--set",
+        "checkpoint.every=6",
+        "--set",
+        "evaluate.every=5",
+        "--set",
+        "data.eval=[\"eval.jsonl\"]",
+        "--set",
+        "log.samples=4",
+    ];
+    let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    let read = |file: &str| lines(&fs::read_to_string(directory.join(file)).expect(file));
+
+    let steps: BTreeSet<String> = table("Steps").into_keys().collect();
+    let events = table("Events");
+    let mut seen = BTreeSet::new();
+    for line in read("metrics.jsonl") {
+        let Some(event) = line["event"].as_str() else {
+            assert_documented("a step", &line, steps.clone());
+            continue;
+        };
+        let meaning = events
+            .get(event)
+            .unwrap_or_else(|| panic!("`{event}` is not documented"));
+        let mut documented = quoted(meaning);
+        documented.insert("event".to_owned());
+        assert_documented(event, &line, documented);
+        seen.insert(event.to_owned());
+    }
+    for expected in ["started", "evaluated", "saved", "warned", "finished"] {
+        assert!(seen.contains(expected), "the run had no `{expected}`: {seen:?}");
+    }
+
+    let samples = read("samples.jsonl");
+    assert_eq!(samples.len(), 4);
+    let documented: BTreeSet<String> = table("Samples").into_keys().collect();
+    for line in &samples {
+        assert_documented("samples", line, documented.clone());
+        let lengths: BTreeSet<_> = ["ids", "nll", "z", "weight"]
+            .map(|key| line[key].as_array().map(Vec::len))
+            .into_iter()
+            .collect();
+        assert_eq!(lengths, BTreeSet::from([Some(8)]), "one entry a sample: {line}");
+    }
+    assert_eq!((&samples[0]["step"], &samples[3]["step"]), (&1.into(), &20.into()));
+}
+
+#[test]
+fn a_run_records_its_command_and_where_it_ran() {
+    let out = tempfile::tempdir().expect("a directory");
+    let directory = out.path().join("run");
+    let path = directory.to_str().expect("UTF-8");
+    let args = ["train", "--recipe", "recipe.toml", "--out", path, "--set", "schedule.steps=1"];
+    let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    let text = fs::read_to_string(directory.join("environment.json")).expect("a file");
+    let environment: Value = serde_json::from_str(&text).expect("JSON");
+    let command: Vec<&str> = environment["command"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|argument| argument.as_str().expect("text"))
+        .collect();
+    assert_eq!(command[1..], args);
+    let place = environment["directory"].as_str().map(Path::new).expect("a directory");
+    assert!(place.ends_with("fixtures/blackbox"), "{environment}");
+    let page = include_str!("../../docs/src/reference/run-directory.md");
+    for key in keys(&environment) {
+        assert!(page.contains(&format!("| `{key}`")), "`{key}` is not documented");
+    }
+}
