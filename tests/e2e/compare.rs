@@ -55,17 +55,26 @@ fn the_table_is_the_mean_over_the_runs_and_finished_runs_are_not_repeated() {
         let name = row["objective"].as_str().expect("a name");
         let runs: Vec<_> = first
             .iter()
-            .filter(|path| path.file_name().is_some_and(|f| f.to_string_lossy().starts_with(name)))
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|f| f.to_string_lossy().starts_with(name))
+            })
             .map(|path| nll(path))
             .collect();
         let mean = (runs[0] + runs[1]) / 2.0;
-        assert!((row["nll"]["mean"].as_f64().expect("a mean") - mean).abs() < 1e-9, "{row}");
+        assert!(
+            (row["nll"]["mean"].as_f64().expect("a mean") - mean).abs() < 1e-9,
+            "{row}"
+        );
         let error = (runs[0] - runs[1]).abs() / 2.0;
         assert!((row["nll"]["standard_error"].as_f64().expect("an error") - error).abs() < 1e-9);
         assert!(error > 0.0, "seeds change the order of the data");
     }
     let markdown = fs::read_to_string(out.join("compare.md")).expect("a table");
-    assert!(markdown.starts_with("| objective | runs | eval NLL | token accuracy |"), "{markdown}");
+    assert!(
+        markdown.starts_with("| objective | runs | eval NLL | token accuracy |"),
+        "{markdown}"
+    );
     let written: Value =
         serde_json::from_str(&fs::read_to_string(out.join("compare.json")).expect("a table")).expect("JSON");
     assert_eq!(written, table);
@@ -105,7 +114,14 @@ fn runs_of_other_settings_are_not_mixed_in() {
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let compare = |objectives: &str, set: &str| {
-        let args = ["compare", "recipe.nll.toml", "--objectives", objectives, "--set", set];
+        let args = [
+            "compare",
+            "recipe.nll.toml",
+            "--objectives",
+            objectives,
+            "--set",
+            set,
+        ];
         run(CADFT, &fixture("blackbox"), &args)
     };
     compare("nll,dtf", "run.seed=1").refused(&["`dtf` is not an objective", "hint: objectives are nll"]);

@@ -22,8 +22,12 @@ fn table(heading: &str) -> BTreeMap<String, String> {
         .filter_map(|line| line.strip_prefix("| `"))
         .flat_map(|row| {
             let (names, meaning) = row.split_once(" | ").expect("a second column");
-            let names = names.split('`').filter(|name| !name.trim_matches([',', ' ']).is_empty());
-            names.map(|name| (name.to_owned(), meaning.to_owned())).collect::<Vec<_>>()
+            let names = names
+                .split('`')
+                .filter(|name| !name.trim_matches([',', ' ']).is_empty());
+            names
+                .map(|name| (name.to_owned(), meaning.to_owned()))
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -36,12 +40,18 @@ fn keys(line: &Value) -> BTreeSet<String> {
 fn assert_documented(what: &str, line: &Value, documented: BTreeSet<String>) {
     let found = keys(line);
     let undocumented: Vec<_> = found.difference(&documented).collect();
-    assert!(undocumented.is_empty(), "{what}: {undocumented:?} are not documented: {line}");
+    assert!(
+        undocumented.is_empty(),
+        "{what}: {undocumented:?} are not documented: {line}"
+    );
     let missing: Vec<_> = documented
         .difference(&found)
         .filter(|key| !OPTIONAL.contains(&key.as_str()))
         .collect();
-    assert!(missing.is_empty(), "{what}: {missing:?} are documented, but missing: {line}");
+    assert!(
+        missing.is_empty(),
+        "{what}: {missing:?} are documented, but missing: {line}"
+    );
 }
 
 /// The names in backticks of a text.
@@ -102,7 +112,10 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
             .collect();
         assert_eq!(lengths, BTreeSet::from([Some(8)]), "one entry a sample: {line}");
     }
-    assert_eq!((&samples[0]["step"], &samples[3]["step"]), (&1.into(), &20.into()));
+    assert_eq!(
+        (&samples[0]["step"], &samples[3]["step"]),
+        (&1.into(), &20.into())
+    );
 }
 
 #[test]
@@ -110,7 +123,15 @@ fn a_run_records_its_command_and_where_it_ran() {
     let out = tempfile::tempdir().expect("a directory");
     let directory = out.path().join("run");
     let path = directory.to_str().expect("UTF-8");
-    let args = ["train", "--recipe", "recipe.toml", "--out", path, "--set", "schedule.steps=1"];
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        path,
+        "--set",
+        "schedule.steps=1",
+    ];
     let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
     let text = fs::read_to_string(directory.join("environment.json")).expect("a file");
     let environment: Value = serde_json::from_str(&text).expect("JSON");
@@ -121,7 +142,10 @@ fn a_run_records_its_command_and_where_it_ran() {
         .map(|argument| argument.as_str().expect("text"))
         .collect();
     assert_eq!(command[1..], args);
-    let place = environment["directory"].as_str().map(Path::new).expect("a directory");
+    let place = environment["directory"]
+        .as_str()
+        .map(Path::new)
+        .expect("a directory");
     assert!(place.ends_with("fixtures/blackbox"), "{environment}");
     let page = include_str!("../../docs/src/reference/run-directory.md");
     for key in keys(&environment) {
