@@ -37,9 +37,9 @@ fn keys(line: &Value) -> BTreeSet<String> {
 }
 
 /// That a line has the documented keys and no others.
-fn assert_documented(what: &str, line: &Value, documented: BTreeSet<String>) {
+fn assert_documented(what: &str, line: &Value, documented: &BTreeSet<String>) {
     let found = keys(line);
-    let undocumented: Vec<_> = found.difference(&documented).collect();
+    let undocumented: Vec<_> = found.difference(documented).collect();
     assert!(
         undocumented.is_empty(),
         "{what}: {undocumented:?} are not documented: {line}"
@@ -86,7 +86,7 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
     let mut seen = BTreeSet::new();
     for line in read("metrics.jsonl") {
         let Some(event) = line["event"].as_str() else {
-            assert_documented("a step", &line, steps.clone());
+            assert_documented("a step", &line, &steps);
             continue;
         };
         let meaning = events
@@ -94,7 +94,7 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
             .unwrap_or_else(|| panic!("`{event}` is not documented"));
         let mut documented = quoted(meaning);
         documented.insert("event".to_owned());
-        assert_documented(event, &line, documented);
+        assert_documented(event, &line, &documented);
         seen.insert(event.to_owned());
     }
     for expected in ["started", "evaluated", "saved", "warned", "finished"] {
@@ -105,7 +105,7 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
     assert_eq!(samples.len(), 4);
     let documented: BTreeSet<String> = table("Samples").into_keys().collect();
     for line in &samples {
-        assert_documented("samples", line, documented.clone());
+        assert_documented("samples", line, &documented);
         let lengths: BTreeSet<_> = ["ids", "nll", "z", "weight"]
             .map(|key| line[key].as_array().map(Vec::len))
             .into_iter()

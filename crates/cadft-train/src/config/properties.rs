@@ -122,8 +122,8 @@ fn other_value(key: &Key) -> Option<String> {
     let default = &key.schema["default"];
     let choices = key.schema["oneOf"].as_array().or(key.schema["enum"].as_array());
     if let Some(choices) = choices {
-        let names = choices.iter().filter_map(|c| c["const"].as_str().or(c.as_str()));
-        return names.last().map(|name| format!("\"{name}\""));
+        let mut names = choices.iter().filter_map(|c| c["const"].as_str().or(c.as_str()));
+        return names.next_back().map(|name| format!("\"{name}\""));
     }
     match (key.schema["type"].to_string().as_str(), default) {
         ("\"boolean\"", Value::Bool(value)) => Some((!value).to_string()),
