@@ -1,6 +1,10 @@
 //! SmolLM2-135M-Instruct against transformers (`python/smollm2_golden.py`), and a short fine-tune of it.
 //!
-//! Needs `models/smollm2-135m-instruct`, which `cargo xtask fetch smollm2` makes.
+//! Needs `models/smollm2-135m-instruct`, which `cargo xtask fetch smollm2` makes. Beside it: what only other programs can
+//! check, TensorBoard and a browser.
+
+mod report;
+mod tensorboard;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_data::{Mask, TokenizeOptions, Tokenizer, parse_file, prompt_ids, tokenize};

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::backend::{Backend, extra_features};
-use crate::{fetch, shell};
+use crate::{fetch, python, shell};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,7 @@ pub(crate) struct Args {
     /// Backends to test, separated by commas; flex tests the whole workspace, others the suites in `tests/`.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
     backend: Vec<Backend>,
-    /// Test against a real checkpoint, which is fetched first.
+    /// Test against a real checkpoint, which is fetched first, TensorBoard, and a browser where there is one.
     #[arg(long)]
     real: bool,
     /// Only tests whose name contains this.
@@ -22,10 +22,14 @@ pub(crate) struct Args {
 
 /// Runs the tests in the release profile, the one Burn is compiled in.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut command = command(args);
     if args.real {
         fetch::smollm2(None)?;
+        let requirements = shell::workspace_root().join("python/requirements-tensorboard.txt");
+        let interpreter = python::environment("tensorboard", &requirements)?;
+        command.env("CADFT_TENSORBOARD_PYTHON", interpreter);
     }
-    shell::run(&mut command(args))
+    shell::run(&mut command)
 }
 
 fn command(args: &Args) -> Command {
