@@ -79,7 +79,9 @@ fn step_of(line: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::StepMetrics;
     use crate::samples::StepSamples;
+    use std::time::Instant;
 
     fn record(step: usize) -> Event {
         Event::Samples(StepSamples {
@@ -112,6 +114,54 @@ mod tests {
         assert_eq!(read(), all);
         let boards = fs::read_dir(run.path().join("tensorboard")).expect("a directory");
         assert_eq!(boards.count(), 2, "each start has an event file of its own");
+    }
+
+    /// A step of a model that is worth training takes 100 ms and more: 1 ms is a hundredth of it.
+    #[test]
+    fn writing_everything_about_a_step_takes_less_than_a_millisecond() {
+        let run = tempfile::tempdir().expect("a directory");
+        let log = LogSection {
+            tensorboard: true,
+            samples: 500,
+        };
+        let mut files = SideFiles::open(run.path(), &log, "", 0).expect("files");
+        let values: Vec<f64> = (0..256).map(|sample| 1.0 + f64::from(sample) / 97.0).collect();
+        let started = Instant::now();
+        for step in 1..=500 {
+            let samples = StepSamples {
+                step,
+                ids: (0..256).map(|sample| format!("train.jsonl:{sample}")).collect(),
+                nll: values.clone(),
+                z: values.clone(),
+                weight: values.clone(),
+            };
+            files.record(&step_of_metrics(step)).expect("a step");
+            files.record(&Event::Samples(samples)).expect("a record");
+        }
+        let micros = started.elapsed().as_micros() / 500;
+        eprintln!("{micros} µs a step");
+        assert!(micros < 1000, "{micros} µs a step");
+    }
+
+    fn step_of_metrics(step: usize) -> Event {
+        Event::Step(StepMetrics {
+            step,
+            loss: 1.0,
+            nll: 1.0,
+            objective: "cadft",
+            mean_gate: 1.0,
+            mean_weight: 1.0,
+            ess: 1.0,
+            mu: 1.0,
+            sigma: 1.0,
+            max_z: 1.0,
+            grad_norm: 1.0,
+            lr: 1.0,
+            tokens: 1,
+            supervised: 1,
+            tokens_per_sec: 1.0,
+            peak_rss_mib: crate::process::peak_rss_mib(),
+        })
     }
 
     #[test]

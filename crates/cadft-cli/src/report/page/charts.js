@@ -17,7 +17,7 @@
     if (value === null || value === undefined) return "not finite";
     if (value === 0) return "0";
     const size = Math.abs(value);
-    if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace("e+", "e");
+    if (size >= 1e6 || size < 1e-3) return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
     return String(Number(value.toPrecision(4)));
   };
 
@@ -65,7 +65,7 @@
     }
     for (const tick of xTicks) {
       const at = LEFT + x.share(tick) * (W - LEFT - RIGHT);
-      svg.append(label(at, H - BOTTOM + 15, show(tick), "middle"));
+      svg.append(label(at, H - BOTTOM + 15, show(tick), at > W - RIGHT - 20 ? "end" : "middle"));
     }
     svg.append(element("line", { class: "axis", x1: LEFT, x2: W - RIGHT, y1: H - BOTTOM, y2: H - BOTTOM }));
     return svg;
@@ -131,7 +131,7 @@
         const at = px(curve.not_finite_from);
         svg.append(
           element("line", { x1: at, x2: at, y1: TOP, y2: H - BOTTOM, stroke: color(curve.run), "stroke-dasharray": "2 3" }),
-          label(Math.min(at, W - 60), TOP + 8, "not finite", "middle"),
+          at > W / 2 ? label(at - 3, TOP + 8, "not finite", "end") : label(Number(at) + 3, TOP + 8, "not finite", "start"),
         );
       }
     }
