@@ -10,28 +10,29 @@
 //! model/                 the final Hugging Face directory
 //! ```
 
-mod side_files;
-
 use crate::config::Recipe;
 use crate::environment::Environment;
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::prepare::Prepared;
+use crate::tensorboard::TensorBoard;
 use cadft_model::CausalLm;
 use cadft_model::checkpoint::{self, SaveOptions};
-use side_files::SideFiles;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.resolved.toml";
+const METRICS: &str = "metrics.jsonl";
+const SAMPLES: &str = "samples.jsonl";
 
 /// An open run directory.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
     metrics: File,
-    side_files: SideFiles,
+    samples: File,
+    tensorboard: Option<TensorBoard>,
 }
 
 impl RunDirectory {
@@ -57,12 +58,13 @@ impl RunDirectory {
         let environment = serde_json::to_string_pretty(&Environment::current(device)).unwrap_or_default();
         write(&path.join("environment.json"), &format!("{environment}\n"))?;
         write(&path.join(CONFIG), &text)?;
-        let metrics_path = path.join("metrics.jsonl");
-        let metrics = File::create(&metrics_path).map_err(TrainError::io(&metrics_path))?;
+        let log = |name: &str| File::create(path.join(name)).map_err(TrainError::io(path.join(name)));
+        let (metrics, samples) = (log(METRICS)?, log(SAMPLES)?);
         Ok(Self {
             path: path.to_owned(),
             metrics,
-            side_files: SideFiles::open(path, &recipe.log, &text, 0)?,
+            samples,
+            tensorboard: TensorBoard::of_run(path, recipe, 0)?,
         })
     }
 
@@ -74,18 +76,23 @@ impl RunDirectory {
 
     /// Appends an event to `metrics.jsonl`, and to the other files that have a place for it.
     pub(crate) fn record(&mut self, event: &Event) -> Result<(), TrainError> {
-        self.side_files.record(event)?;
-        let line = match event {
-            Event::Samples(_) => return Ok(()),
-            Event::Step(metrics) => serde_json::to_string(metrics),
-            other => serde_json::to_string(other),
+        if let Some(board) = &mut self.tensorboard {
+            board.event(event)?;
+        }
+        let (file, line) = match event {
+            Event::Samples(samples) => (&mut self.samples, serde_json::to_string(samples)),
+            Event::Step(metrics) => (&mut self.metrics, serde_json::to_string(metrics)),
+            other => (&mut self.metrics, serde_json::to_string(other)),
         };
-        let path = self.path.join("metrics.jsonl");
+        let path = self.path.join(match event {
+            Event::Samples(_) => SAMPLES,
+            _ => METRICS,
+        });
         let line = line.map_err(|error| TrainError::Io {
             path: path.clone(),
             source: error.into(),
         })?;
-        writeln!(self.metrics, "{line}").map_err(TrainError::io(path))
+        writeln!(file, "{line}").map_err(TrainError::io(path))
     }
 
     /// Writes `checkpoints/step-NNNNNN` and removes all but the newest `keep`.

@@ -6,6 +6,7 @@
 mod message;
 mod record;
 
+use crate::config::Recipe;
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
 use crate::samples::StepSamples;
@@ -49,11 +50,22 @@ impl TensorBoard {
         Ok(board)
     }
 
+    /// The event file of the run in the directory `run`, of which `done` steps are kept; none where the recipe asks for
+    /// none.
+    pub(crate) fn of_run(run: &Path, recipe: &Recipe, done: usize) -> Result<Option<Self>, TrainError> {
+        if !recipe.log.tensorboard {
+            return Ok(None);
+        }
+        let mut board = Self::create(&run.join("tensorboard"), done + 1)?;
+        if done == 0 {
+            // A recipe consists of what TOML has.
+            board.text(&toml::to_string(recipe).unwrap_or_default())?;
+        }
+        Ok(Some(board))
+    }
+
     /// Shows the text of the run's recipe in TensorBoard's text tab.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn recipe(&mut self, toml: &str) -> Result<(), TrainError> {
+    fn text(&mut self, toml: &str) -> Result<(), TrainError> {
         // Four spaces make a block of code in the Markdown that TensorBoard renders.
         let text: String = toml.lines().map(|line| format!("    {line}\n")).collect();
         self.summary(0, &[message::text("recipe", &text)])?;
@@ -164,4 +176,79 @@ fn now_secs() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |now| now.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics(step: usize) -> StepMetrics {
+        StepMetrics {
+            step,
+            loss: 1.0,
+            nll: 1.0,
+            objective: "cadft",
+            mean_gate: 1.0,
+            mean_weight: 1.0,
+            ess: 1.0,
+            mu: 1.0,
+            sigma: 1.0,
+            max_z: 1.0,
+            grad_norm: 1.0,
+            lr: 1.0,
+            tokens: 1,
+            supervised: 1,
+            tokens_per_sec: 1.0,
+            peak_rss_mib: crate::process::peak_rss_mib(),
+        }
+    }
+
+    /// A step of a model that is worth training takes 100 ms and more: 1 ms is a hundredth of it.
+    #[test]
+    fn writing_everything_about_a_step_takes_less_than_a_millisecond() {
+        let run = tempfile::tempdir().expect("a directory");
+        let mut recipe = Recipe::default();
+        recipe.log.tensorboard = true;
+        let path = run.path().join("run");
+        let mut directory = crate::RunDirectory::create(&path, &recipe, "flex").expect("a directory");
+        let values: Vec<f64> = (0..256).map(|sample| 1.0 + f64::from(sample) / 97.0).collect();
+        let started = Instant::now();
+        for step in 1..=500 {
+            let samples = StepSamples {
+                step,
+                ids: (0..256).map(|sample| format!("train.jsonl:{sample}")).collect(),
+                nll: values.clone(),
+                z: values.clone(),
+                weight: values.clone(),
+            };
+            directory.record(&Event::Step(metrics(step))).expect("a step");
+            directory.record(&Event::Samples(samples)).expect("samples");
+        }
+        let micros = started.elapsed().as_micros() / 500;
+        eprintln!("{micros} µs a step");
+        assert!(micros < 1000, "{micros} µs a step");
+        let lines = fs::read_to_string(path.join("samples.jsonl")).expect("samples");
+        assert_eq!(lines.lines().count(), 500);
+    }
+
+    #[test]
+    fn each_start_of_a_run_has_an_event_file_of_its_own() {
+        let run = tempfile::tempdir().expect("a directory");
+        let mut recipe = Recipe::default();
+        assert!(
+            TensorBoard::of_run(run.path(), &recipe, 0)
+                .expect("no file")
+                .is_none()
+        );
+        recipe.log.tensorboard = true;
+        for done in [0, 7] {
+            let board = TensorBoard::of_run(run.path(), &recipe, done).expect("a file");
+            board
+                .expect("a board")
+                .event(&Event::Step(metrics(done + 1)))
+                .expect("a step");
+        }
+        let files = fs::read_dir(run.path().join("tensorboard")).expect("a directory");
+        assert_eq!(files.count(), 2);
+    }
 }

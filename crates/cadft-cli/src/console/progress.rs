@@ -36,6 +36,9 @@ impl Progress {
             let bar = self.bar.get_or_insert_with(|| {
                 let bar = bar(total);
                 log::pass_by(Some(bar.clone()));
+                // A continued run does not begin at 0, and what others did says nothing about the time left.
+                bar.set_position(metrics.step.saturating_sub(1) as u64);
+                bar.reset_eta();
                 bar
             });
             bar.set_position(metrics.step as u64);

@@ -25,7 +25,7 @@ pub(super) struct Run {
     pub(super) environment: BTreeMap<String, String>,
     /// The lines of steps.
     pub(super) steps: Vec<Map<String, Value>>,
-    /// All other lines.
+    /// All other lines, and what `history.jsonl` says beyond them.
     pub(super) events: Vec<Map<String, Value>>,
     /// The lines of `samples.jsonl`.
     pub(super) samples: Vec<Map<String, Value>>,
@@ -97,7 +97,13 @@ impl Run {
         let mut broken = 0;
         let mut lines = |file: &str| json_lines(&text(file).unwrap_or_default(), &mut broken);
         let metrics = lines("metrics.jsonl");
-        let (events, steps) = metrics.into_iter().partition(|line| line.contains_key("event"));
+        let (mut events, steps): (Vec<_>, Vec<_>) =
+            metrics.into_iter().partition(|line| line.contains_key("event"));
+        let has_end = events.iter().any(|event| event["event"] == "finished");
+        events.extend(lines("history.jsonl").into_iter().filter(|event| {
+            let name = event.get("event").and_then(Value::as_str);
+            matches!(name, Some("resumed" | "warned")) || (name == Some("finished") && !has_end)
+        }));
         let samples = lines("samples.jsonl");
         let rewrites = lines("rewrites.jsonl");
         Ok(Self {
@@ -266,7 +272,7 @@ fn notice(event: &Map<String, Value>) -> Notice {
 fn other(event: &Map<String, Value>) -> Notice {
     let values: Vec<String> = event
         .iter()
-        .filter(|(key, _)| !matches!(key.as_str(), "event" | "step"))
+        .filter(|(key, _)| !matches!(key.as_str(), "event" | "step" | "unix_secs"))
         .map(|(key, value)| format!("{key} {}", shortened(&plain(value), 200)))
         .collect();
     Notice {

@@ -149,7 +149,7 @@ impl Reader<'_> {
                         }
                         None => {
                             let key = failing_key::<T>(&value, name);
-                            self.report(&key, message);
+                            self.report(&key, suggested(message));
                             return default;
                         }
                     }
@@ -205,15 +205,35 @@ fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
 }
 
 fn unknown_key(key: &str, known: &[&str]) -> String {
+    match nearest(key, known) {
+        Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
+        None => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
+    }
+}
+
+/// Serde's message on an unknown name of a choice, with a suggestion; any other message as it is.
+fn suggested(message: String) -> String {
+    let Some(rest) = message.strip_prefix("unknown variant ") else {
+        return message;
+    };
+    let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    match names
+        .split_first()
+        .and_then(|(name, known)| Some((name, nearest(name, known)?)))
+    {
+        Some((name, known)) => format!("unknown value `{name}`; did you mean `{known}`?"),
+        None => message,
+    }
+}
+
+/// The name that `name` was probably meant to be.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |candidate: &str| strsim::damerau_levenshtein(name, candidate);
     let nearest = known
         .iter()
-        .min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
-    match nearest {
-        Some(name) if strsim::damerau_levenshtein(key, name) <= (key.len() / 3).max(1) => {
-            format!("unknown key `{key}`; did you mean `{name}`?")
-        }
-        _ => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
-    }
+        .copied()
+        .min_by_key(|candidate| distance(candidate))?;
+    (distance(nearest) <= (name.len() / 3).max(1)).then_some(nearest)
 }
 
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
@@ -343,6 +363,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(recipe.objective.name(), "cadft");
+    }
+
+    #[test]
+    fn a_misspelt_choice_gets_a_suggestion() {
+        assert!(problems(SMALL, &["objective=dtf"]).contains("unknown value `dtf`; did you mean `dft`?"));
+        assert!(problems(SMALL, &["data.mask=asistant"]).contains("did you mean `assistant`?"));
+        assert!(problems(SMALL, &["schedule.kind=x"]).contains("expected one of"));
     }
 
     #[test]

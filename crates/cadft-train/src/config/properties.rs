@@ -23,17 +23,25 @@ fn keys() -> Vec<Key> {
 fn collect(prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{prefix}{name}");
-        if schema["properties"].is_object() {
-            collect(&format!("{path}."), schema, keys);
-        } else if path == "objective" {
-            for form in schema["oneOf"].as_array().expect("forms") {
-                collect("objective.", form, keys);
-            }
-        } else {
+        let forms = tables(schema);
+        for table in &forms {
+            collect(&format!("{path}."), table, keys);
+        }
+        if forms.is_empty() {
             let schema = schema.clone();
             keys.push(Key { path, schema });
         }
     }
+}
+
+/// The forms of a value that are tables: its own, or those among several.
+fn tables(schema: &Value) -> Vec<&Value> {
+    let forms = schema["oneOf"].as_array().or(schema["anyOf"].as_array());
+    let forms = forms.into_iter().flatten();
+    std::iter::once(schema)
+        .chain(forms)
+        .filter(|form| form["properties"].is_object())
+        .collect()
 }
 
 fn read(assignment: &str) -> Result<Recipe, String> {
@@ -71,7 +79,7 @@ proptest! {
         let dotted = if table.is_empty() { wrong.clone() } else { format!("{table}.{wrong}") };
         prop_assume!(!keys.iter().any(|key| key.path == dotted || key.path.starts_with(&format!("{dotted}."))));
         let message = read(&format!("{dotted}=1")).expect_err(&dotted);
-        prop_assert!(message.contains(&format!("unknown key `{wrong}`; did you mean `")), "{dotted}: {message}");
+        prop_assert!(message.contains(&format!("`{wrong}`; did you mean `")), "{dotted}: {message}");
     }
 
     #[test]
@@ -93,8 +101,11 @@ proptest! {
 /// TOML of a type that the key does not take.
 fn wrong_values(key: &Key) -> &'static [&'static str] {
     let types = key.schema["type"].to_string();
-    if types.contains("string") || types.contains("array") {
+    if types.contains("string") || types.contains("array") || choices(key).is_some() {
         &["7", "true"]
+    } else if key.schema["type"].is_null() {
+        // A value of several types.
+        &[]
     } else if types.contains("boolean") {
         &["7", "\"yes\""]
     } else {
@@ -117,12 +128,20 @@ fn a_value_of_the_wrong_type_is_refused_by_its_key() {
     }
 }
 
+/// The values of a key that takes one of several names.
+fn choices(key: &Key) -> Option<&Vec<Value>> {
+    let choices = key.schema["oneOf"].as_array().or(key.schema["enum"].as_array());
+    choices.filter(|choices| choices.iter().all(|c| c["const"].is_string() || c.is_string()))
+}
+
 /// Another value that the key may take, as TOML; `None` where the schema does not tell one.
 fn other_value(key: &Key) -> Option<String> {
     let default = &key.schema["default"];
-    let choices = key.schema["oneOf"].as_array().or(key.schema["enum"].as_array());
-    if let Some(choices) = choices {
-        let mut names = choices.iter().filter_map(|c| c["const"].as_str().or(c.as_str()));
+    if let Some(choices) = choices(key) {
+        let mut names = choices
+            .iter()
+            .filter_map(|choice| choice["const"].as_str().or(choice.as_str()))
+            .filter(|name| Some(*name) != default.as_str());
         return names.next_back().map(|name| format!("\"{name}\""));
     }
     match (key.schema["type"].to_string().as_str(), default) {
