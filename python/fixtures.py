@@ -31,6 +31,7 @@ import curve
 import data_formats
 import families
 import objectives_golden
+import sampling_golden
 import smollm2_golden
 import tiny_llama
 
@@ -56,6 +57,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),
+        "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
     }
     if smollm2 is not None:
         result["smollm2"] = Generator("smollm2_golden.py", 0, lambda out: smollm2_golden.generate(smollm2, out))

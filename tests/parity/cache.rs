@@ -1,10 +1,10 @@
-//! The same states whichever way a sequence is run: whole, in parts with a cache, padded on either side, packed; and the
+//! The same states whichever way a sequence is run: whole, in parts with a cache, padded and beside rows of other length, packed; and the
 //! greedy text of transformers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use cadft_model::generate::generate;
+use cadft_model::generate::{generate, ignore_tokens};
 use cadft_model::{
-    CausalLm, Checkpoint, GenerateOptions, KvCache, ModelConfig, Packing, RopeScaling, Sampling, checkpoint,
+    CausalLm, Checkpoint, GenerateOptions, KvCache, ModelConfig, Packing, Request, RopeScaling, checkpoint,
 };
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, devices, fixture};
@@ -48,7 +48,7 @@ fn prefill_and_decode_equal_the_full_forward() {
         }
         let expected = alone(model, &ROWS[0], device);
         for parts in [vec![1; 11], vec![6, 1, 1, 1, 2], vec![3, 8]] {
-            let mut cache = KvCache::new(config, vec![0]);
+            let mut cache = KvCache::new(config, 1, 4);
             let mut start = 0;
             let states = parts.iter().map(|length| {
                 let part = &ROWS[0][start..start + length];
@@ -62,7 +62,7 @@ fn prefill_and_decode_equal_the_full_forward() {
 }
 
 #[test]
-fn padding_on_either_side_changes_nothing() {
+fn padding_and_rows_of_other_length_change_nothing() {
     for_every_model(|name, Checkpoint { model, config, .. }, device| {
         if depends_on_length(config) {
             return;
@@ -75,21 +75,22 @@ fn padding_on_either_side_changes_nothing() {
             .slice([1..2, 0..7]);
         F32.assert_close(&format!("{name}: right"), &values(found), &expected);
 
-        // On the left, five tokens at once and the last two one by one.
-        let mut cache = KvCache::new(config, vec![0, 4]);
-        let left = [&[0; 4], short].concat();
-        let states: Vec<_> = [0..9, 9..10, 10..11]
-            .map(|part| {
-                let rows = tokens(&[&long[part.clone()], &left[part]], device);
-                model.hidden_states_with_cache(rows, &mut cache)
-            })
-            .into();
-        let both = Tensor::cat(states, 1);
-        let found = values(both.clone().slice([1..2, 4..11]));
-        F32.assert_close(&format!("{name}: left"), &found, &expected);
+        // With a cache: nine positions at once, of which the last two of the short row are forgotten; then one by one.
+        let mut cache = KvCache::new(config, 2, 4);
+        let first = model.hidden_states_with_cache(tokens(&[&long[..9], &right[..9]], device), &mut cache);
+        cache.truncate(1, 6);
+        let next = tokens(&[&long[9..10], &short[6..]], device);
+        let next = model.hidden_states_with_cache(next, &mut cache);
+        cache.set_rows(&[0]);
+        let last = model.hidden_states_with_cache(tokens(&[&long[10..]], device), &mut cache);
+        let part =
+            |states: &Tensor<3>, row: usize, length: usize| states.clone().slice([row..row + 1, 0..length]);
+        let found = Tensor::cat(vec![part(&first, 1, 6), part(&next, 1, 1)], 1);
+        F32.assert_close(&format!("{name}: short"), &values(found), &expected);
+        let found = Tensor::cat(vec![part(&first, 0, 9), part(&next, 0, 1), last], 1);
         F32.assert_close(
             &format!("{name}: long"),
-            &values(both.slice(0..1)),
+            &values(found),
             &alone(model, long, device),
         );
     });
@@ -151,10 +152,10 @@ fn greedy_text_equals_transformers_with_and_without_a_cache() {
         let count = expected.len() / prompts.len();
         let options = GenerateOptions {
             max_new_tokens: count,
-            stop_token_ids: vec![],
-            sampling: Sampling::Greedy,
+            ..GenerateOptions::default()
         };
-        let found = generate(model, &prompts, &options, &mut |_, _| {}).expect("the prompts are valid");
+        let requests = Request::samples(&prompts, 1);
+        let found = generate(model, &requests, &options, &mut ignore_tokens).expect("the prompts are valid");
         for ((prompt, found), expected) in prompts.iter().zip(found).zip(expected.chunks(count)) {
             assert_eq!(found.token_ids, expected, "{name}");
             if !depends_on_length(config) {

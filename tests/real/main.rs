@@ -9,8 +9,8 @@ mod tensorboard;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_data::{Mask, TokenizeOptions, Tokenizer, parse_file, prompt_ids, tokenize};
 use cadft_model::checkpoint::{self, Checkpoint};
-use cadft_model::generate::generate;
-use cadft_model::{GenerateOptions, Sampling};
+use cadft_model::generate::{generate, ignore_tokens};
+use cadft_model::{GenerateOptions, Request};
 use cadft_tests::arrays::values;
 use cadft_tests::command::run;
 use cadft_tests::{Arrays, fixture};
@@ -103,9 +103,9 @@ fn logits_and_greedy_text_equal_transformers() {
         let options = GenerateOptions {
             max_new_tokens: 40,
             stop_token_ids: tokenizer.stop_token_ids().to_vec(),
-            sampling: Sampling::Greedy,
+            ..GenerateOptions::default()
         };
-        let found = generate(&model, &[ids], &options, &mut |_, _| {})
+        let found = generate(&model, &Request::samples(&[ids], 1), &options, &mut ignore_tokens)
             .expect("it generates")
             .remove(0);
         let stop = tokenizer.stop_token_ids();

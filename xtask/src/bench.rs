@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: measurements, never part of a test run.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::shell;
+use crate::{python, shell};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -18,15 +19,44 @@ pub(crate) struct Args {
 enum What {
     /// Peak memory of the fused likelihood over inputs, gradients and one chunk.
     Memory,
+    /// Tokens a second of generation beside `transformers.generate`; needs `cargo xtask fetch smollm2`.
+    Generate,
 }
 
 /// Builds the measurement with the features of the whole workspace and runs it.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let binary = match args.what {
-        What::Memory => "likelihood-memory",
-    };
+    match args.what {
+        What::Memory => shell::run(&mut Command::new(built("likelihood-memory")?)),
+        What::Generate => generate(),
+    }
+}
+
+/// Builds a measuring program; returns its path.
+fn built(binary: &str) -> Result<PathBuf> {
     shell::run(shell::cargo_in_workspace("build").args(["--release", "--workspace", "--bin", binary]))?;
-    shell::run(&mut Command::new(
-        shell::target_dir().join("release").join(binary),
-    ))
+    Ok(shell::target_dir().join("release").join(binary))
+}
+
+/// Runs both sides in turns and writes `bench/generate.json`.
+fn generate() -> Result<()> {
+    let root = shell::workspace_root();
+    let model = root.join("models/smollm2-135m-instruct");
+    if !model.is_dir() {
+        bail!(
+            "no `{}`\nhint: `cargo xtask fetch smollm2` makes it",
+            model.display()
+        );
+    }
+    let binary = built("generate-speed")?;
+    let interpreter = python::environment("fixtures", &root.join("python/requirements.txt"))?;
+    shell::run(
+        Command::new(interpreter)
+            .arg(root.join("python/bench_generate.py"))
+            .arg("--model")
+            .arg(model)
+            .arg("--binary")
+            .arg(binary)
+            .arg("--out")
+            .arg(root.join("bench/generate.json")),
+    )
 }

@@ -15,7 +15,7 @@ mod train;
 
 pub(crate) use compare::CompareArgs;
 pub(crate) use data::*;
-pub(crate) use evaluate::EvaluateArgs;
+pub(crate) use evaluate::{AnswerArgs, EvaluateArgs};
 pub(crate) use generate::*;
 pub(crate) use model::*;
 pub(crate) use recipe::*;

@@ -62,7 +62,7 @@ impl Console {
                     "{}: {} of {} answers right",
                     moment(*step),
                     answers.correct,
-                    answers.questions
+                    answers.questions * answers.samples
                 ));
             }),
             Event::Saved { step, path } => self

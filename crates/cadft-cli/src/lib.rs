@@ -4,6 +4,7 @@
 //! args.rs        the arguments as typed            command/   one file a command
 //! recipe.rs      recipes by file or name           assets.rs  the embedded quickstart model and data
 //! model.rs       a model directory, opened         device.rs  a device, opened and probed
+//! answer_text.rs tokens that become text, piece by piece, up to a text that ends them
 //! console.rs     what a run shows on standard error
 //! output.rs      what a command answers on standard output
 //! report.rs      one HTML page about runs
@@ -13,6 +14,7 @@
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
 
+mod answer_text;
 mod args;
 mod assets;
 mod command;

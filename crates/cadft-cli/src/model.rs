@@ -5,7 +5,7 @@ use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
 use cadft_data::{Columns, Dataset, Source, Tokenizer};
-use cadft_model::{CausalLm, GenerateOptions, ModelConfig, Sampling, checkpoint};
+use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::Warning;
 use std::path::PathBuf;
 
@@ -30,30 +30,28 @@ impl OpenModel {
         })
     }
 
-    /// How to generate, for prompts of at most `longest` tokens; warns where the model's positions do not suffice.
-    pub(crate) fn options(&self, sampling: &SamplingArgs, longest: usize) -> Result<GenerateOptions> {
-        let positions = self.config.max_position_embeddings;
-        let left = positions.saturating_sub(longest);
-        if left == 0 {
-            return Err(UsageError::new(
-                format!("a prompt has {longest} tokens, and the model {positions} positions"),
-                "shorten the prompt",
-            )
-            .into());
+    /// How to generate, so many sequences at a time. Tells when nothing but the length can end an answer.
+    pub(crate) fn options(&self, args: &SamplingArgs, batch: usize) -> GenerateOptions {
+        let mut stop_token_ids = self.tokenizer.stop_token_ids().to_vec();
+        stop_token_ids.extend(args.stop.iter().filter_map(|text| self.tokenizer.token_id(text)));
+        if stop_token_ids.is_empty() && args.stop.is_empty() {
+            hint::warn(&Warning {
+                message: format!(
+                    "the model names no stop token: every answer is {} tokens long",
+                    args.max_new_tokens
+                ),
+                hint: "name a text that ends answers with `--stop TEXT`, or set `eos_token_id` in \
+                       `generation_config.json`"
+                    .to_owned(),
+            });
         }
-        Ok(GenerateOptions {
-            max_new_tokens: sampling.max_new_tokens.min(left),
-            stop_token_ids: self.tokenizer.stop_token_ids().to_vec(),
-            sampling: if sampling.greedy {
-                Sampling::Greedy
-            } else {
-                Sampling::Nucleus {
-                    temperature: sampling.temperature,
-                    top_p: sampling.top_p,
-                    seed: sampling.seed,
-                }
-            },
-        })
+        GenerateOptions {
+            max_new_tokens: args.max_new_tokens,
+            max_positions: self.config.max_position_embeddings,
+            stop_token_ids,
+            sampling: args.sampling(),
+            batch,
+        }
     }
 }
 

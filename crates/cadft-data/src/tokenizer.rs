@@ -224,6 +224,11 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The id of the token that the vocabulary writes so.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     /// How many tokens there are, added ones included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)

@@ -1,134 +1,298 @@
-//! Keys and values of the tokens already seen, one pair of buffers for each block.
+//! Keys and values of the tokens already seen, for every block.
 
-use burn::tensor::{Int, Tensor};
+#[cfg(feature = "flex")]
+use burn::tensor::TensorData;
+use burn::tensor::{Bool, Int, Tensor};
 
 use crate::config::ModelConfig;
+use crate::decoder::Context;
+use crate::fused::AttentionInput;
+use crate::fused::portable::{attend, merge_heads, rotate, split_heads};
+#[cfg(feature = "flex")]
+use crate::{
+    decoder::Place,
+    fused::{self, SequenceCache},
+};
 
-/// Buffers grow to multiples of this many positions.
-const CHUNK: usize = 64;
-
-/// The keys and values of a batch of sequences, for decoding one token at a time.
+/// The keys and values of several sequences, each in a slot of its own and of any length.
 ///
-/// Sequences of different length are aligned at their end: the shorter ones have padding on the left, which is
-/// neither attended to nor counted in their positions.
+/// [`KvCache::set_rows`] says which slots the rows of the next forward pass belong to; each row goes on where its slot
+/// ends. Room is made in advance, and doubled where that does not suffice.
+///
+/// # Examples
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use cadft_model::{CausalLm, KvCache, ModelConfig};
+///
+/// let config = ModelConfig::from_json(
+///     r#"{"model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
+///         "num_hidden_layers": 2, "num_attention_heads": 4}"#,
+/// )?;
+/// let device = Device::default();
+/// let model = CausalLm::new(&config, &device, 1);
+/// let mut cache = KvCache::new(&config, 2, 16);
+/// cache.set_rows(&[1]);
+/// let prompt = Tensor::from_data([[5, 6, 7]], &device);
+/// let hidden = model.hidden_states_with_cache(prompt, &mut cache);
+/// assert_eq!(hidden.dims(), [1, 3, 32]);
+/// assert_eq!((cache.len(0), cache.len(1)), (0, 3));
+/// # Ok::<(), cadft_model::ModelError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
-    left_padding: Vec<usize>,
-    len: usize,
+    lengths: Vec<usize>,
+    rows: Vec<usize>,
+}
+
+/// Where a row of a forward pass goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheRow {
+    /// Its slot.
+    pub(crate) slot: usize,
+    /// Positions that the slot holds.
+    pub(crate) start: usize,
 }
 
 impl KvCache {
-    /// An empty cache; `left_padding` holds the number of padding tokens before each sequence of the batch.
+    /// Empty slots, each with room for `capacity` positions; the rows are the slots in their order.
     #[must_use]
-    pub fn new(config: &ModelConfig, left_padding: Vec<usize>) -> Self {
-        Self::with_layers(config.num_hidden_layers, left_padding)
+    pub fn new(config: &ModelConfig, slots: usize, capacity: usize) -> Self {
+        Self::with_layers(config.num_hidden_layers, slots, capacity)
     }
 
-    /// An empty cache for that many blocks.
-    pub(crate) fn with_layers(layers: usize, left_padding: Vec<usize>) -> Self {
+    /// As [`KvCache::new`], for that many blocks.
+    pub(crate) fn with_layers(layers: usize, slots: usize, capacity: usize) -> Self {
+        let layer = LayerCache {
+            slots,
+            capacity,
+            buffers: Buffers::Empty,
+        };
         Self {
-            layers: vec![LayerCache::default(); layers],
-            left_padding,
-            len: 0,
+            layers: vec![layer; layers],
+            lengths: vec![0; slots],
+            rows: (0..slots).collect(),
         }
     }
 
-    /// Number of positions held, the padding included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nothing is held yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Keeps the sequences at `rows` of the batch, in that order, and drops the others.
+    /// Number of positions that a slot holds.
     ///
     /// # Panics
-    /// When a row is not in the batch.
-    pub fn keep_rows(&mut self, rows: &[usize]) {
-        self.left_padding = rows.iter().map(|&row| self.left_padding[row]).collect();
-        for layer in &mut self.layers {
-            layer.keep_rows(rows);
-        }
+    /// When there is no such slot.
+    #[must_use]
+    pub fn len(&self, slot: usize) -> usize {
+        self.lengths[slot]
     }
 
-    /// The padding of each sequence, or one number where it is the same for all.
-    pub(crate) fn shared_left_padding(&self) -> &[usize] {
-        match self.left_padding.first() {
-            Some(first) if self.left_padding.iter().all(|padding| padding == first) => {
-                &self.left_padding[..1]
-            }
-            _ => &self.left_padding,
+    /// Whether no slot holds anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lengths.iter().all(|&length| length == 0)
+    }
+
+    /// Says which slots the rows of the next forward pass belong to.
+    ///
+    /// # Panics
+    /// When there is no such slot, or one is named twice.
+    pub fn set_rows(&mut self, slots: &[usize]) {
+        let mut is_taken = vec![false; self.lengths.len()];
+        for &slot in slots {
+            assert!(!is_taken[slot], "slot `{slot}` is named twice");
+            is_taken[slot] = true;
         }
+        self.rows = slots.to_vec();
+    }
+
+    /// Forgets all but the first `length` positions of a slot.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    pub fn truncate(&mut self, slot: usize, length: usize) {
+        self.lengths[slot] = self.lengths[slot].min(length);
+    }
+
+    /// Makes a slot hold the first `length` positions of another, or of itself.
+    ///
+    /// # Panics
+    /// When there is no such slot, or it holds less.
+    pub fn copy_prefix(&mut self, from: usize, to: usize, length: usize) {
+        assert!(length <= self.lengths[from], "slot `{from}` holds less");
+        if from != to && length > 0 {
+            for layer in &mut self.layers {
+                layer.copy_prefix(from, to, length);
+            }
+        }
+        self.lengths[to] = length;
+    }
+
+    /// Where the rows of the next forward pass go on.
+    pub(crate) fn next_rows(&self) -> Vec<CacheRow> {
+        let row = |&slot: &usize| CacheRow {
+            slot,
+            start: self.lengths[slot],
+        };
+        self.rows.iter().map(row).collect()
     }
 
     pub(crate) fn layer(&mut self, index: usize) -> &mut LayerCache {
         &mut self.layers[index]
     }
 
-    /// Counts positions that every block has appended.
+    /// Counts positions that every block has taken in.
     pub(crate) fn advance(&mut self, positions: usize) {
-        self.len += positions;
+        for &slot in &self.rows {
+            self.lengths[slot] += positions;
+        }
     }
 }
 
-/// The keys and values of one block, `[batch, kv_heads, capacity, head_dim]`, filled up to `len`.
-#[derive(Clone, Debug, Default)]
+/// The keys and values of one block.
+#[derive(Clone, Debug)]
 pub(crate) struct LayerCache {
-    buffers: Option<[Tensor<4>; 2]>,
-    len: usize,
+    slots: usize,
+    capacity: usize,
+    buffers: Buffers,
+}
+
+#[derive(Clone, Debug)]
+enum Buffers {
+    /// Nothing was taken in yet.
+    Empty,
+    /// On Flex: vectors that are written in place.
+    #[cfg(feature = "flex")]
+    Host {
+        sequences: Vec<SequenceCache>,
+        kv_width: usize,
+    },
+    /// Elsewhere: keys and values, each `[slots, kv_heads, capacity, head_dim]`.
+    Device(Box<[Tensor<4>; 2]>),
 }
 
 impl LayerCache {
-    /// Takes in the keys and values of new positions; returns those of all positions.
-    pub(crate) fn append(&mut self, key: Tensor<4>, value: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let [batch, kv_heads, seq, head_dim] = key.dims();
-        let end = self.len + seq;
-        let grown = |new: &Tensor<4>, old: Option<Tensor<4>>| match old {
-            Some(old) if capacity(&old) >= end => old,
-            old => {
-                let room = (2 * self.len).max(end).next_multiple_of(CHUNK);
-                let buffer = Tensor::zeros([batch, kv_heads, room, head_dim], &new.device());
-                match old {
-                    Some(old) => {
-                        let filled = old.slice_dim(2, 0..self.len);
-                        buffer.slice_assign([0..batch, 0..kv_heads, 0..self.len, 0..head_dim], filled)
-                    }
-                    None => buffer,
+    /// Takes in the keys and values of new positions, and attends to all positions up to each query's own.
+    ///
+    /// # Shapes
+    /// - `is_hidden`: `[batch or 1, 1, 1, seq, keys]`, where the cache is on the device and some keys are
+    /// - output: `[batch, seq, heads * head_dim]`
+    pub(crate) fn attention(
+        &mut self,
+        input: AttentionInput,
+        context: &Context,
+        is_hidden: Option<Tensor<5, Bool>>,
+    ) -> Tensor<3> {
+        let (rows, place) = context.cached();
+        #[cfg(feature = "flex")]
+        if place == Place::Host {
+            return self.host_attention(input, rows);
+        }
+        let _ = place;
+        let AttentionInput {
+            query,
+            key,
+            value,
+            rotation,
+            options,
+        } = input;
+        let heads = |x: Tensor<3>| split_heads(x, options.head_dim); // [batch, heads, seq, head_dim]
+        let query = rotate(heads(query), rotation.as_ref());
+        let key = rotate(heads(key), rotation.as_ref());
+        let (key, value) = self.append(key, heads(value), rows);
+        merge_heads(attend([query, key, value], is_hidden, &options))
+    }
+
+    #[cfg(feature = "flex")]
+    fn host_attention(&mut self, input: AttentionInput, rows: &[CacheRow]) -> Tensor<3> {
+        let (shape, device) = (input.query.shape(), input.query.device());
+        let [_, _, kv_width] = input.key.dims();
+        if let Buffers::Empty = self.buffers {
+            let room = self.capacity * kv_width;
+            let sequences = (0..self.slots).map(|_| SequenceCache::with_capacity(room));
+            self.buffers = Buffers::Host {
+                sequences: sequences.collect(),
+                kv_width,
+            };
+        }
+        let Buffers::Host { sequences, .. } = &mut self.buffers else {
+            panic!("a cache belongs to the device it was first used on");
+        };
+        let output = fused::cached_attention(input, sequences, rows);
+        Tensor::from_data(TensorData::new(output, shape), &device)
+    }
+
+    /// Takes in `[batch, kv_heads, seq, head_dim]`; returns the positions of these rows, up to the longest.
+    fn append(&mut self, key: Tensor<4>, value: Tensor<4>, rows: &[CacheRow]) -> (Tensor<4>, Tensor<4>) {
+        let [_, kv_heads, seq, head_dim] = key.dims();
+        let end = rows.iter().map(|row| row.start + seq).max().unwrap_or(0);
+        let is_every_slot = rows.len() == self.slots && (0..).zip(rows).all(|(slot, row)| row.slot == slot);
+        let (old_key, old_value) = match std::mem::replace(&mut self.buffers, Buffers::Empty) {
+            Buffers::Device(buffers) => {
+                let [key, value] = *buffers;
+                (Some(key), Some(value))
+            }
+            _ => (None, None),
+        };
+        let mut write = |new: Tensor<4>, old: Option<Tensor<4>>| {
+            let mut buffer = self.with_room(end, old, &new);
+            for (index, row) in rows.iter().enumerate() {
+                let at = [
+                    row.slot..row.slot + 1,
+                    0..kv_heads,
+                    row.start..row.start + seq,
+                    0..head_dim,
+                ];
+                buffer = buffer.slice_assign(at, new.clone().slice_dim(0, index..index + 1));
+            }
+            buffer
+        };
+        let buffers = [write(key, old_key), write(value, old_value)];
+        self.buffers = Buffers::Device(Box::new(buffers.clone()));
+        let [key, value] = buffers.map(|buffer| {
+            let device = buffer.device();
+            let used = buffer.slice_dim(2, 0..end);
+            if is_every_slot {
+                return used;
+            }
+            let slots: Vec<i64> = rows.iter().map(|row| row.slot as i64).collect();
+            used.select(0, Tensor::<1, Int>::from_data(slots.as_slice(), &device))
+        });
+        (key, value)
+    }
+
+    /// A buffer with room for `end` positions that holds what `old` does.
+    fn with_room(&mut self, end: usize, old: Option<Tensor<4>>, like: &Tensor<4>) -> Tensor<4> {
+        while self.capacity < end {
+            self.capacity = (2 * self.capacity).max(1);
+        }
+        let [_, kv_heads, _, head_dim] = like.dims();
+        let shape = [self.slots, kv_heads, self.capacity, head_dim];
+        let old = match old {
+            Some(old) if old.dims() == shape => return old,
+            old => old,
+        };
+        let buffer = Tensor::zeros(shape, (&like.device(), like.dtype()));
+        let Some(old) = old else { return buffer };
+        let [slots, kv_heads, held, head_dim] = old.dims();
+        buffer.slice_assign([0..slots, 0..kv_heads, 0..held, 0..head_dim], old)
+    }
+
+    fn copy_prefix(&mut self, from: usize, to: usize, length: usize) {
+        match &mut self.buffers {
+            Buffers::Empty => {}
+            #[cfg(feature = "flex")]
+            Buffers::Host { sequences, kv_width } => {
+                if let Ok([from, to]) = sequences.get_disjoint_mut([from, to]) {
+                    to.copy_prefix(from, length * *kv_width);
                 }
             }
-        };
-        let (old_key, old_value) = match self.buffers.take() {
-            Some([key, value]) => (Some(key), Some(value)),
-            None => (None, None),
-        };
-        let write = |new: Tensor<4>, old: Option<Tensor<4>>| {
-            grown(&new, old).slice_assign([0..batch, 0..kv_heads, self.len..end, 0..head_dim], new)
-        };
-        let (key, value) = (write(key, old_key), write(value, old_value));
-        self.buffers = Some([key.clone(), value.clone()]);
-        self.len = end;
-        (key.slice_dim(2, 0..end), value.slice_dim(2, 0..end))
+            Buffers::Device(buffers) => {
+                for buffer in buffers.iter_mut() {
+                    let [_, kv_heads, _, head_dim] = buffer.dims();
+                    let at = |slot: usize| [slot..slot + 1, 0..kv_heads, 0..length, 0..head_dim];
+                    let prefix = buffer.clone().slice(at(from));
+                    *buffer = buffer.clone().slice_assign(at(to), prefix);
+                }
+            }
+        }
     }
-
-    fn keep_rows(&mut self, rows: &[usize]) {
-        self.buffers = self.buffers.take().map(|buffers| {
-            buffers.map(|buffer| {
-                let device = buffer.device();
-                let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-                buffer.select(0, Tensor::<1, Int>::from_data(rows.as_slice(), &device))
-            })
-        });
-    }
-}
-
-/// Positions that a buffer has room for.
-fn capacity(buffer: &Tensor<4>) -> usize {
-    let [_, _, capacity, _] = buffer.dims();
-    capacity
 }

@@ -18,8 +18,8 @@ mod rope;
 
 pub use attention::Attention;
 pub use block::Block;
-pub(crate) use context::Context;
 use context::Shared;
+pub(crate) use context::{Context, Place};
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
@@ -145,8 +145,10 @@ impl CausalLm {
 
     /// Hidden states after the final norm of tokens that follow those already in `cache`, which takes them in.
     ///
+    /// Row by row, the tokens go on in the slots that [`KvCache::set_rows`] named.
+    ///
     /// # Shapes
-    /// - `token_ids`: `[batch, seq]`
+    /// - `token_ids`: `[rows, seq]`
     /// - output: `[batch, seq, hidden]`
     #[must_use]
     pub fn hidden_states_with_cache(&self, token_ids: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
@@ -215,8 +217,8 @@ impl Decoder {
         observe: &mut dyn FnMut(&Tensor<3>),
     ) -> Tensor<3> {
         let [_, seq] = token_ids.dims();
-        let device = self.embed_tokens.weight.val().device();
-        let context = Context::new(&self.shared, seq, cache.as_deref(), &device);
+        let weight = self.embed_tokens.weight.val();
+        let context = Context::new(&self.shared, seq, cache.as_deref(), &weight);
         self.run(token_ids, &context, cache, observe)
     }
 

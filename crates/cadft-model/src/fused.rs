@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 #[cfg(feature = "flex")]
 mod autodiff;
@@ -17,6 +17,13 @@ mod operations;
 pub mod portable;
 #[cfg(feature = "flex")]
 mod simd;
+
+#[cfg(feature = "flex")]
+pub(crate) use flex::{SequenceCache, cached_attention};
+
+/// On Flex, products of up to so many rows are computed row by row, each in the same order whatever the others are:
+/// batches of generation stay below.
+pub(crate) const FEW_ROWS: usize = 64;
 
 /// `x Wᵀ`.
 ///
@@ -142,6 +149,14 @@ pub fn causal_attention(input: AttentionInput) -> Tensor<3> {
     portable::causal_attention(input)
 }
 
+/// `log Σ exp` of a row in memory; NaN where an element is NaN or +∞, or all are −∞.
+pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
+    #[cfg(feature = "flex")]
+    return simd::log_sum_exp(row);
+    #[cfg(not(feature = "flex"))]
+    portable::log_sum_exp(row)
+}
+
 /// Whether a tensor is f32 and on the Flex backend, with or without autodiff.
 #[cfg(feature = "flex")]
 fn runs_on_flex<const D: usize>(x: &Tensor<D>) -> bool {
@@ -151,4 +166,20 @@ fn runs_on_flex<const D: usize>(x: &Tensor<D>) -> bool {
             x.device().without_autodiff().as_dispatch(),
             DispatchDevice::Flex(_)
         )
+}
+
+/// Whether a tensor is f32 and on the Flex backend without autodiff.
+#[cfg(feature = "flex")]
+pub(crate) fn is_plain_flex<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == burn::tensor::DType::F32 && runs_on_cpu(&x.device())
+}
+
+/// Whether a device is that of the Flex backend, without autodiff.
+pub(crate) fn runs_on_cpu(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    if matches!(device.as_dispatch(), burn::backend::DispatchDevice::Flex(_)) {
+        return true;
+    }
+    let _ = device;
+    false
 }

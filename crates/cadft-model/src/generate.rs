@@ -1,39 +1,86 @@
-//! Batched text generation, greedy or by nucleus sampling.
+//! Text generation: a queue of prompts, a batch that sequences enter and leave, one random stream a sequence.
 //!
-//! Prompts of different length are aligned at their end, the padding on the left being masked and not counted in
-//! positions. A sequence that has finished leaves the batch. Each sequence draws from its own random stream, so what
-//! it says does not depend on its companions.
+//! The keys and values of a sequence lie in one slot of a [`KvCache`](crate::KvCache). A sequence that ends frees its
+//! slot for the next prompt of the queue. What a prompt has in common with a slot is copied, not computed again: many
+//! samples of one prompt, or a system prompt shared by all, are paid for once. What a sequence says depends on its
+//! prompt, the settings and its stream, never on its companions; on Flex not even in the last bit.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use rayon::prelude::*;
 
-use crate::cache::KvCache;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
 
+mod engine;
+mod ranking;
 mod sampler;
+mod sampling;
 
-use sampler::Sampler;
-pub use sampler::{Sampling, nucleus};
+use engine::Engine;
+pub use sampling::Sampling;
+use std::ops::ControlFlow;
 
-/// What to generate.
+/// How to generate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerateOptions {
     /// The most tokens a sequence may get.
     pub max_new_tokens: usize,
-    /// Tokens that end a sequence; the one that did is part of the result.
+    /// The most tokens that prompt and text may have together: what the model was made for
+    /// (`max_position_embeddings`).
+    pub max_positions: usize,
+    /// Tokens that end a sequence; the one that did is part of the result. Without any, sequences end at their length.
     pub stop_token_ids: Vec<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Sequences in the making at the same time. Changes memory and speed, not what is said.
+    pub batch: usize,
+}
+
+impl Default for GenerateOptions {
+    /// Greedy, 256 tokens, no stop token, any length, 32 sequences at a time.
+    fn default() -> Self {
+        Self {
+            max_new_tokens: 256,
+            max_positions: usize::MAX,
+            stop_token_ids: vec![],
+            sampling: Sampling::greedy(),
+            batch: 32,
+        }
+    }
+}
+
+/// A sequence to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The tokens to continue.
+    pub prompt: Vec<u32>,
+    /// Which random stream of [`Sampling::seed`] it draws from; samples of one prompt need streams of their own.
+    pub stream: u64,
+}
+
+impl Request {
+    /// `samples` requests for each prompt, one after another. The streams count up from 0.
+    #[must_use]
+    pub fn samples(prompts: &[Vec<u32>], samples: usize) -> Vec<Self> {
+        (0..)
+            .zip(
+                prompts
+                    .iter()
+                    .flat_map(|prompt| std::iter::repeat_n(prompt, samples)),
+            )
+            .map(|(stream, prompt)| Self {
+                prompt: prompt.clone(),
+                stream,
+            })
+            .collect()
+    }
 }
 
 /// Why a sequence ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// It chose a stop token.
+    /// It chose a stop token, or [`OnToken`] said so.
     Stop,
-    /// It reached `max_new_tokens`.
+    /// It reached `max_new_tokens` or `max_positions`.
     Length,
 }
 
@@ -44,153 +91,103 @@ pub struct Generated {
     pub token_ids: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
-    /// The log-probability of each new token under the model itself, without temperature and nucleus.
+    /// The log-probability of each new token under the model itself: without penalty, temperature and cuts.
     pub log_probs: Vec<f64>,
+    /// Tokens of the prompt that were computed; the others were copied from sequences that begin alike.
+    pub prefilled: usize,
 }
 
-/// Called with the index of the prompt and each token as it is chosen.
-pub type OnToken<'a> = dyn FnMut(usize, u32) + 'a;
+/// Called with the index of the request and each token as it is chosen; breaking ends the sequence after that token.
+pub type OnToken<'a> = dyn FnMut(usize, u32) -> ControlFlow<()> + 'a;
 
-/// Continues every prompt.
-///
-/// The whole of `prompts` is one batch; callers split larger sets.
+/// An [`OnToken`] that does nothing.
+pub fn ignore_tokens(_request: usize, _token: u32) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Answers every request, in their order.
 ///
 /// # Errors
-/// When a prompt is empty or holds a token outside the vocabulary, and when the sampling options make no sense.
+/// Before anything is computed: a prompt that is empty, leaves no room in `max_positions`, or holds a token outside the
+/// vocabulary, and options that make no sense. Later: logits that are no distribution, as those of a model whose
+/// weights are not finite.
+///
+/// # Examples
+///
+/// ```
+/// use cadft_model::generate::{Request, generate, ignore_tokens};
+/// use cadft_model::{CausalLm, GenerateOptions, ModelConfig, Sampling};
+///
+/// let config = ModelConfig::from_json(
+///     r#"{"model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
+///         "num_hidden_layers": 2, "num_attention_heads": 4}"#,
+/// )?;
+/// let model = CausalLm::new(&config, &burn::tensor::Device::default(), 1);
+/// let options = GenerateOptions {
+///     max_new_tokens: 8,
+///     sampling: Sampling::nucleus(0.7, 0.9, 42),
+///     ..GenerateOptions::default()
+/// };
+/// let answers = generate(&model, &Request::samples(&[vec![5, 6]], 3), &options, &mut ignore_tokens)?;
+/// assert_eq!(answers.len(), 3);
+/// assert!(answers.iter().all(|answer| answer.token_ids.len() == 8));
+/// # Ok::<(), cadft_model::ModelError>(())
+/// ```
 pub fn generate(
     model: &CausalLm,
-    prompts: &[Vec<u32>],
+    requests: &[Request],
     options: &GenerateOptions,
     on_token: &mut OnToken<'_>,
 ) -> Result<Vec<Generated>, ModelError> {
     let model = model.valid();
     let [vocab, _] = model.output_weight().dims();
-    check(prompts, options, vocab)?;
-    let mut sequences: Vec<_> = (0..prompts.len())
-        .map(|index| Sequence::new(index, options))
-        .collect();
-    if options.max_new_tokens == 0 || prompts.is_empty() {
-        return Ok(sequences.into_iter().map(|sequence| sequence.generated).collect());
-    }
-
-    let device = model.device();
-    let (tokens, left_padding) = pad_left(prompts, &device);
-    let mut cache = KvCache::with_layers(model.model.layers.len(), left_padding);
-    let mut logits = next_logits(&model, tokens, &mut cache);
-    let mut active: Vec<usize> = (0..prompts.len()).collect();
-    loop {
-        // The active sequences, in batch order, each with its row of logits.
-        let mut rows: Vec<_> = sequences
-            .iter_mut()
-            .filter(|sequence| active.contains(&sequence.index))
-            .collect();
-        rows.par_iter_mut()
-            .zip(logits.par_chunks(vocab))
-            .for_each(|(sequence, logits)| sequence.choose(logits, options));
-        for sequence in rows {
-            if let Some(&token) = sequence.generated.token_ids.last() {
-                on_token(sequence.index, token);
-            }
-        }
-        let going: Vec<usize> = (0..active.len())
-            .filter(|&row| !sequences[active[row]].is_finished(options))
-            .collect();
-        if going.is_empty() {
-            return Ok(sequences.into_iter().map(|sequence| sequence.generated).collect());
-        }
-        if going.len() < active.len() {
-            cache.keep_rows(&going);
-            active = going.iter().map(|&row| active[row]).collect();
-        }
-        let last: Vec<i64> = active
-            .iter()
-            .map(|&index| sequences[index].last_token())
-            .collect();
-        let tokens = Tensor::from_data(TensorData::new(last, [active.len(), 1]), &device);
-        logits = next_logits(&model, tokens, &mut cache);
-    }
+    check(requests, options, vocab)?;
+    Engine::new(&model, requests, options).run(on_token)
 }
 
-/// One sequence in the making.
-struct Sequence {
-    index: usize,
-    sampler: Sampler,
-    generated: Generated,
-}
-
-impl Sequence {
-    fn new(index: usize, options: &GenerateOptions) -> Self {
-        let generated = Generated {
-            token_ids: Vec::new(),
-            finish: Finish::Length,
-            log_probs: Vec::new(),
-        };
-        Self {
-            index,
-            sampler: Sampler::new(&options.sampling, index),
-            generated,
-        }
-    }
-
-    /// Appends the next token, given the logits that follow the last one.
-    fn choose(&mut self, logits: &[f32], options: &GenerateOptions) {
-        let (token, log_prob) = self.sampler.choose(logits);
-        self.generated.token_ids.push(token);
-        self.generated.log_probs.push(log_prob);
-        if options.stop_token_ids.contains(&token) {
-            self.generated.finish = Finish::Stop;
-        }
-    }
-
-    fn is_finished(&self, options: &GenerateOptions) -> bool {
-        self.generated.finish == Finish::Stop || self.generated.token_ids.len() >= options.max_new_tokens
-    }
-
-    fn last_token(&self) -> i64 {
-        self.generated.token_ids.last().map_or(0, |&token| token.into())
-    }
-}
-
-/// The prompts as one tensor, aligned at their end, and the padding of each.
-fn pad_left(prompts: &[Vec<u32>], device: &Device) -> (Tensor<2, Int>, Vec<usize>) {
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let left_padding: Vec<_> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
-    let tokens: Vec<i64> = prompts
-        .iter()
-        .zip(&left_padding)
-        .flat_map(|(prompt, &padding)| {
-            std::iter::repeat_n(0, padding).chain(prompt.iter().map(|&token| i64::from(token)))
-        })
-        .collect();
-    (
-        Tensor::from_data(TensorData::new(tokens, [prompts.len(), longest]), device),
-        left_padding,
-    )
-}
-
-/// The logits after the last of `tokens`, row after row.
-fn next_logits(model: &CausalLm, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Vec<f32> {
-    let [_, seq] = tokens.dims();
-    let hidden = model.hidden_states_with_cache(tokens, cache);
-    model
-        .logits(hidden.slice_dim(1, seq - 1..seq))
-        .into_data()
-        .iter::<f32>()
-        .collect()
-}
-
-fn check(prompts: &[Vec<u32>], options: &GenerateOptions, vocab: usize) -> Result<(), ModelError> {
+/// All that is wrong with the options, or else with the first few prompts.
+fn check(requests: &[Request], options: &GenerateOptions, vocab: usize) -> Result<(), ModelError> {
+    const SHOWN: usize = 5;
     options.sampling.check()?;
-    for (index, prompt) in prompts.iter().enumerate() {
-        if prompt.is_empty() {
-            return Err(ModelError::Generate(format!("prompt `{index}` has no tokens")));
-        }
-        if let Some(token) = prompt.iter().find(|&&token| token as usize >= vocab) {
+    for (name, value) in [
+        ("batch", options.batch),
+        ("max_new_tokens", options.max_new_tokens),
+    ] {
+        if value == 0 {
             return Err(ModelError::Generate(format!(
-                "prompt `{index}` holds token `{token}`; the model has `{vocab}` tokens\n\
-                 hint: the tokenizer may belong to another model"
+                "`{name}` is `0`; expected at least 1"
             )));
         }
     }
-    Ok(())
+    let problems: Vec<String> = requests
+        .iter()
+        .enumerate()
+        .filter_map(|(index, request)| problem(index, &request.prompt, options, vocab))
+        .take(SHOWN)
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ModelError::Generate(problems.join("\n")))
+    }
+}
+
+fn problem(index: usize, prompt: &[u32], options: &GenerateOptions, vocab: usize) -> Option<String> {
+    let positions = options.max_positions;
+    if prompt.is_empty() {
+        return Some(format!(
+            "prompt `{index}` has no tokens\nhint: a model goes on from at least one token"
+        ));
+    }
+    if prompt.len() >= positions {
+        return Some(format!(
+            "prompt `{index}` has `{}` tokens, and the model `{positions}` positions\nhint: shorten the prompt",
+            prompt.len()
+        ));
+    }
+    let token = prompt.iter().find(|&&token| token as usize >= vocab)?;
+    Some(format!(
+        "prompt `{index}` holds token `{token}`; the model has `{vocab}` tokens\n\
+         hint: the tokenizer may belong to another model"
+    ))
 }

@@ -29,4 +29,4 @@ pub use checkpoint::{Checkpoint, Dtype, SaveOptions};
 pub use config::{ModelConfig, Positions, RopeScaling};
 pub use decoder::{CausalLm, Packing};
 pub use error::ModelError;
-pub use generate::{Finish, GenerateOptions, Generated, Sampling};
+pub use generate::{Finish, GenerateOptions, Generated, Request, Sampling};

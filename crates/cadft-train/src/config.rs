@@ -1,6 +1,7 @@
 //! The recipe: what a run trains, on what, and how. TOML, strict; defaults are the paper's or say `Ours:`.
 
 mod diff;
+mod evaluate;
 mod log;
 mod migrate;
 mod parse;
@@ -10,6 +11,7 @@ mod schema;
 mod validate;
 
 pub use diff::{Difference, difference, settings};
+pub use evaluate::EvaluateSection;
 pub use log::LogSection;
 pub use migrate::{Migration, migrate};
 pub use parse::parse;
@@ -249,28 +251,6 @@ pub enum ScheduleKind {
     Linear,
     /// No decay.
     Constant,
-}
-
-/// Evaluation on `data.eval`; always before the first and after the last step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct EvaluateSection {
-    /// Also every so many steps; 0 = never. Ours: never.
-    pub every: usize,
-    /// Samples with an `answer` that are answered by greedy generation before and after training; 0 = none.
-    pub answers: usize,
-    /// Longest generated answer, in tokens. Ours: 128.
-    pub max_new_tokens: usize,
-}
-
-impl Default for EvaluateSection {
-    fn default() -> Self {
-        Self {
-            every: 0,
-            answers: 0,
-            max_new_tokens: 128,
-        }
-    }
 }
 
 /// Checkpoints during the run; the final model is always saved.

@@ -31,6 +31,9 @@ pub enum TrainError {
     /// The model cannot be read or written.
     #[error(transparent)]
     Model(#[from] cadft_model::ModelError),
+    /// How answers are to be found makes no sense.
+    #[error(transparent)]
+    Pattern(#[from] crate::evaluate::BadPattern),
     /// A device that this program cannot use.
     #[error("{message}")]
     Device {

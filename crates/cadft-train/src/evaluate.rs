@@ -1,18 +1,24 @@
 //! Evaluation: likelihood of held-out samples, and answers by generation.
 
-mod answer;
+mod extract;
+mod normalise;
+mod number;
+mod pass_at;
+mod questions;
 
-pub use answer::extract_answer;
+pub use extract::{BadPattern, Extract, Extractor};
+pub use normalise::normalise;
+pub use pass_at::pass_at;
+pub use questions::{Answered, Answers, OneAnswer, answer_questions, answers_of_run};
 
 use crate::batch::GlobalBatch;
 use crate::config::BatchSection;
-use crate::error::TrainError;
 use crate::forward::supervised_states;
-use crate::prepare::{EVALUATION_BUCKETING, Question};
+use crate::prepare::EVALUATION_BUCKETING;
 use cadft_core::reduction::{mean, sample_scores};
 use cadft_core::{linear_argmax, linear_log_probs};
-use cadft_data::{Example, SpecialTokens, Tokenizer};
-use cadft_model::{CausalLm, Finish, GenerateOptions, Sampling, generate::generate};
+use cadft_data::Example;
+use cadft_model::CausalLm;
 use serde::Serialize;
 
 /// Likelihood of a set of samples.
@@ -46,19 +52,6 @@ pub struct SampleScore {
     /// Supervised tokens that the model ranks first.
     #[serde(skip)]
     pub correct: usize,
-}
-
-/// Answers by greedy generation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Answers {
-    /// Questions asked.
-    pub questions: usize,
-    /// Answers that equal the reference.
-    pub correct: usize,
-    /// Their share.
-    pub accuracy: f64,
-    /// Answers that ended on a stop token.
-    pub stopped: usize,
 }
 
 /// The score of every sample, in their order; `model` off the autodiff graph.
@@ -117,42 +110,4 @@ pub fn summarise(scores: &[SampleScore]) -> Evaluation {
         perplexity: nll.exp(),
         token_accuracy: mean(correct as f64, supervised),
     }
-}
-
-/// Answers questions greedily in batches of `batch` and compares with the references.
-///
-/// # Errors
-/// As [`generate`].
-pub fn answer_questions(
-    model: &CausalLm,
-    tokenizer: &Tokenizer,
-    questions: &[Question],
-    max_new_tokens: usize,
-    batch: usize,
-) -> Result<Answers, TrainError> {
-    let options = GenerateOptions {
-        max_new_tokens,
-        stop_token_ids: tokenizer.stop_token_ids().to_vec(),
-        sampling: Sampling::Greedy,
-    };
-    let (mut correct, mut stopped) = (0, 0);
-    for questions in questions.chunks(batch) {
-        let prompts: Vec<Vec<u32>> = questions
-            .iter()
-            .map(|question| question.prompt_ids.clone())
-            .collect();
-        let answers = generate(model, &prompts, &options, &mut |_, _| {})?;
-        for (question, answer) in questions.iter().zip(answers) {
-            let text = tokenizer.decode(&answer.token_ids, SpecialTokens::Skip)?;
-            correct += usize::from(extract_answer(&text) == extract_answer(&question.answer));
-            stopped += usize::from(answer.finish == Finish::Stop);
-        }
-    }
-    let accuracy = mean(correct as f64, questions.len());
-    Ok(Answers {
-        questions: questions.len(),
-        correct,
-        accuracy,
-        stopped,
-    })
 }

@@ -2,7 +2,7 @@
 
 use crate::batch::{GlobalBatch, Sampler};
 use crate::error::TrainError;
-use crate::evaluate::{Answers, Evaluation, answer_questions, score_samples, summarise};
+use crate::evaluate::{Answers, Evaluation, answers_of_run, score_samples, summarise};
 use crate::event::{Event, StepMetrics, Summary};
 use crate::observe::StepOutcome;
 use crate::optimizer::AdamW;
@@ -26,8 +26,6 @@ use std::time::Instant;
 const LOW_GATE_STEPS: usize = 10;
 /// A mean gate below this leaves little of the gradient.
 const LOW_GATE: f64 = 0.2;
-/// Questions that are answered in one batch.
-const ANSWER_BATCH: usize = 32;
 
 /// Receives everything a run has to tell.
 pub type OnEvent<'a> = dyn FnMut(&Event) + 'a;
@@ -221,10 +219,11 @@ impl<'a> Trainer<'a> {
         if prepared.questions.is_empty() {
             return Ok((evaluation, None));
         }
-        let longest = prepared.recipe.evaluate.max_new_tokens;
-        let (tokenizer, questions) = (&prepared.tokenizer, &prepared.questions);
-        let answers = answer_questions(&model.valid(), tokenizer, questions, longest, ANSWER_BATCH)?;
-        self.tell(&Event::Answered { step: done, answers })?;
+        let answers = answers_of_run(prepared, &model.valid())?;
+        self.tell(&Event::Answered {
+            step: done,
+            answers: answers.clone(),
+        })?;
         Ok((evaluation, Some(answers)))
     }
 

@@ -1,17 +1,21 @@
 //! `cadft chat`.
 
+use crate::answer_text::AnswerText;
 use crate::args::ChatArgs;
 use crate::console::note;
 use crate::model::OpenModel;
 use crate::output;
 use anyhow::{Context, Result};
-use cadft_data::{Content, Message, Row, SpecialTokens, Tokenizer, prompt_ids};
+use cadft_data::{Content, Message, Row, prompt_ids};
 use cadft_model::generate::generate;
+use cadft_model::{GenerateOptions, Request};
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::ops::ControlFlow;
 
 pub(crate) fn run(args: &ChatArgs) -> Result<()> {
     let opened = OpenModel::open(&args.model, &args.device)?;
     opened.tokenizer.chat_template()?;
+    let options = opened.options(&args.sampling, 1);
     let system: Vec<_> = args
         .system
         .iter()
@@ -36,7 +40,7 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
             "/reset" => messages.clone_from(&system),
             text => {
                 messages.push(Message::new("user", text));
-                let answer = answer(&opened, args, &messages)?;
+                let answer = answer(&opened, args, &options, &messages)?;
                 messages.push(Message::new("assistant", &answer));
             }
         }
@@ -44,7 +48,12 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
 }
 
 /// Answers a conversation, printing each piece as it comes.
-fn answer(opened: &OpenModel, args: &ChatArgs, messages: &[Message]) -> Result<String> {
+fn answer(
+    opened: &OpenModel,
+    args: &ChatArgs,
+    options: &GenerateOptions,
+    messages: &[Message],
+) -> Result<String> {
     let tokenizer = &opened.tokenizer;
     let row = Row::new(Content::Messages {
         messages: messages.to_vec(),
@@ -52,40 +61,20 @@ fn answer(opened: &OpenModel, args: &ChatArgs, messages: &[Message]) -> Result<S
         trained_from: None,
     });
     let prompt = prompt_ids(&row, tokenizer)?;
-    let options = opened.options(&args.sampling, prompt.len())?;
-    let mut stream = Stream::default();
+    let request = Request { prompt, stream: 0 };
+    let mut text = AnswerText::new(tokenizer, &args.sampling.stop);
     let mut printed = Ok(());
-    generate(&opened.model, &[prompt], &options, &mut |_, token| {
-        if printed.is_ok() {
-            printed = stream
-                .push(token, tokenizer)
-                .and_then(|piece| output::text(&piece));
-        }
+    generate(&opened.model, &[request], options, &mut |_, token| {
+        let flow = text.push(token).and_then(|flow| {
+            output::text(&text.news())?;
+            Ok(flow)
+        });
+        flow.unwrap_or_else(|error| {
+            printed = Err(error);
+            ControlFlow::Break(())
+        })
     })?;
     printed?;
-    let answer = tokenizer.decode(&stream.token_ids, SpecialTokens::Skip)?;
-    output::line(answer.get(stream.shown..).unwrap_or_default())?;
-    Ok(answer)
-}
-
-/// Tokens that become text piece by piece.
-#[derive(Default)]
-struct Stream {
-    token_ids: Vec<u32>,
-    /// Bytes that were shown.
-    shown: usize,
-}
-
-impl Stream {
-    /// What a token adds to the text; nothing while it ends in the middle of a character.
-    fn push(&mut self, token: u32, tokenizer: &Tokenizer) -> Result<String> {
-        self.token_ids.push(token);
-        let text = tokenizer.decode(&self.token_ids, SpecialTokens::Skip)?;
-        if text.ends_with(char::REPLACEMENT_CHARACTER) {
-            return Ok(String::new());
-        }
-        let piece = text.get(self.shown..).unwrap_or_default().to_owned();
-        self.shown = text.len();
-        Ok(piece)
-    }
+    output::line(&text.rest())?;
+    Ok(text.into_text())
 }

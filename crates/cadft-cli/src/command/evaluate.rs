@@ -1,16 +1,19 @@
 //! `cadft evaluate`.
 
-use crate::args::EvaluateArgs;
+use crate::args::{AnswerArgs, EvaluateArgs};
 use crate::console::percent;
+use crate::hint::UsageError;
 use crate::model::{OpenModel, sources, warn_about};
 use crate::output;
-use anyhow::Result;
-use cadft_train::evaluate::{Answers, Evaluation, answer_questions, score_samples, summarise};
-use cadft_train::prepare::{load_examples, load_rows, questions};
+use anyhow::{Context, Result};
+use cadft_model::GenerateOptions;
+use cadft_train::evaluate::{Answered, Answers, Evaluation, answer_questions, score_samples, summarise};
+use cadft_train::prepare::{Question, load_examples, load_rows, questions};
+use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-
-/// Questions that are answered in one batch.
-const ANSWER_BATCH: usize = 32;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 
 #[derive(Serialize)]
 struct Report {
@@ -21,39 +24,90 @@ struct Report {
 }
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
+    check(&args.answers)?;
     let sources = sources(&args.input.data, &args.input.source)?;
-    let OpenModel {
-        model,
-        config,
-        tokenizer,
-    } = OpenModel::open(&args.input.model, &args.device)?;
-    let dataset = load_examples(&sources, &tokenizer, &config)?;
-    warn_about(&dataset, config.max_position_embeddings);
-    let questions = match args.answers {
+    let opened = OpenModel::open(&args.input.model, &args.device)?;
+    let dataset = load_examples(&sources, &opened.tokenizer, &opened.config)?;
+    warn_about(&dataset, opened.config.max_position_embeddings);
+    let questions = match args.answers.questions() {
         None => vec![],
-        Some(limit) => questions(&load_rows(&sources)?, &tokenizer, limit.unwrap_or(usize::MAX))?,
+        Some(limit) => questions(&load_rows(&sources)?, &opened.tokenizer, limit)?,
     };
-    let pad_id = tokenizer.pad_token_id();
-    let evaluation = summarise(&score_samples(&model, &dataset.examples, args.micro, pad_id));
-    let answers = match args.answers {
+    let pad_id = opened.tokenizer.pad_token_id();
+    let scores = score_samples(&opened.model, &dataset.examples, args.micro, pad_id);
+    let answered = match args.answers.questions() {
         None => None,
-        Some(_) => Some(answer_questions(
-            &model,
-            &tokenizer,
-            &questions,
-            args.max_new_tokens,
-            ANSWER_BATCH,
-        )?),
+        Some(_) => Some(answer(&opened, &args.answers, &questions)?),
     };
-    let report = Report { evaluation, answers };
+    if let (Some(path), Some(answered)) = (&args.answers.out, &answered) {
+        write(path, answered)?;
+    }
+    let report = Report {
+        evaluation: summarise(&scores),
+        answers: answered.as_deref().map(Answers::summarise),
+    };
     if args.json {
         output::json_line(&report)
     } else {
-        show(&report)
+        output::text(&tables(&report))
     }
 }
 
-fn show(report: &Report) -> Result<()> {
+fn check(args: &AnswerArgs) -> Result<()> {
+    let refuse = |message: &str, hint: &str| Err(UsageError::new(message, hint).into());
+    if args.samples > 1 && args.temperature == 0.0 {
+        return refuse(
+            &format!("`--samples {}`: greedy answers are all the same", args.samples),
+            "set a temperature, such as `--temperature 0.7`",
+        );
+    }
+    if args.out.is_some() && args.questions().is_none() {
+        return refuse(
+            "`--out` writes answers, and none are asked for",
+            "add `--generate`",
+        );
+    }
+    Ok(args.sampling().check()?)
+}
+
+fn answer(opened: &OpenModel, args: &AnswerArgs, questions: &[Question]) -> Result<Vec<Answered>> {
+    let options = GenerateOptions {
+        max_new_tokens: args.max_new_tokens,
+        max_positions: opened.config.max_position_embeddings,
+        stop_token_ids: opened.tokenizer.stop_token_ids().to_vec(),
+        sampling: args.sampling(),
+        batch: args.batch,
+    };
+    let extract = args.extractor.compile()?;
+    let how = (&extract, args.samples);
+    Ok(answer_questions(
+        &opened.model,
+        &opened.tokenizer,
+        questions,
+        &options,
+        how,
+    )?)
+}
+
+/// Writes one line a question, all or nothing.
+fn write(path: &Path, answered: &[Answered]) -> Result<()> {
+    let mut lines = String::new();
+    for question in answered {
+        writeln!(lines, "{}", serde_json::to_string(question)?)?;
+    }
+    let context = || format!("cannot write `{}`", path.display());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new("."))).with_context(context)?;
+    std::io::Write::write_all(&mut file, lines.as_bytes()).with_context(context)?;
+    let kept = fs::metadata(path).map(|metadata| metadata.permissions());
+    let file = file.persist(path).with_context(context)?;
+    if let Ok(permissions) = kept {
+        file.set_permissions(permissions).with_context(context)?;
+    }
+    Ok(())
+}
+
+fn tables(report: &Report) -> String {
     let Evaluation {
         samples,
         tokens,
@@ -62,7 +116,7 @@ fn show(report: &Report) -> Result<()> {
         perplexity,
         token_accuracy,
     } = &report.evaluation;
-    let mut rows = vec![
+    let likelihood = [
         ("samples", samples.to_string()),
         ("tokens", tokens.to_string()),
         ("supervised", supervised.to_string()),
@@ -70,17 +124,44 @@ fn show(report: &Report) -> Result<()> {
         ("perplexity", format!("{perplexity:.4}")),
         ("token accuracy", percent(*token_accuracy)),
     ];
+    let mut shown = format!("{}\n", table("likelihood", &likelihood));
     if let Some(answers) = &report.answers {
-        rows.push((
-            "answers",
-            format!(
-                "{} of {} right ({}), {} ended on a stop token",
-                answers.correct,
-                answers.questions,
-                percent(answers.accuracy),
-                answers.stopped
-            ),
-        ));
+        shown.push_str(&format!("{}\n", table("answers", &answer_rows(answers))));
     }
-    output::table(&rows)
+    shown
+}
+
+fn answer_rows(answers: &Answers) -> Vec<(&'static str, String)> {
+    let all = answers.questions * answers.samples;
+    let error = answers
+        .standard_error
+        .map_or_else(String::new, |error| format!(" ± {}", percent(error)));
+    let mut rows = vec![("questions", answers.questions.to_string())];
+    if answers.samples > 1 {
+        rows.push(("answers each", answers.samples.to_string()));
+    }
+    rows.push(("right", format!("{} of {all}", answers.correct)));
+    let name = if answers.samples > 1 { "avg@k" } else { "pass@1" };
+    rows.push((name, format!("{}{error}", percent(answers.accuracy))));
+    for (k, pass) in answers.pass_at.iter().filter(|_| answers.samples > 1) {
+        rows.push(("pass@k", format!("{} (k = {k})", percent(*pass))));
+    }
+    rows.push(("ended on a stop token", format!("{} of {all}", answers.stopped)));
+    rows.push(("without an answer", answers.without_answer.to_string()));
+    rows
+}
+
+fn table(title: &str, rows: &[(&'static str, String)]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header([title, ""]);
+    table.add_rows(
+        rows.iter()
+            .map(|(name, value)| [(*name).to_owned(), value.clone()]),
+    );
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }

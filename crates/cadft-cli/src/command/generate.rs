@@ -1,14 +1,19 @@
 //! `cadft generate`.
 
+use crate::answer_text::AnswerText;
 use crate::args::GenerateArgs;
 use crate::model::{OpenModel, sources};
 use crate::output;
 use anyhow::Result;
-use cadft_data::{Content, Message, Row, SpecialTokens, Tokenizer, prompt_ids, prompt_text};
+use cadft_data::{Content, Message, Row, Tokenizer, prompt_ids, prompt_text};
 use cadft_model::generate::generate;
-use cadft_model::{Finish, Generated};
+use cadft_model::{Finish, GenerateOptions, Generated, Request};
 use cadft_train::prepare::load_rows;
 use serde::Serialize;
+use std::ops::ControlFlow;
+
+/// Batches after which the answers so far are printed.
+const ROUNDS: usize = 8;
 
 /// What is answered.
 struct Prompt {
@@ -24,7 +29,7 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     prompt: &'a str,
-    text: String,
+    text: &'a str,
     tokens: usize,
     finish: &'static str,
     token_ids: &'a [u32],
@@ -38,24 +43,54 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         Some(text) => vec![typed(text, args.raw, tokenizer)?],
         None => rows(&load_rows(&sources)?, tokenizer)?,
     };
-    let longest = prompts.iter().map(|prompt| prompt.token_ids.len()).max();
-    let options = opened.options(&args.sampling, longest.unwrap_or(0))?;
-    for (number, batch) in prompts.chunks(args.batch).enumerate() {
-        let ids: Vec<_> = batch.iter().map(|prompt| prompt.token_ids.clone()).collect();
-        let answers = generate(&opened.model, &ids, &options, &mut |_, _| {})?;
-        for (index, (prompt, generated)) in batch.iter().zip(&answers).enumerate() {
-            let answer = answer(prompt, generated, tokenizer)?;
+    let options = opened.options(&args.sampling, args.batch);
+    let ids: Vec<_> = prompts.iter().map(|prompt| prompt.token_ids.clone()).collect();
+    let requests = Request::samples(&ids, args.samples);
+    let mut is_first = true;
+    // What is done is printed every now and then.
+    for (part, requests) in requests.chunks(ROUNDS * args.batch).enumerate() {
+        let answers = answers(&opened, args, requests, &options)?;
+        for (index, (generated, text)) in answers.iter().enumerate() {
+            let prompt = &prompts[(part * ROUNDS * args.batch + index) / args.samples];
+            let answer = answer(prompt, generated, text);
             if args.json {
                 output::json_line(&answer)?;
             } else {
-                if number + index > 0 {
+                if !std::mem::take(&mut is_first) {
                     output::line("")?;
                 }
-                output::line(&answer.text)?;
+                output::line(answer.text)?;
             }
         }
     }
     Ok(())
+}
+
+/// The answers to some requests, with their texts.
+fn answers(
+    opened: &OpenModel,
+    args: &GenerateArgs,
+    requests: &[Request],
+    options: &GenerateOptions,
+) -> Result<Vec<(Generated, String)>> {
+    let mut texts: Vec<_> = requests
+        .iter()
+        .map(|_| AnswerText::new(&opened.tokenizer, &args.sampling.stop))
+        .collect();
+    let mut failed = None;
+    let answers = generate(&opened.model, requests, options, &mut |request, token| {
+        texts[request].push(token).unwrap_or_else(|error| {
+            failed = Some(error);
+            ControlFlow::Break(())
+        })
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(answers
+            .into_iter()
+            .zip(texts.into_iter().map(AnswerText::into_text))
+            .collect()),
+    }
 }
 
 /// A prompt from the command line: a user's turn where the model has a chat template.
@@ -91,16 +126,16 @@ fn rows(rows: &[Row], tokenizer: &Tokenizer) -> Result<Vec<Prompt>> {
         .collect()
 }
 
-fn answer<'a>(prompt: &'a Prompt, generated: &'a Generated, tokenizer: &Tokenizer) -> Result<Answer<'a>> {
-    Ok(Answer {
+fn answer<'a>(prompt: &'a Prompt, generated: &'a Generated, text: &'a str) -> Answer<'a> {
+    Answer {
         id: prompt.id.as_deref(),
         prompt: &prompt.text,
-        text: tokenizer.decode(&generated.token_ids, SpecialTokens::Skip)?,
+        text,
         tokens: generated.token_ids.len(),
         finish: match generated.finish {
             Finish::Stop => "stop",
             Finish::Length => "length",
         },
         token_ids: &generated.token_ids,
-    })
+    }
 }

@@ -38,24 +38,35 @@ pub(crate) fn show(summary: &Summary, run: &Path) {
 }
 
 /// What was measured before and after training.
-fn rows(summary: &Summary) -> Vec<(&'static str, [String; 2])> {
-    let mut rows = vec![];
+fn rows(summary: &Summary) -> Vec<(String, [String; 2])> {
+    let mut rows: Vec<(String, [String; 2])> = vec![];
     if let Some(evaluation) = &summary.evaluation {
-        rows.push(("nll", evaluation.each_ref().map(|e| format!("{:.4}", e.nll))));
         rows.push((
-            "perplexity",
+            "nll".to_owned(),
+            evaluation.each_ref().map(|e| format!("{:.4}", e.nll)),
+        ));
+        rows.push((
+            "perplexity".to_owned(),
             evaluation.each_ref().map(|e| format!("{:.4}", e.perplexity)),
         ));
         rows.push((
-            "token accuracy",
+            "token accuracy".to_owned(),
             evaluation.each_ref().map(|e| percent(e.token_accuracy)),
         ));
     }
     if let Some(answers) = &summary.answers {
         rows.push((
-            "right answers",
-            answers.map(|a| format!("{} of {}", a.correct, a.questions)),
+            "right answers".to_owned(),
+            answers
+                .each_ref()
+                .map(|a| format!("{} of {}", a.correct, a.questions * a.samples)),
         ));
+        for k in answers[0].pass_at.keys().filter(|&&k| k > 1) {
+            let pass = answers
+                .each_ref()
+                .map(|a| a.pass_at.get(k).copied().unwrap_or_default());
+            rows.push((format!("pass@{k}"), pass.map(percent)));
+        }
     }
     rows
 }

@@ -133,10 +133,150 @@ fn answers_are_counted_when_asked_for() {
         "8",
     ];
     let answer = cadft.answer(&[args.as_slice(), &["--answers"]].concat());
-    assert_eq!(json_lines(&answer)[0]["answers"]["questions"], 1);
+    let answers = &json_lines(&answer)[0]["answers"];
+    assert_eq!(answers["questions"], 1);
+    assert_eq!(answers["pass_at"]["1"], answers["accuracy"]);
+    let generated = cadft.answer(&[args.as_slice(), &["--generate", "--limit", "5"]].concat());
+    assert_eq!(generated, answer);
     let data = fixture("eval.jsonl");
     let message = cadft.refusal(&["evaluate", "--model", &model, "--data", &data, "--answers", "5"]);
     assert!(message.contains("no evaluation row has an `answer`"), "{message}");
+}
+
+#[test]
+fn several_answers_to_each_question_give_pass_at_k_and_a_record() {
+    let cadft = Cadft::new();
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    let rows = std::fs::read_to_string(&data).expect("the rows");
+    let questions: String = json_lines(&rows)
+        .into_iter()
+        .take(3)
+        .map(|mut row| {
+            row["answer"] = "1".into();
+            format!("{row}\n")
+        })
+        .collect();
+    cadft.write("q.jsonl", &questions);
+    let base = [
+        "evaluate",
+        "--model",
+        &model,
+        "--data",
+        "q.jsonl",
+        "--max-new-tokens",
+        "6",
+    ];
+    let sampled = [
+        "--generate",
+        "--samples",
+        "4",
+        "--temperature",
+        "1.5",
+        "--seed",
+        "3",
+    ];
+    let run = |more: &[&str]| cadft.answer(&[&base, sampled.as_slice(), more].concat());
+    let report = json_lines(&run(&["--json", "--out", "answers.jsonl"])).remove(0);
+    let answers = &report["answers"];
+    assert_eq!(
+        (&answers["questions"], &answers["samples"]),
+        (&3.into(), &4.into())
+    );
+    assert_eq!(keys(&answers["pass_at"]), ["1", "2", "4"]);
+    let written = std::fs::read_to_string(cadft.path("answers.jsonl")).expect("the record");
+    let written = json_lines(&written);
+    assert_eq!(written.len(), 3);
+    let right = |question: &Value| {
+        let answers = question["answers"].as_array().expect("answers");
+        assert_eq!(answers.len(), 4);
+        for answer in answers {
+            assert_eq!(answer["correct"], answer["answer"] == question["reference"]);
+            assert!(answer["text"].is_string() && answer["tokens"].as_u64() <= Some(6));
+        }
+        answers.iter().filter(|answer| answer["correct"] == true).count()
+    };
+    assert_eq!(written.iter().map(right).sum::<usize>(), answers["correct"]);
+    assert_eq!(run(&["--json", "--batch", "2"]), run(&["--json", "--batch", "9"]));
+    let shown = run(&[]);
+    assert!(shown.contains("pass@k") && shown.contains("(k = 4)"), "{shown}");
+
+    let refused = |more: &[&str]| cadft.refusal(&[&base, more].concat());
+    assert!(refused(&["--generate", "--samples", "2"]).contains("greedy answers are all the same"));
+    assert!(refused(&["--out", "x.jsonl"]).contains("add `--generate`"));
+    assert!(refused(&["--generate", "--extractor", "regex=("]).contains("not a regular expression"));
+    assert!(refused(&["--generate", "--top-p", "0"]).contains("`top_p` is `0`"));
+}
+
+#[test]
+fn answers_end_where_a_stop_text_begins_and_samples_differ() {
+    let cadft = Cadft::new();
+    let model = fixture("model");
+    let base = [
+        "generate",
+        "--model",
+        &model,
+        "--prompt",
+        "Ben has 3 shells.",
+        "--json",
+        "--max-new-tokens",
+        "12",
+    ];
+    let generate = |more: &[&str]| json_lines(&cadft.answer(&[&base, more].concat()));
+    let whole = generate(&["--greedy"]).remove(0);
+    let text = whole["text"].as_str().expect("text");
+    let stop: String = text.chars().skip(3).take(2).collect();
+    let stopped = generate(&["--greedy", "--stop", &stop]).remove(0);
+    assert_eq!(
+        stopped["text"],
+        text[..text.find(&stop).expect("part of the text")]
+    );
+    assert_eq!(stopped["finish"], "stop");
+    assert!(stopped["tokens"].as_u64() < whole["tokens"].as_u64());
+    let warm = [
+        "--temperature",
+        "2",
+        "--top-k",
+        "50",
+        "--min-p",
+        "0.001",
+        "--repetition-penalty",
+        "1.2",
+    ];
+    let samples = generate(&[warm.as_slice(), &["--samples", "3"]].concat());
+    assert_eq!(samples.len(), 3);
+    assert!(
+        samples
+            .iter()
+            .all(|sample| sample["prompt"] == "Ben has 3 shells.")
+    );
+    assert!(samples[0]["text"] != samples[1]["text"] || samples[1]["text"] != samples[2]["text"]);
+    assert_eq!(generate(&["--temperature", "0"]).remove(0), whole);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let cadft = Cadft::new();
+    let model = fixture("model");
+    let refused = |more: &[&str]| {
+        let base = ["generate", "--model", &model, "--prompt", "Ben"];
+        cadft.refusal(&[&base, more].concat())
+    };
+    assert!(refused(&["--temperature=-1"]).contains("at least 0"));
+    assert!(refused(&["--top-k", "0"]).contains("at least 1"));
+    let message = refused(&["--top-p", "1.5", "--min-p", "2", "--repetition-penalty", "0"]);
+    for name in [
+        "`top_p` is `1.5`",
+        "`min_p` is `2`",
+        "`repetition_penalty` is `0`",
+    ] {
+        assert!(message.contains(name), "{message}");
+    }
+    let long = "Ben has 3 shells. ".repeat(2000);
+    let message = cadft.refusal(&["generate", "--model", &model, "--prompt", &long]);
+    assert!(
+        message.contains("positions") && message.contains("hint: shorten the prompt"),
+        "{message}"
+    );
 }
 
 #[test]

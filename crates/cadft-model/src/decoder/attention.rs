@@ -12,10 +12,7 @@ use super::linear::{Bias, Linear};
 use super::{Context, RmsNorm};
 use crate::cache::LayerCache;
 use crate::config::{LayerAttention, ModelConfig};
-use crate::fused::{
-    self, AttentionInput, AttentionOptions,
-    portable::{attend, merge_heads, rotate, split_heads},
-};
+use crate::fused::{self, AttentionInput, AttentionOptions};
 use crate::parameters::Parameters;
 
 /// The attention block.
@@ -96,23 +93,16 @@ impl Attention {
         let query = self.by_head(&self.q_norm, self.q_proj.forward(x.clone())); // [batch, seq, heads * head_dim]
         let key = self.by_head(&self.k_norm, self.k_proj.forward(x.clone())); // [batch, seq, kv_heads * head_dim]
         let value = self.v_proj.forward(x);
-        let rotation = context.rotation(self.layer);
-        let heads = |x: Tensor<3>| split_heads(x, self.scores.head_dim); // [batch, heads, seq, head_dim]
-        let cached =
-            cache.map(|cache| cache.append(rotate(heads(key.clone()), rotation), heads(value.clone())));
-        let output = match cached {
-            Some((key, value)) if context.sees_cache() => {
-                let query = rotate(heads(query), rotation);
-                let is_hidden = context.hidden_keys(self.layer);
-                merge_heads(attend([query, key, value], is_hidden, &self.options(context)))
-            }
-            _ => fused::causal_attention(AttentionInput {
-                query,
-                key,
-                value,
-                rotation: rotation.cloned(),
-                options: self.options(context),
-            }),
+        let input = AttentionInput {
+            query,
+            key,
+            value,
+            rotation: context.rotation(self.layer).cloned(),
+            options: self.options(context),
+        };
+        let output = match cache {
+            Some(cache) => cache.attention(input, context, context.hidden_keys(self.layer)),
+            None => fused::causal_attention(input),
         };
         self.o_proj.forward(output)
     }

@@ -1,12 +1,11 @@
 //! What the blocks of one forward pass share: rotary tables of the positions, and which keys may be attended to.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use super::{Packing, Rope};
-use crate::cache::KvCache;
+use crate::cache::{CacheRow, KvCache};
 use crate::config::{LayerAttention, ModelConfig, Positions};
 use crate::fused::Rotation;
 
@@ -49,6 +48,27 @@ impl Shared {
     }
 }
 
+/// Where cached keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In memory, for the kernels of Flex.
+    Host,
+    /// In tensors of the device.
+    Device,
+}
+
+impl Place {
+    /// The place for the activations of a model with this weight.
+    fn of(weight: &Tensor<2>) -> Self {
+        #[cfg(feature = "flex")]
+        if crate::fused::is_plain_flex(weight) {
+            return Self::Host;
+        }
+        let _ = weight;
+        Self::Device
+    }
+}
+
 /// What the blocks of one forward pass share.
 pub(crate) struct Context {
     rotations: Vec<(Positions, Rotation)>,
@@ -60,48 +80,47 @@ enum Keys {
     /// Those of the same pass, up to their own position, from where their sample begins: `batch · seq` indices, none
     /// where every row is one sample.
     Own { starts: Option<Arc<[usize]>> },
-    /// Those of a cache too: for each window, `true` where a key is hidden, `[batch or 1, 1, 1, seq, keys]`; none where
-    /// no key is.
-    Cached(Vec<(Option<usize>, Option<Tensor<5, Bool>>)>),
+    /// Those of a cache too.
+    Cached {
+        /// Where each row goes on.
+        rows: Vec<CacheRow>,
+        /// Where the cache is kept.
+        place: Place,
+        /// For each window, `true` where a key is hidden, `[batch or 1, 1, 1, seq, keys]`; none where no key is. Empty
+        /// where the cache is in memory: its kernels need no mask.
+        hidden: Vec<(Option<usize>, Option<Tensor<5, Bool>>)>,
+    },
 }
 
 impl Context {
-    /// The context of `seq` tokens that follow those in `cache`.
-    pub(super) fn new(shared: &Shared, seq: usize, cache: Option<&KvCache>, device: &Device) -> Self {
+    /// The context of `seq` tokens that follow those in `cache`; `weight` is one of the model's.
+    pub(super) fn new(shared: &Shared, seq: usize, cache: Option<&KvCache>, weight: &Tensor<2>) -> Self {
+        let device = weight.device();
         let Some(cache) = cache else {
             let positions: Vec<_> = (0..seq).collect();
             return Self {
-                rotations: shared.rotations(&positions, 1, device),
+                rotations: shared.rotations(&positions, 1, &device),
                 keys: Keys::Own { starts: None },
             };
         };
-        let padding = cache.shared_left_padding();
-        let indices = cache.len()..cache.len() + seq;
-        if cache.is_empty() {
-            return Self::first_of_cache(shared, seq, padding, device);
+        let (rows, place) = (cache.next_rows(), Place::of(weight));
+        let mut starts: Vec<usize> = rows.iter().map(|row| row.start).collect();
+        if starts.iter().all(|&start| start == starts[0]) {
+            starts.truncate(1);
         }
-        let positions: Vec<_> = padding
-            .iter()
-            .flat_map(|&padding| indices.clone().map(move |index| index.saturating_sub(padding)))
-            .collect();
-        let hidden =
-            |&window: &Option<usize>| (window, hidden_keys(indices.clone(), padding, window, device));
+        let positions: Vec<usize> = starts.iter().flat_map(|&start| start..start + seq).collect();
+        let hidden = match place {
+            Place::Host => vec![],
+            Place::Device => shared
+                .windows
+                .iter()
+                .map(|&window| (window, hidden_keys(seq, &starts, window, &device)))
+                .collect(),
+        };
         Self {
-            rotations: shared.rotations(&positions, padding.len(), device),
-            keys: Keys::Cached(shared.windows.iter().map(hidden).collect()),
+            rotations: shared.rotations(&positions, starts.len(), &device),
+            keys: Keys::Cached { rows, place, hidden },
         }
-    }
-
-    /// The context of the first tokens of a cache: padding on the left is a sample of its own, which nobody sees.
-    fn first_of_cache(shared: &Shared, seq: usize, padding: &[usize], device: &Device) -> Self {
-        if padding.iter().all(|&padding| padding == 0) {
-            return Self::new(shared, seq, None, device);
-        }
-        let lengths = padding
-            .iter()
-            .map(|&padding| vec![padding, seq - padding])
-            .collect();
-        Self::packed(shared, seq, &Packing { lengths }, device)
     }
 
     /// The context of rows that hold several samples each.
@@ -128,16 +147,22 @@ impl Context {
             .map(|(_, rotation)| rotation)
     }
 
-    /// Whether queries see keys of earlier passes.
-    pub(super) fn sees_cache(&self) -> bool {
-        matches!(self.keys, Keys::Cached(_))
+    /// Where each row goes on in the cache, and where that is kept.
+    ///
+    /// # Panics
+    /// Without a cache.
+    pub(crate) fn cached(&self) -> (&[CacheRow], Place) {
+        match &self.keys {
+            Keys::Own { .. } => panic!("a forward pass without a cache has no rows in one"),
+            Keys::Cached { rows, place, .. } => (rows, *place),
+        }
     }
 
     /// Where the samples begin, `batch · seq` indices; none where every row is one sample.
     pub(super) fn starts(&self) -> Option<Arc<[usize]>> {
         match &self.keys {
             Keys::Own { starts } => starts.clone(),
-            Keys::Cached(_) => None,
+            Keys::Cached { .. } => None,
         }
     }
 
@@ -145,7 +170,7 @@ impl Context {
     pub(super) fn hidden_keys(&self, layer: LayerAttention) -> Option<Tensor<5, Bool>> {
         match &self.keys {
             Keys::Own { .. } => None,
-            Keys::Cached(hidden) => hidden
+            Keys::Cached { hidden, .. } => hidden
                 .iter()
                 .find(|(window, _)| *window == layer.window)
                 .and_then(|(_, hidden)| hidden.clone()),
@@ -153,27 +178,22 @@ impl Context {
     }
 }
 
-/// Hides keys after the query, before its window, and in the padding on the left; none where there are no such keys.
+/// Hides keys after each query and before its window, up to the longest row; none where there are no such keys.
 fn hidden_keys(
-    queries: Range<usize>,
-    padding: &[usize],
+    seq: usize,
+    starts: &[usize],
     window: Option<usize>,
     device: &Device,
 ) -> Option<Tensor<5, Bool>> {
-    let (seq, keys) = (queries.len(), queries.end);
-    let all_seen = padding.iter().all(|&padding| padding == 0) && window.is_none_or(|window| keys <= window);
-    if seq == 1 && all_seen {
+    let keys = starts.iter().max().map_or(0, |start| start + seq);
+    if seq == 1 && starts.len() == 1 && window.is_none_or(|window| keys <= window) {
         return None;
     }
-    let mut hidden = Vec::with_capacity(padding.len() * seq * keys);
-    for &padding in padding {
-        for query in queries.clone() {
-            let first = window
-                .map_or(0, |window| (query + 1).saturating_sub(window))
-                .max(padding);
-            hidden.extend((0..keys).map(|key| key > query || key < first));
-        }
+    let mut hidden = Vec::with_capacity(starts.len() * seq * keys);
+    for query in starts.iter().flat_map(|&start| start..start + seq) {
+        let first = window.map_or(0, |window| (query + 1).saturating_sub(window));
+        hidden.extend((0..keys).map(|key| key > query || key < first));
     }
-    let data = TensorData::new(hidden, [padding.len(), 1, 1, seq, keys]);
+    let data = TensorData::new(hidden, [starts.len(), 1, 1, seq, keys]);
     Some(Tensor::from_data(data, device))
 }

@@ -53,22 +53,25 @@ impl Rope {
     }
 
     /// Cosines and sines, computed in f64, of the positions of `rows` rows, one after the other.
+    ///
+    /// Where frequencies depend on the length of a sequence, each row has its own.
     pub(crate) fn rotation(&self, positions: &[usize], rows: usize, device: &Device) -> Rotation {
-        let length = positions.iter().max().map_or(0, |last| last + 1);
-        let frequencies = self.frequencies(length);
         let factor = self.scaling.attention_factor();
-        let angles = || {
-            positions.iter().flat_map(|&position| {
-                frequencies
-                    .iter()
-                    .map(move |frequency| position as f64 * frequency)
-            })
-        };
-        let shape = [rows, positions.len() / rows, self.pairs];
-        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, shape), device);
-        Rotation {
-            cos: table(angles().map(|angle| (factor * angle.cos()) as f32).collect()),
-            sin: table(angles().map(|angle| (factor * angle.sin()) as f32).collect()),
+        let seq = positions.len() / rows;
+        let mut tables = [vec![], vec![]];
+        for row in positions.chunks(seq.max(1)) {
+            let length = row.iter().max().map_or(0, |last| last + 1);
+            let frequencies = self.frequencies(length);
+            for &position in row {
+                for frequency in &frequencies {
+                    let (sine, cosine) = (position as f64 * frequency).sin_cos();
+                    tables[0].push((factor * cosine) as f32);
+                    tables[1].push((factor * sine) as f32);
+                }
+            }
         }
+        let [cos, sin] =
+            tables.map(|values| Tensor::from_data(TensorData::new(values, [rows, seq, self.pairs]), device));
+        Rotation { cos, sin }
     }
 }

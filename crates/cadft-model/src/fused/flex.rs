@@ -8,13 +8,16 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 use rayon::prelude::*;
 
-use super::{Activation, simd};
+use super::{Activation, FEW_ROWS, simd};
 
 mod attention;
+mod cached;
 mod heads;
 mod matrix;
+mod rows;
 
 pub(super) use attention::{AttentionSaved, causal_attention, causal_attention_gradients};
+pub(crate) use cached::{SequenceCache, cached_attention};
 use matrix::{Threads, View, Write, gemm};
 
 type Float = FloatTensor<Flex>;
@@ -25,7 +28,12 @@ const BLOCK: usize = 8192;
 /// `x Wᵀ`.
 pub(super) fn linear(x: Float, weight: Float) -> Float {
     let (x, weight) = (contiguous(x), contiguous(weight));
-    product(View::of(&x), View::of(&weight).transpose())
+    let [rows, input] = x.shape().dims::<2>();
+    if rows > FEW_ROWS {
+        return product(View::of(&x), View::of(&weight).transpose());
+    }
+    let [output, _] = weight.shape().dims::<2>();
+    tensor(rows::product(floats(&x), floats(&weight), input), [rows, output])
 }
 
 /// `g W`.

@@ -63,6 +63,13 @@ pub fn causal_attention(input: AttentionInput) -> Tensor<3> {
     merge_heads(attend([query, key, heads(value)], Some(hidden), &options))
 }
 
+/// See [`super::log_sum_exp`].
+#[cfg(not(feature = "flex"))]
+pub(super) fn log_sum_exp(row: &[f32]) -> f64 {
+    let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    max + row.iter().map(|&x| (f64::from(x) - max).exp()).sum::<f64>().ln()
+}
+
 /// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`.
 pub(crate) fn split_heads(x: Tensor<3>, head_dim: usize) -> Tensor<4> {
     let [batch, seq, width] = x.dims();

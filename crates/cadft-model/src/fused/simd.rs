@@ -203,6 +203,22 @@ pub(super) fn softmax_row(row: &mut [f32]) -> f32 {
     )
 }
 
+/// `log Σ exp`, summed in f64 over blocks; NaN where an element is NaN or +∞, or all are −∞.
+pub(super) fn log_sum_exp(row: &[f32]) -> f64 {
+    const BLOCK: usize = 1024;
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = row
+        .chunks(BLOCK)
+        .map(|block| {
+            vectorised(
+                #[inline(always)]
+                || f64::from(sum(block.len(), |i| fast_exp(block[i] - max))),
+            )
+        })
+        .sum();
+    f64::from(max) + total.ln()
+}
+
 /// `p = exp(score − lse)` in place of the scores, `dz = p (dz − delta)` in place.
 pub(super) fn score_gradients(p: &mut [f32], dz: &mut [f32], log_sum_exp: f32, delta: f32) {
     vectorised(
@@ -291,6 +307,20 @@ mod tests {
                 assert!((f64::from(*found) - f64::from(*x).exp() / total).abs() < 1e-6);
             }
         }
+    }
+
+    #[test]
+    fn log_sum_exp_is_that_of_f64_and_says_when_there_is_none() {
+        let row: Vec<f32> = (0..5000)
+            .map(|i| ((i * 7919) % 4001) as f32 * 0.004 - 9.0)
+            .chain([f32::NEG_INFINITY])
+            .collect();
+        let exact = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+        assert!((log_sum_exp(&row) - exact).abs() < 1e-6);
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(log_sum_exp(&[0.0, bad, 1.0]).is_nan());
+        }
+        assert!(log_sum_exp(&[f32::NEG_INFINITY; 40]).is_nan());
     }
 
     #[test]

@@ -89,53 +89,75 @@ fn later_tokens_and_right_padding_change_nothing_before_them() {
     assert_close(&values(&long), &short, 1e-6);
 }
 
+/// Caches are kept in memory on Flex, and in tensors elsewhere: with autodiff, too.
+fn cache_devices() -> [Device; 2] {
+    [Device::flex(), Device::flex().autodiff()]
+}
+
 #[test]
 fn prefill_and_decode_equal_the_full_forward() {
-    let device = Device::flex();
-    let config = tiny(json!({"attention_bias": true}));
-    let model = CausalLm::new(&config, &device, 2);
-    let full = model.hidden_states(tokens(&[&IDS], &device));
-    for prefill in [1, 3] {
-        let mut cache = KvCache::new(&config, vec![0]);
-        let mut parts = vec![model.hidden_states_with_cache(tokens(&[&IDS[..prefill]], &device), &mut cache)];
-        for id in &IDS[prefill..5] {
-            parts.push(model.hidden_states_with_cache(tokens(&[&[*id]], &device), &mut cache));
+    for device in cache_devices() {
+        let config = tiny(json!({"attention_bias": true}));
+        let model = CausalLm::new(&config, &device, 2);
+        let full = model.hidden_states(tokens(&[&IDS], &device));
+        for prefill in [1, 3] {
+            let mut cache = KvCache::new(&config, 1, 4);
+            let mut parts =
+                vec![model.hidden_states_with_cache(tokens(&[&IDS[..prefill]], &device), &mut cache)];
+            for id in &IDS[prefill..5] {
+                parts.push(model.hidden_states_with_cache(tokens(&[&[*id]], &device), &mut cache));
+            }
+            parts.push(model.hidden_states_with_cache(tokens(&[&IDS[5..]], &device), &mut cache));
+            assert_eq!(cache.len(0), IDS.len());
+            assert_close(&values(&Tensor::cat(parts, 1)), &values(&full), 1e-5);
         }
-        parts.push(model.hidden_states_with_cache(tokens(&[&IDS[5..]], &device), &mut cache));
-        assert_eq!(cache.len(), IDS.len());
-        assert_close(&values(&Tensor::cat(parts, 1)), &values(&full), 1e-5);
     }
 }
 
 #[test]
-fn decoding_past_the_buffers_keeps_earlier_positions() {
-    let device = Device::flex();
-    let config = tiny(json!({}));
-    let model = CausalLm::new(&config, &device, 2);
-    let ids: Vec<i64> = (0..150).map(|i| (i * 7) % 40).collect();
-    let full = model.hidden_states(tokens(&[&ids], &device));
-    let mut cache = KvCache::new(&config, vec![0]);
-    let parts: Vec<_> = ids
-        .iter()
-        .map(|id| model.hidden_states_with_cache(tokens(&[&[*id]], &device), &mut cache))
-        .collect();
-    assert_close(&values(&Tensor::cat(parts, 1)), &values(&full), 2e-5);
+fn decoding_past_the_room_keeps_earlier_positions() {
+    for device in cache_devices() {
+        let config = tiny(json!({}));
+        let model = CausalLm::new(&config, &device, 2);
+        let ids: Vec<i64> = (0..150).map(|i| (i * 7) % 40).collect();
+        let full = model.hidden_states(tokens(&[&ids], &device));
+        let mut cache = KvCache::new(&config, 1, 8);
+        let parts: Vec<_> = ids
+            .iter()
+            .map(|id| model.hidden_states_with_cache(tokens(&[&[*id]], &device), &mut cache))
+            .collect();
+        assert_close(&values(&Tensor::cat(parts, 1)), &values(&full), 2e-5);
+    }
 }
 
 #[test]
-fn left_padding_changes_nothing_and_rows_can_leave() {
-    let device = Device::flex();
-    let config = tiny(json!({}));
-    let model = CausalLm::new(&config, &device, 3);
-    let alone = model.hidden_states(tokens(&[&IDS[..4]], &device));
-    let mut cache = KvCache::new(&config, vec![0, 3]);
-    let padded = tokens(&[&IDS[..6], &[0, 0, 0, IDS[0], IDS[1], IDS[2]]], &device);
-    let both = model.hidden_states_with_cache(padded, &mut cache);
-    let second = both.slice([1..2, 3..6]);
-    assert_close(&values(&second), &values(&alone.clone().slice_dim(1, 0..3)), 1e-5);
-    cache.keep_rows(&[1]);
-    let next = model.hidden_states_with_cache(tokens(&[&[IDS[3]]], &device), &mut cache);
-    assert_close(&values(&next), &values(&alone.slice_dim(1, 3..4)), 1e-5);
+fn rows_of_different_length_go_on_in_their_slots() {
+    for device in cache_devices() {
+        let config = tiny(json!({}));
+        let model = CausalLm::new(&config, &device, 3);
+        let full = values(&model.hidden_states(tokens(&[&IDS], &device)));
+        let at = |position: usize| &full[position * 16..(position + 1) * 16];
+        let mut cache = KvCache::new(&config, 3, 4);
+        // Two rows of 4 and 2 tokens, the second one padded; what it took in of the padding is forgotten.
+        cache.set_rows(&[2, 0]);
+        let rows = tokens(&[&IDS[..4], &[IDS[0], IDS[1], 0, 0]], &device);
+        let both = values(&model.hidden_states_with_cache(rows, &mut cache));
+        assert_close(&both[3 * 16..4 * 16], at(3), 1e-5);
+        assert_close(&both[5 * 16..6 * 16], at(1), 1e-5);
+        cache.truncate(0, 2);
+        // A third slot takes over the beginning of another.
+        cache.copy_prefix(2, 1, 3);
+        assert_eq!([0, 1, 2].map(|slot| cache.len(slot)), [2, 3, 4]);
+        cache.set_rows(&[0, 1, 2]);
+        let next = tokens(&[&[IDS[2]], &[IDS[3]], &[IDS[4]]], &device);
+        let next = values(&model.hidden_states_with_cache(next, &mut cache));
+        assert_close(&next, &[at(2), at(3), at(4)].concat(), 1e-5);
+        // One row goes on alone.
+        cache.set_rows(&[1]);
+        let alone = model.hidden_states_with_cache(tokens(&[&IDS[4..6]], &device), &mut cache);
+        assert_close(&values(&alone), &[at(4), at(5)].concat(), 1e-5);
+        assert_eq!([0, 1, 2].map(|slot| cache.len(slot)), [3, 6, 5]);
+    }
 }
 
 /// Rows of 8 positions: 3 + 4 tokens and padding, one of 8 tokens, and 1 + 7 tokens.

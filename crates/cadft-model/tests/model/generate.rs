@@ -1,8 +1,11 @@
-//! Generation: independence of the batch, seeds, stops, and the nucleus' exact boundary.
+//! Generation: independence of the batch, seeds, stops, prefixes, and the likelihood of what was said.
+
+use std::ops::ControlFlow;
 
 use burn::tensor::Device;
-use cadft_model::generate::{generate, nucleus};
+use cadft_model::generate::{Request, generate, ignore_tokens};
 use cadft_model::{CausalLm, Finish, GenerateOptions, Generated, Sampling};
+use proptest::prelude::*;
 use serde_json::json;
 
 use crate::{tiny, tokens, values};
@@ -16,11 +19,21 @@ fn options(sampling: Sampling) -> GenerateOptions {
         max_new_tokens: 12,
         stop_token_ids: vec![2, 17],
         sampling,
+        ..GenerateOptions::default()
     }
 }
 
-fn run(prompts: &[Vec<u32>], options: &GenerateOptions) -> Vec<Generated> {
-    generate(&model(), prompts, options, &mut |_, _| {}).unwrap()
+fn warm(seed: u64) -> Sampling {
+    Sampling {
+        top_k: Some(30),
+        min_p: 0.01,
+        repetition_penalty: 1.1,
+        ..Sampling::nucleus(0.9, 0.95, seed)
+    }
+}
+
+fn run(requests: &[Request], options: &GenerateOptions) -> Vec<Generated> {
+    generate(&model(), requests, options, &mut ignore_tokens).unwrap()
 }
 
 fn prompts() -> Vec<Vec<u32>> {
@@ -33,71 +46,174 @@ fn prompts() -> Vec<Vec<u32>> {
     ]
 }
 
+/// What a sequence says, to the last bit.
+fn said(generated: &Generated) -> (&[u32], Finish, Vec<u64>) {
+    let bits = generated.log_probs.iter().map(|log_prob| log_prob.to_bits());
+    (&generated.token_ids, generated.finish, bits.collect())
+}
+
+/// The logits after each position, without a cache.
+fn teacher_forced(model: &CausalLm, ids: &[u32]) -> Vec<Vec<f32>> {
+    let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
+    let logits = model.logits(model.hidden_states(tokens(&[&ids], &Device::flex())));
+    values(&logits).chunks(40).map(<[f32]>::to_vec).collect()
+}
+
+fn log_prob(logits: &[f32], token: u32) -> f64 {
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+    f64::from(logits[token as usize]) - sum.ln()
+}
+
 #[test]
 fn greedy_is_the_argmax_of_the_full_forward() {
-    let (model, device) = (model(), Device::flex());
+    let model = model();
     for prompt in prompts() {
-        let generated = &run(std::slice::from_ref(&prompt), &options(Sampling::Greedy))[0];
-        let mut ids: Vec<i64> = prompt.iter().map(|&id| id.into()).collect();
-        for (&token, &log_prob) in generated.token_ids.iter().zip(&generated.log_probs) {
-            let logits = model.logits(model.hidden_states(tokens(&[&ids], &device)));
-            let last = &values(&logits)[(ids.len() - 1) * 40..];
-            let best = (0..40).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap();
+        let generated = &run(
+            &Request::samples(std::slice::from_ref(&prompt), 1),
+            &options(Sampling::greedy()),
+        )[0];
+        let logits = teacher_forced(&model, &[prompt.as_slice(), &generated.token_ids].concat());
+        for (&token, logits) in generated.token_ids.iter().zip(&logits[prompt.len() - 1..]) {
+            let best = (0..40).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
             assert_eq!(token as usize, best);
-            let sum: f64 = last.iter().map(|&logit| f64::from(logit).exp()).sum();
-            assert!((f64::from(last[best]) - sum.ln() - log_prob).abs() < 1e-4);
-            ids.push(token.into());
         }
     }
 }
 
 #[test]
-fn a_sequence_does_not_depend_on_its_companions() {
-    let together = run(&prompts(), &options(Sampling::Greedy));
-    assert!(
-        together.iter().any(|g| g.finish == Finish::Stop)
-            && together.iter().any(|g| g.finish == Finish::Length)
-    );
-    for (prompt, together) in prompts().into_iter().zip(&together) {
-        let alone = &run(&[prompt], &options(Sampling::Greedy))[0];
-        assert_eq!(
-            (&alone.token_ids, alone.finish),
-            (&together.token_ids, together.finish)
+fn log_probs_are_those_of_a_teacher_forced_pass() {
+    let model = model();
+    let requests = Request::samples(&prompts(), 2);
+    for (request, generated) in requests.iter().zip(run(&requests, &options(warm(3)))) {
+        let logits = teacher_forced(
+            &model,
+            &[request.prompt.as_slice(), &generated.token_ids].concat(),
         );
+        let steps = generated
+            .token_ids
+            .iter()
+            .zip(&logits[request.prompt.len() - 1..]);
+        for ((&token, logits), found) in steps.zip(&generated.log_probs) {
+            assert!((log_prob(logits, token) - found).abs() < 2e-5);
+        }
     }
 }
 
 #[test]
-fn sampling_depends_on_the_seed_and_the_place_in_the_list_only() {
-    let sampling = |seed| {
-        options(Sampling::Nucleus {
-            temperature: 0.9,
-            top_p: 0.95,
-            seed,
-        })
+fn a_sequence_does_not_depend_on_its_batch_to_the_last_bit() {
+    for sampling in [Sampling::greedy(), warm(1)] {
+        let requests = Request::samples(&prompts(), 3);
+        let together = run(&requests, &options(sampling.clone()));
+        let finishes = |finish| together.iter().any(|generated| generated.finish == finish);
+        assert!(finishes(Finish::Stop) && finishes(Finish::Length));
+        for batch in [1, 2, 4] {
+            let options = GenerateOptions {
+                batch,
+                ..options(sampling.clone())
+            };
+            for (together, queued) in together.iter().zip(run(&requests, &options)) {
+                assert_eq!(said(together), said(&queued));
+            }
+        }
+        for (request, together) in requests.into_iter().zip(&together) {
+            assert_eq!(
+                said(together),
+                said(&run(&[request], &options(sampling.clone()))[0])
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn queues_of_any_prompts_say_what_each_says_alone(
+        prompts in prop::collection::vec((prop::sample::select(vec![0usize, 3, 40, 90]), prop::collection::vec(0u32..40, 1..80)), 1..9),
+        batch in 1usize..6,
+        seed in 0u64..100,
+    ) {
+        // Prompts begin with a common prefix of some length.
+        let prompts: Vec<Vec<u32>> = prompts
+            .into_iter()
+            .map(|(shared, own)| (0..shared as u32).map(|i| i * 7 % 40).chain(own).collect())
+            .collect();
+        let requests = Request::samples(&prompts, 1);
+        let options = GenerateOptions { batch, max_new_tokens: 5, ..options(warm(seed)) };
+        let together = run(&requests, &options);
+        for (request, together) in requests.into_iter().zip(&together) {
+            let alone = &run(&[request], &options)[0];
+            prop_assert_eq!(said(together), said(alone));
+        }
+    }
+}
+
+#[test]
+fn more_sequences_than_one_forward_pass_takes_are_cut_into_several() {
+    let prompts: Vec<Vec<u32>> = (0..70).map(|i| vec![i % 40, 3, i % 7]).collect();
+    let requests = Request::samples(&prompts, 1);
+    let options = GenerateOptions {
+        batch: 70,
+        ..options(warm(8))
     };
-    let all = run(&prompts(), &sampling(1));
-    assert_eq!(all, run(&prompts(), &sampling(1)));
-    assert_ne!(all, run(&prompts(), &sampling(2)));
-    let mut others = prompts();
-    others[0] = vec![30; 20];
-    others.truncate(3);
-    for (a, b) in all.iter().zip(run(&others, &sampling(1))).skip(1) {
-        assert_eq!(a.token_ids, b.token_ids);
+    let together = run(&requests, &options);
+    for (request, together) in requests.into_iter().zip(&together).step_by(9) {
+        assert_eq!(said(together), said(&run(&[request], &options)[0]));
+    }
+}
+
+#[test]
+fn a_common_prefix_is_computed_once() {
+    let system: Vec<u32> = (0..50).map(|i| i * 11 % 40).collect();
+    let asked = |own: &[u32]| [system.as_slice(), own].concat();
+    let options = options(Sampling::greedy());
+    let samples = run(&Request::samples(&[asked(&[1, 2, 3])], 4), &options);
+    let prefilled = |all: &[Generated]| {
+        all.iter()
+            .map(|generated| generated.prefilled)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(prefilled(&samples), [53, 1, 1, 1]);
+    let questions = [asked(&[1]), asked(&[2, 2]), vec![9, 9], asked(&[3, 4, 5])];
+    let answers = run(&Request::samples(&questions, 1), &options);
+    assert_eq!(prefilled(&answers), [51, 2, 2, 3]);
+    // One at a time, each goes on from what the one before left.
+    let alone = GenerateOptions { batch: 1, ..options };
+    let answers = run(&Request::samples(&[asked(&[1]), asked(&[2, 2])], 1), &alone);
+    assert_eq!(prefilled(&answers), [51, 2]);
+}
+
+#[test]
+fn sampling_depends_on_the_seed_and_the_stream_only() {
+    let requests = Request::samples(&prompts(), 1);
+    let all = run(&requests, &options(warm(1)));
+    assert_eq!(all, run(&requests, &options(warm(1))));
+    assert_ne!(all, run(&requests, &options(warm(2))));
+    let moved = Request {
+        stream: 77,
+        ..requests[3].clone()
+    };
+    assert_ne!(all[3].token_ids, run(&[moved], &options(warm(1)))[0].token_ids);
+    let reversed: Vec<Request> = requests.iter().rev().cloned().collect();
+    let backwards = run(&reversed, &options(warm(1)));
+    for (forwards, backwards) in all.iter().zip(backwards.iter().rev()) {
+        assert_eq!(said(forwards), said(backwards));
     }
 }
 
 #[test]
 fn sequences_end_at_a_stop_token_or_at_the_length() {
     let mut seen = vec![Vec::new(); prompts().len()];
-    let options = options(Sampling::Nucleus {
-        temperature: 1.0,
-        top_p: 1.0,
-        seed: 5,
-    });
-    let all = generate(&model(), &prompts(), &options, &mut |index, token| {
-        seen[index].push(token);
-    })
+    let options = options(Sampling::nucleus(1.0, 1.0, 5));
+    let all = generate(
+        &model(),
+        &Request::samples(&prompts(), 1),
+        &options,
+        &mut |request, token| {
+            seen[request].push(token);
+            ControlFlow::Continue(())
+        },
+    )
     .unwrap();
     for (generated, seen) in all.iter().zip(&seen) {
         assert_eq!(&generated.token_ids, seen);
@@ -116,86 +232,125 @@ fn sequences_end_at_a_stop_token_or_at_the_length() {
 }
 
 #[test]
-fn a_tiny_nucleus_is_greedy() {
-    let narrow = run(
-        &prompts(),
-        &options(Sampling::Nucleus {
-            temperature: 1.0,
-            top_p: 1e-9,
-            seed: 3,
-        }),
-    );
-    assert_eq!(narrow, run(&prompts(), &options(Sampling::Greedy)));
-}
-
-#[test]
-fn the_nucleus_is_the_smallest_set_that_reaches_its_mass() {
-    let ids = |probabilities: &[f64], top_p| {
-        nucleus(probabilities, top_p)
-            .iter()
-            .map(|&(id, _)| id)
-            .collect::<Vec<_>>()
+fn the_caller_can_end_a_sequence_and_the_positions_of_the_model_end_the_others() {
+    let options = GenerateOptions {
+        max_positions: 9,
+        stop_token_ids: vec![],
+        ..options(Sampling::greedy())
     };
-    assert_eq!(ids(&[0.125, 0.5, 0.125, 0.25], 0.5), [1]);
-    assert_eq!(ids(&[0.125, 0.5, 0.125, 0.25], 0.500_001), [1, 3]);
-    assert_eq!(ids(&[0.125, 0.5, 0.125, 0.25], 0.875), [1, 3, 0]);
-    assert_eq!(ids(&[0.125, 0.5, 0.125, 0.25], 1.0), [1, 3, 0, 2]);
-    assert_eq!(ids(&[0.25, 0.25, 0.25, 0.25], 0.5), [0, 1]);
-    assert_eq!(ids(&[0.5, 0.5], 0.0), [0]);
-}
-
-#[test]
-fn frequencies_of_draws_are_the_probabilities_of_the_nucleus() {
-    // With one position and a fixed prompt, many copies of the prompt are many draws.
-    let prompts = vec![vec![3u32, 14]; 4000];
-    let one = GenerateOptions {
-        max_new_tokens: 1,
-        ..options(Sampling::Nucleus {
-            temperature: 1.3,
-            top_p: 0.8,
-            seed: 9,
-        })
-    };
-    let all = run(&prompts, &one);
-    let logits = model().logits(model().hidden_states(tokens(&[&[3, 14]], &Device::flex())));
-    let scaled: Vec<f64> = values(&logits)[40..]
+    let requests = Request::samples(&prompts(), 1);
+    let mut counts = vec![0; prompts().len()];
+    let all = generate(&model(), &requests, &options, &mut |request, _| {
+        counts[request] += 1;
+        if request == 2 && counts[request] == 4 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+    .unwrap();
+    let ended: Vec<_> = all
         .iter()
-        .map(|&logit| (f64::from(logit) / 1.3).exp())
+        .map(|generated| (generated.token_ids.len(), generated.finish))
         .collect();
-    let sum: f64 = scaled.iter().sum();
-    let kept = nucleus(&scaled.iter().map(|value| value / sum).collect::<Vec<_>>(), 0.8);
-    let mass: f64 = kept.iter().map(|(_, probability)| probability).sum();
-    let mut total = 0;
-    for (token, probability) in kept {
-        let count = all
-            .iter()
-            .filter(|generated| generated.token_ids == [token])
-            .count();
-        total += count;
-        let expected = probability / mass;
-        assert!(
-            (count as f64 / 4000.0 - expected).abs() < 4.0 * (expected / 4000.0).sqrt(),
-            "token {token}"
-        );
+    let by_length = |tokens| (tokens, Finish::Length);
+    assert_eq!(
+        ended,
+        [
+            by_length(4),
+            by_length(8),
+            (4, Finish::Stop),
+            by_length(1),
+            by_length(7)
+        ]
+    );
+}
+
+#[test]
+fn temperature_zero_and_a_tiny_nucleus_are_greedy() {
+    let requests = Request::samples(&prompts(), 1);
+    let greedy = run(&requests, &options(Sampling::greedy()));
+    for sampling in [
+        Sampling::nucleus(1.0, 1e-9, 3),
+        Sampling::nucleus(1e-6, 1.0, 3),
+        Sampling::nucleus(0.0, 0.5, 3),
+        Sampling {
+            top_k: Some(1),
+            ..Sampling::nucleus(2.0, 1.0, 3)
+        },
+        Sampling {
+            min_p: 1.0,
+            ..Sampling::nucleus(2.0, 1.0, 3)
+        },
+    ] {
+        assert_eq!(run(&requests, &options(sampling)), greedy);
     }
-    assert_eq!(total, 4000);
 }
 
 #[test]
 fn senseless_requests_are_refused() {
-    let refuse = |prompts: &[Vec<u32>], sampling| {
-        generate(&model(), prompts, &options(sampling), &mut |_, _| {})
-            .unwrap_err()
-            .to_string()
+    let refuse = |prompts: &[Vec<u32>], options: &GenerateOptions| {
+        generate(
+            &model(),
+            &Request::samples(prompts, 1),
+            options,
+            &mut ignore_tokens,
+        )
+        .unwrap_err()
+        .to_string()
     };
-    assert!(refuse(&[vec![1], vec![]], Sampling::Greedy).contains("prompt `1`"));
-    assert!(refuse(&[vec![40]], Sampling::Greedy).contains("`40`"));
-    let nucleus = |temperature, top_p| Sampling::Nucleus {
-        temperature,
-        top_p,
+    let greedy = options(Sampling::greedy());
+    let message = refuse(&[vec![1], vec![], vec![40]], &greedy);
+    assert!(message.contains("prompt `1` has no tokens") && message.contains("prompt `2` holds token `40`"));
+    let short = GenerateOptions {
+        max_positions: 3,
+        ..greedy.clone()
+    };
+    let message = refuse(&[vec![1, 1], vec![1; 3]], &short);
+    assert!(
+        message.contains("prompt `1` has `3` tokens, and the model `3` positions"),
+        "{message}"
+    );
+    for (batch, max_new_tokens, name) in [(0, 1, "`batch`"), (1, 0, "`max_new_tokens`")] {
+        let options = GenerateOptions {
+            batch,
+            max_new_tokens,
+            ..greedy.clone()
+        };
+        assert!(refuse(&[vec![1]], &options).contains(name));
+    }
+    let senseless = Sampling {
+        temperature: -1.0,
+        top_k: Some(0),
+        top_p: f64::NAN,
+        min_p: 1.5,
+        repetition_penalty: 0.0,
         seed: 0,
     };
-    assert!(refuse(&[vec![1]], nucleus(0.0, 0.9)).contains("`temperature`"));
-    assert!(refuse(&[vec![1]], nucleus(1.0, 0.0)).contains("`top_p`"));
-    assert!(refuse(&[vec![1]], nucleus(1.0, f64::NAN)).contains("`top_p`"));
+    let message = refuse(&[vec![1]], &options(senseless));
+    for name in ["temperature", "top_k", "top_p", "min_p", "repetition_penalty"] {
+        assert!(message.contains(&format!("`{name}` is `")), "{message}");
+    }
+}
+
+#[test]
+fn logits_that_are_not_numbers_are_an_error_that_names_the_prompt() {
+    let mut model = model();
+    let weight = model.model.norm.weight.val();
+    let broken = weight.clone().mul_scalar(f32::NAN);
+    model.model.norm.weight = burn::module::Param::from_tensor(broken);
+    let requests = Request::samples(&prompts(), 1);
+    let error = generate(
+        &model,
+        &requests,
+        &options(Sampling::greedy()),
+        &mut ignore_tokens,
+    )
+    .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("prompt `0`: the logits after `0` new tokens are not finite"),
+        "{error}"
+    );
 }

@@ -7,6 +7,7 @@ mod decoder;
 mod fused;
 mod generate;
 mod gguf;
+mod sampling;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_model::ModelConfig;

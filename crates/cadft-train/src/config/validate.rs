@@ -32,6 +32,8 @@ impl Recipe {
         let is_mixed = data.train.iter().any(|source| source.weight.is_some());
         let strategy = is_mixed || data.stopping_strategy == StoppingStrategy::default();
         let weights = data.train.iter().filter_map(|source| source.weight);
+        let samples = evaluate.samples == 1 || evaluate.temperature > 0.0;
+        let mass = evaluate.top_p > 0.0 && evaluate.top_p <= 1.0;
         let keep = checkpoint.every == 0 || checkpoint.keep >= 1;
         vec![
             (
@@ -69,6 +71,18 @@ impl Recipe {
                 AT_LEAST_ONE,
             ),
             (answers, "evaluate.answers", "needs `data.eval`"),
+            (evaluate.samples >= 1, "evaluate.samples", AT_LEAST_ONE),
+            (
+                samples,
+                "evaluate.samples",
+                "greedy answers are all the same: set `evaluate.temperature` above 0",
+            ),
+            (
+                not_negative(evaluate.temperature),
+                "evaluate.temperature",
+                NOT_NEGATIVE,
+            ),
+            (mass, "evaluate.top-p", "must be above 0 and at most 1"),
             (keep, "checkpoint.keep", AT_LEAST_ONE),
         ]
     }

@@ -1,0 +1,333 @@
+//! The loop: prompts of the queue enter free slots, every sequence of the batch gets a token, those that end leave.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rayon::prelude::*;
+
+use super::sampler::Sampler;
+use super::{Finish, GenerateOptions, Generated, OnToken, Request};
+use crate::cache::KvCache;
+use crate::decoder::CausalLm;
+use crate::error::ModelError;
+
+/// Tokens of one forward pass. On Flex, products of up to so many rows are computed row by row, so that no sequence
+/// depends on the others.
+const ROWS: usize = crate::fused::FEW_ROWS;
+/// A prompt waits for another that shares this many more of its tokens than any slot holds.
+const WORTH_WAITING: usize = 16;
+/// Positions that slots have room for from the beginning, where as many may be needed.
+const ROOM: usize = 4096;
+
+/// Everything about one call of [`super::generate`].
+pub(super) struct Engine<'a> {
+    model: &'a CausalLm,
+    device: Device,
+    requests: &'a [Request],
+    options: &'a GenerateOptions,
+    cache: KvCache,
+    slots: Vec<Slot>,
+    /// The next request that has not entered yet.
+    next: usize,
+    finished: Vec<Option<Generated>>,
+}
+
+/// A slot of the cache.
+#[derive(Default)]
+struct Slot {
+    /// The tokens whose keys and values it holds, also after their sequence has ended.
+    tokens: Vec<u32>,
+    /// The sequence in the making.
+    sequence: Option<Sequence>,
+}
+
+/// One sequence in the making.
+struct Sequence {
+    request: usize,
+    sampler: Sampler,
+    generated: Generated,
+}
+
+/// A row of a forward pass: a slot and the tokens that it takes in.
+struct Row<'a> {
+    slot: usize,
+    tokens: &'a [u32],
+}
+
+/// Where the beginning of a prompt comes from.
+struct Entry {
+    slot: usize,
+    source: usize,
+    shared: usize,
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(model: &'a CausalLm, requests: &'a [Request], options: &'a GenerateOptions) -> Self {
+        let slots = options.batch.min(requests.len());
+        let longest = requests.iter().map(|request| request.prompt.len()).max();
+        let new = options.max_new_tokens.min(options.max_positions);
+        // The rows of a prefill may be padded.
+        let capacity = longest.unwrap_or(0).saturating_add(new).min(ROOM) + ROWS;
+        Self {
+            model,
+            device: model.device(),
+            requests,
+            options,
+            cache: KvCache::with_layers(model.model.layers.len(), slots, capacity),
+            slots: (0..slots).map(|_| Slot::default()).collect(),
+            next: 0,
+            finished: vec![None; requests.len()],
+        }
+    }
+
+    /// Answers every request.
+    pub(super) fn run(mut self, on_token: &mut OnToken<'_>) -> Result<Vec<Generated>, ModelError> {
+        loop {
+            let entered = self.admit();
+            self.prefill(entered, on_token)?;
+            self.decode(on_token)?;
+            let is_idle = self.slots.iter().all(|slot| slot.sequence.is_none());
+            if is_idle && self.next == self.requests.len() {
+                return Ok(self.finished.into_iter().flatten().collect());
+            }
+        }
+    }
+
+    /// Puts the next requests into the free slots; returns these slots.
+    fn admit(&mut self) -> Vec<usize> {
+        let mut entered = vec![];
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if slot.sequence.is_some() || self.next == self.requests.len() {
+                continue;
+            }
+            let Request { prompt, stream } = &self.requests[self.next];
+            slot.sequence = Some(Sequence {
+                request: self.next,
+                sampler: Sampler::new(&self.options.sampling, *stream, prompt),
+                generated: Generated {
+                    token_ids: vec![],
+                    finish: Finish::Length,
+                    log_probs: vec![],
+                    prefilled: 0,
+                },
+            });
+            self.next += 1;
+            entered.push(index);
+        }
+        entered
+    }
+
+    /// The prompt of the sequence in a slot.
+    fn prompt(&self, slot: usize) -> &'a [u32] {
+        let requests = self.requests;
+        let sequence = self.slots[slot].sequence.as_ref();
+        sequence.map_or(&[], |sequence| &requests[sequence.request].prompt)
+    }
+
+    /// Takes in the prompts of these slots and chooses their first tokens.
+    fn prefill(&mut self, mut waiting: Vec<usize>, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
+        while !waiting.is_empty() {
+            let mut entries: Vec<Entry> = vec![];
+            let mut later = vec![];
+            for &slot in &waiting {
+                let entry = self.entry(slot, &waiting);
+                let companion = entries
+                    .iter()
+                    .map(|other| common(self.prompt(slot), self.prompt(other.slot)))
+                    .max();
+                let is_worth_waiting = companion >= Some(entry.shared + WORTH_WAITING);
+                if entries.len() == ROWS || is_worth_waiting {
+                    later.push(slot);
+                } else {
+                    entries.push(entry);
+                }
+            }
+            for Entry { slot, source, shared } in &entries {
+                self.cache.copy_prefix(*source, *slot, *shared);
+                let prompt = self.prompt(*slot);
+                let held = &mut self.slots[*slot];
+                held.tokens = prompt[..*shared].to_vec();
+                if let Some(sequence) = &mut held.sequence {
+                    sequence.generated.prefilled = prompt.len() - shared;
+                }
+            }
+            self.prefill_group(entries.iter().map(|entry| entry.slot).collect(), on_token)?;
+            waiting = later;
+        }
+        Ok(())
+    }
+
+    /// The slot that holds the longest prefix of the prompt of `slot`. The last token of a prompt is always computed:
+    /// the first token of the text follows from it.
+    fn entry(&self, slot: usize, waiting: &[usize]) -> Entry {
+        let prompt = self.prompt(slot);
+        let own = Entry {
+            slot,
+            source: slot,
+            shared: 0,
+        };
+        (0..self.slots.len())
+            // A slot that waits is about to be overwritten.
+            .filter(|other| *other == slot || !waiting.contains(other))
+            .map(|source| Entry {
+                slot,
+                source,
+                shared: common(&prompt[..prompt.len() - 1], &self.slots[source].tokens),
+            })
+            .fold(own, |best, found| if found.shared > best.shared { found } else { best })
+    }
+
+    /// Takes in what is left of the prompts of a group, some positions of each at a time.
+    fn prefill_group(&mut self, mut group: Vec<usize>, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
+        while !group.is_empty() {
+            let seq = ROWS / group.len();
+            let rows: Vec<Row<'_>> = group
+                .iter()
+                .map(|&slot| {
+                    let left = &self.prompt(slot)[self.slots[slot].tokens.len()..];
+                    let tokens = &left[..seq.min(left.len())];
+                    Row { slot, tokens }
+                })
+                .collect();
+            let hidden = self.forward(&rows); // [rows, hidden]
+            let (mut done, mut going) = (vec![], vec![]);
+            for (row, &slot) in group.iter().enumerate() {
+                if self.slots[slot].tokens.len() == self.prompt(slot).len() {
+                    done.push((row as i64, slot));
+                } else {
+                    going.push(slot);
+                }
+            }
+            if !done.is_empty() {
+                let (rows, slots): (Vec<i64>, Vec<usize>) = done.into_iter().unzip();
+                let hidden = hidden.select(0, self.indices(&rows));
+                self.choose(&slots, hidden, on_token)?;
+            }
+            group = going;
+        }
+        Ok(())
+    }
+
+    /// Gives every sequence of the batch a token.
+    fn decode(&mut self, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
+        let active: Vec<(usize, [u32; 1])> = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, held)| Some((slot, held.sequence.as_ref()?.generated.token_ids.last()?)))
+            .map(|(slot, &token)| (slot, [token]))
+            .collect();
+        for part in active.chunks(ROWS) {
+            let rows: Vec<Row<'_>> = part
+                .iter()
+                .map(|(slot, tokens)| Row { slot: *slot, tokens })
+                .collect();
+            let hidden = self.forward(&rows);
+            let slots: Vec<usize> = part.iter().map(|(slot, _)| *slot).collect();
+            self.choose(&slots, hidden, on_token)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in tokens; the hidden state of the last token of each row, `[rows, hidden]`.
+    fn forward(&mut self, rows: &[Row<'_>]) -> Tensor<2> {
+        let seq = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+        // Shorter rows are padded on the right: causal attention keeps that from the tokens before, and what the cache
+        // took in of it is forgotten.
+        let tokens: Vec<i64> = rows
+            .iter()
+            .flat_map(|row| {
+                let tokens = row.tokens.iter().map(|&token| i64::from(token));
+                tokens.chain(std::iter::repeat_n(0, seq - row.tokens.len()))
+            })
+            .collect();
+        let tokens = Tensor::from_data(TensorData::new(tokens, [rows.len(), seq]), &self.device);
+        let slots: Vec<usize> = rows.iter().map(|row| row.slot).collect();
+        self.cache.set_rows(&slots);
+        let (model, cache) = (self.model, &mut self.cache);
+        let hidden = compute(&self.device, || model.hidden_states_with_cache(tokens, cache)); // [rows, seq, hidden]
+        for row in rows {
+            let held = &mut self.slots[row.slot].tokens;
+            held.extend(row.tokens);
+            self.cache.truncate(row.slot, held.len());
+        }
+        let [batch, seq, width] = hidden.dims();
+        let hidden = hidden.reshape([batch * seq, width]);
+        if seq == 1 {
+            return hidden;
+        }
+        let last: Vec<i64> = (0..)
+            .zip(rows)
+            .map(|(row, Row { tokens, .. })| row * seq as i64 + tokens.len() as i64 - 1)
+            .collect();
+        hidden.select(0, self.indices(&last))
+    }
+
+    fn indices(&self, indices: &[i64]) -> Tensor<1, Int> {
+        Tensor::from_data(indices, &self.device)
+    }
+
+    /// Chooses the next token of the sequences in `slots`, given the hidden state of the last token of each. Sequences
+    /// that end leave their slot.
+    fn choose(
+        &mut self,
+        slots: &[usize],
+        hidden: Tensor<2>,
+        on_token: &mut OnToken<'_>,
+    ) -> Result<(), ModelError> {
+        let model = self.model;
+        let logits = compute(&self.device, || model.logits(hidden.unsqueeze_dim(1))); // [rows, 1, vocab]
+        let [_, _, vocab] = logits.dims();
+        let logits = logits.into_data().convert::<f32>();
+        let logits = logits.as_slice::<f32>().expect("the data was converted to f32");
+        let mut sequences: Vec<_> = slots
+            .iter()
+            .filter_map(|&slot| Some((slot, self.slots[slot].sequence.take()?)))
+            .collect();
+        let options = self.options;
+        let choices: Vec<_> = sequences
+            .par_iter_mut()
+            .zip(logits.par_chunks(vocab))
+            .map(|((_, sequence), logits)| sequence.sampler.choose(&options.sampling, logits))
+            .collect();
+        for ((slot, mut sequence), choice) in sequences.into_iter().zip(choices) {
+            let Sequence {
+                request, generated, ..
+            } = &mut sequence;
+            let request = *request;
+            let Some(choice) = choice else {
+                return Err(ModelError::Generate(format!(
+                    "prompt `{request}`: the logits after `{}` new tokens are not finite\n\
+                     hint: the weights may be damaged, or training may have diverged",
+                    generated.token_ids.len()
+                )));
+            };
+            generated.token_ids.push(choice.token);
+            generated.log_probs.push(choice.log_prob);
+            let is_broken = on_token(request, choice.token).is_break();
+            let new = generated.token_ids.len();
+            let positions = self.requests[request].prompt.len() + new;
+            if is_broken || options.stop_token_ids.contains(&choice.token) {
+                generated.finish = Finish::Stop;
+                self.finished[request] = Some(sequence.generated);
+            } else if new == options.max_new_tokens || positions == options.max_positions {
+                self.finished[request] = Some(sequence.generated);
+            } else {
+                self.slots[slot].sequence = Some(sequence);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does some work; on the CPU as a whole on a worker thread, which spares waking one up for each small part of it.
+fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    if crate::fused::runs_on_cpu(device) {
+        rayon::scope(|_| work())
+    } else {
+        work()
+    }
+}
+
+/// How many tokens two sequences have in common at their beginning.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}

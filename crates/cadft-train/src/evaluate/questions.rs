@@ -1,0 +1,225 @@
+//! Questions answered by generation: right or wrong, one answer or many.
+
+use cadft_core::reduction::mean;
+use cadft_data::{SpecialTokens, Tokenizer};
+use cadft_model::generate::{generate, ignore_tokens};
+use cadft_model::{CausalLm, Finish, GenerateOptions, Request};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::extract::Extract;
+use super::pass_at::{pass_at, reported};
+use crate::error::TrainError;
+use crate::prepare::{Prepared, Question};
+
+/// Answers to a set of questions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answers {
+    /// Questions asked.
+    pub questions: usize,
+    /// Answers to each.
+    pub samples: usize,
+    /// Answers that equal the reference.
+    pub correct: usize,
+    /// Their share, which is avg@samples and pass@1.
+    pub accuracy: f64,
+    /// Standard error of the accuracy over the questions; absent for a single question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
+    /// pass@k by k.
+    pub pass_at: BTreeMap<usize, f64>,
+    /// Answers that ended on a stop token.
+    pub stopped: usize,
+    /// Answers in which no final answer was found.
+    pub without_answer: usize,
+}
+
+/// The answers to one question.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answered {
+    /// The row's id.
+    pub id: String,
+    /// The reference, normalised.
+    pub reference: String,
+    /// Right answers.
+    pub correct: usize,
+    /// Every answer.
+    pub answers: Vec<OneAnswer>,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OneAnswer {
+    /// Its text.
+    pub text: String,
+    /// The final answer, normalised; absent where none was found.
+    pub answer: Option<String>,
+    /// Whether it equals the reference.
+    pub correct: bool,
+    /// Whether it ended on a stop token.
+    pub stopped: bool,
+    /// Its tokens.
+    pub tokens: usize,
+}
+
+/// Answers every question `samples` times and compares with the references.
+///
+/// The answers depend on the options' seed and on the place of a question in the list.
+///
+/// # Errors
+/// As [`generate`].
+pub fn answer_questions(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    questions: &[Question],
+    options: &GenerateOptions,
+    (extract, samples): (&Extract, usize),
+) -> Result<Vec<Answered>, TrainError> {
+    let prompts: Vec<Vec<u32>> = questions
+        .iter()
+        .map(|question| question.prompt_ids.clone())
+        .collect();
+    let requests = Request::samples(&prompts, samples);
+    let mut generated = generate(model, &requests, options, &mut ignore_tokens)?.into_iter();
+    questions
+        .iter()
+        .map(|question| {
+            let reference = extract.reference(&question.answer);
+            let answers = generated
+                .by_ref()
+                .take(samples)
+                .map(|generated| {
+                    let text = tokenizer.decode(&generated.token_ids, SpecialTokens::Skip)?;
+                    let answer = extract.answer(&text);
+                    Ok(OneAnswer {
+                        correct: answer.as_ref() == Some(&reference),
+                        answer,
+                        text,
+                        stopped: generated.finish == Finish::Stop,
+                        tokens: generated.token_ids.len(),
+                    })
+                })
+                .collect::<Result<Vec<_>, TrainError>>()?;
+            Ok(Answered {
+                id: question.id.clone(),
+                reference,
+                correct: answers.iter().filter(|answer| answer.correct).count(),
+                answers,
+            })
+        })
+        .collect()
+}
+
+/// The answers to the questions of a run, as its recipe wants them; `model` off the autodiff graph.
+///
+/// # Errors
+/// As [`answer_questions`].
+pub fn answers_of_run(prepared: &Prepared, model: &CausalLm) -> Result<Answers, TrainError> {
+    let (tokenizer, section) = (&prepared.tokenizer, &prepared.recipe.evaluate);
+    let options = section.options(
+        prepared.recipe.run.seed,
+        tokenizer.stop_token_ids(),
+        prepared.config.max_position_embeddings,
+    );
+    let extract = section.extractor.compile()?;
+    let how = (&extract, section.samples);
+    let answered = answer_questions(model, tokenizer, &prepared.questions, &options, how)?;
+    Ok(Answers::summarise(&answered))
+}
+
+impl Answers {
+    /// The summary of all questions; each has the same number of answers.
+    #[must_use]
+    pub fn summarise(answered: &[Answered]) -> Self {
+        let questions = answered.len();
+        let samples = answered.first().map_or(0, |question| question.answers.len());
+        let all = || answered.iter().flat_map(|question| &question.answers);
+        let correct = answered.iter().map(|question| question.correct).sum();
+        let accuracy = mean(
+            f64::from(u32::try_from(correct).unwrap_or(u32::MAX)),
+            questions * samples,
+        );
+        let pass = |k: usize| {
+            let sum = answered
+                .iter()
+                .map(|question| pass_at(k, samples, question.correct))
+                .sum();
+            (k, mean(sum, questions))
+        };
+        let squares: f64 = answered
+            .iter()
+            .map(|question| (question.correct as f64 / samples as f64 - accuracy).powi(2))
+            .sum();
+        let standard_error = (questions > 1).then(|| mean(mean(squares, questions - 1), questions).sqrt());
+        Self {
+            questions,
+            samples,
+            correct,
+            accuracy,
+            standard_error,
+            pass_at: if samples == 0 {
+                BTreeMap::new()
+            } else {
+                reported(samples).into_iter().map(pass).collect()
+            },
+            stopped: all().filter(|answer| answer.stopped).count(),
+            without_answer: all().filter(|answer| answer.answer.is_none()).count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(correct: &[bool]) -> Answered {
+        let answers: Vec<_> = correct
+            .iter()
+            .map(|&correct| OneAnswer {
+                text: String::new(),
+                answer: correct.then(String::new),
+                correct,
+                stopped: correct,
+                tokens: 1,
+            })
+            .collect();
+        Answered {
+            id: String::new(),
+            reference: String::new(),
+            correct: correct.iter().filter(|&&correct| correct).count(),
+            answers,
+        }
+    }
+
+    #[test]
+    fn accuracy_is_the_mean_over_answers_and_pass_at_k_over_questions() {
+        let all = [
+            answered(&[true, false, false, false]),
+            answered(&[true, true, true, true]),
+            answered(&[false; 4]),
+        ];
+        let summary = Answers::summarise(&all);
+        assert_eq!((summary.questions, summary.samples, summary.correct), (3, 4, 5));
+        assert!((summary.accuracy - 5.0 / 12.0).abs() < 1e-15);
+        let pass: Vec<f64> = summary.pass_at.values().copied().collect();
+        for (found, expected) in pass.iter().zip([5.0 / 12.0, 0.5, 2.0 / 3.0]) {
+            assert!((found - expected).abs() < 1e-12);
+        }
+        assert_eq!(summary.pass_at.keys().copied().collect::<Vec<_>>(), [1, 2, 4]);
+        assert_eq!((summary.stopped, summary.without_answer), (5, 7));
+        // Accuracies 1/4, 1, 0: variance 0.2708, over 3 questions.
+        let deviations: f64 = [0.25, 1.0, 0.0]
+            .iter()
+            .map(|a: &f64| (a - 5.0 / 12.0).powi(2))
+            .sum();
+        let expected = (deviations / 2.0 / 3.0).sqrt();
+        assert!((summary.standard_error.unwrap() - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn nothing_asked_is_no_division_by_zero() {
+        let summary = Answers::summarise(&[]);
+        assert_eq!((summary.questions, summary.accuracy), (0, 0.0));
+        assert_eq!(Answers::summarise(&[answered(&[true])]).standard_error, None);
+    }
+}
