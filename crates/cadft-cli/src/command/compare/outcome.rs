@@ -43,7 +43,7 @@ impl Outcome {
             objective: objective.to_owned(),
             nll: evaluation.map(|pair| pair.map(|e| e.nll)),
             token_accuracy: evaluation.map(|pair| pair.map(|e| e.token_accuracy)),
-            answers: summary.answers.map(|pair| pair.map(|a| a.accuracy)),
+            answers: (summary.answers.as_ref()).map(|pair| pair.each_ref().map(|a| a.accuracy)),
         }
     }
 
