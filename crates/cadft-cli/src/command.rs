@@ -26,6 +26,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Data(DataCommand::Inspect(args)) => data::inspect::run(args),
+        Command::Data(DataCommand::Stats(args)) => data::stats::run(args),
         Command::Data(DataCommand::Validate(args)) => return data::validate::run(args),
         Command::Data(DataCommand::Convert(args)) => data::convert::run(args),
         Command::Model(ModelCommand::Inspect(args)) => model::inspect(args),

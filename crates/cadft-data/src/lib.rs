@@ -12,6 +12,7 @@
 //! tokenize.rs   Row -> Example: ids and a loss mask      (tokenize/spans.rs: which text is trained)
 //! order.rs      which example comes when in an epoch
 //! batch.rs      Examples -> padded micro-batches with their targets
+//! stats.rs      lengths, truncation, drops, duplicates, by source
 //! inspect.rs    one line a token: what is trained and what is not
 //! ```
 //!
@@ -30,6 +31,7 @@ mod order;
 mod read;
 mod row;
 mod source;
+mod stats;
 mod template;
 mod tokenize;
 mod tokenizer;
@@ -43,6 +45,7 @@ pub use order::{Order, epoch_order};
 pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Row};
 pub use source::{Mixing, Rows, Source, StoppingStrategy, read_rows, rows};
+pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
 pub use template::{ChatTemplate, GenerationPrompt};
 pub use tokenize::{
     Dataset, DropReason, DroppedSample, Example, Mask, Report, TokenizeOptions, prompt_ids, prompt_text,

@@ -8,10 +8,27 @@ use std::path::PathBuf;
 pub(crate) enum DataCommand {
     /// Show which tokens are trained.
     Inspect(InspectArgs),
+    /// Count rows, tokens, duplicates, and what is cut, dropped and trained.
+    Stats(StatsArgs),
     /// Report everything that is wrong with data, each with its file and line.
     Validate(ValidateArgs),
     /// Write data in another format and kind of file, or say what would be lost.
     Convert(DataConvertArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Which tokens are trained.
+    #[arg(long, value_enum, default_value = "assistant")]
+    pub(crate) mask: MaskName,
+    /// Longest sample in tokens; longer ones are cut.
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = positive)]
+    pub(crate) max_length: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

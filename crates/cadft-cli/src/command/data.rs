@@ -2,6 +2,7 @@
 
 pub(crate) mod convert;
 pub(crate) mod inspect;
+pub(crate) mod stats;
 pub(crate) mod validate;
 
 use crate::args::MaskName;

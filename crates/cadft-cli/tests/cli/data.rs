@@ -101,6 +101,29 @@ fn rows_that_the_template_refuses_are_found_with_a_model() {
 }
 
 #[test]
+fn statistics_are_a_table_and_a_histogram_or_json() {
+    let cadft = Cadft::new();
+    let (model, data) = (fixture("model"), fixture("eval.jsonl"));
+    cadft.write("alpaca.csv", ALPACA);
+    let args = ["data", "stats", "--model", &model, "--data", &data, "alpaca.csv"];
+    let shown = cadft.answer(&args);
+    for part in [
+        "source",
+        "duplicates",
+        "alpaca.csv",
+        "total",
+        "rows by length in tokens",
+        "█",
+    ] {
+        assert!(shown.contains(part), "no {part} in\n{shown}");
+    }
+    let stats = &json_lines(&cadft.answer(&[&args[..], &["--json", "--max-length", "1"]].concat()))[0];
+    assert_eq!(stats["sources"][1]["rows"], 2);
+    assert_eq!(stats["total"]["kept"], 0);
+    assert_eq!(stats["total"]["dropped"]["too_long"], stats["total"]["rows"]);
+}
+
+#[test]
 fn data_is_converted_or_refused_with_a_reason() {
     let cadft = Cadft::new();
     cadft.write("alpaca.csv", ALPACA);

@@ -11,5 +11,6 @@ mod mutations;
 mod reading;
 mod rewriting_templates;
 mod sources;
+mod statistics;
 mod templates;
 mod tokenizers;

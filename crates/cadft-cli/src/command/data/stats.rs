@@ -1,0 +1,97 @@
+//! `cadft data stats`.
+
+use crate::args::StatsArgs;
+use crate::console::{count, percent};
+use crate::model::{directory, sources};
+use crate::output;
+use anyhow::Result;
+use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, Tokenizer, stats};
+use comfy_table::{CellAlignment, Table, presets};
+
+/// Characters of the longest bar.
+const WIDTH: usize = 40;
+
+pub(crate) fn run(args: &StatsArgs) -> Result<()> {
+    let sources = sources(&args.input.data, &args.input.source)?;
+    let tokenizer = Tokenizer::from_dir(&directory(&args.input.model)?)?;
+    let options = TokenizeOptions {
+        max_length: args.max_length,
+        mask: args.mask.into(),
+    };
+    let stats = stats(&sources, &tokenizer, &options)?;
+    if args.json {
+        return output::json_line(&stats);
+    }
+    output::line(&table(&stats))?;
+    output::line(&format!(
+        "\nrows by length in tokens, before cutting to {}",
+        count(stats.max_length)
+    ))?;
+    let most = stats.histogram.iter().map(|bar| bar.rows).max().unwrap_or(0);
+    for bar in &stats.histogram {
+        output::line(&shown(bar, most, &stats))?;
+    }
+    Ok(())
+}
+
+/// One line a source, and one for all where there are several.
+fn table(stats: &Stats) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let header = [
+        "source",
+        "rows",
+        "kept",
+        "cut",
+        "dropped",
+        "duplicates",
+        "tokens",
+        "trained",
+        "shortest",
+        "median",
+        "p90",
+        "p99",
+        "longest",
+    ];
+    table.set_header(header);
+    let total = (stats.sources.len() > 1).then_some(&stats.total);
+    for source in stats.sources.iter().chain(total) {
+        table.add_row(cells(source));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.trim_fmt()
+}
+
+fn cells(source: &SourceStats) -> Vec<String> {
+    let lengths = &source.lengths;
+    let numbers = [
+        count(source.rows),
+        count(source.kept),
+        count(source.truncated),
+        count(source.dropped.total()),
+        count(source.duplicates),
+        count(source.tokens),
+        percent(source.supervised_share),
+    ];
+    let lengths = [lengths.min, lengths.p50, lengths.p90, lengths.p99, lengths.max].map(count);
+    std::iter::once(source.path.clone())
+        .chain(numbers)
+        .chain(lengths)
+        .collect()
+}
+
+/// A bar; the tokens beyond the maximum length are what is cut.
+fn shown(bar: &Bar, most: usize, stats: &Stats) -> String {
+    let digits = count(stats.histogram.last().map_or(0, |last| last.to)).len();
+    let filled = (bar.rows * WIDTH).div_ceil(most.max(1));
+    let block = if bar.from > stats.max_length { "░" } else { "█" };
+    format!(
+        "{:>digits$}–{:<digits$} {:<WIDTH$} {}",
+        count(bar.from),
+        count(bar.to),
+        block.repeat(filled),
+        count(bar.rows)
+    )
+}

@@ -1,0 +1,375 @@
+//! Numbers about data: lengths, what truncation cuts and drops, duplicates, and how much of it is trained.
+
+use std::collections::HashSet;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::error::{DataError, RowProblem};
+use crate::row::Row;
+use crate::source::{Mixing, Source, rows};
+use crate::tokenize::{TokenizeOptions, tokenize};
+use crate::tokenizer::Tokenizer;
+
+/// Rows that are measured together.
+const PORTION: usize = 512;
+
+/// Bars of a histogram at most.
+const BARS: usize = 16;
+
+/// Numbers about several sources.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stats {
+    /// The length that rows are cut to, in tokens.
+    pub max_length: usize,
+    /// Numbers of each source, in the order of the sources.
+    pub sources: Vec<SourceStats>,
+    /// Numbers of all sources together.
+    pub total: SourceStats,
+    /// How many of the rows that have a trained token have which length, before truncation.
+    pub histogram: Vec<Bar>,
+}
+
+/// Numbers about one source.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct SourceStats {
+    /// The source's path.
+    pub path: String,
+    /// Rows in its files.
+    pub rows: usize,
+    /// Rows that are trained.
+    pub kept: usize,
+    /// Rows that are cut, of those kept.
+    pub truncated: usize,
+    /// Rows that are left out, and why.
+    pub dropped: Dropped,
+    /// Rows whose content was there before, in this source or one before it.
+    pub duplicates: usize,
+    /// Tokens of the rows kept, after truncation.
+    pub tokens: usize,
+    /// Trained tokens among them.
+    pub supervised: usize,
+    /// Trained tokens as a share of all.
+    pub supervised_share: f64,
+    /// Lengths in tokens, before truncation, of the rows that have a trained token.
+    pub lengths: Lengths,
+}
+
+/// Rows that are left out, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Dropped {
+    /// The row is longer than the maximum length, and cutting it leaves nothing to train.
+    pub too_long: usize,
+    /// The mask selects no token.
+    pub nothing_trained: usize,
+}
+
+impl Dropped {
+    /// For whatever reason.
+    pub fn total(&self) -> usize {
+        self.too_long + self.nothing_trained
+    }
+}
+
+/// The distribution of lengths, in tokens. Quantiles are lengths that occur: the smallest that is not exceeded by
+/// that share of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Lengths {
+    /// The shortest.
+    pub min: usize,
+    /// The mean.
+    pub mean: f64,
+    /// The median.
+    pub p50: usize,
+    /// The 90th percentile.
+    pub p90: usize,
+    /// The 99th percentile.
+    pub p99: usize,
+    /// The longest.
+    pub max: usize,
+}
+
+/// A bar of a histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bar {
+    /// The shortest length.
+    pub from: usize,
+    /// The longest length.
+    pub to: usize,
+    /// Rows of a length between these.
+    pub rows: usize,
+}
+
+/// Reads and tokenises all rows of the sources, each row once whatever the sources weigh.
+///
+/// # Errors
+/// [`DataError::Invalid`] with everything that is wrong with the files, [`DataError::Rows`] with every row that
+/// cannot be rendered or masked, and as [`crate::tokenize`].
+pub fn stats(
+    sources: &[Source],
+    tokenizer: &Tokenizer,
+    options: &TokenizeOptions,
+) -> Result<Stats, DataError> {
+    let mut counting = Counting {
+        tokenizer,
+        options,
+        sources: sources.iter().map(Counts::new).collect(),
+        seen: HashSet::new(),
+        problems: Vec::new(),
+        hint: None,
+    };
+    let (mut portion, mut wrong) = (Vec::with_capacity(PORTION), Vec::new());
+    for (index, source) in sources.iter().enumerate() {
+        for row in rows(std::slice::from_ref(source), &Mixing::default())? {
+            match row {
+                Ok(row) => portion.push(Row { source: index, ..row }),
+                Err(problem) => wrong.push(problem),
+            }
+            if portion.len() == PORTION {
+                counting.measure(&mut portion)?;
+            }
+        }
+    }
+    counting.measure(&mut portion)?;
+    if !wrong.is_empty() {
+        return Err(DataError::Invalid { problems: wrong });
+    }
+    counting.finish()
+}
+
+/// Numbers of a source while its rows are read.
+struct Counts {
+    stats: SourceStats,
+    lengths: Vec<usize>,
+}
+
+impl Counts {
+    fn new(source: &Source) -> Self {
+        Self {
+            stats: SourceStats {
+                path: source.path.clone(),
+                ..SourceStats::default()
+            },
+            lengths: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, measured: &Measured) {
+        let stats = &mut self.stats;
+        stats.rows += 1;
+        match *measured {
+            Measured::Kept {
+                length,
+                tokens,
+                supervised,
+            } => {
+                self.lengths.push(length);
+                stats.kept += 1;
+                stats.truncated += usize::from(tokens < length);
+                stats.tokens += tokens;
+                stats.supervised += supervised;
+            }
+            Measured::TooLong { length } => {
+                self.lengths.push(length);
+                stats.dropped.too_long += 1;
+            }
+            Measured::NothingTrained => stats.dropped.nothing_trained += 1,
+        }
+    }
+
+    fn finish(mut self) -> SourceStats {
+        self.lengths.sort_unstable();
+        self.stats.lengths = Lengths::of(&self.lengths);
+        self.stats.supervised_share = self.stats.supervised as f64 / self.stats.tokens.max(1) as f64;
+        self.stats
+    }
+}
+
+/// What becomes of a row.
+enum Measured {
+    Kept {
+        /// Before truncation.
+        length: usize,
+        tokens: usize,
+        supervised: usize,
+    },
+    TooLong {
+        length: usize,
+    },
+    NothingTrained,
+}
+
+fn measure(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Result<Measured, DataError> {
+    let one = std::slice::from_ref(row);
+    let whole = TokenizeOptions {
+        max_length: usize::MAX,
+        ..*options
+    };
+    let mut dataset = match tokenize(one, tokenizer, &whole) {
+        Err(DataError::NothingToTrain { .. }) => return Ok(Measured::NothingTrained),
+        dataset => dataset?,
+    };
+    let length = dataset.report.tokens;
+    if length > options.max_length {
+        dataset = match tokenize(one, tokenizer, options) {
+            Err(DataError::NothingToTrain { .. }) => return Ok(Measured::TooLong { length }),
+            dataset => dataset?,
+        };
+    }
+    Ok(Measured::Kept {
+        length,
+        tokens: dataset.report.tokens,
+        supervised: dataset.report.supervised,
+    })
+}
+
+struct Counting<'a> {
+    tokenizer: &'a Tokenizer,
+    options: &'a TokenizeOptions,
+    sources: Vec<Counts>,
+    /// Fingerprints of the contents so far.
+    seen: HashSet<String>,
+    problems: Vec<RowProblem>,
+    hint: Option<String>,
+}
+
+impl Counting<'_> {
+    fn measure(&mut self, portion: &mut Vec<Row>) -> Result<(), DataError> {
+        let (tokenizer, options) = (self.tokenizer, self.options);
+        let measured: Vec<_> = portion
+            .par_iter()
+            .map(|row| (row.content.fingerprint(), measure(row, tokenizer, options)))
+            .collect();
+        for (row, (fingerprint, measured)) in portion.drain(..).zip(measured) {
+            match measured {
+                Ok(measured) => {
+                    let source = &mut self.sources[row.source];
+                    source.add(&measured);
+                    source.stats.duplicates += usize::from(!self.seen.insert(fingerprint));
+                }
+                Err(DataError::Rows { problems, hint }) => {
+                    self.problems.extend(problems);
+                    self.hint.get_or_insert(hint);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Stats, DataError> {
+        if let Some(hint) = self.hint {
+            return Err(DataError::Rows {
+                problems: self.problems,
+                hint,
+            });
+        }
+        let mut all: Vec<usize> = self
+            .sources
+            .iter()
+            .flat_map(|source| source.lengths.iter().copied())
+            .collect();
+        all.sort_unstable();
+        let sources: Vec<_> = self.sources.into_iter().map(Counts::finish).collect();
+        Ok(Stats {
+            max_length: self.options.max_length,
+            total: total(&sources, &all),
+            histogram: histogram(&all),
+            sources,
+        })
+    }
+}
+
+fn total(sources: &[SourceStats], lengths: &[usize]) -> SourceStats {
+    let sum = |of: fn(&SourceStats) -> usize| sources.iter().map(of).sum::<usize>();
+    let (tokens, supervised) = (sum(|source| source.tokens), sum(|source| source.supervised));
+    SourceStats {
+        path: "total".to_owned(),
+        rows: sum(|source| source.rows),
+        kept: sum(|source| source.kept),
+        truncated: sum(|source| source.truncated),
+        dropped: Dropped {
+            too_long: sum(|source| source.dropped.too_long),
+            nothing_trained: sum(|source| source.dropped.nothing_trained),
+        },
+        duplicates: sum(|source| source.duplicates),
+        tokens,
+        supervised,
+        supervised_share: supervised as f64 / tokens.max(1) as f64,
+        lengths: Lengths::of(lengths),
+    }
+}
+
+impl Lengths {
+    /// Of sorted lengths.
+    fn of(sorted: &[usize]) -> Self {
+        let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else {
+            return Self::default();
+        };
+        let quantile = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
+        Self {
+            min,
+            mean: sorted.iter().sum::<usize>() as f64 / sorted.len() as f64,
+            p50: quantile(50),
+            p90: quantile(90),
+            p99: quantile(99),
+            max,
+        }
+    }
+}
+
+/// Bars of equal width, which is 1, 2 or 5 times a power of ten.
+fn histogram(sorted: &[usize]) -> Vec<Bar> {
+    let Some(&max) = sorted.last() else {
+        return Vec::new();
+    };
+    let widths = (0..).flat_map(|power| [1, 2, 5].map(|factor| factor * 10_usize.pow(power)));
+    let width = widths
+        .into_iter()
+        .find(|width| max / width < BARS)
+        .unwrap_or(usize::MAX);
+    let mut bars: Vec<_> = (0..=max / width)
+        .map(|index| Bar {
+            from: index * width,
+            to: (index + 1) * width - 1,
+            rows: 0,
+        })
+        .collect();
+    for length in sorted {
+        bars[length / width].rows += 1;
+    }
+    bars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_lengths_that_occur() {
+        let sorted: Vec<usize> = (1..=100).collect();
+        let lengths = Lengths::of(&sorted);
+        assert_eq!(
+            (lengths.min, lengths.p50, lengths.p90, lengths.p99, lengths.max),
+            (1, 50, 90, 99, 100)
+        );
+        assert_eq!(Lengths::of(&[7]).p99, 7);
+        assert_eq!(Lengths::of(&[3, 9]).p50, 3);
+        assert_eq!(Lengths::of(&[]), Lengths::default());
+    }
+
+    #[test]
+    fn bars_cover_every_row_once() {
+        for max in [0, 1, 15, 16, 99, 160, 4096, 1_000_000] {
+            let lengths = [0, max / 3, max];
+            let bars = histogram(&lengths);
+            assert!(bars.len() <= BARS, "{max}");
+            assert_eq!(bars.iter().map(|bar| bar.rows).sum::<usize>(), 3, "{max}");
+            assert!(
+                bars.last().is_some_and(|bar| bar.from <= max && max <= bar.to),
+                "{max}"
+            );
+        }
+        assert!(histogram(&[]).is_empty());
+    }
+}
