@@ -37,7 +37,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<()> {
 /// One line a source, and one for all where there are several.
 fn table(stats: &Stats) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     let header = [
         "source",
         "rows",
