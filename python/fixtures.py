@@ -3,7 +3,8 @@
     python fixtures.py [--only NAME]... [--smollm2 DIR]            write the files and MANIFEST.toml
     python fixtures.py --check [--only NAME]... [--smollm2 DIR]    regenerate into a temporary folder and compare
 
-`--smollm2` is a directory written by `convert_smollm2.py`; without it that one generator is skipped. `--check` first
+`--smollm2` is a directory written by `convert_smollm2.py`; without it the generators that need it are skipped. That of
+the published templates also needs what `cargo xtask fetch templates` fetches. `--check` first
 compares checksums with the manifest, then bytes; floats that differ (another CPU sums in another order) must agree to
 the tolerance of their dtype.
 """
@@ -32,11 +33,14 @@ import data_formats
 import families
 import objectives_golden
 import sampling_golden
+import published_templates
 import smollm2_golden
+import template_golden
 import tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "trl", "numpy", "datasets", "pyarrow", "pandas")
+TEMPLATES = ROOT.parent.parent / "models" / "chat-templates"
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "trl", "numpy", "datasets", "pyarrow", "pandas", "Jinja2")
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,13 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),
         "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
+        "templates": Generator("template_golden.py", 0, template_golden.generate),
     }
     if smollm2 is not None:
         result["smollm2"] = Generator("smollm2_golden.py", 0, lambda out: smollm2_golden.generate(smollm2, out))
+        result["published-templates"] = Generator(
+            "published_templates.py", 0, lambda out: published_templates.generate(TEMPLATES, smollm2, out)
+        )
     return result
 
 

@@ -133,10 +133,7 @@ fn tokens_masks_and_sample_likelihoods_equal_transformers() {
     let samples = config["samples"].as_array().expect("samples");
     let lines: Vec<String> = samples.iter().map(|sample| sample["row"].to_string()).collect();
     let rows = parse_file("samples", lines.join("\n").as_bytes()).expect("rows");
-    let options = TokenizeOptions {
-        max_length: 2048,
-        mask: Mask::Assistant,
-    };
+    let options = TokenizeOptions::new(2048, Mask::Assistant);
     let examples = tokenize(&rows, &tokenizer, &options)
         .expect("they tokenise")
         .examples;

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measurements, never part of a test run.
 
+mod data;
+
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -21,11 +23,14 @@ enum What {
     Memory,
     /// Tokens a second of generation beside `transformers.generate`; needs `cargo xtask fetch smollm2`.
     Generate,
+    /// Tokenising and reading training data, beside `datasets` and `transformers`.
+    Data,
 }
 
 /// Builds the measurement with the features of the whole workspace and runs it.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
+        What::Data => data::run(),
         What::Memory => shell::run(&mut Command::new(built("likelihood-memory")?)),
         What::Generate => generate(),
     }

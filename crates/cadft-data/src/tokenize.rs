@@ -12,19 +12,24 @@
 //! decided on the ids of the rendered text. A sequence that ends with the end-of-sequence token already does not
 //! get a second one. The first token of a sequence is never a target.
 
+mod report;
 mod spans;
-
-use std::fmt;
+mod stream;
+mod truncate;
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{DataError, RowProblem};
 use crate::row::{Content, Message, Row};
-use crate::template::{self, GenerationPrompt};
+use crate::template::{self, GenerationPrompt, TRAIN};
 use crate::tokenizer::Tokenizer;
+pub use report::{DropReason, DroppedSample, Report, SourceReport};
 use spans::Conversation;
+pub(crate) use stream::tokenize_stream;
+pub use truncate::Truncation;
 
 /// Which tokens are targets. Only `all` changes what is trained of strings; `text` is always trained whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -42,12 +47,25 @@ pub enum Mask {
 }
 
 /// How rows become tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TokenizeOptions {
-    /// Longer sequences keep their first `max_length` tokens.
+    /// Most tokens of a sequence.
     pub max_length: usize,
+    /// What becomes of longer ones.
+    pub truncation: Truncation,
     /// Which tokens are targets.
     pub mask: Mask,
+}
+
+impl TokenizeOptions {
+    /// These options with the first `max_length` tokens kept of longer sequences.
+    pub fn new(max_length: usize, mask: Mask) -> Self {
+        Self {
+            max_length,
+            truncation: Truncation::Right,
+            mask,
+        }
+    }
 }
 
 /// A tokenised row.
@@ -83,55 +101,6 @@ pub struct Dataset {
     pub report: Report,
 }
 
-/// What became of the rows of a data set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Report {
-    /// Rows given.
-    pub rows: usize,
-    /// Examples made of them.
-    pub kept: usize,
-    /// Examples that were cut to `max_length`, of those kept.
-    pub truncated: usize,
-    /// Rows without a single target.
-    pub dropped: Vec<DroppedSample>,
-    /// Tokens of all examples.
-    pub tokens: usize,
-    /// Targets of all examples.
-    pub supervised: usize,
-    /// Tokens of the longest example.
-    pub longest: usize,
-}
-
-/// A row that was left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DroppedSample {
-    /// The row's id.
-    pub id: String,
-    /// Its line in the file it came from.
-    pub line: usize,
-    /// Why.
-    pub reason: DropReason,
-}
-
-/// Why a row was left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DropReason {
-    /// All its targets lie beyond `max_length`.
-    Truncated,
-    /// The mask selects none of its tokens.
-    NothingTrained,
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Truncated => "every trained token lies beyond the maximum length",
-            Self::NothingTrained => "the mask selects no token",
-        })
-    }
-}
-
 /// Tokenises rows, in parallel and in order.
 ///
 /// # Errors
@@ -142,31 +111,16 @@ pub fn tokenize(
     tokenizer: &Tokenizer,
     options: &TokenizeOptions,
 ) -> Result<Dataset, DataError> {
-    let sequences: Vec<_> = rows
+    let mut examples = Vec::with_capacity(rows.len());
+    let mut gathered = Gathered::default();
+    let outcomes: Vec<_> = rows
         .par_iter()
-        .map(|row| sequence(row, tokenizer, options.mask))
+        .map(|row| outcome(row, tokenizer, options))
         .collect();
-    let mut report = Report {
-        rows: rows.len(),
-        ..Report::default()
-    };
-    let (mut examples, mut problems, mut hints) = (Vec::new(), Vec::new(), Vec::new());
-    for (row, sequence) in rows.iter().zip(sequences) {
-        match sequence {
-            Ok(sequence) => examples.extend(example(row, sequence, options.max_length, &mut report)),
-            Err(DataError::Conversation { message, hint }) => {
-                problems.push(RowProblem::new(row, message));
-                hints.push(hint);
-            }
-            Err(error) => return Err(error),
-        }
+    for (row, outcome) in rows.iter().zip(outcomes) {
+        examples.extend(gathered.take(row, outcome)?);
     }
-    if let Some(hint) = hints.into_iter().next() {
-        return Err(DataError::Rows { problems, hint });
-    }
-    if examples.is_empty() {
-        return Err(nothing_to_train(&report, options));
-    }
+    let report = gathered.finish(options)?;
     Ok(Dataset { examples, report })
 }
 
@@ -210,10 +164,12 @@ pub fn prompt_ids(row: &Row, tokenizer: &Tokenizer) -> Result<Vec<u32>, DataErro
     Ok(ids)
 }
 
-/// Token ids and their loss mask, before truncation.
+/// Token ids and their loss mask.
 struct Sequence {
     ids: Vec<u32>,
     mask: Vec<bool>,
+    /// How many ids at the start belong to every sequence (a BOS).
+    prefix: usize,
 }
 
 fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, DataError> {
@@ -224,9 +180,13 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
             trained_from,
         } => {
             let conversation = Conversation::new(messages, tools, tokenizer)?;
-            let turns = trained_turns(messages, *trained_from, mask);
+            let turns = trained_turns(messages, *trained_from, mask)?;
             let (ids, trained) = conversation.tokenize(turns.as_deref())?;
-            Sequence { ids, mask: trained }
+            Sequence {
+                ids,
+                mask: trained,
+                prefix: 0,
+            }
         }
         Content::PromptCompletion { prompt, completion } => {
             let seam = if mask == Mask::All { 0 } else { prompt.len() };
@@ -237,21 +197,47 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
     let prefix = tokenizer.missing_prefix(&sequence.ids).to_vec();
     sequence.mask.splice(0..0, vec![mask == Mask::All; prefix.len()]);
     sequence.ids.splice(0..0, prefix);
+    sequence.prefix = tokenizer.prefix_len();
     if let Some(first) = sequence.mask.first_mut() {
         *first = false;
     }
     Ok(sequence)
 }
 
-/// The assistant turns a mask selects, or nothing where it selects every token.
-fn trained_turns(messages: &[Message], trained_from: Option<usize>, mask: Mask) -> Option<Vec<usize>> {
-    let from = trained_from.unwrap_or(0);
-    let mut turns = (from..messages.len()).filter(|&index| messages[index].is_assistant());
-    match mask {
+/// The assistant turns a mask selects, or nothing where it selects every token. Turns with `"train": false` are
+/// context; the last turn is the last of the others.
+fn trained_turns(
+    messages: &[Message],
+    trained_from: Option<usize>,
+    mask: Mask,
+) -> Result<Option<Vec<usize>>, DataError> {
+    let mut turns = Vec::new();
+    for (index, message) in messages.iter().enumerate() {
+        let trained = match message.field(TRAIN) {
+            None | Some(Value::Null) => true,
+            Some(Value::Bool(trained)) => *trained,
+            Some(_) => return Err(wrong_train(index, "expected `true` or `false`")),
+        };
+        if mask == Mask::All && !trained {
+            return Err(wrong_train(index, "the mask `all` trains every token"));
+        }
+        if trained && message.is_assistant() && index >= trained_from.unwrap_or(0) {
+            turns.push(index);
+        }
+    }
+    let last = || turns.last().copied().into_iter().collect();
+    Ok(match mask {
         Mask::All => None,
-        Mask::Completion if trained_from.is_none() => Some(turns.next_back().into_iter().collect()),
-        Mask::LastTurn => Some(turns.next_back().into_iter().collect()),
-        Mask::Assistant | Mask::Completion => Some(turns.collect()),
+        Mask::Completion if trained_from.is_none() => Some(last()),
+        Mask::LastTurn => Some(last()),
+        Mask::Assistant | Mask::Completion => Some(turns),
+    })
+}
+
+fn wrong_train(turn: usize, message: &str) -> DataError {
+    DataError::Conversation {
+        message: format!("`messages[{turn}].train`: {message}"),
+        hint: "`\"train\": false` in an assistant turn makes it context under the other masks".to_owned(),
     }
 }
 
@@ -273,62 +259,70 @@ fn closed_text(text: &str, seam: usize, tokenizer: &Tokenizer) -> Result<Sequenc
         ids.push(eos);
     }
     let mask = (0..ids.len()).map(|index| index >= first).collect();
-    Ok(Sequence { ids, mask })
+    Ok(Sequence { ids, mask, prefix: 0 })
 }
 
-/// Cuts a sequence and enters it into the report; nothing where no target is left.
-fn example(row: &Row, sequence: Sequence, max_length: usize, report: &mut Report) -> Option<Example> {
-    let Sequence { mut ids, mut mask } = sequence;
-    let is_cut = ids.len() > max_length;
-    let had_targets = mask.contains(&true);
-    ids.truncate(max_length);
-    mask.truncate(max_length);
-    let Some(prompt_len) = mask.iter().position(|&trained| trained) else {
-        let reason = if had_targets {
-            DropReason::Truncated
-        } else {
-            DropReason::NothingTrained
-        };
-        report.dropped.push(DroppedSample {
-            id: row.id.clone(),
-            line: row.line,
-            reason,
-        });
-        return None;
-    };
-    let example = Example {
-        id: row.id.clone(),
-        weight: row.weight,
-        token_ids: ids,
-        loss_mask: mask,
-        prompt_len,
-        answer: row.answer.clone(),
-    };
-    report.kept += 1;
-    report.truncated += usize::from(is_cut);
-    report.tokens += example.token_ids.len();
-    report.supervised += example.supervised();
-    report.longest = report.longest.max(example.token_ids.len());
-    Some(example)
+/// What became of one row.
+enum Outcome {
+    Kept { example: Example, was_cut: bool },
+    Dropped(DropReason),
 }
 
-fn nothing_to_train(report: &Report, options: &TokenizeOptions) -> DataError {
-    let truncated = report
-        .dropped
-        .iter()
-        .filter(|sample| sample.reason == DropReason::Truncated)
-        .count();
-    let max_length = options.max_length;
-    DataError::NothingToTrain {
-        message: format!(
-            "{} rows, {truncated} of them trained only beyond `max-length` {max_length}, {} without a trained token",
-            report.rows,
-            report.dropped.len() - truncated,
-        ),
-        hint: if truncated > 0 {
-            "raise `max-length`, or shorten the prompts".to_owned()
-        } else {
-            "the rows need assistant turns, or another `mask`".to_owned()
+fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Result<Outcome, DataError> {
+    let sequence = sequence(row, tokenizer, options.mask)?;
+    Ok(match truncate::cut(sequence, options) {
+        Ok((Sequence { ids, mask, .. }, was_cut)) => Outcome::Kept {
+            example: Example {
+                id: row.id.clone(),
+                weight: row.weight,
+                prompt_len: mask.iter().position(|&trained| trained).unwrap_or(mask.len()),
+                token_ids: ids,
+                loss_mask: mask,
+                answer: row.answer.clone(),
+            },
+            was_cut,
         },
+        Err(reason) => Outcome::Dropped(reason),
+    })
+}
+
+/// What became of the rows so far, and everything that is wrong with them.
+#[derive(Default)]
+struct Gathered {
+    report: Report,
+    problems: Vec<RowProblem>,
+    /// What to do about the first problem.
+    hint: Option<String>,
+}
+
+impl Gathered {
+    /// Takes in one row; its example, if there is one.
+    fn take(&mut self, row: &Row, outcome: Result<Outcome, DataError>) -> Result<Option<Example>, DataError> {
+        match outcome {
+            Ok(Outcome::Kept { example, was_cut }) => {
+                self.report.keep(row, &example, was_cut);
+                return Ok(Some(example));
+            }
+            Ok(Outcome::Dropped(reason)) => self.report.drop(row, reason),
+            Err(DataError::Conversation { message, hint }) => {
+                self.problems.push(RowProblem::new(row, message));
+                self.hint.get_or_insert(hint);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    fn finish(self, options: &TokenizeOptions) -> Result<Report, DataError> {
+        let Self {
+            report,
+            problems,
+            hint,
+        } = self;
+        match hint {
+            Some(hint) => Err(DataError::Rows { problems, hint }),
+            None if report.kept == 0 => Err(report.nothing_to_train(options)),
+            None => Ok(report),
+        }
     }
 }

@@ -1,21 +1,24 @@
 //! A Hugging Face tokenizer with what a model directory says about it: special tokens, stop tokens, chat template.
 
 mod config;
+mod fast;
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::{fmt, fs, io};
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use tokenizers::processors::PostProcessorWrapper;
 
 use crate::error::DataError;
 use crate::row::Message;
-use crate::template::{ChatTemplate, GenerationPrompt};
+use crate::template::{ChatTemplate, GenerationPrompt, Preset};
 use config::{
     CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, eos_token_ids, flag, invalid,
     json_object, key, special_tokens, template_source,
 };
+use fast::FastBpe;
 
 /// A character of the private use area, to find a message in what a template makes of it.
 const MARKER: char = '\u{F8FF}';
@@ -51,16 +54,22 @@ pub struct TokenizerFiles {
 /// Truncation and padding set in `tokenizer.json` are ignored.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    fast: Option<FastBpe>,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     special: HashSet<u32>,
     eos: Option<u32>,
     pad: Option<u32>,
     stop: Vec<u32>,
+    bos: Option<String>,
+    eos_text: Option<String>,
     template: Option<ChatTemplate>,
+    /// A digest of the files and of what was changed since.
+    fingerprint: Sha256,
 }
 
 /// Ids of a text and the bytes each of them stands for.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Encoded {
     pub(crate) ids: Vec<u32>,
     pub(crate) offsets: Vec<(usize, usize)>,
@@ -149,7 +158,9 @@ impl Tokenizer {
         let template = template_source(&config, files.chat_template.as_deref())?
             .map(|source| ChatTemplate::new(&source, &special_tokens))
             .transpose()?;
+        let eos_text = eos.and_then(|id| inner.id_to_token(id));
         let mut tokenizer = Self {
+            fast: FastBpe::new(&inner),
             inner,
             prefix,
             suffix,
@@ -157,7 +168,10 @@ impl Tokenizer {
             eos,
             pad,
             stop,
+            bos: token("bos_token").map(str::to_owned),
+            eos_text,
             template,
+            fingerprint: fingerprint(files),
         };
         if let Some(id) = tokenizer.turn_end() {
             push_new(&mut tokenizer.stop, id);
@@ -259,11 +273,68 @@ impl Tokenizer {
         })
     }
 
+    /// The same tokenizer with a chat template that comes with this crate, in place of its own if it has one.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] where a token that the template writes is not in the vocabulary, or where it
+    /// needs an end-of-sequence token and there is none.
+    pub fn with_preset(mut self, preset: Preset) -> Result<Self, DataError> {
+        let hint = "choose another template, or add the token to the tokenizer and train its embedding";
+        let missing = |token: &&str| self.inner.token_to_id(token).is_none();
+        if let Some(token) = preset.tokens().iter().copied().find(missing) {
+            let message = format!("the chat template `{preset}` needs the token `{token}`");
+            return Err(invalid(TOKENIZER, &message, hint));
+        }
+        if preset.tokens().is_empty() && self.eos.is_none() {
+            let message = format!("the chat template `{preset}` needs an end-of-sequence token");
+            return Err(invalid(&key(TOKENIZER_CONFIG, "eos_token"), &message, hint));
+        }
+        let special = [("bos_token", &self.bos), ("eos_token", &self.eos_text)];
+        let special: Vec<(&str, String)> = special
+            .into_iter()
+            .map(|(name, token)| (name, token.clone().unwrap_or_default()))
+            .collect();
+        self.template = Some(ChatTemplate::new(preset.source(), &special)?);
+        self.fingerprint.update(preset.source());
+        if let Some(id) = self.turn_end() {
+            push_new(&mut self.stop, id);
+        }
+        Ok(self)
+    }
+
+    /// The same tokenizer with these variables for its chat template, such as `enable_thinking`.
+    #[must_use]
+    pub fn with_template_variables(mut self, variables: &Map<String, Value>) -> Self {
+        self.template = self.template.map(|template| template.with_variables(variables));
+        self.fingerprint
+            .update(Value::from(variables.clone()).to_string());
+        self
+    }
+
+    /// A digest of everything that ids depend on: the files, the chat template with its variables, and today's date
+    /// where the template writes it.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        let mut digest = self.fingerprint.clone();
+        let dated = |template: &ChatTemplate| template.source().contains("strftime_now");
+        if self.template.as_ref().is_some_and(dated) {
+            digest.update(jiff::ZonedDateTime::now().date().to_string());
+        }
+        digest.finalize().into()
+    }
+
     pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
         &self.inner
     }
 
     pub(crate) fn encode(&self, text: &str) -> Result<Encoded, DataError> {
+        if let Some(encoded) = (self.fast.as_ref()).and_then(|fast| fast.encode(&self.inner, text)) {
+            return Ok(encoded);
+        }
+        self.encode_slowly(text)
+    }
+
+    /// Through `tokenizers` itself.
+    fn encode_slowly(&self, text: &str) -> Result<Encoded, DataError> {
         let encoding = self.inner.encode(text, false).map_err(failed)?;
         Ok(Encoded {
             ids: encoding.get_ids().to_vec(),
@@ -280,21 +351,40 @@ impl Tokenizer {
         }
     }
 
-    /// The special token that follows an assistant's text under the chat template. Some models declare another
-    /// end of sequence than the one their turns end with; what is trained as an end must be one when generating.
+    /// How many ids the tokenizer puts before a text.
+    pub(crate) fn prefix_len(&self) -> usize {
+        self.prefix.len()
+    }
+
+    /// The special token that follows an assistant's text under the chat template, where what ends a turn holds no
+    /// declared end. Some models declare another end of sequence than the one their turns end with; what is trained
+    /// as an end must be one when generating.
     fn turn_end(&self) -> Option<u32> {
         let answer = MARKER.to_string();
-        let messages = [Message::new("user", "a"), Message::new("assistant", &answer)];
-        let text = self
-            .template
-            .as_ref()?
-            .render(&messages, &[], GenerationPrompt::Omit)
-            .ok()?;
-        let (_, end) = text.rsplit_once(MARKER)?;
-        self.encode_plain(end)
-            .ok()?
-            .into_iter()
-            .find(|&id| self.is_special(id))
+        let messages = [
+            Message::new("user", "a"),
+            Message::new("assistant", &answer),
+            Message::new("user", "b"),
+        ];
+        let template = self.template.as_ref()?;
+        let after = |messages: &[Message]| {
+            let text = template.render(messages, &[], GenerationPrompt::Omit).ok()?;
+            Some(text.rsplit_once(MARKER)?.1.to_owned())
+        };
+        let end = after(&messages[..2])?;
+        // What a template writes after the last turn alone (Phi 3: an end of sequence) does not end the others.
+        let next = after(&messages).unwrap_or_else(|| end.clone());
+        let shared = end
+            .char_indices()
+            .zip(next.chars())
+            .take_while(|((_, a), b)| a == b);
+        let shared = shared.map(|((at, c), _)| at + c.len_utf8()).last().unwrap_or(0);
+        let ids = self.encode_plain(&end[..shared]).ok()?;
+        if ids.iter().any(|id| self.stop.contains(id)) {
+            return None;
+        }
+        let first_special = |ids: Vec<u32>| ids.into_iter().find(|&id| self.is_special(id));
+        first_special(ids).or_else(|| first_special(self.encode_plain(&end).ok()?))
     }
 }
 
@@ -329,6 +419,21 @@ fn surrounding(
     Ok((prefix, suffix))
 }
 
+fn fingerprint(files: &TokenizerFiles) -> Sha256 {
+    let mut digest = Sha256::new();
+    let optional = [
+        &files.tokenizer_config,
+        &files.chat_template,
+        &files.generation_config,
+        &files.config,
+    ];
+    for bytes in std::iter::once(Some(&files.tokenizer)).chain(optional.map(Option::as_ref)) {
+        digest.update(bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
+        digest.update(bytes.map(Vec::as_slice).unwrap_or_default());
+    }
+    digest
+}
+
 fn push_new(ids: &mut Vec<u32>, id: u32) {
     if !ids.contains(&id) {
         ids.push(id);
@@ -338,3 +443,6 @@ fn push_new(ids: &mut Vec<u32>, id: u32) {
 fn failed(source: tokenizers::Error) -> DataError {
     DataError::Encoding { source }
 }
+
+#[cfg(test)]
+mod tests;

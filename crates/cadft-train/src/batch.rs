@@ -3,7 +3,7 @@
 use crate::config::BatchSection;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
-use cadft_data::{Batch, Example, Order, epoch_order, micro_batches};
+use cadft_data::{Batch, BatchOptions, Example, Order, Packing, epoch_order, micro_batches};
 
 /// One micro-batch on the device.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl MicroBatch {
             .map(|target| i64::from(target.token_id))
             .collect();
         Self {
-            token_ids: Tensor::from_data(ids(token_ids, &[batch.samples, batch.seq]), device),
+            token_ids: Tensor::from_data(ids(token_ids, &[batch.rows, batch.seq]), device),
             positions: Tensor::from_data(ids(positions, &[tokens]), device),
             targets: Tensor::from_data(ids(targets, &[tokens]), device),
             row_of: batch.targets.iter().map(|target| target.sample).collect(),
@@ -89,8 +89,16 @@ impl GlobalBatch {
     /// Cuts `examples` into micro-batches on `device`.
     #[must_use]
     pub fn new(examples: &[&Example], section: &BatchSection, pad_id: u32, device: &Device) -> Self {
+        let options = BatchOptions {
+            micro: section.micro,
+            max_tokens: None,
+            bucketing: section.bucketing,
+            packing: Packing::None,
+            row_tokens: 0,
+            pad_id,
+        };
         Self {
-            micro: micro_batches(examples, section.micro, section.bucketing, pad_id)
+            micro: micro_batches(examples, &options)
                 .iter()
                 .map(|batch| MicroBatch::new(batch, device))
                 .collect(),

@@ -59,10 +59,7 @@ impl Prepared {
         }
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let tokenizer = Tokenizer::from_dir(directory)?;
-        let options = TokenizeOptions {
-            max_length: recipe.data.max_length,
-            mask: recipe.data.mask,
-        };
+        let options = TokenizeOptions::new(recipe.data.max_length, recipe.data.mask);
         let train = read_rows(&recipe.data.train, &recipe.mixing())?;
         let train = tokenize(&train, &tokenizer, &options)?;
         let rows = load_rows(&recipe.data.eval)?;
@@ -127,10 +124,7 @@ pub fn load_examples(
     tokenizer: &Tokenizer,
     config: &ModelConfig,
 ) -> Result<Dataset, TrainError> {
-    let options = TokenizeOptions {
-        max_length: config.max_position_embeddings,
-        mask: Mask::Assistant,
-    };
+    let options = TokenizeOptions::new(config.max_position_embeddings, Mask::Assistant);
     let dataset = tokenize(&load_rows(sources)?, tokenizer, &options)?;
     check_ids(&dataset.examples, config)?;
     Ok(dataset)

@@ -1,10 +1,12 @@
 //! Finds the trained turns of a conversation in its rendered text.
 //!
-//! A turn starts where `render(messages before it, with the generation prompt)` ends, if that is how the rendered
-//! conversation starts. Some templates render a turn differently once others follow (Qwen 3 drops the reasoning
-//! of earlier turns, Mistral moves the system prompt). Then the turn's text is replaced by a character that
-//! occurs nowhere: up to where that changes the rendered text, the turn has not begun, and the last generation
-//! prompt before that place is the turn's own.
+//! Where the template marks what is generated (`{% generation %}`), those places are trained. Else a turn starts
+//! where `render(messages before it, with the generation prompt)` ends, if that is how the rendered conversation
+//! starts. Some templates render a turn differently once others follow (Qwen 3 drops the reasoning of earlier
+//! turns, Mistral moves the system prompt), or open it differently from their generation prompt (`QwQ` and
+//! `DeepSeek` R1 write `<think>` there). Then the turn's text is replaced by a character that occurs nowhere: up
+//! to where that changes the rendered text, the turn has not begun, and the last generation prompt before that
+//! place, as far as the text agrees with it, is the turn's own.
 //!
 //! A turn ends with the first stop token after its text.
 
@@ -14,7 +16,7 @@ use minijinja::Value;
 
 use crate::error::DataError;
 use crate::row::Message;
-use crate::template::{ChatTemplate, GenerationPrompt, value, values};
+use crate::template::{ChatTemplate, GenerationPrompt, Rendered, value, values};
 use crate::tokenizer::{Encoded, Tokenizer};
 
 /// A conversation under a tokenizer's chat template.
@@ -44,21 +46,73 @@ impl<'a> Conversation<'a> {
 
     /// The ids of the whole conversation and which of them are trained: those of these turns, or all.
     pub(super) fn tokenize(&self, turns: Option<&[usize]>) -> Result<(Vec<u32>, Vec<bool>), DataError> {
-        let text = self.render(&self.values, GenerationPrompt::Omit)?;
+        let Rendered { text, generated } =
+            self.template
+                .render_marked(&self.values, self.tools, GenerationPrompt::Omit)?;
         let encoded = self.tokenizer.encode(&text)?;
         let mut mask = vec![turns.is_none(); encoded.ids.len()];
+        let turns = turns.unwrap_or_default();
+        if let Some(marked) = self.marked(turns, &generated) {
+            for place in marked {
+                let tokens = self.generated_tokens(place, &text, &encoded)?;
+                mask[tokens].fill(true);
+            }
+            return Ok((encoded.ids, mask));
+        }
         let mut previous = 0;
-        for &turn in turns.unwrap_or_default() {
+        for &turn in turns {
             let start = self
                 .start(turn, &text, previous)
                 .ok_or_else(|| unknown_start(turn))?;
             let tokens = self
                 .tokens(turn, start, &text, &encoded)
-                .ok_or_else(|| self.no_stop(turn))?;
+                .ok_or_else(|| self.no_stop(&format!("`messages[{turn}]`: the assistant turn")))?;
             previous = encoded.offsets[tokens.end - 1].1;
             mask[tokens].fill(true);
         }
         Ok((encoded.ids, mask))
+    }
+
+    /// The marked places of these turns, where the marks tell: all places for all assistant turns, else each for
+    /// one turn.
+    fn marked<'g>(&self, turns: &[usize], generated: &'g [Range<usize>]) -> Option<Vec<&'g Range<usize>>> {
+        if generated.is_empty() {
+            return None;
+        }
+        let assistants: Vec<usize> = (0..self.messages.len())
+            .filter(|&index| self.messages[index].is_assistant())
+            .collect();
+        if turns == assistants {
+            return Some(generated.iter().collect());
+        }
+        (generated.len() == assistants.len()).then(|| {
+            assistants
+                .iter()
+                .zip(generated)
+                .filter(|(turn, _)| turns.contains(turn))
+                .map(|(_, place)| place)
+                .collect()
+        })
+    }
+
+    /// The tokens of a marked place, which must end with a stop token but for whitespace.
+    fn generated_tokens(
+        &self,
+        place: &Range<usize>,
+        text: &str,
+        encoded: &Encoded,
+    ) -> Result<Range<usize>, DataError> {
+        let offsets = &encoded.offsets;
+        let first = offsets.partition_point(|&(_, end)| end <= place.start);
+        let end = offsets.partition_point(|&(start, _)| start < place.end);
+        let stops = self.tokenizer.stop_token_ids();
+        let stop = (first..end).rfind(|&index| stops.contains(&encoded.ids[index]));
+        let rest = stop.map(|stop| &text[offsets[stop].1.min(place.end)..place.end]);
+        if rest.is_none_or(|rest| !rest.trim().is_empty()) {
+            let words: String = text[place.clone()].chars().take(40).collect();
+            return Err(self.no_stop(&format!("what the chat template marks as generated (`{words}`…)")));
+        }
+        Ok(first..end)
     }
 
     /// The byte at which a turn starts; the turn before it ends at `previous`.
@@ -66,6 +120,8 @@ impl<'a> Conversation<'a> {
         let before = self.render(&self.values[..turn], GenerationPrompt::Add).ok();
         if let Some(before) = &before
             && text.starts_with(before)
+            // Without a message before it, a template may not write the generation prompt at all.
+            && (turn > 0 || self.generation_prompt(turn).is_none_or(|prompt| before.ends_with(&prompt)))
         {
             return Some(before.len());
         }
@@ -73,32 +129,53 @@ impl<'a> Conversation<'a> {
         let mut values = self.values.clone();
         values[turn] = value(&self.messages[turn].with_content(&marker.to_string()));
         let marked = self.render(&values, GenerationPrompt::Omit).ok()?;
-        let (changed, _) = text
-            .char_indices()
-            .zip(marked.chars())
-            .find(|((_, a), b)| a != b)?
-            .0;
+        let changed = common_prefix(text, &marked);
+        if changed == text.len() && changed == marked.len() {
+            return None;
+        }
         let prompt = self.generation_prompt(turn)?;
-        let found = text.get(previous..changed)?.rfind(&prompt)?;
-        Some(previous + found + prompt.len())
+        let place = text.get(previous..changed)?;
+        if let Some(found) = place.rfind(&prompt) {
+            return Some(previous + found + prompt.len());
+        }
+        self.opened_otherwise(&prompt, place)
+            .map(|start| previous + start)
+    }
+
+    /// Where a turn starts that its template opens with only the first part of its generation prompt: after what
+    /// the last such opening in `place` and the prompt have in common. The part must hold a special token, which
+    /// tells an opening from text that looks like one.
+    fn opened_otherwise(&self, prompt: &str, place: &str) -> Option<usize> {
+        let encoded = self.tokenizer.encode(prompt).ok()?;
+        let special =
+            (encoded.ids.iter().zip(&encoded.offsets)).find(|(id, _)| self.tokenizer.is_special(**id));
+        let (_, &(_, end)) = special?;
+        let found = place.rfind(prompt.get(..end)?)?;
+        Some(found + common_prefix(&place[found..], prompt))
     }
 
     /// What the template writes to open a turn at this place.
     fn generation_prompt(&self, turn: usize) -> Option<String> {
         let opening = |values: &[Value]| {
             let closed = self.render(values, GenerationPrompt::Omit).ok()?;
-            self.render(values, GenerationPrompt::Add)
-                .ok()?
-                .strip_prefix(&closed)
-                .map(str::to_owned)
+            let open = self.render(values, GenerationPrompt::Add).ok()?;
+            // A template may end a closed conversation with a token that it leaves out of an open one.
+            let stem = common_prefix(&open, &closed);
+            Some(open[stem..].to_owned())
         };
-        let question = [value(&Message::new("user", "a"))];
-        opening(&self.values[..turn]).or_else(|| opening(&question))
+        let before = if turn > 0 {
+            opening(&self.values[..turn])
+        } else {
+            None
+        };
+        before.or_else(|| opening(&[value(&Message::new("user", "a"))]))
     }
 
     /// The tokens of a turn that starts at this byte, its stop token the last.
     fn tokens(&self, turn: usize, start: usize, text: &str, encoded: &Encoded) -> Option<Range<usize>> {
-        let after = self.render(&self.values[..=turn], GenerationPrompt::Omit).ok();
+        let after = (turn + 1 < self.values.len())
+            .then(|| self.render(&self.values[..=turn], GenerationPrompt::Omit).ok())
+            .flatten();
         let limit = after
             .filter(|after| text.starts_with(after))
             .map_or(text.len(), |after| after.len());
@@ -108,7 +185,7 @@ impl<'a> Conversation<'a> {
             .get(start..limit)?
             .find(content)
             .map_or(start, |found| start + found + content.len());
-        let first = encoded.offsets.iter().position(|&(_, end)| end > start)?;
+        let first = encoded.offsets.partition_point(|&(_, end)| end <= start);
         let is_stop = |&index: &usize| {
             let (from, to) = encoded.offsets[index];
             from >= content_end
@@ -124,7 +201,7 @@ impl<'a> Conversation<'a> {
         self.template.render_values(values, self.tools, prompt)
     }
 
-    fn no_stop(&self, turn: usize) -> DataError {
+    fn no_stop(&self, what: &str) -> DataError {
         let stops = self.tokenizer.stop_token_ids().iter();
         let stops: Vec<_> = stops
             .filter_map(|&id| self.tokenizer.token(id))
@@ -136,9 +213,7 @@ impl<'a> Conversation<'a> {
             stops.join(", ")
         };
         DataError::Conversation {
-            message: format!(
-                "`messages[{turn}]`: the assistant turn does not end with a stop token ({stops})"
-            ),
+            message: format!("{what} does not end with a stop token ({stops})"),
             hint:
                 "a model trained on this never stops; the chat template must end every assistant turn with \
                    `eos_token`, or with an `eos_token_id` of `generation_config.json`"
@@ -147,13 +222,20 @@ impl<'a> Conversation<'a> {
     }
 }
 
+/// The bytes that two texts start with alike, whole characters only.
+fn common_prefix(a: &str, b: &str) -> usize {
+    let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    (0..=same).rev().find(|&at| a.is_char_boundary(at)).unwrap_or(0)
+}
+
 fn unknown_start(turn: usize) -> DataError {
     DataError::Conversation {
         message: format!(
             "`messages[{turn}]`: the assistant turn cannot be found in the rendered conversation"
         ),
-        hint: "the chat template opens it differently from the generation prompt it gives; put one into \
-               `chat_template.jinja` that does not, or train on `prompt` and `completion`"
+        hint: "the chat template opens it differently from the generation prompt it gives; put a template into \
+               `chat_template.jinja` that does not, or that marks what is generated with `{% generation %}`, or \
+               train on `prompt` and `completion`"
             .to_owned(),
     }
 }

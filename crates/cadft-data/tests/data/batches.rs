@@ -1,6 +1,8 @@
 //! Orders, buckets, padding and targets.
 
-use cadft_data::{Batch, Bucketing, Example, Order, epoch_order, micro_batches};
+use cadft_data::{
+    Batch, BatchOptions, Bucketing, Example, Order, Packing, epoch_order, micro_batches, rank_shard,
+};
 use proptest::prelude::*;
 
 fn examples() -> impl Strategy<Value = Vec<Example>> {
@@ -27,7 +29,39 @@ fn bucketing() -> impl Strategy<Value = Bucketing> {
 }
 
 fn cut(examples: &[Example], micro: usize, bucketing: Bucketing, pad: u32) -> Vec<Batch> {
-    micro_batches(&examples.iter().collect::<Vec<_>>(), micro, bucketing, pad)
+    let options = BatchOptions {
+        micro,
+        max_tokens: None,
+        bucketing,
+        packing: Packing::None,
+        row_tokens: 0,
+        pad_id: pad,
+    };
+    micro_batches(&examples.iter().collect::<Vec<_>>(), &options)
+}
+
+/// A sample of a batch: (index, tokens, (place in the sample, token) to learn).
+type Content = (usize, Vec<u32>, Vec<(usize, u32)>);
+
+fn contents(batch: &Batch) -> Vec<Content> {
+    let mut contents = Vec::new();
+    for (row, segments) in batch.segments.iter().enumerate() {
+        let mut start = row * batch.seq;
+        for &length in segments {
+            let sample = contents.len();
+            let targets = batch.targets.iter().filter(|target| target.sample == sample);
+            let targets = targets
+                .map(|target| (target.position - start + 1, target.token_id))
+                .collect();
+            contents.push((
+                batch.indices[sample],
+                batch.token_ids[start..start + length].to_vec(),
+                targets,
+            ));
+            start += length;
+        }
+    }
+    contents
 }
 
 proptest! {
@@ -42,15 +76,16 @@ proptest! {
         }
         seen.sort_unstable();
         prop_assert_eq!(seen, (0..examples.len()).collect::<Vec<_>>());
-        prop_assert!(batches.iter().all(|batch| batch.samples <= micro && batch.samples == batch.indices.len()));
+        prop_assert!(batches.iter().all(|batch| batch.rows <= micro && batch.rows == batch.indices.len()));
     }
 
     #[test]
     fn rows_are_the_examples_and_padding(examples in examples(), micro in 1..6_usize, bucketing in bucketing()) {
         for batch in cut(&examples, micro, bucketing, 999) {
-            prop_assert_eq!(batch.token_ids.len(), batch.samples * batch.seq);
-            prop_assert_eq!(batch.lengths.iter().max(), Some(&batch.seq));
-            for (row, (&index, &length)) in batch.indices.iter().zip(&batch.lengths).enumerate() {
+            prop_assert_eq!(batch.token_ids.len(), batch.rows * batch.seq);
+            prop_assert_eq!(batch.segments.iter().flatten().max(), Some(&batch.seq));
+            prop_assert!(!batch.is_packed());
+            for (row, (&index, &length)) in batch.indices.iter().zip(batch.segments.iter().flatten()).enumerate() {
                 let (tokens, padding) = batch.token_ids[row * batch.seq..(row + 1) * batch.seq].split_at(length);
                 prop_assert_eq!(tokens, &examples[index].token_ids[..]);
                 prop_assert!(padding.iter().all(|&id| id == 999));
@@ -78,8 +113,63 @@ proptest! {
         let (one, other) = (cut(&examples, micro, Bucketing::None, 0), cut(&examples, micro, Bucketing::None, 7));
         for (one, other) in one.into_iter().zip(other) {
             prop_assert_eq!(one.targets, other.targets);
-            prop_assert_eq!(one.lengths, other.lengths);
+            prop_assert_eq!(one.segments, other.segments);
         }
+    }
+
+    #[test]
+    fn packing_and_token_budgets_keep_every_sample_and_its_targets(
+        examples in examples(),
+        row_tokens in 1..40_usize,
+        max_tokens in prop::option::of(1..60_usize),
+        bucketing in bucketing(),
+        packing in prop_oneof![Just(Packing::None), Just(Packing::BestFit)],
+    ) {
+        let options = BatchOptions { micro: 2, max_tokens, bucketing, packing, row_tokens, pad_id: 999 };
+        let batches = micro_batches(&examples.iter().collect::<Vec<_>>(), &options);
+        let mut seen = Vec::new();
+        for batch in &batches {
+            let most = max_tokens.unwrap_or(usize::MAX).min(row_tokens);
+            for segments in batch.segments.iter().filter(|segments| segments.len() > 1) {
+                prop_assert!(packing == Packing::BestFit && segments.iter().sum::<usize>() <= most);
+            }
+            match max_tokens {
+                Some(most) => prop_assert!(batch.rows == 1 || batch.rows * batch.seq <= most),
+                None => prop_assert!(batch.rows <= 2),
+            }
+            let tokens: usize = batch.segments.iter().flatten().sum();
+            prop_assert_eq!(batch.padding(), batch.rows * batch.seq - tokens);
+            seen.extend(contents(batch));
+        }
+        seen.sort();
+        let expected: Vec<_> = examples.iter().enumerate().map(|(index, example)| {
+            let masked = example.token_ids.iter().zip(&example.loss_mask).enumerate();
+            let targets = masked.filter(|(_, (_, trained))| **trained).map(|(t, (&id, _))| (t, id)).collect();
+            (index, example.token_ids.clone(), targets)
+        }).collect();
+        prop_assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn two_packed_rows_are_never_both_less_than_half_full(examples in examples(), row_tokens in 12..40_usize) {
+        let options = BatchOptions {
+            micro: 100, max_tokens: None, bucketing: Bucketing::None, packing: Packing::BestFit, row_tokens, pad_id: 0,
+        };
+        for batch in micro_batches(&examples.iter().collect::<Vec<_>>(), &options) {
+            let used = batch.segments.iter().map(|segments| segments.iter().sum::<usize>());
+            prop_assert!(used.filter(|used| used * 2 < row_tokens).count() <= 1);
+        }
+    }
+
+    #[test]
+    fn the_shards_of_all_ranks_are_the_global_batch(len in 0..40_usize, ranks in 1..7_usize) {
+        let batch = epoch_order(len, Order::Shuffled, 1, 0);
+        let shards: Vec<_> = (0..ranks).map(|rank| rank_shard(&batch, rank, ranks)).collect();
+        let sizes = shards.iter().map(Vec::len);
+        prop_assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
+        let mut all = shards.concat();
+        all.sort_unstable();
+        prop_assert_eq!(all, (0..len).collect::<Vec<_>>());
     }
 
     #[test]

@@ -141,10 +141,7 @@ pub(crate) fn completion(prompt: &str, completion: &str) -> Row {
 }
 
 pub(crate) fn options(mask: Mask) -> TokenizeOptions {
-    TokenizeOptions {
-        max_length: 4096,
-        mask,
-    }
+    TokenizeOptions::new(4096, mask)
 }
 
 pub(crate) fn dataset(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Dataset, DataError> {

@@ -276,15 +276,7 @@ fn truncation_is_counted_and_rows_without_a_target_are_dropped_by_name() {
     ];
     rows[1].id = "long prompt".to_owned();
     rows[1].line = 7;
-    let data = tokenize(
-        &rows,
-        &tokenizer,
-        &TokenizeOptions {
-            max_length: 6,
-            mask: Mask::Assistant,
-        },
-    )
-    .unwrap();
+    let data = tokenize(&rows, &tokenizer, &TokenizeOptions::new(6, Mask::Assistant)).unwrap();
     let report = &data.report;
     assert_eq!((report.rows, report.kept, report.truncated), (3, 2, 1));
     assert_eq!(
@@ -309,15 +301,7 @@ fn truncation_is_counted_and_rows_without_a_target_are_dropped_by_name() {
 fn nothing_to_train_is_an_error_with_a_hint() {
     let tokenizer = Fixture::chatml().build();
     let rows = [completion("abcdefgh", "i"), conversation(&[("user", "a")])];
-    let error = tokenize(
-        &rows,
-        &tokenizer,
-        &TokenizeOptions {
-            max_length: 4,
-            mask: Mask::Assistant,
-        },
-    )
-    .unwrap_err();
+    let error = tokenize(&rows, &tokenizer, &TokenizeOptions::new(4, Mask::Assistant)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "nothing to train on: 2 rows, 1 of them trained only beyond `max-length` 4, 1 without a trained token\n\
@@ -438,7 +422,7 @@ proptest! {
         let tokenizer = Fixture::llama3().build();
         let row = conversation(&TWO_TURNS);
         let whole = example(&row, &tokenizer, Mask::All);
-        let cut = tokenize(&[row], &tokenizer, &TokenizeOptions { max_length: limit, mask: Mask::All }).unwrap();
+        let cut = tokenize(&[row], &tokenizer, &TokenizeOptions::new(limit, Mask::All)).unwrap();
         let length = limit.min(whole.token_ids.len());
         prop_assert_eq!(&cut.examples[0].token_ids[..], &whole.token_ids[..length]);
         prop_assert_eq!(&cut.examples[0].loss_mask[..], &whole.loss_mask[..length]);

@@ -87,6 +87,59 @@ fn a_template_that_would_run_for_ever_is_stopped() {
 }
 
 #[test]
+fn a_template_that_would_write_without_end_is_stopped() {
+    for source in [
+        "{% set ns = namespace(t='x') %}{% for i in range(60) %}{% set ns.t = ns.t + ns.t %}{% endfor %}{{ ns.t }}",
+        "{% set ns = namespace(t='x') %}{% for i in range(60) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}{{ ns.t }}",
+        "{{ 'x' * 100000000000 }}",
+        "{% set ns = namespace(t=[1]) %}{% for i in range(60) %}{% set ns.t = ns.t + ns.t %}{% endfor %}{{ ns.t }}",
+        "{{ range(100000000000) | list }}",
+        "{% macro f(n) %}{% for i in range(9) %}{{ f(n) }}{% endfor %}{% endmacro %}{{ f(1) }}",
+        "{% for i in range(100000) %}{{ 'xxxxxxxxxx' | replace('x', 'yyyyyyyyyyyyyyyyyyyyyyyyy') | replace('y', \
+         'zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz') }}{% endfor %}",
+    ] {
+        let error = render(source).unwrap_err().to_string();
+        assert!(error.contains("the chat template failed"), "{source}: {error}");
+        assert!(error.contains("\nhint: "), "{source}: {error}");
+    }
+}
+
+#[test]
+fn a_template_reads_no_files() {
+    for source in [
+        "{% include '/etc/hostname' %}",
+        "{% extends '/etc/hostname' %}",
+        "{% import '/etc/hostname' as x %}{{ x }}",
+        "{{ open('/etc/hostname') }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    ] {
+        let error = ChatTemplate::new(source, &[])
+            .and_then(|template| template.render(&messages(&[("user", "q")]), &[], GenerationPrompt::Omit));
+        if let Ok(text) = &error {
+            assert!(text.is_empty(), "{source}: {text}");
+        }
+    }
+    let included = render("{% include '/etc/hostname' %}").unwrap_err().to_string();
+    assert!(
+        included.contains("hint: a chat template reads no other files"),
+        "{included}"
+    );
+}
+
+#[test]
+fn variables_are_defined_for_the_template() {
+    let template = ChatTemplate::new("{{ enable_thinking is defined }}{{ enable_thinking }}", &[]).unwrap();
+    let mut variables = serde_json::Map::new();
+    variables.insert("enable_thinking".to_owned(), false.into());
+    let text =
+        template
+            .with_variables(&variables)
+            .render(&messages(&[("user", "q")]), &[], GenerationPrompt::Omit);
+    assert_eq!(text.unwrap(), "TrueFalse");
+}
+
+#[test]
 fn a_long_conversation_has_fuel_to_spare() {
     let source = "{% for m in messages %}{{ m.role + m.content }}{% endfor %}";
     let template = ChatTemplate::new(source, &[]).unwrap();

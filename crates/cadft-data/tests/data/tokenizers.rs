@@ -287,10 +287,7 @@ fn inspection_shows_each_token_once() {
 #[test]
 fn a_character_cut_by_truncation_is_shown_as_a_replacement() {
     let tokenizer = Fixture::chatml().build();
-    let options = cadft_data::TokenizeOptions {
-        max_length: 4,
-        mask: Mask::All,
-    };
+    let options = cadft_data::TokenizeOptions::new(4, Mask::All);
     let data = cadft_data::tokenize(&[completion("ab", "🦀")], &tokenizer, &options).unwrap();
     let text: String = inspect(&data.examples[0], &tokenizer)
         .into_iter()

@@ -20,10 +20,7 @@ struct Sample<'a> {
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let rows = first(&sources(&args.input.data, &args.input.source)?, args.limit)?;
     let tokenizer = Tokenizer::from_dir(&model::directory(&args.input.model)?)?;
-    let options = TokenizeOptions {
-        max_length: args.max_length,
-        mask: args.mask.into(),
-    };
+    let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let dataset = tokenize(&rows, &tokenizer, &options)?;
     warn_about(&dataset, args.max_length);
     if !args.json {

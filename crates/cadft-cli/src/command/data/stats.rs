@@ -14,10 +14,7 @@ const WIDTH: usize = 40;
 pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     let sources = sources(&args.input.data, &args.input.source)?;
     let tokenizer = Tokenizer::from_dir(&directory(&args.input.model)?)?;
-    let options = TokenizeOptions {
-        max_length: args.max_length,
-        mask: args.mask.into(),
-    };
+    let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let stats = stats(&sources, &tokenizer, &options)?;
     if args.json {
         return output::json_line(&stats);

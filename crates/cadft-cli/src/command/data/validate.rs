@@ -44,10 +44,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<ExitCode> {
     };
     let mut validation = Validation {
         tokenizer,
-        options: TokenizeOptions {
-            max_length: usize::MAX,
-            mask: args.mask.into(),
-        },
+        options: TokenizeOptions::new(usize::MAX, args.mask.into()),
         json: args.json,
         rows: 0,
         problems: 0,

@@ -1,0 +1,81 @@
+//! Tokenised training samples: in memory, or in a file that is mapped into it.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::cache::file::TokenFile;
+use crate::error::DataError;
+use crate::tokenize::{Dataset, Example, Report};
+
+/// Tokenised samples in the order of their rows, and what became of the rows.
+#[derive(Debug)]
+pub struct Samples {
+    held: Held,
+    report: Report,
+}
+
+#[derive(Debug)]
+enum Held {
+    Memory(Vec<Example>),
+    File(TokenFile),
+}
+
+impl Samples {
+    /// The samples of a file that [`crate::cache`] wrote; nothing where it is damaged or of another version.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub(crate) fn from_file(path: &Path, file: &File) -> Result<Option<Self>, DataError> {
+        let opened = TokenFile::open(file).map_err(|source| DataError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(opened.map(|(file, report)| Self {
+            held: Held::File(file),
+            report,
+        }))
+    }
+
+    /// How many samples there are.
+    pub fn len(&self) -> usize {
+        match &self.held {
+            Held::Memory(examples) => examples.len(),
+            Held::File(file) => file.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A sample.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn get(&self, index: usize) -> Example {
+        match &self.held {
+            Held::Memory(examples) => examples[index].clone(),
+            Held::File(file) => file.get(index),
+        }
+    }
+
+    /// All samples, one at a time.
+    pub fn iter(&self) -> impl Iterator<Item = Example> + '_ {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// What became of the rows.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+impl From<Dataset> for Samples {
+    fn from(dataset: Dataset) -> Self {
+        Self {
+            held: Held::Memory(dataset.examples),
+            report: dataset.report,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What became of the rows of a data set.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Example, TokenizeOptions};
+use crate::error::DataError;
+use crate::row::Row;
+
+/// What became of the rows of a data set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Rows given.
+    pub rows: usize,
+    /// Examples made of them.
+    pub kept: usize,
+    /// Examples that were cut to `max_length`, of those kept.
+    pub truncated: usize,
+    /// Rows without a single target.
+    pub dropped: Vec<DroppedSample>,
+    /// Tokens of all examples.
+    pub tokens: usize,
+    /// Targets of all examples.
+    pub supervised: usize,
+    /// Tokens of the longest example.
+    pub longest: usize,
+    /// The largest token id.
+    pub largest_id: u32,
+    /// The same counts for every source, in the order of the sources.
+    pub sources: Vec<SourceReport>,
+}
+
+/// What became of the rows of one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// Rows given.
+    pub rows: usize,
+    /// Examples made of them.
+    pub kept: usize,
+    /// Examples that were cut, of those kept.
+    pub truncated: usize,
+    /// Rows left out.
+    pub dropped: usize,
+    /// Tokens of its examples.
+    pub tokens: usize,
+    /// Targets of its examples.
+    pub supervised: usize,
+}
+
+impl Report {
+    /// Counts an example.
+    pub(super) fn keep(&mut self, row: &Row, example: &Example, was_cut: bool) {
+        let (tokens, supervised) = (example.token_ids.len(), example.supervised());
+        self.rows += 1;
+        self.kept += 1;
+        self.truncated += usize::from(was_cut);
+        self.tokens += tokens;
+        self.supervised += supervised;
+        self.longest = self.longest.max(tokens);
+        let largest = example.token_ids.iter().copied().max().unwrap_or(0);
+        self.largest_id = self.largest_id.max(largest);
+        let source = self.source(row);
+        source.rows += 1;
+        source.kept += 1;
+        source.truncated += usize::from(was_cut);
+        source.tokens += tokens;
+        source.supervised += supervised;
+    }
+
+    /// Counts a row that is left out.
+    pub(super) fn drop(&mut self, row: &Row, reason: DropReason) {
+        self.rows += 1;
+        self.dropped.push(DroppedSample {
+            id: row.id.clone(),
+            line: row.line,
+            reason,
+        });
+        let source = self.source(row);
+        source.rows += 1;
+        source.dropped += 1;
+    }
+
+    fn source(&mut self, row: &Row) -> &mut SourceReport {
+        let index = row.source;
+        if self.sources.len() <= index {
+            self.sources.resize(index + 1, SourceReport::default());
+        }
+        &mut self.sources[index]
+    }
+
+    /// The error for a data set without a single example.
+    pub(super) fn nothing_to_train(&self, options: &TokenizeOptions) -> DataError {
+        let count = |reason| {
+            let dropped = self.dropped.iter();
+            dropped.filter(|sample| sample.reason == reason).count()
+        };
+        let (truncated, too_long) = (count(DropReason::Truncated), count(DropReason::TooLong));
+        let max_length = options.max_length;
+        let too_long_ones = if too_long > 0 {
+            format!("{too_long} longer than `max-length` {max_length}, ")
+        } else {
+            String::new()
+        };
+        DataError::NothingToTrain {
+            message: format!(
+                "{} rows, {truncated} of them trained only beyond `max-length` {max_length}, {too_long_ones}{} without a \
+                 trained token",
+                self.rows,
+                count(DropReason::NothingTrained),
+            ),
+            hint: if truncated + too_long > 0 {
+                "raise `max-length`, or shorten the prompts".to_owned()
+            } else {
+                "the rows need assistant turns, or another `mask`".to_owned()
+            },
+        }
+    }
+}
+
+/// A row that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedSample {
+    /// The row's id.
+    pub id: String,
+    /// Its line in the file it came from.
+    pub line: usize,
+    /// Why.
+    pub reason: DropReason,
+}
+
+/// Why a row was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DropReason {
+    /// All its targets lie beyond `max_length`.
+    Truncated,
+    /// It is longer than `max_length`, and such rows are left out.
+    TooLong,
+    /// The mask selects none of its tokens.
+    NothingTrained,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "every trained token lies beyond the maximum length",
+            Self::TooLong => "it is longer than the maximum length",
+            Self::NothingTrained => "the mask selects no token",
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! Tokenises rows as they are read, holding a bounded number of them.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use rayon::prelude::*;
+
+use super::{Example, Gathered, Report, TokenizeOptions, outcome};
+use crate::error::{DataError, Problem};
+use crate::row::Row;
+use crate::tokenizer::Tokenizer;
+
+/// Rows that are tokenised together, and how many such portions wait at most.
+const PORTION: usize = 512;
+const WAITING: usize = 2;
+
+/// Takes the examples, in the order of their rows.
+type Sink<'a> = dyn FnMut(Example) -> Result<(), DataError> + Send + 'a;
+
+/// Tokenises rows in parallel and hands the examples over in order; reading goes on meanwhile.
+///
+/// # Errors
+/// [`DataError::Invalid`] with everything that is wrong with the files, else as [`super::tokenize`], else what `sink`
+/// returns.
+pub(crate) fn tokenize_stream(
+    rows: impl Iterator<Item = Result<Row, Problem>>,
+    tokenizer: &Tokenizer,
+    options: &TokenizeOptions,
+    sink: &mut Sink<'_>,
+) -> Result<Report, DataError> {
+    let mut problems = Vec::new();
+    let gathered = thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(WAITING);
+        let worker = scope.spawn(move || consume(&receiver, tokenizer, options, sink));
+        let mut portion = Vec::with_capacity(PORTION);
+        for row in rows {
+            match row {
+                Ok(row) => portion.push(row),
+                Err(problem) => problems.push(problem),
+            }
+            // The worker stops listening only when it failed, and says so below.
+            if portion.len() == PORTION && sender.send(std::mem::take(&mut portion)).is_err() {
+                break;
+            }
+        }
+        let _ = sender.send(portion);
+        drop(sender);
+        worker.join()
+    });
+    let gathered = gathered.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    if !problems.is_empty() {
+        return Err(DataError::Invalid { problems });
+    }
+    gathered.finish(options)
+}
+
+fn consume(
+    portions: &Receiver<Vec<Row>>,
+    tokenizer: &Tokenizer,
+    options: &TokenizeOptions,
+    sink: &mut Sink<'_>,
+) -> Result<Gathered, DataError> {
+    let mut gathered = Gathered::default();
+    for rows in portions {
+        let outcomes: Vec<_> = rows
+            .par_iter()
+            .map(|row| outcome(row, tokenizer, options))
+            .collect();
+        for (row, outcome) in rows.iter().zip(outcomes) {
+            if let Some(example) = gathered.take(row, outcome)? {
+                sink(example)?;
+            }
+        }
+    }
+    Ok(gathered)
+}

@@ -1,0 +1,202 @@
+//! Tokenised data on disk: the same as in memory, made once, made again when damaged or when anything changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use cadft_data::{
+    Cache, DataError, Example, Mask, Mixing, Samples, Source, TokenizeOptions, Tokenizer, load_samples,
+};
+
+use crate::fixture::Fixture;
+
+struct Setting {
+    directory: tempfile::TempDir,
+    tokenizer: Tokenizer,
+    options: TokenizeOptions,
+}
+
+impl Setting {
+    fn new(rows: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let lines: Vec<String> = (0..rows)
+            .map(|i| match i % 3 {
+                0 => format!(r#"{{"id":"é{i}","messages":[{{"role":"user","content":"q{i}"}},{{"role":"assistant","content":"a{i}"}}]}}"#),
+                1 => format!(r#"{{"prompt":"p{i}","completion":"c{i} hello","answer":"ä{i}","weight":0.5}}"#),
+                _ => format!(r#"{{"text":"{}"}}"#, "long ".repeat(i % 40 + 1)),
+            })
+            .collect();
+        fs::write(directory.path().join("train.jsonl"), lines.join("\n")).unwrap();
+        Self {
+            directory,
+            tokenizer: Fixture::chatml().build(),
+            options: TokenizeOptions::new(100, Mask::Assistant),
+        }
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::new(
+            self.directory.path().join("train.jsonl").to_string_lossy(),
+        )]
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.directory.path().join("cache")
+    }
+
+    fn load(&self, cache: &Cache) -> Result<Samples, DataError> {
+        load_samples(
+            &self.sources(),
+            &Mixing::default(),
+            &self.tokenizer,
+            &self.options,
+            cache,
+        )
+    }
+
+    fn cached(&self) -> Vec<Example> {
+        let samples = self.load(&Cache::Directory(self.cache())).unwrap();
+        assert_eq!(samples.iter().count(), samples.len());
+        samples.iter().collect()
+    }
+
+    /// The files of tokens, with the time of their last change.
+    fn files(&self) -> Vec<(PathBuf, SystemTime)> {
+        let mut files: Vec<_> = fs::read_dir(self.cache())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "tokens"))
+            .map(|path| (path.clone(), fs::metadata(&path).unwrap().modified().unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+}
+
+#[test]
+fn the_cache_gives_what_memory_gives() {
+    let setting = Setting::new(2000);
+    let memory = setting.load(&Cache::Off).unwrap();
+    let expected: Vec<Example> = memory.iter().collect();
+    let made = setting.load(&Cache::Directory(setting.cache())).unwrap();
+    let files = setting.files();
+    let read = setting.load(&Cache::Directory(setting.cache())).unwrap();
+    for samples in [&made, &read] {
+        assert_eq!(samples.report(), memory.report());
+        assert_eq!(samples.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(samples.get(17), expected[17]);
+    }
+    assert_eq!(files.len(), 1);
+    assert_eq!(setting.files(), files, "the second run wrote nothing");
+    let left: Vec<_> = fs::read_dir(setting.cache())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|path| path.extension().is_some_and(|e| e == "tokens" || e == "lock")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn whatever_changes_the_tokens_changes_the_name() {
+    let mut setting = Setting::new(30);
+    let count = |setting: &Setting| {
+        setting.cached();
+        setting.files().len()
+    };
+    assert_eq!(count(&setting), 1);
+    setting.options.max_length = 99;
+    assert_eq!(count(&setting), 2);
+    setting.options.mask = Mask::All;
+    assert_eq!(count(&setting), 3);
+    let mut variables = serde_json::Map::new();
+    variables.insert("x".to_owned(), 1.into());
+    setting.tokenizer = Fixture::chatml().build().with_template_variables(&variables);
+    assert_eq!(count(&setting), 4);
+    setting.tokenizer = Fixture::llama3().build();
+    assert_eq!(count(&setting), 5);
+    let path = setting.directory.path().join("train.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("q0", "Q0", 1)).unwrap();
+    assert_eq!(count(&setting), 6);
+}
+
+#[test]
+fn a_damaged_file_is_made_again() {
+    let setting = Setting::new(50);
+    let expected = setting.cached();
+    let (path, _) = setting.files().remove(0);
+    let whole = fs::read(&path).unwrap();
+    let damage = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(setting.cached(), expected);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    };
+    damage(&|bytes| bytes[40] ^= 1);
+    damage(&|bytes| bytes[8] = 99);
+    damage(&|bytes| bytes.truncate(bytes.len() / 2));
+    damage(&|bytes| bytes.truncate(5));
+    damage(&Vec::clear);
+    damage(&|bytes| {
+        let last = bytes.len() - 1;
+        bytes[last] ^= 0x80;
+    });
+    damage(&|bytes| bytes.extend([0; 64]));
+}
+
+#[test]
+fn what_a_killed_process_left_is_removed() {
+    let setting = Setting::new(10);
+    setting.cached();
+    let (path, _) = setting.files().remove(0);
+    let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let left = setting.cache().join(format!("{stem}-x1.unfinished"));
+    fs::write(&left, "half").unwrap();
+    fs::remove_file(&path).unwrap();
+    setting.cached();
+    assert!(!left.exists() && path.exists());
+}
+
+#[test]
+fn many_at_once_make_one_file_and_agree() {
+    let setting = Setting::new(500);
+    let all: Vec<Vec<Example>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| setting.cached())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(setting.files().len(), 1);
+}
+
+#[test]
+fn problems_of_files_and_of_rows_are_reported_and_leave_no_file() {
+    let mut setting = Setting::new(5);
+    let path = setting.directory.path().join("train.jsonl");
+    fs::write(&path, "{\"text\": \"a\"}\nnot json\n{\"text\": 3}\n").unwrap();
+    let error = setting.load(&Cache::Directory(setting.cache())).unwrap_err();
+    let DataError::Invalid { problems } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(problems.len(), 2, "{error}");
+    setting.tokenizer = Fixture::new("</s>", "{{ raise_exception('no') }}").build();
+    fs::write(
+        &path,
+        "{\"text\": \"a\"}\n{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+    )
+    .unwrap();
+    let error = setting.load(&Cache::Directory(setting.cache())).unwrap_err();
+    assert!(matches!(error, DataError::Rows { .. }), "{error}");
+    let left: Vec<_> = fs::read_dir(setting.cache())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|path: &PathBuf| path.extension() == Some(Path::new("lock").as_os_str())),
+        "{left:?}"
+    );
+}
