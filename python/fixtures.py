@@ -40,7 +40,18 @@ import tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 TEMPLATES = ROOT.parent.parent / "models" / "chat-templates"
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "trl", "numpy", "datasets", "pyarrow", "pandas", "Jinja2")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "trl",
+    "numpy",
+    "datasets",
+    "pyarrow",
+    "pandas",
+    "Jinja2",
+)
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ class Case:
         )
         return out["assistant_masks"]
 
-    def turns(self, text: str) -> list[tuple[int, int]] | None:
-        """Characters of the assistant's turns by what opens and ends them."""
+    def turns(self, text: str, messages: list) -> list[tuple[int, int]] | None:
+        """Characters of the assistant's turns by what opens and ends them; nothing where that does not find them all."""
         opening, stop = by_prefix(TURNS, self.stem, (None, None))
         if opening is None:
             return None
@@ -145,7 +145,7 @@ class Case:
             # Of openings without a turn between them, the last one is the turn's.
             if end >= 0 and not re.search(opening, text[match.end() : end]):
                 found.append((match.end(), end + len(stop)))
-        return found
+        return found if len(found) == sum(message["role"] == "assistant" for message in messages) else None
 
     def mask(self, conversation: dict, text: str, encoding, variant: "Case | None") -> dict:
         """`{"mask": .., "by": ..}`, or nothing."""
@@ -157,7 +157,7 @@ class Case:
             # What a user spells like a turn must not be taken for one: only a variant with marks can tell.
             spans = self.variant_spans(conversation, text, encoding, variant)
         else:
-            spans = self.turns(text) or self.variant_spans(conversation, text, encoding, variant)
+            spans = self.turns(text, messages) or self.variant_spans(conversation, text, encoding, variant)
         if not spans:
             return {}
         mask = [0] * len(encoding.input_ids)
@@ -192,6 +192,8 @@ class Case:
                 if text[start - before :].startswith(prompt):
                     start = start - before + len(prompt)
                     break
+            else:
+                return None  # The template opens the turn otherwise.
             spans.append((start, end))
         return spans
 

@@ -3,8 +3,8 @@
 //! The semantics are those of `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, one trailing newline of the
 //! template dropped, loop controls, Python's methods on values, `raise_exception`, `strftime_now` and Python's
 //! `tojson`. What stands between `{% generation %}` and `{% endgeneration %}` is written as it is, and where it
-//! was written is told (see `generation`). A template reads no files, and what it may compute and write is
-//! bounded.
+//! was written is told (see `generation`). A template reads no files, and the instructions it runs and the text it
+//! makes are bounded; the engine does not count the items of a list that is joined to itself again and again.
 
 mod generation;
 mod json;
