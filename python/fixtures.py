@@ -32,8 +32,8 @@ import curve
 import data_formats
 import families
 import objectives_golden
-import sampling_golden
 import published_templates
+import sampling_golden
 import smollm2_golden
 import template_golden
 import tiny_llama

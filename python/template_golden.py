@@ -135,7 +135,7 @@ class Case:
         return out["assistant_masks"]
 
     def turns(self, text: str, messages: list) -> list[tuple[int, int]] | None:
-        """Characters of the assistant's turns by what opens and ends them; nothing where that does not find them all."""
+        """Characters of the assistant's turns by what opens and ends them; nothing where some are not found."""
         opening, stop = by_prefix(TURNS, self.stem, (None, None))
         if opening is None:
             return None
