@@ -36,6 +36,8 @@ import published_templates
 import sampling_golden
 import smollm2_golden
 import template_golden
+import tiny_adapters
+import tiny_bf16
 import tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
@@ -46,6 +48,7 @@ PACKAGES = (
     "tokenizers",
     "safetensors",
     "trl",
+    "peft",
     "numpy",
     "datasets",
     "pyarrow",
@@ -69,6 +72,8 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "objectives": Generator("objectives_golden.py", objectives_golden.SEED, objectives_golden.generate),
         "tiny-llama": Generator("tiny_llama.py", tiny_llama.SEED, tiny_llama.generate),
         "families": Generator("families.py", families.SEED, families.generate),
+        "tiny-adapters": Generator("tiny_adapters.py", tiny_adapters.SEED, tiny_adapters.generate),
+        "tiny-bf16": Generator("tiny_bf16.py", tiny_bf16.SEED, tiny_bf16.generate),
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),

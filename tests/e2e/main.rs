@@ -1,8 +1,10 @@
 //! The command, end to end.
 
+mod adapter;
 mod compare;
 mod errors;
 mod metrics;
+mod model;
 mod report;
 mod score;
 mod train;

@@ -1,5 +1,7 @@
 //! Values and gradients against PyTorch and transformers, from `tests/fixtures`.
 
+mod adapters;
+mod bf16;
 mod cache;
 mod families;
 mod objectives;

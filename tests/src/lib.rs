@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use std::path::PathBuf;
 
 pub use arrays::Arrays;
-pub use tolerance::{F32, Tolerance};
+pub use tolerance::{BF16, F32, Tolerance};
 
 /// The example of the README is compiled and run.
 #[cfg(doctest)]

@@ -15,6 +15,13 @@ pub const F32: Tolerance = Tolerance {
     absolute: 1e-7,
 };
 
+/// bf16 products against bf16 products summed in another order: a sum near the middle of two bf16 numbers is rounded to
+/// one or the other, 2⁻⁸ of it apart, and the layers after it carry that on.
+pub const BF16: Tolerance = Tolerance {
+    relative: 1e-2,
+    absolute: 1e-5,
+};
+
 impl Tolerance {
     /// Asserts that two arrays agree, naming the array and the worst element.
     ///

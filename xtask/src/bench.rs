@@ -19,7 +19,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum What {
-    /// Peak memory of the fused likelihood over inputs, gradients and one chunk.
+    /// Peak memory of the fused likelihood over inputs, gradients and one chunk; of steps with activations kept and
+    /// recomputed; of loading a checkpoint over its size.
     Memory,
     /// Tokens a second of generation beside `transformers.generate`; needs `cargo xtask fetch smollm2`.
     Generate,
@@ -31,7 +32,10 @@ enum What {
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Data => data::run(),
-        What::Memory => shell::run(&mut Command::new(built("likelihood-memory")?)),
+        What::Memory => {
+            shell::run(&mut Command::new(built("likelihood-memory")?))?;
+            shell::run(&mut Command::new(built("training-memory")?))
+        }
         What::Generate => generate(),
     }
 }

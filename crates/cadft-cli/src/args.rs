@@ -1,6 +1,7 @@
 //! The arguments of `cadft`, as typed.
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use std::path::PathBuf;
 
 mod compare;
 mod data;
@@ -86,6 +87,9 @@ pub(crate) struct InputArgs {
     /// A Hugging Face model directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: String,
+    /// A PEFT adapter of that model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Files, directories and globs, read in this order.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) data: Vec<String>,

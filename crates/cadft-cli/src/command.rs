@@ -31,6 +31,8 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Data(DataCommand::Convert(args)) => data::convert::run(args),
         Command::Model(ModelCommand::Inspect(args)) => model::inspect(args),
         Command::Model(ModelCommand::Convert(args)) => model::convert(args),
+        Command::Model(ModelCommand::Diff(args)) => model::diff(args),
+        Command::Model(ModelCommand::Merge(args)) => model::merge(args),
         Command::Recipe(RecipeCommand::List(args)) => recipe::list(args),
         Command::Recipe(RecipeCommand::Show(args)) => recipe::show(args),
         Command::Recipe(RecipeCommand::Schema) => recipe::schema(),

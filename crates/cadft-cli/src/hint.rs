@@ -2,6 +2,7 @@
 
 use cadft_data::DataError;
 use cadft_model::ModelError;
+use cadft_train::hub::HubError;
 use cadft_train::{TrainError, Warning};
 use console::Style;
 use std::io::{self, Write};
@@ -105,7 +106,7 @@ fn is_input(error: &anyhow::Error) -> bool {
         } else if let Some(error) = cause.downcast_ref::<ModelError>() {
             is_model_input(error)
         } else {
-            cause.is::<DataError>() || cause.is::<UsageError>()
+            cause.is::<DataError>() || cause.is::<UsageError>() || cause.is::<HubError>()
         }
     })
 }

@@ -5,9 +5,10 @@ use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
 use cadft_data::{Columns, Dataset, Source, Tokenizer};
+use cadft_model::adapter::{self, ADAPTER_CONFIG};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
-use cadft_train::Warning;
-use std::path::PathBuf;
+use cadft_train::{Warning, hub};
+use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
 pub(crate) struct OpenModel {
@@ -17,14 +18,22 @@ pub(crate) struct OpenModel {
 }
 
 impl OpenModel {
-    /// Reads a Hugging Face directory onto a device.
-    pub(crate) fn open(path: &str, device: &DeviceArgs) -> Result<Self> {
-        let directory = directory(path)?;
+    /// Reads a Hugging Face directory onto a device, with an adapter merged in where one is given.
+    ///
+    /// The directory may be a PEFT adapter's, which names its model.
+    pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
+        let (directory, adapter) = base_and_adapter(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
         let tokenizer = Tokenizer::from_dir(&directory)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
+        let model = match adapter {
+            Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
+                .0
+                .merge_adapter(),
+            None => checkpoint.model,
+        };
         Ok(Self {
-            model: checkpoint.model,
+            model,
             config: checkpoint.config,
             tokenizer,
         })
@@ -55,15 +64,39 @@ impl OpenModel {
     }
 }
 
-/// The directory of a model, on disk.
+/// The directories of a model and of its adapter, on disk.
+fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Option<PathBuf>)> {
+    let found = directory(path)?;
+    if !found.join(ADAPTER_CONFIG).is_file() {
+        return Ok((found, adapter.map(Path::to_owned)));
+    }
+    if adapter.is_some() {
+        return Err(UsageError::new(
+            format!("`--model`: `{}` is an adapter itself", found.display()),
+            "give its model with `--model` and the adapter with `--adapter`",
+        )
+        .into());
+    }
+    let (_, base) = adapter::read_config(&found)?;
+    let Some(base) = base else {
+        return Err(UsageError::new(
+            format!("`{}` does not name its model", found.display()),
+            "give the model with `--model` and this directory with `--adapter`",
+        )
+        .into());
+    };
+    Ok((directory(&base)?, Some(found)))
+}
+
+/// The directory of a model, on disk; from the Hub where the name is one of it.
 pub(crate) fn directory(path: &str) -> Result<PathBuf> {
-    let directory = PathBuf::from(assets::resolve(path)?);
+    let directory = hub::resolve(&assets::resolve(path)?)?;
     if directory.is_dir() {
         return Ok(directory);
     }
     Err(UsageError::new(
         format!("`--model`: `{}` is not a directory", directory.display()),
-        "give the path of a Hugging Face model directory",
+        "give the path of a Hugging Face model directory, or `hf://OWNER/NAME`",
     )
     .into())
 }

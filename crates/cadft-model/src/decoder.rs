@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, module::embedding};
 
+use crate::adapter::DropoutClock;
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
 use crate::parameters::{self, NamedParameter, Parameters};
@@ -11,9 +12,12 @@ mod attention;
 mod block;
 mod context;
 mod linear;
+mod low_rank;
 mod mlp;
 mod norm;
 mod packing;
+mod precision;
+mod recompute;
 mod rope;
 
 pub use attention::Attention;
@@ -21,9 +25,12 @@ pub use block::Block;
 use context::Shared;
 pub(crate) use context::{Context, Place};
 pub use linear::Linear;
+pub use low_rank::LowRank;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
 pub use packing::Packing;
+pub use precision::Precision;
+pub use recompute::{Recompute, Recorded};
 pub use rope::Rope;
 
 /// A decoder-only transformer with its output weight.
@@ -48,6 +55,11 @@ pub struct Decoder {
     embedding_scale: f64,
     #[module(skip)]
     shared: Shared,
+    /// What adapter dropout draws from, not a parameter.
+    #[module(skip)]
+    pub(crate) dropout: DropoutClock,
+    #[module(skip)]
+    recompute: Recompute,
 }
 
 /// Rows of a matrix looked up by token id.
@@ -103,6 +115,8 @@ impl CausalLm {
                 norm,
                 embedding_scale: config.embedding_scale,
                 shared: Shared::new(config),
+                dropout: DropoutClock::default(),
+                recompute: Recompute::None,
             },
             lm_head,
         }
@@ -188,7 +202,7 @@ impl CausalLm {
     /// - output: `[batch, seq, vocab]`
     #[must_use]
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        linear::project(hidden, self.output_weight())
+        Precision::F32.project(hidden, self.output_weight())
     }
 
     /// The parameters under their Hugging Face names, in module order.
@@ -222,6 +236,16 @@ impl Decoder {
         self.run(token_ids, &context, cache, observe)
     }
 
+    /// The input of the first block, `[batch, seq, hidden]`.
+    fn embed(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
+        let hidden = embedding(self.embed_tokens.weight.val(), token_ids);
+        if self.embedding_scale == 1.0 {
+            hidden
+        } else {
+            hidden * self.embedding_scale
+        }
+    }
+
     /// The forward pass under a given context.
     fn run(
         &self,
@@ -231,10 +255,8 @@ impl Decoder {
         observe: &mut dyn FnMut(&Tensor<3>),
     ) -> Tensor<3> {
         let [_, seq] = token_ids.dims();
-        let mut hidden = embedding(self.embed_tokens.weight.val(), token_ids); // [batch, seq, hidden]
-        if self.embedding_scale != 1.0 {
-            hidden = hidden * self.embedding_scale;
-        }
+        self.dropout.tick();
+        let mut hidden = self.embed(token_ids);
         observe(&hidden);
         for (index, layer) in self.layers.iter().enumerate() {
             let layer_cache = cache.as_deref_mut().map(|cache| cache.layer(index));

@@ -62,6 +62,17 @@ pub enum ModelError {
         /// Everything that does not fit.
         report: Box<CheckpointReport>,
     },
+    /// An adapter that cannot be used.
+    #[error("`{}` cannot be used:{}", path.display(), list(problems))]
+    Adapter {
+        /// The file or directory.
+        path: PathBuf,
+        /// Every problem found.
+        problems: Vec<String>,
+    },
+    /// A model whose adapter is not merged cannot be written as a checkpoint.
+    #[error("`{}`: the model has an adapter\nhint: save the adapter, or merge it first", .0.display())]
+    Unmerged(PathBuf),
     /// A directory that would be replaced holds files this crate did not write.
     #[error(
         "`{}` exists and holds other files: {}\nhint: choose a new directory, or move these files away",

@@ -1,4 +1,4 @@
-//! GGUF files imported as Hugging Face checkpoint directories.
+//! GGUF files imported as Hugging Face checkpoint directories, and written from them.
 //!
 //! Weights are dequantised, the rows that llama.cpp reorders for its rotary layout are put back, and the tokenizer is
 //! rebuilt from the metadata, so that the directory reads like any other checkpoint.
@@ -13,11 +13,15 @@ use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::parameters::expected_parameters;
 
+mod export;
 mod file;
 mod llama;
 mod quant;
 mod tokenizer;
+mod vocabulary;
+mod write;
 
+pub use export::{GgufDtype, export_gguf};
 use file::{GgufFile, TensorInfo};
 
 /// What was imported.

@@ -33,7 +33,8 @@ pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedParameter> {
     parameters
 }
 
-/// Whether weight decay applies to the parameter: not to norm weights and not to biases.
+/// Whether weight decay applies to the parameter: not to norm weights, not to biases, and not to the magnitudes of an
+/// adapter, which start at the norms of the rows they scale.
 ///
 /// # Examples
 ///
@@ -45,7 +46,9 @@ pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedParameter> {
 /// ```
 #[must_use]
 pub fn decays(name: &str) -> bool {
-    !name.ends_with(".bias") && !name.ends_with("norm.weight")
+    ![".bias", "norm.weight", ".lora_magnitude_vector"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// The names and shapes that a checkpoint of `config` holds, in module order.
@@ -163,7 +166,22 @@ impl ModuleVisitor for Walk<'_> {
             [rows, columns] => ParameterTensor::Matrix(value.reshape([rows, columns])),
             _ => ParameterTensor::Vector(value.reshape([dims.iter().product::<usize>()])),
         };
-        (self.each)(&self.path.join("."), param.id, tensor);
+        (self.each)(&weight_name(&self.path), param.id, tensor);
+    }
+}
+
+/// The name of the weight at a path of module fields: Hugging Face's for the model, PEFT's for adapters.
+pub(crate) fn weight_name(path: &[String]) -> String {
+    match path {
+        [layer @ .., adapter, field] if adapter == "adapter" => {
+            let layer = layer.join(".");
+            match field.as_str() {
+                "lora_a" => format!("{layer}.lora_A.weight"),
+                "lora_b" => format!("{layer}.lora_B.weight"),
+                other => format!("{layer}.{other}"),
+            }
+        }
+        path => path.join("."),
     }
 }
 
@@ -205,7 +223,7 @@ pub(crate) fn random_values(name: &str, shape: &[usize], config: &ModelConfig, s
 }
 
 /// FNV-1a of the name: short, and the same on every platform and in every version.
-fn name_hash(name: &str) -> u64 {
+pub(crate) fn name_hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

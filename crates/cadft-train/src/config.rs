@@ -1,5 +1,6 @@
 //! The recipe: what a run trains, on what, and how. TOML, strict; defaults are the paper's or say `Ours:`.
 
+mod adapter;
 mod diff;
 mod evaluate;
 mod log;
@@ -10,6 +11,7 @@ mod properties;
 mod schema;
 mod validate;
 
+pub use adapter::{AdapterSection, Kind as AdapterKind, Targets as AdapterTargets};
 pub use diff::{Difference, difference, settings};
 pub use evaluate::EvaluateSection;
 pub use log::LogSection;
@@ -34,6 +36,9 @@ pub struct Recipe {
     pub format_version: u32,
     /// `[model]`.
     pub model: ModelSection,
+    /// `[adapter]`; without it every weight is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterSection>,
     /// `[data]`.
     pub data: DataSection,
     /// `[batch]`.
@@ -71,6 +76,7 @@ impl Default for Recipe {
         Self {
             format_version: FORMAT_VERSION,
             model: ModelSection::default(),
+            adapter: None,
             data: DataSection::default(),
             batch: BatchSection::default(),
             objective: AnyObjective::Cadft(cadft_core::Cadft::default()),
@@ -93,6 +99,8 @@ pub struct ModelSection {
     pub path: String,
     /// Number format of the computation.
     pub precision: Precision,
+    /// Whether activations are kept for the backward pass. Ours: none are recomputed.
+    pub recompute: Recompute,
     /// Where the weights come from.
     pub init: Init,
 }
@@ -104,6 +112,19 @@ pub enum Precision {
     /// 32-bit throughout.
     #[default]
     F32,
+    /// The products of the blocks' linear layers in bf16; weights, gradients, moments and everything else in f32.
+    Bf16,
+}
+
+/// Whether the backward pass keeps activations or runs blocks again: the same gradients, less memory, a third more time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recompute {
+    /// Every activation is kept.
+    #[default]
+    None,
+    /// Only the inputs of the blocks are kept.
+    Blocks,
 }
 
 /// Where the weights come from.

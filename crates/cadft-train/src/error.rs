@@ -34,6 +34,9 @@ pub enum TrainError {
     /// How answers are to be found makes no sense.
     #[error(transparent)]
     Pattern(#[from] crate::evaluate::BadPattern),
+    /// A name on the Hugging Face Hub cannot be resolved.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// A device that this program cannot use.
     #[error("{message}")]
     Device {

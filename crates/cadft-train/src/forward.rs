@@ -9,7 +9,11 @@ use cadft_model::CausalLm;
 /// Hidden states of the supervised positions, `[tokens, hidden]`.
 #[must_use]
 pub fn supervised_states(model: &CausalLm, micro: &MicroBatch) -> Tensor<2> {
-    let hidden = model.hidden_states(micro.token_ids.clone());
+    select_supervised(model.hidden_states(micro.token_ids.clone()), micro)
+}
+
+/// The supervised positions of hidden states `[batch, seq, hidden]`.
+fn select_supervised(hidden: Tensor<3>, micro: &MicroBatch) -> Tensor<2> {
     let [samples, seq, size] = hidden.dims();
     hidden
         .reshape([samples * seq, size])
@@ -23,7 +27,22 @@ pub fn token_likelihoods(
     micro: &MicroBatch,
     objective: &AnyObjective,
 ) -> (Tensor<1>, TokenStats) {
-    let states = supervised_states(model, micro);
+    likelihoods_of(
+        model,
+        model.hidden_states(micro.token_ids.clone()),
+        micro,
+        objective,
+    )
+}
+
+/// As [`token_likelihoods`], of hidden states `[batch, seq, hidden]` that are there already.
+pub(crate) fn likelihoods_of(
+    model: &CausalLm,
+    hidden: Tensor<3>,
+    micro: &MicroBatch,
+    objective: &AnyObjective,
+) -> (Tensor<1>, TokenStats) {
+    let states = select_supervised(hidden, micro);
     let weight = model.output_weight();
     let entropy = objective
         .needs_entropy()

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! config.rs        the recipe: TOML, strict, every problem in one report
-//! prepare.rs       read and check everything          plan.rs   what the run will do, and its warnings
+//! prepare.rs       read and check everything          plan.rs   what the run will do and take, and its warnings
 //! trainer.rs       the loop                           step.rs   THE page: one optimizer step
 //! batch.rs         global batches on the device       forward.rs, observe.rs   likelihoods in, values out
 //! optimizer.rs  clip.rs  schedule.rs                  AdamW, global-norm clipping, learning rate
+//! recompute.rs     backward block by block, where activations are not kept
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
+//! export.rs        the model for others: Hugging Face or PEFT layout
 //! run_directory.rs what a run leaves behind           device.rs devices by name
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
+//! hub.rs           models and data sets by name on the Hugging Face Hub
 //! ```
 //!
 //! Randomness enters through seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
@@ -21,12 +24,15 @@ pub mod environment;
 mod error;
 pub mod evaluate;
 pub mod event;
+mod export;
 pub mod forward;
+pub mod hub;
 mod observe;
 pub mod optimizer;
 pub mod plan;
 pub mod prepare;
 mod process;
+mod recompute;
 mod run_directory;
 pub mod samples;
 pub mod schedule;

@@ -1,10 +1,13 @@
 //! What a run will do, known before its first step.
 
+pub mod memory;
+
 use crate::batch::Sampler;
 use crate::config::{Recipe, steps_of};
 use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
 use cadft_data::{Dataset, Example};
 use cadft_model::{ModelConfig, parameters::expected_parameters};
+use memory::MemorySettings;
 use serde::Serialize;
 use std::collections::HashSet;
 
@@ -51,16 +54,25 @@ pub struct Plan {
     pub steps: usize,
     /// Steps of linear warm-up.
     pub warmup_steps: usize,
-    /// Parameters of the model.
+    /// Parameters of the model, those of an adapter not counted.
     pub parameters: usize,
-    /// Rough estimate of the peak memory.
+    /// Parameters that are trained.
+    pub trainable: usize,
+    /// Estimate of the peak memory.
     pub memory_mib: f64,
     /// What should be known before it starts.
     pub warnings: Vec<Warning>,
 }
 
 impl Plan {
-    pub(crate) fn new(recipe: &Recipe, config: &ModelConfig, train: &Dataset, eval: &[Example]) -> Self {
+    /// `trainable` is the number of trained parameters where they are not all of them.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        config: &ModelConfig,
+        trainable: Option<usize>,
+        train: &Dataset,
+        eval: &[Example],
+    ) -> Self {
         let samples = train.examples.len();
         let sampler = Sampler::new(samples, recipe.batch.global, recipe.data.order, recipe.run.seed);
         let steps_per_epoch = sampler.steps_per_epoch();
@@ -76,10 +88,13 @@ impl Plan {
             .unwrap_or_else(|| ((epochs * steps_per_epoch as f64).ceil() as usize).max(1));
         let start = recipe.loss.start.as_ref();
         let start_steps = start.map_or(0, |_| steps_of(recipe.loss.start_until.unwrap_or(0.1), steps));
-        let parameters = expected_parameters(config)
+        let parameters: usize = expected_parameters(config)
             .iter()
             .map(|(_, shape)| shape.iter().product::<usize>())
             .sum();
+        let settings = MemorySettings::of(recipe, parameters, trainable, train.report.longest);
+        let memory_mib = memory::training_mib(config, &settings);
+        let trainable = trainable.unwrap_or(parameters);
         let mut plan = Self {
             objective: recipe.objective.name(),
             start: start.map(AnyObjective::name),
@@ -93,7 +108,8 @@ impl Plan {
             steps,
             warmup_steps: steps_of(recipe.schedule.warmup, steps),
             parameters,
-            memory_mib: memory_mib(recipe, config, parameters, train.report.longest),
+            trainable,
+            memory_mib,
             warnings: vec![],
         };
         plan.warnings = plan.warn(recipe, train, eval);
@@ -158,17 +174,4 @@ impl Plan {
         }
         warnings
     }
-}
-
-/// Weights, gradients, two moments and one temporary copy of the weights; what the backward pass of one micro-batch of
-/// the longest samples keeps, on Flex; two chunks of logits. A rough estimate.
-fn memory_mib(recipe: &Recipe, config: &ModelConfig, parameters: usize, longest: usize) -> f64 {
-    let tokens = (recipe.batch.micro.min(recipe.batch.global) * longest) as f64;
-    let width = |heads: usize| (heads * config.head_dim) as f64;
-    let layer = 8.0 * config.hidden_size as f64
-        + 3.0 * (width(config.num_attention_heads) + width(config.num_key_value_heads))
-        + 3.0 * config.intermediate_size as f64;
-    let activations = tokens * layer * config.num_hidden_layers as f64;
-    let logits = f64::from(1 << 25);
-    (5.0 * parameters as f64 + activations + logits) * 4.0 / f64::from(1 << 20)
 }

@@ -1,15 +1,18 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
-use crate::config::{Init, Recipe};
+use crate::config::{self, Init, Recipe};
 use crate::error::TrainError;
+use crate::export;
+use crate::hub;
 use crate::plan::Plan;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use cadft_data::{
     Bucketing, Dataset, Example, Mask, Mixing, Row, Source, TokenizeOptions, Tokenizer, prompt_ids,
     read_rows, tokenize,
 };
+use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{CausalLm, ModelConfig, checkpoint};
-use std::path::Path;
+use std::path::PathBuf;
 
 /// A run that is ready to start.
 pub struct Prepared {
@@ -19,6 +22,8 @@ pub struct Prepared {
     pub device: Device,
     /// The tokenizer of the model's directory.
     pub tokenizer: Tokenizer,
+    /// The model's directory, on disk.
+    pub model_directory: PathBuf,
     /// `config.json` of the model's directory.
     pub config: ModelConfig,
     /// Training samples.
@@ -48,7 +53,7 @@ impl Prepared {
     /// # Errors
     /// Whatever is wrong with a file, and data that does not fit the model.
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
-        let directory = Path::new(&recipe.model.path);
+        let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
             return Err(TrainError::Mismatch {
                 message: format!(
@@ -57,8 +62,9 @@ impl Prepared {
                 ),
             });
         }
+        check_precision(&recipe, device)?;
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
-        let tokenizer = Tokenizer::from_dir(directory)?;
+        let tokenizer = Tokenizer::from_dir(&directory)?;
         let options = TokenizeOptions::new(recipe.data.max_length, recipe.data.mask);
         let train = read_rows(&recipe.data.train, &recipe.mixing())?;
         let train = tokenize(&train, &tokenizer, &options)?;
@@ -77,11 +83,16 @@ impl Prepared {
         );
         check_ids(&train.examples, &config)?;
         check_ids(&eval, &config)?;
-        let plan = Plan::new(&recipe, &config, &train, &eval);
+        let trainable = match &recipe.adapter {
+            Some(section) => Some(export::targets(&section.config(), &config)?.trainable),
+            None => None,
+        };
+        let plan = Plan::new(&recipe, &config, trainable, &train, &eval);
         Ok(Self {
             recipe,
             device: device.clone(),
             tokenizer,
+            model_directory: directory,
             config,
             train: train.examples,
             eval,
@@ -90,20 +101,35 @@ impl Prepared {
         })
     }
 
-    /// The model with its weights, trainable.
+    /// The model with its weights, trainable; with an adapter, only its parameters are.
     ///
     /// # Errors
     /// Everything that does not fit between `config.json` and the weights.
     pub fn model(&self) -> Result<CausalLm, TrainError> {
         let device = self.device.clone().autodiff();
-        match self.recipe.model.init {
+        let seed = self.recipe.run.seed;
+        let model = match self.recipe.model.init {
             Init::Pretrained => {
-                let model = checkpoint::load(Path::new(&self.recipe.model.path), &device)?.model;
+                let model = checkpoint::load(&self.model_directory, &device)?.model;
                 tracing::info!(path = self.recipe.model.path, "weights are loaded");
-                Ok(model)
+                model
             }
-            Init::Random => Ok(CausalLm::new(&self.config, &device, self.recipe.run.seed)),
-        }
+            Init::Random => CausalLm::new(&self.config, &device, seed),
+        };
+        let model = model.with_precision(match self.recipe.model.precision {
+            config::Precision::F32 => Precision::F32,
+            config::Precision::Bf16 => Precision::Bf16,
+        });
+        let model = model.with_recompute(match self.recipe.model.recompute {
+            config::Recompute::None => Recompute::None,
+            config::Recompute::Blocks => Recompute::Blocks,
+        });
+        let Some(section) = &self.recipe.adapter else {
+            return Ok(model);
+        };
+        let adapter = section.config();
+        let targets = export::targets(&adapter, &self.config)?;
+        Ok(model.with_adapter(&adapter, &targets, seed))
     }
 }
 
@@ -150,6 +176,18 @@ pub fn questions(rows: &[Row], tokenizer: &Tokenizer, limit: usize) -> Result<Ve
         });
     }
     Ok(questions)
+}
+
+/// The device must have the number format of the recipe.
+fn check_precision(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
+    let is_bf16 = recipe.model.precision == config::Precision::Bf16;
+    if is_bf16 && !device.supports_dtype(DType::BF16) {
+        return Err(TrainError::Mismatch {
+            message: "`model.precision`: the device has no `bf16`\nhint: use `f32`, or another device"
+                .to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Every token must be a row of the embedding.

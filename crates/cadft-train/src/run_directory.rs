@@ -7,17 +7,17 @@
 //! samples.jsonl          scores and weights of single samples on some steps
 //! tensorboard/           event files, if asked for
 //! checkpoints/step-NNNNNN/
-//! model/                 the final Hugging Face directory
+//! model/                 the final Hugging Face directory, or PEFT directory where an adapter was trained
 //! ```
 
 use crate::config::Recipe;
 use crate::environment::Environment;
 use crate::error::TrainError;
 use crate::event::Event;
+use crate::export::Export;
 use crate::prepare::Prepared;
 use crate::tensorboard::TensorBoard;
 use cadft_model::CausalLm;
-use cadft_model::checkpoint::{self, SaveOptions};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -125,12 +125,7 @@ impl RunDirectory {
 }
 
 fn save(path: &Path, model: &CausalLm, prepared: &Prepared) -> Result<(), TrainError> {
-    let options = SaveOptions {
-        dtype: prepared.recipe.checkpoint.dtype,
-        carry_from: Some(PathBuf::from(&prepared.recipe.model.path)),
-        ..SaveOptions::default()
-    };
-    Ok(checkpoint::save(path, model, &prepared.config, &options)?)
+    Ok(Export::new(prepared).write(path, model)?)
 }
 
 /// The steps of the complete checkpoints in a directory.

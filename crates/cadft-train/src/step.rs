@@ -12,9 +12,10 @@
 
 use crate::batch::GlobalBatch;
 use crate::clip::{clip, global_norm};
-use crate::forward::{score, token_likelihoods};
+use crate::forward::score;
 use crate::observe::{Observation, StepOutcome};
 use crate::optimizer::AdamW;
+use crate::recompute::Graph;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use cadft_core::{
@@ -82,7 +83,7 @@ pub fn backward(
     let mut gradients = GradientsAccumulator::new();
     let mut seen = Observation::new(batch.ids.len());
     for micro in &batch.micro {
-        let (log_probs, stats) = token_likelihoods(model, micro, objective); // [tokens]
+        let (graph, log_probs, stats) = Graph::forward(model, micro, objective); // [tokens]
         let gates = objective.token_gates(&stats);
         let scores = seen.scores(micro, &stats.log_probs, &gates);
         // Without global statistics the weights are 1, or this micro-batch is the whole global batch.
@@ -96,7 +97,7 @@ pub fn backward(
             .collect();
         let factors = seen.weigh(micro, &weights, &factors);
         let loss = family_loss(log_probs, gates, factors);
-        gradients.accumulate(model, GradientsParams::from_grads(loss.backward(), model));
+        graph.backward(&loss, model, &mut gradients);
     }
     let gradients = gradients.grads();
     let grad_norm = global_norm(model, &gradients);

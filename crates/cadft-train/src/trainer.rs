@@ -147,6 +147,7 @@ impl<'a> Trainer<'a> {
             lr: self.schedule.at(number),
             clip: recipe.optimizer.clip,
         };
+        model.seed_dropout(dropout_seed(recipe.run.seed, number));
         let (model, outcome) = step(model, &batch, &settings, &mut self.state);
         if let Some(what) = outcome.not_finite() {
             return Err(TrainError::NotFinite {
@@ -248,6 +249,12 @@ impl<'a> Trainer<'a> {
         (self.on_event)(event);
         Ok(())
     }
+}
+
+/// A seed of its own for every step, so that a run goes on with the same masks wherever it is resumed.
+fn dropout_seed(seed: u64, step: usize) -> u64 {
+    // The multiplier of a Weyl sequence keeps the ranges of steps apart; a step draws from far fewer passes.
+    seed.wrapping_add((step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// Ids of the samples whose own score is not a number; of all of them where every score is.

@@ -3,12 +3,16 @@
 use super::{DeviceArgs, SourceArgs, not_negative, positive};
 use cadft_model::Sampling;
 use clap::Args;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
     /// A Hugging Face model directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: String,
+    /// A PEFT adapter of that model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// One prompt; a user's turn where the model has a chat template.
     #[arg(
         long,
@@ -45,6 +49,9 @@ pub(crate) struct ChatArgs {
     /// A Hugging Face model directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: String,
+    /// A PEFT adapter of that model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// A system message to begin with.
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,

@@ -1,5 +1,6 @@
 //! The arguments of `cadft model`.
 
+use super::{DeviceArgs, positive};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -7,8 +8,12 @@ use std::path::PathBuf;
 pub(crate) enum ModelCommand {
     /// Show what a model directory holds.
     Inspect(ModelInspectArgs),
-    /// Convert a GGUF file to a Hugging Face directory.
+    /// Convert a GGUF file to a Hugging Face directory, or such a directory to GGUF or another number format.
     Convert(ConvertArgs),
+    /// Compare two checkpoints tensor by tensor.
+    Diff(DiffArgs),
+    /// Add an adapter into the weights of its model, and compare logits before and after.
+    Merge(MergeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -23,15 +28,83 @@ pub(crate) struct ModelInspectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
-    /// The GGUF file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) gguf: PathBuf,
+    /// A GGUF file to convert.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "model",
+        conflicts_with = "model"
+    )]
+    pub(crate) gguf: Option<PathBuf>,
+    /// A Hugging Face model directory to convert.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<String>,
+    /// What to write.
+    #[arg(long, value_enum, default_value = "safetensors")]
+    pub(crate) to: Layout,
+    /// The directory to write, or the GGUF file.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+    /// How the weights are stored [default: f32, in GGUF f16].
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<StoredName>,
+    /// Largest safetensors file, in MB.
+    #[arg(long, value_name = "MB", default_value_t = 5000, value_parser = positive)]
+    pub(crate) max_shard_size: usize,
+}
+
+/// What a converted model is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layout {
+    /// A Hugging Face directory.
+    Safetensors,
+    /// A file for llama.cpp and Ollama.
+    Gguf,
+}
+
+/// A number format of stored weights, those of GGUF included.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StoredName {
+    /// 32 bits; not in GGUF.
+    F32,
+    /// 16 bits with the range of f32; not in GGUF.
+    Bf16,
+    /// 16 bits, more precise and with a smaller range.
+    F16,
+    /// 8 bits in blocks of 32 with a scale; only in GGUF.
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A Hugging Face model directory.
+    #[arg(value_name = "A")]
+    pub(crate) first: String,
+    /// Another one.
+    #[arg(value_name = "B")]
+    pub(crate) second: String,
+    /// Print one JSON object a tensor.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// A Hugging Face model directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: String,
+    /// A PEFT adapter of that model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
     /// The directory to write.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// How the weights are stored.
     #[arg(long, value_enum, default_value = "f32")]
     pub(crate) dtype: DtypeName,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 /// A number format of stored weights.

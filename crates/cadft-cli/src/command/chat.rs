@@ -13,7 +13,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
 
 pub(crate) fn run(args: &ChatArgs) -> Result<()> {
-    let opened = OpenModel::open(&args.model, &args.device)?;
+    let opened = OpenModel::open(&args.model, args.adapter.as_deref(), &args.device)?;
     opened.tokenizer.chat_template()?;
     let options = opened.options(&args.sampling, 1);
     let system: Vec<_> = args

@@ -26,7 +26,7 @@ struct Report {
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     check(&args.answers)?;
     let sources = sources(&args.input.data, &args.input.source)?;
-    let opened = OpenModel::open(&args.input.model, &args.device)?;
+    let opened = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
     let dataset = load_examples(&sources, &opened.tokenizer, &opened.config)?;
     warn_about(&dataset, opened.config.max_position_embeddings);
     let questions = match args.answers.questions() {

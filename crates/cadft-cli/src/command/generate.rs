@@ -37,7 +37,7 @@ struct Answer<'a> {
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let sources = sources(&args.data, &args.source)?;
-    let opened = OpenModel::open(&args.model, &args.device)?;
+    let opened = OpenModel::open(&args.model, args.adapter.as_deref(), &args.device)?;
     let tokenizer = &opened.tokenizer;
     let prompts = match &args.prompt {
         Some(text) => vec![typed(text, args.raw, tokenizer)?],

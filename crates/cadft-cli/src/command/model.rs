@@ -1,12 +1,22 @@
 //! `cadft model`.
 
-use crate::args::{ConvertArgs, DtypeName, ModelInspectArgs};
-use crate::console::{count, note};
+mod convert;
+mod diff;
+mod merge;
+
+pub(crate) use convert::convert;
+pub(crate) use diff::diff;
+pub(crate) use merge::merge;
+
+use crate::args::{DtypeName, ModelInspectArgs};
+use crate::console::count;
 use crate::{model, output};
 use anyhow::Result;
 use cadft_data::Tokenizer;
 use cadft_model::parameters::expected_parameters;
-use cadft_model::{Dtype, ModelConfig, gguf};
+use cadft_model::{Dtype, ModelConfig, flops};
+use cadft_train::config::{AdapterSection, Recompute};
+use cadft_train::plan::memory::{MemorySettings, training_mib};
 use serde::Serialize;
 
 /// What `config.json` and the tokenizer say.
@@ -23,18 +33,44 @@ struct Inspection {
     tie_word_embeddings: bool,
     has_chat_template: bool,
     stop_tokens: Vec<String>,
+    /// Operations for each token of a sequence of `context` tokens.
+    forward_flops: f64,
+    training_flops: f64,
+    /// Tokens of the sequence that operations and memory are counted for.
+    context: usize,
+    memory_mib: Memory,
 }
+
+/// Memory of inference and of training with several settings, one sequence of `context` tokens at a time.
+#[derive(Serialize)]
+struct Memory {
+    weights_f32: f64,
+    weights_bf16: f64,
+    training: f64,
+    training_recompute: f64,
+    training_lora: f64,
+    training_lora_recompute: f64,
+}
+
+/// The longest sequence that operations and memory are counted for.
+const CONTEXT: usize = 2048;
 
 pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {
     let directory = model::directory(&args.directory)?;
     let config = ModelConfig::from_file(&directory.join("config.json"))?;
     let tokenizer = Tokenizer::from_dir(&directory)?;
     let stop_tokens = tokenizer.stop_token_ids().iter();
+    let parameters = expected_parameters(&config)
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum();
+    let context = CONTEXT.min(config.max_position_embeddings);
     let inspection = Inspection {
-        parameters: expected_parameters(&config)
-            .iter()
-            .map(|(_, shape)| shape.iter().product::<usize>())
-            .sum(),
+        parameters,
+        forward_flops: flops::forward(&config, context),
+        training_flops: flops::training(&config, context),
+        context,
+        memory_mib: memory(&config, parameters, context),
         num_hidden_layers: config.num_hidden_layers,
         hidden_size: config.hidden_size,
         num_attention_heads: config.num_attention_heads,
@@ -49,8 +85,13 @@ pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {
         model_type: config.model_type,
     };
     if args.json {
-        return output::json_line(&inspection);
+        output::json_line(&inspection)
+    } else {
+        show(inspection)
     }
+}
+
+fn show(inspection: Inspection) -> Result<()> {
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     output::table(&[
         ("model type", inspection.model_type),
@@ -64,27 +105,70 @@ pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {
         ("tied embeddings", yes_no(inspection.tie_word_embeddings)),
         ("chat template", yes_no(inspection.has_chat_template)),
         ("stop tokens", inspection.stop_tokens.join(" ")),
+        (
+            "operations a token",
+            format!(
+                "{:.3} G forward, {:.3} G in training, at {} tokens",
+                inspection.forward_flops / 1e9,
+                inspection.training_flops / 1e9,
+                inspection.context
+            ),
+        ),
+        (
+            "weights",
+            format!(
+                "{:.0} MiB in f32, {:.0} MiB in bf16",
+                inspection.memory_mib.weights_f32, inspection.memory_mib.weights_bf16
+            ),
+        ),
+        (
+            "training",
+            with_recompute(
+                inspection.memory_mib.training,
+                inspection.memory_mib.training_recompute,
+            ),
+        ),
+        (
+            "training LoRA",
+            with_recompute(
+                inspection.memory_mib.training_lora,
+                inspection.memory_mib.training_lora_recompute,
+            ),
+        ),
     ])
 }
 
-pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
-    let dtype = match args.dtype {
+fn with_recompute(kept: f64, recomputed: f64) -> String {
+    format!("about {kept:.0} MiB a sequence, {recomputed:.0} MiB with activations recomputed")
+}
+
+fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
+    let mib = |bytes: usize| (parameters * bytes) as f64 / f64::from(1 << 20);
+    let adapter = AdapterSection::default().config();
+    let lora = adapter.targets(config).map_or(0, |targets| targets.trainable);
+    let training = |trainable, added, recompute| {
+        let settings = MemorySettings {
+            trainable,
+            added,
+            tokens: context,
+            recompute,
+        };
+        training_mib(config, &settings)
+    };
+    Memory {
+        weights_f32: mib(4),
+        weights_bf16: mib(2),
+        training: training(parameters, 0, Recompute::None),
+        training_recompute: training(parameters, 0, Recompute::Blocks),
+        training_lora: training(lora, lora, Recompute::None),
+        training_lora_recompute: training(lora, lora, Recompute::Blocks),
+    }
+}
+
+fn dtype(name: DtypeName) -> Dtype {
+    match name {
         DtypeName::F32 => Dtype::F32,
         DtypeName::Bf16 => Dtype::Bf16,
         DtypeName::F16 => Dtype::F16,
-    };
-    let import = gguf::import_gguf(&args.gguf, &args.out, dtype)?;
-    let types: Vec<_> = import
-        .tensor_types
-        .iter()
-        .map(|(name, tensors)| format!("{tensors} {name}"))
-        .collect();
-    note(&format!(
-        "{} parameters (tensors: {}) are in `{}` as {}",
-        count(import.parameters),
-        types.join(", "),
-        args.out.display(),
-        dtype.torch_name(),
-    ));
-    Ok(())
+    }
 }

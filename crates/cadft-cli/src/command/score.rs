@@ -29,7 +29,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         model,
         config,
         tokenizer,
-    } = OpenModel::open(&args.input.model, &args.device)?;
+    } = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
     let dataset = load_examples(&sources, &tokenizer, &config)?;
     warn_about(&dataset, config.max_position_embeddings);
     let scores = score_samples(&model, &dataset.examples, args.micro, tokenizer.pad_token_id());

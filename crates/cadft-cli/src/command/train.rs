@@ -6,7 +6,7 @@ use crate::hint::{self, INTERRUPTED};
 use crate::recipe::Source;
 use crate::{assets, device, interrupt, output};
 use anyhow::Result;
-use cadft_train::{Prepared, RunDirectory, TrainError};
+use cadft_train::{Plan, Prepared, RunDirectory, TrainError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -69,6 +69,15 @@ fn new_directory(name: &str) -> PathBuf {
     directory
 }
 
+/// The parameters, and how many are trained where not all of them are.
+fn parameters(plan: &Plan) -> String {
+    let all = console::count(plan.parameters);
+    if plan.trainable == plan.parameters {
+        return all;
+    }
+    format!("{all}, {} trained", console::count(plan.trainable))
+}
+
 /// Prints what a run would do.
 fn plan(prepared: &Prepared, json: bool) -> Result<()> {
     let plan = &prepared.plan;
@@ -82,7 +91,7 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
     );
     output::table(&[
         ("model", prepared.recipe.model.path.clone()),
-        ("parameters", console::count(plan.parameters)),
+        ("parameters", parameters(plan)),
         ("objective", objective),
         ("samples", console::count(plan.samples)),
         (

@@ -1,17 +1,14 @@
 //! Reading a checkpoint: files mapped into memory, everything checked, then one tensor at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use memmap2::Mmap;
-use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::dtype::Dtype;
+use super::files::{ParsedFile, WeightFiles};
 use super::report::{CheckpointReport, ShapeMismatch};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
@@ -65,15 +62,17 @@ impl Checkpoint {
 pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError> {
     let config = ModelConfig::from_file(&directory.join("config.json"))?;
     let generation_config = read_optional_json(&directory.join("generation_config.json"))?;
-    let files = map_files(directory)?;
-    let parsed = files.iter().map(parse_file).collect::<Result<Vec<_>, _>>()?;
+    let files = WeightFiles::open(directory)?;
+    let parsed = files.parse()?;
     let tensors = Tensors::collect(&parsed);
     let mut report = tensors.compare(&config);
+    report.mis_indexed = files.mis_indexed(&parsed);
     if !report.is_empty() {
         return Err(misfit(directory, report));
     }
     let model = CausalLm::with_values(&config, device, &mut |name, _| {
         let values = tensors.values(name);
+        files.release(tensors.bytes(name));
         if !values.iter().all(|value| value.is_finite()) {
             report.non_finite.push(name.to_owned());
         }
@@ -95,81 +94,6 @@ fn misfit(directory: &Path, report: CheckpointReport) -> ModelError {
         path: directory.to_owned(),
         report: Box::new(report),
     }
-}
-
-/// A file mapped into memory.
-struct MappedFile {
-    path: PathBuf,
-    bytes: Mmap,
-}
-
-/// A parsed file and its name.
-struct ParsedFile<'a> {
-    name: String,
-    tensors: SafeTensors<'a>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
-fn map_files(directory: &Path) -> Result<Vec<MappedFile>, ModelError> {
-    let index = directory.join("model.safetensors.index.json");
-    let single = directory.join("model.safetensors");
-    let names: BTreeSet<String> = if index.is_file() {
-        let text = std::fs::read(&index).map_err(|source| ModelError::io("read", &index, source))?;
-        let index: Index =
-            serde_json::from_slice(&text).map_err(|source| ModelError::Json { path: index, source })?;
-        index.weight_map.into_values().collect()
-    } else if single.is_file() {
-        BTreeSet::from(["model.safetensors".to_owned()])
-    } else {
-        return Err(no_weights(directory));
-    };
-    names
-        .into_iter()
-        .map(|name| map_file(directory.join(name)))
-        .collect()
-}
-
-fn no_weights(directory: &Path) -> ModelError {
-    let hint = if directory.join("pytorch_model.bin").exists() {
-        Some(
-            "`pytorch_model.bin` is not read: save the model as safetensors with transformers first"
-                .to_owned(),
-        )
-    } else if directory.extension().is_some_and(|extension| extension == "gguf") {
-        Some("import a GGUF file into a Hugging Face directory first".to_owned())
-    } else {
-        None
-    };
-    ModelError::NoWeights {
-        path: directory.to_owned(),
-        hint,
-    }
-}
-
-fn map_file(path: PathBuf) -> Result<MappedFile, ModelError> {
-    let file = File::open(&path).map_err(|source| ModelError::io("open", &path, source))?;
-    // SAFETY: the mapping is read-only and lives no longer than this load; a program that truncates the file
-    // meanwhile breaks it, as it would break any reader of a mapped checkpoint.
-    let bytes = unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io("map", &path, source))?;
-    Ok(MappedFile { path, bytes })
-}
-
-fn parse_file(file: &MappedFile) -> Result<ParsedFile<'_>, ModelError> {
-    let tensors = SafeTensors::deserialize(&file.bytes).map_err(|source| ModelError::SafeTensors {
-        path: file.path.clone(),
-        source,
-    })?;
-    let name = file
-        .path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    Ok(ParsedFile { name, tensors })
 }
 
 fn read_optional_json(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
@@ -247,6 +171,10 @@ impl<'a> Tensors<'a> {
             (Some((_, head)), Some((_, embedding))) => head.data() != embedding.data(),
             _ => false,
         }
+    }
+
+    fn bytes(&self, name: &str) -> &'a [u8] {
+        self.by_name.get(name).map_or(&[], |(_, view)| view.data())
     }
 
     /// The values of a tensor of a checkpoint that fits.

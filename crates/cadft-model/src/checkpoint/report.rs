@@ -18,6 +18,8 @@ pub struct CheckpointReport {
     pub duplicated: Vec<String>,
     /// Tensors that hold NaN or infinite values.
     pub non_finite: Vec<String>,
+    /// Tensors that are not in the file that the index names, with that file.
+    pub mis_indexed: Vec<(String, String)>,
     /// Whether `lm_head.weight` differs from the embedding it is said to be tied to.
     pub untied: bool,
 }
@@ -74,6 +76,12 @@ impl fmt::Display for CheckpointReport {
         }
         for name in &self.non_finite {
             write!(f, "\n  - `{name}`: holds NaN or infinite values")?;
+        }
+        for (name, file) in &self.mis_indexed {
+            write!(
+                f,
+                "\n  - `{name}`: the index names `{file}`, which does not hold it"
+            )?;
         }
         if self.untied {
             write!(

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::dtype::Dtype;
 use super::weights::{Weight, write_weights};
+use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
@@ -53,13 +54,16 @@ impl Default for SaveOptions {
 ///
 /// # Errors
 /// When a file cannot be read or written, when the directory exists and holds files that are no part of a checkpoint,
-/// and when a weight is too large for f16.
+/// when a weight is too large for f16, and when the model has an adapter that is not merged.
 pub fn save(
     directory: &Path,
     model: &CausalLm,
     config: &ModelConfig,
     options: &SaveOptions,
 ) -> Result<(), ModelError> {
+    if model.has_adapter() {
+        return Err(ModelError::Unmerged(directory.to_owned()));
+    }
     let mut tensors = Vec::new();
     visit_tensors(model, &mut |name, _, tensor| {
         tensors.push((name.to_owned(), tensor));
@@ -113,7 +117,8 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
     }
 }
 
-fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
+/// Copies the [`CARRIED_FILES`].
+pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
     for name in CARRIED_FILES {
         let file = source.join(name);
         if file.is_file() {
@@ -191,9 +196,9 @@ impl Drop for Replacement {
 /// safetensors writes through a private temporary file: gives its files the permissions of the others.
 fn make_readable(directory: &Path) -> Result<(), ModelError> {
     let io = |error| ModelError::io("read", directory, error);
-    let permissions = fs::metadata(directory.join("config.json"))
-        .map_err(io)?
-        .permissions();
+    let plain = ["config.json", ADAPTER_CONFIG].map(|name| directory.join(name));
+    let plain = plain.iter().find(|path| path.is_file()).unwrap_or(&plain[0]);
+    let permissions = fs::metadata(plain).map_err(io)?.permissions();
     for entry in fs::read_dir(directory).map_err(io)? {
         let path = entry.map_err(io)?.path();
         fs::set_permissions(&path, permissions.clone())
@@ -217,7 +222,7 @@ fn refuse_other_files(directory: &Path) -> Result<(), ModelError> {
         return Ok(());
     };
     let is_ours = |name: &str| {
-        name == "config.json"
+        ["config.json", ADAPTER_CONFIG, ADAPTER_WEIGHTS].contains(&name)
             || CARRIED_FILES.contains(&name)
             || (name.starts_with("model") && name.contains(".safetensors"))
     };

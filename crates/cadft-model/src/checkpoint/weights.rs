@@ -70,7 +70,8 @@ fn split<'w, 'a>(weights: &'w [Weight<'a>], dtype: Dtype, max_shard_bytes: usize
     shards
 }
 
-fn write_shard(path: &Path, shard: &[Weight<'_>], dtype: Dtype) -> Result<(), ModelError> {
+/// Writes one file.
+pub(crate) fn write_shard(path: &Path, shard: &[Weight<'_>], dtype: Dtype) -> Result<(), ModelError> {
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let views = shard
         .iter()

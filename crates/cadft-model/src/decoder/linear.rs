@@ -1,9 +1,9 @@
-//! `y = x Wᵀ + b` with the weight in the Hugging Face layout.
+//! `y = x Wᵀ + b` with the weight in the Hugging Face layout, and the update of an adapter where there is one.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::fused;
+use super::{LowRank, Precision};
 use crate::parameters::Parameters;
 
 /// A linear layer that keeps its weight as `[output, input]`, so that reading and writing checkpoints copies bytes.
@@ -13,6 +13,10 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[output]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// The update of an adapter.
+    pub adapter: Option<LowRank>,
+    #[module(skip)]
+    pub(crate) precision: Precision,
 }
 
 /// Whether a linear layer has a bias.
@@ -33,7 +37,12 @@ impl Linear {
         let weight = make.param(&format!("{name}.weight"), shape);
         let [output, _] = shape;
         let bias = (bias == Bias::Present).then(|| make.param(&format!("{name}.bias"), [output]));
-        Self { weight, bias }
+        Self {
+            weight,
+            bias,
+            adapter: None,
+            precision: Precision::F32,
+        }
     }
 
     /// Applies the layer to the last dimension.
@@ -43,18 +52,17 @@ impl Linear {
     /// - output: `[batch, seq, output]`
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let y = project(x, self.weight.val());
+        let weight = self.weight.val();
+        let y = match &self.adapter {
+            Some(adapter) => {
+                let y = self.precision.project(x.clone(), weight.clone());
+                adapter.update(x, y, &weight, self.precision)
+            }
+            None => self.precision.project(x, weight),
+        };
         match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,
         }
     }
-}
-
-/// `x Wᵀ`: one matrix product over all positions.
-pub(crate) fn project(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
-    let [batch, seq, input] = x.dims();
-    let [output, _] = weight.dims();
-    let y = fused::linear(x.reshape([batch * seq, input]), weight); // [batch * seq, output]
-    y.reshape([batch, seq, output])
 }

@@ -155,6 +155,27 @@ pub(super) fn gguf_name(name: &str) -> String {
 ///
 /// There, the two halves of a rotated pair are neighbours; here they are half a head apart.
 pub(super) fn restore_rows(name: &str, values: Vec<f32>, config: &ModelConfig) -> Vec<f32> {
+    reorder_rows(name, values, config, |row, head_dim| {
+        let (half, pair) = (row / (head_dim / 2), row % (head_dim / 2));
+        2 * pair + half
+    })
+}
+
+/// Reorders query and key rows for llama.cpp's rotary layout; the inverse of [`restore_rows`].
+pub(super) fn interleave_rows(name: &str, values: Vec<f32>, config: &ModelConfig) -> Vec<f32> {
+    reorder_rows(name, values, config, |row, head_dim| {
+        let (pair, half) = (row / 2, row % 2);
+        half * (head_dim / 2) + pair
+    })
+}
+
+/// Takes row `source(row, head_dim)` of each head of a query or key projection for its row `row`.
+fn reorder_rows(
+    name: &str,
+    values: Vec<f32>,
+    config: &ModelConfig,
+    source: impl Fn(usize, usize) -> usize,
+) -> Vec<f32> {
     let heads = if name.contains("self_attn.q_proj") {
         config.num_attention_heads
     } else if name.contains("self_attn.k_proj") {
@@ -164,13 +185,12 @@ pub(super) fn restore_rows(name: &str, values: Vec<f32>, config: &ModelConfig) -
     };
     let head_dim = config.head_dim;
     let width = values.len() / (heads * head_dim);
-    let mut restored = Vec::with_capacity(values.len());
+    let mut reordered = Vec::with_capacity(values.len());
     for head in 0..heads {
         for row in 0..head_dim {
-            let (half, pair) = (row / (head_dim / 2), row % (head_dim / 2));
-            let start = (head * head_dim + 2 * pair + half) * width;
-            restored.extend_from_slice(&values[start..start + width]);
+            let start = (head * head_dim + source(row, head_dim)) * width;
+            reordered.extend_from_slice(&values[start..start + width]);
         }
     }
-    restored
+    reordered
 }

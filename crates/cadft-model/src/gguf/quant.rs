@@ -55,6 +55,10 @@ impl GgmlType {
             })
     }
 
+    pub(super) fn id(self) -> u32 {
+        self.row().1
+    }
+
     fn row(self) -> &'static Row {
         &TYPES[self as usize]
     }

@@ -5,8 +5,10 @@ use serde_json::{Map, Value as Json, json};
 use super::file::{GgufFile, Value};
 use crate::error::ModelError;
 
-const CONTROL: u64 = 3;
-const USER_DEFINED: u64 = 4;
+pub(super) const CONTROL: u64 = 3;
+pub(super) const USER_DEFINED: u64 = 4;
+/// llama.cpp's names of the ways to split text that are known here.
+pub(super) const PRE_TOKENIZERS: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "qwen2"];
 
 /// The files of the tokenizer by name.
 pub(super) fn files(file: &GgufFile) -> Result<Vec<(&'static str, Json)>, ModelError> {
@@ -152,7 +154,8 @@ fn tokenizer_json(
     let merges = file.required("tokenizer.ggml.merges", file.texts("tokenizer.ggml.merges")?)?;
     let pre_tokenizer = pre_tokenizer(pre).ok_or_else(|| {
         let problem = format!(
-            "metadata `tokenizer.ggml.pre` is `{pre}`; supported: `gpt-2`, `smollm`, `llama-bpe`, `qwen2`"
+            "metadata `tokenizer.ggml.pre` is `{pre}`; supported: `{}`",
+            PRE_TOKENIZERS.join("`, `")
         );
         ModelError::gguf(&file.path, problem)
     })?;
@@ -200,7 +203,7 @@ fn tokenizer_json(
 }
 
 /// How text is split before merging, by llama.cpp's name for it.
-fn pre_tokenizer(name: &str) -> Option<Json> {
+pub(super) fn pre_tokenizer(name: &str) -> Option<Json> {
     let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let split = |digits: &str| {
         let pattern = format!(

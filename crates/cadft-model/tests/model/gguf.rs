@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use cadft_model::checkpoint::load;
-use cadft_model::gguf::import_gguf;
+use cadft_model::gguf::{GgufDtype, export_gguf, import_gguf};
 use cadft_model::{CausalLm, Dtype};
 use serde_json::{Value, json};
 
@@ -306,4 +306,96 @@ fn a_file_cut_anywhere_is_an_error() {
             .to_string();
         assert!(message.contains("model.gguf"), "{message}");
     }
+}
+
+/// A tiny model with a tokenizer as a Hugging Face directory, made by importing a hand-written file.
+fn imported() -> (tempfile::TempDir, PathBuf) {
+    let (parent, directory) = import(&tiny_gguf(&original()));
+    (parent, directory.unwrap())
+}
+
+#[test]
+fn an_exported_f16_file_imports_as_the_same_model_and_tokenizer() {
+    let (parent, directory) = imported();
+    let file = parent.path().join("exported.gguf");
+    let parameters = export_gguf(&directory, &file, GgufDtype::F16).unwrap();
+    let again = parent.path().join("again");
+    let import = import_gguf(&file, &again, Dtype::F16).unwrap();
+    assert_eq!(import.parameters, parameters);
+    assert_eq!(
+        import.tensor_types.keys().copied().collect::<Vec<_>>(),
+        ["F16", "F32"]
+    );
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let (mut ours, mut theirs) = (read_json(&again, name), read_json(&directory, name));
+        for value in [&mut ours, &mut theirs] {
+            if let Some(object) = value.as_object_mut() {
+                object.remove("torch_dtype");
+            }
+        }
+        assert_eq!(ours, theirs, "{name}");
+    }
+    let device = Device::flex();
+    let (ours, theirs) = (load(&again, &device).unwrap(), load(&directory, &device).unwrap());
+    for (ours, theirs) in ours.model.model.layers.iter().zip(&theirs.model.model.layers) {
+        let rounded: Vec<f32> = values(&theirs.self_attn.k_proj.weight.val())
+            .iter()
+            .map(|&value| half::f16::from_f32(value).to_f32())
+            .collect();
+        assert_eq!(values(&ours.self_attn.k_proj.weight.val()), rounded);
+        assert_eq!(
+            values(&ours.input_layernorm.weight.val()),
+            values(&theirs.input_layernorm.weight.val())
+        );
+    }
+}
+
+#[test]
+fn q8_0_keeps_whole_rows_to_within_half_a_step_and_others_as_f16() {
+    let config = tiny(json!({"hidden_size": 32, "head_dim": 4, "intermediate_size": 24}));
+    let (parent, tokenizer) = imported();
+    let directory = parent.path().join("wide");
+    let model = CausalLm::new(&config, &Device::flex(), 5);
+    let options = cadft_model::SaveOptions {
+        carry_from: Some(tokenizer),
+        ..Default::default()
+    };
+    cadft_model::checkpoint::save(&directory, &model, &config, &options).unwrap();
+    let (file, again) = (parent.path().join("exported.gguf"), parent.path().join("again"));
+    export_gguf(&directory, &file, GgufDtype::Q8_0).unwrap();
+    let import = import_gguf(&file, &again, Dtype::F32).unwrap();
+    // Rows of 24 weights, of the two down projections and the two output projections' 16, are no whole blocks.
+    assert_eq!(import.tensor_types["F16"], 4);
+    let found = load(&again, &Device::flex()).unwrap().model;
+    let (found, expected) = (
+        values(&found.model.embed_tokens.weight.val()),
+        values(&model.model.embed_tokens.weight.val()),
+    );
+    for (found, expected) in found.chunks(32).zip(expected.chunks(32)) {
+        let largest = expected.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+        crate::assert_close(found, expected, largest / 127.0 * 0.5 + largest / 1024.0);
+    }
+}
+
+#[test]
+fn what_a_gguf_file_cannot_express_is_refused_and_nothing_is_written() {
+    let (parent, directory) = imported();
+    let file = parent.path().join("exported.gguf");
+    let path = directory.join("tokenizer.json");
+    let text = fs::read_to_string(&path).unwrap().replace("Digits", "Whitespace");
+    fs::write(&path, text).unwrap();
+    let error = export_gguf(&directory, &file, GgufDtype::F16)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("pre-tokenizer"), "{error}");
+    let left: Vec<_> = fs::read_dir(parent.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name.to_string_lossy().contains("exported.gguf")),
+        "{left:?}"
+    );
 }

@@ -1,6 +1,7 @@
 //! Properties of the model crate, checked on tiny models on the Flex backend.
 #![cfg(feature = "flex")]
 
+mod adapter;
 mod checkpoint;
 mod config;
 mod decoder;

@@ -105,6 +105,7 @@ impl Reader<'_> {
         let recipe = Recipe {
             format_version: section!(format_version),
             model: section!(model),
+            adapter: section!(adapter),
             data: section!(data),
             batch: section!(batch),
             objective: section!(objective),
@@ -289,6 +290,7 @@ mod tests {
             "objective.power.alpha=2",
             "data.train=[\"a\", {path=\"b\", weight=2, columns={prompt=\"q\", completion=\"a\"}}]",
             "data.stopping-strategy=all-exhausted",
+            "adapter.target-modules=[\"q_proj\"]",
         ];
         let overrides: Vec<String> = overrides.iter().map(|&o| o.to_owned()).collect();
         let recipe = parse("r.toml", SMALL, &overrides).unwrap();

@@ -13,7 +13,11 @@ const AT_LEAST_ONE: &str = "must be at least 1";
 impl Recipe {
     /// Reports every value that cannot be trained with, under its dotted key.
     pub(super) fn check(&self, report: &mut dyn FnMut(&str, String)) {
-        let requirements = self.model_and_data().into_iter().chain(self.training());
+        let requirements = self
+            .model_and_data()
+            .into_iter()
+            .chain(self.training())
+            .chain(self.adapter());
         for (_, key, message) in requirements.filter(|(holds, ..)| !holds) {
             report(key, message.to_owned());
         }
@@ -84,6 +88,18 @@ impl Recipe {
             ),
             (mass, "evaluate.top-p", "must be above 0 and at most 1"),
             (keep, "checkpoint.keep", AT_LEAST_ONE),
+        ]
+    }
+
+    fn adapter(&self) -> Vec<Requirement> {
+        let Some(adapter) = &self.adapter else {
+            return vec![];
+        };
+        let dropout = (0.0..1.0).contains(&adapter.dropout);
+        vec![
+            (adapter.rank >= 1, "adapter.rank", AT_LEAST_ONE),
+            (positive(adapter.alpha), "adapter.alpha", POSITIVE),
+            (dropout, "adapter.dropout", "must be at least 0 and below 1"),
         ]
     }
 

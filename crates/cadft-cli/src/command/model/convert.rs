@@ -1,0 +1,100 @@
+//! `cadft model convert`.
+
+use crate::args::{ConvertArgs, Layout, StoredName};
+use crate::console::{count, note};
+use crate::hint::UsageError;
+use crate::model;
+use anyhow::Result;
+use burn::tensor::Device;
+use cadft_model::Dtype;
+use cadft_model::checkpoint::{self, SaveOptions};
+use cadft_model::gguf::{self, GgufDtype};
+use std::path::Path;
+
+pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
+    match (&args.gguf, &args.model, args.to) {
+        (Some(file), _, Layout::Safetensors) => import(file, args),
+        (Some(_), _, Layout::Gguf) => Err(UsageError::new(
+            "`--to gguf`: the input is a GGUF file already",
+            "give a Hugging Face directory with `--model`",
+        )
+        .into()),
+        (None, Some(directory), Layout::Gguf) => export(directory, args),
+        (None, directory, Layout::Safetensors) => rewrite(directory.as_deref().unwrap_or_default(), args),
+        (None, None, Layout::Gguf) => {
+            Err(UsageError::new("there is nothing to convert", "give `--model DIR`").into())
+        }
+    }
+}
+
+fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
+    let dtype = directory_dtype(args.dtype)?;
+    let import = gguf::import_gguf(file, &args.out, dtype)?;
+    let types: Vec<_> = import
+        .tensor_types
+        .iter()
+        .map(|(name, tensors)| format!("{tensors} {name}"))
+        .collect();
+    note(&format!(
+        "{} parameters (tensors: {}) are in `{}` as {}",
+        count(import.parameters),
+        types.join(", "),
+        args.out.display(),
+        dtype.torch_name(),
+    ));
+    Ok(())
+}
+
+fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
+    let (dtype, name) = match args.dtype {
+        None | Some(StoredName::F16) => (GgufDtype::F16, "F16"),
+        Some(StoredName::Q8_0) => (GgufDtype::Q8_0, "Q8_0"),
+        Some(StoredName::F32 | StoredName::Bf16) => {
+            return Err(UsageError::new(
+                "`--dtype`: a GGUF file is written as `f16` or `q8_0`",
+                "other formats are made from it with llama.cpp's `llama-quantize`",
+            )
+            .into());
+        }
+    };
+    let parameters = gguf::export_gguf(&model::directory(directory)?, &args.out, dtype)?;
+    note(&format!(
+        "{} parameters are in `{}` as {name}",
+        count(parameters),
+        args.out.display()
+    ));
+    Ok(())
+}
+
+fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
+    let directory = model::directory(directory)?;
+    let dtype = directory_dtype(args.dtype)?;
+    let loaded = checkpoint::load(&directory, &Device::default())?;
+    let options = SaveOptions {
+        dtype,
+        max_shard_bytes: args.max_shard_size * 1_000_000,
+        carry_from: Some(directory),
+    };
+    checkpoint::save(&args.out, &loaded.model, &loaded.config, &options)?;
+    note(&format!(
+        "the weights are in `{}` as {}",
+        args.out.display(),
+        dtype.torch_name()
+    ));
+    Ok(())
+}
+
+fn directory_dtype(name: Option<StoredName>) -> Result<Dtype> {
+    Ok(match name {
+        None | Some(StoredName::F32) => Dtype::F32,
+        Some(StoredName::Bf16) => Dtype::Bf16,
+        Some(StoredName::F16) => Dtype::F16,
+        Some(StoredName::Q8_0) => {
+            return Err(UsageError::new(
+                "`--dtype q8_0`: a Hugging Face directory holds `f32`, `bf16` or `f16`",
+                "write a GGUF file with `--to gguf`",
+            )
+            .into());
+        }
+    })
+}

@@ -1,0 +1,51 @@
+//! `cadft model diff`.
+
+use crate::args::DiffArgs;
+use crate::{model, output};
+use anyhow::Result;
+use cadft_model::checkpoint::{self, TensorDifference};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    tensor: &'a str,
+    #[serde(flatten)]
+    difference: &'a TensorDifference,
+}
+
+pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
+    let (first, second) = (model::directory(&args.first)?, model::directory(&args.second)?);
+    let differences = checkpoint::compare(&first, &second)?;
+    if args.json {
+        return differences
+            .iter()
+            .try_for_each(|(tensor, difference)| output::json_line(&Line { tensor, difference }));
+    }
+    let mut equal = 0;
+    for (tensor, difference) in &differences {
+        match describe(difference) {
+            Some(text) => output::line(&format!("{tensor}: {text}"))?,
+            None => equal += 1,
+        }
+    }
+    output::line(&format!("{equal} of {} tensors are equal", differences.len()))
+}
+
+/// What differs; `None` where nothing does.
+fn describe(difference: &TensorDifference) -> Option<String> {
+    match difference {
+        TensorDifference::OnlyFirst => Some("only in A".to_owned()),
+        TensorDifference::OnlySecond => Some("only in B".to_owned()),
+        TensorDifference::Shape { first, second } => Some(format!("shape {first:?} in A, {second:?} in B")),
+        TensorDifference::Values { changed: 0, .. } => None,
+        TensorDifference::Values {
+            changed,
+            elements,
+            largest,
+            relative,
+        } => Some(format!(
+            "{changed} of {elements} elements differ, by up to {largest:.2e}; relative {relative:.2e}"
+        )),
+        _ => Some("of a type that is not compared".to_owned()),
+    }
+}

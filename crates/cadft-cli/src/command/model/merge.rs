@@ -1,0 +1,82 @@
+//! `cadft model merge`.
+
+use super::dtype;
+use crate::args::MergeArgs;
+use crate::console::note;
+use crate::{device, model};
+use anyhow::{Result, bail};
+use burn::tensor::{Int, Tensor, TensorData};
+use cadft_model::checkpoint::{self, SaveOptions};
+use cadft_model::{CausalLm, adapter};
+
+/// Largest difference of a logit that merging may make, relative to the largest logit.
+const TOLERANCE: f64 = 1e-4;
+/// Tokens of the text that is compared.
+const TOKENS: usize = 64;
+
+pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
+    let directory = model::directory(&args.model)?;
+    let device = device::open(device::name(args.device.device.as_deref()))?;
+    let base = checkpoint::load(&directory, &device)?;
+    let (adapted, _) = adapter::load(&args.adapter, base.model, &base.config)?;
+    let before = logits(&adapted, base.config.vocab_size);
+    let merged = adapted.merge_adapter();
+    let after = logits(&merged, base.config.vocab_size);
+    let difference = relative_difference(&before, &after);
+    if !difference.is_finite() || difference > TOLERANCE {
+        bail!(
+            "merging changes the logits by {difference:.1e} of the largest, more than {TOLERANCE:e}: nothing was written"
+        );
+    }
+    let options = SaveOptions {
+        dtype: dtype(args.dtype),
+        carry_from: Some(directory),
+        ..SaveOptions::default()
+    };
+    checkpoint::save(&args.out, &merged, &base.config, &options)?;
+    note(&format!(
+        "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
+        args.adapter.display(),
+        args.out.display(),
+    ));
+    Ok(())
+}
+
+/// The logits of a text whose tokens are spread over the vocabulary.
+fn logits(model: &CausalLm, vocab: usize) -> Vec<f32> {
+    let ids: Vec<i64> = (0..TOKENS)
+        .map(|index| ((index * vocab / TOKENS + index * index) % vocab) as i64)
+        .collect();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, TOKENS]), &model.device());
+    model
+        .logits(model.hidden_states(ids))
+        .into_data()
+        .iter::<f32>()
+        .collect()
+}
+
+fn relative_difference(before: &[f32], after: &[f32]) -> f64 {
+    let largest = before
+        .iter()
+        .fold(0.0f64, |largest, logit| largest.max(f64::from(logit.abs())));
+    let difference = before.iter().zip(after).fold(0.0f64, |worst, (before, after)| {
+        let difference = f64::from((before - after).abs());
+        if difference.is_nan() {
+            f64::INFINITY
+        } else {
+            worst.max(difference)
+        }
+    });
+    difference / largest.max(f64::MIN_POSITIVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_difference_is_relative_to_the_largest_logit_and_never_hides_nan() {
+        assert!((relative_difference(&[1.0, -4.0], &[1.0, -4.2]) - 0.05).abs() < 1e-6);
+        assert!(relative_difference(&[1.0, 2.0], &[f32::NAN, 2.0]).is_infinite());
+    }
+}

@@ -1,0 +1,259 @@
+//! Adapters: LoRA and DoRA beside frozen weights, in PEFT's layout on disk.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `adapter/targets.rs` | which layers get an update, which modules are trained whole |
+//! | `adapter/peft.rs` | `adapter_config.json` |
+//! | `adapter/store.rs` | [`load`] and [`save`] of PEFT directories |
+//! | `adapter/dropout.rs` | which masks dropout draws |
+//!
+//! The update itself is [`crate::decoder::LowRank`].
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Uniform};
+
+use crate::decoder::{CausalLm, LowRank, Precision};
+use crate::parameters::{Parameters, Values, name_hash, weight_name};
+
+mod dropout;
+mod peft;
+mod store;
+mod targets;
+
+pub use dropout::DropoutClock;
+pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave, load, read_config, save};
+pub use targets::AdapterTargets;
+
+/// What kind of update an adapter makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdapterKind {
+    /// `W + s B A`.
+    #[default]
+    Lora,
+    /// `W + s B A` with rows scaled to learned magnitudes.
+    Dora,
+}
+
+/// How the update is scaled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdapterScaling {
+    /// `α / rank`.
+    #[default]
+    Rank,
+    /// `α / √rank` (rsLoRA, arXiv 2312.03732).
+    RootRank,
+}
+
+/// Which linear layers get an update.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TargetModules {
+    /// Every linear layer of the blocks; not the output weight.
+    #[default]
+    AllLinear,
+    /// Those whose name, or its end after a dot, is in the list.
+    Names(Vec<String>),
+}
+
+/// An adapter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterConfig {
+    /// LoRA or DoRA.
+    pub kind: AdapterKind,
+    /// Rank of the update.
+    pub rank: usize,
+    /// Numerator of the scaling.
+    pub alpha: f64,
+    /// Denominator of the scaling.
+    pub scaling: AdapterScaling,
+    /// Probability that an input element of the update is dropped in training.
+    pub dropout: f64,
+    /// Which layers get an update.
+    pub target_modules: TargetModules,
+    /// Modules that are trained whole and stored with the adapter, such as `embed_tokens`.
+    pub modules_to_save: Vec<String>,
+}
+
+impl AdapterConfig {
+    /// The factor of the update.
+    #[must_use]
+    pub fn scaling(&self) -> f64 {
+        let rank = self.rank as f64;
+        match self.scaling {
+            AdapterScaling::Rank => self.alpha / rank,
+            AdapterScaling::RootRank => self.alpha / rank.sqrt(),
+        }
+    }
+}
+
+impl CausalLm {
+    /// Freezes the model and attaches an untrained adapter, which changes nothing yet: `A` is uniform in
+    /// `±1/√input`, `B` is 0, and magnitudes are the norms of the rows. The values depend on `seed` alone.
+    #[must_use]
+    pub fn with_adapter(self, config: &AdapterConfig, targets: &AdapterTargets, seed: u64) -> Self {
+        let device = self.device();
+        let mut model = self.attach(config, targets, &device, &mut |name, shape| {
+            initial_values(name, shape, seed)
+        });
+        for (_, linear) in targets::linears_mut(&mut model) {
+            let weight = linear.weight.val();
+            let magnitude = linear
+                .adapter
+                .as_mut()
+                .and_then(|adapter| adapter.lora_magnitude_vector.take());
+            if let (Some(magnitude), Some(adapter)) = (magnitude, &mut linear.adapter) {
+                let norms = weight.detach().square().sum_dim(1).sqrt().squeeze_dim(1);
+                adapter.lora_magnitude_vector = Some(magnitude.map(|_| norms).set_require_grad(true));
+            }
+        }
+        model
+    }
+
+    /// Freezes everything but the modules to save, and attaches updates with the given values.
+    pub(crate) fn attach(
+        self,
+        config: &AdapterConfig,
+        targets: &AdapterTargets,
+        device: &Device,
+        values: &mut Values<'_>,
+    ) -> Self {
+        let mut model = self.map(&mut Freeze {
+            path: vec![],
+            saved: &targets.saved,
+        });
+        let clock = model.model.dropout.clone();
+        let mut make = Parameters { device, values };
+        for (name, linear) in targets::linears_mut(&mut model) {
+            if let Some((_, shape)) = targets.layers.iter().find(|(layer, _)| *layer == name) {
+                linear.adapter = Some(LowRank::new(&name, *shape, config, &clock, &mut make));
+            }
+        }
+        model
+    }
+
+    /// The model with other values for the named parameters.
+    pub(crate) fn assign(self, values: &BTreeMap<String, Vec<f32>>) -> Self {
+        self.map(&mut Assign { path: vec![], values })
+    }
+
+    /// Sets the number format in which the linear layers of the blocks multiply.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        for (_, linear) in targets::linears_mut(&mut self) {
+            linear.precision = precision;
+        }
+        self
+    }
+
+    /// Whether any layer has an update.
+    #[must_use]
+    pub fn has_adapter(&self) -> bool {
+        self.model.layers.iter().any(|block| {
+            let (attention, mlp) = (&block.self_attn, &block.mlp);
+            [
+                &attention.q_proj,
+                &attention.k_proj,
+                &attention.v_proj,
+                &attention.o_proj,
+            ]
+            .into_iter()
+            .chain([&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj])
+            .any(|linear| linear.adapter.is_some())
+        })
+    }
+
+    /// The model with its updates added into the weights, for inference: the parameters come back off the graph.
+    #[must_use]
+    pub fn merge_adapter(self) -> Self {
+        let mut model = self;
+        for (_, linear) in targets::linears_mut(&mut model) {
+            if let Some(adapter) = linear.adapter.take() {
+                let merged = adapter.merged(&linear.weight.val()).detach();
+                linear.weight = linear.weight.clone().map(|_| merged);
+            }
+        }
+        model
+    }
+
+    /// Sets what the masks of adapter dropout are drawn from until the next call: give each step its own seed.
+    pub fn seed_dropout(&self, seed: u64) {
+        self.model.dropout.set(seed);
+    }
+}
+
+/// Gives parameters new values by name.
+struct Assign<'a> {
+    path: Vec<String>,
+    values: &'a BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleMapper for Assign<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(values) = self.values.get(&weight_name(&self.path)) else {
+            return param;
+        };
+        let (dims, device) = (param.dims(), param.device());
+        let is_trained = param.is_require_grad();
+        param
+            .map(|_| Tensor::from_data(TensorData::new(values.clone(), dims), &device))
+            .set_require_grad(is_trained)
+    }
+}
+
+/// Sets which parameters are trained.
+struct Freeze<'a> {
+    path: Vec<String>,
+    saved: &'a [String],
+}
+
+impl ModuleMapper for Freeze<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = weight_name(&self.path);
+        let trained = self
+            .saved
+            .iter()
+            .any(|module| targets::is_parameter_of(&name, module));
+        param.set_require_grad(trained)
+    }
+}
+
+/// Uniform for `A`, 0 for `B`, 1 for magnitudes. Each parameter draws from its own stream, as in the base model.
+fn initial_values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
+    let count = shape.iter().product();
+    if name.ends_with(".lora_magnitude_vector") {
+        return vec![1.0; count];
+    }
+    let &[_, input] = shape else {
+        return vec![0.0; count];
+    };
+    if !name.ends_with(".lora_A.weight") {
+        return vec![0.0; count];
+    }
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(name_hash(name));
+    let bound = (1.0 / (input as f64).sqrt()) as f32;
+    match Uniform::new(-bound, bound) {
+        Ok(uniform) => uniform.sample_iter(generator).take(count).collect(),
+        Err(_) => vec![0.0; count],
+    }
+}

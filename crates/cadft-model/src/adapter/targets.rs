@@ -1,0 +1,180 @@
+//! Which layers an adapter updates, and which modules it trains and stores whole.
+
+use std::collections::BTreeSet;
+
+use super::{AdapterConfig, AdapterKind, TargetModules};
+use crate::config::ModelConfig;
+use crate::decoder::{CausalLm, Linear};
+use crate::parameters::expected_parameters;
+
+const OUTPUT: &str = "lm_head";
+const EMBEDDING: &str = "model.embed_tokens";
+
+/// The layers and modules of an adapter, found in a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdapterTargets {
+    /// Names of the linear layers with an update, and their shapes `[output, input]`, in module order.
+    pub layers: Vec<(String, [usize; 2])>,
+    /// Names of the modules that are trained and stored whole, in module order.
+    pub saved: Vec<String>,
+    /// Parameters that are trained.
+    pub trainable: usize,
+}
+
+impl AdapterConfig {
+    /// Finds the layers and modules of the adapter in a model.
+    ///
+    /// # Errors
+    /// Every name that matches nothing, or that cannot be used.
+    pub fn targets(&self, config: &ModelConfig) -> Result<AdapterTargets, Vec<String>> {
+        let parameters = expected_parameters(config);
+        let mut problems = vec![];
+        let layers = self.layers(&parameters, &mut problems);
+        let saved = self.saved(&parameters, config.tie_word_embeddings, &mut problems);
+        for name in &saved {
+            if layers.iter().any(|(layer, _)| layer == name) {
+                problems.push(format!("`{name}` is a target and a module to save"));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let updates = layers.iter().map(|(_, [output, input])| {
+            let magnitudes = if self.kind == AdapterKind::Dora {
+                *output
+            } else {
+                0
+            };
+            self.rank * (output + input) + magnitudes
+        });
+        let whole = parameters
+            .iter()
+            .filter(|(name, _)| saved.iter().any(|module| is_parameter_of(name, module)))
+            .map(|(_, shape)| shape.iter().product::<usize>());
+        let trainable = updates.chain(whole).sum();
+        Ok(AdapterTargets {
+            layers,
+            saved,
+            trainable,
+        })
+    }
+
+    fn layers(
+        &self,
+        parameters: &[(String, Vec<usize>)],
+        problems: &mut Vec<String>,
+    ) -> Vec<(String, [usize; 2])> {
+        let linear: Vec<(&str, [usize; 2])> = parameters
+            .iter()
+            .filter_map(|(name, shape)| {
+                let module = name.strip_suffix(".weight")?;
+                let &[output, input] = shape.as_slice() else {
+                    return None;
+                };
+                (module != OUTPUT && module != EMBEDDING).then_some((module, [output, input]))
+            })
+            .collect();
+        let owned = |(name, shape): &(&str, [usize; 2])| ((*name).to_owned(), *shape);
+        let TargetModules::Names(names) = &self.target_modules else {
+            return linear.iter().map(owned).collect();
+        };
+        if names.is_empty() {
+            problems.push("no target modules are named".to_owned());
+        }
+        for name in names {
+            if matches(OUTPUT, name) || matches(EMBEDDING, name) {
+                problems.push(format!(
+                    "`{name}` cannot have a low-rank update; train it whole as a module to save"
+                ));
+            } else if !linear.iter().any(|(layer, _)| matches(layer, name)) {
+                let known: BTreeSet<_> = linear.iter().map(|(layer, _)| last(layer)).collect();
+                let known: Vec<_> = known.into_iter().collect();
+                problems.push(format!(
+                    "no linear layer is called `{name}`; there are {}",
+                    known.join(", ")
+                ));
+            }
+        }
+        linear
+            .iter()
+            .filter(|(layer, _)| names.iter().any(|name| matches(layer, name)))
+            .map(owned)
+            .collect()
+    }
+
+    /// The modules to save; the output weight is the embedding where the two are tied.
+    fn saved(
+        &self,
+        parameters: &[(String, Vec<usize>)],
+        tied: bool,
+        problems: &mut Vec<String>,
+    ) -> Vec<String> {
+        let modules: Vec<&str> = parameters
+            .iter()
+            .filter_map(|(name, _)| Some(name.rsplit_once('.')?.0))
+            .collect();
+        let names: Vec<&str> = self
+            .modules_to_save
+            .iter()
+            .map(|name| {
+                if tied && matches(OUTPUT, name) {
+                    EMBEDDING
+                } else {
+                    name
+                }
+            })
+            .collect();
+        for name in &names {
+            if !modules.iter().any(|module| matches(module, name)) {
+                let known: BTreeSet<_> = modules.iter().map(|module| last(module)).collect();
+                let known: Vec<_> = known.into_iter().collect();
+                problems.push(format!(
+                    "no module is called `{name}`; there are {}",
+                    known.join(", ")
+                ));
+            }
+        }
+        let mut saved: Vec<String> = modules
+            .into_iter()
+            .filter(|module| names.iter().any(|name| matches(module, name)))
+            .map(str::to_owned)
+            .collect();
+        saved.dedup();
+        saved
+    }
+}
+
+/// As PEFT matches names: the whole path, or its end after a dot.
+fn matches(module: &str, name: &str) -> bool {
+    module == name || module.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// Whether the parameter is held by the module itself.
+pub(super) fn is_parameter_of(parameter: &str, module: &str) -> bool {
+    parameter
+        .rsplit_once('.')
+        .is_some_and(|(owner, _)| owner == module)
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// The linear layers of the blocks by name.
+pub(super) fn linears_mut(model: &mut CausalLm) -> Vec<(String, &mut Linear)> {
+    let mut linears = vec![];
+    for (index, block) in model.model.layers.iter_mut().enumerate() {
+        let (attention, mlp) = (&mut block.self_attn, &mut block.mlp);
+        let parts = [
+            ("self_attn.q_proj", &mut attention.q_proj),
+            ("self_attn.k_proj", &mut attention.k_proj),
+            ("self_attn.v_proj", &mut attention.v_proj),
+            ("self_attn.o_proj", &mut attention.o_proj),
+            ("mlp.gate_proj", &mut mlp.gate_proj),
+            ("mlp.up_proj", &mut mlp.up_proj),
+            ("mlp.down_proj", &mut mlp.down_proj),
+        ];
+        linears.extend(parts.map(|(part, linear)| (format!("model.layers.{index}.{part}"), linear)));
+    }
+    linears
+}

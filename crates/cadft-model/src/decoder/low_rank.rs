@@ -1,0 +1,151 @@
+//! A low-rank update of a linear layer: LoRA (Hu et al. 2021, arXiv 2106.09685) and DoRA (Liu et al. 2024,
+//! arXiv 2402.09353), as PEFT defines them.
+//!
+//! ```text
+//! LoRA   y = W x + s B A x                                s = α / rank, or α / √rank (rsLoRA, arXiv 2312.03732)
+//! DoRA   y = (m / ‖W + s B A‖) (W x + s B A x)            norms of rows, held constant in the backward pass
+//! ```
+//!
+//! `W + s B A` is never formed: the update is applied to the activations, and the norms are expanded into products
+//! with the two factors.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::Precision;
+use crate::adapter::{AdapterConfig, AdapterKind, DropoutClock};
+use crate::fused;
+use crate::parameters::{Parameters, name_hash};
+
+/// The factors of a low-rank update.
+#[derive(Module, Debug)]
+pub struct LowRank {
+    /// `A`, `[rank, input]`.
+    pub lora_a: Param<Tensor<2>>,
+    /// `B`, `[output, rank]`.
+    pub lora_b: Param<Tensor<2>>,
+    /// `m`, `[output]`, where the adapter is DoRA.
+    pub lora_magnitude_vector: Option<Param<Tensor<1>>>,
+    scaling: f64,
+    #[module(skip)]
+    dropout: Dropout,
+}
+
+/// Dropout of the input of the update.
+#[derive(Clone, Debug)]
+struct Dropout {
+    probability: f64,
+    stream: u64,
+    clock: DropoutClock,
+}
+
+impl LowRank {
+    /// The update of the layer `name` with the weight shape `[output, input]`.
+    pub(crate) fn new(
+        name: &str,
+        [output, input]: [usize; 2],
+        config: &AdapterConfig,
+        clock: &DropoutClock,
+        make: &mut Parameters<'_>,
+    ) -> Self {
+        let rank = config.rank;
+        Self {
+            lora_a: make.param(&format!("{name}.lora_A.weight"), [rank, input]),
+            lora_b: make.param(&format!("{name}.lora_B.weight"), [output, rank]),
+            lora_magnitude_vector: (config.kind == AdapterKind::Dora)
+                .then(|| make.param(&format!("{name}.lora_magnitude_vector"), [output])),
+            scaling: config.scaling(),
+            dropout: Dropout {
+                probability: config.dropout,
+                stream: name_hash(name),
+                clock: clock.clone(),
+            },
+        }
+    }
+
+    /// The output of the layer, given its input `x` and `y = W x`.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, input]`
+    /// - `y`, output: `[batch, seq, output]`
+    pub(super) fn update(
+        &self,
+        x: Tensor<3>,
+        y: Tensor<3>,
+        weight: &Tensor<2>,
+        precision: Precision,
+    ) -> Tensor<3> {
+        let mask = self.dropout.mask(&x);
+        let is_dropped = mask.is_some();
+        let x = match mask {
+            Some(mask) => x * mask,
+            None => x,
+        };
+        let low = precision.project(x.clone(), self.lora_a.val()) * self.scaling; // [batch, seq, rank]
+        let low = precision.project(low, self.lora_b.val()); // [batch, seq, output]
+        let Some(magnitude) = &self.lora_magnitude_vector else {
+            return y + low;
+        };
+        let factor = (magnitude.val() / self.norms(weight)).unsqueeze::<3>(); // [1, 1, output]
+        if is_dropped {
+            let dropped = precision.project(x, weight.clone());
+            return y + dropped * (factor.clone() - 1.0) + low * factor;
+        }
+        (y + low) * factor
+    }
+
+    /// The Euclidean norms of the rows of `W + s B A`, off the graph.
+    ///
+    /// ```text
+    /// ‖w + s b A‖² = ‖w‖² + 2 s b·(A w) + s² b·(A Aᵀ b)
+    /// ```
+    fn norms(&self, weight: &Tensor<2>) -> Tensor<1> {
+        let (weight, a, b) = (
+            weight.clone().detach(),
+            self.lora_a.val().detach(),
+            self.lora_b.val().detach(),
+        );
+        let cross = fused::linear(weight.clone(), a.clone()) * b.clone(); // [output, rank]
+        let own = fused::linear(b.clone(), fused::linear(a.clone(), a)) * b; // [output, rank]
+        let update = cross * (2.0 * self.scaling) + own * (self.scaling * self.scaling);
+        let squares = weight.square().sum_dim(1) + update.sum_dim(1); // [output, 1]
+        let [output, _] = squares.dims();
+        squares.sqrt().reshape([output])
+    }
+
+    /// The weight with the update in it.
+    pub(crate) fn merged(&self, weight: &Tensor<2>) -> Tensor<2> {
+        let delta = fused::linear(self.lora_b.val(), self.lora_a.val().transpose());
+        let merged = weight.clone() + delta * self.scaling;
+        match &self.lora_magnitude_vector {
+            Some(magnitude) => merged * (magnitude.val() / self.norms(weight)).unsqueeze_dim(1),
+            None => merged,
+        }
+    }
+}
+
+impl Dropout {
+    /// 0 with the probability of dropout and `1 / (1 − p)` otherwise; none where nothing is dropped.
+    fn mask(&self, x: &Tensor<3>) -> Option<Tensor<3>> {
+        let device = x.device();
+        if self.probability == 0.0 || !(device.is_autodiff() || self.clock.is_forced()) {
+            return None;
+        }
+        let mut generator = ChaCha8Rng::seed_from_u64(self.clock.now());
+        generator.set_stream(self.stream);
+        let kept = (1.0 / (1.0 - self.probability)) as f32;
+        let dims = x.dims();
+        let mask: Vec<f32> = (0..dims.iter().product())
+            .map(|_| {
+                if f64::from(generator.random::<f32>()) < self.probability {
+                    0.0
+                } else {
+                    kept
+                }
+            })
+            .collect();
+        Some(Tensor::from_data(TensorData::new(mask, dims), &device))
+    }
+}

@@ -1,0 +1,137 @@
+//! Block-level recomputation of activations (Chen et al. 2016, arXiv 1604.06174): the forward pass keeps the input of
+//! every block and nothing else, the backward pass runs each block again, last first.
+//!
+//! ```text
+//! forward    x₀ = embedding,  x_{l+1} = block_l(x_l)                     no graph, every x_l kept
+//! backward   g_L given,  g_l = ∂⟨block_l(x_l), g_{l+1}⟩ / ∂x_l           the graph of one block at a time
+//! ```
+//!
+//! The gradients are those of the ordinary backward pass, operation by operation. Memory is that of the kept inputs and
+//! of one block's graph.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Int, Tensor};
+
+use super::{CausalLm, Context, Packing};
+
+/// Whether the backward pass keeps activations or runs the blocks again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recompute {
+    /// Everything that the backward pass needs is kept.
+    #[default]
+    None,
+    /// Only the inputs of the blocks are.
+    Blocks,
+}
+
+/// A forward pass of which only the inputs of the blocks were kept, off the graph.
+#[derive(Debug)]
+pub struct Recorded {
+    token_ids: Tensor<2, Int>,
+    packing: Option<Packing>,
+    /// The input of every block, each `[batch, seq, hidden]`.
+    inputs: Vec<Tensor<3>>,
+    /// What adapter dropout drew from.
+    draw: u64,
+}
+
+impl CausalLm {
+    /// Sets whether training keeps activations; generation and scoring never do.
+    #[must_use]
+    pub fn with_recompute(mut self, recompute: Recompute) -> Self {
+        self.model.recompute = recompute;
+        self
+    }
+
+    /// Whether training keeps activations.
+    #[must_use]
+    pub fn recompute(&self) -> Recompute {
+        self.model.recompute
+    }
+
+    /// Runs the blocks off the graph: what [`CausalLm::pull_back`] needs, and the hidden states before the final norm,
+    /// a leaf of the graph.
+    ///
+    /// # Shapes
+    /// - `token_ids`: `[batch, seq]`
+    /// - output: `[batch, seq, hidden]`
+    #[must_use]
+    pub fn record(&self, token_ids: Tensor<2, Int>, packing: Option<&Packing>) -> (Recorded, Tensor<3>) {
+        let plain = self.valid();
+        let mut inputs = Vec::with_capacity(self.model.layers.len() + 1);
+        let _ = self.model.dropout.forced(|| {
+            let context = plain.context(&token_ids, packing);
+            let keep = &mut |state: &Tensor<3>| inputs.push(state.clone());
+            plain.model.run(token_ids.clone().inner(), &context, None, keep)
+        });
+        let last = inputs
+            .pop()
+            .expect("the embedding is observed in a model without blocks too");
+        let recorded = Recorded {
+            token_ids,
+            packing: packing.cloned(),
+            inputs,
+            draw: self.model.dropout.now(),
+        };
+        (recorded, Tensor::from_inner(last).require_grad())
+    }
+
+    /// The final norm, on the graph.
+    ///
+    /// # Shapes
+    /// - `last`, output: `[batch, seq, hidden]`
+    #[must_use]
+    pub fn finish(&self, last: Tensor<3>) -> Tensor<3> {
+        self.model.norm.forward(last)
+    }
+
+    /// Runs the blocks again, last first, and gives the gradients of their parameters to `each`; those of the embedding
+    /// come back, where it is trained, for a tied one has gradients as output weight too.
+    ///
+    /// # Shapes
+    /// - `up`: the gradient of the hidden states before the final norm, off the graph, `[batch, seq, hidden]`
+    pub fn pull_back(
+        &self,
+        recorded: Recorded,
+        mut up: Tensor<3>,
+        each: &mut dyn FnMut(GradientsParams),
+    ) -> Option<GradientsParams> {
+        let Recorded {
+            token_ids,
+            packing,
+            mut inputs,
+            draw,
+        } = recorded;
+        let context = self.context(&token_ids, packing.as_ref());
+        self.model.dropout.set(draw);
+        for block in self.model.layers.iter().rev() {
+            let input = inputs.pop().expect("every block has an input");
+            let input = Tensor::from_inner(input).require_grad();
+            let output = block.forward(input.clone(), &context, None);
+            let mut grads = (output * Tensor::from_inner(up)).sum().backward();
+            each(GradientsParams::from_module(&mut grads, block));
+            up = input
+                .grad_remove(&mut grads)
+                .expect("the input of a block reaches its output");
+        }
+        self.model.embed_tokens.weight.is_require_grad().then(|| {
+            let output = self.model.embed(token_ids);
+            let grads = (output * Tensor::from_inner(up)).sum().backward();
+            GradientsParams::from_grads(grads, &self.model.embed_tokens)
+        })
+    }
+
+    fn context(&self, token_ids: &Tensor<2, Int>, packing: Option<&Packing>) -> Context {
+        let [_, seq] = token_ids.dims();
+        match packing {
+            Some(packing) => Context::packed(&self.model.shared, seq, packing, &self.device()),
+            None => Context::new(
+                &self.model.shared,
+                seq,
+                None,
+                &self.model.embed_tokens.weight.val(),
+            ),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Floating-point operations of a decoder: the products with weights and those of attention.
+//!
+//! ```text
+//! forward, per token     2·(weights of all matrices that multiply) + 2·2·heads·head_dim·layers·(context + 1)/2
+//! training, per token    3 times that: two products backward for each forward
+//! ```
+//!
+//! A product of matrices counts two operations for each multiplication and addition (Kaplan et al. 2020, arXiv
+//! 2001.08361, section 2.1); norms, rotations and softmax are not counted. The looked-up embedding multiplies nothing,
+//! the output weight does.
+
+use crate::config::ModelConfig;
+use crate::parameters::expected_parameters;
+
+/// Operations of the forward pass for each token of a sequence of `context` tokens, on average.
+///
+/// # Examples
+///
+/// ```
+/// let config = cadft_model::ModelConfig::from_json(
+///     r#"{"model_type": "llama", "vocab_size": 10, "hidden_size": 4, "intermediate_size": 8,
+///         "num_hidden_layers": 1, "num_attention_heads": 1, "tie_word_embeddings": true}"#,
+/// )?;
+/// // Four projections 4 × 4, three 4 × 8, the output weight 10 × 4; one token attends to itself.
+/// assert_eq!(cadft_model::flops::forward(&config, 1), 2.0 * (4.0 * 16.0 + 3.0 * 32.0 + 40.0) + 4.0 * 4.0);
+/// # Ok::<(), cadft_model::ModelError>(())
+/// ```
+#[must_use]
+pub fn forward(config: &ModelConfig, context: usize) -> f64 {
+    let matrices: usize = expected_parameters(config)
+        .iter()
+        .filter(|(name, shape)| shape.len() == 2 && !name.ends_with("embed_tokens.weight"))
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum();
+    let output = if config.tie_word_embeddings {
+        config.vocab_size * config.hidden_size
+    } else {
+        0
+    };
+    let width = (config.num_attention_heads * config.head_dim * config.num_hidden_layers) as f64;
+    let attended = (context + 1) as f64 / 2.0;
+    2.0 * (matrices + output) as f64 + 4.0 * width * attended
+}
+
+/// Operations of a training step for each token of a sequence of `context` tokens, on average.
+#[must_use]
+pub fn training(config: &ModelConfig, context: usize) -> f64 {
+    3.0 * forward(config, context)
+}

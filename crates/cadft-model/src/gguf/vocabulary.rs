@@ -1,0 +1,196 @@
+//! The tokenizer of a Hugging Face directory as the metadata of a GGUF file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+
+use super::tokenizer::{CONTROL, PRE_TOKENIZERS, USER_DEFINED, pre_tokenizer};
+use super::write::Field;
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+
+const NORMAL: i32 = 1;
+const UNUSED: i32 = 5;
+
+type Fields = Vec<(String, Field)>;
+
+/// The fields of the tokenizer, or everything about it that cannot be written.
+pub(super) fn read(
+    directory: &Path,
+    config: &ModelConfig,
+) -> Result<Result<Fields, Vec<String>>, ModelError> {
+    let tokenizer = object(&directory.join("tokenizer.json"))?;
+    let settings = object(&directory.join("tokenizer_config.json")).unwrap_or_default();
+    let template = match std::fs::read_to_string(directory.join("chat_template.jinja")) {
+        Ok(template) => Some(template),
+        Err(_) => settings
+            .get("chat_template")
+            .and_then(Json::as_str)
+            .map(str::to_owned),
+    };
+    Ok(fields(&tokenizer, &settings, template, config))
+}
+
+fn object(path: &Path) -> Result<Map<String, Json>, ModelError> {
+    let text = std::fs::read(path).map_err(|source| ModelError::io("read", path, source))?;
+    serde_json::from_slice(&text).map_err(|source| ModelError::Json {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn fields(
+    tokenizer: &Map<String, Json>,
+    settings: &Map<String, Json>,
+    template: Option<String>,
+    config: &ModelConfig,
+) -> Result<Fields, Vec<String>> {
+    let mut problems = vec![];
+    let json = Json::Object(tokenizer.clone());
+    let model = &json["model"];
+    if model["type"] != "BPE" || model["byte_fallback"] == true {
+        problems.push("`tokenizer.json` is not a byte-level BPE".to_owned());
+    }
+    let pre = PRE_TOKENIZERS.iter().find(|name| {
+        pre_tokenizer(name).is_some_and(|known| essence(&known) == essence(&json["pre_tokenizer"]))
+    });
+    if pre.is_none() {
+        problems.push(format!(
+            "the pre-tokenizer of `tokenizer.json` is none of `{}`",
+            PRE_TOKENIZERS.join("`, `")
+        ));
+    }
+    let tokens = tokens(&json, config.vocab_size, &mut problems);
+    let merges = merges(model);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let id_of = |text: &str| tokens.iter().position(|(token, _)| token == text);
+    let mut fields = vec![
+        ("tokenizer.ggml.model", Field::Text("gpt2".to_owned())),
+        (
+            "tokenizer.ggml.pre",
+            Field::Text(pre.map_or("", |name| name).to_owned()),
+        ),
+        (
+            "tokenizer.ggml.tokens",
+            Field::Texts(tokens.iter().map(|(token, _)| token.clone()).collect()),
+        ),
+        (
+            "tokenizer.ggml.token_type",
+            Field::I32s(tokens.iter().map(|(_, kind)| *kind).collect()),
+        ),
+        ("tokenizer.ggml.merges", Field::Texts(merges)),
+    ];
+    for (key, role) in [
+        ("tokenizer.ggml.bos_token_id", "bos_token"),
+        ("tokenizer.ggml.eos_token_id", "eos_token"),
+        ("tokenizer.ggml.padding_token_id", "pad_token"),
+        ("tokenizer.ggml.unknown_token_id", "unk_token"),
+    ] {
+        let text = settings
+            .get(role)
+            .and_then(|token| token["content"].as_str().or(token.as_str()));
+        if let Some(id) = text.and_then(id_of) {
+            fields.push((key, Field::U32(u32::try_from(id).unwrap_or(u32::MAX))));
+        }
+    }
+    fields.push((
+        "tokenizer.ggml.add_bos_token",
+        Field::Bool(adds_bos(&json, settings)),
+    ));
+    if let Some(template) = template {
+        fields.push(("tokenizer.chat_template", Field::Text(template)));
+    }
+    Ok(fields
+        .into_iter()
+        .map(|(key, field)| (key.to_owned(), field))
+        .collect())
+}
+
+/// Whether the beginning-of-sequence token is put before every text.
+fn adds_bos(tokenizer: &Json, settings: &Map<String, Json>) -> bool {
+    let bos = settings
+        .get("bos_token")
+        .and_then(|token| token["content"].as_str().or(token.as_str()));
+    bos.is_some_and(|bos| {
+        tokenizer["post_processor"]
+            .to_string()
+            .contains(&format!("\"{bos}\""))
+    })
+}
+
+/// Every token and its kind by id; ids that no token has are filled.
+fn tokens(tokenizer: &Json, vocab_size: usize, problems: &mut Vec<String>) -> Vec<(String, i32)> {
+    let mut by_id: BTreeMap<usize, (String, i32)> = BTreeMap::new();
+    let id = |value: &Json| value.as_u64().and_then(|id| usize::try_from(id).ok());
+    for (token, value) in tokenizer["model"]["vocab"].as_object().into_iter().flatten() {
+        if let Some(id) = id(value) {
+            by_id.insert(id, (token.clone(), NORMAL));
+        }
+    }
+    for added in tokenizer["added_tokens"].as_array().into_iter().flatten() {
+        let kind = if added["special"] == true {
+            CONTROL
+        } else {
+            USER_DEFINED
+        };
+        if let (Some(id), Some(token)) = (id(&added["id"]), added["content"].as_str()) {
+            by_id.insert(id, (token.to_owned(), i32::try_from(kind).unwrap_or(NORMAL)));
+        }
+    }
+    if let Some((&last, _)) = by_id.last_key_value()
+        && last >= vocab_size
+    {
+        problems.push(format!(
+            "token id `{last}` is beyond the model's vocabulary of `{vocab_size}`"
+        ));
+    }
+    (0..vocab_size)
+        .map(|id| {
+            by_id
+                .remove(&id)
+                .unwrap_or_else(|| (format!("[PAD{id}]"), UNUSED))
+        })
+        .collect()
+}
+
+/// Merges as `a b`, however `tokenizer.json` has them.
+fn merges(model: &Json) -> Vec<String> {
+    let parts = |pair: &Json| match pair {
+        Json::Array(parts) => {
+            let parts: Vec<_> = parts.iter().filter_map(Json::as_str).collect();
+            Some(parts.join(" "))
+        }
+        other => other.as_str().map(str::to_owned),
+    };
+    model["merges"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(parts)
+        .collect()
+}
+
+/// What of a pre-tokenizer changes where text is split.
+fn essence(json: &Json) -> Vec<String> {
+    match json["type"].as_str() {
+        Some("Sequence") => json["pretokenizers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(essence)
+            .collect(),
+        Some("Split") => vec![format!(
+            "split {} {} {}",
+            json["pattern"], json["behavior"], json["invert"]
+        )],
+        Some("Digits") => vec![format!("digits {}", json["individual_digits"])],
+        Some("ByteLevel") => {
+            let splits = json.get("use_regex").and_then(Json::as_bool).unwrap_or(true);
+            vec![format!("bytes {} {splits}", json["add_prefix_space"])]
+        }
+        _ => vec![json.to_string()],
+    }
+}

@@ -1,0 +1,54 @@
+//! The graph of one micro-batch: whole, or block by block where the model recomputes its activations.
+
+use crate::batch::MicroBatch;
+use crate::forward::{likelihoods_of, token_likelihoods};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
+use cadft_core::{AnyObjective, TokenStats};
+use cadft_model::CausalLm;
+use cadft_model::decoder::{Recompute, Recorded};
+
+/// What the backward pass of a micro-batch needs besides its loss.
+pub(crate) struct Graph(Option<(Recorded, Tensor<3>)>);
+
+impl Graph {
+    /// Log-likelihoods on the graph and statistics off it, as [`token_likelihoods`].
+    pub(crate) fn forward(
+        model: &CausalLm,
+        micro: &MicroBatch,
+        objective: &AnyObjective,
+    ) -> (Self, Tensor<1>, TokenStats) {
+        if model.recompute() == Recompute::None {
+            let (log_probs, stats) = token_likelihoods(model, micro, objective);
+            return (Self(None), log_probs, stats);
+        }
+        let (recorded, last) = model.record(micro.token_ids.clone(), None);
+        let hidden = model.finish(last.clone());
+        let (log_probs, stats) = likelihoods_of(model, hidden, micro, objective);
+        (Self(Some((recorded, last))), log_probs, stats)
+    }
+
+    /// Adds the gradients of `loss` to those accumulated.
+    pub(crate) fn backward(
+        self,
+        loss: &Tensor<1>,
+        model: &CausalLm,
+        gradients: &mut GradientsAccumulator<CausalLm>,
+    ) {
+        let mut grads = loss.backward();
+        // The gradients of this micro-batch alone, so that both uses of a tied embedding are added first, as without
+        // recomputation.
+        let mut own = GradientsAccumulator::new();
+        own.accumulate(model, GradientsParams::from_module(&mut grads, model));
+        if let Some((recorded, last)) = self.0
+            && let Some(up) = last.grad_remove(&mut grads)
+        {
+            drop(grads);
+            let embedding = model.pull_back(recorded, up, &mut |found| gradients.accumulate(model, found));
+            if let Some(embedding) = embedding {
+                own.accumulate(model, embedding);
+            }
+        }
+        gradients.accumulate(model, own.grads());
+    }
+}

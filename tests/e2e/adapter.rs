@@ -1,0 +1,149 @@
+//! A run that trains an adapter: what it writes, and what the other commands make of it.
+
+use crate::CADFT;
+use cadft_tests::command::{lines, run, steps};
+use cadft_tests::fixture;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Trains an adapter on the black-box recipe; the directory of the run.
+fn trained(out: &Path, more: &[&str]) -> String {
+    let directory = out.join("run").to_str().expect("UTF-8").to_owned();
+    let mut args = vec!["train", "--recipe", "recipe.toml", "--out", &directory];
+    args.extend(["--set", "adapter.rank=4", "--set", "adapter.alpha=8"]);
+    args.extend([
+        "--set",
+        "objective=nll",
+        "--set",
+        "data.eval=[\"messages.jsonl\"]",
+    ]);
+    args.extend(more);
+    let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    directory
+}
+
+fn nll(args: &[&str]) -> f64 {
+    let evaluated = run(CADFT, &fixture("blackbox"), args).succeeded();
+    lines(&evaluated.stdout)[0]["nll"].as_f64().expect("nll")
+}
+
+#[test]
+fn a_trained_adapter_is_evaluated_and_merged_to_the_same_likelihood() {
+    for kind in ["lora", "dora"] {
+        let out = tempfile::tempdir().expect("a temporary directory");
+        let directory = trained(out.path(), &["--set", &format!("adapter.kind={kind}")]);
+        let metrics = fs::read_to_string(format!("{directory}/metrics.jsonl")).expect("metrics");
+        let evaluated: Vec<f64> = lines(&metrics)
+            .iter()
+            .filter(|line| line["event"] == "evaluated")
+            .map(|line| line["nll"].as_f64().expect("nll"))
+            .collect();
+        let [before, after] = evaluated[..] else {
+            panic!("two evaluations: {evaluated:?}");
+        };
+        assert!(
+            after < before - 1e-2,
+            "{kind}: the adapter learns, from {before} to {after}"
+        );
+        let adapter = format!("{directory}/model");
+        assert!(Path::new(&adapter).join("adapter_model.safetensors").is_file());
+        assert!(!Path::new(&adapter).join("model.safetensors").exists());
+
+        let merged = format!("{directory}-merged");
+        let _ = run(
+            CADFT,
+            &fixture("blackbox"),
+            &[
+                "model",
+                "merge",
+                "--model",
+                "model",
+                "--adapter",
+                &adapter,
+                "--out",
+                &merged,
+            ],
+        )
+        .succeeded();
+        let data = ["--data", "messages.jsonl", "--json"];
+        let plain = nll(&[&["evaluate", "--model", "model"], &data[..]].concat());
+        let beside = nll(&[
+            &["evaluate", "--model", "model", "--adapter", &adapter],
+            &data[..],
+        ]
+        .concat());
+        let alone = nll(&[&["evaluate", "--model", &adapter], &data[..]].concat());
+        let merged = nll(&[&["evaluate", "--model", &merged], &data[..]].concat());
+        assert!(
+            (beside - merged).abs() < 1e-6 * merged,
+            "{kind}: {beside} beside, {merged} merged"
+        );
+        assert!(
+            (beside - alone).abs() < 1e-9,
+            "{kind}: an adapter names its model"
+        );
+        assert!(
+            (beside - plain).abs() > 1e-3,
+            "{kind}: the adapter does something"
+        );
+        assert!(
+            (beside - after).abs() < 1e-5 * after,
+            "{kind}: {beside} now, {after} in the run"
+        );
+    }
+}
+
+#[test]
+fn dropout_is_the_same_in_every_run_and_changes_with_the_seed() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let losses = |name: &str, seed: &str| -> Vec<Value> {
+        let directory = trained(
+            &out.path().join(name),
+            &[
+                "--set",
+                "adapter.dropout=0.3",
+                "--set",
+                seed,
+                "--set",
+                "data.order=sequential",
+            ],
+        );
+        let metrics = fs::read_to_string(format!("{directory}/metrics.jsonl")).expect("metrics");
+        steps(&metrics).iter().map(|step| step["loss"].clone()).collect()
+    };
+    let first = losses("a", "run.seed=1");
+    assert_eq!(first, losses("b", "run.seed=1"));
+    assert_ne!(first, losses("c", "run.seed=2"));
+}
+
+#[test]
+fn an_adapter_that_does_not_fit_is_refused_before_anything_is_written() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let directory = out.path().join("run");
+    let train = |setting: &str| {
+        let out = directory.to_str().expect("UTF-8");
+        let args = ["train", "--recipe", "recipe.toml", "--out", out, "--set", setting];
+        let outcome = run(CADFT, &fixture("blackbox"), &args);
+        assert!(!directory.exists(), "nothing is written for bad input");
+        outcome
+    };
+    train("adapter.rank=0").refused(&["`adapter.rank`", "at least 1"]);
+    train("adapter.target-modules=q_proj").refused(&["`adapter.target-modules`", "[\"q_proj\"]"]);
+    train("adapter.target-modules=[\"qproj\"]").refused(&["`adapter`", "`qproj`", "q_proj"]);
+    train("adapter.ranks=3").refused(&["`adapter.ranks`", "did you mean `rank`"]);
+}
+
+#[test]
+fn a_dry_run_counts_what_is_trained() {
+    let args = ["train", "--recipe", "recipe.toml", "--dry-run", "--json"];
+    let plan = |more: &[&str]| {
+        let planned = run(CADFT, &fixture("blackbox"), &[&args[..], more].concat()).succeeded();
+        lines(&planned.stdout).remove(0)
+    };
+    let (full, adapter) = (plan(&[]), plan(&["--set", "adapter.rank=1"]));
+    assert_eq!(full["trainable"], full["parameters"]);
+    let trained = |plan: &Value| plan["trainable"].as_u64().expect("a number");
+    assert!(trained(&adapter) < trained(&full) / 4);
+    assert!(adapter["memory_mib"].as_f64() < full["memory_mib"].as_f64());
+}
