@@ -13,6 +13,7 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     ("dft-paper", include_str!("../recipes/dft-paper.toml")),
     ("cadft-paper", include_str!("../recipes/cadft-paper.toml")),
     ("cadft-laptop", include_str!("../recipes/cadft-laptop.toml")),
+    ("lora-8gb", include_str!("../recipes/lora-8gb.toml")),
 ];
 
 /// The text of a recipe and what it is called.

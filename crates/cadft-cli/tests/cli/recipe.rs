@@ -18,7 +18,8 @@ fn the_list_names_every_embedded_recipe_and_each_can_be_shown_and_resolved() {
             "nll",
             "dft-paper",
             "cadft-paper",
-            "cadft-laptop"
+            "cadft-laptop",
+            "lora-8gb"
         ]
     );
     for name in names {
