@@ -6,6 +6,7 @@ mod errors;
 mod metrics;
 mod model;
 mod report;
+mod rewrite;
 mod score;
 mod train;
 

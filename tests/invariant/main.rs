@@ -2,4 +2,5 @@
 
 mod likelihood;
 mod recompute;
+mod rewriting;
 mod split;

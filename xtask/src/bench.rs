@@ -26,6 +26,8 @@ enum What {
     Generate,
     /// Tokenising and reading training data, beside `datasets` and `transformers`.
     Data,
+    /// Whether rewriting does what it is for: the quickstart's model with and without it, for three seeds.
+    Rewriting,
 }
 
 /// Builds the measurement with the features of the whole workspace and runs it.
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             shell::run(&mut Command::new(built("training-memory")?))
         }
         What::Generate => generate(),
+        What::Rewriting => shell::run(&mut Command::new(built("rewriting-study")?)),
     }
 }
 

@@ -10,6 +10,7 @@ mod generate;
 mod model;
 mod recipe;
 mod report;
+mod rewrite;
 mod score;
 mod source;
 mod train;
@@ -21,6 +22,7 @@ pub(crate) use generate::*;
 pub(crate) use model::*;
 pub(crate) use recipe::*;
 pub(crate) use report::ReportArgs;
+pub(crate) use rewrite::*;
 pub(crate) use score::ScoreArgs;
 pub(crate) use source::{FormatName, SourceArgs};
 pub(crate) use train::TrainArgs;
@@ -42,7 +44,7 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Likelihood of demonstrations, and answers by generation.
     Evaluate(EvaluateArgs),
-    /// Likelihood, z-score and CADFT weight of each demonstration, as JSON Lines.
+    /// How compatible each demonstration is with a model: score, z-score and weight.
     Score(ScoreArgs),
     /// Answer prompts.
     Generate(GenerateArgs),
@@ -54,6 +56,9 @@ pub(crate) enum Command {
     /// Look at models, or convert them.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// The record of rewriting, and the data that comes of it.
+    #[command(subcommand)]
+    Rewrite(RewriteCommand),
     /// List, show, compare and describe recipes.
     #[command(subcommand)]
     Recipe(RecipeCommand),

@@ -9,6 +9,7 @@ mod generate;
 mod model;
 mod recipe;
 mod report;
+mod rewrite;
 mod score;
 mod train;
 
@@ -39,6 +40,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Recipe(RecipeCommand::Diff(args)) => recipe::diff(args),
         Command::Recipe(RecipeCommand::Migrate(args)) => recipe::migrate(args),
         Command::Report(args) => report::run(args),
+        Command::Rewrite(command) => rewrite::run(command),
         Command::Doctor(args) => doctor::run(args),
     }?;
     Ok(ExitCode::SUCCESS)

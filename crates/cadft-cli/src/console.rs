@@ -4,6 +4,7 @@ mod progress;
 mod summary;
 
 use crate::{hint, output};
+use cadft_train::rewrite::RoundSummary;
 use cadft_train::{Event, Plan, Prepared};
 use console::Style;
 use progress::Progress;
@@ -65,6 +66,7 @@ impl Console {
                     answers.questions * answers.samples
                 ));
             }),
+            Event::Rewrote { step, round } => self.progress.suspend(|| note(&rewrote(*step, round))),
             Event::Saved { step, path } => self
                 .progress
                 .suspend(|| note(&format!("step {step}: saved `{}`", path.display()))),
@@ -118,6 +120,17 @@ fn moment(step: usize) -> String {
     } else {
         format!("step {step}")
     }
+}
+
+fn rewrote(step: usize, round: &RoundSummary) -> String {
+    let scores = match (round.old_score, round.new_score) {
+        (Some(old), Some(new)) => format!(", mean score {old:.3} to {new:.3}"),
+        _ => String::new(),
+    };
+    format!(
+        "step {step}: {} of {} incompatible samples rewritten{scores}, {:.1} s",
+        round.replaced, round.chosen, round.elapsed_secs
+    )
 }
 
 fn started(plan: &Plan) -> String {

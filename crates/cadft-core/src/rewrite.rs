@@ -11,7 +11,7 @@
 //! | [`MovingAverage`], [`Tracker`] | how persistently incompatible each sample is |
 //! | [`RoundSchedule`] | after which steps a round takes place |
 //! | [`Selection`] | which samples a round looks at |
-//! | [`chance`], [`candidate_seed`] | which of them are drawn, and with which random numbers they are rewritten |
+//! | [`chance`], [`round_seed`] | which of them are drawn, and with which random numbers they are rewritten |
 //! | [`Acceptance`] | whether a candidate takes the place of what it was made for |
 //!
 //! Nothing here generates, reads or writes: the same inputs give the same decisions, whatever ran before.
@@ -25,5 +25,5 @@ mod tracker;
 pub use accept::{Acceptance, Candidate, LowerScore, Rejection, SameAnswer};
 pub use moving_average::MovingAverage;
 pub use schedule::RoundSchedule;
-pub use select::{Selection, candidate_seed, chance};
+pub use select::{Selection, chance, round_seed};
 pub use tracker::Tracker;

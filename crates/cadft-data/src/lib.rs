@@ -35,6 +35,7 @@ mod row;
 mod samples;
 mod source;
 mod stats;
+mod table;
 mod template;
 mod tokenize;
 mod tokenizer;
@@ -51,6 +52,7 @@ pub use row::{Content, Message, Row};
 pub use samples::Samples;
 pub use source::{Mixing, Rows, Source, StoppingStrategy, read_rows, rows};
 pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
+pub use table::write_parquet;
 pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered};
 pub use tokenize::{
     Dataset, DropReason, DroppedSample, Example, Mask, Report, SourceReport, TokenizeOptions, Truncation,

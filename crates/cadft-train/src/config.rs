@@ -8,6 +8,7 @@ mod migrate;
 mod parse;
 #[cfg(test)]
 mod properties;
+mod rewrite;
 mod schema;
 mod validate;
 
@@ -17,6 +18,7 @@ pub use evaluate::EvaluateSection;
 pub use log::LogSection;
 pub use migrate::{Migration, migrate};
 pub use parse::parse;
+pub use rewrite::RewriteSection;
 pub use schema::schema;
 
 use cadft_core::{AnyObjective, Normalisation};
@@ -51,6 +53,9 @@ pub struct Recipe {
     pub optimizer: OptimizerSection,
     /// `[schedule]`.
     pub schedule: ScheduleSection,
+    /// `[rewrite]`; without it, nothing is rewritten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<RewriteSection>,
     /// `[evaluate]`.
     pub evaluate: EvaluateSection,
     /// `[checkpoint]`.
@@ -83,6 +88,7 @@ impl Default for Recipe {
             loss: LossSection::default(),
             optimizer: OptimizerSection::default(),
             schedule: ScheduleSection::default(),
+            rewrite: None,
             evaluate: EvaluateSection::default(),
             checkpoint: CheckpointSection::default(),
             log: LogSection::default(),

@@ -5,11 +5,13 @@ mod normalise;
 mod number;
 mod pass_at;
 mod questions;
+mod rows;
 
 pub use extract::{BadPattern, Extract, Extractor};
 pub use normalise::normalise;
 pub use pass_at::pass_at;
 pub use questions::{Answered, Answers, OneAnswer, answer_questions, answers_of_run};
+pub use rows::kept_rows;
 
 use crate::batch::GlobalBatch;
 use crate::config::BatchSection;

@@ -27,6 +27,7 @@
 
 use crate::evaluate::{Answers, Evaluation};
 use crate::plan::{Plan, Warning};
+use crate::rewrite::RoundSummary;
 use crate::samples::StepSamples;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -61,6 +62,14 @@ pub enum Event {
     Step(StepMetrics),
     /// The samples of a step, on the steps that `log.samples` chooses; follows the [`Event::Step`] of that step.
     Samples(StepSamples),
+    /// A round of rewriting took place.
+    Rewrote {
+        /// Steps done so far.
+        step: usize,
+        /// What it did.
+        #[serde(flatten)]
+        round: RoundSummary,
+    },
     /// A checkpoint was written.
     Saved {
         /// Steps done so far.

@@ -9,6 +9,7 @@
 //! recompute.rs     backward block by block, where activations are not kept
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
 //! export.rs        the model for others: Hugging Face or PEFT layout
+//! rewrite.rs       rounds of rewriting, their record, and the data that comes of them
 //! run_directory.rs what a run leaves behind           device.rs devices by name
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
 //! hub.rs           models and data sets by name on the Hugging Face Hub
@@ -33,6 +34,7 @@ pub mod plan;
 pub mod prepare;
 mod process;
 mod recompute;
+pub mod rewrite;
 mod run_directory;
 pub mod samples;
 pub mod schedule;

@@ -4,6 +4,7 @@ pub mod memory;
 
 use crate::batch::Sampler;
 use crate::config::{Recipe, steps_of};
+use crate::rewrite::RewritePlan;
 use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
 use cadft_data::{Dataset, Example};
 use cadft_model::{ModelConfig, parameters::expected_parameters};
@@ -54,6 +55,8 @@ pub struct Plan {
     pub steps: usize,
     /// Steps of linear warm-up.
     pub warmup_steps: usize,
+    /// When incompatible samples are rewritten; none without `[rewrite]`.
+    pub rewrite: Option<RewritePlan>,
     /// Parameters of the model, those of an adapter not counted.
     pub parameters: usize,
     /// Parameters that are trained.
@@ -107,6 +110,8 @@ impl Plan {
             steps_per_epoch,
             steps,
             warmup_steps: steps_of(recipe.schedule.warmup, steps),
+            rewrite: (recipe.rewrite.as_ref())
+                .map(|section| RewritePlan::new(section, samples, steps_per_epoch, steps)),
             parameters,
             trainable,
             memory_mib,
@@ -158,6 +163,7 @@ impl Plan {
                 "raise `batch.global` (memory depends on `batch.micro` only), or set `statistics = \"running\"`",
             ));
         }
+        warnings.extend(self.rewrite.as_ref().and_then(RewritePlan::warning));
         let trained: HashSet<&[u32]> = train.examples.iter().map(|e| e.token_ids.as_slice()).collect();
         let overlap = eval
             .iter()

@@ -65,6 +65,7 @@ impl Prepared {
         check_precision(&recipe, device)?;
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let tokenizer = Tokenizer::from_dir(&directory)?;
+        check_stop(&recipe, &tokenizer)?;
         let options = TokenizeOptions::new(recipe.data.max_length, recipe.data.mask);
         let train = read_rows(&recipe.data.train, &recipe.mixing())?;
         let train = tokenize(&train, &tokenizer, &options)?;
@@ -81,8 +82,8 @@ impl Prepared {
             tokens = train.report.tokens,
             "data are tokenized"
         );
-        check_ids(&train.examples, &config)?;
-        check_ids(&eval, &config)?;
+        check_examples(&train.examples, &config)?;
+        check_examples(&eval, &config)?;
         let trainable = match &recipe.adapter {
             Some(section) => Some(export::targets(&section.config(), &config)?.trainable),
             None => None,
@@ -152,7 +153,7 @@ pub fn load_examples(
 ) -> Result<Dataset, TrainError> {
     let options = TokenizeOptions::new(config.max_position_embeddings, Mask::Assistant);
     let dataset = tokenize(&load_rows(sources)?, tokenizer, &options)?;
-    check_ids(&dataset.examples, config)?;
+    check_examples(&dataset.examples, config)?;
     Ok(dataset)
 }
 
@@ -190,8 +191,25 @@ fn check_precision(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// Every token must be a row of the embedding.
-fn check_ids(examples: &[Example], config: &ModelConfig) -> Result<(), TrainError> {
+/// A rewrite must end with a stop token.
+fn check_stop(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), TrainError> {
+    if recipe.rewrite.is_none() || !tokenizer.stop_token_ids().is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::Mismatch {
+        message: format!(
+            "`{}`: the model has no stop token, so nothing that it writes would be complete\n\
+             hint: name one as `eos_token` in `tokenizer_config.json`, or remove `[rewrite]`",
+            recipe.model.path
+        ),
+    })
+}
+
+/// Every token must be a row of the embedding, and every sample fit the positions.
+///
+/// # Errors
+/// The first sample that does not fit the model.
+pub fn check_examples(examples: &[Example], config: &ModelConfig) -> Result<(), TrainError> {
     let vocab = config.vocab_size;
     for example in examples {
         if let Some(id) = example.token_ids.iter().find(|&&id| id as usize >= vocab) {

@@ -9,6 +9,7 @@ use crate::optimizer::AdamW;
 use crate::plan::Warning;
 use crate::prepare::Prepared;
 use crate::process::peak_rss_mib;
+use crate::rewrite::Rewriting;
 use crate::run_directory::RunDirectory;
 use crate::samples::{StepSamples, is_recorded};
 use crate::schedule::Schedule;
@@ -51,6 +52,7 @@ struct Trainer<'a> {
     sampler: Sampler,
     state: StepState,
     low_gates: usize,
+    rewriting: Rewriting,
     directory: &'a mut RunDirectory,
     on_event: &'a mut OnEvent<'a>,
 }
@@ -77,6 +79,7 @@ impl<'a> Trainer<'a> {
                 running: RunningMoments::new(decay),
             },
             low_gates: 0,
+            rewriting: Rewriting::new(prepared, directory.path()),
             directory,
             on_event,
         }
@@ -94,6 +97,13 @@ impl<'a> Trainer<'a> {
         let before = self.evaluate(&model, 0)?;
         let mut done = 0;
         while done < total && !stop.load(Ordering::Relaxed) {
+            for event in self.rewriting.round_after(done, self.prepared, &model, stop)? {
+                self.tell(&event)?;
+            }
+            if self.rewriting.is_due(done) {
+                // Stopped before the end of the round: it takes place when the run goes on.
+                break;
+            }
             model = self.step(model, done + 1)?;
             done += 1;
             let due = |every: usize| every > 0 && done.is_multiple_of(every) && done < total;
@@ -110,6 +120,7 @@ impl<'a> Trainer<'a> {
             step: done,
             path: path.clone(),
         })?;
+        self.rewriting.finish(&self.prepared.train)?;
         let interrupted = done < total;
         let after = if interrupted {
             (None, None)
@@ -132,12 +143,11 @@ impl<'a> Trainer<'a> {
         let started = Instant::now();
         let prepared = self.prepared;
         let recipe = &prepared.recipe;
-        let samples: Vec<&Example> = self
-            .sampler
-            .samples_of(number)
-            .into_iter()
-            .map(|sample| &prepared.train[sample])
+        let chosen = self.sampler.samples_of(number);
+        let samples: Vec<Example> = (chosen.iter())
+            .map(|&sample| self.rewriting.example(sample, &prepared.train))
             .collect();
+        let samples: Vec<&Example> = samples.iter().collect();
         let pad_id = prepared.tokenizer.pad_token_id();
         let batch = GlobalBatch::new(&samples, &recipe.batch, pad_id, &model.device());
         let objective = self.objective(number);
@@ -156,6 +166,7 @@ impl<'a> Trainer<'a> {
                 samples: suspects(&batch, &outcome),
             });
         }
+        self.rewriting.observe(&chosen, &outcome.z);
         let elapsed_secs = started.elapsed().as_secs_f64();
         let metrics = step_metrics(
             number,

@@ -8,12 +8,21 @@ use std::path::PathBuf;
 pub(crate) struct ScoreArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Write the lines to this file instead of standard output.
-    #[arg(long, value_name = "FILE.jsonl")]
+    /// Write the lines to this file instead of standard output: JSON Lines, or Parquet where it ends in `.parquet`.
+    #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Add the moving averages that a run left for the same samples.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<PathBuf>,
     /// Strength of the weights.
     #[arg(long, value_name = "B", default_value_t = 1.0, value_parser = not_negative)]
     pub(crate) beta: f64,
+    /// Show so many of the least and of the most compatible samples with their text.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) show: usize,
+    /// No summary on standard error.
+    #[arg(long)]
+    pub(crate) quiet: bool,
     /// Samples of one forward pass.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     pub(crate) micro: usize,

@@ -120,6 +120,27 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
             ),
         ),
         ("warm-up", format!("{} steps", plan.warmup_steps)),
+        ("rewriting", rewriting(plan)),
         ("memory", format!("about {:.0} MiB", plan.memory_mib)),
     ])
+}
+
+/// When rounds take place, and how many samples each looks at.
+fn rewriting(plan: &Plan) -> String {
+    let Some(rewrite) = &plan.rewrite else {
+        return "off".to_owned();
+    };
+    let rounds: Vec<_> = rewrite.rounds.iter().map(ToString::to_string).collect();
+    let shown = match rounds.as_slice() {
+        [] => return "no round".to_owned(),
+        [first, second, third, .., last] if rounds.len() > 6 => {
+            format!("{first}, {second}, {third}, …, {last}")
+        }
+        all => all.join(", "),
+    };
+    format!(
+        "{} rounds, after steps {shown}; at most {} samples each",
+        rounds.len(),
+        console::count(rewrite.samples)
+    )
 }

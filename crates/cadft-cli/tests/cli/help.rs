@@ -27,7 +27,19 @@ fn every_command_has_help_that_names_its_options() {
                 "--json",
             ],
         ),
-        (vec!["score"], vec!["--model", "--data", "--out", "--beta"]),
+        (
+            vec!["score"],
+            vec!["--model", "--data", "--out", "--run", "--beta", "--show"],
+        ),
+        (
+            vec!["rewrite"],
+            vec!["list", "show", "diff", "undo", "export", "replay", "run"],
+        ),
+        (vec!["rewrite", "export"], vec!["--out", "--model", "--data"]),
+        (
+            vec!["rewrite", "run"],
+            vec!["--fraction", "--probability", "--same-answer", "--seed"],
+        ),
         (
             vec!["generate"],
             vec![

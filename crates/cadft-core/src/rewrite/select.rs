@@ -66,10 +66,10 @@ pub fn chance(seed: u64, step: usize, sample: usize) -> f64 {
     (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The seed with which a candidate for one sample is generated in one round.
+/// The seed with which the candidates of one round are generated, each sample from a stream of its own.
 #[must_use]
-pub fn candidate_seed(seed: u64, step: usize, sample: usize) -> u64 {
-    stream(seed, step, sample, 1).next_u64()
+pub fn round_seed(seed: u64, step: usize) -> u64 {
+    stream(seed, step, 0, 1).next_u64()
 }
 
 /// ChaCha8 keyed by the little-endian bytes of its arguments.
@@ -184,8 +184,8 @@ mod tests {
         for other in [chance(43, 10, 7), chance(42, 11, 7), chance(42, 10, 8)] {
             assert_ne!(first, other);
         }
-        assert_ne!(candidate_seed(42, 10, 7), candidate_seed(42, 10, 8));
-        assert_ne!(candidate_seed(42, 10, 7), candidate_seed(42, 11, 7));
+        assert_ne!(round_seed(42, 10), round_seed(42, 11));
+        assert_ne!(round_seed(42, 10), round_seed(43, 10));
     }
 
     proptest! {

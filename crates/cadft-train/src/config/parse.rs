@@ -112,6 +112,7 @@ impl Reader<'_> {
             loss: section!(loss),
             optimizer: section!(optimizer),
             schedule: section!(schedule),
+            rewrite: section!(rewrite),
             evaluate: section!(evaluate),
             checkpoint: section!(checkpoint),
             log: section!(log),
@@ -119,12 +120,7 @@ impl Reader<'_> {
         };
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
-            let message = if key == "rewrite" {
-                "rewriting is not part of this release; remove the table".to_owned()
-            } else {
-                unknown_key(key, &known)
-            };
-            self.report(key, message);
+            self.report(key, unknown_key(key, &known));
         }
         recipe
     }
@@ -380,7 +376,26 @@ mod tests {
     }
 
     #[test]
-    fn rewriting_is_refused_by_name() {
-        assert!(problems(&format!("{SMALL}[rewrite]\nwarmup = 0.5\n"), &[]).contains("rewriting"));
+    fn rewriting_is_off_without_its_table_and_has_defaults_with_it() {
+        assert_eq!(parse("r.toml", SMALL, &[]).unwrap().rewrite, None);
+        let text = format!("{SMALL}[rewrite]\nprobability = 0.25\n");
+        let rewrite = parse("r.toml", &text, &[]).unwrap().rewrite.unwrap();
+        assert_eq!((rewrite.probability, rewrite.fraction), (0.25, 0.005));
+    }
+
+    #[test]
+    fn every_wrong_value_of_rewriting_is_named() {
+        let text =
+            format!("{SMALL}mask = \"all\"\n[rewrite]\nwarm-up = 1\nfraction = 2\nevery = 0\ndecay = 1\n");
+        let report = problems(&text, &[]);
+        for part in [
+            "`rewrite.warm-up`: unknown key `warm-up`; did you mean `warmup`?",
+            "r.toml:8: `rewrite.fraction`: must be above 0 and at most 1",
+            "`rewrite.every`",
+            "`rewrite.decay`",
+            "`data.mask`: rewriting needs prompts",
+        ] {
+            assert!(report.contains(part), "{part} is not in:\n{report}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Checks of a recipe that no single value shows.
 
-use super::{FORMAT_VERSION, Recipe};
-use cadft_data::StoppingStrategy;
+use super::{FORMAT_VERSION, Recipe, RewriteSection};
+use cadft_data::{Mask, StoppingStrategy};
 
 /// One requirement: whether it holds, the dotted key, what to do.
 type Requirement = (bool, &'static str, &'static str);
@@ -13,11 +13,13 @@ const AT_LEAST_ONE: &str = "must be at least 1";
 impl Recipe {
     /// Reports every value that cannot be trained with, under its dotted key.
     pub(super) fn check(&self, report: &mut dyn FnMut(&str, String)) {
+        let rewrite = self.rewrite.as_ref().map(RewriteSection::requirements);
         let requirements = self
             .model_and_data()
             .into_iter()
             .chain(self.training())
-            .chain(self.adapter());
+            .chain(self.adapter())
+            .chain(rewrite.unwrap_or_default());
         for (_, key, message) in requirements.filter(|(holds, ..)| !holds) {
             report(key, message.to_owned());
         }
@@ -67,6 +69,11 @@ impl Recipe {
                 "has no effect without a `weight` in `data.train`",
             ),
             (data.max_length >= 2, "data.max-length", "must be at least 2"),
+            (
+                self.rewrite.is_none() || data.mask != Mask::All,
+                "data.mask",
+                "rewriting needs prompts, and `all` trains them too; use `assistant`, `last-turn` or `completion`",
+            ),
             (batch.global >= 1, "batch.global", AT_LEAST_ONE),
             (batch.micro >= 1, "batch.micro", AT_LEAST_ONE),
             (

@@ -1,0 +1,283 @@
+//! `cadft rewrite`: the record of rewriting, and the data that comes of it.
+
+mod data;
+mod offline;
+
+pub(super) use data::write;
+
+use crate::args::{
+    RecordArgs, RewriteCommand, RewriteDiffArgs, RewriteListArgs, RewriteShowArgs, RewriteUndoArgs,
+};
+use crate::hint::UsageError;
+use crate::output;
+use anyhow::Result;
+use cadft_train::rewrite::{
+    Decision, LOG, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
+};
+use comfy_table::{Table, presets};
+use console::Style;
+use serde::Serialize;
+use similar::{ChangeTag, TextDiff};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Runs one of the commands.
+pub(crate) fn run(command: &RewriteCommand) -> Result<()> {
+    match command {
+        RewriteCommand::List(args) => list(args),
+        RewriteCommand::Show(args) => show(args),
+        RewriteCommand::Diff(args) => diff(args),
+        RewriteCommand::Undo(args) => undo(args),
+        RewriteCommand::Export(args) => data::export(args),
+        RewriteCommand::Replay(args) => data::replay(args),
+        RewriteCommand::Run(args) => offline::run(args),
+    }
+}
+
+/// The log of a run, and what it says.
+struct Log {
+    path: PathBuf,
+    records: Vec<Record>,
+}
+
+impl Log {
+    fn open(args: &RecordArgs) -> Result<Self> {
+        let path = if args.run.is_dir() {
+            args.run.join(LOG)
+        } else {
+            args.run.clone()
+        };
+        let records = read_log(&path)?;
+        Ok(Self { path, records })
+    }
+
+    /// What the rounds decided, each with whether it was undone later.
+    fn samples(&self) -> impl Iterator<Item = (&SampleRecord, bool)> {
+        (self.records.iter().enumerate()).filter_map(|(place, record)| match record {
+            Record::Sample(sample) => Some((sample, is_undone(&self.records, place))),
+            _ => None,
+        })
+    }
+
+    /// The samples that have another text now, each once.
+    fn rewritten(&self) -> Vec<&SampleRecord> {
+        let mut samples: Vec<&SampleRecord> = vec![];
+        for (sample, undone) in self.samples() {
+            if sample.decision == Decision::Replaced && !undone {
+                samples.retain(|earlier| earlier.sample != sample.sample);
+                samples.push(sample);
+            }
+        }
+        samples
+    }
+
+    /// Those of [`Log::rewritten`] with these ids, or all; an error that names every id that is not among them.
+    fn rewritten_of(&self, ids: &[String]) -> Result<Vec<&SampleRecord>> {
+        let rewritten = self.rewritten();
+        let unknown: Vec<_> = (ids.iter())
+            .filter(|id| rewritten.iter().all(|sample| sample.id != **id))
+            .map(|id| format!("`{id}`"))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(UsageError::new(
+                format!(
+                    "{}: no rewrite of {} is in force",
+                    self.path.display(),
+                    unknown.join(", ")
+                ),
+                "`cadft rewrite list RUN --replaced` has those that are",
+            )
+            .into());
+        }
+        Ok(rewritten
+            .into_iter()
+            .filter(|sample| ids.is_empty() || ids.contains(&sample.id))
+            .collect())
+    }
+}
+
+/// One line of `list --json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    step: usize,
+    id: &'a str,
+    decision: &'static str,
+    reason: Option<String>,
+    average: f64,
+    observations: u32,
+    old_score: Option<f64>,
+    new_score: Option<f64>,
+}
+
+impl<'a> Line<'a> {
+    fn new(sample: &'a SampleRecord, is_undone: bool) -> Self {
+        let score = |side: &Option<Side>| side.as_ref().and_then(|side| side.score);
+        Self {
+            step: sample.step,
+            id: &sample.id,
+            decision: match sample.decision {
+                Decision::Replaced if is_undone => "undone",
+                Decision::Replaced => "replaced",
+                Decision::Kept => "kept",
+            },
+            reason: sample.reason.map(reason),
+            average: sample.average,
+            observations: sample.observations,
+            old_score: score(&sample.old),
+            new_score: score(&sample.new),
+        }
+    }
+}
+
+/// A reason or another word of the log, as the log has it.
+fn reason(reason: impl Serialize) -> String {
+    let value = serde_json::to_value(reason).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn list(args: &RewriteListArgs) -> Result<()> {
+    let log = Log::open(&args.record)?;
+    let mut lines = (log.samples().map(|(sample, undone)| Line::new(sample, undone)))
+        .filter(|line| !args.replaced || line.decision == "replaced");
+    if args.json {
+        return lines.try_for_each(|line| output::json_line(&line));
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "step",
+        "id",
+        "decision",
+        "reason",
+        "average",
+        "seen",
+        "old score",
+        "new score",
+    ]);
+    for line in lines {
+        let score = |score: Option<f64>| score.map_or_else(String::new, |score| format!("{score:.4}"));
+        table.add_row([
+            line.step.to_string(),
+            line.id.to_owned(),
+            line.decision.to_owned(),
+            line.reason.unwrap_or_default(),
+            format!("{:.3}", line.average),
+            line.observations.to_string(),
+            score(line.old_score),
+            score(line.new_score),
+        ]);
+    }
+    output::text(&format!("{}\n", table.trim_fmt()))
+}
+
+fn show(args: &RewriteShowArgs) -> Result<()> {
+    let log = Log::open(&args.record)?;
+    let records: Vec<(&SampleRecord, bool)> =
+        log.samples().filter(|(sample, _)| sample.id == args.id).collect();
+    if records.is_empty() {
+        return Err(UsageError::new(
+            format!("{}: nothing is on record about `{}`", log.path.display(), args.id),
+            "`cadft rewrite list RUN` has the samples of every round",
+        )
+        .into());
+    }
+    for (number, (sample, undone)) in records.into_iter().enumerate() {
+        if args.json {
+            output::json_line(sample)?;
+            continue;
+        }
+        if number > 0 {
+            output::line("")?;
+        }
+        let line = Line::new(sample, undone);
+        let mut rows = vec![
+            ("id", sample.id.clone()),
+            ("step", line.step.to_string()),
+            ("decision", line.decision.to_owned()),
+            (
+                "average",
+                format!(
+                    "{:.4} over {} observations, the last {:.4}",
+                    line.average, line.observations, sample.last_z
+                ),
+            ),
+        ];
+        rows.extend(line.reason.map(|reason| ("reason", reason)));
+        rows.extend(sample.seed.map(|seed| ("seed", seed.to_string())));
+        output::table(&rows)?;
+        for (name, side) in [("old", &sample.old), ("new", &sample.new)] {
+            if let Some(side) = side {
+                let score = side
+                    .score
+                    .map_or_else(String::new, |score| format!(", score {score:.4}"));
+                output::line(&format!(
+                    "--- {name}: {} tokens{score}\n{}",
+                    side.token_ids.len(),
+                    side.text
+                ))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn diff(args: &RewriteDiffArgs) -> Result<()> {
+    let log = Log::open(&args.record)?;
+    for (number, sample) in log.rewritten_of(&args.ids)?.into_iter().enumerate() {
+        if number > 0 {
+            output::line("")?;
+        }
+        if let (Some(old), Some(new)) = (&sample.old, &sample.new) {
+            output::line(&format!("{} (step {})", sample.id, sample.step))?;
+            output::line(&difference(&old.text, &new.text))?;
+        }
+    }
+    Ok(())
+}
+
+/// What differs, word by word: `[-old-]` and `{+new+}`, coloured on a terminal.
+fn difference(old: &str, new: &str) -> String {
+    let (red, green) = (Style::new().for_stdout().red(), Style::new().for_stdout().green());
+    let diff = TextDiff::from_words(old, new);
+    let mut text = String::new();
+    let changes: Vec<_> = diff.iter_all_changes().collect();
+    for group in changes.chunk_by(|a, b| a.tag() == b.tag()) {
+        let words: String = group.iter().map(similar::Change::value).collect();
+        // Writing to a string does not fail.
+        let _ = match group[0].tag() {
+            ChangeTag::Equal => write!(text, "{words}"),
+            ChangeTag::Delete => write!(text, "{}", red.apply_to(format!("[-{words}-]"))),
+            ChangeTag::Insert => write!(text, "{}", green.apply_to(format!("{{+{words}+}}"))),
+        };
+    }
+    text
+}
+
+fn undo(args: &RewriteUndoArgs) -> Result<()> {
+    let log = Log::open(&args.record)?;
+    let records: Vec<Record> = (log.rewritten_of(&args.ids)?.into_iter())
+        .map(|sample| {
+            Record::Undo(UndoRecord {
+                sample: sample.sample,
+                id: sample.id.clone(),
+            })
+        })
+        .collect();
+    RewriteLog::open(&log.path)?.append(&records)?;
+    crate::console::note(&format!("{} rewrites undone; the log keeps them", records.len()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_marked_word_by_word() {
+        console::set_colors_enabled(false);
+        assert_eq!(
+            difference("4 + 3 = 8\n#### 8", "4 + 3 = 7\n#### 7"),
+            "4 + 3 = [-8-]{+7+}\n#### [-8-]{+7+}"
+        );
+    }
+}

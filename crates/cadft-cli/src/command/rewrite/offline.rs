@@ -1,0 +1,121 @@
+//! `cadft rewrite run`: one round on a data set, without training.
+
+use super::data::write;
+use crate::args::RewriteRunArgs;
+use crate::console::note;
+use crate::hint::{self, UsageError};
+use crate::model::{OpenModel, directory, sources, warn_about};
+use crate::{interrupt, output};
+use anyhow::{Result, bail};
+use cadft_train::config::{DataSection, RewriteSection};
+use cadft_train::prepare::load_examples;
+use cadft_train::rewrite::{Generator, Header, LOG, Offline, Record, RoundSummary, export, rewrite_offline};
+
+pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
+    let section = section(args)?;
+    let log = args.out.join(LOG);
+    if log.exists() {
+        return Err(UsageError::new(
+            format!("`{}` already holds a record of rewrites", args.out.display()),
+            "choose another directory with `--out DIR`",
+        )
+        .into());
+    }
+    let sources = sources(&args.input.data, &args.input.source)?;
+    let model_directory = directory(&args.input.model)?.to_string_lossy().into_owned();
+    let OpenModel {
+        model,
+        config,
+        tokenizer,
+    } = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
+    if tokenizer.stop_token_ids().is_empty() {
+        return Err(UsageError::new(
+            format!("`{model_directory}`: the model has no stop token, so nothing that it writes would be complete"),
+            "name one as `eos_token` in `tokenizer_config.json`",
+        )
+        .into());
+    }
+    let dataset = load_examples(&sources, &tokenizer, &config)?;
+    warn_about(&dataset, config.max_position_embeddings);
+    let stop = interrupt::stop_flag()?;
+    let generator = Generator {
+        model: &model,
+        tokenizer: &tokenizer,
+        section: &section,
+        max_length: config.max_position_embeddings,
+        seed: args.seed,
+        micro: args.micro,
+        stop: &stop,
+    };
+    let data = DataSection {
+        train: sources,
+        max_length: config.max_position_embeddings,
+        ..DataSection::default()
+    };
+    let source = Offline {
+        model: &model_directory,
+        data: &data,
+    };
+    let Some(round) = rewrite_offline(&generator, &dataset.examples, &source)? else {
+        bail!("interrupted: nothing was written");
+    };
+    let Some(Record::Header(header)) = round.records.first() else {
+        bail!("the round left no header");
+    };
+    save(args, header, &round.records, &tokenizer)?;
+    if let Some(warning) = round.summary.warning(0) {
+        hint::warn(&warning);
+    }
+    report(args, &round.summary)
+}
+
+/// The log and the data set with its rewrites, in a new directory.
+fn save(
+    args: &RewriteRunArgs,
+    header: &Header,
+    records: &[Record],
+    tokenizer: &cadft_data::Tokenizer,
+) -> Result<()> {
+    let exported = export(records, header, tokenizer)?;
+    std::fs::create_dir_all(&args.out)?;
+    cadft_train::rewrite::RewriteLog::open(&args.out.join(LOG))?.append(records)?;
+    write(&args.out.join("data.jsonl"), &exported.lines)
+}
+
+fn section(args: &RewriteRunArgs) -> Result<RewriteSection> {
+    let section = RewriteSection {
+        fraction: args.fraction,
+        probability: args.probability,
+        min_observations: 1,
+        temperature: args.temperature,
+        top_p: args.top_p,
+        max_new_tokens: args.max_new_tokens,
+        require_lower_score: !args.allow_higher_score,
+        same_answer: args.same_answer,
+        ..RewriteSection::default()
+    };
+    let wrong = section.problems();
+    if let Some((key, message)) = wrong.first() {
+        let option = key.trim_start_matches("rewrite.");
+        return Err(UsageError::new(
+            format!("`--{option}` {message}"),
+            "`cadft rewrite run --help` has the defaults",
+        )
+        .into());
+    }
+    Ok(section)
+}
+
+fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
+    if args.json {
+        return output::json_line(summary);
+    }
+    note(&format!(
+        "{} of {} samples rewritten; `{}` has the data, `cadft rewrite list {}` says what was decided",
+        summary.replaced,
+        summary.chosen,
+        args.out.join("data.jsonl").display(),
+        args.out.display()
+    ));
+    Ok(())
+}

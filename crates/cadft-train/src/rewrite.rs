@@ -1,0 +1,248 @@
+//! Rewriting in a run: the tracker, the rounds, and the record of what they did (CADFT-5).
+//!
+//! ```text
+//! plan.rs    when rounds will take place
+//! round.rs    choose → generate → accept           target.rs  which tokens of a sample are replaced, and by what
+//! record.rs   one line of rewrites.jsonl           log.rs     the file: append-only, synchronised once a round
+//! replay.rs   a log, applied to a data set         export.rs  the data set with rewrites, as a file
+//! offline.rs  one round without training           compatibility.rs  the moving averages of a run, as a file
+//! ```
+//!
+//! The records are the state: which samples have which targets follows from them alone, so a run that is resumed, a log
+//! that is replayed and a data set that is exported agree.
+
+mod compatibility;
+mod export;
+mod log;
+mod offline;
+mod plan;
+mod record;
+mod replay;
+mod round;
+mod source;
+mod target;
+
+pub use compatibility::{COMPATIBILITY, SampleCompatibility, read_compatibility};
+pub use export::{ExportSummary, export};
+pub use log::{LOG, RewriteLog, read_log};
+pub use offline::{Offline, OfflineRound, rewrite_offline};
+pub use plan::RewritePlan;
+pub use record::{
+    Decision, FORMAT_VERSION, Header, Record, RoundRecord, SampleRecord, Side, UndoRecord, is_undone,
+};
+pub use replay::{Replay, digest, replay};
+pub use round::{Generator, Round, RoundSummary};
+pub use source::SourceSamples;
+pub use target::Target;
+
+use crate::config::RewriteSection;
+use crate::error::TrainError;
+use crate::event::Event;
+use crate::plan::Warning;
+use crate::prepare::Prepared;
+use cadft_core::rewrite::{RoundSchedule, Tracker};
+use cadft_data::Example;
+use cadft_model::CausalLm;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// What a checkpoint keeps of rewriting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewritingState {
+    /// The moving averages.
+    pub tracker: Tracker,
+    /// The step after which the last round took place; 0 before the first.
+    pub last_round: usize,
+    /// Every line of the log.
+    pub records: Vec<Record>,
+}
+
+/// The rewriting of a run. Without `[rewrite]` in the recipe it only follows the samples' compatibility.
+#[derive(Debug)]
+pub struct Rewriting {
+    section: Option<(RewriteSection, RoundSchedule)>,
+    state: RewritingState,
+    /// Samples that have another target now.
+    rewritten: BTreeMap<usize, Example>,
+    directory: PathBuf,
+}
+
+impl Rewriting {
+    /// At the beginning of a run in `directory`.
+    #[must_use]
+    pub fn new(prepared: &Prepared, directory: &Path) -> Self {
+        let section = prepared.recipe.rewrite.clone();
+        let decay = section.clone().unwrap_or_default().decay;
+        Self {
+            section: section.map(|section| {
+                let schedule = section.schedule(prepared.plan.steps);
+                (section, schedule)
+            }),
+            state: RewritingState {
+                tracker: Tracker::new(prepared.train.count(), decay),
+                last_round: 0,
+                records: vec![],
+            },
+            rewritten: BTreeMap::new(),
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Goes on from a checkpoint. The log becomes what it was at the checkpoint: rounds after it will take place again,
+    /// lines that are missing are written again. What was undone since then stays undone.
+    ///
+    /// # Errors
+    /// A checkpoint or a log of other data, and whatever the file system says.
+    pub fn resume(
+        prepared: &Prepared,
+        directory: &Path,
+        mut state: RewritingState,
+    ) -> Result<Self, TrainError> {
+        let fresh = Self::new(prepared, directory);
+        let (found, expected) = (state.tracker.len(), prepared.train.count());
+        if found != expected {
+            return Err(TrainError::Mismatch {
+                message: format!(
+                    "the checkpoint follows {found} samples, the data has {expected}\nhint: resume with the data of the run"
+                ),
+            });
+        }
+        let path = directory.join(LOG);
+        for undone in log::undone_since(&path, &state.records)? {
+            state.tracker.restored(undone.sample);
+            state.records.push(Record::Undo(undone));
+        }
+        log::restore(&path, &state.records)?;
+        let rewritten = replay(
+            &state.records,
+            &prepared.train,
+            prepared.tokenizer.stop_token_ids(),
+        )?
+        .examples;
+        Ok(Self {
+            state,
+            rewritten,
+            ..fresh
+        })
+    }
+
+    /// What a checkpoint must keep.
+    #[must_use]
+    pub fn state(&self) -> &RewritingState {
+        &self.state
+    }
+
+    /// A sample as it is now; `source` is the data as it was read.
+    ///
+    /// # Panics
+    /// If there is no such sample.
+    #[must_use]
+    pub fn example(&self, sample: usize, source: &dyn SourceSamples) -> Example {
+        let rewritten = self.rewritten.get(&sample).cloned();
+        rewritten.unwrap_or_else(|| source.get(sample))
+    }
+
+    /// Takes in the standardised scores `z` of a step's samples.
+    pub fn observe(&mut self, samples: &[usize], z: &[f64]) {
+        for (&sample, &z) in samples.iter().zip(z) {
+            self.state.tracker.observe(sample, z);
+        }
+    }
+
+    /// Whether a round is to take place after step `step` and before the next one.
+    #[must_use]
+    pub fn is_due(&self, step: usize) -> bool {
+        let fires = self
+            .section
+            .as_ref()
+            .is_some_and(|(_, schedule)| schedule.fires_after(step));
+        fires && self.state.last_round != step
+    }
+
+    /// The round after step `step`, where one is due and did not take place yet: what is to be told of it.
+    ///
+    /// A round that is interrupted by `stop` changes nothing and is still due. One that cannot be written down does not
+    /// take place; the run goes on without it.
+    ///
+    /// # Errors
+    /// Whatever the model or the tokenizer cannot do.
+    pub fn round_after(
+        &mut self,
+        step: usize,
+        prepared: &Prepared,
+        model: &CausalLm,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Event>, TrainError> {
+        let Some((section, _)) = self.section.as_ref().filter(|_| self.is_due(step)) else {
+            return Ok(vec![]);
+        };
+        let started = Instant::now();
+        let generator = Generator::of_run(prepared, section, model, stop);
+        let example = |sample| self.example(sample, &prepared.train);
+        let Some(round) = generator.round(step, &self.state.tracker, &example)? else {
+            return Ok(vec![]);
+        };
+        self.state.last_round = step;
+        let mut summary = round.summary.clone();
+        let told = self.take_in(step, round, prepared);
+        if told.is_some() {
+            summary = RoundSummary {
+                replaced: 0,
+                old_score: None,
+                new_score: None,
+                ..summary
+            };
+        }
+        summary.elapsed_secs = started.elapsed().as_secs_f64();
+        let warning = told.or_else(|| summary.warning(step));
+        let warned = warning.map(|warning| Event::Warned { step, warning });
+        Ok(std::iter::once(Event::Rewrote { step, round: summary })
+            .chain(warned)
+            .collect())
+    }
+
+    /// Writes a round down, then replaces what it replaces; a warning where it cannot be written.
+    fn take_in(&mut self, step: usize, round: Round, prepared: &Prepared) -> Option<Warning> {
+        let mut rewritten = self.rewritten.clone();
+        rewritten.extend(round.replaced.iter().cloned());
+        let mut records = vec![];
+        if self.state.records.is_empty() {
+            records.push(Record::Header(Header::of_run(prepared)));
+        }
+        records.extend(round.samples.into_iter().map(Record::Sample));
+        records.push(Record::Round(RoundRecord {
+            step,
+            chosen: round.summary.chosen,
+            drawn: round.summary.drawn,
+            replaced: round.replaced.len(),
+            sha256: digest(&prepared.train, &rewritten),
+        }));
+        let path = self.directory.join(LOG);
+        if let Err(error) = RewriteLog::open(&path).and_then(|mut log| log.append(&records)) {
+            return Some(Warning::new(
+                format!(
+                    "the round after step {step} could not be written down and nothing was replaced: {error}"
+                ),
+                "free some space: what is not on record is not rewritten, and training goes on without it",
+            ));
+        }
+        for (sample, _) in &round.replaced {
+            self.state.tracker.rewritten(*sample);
+        }
+        self.rewritten = rewritten;
+        self.state.records.extend(records);
+        None
+    }
+
+    /// Leaves the moving averages of all samples in the directory of the run.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn finish(&self, source: &dyn SourceSamples) -> Result<(), TrainError> {
+        compatibility::write(&self.directory.join(COMPATIBILITY), source, &self.state.tracker)
+    }
+}

@@ -1,0 +1,72 @@
+//! `compatibility.jsonl`: what a run learned about the compatibility of each sample.
+
+use super::source::SourceSamples;
+use crate::error::TrainError;
+use cadft_core::rewrite::Tracker;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Name of the file in the directory of a run.
+pub const COMPATIBILITY: &str = "compatibility.jsonl";
+
+/// One line: one sample, in the order of the data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleCompatibility {
+    /// The row's id.
+    pub id: String,
+    /// Moving average of its standardised scores; absent where it was not seen since it last changed.
+    pub average: Option<f64>,
+    /// The newest of them.
+    pub last_z: Option<f64>,
+    /// How many there were since it last changed.
+    pub observations: u32,
+    /// How often it was rewritten; absent for one whose rewrite was undone.
+    pub rewrites: Option<u32>,
+}
+
+/// Writes the file under a temporary name, then renames it.
+pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) -> Result<(), TrainError> {
+    let temporary = path.with_extension("tmp");
+    let mut file = BufWriter::new(File::create(&temporary).map_err(TrainError::io(&temporary))?);
+    for sample in 0..source.count() {
+        let state = tracker.sample(sample);
+        let line = SampleCompatibility {
+            id: source.get(sample).id,
+            average: tracker.average(sample),
+            last_z: state.last(),
+            observations: state.observations(),
+            rewrites: Some(state.rewrites()).filter(|&rewrites| rewrites < u32::MAX),
+        };
+        let line = serde_json::to_string(&line).map_err(|error| TrainError::io(path)(error.into()))?;
+        writeln!(file, "{line}").map_err(TrainError::io(&temporary))?;
+    }
+    file.flush().map_err(TrainError::io(&temporary))?;
+    fs::rename(&temporary, path).map_err(TrainError::io(path))
+}
+
+/// Reads the file of a run.
+///
+/// # Errors
+/// A directory without it, and a line that is not one of it, by its number.
+pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainError> {
+    let path = run.join(COMPATIBILITY);
+    let text = fs::read_to_string(&path).map_err(|error| TrainError::Mismatch {
+        message: format!(
+            "cannot read `{}`: {error}\nhint: `cadft train` leaves it in the directory of a run when the run ends",
+            path.display()
+        ),
+    })?;
+    (text.lines().enumerate())
+        .map(|(number, line)| {
+            serde_json::from_str(line).map_err(|error| TrainError::Mismatch {
+                message: format!(
+                    "{}:{}: {error}\nhint: the file is written by `cadft train`",
+                    path.display(),
+                    number + 1
+                ),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,279 @@
+//! The data set with its rewrites applied, as JSON Lines. The source is read, never written.
+
+use super::record::{Header, Record};
+use super::replay::{Replay, replay};
+use super::target::Target;
+use crate::error::TrainError;
+use crate::evaluate::kept_rows;
+use cadft_data::{
+    Content, Dataset, Example, Mask, Message, Row, TokenizeOptions, Tokenizer, read_rows, tokenize,
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::path::Path;
+
+/// A data set with rewrites.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportSummary {
+    /// The rows as JSON Lines, in the order of the source.
+    pub lines: String,
+    /// How many there are.
+    pub rows: usize,
+    /// Of these, rows with a rewrite.
+    pub rewritten: usize,
+    /// Of these, rows that are tokenised to the very tokens that were trained. A model may write a text in other tokens
+    /// than a tokenizer cuts it into; the text is the same.
+    pub same_tokens: usize,
+    /// Rounds of the log whose data set was compared.
+    pub rounds: usize,
+    /// SHA-256 of the data set with its rewrites, as the log has it of rounds.
+    pub sha256: String,
+}
+
+/// Applies a log to the data that it names.
+///
+/// A row of a `.jsonl` file is copied byte for byte unless it was rewritten; one that was keeps its other keys. Rows of
+/// other formats are written as `messages` or as `prompt` and `completion`.
+///
+/// # Errors
+/// A log without a header, data that cannot be read, and data that the log was not made for.
+pub fn export(
+    records: &[Record],
+    header: &Header,
+    tokenizer: &Tokenizer,
+) -> Result<ExportSummary, TrainError> {
+    let recipe = header.recipe();
+    let options = TokenizeOptions::new(header.data.max_length, header.data.mask);
+    let rows = read_rows(&header.data.train, &recipe.mixing())?;
+    let dataset = tokenize(&rows, tokenizer, &options)?;
+    let stop = tokenizer.stop_token_ids();
+    let Replay { examples, rounds } = replay(records, &dataset.examples, stop)?;
+    let mut summary = ExportSummary {
+        rounds,
+        sha256: super::digest(&dataset.examples, &examples),
+        ..ExportSummary::default()
+    };
+    let by_row = by_row(&rows, &dataset, &examples);
+    let mut files: BTreeMap<&str, Option<Vec<String>>> = BTreeMap::new();
+    for (number, row) in rows.iter().enumerate() {
+        let lines = match files.entry(&row.file) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(lines(Path::new(&*row.file))?),
+        };
+        let raw = lines
+            .as_ref()
+            .and_then(|lines| lines.get(row.line.checked_sub(1)?));
+        let line = match by_row.get(&number) {
+            Some((source, rewritten)) => {
+                let (line, row) = edited(row, raw, (source, rewritten), header.data.mask, tokenizer)?;
+                summary.rewritten += 1;
+                let again = tokenize(&[row], tokenizer, &options)?;
+                let same =
+                    (again.examples.first()).is_some_and(|again| again.token_ids == rewritten.token_ids);
+                summary.same_tokens += usize::from(same);
+                line
+            }
+            None => raw
+                .cloned()
+                .unwrap_or_else(|| Value::Object(fields(row)).to_string()),
+        };
+        summary.lines.push_str(&line);
+        summary.lines.push('\n');
+    }
+    summary.rows = rows.len();
+    Ok(summary)
+}
+
+/// For each rewritten row, by its number: its sample as it was read and as it is now.
+fn by_row<'a>(
+    rows: &[Row],
+    dataset: &'a Dataset,
+    rewritten: &'a BTreeMap<usize, Example>,
+) -> BTreeMap<usize, (&'a Example, &'a Example)> {
+    (kept_rows(rows, dataset)
+        .into_iter()
+        .zip(&dataset.examples)
+        .enumerate())
+    .filter_map(|(sample, (number, example))| Some((number, (example, rewritten.get(&sample)?))))
+    .collect()
+}
+
+/// The lines of a `.jsonl` file; nothing for other formats.
+fn lines(path: &Path) -> Result<Option<Vec<String>>, TrainError> {
+    if path.extension().is_none_or(|extension| extension != "jsonl") {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(path).map_err(TrainError::io(path))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(Some(text.lines().map(str::to_owned).collect()))
+}
+
+/// A rewritten row: its line, and the row that the line is read as.
+fn edited(
+    row: &Row,
+    raw: Option<&String>,
+    (source, rewritten): (&Example, &Example),
+    mask: Mask,
+    tokenizer: &Tokenizer,
+) -> Result<(String, Row), TrainError> {
+    let (content, turn) = content(row, source, rewritten, mask, tokenizer)?;
+    let row = Row {
+        content,
+        ..row.clone()
+    };
+    let raw = raw.and_then(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
+    let kept = raw.and_then(|mut keys| overwrite(&mut keys, &row.content, turn).then_some(keys));
+    let mut keys = kept.unwrap_or_else(|| fields(&row));
+    // A row without an id is named after its content, which is another one now.
+    keys.entry("id").or_insert_with(|| Value::from(row.id.clone()));
+    Ok((Value::Object(keys).to_string(), row))
+}
+
+/// The content of a row with its rewrite, and in a conversation the turn that has it.
+fn content(
+    row: &Row,
+    source: &Example,
+    rewritten: &Example,
+    mask: Mask,
+    tokenizer: &Tokenizer,
+) -> Result<(Content, usize), TrainError> {
+    let stop = tokenizer.stop_token_ids();
+    let misfit = || TrainError::Mismatch {
+        message: format!(
+            "row `{}` cannot be rewritten\nhint: use the data and the model of the run",
+            row.id
+        ),
+    };
+    let text = |example: &Example| {
+        let target = Target::of(example, stop).ok_or_else(misfit)?;
+        Ok::<_, TrainError>(Target::text(
+            target.prompt(example),
+            &example.token_ids[target.tokens.clone()],
+            tokenizer,
+        )?)
+    };
+    let (old, new) = (text(source)?, text(rewritten)?);
+    match &row.content {
+        Content::Messages {
+            messages,
+            tools,
+            trained_from,
+        } => {
+            let turn = turn(messages, *trained_from, mask, source).ok_or_else(misfit)?;
+            let mut messages = messages.clone();
+            messages[turn] = Message::new("assistant", &new);
+            let content = Content::Messages {
+                messages,
+                tools: tools.clone(),
+                trained_from: *trained_from,
+            };
+            Ok((content, turn))
+        }
+        Content::PromptCompletion { prompt, completion } => {
+            // A token that straddles the seam was trained, and rewritten with the completion.
+            let seam = old.strip_suffix(completion.as_str()).unwrap_or_default();
+            let (prompt, completion) = match new.strip_prefix(seam) {
+                Some(completion) => (prompt.as_str(), completion),
+                None => (prompt.strip_suffix(seam).ok_or_else(misfit)?, new.as_str()),
+            };
+            let content = Content::PromptCompletion {
+                prompt: prompt.to_owned(),
+                completion: completion.to_owned(),
+            };
+            Ok((content, 0))
+        }
+        Content::Text(_) => Err(misfit()),
+    }
+}
+
+/// The turn that the last trained tokens of a sample belong to: where it was cut, that is not the last turn.
+fn turn(messages: &[Message], trained_from: Option<usize>, mask: Mask, source: &Example) -> Option<usize> {
+    let turns: Vec<usize> = (trained_from.unwrap_or(0)..messages.len())
+        .filter(|&turn| messages[turn].is_assistant() && messages[turn].is_trained())
+        .collect();
+    let only_last = mask == Mask::LastTurn || mask == Mask::Completion && trained_from.is_none();
+    if only_last {
+        return turns.last().copied();
+    }
+    let starts = source
+        .loss_mask
+        .windows(2)
+        .filter(|pair| !pair[0] && pair[1])
+        .count();
+    turns.get(starts.min(turns.len()).checked_sub(1)?).copied()
+}
+
+/// Puts the new content into the keys of the source's row; false where they are not of a format that it can be put into.
+fn overwrite(keys: &mut Map<String, Value>, content: &Content, turn: usize) -> bool {
+    let mut set = |key: &str, turn: usize, length: usize, message: &Message| {
+        let list = keys.get_mut(key).and_then(Value::as_array_mut);
+        let place = list
+            .filter(|list| list.len() == length)
+            .and_then(|list| list.get_mut(turn));
+        place.map(|place| *place = json!(message)).is_some()
+    };
+    match content {
+        Content::Messages {
+            messages,
+            trained_from: None,
+            ..
+        } => set("messages", turn, messages.len(), &messages[turn]),
+        Content::Messages {
+            messages,
+            trained_from: Some(from),
+            ..
+        } => set("completion", turn - from, messages.len() - from, &messages[turn]),
+        Content::PromptCompletion { prompt, completion } => {
+            let is_text = ["prompt", "completion"]
+                .iter()
+                .all(|key| keys.get(*key).is_some_and(Value::is_string));
+            if is_text {
+                keys.insert("prompt".to_owned(), json!(prompt));
+                keys.insert("completion".to_owned(), json!(completion));
+            }
+            is_text
+        }
+        Content::Text(_) => false,
+    }
+}
+
+/// A row in the format of this crate.
+fn fields(row: &Row) -> Map<String, Value> {
+    let mut keys = Map::new();
+    let mut insert = |key: &str, value: Value| keys.insert(key.to_owned(), value);
+    insert("id", json!(row.id));
+    match &row.content {
+        Content::Messages {
+            messages,
+            tools,
+            trained_from,
+        } => {
+            match trained_from {
+                None => insert("messages", json!(messages)),
+                Some(from) => {
+                    insert("prompt", json!(messages[..*from]));
+                    insert("completion", json!(messages[*from..]))
+                }
+            };
+            if !tools.is_empty() {
+                insert("tools", json!(tools));
+            }
+        }
+        Content::PromptCompletion { prompt, completion } => {
+            insert("prompt", json!(prompt));
+            insert("completion", json!(completion));
+        }
+        Content::Text(text) => {
+            insert("text", json!(text));
+        }
+    }
+    if let Some(answer) = &row.answer {
+        insert("answer", json!(answer));
+    }
+    if row.weight != 1.0 {
+        insert("weight", json!(row.weight));
+    }
+    keys
+}

@@ -1,0 +1,79 @@
+//! One round on a data set without training, for those who train elsewhere.
+
+use super::record::{FORMAT_VERSION, Header, Record, RoundRecord};
+use super::replay::digest;
+use super::round::{Generator, RoundSummary};
+use crate::config::DataSection;
+use crate::error::TrainError;
+use crate::evaluate::score_samples;
+use burn::module::Module;
+use cadft_core::Standardiser;
+use cadft_core::rewrite::Tracker;
+use cadft_data::Example;
+use std::collections::BTreeMap;
+
+/// A data set and the model's directory, as the log is to name them.
+#[derive(Clone, Copy, Debug)]
+pub struct Offline<'a> {
+    /// The model's directory.
+    pub model: &'a str,
+    /// Which rows were read, and how they became tokens.
+    pub data: &'a DataSection,
+}
+
+/// What an offline round did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OfflineRound {
+    /// The log.
+    pub records: Vec<Record>,
+    /// In numbers.
+    pub summary: RoundSummary,
+}
+
+/// One round over `examples`, each standardised once with all of them as the batch; `None` when it was stopped.
+///
+/// `rewrite.min-observations` must be 1: there is one observation.
+///
+/// # Errors
+/// Whatever the model or the tokenizer cannot do.
+pub fn rewrite_offline(
+    generator: &Generator<'_>,
+    examples: &Vec<Example>,
+    source: &Offline<'_>,
+) -> Result<Option<OfflineRound>, TrainError> {
+    let pad_id = generator.tokenizer.pad_token_id();
+    let scores = score_samples(&generator.model.valid(), examples, generator.micro, pad_id);
+    let batch: Standardiser = scores.iter().map(|score| score.nll).collect();
+    let mut tracker = Tracker::new(examples.len(), 0.0);
+    for (sample, score) in scores.iter().enumerate() {
+        tracker.observe(sample, batch.z(score.nll));
+    }
+    let Some(round) = generator.round(0, &tracker, &|sample| examples[sample].clone())? else {
+        return Ok(None);
+    };
+    let replaced: BTreeMap<usize, Example> = round.replaced.into_iter().collect();
+    let header = Header {
+        format_version: FORMAT_VERSION,
+        cadft: env!("CARGO_PKG_VERSION").to_owned(),
+        model: source.model.to_owned(),
+        data: source.data.clone(),
+        seed: generator.seed,
+        samples: examples.len(),
+        sha256: digest(examples, &BTreeMap::new()),
+    };
+    let end = RoundRecord {
+        step: 0,
+        chosen: round.summary.chosen,
+        drawn: round.summary.drawn,
+        replaced: replaced.len(),
+        sha256: digest(examples, &replaced),
+    };
+    let records = std::iter::once(Record::Header(header))
+        .chain(round.samples.into_iter().map(Record::Sample))
+        .chain([Record::Round(end)])
+        .collect();
+    Ok(Some(OfflineRound {
+        records,
+        summary: round.summary,
+    }))
+}

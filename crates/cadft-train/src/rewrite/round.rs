@@ -1,0 +1,388 @@
+//! A round: choose → generate → accept. It decides; nothing is replaced or written here.
+
+use super::record::{Decision, SampleRecord, Side};
+use super::target::Target;
+use crate::config::RewriteSection;
+use crate::error::TrainError;
+use crate::evaluate::{Extractor, score_samples};
+use crate::plan::Warning;
+use crate::prepare::Prepared;
+use burn::module::Module;
+use cadft_core::reduction::mean;
+use cadft_core::rewrite::{Acceptance, Candidate, Rejection, Tracker, chance, round_seed};
+use cadft_data::{Example, Tokenizer};
+use cadft_model::{
+    CausalLm, Finish, GenerateOptions, Generated, Sampling,
+    generate::{Request, generate},
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Candidates in the making at the same time; does not change them.
+const BATCH: usize = 32;
+
+/// Makes the candidates of a round, and judges them.
+#[derive(Clone, Copy, Debug)]
+pub struct Generator<'a> {
+    /// The model that rewrites.
+    pub model: &'a CausalLm,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// How it rewrites.
+    pub section: &'a RewriteSection,
+    /// The most tokens of a sample.
+    pub max_length: usize,
+    /// The seed of all decisions.
+    pub seed: u64,
+    /// Samples of one forward pass when candidates are scored.
+    pub micro: usize,
+    /// Set when the round is to end at once.
+    pub stop: &'a AtomicBool,
+}
+
+/// What a round decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Round {
+    /// Its samples, the most incompatible first.
+    pub samples: Vec<SampleRecord>,
+    /// The samples that are to be replaced, and by what.
+    pub replaced: Vec<(usize, Example)>,
+    /// In numbers.
+    pub summary: RoundSummary,
+}
+
+/// A round in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RoundSummary {
+    /// Samples it looked at.
+    pub chosen: usize,
+    /// Of these, samples for which a candidate was generated.
+    pub drawn: usize,
+    /// Of these, samples whose target was replaced.
+    pub replaced: usize,
+    /// The others, by the reason.
+    pub kept: BTreeMap<Rejection, usize>,
+    /// Mean score of the targets that were replaced.
+    pub old_score: Option<f64>,
+    /// Mean score of what took their place.
+    pub new_score: Option<f64>,
+    /// Tokens that were generated.
+    pub tokens: usize,
+    /// Seconds it took.
+    pub elapsed_secs: f64,
+}
+
+impl RoundSummary {
+    /// What a user should know of a round that replaced nothing.
+    #[must_use]
+    pub fn warning(&self, step: usize) -> Option<Warning> {
+        if self.chosen == 0 {
+            return Some(Warning::new(
+                format!(
+                    "the round after step {step} chose no sample: none was seen often enough and is incompatible"
+                ),
+                "lower `rewrite.min-observations`, or begin later",
+            ));
+        }
+        if self.drawn == 0 || self.replaced > 0 {
+            return None;
+        }
+        let reasons: Vec<_> = (self.kept.iter())
+            .filter(|(reason, _)| **reason != Rejection::NotDrawn)
+            .collect();
+        let hint = match reasons.iter().max_by_key(|(_, count)| **count) {
+            Some((Rejection::Unfinished, _)) => {
+                "the model did not come to an end: raise `rewrite.max-new-tokens`, or begin later"
+            }
+            Some((Rejection::TooLong | Rejection::PromptTooLong, _)) => "raise `data.max-length`",
+            Some((Rejection::OtherAnswer, _)) => "the model is not able to answer these yet: begin later",
+            _ => "`cadft rewrite show` has the candidates",
+        };
+        let reasons: Vec<_> = reasons
+            .iter()
+            .map(|(reason, count)| format!("{count} {}", name(**reason)))
+            .collect();
+        let message = format!(
+            "the round after step {step} replaced nothing: none of {} candidates was accepted ({})",
+            self.drawn,
+            reasons.join(", ")
+        );
+        Some(Warning::new(message, hint))
+    }
+}
+
+/// A reason as the log has it.
+fn name(reason: Rejection) -> String {
+    let value = serde_json::to_value(reason).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A sample for which a candidate is generated.
+struct Draft {
+    /// Its place among the samples of the round.
+    place: usize,
+    example: Example,
+    target: Target,
+    /// The candidate and the seed of its round.
+    generated: Option<(Generated, u64)>,
+}
+
+impl<'a> Generator<'a> {
+    /// That of a run.
+    pub(super) fn of_run(
+        prepared: &'a Prepared,
+        section: &'a RewriteSection,
+        model: &'a CausalLm,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        let recipe = &prepared.recipe;
+        Self {
+            model,
+            tokenizer: &prepared.tokenizer,
+            section,
+            max_length: recipe
+                .data
+                .max_length
+                .min(prepared.config.max_position_embeddings),
+            seed: recipe.run.seed,
+            micro: recipe.batch.micro,
+            stop,
+        }
+    }
+
+    /// Decides a round; `None` when it was stopped before its end. `example` gives the samples as they are now.
+    ///
+    /// # Errors
+    /// Whatever the model or the tokenizer cannot do.
+    pub fn round(
+        &self,
+        step: usize,
+        tracker: &Tracker,
+        example: &dyn Fn(usize) -> Example,
+    ) -> Result<Option<Round>, TrainError> {
+        let (mut samples, mut drafts) = (vec![], vec![]);
+        for sample in self.section.selection().choose(tracker) {
+            let example = example(sample);
+            let target = self.target(step, sample, &example);
+            let mut record = record(step, sample, &example, tracker);
+            match target {
+                Ok(target) => drafts.push(Draft {
+                    place: samples.len(),
+                    example,
+                    target,
+                    generated: None,
+                }),
+                Err(reason) => record.reason = Some(reason),
+            }
+            samples.push(record);
+        }
+        if !self.generate(step, &samples, &mut drafts)? {
+            return Ok(None);
+        }
+        let replaced = self.accept(&mut samples, &drafts)?;
+        let summary = summary(&samples, &drafts);
+        Ok(Some(Round {
+            samples,
+            replaced,
+            summary,
+        }))
+    }
+
+    /// What is replaced in a sample, where it is drawn and can be.
+    fn target(&self, step: usize, sample: usize, example: &Example) -> Result<Target, Rejection> {
+        if chance(self.seed, step, sample) >= self.section.probability {
+            return Err(Rejection::NotDrawn);
+        }
+        let target = Target::of(example, self.tokenizer.stop_token_ids()).ok_or(Rejection::NotRewritable)?;
+        // Something must be said, and the stop token.
+        if target.tokens.start + 2 > self.max_length {
+            return Err(Rejection::PromptTooLong);
+        }
+        Ok(target)
+    }
+
+    /// Generates the candidates; false when it was stopped before the end. A candidate depends on the seed of the round
+    /// and on its own sample, not on the others.
+    fn generate(
+        &self,
+        step: usize,
+        samples: &[SampleRecord],
+        drafts: &mut [Draft],
+    ) -> Result<bool, TrainError> {
+        if drafts.is_empty() {
+            return Ok(true);
+        }
+        let seed = round_seed(self.seed, step);
+        let options = GenerateOptions {
+            max_new_tokens: self.section.max_new_tokens,
+            max_positions: self.max_length,
+            stop_token_ids: self.tokenizer.stop_token_ids().to_vec(),
+            sampling: Sampling::nucleus(self.section.temperature, self.section.top_p, seed),
+            batch: BATCH,
+        };
+        let requests: Vec<Request> = (drafts.iter())
+            .map(|draft| Request {
+                prompt: draft.target.prompt(&draft.example).to_vec(),
+                stream: samples[draft.place].sample as u64,
+            })
+            .collect();
+        let stopped = || self.stop.load(Ordering::Relaxed);
+        let mut on_token = |_: usize, _: u32| {
+            if stopped() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        if stopped() {
+            return Ok(false);
+        }
+        let generated = generate(self.model, &requests, &options, &mut on_token)?;
+        for (draft, generated) in drafts.iter_mut().zip(generated) {
+            draft.generated = Some((generated, seed));
+        }
+        Ok(!stopped())
+    }
+
+    /// Judges the candidates: completes the records, and gives what is to be replaced.
+    fn accept(
+        &self,
+        samples: &mut [SampleRecord],
+        drafts: &[Draft],
+    ) -> Result<Vec<(usize, Example)>, TrainError> {
+        let acceptance = self.section.acceptance(self.max_length);
+        let scores = self.scores(drafts);
+        let mut replaced = vec![];
+        for (draft, [old_score, new_score]) in drafts.iter().zip(scores) {
+            let Some((generated, seed)) = &draft.generated else {
+                continue;
+            };
+            let prompt = draft.target.prompt(&draft.example);
+            let side = |ids: &[u32], score: f64| -> Result<Side, TrainError> {
+                Ok(Side {
+                    text: Target::text(prompt, ids, self.tokenizer)?,
+                    score: score.is_finite().then_some(score),
+                    token_ids: ids.to_vec(),
+                })
+            };
+            let old = side(&draft.example.token_ids[draft.target.tokens.clone()], old_score)?;
+            let new = side(&generated.token_ids, new_score)?;
+            let candidate = Candidate {
+                stopped: generated.finish == Finish::Stop,
+                empty: new.text.trim().is_empty(),
+                length: prompt.len() + generated.token_ids.len(),
+                score: new_score,
+                original_score: old_score,
+                same_answer: same_answer(&draft.example, &old.text, &new.text),
+            };
+            let verdict = judge(&acceptance, &candidate);
+            let record = &mut samples[draft.place];
+            if verdict.is_none() {
+                replaced.push((
+                    record.sample,
+                    draft.target.replaced(&draft.example, &generated.token_ids),
+                ));
+                record.decision = Decision::Replaced;
+            }
+            record.reason = verdict;
+            (record.seed, record.old, record.new) = (Some(*seed), Some(old), Some(new));
+        }
+        Ok(replaced)
+    }
+
+    /// For each draft the score of its target and of its candidate (CADFT-1), in one pass over all of them.
+    fn scores(&self, drafts: &[Draft]) -> Vec<[f64; 2]> {
+        if drafts.is_empty() {
+            return vec![];
+        }
+        let sides: Vec<Example> = (drafts.iter())
+            .flat_map(|draft| {
+                let candidate = draft
+                    .generated
+                    .as_ref()
+                    .map_or(&[][..], |(generated, _)| &generated.token_ids);
+                let original = &draft.example.token_ids[draft.target.tokens.clone()];
+                [original, candidate].map(|answer| alone(draft.target.prompt(&draft.example), answer))
+            })
+            .collect();
+        let scores = score_samples(
+            &self.model.valid(),
+            &sides,
+            self.micro,
+            self.tokenizer.pad_token_id(),
+        );
+        scores
+            .chunks_exact(2)
+            .map(|pair| [pair[0].nll, pair[1].nll])
+            .collect()
+    }
+}
+
+/// An answer after its prompt, nothing else trained.
+fn alone(prompt: &[u32], answer: &[u32]) -> Example {
+    Example {
+        id: String::new(),
+        weight: 1.0,
+        token_ids: [prompt, answer].concat(),
+        loss_mask: [vec![false; prompt.len()], vec![true; answer.len()]].concat(),
+        prompt_len: prompt.len(),
+        answer: None,
+    }
+}
+
+fn judge(acceptance: &Acceptance, candidate: &Candidate) -> Option<Rejection> {
+    acceptance.judge(candidate).err()
+}
+
+/// Whether a candidate reaches the final answer of the row, or that of its target where the row has none.
+fn same_answer(example: &Example, old: &str, new: &str) -> bool {
+    let reference = example.answer.as_deref().unwrap_or(old);
+    let extract = Extractor::Number.compile();
+    extract.is_ok_and(|extract| extract.answer(new) == Some(extract.reference(reference)))
+}
+
+/// The record of a sample that keeps its target.
+fn record(step: usize, sample: usize, example: &Example, tracker: &Tracker) -> SampleRecord {
+    let state = tracker.sample(sample);
+    SampleRecord {
+        step,
+        sample,
+        id: example.id.clone(),
+        decision: Decision::Kept,
+        reason: None,
+        average: tracker.average(sample).unwrap_or(0.0),
+        last_z: state.last().unwrap_or(0.0),
+        observations: state.observations(),
+        seed: None,
+        old: None,
+        new: None,
+    }
+}
+
+fn summary(samples: &[SampleRecord], drafts: &[Draft]) -> RoundSummary {
+    let mut summary = RoundSummary {
+        chosen: samples.len(),
+        drawn: drafts.len(),
+        tokens: (drafts.iter().filter_map(|draft| draft.generated.as_ref()))
+            .map(|(generated, _)| generated.token_ids.len())
+            .sum(),
+        ..RoundSummary::default()
+    };
+    for reason in samples.iter().filter_map(|record| record.reason) {
+        *summary.kept.entry(reason).or_default() += 1;
+    }
+    let replaced: Vec<_> = samples
+        .iter()
+        .filter(|record| record.decision == Decision::Replaced)
+        .collect();
+    summary.replaced = replaced.len();
+    let mean_of = |side: fn(&SampleRecord) -> Option<&Side>| {
+        let scores: Vec<f64> = replaced.iter().filter_map(|record| side(record)?.score).collect();
+        (!scores.is_empty()).then(|| mean(scores.iter().sum(), scores.len()))
+    };
+    summary.old_score = mean_of(|record| record.old.as_ref());
+    summary.new_score = mean_of(|record| record.new.as_ref());
+    summary
+}

@@ -1,0 +1,396 @@
+//! `cadft train` with rewriting, and `cadft rewrite` on what it leaves.
+
+use crate::CADFT;
+use cadft_tests::command::{Outcome, lines, run};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Rounds after steps 8 and 10: four steps are an epoch, so every sample was seen twice by then.
+const RECIPE: &str = r#"
+objective = "nll"
+[model]
+path = "embedded:quickstart"
+[data]
+train = ["train.jsonl"]
+max-length = 128
+[batch]
+global = 16
+micro = 8
+[optimizer]
+lr = 5e-4
+[schedule]
+steps = 12
+[checkpoint]
+every = 0
+[rewrite]
+warmup = 8
+every = 2
+fraction = 0.1
+probability = 1.0
+max-new-tokens = 48
+"#;
+
+/// A directory with the recipe and 64 demonstrations of the quickstart, of every kind.
+struct Study(TempDir);
+
+impl Study {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let rows =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cadft-cli/assets/quickstart/train.jsonl");
+        let rows = fs::read_to_string(rows).expect("the quickstart's data");
+        let rows: Vec<&str> = rows.lines().step_by(3000 / 64).take(64).collect();
+        fs::write(directory.path().join("train.jsonl"), rows.join("\n") + "\n").expect("data");
+        fs::write(directory.path().join("recipe.toml"), RECIPE).expect("a recipe");
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn cadft(&self, args: &[&str]) -> Outcome {
+        run(CADFT, self.0.path(), args)
+    }
+
+    /// Trains into `out` with settings.
+    fn train(&self, out: &str, settings: &[&str]) -> Outcome {
+        let set: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        self.cadft(&[&["train", "--recipe", "recipe.toml", "--out", out][..], &set].concat())
+    }
+
+    /// The events of a kind in a run's metrics.
+    fn events(&self, out: &str, kind: &str) -> Vec<Value> {
+        let mut events = lines(&self.read(&format!("{out}/metrics.jsonl")));
+        events.retain(|event| event["event"] == kind);
+        events
+    }
+
+    /// The lines of a run's log of a kind.
+    fn log(&self, out: &str, kind: &str) -> Vec<Value> {
+        let mut records = lines(&self.read(&format!("{out}/rewrites.jsonl")));
+        records.retain(|record| record["kind"] == kind);
+        records
+    }
+}
+
+#[test]
+fn rounds_are_on_record_and_can_be_listed_exported_replayed_and_undone() {
+    let study = Study::new();
+    let source = study.read("train.jsonl");
+    let _ = study.train("run", &[]).succeeded();
+    assert_eq!(study.read("train.jsonl"), source, "the source is never modified");
+
+    // As the plan says, and as the metrics tell.
+    let plan = study
+        .cadft(&["train", "--recipe", "recipe.toml", "--dry-run", "--json"])
+        .succeeded();
+    let plan: Value = serde_json::from_str(plan.stdout.trim()).expect("one JSON object");
+    assert_eq!(plan["rewrite"]["rounds"], serde_json::json!([8, 10]));
+    let steps: Vec<_> = study
+        .events("run", "rewrote")
+        .iter()
+        .map(|event| event["step"].clone())
+        .collect();
+    assert_eq!(steps, [8, 10]);
+    let rounds = study.log("run", "round");
+    assert_eq!(rounds.len(), 2);
+    assert!(
+        rounds.iter().all(|round| round["chosen"].as_u64() <= Some(6)),
+        "{rounds:?}"
+    );
+
+    // Every replaced sample ends with a stop token and has a lower score than what it replaced.
+    let samples = study.log("run", "sample");
+    let replaced: Vec<&Value> = samples
+        .iter()
+        .filter(|sample| sample["decision"] == "replaced")
+        .collect();
+    assert!(!replaced.is_empty(), "{samples:?}");
+    for sample in &replaced {
+        assert!(sample["observations"].as_u64() >= Some(2), "{sample}");
+        assert!(
+            sample["new"]["score"].as_f64() < sample["old"]["score"].as_f64(),
+            "{sample}"
+        );
+        let last = sample["new"]["token_ids"].as_array().and_then(|ids| ids.last());
+        assert_eq!(last, Some(&Value::from(2)), "{sample}");
+    }
+
+    let listed = study
+        .cadft(&["rewrite", "list", "run", "--replaced", "--json"])
+        .succeeded();
+    assert_eq!(lines(&listed.stdout).len(), replaced.len());
+    let id = replaced[0]["id"].as_str().expect("an id");
+    let shown = study.cadft(&["rewrite", "show", "run", id]).succeeded().stdout;
+    for side in ["old", "new"] {
+        assert!(
+            shown.contains(replaced[0][side]["text"].as_str().expect("text")),
+            "{shown}"
+        );
+    }
+    let diff = study.cadft(&["rewrite", "diff", "run", id]).succeeded().stdout;
+    assert!(diff.contains("{+") || diff.contains("[-"), "{diff}");
+
+    // The replayed data set is that of every round.
+    let replay = study.cadft(&["rewrite", "replay", "run", "--json"]).succeeded();
+    let replay: Value = serde_json::from_str(&replay.stdout).expect("one JSON object");
+    assert_eq!(replay["rounds"], 2);
+    assert_eq!(replay["rewritten"], replaced.len());
+    assert_eq!(replay["sha256"], rounds[1]["sha256"]);
+
+    // The export has the new text where there is one, and the bytes of the source everywhere else.
+    let _ = study
+        .cadft(&["rewrite", "export", "run", "--out", "new.jsonl"])
+        .succeeded();
+    let exported = study.read("new.jsonl");
+    assert_eq!(exported.lines().count(), source.lines().count());
+    let changed: Vec<&str> = exported
+        .lines()
+        .zip(source.lines())
+        .filter(|(new, old)| new != old)
+        .map(|(new, _)| new)
+        .collect();
+    assert_eq!(changed.len(), replaced.len());
+    for line in changed {
+        let row: Value = serde_json::from_str(line).expect("a row");
+        let record = replaced
+            .iter()
+            .find(|record| record["id"] == row["id"])
+            .expect("a record");
+        assert_eq!(row["messages"][1]["content"], record["new"]["text"]);
+    }
+}
+
+#[test]
+fn what_is_undone_gives_the_bytes_of_the_source_and_stays_on_record() {
+    let study = Study::new();
+    let _ = study.train("run", &[]).succeeded();
+    let replaced: Vec<Value> = (study.log("run", "sample").into_iter())
+        .filter(|sample| sample["decision"] == "replaced")
+        .collect();
+    let id = replaced[0]["id"].as_str().expect("an id");
+    let before = study.read("run/rewrites.jsonl");
+    let _ = study.cadft(&["rewrite", "undo", "run", id]).succeeded();
+    let _ = study.cadft(&["rewrite", "replay", "run"]).succeeded();
+    study
+        .cadft(&["rewrite", "undo", "run", id])
+        .refused(&["no rewrite of", id, "hint:"]);
+    let _ = study.cadft(&["rewrite", "undo", "run", "--all"]).succeeded();
+    let _ = study
+        .cadft(&["rewrite", "export", "run", "--out", "undone.jsonl"])
+        .succeeded();
+    assert_eq!(study.read("undone.jsonl"), study.read("train.jsonl"));
+    assert!(study.read("run/rewrites.jsonl").starts_with(&before));
+}
+
+#[test]
+fn the_same_seed_rewrites_the_same_and_another_seed_does_not() {
+    let study = Study::new();
+    for (out, seed) in [("a", 1), ("b", 1), ("c", 2)] {
+        let _ = study.train(out, &[&format!("run.seed={seed}")]).succeeded();
+    }
+    let log = |out: &str| study.read(&format!("{out}/rewrites.jsonl"));
+    assert_eq!(log("a"), log("b"));
+    assert_ne!(log("a"), log("c"));
+}
+
+#[test]
+fn a_record_that_was_changed_or_belongs_to_other_data_is_refused() {
+    let study = Study::new();
+    let _ = study.train("run", &[]).succeeded();
+    let data = study.read("train.jsonl");
+    fs::write(
+        study.path("other.jsonl"),
+        data.replacen("How many", "How very many", 1),
+    )
+    .expect("data");
+    study
+        .cadft(&["rewrite", "replay", "run", "--data", "other.jsonl"])
+        .refused(&["does not fit the data", "hint:"]);
+    study
+        .cadft(&["rewrite", "export", "run", "--out", "train.jsonl"])
+        .refused(&["never written to"]);
+    let log = study.read("run/rewrites.jsonl");
+    fs::write(study.path("cut.jsonl"), log.replacen("\"kind\"", "\"knid\"", 2)).expect("a log");
+    study
+        .cadft(&["rewrite", "list", "cut.jsonl"])
+        .refused(&["cut.jsonl:1", "hint:"]);
+}
+
+#[test]
+fn a_round_in_which_nothing_is_accepted_is_told_and_training_goes_on() {
+    let study = Study::new();
+    let outcome = study.train("run", &["rewrite.max-new-tokens=1"]).succeeded();
+    assert!(
+        outcome.stderr.contains("none of 6 candidates was accepted"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("rewrite.max-new-tokens"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(study.events("run", "finished")[0]["steps"], 12);
+    assert!(
+        study
+            .log("run", "sample")
+            .iter()
+            .all(|sample| sample["reason"] == "unfinished")
+    );
+}
+
+#[test]
+fn rewriting_that_cannot_fire_is_told_before_training() {
+    let study = Study::new();
+    for (setting, message) in [
+        ("rewrite.warmup=3000", "no multiple of 2 steps"),
+        ("rewrite.min-observations=4", "no sample is seen often enough"),
+    ] {
+        let args = [
+            "train",
+            "--recipe",
+            "recipe.toml",
+            "--dry-run",
+            "--json",
+            "--set",
+            setting,
+        ];
+        let plan = study.cadft(&args).succeeded();
+        assert!(plan.stderr.contains(message), "{setting}: {}", plan.stderr);
+    }
+}
+
+#[test]
+fn a_model_without_a_stop_token_is_refused() {
+    let study = Study::new();
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cadft-cli/assets/quickstart");
+    fs::create_dir(study.path("model")).expect("a directory");
+    for (file, from, to) in [
+        ("tokenizer.json", "", ""),
+        ("model.safetensors", "", ""),
+        ("config.json", "\"eos_token_id\": 2", "\"eos_token_id\": null"),
+        ("tokenizer_config.json", "\"eos_token\": \"<|im_end|>\",", ""),
+    ] {
+        let mut bytes = fs::read(assets.join(file)).expect("an asset");
+        if !from.is_empty() {
+            let text = String::from_utf8(bytes).expect("UTF-8");
+            assert!(text.contains(from), "{file}");
+            let text = text
+                .replace(from, to)
+                .replace("'<|im_end|>' + '\\\\n'", "'\\\\n'");
+            bytes = text.into_bytes();
+        }
+        fs::write(study.path("model").join(file), bytes).expect("a file");
+    }
+    study
+        .train("run", &["model.path=model"])
+        .refused(&["no stop token", "eos_token", "hint:"]);
+    let args = [
+        "rewrite",
+        "run",
+        "--model",
+        "model",
+        "--data",
+        "train.jsonl",
+        "--out",
+        "offline",
+    ];
+    study.cadft(&args).refused(&["no stop token", "hint:"]);
+    assert!(!study.path("run").exists() && !study.path("offline").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_costs_the_round_and_not_the_run() {
+    let study = Study::new();
+    fs::create_dir(study.path("run")).expect("a directory");
+    std::os::unix::fs::symlink("/dev/full", study.path("run/rewrites.jsonl")).expect("a link");
+    let outcome = study.train("run", &[]).succeeded();
+    assert!(
+        outcome
+            .stderr
+            .contains("could not be written down and nothing was replaced"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stderr.contains("rewrites.jsonl"), "{}", outcome.stderr);
+    assert_eq!(study.events("run", "finished")[0]["steps"], 12);
+    assert!(
+        study
+            .events("run", "rewrote")
+            .iter()
+            .all(|event| event["replaced"] == 0)
+    );
+    // What was not written down was not trained on either.
+    let _ = study.train("without", &["rewrite.warmup=3000"]).succeeded();
+    let weights = |out: &str| fs::read(study.path(out).join("model/model.safetensors")).expect("a model");
+    assert_eq!(weights("run"), weights("without"));
+}
+
+#[test]
+fn an_offline_round_leaves_a_data_set_and_its_record() {
+    let study = Study::new();
+    let source = study.read("train.jsonl");
+    let args = [
+        "rewrite",
+        "run",
+        "--model",
+        "embedded:quickstart",
+        "--data",
+        "train.jsonl",
+        "--out",
+        "offline",
+        "--fraction",
+        "0.2",
+        "--probability",
+        "1",
+        "--max-new-tokens",
+        "48",
+        "--json",
+    ];
+    let round = study.cadft(&args).succeeded();
+    let round: Value = serde_json::from_str(&round.stdout).expect("one JSON object");
+    // A fifth of 64 samples, of which only those above the mean score qualify.
+    assert!(
+        (1..=13).contains(&round["chosen"].as_u64().expect("a number")),
+        "{round}"
+    );
+    let data = study.read("offline/data.jsonl");
+    let changed = data
+        .lines()
+        .zip(source.lines())
+        .filter(|(new, old)| new != old)
+        .count();
+    assert_eq!(Value::from(changed), round["replaced"]);
+    assert!(changed > 0, "{round}");
+    let _ = study.cadft(&["rewrite", "replay", "offline"]).succeeded();
+    let _ = study.cadft(&["rewrite", "undo", "offline", "--all"]).succeeded();
+    let _ = study
+        .cadft(&["rewrite", "export", "offline", "--out", "undone.jsonl"])
+        .succeeded();
+    assert_eq!(study.read("undone.jsonl"), source);
+    study
+        .cadft(&args)
+        .refused(&["already holds a record of rewrites", "--out"]);
+    let wrong = [
+        "rewrite",
+        "run",
+        "--model",
+        "embedded:quickstart",
+        "--data",
+        "train.jsonl",
+        "--out",
+        "x",
+        "--fraction",
+        "2",
+    ];
+    study.cadft(&wrong).refused(&["--fraction", "at most 1"]);
+}

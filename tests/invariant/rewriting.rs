@@ -1,0 +1,224 @@
+//! A run that is interrupted around or in a round goes on as if it had not been.
+
+use burn::tensor::Device;
+use cadft_model::CausalLm;
+use cadft_train::rewrite::{LOG, Record, RewriteLog, Rewriting, RewritingState, UndoRecord, read_log};
+use cadft_train::{Event, Prepared, config};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use tempfile::TempDir;
+
+/// Four samples are an epoch's step; a round takes place after every step from the second on.
+fn prepared(directory: &Path) -> Prepared {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cadft-cli/assets/quickstart");
+    let rows = fs::read_to_string(assets.join("train.jsonl")).expect("the quickstart's data");
+    let rows: Vec<&str> = rows.lines().step_by(150).take(20).collect();
+    let data = directory.join("train.jsonl");
+    fs::write(&data, rows.join("\n") + "\n").expect("data");
+    let recipe = format!(
+        "[model]\npath = {assets:?}\n[data]\ntrain = [{data:?}]\nmax-length = 128\n[batch]\nglobal = 20\n\
+         [schedule]\nsteps = 6\n[rewrite]\nwarmup = 2\nevery = 1\nfraction = 0.3\nprobability = 0.7\n\
+         max-new-tokens = 48\nmax-per-sample = 2\n"
+    );
+    let recipe = config::parse("recipe", &recipe, &[]).expect("a recipe");
+    Prepared::new(recipe, &device()).expect("it is prepared")
+}
+
+fn device() -> Device {
+    let name = cadft_train::device::compiled()[0];
+    cadft_train::device::parse(name).expect("a device")
+}
+
+/// Scores that keep the first samples incompatible; every step has all samples.
+fn observe(rewriting: &mut Rewriting, step: usize) {
+    let samples: Vec<usize> = (0..20).collect();
+    let z: Vec<f64> = (0..20)
+        .map(|sample| 2.0 - 0.2 * f64::from(sample) + 0.01 * step as f64)
+        .collect();
+    rewriting.observe(&samples, &z);
+}
+
+fn round(rewriting: &mut Rewriting, step: usize, prepared: &Prepared, model: &CausalLm) -> Vec<Event> {
+    let go_on = AtomicBool::new(false);
+    rewriting
+        .round_after(step, prepared, model, &go_on)
+        .expect("a round")
+}
+
+/// Steps and rounds from after step `from` to the end.
+fn go_on(rewriting: &mut Rewriting, from: usize, prepared: &Prepared, model: &CausalLm) {
+    for step in from..6 {
+        let _ = round(rewriting, step, prepared, model);
+        observe(rewriting, step + 1);
+    }
+}
+
+/// State, log and tokens of every sample: all that the next step depends on.
+type Everything = (RewritingState, String, Vec<Vec<u32>>);
+
+fn everything(rewriting: &Rewriting, prepared: &Prepared, run: &Path) -> Everything {
+    let examples = (0..20).map(|sample| rewriting.example(sample, &prepared.train).token_ids.clone());
+    let log = fs::read_to_string(run.join(LOG)).unwrap_or_default();
+    (rewriting.state().clone(), log, examples.collect())
+}
+
+fn through_a_file(state: &RewritingState) -> RewritingState {
+    serde_json::from_str(&serde_json::to_string(state).expect("JSON")).expect("the state")
+}
+
+struct Run {
+    directory: TempDir,
+    prepared: Prepared,
+    model: CausalLm,
+}
+
+impl Run {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let prepared = prepared(directory.path());
+        let model = prepared.model().expect("a model");
+        Self {
+            directory,
+            prepared,
+            model,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The uninterrupted run, with its state as a checkpoint after each step has it.
+    fn uninterrupted(&self) -> (Vec<RewritingState>, Everything) {
+        let mut rewriting = Rewriting::new(&self.prepared, self.path());
+        let mut saved = vec![rewriting.state().clone()];
+        for step in 0..6 {
+            let _ = round(&mut rewriting, step, &self.prepared, &self.model);
+            observe(&mut rewriting, step + 1);
+            saved.push(rewriting.state().clone());
+        }
+        let end = everything(&rewriting, &self.prepared, self.path());
+        fs::remove_file(self.path().join(LOG)).expect("the log");
+        (saved, end)
+    }
+
+    fn resumed(&self, state: &RewritingState, from: usize) -> Everything {
+        let mut rewriting =
+            Rewriting::resume(&self.prepared, self.path(), through_a_file(state)).expect("it resumes");
+        go_on(&mut rewriting, from, &self.prepared, &self.model);
+        everything(&rewriting, &self.prepared, self.path())
+    }
+}
+
+#[test]
+fn a_resumed_run_rewrites_as_the_uninterrupted_one_whatever_became_of_the_log() {
+    let run = Run::new();
+    let (saved, end) = run.uninterrupted();
+    let log = run.path().join(LOG);
+    assert!(
+        end.1.matches("\"decision\":\"replaced\"").count() > 2,
+        "rounds that replace nothing show nothing:\n{}",
+        end.1
+    );
+    let lines: Vec<&str> = end.1.lines().collect();
+    for (step, state) in saved.iter().enumerate() {
+        // Gone, cut in the middle of a line, cut in the middle of a round, and with rounds that the checkpoint does not know.
+        let cuts = [
+            "".to_owned(),
+            end.1[..end.1.len() / 2].to_owned(),
+            lines[..lines.len() / 3].join("\n") + "\n",
+            end.1.clone(),
+        ];
+        for cut in cuts {
+            fs::write(&log, cut).expect("a log");
+            assert_eq!(run.resumed(state, step), end, "resumed after step {step}");
+        }
+    }
+}
+
+#[test]
+fn a_round_that_is_interrupted_changes_nothing_and_takes_place_later() {
+    let run = Run::new();
+    let (saved, end) = run.uninterrupted();
+    let mut rewriting = Rewriting::resume(&run.prepared, run.path(), saved[2].clone()).expect("it resumes");
+    let before = everything(&rewriting, &run.prepared, run.path());
+    let stop = AtomicBool::new(true);
+    let told = rewriting
+        .round_after(2, &run.prepared, &run.model, &stop)
+        .expect("no error");
+    assert_eq!(told, []);
+    assert!(rewriting.is_due(2), "no step may follow before it took place");
+    assert_eq!(everything(&rewriting, &run.prepared, run.path()), before);
+    go_on(&mut rewriting, 2, &run.prepared, &run.model);
+    assert_eq!(everything(&rewriting, &run.prepared, run.path()), end);
+}
+
+#[test]
+fn a_round_takes_place_once() {
+    let run = Run::new();
+    let mut rewriting = Rewriting::new(&run.prepared, run.path());
+    (1..=2).for_each(|step| observe(&mut rewriting, step));
+    assert_eq!(
+        round(&mut rewriting, 1, &run.prepared, &run.model),
+        [],
+        "before the warm-up"
+    );
+    assert!(matches!(
+        round(&mut rewriting, 2, &run.prepared, &run.model)[0],
+        Event::Rewrote { step: 2, .. }
+    ));
+    assert_eq!(
+        round(&mut rewriting, 2, &run.prepared, &run.model),
+        [],
+        "a second time"
+    );
+    assert_eq!(
+        round(&mut rewriting, 6, &run.prepared, &run.model),
+        [],
+        "after the last step"
+    );
+}
+
+#[test]
+fn what_was_undone_stays_undone_when_a_run_is_resumed() {
+    let run = Run::new();
+    let (saved, end) = run.uninterrupted();
+    let log = run.path().join(LOG);
+    fs::write(&log, &end.1).expect("a log");
+    let state = &saved[4];
+    let rewritten = state.records.iter().find_map(|record| match record {
+        Record::Sample(sample) if sample.new.is_some() && sample.reason.is_none() => {
+            Some((sample.sample, sample.id.clone()))
+        }
+        _ => None,
+    });
+    let (sample, id) = rewritten.expect("a rewrite");
+    let undo = Record::Undo(UndoRecord { sample, id });
+    RewriteLog::open(&log)
+        .expect("the log")
+        .append(std::slice::from_ref(&undo))
+        .expect("it is appended");
+    let (resumed, ..) = run.resumed(state, 4);
+    let after: Vec<&Record> = resumed.records[state.records.len()..].iter().collect();
+    assert_eq!(after[0], &undo);
+    let again = after
+        .iter()
+        .any(|record| matches!(record, Record::Sample(record) if record.sample == sample));
+    assert!(!again, "it was chosen again");
+    assert_eq!(read_log(&log).expect("a log"), resumed.records);
+}
+
+#[test]
+fn a_log_of_another_run_is_refused() {
+    let run = Run::new();
+    let (saved, end) = run.uninterrupted();
+    fs::write(
+        run.path().join(LOG),
+        end.1.replacen("\"seed\":42", "\"seed\":43", 1),
+    )
+    .expect("a log");
+    let error =
+        Rewriting::resume(&run.prepared, run.path(), saved[5].clone()).expect_err("another run's log");
+    assert!(error.to_string().contains("rewrites.jsonl:1"), "{error}");
+}
