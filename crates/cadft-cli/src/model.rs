@@ -7,6 +7,7 @@ use anyhow::Result;
 use cadft_data::{Columns, Dataset, Source, Tokenizer};
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
+use cadft_train::prepare::on_disk;
 use cadft_train::{Warning, hub};
 use std::path::{Path, PathBuf};
 
@@ -120,7 +121,8 @@ pub(crate) fn sources<'a>(
             split: args.split.clone(),
         })
     };
-    paths.into_iter().map(source).collect()
+    let sources: Vec<_> = paths.into_iter().map(source).collect::<Result<_>>()?;
+    Ok(on_disk(&sources)?)
 }
 
 /// Warns about samples that were cut or left out.

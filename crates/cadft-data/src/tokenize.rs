@@ -204,8 +204,8 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
     Ok(sequence)
 }
 
-/// The assistant turns a mask selects, or nothing where it selects every token. Turns with `"train": false` are
-/// context; the last turn is the last of the others.
+/// The assistant turns a mask selects, or nothing where it selects every token. Turns with `"train": false` or
+/// `"weight": 0` are context; the last turn is the last of the others.
 fn trained_turns(
     messages: &[Message],
     trained_from: Option<usize>,
@@ -218,6 +218,7 @@ fn trained_turns(
             Some(Value::Bool(trained)) => *trained,
             Some(_) => return Err(wrong_train(index, "expected `true` or `false`")),
         };
+        let trained = trained && (message.is_trained() || !message.is_assistant());
         if mask == Mask::All && !trained {
             return Err(wrong_train(index, "the mask `all` trains every token"));
         }

@@ -67,7 +67,7 @@ impl Prepared {
         let tokenizer = Tokenizer::from_dir(&directory)?;
         check_stop(&recipe, &tokenizer)?;
         let options = TokenizeOptions::new(recipe.data.max_length, recipe.data.mask);
-        let train = read_rows(&recipe.data.train, &recipe.mixing())?;
+        let train = read_rows(&on_disk(&recipe.data.train)?, &recipe.mixing())?;
         let train = tokenize(&train, &tokenizer, &options)?;
         let rows = load_rows(&recipe.data.eval)?;
         let questions = questions(&rows, &tokenizer, recipe.evaluate.answers)?;
@@ -139,7 +139,23 @@ impl Prepared {
 /// # Errors
 /// Everything that is wrong with the files.
 pub fn load_rows(sources: &[Source]) -> Result<Vec<Row>, TrainError> {
-    Ok(read_rows(sources, &Mixing::default())?)
+    Ok(read_rows(&on_disk(sources)?, &Mixing::default())?)
+}
+
+/// The sources with names on the Hub replaced by where they are on disk.
+///
+/// # Errors
+/// As [`hub::resolve`].
+pub fn on_disk(sources: &[Source]) -> Result<Vec<Source>, TrainError> {
+    let resolved = |source: &Source| {
+        let mut source = source.clone();
+        // Other paths stay as they are written: a glob need not be a path.
+        if source.path.starts_with("hf://") {
+            source.path = hub::resolve(&source.path)?.to_string_lossy().into_owned();
+        }
+        Ok(source)
+    };
+    sources.iter().map(resolved).collect()
 }
 
 /// The samples of evaluation files, for use without a recipe.

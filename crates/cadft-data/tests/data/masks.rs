@@ -455,3 +455,23 @@ fn tool_calls_and_tools_reach_the_template() {
         "[{\"name\": \"add\"}]</s>user:1+1</s>assistant:[add</s>]tool:2</s>assistant:[2</s>]"
     );
 }
+
+#[test]
+fn a_turn_of_weight_0_is_context() {
+    let turns = |weight: i32| {
+        let record = serde_json::json!({"messages": [
+            {"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": weight},
+            {"role": "user", "content": "r"}, {"role": "assistant", "content": "b"}]});
+        cadft_data::parse_file("d.jsonl", record.to_string().as_bytes())
+            .unwrap()
+            .remove(0)
+    };
+    let tokenizer = Fixture::chatml().build();
+    let shown = |weight| trained(&turns(weight), &tokenizer, Mask::Assistant);
+    assert!(shown(1).contains("[a<|im_end|>]"), "{}", shown(1));
+    assert!(
+        !shown(0).contains("[a") && shown(0).contains("[b<|im_end|>]"),
+        "{}",
+        shown(0)
+    );
+}
