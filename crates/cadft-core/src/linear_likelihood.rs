@@ -12,6 +12,8 @@
 mod autodiff;
 pub mod backend;
 mod chunk;
+#[cfg(feature = "cube")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod reference;

@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use burn::tensor::Device;
+use serde::Serialize;
 
 /// Every backend and whether this program was built with it.
 pub const BACKENDS: &[(&str, bool)] = &[
@@ -24,6 +25,46 @@ pub fn compiled() -> Vec<&'static str> {
         .filter(|(_, compiled)| *compiled)
         .map(|(name, _)| *name)
         .collect()
+}
+
+/// Which body runs the operations that cadft adds to Burn on a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Kernels {
+    /// Output projection and likelihood, forward and backward.
+    pub likelihood: Body,
+    /// Attention, `SwiGLU`, `RMSNorm` and linear layers, forward and backward.
+    pub decoder: Body,
+}
+
+/// How an operation is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// By kernels written for this backend.
+    Kernel,
+    /// By Burn's tensor operations, differentiated automatically.
+    Portable,
+}
+
+impl Kernels {
+    /// The bodies of the backend of that name.
+    #[must_use]
+    pub fn of(backend: &str) -> Self {
+        let (likelihood, decoder) = match backend {
+            "flex" => (Body::Kernel, Body::Kernel),
+            "ndarray" => (Body::Portable, Body::Portable),
+            _ => (Body::Kernel, Body::Portable),
+        };
+        Self { likelihood, decoder }
+    }
+
+    /// The operations with the portable body.
+    pub fn portable(self) -> impl Iterator<Item = &'static str> {
+        [("likelihood", self.likelihood), ("decoder", self.decoder)]
+            .into_iter()
+            .filter(|(_, body)| *body == Body::Portable)
+            .map(|(name, _)| name)
+    }
 }
 
 /// The device of that name, without autodiff.

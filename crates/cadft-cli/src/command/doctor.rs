@@ -3,8 +3,8 @@
 use crate::args::DoctorArgs;
 use crate::{device, output};
 use anyhow::Result;
-use burn::tensor::DType;
-use cadft_train::device::BACKENDS;
+use burn::tensor::{DType, Device};
+use cadft_train::device::{BACKENDS, Kernels};
 use serde::Serialize;
 use std::thread;
 
@@ -27,8 +27,13 @@ struct BackendReport {
     name: &'static str,
     /// Whether its first device can be used.
     works: bool,
+    /// What the device calls itself, where it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<String>,
     /// Number formats it computes with.
     dtypes: Vec<&'static str>,
+    /// Which body runs the operations that cadft adds to Burn.
+    kernels: Kernels,
     /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -67,7 +72,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     ];
     for backend in &diagnosis.backends {
         let state = match &backend.error {
-            None => format!("works: {}", backend.dtypes.join(", ")),
+            None => backend.describe(),
             Some(error) => error.lines().next().unwrap_or_default().to_owned(),
         };
         rows.push((backend.name, state));
@@ -86,11 +91,29 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     output::table(&rows)
 }
 
+impl BackendReport {
+    fn describe(&self) -> String {
+        let adapter = self
+            .adapter
+            .as_ref()
+            .map_or_else(String::new, |adapter| format!("{adapter}; "));
+        let portable: Vec<_> = self.kernels.portable().collect();
+        let portable = if portable.is_empty() {
+            String::new()
+        } else {
+            format!("; portable: {}", portable.join(", "))
+        };
+        format!("works: {adapter}{}{portable}", self.dtypes.join(", "))
+    }
+}
+
 fn examine(name: &'static str) -> BackendReport {
     match device::open(name) {
         Ok(device) => BackendReport {
             name,
             works: true,
+            adapter: adapter(&device),
+            kernels: Kernels::of(name),
             dtypes: [("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16)]
                 .into_iter()
                 .filter(|(_, dtype)| device.supports_dtype(*dtype))
@@ -101,10 +124,22 @@ fn examine(name: &'static str) -> BackendReport {
         Err(error) => BackendReport {
             name,
             works: false,
+            adapter: None,
+            kernels: Kernels::of(name),
             dtypes: vec![],
             error: Some(error.to_string()),
         },
     }
+}
+
+#[cfg(feature = "cube")]
+fn adapter(device: &Device) -> Option<String> {
+    device.identity().map(|identity| identity.name)
+}
+
+#[cfg(not(feature = "cube"))]
+fn adapter(_device: &Device) -> Option<String> {
+    None
 }
 
 /// A line of `/proc/meminfo`; `None` where the system has no such file.

@@ -1,6 +1,6 @@
 //! The hand-written backward pass of the fused likelihood.
 
-use super::backend::{CadftBackend, LikelihoodKernels, Saved, Wanted};
+use super::backend::{CadftBackend, LikelihoodKernels, Saved};
 use super::chunk::ChunkSize;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -17,16 +17,18 @@ impl<B: LikelihoodKernels> Backward<B, 2> for LinearLogProbs {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [hidden, weight] = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
-        let wanted = Wanted {
-            hidden: hidden.is_some(),
-            weight: weight.is_some(),
-        };
-        let (d_hidden, d_weight) = B::likelihood_backward(ops.state, grad, wanted);
-        if let (Some(node), Some(grad)) = (hidden, d_hidden) {
-            grads.register::<B>(node.id, grad);
-        }
-        if let (Some(node), Some(grad)) = (weight, d_weight) {
-            grads.register::<B>(node.id, grad);
+        match (hidden, weight) {
+            (hidden, Some(weight)) => {
+                let (d_hidden, d_weight) = B::likelihood_backward(ops.state, grad);
+                grads.register::<B>(weight.id, d_weight);
+                if let Some(hidden) = hidden {
+                    grads.register::<B>(hidden.id, d_hidden);
+                }
+            }
+            (Some(hidden), None) => {
+                grads.register::<B>(hidden.id, B::likelihood_backward_hidden(ops.state, grad));
+            }
+            (None, None) => {}
         }
     }
 }

@@ -10,39 +10,29 @@
 )]
 
 use super::chunk::{ChunkSize, chunks};
-#[cfg(any(
-    feature = "cpu",
-    feature = "cuda",
-    feature = "metal",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "webgpu",
-    feature = "wgpu"
-))]
+#[cfg(feature = "cube")]
 use burn::backend::Cube;
 #[cfg(feature = "flex")]
 use burn::backend::Flex;
 #[cfg(feature = "ndarray")]
 use burn::backend::NdArray;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, TensorMetadata, backend_extension};
+use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};
 use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Shape, Slice};
-
-/// Which gradients the backward pass of [`CadftBackend::linear_log_probs`] has to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// The gradient with respect to `hidden`.
-    pub hidden: bool,
-    /// The gradient with respect to `weight`.
-    pub weight: bool,
-}
 
 /// The passes of the fused likelihood on a plain (not differentiated) backend.
 ///
 /// Everywhere: `hidden` is `[tokens, hidden]`, `weight` `[vocab, hidden]`, `targets` `[tokens]`, and no tensor of
-/// `[tokens, vocab]` is ever made, only one of `[chunk, vocab]` at a time.
+/// `[tokens, vocab]` is ever made, only a part of bounded size at a time. Under fusion each pass is one operation.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "fusion")
+)]
 pub trait LikelihoodKernels: Backend {
     /// `(log_probs, log_sum_exp)`, each `[tokens]` in f32.
+    #[fusion(meta = |hidden, _, _, _| (per_token(hidden), per_token(hidden)))]
     fn likelihood_forward(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -54,18 +44,29 @@ pub trait LikelihoodKernels: Backend {
 
     /// Gradients of `Σ_t grad_t · log_probs_t` with respect to `hidden` and `weight`, in their dtypes.
     ///
-    /// The logits are computed again, chunk by chunk: `∂ log p_t/∂ logits = onehot(y_t) − softmax(logits)` (OBJ-2).
+    /// The logits are computed again, part by part: `∂ log p_t/∂ logits = onehot(y_t) − softmax(logits)` (OBJ-2).
+    #[fusion(meta = |saved, _| (saved.hidden.clone(), saved.weight.clone()))]
     fn likelihood_backward(
-        saved: Saved<Self>,
+        #[extension_type] saved: Saved<Self>,
         grad: FloatTensor<Self>,
-        wanted: Wanted,
-    ) -> (Option<FloatTensor<Self>>, Option<FloatTensor<Self>>) {
-        portable_backward::<Self>(saved, &grad, wanted)
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (d_hidden, d_weight) = portable_backward::<Self>(saved, &grad, Wanted::Both);
+        (d_hidden, d_weight.expect("both were asked for"))
+    }
+
+    /// The gradient with respect to `hidden` alone, for a weight that is not trained.
+    #[fusion(meta = |saved, _| saved.hidden.clone())]
+    fn likelihood_backward_hidden(
+        #[extension_type] saved: Saved<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        portable_backward::<Self>(saved, &grad, Wanted::Hidden).0
     }
 }
 
 /// What the forward pass keeps for the backward pass.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
 pub struct Saved<B: Backend> {
     /// `[tokens, hidden]`.
     pub hidden: FloatTensor<B>,
@@ -75,8 +76,25 @@ pub struct Saved<B: Backend> {
     pub targets: IntTensor<B>,
     /// `[tokens]`, f32.
     pub log_sum_exp: FloatTensor<B>,
-    /// Rows of logits held at a time.
+    /// Size of the part of the logits that is held at a time.
     pub chunk: ChunkSize,
+}
+
+/// Which gradients a backward pass makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The gradient with respect to `hidden`.
+    Hidden,
+    /// That and the gradient with respect to `weight`.
+    Both,
+}
+
+/// One f32 for each row of `hidden`.
+#[cfg(feature = "fusion")]
+fn per_token(
+    hidden: &burn::backend::fusion::custom::TensorSpec,
+) -> burn::backend::fusion::custom::TensorSpec {
+    burn::backend::fusion::custom::TensorSpec::new(Shape::new([hidden.shape[0]]), DType::F32)
 }
 
 /// The operations cadft adds to every Burn backend.
@@ -84,7 +102,7 @@ pub struct Saved<B: Backend> {
     Autodiff,
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
-    Cube: cfg(any(feature = "cpu", feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan", feature = "webgpu", feature = "wgpu"))
+    Cube: cfg(feature = "cube")
 )]
 pub trait CadftBackend: Backend {
     /// Log-likelihood of `targets` under `softmax(hidden · weightᵀ)`: `[tokens]`, f32.
@@ -139,18 +157,9 @@ mod ndarray {
     route!(NdArray);
 }
 
-#[cfg(any(
-    feature = "cpu",
-    feature = "cuda",
-    feature = "metal",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "webgpu",
-    feature = "wgpu"
-))]
+#[cfg(feature = "cube")]
 mod cube {
     use super::*;
-    impl LikelihoodKernels for Cube {}
     route!(Cube);
 }
 
@@ -201,7 +210,7 @@ pub fn portable_backward<B: Backend>(
     saved: Saved<B>,
     grad: &FloatTensor<B>,
     wanted: Wanted,
-) -> (Option<FloatTensor<B>>, Option<FloatTensor<B>>) {
+) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
     let Saved {
         hidden,
         weight,
@@ -224,7 +233,7 @@ pub fn portable_backward<B: Backend>(
         let targets = target_column::<B>(&targets, start, end);
         let d_logits = B::float_scatter(1, d_logits, targets, grad, IndexingUpdateOp::Add);
         let d_logits = to_dtype::<B>(d_logits, dtype);
-        if wanted.weight {
+        if wanted == Wanted::Both {
             let part = B::float_matmul(
                 B::float_transpose(d_logits.clone()),
                 rows::<B>(&hidden, start, end),
@@ -235,12 +244,10 @@ pub fn portable_backward<B: Backend>(
                 None => part,
             });
         }
-        if wanted.hidden {
-            d_hidden.push(B::float_matmul(d_logits, weight.clone()));
-        }
+        d_hidden.push(B::float_matmul(d_logits, weight.clone()));
     }
     (
-        wanted.hidden.then(|| B::float_cat(d_hidden, 0)),
+        B::float_cat(d_hidden, 0),
         d_weight.map(|sum| to_dtype::<B>(sum, weight.dtype())),
     )
 }
@@ -289,7 +296,7 @@ fn target_column<B: Backend>(x: &IntTensor<B>, start: usize, end: usize) -> IntT
 }
 
 /// Casts when the dtype differs; the identity otherwise.
-fn to_dtype<B: Backend>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+pub(super) fn to_dtype<B: Backend>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
     if x.dtype() == dtype {
         x
     } else {

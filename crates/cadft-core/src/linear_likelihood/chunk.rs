@@ -21,6 +21,17 @@ impl ChunkSize {
             Self::Rows(rows) => rows.max(1),
         }
     }
+
+    /// Columns of a tile that holds all `tokens` rows and part of the vocabulary: as many values as [`Self::rows`]
+    /// whole rows have; twice as many with [`ChunkSize::Auto`].
+    #[cfg(feature = "cube")]
+    pub(super) fn columns(self, tokens: usize, vocab: usize) -> usize {
+        match self {
+            // A multiple of 64 keeps tiles aligned.
+            Self::Auto => (((1 << 25) / tokens.max(1)) & !63).clamp(64, vocab.max(64)),
+            Self::Rows(rows) => (rows.max(1) * vocab / tokens.max(1)).max(1),
+        }
+    }
 }
 
 /// `(start, end)` of consecutive ranges of at most `rows` that cover `0..tokens`.

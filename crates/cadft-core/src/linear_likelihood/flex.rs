@@ -47,65 +47,68 @@ impl LikelihoodKernels for Flex {
         (tensor(log_probs, [tokens]), tensor(sums, [tokens]))
     }
 
-    fn likelihood_backward(
-        saved: Saved<Self>,
-        grad: Float,
-        wanted: Wanted,
-    ) -> (Option<Float>, Option<Float>) {
-        if saved.hidden.dtype() != DType::F32 || saved.weight.dtype() != DType::F32 {
-            return portable_backward::<Self>(saved, &grad, wanted);
-        }
-        let Saved {
-            hidden,
-            weight,
-            targets,
-            log_sum_exp,
-            chunk,
-        } = saved;
-        let (hidden, weight) = (Matrix::new(hidden), Matrix::new(weight));
-        let targets = target_ids(targets, weight.rows);
-        let (tokens, vocab, size) = (hidden.rows, weight.rows, hidden.cols);
-        let (sums, grad) = (contiguous(log_sum_exp), contiguous(grad));
-        let (sums, grad) = (floats(&sums), floats(&grad));
-        let rows = chunk.rows(vocab).min(tokens.max(1));
-        let mut d_logits = vec![0.0; rows * vocab];
-        let mut d_hidden = wanted.hidden.then(|| vec![0.0; tokens * size]);
-        let mut d_weight = wanted.weight.then(|| vec![0.0; vocab * size]);
-        for (start, end) in chunks(tokens, rows) {
-            let d_logits = &mut d_logits[..(end - start) * vocab];
-            let h = hidden.view().rows(start, end);
-            gemm(d_logits, h, weight.view().transpose(), Write::Set);
-            d_logits
-                .par_chunks_mut(vocab)
-                .zip(
-                    sums[start..end]
-                        .par_iter()
-                        .zip(&grad[start..end])
-                        .zip(&targets[start..end]),
-                )
-                .for_each(|(row, ((&sum, &grad), &target))| {
-                    row_gradient(row, sum, grad);
-                    row[target] += grad;
-                });
-            let d_logits = View::new(d_logits, end - start, vocab);
-            if let Some(d_hidden) = &mut d_hidden {
-                gemm(
-                    &mut d_hidden[start * size..end * size],
-                    d_logits,
-                    weight.view(),
-                    Write::Set,
-                );
-            }
-            if let Some(d_weight) = &mut d_weight {
-                let write = if start == 0 { Write::Set } else { Write::Add };
-                gemm(d_weight, d_logits.transpose(), h, write);
-            }
-        }
-        (
-            d_hidden.map(|values| tensor(values, [tokens, size])),
-            d_weight.map(|values| tensor(values, [vocab, size])),
-        )
+    fn likelihood_backward(saved: Saved<Self>, grad: Float) -> (Float, Float) {
+        let (d_hidden, d_weight) = backward(saved, grad, Wanted::Both);
+        (d_hidden, d_weight.expect("both were asked for"))
     }
+
+    fn likelihood_backward_hidden(saved: Saved<Self>, grad: Float) -> Float {
+        backward(saved, grad, Wanted::Hidden).0
+    }
+}
+
+fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<Float>) {
+    if saved.hidden.dtype() != DType::F32 || saved.weight.dtype() != DType::F32 {
+        return portable_backward::<Flex>(saved, &grad, wanted);
+    }
+    let Saved {
+        hidden,
+        weight,
+        targets,
+        log_sum_exp,
+        chunk,
+    } = saved;
+    let (hidden, weight) = (Matrix::new(hidden), Matrix::new(weight));
+    let targets = target_ids(targets, weight.rows);
+    let (tokens, vocab, size) = (hidden.rows, weight.rows, hidden.cols);
+    let (sums, grad) = (contiguous(log_sum_exp), contiguous(grad));
+    let (sums, grad) = (floats(&sums), floats(&grad));
+    let rows = chunk.rows(vocab).min(tokens.max(1));
+    let mut d_logits = vec![0.0; rows * vocab];
+    let mut d_hidden = vec![0.0; tokens * size];
+    let mut d_weight = (wanted == Wanted::Both).then(|| vec![0.0; vocab * size]);
+    for (start, end) in chunks(tokens, rows) {
+        let d_logits = &mut d_logits[..(end - start) * vocab];
+        let h = hidden.view().rows(start, end);
+        gemm(d_logits, h, weight.view().transpose(), Write::Set);
+        d_logits
+            .par_chunks_mut(vocab)
+            .zip(
+                sums[start..end]
+                    .par_iter()
+                    .zip(&grad[start..end])
+                    .zip(&targets[start..end]),
+            )
+            .for_each(|(row, ((&sum, &grad), &target))| {
+                row_gradient(row, sum, grad);
+                row[target] += grad;
+            });
+        let d_logits = View::new(d_logits, end - start, vocab);
+        gemm(
+            &mut d_hidden[start * size..end * size],
+            d_logits,
+            weight.view(),
+            Write::Set,
+        );
+        if let Some(d_weight) = &mut d_weight {
+            let write = if start == 0 { Write::Set } else { Write::Add };
+            gemm(d_weight, d_logits.transpose(), h, write);
+        }
+    }
+    (
+        tensor(d_hidden, [tokens, size]),
+        d_weight.map(|values| tensor(values, [vocab, size])),
+    )
 }
 
 /// A contiguous row-major f32 matrix that owns its tensor.

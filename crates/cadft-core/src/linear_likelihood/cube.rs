@@ -1,0 +1,184 @@
+//! The fused likelihood on the backends that CubeCL compiles: CUDA, ROCm, Metal, Vulkan, WebGPU.
+//!
+//! The vocabulary is cut into tiles. A matrix product, on tensor cores where there are any, gives one tile of the
+//! logits of all tokens in f32; one kernel takes it into a running maximum and sum of every row (the online
+//! log-sum-exp), another one turns a tile into its gradient. A tile of the weight's gradient is complete when its tile
+//! is done, so nothing of `[vocab, hidden]` is added up, and memory beyond inputs and gradients is one tile.
+
+use super::backend::{LikelihoodKernels, Saved, Wanted};
+use super::chunk::{ChunkSize, chunks};
+use burn::backend::{Backend, FloatTensorOps, TensorMetadata};
+use burn::tensor::{DType, Shape, Slice};
+use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{CubeBackend, cubecl};
+
+mod kernel;
+
+use kernel::{THREADS, logit_gradients, online_log_sum_exp};
+
+impl LikelihoodKernels for CubeBackend {
+    fn likelihood_forward(
+        hidden: CubeTensor,
+        weight: CubeTensor,
+        targets: CubeTensor,
+        chunk: ChunkSize,
+    ) -> (CubeTensor, CubeTensor) {
+        let problem = Problem::new(hidden, weight, targets, chunk);
+        let [max, sum, of_target] = std::array::from_fn(|_| problem.per_token());
+        for (start, end) in problem.tiles() {
+            let logits = problem.logits(start, end);
+            problem.take_in(&logits, start, [&max, &sum, &of_target]);
+        }
+        let log_sum_exp = Self::float_add(Self::float_log(sum), max);
+        (Self::float_sub(of_target, log_sum_exp.clone()), log_sum_exp)
+    }
+
+    fn likelihood_backward(saved: Saved<Self>, grad: CubeTensor) -> (CubeTensor, CubeTensor) {
+        let (d_hidden, d_weight) = backward(saved, grad, Wanted::Both);
+        (d_hidden, d_weight.expect("both were asked for"))
+    }
+
+    fn likelihood_backward_hidden(saved: Saved<Self>, grad: CubeTensor) -> CubeTensor {
+        backward(saved, grad, Wanted::Hidden).0
+    }
+}
+
+fn backward(saved: Saved<CubeBackend>, grad: CubeTensor, wanted: Wanted) -> (CubeTensor, Option<CubeTensor>) {
+    let weight_dtype = saved.weight.dtype();
+    let problem = Problem::new(saved.hidden, saved.weight, saved.targets, saved.chunk);
+    let (log_sum_exp, grad) = (into_contiguous(saved.log_sum_exp), into_contiguous(grad));
+    let size = problem.size;
+    let mut d_hidden: Option<CubeTensor> = None;
+    let mut d_weight = (wanted == Wanted::Both).then(|| problem.empty([problem.vocab, size], weight_dtype));
+    for (start, end) in problem.tiles() {
+        let logits = problem.logits(start, end);
+        let d_logits = problem.differentiate(&logits, start, [&log_sum_exp, &grad]);
+        if let Some(whole) = d_weight {
+            let d_logits_t = CubeBackend::float_transpose(d_logits.clone());
+            let part = product(d_logits_t, problem.hidden.clone(), weight_dtype);
+            let rows = [Slice::from(start..end), Slice::from(0..size)];
+            d_weight = Some(CubeBackend::float_slice_assign(whole, &rows, part));
+        }
+        let part = product(d_logits, problem.weight_rows(start, end), DType::F32);
+        d_hidden = Some(match d_hidden {
+            Some(sum) => CubeBackend::float_add(sum, part),
+            None => part,
+        });
+    }
+    let d_hidden = d_hidden.expect("there is a vocabulary");
+    let d_hidden = super::backend::to_dtype::<CubeBackend>(d_hidden, problem.hidden.dtype());
+    (d_hidden, d_weight)
+}
+
+/// The inputs, contiguous.
+struct Problem {
+    hidden: CubeTensor,
+    weight: CubeTensor,
+    targets: CubeTensor,
+    tokens: usize,
+    vocab: usize,
+    size: usize,
+    columns: usize,
+}
+
+impl Problem {
+    fn new(hidden: CubeTensor, weight: CubeTensor, targets: CubeTensor, chunk: ChunkSize) -> Self {
+        let [tokens, size] = hidden.shape().dims();
+        let [vocab, _] = weight.shape().dims();
+        let weight = super::backend::to_dtype::<CubeBackend>(weight, hidden.dtype());
+        Self {
+            hidden: into_contiguous(hidden),
+            weight: into_contiguous(weight),
+            targets: into_contiguous(targets),
+            tokens,
+            vocab,
+            size,
+            columns: chunk.columns(tokens, vocab),
+        }
+    }
+
+    /// Consecutive ranges of the vocabulary.
+    fn tiles(&self) -> impl Iterator<Item = (usize, usize)> {
+        chunks(self.vocab, self.columns)
+    }
+
+    /// Rows `start..end` of the weight.
+    fn weight_rows(&self, start: usize, end: usize) -> CubeTensor {
+        let rows = [Slice::from(start..end), Slice::from(0..self.size)];
+        CubeBackend::float_slice(self.weight.clone(), &rows)
+    }
+
+    /// Logits of the tokens `start..end` of the vocabulary at every position, `[tokens, end − start]`, f32.
+    fn logits(&self, start: usize, end: usize) -> CubeTensor {
+        let weight_t = CubeBackend::float_transpose(self.weight_rows(start, end));
+        into_contiguous(product(self.hidden.clone(), weight_t, DType::F32))
+    }
+
+    /// Takes a tile into the running maximum, the running sum and the logit of the target, each `[tokens]`.
+    fn take_in(&self, logits: &CubeTensor, first_column: usize, [max, sum, of_target]: [&CubeTensor; 3]) {
+        // A grid's side may hold 65535 cubes only.
+        let side = (self.tokens as u32).min(1 << 15);
+        let count = CubeCount::Static(side, (self.tokens as u32).div_ceil(side), 1);
+        online_log_sum_exp::launch(
+            &logits.client,
+            count,
+            CubeDim::new_1d(THREADS as u32),
+            logits.clone().into_tensor_arg(),
+            self.targets.clone().into_tensor_arg(),
+            max.clone().into_tensor_arg(),
+            sum.clone().into_tensor_arg(),
+            of_target.clone().into_tensor_arg(),
+            first_column as u32,
+            first_column == 0,
+            self.targets.dtype.into(),
+        );
+    }
+
+    /// `grad · (onehot − softmax)` of a tile, in the dtype of `hidden`.
+    fn differentiate(
+        &self,
+        logits: &CubeTensor,
+        first_column: usize,
+        [log_sum_exp, grad]: [&CubeTensor; 2],
+    ) -> CubeTensor {
+        let [tokens, columns] = logits.shape().dims();
+        let dtype = self.hidden.dtype();
+        let output = self.empty([tokens, columns], dtype);
+        let values = tokens * columns;
+        let dim = CubeDim::new(&logits.client, values);
+        logit_gradients::launch(
+            &logits.client,
+            calculate_cube_count_elemwise(&logits.client, values, dim),
+            dim,
+            logits.clone().into_tensor_arg(),
+            self.targets.clone().into_tensor_arg(),
+            log_sum_exp.clone().into_tensor_arg(),
+            grad.clone().into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            first_column as u32,
+            [dtype.into(), self.targets.dtype.into()],
+        );
+        output
+    }
+
+    /// An f32 for each token, not initialised.
+    fn per_token(&self) -> CubeTensor {
+        self.empty([self.tokens], DType::F32)
+    }
+
+    /// A contiguous tensor, not initialised.
+    fn empty<const D: usize>(&self, shape: [usize; D], dtype: DType) -> CubeTensor {
+        let (client, device) = (self.hidden.client.clone(), self.hidden.device.clone());
+        empty_device_contiguous_dtype(client, device, Shape::new(shape), dtype)
+    }
+}
+
+/// `a · b`, accumulated in f32 and stored as `dtype`.
+fn product(a: CubeTensor, b: CubeTensor, dtype: DType) -> CubeTensor {
+    matmul(a, b, None, MatmulStrategy::default(), dtype)
+        .expect("matrices of agreeing shapes can be multiplied")
+}

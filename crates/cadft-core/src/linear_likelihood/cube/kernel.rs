@@ -1,0 +1,120 @@
+//! The kernels: one cube of threads a row for the online log-sum-exp, one thread a value for the gradient.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+/// Threads that share a row. A power of two.
+pub(super) const THREADS: usize = 256;
+
+/// Takes a tile of logits into the running `max` and `sum` of every row, and stores the logit of its target.
+///
+/// `log Σ exp = max + ln(sum)` when all tiles were taken in. `is_first` sets what is running, other tiles update it.
+#[cube(launch)]
+pub(super) fn online_log_sum_exp<I: Int>(
+    logits: &Tensor<f32>,  // [rows, columns]
+    targets: &Tensor<I>,   // [rows]
+    max: &mut Tensor<f32>, // [rows]
+    sum: &mut Tensor<f32>,
+    of_target: &mut Tensor<f32>,
+    first_column: u32,
+    #[comptime] is_first: bool,
+    #[define(I)] _target: ElemType,
+) {
+    let row = CUBE_POS;
+    if row >= targets.len() {
+        terminate!();
+    }
+    let thread = UNIT_POS as usize;
+    let columns = logits.shape(1);
+    let start = row * columns;
+
+    // Each thread walks its share of the row.
+    let mut largest = f32::min_value();
+    let mut column = thread;
+    while column < columns {
+        largest = max_of(largest, logits[start + column]);
+        column += THREADS;
+    }
+    let mut shared = Shared::<[f32]>::new_slice(THREADS);
+    shared[thread] = largest;
+    sync_cube();
+    let mut half = THREADS / 2;
+    while half > 0 {
+        if thread < half {
+            shared[thread] = max_of(shared[thread], shared[thread + half]);
+        }
+        sync_cube();
+        half /= 2;
+    }
+    let largest = shared[0];
+    sync_cube();
+
+    let mut partial = 0.0f32;
+    let mut column = thread;
+    while column < columns {
+        partial += (logits[start + column] - largest).exp();
+        column += THREADS;
+    }
+    shared[thread] = partial;
+    sync_cube();
+    let mut half = THREADS / 2;
+    while half > 0 {
+        if thread < half {
+            let other = shared[thread + half];
+            shared[thread] += other;
+        }
+        sync_cube();
+        half /= 2;
+    }
+
+    if thread == 0 {
+        let target = u32::cast_from(targets[row]);
+        if target >= first_column && target < first_column + columns as u32 {
+            of_target[row] = logits[start + (target - first_column) as usize];
+        }
+        if is_first {
+            max[row] = largest;
+            sum[row] = shared[0];
+        } else {
+            let before = max[row];
+            let merged = max_of(before, largest);
+            sum[row] = sum[row] * (before - merged).exp() + shared[0] * (largest - merged).exp();
+            max[row] = merged;
+        }
+    }
+}
+
+/// The larger one; the first where they are equal or one is not a number.
+#[cube]
+fn max_of(a: f32, b: f32) -> f32 {
+    let mut larger = a;
+    if b > a {
+        larger = b;
+    }
+    larger
+}
+
+/// `output = grad · (onehot(target) − exp(logits − log_sum_exp))`, all of a tile.
+#[cube(launch)]
+pub(super) fn logit_gradients<O: Float, I: Int>(
+    logits: &Tensor<f32>,      // [rows, columns]
+    targets: &Tensor<I>,       // [rows]
+    log_sum_exp: &Tensor<f32>, // [rows]
+    grad: &Tensor<f32>,        // [rows]
+    output: &mut Tensor<O>,    // [rows, columns]
+    first_column: u32,
+    #[define(O, I)] _dtypes: [ElemType; 2],
+) {
+    let index = ABSOLUTE_POS;
+    if index >= output.len() {
+        terminate!();
+    }
+    let columns = logits.shape(1);
+    let row = index / columns;
+    let column = index % columns;
+    let mut value = -(logits[index] - log_sum_exp[row]).exp();
+    if u32::cast_from(targets[row]) == first_column + column as u32 {
+        value += 1.0f32;
+    }
+    output[index] = O::cast_from(value * grad[row]);
+}
