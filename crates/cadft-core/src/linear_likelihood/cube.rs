@@ -7,14 +7,16 @@
 
 use super::backend::{LikelihoodKernels, Saved, Wanted};
 use super::chunk::{ChunkSize, chunks};
-use burn::backend::{Backend, FloatTensorOps, TensorMetadata};
+use burn::backend::TensorMetadata;
+use burn::backend::cubecl::dtype_to_elem_type;
+use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape, Slice};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::{CubeBackend, cubecl};
 
 mod kernel;
 
@@ -134,7 +136,7 @@ impl Problem {
             of_target.clone().into_tensor_arg(),
             first_column as u32,
             first_column == 0,
-            self.targets.dtype.into(),
+            dtype_to_elem_type(self.targets.dtype),
         );
     }
 
@@ -160,7 +162,7 @@ impl Problem {
             grad.clone().into_tensor_arg(),
             output.clone().into_tensor_arg(),
             first_column as u32,
-            [dtype.into(), self.targets.dtype.into()],
+            [dtype_to_elem_type(dtype), dtype_to_elem_type(self.targets.dtype)],
         );
         output
     }
