@@ -30,15 +30,15 @@ pub(super) fn online_log_sum_exp<I: Int>(
 
     // Each thread walks its share of the row.
     let mut largest = f32::min_value();
-    let mut column = thread;
+    let mut column = UNIT_POS as usize;
     while column < columns {
         largest = max_of(largest, logits[start + column]);
-        column += THREADS;
+        column += CUBE_DIM as usize;
     }
     let mut shared = Shared::<[f32]>::new_slice(THREADS);
     shared[thread] = largest;
     sync_cube();
-    let mut half = THREADS / 2;
+    let mut half = CUBE_DIM as usize / 2;
     while half > 0 {
         if thread < half {
             shared[thread] = max_of(shared[thread], shared[thread + half]);
@@ -50,14 +50,14 @@ pub(super) fn online_log_sum_exp<I: Int>(
     sync_cube();
 
     let mut partial = 0.0f32;
-    let mut column = thread;
+    let mut column = UNIT_POS as usize;
     while column < columns {
         partial += (logits[start + column] - largest).exp();
-        column += THREADS;
+        column += CUBE_DIM as usize;
     }
     shared[thread] = partial;
     sync_cube();
-    let mut half = THREADS / 2;
+    let mut half = CUBE_DIM as usize / 2;
     while half > 0 {
         if thread < half {
             let other = shared[thread + half];
