@@ -4,7 +4,8 @@
 
 Same checkpoint, f32, same threads, same prompts, greedy, no stop token: every sequence gets the same number of tokens.
 A time is that of a whole call, prompts included. Every round measures both sides at every batch size; a ratio is the
-median of the rounds' ratios. `same_tokens` is the share of tokens that are equal on both sides (f32 sums in another
+median of the rounds' ratios, of wall-clock time and of processor time: on a machine with other work, only the second
+means something, and only with one thread, because threads that wait for others may spin. `same_tokens` is the share of tokens that are equal on both sides (f32 sums in another
 order may decide a near tie).
 """
 
@@ -49,7 +50,7 @@ def theirs(model, ids: list[list[int]], new_tokens: int) -> dict:
     longest = max(map(len, ids))
     tokens = torch.tensor([[0] * (longest - len(row)) + row for row in ids])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         made = model.generate(
             input_ids=tokens,
@@ -59,9 +60,9 @@ def theirs(model, ids: list[list[int]], new_tokens: int) -> dict:
             eos_token_id=None,
             pad_token_id=0,
         )
-    secs = time.perf_counter() - started
+    secs, cpu = time.perf_counter() - started, time.process_time() - cpu
     assert made.shape == (len(ids), longest + new_tokens)
-    return {"secs": secs, "token_ids": made[:, longest:].tolist()}
+    return {"secs": secs, "cpu_secs": cpu, "token_ids": made[:, longest:].tolist()}
 
 
 def main() -> None:
@@ -96,6 +97,7 @@ def main() -> None:
                 row[batch] = {
                     "ours": tokens / our[batch]["secs"],
                     "transformers": tokens / their["secs"],
+                    "cpu_ratio": their["cpu_secs"] / our[batch]["cpu_secs"],
                     "same_tokens": sum(a == b for a, b in pairs) / tokens,
                 }
             rounds.append(row)
@@ -112,6 +114,7 @@ def main() -> None:
                 "transformers_tokens_per_sec": round(middle["transformers"], 1),
                 "ratio": round(statistics.median(ratios), 2),
                 "ratios": [round(ratio, 2) for ratio in ratios],
+                "cpu_ratio": round(statistics.median(row["cpu_ratio"] for row in rows), 2),
                 "same_tokens": round(min(row["same_tokens"] for row in rows), 3),
             }
         )

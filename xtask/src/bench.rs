@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// What to measure.
     #[arg(value_enum)]
     what: What,
+    /// Arguments of the measuring script, after `--`.
+    #[arg(last = true)]
+    args: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -38,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             shell::run(&mut Command::new(built("likelihood-memory")?))?;
             shell::run(&mut Command::new(built("training-memory")?))
         }
-        What::Generate => generate(),
+        What::Generate => generate(&args.args),
         What::Rewriting => shell::run(&mut Command::new(built("rewriting-study")?)),
     }
 }
@@ -50,7 +53,7 @@ fn built(binary: &str) -> Result<PathBuf> {
 }
 
 /// Runs both sides in turns and writes `bench/generate.json`.
-fn generate() -> Result<()> {
+fn generate(args: &[String]) -> Result<()> {
     let root = shell::workspace_root();
     let model = root.join("models/smollm2-135m-instruct");
     if !model.is_dir() {
@@ -69,6 +72,7 @@ fn generate() -> Result<()> {
             .arg("--binary")
             .arg(binary)
             .arg("--out")
-            .arg(root.join("bench/generate.json")),
+            .arg(root.join("bench/generate.json"))
+            .args(args),
     )
 }

@@ -8,6 +8,21 @@ use cadft_model::{GenerateOptions, checkpoint};
 use std::path::Path;
 use std::time::Instant;
 
+/// Seconds of processor time of all threads of this process so far, as Linux counts them: in hundredths.
+fn cpu_secs() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat
+        .rsplit_once(')')
+        .map_or("", |(_, after)| after)
+        .split_whitespace();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum();
+    ticks / 100.0
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, prompts, new_tokens, batches @ ..] = args.as_slice() else {
@@ -27,18 +42,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let batch: usize = batch.parse()?;
         let prompts = prompts.get(..batch).ok_or("fewer prompts than the batch size")?;
         let requests = Request::samples(prompts, 1);
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_secs());
         let answers = generate(
             &model,
             &requests,
             &options(new_tokens.parse()?, batch),
             &mut ignore_tokens,
         )?;
-        let secs = started.elapsed().as_secs_f64();
+        let (secs, cpu) = (started.elapsed().as_secs_f64(), cpu_secs() - cpu);
         let token_ids: Vec<_> = answers.iter().map(|answer| &answer.token_ids).collect();
         println!(
             "{}",
-            serde_json::json!({"batch": batch, "secs": secs, "token_ids": token_ids})
+            serde_json::json!({"batch": batch, "secs": secs, "cpu_secs": cpu, "token_ids": token_ids})
         );
     }
     Ok(())
