@@ -147,7 +147,10 @@ fn other_value(key: &Key) -> Option<String> {
     match (key.schema["type"].to_string().as_str(), default) {
         ("\"boolean\"", Value::Bool(value)) => Some((!value).to_string()),
         ("\"integer\"", Value::Number(value)) => Some((value.as_u64()? + 3).to_string()),
-        ("\"number\"", Value::Number(value)) => Some((value.as_f64()? * 0.5).to_string()),
+        ("\"number\"", Value::Number(value)) => {
+            let value = value.as_f64()?;
+            Some(if value == 0.0 { 0.5 } else { value * 0.5 }.to_string())
+        }
         _ => None,
     }
 }
