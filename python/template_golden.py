@@ -241,9 +241,11 @@ def entries(sources: dict[str, str], directory: Path) -> dict[str, dict]:
 
 
 def generate(out: Path) -> None:
-    """Write `templates/handwritten.json` under `out`."""
+    """Write `templates/handwritten.json` under `out`, and beside it the templates and conversations it is made of."""
     folder = out / "templates"
     folder.mkdir()
+    for path in (*(ROOT / "templates").glob("*.jinja"), ROOT / "templates" / "conversations.json"):
+        (folder / path.name).write_bytes(path.read_bytes())
     sources = {}
     for kind, place in (("own", ROOT / "templates"), ("preset", PRESETS)):
         for path in sorted(place.glob("*.jinja")):
