@@ -3,7 +3,7 @@
     cadft score --model BASE --adapter ADAPTER --data texts.jsonl --out scores.jsonl
     python check_peft.py --base BASE --adapter ADAPTER --data texts.jsonl --scores scores.jsonl
 
-Rows of the data are `{"id": …, "text": …}`; every token after the first is predicted. Exits with 1 where a mean negative
+Rows of the data are `{"id": …, "text": …}`; every token after the first is predicted, and the end of the text. Exits with 1 where a mean negative
 log-likelihood differs by more than 1e-4 of itself.
 """
 
@@ -38,11 +38,14 @@ def main() -> None:
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.base)
     model = AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.float32)
-    plain = [nll(model, tokenizer(row["text"])["input_ids"]) for row in lines(args.data)]
+    texts = [[*tokenizer(row["text"])["input_ids"], tokenizer.eos_token_id] for row in lines(args.data)]
+    plain = [nll(model, ids) for ids in texts]
     model = PeftModel.from_pretrained(model, args.adapter).eval()
     worst = 0.0
-    for row, score, before in zip(lines(args.data), lines(args.scores), plain, strict=True):
-        theirs = nll(model, tokenizer(row["text"])["input_ids"][: score["tokens"]])
+    for ids, score, before in zip(texts, lines(args.scores), plain, strict=True):
+        if len(ids) != score["tokens"]:
+            raise SystemExit(f"{score['id']}: {len(ids)} tokens in PEFT, {score['tokens']} here")
+        theirs = nll(model, ids)
         worst = max(worst, abs(theirs - score["nll"]) / theirs)
         print(f"{score['id']}: {score['nll']:.6f} here, {theirs:.6f} in PEFT, {before:.6f} without the adapter")
     print(f"largest relative difference {worst:.1e}")
