@@ -119,6 +119,9 @@ pub(super) fn found(marked: String) -> Result<Rendered, Error> {
             _ => return Err(garbled()),
         }
     }
+    if started.is_some() {
+        return Err(garbled());
+    }
     Ok(Rendered { text, generated })
 }
 
