@@ -1,7 +1,7 @@
 //! Event files for TensorBoard: the scalars of every step and evaluation, and histograms of the recorded samples.
 //!
-//! Written here because no maintained crate does: a file is a sequence of framed records ([`record`]), each a small
-//! protocol buffer ([`message`]).
+//! Written here because no maintained crate does: a file is a sequence of framed records (`record`), each a small
+//! protocol buffer (`message`).
 
 mod message;
 mod record;
