@@ -17,8 +17,8 @@ pub(crate) struct Args {
     /// where there is one.
     #[arg(long)]
     real: bool,
-    /// Only tests whose name contains this.
-    filter: Option<String>,
+    /// Only tests whose name contains one of these.
+    filter: Vec<String>,
 }
 
 /// Runs the tests in the release profile, the one Burn is compiled in.
@@ -46,7 +46,13 @@ fn published(args: &Args) -> Command {
         "--test",
         "data",
     ]);
-    command.arg(args.filter.as_deref().unwrap_or("published"));
+    let published = ["published".to_owned()];
+    let filter = if args.filter.is_empty() {
+        &published[..]
+    } else {
+        &args.filter
+    };
+    command.arg("--").args(filter);
     command
 }
 
@@ -65,7 +71,9 @@ fn command(args: &Args) -> Command {
     if args.real {
         command.args(["--test", "real"]);
     }
-    command.args(&args.filter);
+    if !args.filter.is_empty() {
+        command.arg("--").args(&args.filter);
+    }
     command
 }
 
@@ -89,7 +97,7 @@ mod tests {
     #[test]
     fn the_plain_command_tests_the_whole_workspace() {
         assert!(built(&[]).ends_with("--release --workspace"));
-        assert!(built(&["padding"]).ends_with("--release --workspace padding"));
+        assert!(built(&["padding"]).ends_with("--release --workspace -- padding"));
     }
 
     #[test]
