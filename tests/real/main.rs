@@ -191,6 +191,8 @@ fn a_few_steps_of_cadft_lower_the_likelihood_loss() {
         "batch.global=8",
         "--set",
         "schedule.steps=4",
+        "--set",
+        "evaluate.answers=0",
     ];
     let binary = env!("CARGO_BIN_EXE_cadft-under-test");
     let _ = run(binary, out.path(), &args).succeeded();
