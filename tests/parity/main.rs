@@ -6,6 +6,7 @@ mod cache;
 mod families;
 mod objectives;
 mod sampling;
+mod training;
 
 /// The tiny models: every family with tied and with untied embeddings, every scaling of rotary frequencies.
 const MODELS: [&str; 14] = [

@@ -207,20 +207,26 @@ fn several_answers_to_each_question_give_pass_at_k_and_a_record() {
     assert!(refused(&["--generate", "--top-p", "0"]).contains("`top_p` is `0`"));
 }
 
+/// The arguments that answer a prompt in at most twelve tokens.
+fn twelve_tokens(model: &str) -> [&str; 8] {
+    let (prompt, length) = ("Ben has 3 shells.", "12");
+    [
+        "generate",
+        "--model",
+        model,
+        "--prompt",
+        prompt,
+        "--json",
+        "--max-new-tokens",
+        length,
+    ]
+}
+
 #[test]
 fn answers_end_where_a_stop_text_begins_and_samples_differ() {
     let cadft = Cadft::new();
     let model = fixture("model");
-    let base = [
-        "generate",
-        "--model",
-        &model,
-        "--prompt",
-        "Ben has 3 shells.",
-        "--json",
-        "--max-new-tokens",
-        "12",
-    ];
+    let base = twelve_tokens(&model);
     let generate = |more: &[&str]| json_lines(&cadft.answer(&[&base, more].concat()));
     let whole = generate(&["--greedy"]).remove(0);
     let text = whole["text"].as_str().expect("text");
@@ -283,16 +289,7 @@ fn settings_that_make_no_sense_are_refused() {
 fn greedy_answers_are_the_same_every_time_and_sampled_ones_depend_on_the_seed_alone() {
     let cadft = Cadft::new();
     let model = fixture("model");
-    let base = [
-        "generate",
-        "--model",
-        &model,
-        "--prompt",
-        "Ben has 3 shells.",
-        "--json",
-        "--max-new-tokens",
-        "12",
-    ];
+    let base = twelve_tokens(&model);
     let generate = |more: &[&str]| json_lines(&cadft.answer(&[&base, more].concat())).remove(0);
     let greedy = generate(&["--greedy"]);
     assert_eq!(greedy, generate(&["--greedy"]));
