@@ -2,43 +2,31 @@
 
 use crate::CADFT;
 use cadft_tests::command::{Outcome, run};
-use cadft_tests::fixture;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A writable copy of the black-box fixture.
-struct Workspace(tempfile::TempDir);
+/// A copy of the black-box fixture to break.
+struct Workspace(cadft_tests::Workspace);
 
 impl Workspace {
     fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        fs::create_dir(directory.path().join("model")).expect("a directory");
-        for folder in ["", "model"] {
-            for entry in fs::read_dir(fixture("blackbox").join(folder)).expect("the fixture") {
-                let path = entry.expect("an entry").path();
-                if path.is_file() {
-                    let name = path.file_name().expect("a name");
-                    fs::copy(&path, directory.path().join(folder).join(name)).expect("a copy");
-                }
-            }
-        }
-        Self(directory)
+        Self(cadft_tests::Workspace::new())
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.path(name)
     }
 
     fn train(&self, more: &[&str]) -> Outcome {
         let mut args = vec!["train", "--recipe", "recipe.toml"];
         args.extend(more);
-        let outcome = run(CADFT, self.0.path(), &args);
+        let outcome = self.0.run(CADFT, &args);
         assert!(!self.path("runs").exists(), "nothing is written for bad input");
         outcome
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("a file");
+        self.0.write(name, text);
     }
 }
 
@@ -70,7 +58,7 @@ fn a_missing_model_directory_is_named() {
 #[test]
 fn a_missing_recipe_is_named() {
     let workspace = Workspace::new();
-    run(CADFT, workspace.0.path(), &["train", "--recipe", "nowhere.toml"]).refused(&["nowhere.toml"]);
+    run(CADFT, workspace.0.root(), &["train", "--recipe", "nowhere.toml"]).refused(&["nowhere.toml"]);
 }
 
 #[test]
@@ -180,7 +168,7 @@ fn a_loss_that_is_not_a_number_stops_before_the_update() {
         "--set",
         "optimizer.lr=1e38",
     ];
-    let outcome = run(CADFT, workspace.0.path(), &args);
+    let outcome = run(CADFT, workspace.0.root(), &args);
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(
         outcome.stderr.contains("not finite") && outcome.stderr.contains("hint:"),

@@ -7,7 +7,9 @@ mod metrics;
 mod model;
 mod report;
 mod rewrite;
+mod runs;
 mod score;
+mod study;
 mod train;
 
 /// The command under test.

@@ -1,4 +1,4 @@
-//! `metrics.jsonl` and `samples.jsonl` of a real run against the tables of `docs/src/reference/metrics.md`.
+//! `metrics.jsonl`, `samples.jsonl` and `history.jsonl` of a real run against the tables of `docs/src/reference/metrics.md`.
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run};
@@ -83,7 +83,7 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
 
     let steps: BTreeSet<String> = table("Steps").into_keys().collect();
     let mut seen = BTreeSet::new();
-    for (file, heading) in [("metrics.jsonl", "Events")] {
+    for (file, heading) in [("metrics.jsonl", "Events"), ("history.jsonl", "History")] {
         let events = table(heading);
         for line in read(file) {
             let Some(event) = line["event"].as_str() else {

@@ -51,7 +51,7 @@ pub(super) fn ten_steps(
         lr: 1e-3,
         ..OptimizerSection::default()
     };
-    let mut optimizer = AdamW::new(&section, &model);
+    let mut optimizer = AdamW::new(&section);
     let (mut losses, mut norms) = (vec![], vec![]);
     for _ in 0..10 {
         let loss = loss(&model, ids);

@@ -2,14 +2,17 @@
 
 pub mod arrays;
 pub mod command;
+pub mod runs;
 pub mod synthetic;
 pub mod tolerance;
+pub mod workspace;
 
 use burn::tensor::Device;
 use std::path::PathBuf;
 
 pub use arrays::Arrays;
 pub use tolerance::{BF16, F32, Tolerance};
+pub use workspace::Workspace;
 
 /// The example of the README is compiled and run.
 #[cfg(doctest)]

@@ -31,6 +31,8 @@ enum What {
     Data,
     /// Whether rewriting does what it is for: the quickstart's model with and without it, for three seeds.
     Rewriting,
+    /// What writing checkpoints costs a run.
+    Checkpoints,
 }
 
 /// Builds the measurement with the features of the whole workspace and runs it.
@@ -42,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             shell::run(&mut Command::new(built("training-memory")?))
         }
         What::Generate => generate(&args.args),
+        What::Checkpoints => shell::run(&mut Command::new(built("checkpoint-stall")?)),
         What::Rewriting => shell::run(&mut Command::new(built("rewriting-study")?)),
     }
 }

@@ -15,6 +15,7 @@ mod gpu;
 mod python;
 mod quickstart;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 mod train;
@@ -39,6 +40,8 @@ enum Verb {
     Fixtures(fixtures::Args),
     /// Measure memory or speed.
     Bench(bench::Args),
+    /// Train 2,000 steps and watch memory and file descriptors.
+    Soak(soak::Args),
     /// Train the base model of the embedded quickstart again.
     QuickstartBase,
     /// Build the API documentation and the book, warnings being errors.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Fetch(args) => fetch::run(&args),
         Verb::Fixtures(args) => fixtures::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Soak(args) => soak::run(&args),
         Verb::QuickstartBase => quickstart::run(),
         Verb::Docs => docs::run(),
         Verb::Tidy => tidy::run(),

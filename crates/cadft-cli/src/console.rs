@@ -5,7 +5,7 @@ mod summary;
 
 use crate::{hint, output};
 use cadft_train::rewrite::RoundSummary;
-use cadft_train::{Event, Plan, Prepared};
+use cadft_train::{Event, Plan, Prepared, Warning};
 use console::Style;
 use progress::Progress;
 use std::io::{self, Write};
@@ -67,7 +67,18 @@ impl Console {
                 ));
             }),
             Event::Rewrote { step, round } => self.progress.suspend(|| note(&rewrote(*step, round))),
-            Event::Saved { step, path } => self
+            Event::Resumed { step, path } => self
+                .progress
+                .suspend(|| note(&format!("going on after step {step} from `{}`", path.display()))),
+            Event::Skipped {
+                step, what, samples, ..
+            } => self.progress.suspend(|| {
+                hint::warn(&Warning {
+                    message: format!("step {step}: the {what} is not finite; the step was skipped"),
+                    hint: format!("look at these samples: {}", samples.join(", ")),
+                });
+            }),
+            Event::Saved { step, path, .. } => self
                 .progress
                 .suspend(|| note(&format!("step {step}: saved `{}`", path.display()))),
             Event::Finished(outcome) => {
@@ -83,7 +94,7 @@ impl Console {
             self.told_stop = true;
             self.progress.suspend(|| {
                 note(&format!(
-                    "interrupted after step {step}: saving the model; interrupt again to end at once"
+                    "interrupted after step {step}: saving a checkpoint; interrupt again to end at once"
                 ));
             });
         }

@@ -1,8 +1,10 @@
 //! The recipe: what a run trains, on what, and how. TOML, strict; defaults are the paper's or say `Ours:`.
 
 mod adapter;
+mod checkpoint;
 mod diff;
 mod evaluate;
+mod guard;
 mod log;
 mod migrate;
 mod parse;
@@ -13,8 +15,10 @@ mod schema;
 mod validate;
 
 pub use adapter::{AdapterSection, Kind as AdapterKind, Targets as AdapterTargets};
+pub use checkpoint::{BestBy, CheckpointSection};
 pub use diff::{Difference, difference, settings};
 pub use evaluate::EvaluateSection;
+pub use guard::{GuardSection, OnLowMemory};
 pub use log::LogSection;
 pub use migrate::{Migration, migrate};
 pub use parse::parse;
@@ -23,7 +27,6 @@ pub use schema::schema;
 
 use cadft_core::{AnyObjective, Normalisation};
 use cadft_data::{Bucketing, Mask, Mixing, Order, Source, StoppingStrategy};
-use cadft_model::Dtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +65,8 @@ pub struct Recipe {
     pub checkpoint: CheckpointSection,
     /// `[log]`.
     pub log: LogSection,
+    /// `[guard]`.
+    pub guard: GuardSection,
     /// `[run]`.
     pub run: RunSection,
 }
@@ -92,6 +97,7 @@ impl Default for Recipe {
             evaluate: EvaluateSection::default(),
             checkpoint: CheckpointSection::default(),
             log: LogSection::default(),
+            guard: GuardSection::default(),
             run: RunSection::default(),
         }
     }
@@ -278,28 +284,6 @@ pub enum ScheduleKind {
     Linear,
     /// No decay.
     Constant,
-}
-
-/// Checkpoints during the run; the final model is always saved.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct CheckpointSection {
-    /// Every so many steps; 0 = never. Ours: 100.
-    pub every: usize,
-    /// How many of the newest are kept. Ours: 3.
-    pub keep: usize,
-    /// Number format of the saved weights; training keeps f32.
-    pub dtype: Dtype,
-}
-
-impl Default for CheckpointSection {
-    fn default() -> Self {
-        Self {
-            every: 100,
-            keep: 3,
-            dtype: Dtype::F32,
-        }
-    }
 }
 
 /// The run itself.

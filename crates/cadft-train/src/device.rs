@@ -130,6 +130,24 @@ fn build(backend: &str, index: usize) -> Device {
     }
 }
 
+/// A device in the memory of the host for values of `device`; `None` where they are there already, or where this
+/// program has no such device.
+#[must_use]
+pub(crate) fn host_for(device: &Device) -> Option<Device> {
+    let hosts: Vec<Device> = [
+        #[cfg(feature = "flex")]
+        Device::flex(),
+        #[cfg(feature = "ndarray")]
+        ndarray(),
+    ]
+    .into();
+    let device = device.clone().inner();
+    if hosts.contains(&device) {
+        return None;
+    }
+    hosts.into_iter().next()
+}
+
 #[cfg(feature = "ndarray")]
 #[allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")]
 fn ndarray() -> Device {

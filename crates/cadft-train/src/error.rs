@@ -1,5 +1,6 @@
 //! Everything that can go wrong between a recipe and a trained model.
 
+use crate::checkpoint::CheckpointError;
 use std::path::PathBuf;
 
 /// One thing that is wrong in a recipe.
@@ -57,14 +58,39 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
+    /// A checkpoint cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// There is not enough memory for the run.
+    #[error(
+        "the run needs about {needed:.0} MiB of memory, and {available:.0} MiB are available: it would be killed\n\
+         hint: lower `batch.micro` or `data.max-length`, train a smaller model, or try it with `guard.memory = \"warn\"`"
+    )]
+    Memory {
+        /// The estimate, in MiB.
+        needed: f64,
+        /// What the system has, in MiB.
+        available: f64,
+    },
+    /// A run cannot be continued as asked.
+    #[error("{message}")]
+    Resume {
+        /// What is in the way and what to do, with a hint.
+        message: String,
+    },
+    /// Another process works in the run directory.
+    #[error("{}: another process is using this run directory\nhint: wait for it, or choose another directory with `--out DIR`", .0.display())]
+    Locked(PathBuf),
     /// The run directory belongs to another run.
-    #[error("{}: the directory already holds a run\nhint: choose another directory with `--out DIR`, or remove this one", .0.display())]
+    #[error("{}: the directory already holds a run\nhint: continue it with `--resume`, or choose another directory with `--out DIR`", .0.display())]
     RunExists(PathBuf),
     /// A loss or gradient that is not a number; nothing was updated with it.
-    #[error("step {step}: the {what} is not finite; the model was not updated\nsamples: {}\nhint: lower `optimizer.lr`, or look at these samples with `cadft data inspect`", .samples.join(", "))]
+    #[error("step {step}: the {what} is not finite, as in {in_a_row} steps in a row; the model was not updated\nsamples: {}\nhint: lower `optimizer.lr`, or look at these samples with `cadft data inspect`", .samples.join(", "))]
     NotFinite {
         /// The step that failed.
         step: usize,
+        /// How many steps in a row have failed, with this one.
+        in_a_row: usize,
         /// `loss` or `gradient norm`.
         what: &'static str,
         /// Ids of the samples of the global batch whose own score is not finite, or of all of them.
@@ -76,7 +102,11 @@ impl TrainError {
     /// Whether the input is at fault (exit code 2) rather than the run (exit code 1).
     #[must_use]
     pub fn is_input(&self) -> bool {
-        !matches!(self, Self::Io { .. } | Self::NotFinite { .. })
+        match self {
+            Self::Io { .. } | Self::NotFinite { .. } => false,
+            Self::Checkpoint(error) => error.is_input(),
+            _ => true,
+        }
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {

@@ -21,10 +21,10 @@ use cadft_core::reduction::{mean, sample_scores};
 use cadft_core::{linear_argmax, linear_log_probs};
 use cadft_data::Example;
 use cadft_model::CausalLm;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Likelihood of a set of samples.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Samples.
     pub samples: usize,

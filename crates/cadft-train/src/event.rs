@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+use crate::checkpoint::Best;
 use crate::evaluate::{Answers, Evaluation};
 use crate::plan::{Plan, Warning};
 use crate::rewrite::RoundSummary;
@@ -58,6 +59,13 @@ pub enum Event {
         #[serde(flatten)]
         answers: Answers,
     },
+    /// The run goes on from a checkpoint.
+    Resumed {
+        /// Steps done so far.
+        step: usize,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// One optimizer step was done.
     Step(StepMetrics),
     /// The samples of a step, on the steps that `log.samples` chooses; follows the [`Event::Step`] of that step.
@@ -70,12 +78,27 @@ pub enum Event {
         #[serde(flatten)]
         round: RoundSummary,
     },
-    /// A checkpoint was written.
+    /// A step was computed but nothing was updated, because something was not finite.
+    Skipped {
+        /// The step.
+        step: usize,
+        /// `loss` or `gradient norm`.
+        what: &'static str,
+        /// Ids of the samples of the global batch whose own score is not finite, or of all of them.
+        samples: Vec<String>,
+        /// How many steps in a row were skipped, with this one.
+        in_a_row: usize,
+    },
+    /// A checkpoint or the final model was written.
     Saved {
-        /// Steps done so far.
+        /// Steps done when it was taken.
         step: usize,
         /// Its directory.
         path: PathBuf,
+        /// Seconds it took to write.
+        write_secs: f64,
+        /// Seconds that training waited for it.
+        stall_secs: f64,
     },
     /// Something a user should know.
     Warned {
@@ -133,8 +156,10 @@ pub struct Summary {
     pub steps: usize,
     /// Whether it was stopped before its last step.
     pub interrupted: bool,
-    /// Directory of the final model.
+    /// Directory of the final model; of the last checkpoint when interrupted.
     pub model: PathBuf,
+    /// The best evaluation after a step, by `checkpoint.best`.
+    pub best: Option<Best>,
     /// Evaluation before and after training.
     pub evaluation: Option<[Evaluation; 2]>,
     /// Answers before and after training.

@@ -6,7 +6,7 @@ use crate::error::TrainError;
 use crate::hub::Spec;
 use crate::prepare::Prepared;
 use cadft_model::adapter::{self, AdapterSave};
-use cadft_model::checkpoint::{self, SaveOptions};
+use cadft_model::checkpoint::{self, Dtype, SaveOptions};
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError};
 use std::path::Path;
 
@@ -36,6 +36,20 @@ impl Export {
                 ..SaveOptions::default()
             },
         }
+    }
+
+    /// Whether what is written holds every trained parameter bit for bit.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.adapter.is_none() && self.options.dtype == Dtype::F32
+    }
+
+    /// Bytes of tensors that are written for `model`; at most, where it is an adapter.
+    pub(crate) fn bytes(&self, model: &CausalLm) -> usize {
+        let parameters = model.named_parameters();
+        let written = |name: &str| self.adapter.is_none() || name.contains(".lora_");
+        (parameters.iter().filter(|parameter| written(&parameter.name)))
+            .map(|parameter| parameter.shape.iter().product::<usize>() * self.options.dtype.size())
+            .sum()
     }
 
     /// Writes `model` to `directory`, replacing what is there.

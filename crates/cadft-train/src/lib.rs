@@ -18,6 +18,7 @@
 //! Randomness enters through seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod clip;
 pub mod config;
 pub mod device;
@@ -28,12 +29,14 @@ pub mod event;
 mod export;
 pub mod forward;
 pub mod hub;
+pub mod memory;
 mod observe;
 pub mod optimizer;
 pub mod plan;
 pub mod prepare;
 mod process;
 mod recompute;
+pub mod resume;
 pub mod rewrite;
 mod run_directory;
 pub mod samples;

@@ -1,43 +1,229 @@
 //! `AdamW` with decoupled weight decay on matrices only: norms and biases do not decay.
+//!
+//! ```text
+//! m ← β₁·m + (1−β₁)·g          v ← β₂·v + (1−β₂)·g²
+//! θ ← (1−η·λ)·θ − η·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
+//! ```
+//!
+//! Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101), algorithm 2. The operations and their
+//! order are those of Burn's `AdamW`; the moments are kept here, by parameter, so that a checkpoint holds them under the
+//! names of the weights they belong to, bit for bit.
 
+use crate::checkpoint::tensors::NamedTensor;
 use crate::config::OptimizerSection;
-use burn::module::ParamGroup;
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
-use cadft_model::{CausalLm, parameters};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
+use cadft_model::parameters;
+use std::collections::{BTreeMap, HashMap};
 
 /// The optimizer and its moments.
 pub struct AdamW {
-    inner: ModuleOptimizer,
+    betas: [f32; 2],
+    eps: f32,
+    weight_decay: f64,
+    moments: Moments,
+}
+
+/// What is known about each parameter that was updated so far.
+#[derive(Default)]
+struct Moments {
+    first: GradientsParams,
+    second: GradientsParams,
+    updates: HashMap<ParamId, i32>,
 }
 
 impl AdamW {
-    /// Fresh moments for the parameters of `model`.
+    /// Fresh moments.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the optimizer computes in f32")]
-    pub fn new(section: &OptimizerSection, model: &CausalLm) -> Self {
-        let config = AdamWConfig::new()
-            .with_beta_1(section.betas[0] as f32)
-            .with_beta_2(section.betas[1] as f32)
-            .with_epsilon(section.eps as f32);
-        let decaying = config.clone().with_weight_decay(section.weight_decay as f32);
-        let fixed = config.with_weight_decay(0.0);
-        let ids = model
-            .named_parameters()
-            .into_iter()
-            .filter(|parameter| !parameters::decays(&parameter.name))
-            .map(|parameter| parameter.id)
-            .collect();
-        let inner = ModuleOptimizer::from(decaying.build()).with_group(
-            ParamGroup::from_ids(ids),
-            fixed.build(),
-            None,
-        );
-        Self { inner }
+    pub fn new(section: &OptimizerSection) -> Self {
+        Self {
+            betas: section.betas.map(|beta| beta as f32),
+            eps: section.eps as f32,
+            weight_decay: f64::from(section.weight_decay as f32),
+            moments: Moments::default(),
+        }
     }
 
-    /// One update.
+    /// One update of every parameter that has a gradient.
     #[must_use]
-    pub fn step(&mut self, lr: f64, model: CausalLm, grads: GradientsParams) -> CausalLm {
-        self.inner.step(lr, model, grads)
+    pub fn step<M: Module>(&mut self, lr: f64, model: M, grads: GradientsParams) -> M {
+        model.map(&mut Update {
+            optimizer: self,
+            grads,
+            lr,
+            path: vec![],
+        })
+    }
+
+    /// The moments under the names of the parameters of `model`, as `PyTorch` calls them: `NAME.exp_avg` and
+    /// `NAME.exp_avg_sq`, and `NAME.step`, the number of updates.
+    #[must_use]
+    pub fn state<M: Module>(&self, model: &M) -> Vec<NamedTensor> {
+        let mut export = Export {
+            moments: &self.moments,
+            tensors: vec![],
+            path: vec![],
+        };
+        model.visit(&mut export);
+        export.tensors
+    }
+
+    /// Takes over moments that [`AdamW::state`] gave; the names that no parameter of `model` took.
+    pub fn load_state<M: Module>(&mut self, model: &M, state: BTreeMap<String, TensorData>) -> Vec<String> {
+        self.moments = Moments::default();
+        let mut import = Import {
+            moments: &mut self.moments,
+            state,
+            path: vec![],
+        };
+        model.visit(&mut import);
+        import.state.into_keys().collect()
+    }
+}
+
+struct Update<'a> {
+    optimizer: &'a mut AdamW,
+    grads: GradientsParams,
+    lr: f64,
+    path: Vec<String>,
+}
+
+impl Update<'_> {
+    /// The new value of a parameter, off the autodiff graph.
+    fn updated<const D: usize>(&mut self, id: ParamId, value: Tensor<D>, grad: Tensor<D>) -> Tensor<D> {
+        let AdamW {
+            betas: [beta_1, beta_2],
+            eps,
+            weight_decay,
+            ref mut moments,
+        } = *self.optimizer;
+        let first = blend(moments.first.remove(id), beta_1, grad.clone());
+        let second = blend(moments.second.remove(id), beta_2, grad.square());
+        let updates = moments.updates.entry(id).or_insert(0);
+        *updates += 1;
+        let corrected = first.clone().div_scalar(1.0 - beta_1.powi(*updates));
+        let scale = second.clone().div_scalar(1.0 - beta_2.powi(*updates));
+        let delta = corrected.div(scale.sqrt().add_scalar(eps));
+        moments.first.register(id, first);
+        moments.second.register(id, second);
+        let decay = self.lr * weight_decay;
+        let value = if decay == 0.0 || !parameters::decays(&self.path.join(".")) {
+            value
+        } else {
+            value.mul_scalar(1.0 - decay)
+        };
+        value - delta.mul_scalar(self.lr)
+    }
+}
+
+/// `β·old + (1−β)·new`, where `old` is 0 before the first update.
+fn blend<const D: usize>(old: Option<Tensor<D>>, beta: f32, new: Tensor<D>) -> Tensor<D> {
+    let new = new.mul_scalar(1.0 - beta);
+    match old {
+        Some(old) => old.mul_scalar(beta).add(new),
+        None => new,
+    }
+}
+
+impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let Some(grad) = self.grads.remove::<D>(id) else {
+            return Param::from_mapped_value(id, tensor, mapper);
+        };
+        let is_trained = tensor.is_require_grad();
+        let updated = Tensor::from_inner(self.updated(id, tensor.inner(), grad));
+        Param::from_mapped_value(id, updated.set_require_grad(is_trained), mapper)
+    }
+}
+
+struct Export<'a> {
+    moments: &'a Moments,
+    tensors: Vec<NamedTensor>,
+    path: Vec<String>,
+}
+
+impl ModuleVisitor for Export<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(&updates) = self.moments.updates.get(&param.id) else {
+            return;
+        };
+        let name = self.path.join(".");
+        let parts = [
+            ("exp_avg", &self.moments.first),
+            ("exp_avg_sq", &self.moments.second),
+        ];
+        for (part, moments) in parts {
+            let moment = moments.get::<D>(param.id);
+            self.tensors
+                .extend(moment.map(|moment| NamedTensor::new(format!("{name}.{part}"), moment)));
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "exact up to 2²⁴ updates, as in `PyTorch`"
+        )]
+        let updates = updates as f32;
+        self.tensors
+            .push(NamedTensor::from_values(format!("{name}.step"), vec![updates]));
+    }
+}
+
+struct Import<'a> {
+    moments: &'a mut Moments,
+    state: BTreeMap<String, TensorData>,
+    path: Vec<String>,
+}
+
+impl ModuleVisitor for Import<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.join(".");
+        let shape = param.lazy_shape();
+        let key = |part: &str| format!("{name}.{part}");
+        let fits = |key: &str| self.state.get(key).is_some_and(|data| *data.shape() == shape);
+        let has_all = fits(&key("exp_avg")) && fits(&key("exp_avg_sq"));
+        if !has_all || !self.state.contains_key(&key("step")) {
+            return;
+        }
+        let device = param.lazy_device().inner();
+        let mut take = |part: &str| self.state.remove(&key(part));
+        let moments = (take("exp_avg"), take("exp_avg_sq"), take("step"));
+        let (Some(first), Some(second), Some(updates)) = moments else {
+            return;
+        };
+        self.moments
+            .first
+            .register(param.id, Tensor::<D>::from_data(first, &device));
+        self.moments
+            .second
+            .register(param.id, Tensor::<D>::from_data(second, &device));
+        #[expect(clippy::cast_possible_truncation, reason = "a count of updates")]
+        let updates = updates.iter::<f32>().next().unwrap_or_default() as i32;
+        self.moments.updates.insert(param.id, updates);
     }
 }

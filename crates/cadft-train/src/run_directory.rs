@@ -6,33 +6,56 @@
 //! metrics.jsonl          one object a step; other events carry an `event` key
 //! samples.jsonl          scores and weights of single samples on some steps
 //! tensorboard/           event files, if asked for
+//! history.jsonl          what happened to the run: started, resumed, saved, interrupted, with the time
+//! run.lock               held by the process that works here
 //! checkpoints/step-NNNNNN/
 //! model/                 the final Hugging Face directory, or PEFT directory where an adapter was trained
 //! ```
 
+mod logs;
+
+use crate::checkpoint::{CHECKPOINTS, Restored, durable, rotate};
 use crate::config::Recipe;
 use crate::environment::Environment;
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
 use crate::prepare::Prepared;
+use crate::resume::{self, Changes};
+use crate::rewrite;
 use crate::tensorboard::TensorBoard;
 use cadft_model::CausalLm;
-use std::fs::{self, File};
-use std::io::Write;
+use logs::Logs;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-const CONFIG: &str = "config.resolved.toml";
+pub(crate) const CONFIG: &str = "config.resolved.toml";
 const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples.jsonl";
+const HISTORY: &str = "history.jsonl";
+const MODEL: &str = "model";
 
-/// An open run directory.
+/// An open run directory: no other process has it.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-    metrics: File,
-    samples: File,
+    device: String,
+    logs: Logs,
+    history: File,
     tensorboard: Option<TensorBoard>,
+    restored: Option<Restored>,
+    /// Held as long as it is open.
+    _lock: File,
+}
+
+#[derive(Serialize)]
+struct HistoryLine<'a> {
+    unix_secs: u64,
+    #[serde(flatten)]
+    event: &'a Event,
 }
 
 impl RunDirectory {
@@ -45,26 +68,86 @@ impl RunDirectory {
     /// Makes the directory and writes the recipe and the environment; `device` is the device's name.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] where there is a run, and whatever the file system says.
+    /// [`TrainError::RunExists`] where there is a run, [`TrainError::Locked`] where another process is making one, and
+    /// whatever the file system says.
     pub fn create(path: &Path, recipe: &Recipe, device: &str) -> Result<Self, TrainError> {
         if Self::is_taken(path) {
             return Err(TrainError::RunExists(path.to_owned()));
         }
-        fs::create_dir_all(path).map_err(TrainError::io(path))?;
-        let text = toml::to_string(recipe).map_err(|error| TrainError::Io {
-            path: path.join(CONFIG),
-            source: std::io::Error::other(error),
-        })?;
-        let environment = serde_json::to_string_pretty(&Environment::current(device)).unwrap_or_default();
-        write(&path.join("environment.json"), &format!("{environment}\n"))?;
-        write(&path.join(CONFIG), &text)?;
-        let log = |name: &str| File::create(path.join(name)).map_err(TrainError::io(path.join(name)));
-        let (metrics, samples) = (log(METRICS)?, log(SAMPLES)?);
+        let lock = lock(path)?;
+        if Self::is_taken(path) {
+            return Err(TrainError::RunExists(path.to_owned()));
+        }
+        Self::begin(path, recipe, device, lock)
+    }
+
+    /// Opens the directory of a run that was stopped before its first checkpoint, to start it again.
+    ///
+    /// # Errors
+    /// [`TrainError::RunExists`] where there is a final model, and otherwise as [`RunDirectory::create`].
+    pub fn restart(path: &Path, recipe: &Recipe, device: &str) -> Result<Self, TrainError> {
+        let lock = lock(path)?;
+        if path.join(MODEL).exists() {
+            return Err(TrainError::RunExists(path.to_owned()));
+        }
+        Self::begin(path, recipe, device, lock)
+    }
+
+    fn begin(path: &Path, recipe: &Recipe, device: &str, lock: File) -> Result<Self, TrainError> {
+        rotate::clean(&path.join(CHECKPOINTS))?;
+        durable::remove_if_there(&path.join(rewrite::LOG))?;
+        write_environment(path, device)?;
+        write_config(path, recipe)?;
         Ok(Self {
             path: path.to_owned(),
-            metrics,
-            samples,
+            device: device.to_owned(),
+            logs: Logs::open(path, &BTreeMap::new())?,
+            history: history(path)?,
             tensorboard: TensorBoard::of_run(path, recipe, 0)?,
+            restored: None,
+            _lock: lock,
+        })
+    }
+
+    /// Opens the directory at `path` to continue from `from`: its own run, or that of another directory, whose logs are
+    /// then copied up to the checkpoint. [`train`](crate::train) goes on from there.
+    ///
+    /// # Errors
+    /// Settings that are not those of the checkpoint, unless they are [`Changes::Allowed`]; logs that are shorter than
+    /// they were; [`TrainError::Locked`]; and whatever the file system says. Nothing is changed then.
+    pub fn resume(
+        path: &Path,
+        prepared: &Prepared,
+        device: &str,
+        from: Restored,
+        changes: Changes,
+    ) -> Result<Self, TrainError> {
+        if changes == Changes::Refused {
+            resume::check(prepared, device, &from)?;
+        }
+        let lock = lock(path)?;
+        let source = resume::run_of(&from.path)?;
+        let is_same = same(&source, path);
+        if !is_same && Self::is_taken(path) {
+            return Err(TrainError::RunExists(path.to_owned()));
+        }
+        Logs::check(&source, &from.state.logs)?;
+        if is_same {
+            resume::refuse_to_go_back(path, &from)?;
+        } else {
+            Logs::copy(&source, path, &from.state.logs)?;
+            write_environment(path, device)?;
+        }
+        rotate::clean(&path.join(CHECKPOINTS))?;
+        write_config(path, &prepared.recipe)?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: device.to_owned(),
+            logs: Logs::open(path, &from.state.logs)?,
+            history: history(path)?,
+            tensorboard: TensorBoard::of_run(path, &prepared.recipe, from.state.step)?,
+            restored: Some(from),
+            _lock: lock,
         })
     }
 
@@ -74,79 +157,111 @@ impl RunDirectory {
         &self.path
     }
 
-    /// Appends an event to `metrics.jsonl`, and to the other files that have a place for it.
+    /// The directory of its checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS)
+    }
+
+    /// Name of the device it runs on.
+    pub(crate) fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The checkpoint to go on from, once.
+    pub(crate) fn take_restored(&mut self) -> Option<Restored> {
+        self.restored.take()
+    }
+
+    /// Appends an event to `metrics.jsonl`, and to the other files that have a place for it: what any run with this
+    /// recipe, data and seed would also tell.
     pub(crate) fn record(&mut self, event: &Event) -> Result<(), TrainError> {
         if let Some(board) = &mut self.tensorboard {
             board.event(event)?;
         }
-        let (file, line) = match event {
-            Event::Samples(samples) => (&mut self.samples, serde_json::to_string(samples)),
-            Event::Step(metrics) => (&mut self.metrics, serde_json::to_string(metrics)),
-            other => (&mut self.metrics, serde_json::to_string(other)),
-        };
-        let path = self.path.join(match event {
-            Event::Samples(_) => SAMPLES,
-            _ => METRICS,
-        });
-        let line = line.map_err(|error| TrainError::Io {
-            path: path.clone(),
-            source: error.into(),
-        })?;
-        writeln!(file, "{line}").map_err(TrainError::io(path))
+        match event {
+            Event::Samples(samples) => self.append(SAMPLES, samples),
+            Event::Step(metrics) => self.append(METRICS, metrics),
+            other => self.append(METRICS, other),
+        }
     }
 
-    /// Writes `checkpoints/step-NNNNNN` and removes all but the newest `keep`.
-    pub(crate) fn save_checkpoint(
-        &self,
-        step: usize,
-        model: &CausalLm,
-        prepared: &Prepared,
-    ) -> Result<PathBuf, TrainError> {
-        let directory = self.path.join("checkpoints");
-        fs::create_dir_all(&directory).map_err(TrainError::io(&directory))?;
-        let path = directory.join(format!("step-{step:06}"));
-        save(&path, model, prepared)?;
-        let mut saved = checkpoint_steps(&directory)?;
-        saved.sort_unstable();
-        let keep = prepared.recipe.checkpoint.keep;
-        for old in saved.iter().rev().skip(keep) {
-            let old = directory.join(format!("step-{old:06}"));
-            fs::remove_dir_all(&old).map_err(TrainError::io(old))?;
-        }
-        Ok(path)
+    /// Appends a line to the log called `name`. A checkpoint knows the number of its lines, and a continued run first
+    /// cuts off what came after.
+    pub(crate) fn append(&mut self, name: &'static str, line: &impl Serialize) -> Result<(), TrainError> {
+        self.logs.append(&self.path, name, line)
+    }
+
+    /// Lines of every log so far, and the logs themselves to be synchronised.
+    pub(crate) fn logs(&self) -> Result<(BTreeMap<String, usize>, Vec<File>), TrainError> {
+        self.logs.position(&self.path)
+    }
+
+    /// Appends an event to `history.jsonl`: what happened to this run and to no other.
+    pub(crate) fn note(&mut self, event: &Event) -> Result<(), TrainError> {
+        let unix_secs = now();
+        logs::append(&mut self.history, &HistoryLine { unix_secs, event })
+            .map_err(TrainError::io(self.path.join(HISTORY)))
     }
 
     /// Writes `model`.
     pub(crate) fn save_model(&self, model: &CausalLm, prepared: &Prepared) -> Result<PathBuf, TrainError> {
-        let path = self.path.join("model");
-        save(&path, model, prepared)?;
+        let path = self.path.join(MODEL);
+        Export::new(prepared).write(&path, model)?;
+        durable::sync_tree(&path)?;
         Ok(path)
     }
 }
 
-fn save(path: &Path, model: &CausalLm, prepared: &Prepared) -> Result<(), TrainError> {
-    Ok(Export::new(prepared).write(path, model)?)
+fn lock(path: &Path) -> Result<File, TrainError> {
+    fs::create_dir_all(path).map_err(TrainError::io(path))?;
+    let file = path.join("run.lock");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file)
+        .map_err(TrainError::io(&file))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(TrainError::Locked(path.to_owned())),
+        // Some network file systems have no locks.
+        Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(lock),
+        Err(TryLockError::Error(error)) => Err(TrainError::io(file)(error)),
+    }
 }
 
-/// The steps of the complete checkpoints in a directory.
-fn checkpoint_steps(directory: &Path) -> Result<Vec<usize>, TrainError> {
-    let entries = fs::read_dir(directory).map_err(TrainError::io(directory))?;
-    Ok(entries
-        .filter_map(|entry| {
-            entry
-                .ok()?
-                .file_name()
-                .to_str()?
-                .strip_prefix("step-")?
-                .parse()
-                .ok()
-        })
-        .collect())
+fn history(path: &Path) -> Result<File, TrainError> {
+    let path = path.join(HISTORY);
+    let options = File::options().create(true).append(true).open(&path);
+    options.map_err(TrainError::io(path))
 }
 
-/// Writes under a temporary name, then renames.
+fn write_config(path: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+    let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {
+        path: path.join(CONFIG),
+        source: std::io::Error::other(error),
+    })?;
+    write(&path.join(CONFIG), &recipe)
+}
+
+fn write_environment(path: &Path, device: &str) -> Result<(), TrainError> {
+    let environment = serde_json::to_string_pretty(&Environment::current(device)).unwrap_or_default();
+    write(&path.join("environment.json"), &format!("{environment}\n"))
+}
+
 fn write(path: &Path, text: &str) -> Result<(), TrainError> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, text).map_err(TrainError::io(&temporary))?;
-    fs::rename(&temporary, path).map_err(TrainError::io(path))
+    Ok(durable::write(path, text.as_bytes())?)
+}
+
+/// Whether two paths are one directory.
+fn same(one: &Path, other: &Path) -> bool {
+    let absolute = |path: &Path| fs::canonicalize(path).ok();
+    absolute(one).is_some_and(|one| absolute(other).is_some_and(|other| one == other))
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs())
 }

@@ -1,12 +1,16 @@
 //! The loop around the step: evaluate, train, save, tell.
 
+mod evaluation;
+mod guards;
+mod saving;
+
 use crate::batch::{GlobalBatch, Sampler};
+use crate::checkpoint::saver::Saver;
+use crate::checkpoint::{Before, Best, DataDigests, GuardState, Restored};
 use crate::error::TrainError;
-use crate::evaluate::{Answers, Evaluation, answers_of_run, score_samples, summarise};
 use crate::event::{Event, StepMetrics, Summary};
 use crate::observe::StepOutcome;
 use crate::optimizer::AdamW;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
 use crate::process::peak_rss_mib;
 use crate::rewrite::Rewriting;
@@ -14,7 +18,6 @@ use crate::run_directory::RunDirectory;
 use crate::samples::{StepSamples, is_recorded};
 use crate::schedule::Schedule;
 use crate::step::{StepSettings, StepState, step};
-use burn::module::Module;
 use cadft_core::compatibility::effective_sample_size;
 use cadft_core::reduction::mean;
 use cadft_core::{AnyObjective, Objective, RunningMoments};
@@ -23,18 +26,17 @@ use cadft_model::CausalLm;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Consecutive steps after the warm-up with a mean gate below [`LOW_GATE`] before a user is told.
-const LOW_GATE_STEPS: usize = 10;
-/// A mean gate below this leaves little of the gradient.
-const LOW_GATE: f64 = 0.2;
-
 /// Receives everything a run has to tell.
 pub type OnEvent<'a> = dyn FnMut(&Event) + 'a;
 
 /// Trains the model of a prepared run ([`Prepared::model`]) to its end, or until `stop` is set, and saves it.
 ///
+/// Where `directory` was opened with [`RunDirectory::resume`], the run goes on from its checkpoint, and what it leaves is
+/// what it would have left without the interruption.
+///
 /// # Errors
-/// A loss or gradient that is not a number, and whatever goes wrong with a file.
+/// Losses or gradients that stay not finite, a checkpoint that does not fit the model, and whatever goes wrong with a
+/// file.
 pub fn train(
     prepared: &Prepared,
     model: CausalLm,
@@ -42,7 +44,12 @@ pub fn train(
     stop: &AtomicBool,
     on_event: &mut OnEvent<'_>,
 ) -> Result<Summary, TrainError> {
-    let mut trainer = Trainer::new(prepared, &model, directory, on_event);
+    let restored = directory.take_restored();
+    let mut trainer = Trainer::new(prepared, directory, on_event);
+    let model = match restored {
+        Some(restored) => trainer.go_on(model, &restored)?,
+        None => trainer.begin(model)?,
+    };
     trainer.run(model, stop)
 }
 
@@ -51,19 +58,21 @@ struct Trainer<'a> {
     schedule: Schedule,
     sampler: Sampler,
     state: StepState,
-    low_gates: usize,
     rewriting: Rewriting,
+    /// Steps done.
+    done: usize,
+    guard: GuardState,
+    before: Before,
+    best: Option<Best>,
+    saver: Saver,
+    last_save: Instant,
+    data: DataDigests,
     directory: &'a mut RunDirectory,
     on_event: &'a mut OnEvent<'a>,
 }
 
 impl<'a> Trainer<'a> {
-    fn new(
-        prepared: &'a Prepared,
-        model: &CausalLm,
-        directory: &'a mut RunDirectory,
-        on_event: &'a mut OnEvent<'_>,
-    ) -> Self {
+    fn new(prepared: &'a Prepared, directory: &'a mut RunDirectory, on_event: &'a mut OnEvent<'_>) -> Self {
         let recipe = &prepared.recipe;
         let decay = recipe
             .objective
@@ -75,67 +84,95 @@ impl<'a> Trainer<'a> {
             schedule: Schedule::new(&recipe.schedule, recipe.optimizer.lr, prepared.plan.steps),
             sampler: Sampler::new(samples, global, recipe.data.order, recipe.run.seed),
             state: StepState {
-                optimizer: AdamW::new(&recipe.optimizer, model),
+                optimizer: AdamW::new(&recipe.optimizer),
                 running: RunningMoments::new(decay),
             },
-            low_gates: 0,
             rewriting: Rewriting::new(prepared, directory.path()),
+            done: 0,
+            guard: GuardState::default(),
+            before: Before::default(),
+            best: None,
+            saver: Saver::new(directory.checkpoints(), recipe.checkpoint.keep),
+            last_save: Instant::now(),
+            data: DataDigests::of(prepared),
             directory,
             on_event,
         }
     }
 
-    fn run(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<Summary, TrainError> {
-        let started = Instant::now();
-        let recipe = &self.prepared.recipe;
+    /// A run from its beginning.
+    fn begin(&mut self, model: CausalLm) -> Result<CausalLm, TrainError> {
         let plan = self.prepared.plan.clone();
-        let total = plan.steps;
         for warning in plan.warnings.clone() {
             self.tell(&Event::Warned { step: 0, warning })?;
         }
-        self.tell(&Event::Started { plan })?;
-        let before = self.evaluate(&model, 0)?;
-        let mut done = 0;
-        while done < total && !stop.load(Ordering::Relaxed) {
-            for event in self.rewriting.round_after(done, self.prepared, &model, stop)? {
+        let started = Event::Started { plan };
+        self.directory.note(&started)?;
+        self.tell(&started)?;
+        let (evaluation, answers) = self.evaluate(&model)?;
+        self.before = Before { evaluation, answers };
+        Ok(model)
+    }
+
+    /// A run from a checkpoint.
+    fn go_on(&mut self, model: CausalLm, from: &Restored) -> Result<CausalLm, TrainError> {
+        let model = from.model(model)?;
+        from.optimizer(&mut self.state.optimizer, &model)?;
+        let state = from.state.clone();
+        self.state.running = state.running;
+        self.done = state.step;
+        self.guard = state.guard;
+        self.before = state.before;
+        self.best = state.best;
+        self.rewriting = Rewriting::resume(self.prepared, self.directory.path(), state.rewriting)?;
+        let plan = self.prepared.plan.clone();
+        (self.on_event)(&Event::Started { plan });
+        self.tell_aside(&Event::Resumed {
+            step: state.step,
+            path: from.path.clone(),
+        })?;
+        Ok(model)
+    }
+
+    fn run(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<Summary, TrainError> {
+        let started = Instant::now();
+        let total = self.prepared.plan.steps;
+        while self.done < total && !stop.load(Ordering::Relaxed) {
+            for event in (self.rewriting).round_after(self.done, self.prepared, &model, stop)? {
                 self.tell(&event)?;
             }
-            if self.rewriting.is_due(done) {
+            if self.rewriting.is_due(self.done) {
                 // Stopped before the end of the round: it takes place when the run goes on.
                 break;
             }
-            model = self.step(model, done + 1)?;
-            done += 1;
-            let due = |every: usize| every > 0 && done.is_multiple_of(every) && done < total;
-            if due(recipe.evaluate.every) {
-                self.likelihood(&model, done)?;
-            }
-            if due(recipe.checkpoint.every) {
-                let path = self.directory.save_checkpoint(done, &model, self.prepared)?;
-                self.tell(&Event::Saved { step: done, path })?;
-            }
+            model = self.step(model, self.done + 1)?;
+            self.done += 1;
+            let is_best = self.done < total && self.evaluate_if_due(&model)?;
+            self.save_if_due(&model, is_best)?;
         }
-        let path = self.directory.save_model(&model, self.prepared)?;
-        self.tell(&Event::Saved {
-            step: done,
-            path: path.clone(),
-        })?;
         self.rewriting.finish(&self.prepared.train)?;
-        let interrupted = done < total;
-        let after = if interrupted {
-            (None, None)
+        let interrupted = self.done < total;
+        let (path, after) = if interrupted {
+            (self.save_now(&model)?, (None, None))
         } else {
-            self.evaluate(&model, done)?
+            self.finish(&model)?
         };
         let summary = Summary {
-            steps: done,
+            steps: self.done,
             interrupted,
             model: path,
-            evaluation: before.0.zip(after.0).map(<[_; 2]>::from),
-            answers: before.1.zip(after.1).map(<[_; 2]>::from),
+            best: self.best,
+            evaluation: self.before.evaluation.clone().zip(after.0).map(<[_; 2]>::from),
+            answers: self.before.answers.clone().zip(after.1).map(<[_; 2]>::from),
             elapsed_secs: started.elapsed().as_secs_f64(),
         };
-        self.tell(&Event::Finished(summary.clone()))?;
+        let finished = Event::Finished(summary.clone());
+        if interrupted {
+            self.tell_aside(&finished)?;
+        } else {
+            self.directory.note(&finished)?;
+            self.tell(&finished)?;
+        }
         Ok(summary)
     }
 
@@ -160,11 +197,8 @@ impl<'a> Trainer<'a> {
         model.seed_dropout(dropout_seed(recipe.run.seed, number));
         let (model, outcome) = step(model, &batch, &settings, &mut self.state);
         if let Some(what) = outcome.not_finite() {
-            return Err(TrainError::NotFinite {
-                step: number,
-                what,
-                samples: suspects(&batch, &outcome),
-            });
+            self.skip(number, what, suspects(&batch, &outcome))?;
+            return Ok(model);
         }
         self.rewriting.observe(&chosen, &outcome.z);
         let elapsed_secs = started.elapsed().as_secs_f64();
@@ -176,16 +210,14 @@ impl<'a> Trainer<'a> {
             &outcome,
             elapsed_secs,
         );
-        let warning = self.low_gate(&metrics);
+        let warnings = self.watch(&metrics);
         self.tell(&Event::Step(metrics))?;
         if is_recorded(number, prepared.plan.steps, recipe.log.samples) {
             self.tell(&Event::Samples(StepSamples::new(number, &batch.ids, &outcome)))?;
         }
-        if let Some(warning) = warning {
-            self.tell(&Event::Warned {
-                step: number,
-                warning,
-            })?;
+        for warning in warnings {
+            let step = number;
+            self.tell(&Event::Warned { step, warning })?;
         }
         Ok(model)
     }
@@ -199,64 +231,17 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Tells once, when the mean gate stays low after the warm-up and the start objective.
-    fn low_gate(&mut self, metrics: &StepMetrics) -> Option<Warning> {
-        let plan = &self.prepared.plan;
-        let settled = metrics.step > plan.warmup_steps.max(plan.start_steps);
-        if !settled || metrics.mean_gate >= LOW_GATE {
-            self.low_gates = 0;
-            return None;
-        }
-        self.low_gates += 1;
-        (self.low_gates == LOW_GATE_STEPS).then(|| {
-            Warning::new(
-                format!(
-                    "the mean token gate has stayed below {LOW_GATE} for {LOW_GATE_STEPS} steps ({:.3} now): the \
-                     model gives these targets little probability, and the objective hardly trains on them",
-                    metrics.mean_gate
-                ),
-                "begin with NLL (`loss.start = \"nll\"`, `loss.start-until = 0.1`), or keep the sample weights without \
-                 the token gate (`objective.cadft.gate = \"nll\"`)",
-            )
-        })
-    }
-
-    fn evaluate(
-        &mut self,
-        model: &CausalLm,
-        done: usize,
-    ) -> Result<(Option<Evaluation>, Option<Answers>), TrainError> {
-        let evaluation = self.likelihood(model, done)?;
-        let prepared = self.prepared;
-        if prepared.questions.is_empty() {
-            return Ok((evaluation, None));
-        }
-        let answers = answers_of_run(prepared, &model.valid())?;
-        self.tell(&Event::Answered {
-            step: done,
-            answers: answers.clone(),
-        })?;
-        Ok((evaluation, Some(answers)))
-    }
-
-    fn likelihood(&mut self, model: &CausalLm, done: usize) -> Result<Option<Evaluation>, TrainError> {
-        let prepared = self.prepared;
-        if prepared.eval.is_empty() {
-            return Ok(None);
-        }
-        let pad_id = prepared.tokenizer.pad_token_id();
-        let micro = prepared.recipe.batch.micro;
-        let evaluation = summarise(&score_samples(&model.valid(), &prepared.eval, micro, pad_id));
-        self.tell(&Event::Evaluated {
-            step: done,
-            evaluation: evaluation.clone(),
-        })?;
-        Ok(Some(evaluation))
-    }
-
+    /// Tells what every run with this recipe, data and seed tells.
     fn tell(&mut self, event: &Event) -> Result<(), TrainError> {
         tracing::debug!(?event);
         self.directory.record(event)?;
+        (self.on_event)(event);
+        Ok(())
+    }
+
+    /// Tells what happened to this run only: it does not belong in its metrics.
+    fn tell_aside(&mut self, event: &Event) -> Result<(), TrainError> {
+        self.directory.note(event)?;
         (self.on_event)(event);
         Ok(())
     }

@@ -143,7 +143,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
         clip: 1.0,
     };
     let mut state = StepState {
-        optimizer: AdamW::new(&OptimizerSection::default(), &model),
+        optimizer: AdamW::new(&OptimizerSection::default()),
         running: RunningMoments::new(0.99),
     };
     for _ in 0..2 {

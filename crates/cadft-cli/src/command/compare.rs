@@ -11,7 +11,8 @@ use crate::{assets, device, interrupt, output};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use cadft_core::AnyObjective;
-use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config};
+use cadft_train::resume::{self, Changes};
+use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config, memory};
 use outcome::Outcome;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -140,15 +141,13 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
     .into())
 }
 
-/// Trains a run from its beginning. A run that diverges is an outcome; any other error ends the comparison.
+/// Trains a run to its end, from its newest checkpoint where it has one. A run that diverges is an outcome; any other
+/// error ends the comparison.
 fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> Result<Outcome> {
-    if RunDirectory::is_taken(&job.directory) {
-        // What is there was cut off.
-        fs::remove_dir_all(&job.directory).with_context(|| job.directory.display().to_string())?;
-    }
     let prepared = Prepared::new(job.recipe.clone(), device)?;
+    memory::check(&prepared)?.iter().for_each(hint::warn);
     let model = prepared.model()?;
-    let mut directory = RunDirectory::create(&job.directory, &prepared.recipe, name)?;
+    let mut directory = open(job, &prepared, name)?;
     let mut console = Console::new(&prepared, &job.directory, false, stop.clone());
     let trained = cadft_train::train(&prepared, model, &mut directory, stop, &mut |event| {
         console.event(event);
@@ -161,6 +160,31 @@ fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> 
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Opens the directory of a run that is not finished.
+fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
+    let found = resume::newest(&job.directory)?;
+    found.warnings.iter().for_each(hint::warn);
+    if let Some(checkpoint) = found.checkpoint {
+        let changes = Changes::Refused;
+        return Ok(RunDirectory::resume(
+            &job.directory,
+            prepared,
+            device,
+            checkpoint,
+            changes,
+        )?);
+    }
+    if !RunDirectory::is_taken(&job.directory) {
+        return Ok(RunDirectory::create(&job.directory, &prepared.recipe, device)?);
+    }
+    // Without checkpoints, a run that was cut off in its last evaluation has a model, but no end.
+    let model = job.directory.join("model");
+    if model.exists() {
+        fs::remove_dir_all(&model).with_context(|| model.display().to_string())?;
+    }
+    Ok(RunDirectory::restart(&job.directory, &prepared.recipe, device)?)
 }
 
 /// Writes the table beside the runs, and prints it.

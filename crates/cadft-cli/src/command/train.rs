@@ -1,33 +1,37 @@
 //! `cadft train`.
 
+mod start;
+
 use crate::args::TrainArgs;
 use crate::console::{self, Console};
 use crate::hint::{self, INTERRUPTED};
-use crate::recipe::Source;
 use crate::{assets, device, interrupt, output};
 use anyhow::Result;
-use cadft_train::{Plan, Prepared, RunDirectory, TrainError};
-use std::path::{Path, PathBuf};
+use cadft_train::{Plan, Prepared, memory};
+use start::Target;
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
-    let source = Source::find(&args.recipe)?;
-    let mut recipe = source.read(&args.set)?;
+    let target = Target::of(args)?;
+    let mut recipe = target.source.read(&args.set)?;
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
     if args.dry_run {
-        plan(&Prepared::new(recipe, &device)?, args.json)?;
+        let prepared = Prepared::new(recipe, &device)?;
+        memory::check(&prepared)?.iter().for_each(hint::warn);
+        plan(&prepared, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
 
     let stop = interrupt::stop_flag()?;
-    let out = directory(args.out.as_deref(), recipe.run.out.as_deref(), &source.name)?;
-    recipe.run.out = Some(out.to_string_lossy().into_owned());
+    let start = target.start(args, recipe.run.out.as_deref())?;
+    recipe.run.out = Some(start.out().to_string_lossy().into_owned());
     let prepared = Prepared::new(recipe, &device)?;
+    memory::check(&prepared)?.iter().for_each(hint::warn);
     let model = prepared.model()?;
-    let mut directory = RunDirectory::create(&out, &prepared.recipe, device_name)?;
-    let mut console = Console::new(&prepared, &out, args.json, stop.clone());
+    let mut console = Console::new(&prepared, start.out(), args.json, stop.clone());
+    let mut directory = start.open(&prepared, device_name)?;
     let summary = cadft_train::train(&prepared, model, &mut directory, &stop, &mut |event| {
         console.event(event);
     })?;
@@ -36,37 +40,6 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
-}
-
-/// `--out`, else `run.out`, else a new directory under `runs`. One that holds a run is refused before data are read.
-fn directory(asked: Option<&Path>, of_recipe: Option<&str>, name: &str) -> Result<PathBuf> {
-    let Some(out) = asked.or(of_recipe.map(Path::new)) else {
-        return Ok(new_directory(name));
-    };
-    if RunDirectory::is_taken(out) {
-        return Err(TrainError::RunExists(out.to_owned()).into());
-    }
-    Ok(out.to_owned())
-}
-
-/// `runs/NAME`, or `runs/NAME-2` and so on when that is taken.
-fn new_directory(name: &str) -> PathBuf {
-    let runs = Path::new("runs");
-    let first = runs.join(name);
-    let mut directory = first.clone();
-    let mut number = 2;
-    while directory.exists() {
-        directory = runs.join(format!("{name}-{number}"));
-        number += 1;
-    }
-    if directory != first {
-        console::note(&format!(
-            "`{}` is taken; this run goes to `{}`",
-            first.display(),
-            directory.display()
-        ));
-    }
-    directory
 }
 
 /// The parameters, and how many are trained where not all of them are.

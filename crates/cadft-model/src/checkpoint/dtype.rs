@@ -29,7 +29,9 @@ impl Dtype {
         }
     }
 
-    pub(crate) fn size(self) -> usize {
+    /// Bytes of one value.
+    #[must_use]
+    pub fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,

@@ -116,6 +116,7 @@ impl Reader<'_> {
             evaluate: section!(evaluate),
             checkpoint: section!(checkpoint),
             log: section!(log),
+            guard: section!(guard),
             run: section!(run),
         };
         let known: Vec<&str> = known.iter().map(String::as_str).collect();

@@ -1,6 +1,6 @@
 //! Checks of a recipe that no single value shows.
 
-use super::{FORMAT_VERSION, Recipe, RewriteSection};
+use super::{BestBy, FORMAT_VERSION, Recipe, RewriteSection};
 use cadft_data::{Mask, StoppingStrategy};
 
 /// One requirement: whether it holds, the dotted key, what to do.
@@ -14,10 +14,9 @@ impl Recipe {
     /// Reports every value that cannot be trained with, under its dotted key.
     pub(super) fn check(&self, report: &mut dyn FnMut(&str, String)) {
         let rewrite = self.rewrite.as_ref().map(RewriteSection::requirements);
-        let requirements = self
-            .model_and_data()
-            .into_iter()
+        let requirements = (self.model_and_data().into_iter())
             .chain(self.training())
+            .chain(self.checkpoints_and_guards())
             .chain(self.adapter())
             .chain(rewrite.unwrap_or_default());
         for (_, key, message) in requirements.filter(|(holds, ..)| !holds) {
@@ -31,7 +30,6 @@ impl Recipe {
             data,
             batch,
             evaluate,
-            checkpoint,
             ..
         } = self;
         let answers = evaluate.answers == 0 || !data.eval.is_empty();
@@ -40,7 +38,6 @@ impl Recipe {
         let weights = data.train.iter().filter_map(|source| source.weight);
         let samples = evaluate.samples == 1 || evaluate.temperature > 0.0;
         let mass = evaluate.top_p > 0.0 && evaluate.top_p <= 1.0;
-        let keep = checkpoint.every == 0 || checkpoint.keep >= 1;
         vec![
             (
                 self.format_version == FORMAT_VERSION,
@@ -94,7 +91,31 @@ impl Recipe {
                 NOT_NEGATIVE,
             ),
             (mass, "evaluate.top-p", "must be above 0 and at most 1"),
-            (keep, "checkpoint.keep", AT_LEAST_ONE),
+        ]
+    }
+
+    fn checkpoints_and_guards(&self) -> Vec<Requirement> {
+        let Self {
+            checkpoint,
+            guard,
+            evaluate,
+            ..
+        } = self;
+        let answered = checkpoint.best != BestBy::Accuracy || evaluate.answers > 0;
+        vec![
+            (checkpoint.keep >= 1, "checkpoint.keep", AT_LEAST_ONE),
+            (
+                not_negative(checkpoint.every_minutes),
+                "checkpoint.every-minutes",
+                NOT_NEGATIVE,
+            ),
+            (answered, "checkpoint.best", "`accuracy` needs `evaluate.answers`"),
+            (guard.non_finite >= 1, "guard.non-finite", AT_LEAST_ONE),
+            (
+                guard.spike == 0.0 || (guard.spike.is_finite() && guard.spike > 1.0),
+                "guard.spike",
+                "must be 0, or finite and above 1",
+            ),
         ]
     }
 

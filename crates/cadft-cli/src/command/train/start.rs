@@ -1,0 +1,133 @@
+//! Where a run starts: anew in its directory, again, or from a checkpoint.
+
+use crate::args::TrainArgs;
+use crate::console;
+use crate::hint::{self, UsageError};
+use crate::recipe::Source;
+use anyhow::Result;
+use cadft_train::checkpoint::Restored;
+use cadft_train::resume::{self, Changes, Found};
+use cadft_train::{Prepared, RunDirectory, TrainError};
+use std::path::{Path, PathBuf};
+
+/// The recipe of a run, and what was found to go on from.
+pub(super) struct Target {
+    pub(super) source: Source,
+    /// With `--resume PATH`, and with `--resume` and `--out`.
+    found: Option<Found>,
+}
+
+/// How a run directory is opened.
+pub(super) enum Start {
+    New(PathBuf),
+    Again(PathBuf),
+    From(PathBuf, Box<Restored>, Changes),
+}
+
+impl Target {
+    /// Finds the recipe; with `--resume`, the run and its recipe where none is given.
+    pub(super) fn of(args: &TrainArgs) -> Result<Self> {
+        let found = match (args.resume.as_deref(), &args.out) {
+            (None, _) | (Some("auto"), None) => None,
+            (Some("auto"), Some(out)) => Some(resume::newest(out)?),
+            (Some(path), _) => Some(resume::at(Path::new(path))?),
+        };
+        let of_run = (found.as_ref()).map(|found| Found::recipe(&found.run).to_string_lossy().into_owned());
+        let source = match (&args.recipe, of_run) {
+            (Some(recipe), _) => Source::find(recipe)?,
+            (None, Some(recipe)) if Path::new(&recipe).exists() => Source::find(&recipe)?,
+            (None, _) if args.resume.is_some() && found.is_none() => {
+                return Err(UsageError::new(
+                    "`--resume` does not say which run",
+                    "name its directory with `--out DIR`, give the directory or a checkpoint as `--resume PATH`, or give \
+                     `--recipe`",
+                )
+                .into());
+            }
+            (None, _) => Source::find("quickstart")?,
+        };
+        Ok(Self { source, found })
+    }
+
+    /// Decides how to start; `of_recipe` is `run.out`.
+    pub(super) fn start(self, args: &TrainArgs, of_recipe: Option<&str>) -> Result<Start> {
+        let asked = args.out.as_deref().or(of_recipe.map(Path::new));
+        if args.resume.is_none() {
+            return Ok(Start::New(directory(asked, &self.source.name)?));
+        }
+        let found = match (self.found, asked) {
+            (Some(found), _) => found,
+            (None, Some(out)) => resume::newest(out)?,
+            (None, None) => resume::newest(&Path::new("runs").join(&self.source.name))?,
+        };
+        found.warnings.iter().for_each(hint::warn);
+        let changes = if args.allow_change {
+            Changes::Allowed
+        } else {
+            Changes::Refused
+        };
+        let out = args.out.clone().unwrap_or_else(|| found.run.clone());
+        Ok(match found.checkpoint {
+            Some(checkpoint) => Start::From(out, Box::new(checkpoint), changes),
+            None if RunDirectory::is_taken(&out) => {
+                console::note(&format!(
+                    "`{}` has no checkpoint yet: the run starts again",
+                    out.display()
+                ));
+                Start::Again(out)
+            }
+            None => Start::New(out),
+        })
+    }
+}
+
+impl Start {
+    /// The run directory.
+    pub(super) fn out(&self) -> &Path {
+        match self {
+            Self::New(out) | Self::Again(out) | Self::From(out, ..) => out,
+        }
+    }
+
+    /// Opens it.
+    pub(super) fn open(self, prepared: &Prepared, device: &str) -> Result<RunDirectory, TrainError> {
+        match self {
+            Self::New(out) => RunDirectory::create(&out, &prepared.recipe, device),
+            Self::Again(out) => RunDirectory::restart(&out, &prepared.recipe, device),
+            Self::From(out, checkpoint, changes) => {
+                RunDirectory::resume(&out, prepared, device, *checkpoint, changes)
+            }
+        }
+    }
+}
+
+/// The directory asked for, else a new one under `runs`. One that holds a run is refused before data are read.
+fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let Some(out) = asked else {
+        return Ok(new_directory(name));
+    };
+    if RunDirectory::is_taken(out) {
+        return Err(TrainError::RunExists(out.to_owned()).into());
+    }
+    Ok(out.to_owned())
+}
+
+/// `runs/NAME`, or `runs/NAME-2` and so on when that is taken.
+fn new_directory(name: &str) -> PathBuf {
+    let runs = Path::new("runs");
+    let first = runs.join(name);
+    let mut directory = first.clone();
+    let mut number = 2;
+    while directory.exists() {
+        directory = runs.join(format!("{name}-{number}"));
+        number += 1;
+    }
+    if directory != first {
+        console::note(&format!(
+            "`{}` is taken; this run goes to `{}`",
+            first.display(),
+            directory.display()
+        ));
+    }
+    directory
+}

@@ -1,0 +1,47 @@
+//! Checkpoints: a Hugging Face model directory with everything in it that an exact continuation needs.
+//!
+//! ```text
+//! checkpoints/step-000100/
+//!   config.json, model.safetensors, tokenizer.json, …   what every other tool reads; with an adapter, its PEFT files
+//!   training/state.json              step, running moments, guards, best, lengths of logs, rewriting, settings
+//!   training/optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step of every trained parameter, f32
+//!   training/parameters.safetensors  the trained parameters in f32, where the model's files do not hold exactly these
+//!   training/manifest.json           size and SHA-256 of every file above; written last
+//! ```
+//!
+//! Written under a temporary name, every file and directory synchronised, then renamed: a directory called
+//! `step-NNNNNN` is complete. What a power failure or a failing disk does to it later, the manifest tells.
+
+pub(crate) mod durable;
+mod error;
+mod manifest;
+pub(crate) mod parameters;
+mod read;
+pub(crate) mod rotate;
+pub(crate) mod saver;
+mod state;
+pub mod tensors;
+mod write;
+
+pub use error::CheckpointError;
+pub use manifest::Manifest;
+pub(crate) use manifest::hex;
+pub use read::{Restored, newest, open, steps};
+pub use state::{Before, Best, DataDigests, GuardState, TrainingState};
+pub(crate) use write::Snapshot;
+
+/// The `format_version` of what this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+/// The directory of checkpoints in a run directory.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// The directory of everything but the model in a checkpoint.
+const TRAINING: &str = "training";
+const STATE: &str = "training/state.json";
+const OPTIMIZER: &str = "training/optimizer.safetensors";
+const PARAMETERS: &str = "training/parameters.safetensors";
+const MANIFEST: &str = "training/manifest.json";
+
+/// The name of the checkpoint of `step`.
+pub(crate) fn name(step: usize) -> String {
+    format!("step-{step:06}")
+}

@@ -1,0 +1,125 @@
+//! The manifest: size and SHA-256 of every file of a checkpoint.
+
+use super::{CheckpointError, FORMAT_VERSION, MANIFEST, durable};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+/// What a checkpoint consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format.
+    pub format_version: u32,
+    /// Every file but this one, by its path in the checkpoint.
+    pub files: BTreeMap<String, Member>,
+}
+
+/// What one file of a checkpoint must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its content, hexadecimal.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Takes stock of `directory`.
+    pub(crate) fn of(directory: &Path) -> Result<Self, CheckpointError> {
+        let mut names = durable::files(directory)?;
+        names.retain(|name| name != MANIFEST);
+        let members: Result<BTreeMap<String, Member>, CheckpointError> = names
+            .into_par_iter()
+            .map(|name| Ok((name.clone(), member(&directory.join(name))?)))
+            .collect();
+        Ok(Self {
+            format_version: FORMAT_VERSION,
+            files: members?,
+        })
+    }
+
+    /// The text of `manifest.json`.
+    pub(crate) fn to_json(&self) -> String {
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        format!("{text}\n")
+    }
+
+    /// Reads the manifest of a checkpoint and compares every file with it.
+    pub(crate) fn verify(directory: &Path) -> Result<Self, CheckpointError> {
+        let path = directory.join(MANIFEST);
+        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => CheckpointError::damaged(&path, &"the file is missing"),
+            std::io::ErrorKind::InvalidData => CheckpointError::damaged(&path, &"not UTF-8"),
+            _ => CheckpointError::io("read", &path)(error),
+        })?;
+        let manifest: Self =
+            serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&path, &error))?;
+        if manifest.format_version != FORMAT_VERSION {
+            let message = format!(
+                "`format_version` is {}; this program reads {FORMAT_VERSION}",
+                manifest.format_version
+            );
+            return Err(CheckpointError::damaged(&path, &message));
+        }
+        if manifest.to_json() != text {
+            return Err(CheckpointError::damaged(&path, &"it was edited"));
+        }
+        manifest
+            .files
+            .par_iter()
+            .try_for_each(|(name, member)| member.verify(&directory.join(name)))?;
+        Ok(manifest)
+    }
+}
+
+impl Member {
+    fn verify(&self, path: &Path) -> Result<(), CheckpointError> {
+        if !path.is_file() {
+            return Err(CheckpointError::damaged(path, &"the file is missing"));
+        }
+        let found = member(path)?;
+        if found.bytes != self.bytes {
+            let message = format!("it has {} bytes, not {}", found.bytes, self.bytes);
+            return Err(CheckpointError::damaged(path, &message));
+        }
+        if found.sha256 != self.sha256 {
+            return Err(CheckpointError::damaged(
+                path,
+                &"its SHA-256 is not the manifest's",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn member(path: &Path) -> Result<Member, CheckpointError> {
+    let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = file
+            .read(&mut buffer)
+            .map_err(CheckpointError::io("read", path))?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&buffer[..count]);
+        bytes += count as u64;
+    }
+    Ok(Member {
+        bytes,
+        sha256: hex(&hash.finalize()),
+    })
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,111 @@
+//! Reading a checkpoint back: verified, then taken over bit for bit.
+
+use super::parameters;
+use super::{
+    CheckpointError, FORMAT_VERSION, Manifest, OPTIMIZER, PARAMETERS, STATE, TrainingState, rotate, tensors,
+};
+use crate::optimizer::AdamW;
+use burn::tensor::TensorData;
+use cadft_model::CausalLm;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint whose every file is as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restored {
+    /// Its directory.
+    pub path: PathBuf,
+    /// What it says about the run.
+    pub state: TrainingState,
+    manifest: Manifest,
+}
+
+/// Verifies the checkpoint in `path` against its manifest and reads its state.
+///
+/// # Errors
+/// [`CheckpointError::Damaged`] with the first file that is missing, truncated or changed.
+pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
+    let manifest = Manifest::verify(path)?;
+    let file = path.join(STATE);
+    let text = fs::read_to_string(&file).map_err(CheckpointError::io("read", &file))?;
+    let state: TrainingState =
+        serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, &error))?;
+    if state.format_version != FORMAT_VERSION {
+        let message = format!(
+            "`format_version` is {}; this program reads {FORMAT_VERSION}",
+            state.format_version
+        );
+        return Err(CheckpointError::damaged(&file, &message));
+    }
+    Ok(Restored {
+        path: path.to_owned(),
+        state,
+        manifest,
+    })
+}
+
+/// The steps of the checkpoints of the run directory `run`, complete or not, ascending.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn steps(run: &Path) -> Result<Vec<usize>, CheckpointError> {
+    rotate::steps(&run.join(super::CHECKPOINTS))
+}
+
+/// The newest checkpoint of the run directory `run` that is complete and undamaged, and what is wrong with newer ones.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn newest(run: &Path) -> Result<(Option<Restored>, Vec<CheckpointError>), CheckpointError> {
+    let mut damaged = vec![];
+    for step in steps(run)?.into_iter().rev() {
+        match open(&run.join(super::CHECKPOINTS).join(super::name(step))) {
+            Ok(restored) => return Ok((Some(restored), damaged)),
+            Err(error) => damaged.push(error),
+        }
+    }
+    Ok((None, damaged))
+}
+
+impl Restored {
+    /// `model` with the trained parameters of the checkpoint.
+    pub(crate) fn model(&self, model: CausalLm) -> Result<CausalLm, CheckpointError> {
+        let (model, missing) = parameters::restore(model, self.parameters()?);
+        match missing.first() {
+            None => Ok(model),
+            Some(name) => {
+                let message = format!(
+                    "{} trained parameters have no values of their shape in it, `{name}` first",
+                    missing.len()
+                );
+                Err(CheckpointError::damaged(&self.path, &message))
+            }
+        }
+    }
+
+    fn parameters(&self) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
+        if self.manifest.files.contains_key(PARAMETERS) {
+            return tensors::read(&self.path.join(PARAMETERS));
+        }
+        let mut all = BTreeMap::new();
+        let is_model = |name: &str| !name.contains('/') && name.ends_with(".safetensors");
+        for name in self.manifest.files.keys().filter(|name| is_model(name)) {
+            all.extend(tensors::read(&self.path.join(name))?);
+        }
+        Ok(all)
+    }
+
+    /// Gives `optimizer` the moments of the checkpoint.
+    pub(crate) fn optimizer(&self, optimizer: &mut AdamW, model: &CausalLm) -> Result<(), CheckpointError> {
+        let path = self.path.join(OPTIMIZER);
+        let unknown = optimizer.load_state(model, tensors::read(&path)?);
+        match unknown.first() {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("`{name}` belongs to no trained parameter of this model");
+                Err(CheckpointError::damaged(&path, &message))
+            }
+        }
+    }
+}

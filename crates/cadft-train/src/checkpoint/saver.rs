@@ -1,0 +1,99 @@
+//! The thread that writes checkpoints while training goes on, one at a time.
+
+use super::{CheckpointError, Snapshot, rotate};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A checkpoint that was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Saved {
+    pub(crate) step: usize,
+    pub(crate) path: PathBuf,
+    /// How long it took to write.
+    pub(crate) written_in: Duration,
+    /// How long training waited for it.
+    pub(crate) stall: Duration,
+}
+
+/// The step of a checkpoint, and what became of it.
+type Outcome = (usize, Result<Saved, CheckpointError>);
+
+/// Writes snapshots in the background.
+#[derive(Debug)]
+pub(crate) struct Saver {
+    directory: PathBuf,
+    keep: usize,
+    writing: Option<Writing>,
+}
+
+#[derive(Debug)]
+struct Writing {
+    thread: JoinHandle<Outcome>,
+    stall: Duration,
+}
+
+impl Saver {
+    /// Writes to `directory` and keeps the newest `keep`, besides the best.
+    pub(crate) fn new(directory: PathBuf, keep: usize) -> Self {
+        Self {
+            directory,
+            keep,
+            writing: None,
+        }
+    }
+
+    /// Starts to write, after the one before is done; gives the outcome of that. Training waits since `stopped`.
+    pub(crate) fn begin(&mut self, snapshot: Snapshot, stopped: Instant) -> Option<Outcome> {
+        let before = self.finish();
+        let (directory, keep) = (self.directory.clone(), self.keep);
+        let thread = std::thread::spawn(move || {
+            let step = snapshot.state().step;
+            (step, save(&snapshot, &directory, keep))
+        });
+        let stall = stopped.elapsed();
+        self.writing = Some(Writing { thread, stall });
+        before
+    }
+
+    /// The outcome of what was begun, if it is done.
+    pub(crate) fn poll(&mut self) -> Option<Outcome> {
+        if self.writing.as_ref()?.thread.is_finished() {
+            self.finish()
+        } else {
+            None
+        }
+    }
+
+    /// Waits for what was begun.
+    pub(crate) fn finish(&mut self) -> Option<Outcome> {
+        let Writing { thread, stall } = self.writing.take()?;
+        match thread.join() {
+            Ok((step, outcome)) => Some((step, outcome.map(|saved| Saved { stall, ..saved }))),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Saver {
+    /// A run that ends in an error still has the checkpoint that it had begun.
+    fn drop(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.thread.join();
+        }
+    }
+}
+
+fn save(snapshot: &Snapshot, directory: &Path, keep: usize) -> Result<Saved, CheckpointError> {
+    let started = Instant::now();
+    let state = snapshot.state();
+    let path = snapshot.write(directory)?;
+    let best = state.best.map(|best| best.step);
+    rotate::rotate(directory, keep, best.as_slice())?;
+    Ok(Saved {
+        step: state.step,
+        path,
+        written_in: started.elapsed(),
+        stall: Duration::ZERO,
+    })
+}

@@ -1,0 +1,120 @@
+//! Writing a checkpoint: complete, on the disk, then under its name.
+
+use super::parameters::{Trained, copy_to};
+use super::tensors::{self, NamedTensor};
+use super::{
+    CheckpointError, Manifest, OPTIMIZER, PARAMETERS, STATE, TRAINING, TrainingState, durable, name,
+};
+use super::{MANIFEST, rotate};
+use crate::device::host_for;
+use crate::optimizer::AdamW;
+use crate::export::Export;
+use burn::module::Module;
+use cadft_model::CausalLm;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// A run at one step: later steps do not change it.
+pub(crate) struct Snapshot {
+    model: CausalLm,
+    export: Export,
+    /// Where the files of the model do not hold the trained parameters bit for bit.
+    parameters: Option<Vec<NamedTensor>>,
+    optimizer: Vec<NamedTensor>,
+    state: TrainingState,
+    /// The logs whose lines `state` counts.
+    logs: Vec<File>,
+}
+
+impl Snapshot {
+    /// Takes hold of the tensors. In the memory of the host they are shared, and the next update writes to new ones;
+    /// those of another device are copied.
+    pub(crate) fn new(model: &CausalLm, optimizer: &AdamW, export: Export, state: TrainingState) -> Self {
+        let Trained { tensors, frozen, .. } = Trained::of(model);
+        let is_exact = frozen == 0 && export.is_exact();
+        let mut snapshot = Self {
+            model: model.valid(),
+            export,
+            parameters: (!is_exact).then_some(tensors),
+            optimizer: optimizer.state(model),
+            state,
+            logs: vec![],
+        };
+        if let Some(host) = host_for(&model.device()) {
+            let on_host = |tensors: Vec<NamedTensor>| tensors.into_iter().map(NamedTensor::on_host).collect();
+            snapshot.model = copy_to(snapshot.model, &host);
+            snapshot.parameters = snapshot.parameters.map(on_host);
+            snapshot.optimizer = on_host(snapshot.optimizer);
+        }
+        snapshot
+    }
+
+    /// Has these logs synchronised before the checkpoint counts their lines.
+    pub(crate) fn with_logs(self, logs: Vec<File>) -> Self {
+        Self { logs, ..self }
+    }
+
+    pub(crate) fn state(&self) -> &TrainingState {
+        &self.state
+    }
+
+    /// Bytes of tensors that will be written.
+    fn bytes(&self) -> u64 {
+        let sum = |tensors: &[NamedTensor]| tensors.iter().map(NamedTensor::bytes).sum::<usize>();
+        (self.export.bytes(&self.model) + sum(&self.optimizer) + self.parameters.as_deref().map_or(0, sum)) as u64
+    }
+
+    /// Writes `step-NNNNNN` into `directory` and gives its path.
+    pub(crate) fn write(&self, directory: &Path) -> Result<PathBuf, CheckpointError> {
+        fs::create_dir_all(directory).map_err(CheckpointError::io("create", directory))?;
+        self.check_space(directory)?;
+        let path = directory.join(name(self.state.step));
+        let partial = durable::hidden(&path, "partial");
+        durable::remove_if_there(&partial)?;
+        let written = self.fill(&partial);
+        if written.is_err() {
+            // What is left takes space that the next attempt may need.
+            let _ = durable::remove_if_there(&partial);
+        }
+        written?;
+        rotate::put_in_place(&partial, &path)?;
+        Ok(path)
+    }
+
+    fn fill(&self, partial: &Path) -> Result<(), CheckpointError> {
+        self.export.write(partial, &self.model)?;
+        let training = partial.join(TRAINING);
+        fs::create_dir(&training).map_err(CheckpointError::io("create", &training))?;
+        tensors::write(&partial.join(OPTIMIZER), &self.optimizer)?;
+        if let Some(parameters) = &self.parameters {
+            tensors::write(&partial.join(PARAMETERS), parameters)?;
+        }
+        let state = serde_json::to_string_pretty(&self.state).unwrap_or_default();
+        write(&partial.join(STATE), &format!("{state}\n"))?;
+        for log in &self.logs {
+            log.sync_data()
+                .map_err(CheckpointError::io("synchronise", "a log"))?;
+        }
+        let manifest = Manifest::of(partial)?;
+        write(&partial.join(MANIFEST), &manifest.to_json())?;
+        durable::sync_tree(partial)
+    }
+
+    fn check_space(&self, directory: &Path) -> Result<(), CheckpointError> {
+        // Beside the tensors: tokenizer, configuration, state.
+        let needed = self.bytes() + (16 << 20);
+        match fs4::available_space(directory) {
+            Ok(available) if available < needed => Err(CheckpointError::NoSpace {
+                path: directory.to_owned(),
+                needed,
+                available,
+            }),
+            // Where the system does not tell, the write itself will.
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CheckpointError> {
+    fs::write(path, text).map_err(CheckpointError::io("write", path))
+}

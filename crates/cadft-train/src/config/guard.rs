@@ -1,0 +1,37 @@
+//! `[guard]`: what a run does about numbers that should not be.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a run does about numbers that should not be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct GuardSection {
+    /// Steps in a row whose loss or gradient is not finite before the run stops; each of them is skipped. Ours: 3.
+    pub non_finite: usize,
+    /// A gradient norm so many times above its moving average is told; 0 = never. Ours: 10.
+    pub spike: f64,
+    /// What happens where the estimated memory is far above what the system has. Ours: `refuse`.
+    pub memory: OnLowMemory,
+}
+
+/// What happens where the estimated memory is far above what the system has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLowMemory {
+    /// The run does not start.
+    #[default]
+    Refuse,
+    /// It starts, with a warning.
+    Warn,
+}
+
+impl Default for GuardSection {
+    fn default() -> Self {
+        Self {
+            non_finite: 3,
+            spike: 10.0,
+            memory: OnLowMemory::Refuse,
+        }
+    }
+}

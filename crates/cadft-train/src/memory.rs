@@ -1,0 +1,169 @@
+//! Memory that a run may use, before it uses it: a clear error instead of a process that is killed.
+
+use crate::config::OnLowMemory;
+use crate::device::host_for;
+use crate::error::TrainError;
+use crate::plan::Warning;
+use crate::prepare::Prepared;
+use std::fs;
+use std::path::Path;
+
+const MIB: f64 = (1 << 20) as f64;
+/// An estimate so many times above what there is cannot be right by luck.
+const CERTAIN: f64 = 1.5;
+
+/// Compares the estimate of the plan with what the system says is available; a warning where it may not be enough.
+///
+/// # Errors
+/// [`TrainError::Memory`] where it certainly is not, unless `guard.memory` is `warn`.
+pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
+    if host_for(&prepared.device).is_some() {
+        return Ok(None);
+    }
+    let available = available_mib(Path::new("/"));
+    judge(prepared.plan.memory_mib, available, prepared.recipe.guard.memory)
+}
+
+fn judge(
+    needed: f64,
+    available: Option<f64>,
+    on_low_memory: OnLowMemory,
+) -> Result<Option<Warning>, TrainError> {
+    let Some(available) = available.filter(|&available| needed > available) else {
+        return Ok(None);
+    };
+    if on_low_memory == OnLowMemory::Refuse && needed > CERTAIN * available {
+        return Err(TrainError::Memory { needed, available });
+    }
+    Ok(Some(Warning::new(
+        format!("the run may need {needed:.0} MiB of memory, and {available:.0} MiB are available"),
+        "lower `batch.micro` or `data.max-length`, or train a smaller model",
+    )))
+}
+
+/// What the system below `root` (`/`, but for tests) can still give: the smaller of what the machine has and what the
+/// control groups of this process allow. `None` where the system does not tell.
+fn available_mib(root: &Path) -> Option<f64> {
+    let machine = machine_bytes(root);
+    let groups = group_bytes(root);
+    let bytes = match (machine, groups) {
+        (Some(machine), Some(groups)) => machine.min(groups),
+        (machine, groups) => machine.or(groups)?,
+    };
+    Some(bytes as f64 / MIB)
+}
+
+fn machine_bytes(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    let kib = |key: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    Some((kib("MemAvailable:")? + kib("SwapFree:").unwrap_or(0)) * 1024)
+}
+
+/// The least that a control group of this process, or one above it, has left.
+fn group_bytes(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let left = text.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let (base, files) = if controllers.is_empty() {
+            ("sys/fs/cgroup", ["memory.max", "memory.current"])
+        } else if controllers.split(',').any(|name| name == "memory") {
+            (
+                "sys/fs/cgroup/memory",
+                ["memory.limit_in_bytes", "memory.usage_in_bytes"],
+            )
+        } else {
+            return None;
+        };
+        let base = root.join(base);
+        let group = base.join(path.trim_start_matches('/'));
+        group
+            .ancestors()
+            .take_while(|directory| directory.starts_with(&base))
+            .filter_map(|directory| left_in(directory, files))
+            .min()
+    });
+    left.min()
+}
+
+/// Limit less use of one group; cached files that can be dropped do not count as used.
+fn left_in(group: &Path, [limit, usage]: [&str; 2]) -> Option<u64> {
+    let number =
+        |name: &str| -> Option<u64> { fs::read_to_string(group.join(name)).ok()?.trim().parse().ok() };
+    let cached = fs::read_to_string(group.join("memory.stat"))
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("inactive_file "))?;
+            line.trim().parse::<u64>().ok()
+        });
+    let used = number(usage)?.saturating_sub(cached.unwrap_or(0));
+    Some(number(limit)?.saturating_sub(used))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for (name, text) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        }
+        root
+    }
+
+    #[test]
+    fn the_tightest_limit_counts() {
+        let meminfo = (
+            "proc/meminfo",
+            "MemTotal: 9 kB\nMemAvailable:  4096000 kB\nSwapFree: 1024 kB\n",
+        );
+        let root = system(&[meminfo]);
+        assert_eq!(available_mib(root.path()), Some(4001.0));
+        let root = system(&[
+            meminfo,
+            ("proc/self/cgroup", "0::/user/job\n"),
+            ("sys/fs/cgroup/user/job/memory.max", "max\n"),
+            ("sys/fs/cgroup/user/job/memory.current", "5\n"),
+            ("sys/fs/cgroup/user/memory.max", "1073741824\n"),
+            ("sys/fs/cgroup/user/memory.current", "314572800\n"),
+            (
+                "sys/fs/cgroup/user/memory.stat",
+                "anon 1\ninactive_file 104857600\n",
+            ),
+        ]);
+        assert_eq!(available_mib(root.path()), Some(824.0));
+        let root = system(&[
+            ("proc/self/cgroup", "7:cpu:/\n5:memory:/job\n"),
+            ("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "209715200\n"),
+            ("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "104857600\n"),
+        ]);
+        assert_eq!(available_mib(root.path()), Some(100.0));
+        assert_eq!(available_mib(system(&[]).path()), None);
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_and_what_may_not_is_told() {
+        let judge = |needed, available| judge(needed, available, OnLowMemory::Refuse);
+        assert_eq!(judge(100.0, None).unwrap(), None);
+        assert_eq!(judge(100.0, Some(100.0)).unwrap(), None);
+        assert!(judge(100.0, Some(90.0)).unwrap().is_some());
+        let error = judge(100.0, Some(60.0)).unwrap_err().to_string();
+        assert!(
+            error.contains("100 MiB") && error.contains("60 MiB") && error.contains("hint:"),
+            "{error}"
+        );
+        assert!(
+            super::judge(100.0, Some(60.0), OnLowMemory::Warn)
+                .unwrap()
+                .is_some()
+        );
+    }
+}

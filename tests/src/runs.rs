@@ -1,0 +1,159 @@
+//! Runs that are started, killed and compared.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Keys of `metrics.jsonl` that depend on the machine and the moment, as the reference of metrics says.
+pub const VOLATILE: [&str; 3] = ["tokens_per_sec", "peak_rss_mib", "elapsed_secs"];
+
+/// A run that was started.
+#[derive(Debug)]
+pub struct Started(pub Child);
+
+impl Started {
+    /// Starts `binary` in `root`, its output thrown away.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn new(binary: &str, root: &Path, args: &[&str]) -> Self {
+        let child = Command::new(binary)
+            .args(args)
+            .current_dir(root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("the command starts"))
+    }
+
+    /// Whether it is still running.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("a child").is_none()
+    }
+
+    /// SIGKILL; whether it was still running.
+    ///
+    /// # Panics
+    /// If it cannot be killed.
+    pub fn kill(mut self) -> bool {
+        let was_running = self.is_running();
+        self.0.kill().expect("a child can be killed");
+        let _ = self.0.wait();
+        was_running
+    }
+
+    /// SIGTERM; the exit code.
+    ///
+    /// # Panics
+    /// If it cannot be signalled.
+    pub fn terminate(mut self) -> Option<i32> {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM to {id}");
+        self.0.wait().expect("a child").code()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a run leaves that must not depend on its interruptions: `metrics.jsonl` without its volatile keys, what there is
+/// about rewriting, and every file of the final model and of the last checkpoint.
+///
+/// # Panics
+/// If something is missing.
+#[must_use]
+pub fn remains(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut remains = BTreeMap::new();
+    let checkpoint = checkpoints(run).pop().expect("a checkpoint");
+    for directory in [run.join("model"), checkpoint.clone(), checkpoint.join("training")] {
+        for entry in
+            fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
+        {
+            let path = entry.expect("an entry").path();
+            if path.is_file() {
+                let name = path
+                    .strip_prefix(run)
+                    .expect("a path below")
+                    .to_string_lossy()
+                    .into_owned();
+                let _ = remains.insert(name, fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    for name in ["rewrites.jsonl", "compatibility.jsonl"] {
+        if let Ok(bytes) = fs::read(run.join(name)) {
+            let _ = remains.insert(name.to_owned(), bytes);
+        }
+    }
+    let _ = remains.insert("metrics.jsonl".to_owned(), metrics(run).join("\n").into_bytes());
+    remains
+}
+
+/// Asserts that two runs left the same, naming the first file that differs.
+///
+/// # Panics
+/// If they did not.
+#[track_caller]
+pub fn assert_same(found: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Vec<u8>>, what: &str) {
+    let names = |remains: &BTreeMap<String, Vec<u8>>| remains.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(found), names(expected), "{what}: files");
+    for (name, expected) in expected {
+        let found = &found[name];
+        if found == expected {
+            continue;
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (found, expected) = (text(found), text(expected));
+        let pair = found.lines().zip(expected.lines()).find(|(a, b)| a != b);
+        let short = |line: &str| line.chars().take(600).collect::<String>();
+        panic!(
+            "{what}: `{name}` differs: {:?} lines of {}",
+            pair.map(|(a, b)| (short(a), short(b))),
+            (found.lines().count(), expected.lines().count()).0
+        );
+    }
+}
+
+/// The lines of `metrics.jsonl` without their volatile keys.
+///
+/// # Panics
+/// If a line is not JSON.
+#[must_use]
+pub fn metrics(run: &Path) -> Vec<String> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+    text.lines()
+        .map(|line| {
+            let mut line: Value = serde_json::from_str(line).expect("a line of JSON");
+            for key in VOLATILE {
+                let _ = line.as_object_mut().and_then(|line| line.remove(key));
+            }
+            line.to_string()
+        })
+        .collect()
+}
+
+/// The checkpoints of a run, by number.
+#[must_use]
+pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten();
+    let step =
+        |path: &Path| -> Option<usize> { path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok() };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| step(path).is_some())
+        .collect();
+    paths.sort_by_key(|path| step(path));
+    paths
+}
