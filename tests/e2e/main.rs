@@ -2,6 +2,7 @@
 
 mod adapter;
 mod compare;
+mod data;
 mod errors;
 mod metrics;
 mod model;

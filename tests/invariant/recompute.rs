@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
-use cadft_data::{Bucketing, Example};
+use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::decoder::Recompute;
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, TargetModules, checkpoint};
 use cadft_tests::arrays::values;
@@ -21,7 +21,7 @@ fn examples() -> Vec<Example> {
             Example {
                 id: format!("{i}"),
                 weight: 1.0,
-                token_ids: (0..length as u32).map(|t| (t * 29 + i * 13) % 67).collect(),
+                token_ids: (0..length as u32).map(|t| (t * 29 + i * 13) % 37).collect(),
                 prompt_len: 1,
                 loss_mask: (0..length).map(|t| t > 0).collect(),
                 answer: None,
@@ -66,13 +66,15 @@ impl ModuleVisitor for ByName<'_> {
 }
 
 /// Loss and gradients of a step of two micro-batches.
-fn gradients(model: &CausalLm) -> (f64, BTreeMap<String, Vec<f64>>) {
+fn gradients(model: &CausalLm, packing: Packing) -> (f64, BTreeMap<String, Vec<f64>>) {
     let samples = examples();
     let samples: Vec<&Example> = samples.iter().collect();
     let section = BatchSection {
         global: 5,
         micro: 3,
         bucketing: Bucketing::ByLength,
+        packing,
+        max_tokens: None,
     };
     let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
     let objective = AnyObjective::from_name("cadft").expect("a known objective");
@@ -100,20 +102,27 @@ fn recomputed_gradients_are_the_same_bits() {
         for model in [
             model("tiny-llama-tied", &device),
             model("tiny-llama-untied", &device),
+            model("tiny-qwen3-tied", &device),
+            model("tiny-gemma3-untied", &device),
             adapted("tiny-llama-tied", &device, AdapterKind::Lora),
             adapted("tiny-llama-untied", &device, AdapterKind::Dora),
         ] {
-            let (loss, kept) = gradients(&model);
-            let (recomputed_loss, recomputed) = gradients(&model.with_recompute(Recompute::Blocks));
-            assert_eq!(loss.to_bits(), recomputed_loss.to_bits());
-            assert!(kept.values().flatten().any(|&value| value != 0.0));
-            assert_eq!(
-                kept.keys().collect::<Vec<_>>(),
-                recomputed.keys().collect::<Vec<_>>(),
-                "the same parameters have gradients"
-            );
-            for (name, kept) in kept {
-                assert_eq!(kept, recomputed[&name], "{name}");
+            let mut model = model;
+            for packing in [Packing::None, Packing::BestFit] {
+                model = model.with_recompute(Recompute::None);
+                let (loss, kept) = gradients(&model, packing);
+                model = model.with_recompute(Recompute::Blocks);
+                let (recomputed_loss, recomputed) = gradients(&model, packing);
+                assert_eq!(loss.to_bits(), recomputed_loss.to_bits());
+                assert!(kept.values().flatten().any(|&value| value != 0.0));
+                assert_eq!(
+                    kept.keys().collect::<Vec<_>>(),
+                    recomputed.keys().collect::<Vec<_>>(),
+                    "the same parameters have gradients"
+                );
+                for (name, kept) in kept {
+                    assert_eq!(kept, recomputed[&name], "{name}, {packing:?}");
+                }
             }
         }
     }

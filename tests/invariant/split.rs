@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
-use cadft_data::{Bucketing, Example};
+use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::{CausalLm, checkpoint};
 use cadft_tests::arrays::values;
 use cadft_tests::{Tolerance, devices, fixture};
@@ -70,7 +70,9 @@ struct Setting<'a> {
     objective: &'a AnyObjective,
     normalisation: Normalisation,
     micro: usize,
+    max_tokens: Option<usize>,
     bucketing: Bucketing,
+    packing: Packing,
     running: RunningMoments,
 }
 
@@ -80,7 +82,9 @@ impl<'a> Setting<'a> {
             objective,
             normalisation: Normalisation::TokenMean,
             micro,
+            max_tokens: None,
             bucketing: Bucketing::ByLength,
+            packing: Packing::None,
             running: RunningMoments::new(0.99),
         }
     }
@@ -89,7 +93,9 @@ impl<'a> Setting<'a> {
         let section = BatchSection {
             global: 8,
             micro: self.micro,
+            max_tokens: self.max_tokens,
             bucketing: self.bucketing,
+            packing: self.packing,
         };
         let samples: Vec<&Example> = examples.iter().collect();
         let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
@@ -168,6 +174,30 @@ proptest! {
                     for micro in [1, 2, 4] {
                         assert_same(&format!("{name} {normalisation:?} micro {micro}"), &run(micro), &whole);
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packing_and_token_budgets_change_neither_scores_nor_weights_nor_any_gradient(
+        seed in 0u32..1000,
+        max_tokens in 4usize..40,
+    ) {
+        for (_, device) in devices() {
+            let model = model(&device);
+            let examples = examples(seed);
+            for name in AnyObjective::NAMES {
+                let objective = objective(name);
+                let alone = Setting { packing: Packing::None, ..Setting::exact(&objective, 1) }.run(&model, &examples);
+                for (packing, micro, max_tokens) in [
+                    (Packing::BestFit, 2, None),
+                    (Packing::BestFit, 8, None),
+                    (Packing::BestFit, 1, Some(max_tokens)),
+                    (Packing::None, 1, Some(max_tokens)),
+                ] {
+                    let found = Setting { packing, max_tokens, ..Setting::exact(&objective, micro) }.run(&model, &examples);
+                    assert_same(&format!("{name} {packing:?} {micro} {max_tokens:?}"), &found, &alone);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Runs the command under test.
 
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What a command said and how it ended.
@@ -13,6 +13,11 @@ pub struct Outcome {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+}
+
+/// The cache of the commands under test: not the user's, and shared as that of a user is.
+pub(crate) fn cache() -> PathBuf {
+    std::env::temp_dir().join("cadft-tests-cache")
 }
 
 /// Runs `binary` with `args` in `directory`.
@@ -29,6 +34,7 @@ pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
         .args(args)
         .current_dir(directory)
         .env("NO_COLOR", "1")
+        .env("CADFT_CACHE", cache())
         .output()
         .expect("the command starts");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();

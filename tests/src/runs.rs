@@ -1,5 +1,6 @@
 //! Runs that are started, killed and compared.
 
+use crate::command::cache;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,7 @@ impl Started {
         let child = Command::new(binary)
             .args(args)
             .current_dir(root)
+            .env("CADFT_CACHE", cache())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

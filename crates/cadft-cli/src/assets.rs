@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 use cadft_train::Recipe;
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 static ASSETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets");
 
@@ -41,7 +41,7 @@ pub(crate) fn resolve(path: &str) -> Result<String> {
     if !file.is_empty() && directory.get_file(Path::new(name).join(file)).is_none() {
         return Err(unknown().into());
     }
-    let written = write(name, directory, &cache_directory())
+    let written = write(name, directory, &cadft_train::cache_directory())
         .with_context(|| format!("cannot write the embedded `{name}` to the cache"))?;
     let path = if file.is_empty() {
         written
@@ -104,20 +104,6 @@ fn fingerprint(directory: &Dir<'_>) -> String {
     }
     let digest = hash.finalize();
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// `$CADFT_CACHE`, else `cadft` in the user's cache directory, else in the directory of temporary files.
-fn cache_directory() -> PathBuf {
-    let set = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    set("CADFT_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|directory| directory.join("cadft")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/cadft")))
-        .or_else(|| set("LOCALAPPDATA").map(|directory| directory.join("cadft")))
-        .unwrap_or_else(|| env::temp_dir().join("cadft"))
 }
 
 #[cfg(test)]

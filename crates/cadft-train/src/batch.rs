@@ -3,20 +3,23 @@
 use crate::config::BatchSection;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
-use cadft_data::{Batch, BatchOptions, Example, Order, Packing, epoch_order, micro_batches};
+use cadft_data::{Batch, BatchOptions, Example, Order, epoch_order, micro_batches};
+use cadft_model::Packing;
 
 /// One micro-batch on the device.
 #[derive(Clone, Debug)]
 pub struct MicroBatch {
-    /// `[samples, seq]`, padded on the right.
+    /// `[rows, seq]`, padded on the right.
     pub token_ids: Tensor<2, Int>,
-    /// `[tokens]`: index into the flattened `[samples · seq]` of each position that predicts a target.
+    /// Where rows hold several samples, which ones.
+    pub packing: Option<Packing>,
+    /// `[tokens]`: index into the flattened `[rows · seq]` of each position that predicts a target.
     pub positions: Tensor<1, Int>,
     /// `[tokens]`: the targets.
     pub targets: Tensor<1, Int>,
-    /// For each target, the row of `token_ids` it belongs to.
-    pub row_of: Vec<usize>,
-    /// For each row, its sample's place in the global batch.
+    /// For each target, the sample of this micro-batch it belongs to.
+    pub sample_of: Vec<usize>,
+    /// For each sample of this micro-batch, its place in the global batch.
     pub samples: Vec<usize>,
 }
 
@@ -37,9 +40,12 @@ impl MicroBatch {
             .collect();
         Self {
             token_ids: Tensor::from_data(ids(token_ids, &[batch.rows, batch.seq]), device),
+            packing: batch.is_packed().then(|| Packing {
+                lengths: batch.segments.clone(),
+            }),
             positions: Tensor::from_data(ids(positions, &[tokens]), device),
             targets: Tensor::from_data(ids(targets, &[tokens]), device),
-            row_of: batch.targets.iter().map(|target| target.sample).collect(),
+            sample_of: batch.targets.iter().map(|target| target.sample).collect(),
             samples: batch.indices.clone(),
         }
     }
@@ -91,10 +97,14 @@ impl GlobalBatch {
     pub fn new(examples: &[&Example], section: &BatchSection, pad_id: u32, device: &Device) -> Self {
         let options = BatchOptions {
             micro: section.micro,
-            max_tokens: None,
+            max_tokens: section.max_tokens,
             bucketing: section.bucketing,
-            packing: Packing::None,
-            row_tokens: 0,
+            packing: section.packing,
+            row_tokens: examples
+                .iter()
+                .map(|example| example.token_ids.len())
+                .max()
+                .unwrap_or(0),
             pad_id,
         };
         Self {

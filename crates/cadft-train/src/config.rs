@@ -26,9 +26,10 @@ pub use rewrite::RewriteSection;
 pub use schema::schema;
 
 use cadft_core::{AnyObjective, Normalisation};
-use cadft_data::{Bucketing, Mask, Mixing, Order, Source, StoppingStrategy};
+use cadft_data::{Bucketing, Mask, Mixing, Order, Packing, Preset, Source, StoppingStrategy, Truncation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The version of the format of recipes that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -161,12 +162,25 @@ pub struct DataSection {
     pub eval: Vec<Source>,
     /// When the rows of weighted sources end; the default of `interleave_datasets` of `datasets`.
     pub stopping_strategy: StoppingStrategy,
-    /// Longest sample in tokens; longer ones are truncated, counted and reported. The DFT code's: 2048.
+    /// Longest sample in tokens. The DFT code's: 2048.
     pub max_length: usize,
+    /// What becomes of longer samples, which are counted and reported. The DFT code's: `"right"`.
+    pub truncation: Truncation,
     /// Order of the samples in an epoch.
     pub order: Order,
     /// Which tokens are trained.
     pub mask: Mask,
+    /// A chat template that comes with cadft (`"chatml"`, `"llama3"`, `"alpaca"`) for a model that has none; it takes
+    /// the place of the model's own. Ours: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<Preset>,
+    /// Where tokenised training data is kept for the next run: `"auto"` for the user's cache directory, `"off"`, or a
+    /// directory. Ours: `"auto"`.
+    pub cache: String,
+    /// Variables of the chat template, such as `enable_thinking = false`. Ours: none.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub template_variables: toml::Table,
 }
 
 impl Default for DataSection {
@@ -176,6 +190,10 @@ impl Default for DataSection {
             eval: vec![],
             stopping_strategy: StoppingStrategy::FirstExhausted,
             max_length: 2048,
+            truncation: Truncation::Right,
+            template: None,
+            cache: "auto".to_owned(),
+            template_variables: toml::Table::new(),
             order: Order::Shuffled,
             mask: Mask::Assistant,
         }
@@ -188,10 +206,17 @@ impl Default for DataSection {
 pub struct BatchSection {
     /// Samples in one optimizer step, `|B|`; the paper's: 256.
     pub global: usize,
-    /// Samples in one forward pass; changes memory and speed, not the result. Ours: 4.
+    /// Rows (samples, unless packed) in one forward pass; changes memory and speed, not the result. Ours: 4.
     pub micro: usize,
+    /// Most tokens in one forward pass, padding included, instead of `micro`; a longer sample makes a pass by itself.
+    /// Ours: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
     /// How a global batch is cut into micro-batches. Ours: by length, which pads least.
     pub bucketing: Bucketing,
+    /// Whether samples share rows, which are as long as the longest sample of the global batch; `micro` then counts rows.
+    /// The result is that of samples in rows of their own. Ours: none.
+    pub packing: Packing,
 }
 
 impl Default for BatchSection {
@@ -199,7 +224,9 @@ impl Default for BatchSection {
         Self {
             global: 256,
             micro: 4,
+            max_tokens: None,
             bucketing: Bucketing::ByLength,
+            packing: Packing::None,
         }
     }
 }

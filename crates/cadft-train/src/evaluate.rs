@@ -64,6 +64,7 @@ pub fn score_samples(model: &CausalLm, examples: &[Example], micro: usize, pad_i
         global: examples.len(),
         micro,
         bucketing: EVALUATION_BUCKETING,
+        ..BatchSection::default()
     };
     let all: Vec<&Example> = examples.iter().collect();
     let mut scores: Vec<SampleScore> = examples
@@ -83,12 +84,12 @@ pub fn score_samples(model: &CausalLm, examples: &[Example], micro: usize, pad_i
         let ranked_first: Vec<i64> = ranked_first.int().into_data().iter().collect();
         let log_probs = linear_log_probs(states, weight, micro.targets.clone());
         let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
-        let nll = sample_scores(&log_probs, &micro.row_of, micro.samples.len());
+        let nll = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
         for (&sample, nll) in micro.samples.iter().zip(nll) {
             scores[sample].nll = nll;
         }
-        for (&row, first) in micro.row_of.iter().zip(ranked_first) {
-            scores[micro.samples[row]].correct += usize::from(first == 1);
+        for (&sample, first) in micro.sample_of.iter().zip(ranked_first) {
+            scores[micro.samples[sample]].correct += usize::from(first == 1);
         }
     }
     scores

@@ -33,6 +33,7 @@ impl Export {
             options: SaveOptions {
                 dtype: recipe.checkpoint.dtype,
                 carry_from: Some(prepared.model_directory.clone()),
+                chat_template: (recipe.data.template).map(|preset| preset.source().to_owned()),
                 ..SaveOptions::default()
             },
         }

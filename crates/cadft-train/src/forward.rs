@@ -9,14 +9,22 @@ use cadft_model::CausalLm;
 /// Hidden states of the supervised positions, `[tokens, hidden]`.
 #[must_use]
 pub fn supervised_states(model: &CausalLm, micro: &MicroBatch) -> Tensor<2> {
-    select_supervised(model.hidden_states(micro.token_ids.clone()), micro)
+    select_supervised(hidden_states(model, micro), micro)
 }
 
-/// The supervised positions of hidden states `[batch, seq, hidden]`.
+/// The last hidden states of a micro-batch, `[rows, seq, hidden]`.
+fn hidden_states(model: &CausalLm, micro: &MicroBatch) -> Tensor<3> {
+    match &micro.packing {
+        Some(packing) => model.hidden_states_packed(micro.token_ids.clone(), packing),
+        None => model.hidden_states(micro.token_ids.clone()),
+    }
+}
+
+/// The supervised positions of hidden states `[rows, seq, hidden]`.
 fn select_supervised(hidden: Tensor<3>, micro: &MicroBatch) -> Tensor<2> {
-    let [samples, seq, size] = hidden.dims();
+    let [rows, seq, size] = hidden.dims();
     hidden
-        .reshape([samples * seq, size])
+        .reshape([rows * seq, size])
         .select(0, micro.positions.clone())
 }
 
@@ -27,15 +35,10 @@ pub fn token_likelihoods(
     micro: &MicroBatch,
     objective: &AnyObjective,
 ) -> (Tensor<1>, TokenStats) {
-    likelihoods_of(
-        model,
-        model.hidden_states(micro.token_ids.clone()),
-        micro,
-        objective,
-    )
+    likelihoods_of(model, hidden_states(model, micro), micro, objective)
 }
 
-/// As [`token_likelihoods`], of hidden states `[batch, seq, hidden]` that are there already.
+/// As [`token_likelihoods`], of hidden states `[rows, seq, hidden]` that are there already.
 pub(crate) fn likelihoods_of(
     model: &CausalLm,
     hidden: Tensor<3>,
@@ -64,7 +67,7 @@ pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
         let states = supervised_states(model, &micro);
         let log_probs = linear_log_probs(states, model.output_weight(), micro.targets.clone());
         let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
-        let own = sample_scores(&log_probs, &micro.row_of, micro.samples.len());
+        let own = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
         for (&sample, score) in micro.samples.iter().zip(own) {
             scores[sample] = score;
         }

@@ -21,6 +21,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod clip;
 pub mod config;
+mod data;
 pub mod device;
 pub mod environment;
 mod error;
@@ -46,6 +47,7 @@ pub mod tensorboard;
 mod trainer;
 
 pub use config::Recipe;
+pub use data::cache_directory;
 pub use environment::Environment;
 pub use error::{ConfigProblem, TrainError};
 pub use event::{Event, StepMetrics, Summary};

@@ -63,7 +63,7 @@ impl Observation {
         }
     }
 
-    /// Takes in the likelihoods and gates of a micro-batch, `[tokens]` each; the scores of its rows.
+    /// Takes in the likelihoods and gates of a micro-batch, `[tokens]` each; the scores of its samples.
     pub(crate) fn scores(
         &mut self,
         micro: &MicroBatch,
@@ -79,19 +79,19 @@ impl Observation {
             self.gate_sum += f64::from(gate);
             self.values.push(-f64::from(gate) * f64::from(log_prob));
         }
-        let scores = sample_scores(&log_probs, &micro.row_of, micro.samples.len());
+        let scores = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
         for (&sample, &score) in micro.samples.iter().zip(&scores) {
             self.scores[sample] = score;
         }
         scores
     }
 
-    /// Takes in the weights of the micro-batch's rows; the factors of its rows spread over their tokens, `[tokens]`.
+    /// Takes in the weights of the micro-batch's samples; their factors spread over their tokens, `[tokens]`.
     pub(crate) fn weigh(&mut self, micro: &MicroBatch, weights: &[f64], factors: &[f64]) -> Tensor<1> {
         for (&sample, &weight) in micro.samples.iter().zip(weights) {
             self.weights[sample] = weight;
         }
-        let factors: Vec<f64> = micro.row_of.iter().map(|&row| factors[row]).collect();
+        let factors: Vec<f64> = micro.sample_of.iter().map(|&sample| factors[sample]).collect();
         self.loss += factors
             .iter()
             .zip(&self.values)

@@ -6,7 +6,7 @@ use crate::batch::Sampler;
 use crate::config::{Recipe, steps_of};
 use crate::rewrite::RewritePlan;
 use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
-use cadft_data::{Dataset, Example};
+use cadft_data::{Example, Report, Samples, SourceReport, Truncation};
 use cadft_model::{ModelConfig, parameters::expected_parameters};
 use memory::MemorySettings;
 use serde::Serialize;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub start_steps: usize,
     /// Training samples.
     pub samples: usize,
+    /// What became of the rows of each source.
+    pub sources: Vec<PlannedSource>,
     /// Their tokens in one epoch.
     pub tokens: usize,
     /// Their supervised tokens in one epoch.
@@ -73,10 +75,11 @@ impl Plan {
         recipe: &Recipe,
         config: &ModelConfig,
         trainable: Option<usize>,
-        train: &Dataset,
+        train: &Samples,
         eval: &[Example],
     ) -> Self {
-        let samples = train.examples.len();
+        let samples = train.len();
+        let report = train.report();
         let sampler = Sampler::new(samples, recipe.batch.global, recipe.data.order, recipe.run.seed);
         let steps_per_epoch = sampler.steps_per_epoch();
         let epochs = recipe.schedule.epochs.unwrap_or(1.0);
@@ -95,7 +98,7 @@ impl Plan {
             .iter()
             .map(|(_, shape)| shape.iter().product::<usize>())
             .sum();
-        let settings = MemorySettings::of(recipe, parameters, trainable, train.report.longest);
+        let settings = MemorySettings::of(recipe, parameters, trainable, report.longest);
         let memory_mib = memory::training_mib(config, &settings);
         let trainable = trainable.unwrap_or(parameters);
         let mut plan = Self {
@@ -103,9 +106,10 @@ impl Plan {
             start: start.map(AnyObjective::name),
             start_steps,
             samples,
-            tokens: train.report.tokens,
-            supervised: train.report.supervised,
-            longest: train.report.longest,
+            sources: sources(recipe, report),
+            tokens: report.tokens,
+            supervised: report.supervised,
+            longest: report.longest,
             eval_samples: eval.len(),
             steps_per_epoch,
             steps,
@@ -121,16 +125,22 @@ impl Plan {
         plan
     }
 
-    fn warn(&self, recipe: &Recipe, train: &Dataset, eval: &[Example]) -> Vec<Warning> {
+    fn warn(&self, recipe: &Recipe, train: &Samples, eval: &[Example]) -> Vec<Warning> {
         let mut warnings = vec![];
-        let report = &train.report;
+        let report = train.report();
         if report.truncated > 0 {
             warnings.push(Warning::new(
                 format!(
                     "{} of {} samples were cut to `data.max-length`",
                     report.truncated, report.rows
                 ),
-                "raise `data.max-length`, or remove them: a cut answer teaches an answer without its end",
+                match recipe.data.truncation {
+                    Truncation::LeftPrompt => "raise `data.max-length` where the beginning of a prompt matters",
+                    _ => {
+                        "raise `data.max-length`, or leave them out (`data.truncation = \"drop\"`): a cut answer \
+                         teaches an answer without its end"
+                    }
+                },
             ));
         }
         if !report.dropped.is_empty() {
@@ -164,11 +174,7 @@ impl Plan {
             ));
         }
         warnings.extend(self.rewrite.as_ref().and_then(RewritePlan::warning));
-        let trained: HashSet<&[u32]> = train.examples.iter().map(|e| e.token_ids.as_slice()).collect();
-        let overlap = eval
-            .iter()
-            .filter(|e| trained.contains(e.token_ids.as_slice()))
-            .count();
+        let overlap = overlap(train, eval);
         if overlap > 0 {
             warnings.push(Warning::new(
                 format!(
@@ -180,4 +186,37 @@ impl Plan {
         }
         warnings
     }
+}
+
+/// What became of the rows of a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedSource {
+    /// As the recipe names it.
+    pub path: String,
+    /// The counts.
+    #[serde(flatten)]
+    pub report: SourceReport,
+}
+
+fn sources(recipe: &Recipe, report: &Report) -> Vec<PlannedSource> {
+    (recipe.data.train.iter().zip(&report.sources))
+        .map(|(source, &report)| PlannedSource {
+            path: source.path.clone(),
+            report,
+        })
+        .collect()
+}
+
+/// How many evaluation samples are training samples too.
+fn overlap(train: &Samples, eval: &[Example]) -> usize {
+    let mut unseen: HashSet<&[u32]> = eval.iter().map(|e| e.token_ids.as_slice()).collect();
+    if unseen.is_empty() {
+        return 0;
+    }
+    for sample in train.iter() {
+        unseen.remove(sample.token_ids.as_slice());
+    }
+    eval.iter()
+        .filter(|e| !unseen.contains(e.token_ids.as_slice()))
+        .count()
 }

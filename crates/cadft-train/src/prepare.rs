@@ -1,13 +1,14 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
 use crate::config::{self, Init, Recipe};
+use crate::data;
 use crate::error::TrainError;
 use crate::export;
 use crate::hub;
 use crate::plan::Plan;
 use burn::tensor::{DType, Device};
 use cadft_data::{
-    Bucketing, Dataset, Example, Mask, Mixing, Row, Source, TokenizeOptions, Tokenizer, prompt_ids,
+    Bucketing, Dataset, Example, Mask, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer, prompt_ids,
     read_rows, tokenize,
 };
 use cadft_model::decoder::{Precision, Recompute};
@@ -27,7 +28,7 @@ pub struct Prepared {
     /// `config.json` of the model's directory.
     pub config: ModelConfig,
     /// Training samples.
-    pub train: Vec<Example>,
+    pub train: Samples,
     /// Evaluation samples.
     pub eval: Vec<Example>,
     /// Evaluation questions to be answered by generation.
@@ -64,25 +65,22 @@ impl Prepared {
         }
         check_precision(&recipe, device)?;
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
-        let tokenizer = Tokenizer::from_dir(&directory)?;
+        let tokenizer = data::chat_tokenizer(&recipe, Tokenizer::from_dir(&directory)?)?;
         check_stop(&recipe, &tokenizer)?;
-        let options = TokenizeOptions::new(recipe.data.max_length, recipe.data.mask);
-        let train = read_rows(&on_disk(&recipe.data.train)?, &recipe.mixing())?;
-        let train = tokenize(&train, &tokenizer, &options)?;
+        let train = data::training_samples(&recipe, &on_disk(&recipe.data.train)?, &tokenizer, &config)?;
         let rows = load_rows(&recipe.data.eval)?;
         let questions = questions(&rows, &tokenizer, recipe.evaluate.answers)?;
         let eval = if rows.is_empty() {
             vec![]
         } else {
-            tokenize(&rows, &tokenizer, &options)?.examples
+            tokenize(&rows, &tokenizer, &recipe.tokenize_options())?.examples
         };
         tracing::info!(
-            train = train.examples.len(),
+            train = train.len(),
             eval = eval.len(),
-            tokens = train.report.tokens,
+            tokens = train.report().tokens,
             "data are tokenized"
         );
-        check_examples(&train.examples, &config)?;
         check_examples(&eval, &config)?;
         let trainable = match &recipe.adapter {
             Some(section) => Some(export::targets(&section.config(), &config)?.trainable),
@@ -95,7 +93,7 @@ impl Prepared {
             tokenizer,
             model_directory: directory,
             config,
-            train: train.examples,
+            train,
             eval,
             questions,
             plan,
@@ -221,34 +219,14 @@ fn check_stop(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), TrainError> 
     })
 }
 
-/// Every token must be a row of the embedding, and every sample fit the positions.
+/// Every sample must fit the model: its tokens the embedding, its length the positions.
 ///
 /// # Errors
-/// The first sample that does not fit the model.
+/// The first sample that does not.
 pub fn check_examples(examples: &[Example], config: &ModelConfig) -> Result<(), TrainError> {
-    let vocab = config.vocab_size;
-    for example in examples {
-        if let Some(id) = example.token_ids.iter().find(|&&id| id as usize >= vocab) {
-            return Err(TrainError::Mismatch {
-                message: format!(
-                    "sample `{}`: token id {id} is outside the model's vocabulary of {vocab}\n\
-                     hint: the tokenizer does not belong to this model",
-                    example.id
-                ),
-            });
-        }
-        if example.token_ids.len() > config.max_position_embeddings {
-            return Err(TrainError::Mismatch {
-                message: format!(
-                    "sample `{}` has {} tokens; the model has {} positions\nhint: lower `data.max-length`",
-                    example.id,
-                    example.token_ids.len(),
-                    config.max_position_embeddings
-                ),
-            });
-        }
-    }
-    Ok(())
+    examples
+        .iter()
+        .try_for_each(|example| data::check_sample(example, config))
 }
 
 /// The bucketing of evaluation batches: the least padding.

@@ -22,7 +22,7 @@ impl Graph {
             let (log_probs, stats) = token_likelihoods(model, micro, objective);
             return (Self(None), log_probs, stats);
         }
-        let (recorded, last) = model.record(micro.token_ids.clone(), None);
+        let (recorded, last) = model.record(micro.token_ids.clone(), micro.packing.as_ref());
         let hidden = model.finish(last.clone());
         let (log_probs, stats) = likelihoods_of(model, hidden, micro, objective);
         (Self(Some((recorded, last))), log_probs, stats)

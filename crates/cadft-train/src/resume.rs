@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 ///
 /// `evaluate.every` is one of them, although it decides which evaluations there are to choose the best from. Data files
 /// may be elsewhere: their samples are compared.
-pub const FREE: [&str; 7] = [
+pub const FREE: [&str; 9] = [
     "run.out",
     "checkpoint",
     "guard",
@@ -24,6 +24,8 @@ pub const FREE: [&str; 7] = [
     "evaluate.every",
     "data.train",
     "data.eval",
+    "data.cache",
+    "model.recompute",
 ];
 
 /// Where a run goes on.
@@ -160,7 +162,7 @@ pub(crate) fn settings(recipe: &Recipe) -> Value {
 }
 
 /// SHA-256 of everything about samples that a step or an evaluation can see.
-fn data_sha256(samples: &[Example]) -> String {
+fn data_sha256(samples: impl Iterator<Item = Example>) -> String {
     let mut hash = Sha256::new();
     for example in samples {
         hash.update((example.token_ids.len() as u64).to_le_bytes());
@@ -176,8 +178,8 @@ fn data_sha256(samples: &[Example]) -> String {
 impl DataDigests {
     pub(crate) fn of(prepared: &Prepared) -> Self {
         Self {
-            train: data_sha256(&prepared.train),
-            eval: data_sha256(&prepared.eval),
+            train: data_sha256(prepared.train.iter()),
+            eval: data_sha256(prepared.eval.iter().cloned()),
         }
     }
 }
@@ -289,7 +291,7 @@ mod tests {
         assert_eq!(
             differences(&before, &settings(&recipe)),
             [
-                "`optimizer.lr`: was `5e-5`, is `1.0`",
+                "`optimizer.lr`: was `0.00005`, is `1.0`",
                 "`schedule.steps`: was `null`, is `5`"
             ]
         );

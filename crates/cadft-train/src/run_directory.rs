@@ -90,12 +90,12 @@ impl RunDirectory {
         if path.join(MODEL).exists() {
             return Err(TrainError::RunExists(path.to_owned()));
         }
+        durable::remove_if_there(&path.join(rewrite::LOG))?;
         Self::begin(path, recipe, device, lock)
     }
 
     fn begin(path: &Path, recipe: &Recipe, device: &str, lock: File) -> Result<Self, TrainError> {
         rotate::clean(&path.join(CHECKPOINTS))?;
-        durable::remove_if_there(&path.join(rewrite::LOG))?;
         write_environment(path, device)?;
         write_config(path, recipe)?;
         Ok(Self {

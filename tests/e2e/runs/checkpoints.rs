@@ -76,12 +76,12 @@ fn the_checkpoint_before_a_damaged_one_is_offered_and_taken() {
     let args = ["train", "--resume", "run/checkpoints/step-000020"];
     workspace
         .run(CADFT, &args)
-        .refused(&["optimizer.safetensors", "SHA-256", "--resume", "step-000010"]);
+        .refused(&["optimizer.safetensors", "SHA-256", "--resume", "step-000014"]);
     let found = resume::newest(&run).expect("an earlier one");
     assert!(
         found
             .checkpoint
-            .is_some_and(|checkpoint| checkpoint.state.step == 10)
+            .is_some_and(|checkpoint| checkpoint.state.step == 14)
     );
     assert!(found.warnings[0].message.contains("optimizer.safetensors"));
     let outcome = workspace.run(CADFT, &["train", "--resume", "run"]).succeeded();
@@ -146,7 +146,7 @@ fn a_checkpoint_is_a_model_directory() {
     let args = [
         "evaluate",
         "--model",
-        "run/checkpoints/step-000010",
+        "run/checkpoints/step-000014",
         "--data",
         "eval.jsonl",
         "--json",

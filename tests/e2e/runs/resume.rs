@@ -63,7 +63,7 @@ fn settings_that_would_change_the_result_are_refused_by_name() {
         ("batch.micro=4", "`batch.micro`"),
         ("run.seed=7", "`run.seed`"),
         ("schedule.steps=30", "`schedule.steps`: was `20`, is `30`"),
-        ("data.max-length=24", "data.train (SHA-256"),
+        ("data.max-length=80", "data.train (SHA-256"),
     ] {
         let args = ["train", "--resume", from, "--out", "other", "--set", setting];
         workspace.run(CADFT, &args).refused(&[key, "--allow-change"]);

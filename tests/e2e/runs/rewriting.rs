@@ -3,8 +3,8 @@
 use super::kill::{Random, steps_of};
 use super::{CADFT, train, uninterrupted};
 use crate::study::Study;
-use cadft_tests::runs::{self, Started};
 use cadft_tests::Workspace;
+use cadft_tests::runs::{self, Started};
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
@@ -58,7 +58,7 @@ fn a_run_that_is_killed_while_it_rewrites_leaves_the_bytes_of_one_that_is_not() 
                 assert!(begun.elapsed() < Duration::from_secs(60), "no step {ROUND}");
                 sleep(Duration::from_millis(1));
             }
-            sleep(Duration::from_millis(random.below(600)));
+            sleep(Duration::from_millis(random.below(200)));
             if !run.kill() {
                 break;
             }

@@ -240,10 +240,10 @@ fn rewritten(run: &Run, seed: u64, objective: &str) -> Result<Value> {
     let answer = |text: &str| extract.as_ref().and_then(|extract| extract.answer(text));
     let right = |side: fn(&SampleRecord) -> Option<&str>| {
         let is_right = |sample: &&&SampleRecord| {
-            let reference = run.prepared.train[sample.sample].answer.as_deref();
+            let reference = run.prepared.train.get(sample.sample).answer;
             side(sample)
                 .zip(reference)
-                .is_some_and(|(text, reference)| answer(text) == answer(reference))
+                .is_some_and(|(text, reference)| answer(text) == answer(&reference))
         };
         replaced.iter().filter(is_right).count()
     };
@@ -271,7 +271,7 @@ fn final_scores(run: &Run, replaced: &[&SampleRecord]) -> Result<[f64; 2]> {
     let last = cadft_train::rewrite::replay(&run.records, &run.prepared.train, stop)?.examples;
     let old: Vec<Example> = replaced
         .iter()
-        .map(|sample| run.prepared.train[sample.sample].clone())
+        .map(|sample| run.prepared.train.get(sample.sample))
         .collect();
     let new: Vec<Example> = replaced
         .iter()

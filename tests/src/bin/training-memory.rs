@@ -54,6 +54,7 @@ fn all() {
         dtype: Dtype::Bf16,
         max_shard_bytes: 100_000_000,
         carry_from: None,
+        chat_template: None,
     };
     checkpoint::save(&directory, &model, &config, &options).expect("it is saved");
     let parameters: usize = (model.named_parameters().iter())
@@ -115,6 +116,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
         global: SAMPLES,
         micro: SAMPLES,
         bucketing: Bucketing::None,
+        ..BatchSection::default()
     };
     let before = status_mib("VmRSS");
     let mut model = CausalLm::new(&config, &device, 1).with_recompute(match recompute {

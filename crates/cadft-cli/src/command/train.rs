@@ -7,6 +7,8 @@ use crate::console::{self, Console};
 use crate::hint::{self, INTERRUPTED};
 use crate::{assets, device, interrupt, output};
 use anyhow::Result;
+use cadft_data::{Packing, SourceReport};
+use cadft_train::config::BatchSection;
 use cadft_train::{Plan, Prepared, memory};
 use start::Target;
 use std::process::ExitCode;
@@ -62,7 +64,10 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
         || plan.objective.to_owned(),
         |start| format!("{start} for {} steps, then {}", plan.start_steps, plan.objective),
     );
-    output::table(&[
+    let sources: Vec<_> = (plan.sources.iter())
+        .map(|source| (format!("  {}", source.path), rows_of(&source.report)))
+        .collect();
+    let mut lines = vec![
         ("model", prepared.recipe.model.path.clone()),
         ("parameters", parameters(plan)),
         ("objective", objective),
@@ -81,7 +86,8 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
             "batch",
             format!(
                 "{} samples a step, {} a forward pass",
-                prepared.recipe.batch.global, prepared.recipe.batch.micro
+                prepared.recipe.batch.global,
+                forward_pass(&prepared.recipe.batch),
             ),
         ),
         (
@@ -95,7 +101,39 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
         ("warm-up", format!("{} steps", plan.warmup_steps)),
         ("rewriting", rewriting(plan)),
         ("memory", format!("about {:.0} MiB", plan.memory_mib)),
-    ])
+    ];
+    let place = lines.iter().position(|(name, _)| *name == "tokens").unwrap_or(0);
+    lines.splice(
+        place..place,
+        sources.iter().map(|(name, rows)| (name.as_str(), rows.clone())),
+    );
+    output::table(&lines)
+}
+
+/// How much goes through the model at once.
+fn forward_pass(batch: &BatchSection) -> String {
+    let packed = batch.packing == Packing::BestFit;
+    match batch.max_tokens {
+        Some(tokens) if packed => format!("packed into at most {} tokens", console::count(tokens)),
+        Some(tokens) => format!("at most {} tokens", console::count(tokens)),
+        None if packed => format!("packed into {} rows", batch.micro),
+        None => batch.micro.to_string(),
+    }
+}
+
+/// What becomes of the rows of a source.
+fn rows_of(report: &SourceReport) -> String {
+    let mut text = format!(
+        "{} of {} rows",
+        console::count(report.kept),
+        console::count(report.rows)
+    );
+    for (count, what) in [(report.truncated, "cut"), (report.dropped, "left out")] {
+        if count > 0 {
+            text += &format!(", {} {what}", console::count(count));
+        }
+    }
+    text
 }
 
 /// When rounds take place, and how many samples each looks at.

@@ -72,10 +72,9 @@ fn every_command_has_help_that_names_its_options() {
 }
 
 #[test]
-fn resuming_is_not_offered() {
-    let cadft = Cadft::new();
-    assert!(!cadft.answer(&["train", "--help"]).contains("resume"));
-    cadft.refusal(&["train", "--resume"]);
+fn allowing_a_change_needs_a_run_to_go_on_from() {
+    let message = Cadft::new().refusal(&["train", "--allow-change"]);
+    assert!(message.contains("--resume"), "{message}");
 }
 
 #[test]

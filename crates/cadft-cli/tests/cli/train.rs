@@ -26,10 +26,9 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
         "{}",
         text.stderr
     );
-    assert_eq!(
-        std::fs::read_dir(cadft.path(".")).expect("its directory").count(),
-        0
-    );
+    let left = std::fs::read_dir(cadft.path(".")).expect("its directory");
+    let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(left, ["cache"], "nothing but the cache, which tests have here");
 }
 
 #[test]
@@ -58,7 +57,7 @@ fn a_directory_with_a_run_is_not_overwritten() {
         let recipe = fixture("recipe.toml");
         let message = cadft.refusal(&[&["train", "--recipe", &recipe], args.as_slice()].concat());
         assert!(message.contains("already holds a run"), "{message}");
-        assert!(message.contains("hint: choose another directory"), "{message}");
+        assert!(message.contains("hint: continue it with `--resume`"), "{message}");
     }
 }
 
@@ -103,6 +102,7 @@ fn the_quickstart_is_written_to_the_cache_and_can_be_planned() {
                 .to_string_lossy()
                 .into_owned()
         })
+        .filter(|name| name != "tokens")
         .collect();
     assert_eq!(cached.len(), 1, "{cached:?}");
     assert!(

@@ -36,6 +36,8 @@ pub struct SaveOptions {
     pub max_shard_bytes: usize,
     /// A checkpoint directory to copy the [`CARRIED_FILES`] from.
     pub carry_from: Option<PathBuf>,
+    /// The content of `chat_template.jinja`, in place of the carried one.
+    pub chat_template: Option<String>,
 }
 
 impl Default for SaveOptions {
@@ -44,6 +46,7 @@ impl Default for SaveOptions {
             dtype: Dtype::F32,
             max_shard_bytes: 5_000_000_000,
             carry_from: None,
+            chat_template: None,
         }
     }
 }
@@ -95,6 +98,12 @@ pub fn save(
     )?;
     if let Some(source) = &options.carry_from {
         carry(source, replacement.path())?;
+    }
+    if let Some(template) = &options.chat_template {
+        write_file(
+            &replacement.path().join("chat_template.jinja"),
+            template.as_bytes(),
+        )?;
     }
     replacement.finish()
 }

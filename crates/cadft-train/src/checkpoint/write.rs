@@ -7,8 +7,8 @@ use super::{
 };
 use super::{MANIFEST, rotate};
 use crate::device::host_for;
-use crate::optimizer::AdamW;
 use crate::export::Export;
+use crate::optimizer::AdamW;
 use burn::module::Module;
 use cadft_model::CausalLm;
 use std::fs::{self, File};
@@ -61,7 +61,8 @@ impl Snapshot {
     /// Bytes of tensors that will be written.
     fn bytes(&self) -> u64 {
         let sum = |tensors: &[NamedTensor]| tensors.iter().map(NamedTensor::bytes).sum::<usize>();
-        (self.export.bytes(&self.model) + sum(&self.optimizer) + self.parameters.as_deref().map_or(0, sum)) as u64
+        (self.export.bytes(&self.model) + sum(&self.optimizer) + self.parameters.as_deref().map_or(0, sum))
+            as u64
     }
 
     /// Writes `step-NNNNNN` into `directory` and gives its path.

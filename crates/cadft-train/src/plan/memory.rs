@@ -37,10 +37,11 @@ pub struct MemorySettings {
 impl MemorySettings {
     /// Those of a recipe whose longest sample has `longest` tokens; `trainable` where not all parameters are trained.
     pub(crate) fn of(recipe: &Recipe, parameters: usize, trainable: Option<usize>, longest: usize) -> Self {
+        let rows = recipe.batch.micro.min(recipe.batch.global);
         Self {
             trainable: trainable.unwrap_or(parameters),
             added: trainable.unwrap_or(0),
-            tokens: recipe.batch.micro.min(recipe.batch.global) * longest,
+            tokens: (recipe.batch.max_tokens).map_or(rows * longest, |most| most.max(longest)),
             recompute: recipe.model.recompute,
         }
     }
