@@ -46,10 +46,19 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
         .ok_or_else(|| anyhow!("no cache directory: none of `CADFT_CACHE`, `XDG_CACHE_HOME`, `HOME` is set"))
 }
 
-/// Cargo's target directory for this workspace.
+/// Cargo's target directory for this workspace, which the environment or a configuration may have moved.
 pub(crate) fn target_dir() -> PathBuf {
-    let root = workspace_root();
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
+    let asked = cargo_in_workspace("metadata")
+        .args(["--no-deps", "--format-version", "1", "--offline"])
+        .stderr(Stdio::null())
+        .output();
+    let metadata: Option<serde_json::Value> = asked
+        .ok()
+        .and_then(|output| serde_json::from_slice(&output.stdout).ok());
+    metadata
+        .as_ref()
+        .and_then(|metadata| metadata["target_directory"].as_str())
+        .map_or_else(|| workspace_root().join("target"), PathBuf::from)
 }
 
 /// The Cargo that started this program.

@@ -15,6 +15,16 @@ const SETTLED: usize = 200;
 /// Growth of the median resident memory that counts as flat: allocators keep what they were once given.
 const FLAT: f64 = 1.05;
 
+/// Rounds throughout the run. What was replaced is state that a run keeps, so few samples are.
+const REWRITING: [&str; 6] = [
+    "rewrite.warmup=20",
+    "rewrite.every=20",
+    "rewrite.fraction=0.1",
+    "rewrite.probability=0.25",
+    "rewrite.max-per-sample=20",
+    "rewrite.max-new-tokens=48",
+];
+
 /// Arguments of `cargo xtask soak`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,7 +41,7 @@ struct Sample {
     descriptors: usize,
 }
 
-/// Trains with evaluation every 50 steps and a checkpoint every 10, and compares the beginning with the end.
+/// Trains with evaluation every 50 steps, a checkpoint every 10 and a round of rewriting every 20, and compares the beginning with the end.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(args.steps >= 4 * SETTLED, "at least {} steps", 4 * SETTLED);
     let binary = "cadft-under-test";
@@ -48,11 +58,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .arg(&out)
         .args(["--set", &format!("schedule.steps={}", args.steps)])
         .args(["--set", "evaluate.every=50", "--set", "checkpoint.every=10"])
-        .args(["--set", "optimizer.lr=1e-4"])
+        .args(["--set", "optimizer.lr=1e-4", "--set", "log.tensorboard=true"])
+        .args(REWRITING.iter().flat_map(|setting| ["--set", setting]))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let samples = watch(command.spawn().context("cadft does not start")?, &out)?;
+    let metrics = fs::read_to_string(out.join("metrics.jsonl"))?;
+    let rounds = metrics
+        .lines()
+        .filter(|line| line.starts_with("{\"event\":\"rewrote\""));
+    println!("{} rounds of rewriting", rounds.count());
     judge(&samples, args.steps)
 }
 

@@ -46,6 +46,7 @@ use cadft_model::CausalLm;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -57,8 +58,8 @@ pub struct RewritingState {
     pub tracker: Tracker,
     /// The step after which the last round took place; 0 before the first.
     pub last_round: usize,
-    /// Every line of the log.
-    pub records: Vec<Record>,
+    /// Every line of the log, shared with the checkpoint that is being written.
+    pub records: Arc<Vec<Record>>,
 }
 
 /// The rewriting of a run. Without `[rewrite]` in the recipe it only follows the samples' compatibility.
@@ -85,7 +86,7 @@ impl Rewriting {
             state: RewritingState {
                 tracker: Tracker::new(prepared.train.count(), decay),
                 last_round: 0,
-                records: vec![],
+                records: Arc::default(),
             },
             rewritten: BTreeMap::new(),
             directory: directory.to_owned(),
@@ -114,7 +115,7 @@ impl Rewriting {
         let path = directory.join(LOG);
         for undone in log::undone_since(&path, &state.records)? {
             state.tracker.restored(undone.sample);
-            state.records.push(Record::Undo(undone));
+            Arc::make_mut(&mut state.records).push(Record::Undo(undone));
         }
         log::restore(&path, &state.records)?;
         let rewritten = replay(
@@ -234,7 +235,7 @@ impl Rewriting {
             self.state.tracker.rewritten(*sample);
         }
         self.rewritten = rewritten;
-        self.state.records.extend(records);
+        Arc::make_mut(&mut self.state.records).extend(records);
         None
     }
 

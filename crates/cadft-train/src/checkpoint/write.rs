@@ -12,6 +12,7 @@ use crate::optimizer::AdamW;
 use burn::module::Module;
 use cadft_model::CausalLm;
 use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A run at one step: later steps do not change it.
@@ -90,8 +91,7 @@ impl Snapshot {
         if let Some(parameters) = &self.parameters {
             tensors::write(&partial.join(PARAMETERS), parameters)?;
         }
-        let state = serde_json::to_string_pretty(&self.state).unwrap_or_default();
-        write(&partial.join(STATE), &format!("{state}\n"))?;
+        write_state(&partial.join(STATE), &self.state)?;
         for log in &self.logs {
             log.sync_data()
                 .map_err(CheckpointError::io("synchronise", "a log"))?;
@@ -118,4 +118,15 @@ impl Snapshot {
 
 fn write(path: &Path, text: &str) -> Result<(), CheckpointError> {
     fs::write(path, text).map_err(CheckpointError::io("write", path))
+}
+
+fn write_state(path: &Path, state: &TrainingState) -> Result<(), CheckpointError> {
+    let mut file = File::create(path)
+        .map(BufWriter::new)
+        .map_err(CheckpointError::io("create", path))?;
+    serde_json::to_writer(&mut file, state)
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(file))
+        .and_then(|()| file.flush())
+        .map_err(CheckpointError::io("write", path))
 }
