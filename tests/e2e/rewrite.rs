@@ -103,6 +103,15 @@ fn what_is_undone_gives_the_bytes_of_the_source_and_stays_on_record() {
         .collect();
     let id = replaced[0]["id"].as_str().expect("an id");
     let before = study.read("run/rewrites.jsonl");
+    let lock = fs::File::options()
+        .write(true)
+        .open(study.path("run/run.lock"))
+        .expect("the lock");
+    lock.try_lock().expect("nobody holds it");
+    study
+        .cadft(&["rewrite", "undo", "run", id])
+        .refused(&["another process", "hint:"]);
+    drop(lock);
     let _ = study.cadft(&["rewrite", "undo", "run", id]).succeeded();
     let _ = study.cadft(&["rewrite", "replay", "run"]).succeeded();
     study

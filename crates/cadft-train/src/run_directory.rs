@@ -94,6 +94,14 @@ impl RunDirectory {
         Self::begin(path, recipe, device, lock)
     }
 
+    /// Keeps other processes out of the run directory at `path` for as long as the value lives.
+    ///
+    /// # Errors
+    /// [`TrainError::Locked`] where another process works in it.
+    pub fn hold(path: &Path) -> Result<impl Drop + use<>, TrainError> {
+        lock(path).map(Held)
+    }
+
     fn begin(path: &Path, recipe: &Recipe, device: &str, lock: File) -> Result<Self, TrainError> {
         rotate::clean(&path.join(CHECKPOINTS))?;
         write_environment(path, device)?;
@@ -210,6 +218,16 @@ impl RunDirectory {
         Export::new(prepared).write(&path, model)?;
         durable::sync_tree(&path)?;
         Ok(path)
+    }
+}
+
+/// A run directory that is held.
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing the file releases it too.
+        let _ = self.0.unlock();
     }
 }
 

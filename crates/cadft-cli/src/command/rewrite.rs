@@ -11,6 +11,7 @@ use crate::args::{
 use crate::hint::UsageError;
 use crate::output;
 use anyhow::Result;
+use cadft_train::RunDirectory;
 use cadft_train::rewrite::{
     Decision, LOG, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
 };
@@ -254,6 +255,15 @@ fn difference(old: &str, new: &str) -> String {
 }
 
 fn undo(args: &RewriteUndoArgs) -> Result<()> {
+    let given = args.record.run.as_path();
+    let run = if given.is_dir() {
+        Some(given)
+    } else {
+        given.parent()
+    };
+    let run = run.filter(|run| RunDirectory::is_taken(run));
+    // A run that is going on has the log in memory, and would not see what is appended to it.
+    let _held = run.map(RunDirectory::hold).transpose()?;
     let log = Log::open(&args.record)?;
     let records: Vec<Record> = (log.rewritten_of(&args.ids)?.into_iter())
         .map(|sample| {
