@@ -206,7 +206,7 @@ fn what_was_undone_stays_undone_when_a_run_is_resumed() {
         .iter()
         .any(|record| matches!(record, Record::Sample(record) if record.sample == sample));
     assert!(!again, "it was chosen again");
-    assert_eq!(read_log(&log).expect("a log"), resumed.records);
+    assert_eq!(read_log(&log).expect("a log"), *resumed.records);
 }
 
 #[test]

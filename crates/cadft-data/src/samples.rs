@@ -60,6 +60,13 @@ impl Samples {
         }
     }
 
+    /// Has samples read ahead that will be asked for soon, where they are in a file; returns at once.
+    pub fn prefetch(&self, indices: &[usize]) {
+        if let Held::File(file) = &self.held {
+            file.prefetch(indices);
+        }
+    }
+
     /// All samples, one at a time.
     pub fn iter(&self) -> impl Iterator<Item = Example> + '_ {
         (0..self.len()).map(|index| self.get(index))

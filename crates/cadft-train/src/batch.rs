@@ -133,6 +133,8 @@ pub struct Sampler {
     global: usize,
     order: Order,
     seed: u64,
+    /// The epoch whose order is known, and the order.
+    current: Option<(usize, Vec<usize>)>,
 }
 
 impl Sampler {
@@ -148,6 +150,7 @@ impl Sampler {
             global,
             order,
             seed,
+            current: None,
         }
     }
 
@@ -159,14 +162,17 @@ impl Sampler {
 
     /// The samples of `step`, counted from 1.
     #[must_use]
-    pub fn samples_of(&self, step: usize) -> Vec<usize> {
+    pub fn samples_of(&mut self, step: usize) -> Vec<usize> {
         let (epoch, window) = (
             (step - 1) / self.steps_per_epoch(),
             (step - 1) % self.steps_per_epoch(),
         );
-        let order = epoch_order(self.samples, self.order, self.seed, epoch as u64);
+        let (samples, seed) = (self.samples, self.seed);
+        let current = self.current.take().filter(|(known, _)| *known == epoch);
+        let (_, order) = (self.current)
+            .insert(current.unwrap_or_else(|| (epoch, epoch_order(samples, self.order, seed, epoch as u64))));
         let start = window * self.global;
-        order[start..(start + self.global).min(self.samples)].to_vec()
+        order[start..(start + self.global).min(samples)].to_vec()
     }
 }
 
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_epoch_visits_every_sample_once_and_ends_on_its_remainder() {
-        let sampler = Sampler::new(10, 4, Order::Shuffled, 7);
+        let mut sampler = Sampler::new(10, 4, Order::Shuffled, 7);
         for epoch in 0..3 {
             let steps: Vec<_> = (1..=3).map(|step| sampler.samples_of(epoch * 3 + step)).collect();
             assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
@@ -189,7 +195,7 @@ mod tests {
 
     #[test]
     fn sequential_order_is_the_files_order() {
-        let sampler = Sampler::new(5, 3, Order::Sequential, 7);
+        let mut sampler = Sampler::new(5, 3, Order::Sequential, 7);
         assert_eq!(sampler.samples_of(2), [3, 4]);
         assert_eq!(sampler.samples_of(3), [0, 1, 2]);
     }

@@ -181,6 +181,7 @@ impl<'a> Trainer<'a> {
         let prepared = self.prepared;
         let recipe = &prepared.recipe;
         let chosen = self.sampler.samples_of(number);
+        prepared.train.prefetch(&self.sampler.samples_of(number + 1));
         let samples: Vec<Example> = (chosen.iter())
             .map(|&sample| self.rewriting.example(sample, &prepared.train))
             .collect();

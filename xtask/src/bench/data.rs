@@ -18,7 +18,7 @@ pub(super) fn run() -> Result<()> {
     fetch::smollm2(None)?;
     let root = shell::workspace_root();
     let interpreter = python::environment("fixtures", &root.join("python/requirements.txt"))?;
-    let build = ["--release", "--package", "cadft-data", "--example", "tokenize"];
+    let build = ["--release", "--workspace", "--example", "tokenize"];
     shell::run(shell::cargo_in_workspace("build").args(build))?;
     let scratch = shell::target_dir().join("bench-data");
     if scratch.exists() {

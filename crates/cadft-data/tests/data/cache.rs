@@ -84,6 +84,7 @@ fn the_cache_gives_what_memory_gives() {
     for samples in [&made, &read] {
         assert_eq!(samples.report(), memory.report());
         assert_eq!(samples.iter().collect::<Vec<_>>(), expected);
+        samples.prefetch(&[17, 0, samples.len()]);
         assert_eq!(samples.get(17), expected[17]);
     }
     assert_eq!(files.len(), 1);
