@@ -72,24 +72,14 @@ fn a_run_that_is_killed_while_it_rewrites_leaves_the_bytes_of_one_that_is_not() 
     assert!(in_round > 0, "no kill hit a round");
 }
 
-#[test]
-fn an_adapter_with_dropout_goes_on_exactly() {
+/// Trains with checkpoints after steps 7, 14 and 20, removes the last two, and goes on in the second pass over the data.
+fn goes_on_exactly(more: &[&str]) {
     let more = [
-        "--set",
-        "adapter.rank=4",
-        "--set",
-        "adapter.dropout=0.2",
-        "--set",
-        "adapter.kind=dora",
-        "--set",
-        "checkpoint.every=7",
-    ];
+        more,
+        &["--set", "checkpoint.every=7", "--set", "checkpoint.keep=9"],
+    ]
+    .concat();
     let expected = uninterrupted(&more);
-    assert!(
-        expected.contains_key("model/adapter_model.safetensors"),
-        "{:?}",
-        expected.keys()
-    );
     let workspace = Workspace::new();
     let _ = train(&workspace, &more).succeeded();
     for later in ["step-000014", "step-000020"] {
@@ -97,4 +87,28 @@ fn an_adapter_with_dropout_goes_on_exactly() {
     }
     let _ = workspace.run(CADFT, &["train", "--resume", "run"]).succeeded();
     runs::assert_same(&runs::remains(&workspace.path("run")), &expected, "from step 7");
+}
+
+#[test]
+fn an_adapter_with_dropout_goes_on_exactly() {
+    goes_on_exactly(&[
+        "--set",
+        "adapter.rank=4",
+        "--set",
+        "adapter.dropout=0.2",
+        "--set",
+        "adapter.kind=dora",
+    ]);
+}
+
+#[test]
+fn packed_rows_under_a_token_budget_go_on_exactly() {
+    goes_on_exactly(&[
+        "--set",
+        "batch.packing=best-fit",
+        "--set",
+        "batch.max-tokens=256",
+        "--set",
+        "model.recompute=blocks",
+    ]);
 }
