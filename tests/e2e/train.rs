@@ -28,7 +28,7 @@ const RELATIVE: f64 = 1e-4;
 /// Runs a recipe in its folder and compares every step of `metrics.jsonl`.
 fn assert_follows_reference(folder: &str, recipe: &str, expected: &str, relative: f64) {
     let out = tempfile::tempdir().expect("a temporary directory");
-    for device in cadft_train::device::compiled() {
+    for device in cadft_tests::backends() {
         let directory = out.path().join(device);
         let out = directory.to_str().expect("a UTF-8 path");
         let args = ["train", "--recipe", recipe, "--out", out, "--device", device];

@@ -1,6 +1,8 @@
-//! What must not change the result: how a batch is split, padded or ordered, and how much is held at a time.
+//! What must not change the result: how a batch is split, padded or ordered, how much is held at a time, and when
+//! the device is read.
 
 mod likelihood;
+mod reads;
 mod recompute;
 mod rewriting;
 mod split;

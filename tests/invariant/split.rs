@@ -105,7 +105,9 @@ impl<'a> Setting<'a> {
             lr: 1.0,
             clip: 1.0,
         };
-        let Backward { gradients, outcome } = backward(model, &batch, &settings, &self.running);
+        let Backward {
+            gradients, outcome, ..
+        } = backward(model, &batch, &settings, &self.running);
         let mut all = Gradients {
             gradients: &gradients,
             found: vec![],

@@ -27,13 +27,33 @@ pub fn fixture(path: &str) -> PathBuf {
         .join(path)
 }
 
-/// Every device this build can run on, by name, without autodiff.
+/// Which of the compiled backends the suites run on, separated by commas; all of them where it is not set.
+const ASKED: &str = "CADFT_TEST_BACKENDS";
+
+/// The names of the backends that the suites run on.
 ///
 /// # Panics
-/// If a compiled backend has no device: a suite that was asked to run on it must not pass without it.
+/// If one that is asked for was not compiled: a suite must not pass without it.
+#[must_use]
+pub fn backends() -> Vec<&'static str> {
+    let compiled = cadft_train::device::compiled();
+    let Ok(asked) = std::env::var(ASKED) else {
+        return compiled;
+    };
+    let name = |asked: &str| {
+        let found = compiled.iter().find(|&&name| name == asked);
+        *found.unwrap_or_else(|| panic!("`{ASKED}`: `{asked}` was not compiled"))
+    };
+    asked.split(',').map(name).collect()
+}
+
+/// Every device the suites run on, by name, without autodiff.
+///
+/// # Panics
+/// If a backend has no device: a suite that was asked to run on it must not pass without it.
 #[must_use]
 pub fn devices() -> Vec<(&'static str, Device)> {
-    cadft_train::device::compiled()
+    backends()
         .into_iter()
         .map(|name| {
             (

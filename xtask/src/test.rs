@@ -7,10 +7,13 @@ use anyhow::Result;
 use crate::backend::{Backend, extra_features};
 use crate::{fetch, python, shell};
 
+/// Tells the suites in `tests/` which of the backends in the build to run on.
+const ASKED: &str = "CADFT_TEST_BACKENDS";
+
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Backends to test, separated by commas; flex tests the whole workspace, others the suites in `tests/`.
+    /// Backends to test, separated by commas; flex alone tests the whole workspace, others the suites in `tests/`.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
     backend: Vec<Backend>,
     /// Test against a real checkpoint and published chat templates, which are fetched first, TensorBoard, and a browser
@@ -60,6 +63,10 @@ fn command(args: &Args) -> Command {
     let mut command = shell::cargo_in_workspace("test");
     command.arg("--release");
     let mut features = extra_features(&args.backend);
+    if !features.is_empty() {
+        let asked: Vec<_> = args.backend.iter().map(|backend| backend.feature()).collect();
+        command.env(ASKED, asked.join(","));
+    }
     if args.real {
         features.push("real");
     }
@@ -107,6 +114,24 @@ mod tests {
             line.ends_with("--release --package cadft-tests --features ndarray,wgpu"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn the_suites_run_on_the_backends_asked_for_and_no_others() {
+        let asked = |words: &[&str]| {
+            let line = Line::parse_from([&["test"], words].concat());
+            let command = command(&line.args);
+            let mut variables = command.get_envs().filter(|(name, _)| *name == ASKED);
+            variables
+                .next()
+                .and_then(|(_, value)| Some(value?.to_string_lossy().into_owned()))
+        };
+        assert_eq!(
+            asked(&["--backend", "ndarray,wgpu"]).as_deref(),
+            Some("ndarray,wgpu")
+        );
+        assert_eq!(asked(&["--backend", "flex,wgpu"]).as_deref(), Some("flex,wgpu"));
+        assert_eq!(asked(&[]), None);
     }
 
     #[test]

@@ -152,7 +152,18 @@ impl CausalLm {
     /// Whether any layer has an update.
     #[must_use]
     pub fn has_adapter(&self) -> bool {
-        self.model.layers.iter().any(|block| {
+        self.updates().next().is_some()
+    }
+
+    /// Whether training passes draw masks of adapter dropout, which passes without gradient do not.
+    #[must_use]
+    pub fn has_adapter_dropout(&self) -> bool {
+        self.updates().any(LowRank::has_dropout)
+    }
+
+    /// The updates of all layers.
+    fn updates(&self) -> impl Iterator<Item = &LowRank> {
+        self.model.layers.iter().flat_map(|block| {
             let (attention, mlp) = (&block.self_attn, &block.mlp);
             [
                 &attention.q_proj,
@@ -162,7 +173,7 @@ impl CausalLm {
             ]
             .into_iter()
             .chain([&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj])
-            .any(|linear| linear.adapter.is_some())
+            .filter_map(|linear| linear.adapter.as_ref())
         })
     }
 

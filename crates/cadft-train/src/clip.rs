@@ -7,14 +7,24 @@ use burn::tensor::Tensor;
 /// The Euclidean norm of all gradients together, accumulated in f64 over the parameters.
 #[must_use]
 pub fn global_norm<M: Module>(model: &M, grads: &GradientsParams) -> f64 {
+    // One read for all parameters.
+    let squares = squares(model, grads).map(|sums| sums.into_data().iter().collect::<Vec<f32>>());
+    norm(&squares.unwrap_or_default())
+}
+
+/// For each parameter the sum of its squared gradient, `[parameters]`; none without a gradient.
+pub(crate) fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1>> {
     let mut squares = Squares { grads, sums: vec![] };
     model.visit(&mut squares);
-    if squares.sums.is_empty() {
+    (!squares.sums.is_empty()).then(|| Tensor::cat(squares.sums, 0))
+}
+
+/// The norm, given what [`squares`] found.
+pub(crate) fn norm(squares: &[f32]) -> f64 {
+    if squares.is_empty() {
         return 0.0;
     }
-    // One read for all parameters.
-    let sums = Tensor::cat(squares.sums, 0).into_data();
-    sums.iter::<f32>().map(f64::from).sum::<f64>().sqrt()
+    squares.iter().copied().map(f64::from).sum::<f64>().sqrt()
 }
 
 /// Scales the gradients by `max / (norm + 1e-6)` where `norm` exceeds `max`, as `PyTorch` does.

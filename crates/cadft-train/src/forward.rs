@@ -1,6 +1,7 @@
 //! From a micro-batch to the likelihood of its targets.
 
 use crate::batch::{GlobalBatch, MicroBatch};
+use crate::readback::Readback;
 use burn::tensor::Tensor;
 use cadft_core::reduction::sample_scores;
 use cadft_core::{AnyObjective, Objective, TokenStats, linear_entropy, linear_log_probs};
@@ -61,12 +62,19 @@ pub(crate) fn likelihoods_of(
 /// CADFT-1 for every sample of a global batch, without gradient; `model` is off the autodiff graph.
 #[must_use]
 pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
-    let mut scores = vec![0.0; batch.ids.len()];
-    for micro in &batch.micro {
+    read_scores(model, batch, &mut Readback::default())
+}
+
+/// As [`score`], all micro-batches read together.
+pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut Readback) -> Vec<f64> {
+    let log_probs = batch.micro.iter().map(|micro| {
         let micro = micro.clone().inner();
         let states = supervised_states(model, &micro);
-        let log_probs = linear_log_probs(states, model.output_weight(), micro.targets.clone());
-        let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
+        linear_log_probs(states, model.output_weight(), micro.targets)
+    });
+    let read = readback.read(log_probs.collect());
+    let mut scores = vec![0.0; batch.ids.len()];
+    for (micro, log_probs) in batch.micro.iter().zip(read) {
         let own = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
         for (&sample, score) in micro.samples.iter().zip(own) {
             scores[sample] = score;

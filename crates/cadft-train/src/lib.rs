@@ -7,6 +7,7 @@
 //! batch.rs         global batches on the device       forward.rs, observe.rs   likelihoods in, values out
 //! optimizer.rs  clip.rs  schedule.rs                  AdamW, global-norm clipping, learning rate
 //! recompute.rs     backward block by block, where activations are not kept
+//! weighing.rs      weights of samples                 readback.rs where the host waits for the device
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
 //! export.rs        the model for others: Hugging Face or PEFT layout
 //! rewrite.rs       rounds of rewriting, their record, and the data that comes of them
@@ -36,6 +37,7 @@ pub mod optimizer;
 pub mod plan;
 pub mod prepare;
 mod process;
+mod readback;
 mod recompute;
 pub mod resume;
 pub mod rewrite;
@@ -45,6 +47,7 @@ pub mod schedule;
 pub mod step;
 pub mod tensorboard;
 mod trainer;
+mod weighing;
 
 pub use config::Recipe;
 pub use data::cache_directory;

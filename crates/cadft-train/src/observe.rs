@@ -1,6 +1,8 @@
-//! What a step saw: the values behind its metrics, read from the device once for each micro-batch.
+//! What a step saw: the values behind its metrics. They stay on the device until all of them are read together.
 
 use crate::batch::MicroBatch;
+use crate::clip::norm;
+use crate::readback::Readback;
 use burn::tensor::{Tensor, TensorData};
 use cadft_core::Standardiser;
 use cadft_core::reduction::sample_scores;
@@ -40,82 +42,115 @@ impl StepOutcome {
     }
 }
 
-/// A [`StepOutcome`] in the making.
-pub(crate) struct Observation {
-    scores: Vec<f64>,
-    weights: Vec<f64>,
-    /// `−g·log p` of the current micro-batch.
-    values: Vec<f64>,
-    loss: f64,
-    nll_sum: f64,
-    gate_sum: f64,
+/// Log-likelihoods and gates of a micro-batch, `[tokens]` each, read from the device as late as they can be.
+pub(crate) enum TokenValues {
+    OnDevice(Vec<Tensor<1>>),
+    Read([Vec<f32>; 2]),
 }
 
-impl Observation {
+impl TokenValues {
+    /// Both are off the autodiff graph.
+    pub(crate) fn new(log_probs: Tensor<1>, gates: Tensor<1>) -> Self {
+        Self::OnDevice(vec![log_probs, gates])
+    }
+
+    /// Reads them now; the scores of the micro-batch's samples.
+    pub(crate) fn scores(self, micro: &MicroBatch, readback: &mut Readback) -> (Self, Vec<f64>) {
+        let read = match self {
+            Self::OnDevice(values) => pair(readback.read(values)),
+            Self::Read(read) => read,
+        };
+        let scores = sample_scores(&read[0], &micro.sample_of, micro.samples.len());
+        (Self::Read(read), scores)
+    }
+}
+
+/// Two vectors that were read.
+fn pair(read: Vec<Vec<f32>>) -> [Vec<f32>; 2] {
+    let mut read = read.into_iter();
+    [(); 2].map(|()| read.next().unwrap_or_default())
+}
+
+/// A [`StepOutcome`] in the making.
+pub(crate) struct Observation<'a> {
+    weights: Vec<f64>,
+    parts: Vec<Part<'a>>,
+}
+
+/// What is known of a micro-batch; `factors` go by its samples.
+struct Part<'a> {
+    micro: &'a MicroBatch,
+    factors: Vec<f64>,
+    values: TokenValues,
+}
+
+impl<'a> Observation<'a> {
     pub(crate) fn new(samples: usize) -> Self {
         Self {
-            scores: vec![0.0; samples],
             weights: vec![1.0; samples],
-            values: vec![],
-            loss: 0.0,
-            nll_sum: 0.0,
-            gate_sum: 0.0,
+            parts: vec![],
         }
     }
 
-    /// Takes in the likelihoods and gates of a micro-batch, `[tokens]` each; the scores of its samples.
-    pub(crate) fn scores(
+    /// Takes in a micro-batch with the weights and the factors of its samples; the factors of its tokens, `[tokens]`.
+    pub(crate) fn take(
         &mut self,
-        micro: &MicroBatch,
-        log_probs: &Tensor<1>,
-        gates: &Tensor<1>,
-    ) -> Vec<f64> {
-        let read = Tensor::cat(vec![log_probs.clone(), gates.clone()], 0).into_data();
-        let mut log_probs: Vec<f32> = read.iter().collect();
-        let gates = log_probs.split_off(log_probs.len() / 2);
-        self.values.clear();
-        for (&log_prob, &gate) in log_probs.iter().zip(&gates) {
-            self.nll_sum -= f64::from(log_prob);
-            self.gate_sum += f64::from(gate);
-            self.values.push(-f64::from(gate) * f64::from(log_prob));
-        }
-        let scores = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
-        for (&sample, &score) in micro.samples.iter().zip(&scores) {
-            self.scores[sample] = score;
-        }
-        scores
-    }
-
-    /// Takes in the weights of the micro-batch's samples; their factors spread over their tokens, `[tokens]`.
-    pub(crate) fn weigh(&mut self, micro: &MicroBatch, weights: &[f64], factors: &[f64]) -> Tensor<1> {
+        micro: &'a MicroBatch,
+        values: TokenValues,
+        weights: &[f64],
+        factors: Vec<f64>,
+    ) -> Tensor<1> {
         for (&sample, &weight) in micro.samples.iter().zip(weights) {
             self.weights[sample] = weight;
         }
-        let factors: Vec<f64> = micro.sample_of.iter().map(|&sample| factors[sample]).collect();
-        self.loss += factors
-            .iter()
-            .zip(&self.values)
-            .map(|(factor, value)| factor * value)
-            .sum::<f64>();
         #[expect(clippy::cast_possible_truncation, reason = "the gradient is computed in f32")]
-        let factors: Vec<f32> = factors.into_iter().map(|factor| factor as f32).collect();
-        let tokens = factors.len();
+        let of_tokens: Vec<f32> = (micro.sample_of.iter())
+            .map(|&sample| factors[sample] as f32)
+            .collect();
+        self.parts.push(Part {
+            micro,
+            factors,
+            values,
+        });
+        let tokens = of_tokens.len();
         Tensor::from_data(
-            TensorData::new(factors, [tokens]),
+            TensorData::new(of_tokens, [tokens]),
             &micro.token_ids.device().inner(),
         )
     }
 
-    /// The whole outcome; `standardiser` is that of the weights, where one was needed.
-    pub(crate) fn finish(self, standardiser: Option<Standardiser>, grad_norm: f64) -> StepOutcome {
-        let Self {
+    /// The whole outcome, after one read of all that is on the device yet; `squares` are sums of squared gradients, and
+    /// `standardiser` that of the weights, where one was needed.
+    pub(crate) fn read(
+        self,
+        squares: Option<Tensor<1>>,
+        standardiser: Option<Standardiser>,
+        readback: &mut Readback,
+    ) -> StepOutcome {
+        let Self { weights, parts } = self;
+        let mut waiting = vec![];
+        for part in &parts {
+            if let TokenValues::OnDevice(values) = &part.values {
+                waiting.extend_from_slice(values);
+            }
+        }
+        waiting.extend(squares);
+        let mut read = readback.read(waiting).into_iter();
+        let mut sums = Sums::new(weights.len());
+        for part in parts {
+            let values = match part.values {
+                TokenValues::OnDevice(_) => pair(read.by_ref().take(2).collect()),
+                TokenValues::Read(values) => values,
+            };
+            sums.add(part.micro, &part.factors, &values);
+        }
+        let squares = read.next().unwrap_or_default();
+        let Sums {
             scores,
-            weights,
             loss,
             nll_sum,
             gate_sum,
-            ..
-        } = self;
+        } = sums;
         let standardiser = standardiser.unwrap_or_else(|| scores.iter().copied().collect());
         let z = scores.iter().map(|&score| standardiser.z(score)).collect();
         StepOutcome {
@@ -126,7 +161,40 @@ impl Observation {
             z,
             weights,
             standardiser,
-            grad_norm,
+            grad_norm: norm(&squares),
+        }
+    }
+}
+
+/// Sums over the tokens read so far.
+struct Sums {
+    scores: Vec<f64>,
+    loss: f64,
+    nll_sum: f64,
+    gate_sum: f64,
+}
+
+impl Sums {
+    fn new(samples: usize) -> Self {
+        Self {
+            scores: vec![0.0; samples],
+            loss: 0.0,
+            nll_sum: 0.0,
+            gate_sum: 0.0,
+        }
+    }
+
+    fn add(&mut self, micro: &MicroBatch, factors: &[f64], [log_probs, gates]: &[Vec<f32>; 2]) {
+        let mut loss = 0.0;
+        for ((&log_prob, &gate), &sample) in log_probs.iter().zip(gates).zip(&micro.sample_of) {
+            self.nll_sum -= f64::from(log_prob);
+            self.gate_sum += f64::from(gate);
+            loss += factors[sample] * (-f64::from(gate) * f64::from(log_prob));
+        }
+        self.loss += loss;
+        let scores = sample_scores(log_probs, &micro.sample_of, micro.samples.len());
+        for (&sample, score) in micro.samples.iter().zip(scores) {
+            self.scores[sample] = score;
         }
     }
 }

@@ -11,16 +11,14 @@
 //! `a_i` is the `weight` of the data row. Pure: no input or output, no console.
 
 use crate::batch::GlobalBatch;
-use crate::clip::{clip, global_norm};
-use crate::forward::score;
-use crate::observe::{Observation, StepOutcome};
+use crate::clip::{clip, squares};
+use crate::observe::{Observation, StepOutcome, TokenValues};
 use crate::optimizer::AdamW;
+use crate::readback::Readback;
 use crate::recompute::Graph;
-use burn::module::Module;
+use crate::weighing::Weighing;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use cadft_core::{
-    AnyObjective, Normalisation, Objective, RunningMoments, Standardiser, Statistics, family_loss,
-};
+use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, family_loss};
 use cadft_model::CausalLm;
 
 /// What changes from step to step besides the model.
@@ -50,6 +48,8 @@ pub struct Backward {
     pub gradients: GradientsParams,
     /// Values of the whole global batch, before the update.
     pub outcome: StepOutcome,
+    /// How often the host waited for the device.
+    pub reads: usize,
 }
 
 /// One step. The model comes back updated; where the outcome is not finite, it comes back as it was.
@@ -60,7 +60,9 @@ pub fn step(
     settings: &StepSettings<'_>,
     state: &mut StepState,
 ) -> (CausalLm, StepOutcome) {
-    let Backward { gradients, outcome } = backward(&model, batch, settings, &state.running);
+    let Backward {
+        gradients, outcome, ..
+    } = backward(&model, batch, settings, &state.running);
     if outcome.not_finite().is_some() {
         return (model, outcome);
     }
@@ -78,45 +80,31 @@ pub fn backward(
     running: &RunningMoments,
 ) -> Backward {
     let objective = settings.objective;
-    let global = standardiser(model, batch, objective, running);
+    let mut readback = Readback::default();
+    let weighing = Weighing::before(model, batch, objective, running, &mut readback);
     let counts = batch.counts();
     let mut gradients = GradientsAccumulator::new();
     let mut seen = Observation::new(batch.ids.len());
     for micro in &batch.micro {
         let (graph, log_probs, stats) = Graph::forward(model, micro, objective); // [tokens]
         let gates = objective.token_gates(&stats);
-        let scores = seen.scores(micro, &stats.log_probs, &gates);
-        // Without global statistics the weights are 1, or this micro-batch is the whole global batch.
-        let own = global.unwrap_or_else(|| scores.iter().copied().collect());
-        let weights = objective.sample_weights(&scores, &own);
-        let factors: Vec<f64> = (micro.samples.iter().zip(&weights))
+        let values = TokenValues::new(stats.log_probs, gates.clone());
+        let (values, weights) = weighing.weights(micro, values, &mut readback);
+        let factors = (micro.samples.iter().zip(&weights))
             .map(|(&sample, weight)| {
                 let share = counts.sample_factor(settings.normalisation, batch.supervised[sample]);
                 batch.data_weights[sample] * weight * share
             })
             .collect();
-        let factors = seen.weigh(micro, &weights, &factors);
+        let factors = seen.take(micro, values, &weights, factors);
         let loss = family_loss(log_probs, gates, factors);
         graph.backward(&loss, model, &mut gradients);
     }
     let gradients = gradients.grads();
-    let grad_norm = global_norm(model, &gradients);
+    let squares = squares(model, &gradients);
     Backward {
-        outcome: seen.finish(global, grad_norm),
+        outcome: seen.read(squares, weighing.standardiser, &mut readback),
         gradients,
+        reads: readback.reads,
     }
-}
-
-/// The statistics of CADFT-2, where they must be known before the weighted pass.
-fn standardiser(
-    model: &CausalLm,
-    batch: &GlobalBatch,
-    objective: &AnyObjective,
-    running: &RunningMoments,
-) -> Option<Standardiser> {
-    let statistics = objective.compatibility()?.statistics;
-    let earlier = running
-        .standardiser()
-        .filter(|_| statistics == Statistics::Running);
-    earlier.or_else(|| (batch.micro.len() > 1).then(|| score(&model.valid(), batch).into_iter().collect()))
 }

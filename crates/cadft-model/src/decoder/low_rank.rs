@@ -65,6 +65,11 @@ impl LowRank {
         }
     }
 
+    /// Whether the input is dropped in training.
+    pub(crate) fn has_dropout(&self) -> bool {
+        self.dropout.probability > 0.0
+    }
+
     /// The output of the layer, given its input `x` and `y = W x`.
     ///
     /// # Shapes
