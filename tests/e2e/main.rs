@@ -10,6 +10,7 @@ mod report;
 mod rewrite;
 mod runs;
 mod score;
+mod selftest;
 mod study;
 mod train;
 

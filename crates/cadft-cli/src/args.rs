@@ -12,6 +12,7 @@ mod recipe;
 mod report;
 mod rewrite;
 mod score;
+mod selftest;
 mod source;
 mod train;
 
@@ -24,6 +25,7 @@ pub(crate) use recipe::*;
 pub(crate) use report::ReportArgs;
 pub(crate) use rewrite::*;
 pub(crate) use score::ScoreArgs;
+pub(crate) use selftest::SelftestArgs;
 pub(crate) use source::{FormatName, SourceArgs};
 pub(crate) use train::TrainArgs;
 
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Say what this build and this machine can do.
     Doctor(DoctorArgs),
+    /// Check that a device computes what it should; needs no files.
+    Selftest(SelftestArgs),
 }
 
 #[derive(Debug, Args)]

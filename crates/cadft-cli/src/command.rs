@@ -11,6 +11,7 @@ mod recipe;
 mod report;
 mod rewrite;
 mod score;
+mod selftest;
 mod train;
 
 use crate::args::{Command, DataCommand, ModelCommand, RecipeCommand};
@@ -22,6 +23,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Train(args) => return train::run(args),
         Command::Compare(args) => return compare::run(args),
+        Command::Selftest(args) => return selftest::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Score(args) => score::run(args),
         Command::Generate(args) => generate::run(args),

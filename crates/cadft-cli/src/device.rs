@@ -41,7 +41,8 @@ pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
     }
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> String {
+/// The first line of what a thread said when it ended.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -63,6 +63,7 @@ fn every_command_has_help_that_names_its_options() {
         ),
         (vec!["model", "convert"], vec!["--gguf", "--out", "--dtype"]),
         (vec!["recipe", "show"], vec!["--resolved"]),
+        (vec!["selftest"], vec!["--device", "--json"]),
     ] {
         let help = cadft.answer(&[command.as_slice(), &["--help"]].concat());
         for option in options {

@@ -1,0 +1,136 @@
+//! `cadft selftest`: whether a device computes what it should, with data from the program itself.
+//!
+//! | file | checks |
+//! |---|---|
+//! | `projection.rs` | likelihood and objectives against a reference in f64 on the host |
+//! | `attention.rs` | attention and its gradients against a reference in f64 on the host |
+//! | `model.rs` | a tiny Llama against transformers: logits, gradients by name, ten optimizer steps; decoding; bf16 |
+//! | `batches.rs` | micro-batches, padding, packing and recomputation change nothing |
+//! | `training.rs` | twenty steps of a recipe against an independent trainer in `PyTorch`; saving and loading |
+//! | `report.rs` | errors, tolerances, lines |
+
+mod arrays;
+mod attention;
+mod batches;
+mod model;
+mod projection;
+mod report;
+mod training;
+
+use crate::args::SelftestArgs;
+use crate::{device, hint};
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use include_dir::{Dir, include_dir};
+use report::Report;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Copies of fixtures of the test suites.
+static DATA: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/selftest");
+
+/// What the checks work with.
+struct Bench<'a> {
+    /// Without autodiff.
+    device: Device,
+    device_name: &'a str,
+    /// The data, written out; a place for what is made besides.
+    directory: &'a Path,
+}
+
+type Group = fn(&Bench<'_>, &mut Report) -> Result<()>;
+
+const GROUPS: [(&str, Group); 6] = [
+    ("matrix products", projection::products),
+    ("likelihood and objectives", projection::run),
+    ("attention", attention::run),
+    ("model", model::run),
+    ("batches", batches::run),
+    ("training", training::run),
+];
+
+pub(crate) fn run(args: &SelftestArgs) -> Result<ExitCode> {
+    let device_name = device::name(args.device.device.as_deref());
+    let device = device::open(device_name)?;
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    write_data(directory.path())?;
+    let bench = Bench {
+        device,
+        device_name,
+        directory: directory.path(),
+    };
+    let mut report = Report::new(args.json);
+    run_groups(&bench, &mut report)?;
+    report.finish(device_name)?;
+    Ok(if report.has_failed() {
+        ExitCode::from(hint::FAILED)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn write_data(directory: &Path) -> Result<()> {
+    DATA.extract(directory)
+        .with_context(|| format!("cannot write to `{}`", directory.display()))
+}
+
+/// Runs every group; one that ends early is a check that failed.
+fn run_groups(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+    for (name, group) in GROUPS {
+        // Backends end the thread where they cannot go on.
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| group(bench, report)));
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if hint::is_closed_pipe(&error) => return Err(error),
+            Ok(Err(error)) => report.failed(name, &format!("{error:#}"))?,
+            Err(payload) => report.failed(name, &device::panic_message(payload.as_ref()))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn run_with(change: impl Fn(&Path)) -> Report {
+        let directory = tempfile::tempdir().unwrap();
+        write_data(directory.path()).unwrap();
+        change(directory.path());
+        let bench = Bench {
+            device: device::open("flex").unwrap(),
+            device_name: "flex",
+            directory: directory.path(),
+        };
+        let mut report = Report::quiet();
+        run_groups(&bench, &mut report).unwrap();
+        report
+    }
+
+    #[test]
+    fn every_check_passes_on_flex() {
+        let report = run_with(|_| {});
+        assert!(!report.has_failed(), "{:?}", report.failures());
+        assert!(report.passed() >= 30, "{}", report.passed());
+    }
+
+    #[test]
+    fn a_wrong_expectation_fails_the_check_it_belongs_to_and_no_other() {
+        let report = run_with(|data| {
+            let path = data.join("run/expected.exact.jsonl");
+            let lines = fs::read_to_string(&path).unwrap();
+            assert!(lines.contains("\"loss\": 0.0745"));
+            fs::write(&path, lines.replacen("\"loss\": 0.0745", "\"loss\": 0.0746", 1)).unwrap();
+        });
+        assert_eq!(report.failures(), ["training: loss"]);
+    }
+
+    #[test]
+    fn data_that_cannot_be_read_fail_their_group_and_the_others_go_on() {
+        let report = run_with(|data| fs::remove_file(data.join("tiny/model.safetensors")).unwrap());
+        assert_eq!(report.failures(), ["model", "batches"]);
+        assert!(report.passed() >= 15, "{}", report.passed());
+    }
+}

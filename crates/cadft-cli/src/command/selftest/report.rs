@@ -1,0 +1,245 @@
+//! Errors, tolerances, and a line for every check.
+
+use crate::output;
+use anyhow::Result;
+use serde::Serialize;
+use std::time::Instant;
+
+/// The largest error that counts as rounding, relative to the largest expected value, or to [`Bound::floor`] where all are
+/// smaller. The rows are those of the test suites.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub(super) relative: f64,
+    pub(super) floor: f64,
+}
+
+const fn bound(relative: f64, floor: f64) -> Bound {
+    Bound { relative, floor }
+}
+
+/// Single precision against a reference.
+pub(super) const F32: Bound = bound(1e-5, 1e-2);
+/// After ten updates, each divided by the root of a second moment.
+pub(super) const TEN_STEPS: Bound = bound(2e-5, 1e-1);
+/// Sums in another order.
+pub(super) const REORDERED: Bound = bound(2e-5, 5e-4);
+/// As `REORDERED`, of gradients, whose terms almost cancel.
+pub(super) const GRADIENT: Bound = bound(1e-4, 1e-4);
+/// Two implementations of a run drift apart as they train; each value is compared by itself.
+pub(super) const RUN: Bound = bound(1e-4, 1e-3);
+/// bf16 against f32: 2⁻⁸ a rounding, and a few roundings on the way.
+pub(super) const BF16: Bound = bound(5e-2, 1e-2);
+/// Nothing may differ.
+pub(super) const EXACT: Bound = bound(0.0, 1.0);
+
+/// The row for a device that multiplies f32 with fewer digits: that of bf16 products in the test suites, which have fewer
+/// still.
+const REDUCED: f64 = 1e-2;
+
+/// What was found by one check.
+#[derive(Serialize)]
+struct Line<'a> {
+    check: &'a str,
+    passed: bool,
+    /// Largest error, relative; none where the check did not come so far.
+    error: Option<f64>,
+    tolerance: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+/// Counts the checks and prints them as they end.
+pub(super) struct Report {
+    format: Format,
+    /// Whether the device multiplies f32 with fewer digits.
+    reduced: bool,
+    passed: usize,
+    failures: Vec<String>,
+    started: Instant,
+}
+
+enum Format {
+    Text,
+    Json,
+    #[cfg(test)]
+    Quiet,
+}
+
+impl Report {
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            format: if json { Format::Json } else { Format::Text },
+            reduced: false,
+            passed: 0,
+            failures: vec![],
+            started: Instant::now(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn quiet() -> Self {
+        Self {
+            format: Format::Quiet,
+            ..Self::new(false)
+        }
+    }
+
+    /// From now on f32 is compared as bf16 is.
+    pub(super) fn reduce_precision(&mut self) {
+        self.reduced = true;
+    }
+
+    /// Compares values; the largest of many goes by the name of all.
+    pub(super) fn compare(
+        &mut self,
+        name: &str,
+        found: &[f64],
+        expected: &[f64],
+        bound: Bound,
+    ) -> Result<()> {
+        self.measured(name, largest_error(found, expected, bound.floor), bound)
+    }
+
+    /// Takes in an error that was measured already.
+    pub(super) fn measured(&mut self, name: &str, error: f64, bound: Bound) -> Result<()> {
+        let tolerance = if self.reduced && bound.relative > 0.0 {
+            bound.relative.max(REDUCED)
+        } else {
+            bound.relative
+        };
+        // NaN is above every tolerance.
+        let passed = error <= tolerance;
+        self.line(&Line {
+            check: name,
+            passed,
+            error: Some(error),
+            tolerance: Some(tolerance),
+            message: None,
+        })
+    }
+
+    /// A group of checks that did not get to its end.
+    pub(super) fn failed(&mut self, name: &str, message: &str) -> Result<()> {
+        self.line(&Line {
+            check: name,
+            passed: false,
+            error: None,
+            tolerance: None,
+            message: Some(message),
+        })
+    }
+
+    fn line(&mut self, line: &Line<'_>) -> Result<()> {
+        if line.passed {
+            self.passed += 1;
+        } else {
+            self.failures.push(line.check.to_owned());
+        }
+        match self.format {
+            Format::Json => output::json_line(line),
+            Format::Text => {
+                let state = if line.passed { "ok" } else { "FAILED" };
+                let number = |value: Option<f64>| match value {
+                    None => String::new(),
+                    Some(0.0) => "0".to_owned(),
+                    Some(value) => format!("{value:.1e}"),
+                };
+                output::line(&match line.message {
+                    Some(message) => format!("{state:<7} {}: {message}", line.check),
+                    None => format!(
+                        "{state:<7} {:<58} {:>7}  tolerance {}",
+                        line.check,
+                        number(line.error),
+                        number(line.tolerance)
+                    ),
+                })
+            }
+            #[cfg(test)]
+            Format::Quiet => Ok(()),
+        }
+    }
+
+    /// Prints what came of it, where lines are read by people.
+    pub(super) fn finish(&self, device: &str) -> Result<()> {
+        if !matches!(self.format, Format::Text) {
+            return Ok(());
+        }
+        if self.reduced {
+            output::line(
+                "f32 is multiplied with fewer digits on this device (TF32): tolerances are those of bf16",
+            )?;
+        }
+        output::line(&format!(
+            "{device}: {} passed, {} failed, in {:.1} s",
+            self.passed,
+            self.failures.len(),
+            self.started.elapsed().as_secs_f64()
+        ))
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn passed(&self) -> usize {
+        self.passed
+    }
+
+    #[cfg(test)]
+    pub(super) fn failures(&self) -> &[String] {
+        &self.failures
+    }
+}
+
+/// The largest difference over the largest expected magnitude, or over `floor`; NaN where a value is, infinite where there
+/// are more values than expected or fewer.
+pub(super) fn largest_error(found: &[f64], expected: &[f64], floor: f64) -> f64 {
+    if found.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    let scale = expected.iter().fold(floor, |max, value| max.max(value.abs()));
+    let errors = found
+        .iter()
+        .zip(expected)
+        .map(|(found, expected)| (found - expected).abs());
+    worst(errors) / scale
+}
+
+/// The largest of some errors; NaN where one is.
+pub(super) fn worst(errors: impl IntoIterator<Item = f64>) -> f64 {
+    errors.into_iter().fold(0.0, |worst: f64, error| {
+        if worst.is_nan() || error.is_nan() {
+            f64::NAN
+        } else {
+            worst.max(error)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_relative_to_the_largest_value_and_nan_is_the_worst() {
+        assert_eq!(largest_error(&[1.0, 4.5], &[1.0, 4.0], 1e-2), 0.125);
+        assert_eq!(largest_error(&[1e-3], &[0.0], 1e-2), 0.1);
+        assert!(largest_error(&[f64::NAN, 1.0], &[0.0, 1.0], 1.0).is_nan());
+        assert!(largest_error(&[1.0], &[], 1.0).is_infinite());
+        assert!(worst([1.0, f64::NAN, 2.0]).is_nan());
+    }
+
+    #[test]
+    fn what_is_outside_its_tolerance_or_no_number_fails() {
+        let mut report = Report::quiet();
+        report.compare("good", &[1.0], &[1.0 + 9e-6], F32).unwrap();
+        assert!(!report.has_failed());
+        report.compare("bad", &[1.0], &[1.0 + 2e-5], F32).unwrap();
+        report.compare("nan", &[f64::NAN], &[1.0], F32).unwrap();
+        report.reduce_precision();
+        report.compare("reduced", &[1.0], &[1.001], F32).unwrap();
+        report.compare("exact", &[1.0], &[1.001], EXACT).unwrap();
+        assert_eq!(report.failures(), ["bad", "nan", "exact"]);
+    }
+}
