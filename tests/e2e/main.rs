@@ -4,6 +4,7 @@ mod adapter;
 mod compare;
 mod data;
 mod errors;
+mod memory;
 mod metrics;
 mod model;
 mod report;

@@ -3,6 +3,7 @@
 //! Needs `models/smollm2-135m-instruct`, which `cargo xtask fetch smollm2` makes. Beside it: what only other programs can
 //! check, TensorBoard and a browser.
 
+mod adapter;
 mod report;
 mod tensorboard;
 

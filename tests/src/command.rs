@@ -45,6 +45,17 @@ pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
     }
 }
 
+/// Runs `binary` with files limited to `kib`, a disk that is full as far as a larger file is concerned: a write beyond it
+/// fails, as `SIGXFSZ` is ignored.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run_on_a_full_disk(binary: &str, directory: &Path, kib: usize, args: &[&str]) -> Outcome {
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
+    run("sh", directory, &[&["-c", &script, binary], args].concat())
+}
+
 impl Outcome {
     /// Asserts success.
     ///

@@ -23,8 +23,12 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum What {
     /// Peak memory of the fused likelihood over inputs, gradients and one chunk; of steps with activations kept and
-    /// recomputed; of loading a checkpoint over its size.
+    /// recomputed; of loading a checkpoint over its size; and, where `cargo xtask fetch smollm2` and `cargo xtask fetch
+    /// reasoning-gym` were run, of training `SmolLM2` beside its estimate, into `bench/memory.json`.
     Memory,
+    /// The curves of `SmolLM2` in f32 and bf16, all weights and LoRA, and of the same LoRA in PEFT; needs `cargo xtask fetch
+    /// smollm2` and `cargo xtask fetch reasoning-gym`.
+    Precision,
     /// Tokens a second of generation beside `transformers.generate`; needs `cargo xtask fetch smollm2`.
     Generate,
     /// Tokenising and reading training data, beside `datasets` and `transformers`.
@@ -41,8 +45,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Data => data::run(),
         What::Memory => {
             shell::run(&mut Command::new(built("likelihood-memory")?))?;
-            shell::run(&mut Command::new(built("training-memory")?))
+            shell::run(&mut Command::new(built("training-memory")?))?;
+            estimate()
         }
+        What::Precision => precision(&args.args),
         What::Generate => generate(&args.args),
         What::Checkpoints => shell::run(&mut Command::new(built("checkpoint-stall")?)),
         What::Rewriting => shell::run(&mut Command::new(built("rewriting-study")?)),
@@ -53,6 +59,61 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn built(binary: &str) -> Result<PathBuf> {
     shell::run(shell::cargo_in_workspace("build").args(["--release", "--workspace", "--bin", binary]))?;
     Ok(shell::target_dir().join("release").join(binary))
+}
+
+/// Trains `SmolLM2` under several settings and writes `bench/memory.json`: peaks beside their estimates.
+fn estimate() -> Result<()> {
+    let root = shell::workspace_root();
+    let (model, data) = (
+        root.join("models/smollm2-135m-instruct"),
+        root.join("data/reasoning-gym/mixed_train.jsonl"),
+    );
+    if !model.is_dir() || !data.is_file() {
+        eprintln!("no SmolLM2 or no data: the estimate of training is not measured");
+        return Ok(());
+    }
+    let measured = shell::output(Command::new(built("memory-estimate")?).args([model, data]))?;
+    print!("{measured}");
+    let lines: Vec<&str> = measured.lines().collect();
+    let text = format!(
+        "{{\n  \"command\": \"cargo xtask bench memory\",\n  \"machine\": \"{} {}, {} threads\",\n  \"backend\": \
+         \"flex\",\n  \"model\": \"SmolLM2-135M-Instruct\",\n  \"settings\": [\n    {}\n  ]\n}}\n",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        std::thread::available_parallelism().map_or(1, usize::from),
+        lines.join(",\n    ")
+    );
+    std::fs::write(root.join("bench/memory.json"), text)?;
+    Ok(())
+}
+
+/// Trains the same steps five times and writes `bench/smollm2-precision.json`.
+fn precision(args: &[String]) -> Result<()> {
+    let root = shell::workspace_root();
+    let (model, data) = (
+        root.join("models/smollm2-135m-instruct"),
+        root.join("data/reasoning-gym/chain_sum_train.jsonl"),
+    );
+    if !model.is_dir() || !data.is_file() {
+        bail!(
+            "no SmolLM2 or no data\nhint: `cargo xtask fetch smollm2` and `cargo xtask fetch reasoning-gym`"
+        );
+    }
+    shell::run(shell::cargo_in_workspace("build").args(["--release", "--package", "cadft-cli"]))?;
+    let interpreter = python::environment("fixtures", &root.join("python/requirements.txt"))?;
+    shell::run(
+        Command::new(interpreter)
+            .arg(root.join("python/precision.py"))
+            .arg("--binary")
+            .arg(shell::target_dir().join("release/cadft"))
+            .arg("--model")
+            .arg(model)
+            .arg("--data")
+            .arg(data)
+            .arg("--out")
+            .arg(root.join("bench/smollm2-precision.json"))
+            .args(args),
+    )
 }
 
 /// Runs both sides in turns and writes `bench/generate.json`.

@@ -92,15 +92,30 @@ pub struct Target {
 /// Cuts a global batch into micro-batches. Every sample is in exactly one of them.
 pub fn micro_batches(examples: &[&Example], options: &BatchOptions) -> Vec<Batch> {
     let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
+    (groups(&lengths, options).iter())
+        .map(|rows| batch(examples, rows, options.pad_id))
+        .collect()
+}
+
+/// The number of rows and of columns of every micro-batch that [`micro_batches`] cuts samples of these lengths into.
+pub fn micro_batch_shapes(lengths: &[usize], options: &BatchOptions) -> Vec<[usize; 2]> {
+    let width = |row: &Vec<usize>| row.iter().map(|&index| lengths[index]).sum::<usize>();
+    (groups(lengths, options).iter())
+        .map(|rows| [rows.len(), rows.iter().map(width).max().unwrap_or(0)])
+        .collect()
+}
+
+/// The rows of every micro-batch, each the samples in it.
+fn groups(lengths: &[usize], options: &BatchOptions) -> Vec<Vec<Vec<usize>>> {
     let mut rows = match options.packing {
-        Packing::None => (0..examples.len()).map(|index| vec![index]).collect(),
-        Packing::BestFit => pack::best_fit_decreasing(&lengths, row_tokens(options)),
+        Packing::None => (0..lengths.len()).map(|index| vec![index]).collect(),
+        Packing::BestFit => pack::best_fit_decreasing(lengths, row_tokens(options)),
     };
     let length = |row: &[usize]| row.iter().map(|&index| lengths[index]).sum::<usize>();
     if options.bucketing == Bucketing::ByLength {
         rows.sort_by_key(|row| length(row));
     }
-    let mut batches = Vec::new();
+    let mut groups = Vec::new();
     let mut open: Vec<Vec<usize>> = Vec::new();
     let mut longest = 0;
     for row in rows {
@@ -110,17 +125,16 @@ pub fn micro_batches(examples: &[&Example], options: &BatchOptions) -> Vec<Batch
             None => open.len() >= options.micro.max(1),
         };
         if is_full && !open.is_empty() {
-            batches.push(batch(examples, &open, options.pad_id));
-            open.clear();
+            groups.push(std::mem::take(&mut open));
             longest = 0;
         }
         longest = longest.max(length(&row));
         open.push(row);
     }
     if !open.is_empty() {
-        batches.push(batch(examples, &open, options.pad_id));
+        groups.push(open);
     }
-    batches
+    groups
 }
 
 /// Most tokens of a shared row: it must fit into the budget of a micro-batch too.

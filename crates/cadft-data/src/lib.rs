@@ -40,7 +40,7 @@ mod template;
 mod tokenize;
 mod tokenizer;
 
-pub use batch::{Batch, BatchOptions, Bucketing, Packing, Target, micro_batches};
+pub use batch::{Batch, BatchOptions, Bucketing, Packing, Target, micro_batch_shapes, micro_batches};
 pub use cache::{Cache, CacheKey, load_samples};
 pub use convert::convert;
 pub use error::{DataError, Place, Problem, RowProblem};

@@ -67,6 +67,17 @@ impl Samples {
         }
     }
 
+    /// The number of tokens of a sample.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn tokens_of(&self, index: usize) -> usize {
+        match &self.held {
+            Held::Memory(examples) => examples[index].token_ids.len(),
+            Held::File(file) => file.tokens_of(index),
+        }
+    }
+
     /// All samples, one at a time.
     pub fn iter(&self) -> impl Iterator<Item = Example> + '_ {
         (0..self.len()).map(|index| self.get(index))

@@ -3,7 +3,7 @@
 use crate::config::BatchSection;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
-use cadft_data::{Batch, BatchOptions, Example, Order, epoch_order, micro_batches};
+use cadft_data::{Batch, BatchOptions, Example, Order, epoch_order, micro_batch_shapes, micro_batches};
 use cadft_model::Packing;
 
 /// One micro-batch on the device.
@@ -95,18 +95,8 @@ impl GlobalBatch {
     /// Cuts `examples` into micro-batches on `device`.
     #[must_use]
     pub fn new(examples: &[&Example], section: &BatchSection, pad_id: u32, device: &Device) -> Self {
-        let options = BatchOptions {
-            micro: section.micro,
-            max_tokens: section.max_tokens,
-            bucketing: section.bucketing,
-            packing: section.packing,
-            row_tokens: examples
-                .iter()
-                .map(|example| example.token_ids.len())
-                .max()
-                .unwrap_or(0),
-            pad_id,
-        };
+        let lengths = examples.iter().map(|example| example.token_ids.len());
+        let options = options(section, lengths.max().unwrap_or(0), pad_id);
         Self {
             micro: micro_batches(examples, &options)
                 .iter()
@@ -124,6 +114,25 @@ impl GlobalBatch {
     pub fn counts(&self) -> GlobalCounts {
         GlobalCounts::of(self.supervised.iter().copied())
     }
+}
+
+/// How a global batch whose longest sample has `longest` tokens is cut.
+fn options(section: &BatchSection, longest: usize, pad_id: u32) -> BatchOptions {
+    BatchOptions {
+        micro: section.micro,
+        max_tokens: section.max_tokens,
+        bucketing: section.bucketing,
+        packing: section.packing,
+        row_tokens: longest,
+        pad_id,
+    }
+}
+
+/// Rows and columns of every micro-batch of a global batch of samples of these lengths.
+#[must_use]
+pub fn shapes(lengths: &[usize], section: &BatchSection) -> Vec<[usize; 2]> {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    micro_batch_shapes(lengths, &options(section, longest, 0))
 }
 
 /// Which samples belong to which step. The last, partial window of an epoch is a global batch of its own.

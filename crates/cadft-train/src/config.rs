@@ -17,6 +17,7 @@ mod validate;
 pub use adapter::{AdapterSection, Kind as AdapterKind, Targets as AdapterTargets};
 pub use checkpoint::{BestBy, CheckpointSection};
 pub use diff::{Difference, difference, settings};
+pub(crate) use evaluate::ANSWERED_AT_A_TIME;
 pub use evaluate::EvaluateSection;
 pub use guard::{GuardSection, OnLowMemory};
 pub use log::LogSection;

@@ -21,22 +21,25 @@ pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
         return Ok(None);
     }
     let available = available_mib(Path::new("/"));
-    judge(prepared.plan.memory_mib, available, prepared.recipe.guard.memory)
+    let plan = &prepared.plan;
+    let needed = (plan.memory_mib, plan.memory_mib + plan.saving_mib);
+    judge(needed, available, prepared.recipe.guard.memory)
 }
 
+/// `needed` is what the run needs, and what it may need while a checkpoint is written.
 fn judge(
-    needed: f64,
+    (needed, most): (f64, f64),
     available: Option<f64>,
     on_low_memory: OnLowMemory,
 ) -> Result<Option<Warning>, TrainError> {
-    let Some(available) = available.filter(|&available| needed > available) else {
+    let Some(available) = available.filter(|&available| most > available) else {
         return Ok(None);
     };
     if on_low_memory == OnLowMemory::Refuse && needed > CERTAIN * available {
         return Err(TrainError::Memory { needed, available });
     }
     Ok(Some(Warning::new(
-        format!("the run may need {needed:.0} MiB of memory, and {available:.0} MiB are available"),
+        format!("the run may need {most:.0} MiB of memory, and {available:.0} MiB are available"),
         "lower `batch.micro` or `data.max-length`, or train a smaller model",
     )))
 }
@@ -151,17 +154,19 @@ mod tests {
 
     #[test]
     fn what_cannot_fit_is_refused_and_what_may_not_is_told() {
-        let judge = |needed, available| judge(needed, available, OnLowMemory::Refuse);
+        let judge = |needed, available| judge((needed, needed), available, OnLowMemory::Refuse);
         assert_eq!(judge(100.0, None).unwrap(), None);
         assert_eq!(judge(100.0, Some(100.0)).unwrap(), None);
         assert!(judge(100.0, Some(90.0)).unwrap().is_some());
+        let saving = |available| super::judge((100.0, 200.0), available, OnLowMemory::Refuse);
+        assert!(saving(Some(110.0)).unwrap().is_some() && saving(Some(200.0)).unwrap().is_none());
         let error = judge(100.0, Some(60.0)).unwrap_err().to_string();
         assert!(
             error.contains("100 MiB") && error.contains("60 MiB") && error.contains("hint:"),
             "{error}"
         );
         assert!(
-            super::judge(100.0, Some(60.0), OnLowMemory::Warn)
+            super::judge((100.0, 100.0), Some(60.0), OnLowMemory::Warn)
                 .unwrap()
                 .is_some()
         );

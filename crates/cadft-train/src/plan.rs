@@ -2,12 +2,13 @@
 
 pub mod memory;
 
-use crate::batch::Sampler;
+use crate::batch::{Sampler, shapes};
 use crate::config::{Recipe, steps_of};
 use crate::rewrite::RewritePlan;
 use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
-use cadft_data::{Example, Report, Samples, SourceReport, Truncation};
-use cadft_model::{ModelConfig, parameters::expected_parameters};
+use cadft_data::{Example, Report, Samples, SourceReport, Truncation, epoch_order};
+use cadft_model::adapter::AdapterTargets;
+use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
 use memory::MemorySettings;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -63,18 +64,20 @@ pub struct Plan {
     pub parameters: usize,
     /// Parameters that are trained.
     pub trainable: usize,
-    /// Estimate of the peak memory.
+    /// Estimate of the peak memory, without what a checkpoint needs that is written beside the steps.
     pub memory_mib: f64,
+    /// What that may be on top; 0 without checkpoints.
+    pub saving_mib: f64,
     /// What should be known before it starts.
     pub warnings: Vec<Warning>,
 }
 
 impl Plan {
-    /// `trainable` is the number of trained parameters where they are not all of them.
+    /// `adapter` is what is trained where that is not everything.
     pub(crate) fn new(
         recipe: &Recipe,
         config: &ModelConfig,
-        trainable: Option<usize>,
+        adapter: Option<&(AdapterConfig, AdapterTargets)>,
         train: &Samples,
         eval: &[Example],
     ) -> Self {
@@ -98,9 +101,16 @@ impl Plan {
             .iter()
             .map(|(_, shape)| shape.iter().product::<usize>())
             .sum();
-        let settings = MemorySettings::of(recipe, parameters, trainable, report.longest);
+        let trained = adapter.map(|(config, targets)| (config, targets));
+        let settings = MemorySettings::of(recipe, trained, (train, eval, steps));
         let memory_mib = memory::training_mib(config, &settings);
-        let trainable = trainable.unwrap_or(parameters);
+        let saves = recipe.checkpoint.every > 0 || recipe.checkpoint.every_minutes > 0.0;
+        let saving_mib = if saves {
+            memory::saving_mib(config, &settings)
+        } else {
+            0.0
+        };
+        let trainable = trained.map_or(parameters, |(_, targets)| targets.trainable);
         let mut plan = Self {
             objective: recipe.objective.name(),
             start: start.map(AnyObjective::name),
@@ -119,6 +129,7 @@ impl Plan {
             parameters,
             trainable,
             memory_mib,
+            saving_mib,
             warnings: vec![],
         };
         plan.warnings = plan.warn(recipe, train, eval);
@@ -219,4 +230,35 @@ fn overlap(train: &Samples, eval: &[Example]) -> usize {
     eval.iter()
         .filter(|e| !unseen.contains(e.token_ids.as_slice()))
         .count()
+}
+
+/// The largest forward pass of a run.
+struct LargestPass {
+    /// Its tokens, padding included.
+    tokens: usize,
+    /// The longest sample of the run.
+    longest: usize,
+    /// Whether a step has several.
+    accumulates: bool,
+}
+
+/// Looks at the steps of the first pass over the data, as far as the run goes.
+fn largest_pass(recipe: &Recipe, train: &Samples, steps: usize) -> LargestPass {
+    // In the order of the file, which is read once.
+    let tokens: Vec<usize> = (0..train.len()).map(|sample| train.tokens_of(sample)).collect();
+    let order = epoch_order(train.len(), recipe.data.order, recipe.run.seed, 0);
+    let mut largest = LargestPass {
+        tokens: 0,
+        longest: 0,
+        accumulates: false,
+    };
+    for batch in order.chunks(recipe.batch.global).take(steps) {
+        let lengths: Vec<usize> = batch.iter().map(|&sample| tokens[sample]).collect();
+        let shapes = shapes(&lengths, &recipe.batch);
+        let tokens = shapes.iter().map(|[rows, columns]| rows * columns).max();
+        largest.tokens = largest.tokens.max(tokens.unwrap_or(0));
+        largest.longest = largest.longest.max(lengths.into_iter().max().unwrap_or(0));
+        largest.accumulates |= shapes.len() > 1;
+    }
+    largest
 }

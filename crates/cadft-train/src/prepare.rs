@@ -82,11 +82,15 @@ impl Prepared {
             "data are tokenized"
         );
         check_examples(&eval, &config)?;
-        let trainable = match &recipe.adapter {
-            Some(section) => Some(export::targets(&section.config(), &config)?.trainable),
+        let adapter = match &recipe.adapter {
+            Some(section) => {
+                let adapter = section.config();
+                let targets = export::targets(&adapter, &config)?;
+                Some((adapter, targets))
+            }
             None => None,
         };
-        let plan = Plan::new(&recipe, &config, trainable, &train, &eval);
+        let plan = Plan::new(&recipe, &config, adapter.as_ref(), &train, &eval);
         Ok(Self {
             recipe,
             device: device.clone(),

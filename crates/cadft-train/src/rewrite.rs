@@ -31,6 +31,7 @@ pub use record::{
     Decision, FORMAT_VERSION, Header, Record, RoundRecord, SampleRecord, Side, UndoRecord, is_undone,
 };
 pub use replay::{Replay, digest, replay};
+pub(crate) use round::BATCH;
 pub use round::{Generator, Round, RoundSummary};
 pub use source::SourceSamples;
 pub use target::Target;

@@ -1,22 +1,9 @@
 //! Disks that are full, and directories that cannot be written.
 
 use super::{CADFT, args, train, uninterrupted};
+use cadft_tests::command::run_on_a_full_disk;
 use cadft_tests::{Workspace, runs};
 use std::fs;
-use std::process::{Command, Output};
-
-/// Runs the command with files limited to `kib`, a disk that is full as far as a large file is concerned: a write beyond
-/// it fails, as `SIGXFSZ` is ignored.
-fn limited(workspace: &Workspace, kib: usize, args: &[&str]) -> Output {
-    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
-    Command::new("sh")
-        .args(["-c", &script, CADFT])
-        .args(args)
-        .current_dir(workspace.root())
-        .env("NO_COLOR", "1")
-        .output()
-        .expect("a shell")
-}
 
 #[test]
 fn a_full_disk_is_told_and_the_run_goes_on_exactly_when_there_is_space() {
@@ -26,9 +13,9 @@ fn a_full_disk_is_told_and_the_run_goes_on_exactly_when_there_is_space() {
     let run = workspace.path("run");
     let resume = args(&[&more[..], &["--resume", "auto"]].concat());
     // The weights fit, the moments do not.
-    let outcome = limited(&workspace, 150, &resume);
-    let stderr = String::from_utf8_lossy(&outcome.stderr);
-    assert_eq!(outcome.status.code(), Some(1), "{stderr}");
+    let outcome = run_on_a_full_disk(CADFT, workspace.root(), 150, &resume);
+    let stderr = outcome.stderr;
+    assert_eq!(outcome.code, Some(1), "{stderr}");
     assert!(
         stderr.contains("could not be written") && stderr.contains("optimizer.safetensors"),
         "{stderr}"
@@ -53,7 +40,7 @@ fn a_full_disk_leaves_the_checkpoints_before_it() {
     for step in ["step-000014", "step-000015", "step-000020"] {
         fs::remove_dir_all(run.join("checkpoints").join(step)).ok();
     }
-    let _ = limited(&workspace, 150, &["train", "--resume", "run"]);
+    let _ = run_on_a_full_disk(CADFT, workspace.root(), 150, &["train", "--resume", "run"]);
     let kept: Vec<_> = runs::checkpoints(&run);
     assert!(kept.iter().any(|path| path.ends_with("step-000010")), "{kept:?}");
     assert!(!kept.iter().any(|path| path.ends_with("step-000015")), "{kept:?}");
@@ -85,4 +72,72 @@ fn checkpoints_that_cannot_be_written_are_told_and_the_run_ends_with_an_error() 
         outcome.stderr
     );
     assert!(outcome.stderr.contains("run/checkpoints"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_one_error_and_leaves_nothing() {
+    let workspace = Workspace::new();
+    let adapter = ["--set", "adapter.rank=2", "--set", "schedule.steps=1"];
+    let _ = train(&workspace, &adapter).succeeded();
+    let entries = || fs::read_dir(workspace.root()).expect("the workspace").count();
+    let before = entries();
+    let convert = ["model", "convert", "--model", "model", "--out", "new"];
+    let gguf = [
+        "model", "convert", "--model", "model", "--to", "gguf", "--out", "new",
+    ];
+    let merge = [
+        "model",
+        "merge",
+        "--model",
+        "model",
+        "--adapter",
+        "run/model",
+        "--out",
+        "new",
+    ];
+    for args in [&convert[..], &gguf, &merge] {
+        // The tokenizer fits, the weights do not.
+        let outcome = run_on_a_full_disk(CADFT, workspace.root(), 40, args);
+        let stderr = outcome.stderr;
+        assert_eq!(outcome.code, Some(1), "{args:?}: {stderr}");
+        assert!(
+            stderr.contains("cannot write `") && stderr.contains("new"),
+            "{args:?}: {stderr}"
+        );
+        assert!(
+            !stderr.contains("panicked") && stderr.matches("cannot write").count() == 1,
+            "{args:?}: {stderr}"
+        );
+        assert_eq!(entries(), before, "{args:?} left something behind");
+    }
+    // What was there stays as it was.
+    let _ = workspace.run(CADFT, &convert).succeeded();
+    let weights = || fs::read(workspace.path("new/model.safetensors")).expect("weights");
+    let old = weights();
+    let outcome = run_on_a_full_disk(CADFT, workspace.root(), 40, &convert);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(weights() == old, "the model that was there has changed");
+}
+
+#[test]
+fn a_final_model_that_does_not_fit_is_one_error_and_leaves_nothing() {
+    let workspace = Workspace::new();
+    let run = [
+        "train",
+        "--recipe",
+        "recipe.nll.toml",
+        "--out",
+        "run",
+        "--set",
+        "schedule.steps=1",
+    ];
+    let outcome = run_on_a_full_disk(CADFT, workspace.root(), 40, &run);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("cannot write `"), "{}", outcome.stderr);
+    let left: Vec<_> = fs::read_dir(workspace.path("run"))
+        .expect("the run")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.contains("model") || name.contains("partial"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -15,7 +15,7 @@ use anyhow::Result;
 use cadft_data::Tokenizer;
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{Dtype, ModelConfig, flops};
-use cadft_train::config::{AdapterSection, Recompute};
+use cadft_train::config::{AdapterSection, Precision, Recompute};
 use cadft_train::plan::memory::{MemorySettings, training_mib};
 use serde::Serialize;
 
@@ -145,23 +145,26 @@ fn with_recompute(kept: f64, recomputed: f64) -> String {
 fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
     let mib = |bytes: usize| (parameters * bytes) as f64 / f64::from(1 << 20);
     let adapter = AdapterSection::default().config();
-    let lora = adapter.targets(config).map_or(0, |targets| targets.trainable);
-    let training = |trainable, added, recompute| {
+    let targets = adapter.targets(config).ok();
+    let lora = targets.as_ref().map(|targets| (&adapter, targets));
+    let training = |adapter, recompute| {
         let settings = MemorySettings {
-            trainable,
-            added,
-            tokens: context,
+            adapter,
             recompute,
+            precision: Precision::F32,
+            tokens: context,
+            accumulates: true,
+            cached: 0,
         };
         training_mib(config, &settings)
     };
     Memory {
         weights_f32: mib(4),
         weights_bf16: mib(2),
-        training: training(parameters, 0, Recompute::None),
-        training_recompute: training(parameters, 0, Recompute::Blocks),
-        training_lora: training(lora, lora, Recompute::None),
-        training_lora_recompute: training(lora, lora, Recompute::Blocks),
+        training: training(None, Recompute::None),
+        training_recompute: training(None, Recompute::Blocks),
+        training_lora: training(lora, Recompute::None),
+        training_lora_recompute: training(lora, Recompute::Blocks),
     }
 }
 

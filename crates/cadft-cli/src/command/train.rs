@@ -11,6 +11,7 @@ use cadft_data::{Packing, SourceReport};
 use cadft_train::config::BatchSection;
 use cadft_train::{Plan, Prepared, memory};
 use start::Target;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
@@ -100,7 +101,7 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
         ),
         ("warm-up", format!("{} steps", plan.warmup_steps)),
         ("rewriting", rewriting(plan)),
-        ("memory", format!("about {:.0} MiB", plan.memory_mib)),
+        ("memory", memory_of(plan)),
     ];
     let place = lines.iter().position(|(name, _)| *name == "tokens").unwrap_or(0);
     lines.splice(
@@ -108,6 +109,19 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
         sources.iter().map(|(name, rows)| (name.as_str(), rows.clone())),
     );
     output::table(&lines)
+}
+
+/// What the run needs, and what a checkpoint may need beside it.
+fn memory_of(plan: &Plan) -> String {
+    let mut text = format!("about {:.0} MiB", plan.memory_mib);
+    if plan.saving_mib > 0.0 {
+        let _ = write!(
+            text,
+            ", up to {:.0} more while a checkpoint is written",
+            plan.saving_mib
+        );
+    }
+    text
 }
 
 /// How much goes through the model at once.

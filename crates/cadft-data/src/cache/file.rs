@@ -166,9 +166,21 @@ impl TokenFile {
         self.samples
     }
 
-    pub(crate) fn get(&self, index: usize) -> Example {
+    /// The number of tokens of a sample.
+    pub(crate) fn tokens_of(&self, index: usize) -> usize {
+        let tokens = read_u32(&self.map, self.start(index)) as usize;
+        self.give_back(0);
+        tokens
+    }
+
+    /// Where the record of a sample begins.
+    fn start(&self, index: usize) -> usize {
         assert!(index < self.samples, "sample {index} of {}", self.samples);
-        let start = read_u64(&self.map, self.offsets + 8 * index) as usize;
+        read_u64(&self.map, self.offsets + 8 * index) as usize
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Example {
+        let start = self.start(index);
         let number = |place: usize| read_u32(&self.map, start + 4 * place) as usize;
         let (tokens, id_len, answer_len) = (number(0), number(2), number(3));
         let weight = f64::from_bits(read_u64(&self.map, start + 16));

@@ -1,7 +1,8 @@
 //! Orders, buckets, padding and targets.
 
 use cadft_data::{
-    Batch, BatchOptions, Bucketing, Example, Order, Packing, epoch_order, micro_batches, rank_shard,
+    Batch, BatchOptions, Bucketing, Example, Order, Packing, epoch_order, micro_batch_shapes, micro_batches,
+    rank_shard,
 };
 use proptest::prelude::*;
 
@@ -65,6 +66,28 @@ fn contents(batch: &Batch) -> Vec<Content> {
 }
 
 proptest! {
+    #[test]
+    fn shapes_are_those_of_the_batches(
+        examples in examples(),
+        micro in 1..6_usize,
+        max_tokens in prop::option::of(1..40_usize),
+        bucketing in bucketing(),
+        packs in any::<bool>(),
+    ) {
+        let options = BatchOptions {
+            micro,
+            max_tokens,
+            bucketing,
+            packing: if packs { Packing::BestFit } else { Packing::None },
+            row_tokens: 12,
+            pad_id: 0,
+        };
+        let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
+        let batches = micro_batches(&examples.iter().collect::<Vec<_>>(), &options);
+        let shapes: Vec<[usize; 2]> = batches.iter().map(|batch| [batch.rows, batch.seq]).collect();
+        prop_assert_eq!(micro_batch_shapes(&lengths, &options), shapes);
+    }
+
     #[test]
     fn every_example_is_in_one_batch(examples in examples(), micro in 1..6_usize, bucketing in bucketing()) {
         let batches = cut(&examples, micro, bucketing, 0);

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Questions that are answered at the same time.
-const BATCH: usize = 32;
+pub(crate) const ANSWERED_AT_A_TIME: usize = 32;
 
 /// Evaluation on `data.eval`; always before the first and after the last step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,7 +52,7 @@ impl EvaluateSection {
             max_positions,
             stop_token_ids: stop_token_ids.to_vec(),
             sampling: Sampling::nucleus(self.temperature, self.top_p, seed),
-            batch: BATCH,
+            batch: ANSWERED_AT_A_TIME,
         }
     }
 }

@@ -1,85 +1,276 @@
-//! An estimate of the memory that training takes, from shapes alone.
+//! The memory that training takes on Flex, from shapes alone.
 //!
 //! ```text
-//! held          4 P weights + 8 T moments + 4 T gradients
-//! + largest of  activations of a micro-batch + one chunk of logits        while the backward pass begins
-//!               4 T gradients of a micro-batch                            when it ends and they are added
-//!               a few copies of the largest tensor                        while weights are updated
+//! program     code, tokenizer, buffers of the matrix products
+//! held        4 P weights + 8 T moments, and between micro-batches 4 T gradients
+//! + largest of
+//!   backward begins    activations of a micro-batch, chunks of logits, gradient of the output weight
+//!   backward ends      4 T gradients of this micro-batch; those of the embedding are made beside them
+//!   update             4 T gradients, a few copies of the largest parameter
+//!   answers            keys and values of the questions that are answered at a time
 //! ```
 //!
-//! `P` parameters, `T` of them trained. Activations are what the decoder's operations keep on the Flex backend; other
-//! backends keep more.
+//! `P` parameters, `T` of them trained. Other backends keep more: they hold the scores of attention.
+//!
+//! A checkpoint shares the tensors of the model while it is written in the background. Where the next update comes
+//! before that is done, the old ones are kept beside the new: [`saving_mib`] is how much that is at most.
 
-use crate::config::{Recipe, Recompute};
-use cadft_model::ModelConfig;
+use crate::config::{Precision, Recipe, Recompute};
+use crate::plan::largest_pass;
+use cadft_core::linear_likelihood::ChunkSize;
+use cadft_data::{Example, Samples};
+use cadft_model::adapter::AdapterTargets;
+use cadft_model::config::Norms;
 use cadft_model::parameters::expected_parameters;
+use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
 
-/// The program itself with its tokenizer and data, in bytes.
-const PROGRAM: f64 = 48.0 * MIB;
 const MIB: f64 = 1_048_576.0;
+/// The command before it reads a model: its code, a tokenizer, the stacks and buffers of its threads.
+const PROGRAM: f64 = 64.0 * MIB;
 const F32: f64 = 4.0;
-/// Elements of a chunk of logits and of its gradient.
-const LOGITS: f64 = 2.0 * 16_777_216.0;
+const BF16: f64 = 2.0;
+/// What the update makes beside a parameter, its gradient and its moments: the two moments corrected, their quotient.
+const UPDATE_COPIES: f64 = 3.0;
 
 /// What the memory of training depends on besides the model.
 #[derive(Clone, Copy, Debug)]
-pub struct MemorySettings {
-    /// Parameters that are trained.
-    pub trainable: usize,
-    /// Those of an adapter, which the model itself does not have.
-    pub added: usize,
-    /// Tokens of one micro-batch, padding included.
-    pub tokens: usize,
+pub struct MemorySettings<'a> {
+    /// What is trained, where that is not everything.
+    pub adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
     /// Whether activations are kept.
     pub recompute: Recompute,
+    /// The number format of the linear layers.
+    pub precision: Precision,
+    /// Tokens of the largest micro-batch, padding included.
+    pub tokens: usize,
+    /// Whether a step adds the gradients of several micro-batches.
+    pub accumulates: bool,
+    /// Tokens whose keys and values are kept while questions are answered or samples rewritten.
+    pub cached: usize,
 }
 
-impl MemorySettings {
-    /// Those of a recipe whose longest sample has `longest` tokens; `trainable` where not all parameters are trained.
-    pub(crate) fn of(recipe: &Recipe, parameters: usize, trainable: Option<usize>, longest: usize) -> Self {
-        let rows = recipe.batch.micro.min(recipe.batch.global);
+impl<'a> MemorySettings<'a> {
+    /// Those of a recipe of so many `steps`; `prompts` are the tokens of the longest prompt that is answered.
+    pub(crate) fn of(
+        recipe: &Recipe,
+        adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
+        (train, eval, steps): (&Samples, &[Example], usize),
+    ) -> Self {
+        let pass = largest_pass(recipe, train, steps);
+        let longest = |examples: &[Example]| examples.iter().map(|e| e.prompt_len).max().unwrap_or(0);
+        let section = &recipe.evaluate;
+        let answers = section.answers.min(eval.len()) * section.samples;
+        let slots = answers.min(crate::config::ANSWERED_AT_A_TIME);
+        let (mut tokens, mut cached) = (pass.tokens, slots * (longest(eval) + section.max_new_tokens));
+        if let Some(rewrite) = &recipe.rewrite {
+            // A rewrite may be longer than what it replaces.
+            let length = (pass.longest + rewrite.max_new_tokens).min(recipe.data.max_length);
+            let rows = pass.tokens.div_ceil(pass.longest.max(1));
+            let most = recipe.batch.max_tokens.unwrap_or(rows * length);
+            tokens = tokens.max(most);
+            cached = cached.max(crate::rewrite::BATCH.min(train.len()) * length);
+        }
         Self {
-            trainable: trainable.unwrap_or(parameters),
-            added: trainable.unwrap_or(0),
-            tokens: (recipe.batch.max_tokens).map_or(rows * longest, |most| most.max(longest)),
+            adapter,
             recompute: recipe.model.recompute,
+            precision: recipe.model.precision,
+            tokens,
+            accumulates: pass.accumulates,
+            cached,
         }
     }
 }
 
-/// The largest resident memory of training, in MiB.
+/// The largest resident memory of training, in MiB, beside what [`saving_mib`] says.
 #[must_use]
-pub fn training_mib(config: &ModelConfig, settings: &MemorySettings) -> f64 {
-    let shapes = expected_parameters(config);
-    let sizes = shapes.iter().map(|(_, shape)| shape.iter().product::<usize>());
-    let (mut parameters, mut largest) = (settings.added as f64, 0.0f64);
-    for size in sizes {
-        parameters += size as f64;
-        largest = largest.max(size as f64);
-    }
-    let trainable = settings.trainable as f64;
-    let tokens = settings.tokens as f64;
-    let (hidden, layers) = (config.hidden_size as f64, config.num_hidden_layers as f64);
-    let block = tokens * block_width(config);
-    let activations = match settings.recompute {
-        Recompute::None => layers * block,
-        Recompute::Blocks => layers * tokens * hidden + block,
+pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
+    let sizes = Sizes::new(config, settings);
+    let held = F32 * (sizes.weights + 2.0 * sizes.trained);
+    let gathered = if settings.accumulates {
+        F32 * sizes.trained
+    } else {
+        0.0
     };
-    let logits = LOGITS.min(2.0 * tokens * config.vocab_size as f64);
-    let peak = (activations + logits)
-        .max(trainable)
-        .max(4.0 * largest.min(trainable));
-    let elements = parameters + 3.0 * trainable + peak;
-    (PROGRAM + F32 * elements) / MIB
+    let backward = match settings.recompute {
+        Recompute::None => sizes.backward(gathered),
+        Recompute::Blocks => sizes.backward_by_block(gathered),
+    };
+    let update = F32 * (sizes.trained + UPDATE_COPIES * sizes.largest_trained);
+    let training = held + backward.max(update).max(sizes.answers);
+    // A tensor as it is read, and as it is given to the device.
+    let loading = F32 * (sizes.weights + 2.0 * sizes.largest);
+    (PROGRAM + training.max(loading)) / MIB
 }
 
-/// Elements for each token that one block keeps for its backward pass.
-fn block_width(config: &ModelConfig) -> f64 {
+/// What may come on top of [`training_mib`] while a checkpoint is written beside the steps, in MiB: weights and moments
+/// before an update.
+#[must_use]
+pub fn saving_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
+    3.0 * F32 * Sizes::new(config, settings).trained / MIB
+}
+
+/// Elements of parameters, and bytes of everything else.
+struct Sizes {
+    layers: f64,
+    /// Parameters, those of an adapter too.
+    weights: f64,
+    /// Those that are trained.
+    trained: f64,
+    /// The largest parameter.
+    largest: f64,
+    largest_trained: f64,
+    /// What one block keeps for its backward pass.
+    block: f64,
+    /// Gradients on their way through one block, and those of its parameters.
+    block_gradients: f64,
+    /// Hidden states of all tokens.
+    hidden: f64,
+    /// Logits of the fused likelihood that are held at a time.
+    logits: f64,
+    /// The gradient of the output weight, where it is trained.
+    output: f64,
+    /// The same of the embedding.
+    embedding: f64,
+    is_tied: bool,
+    answers: f64,
+}
+
+impl Sizes {
+    fn new(config: &ModelConfig, settings: &MemorySettings<'_>) -> Self {
+        let shapes = expected_parameters(config);
+        let sizes = || {
+            shapes
+                .iter()
+                .map(|(name, shape)| (name.as_str(), shape.iter().product::<usize>() as f64))
+        };
+        let parameters: f64 = sizes().map(|(_, size)| size).sum();
+        let largest = sizes().map(|(_, size)| size).fold(0.0, f64::max);
+        let tokens = settings.tokens as f64;
+        let layers = config.num_hidden_layers as f64;
+        let vocabulary = (config.vocab_size * config.hidden_size) as f64;
+        let trains = |module: &str| match settings.adapter {
+            None => true,
+            Some((_, targets)) => targets.saved.iter().any(|saved| saved.ends_with(module)),
+        };
+        let is_tied = config.tie_word_embeddings;
+        let trains_embedding = trains("embed_tokens") || (is_tied && trains("lm_head"));
+        let trains_output = if is_tied {
+            trains_embedding
+        } else {
+            trains("lm_head")
+        };
+        let (trained, largest_trained) = match settings.adapter {
+            None => (parameters, largest),
+            Some((adapter, targets)) => {
+                let factor = |[output, input]: &[usize; 2]| (adapter.rank * output.max(input)) as f64;
+                let factors = targets.layers.iter().map(|(_, shape)| factor(shape));
+                let saved = if trains_embedding || trains_output {
+                    vocabulary
+                } else {
+                    0.0
+                };
+                (targets.trainable as f64, factors.fold(saved, f64::max))
+            }
+        };
+        let in_blocks: f64 = sizes()
+            .filter(|(name, _)| name.contains(".layers."))
+            .map(|(_, size)| size)
+            .sum();
+        let casts = match settings.precision {
+            Precision::F32 => 0.0,
+            Precision::Bf16 => BF16 * in_blocks / layers,
+        };
+        let vocab = config.vocab_size as f64;
+        let chunk = F32 * vocab * tokens.min(ChunkSize::Auto.rows(config.vocab_size) as f64);
+        let (gradient, when) = (F32 * vocabulary, |holds: bool| f64::from(u8::from(holds)));
+        let key = (config.num_key_value_heads * config.head_dim) as f64;
+        Self {
+            layers,
+            weights: parameters + if settings.adapter.is_some() { trained } else { 0.0 },
+            trained,
+            largest,
+            largest_trained,
+            block: tokens * token_bytes(config, settings) + casts,
+            block_gradients: F32 * tokens * (config.hidden_size + 3 * config.intermediate_size) as f64
+                + F32 * in_blocks.min(trained) / layers,
+            hidden: F32 * tokens * config.hidden_size as f64,
+            // The product that makes the gradient of the output weight packs a copy of the chunk.
+            logits: chunk * (1.0 + when(trains_output)),
+            output: gradient * when(trains_output),
+            embedding: gradient * when(trains_embedding),
+            is_tied,
+            answers: F32 * settings.cached as f64 * layers * 2.0 * key,
+        }
+    }
+
+    /// The most that a backward pass holds besides weights and moments, with activations kept.
+    fn backward(&self, gathered: f64) -> f64 {
+        // The last hidden states before and after the final norm.
+        let activations = self.layers * self.block + 2.0 * self.hidden;
+        let begins = gathered + activations + self.logits + self.output;
+        // Zeros, what is scattered into them, and, tied, the sum with what the output weight has.
+        let scattered = if self.is_tied { 3.0 } else { 2.0 };
+        let ends = gathered + F32 * self.trained + scattered * self.embedding;
+        begins.max(ends)
+    }
+
+    /// The same with activations recomputed: the gradients of a block are added as soon as they are there.
+    fn backward_by_block(&self, gathered: f64) -> f64 {
+        let inputs = (self.layers + 1.0) * self.hidden;
+        let begins = gathered + inputs + 2.0 * self.hidden + self.logits + self.output;
+        let graph = self.block + self.block_gradients;
+        let first_block = gathered + inputs + self.output + graph;
+        let last_block = F32 * self.trained + self.output + graph;
+        let ends = F32 * self.trained + self.output + 2.0 * self.embedding;
+        begins.max(first_block).max(last_block).max(ends)
+    }
+}
+
+/// Bytes for each token that one block keeps for its backward pass.
+fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let width = |heads: usize| (heads * config.head_dim) as f64;
     let (query, key) = (
         width(config.num_attention_heads),
         width(config.num_key_value_heads),
     );
-    // Input and output of both norms; query, key, value and output of attention; gate, up and their product.
-    4.0 * config.hidden_size as f64 + 2.0 * (query + key) + 3.0 * config.intermediate_size as f64
+    let (hidden, intermediate) = (config.hidden_size as f64, config.intermediate_size as f64);
+    let norms = match config.norms {
+        Norms::Before => 2.0 * hidden,
+        Norms::Gemma => 4.0 * hidden,
+    };
+    let head_norms = if config.qk_norm { query + key } else { 0.0 };
+    // Query and output, key and value, by head; one number for each head.
+    let attention = 2.0 * query + 2.0 * key + config.num_attention_heads as f64;
+    let gated = 2.0 * intermediate;
+    // The inputs of the linear layers; in f32 those with the same input share it, in bf16 each casts its own.
+    let linear = match settings.precision {
+        Precision::F32 => F32 * (2.0 * hidden + query + intermediate),
+        Precision::Bf16 => BF16 * (5.0 * hidden + query + intermediate),
+    };
+    let adapter = settings.adapter.map_or(0.0, |(adapter, targets)| {
+        let layers = targets.layers.iter();
+        let all: f64 = layers
+            .map(|(_, shape)| update_bytes(adapter, *shape, settings.precision))
+            .sum();
+        all / config.num_hidden_layers as f64
+    });
+    F32 * (norms + head_norms + attention + gated) + linear + adapter
+}
+
+/// Bytes for each token that the update of a linear layer keeps.
+fn update_bytes(adapter: &AdapterConfig, [output, input]: [usize; 2], precision: Precision) -> f64 {
+    let (output, input, rank) = (output as f64, input as f64, adapter.rank as f64);
+    let factors = match precision {
+        Precision::F32 => F32 * rank,
+        Precision::Bf16 => BF16 * (input + rank),
+    };
+    let is_dropped = adapter.dropout > 0.0;
+    // The mask, and what it leaves of the input.
+    let dropout = if is_dropped { 2.0 * input } else { 0.0 };
+    let outputs = match (adapter.kind, is_dropped) {
+        (AdapterKind::Lora, _) => 0.0,
+        (AdapterKind::Dora, false) => output,
+        (AdapterKind::Dora, true) => 2.0 * output,
+    };
+    factors + F32 * (dropout + outputs)
 }

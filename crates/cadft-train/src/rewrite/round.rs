@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Candidates in the making at the same time; does not change them.
-const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
 /// Makes the candidates of a round, and judges them.
 #[derive(Clone, Copy, Debug)]

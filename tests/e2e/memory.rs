@@ -1,0 +1,61 @@
+//! The estimate of memory beside what runs take.
+
+use crate::CADFT;
+use cadft_tests::Workspace;
+use cadft_tests::command::{lines, steps};
+use serde_json::{Value, json};
+
+/// A model of some 30 million parameters: the program itself is a small part of what training takes.
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    let text = std::fs::read_to_string(workspace.path("model/config.json")).expect("a config");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    for (key, value) in [
+        ("hidden_size", 512),
+        ("intermediate_size", 1536),
+        ("num_hidden_layers", 8),
+        ("num_attention_heads", 8),
+        ("num_key_value_heads", 4),
+    ] {
+        config[key] = json!(value);
+    }
+    workspace.write("model/config.json", &config.to_string());
+    workspace
+}
+
+#[test]
+fn the_estimate_of_a_run_is_within_15_percent_of_its_peak() {
+    let workspace = workspace();
+    for setting in ["model.recompute=none", "model.recompute=blocks"] {
+        let args = [
+            "train",
+            "--recipe",
+            "recipe.nll.toml",
+            "--set",
+            "model.init=random",
+            "--set",
+            "data.eval=[]",
+            "--set",
+            "schedule.steps=2",
+            "--set",
+            setting,
+        ];
+        let planned = workspace
+            .run(CADFT, &[&args[..], &["--dry-run", "--json"]].concat())
+            .succeeded();
+        let estimate = lines(&planned.stdout)[0]["memory_mib"]
+            .as_f64()
+            .expect("an estimate");
+        let _ = workspace
+            .run(CADFT, &[&args[..], &["--out", setting]].concat())
+            .succeeded();
+        let metrics =
+            std::fs::read_to_string(workspace.path(setting).join("metrics.jsonl")).expect("metrics");
+        let peak = steps(&metrics)[1]["peak_rss_mib"].as_f64().expect("a peak");
+        let ratio = estimate / peak;
+        assert!(
+            (0.85..1.15).contains(&ratio),
+            "{setting}: {estimate:.0} MiB estimated, {peak:.0} measured"
+        );
+    }
+}
