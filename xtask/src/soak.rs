@@ -17,8 +17,8 @@ const FLAT: f64 = 1.05;
 
 /// Rounds throughout the run. What was replaced is state that a run keeps, so few samples are.
 const REWRITING: [&str; 6] = [
-    "rewrite.warmup=20",
-    "rewrite.every=20",
+    "rewrite.warmup=100",
+    "rewrite.every=100",
     "rewrite.fraction=0.1",
     "rewrite.probability=0.25",
     "rewrite.max-per-sample=20",
@@ -41,7 +41,7 @@ struct Sample {
     descriptors: usize,
 }
 
-/// Trains with evaluation every 50 steps, a checkpoint every 10 and a round of rewriting every 20, and compares the beginning with the end.
+/// Trains with evaluation every 50 steps, a checkpoint every 10 and a round of rewriting every 100, and compares the beginning with the end.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(args.steps >= 4 * SETTLED, "at least {} steps", 4 * SETTLED);
     let binary = "cadft-under-test";
