@@ -119,6 +119,27 @@ fn packed_samples_equal_single_samples() {
     });
 }
 
+#[test]
+fn padding_on_the_left_is_a_segment_of_its_own_and_changes_nothing() {
+    for_every_model(|name, Checkpoint { model, config, .. }, device| {
+        if depends_on_length(config) {
+            return;
+        }
+        let sample = &ROWS[0][..7];
+        let padded = [&[0; 4], sample].concat();
+        let packing = Packing {
+            lengths: vec![vec![11], vec![4, 7]],
+        };
+        let states = model.hidden_states_packed(tokens(&[&ROWS[1], &padded], device), &packing);
+        let found = values(states.slice([1..2, 4..11]));
+        F32.assert_close(
+            &format!("{name}: 4 of padding"),
+            &found,
+            &alone(model, sample, device),
+        );
+    });
+}
+
 /// The likeliest token after each prompt, found without a cache.
 fn greedy_without_cache(model: &CausalLm, prompt: &[u32], count: usize, device: &Device) -> Vec<u32> {
     let mut ids: Vec<i64> = prompt.iter().map(|&id| id.into()).collect();
