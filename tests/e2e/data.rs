@@ -2,7 +2,7 @@
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run, steps};
-use cadft_tests::fixture;
+use cadft_tests::{Workspace, fixture};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -13,19 +13,8 @@ fn read(path: &Path) -> String {
 
 /// The steps of a run of the fixture recipe with these settings.
 fn steps_with(settings: &[&str]) -> Vec<Value> {
-    let out = tempfile::tempdir().expect("a temporary directory");
-    let directory = out.path().join("run");
-    let mut args = vec![
-        "train",
-        "--recipe",
-        "recipe.toml",
-        "--out",
-        directory.to_str().expect("UTF-8"),
-    ];
-    for setting in settings {
-        args.extend(["--set", setting]);
-    }
-    let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    let workspace = Workspace::new();
+    let directory = workspace.trained(CADFT, settings);
     steps(&read(&directory.join("metrics.jsonl")))
 }
 
@@ -84,19 +73,8 @@ fn tokenised_data_is_kept_where_the_recipe_says_and_makes_no_difference() {
 
 #[test]
 fn a_preset_is_saved_with_the_model_that_was_trained_under_it() {
-    let out = tempfile::tempdir().expect("a temporary directory");
-    let directory = out.path().join("run");
-    let args = [
-        "train",
-        "--recipe",
-        "recipe.toml",
-        "--out",
-        directory.to_str().expect("UTF-8"),
-    ];
-    let settings = ["data.template=alpaca", "schedule.steps=1"];
-    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-    let args: Vec<&str> = args.into_iter().chain(settings).collect();
-    let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    let workspace = Workspace::new();
+    let directory = workspace.trained(CADFT, &["data.template=alpaca", "schedule.steps=1"]);
     let template = read(&directory.join("model/chat_template.jinja"));
     assert!(template.contains("### Response:"), "{template}");
     // The saved model answers under it.

@@ -2,7 +2,7 @@
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run};
-use cadft_tests::fixture;
+use cadft_tests::{Workspace, fixture};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -61,24 +61,14 @@ fn quoted(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
-    let out = tempfile::tempdir().expect("a directory");
-    let directory = out.path().join("run");
-    let args = [
-        "train",
-        "--recipe",
-        "recipe.toml",
-        "--out",
-        directory.to_str().expect("UTF-8"),
-        "--set",
+    let workspace = Workspace::new();
+    let settings = [
         "checkpoint.every=6",
-        "--set",
         "evaluate.every=5",
-        "--set",
         "data.eval=[\"eval.jsonl\"]",
-        "--set",
         "log.samples=4",
     ];
-    let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    let directory = workspace.trained(CADFT, &settings);
     let read = |file: &str| lines(&fs::read_to_string(directory.join(file)).expect(file));
 
     let steps: BTreeSet<String> = table("Steps").into_keys().collect();

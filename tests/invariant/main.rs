@@ -2,6 +2,7 @@
 //! the device is read.
 
 mod likelihood;
+mod models;
 mod reads;
 mod recompute;
 mod rewriting;

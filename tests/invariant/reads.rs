@@ -1,27 +1,19 @@
 //! How often a step waits for the device, and that reading late changes nothing.
 
+use super::models::{adapted, model, unequal};
 use burn::module::Module;
 use burn::tensor::Device;
 use cadft_core::{AnyObjective, Cadft, Normalisation, RunningMoments, Statistics};
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::decoder::{Precision, Recompute};
-use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, TargetModules, checkpoint};
-use cadft_tests::{devices, fixture};
+use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, TargetModules};
+use cadft_tests::devices;
 use cadft_train::batch::GlobalBatch;
 use cadft_train::config::BatchSection;
 use cadft_train::forward::score;
 use cadft_train::step::{Backward, StepSettings, backward};
 
-fn model(name: &str, device: &Device) -> CausalLm {
-    let device = device.clone().autodiff();
-    checkpoint::load(&fixture(name), &device)
-        .expect("the fixture loads")
-        .model
-}
-
 fn with_adapter(device: &Device, dropout: f64) -> CausalLm {
-    let device = device.clone().autodiff();
-    let loaded = checkpoint::load(&fixture("tiny-llama-tied"), &device).expect("the fixture loads");
     let adapter = AdapterConfig {
         kind: AdapterKind::Lora,
         rank: 2,
@@ -31,25 +23,12 @@ fn with_adapter(device: &Device, dropout: f64) -> CausalLm {
         target_modules: TargetModules::Names(vec!["v_proj".to_owned()]),
         modules_to_save: vec![],
     };
-    let targets = adapter.targets(&loaded.config).expect("the names exist");
-    loaded.model.with_adapter(&adapter, &targets, 5)
+    adapted("tiny-llama-tied", device, &adapter)
 }
 
 /// Six samples of unequal length in micro-batches of `micro`.
 fn batch(model: &CausalLm, micro: usize, packing: Packing) -> GlobalBatch {
-    let examples: Vec<Example> = (0..6u32)
-        .map(|i| {
-            let length = 4 + (i * 3 % 7) as usize;
-            Example {
-                id: format!("{i}"),
-                weight: 1.0,
-                token_ids: (0..length as u32).map(|t| (t * 29 + i * 13) % 37).collect(),
-                prompt_len: 1,
-                loss_mask: (0..length).map(|t| t > 0).collect(),
-                answer: None,
-            }
-        })
-        .collect();
+    let examples = unequal(6);
     let section = BatchSection {
         global: 6,
         micro,

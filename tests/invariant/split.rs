@@ -5,9 +5,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
 use cadft_data::{Bucketing, Example, Packing};
-use cadft_model::{CausalLm, checkpoint};
+use cadft_model::CausalLm;
 use cadft_tests::arrays::values;
-use cadft_tests::{Tolerance, devices, fixture};
+use cadft_tests::{Tolerance, devices};
 use cadft_train::StepOutcome;
 use cadft_train::batch::GlobalBatch;
 use cadft_train::config::BatchSection;
@@ -32,10 +32,7 @@ fn objective(name: &str) -> AnyObjective {
 }
 
 fn model(device: &Device) -> CausalLm {
-    let device = device.clone().autodiff();
-    checkpoint::load(&fixture("tiny-llama-tied"), &device)
-        .expect("the fixture loads")
-        .model
+    super::models::model("tiny-llama-tied", device)
 }
 
 /// Eight samples of unequal length with unequal data weights.

@@ -6,11 +6,11 @@ use burn::tensor::{Device, Int, Tensor};
 use cadft_model::adapter::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave};
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, checkpoint};
 use cadft_tests::arrays::values;
-use cadft_tests::{Arrays, F32, devices, fixture};
+use cadft_tests::{Arrays, F32, devices, fixture, trained};
 use serde_json::Value;
 use std::fs;
 
-use super::training::{TEN_STEPS, assert_all, gradients, loss, ten_steps, trained};
+use super::training::{TEN_STEPS, assert_all, gradients, loss, ten_steps};
 
 /// Adapters and the checkpoints they belong to.
 const ADAPTERS: [(&str, &str); 3] = [

@@ -1,25 +1,20 @@
 //! What the suites of models share: the loss, tensors by name, and ten optimizer steps.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 use cadft_core::linear_log_probs;
 use cadft_model::CausalLm;
 use cadft_tests::arrays::values;
-use cadft_tests::{Arrays, Tolerance};
+use cadft_tests::{Arrays, Named, Tolerance, gradients_by_name};
 use cadft_train::clip::{clip, global_norm};
 use cadft_train::config::OptimizerSection;
 use cadft_train::optimizer::AdamW;
-use std::collections::BTreeMap;
 
 /// After ten steps f32 rounding has been through ten updates, each divided by the root of a second moment.
 pub(super) const TEN_STEPS: Tolerance = Tolerance {
     relative: 2e-5,
     absolute: 2e-6,
 };
-
-/// Values by Hugging Face name.
-pub(super) type Named = BTreeMap<String, Vec<f64>>;
 
 /// Mean negative log-likelihood of every next token.
 pub(super) fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
@@ -36,7 +31,7 @@ pub(super) fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
 /// The gradients there are, by name.
 pub(super) fn gradients(model: &CausalLm, loss: &Tensor<1>) -> Named {
     let grads = GradientsParams::from_grads(loss.backward(), model);
-    by_name(model, Some(&grads))
+    gradients_by_name(model, &grads)
 }
 
 /// Ten clipped `AdamW` steps at 1e-3 against the fixture's losses and gradient norms; the model after them.
@@ -67,11 +62,6 @@ pub(super) fn ten_steps(
     model
 }
 
-/// The parameters that are trained, by name.
-pub(super) fn trained(model: &CausalLm) -> Named {
-    by_name(model, None)
-}
-
 /// Asserts that `found` are the fixture's arrays `kind.*`: the same names, close values.
 pub(super) fn assert_all(kind: &str, model: &str, found: &Named, expected: &Arrays, by: Tolerance) {
     let wanted: Vec<&str> = expected
@@ -90,40 +80,4 @@ pub(super) fn assert_all(kind: &str, model: &str, found: &Named, expected: &Arra
             expected.values(&format!("{kind}.{name}")),
         );
     }
-}
-
-struct ByName<'a> {
-    names: BTreeMap<ParamId, String>,
-    grads: Option<&'a GradientsParams>,
-    found: Named,
-}
-
-impl ModuleVisitor for ByName<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = match self.grads {
-            Some(grads) => grads.get::<D>(param.id),
-            None => param.is_require_grad().then(|| param.val()),
-        };
-        if let Some(tensor) = tensor {
-            let name = self.names[&param.id].clone();
-            assert_eq!(param.val().dtype(), DType::F32, "{name}: weights are f32");
-            assert_eq!(tensor.dtype(), DType::F32, "{name}: gradients are f32");
-            self.found.insert(name, values(tensor));
-        }
-    }
-}
-
-fn by_name(model: &CausalLm, grads: Option<&GradientsParams>) -> Named {
-    let names = model
-        .named_parameters()
-        .into_iter()
-        .map(|p| (p.id, p.name))
-        .collect();
-    let mut visitor = ByName {
-        names,
-        grads,
-        found: BTreeMap::new(),
-    };
-    model.visit(&mut visitor);
-    visitor.found
 }

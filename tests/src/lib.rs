@@ -1,6 +1,7 @@
 //! Shared parts of the test suites: fixtures, tolerances, devices.
 
 pub mod arrays;
+mod by_name;
 pub mod command;
 pub mod runs;
 pub mod synthetic;
@@ -11,6 +12,7 @@ use burn::tensor::Device;
 use std::path::PathBuf;
 
 pub use arrays::Arrays;
+pub use by_name::{Named, gradients_by_name, trained};
 pub use tolerance::{BF16, F32, Tolerance};
 pub use workspace::Workspace;
 

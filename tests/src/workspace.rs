@@ -56,6 +56,21 @@ impl Workspace {
         fs::write(self.path(name), text).expect("a file");
     }
 
+    /// Trains `recipe.toml` with these settings into `run`, whose path it gives.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn trained(&self, binary: &str, settings: &[&str]) -> PathBuf {
+        let set = settings.iter().flat_map(|setting| ["--set", setting]);
+        let args: Vec<&str> = ["train", "--recipe", "recipe.toml", "--out", "run"]
+            .into_iter()
+            .chain(set)
+            .collect();
+        let _ = self.run(binary, &args).succeeded();
+        self.path("run")
+    }
+
     /// Runs `binary` here.
     #[must_use]
     pub fn run(&self, binary: &str, args: &[&str]) -> Outcome {

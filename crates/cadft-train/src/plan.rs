@@ -12,6 +12,7 @@ use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
 use memory::MemorySettings;
 use serde::Serialize;
 use std::collections::HashSet;
+use std::fmt::Display;
 
 /// Something a user should know, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +28,15 @@ impl Warning {
         Self {
             message: message.into(),
             hint: hint.into(),
+        }
+    }
+
+    /// Of something that failed: the hint of the error comes first, if it has one.
+    pub(crate) fn of_error(what: &str, error: &impl Display, hint: &str) -> Self {
+        let text = error.to_string();
+        match text.split_once("\nhint: ") {
+            Some((error, first)) => Self::new(format!("{what}: {error}"), format!("{first}; {hint}")),
+            None => Self::new(format!("{what}: {text}"), hint),
         }
     }
 }

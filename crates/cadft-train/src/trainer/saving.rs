@@ -89,8 +89,9 @@ impl Trainer<'_> {
             }),
             Err(error) => self.tell_aside(&Event::Warned {
                 step,
-                warning: Warning::new(
-                    format!("the checkpoint of step {step} could not be written: {error}"),
+                warning: Warning::of_error(
+                    &format!("the checkpoint of step {step} could not be written"),
+                    &error,
                     "the run goes on, and the checkpoints before it are still there",
                 ),
             }),
