@@ -3,16 +3,23 @@
 //! The semantics are those of `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, one trailing newline of the
 //! template dropped, loop controls, Python's methods on values, `raise_exception`, `strftime_now` and Python's
 //! `tojson`. What stands between `{% generation %}` and `{% endgeneration %}` is written as it is, and where it
-//! was written is told (see `generation`). A template reads no files, and the instructions it runs and the text it
-//! makes are bounded; the engine does not count the items of a list that is joined to itself again and again.
+//! was written is told (see `generation`).
+//!
+//! A template is a program that came with a download. It reads no files, and what a rendering computes and holds is
+//! bounded: the engine counts instructions and bytes as fuel, and `guards` puts checks into the instructions for
+//! what the engine does not count. `limits` bounds what is done while a template is compiled.
 
+mod checked;
+mod fuel;
 mod generation;
+mod guards;
 mod json;
+mod limits;
 mod preset;
+mod program;
 
 pub use preset::Preset;
 
-use std::io;
 use std::ops::Range;
 
 use jiff::ZonedDateTime;
@@ -20,13 +27,14 @@ use jiff::fmt::strtime;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
-use minijinja_contrib::pycompat::unknown_method_callback;
 
 use crate::error::DataError;
 use crate::row::Message;
+use program::Program;
 
-/// What one rendering may cost: about as many instructions, or 64 times as many bytes. A conversation of a
-/// million characters needs far less; a template that loops for ever is stopped within a second or so.
+/// What one rendering may cost: about as many instructions, or 64 times as many bytes, so that it holds at most some
+/// 300 MB. A conversation of a million characters needs far less; a template that loops for ever is stopped within a
+/// second or so.
 const FUEL: u64 = 5_000_000;
 
 /// The longest text of a conversation, in bytes.
@@ -50,6 +58,7 @@ pub enum GenerationPrompt {
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    program: Program,
     marks_generation: bool,
     source: String,
 }
@@ -84,14 +93,12 @@ impl ChatTemplate {
             .lstrip_blocks(true)
             .build()
             .map_err(parse_error)?;
-        environment.set_syntax(syntax);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(unknown_method_callback);
         environment.set_fuel(Some(FUEL));
-        environment.add_filter("tojson", json::tojson);
+        checked::install(&mut environment);
         environment.add_test("iterable", |value: &Value| {
-            !value.is_none() && value.try_iter().is_ok()
+            value.as_str().is_some() || (!value.is_none() && value.try_iter().is_ok())
         });
         environment.add_function("raise_exception", raise_exception);
         let now = ZonedDateTime::now();
@@ -106,11 +113,10 @@ impl ChatTemplate {
         let lines = source.replace("\r\n", "\n").replace('\r', "\n");
         let compiled = generation::as_blocks(&lines).map_err(parse_error)?;
         let marks_generation = compiled.is_some();
-        environment
-            .add_template_owned(NAME, compiled.unwrap_or(lines))
-            .map_err(parse_error)?;
+        let program = Program::new(&compiled.unwrap_or(lines), syntax).map_err(parse_error)?;
         Ok(Self {
             environment,
+            program,
             marks_generation,
             source: source.to_owned(),
         })
@@ -180,11 +186,11 @@ impl ChatTemplate {
             add_generation_prompt => prompt == GenerationPrompt::Add,
         };
         let render = || {
-            let mut output = Output::default();
-            let template = self.environment.get_template(NAME)?;
-            template.render_captured_to(context, &mut output)?;
-            let text = String::from_utf8(output.0)
-                .map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))?;
+            let text = self.program.render(&self.environment, context)?;
+            if text.len() > LONGEST {
+                let message = format!("it writes more than {LONGEST} bytes");
+                return Err(Error::new(ErrorKind::WriteFailure, message));
+            }
             if self.marks_generation {
                 generation::found(text)
             } else {
@@ -208,24 +214,6 @@ impl ChatTemplate {
                 _ => "check that the roles and their order are what this model's template accepts".to_owned(),
             },
         })
-    }
-}
-
-/// What a template writes, up to [`LONGEST`].
-#[derive(Default)]
-struct Output(Vec<u8>);
-
-impl io::Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST {
-            return Err(io::Error::other(format!("it writes more than {LONGEST} bytes")));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -18,7 +18,8 @@ pub(super) fn as_blocks(source: &str) -> Result<Option<String>, Error> {
     let mut rest = source;
     let mut open = 0_usize;
     let mut found = false;
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{#")).min() {
+    let starts = |rest: &str, at: usize| matches!(rest.as_bytes().get(at + 1), Some(b'%' | b'#'));
+    while let Some((at, _)) = rest.match_indices('{').find(|(at, _)| starts(rest, *at)) {
         let is_comment = rest[at..].starts_with("{#");
         let close = if is_comment { "#}" } else { "%}" };
         let Some(length) = rest[at + 2..].find(close) else {

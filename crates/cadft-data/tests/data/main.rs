@@ -6,6 +6,7 @@ mod converting;
 mod fixture;
 mod formats;
 mod golden;
+mod hostile_templates;
 mod interchange;
 mod malformed;
 mod marks;

@@ -1,0 +1,439 @@
+//! The engine's filters, tests, functions and methods, each paid for by the size of what it is given.
+//!
+//! The engine charges for what they return; these charge for what they walk, and for what they would build before
+//! it is built. Names that begin with `@` are called by the instructions that `guards` writes.
+
+use minijinja::value::{Kwargs, ObjectRepr, Rest, Tuple, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter, functions};
+use minijinja_contrib::pycompat::unknown_method_callback;
+
+use super::fuel::{DEEPEST, ITEM, afford, left, measure, measure_kept, pay, weight};
+use super::json;
+
+/// Writing a value that holds others costs the engine this many units for a byte, paid once it is written.
+const WRITTEN: u64 = 16;
+
+/// What rounding a number costs, which is done in decimal digits.
+const ROUNDED: u64 = 20;
+
+/// Splitting a text longer than this counts the pieces first.
+const LONG_TEXT: usize = 1 << 16;
+
+/// Filters that walk or build more than the engine charges for, with their checked names.
+const FILTERS: [(&str, &str); 23] = [
+    ("attr", "@attr"),
+    ("batch", "@batch"),
+    ("dictsort", "@dictsort"),
+    ("format", "@format"),
+    ("groupby", "@groupby"),
+    ("items", "@items"),
+    ("join", "@join"),
+    ("list", "@list"),
+    ("map", "@map"),
+    ("max", "@max"),
+    ("min", "@min"),
+    ("reject", "@reject"),
+    ("rejectattr", "@rejectattr"),
+    ("reverse", "@reverse"),
+    ("round", "@round"),
+    ("select", "@select"),
+    ("selectattr", "@selectattr"),
+    ("slice", "@batches"),
+    ("sort", "@sort"),
+    ("string", "@string"),
+    ("sum", "@sum"),
+    ("trim", "@trim"),
+    ("unique", "@unique"),
+];
+
+/// Tests that walk their operands.
+const TESTS: [(&str, &str); 21] = [
+    ("!=", "@!="),
+    ("<", "@<"),
+    ("<=", "@<="),
+    ("==", "@=="),
+    (">", "@>"),
+    (">=", "@>="),
+    ("endingwith", "@endingwith"),
+    ("eq", "@eq"),
+    ("equalto", "@equalto"),
+    ("ge", "@ge"),
+    ("greaterthan", "@greaterthan"),
+    ("gt", "@gt"),
+    ("in", "@in"),
+    ("le", "@le"),
+    ("lessthan", "@lessthan"),
+    ("lower", "@lower"),
+    ("lt", "@lt"),
+    ("ne", "@ne"),
+    ("sameas", "@sameas"),
+    ("startingwith", "@startingwith"),
+    ("upper", "@upper"),
+];
+
+/// Filters and functions that Jinja does not have, or that show the engine's own state.
+const DROPPED: [&str; 5] = ["chain", "lines", "pprint", "split", "zip"];
+
+/// The checked form of a filter with so many arguments, where it needs one.
+pub(super) fn filter_name(name: &str, arguments: Option<u16>) -> Option<&'static str> {
+    let is_plain = name == "trim" && arguments == Some(1);
+    (!is_plain).then(|| checked_name(&FILTERS, name)).flatten()
+}
+
+/// The checked form of a test, where it has one.
+pub(super) fn test_name(name: &str) -> Option<&'static str> {
+    checked_name(&TESTS, name)
+}
+
+fn checked_name(names: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    let found = names.iter().find(|(plain, _)| *plain == name);
+    found.map(|(_, checked)| *checked)
+}
+
+/// Gives an environment the checked forms of all that a template can call.
+pub(super) fn install(environment: &mut Environment<'static>) {
+    for (name, checked) in FILTERS {
+        environment.add_filter(
+            checked,
+            move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
+                filter(state, name, arguments.into_values())
+            },
+        );
+    }
+    for (name, checked) in TESTS {
+        environment.add_test(
+            checked,
+            move |state: &mut State<'_, '_>, operands: Rest<Value>| test(state, name, &operands),
+        );
+    }
+    for name in DROPPED {
+        environment.remove_filter(name);
+    }
+    environment.remove_global("debug");
+    environment.add_function("dict", dict);
+    environment.add_function("namespace", namespace);
+    environment.set_unknown_method_callback(method);
+    environment.set_formatter(write);
+    environment.add_filter("tojson", tojson);
+    environment.add_filter("@measured", measured);
+    environment.add_filter("@text", as_text);
+    environment.add_filter("@searched", searched);
+    environment.add_filter("@settled", settled);
+    environment.add_filter("@stored", stored);
+    environment.add_filter("@looped", looped);
+    environment.add_filter("@arguments", arguments);
+    environment.add_filter("@slice", slice);
+    environment.add_filter("@changed", changed);
+    environment.add_filter("@cycle", cycle);
+    environment.add_filter("@file", no_file);
+}
+
+/// A value that is about to be walked.
+fn measured(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    measure(state, &value)?;
+    Ok(value)
+}
+
+/// A value that is about to be written into a text.
+fn as_text(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    let units = measure(state, &value)?;
+    if value.as_object().is_some() {
+        afford(state, units.saturating_mul(WRITTEN))?;
+    }
+    Ok(value)
+}
+
+/// A value that another is about to be searched in; dictionaries are not walked for that, and the engine charges for
+/// strings.
+fn searched(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Map | ValueKind::String => Ok(value),
+        _ => measured(state, value),
+    }
+}
+
+/// The result of an operation that may be a list that is joined only when it is read; it becomes a real one.
+fn settled(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    let Some(object) = value
+        .as_object()
+        .filter(|object| object.repr() == ObjectRepr::Iterable)
+    else {
+        return Ok(value);
+    };
+    let known = object.enumerator_len();
+    let cost = known.map_or(0, |len| (len as u64).saturating_mul(ITEM));
+    afford(state, cost)?;
+    pay(state, cost)?;
+    let mut items = Vec::new();
+    for item in value.try_iter()?.checked() {
+        if known.is_none() {
+            state.consume_fuel(1)?;
+        }
+        items.push(item?);
+    }
+    Ok(Value::from(items))
+}
+
+/// A value that a namespace is about to keep.
+fn stored(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    measure_kept(state, &value)?;
+    Ok(value)
+}
+
+/// A value that is about to be looped over.
+fn looped(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    let len = match (value.as_str(), value.as_object()) {
+        (Some(text), _) => text.len(),
+        (_, Some(object)) => object.enumerator_len().unwrap_or(0),
+        _ => 0,
+    };
+    pay(state, (len as u64).saturating_mul(ITEM))?;
+    Ok(value)
+}
+
+/// Keyword arguments that were just made of a dictionary.
+fn arguments(state: &State<'_, '_>, value: ValueOrKwargs) -> Result<Value, Error> {
+    let value = value.into_value();
+    measure(state, &value)?;
+    Ok(value)
+}
+
+/// `value[start:stop:step]`, which the engine does lazily on lists.
+fn slice(
+    state: &State<'_, '_>,
+    value: &Value,
+    start: Value,
+    stop: Value,
+    step: Value,
+) -> Result<Value, Error> {
+    let number = |bound: Value| match bound.is_none() {
+        true => Ok(None),
+        false => i64::try_from(bound).map(Some),
+    };
+    let (start, stop) = (number(start)?, number(stop)?);
+    let step = number(step)?.unwrap_or(1);
+    if step == 0 {
+        let message = "cannot slice by step size of 0";
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    if value.is_undefined() || value.is_none() {
+        return Ok(Value::from(Vec::<Value>::new()));
+    }
+    if let Some(text) = value.as_str() {
+        let letters: Vec<char> = text.chars().collect();
+        let chosen = places(letters.len(), start, stop, step);
+        return Ok(Value::from(chosen.map(|at| letters[at]).collect::<String>()));
+    }
+    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        let message = format!("value of type {} cannot be sliced", value.kind());
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    looped(state, value.clone())?;
+    let items = value.try_iter()?.checked().collect::<Result<Vec<_>, _>>()?;
+    let chosen = places(items.len(), start, stop, step).map(|at| items[at].clone());
+    Ok(if value.is_tuple() {
+        Value::from(Tuple::from(chosen.collect::<Vec<_>>()))
+    } else {
+        Value::from(chosen.collect::<Vec<_>>())
+    })
+}
+
+/// The places that Python's `start:stop:step` chooses of so many items.
+fn places(len: usize, start: Option<i64>, stop: Option<i64>, step: i64) -> impl Iterator<Item = usize> {
+    let len = i64::try_from(len).unwrap_or(i64::MAX);
+    let (lowest, highest) = if step > 0 { (0, len) } else { (-1, len - 1) };
+    let clamp = |bound: i64| match bound < 0 {
+        true => bound.saturating_add(len).max(lowest),
+        false => bound.min(highest),
+    };
+    let (first, last) = if step > 0 {
+        (lowest, highest)
+    } else {
+        (highest, lowest)
+    };
+    let end = stop.map_or(last, clamp);
+    let mut next = Some(start.map_or(first, clamp));
+    std::iter::from_fn(move || {
+        let at = next.filter(|at| if step > 0 { *at < end } else { *at > end })?;
+        next = at.checked_add(step);
+        usize::try_from(at).ok()
+    })
+}
+
+/// `loop.changed(..)`: the loop keeps the values.
+fn changed(state: &mut State<'_, '_>, values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let values = values.into_values();
+    for value in values.iter().skip(1) {
+        measure_kept(state, value)?;
+    }
+    call("changed", state, &values)
+}
+
+/// `loop.cycle(..)`, which the engine would divide by the number of values.
+fn cycle(state: &mut State<'_, '_>, values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let values = values.into_values();
+    if values.len() < 2 {
+        return Err(Error::new(ErrorKind::MissingArgument, "`cycle` takes values"));
+    }
+    call("cycle", state, &values)
+}
+
+fn call(name: &str, state: &mut State<'_, '_>, values: &[Value]) -> Result<Value, Error> {
+    match values {
+        [receiver, arguments @ ..] => receiver.call_method(state, name, arguments),
+        [] => Err(Error::from(ErrorKind::MissingArgument)),
+    }
+}
+
+fn no_file(name: &Value) -> Result<Value, Error> {
+    let name = name.as_str().unwrap_or("..");
+    let message = format!("template `{name}` does not exist");
+    Err(Error::new(ErrorKind::TemplateNotFound, message))
+}
+
+/// A filter of the engine.
+fn filter(state: &mut State<'_, '_>, name: &str, mut arguments: Vec<Value>) -> Result<Value, Error> {
+    let mut units = 0_u64;
+    for argument in &arguments {
+        units += measure(state, argument)?;
+    }
+    let items = arguments.first().and_then(Value::len).unwrap_or(0) as u64;
+    match name {
+        "sort" | "unique" | "groupby" | "dictsort" | "min" | "max" => {
+            pay(state, units.saturating_mul(u64::from(items.max(1).ilog2())))?;
+        }
+        // Lists are summed lazily, and copied once every 32 of them.
+        "sum" => pay(state, units.saturating_mul(items / 32))?,
+        "join" | "string" => afford(state, units.saturating_mul(WRITTEN))?,
+        "trim" => pay_for_trim(state, &arguments)?,
+        "round" => state.consume_fuel(ROUNDED)?,
+        "format" => {
+            let specs = arguments.first().and_then(Value::as_str).unwrap_or_default();
+            let specs = specs.matches('%').count() as u64;
+            afford(state, units.saturating_mul(specs))?;
+        }
+        "map" => rename(&mut arguments, 1, |name| filter_name(name, None)),
+        "select" | "reject" => rename(&mut arguments, 1, test_name),
+        "selectattr" | "rejectattr" => rename(&mut arguments, 2, test_name),
+        _ => {}
+    }
+    let result = state.apply_filter(name, &arguments)?;
+    let result = settled(state, result)?;
+    if matches!(name, "batch" | "slice" | "groupby" | "map") {
+        measure(state, &result)?;
+    }
+    Ok(result)
+}
+
+/// The name of a filter or a test that is an argument becomes that of its checked form.
+fn rename(arguments: &mut [Value], at: usize, checked: fn(&str) -> Option<&'static str>) {
+    if let Some(argument) = arguments.get_mut(at)
+        && let Some(name) = argument.as_str().and_then(checked)
+    {
+        *argument = Value::from(name);
+    }
+}
+
+fn pay_for_trim(state: &State<'_, '_>, arguments: &[Value]) -> Result<(), Error> {
+    let length = |at: usize| arguments.get(at).and_then(Value::as_str).map_or(0, str::len) as u64;
+    pay(state, length(0).saturating_mul(length(1)))
+}
+
+/// A test of the engine.
+fn test(state: &mut State<'_, '_>, name: &str, operands: &[Value]) -> Result<bool, Error> {
+    for operand in operands {
+        let units = measure(state, operand)?;
+        if name == "in" && operand.as_object().is_some() {
+            afford(state, units.saturating_mul(WRITTEN))?;
+        }
+    }
+    state.perform_test(name, operands)
+}
+
+/// Python's methods on strings, lists and dictionaries.
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let mut units = 0_u64;
+    for argument in arguments {
+        units += measure(state, argument)?;
+    }
+    match (value.as_str(), name) {
+        (Some(text), "strip" | "lstrip" | "rstrip") => {
+            let letters = arguments.first().and_then(Value::as_str).map_or(0, str::len) as u64;
+            pay(state, (text.len() as u64).saturating_mul(letters))?;
+        }
+        (Some(text), "split" | "splitlines") if text.len() > LONG_TEXT => {
+            let most = usize::try_from(left(state) / ITEM).unwrap_or(usize::MAX);
+            let pieces = match arguments.first().and_then(Value::as_str) {
+                Some(separator) => text.matches(separator).take(most).count(),
+                None => text.split(char::is_whitespace).take(most).count(),
+            };
+            afford(state, (pieces as u64 + 1).saturating_mul(ITEM))?;
+        }
+        (Some(_), "join") => afford(state, units.saturating_mul(WRITTEN))?,
+        (Some(text), "format") => {
+            let specs = text.matches('{').count() as u64;
+            afford(
+                state,
+                units.saturating_mul(specs * 8).saturating_add(widths(text)),
+            )?;
+        }
+        (None, "count") => {
+            measure(state, value)?;
+        }
+        _ => {}
+    }
+    let result = unknown_method_callback(state, value, name, arguments)?;
+    settled(state, result)
+}
+
+/// The sum of the numbers between braces: how wide a text becomes at least.
+fn widths(text: &str) -> u64 {
+    let specs = text.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    let numbers = specs.flat_map(|spec| spec.split(|letter: char| !letter.is_ascii_digit()));
+    numbers
+        .filter(|number| !number.is_empty())
+        .map(|number| number.parse().unwrap_or(u64::MAX))
+        .fold(0, u64::saturating_add)
+}
+
+fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<Value, Error> {
+    if let Some(value) = &value {
+        looped(state, value.clone())?;
+    }
+    let result = functions::dict(value, others)?;
+    measured(state, result)
+}
+
+fn namespace(state: &State<'_, '_>, values: Option<ValueOrKwargs>) -> Result<Value, Error> {
+    if let Some(values) = &values {
+        measure_kept(state, values)?;
+    }
+    functions::namespace(values)
+}
+
+/// Writes a value where the template does.
+fn write(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    if value.as_object().is_some() {
+        let units = measure(state, value)?;
+        afford(state, units.saturating_mul(WRITTEN))?;
+    }
+    escape_formatter(output, state, value)
+}
+
+fn tojson(state: &State<'_, '_>, value: &Value, options: Kwargs) -> Result<String, Error> {
+    let units = weight(state, value)?;
+    let separators = options.peek::<Option<Value>>("separators").ok().flatten();
+    let indent = options.peek::<Option<u64>>("indent").ok().flatten().unwrap_or(0);
+    let separators = separators.map_or(Ok(0), |separators| weight(state, &separators))?;
+    // A byte of text is written in at most six, and an item is indented by as much as it is deep.
+    let items = units / ITEM;
+    let around = indent.saturating_mul(DEEPEST as u64).saturating_add(separators);
+    afford(
+        state,
+        units
+            .saturating_mul(6)
+            .saturating_add(items.saturating_mul(around)),
+    )?;
+    pay(state, units)?;
+    json::tojson(value, options)
+}

@@ -1,0 +1,146 @@
+//! What an operation on values costs, paid from the fuel of the rendering before it is done.
+//!
+//! The unit is the engine's: a byte is one, an item of a list 32, and 64 units are one fuel.
+
+use minijinja::value::{DynObject, ObjectRepr};
+use minijinja::{Error, ErrorKind, State, Value};
+
+/// The cost of one value.
+pub(super) const ITEM: u64 = 32;
+
+const UNITS: u64 = 64;
+
+/// How deep lists and dictionaries are nested at most. They are written, compared and freed by recursion; JSON is read
+/// no deeper than 128.
+pub(super) const DEEPEST: usize = 200;
+
+/// Takes units from what is left.
+pub(super) fn pay(state: &State<'_, '_>, units: u64) -> Result<(), Error> {
+    if units < UNITS {
+        return Ok(());
+    }
+    state.consume_fuel(units / UNITS)
+}
+
+/// Fails where the units could not be paid, and takes nothing.
+pub(super) fn afford(state: &State<'_, '_>, units: u64) -> Result<(), Error> {
+    if units <= left(state) {
+        return Ok(());
+    }
+    state.consume_fuel(u64::MAX)
+}
+
+/// The units that are left.
+pub(super) fn left(state: &State<'_, '_>) -> u64 {
+    state
+        .fuel_levels()
+        .map_or(u64::MAX, |(_, left)| left.saturating_mul(UNITS))
+}
+
+/// What it costs to walk a value and all that it holds, as often as it is held; fails where that cannot be paid.
+pub(super) fn weight(state: &State<'_, '_>, value: &Value) -> Result<u64, Error> {
+    walk(state, value, Objects::All)
+}
+
+/// As [`weight`], paid.
+pub(super) fn measure(state: &State<'_, '_>, value: &Value) -> Result<u64, Error> {
+    let units = weight(state, value)?;
+    pay(state, units)?;
+    Ok(units)
+}
+
+/// As [`measure`] of a value that an object is to keep: it must not hold objects that can come to hold others later,
+/// or a chain or a circle of them could be made.
+pub(super) fn measure_kept(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+    let units = walk(state, value, Objects::Fixed)?;
+    pay(state, units)
+}
+
+/// Which objects are allowed in a value.
+#[derive(Clone, Copy, PartialEq)]
+enum Objects {
+    All,
+    /// No namespaces and no loops, which change.
+    Fixed,
+}
+
+fn walk(state: &State<'_, '_>, value: &Value, objects: Objects) -> Result<u64, Error> {
+    let Some(object) = value.as_object() else {
+        return Ok(ITEM + bytes(value));
+    };
+    let mut walk = Walk {
+        left: left(state),
+        spent: ITEM,
+        objects,
+    };
+    match walk.visit(object, 0) {
+        Ok(()) => Ok(walk.spent),
+        // What is left is gone, so that no rendering goes on after this.
+        Err(Stop::Spent) => Err(state.consume_fuel(u64::MAX).err().unwrap_or_else(out_of_fuel)),
+        Err(Stop::Refused(message)) => Err(Error::new(ErrorKind::OutOfFuel, message)),
+    }
+}
+
+fn out_of_fuel() -> Error {
+    Error::from(ErrorKind::OutOfFuel)
+}
+
+fn bytes(value: &Value) -> u64 {
+    value.as_str().map_or(0, |text| text.len() as u64)
+}
+
+struct Walk {
+    left: u64,
+    spent: u64,
+    objects: Objects,
+}
+
+/// Why a walk ends early.
+enum Stop {
+    Spent,
+    Refused(String),
+}
+
+impl Walk {
+    fn item(&mut self, value: &Value, depth: usize) -> Result<(), Stop> {
+        self.spent += ITEM + bytes(value);
+        if self.spent > self.left {
+            return Err(Stop::Spent);
+        }
+        match value.as_object() {
+            Some(object) => self.visit(object, depth),
+            None => Ok(()),
+        }
+    }
+
+    fn visit(&mut self, object: &DynObject, depth: usize) -> Result<(), Stop> {
+        if depth == DEEPEST {
+            let message = format!("it nests lists and dictionaries deeper than {DEEPEST}");
+            return Err(Stop::Refused(message));
+        }
+        if self.objects == Objects::Fixed && is_changing(object) {
+            let message = "it keeps a namespace or a loop in an object".to_owned();
+            return Err(Stop::Refused(message));
+        }
+        if object.repr() == ObjectRepr::Map {
+            for (key, value) in object.try_iter_pairs().into_iter().flatten() {
+                self.item(&key, depth + 1)?;
+                self.item(&value, depth + 1)?;
+            }
+        } else if let Some(items) = object.downcast_ref::<Vec<Value>>() {
+            for item in items {
+                self.item(item, depth + 1)?;
+            }
+        } else {
+            for item in object.try_iter().into_iter().flatten() {
+                self.item(&item, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_changing(object: &DynObject) -> bool {
+    let name = object.type_name();
+    name.ends_with("::Namespace") || name.ends_with("::Loop")
+}
