@@ -1,6 +1,7 @@
 //! Bad input: one clear error with its place, exit code 2, nothing lost, no panic.
 
 use crate::CADFT;
+use burn::tensor::DType;
 use cadft_tests::command::{Outcome, run};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,20 @@ fn edit_header(path: &Path, edit: impl Fn(&str) -> String) {
     out.extend(header.as_bytes());
     out.extend(&bytes[8 + length..]);
     fs::write(path, out).expect("a file");
+}
+
+#[test]
+fn a_number_format_that_a_device_has_not_is_refused_before_the_first_step() {
+    for (name, device) in cadft_tests::devices() {
+        let train = |precision| Workspace::new().train(&["--device", name, "--set", precision]);
+        train("model.precision=f16").refused(&["`model.precision`: there is no training in `f16`", "hint:"]);
+        if !device.supports_dtype(DType::BF16) {
+            train("model.precision=bf16").refused(&[
+                "`model.precision`: the device has no `bf16`",
+                "hint: set `model.precision = \"f32\"`",
+            ]);
+        }
+    }
 }
 
 #[test]

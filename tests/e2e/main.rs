@@ -4,6 +4,7 @@ mod adapter;
 mod compare;
 mod data;
 mod errors;
+mod exhausted;
 mod memory;
 mod metrics;
 mod model;

@@ -6,7 +6,7 @@ use cadft_tests::command::{lines, steps};
 use serde_json::{Value, json};
 
 /// A model of some 30 million parameters: the program itself is a small part of what training takes.
-fn workspace() -> Workspace {
+pub(crate) fn larger_workspace() -> Workspace {
     let workspace = Workspace::new();
     let text = std::fs::read_to_string(workspace.path("model/config.json")).expect("a config");
     let mut config: Value = serde_json::from_str(&text).expect("JSON");
@@ -25,7 +25,7 @@ fn workspace() -> Workspace {
 
 #[test]
 fn the_estimate_of_a_run_is_within_15_percent_of_its_peak() {
-    let workspace = workspace();
+    let workspace = larger_workspace();
     for setting in ["model.recompute=none", "model.recompute=blocks"] {
         let args = [
             "train",

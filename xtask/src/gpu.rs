@@ -7,12 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::shell;
 
 /// The CUDA version whose driver interface is compiled in: what the oldest supported driver speaks.
 const CUDA_VERSION: &str = "13000";
+/// What can be carried to a machine without a network: the most that the compressed binary may have, in bytes.
+const MOST: u64 = 40_000_000;
 const FEATURES: &str = "flex,cuda,cuda-cpp";
 const PATCH: &str = "\n[patch.crates-io]\ncubecl-llvm = { path = \"xtask/stubs/cubecl-llvm\" }\n";
 
@@ -57,12 +59,27 @@ fn build(mirror: &Path) -> Result<()> {
             .args(["-1", "--force", "--keep", "--threads=0"])
             .arg(&binary),
     )?;
-    for path in [binary.clone(), binary.with_extension("xz")] {
-        let size = std::fs::metadata(&path)
-            .with_context(|| format!("cannot read `{}`", path.display()))?
-            .len();
-        eprintln!("{} ({:.1} MB)", path.display(), size as f64 / 1e6);
-    }
+    let compressed = binary.with_extension("xz");
+    let _ = size_of(&binary)?;
+    within(size_of(&compressed)?)
+}
+
+/// The size of a file, which is told.
+fn size_of(path: &Path) -> Result<u64> {
+    let size = std::fs::metadata(path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?
+        .len();
+    eprintln!("{} ({:.1} MB)", path.display(), size as f64 / 1e6);
+    Ok(size)
+}
+
+fn within(size: u64) -> Result<()> {
+    ensure!(
+        size <= MOST,
+        "the compressed binary has {:.1} MB, more than {:.0}\nhint: look at what was added with `cargo bloat`",
+        size as f64 / 1e6,
+        MOST as f64 / 1e6
+    );
     Ok(())
 }
 
@@ -141,6 +158,13 @@ mod tests {
             std::fs::read_to_string(root.join("Cargo.toml")).unwrap(),
             "[workspace]\n"
         );
+    }
+
+    #[test]
+    fn a_binary_that_is_too_large_to_carry_is_an_error() {
+        assert!(within(MOST).is_ok());
+        let error = within(MOST + 1).unwrap_err().to_string();
+        assert!(error.contains("40.0 MB, more than 40"), "{error}");
     }
 
     #[test]

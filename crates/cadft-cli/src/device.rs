@@ -1,7 +1,8 @@
 //! A device by name, opened and probed.
 
+use crate::panics;
 use burn::tensor::{Device, Tensor};
-use cadft_train::{TrainError, device};
+use cadft_train::{Exhausted, TrainError, device};
 use std::any::Any;
 use std::panic;
 
@@ -20,14 +21,12 @@ pub(crate) fn name(asked: Option<&str>) -> &str {
 ///
 /// Backends end the program's thread where there is no such device; here it becomes an error.
 pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
+    let before = panics::kept();
     let opened = panic::catch_unwind(|| {
         let device = device::parse(name)?;
         let sum: f32 = Tensor::<1>::ones([2], &device).sum().into_scalar();
         Ok((device, sum))
     });
-    panic::set_hook(hook);
     let failed = |reason: String| TrainError::Device {
         message: format!(
             "`{name}`: the device cannot be used: {reason}\nhint: `cadft doctor` shows what can"
@@ -37,17 +36,17 @@ pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
         Ok(Ok((device, 2.0))) => Ok(device),
         Ok(Ok((_, sum))) => Err(failed(format!("it says that 1 + 1 is {sum}"))),
         Ok(Err(error)) => Err(error),
-        Err(payload) => Err(failed(panic_message(payload.as_ref()))),
+        Err(payload) => Err(failed(
+            // The thread of the device knows the reason; this one only that it has gone.
+            panics::first_since(before).unwrap_or_else(|| panic_message(payload.as_ref())),
+        )),
     }
 }
 
-/// The first line of what a thread said when it ended.
+/// Why a thread ended: that memory is gone, or the first line of what it said.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied());
-    text.and_then(|text| text.lines().next())
-        .unwrap_or("no reason was given")
-        .to_owned()
+    if let Some(what) = Exhausted::of_panic(payload) {
+        return what.to_string();
+    }
+    panics::first_line(panics::message_of(payload))
 }

@@ -9,6 +9,7 @@
 //! output.rs      what a command answers on standard output
 //! report.rs      one HTML page about runs
 //! hint.rs        errors: how they are shown, and the exit code they give
+//! panics.rs      panics, as errors too
 //! interrupt.rs   SIGINT and SIGTERM                log.rs     logs, past the progress bar
 //! ```
 //!
@@ -25,6 +26,7 @@ mod interrupt;
 mod log;
 mod model;
 mod output;
+mod panics;
 mod recipe;
 mod report;
 
@@ -54,10 +56,11 @@ where
     if let Err(error) = log::start(cli.verbose) {
         return hint::report(&error);
     }
-    // A panic has said what it has to say; it must not change what the exit codes mean.
+    panics::keep(cli.verbose);
+    // A panic must not change what the exit codes mean.
     match panic::catch_unwind(AssertUnwindSafe(|| command::run(&cli.command))) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => hint::report(&error),
-        Err(_) => ExitCode::from(hint::FAILED),
+        Err(payload) => panics::report(payload.as_ref()),
     }
 }

@@ -42,13 +42,15 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
 }
 
 fn default_filter(verbose: u8) -> String {
+    let others = if verbose == 0 { "error" } else { "warn" };
     let of_cadft = |level: &str| {
         let crates = ["cli", "core", "data", "model", "train"];
         let crates = crates.map(|name| format!(",cadft_{name}={level}"));
-        format!("warn{}", crates.concat())
+        format!("{others}{}", crates.concat())
     };
     match verbose {
-        0 => "warn".to_owned(),
+        // What libraries warn of is for those who look into the program.
+        0 => of_cadft("warn"),
         1 => of_cadft("info"),
         2 => of_cadft("debug"),
         _ => "trace".to_owned(),

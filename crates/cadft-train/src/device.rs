@@ -58,6 +58,18 @@ impl Kernels {
         Self { likelihood, decoder }
     }
 
+    /// The bodies on a device.
+    #[must_use]
+    pub fn on(device: &Device) -> Self {
+        let same = |name: &&str| build(name, 0) == device.clone().inner();
+        // Numbered devices are those of a backend with the same bodies as every other of CubeCL's.
+        let name = ["flex", "ndarray"]
+            .into_iter()
+            .filter(|name| compiled().contains(name))
+            .find(same);
+        Self::of(name.unwrap_or("wgpu"))
+    }
+
     /// The operations with the portable body.
     pub fn portable(self) -> impl Iterator<Item = &'static str> {
         [("likelihood", self.likelihood), ("decoder", self.decoder)]

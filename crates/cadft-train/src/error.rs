@@ -1,6 +1,7 @@
 //! Everything that can go wrong between a recipe and a trained model.
 
 use crate::checkpoint::CheckpointError;
+use crate::exhausted::ExhaustedRun;
 use std::path::PathBuf;
 
 /// One thing that is wrong in a recipe.
@@ -72,6 +73,9 @@ pub enum TrainError {
         /// What the system has, in MiB.
         available: f64,
     },
+    /// The device had no memory left.
+    #[error("{0}")]
+    Exhausted(Box<ExhaustedRun>),
     /// A run cannot be continued as asked.
     #[error("{message}")]
     Resume {
@@ -103,7 +107,7 @@ impl TrainError {
     #[must_use]
     pub fn is_input(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::NotFinite { .. } => false,
+            Self::Io { .. } | Self::NotFinite { .. } | Self::Exhausted(_) => false,
             Self::Checkpoint(error) => error.is_input(),
             _ => true,
         }

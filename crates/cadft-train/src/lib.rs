@@ -13,6 +13,7 @@
 //! rewrite.rs       rounds of rewriting, their record, and the data that comes of them
 //! run_directory.rs what a run leaves behind           device.rs devices by name
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
+//! memory.rs        memory before a run                exhausted.rs  a device that has none left
 //! hub.rs           models and data sets by name on the Hugging Face Hub
 //! ```
 //!
@@ -28,6 +29,7 @@ pub mod environment;
 mod error;
 pub mod evaluate;
 pub mod event;
+mod exhausted;
 mod export;
 pub mod forward;
 pub mod hub;
@@ -54,6 +56,7 @@ pub use data::cache_directory;
 pub use environment::Environment;
 pub use error::{ConfigProblem, TrainError};
 pub use event::{Event, StepMetrics, Summary};
+pub use exhausted::{Exhausted, ExhaustedRun};
 pub use observe::StepOutcome;
 pub use plan::{Plan, Warning};
 pub use prepare::Prepared;

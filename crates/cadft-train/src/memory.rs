@@ -44,16 +44,27 @@ fn judge(
     )))
 }
 
-/// What the system below `root` (`/`, but for tests) can still give: the smaller of what the machine has and what the
-/// control groups of this process allow. `None` where the system does not tell.
+/// What the system below `root` (`/`, but for tests) can still give: the least of what the machine has, what the control
+/// groups of this process allow, and what its limit of address space (`ulimit -v`) leaves. `None` where the system does
+/// not tell.
 fn available_mib(root: &Path) -> Option<f64> {
-    let machine = machine_bytes(root);
-    let groups = group_bytes(root);
-    let bytes = match (machine, groups) {
-        (Some(machine), Some(groups)) => machine.min(groups),
-        (machine, groups) => machine.or(groups)?,
-    };
+    let least = [machine_bytes(root), group_bytes(root), address_bytes(root)];
+    let bytes = least.into_iter().flatten().min()?;
     Some(bytes as f64 / MIB)
+}
+
+/// What is left of the address space that this process may have.
+fn address_bytes(root: &Path) -> Option<u64> {
+    let text = |name: &str| fs::read_to_string(root.join("proc/self").join(name)).ok();
+    let limits = text("limits")?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let status = text("status")?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+    let kib: u64 = size.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(limit.saturating_sub(kib * 1024))
 }
 
 fn machine_bytes(root: &Path) -> Option<u64> {
@@ -149,6 +160,14 @@ mod tests {
             ("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "104857600\n"),
         ]);
         assert_eq!(available_mib(root.path()), Some(100.0));
+        let root = system(&[
+            (
+                "proc/self/limits",
+                "Limit   Soft Limit   Hard Limit   Units\nMax address space   314572800   unlimited   bytes\n",
+            ),
+            ("proc/self/status", "VmPeak:\t 409600 kB\nVmSize:\t 102400 kB\n"),
+        ]);
+        assert_eq!(available_mib(root.path()), Some(200.0));
         assert_eq!(available_mib(system(&[]).path()), None);
     }
 

@@ -4,6 +4,7 @@ pub mod memory;
 
 use crate::batch::{Sampler, shapes};
 use crate::config::{Recipe, steps_of};
+use crate::device::Kernels;
 use crate::rewrite::RewritePlan;
 use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
 use cadft_data::{Example, Report, Samples, SourceReport, Truncation, epoch_order};
@@ -83,13 +84,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `adapter` is what is trained where that is not everything.
+    /// `adapter` is what is trained where that is not everything; `kernels` are those of the device.
     pub(crate) fn new(
         recipe: &Recipe,
         config: &ModelConfig,
         adapter: Option<&(AdapterConfig, AdapterTargets)>,
-        train: &Samples,
-        eval: &[Example],
+        kernels: Kernels,
+        (train, eval): (&Samples, &[Example]),
     ) -> Self {
         let samples = train.len();
         let report = train.report();
@@ -112,7 +113,7 @@ impl Plan {
             .map(|(_, shape)| shape.iter().product::<usize>())
             .sum();
         let trained = adapter.map(|(config, targets)| (config, targets));
-        let settings = MemorySettings::of(recipe, trained, (train, eval, steps));
+        let settings = MemorySettings::of(recipe, kernels, trained, (train, eval, steps));
         let memory_mib = memory::training_mib(config, &settings);
         let saves = recipe.checkpoint.every > 0 || recipe.checkpoint.every_minutes > 0.0;
         let saving_mib = if saves {

@@ -2,6 +2,7 @@
 
 use crate::config::{self, Init, Recipe};
 use crate::data;
+use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::export;
 use crate::hub;
@@ -90,7 +91,13 @@ impl Prepared {
             }
             None => None,
         };
-        let plan = Plan::new(&recipe, &config, adapter.as_ref(), &train, &eval);
+        let plan = Plan::new(
+            &recipe,
+            &config,
+            adapter.as_ref(),
+            Kernels::on(device),
+            (&train, &eval),
+        );
         Ok(Self {
             recipe,
             device: device.clone(),
@@ -202,7 +209,8 @@ fn check_precision(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
     let is_bf16 = recipe.model.precision == config::Precision::Bf16;
     if is_bf16 && !device.supports_dtype(DType::BF16) {
         return Err(TrainError::Mismatch {
-            message: "`model.precision`: the device has no `bf16`\nhint: use `f32`, or another device"
+            message: "`model.precision`: the device has no `bf16`\n\
+                      hint: set `model.precision = \"f32\"`, or use another device: `cadft doctor` shows their formats"
                 .to_owned(),
         });
     }

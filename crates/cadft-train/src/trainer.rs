@@ -9,6 +9,7 @@ use crate::checkpoint::saver::Saver;
 use crate::checkpoint::{Before, Best, DataDigests, GuardState, Restored};
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics, Summary};
+use crate::exhausted::{ExhaustedRun, caught};
 use crate::observe::StepOutcome;
 use crate::optimizer::AdamW;
 use crate::prepare::Prepared;
@@ -35,8 +36,8 @@ pub type OnEvent<'a> = dyn FnMut(&Event) + 'a;
 /// what it would have left without the interruption.
 ///
 /// # Errors
-/// Losses or gradients that stay not finite, a checkpoint that does not fit the model, and whatever goes wrong with a
-/// file.
+/// Losses or gradients that stay not finite, a checkpoint that does not fit the model, [`TrainError::Exhausted`] where the
+/// device has no memory left, and whatever goes wrong with a file.
 pub fn train(
     prepared: &Prepared,
     model: CausalLm,
@@ -46,11 +47,22 @@ pub fn train(
 ) -> Result<Summary, TrainError> {
     let restored = directory.take_restored();
     let mut trainer = Trainer::new(prepared, directory, on_event);
-    let model = match restored {
-        Some(restored) => trainer.go_on(model, &restored)?,
-        None => trainer.begin(model)?,
+    let ended = caught(|| {
+        let model = match restored {
+            Some(restored) => trainer.go_on(model, &restored)?,
+            None => trainer.begin(model)?,
+        };
+        trainer.run(model, stop)
+    });
+    let what = match ended {
+        Ok(ended) => return ended,
+        Err(what) => what,
     };
-    trainer.run(model, stop)
+    let step = trainer.done;
+    // Waits for the checkpoint that is being written.
+    drop(trainer);
+    let run = ExhaustedRun::new(what, step, prepared, directory.path());
+    Err(TrainError::Exhausted(Box::new(run)))
 }
 
 struct Trainer<'a> {

@@ -153,6 +153,7 @@ fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
             recompute,
             precision: Precision::F32,
             tokens: context,
+            scored: 0,
             accumulates: true,
             cached: 0,
         };

@@ -147,8 +147,13 @@ impl Reader<'_> {
                         }
                         None => {
                             let key = failing_key::<T>(&value, name);
-                            self.report(&key, suggested(message));
-                            return default;
+                            self.report(&key, explained(&key, message));
+                            // The rest of the section is as it was meant.
+                            let wrong = key.strip_prefix(name).and_then(|key| key.strip_prefix('.'));
+                            let table = value.as_table_mut().zip(wrong);
+                            if table.and_then(|(table, key)| table.remove(key)).is_none() {
+                                return default;
+                            }
                         }
                     }
                 }
@@ -207,6 +212,16 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
         Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
         None => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
     }
+}
+
+/// Serde's message on a wrong value of `key`, in words that help.
+fn explained(key: &str, message: String) -> String {
+    if key == "model.precision" && message.contains("variant `f16`") {
+        return "there is no training in `f16`: small gradients vanish in it without a scaled loss, which cadft does not \
+                have; use `f32`, or `bf16` where the device has it"
+            .to_owned();
+    }
+    suggested(message)
 }
 
 /// Serde's message on an unknown name of a choice, with a suggestion; any other message as it is.
@@ -369,6 +384,21 @@ mod tests {
         assert!(problems(SMALL, &["objective=dtf"]).contains("unknown value `dtf`; did you mean `dft`?"));
         assert!(problems(SMALL, &["data.mask=asistant"]).contains("did you mean `assistant`?"));
         assert!(problems(SMALL, &["schedule.kind=x"]).contains("expected one of"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_one_problem_whatever_else_its_section_holds() {
+        let report = problems(SMALL, &["model.precision=f16"]);
+        assert!(
+            report.contains("no training in `f16`") && !report.contains("model.path"),
+            "{report}"
+        );
+        let report = problems(SMALL, &["model.precision=bf17", "optimizer.lr=x"]);
+        assert!(
+            report.contains("did you mean `bf16`?") && report.contains("`optimizer.lr`"),
+            "{report}"
+        );
+        assert_eq!(report.lines().count(), 3, "{report}");
     }
 
     #[test]

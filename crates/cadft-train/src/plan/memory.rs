@@ -1,4 +1,4 @@
-//! The memory that training takes on Flex, from shapes alone.
+//! The memory that training takes, from shapes alone.
 //!
 //! ```text
 //! program     code, tokenizer, buffers of the matrix products
@@ -10,12 +10,14 @@
 //!   answers            keys and values of the questions that are answered at a time
 //! ```
 //!
-//! `P` parameters, `T` of them trained. Other backends keep more: they hold the scores of attention.
+//! `P` parameters, `T` of them trained. Where attention has no kernel of its own, its scores are activations too; what such
+//! backends keep besides is not counted.
 //!
 //! A checkpoint shares the tensors of the model while it is written in the background. Where the next update comes
 //! before that is done, the old ones are kept beside the new: [`saving_mib`] is how much that is at most.
 
 use crate::config::{Precision, Recipe, Recompute};
+use crate::device::{Body, Kernels};
 use crate::plan::largest_pass;
 use cadft_core::linear_likelihood::ChunkSize;
 use cadft_data::{Example, Samples};
@@ -29,6 +31,8 @@ const MIB: f64 = 1_048_576.0;
 const PROGRAM: f64 = 64.0 * MIB;
 const F32: f64 = 4.0;
 const BF16: f64 = 2.0;
+/// Matrices of scores that attention keeps where it has no kernel: products, masked ones, their exponentials, weights.
+const SCORES: f64 = 4.0;
 /// What the update makes beside a parameter, its gradient and its moments: the two moments corrected, their quotient.
 const UPDATE_COPIES: f64 = 3.0;
 
@@ -43,6 +47,8 @@ pub struct MemorySettings<'a> {
     pub precision: Precision,
     /// Tokens of the largest micro-batch, padding included.
     pub tokens: usize,
+    /// Tokens of the longest row where the scores of attention are kept; 0 where a kernel needs none of them.
+    pub scored: usize,
     /// Whether a step adds the gradients of several micro-batches.
     pub accumulates: bool,
     /// Tokens whose keys and values are kept while questions are answered or samples rewritten.
@@ -50,9 +56,10 @@ pub struct MemorySettings<'a> {
 }
 
 impl<'a> MemorySettings<'a> {
-    /// Those of a recipe of so many `steps`; `prompts` are the tokens of the longest prompt that is answered.
+    /// Those of a recipe of so many `steps` on a backend with these kernels.
     pub(crate) fn of(
         recipe: &Recipe,
+        kernels: Kernels,
         adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
         (train, eval, steps): (&Samples, &[Example], usize),
     ) -> Self {
@@ -62,12 +69,14 @@ impl<'a> MemorySettings<'a> {
         let answers = section.answers.min(eval.len()) * section.samples;
         let slots = answers.min(crate::config::ANSWERED_AT_A_TIME);
         let (mut tokens, mut cached) = (pass.tokens, slots * (longest(eval) + section.max_new_tokens));
+        let mut row = pass.longest;
         if let Some(rewrite) = &recipe.rewrite {
             // A rewrite may be longer than what it replaces.
             let length = (pass.longest + rewrite.max_new_tokens).min(recipe.data.max_length);
             let rows = pass.tokens.div_ceil(pass.longest.max(1));
             let most = recipe.batch.max_tokens.unwrap_or(rows * length);
             tokens = tokens.max(most);
+            row = row.max(length);
             cached = cached.max(crate::rewrite::BATCH.min(train.len()) * length);
         }
         Self {
@@ -75,6 +84,10 @@ impl<'a> MemorySettings<'a> {
             recompute: recipe.model.recompute,
             precision: recipe.model.precision,
             tokens,
+            scored: match kernels.decoder {
+                Body::Kernel => 0,
+                Body::Portable => row,
+            },
             accumulates: pass.accumulates,
             cached,
         }
@@ -254,7 +267,8 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
             .sum();
         all / config.num_hidden_layers as f64
     });
-    F32 * (norms + head_norms + attention + gated) + linear + adapter
+    let scores = SCORES * (config.num_attention_heads * settings.scored) as f64;
+    F32 * (norms + head_norms + attention + scores + gated) + linear + adapter
 }
 
 /// Bytes for each token that the update of a linear layer keeps.

@@ -1,0 +1,121 @@
+//! Panics: kept instead of shown, so that what ends a command is one error.
+//!
+//! Backends end the thread where they cannot go on, and the thread is often one of their own: its words are the reason, and
+//! those of the main thread the consequence.
+
+use crate::hint;
+use anyhow::anyhow;
+use cadft_train::Exhausted;
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+/// With `--verbose` given so often, panics are shown as they happen, too.
+const SHOWN: u8 = 2;
+/// Panics that are kept: the first of many is the one to read.
+const KEPT: usize = 16;
+
+static SEEN: Mutex<Vec<Seen>> = Mutex::new(vec![]);
+
+/// A panic.
+struct Seen {
+    message: String,
+    place: String,
+    /// Where `RUST_BACKTRACE` asks for it.
+    backtrace: Option<String>,
+}
+
+/// Keeps panics from now on.
+pub(crate) fn keep(verbose: u8) {
+    let shown = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if verbose >= SHOWN {
+            shown(info);
+        }
+        let backtrace = Backtrace::capture();
+        let is_captured = backtrace.status() == BacktraceStatus::Captured;
+        let seen = Seen {
+            message: message_of(info.payload()).to_owned(),
+            place: info.location().map(ToString::to_string).unwrap_or_default(),
+            backtrace: is_captured.then(|| backtrace.to_string()),
+        };
+        let mut all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < KEPT {
+            all.push(seen);
+        }
+    }));
+}
+
+/// How many panics are kept so far.
+pub(crate) fn kept() -> usize {
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner).len()
+}
+
+/// What the first panic after those said that were kept before. They are dealt with then, and not kept any longer.
+pub(crate) fn first_since(before: usize) -> Option<String> {
+    let mut all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = all.get(before).map(|seen| first_line(&seen.message));
+    all.truncate(before);
+    first
+}
+
+/// The first line of a message that may have many.
+pub(crate) fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Tells why a command ended with a panic.
+pub(crate) fn report(payload: &(dyn Any + Send)) -> ExitCode {
+    let all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let said = all.iter().map(|seen| seen.message.as_str());
+    if let Some(what) = exhausted(said.chain([message_of(payload)])) {
+        return hint::report(&anyhow!(
+            "{what}\nhint: take less at a time, with `--micro`, `--batch` or shorter texts, or use another device"
+        ));
+    }
+    let (place, backtrace) = match all.first() {
+        Some(seen) => (format!("\nat {}", seen.place), seen.backtrace.as_deref()),
+        None => (String::new(), None),
+    };
+    let message = all.first().map_or(message_of(payload), |seen| &seen.message);
+    let backtrace = backtrace.map_or_else(String::new, |text| format!("\n{text}"));
+    hint::report(&anyhow!(
+        "this should not have happened: {message}{place}{backtrace}\n\
+         hint: please report it with the command; `RUST_BACKTRACE=1` adds where it comes from"
+    ))
+}
+
+/// What panics say about memory; the one that names a size, where one does.
+fn exhausted<'a>(messages: impl Iterator<Item = &'a str>) -> Option<Exhausted> {
+    let found: Vec<_> = messages.filter_map(Exhausted::of_message).collect();
+    let sized = found.iter().find(|what| what.bytes.is_some());
+    sized.or(found.first()).copied()
+}
+
+/// What a thread said when it ended.
+pub(crate) fn message_of(payload: &dyn Any) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason was given")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_with_a_size_says_most() {
+        let what = exhausted(
+            [
+                "wgpu error: Out of Memory",
+                "can't allocate buffer of size: 7",
+                "index out of bounds",
+            ]
+            .into_iter(),
+        );
+        assert_eq!(what.and_then(|what| what.bytes), Some(7));
+        assert_eq!(exhausted(["index out of bounds"].into_iter()), None);
+    }
+}

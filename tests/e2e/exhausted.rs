@@ -1,0 +1,105 @@
+//! Memory that is not there: before a run, and in the middle of one.
+
+use crate::CADFT;
+use crate::memory::larger_workspace;
+use cadft_tests::{Workspace, backends, command, runs};
+use serde_json::json;
+use std::fs;
+
+/// A sample whose scores of attention are a buffer of 1.5 GB, after sixteen short ones.
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    let row = |answer: &str| json!({"prompt": "say: ", "completion": answer}).to_string();
+    let mut rows = vec![row("a b c d"); 16];
+    rows.push(row(&"a b c d ".repeat(2000)));
+    rows.push(row("a b c d"));
+    workspace.write("rows.jsonl", &rows.join("\n"));
+    let config = fs::read_to_string(workspace.path("model/config.json")).expect("a config");
+    let longer = config.replace(
+        "\"max_position_embeddings\": 512",
+        "\"max_position_embeddings\": 32768",
+    );
+    assert_ne!(longer, config);
+    workspace.write("model/config.json", &longer);
+    workspace
+}
+
+const RUN: [&str; 21] = [
+    "train",
+    "--recipe",
+    "recipe.nll.toml",
+    "--device",
+    "wgpu",
+    "--out",
+    "run",
+    "--set",
+    "data.train=[\"rows.jsonl\"]",
+    "--set",
+    "data.eval=[]",
+    "--set",
+    "data.max-length=32768",
+    "--set",
+    "batch.global=2",
+    "--set",
+    "batch.micro=1",
+    "--set",
+    "schedule.steps=9",
+    "--set",
+    "checkpoint.every=4",
+];
+
+#[test]
+fn a_device_without_memory_is_one_error_and_the_run_goes_on_with_less() {
+    if !backends().contains(&"wgpu") {
+        return;
+    }
+    let workspace = workspace();
+    let outcome = workspace.run(CADFT, &RUN);
+    let stderr = outcome.stderr;
+    assert_eq!(outcome.code, Some(1), "{stderr}");
+    for part in [
+        "error: after step 8: no buffer of the device can have the 15",
+        "was estimated to need",
+        "the last checkpoint is intact: `run/checkpoints/step-000008`",
+        "hint: set `model.recompute = \"blocks\"`, or lower `data.max-length` (now 32768), or train an `[adapter]`",
+        "hint: `cadft train --resume run --allow-change --set KEY=VALUE` goes on with less",
+    ] {
+        assert!(stderr.contains(part), "`{part}` is not in:\n{stderr}");
+    }
+    for part in ["panicked", "backtrace", "WARN", "Caused by"] {
+        assert!(!stderr.contains(part), "`{part}` is in:\n{stderr}");
+    }
+    let resume = [
+        "train",
+        "--resume",
+        "run",
+        "--device",
+        "wgpu",
+        "--allow-change",
+        "--set",
+        "data.max-length=64",
+    ];
+    let _ = workspace.run(CADFT, &resume).succeeded();
+    let steps = command::steps(&runs::metrics(&workspace.path("run")).join("\n"));
+    assert_eq!(steps.len(), 9);
+}
+
+#[test]
+fn a_run_that_cannot_fit_the_process_is_refused_before_it_starts() {
+    let workspace = larger_workspace();
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.nll.toml",
+        "--device",
+        "flex",
+        "--set",
+        "model.init=random",
+        "--out",
+        "run",
+    ];
+    let script = "ulimit -v 500000; exec \"$0\" \"$@\"";
+    let outcome = workspace.run("sh", &[&["-c", script, CADFT], &args[..]].concat());
+    outcome.refused(&["MiB of memory", "are available", "hint: lower `batch.micro`"]);
+    assert!(!workspace.path("run").exists(), "nothing is written");
+}
