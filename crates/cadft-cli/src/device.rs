@@ -27,10 +27,12 @@ pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
         let sum: f32 = Tensor::<1>::ones([2], &device).sum().into_scalar();
         Ok((device, sum))
     });
-    let failed = |reason: String| TrainError::Device {
-        message: format!(
-            "`{name}`: the device cannot be used: {reason}\nhint: `cadft doctor` shows what can"
-        ),
+    let failed = |reason: String| {
+        let reason = missing_library(&reason)
+            .unwrap_or_else(|| format!("{reason}\nhint: `cadft doctor` shows what can"));
+        TrainError::Device {
+            message: format!("`{name}`: the device cannot be used: {reason}"),
+        }
     };
     match opened {
         Ok(Ok((device, 2.0))) => Ok(device),
@@ -49,4 +51,28 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
         return what.to_string();
     }
     panics::first_line(panics::message_of(payload))
+}
+
+/// That a library of a driver is not there, in fewer words than those of `cudarc`, and with a hint.
+fn missing_library(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("Unable to dynamically load the \"")?;
+    let (library, _) = rest.split_once('"')?;
+    Some(format!(
+        "there is no `lib{library}.so`\n\
+         hint: NVIDIA's driver brings `libcuda`, the CUDA toolkit `libnvrtc`; name their directory in `LD_LIBRARY_PATH` \
+         where they are installed"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_driver_is_named_in_a_few_words() {
+        let message = "Unable to dynamically load the \"cuda\" shared library - searched for library names: [\"libcuda.so\"]";
+        let said = missing_library(message).unwrap();
+        assert!(said.starts_with("there is no `libcuda.so`\nhint: "), "{said}");
+        assert_eq!(missing_library("index out of bounds"), None);
+    }
 }
