@@ -13,14 +13,16 @@ use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::parameters::expected_parameters;
 
+mod architecture;
 mod export;
 mod file;
-mod llama;
 mod quant;
+mod settings;
 mod tokenizer;
 mod vocabulary;
 mod write;
 
+use architecture::{Architecture, ROPE_FACTORS};
 pub use export::{GgufDtype, export_gguf};
 use file::{GgufFile, TensorInfo};
 
@@ -36,7 +38,8 @@ pub struct GgufImport {
 
 /// Turns the GGUF file at `gguf_path` into a Hugging Face checkpoint in `directory`, its weights stored as `dtype`.
 ///
-/// Types: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K. Architecture: `llama`. Tokenizer: byte-level
+/// Types: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K. Architectures: `llama`, `qwen2`, `qwen3`,
+/// `smollm3` and `gemma3`. Tokenizer: byte-level
 /// BPE with a known pre-tokenizer.
 ///
 /// # Errors
@@ -44,17 +47,18 @@ pub struct GgufImport {
 /// behind then.
 pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<GgufImport, ModelError> {
     let file = GgufFile::open(gguf_path)?;
-    let config_json = llama::config(&file, dtype)?;
+    let architecture = settings::architecture(&file)?;
+    let config_json = settings::config(&file, architecture, dtype)?;
     let config = ModelConfig::try_from(config_json.clone())?;
-    let tensors = match_tensors(&file, &config)?;
-    let tokenizer = tokenizer::files(&file)?;
+    let tensors = match_tensors(&file, &config, architecture)?;
+    let tokenizer = tokenizer::files(&file, architecture)?;
 
     let weights: Vec<_> = tensors
         .iter()
         .map(|(name, info)| Weight {
             name: name.clone(),
             shape: info.shape.clone(),
-            values: Box::new(|| llama::restore_rows(name, file.values(info), &config)),
+            values: Box::new(|| architecture.imported(name, file.values(info), &config)),
         })
         .collect();
     if dtype == Dtype::F16 {
@@ -92,13 +96,14 @@ pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<G
 fn match_tensors<'f>(
     file: &'f GgufFile,
     config: &ModelConfig,
+    architecture: Architecture,
 ) -> Result<Vec<(String, &'f TensorInfo)>, ModelError> {
     let mut problems = Vec::new();
     let mut unused: BTreeSet<&str> = file.tensors.keys().map(String::as_str).collect();
-    unused.remove(llama::ROPE_FACTORS);
+    unused.remove(ROPE_FACTORS);
     let mut tensors = Vec::new();
     for (name, expected) in expected_parameters(config) {
-        let gguf_name = llama::gguf_name(&name);
+        let gguf_name = architecture.tensor_name(&name);
         unused.remove(gguf_name.as_str());
         match file.tensors.get(&gguf_name) {
             None => problems.push(format!("tensor `{gguf_name}` is missing")),

@@ -1,8 +1,8 @@
-//! A Hugging Face checkpoint of the `llama` family as a GGUF file for llama.cpp and Ollama.
+//! A Hugging Face checkpoint as a GGUF file for llama.cpp and Ollama.
 
 use std::path::Path;
 
-use super::llama::{self, ROPE_FACTORS};
+use super::architecture::{Architecture, ROPE_FACTORS, sliding_pattern};
 use super::quant::GgmlType;
 use super::vocabulary;
 use super::write::{self, Field, Output};
@@ -48,7 +48,11 @@ pub fn export_gguf(directory: &Path, gguf_path: &Path, dtype: GgufDtype) -> Resu
     let device = burn::tensor::Device::default();
     let checkpoint = checkpoint::load(directory, &device)?;
     let config = &checkpoint.config;
-    let mut problems = unsupported(config);
+    let Some(architecture) = Architecture::of(config) else {
+        let problem = format!("llama.cpp has no architecture for `{}`", config.model_type);
+        return Err(ModelError::gguf(gguf_path, problem));
+    };
+    let mut problems = architecture.unsupported(config);
     let vocabulary = match vocabulary::read(directory, config)? {
         Ok(fields) => fields,
         Err(found) => {
@@ -62,7 +66,12 @@ pub fn export_gguf(directory: &Path, gguf_path: &Path, dtype: GgufDtype) -> Resu
             problems,
         });
     }
-    let mut metadata = metadata(config, directory, dtype);
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let mut metadata = vec![
+        ("general.name".to_owned(), Field::Text(name.into_owned())),
+        ("general.file_type".to_owned(), Field::U32(dtype.file_type())),
+    ];
+    metadata.extend(settings(config, architecture));
     metadata.extend(vocabulary);
 
     let mut parameters = vec![];
@@ -77,10 +86,10 @@ pub fn export_gguf(directory: &Path, gguf_path: &Path, dtype: GgufDtype) -> Resu
         .map(|(name, tensor)| {
             let shape = tensor.shape();
             Output {
-                name: llama::gguf_name(name),
+                name: architecture.tensor_name(name),
                 kind: dtype.of(&shape),
                 shape,
-                values: Box::new(|| llama::interleave_rows(name, values(tensor), config)),
+                values: Box::new(|| architecture.exported(name, values(tensor), config)),
             }
         })
         .collect();
@@ -96,62 +105,85 @@ fn values(tensor: &ParameterTensor) -> Vec<f32> {
     tensor.to_data().iter::<f32>().collect()
 }
 
-/// What the `llama` architecture of GGUF has no place for.
-fn unsupported(config: &ModelConfig) -> Vec<String> {
-    let mut problems = vec![];
-    if config.model_type != "llama" {
-        problems.push(format!(
-            "`model_type` is `{}`; only `llama` is written",
-            config.model_type
-        ));
+/// The settings of the model under the keys of its architecture.
+fn settings(config: &ModelConfig, architecture: Architecture) -> Vec<(String, Field)> {
+    let number = |value: usize| Field::U32(u32::try_from(value).unwrap_or(u32::MAX));
+    let mut fields = vec![
+        ("block_count", number(config.num_hidden_layers)),
+        ("context_length", number(context_length(config, architecture))),
+        ("embedding_length", number(config.hidden_size)),
+        ("feed_forward_length", number(config.intermediate_size)),
+        ("attention.head_count", number(config.num_attention_heads)),
+        ("attention.head_count_kv", number(config.num_key_value_heads)),
+        ("attention.layer_norm_rms_epsilon", real(config.rms_norm_eps)),
+        ("attention.key_length", number(config.head_dim)),
+        ("attention.value_length", number(config.head_dim)),
+        ("rope.freq_base", real(config.rope_theta)),
+        ("rope.dimension_count", number(config.head_dim)),
+        ("vocab_size", number(config.vocab_size)),
+    ];
+    fields.extend(rope_scaling(config));
+    if architecture == Architecture::Gemma3
+        && let Some(window) = config.layers.iter().find_map(|layer| layer.window)
+    {
+        let pattern = sliding_pattern(config).unwrap_or_default();
+        fields.extend([
+            ("attention.sliding_window", number(window)),
+            ("attention.sliding_window_pattern", number(pattern)),
+            ("rope.freq_base_swa", real(config.rope_local_base_freq)),
+        ]);
     }
-    let scaling = &config.rope_scaling;
-    if !matches!(
-        scaling,
-        RopeScaling::Default | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. }
-    ) {
-        problems.push(format!("`rope_scaling` is `{scaling:?}`; it is not written"));
-    }
-    problems
+    let name = architecture.name();
+    let general = [
+        ("general.architecture", Field::Text(name.to_owned())),
+        ("general.quantization_version", Field::U32(2)),
+    ];
+    (general.into_iter().map(|(key, field)| (key.to_owned(), field)))
+        .chain(
+            fields
+                .into_iter()
+                .map(|(key, field)| (format!("{name}.{key}"), field)),
+        )
+        .collect()
 }
 
-fn metadata(config: &ModelConfig, directory: &Path, dtype: GgufDtype) -> Vec<(String, Field)> {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let number = |value: usize| Field::U32(u32::try_from(value).unwrap_or(u32::MAX));
-    #[expect(clippy::cast_possible_truncation, reason = "GGUF stores it as f32")]
-    let real = |value: f64| Field::F32(value as f32);
-    let mut fields = vec![
-        ("general.architecture", Field::Text("llama".to_owned())),
-        ("general.name", Field::Text(name.into_owned())),
-        ("general.file_type", Field::U32(dtype.file_type())),
-        ("general.quantization_version", Field::U32(2)),
-        ("llama.block_count", number(config.num_hidden_layers)),
-        ("llama.context_length", number(config.max_position_embeddings)),
-        ("llama.embedding_length", number(config.hidden_size)),
-        ("llama.feed_forward_length", number(config.intermediate_size)),
-        ("llama.attention.head_count", number(config.num_attention_heads)),
-        (
-            "llama.attention.head_count_kv",
-            number(config.num_key_value_heads),
-        ),
-        (
-            "llama.attention.layer_norm_rms_epsilon",
-            real(config.rms_norm_eps),
-        ),
-        ("llama.attention.key_length", number(config.head_dim)),
-        ("llama.attention.value_length", number(config.head_dim)),
-        ("llama.rope.freq_base", real(config.rope_theta)),
-        ("llama.rope.dimension_count", number(config.head_dim)),
-        ("llama.vocab_size", number(config.vocab_size)),
-    ];
-    if let RopeScaling::Linear { factor } = config.rope_scaling {
-        fields.push(("llama.rope.scaling.type", Field::Text("linear".to_owned())));
-        fields.push(("llama.rope.scaling.factor", real(factor)));
+/// GGUF stores real numbers as f32.
+#[expect(clippy::cast_possible_truncation, reason = "the format of the file")]
+fn real(value: f64) -> Field {
+    Field::F32(value as f32)
+}
+
+/// The longest sequence. Only Gemma 3 has windows in llama.cpp; other models are the same up to their window.
+fn context_length(config: &ModelConfig, architecture: Architecture) -> usize {
+    let windows = config.layers.iter().filter_map(|layer| layer.window);
+    match windows.min() {
+        Some(window) if architecture != Architecture::Gemma3 => window.min(config.max_position_embeddings),
+        _ => config.max_position_embeddings,
     }
-    fields
-        .into_iter()
-        .map(|(key, field)| (key.to_owned(), field))
-        .collect()
+}
+
+fn rope_scaling(config: &ModelConfig) -> Vec<(&'static str, Field)> {
+    let kind = |name: &str| ("rope.scaling.type", Field::Text(name.to_owned()));
+    match config.rope_scaling {
+        RopeScaling::Linear { factor } => vec![kind("linear"), ("rope.scaling.factor", real(factor))],
+        RopeScaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original_max_position_embeddings: original,
+            ..
+        } => vec![
+            kind("yarn"),
+            ("rope.scaling.factor", real(factor)),
+            (
+                "rope.scaling.original_context_length",
+                Field::U32(original as u32),
+            ),
+            ("rope.scaling.yarn_beta_fast", real(beta_fast)),
+            ("rope.scaling.yarn_beta_slow", real(beta_slow)),
+        ],
+        RopeScaling::Default | RopeScaling::Dynamic { .. } | RopeScaling::Llama3 { .. } => vec![],
+    }
 }
 
 /// The divisors of the frequencies, where Llama 3.1 scales them.

@@ -2,16 +2,20 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::architecture::Architecture;
 use super::file::{GgufFile, Value};
 use crate::error::ModelError;
 
 pub(super) const CONTROL: u64 = 3;
 pub(super) const USER_DEFINED: u64 = 4;
 /// llama.cpp's names of the ways to split text that are known here.
-pub(super) const PRE_TOKENIZERS: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "qwen2"];
+pub(super) const PRE_TOKENIZERS: [&str; 5] = ["gpt-2", "smollm", "llama-bpe", "smaug-bpe", "qwen2"];
 
 /// The files of the tokenizer by name.
-pub(super) fn files(file: &GgufFile) -> Result<Vec<(&'static str, Json)>, ModelError> {
+pub(super) fn files(
+    file: &GgufFile,
+    architecture: Architecture,
+) -> Result<Vec<(&'static str, Json)>, ModelError> {
     let vocabulary = Vocabulary::read(file)?;
     let template = file.text("tokenizer.chat_template")?;
     let added = vocabulary.added_tokens();
@@ -31,7 +35,8 @@ pub(super) fn files(file: &GgufFile) -> Result<Vec<(&'static str, Json)>, ModelE
     config.insert("clean_up_tokenization_spaces".into(), false.into());
     config.insert(
         "model_max_length".into(),
-        file.unsigned("llama.context_length")?.into(),
+        file.unsigned(&format!("{}.context_length", architecture.name()))?
+            .into(),
     );
     // The classes named after a model rebuild its pre-tokenizer and may then disagree with `tokenizer.json`.
     config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
@@ -217,7 +222,7 @@ pub(super) fn pre_tokenizer(name: &str) -> Option<Json> {
         "gpt-2" => Some(byte_level(true)),
         "smollm" => Some(json!({"type": "Sequence", "pretokenizers": [
             {"type": "Digits", "individual_digits": true}, byte_level(true)]})),
-        "llama-bpe" => Some(split(r"\p{N}{1,3}")),
+        "llama-bpe" | "smaug-bpe" => Some(split(r"\p{N}{1,3}")),
         "qwen2" => Some(split(r"\p{N}")),
         _ => None,
     }

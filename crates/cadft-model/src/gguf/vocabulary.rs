@@ -52,9 +52,7 @@ fn fields(
     if model["type"] != "BPE" || model["byte_fallback"] == true {
         problems.push("`tokenizer.json` is not a byte-level BPE".to_owned());
     }
-    let pre = PRE_TOKENIZERS.iter().find(|name| {
-        pre_tokenizer(name).is_some_and(|known| essence(&known) == essence(&json["pre_tokenizer"]))
-    });
+    let pre = pre_tokenizer_name(&json);
     if pre.is_none() {
         problems.push(format!(
             "the pre-tokenizer of `tokenizer.json` is none of `{}`",
@@ -71,7 +69,7 @@ fn fields(
         ("tokenizer.ggml.model", Field::Text("gpt2".to_owned())),
         (
             "tokenizer.ggml.pre",
-            Field::Text(pre.map_or("", |name| name).to_owned()),
+            Field::Text(pre.unwrap_or_default().to_owned()),
         ),
         (
             "tokenizer.ggml.tokens",
@@ -107,6 +105,16 @@ fn fields(
         .into_iter()
         .map(|(key, field)| (key.to_owned(), field))
         .collect())
+}
+
+/// llama.cpp's name for the way that text is split; two of them differ in whether whole words are looked up first.
+fn pre_tokenizer_name(tokenizer: &Json) -> Option<&'static str> {
+    let own = essence(&tokenizer["pre_tokenizer"]);
+    let looks_up_words = tokenizer["model"]["ignore_merges"] == true;
+    let splits_alike = |name: &&&str| pre_tokenizer(name).is_some_and(|known| essence(&known) == own);
+    let alike: Vec<&'static str> = PRE_TOKENIZERS.iter().filter(splits_alike).copied().collect();
+    let exact = |name: &&&str| (**name == "llama-bpe") == looks_up_words;
+    alike.iter().find(exact).or(alike.first()).copied()
 }
 
 /// Whether the beginning-of-sequence token is put before every text.

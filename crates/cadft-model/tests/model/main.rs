@@ -8,6 +8,7 @@ mod decoder;
 mod fused;
 mod generate;
 mod gguf;
+mod gguf_families;
 mod sampling;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
