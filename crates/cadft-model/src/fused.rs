@@ -23,7 +23,7 @@ pub(crate) use flex::{SequenceCache, cached_attention};
 
 /// On Flex, products of up to so many rows are computed row by row, each in the same order whatever the others are:
 /// batches of generation stay below.
-pub(crate) const FEW_ROWS: usize = 64;
+pub(crate) const FEW_ROWS: usize = 128;
 
 /// `x Wᵀ`.
 ///

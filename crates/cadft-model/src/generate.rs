@@ -10,6 +10,7 @@ use burn::module::Module;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
 
+mod awake;
 mod engine;
 mod ranking;
 mod sampler;

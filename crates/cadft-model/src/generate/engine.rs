@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::awake::Awake;
 use super::sampler::Sampler;
 use super::{Finish, GenerateOptions, Generated, OnToken, Request};
 use crate::cache::KvCache;
@@ -321,7 +322,10 @@ impl<'a> Engine<'a> {
 /// Does some work; on the CPU as a whole on a worker thread, which spares waking one up for each small part of it.
 fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
     if crate::fused::runs_on_cpu(device) {
-        rayon::scope(|_| work())
+        rayon::scope(|_| {
+            let _awake = Awake::new();
+            work()
+        })
     } else {
         work()
     }

@@ -2,23 +2,33 @@
 //!
 //! Every output is one dot product, summed in the same order whatever the other rows are: a row's result does not
 //! depend on the batch it is in, to the last bit. Generation rests on that. It also is what few rows need: packing the
-//! weight, as a blocked product does, would cost more than the product.
+//! weight, as a blocked product does, would cost more than the product. What limits it is how fast the weight arrives
+//! from memory, so the part that is next is asked for while the one before is multiplied.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Tasks that a product is cut into, where it has enough outputs.
 const TASKS: usize = 64;
-/// The fewest outputs that one task computes.
-const BLOCK: usize = 16;
+/// Elements of the weight that one task may have: they stay in its cache while all rows pass.
+const HELD: usize = 64 * 1024;
 /// Rows and outputs that are summed at the same time; with their operands, they fill 32 vector registers.
-const TILE: usize = 4;
+const ROWS: usize = 8;
+const OUTPUTS: usize = 3;
+/// The outputs of a task are a multiple of this.
+const BLOCK: usize = 8 * OUTPUTS;
+/// Elements of the longest vector, and of a line of the cache.
+const LINE: usize = 16;
 
 /// `x Wᵀ` of `x` (`[rows, input]`) and `weight` (`[output, input]`), as `[rows, output]`.
 pub(super) fn product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
     let (rows, output) = (x.len() / input, weight.len() / input);
     let mut out = vec![0.0; rows * output];
-    let width = (output / TASKS).next_multiple_of(BLOCK).max(BLOCK);
+    let interleaved = Interleaved::new(x, input);
+    let width = (output / TASKS)
+        .min(HELD / input)
+        .next_multiple_of(BLOCK)
+        .max(BLOCK);
     // The part of every row that belongs to a block of outputs.
     let mut blocks: Vec<Vec<&mut [f32]>> = (0..output.div_ceil(width))
         .map(|_| Vec::with_capacity(rows))
@@ -34,7 +44,7 @@ pub(super) fn product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
         .for_each(|(out, weight)| {
             Arch::new().dispatch(Block {
                 out,
-                x,
+                x: &interleaved,
                 weight,
                 input,
             });
@@ -42,10 +52,73 @@ pub(super) fn product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
     out
 }
 
+/// Rows, [`ROWS`] of them side by side: a vector of each, then the next vector of each, and so on. They begin at a line
+/// of the cache and are padded with zeros, so that no vector lies across two lines or ends early.
+struct Interleaved {
+    values: Vec<f32>,
+    start: usize,
+    end: usize,
+    /// Elements of a row with its padding.
+    padded: usize,
+}
+
+impl Interleaved {
+    fn new(x: &[f32], input: usize) -> Self {
+        let padded = input.next_multiple_of(LINE);
+        let length = x.len() / input * padded;
+        let mut values = vec![0.0; length + LINE];
+        let start = values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let end = start + length;
+        Arch::new().dispatch(Interleave {
+            values: &mut values[start..end],
+            padded,
+            x,
+            input,
+        });
+        Self {
+            values,
+            start,
+            end,
+            padded,
+        }
+    }
+
+    /// Groups of [`ROWS`] rows; the last may have fewer.
+    fn groups(&self) -> impl Iterator<Item = &[f32]> {
+        self.values[self.start..self.end].chunks(ROWS * self.padded)
+    }
+}
+
+struct Interleave<'a> {
+    values: &'a mut [f32],
+    padded: usize,
+    x: &'a [f32],
+    input: usize,
+}
+
+impl WithSimd for Interleave<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let lanes = S::F32_LANES;
+        let groups = self.values.chunks_mut(ROWS * self.padded);
+        for (group, x) in groups.zip(self.x.chunks(ROWS * self.input)) {
+            let rows = x.len() / self.input;
+            for (row, x) in x.chunks(self.input).enumerate() {
+                for (index, vector) in x.chunks(lanes).enumerate() {
+                    let at = (index * rows + row) * lanes;
+                    group[at..at + vector.len()].copy_from_slice(vector);
+                }
+            }
+        }
+    }
+}
+
 /// Some outputs of all rows.
 struct Block<'a, 'b> {
     out: &'a mut [&'b mut [f32]],
-    x: &'a [f32],
+    x: &'a Interleaved,
     weight: &'a [f32],
     input: usize,
 }
@@ -61,15 +134,16 @@ impl WithSimd for Block<'_, '_> {
             weight,
             input,
         } = self;
-        for (index, weight) in weight.chunks(TILE * input).enumerate() {
-            let at = index * TILE;
-            let rows = out.chunks_mut(TILE).zip(x.chunks(TILE * input));
-            if weight.len() == TILE * input {
-                rows.for_each(|(out, x)| tiles::<S, TILE>(simd, out, at, (x, weight), input));
-            } else {
-                for (out, x) in rows {
+        for (group, (out, x)) in out.chunks_mut(ROWS).zip(x.groups()).enumerate() {
+            // The rows after the first ones find the weight in the cache.
+            let is_first = group == 0;
+            for (index, weight) in weight.chunks(OUTPUTS * input).enumerate() {
+                let at = index * OUTPUTS;
+                if weight.len() == OUTPUTS * input {
+                    tiles::<S, OUTPUTS>(simd, out, at, (x, weight), is_first);
+                } else {
                     for (column, weight) in weight.chunks_exact(input).enumerate() {
-                        tiles::<S, 1>(simd, out, at + column, (x, weight), input);
+                        tiles::<S, 1>(simd, out, at + column, (x, weight), is_first);
                     }
                 }
             }
@@ -77,60 +151,87 @@ impl WithSimd for Block<'_, '_> {
     }
 }
 
-/// The outputs `at..at + O` of up to [`TILE`] rows.
+/// The outputs `at..at + O` of up to [`ROWS`] rows.
 #[inline(always)]
 fn tiles<S: Simd, const O: usize>(
     simd: S,
     out: &mut [&mut [f32]],
     at: usize,
-    (x, weight): (&[f32], &[f32]),
-    input: usize,
+    operands: (&[f32], &[f32]),
+    is_first: bool,
 ) {
     match out.len() {
-        4 => tile::<S, 4, O>(simd, out, at, (x, weight), input),
-        3 => tile::<S, 3, O>(simd, out, at, (x, weight), input),
-        2 => tile::<S, 2, O>(simd, out, at, (x, weight), input),
-        _ => tile::<S, 1, O>(simd, out, at, (x, weight), input),
+        8 if is_first => tile::<S, 8, O, true>(simd, out, at, operands),
+        8 => tile::<S, 8, O, false>(simd, out, at, operands),
+        7 => tile::<S, 7, O, true>(simd, out, at, operands),
+        6 => tile::<S, 6, O, true>(simd, out, at, operands),
+        5 => tile::<S, 5, O, true>(simd, out, at, operands),
+        4 => tile::<S, 4, O, true>(simd, out, at, operands),
+        3 => tile::<S, 3, O, true>(simd, out, at, operands),
+        2 => tile::<S, 2, O, true>(simd, out, at, operands),
+        _ => tile::<S, 1, O, true>(simd, out, at, operands),
     }
 }
 
+/// The outputs `at..at + O` of `R` rows; `AHEAD` asks for the weight of the next ones.
 #[inline(always)]
-fn tile<S: Simd, const R: usize, const O: usize>(
+fn tile<S: Simd, const R: usize, const O: usize, const AHEAD: bool>(
     simd: S,
     out: &mut [&mut [f32]],
     at: usize,
     (x, weight): (&[f32], &[f32]),
-    input: usize,
 ) {
-    let lanes = S::F32_LANES;
-    let whole = input / lanes;
+    let input = weight.len() / O;
     let mut sums = [[simd.splat_f32s(0.0); O]; R];
-    let xs: [(&[S::f32s], &[f32]); R] =
-        std::array::from_fn(|row| S::as_simd_f32s(&x[row * input..(row + 1) * input]));
-    let ws: [(&[S::f32s], &[f32]); O] =
-        std::array::from_fn(|row| S::as_simd_f32s(&weight[row * input..(row + 1) * input]));
-    let (x_whole, w_whole) = (xs.map(|x| &x.0[..whole]), ws.map(|w| &w.0[..whole]));
-    for i in 0..whole {
-        let w: [S::f32s; O] = std::array::from_fn(|column| w_whole[column][i]);
-        for row in 0..R {
-            let x = x_whole[row][i];
-            for column in 0..O {
-                sums[row][column] = simd.mul_add_f32s(x, w[column], sums[row][column]);
+    let (x, _) = S::as_simd_f32s(x);
+    let (x, _) = x.as_chunks::<R>();
+    let weights: [(&[S::f32s], &[f32]); O] =
+        std::array::from_fn(|column| S::as_simd_f32s(&weight[column * input..(column + 1) * input]));
+    let whole = input / S::F32_LANES;
+    let vectors = weights.map(|weight| &weight.0[..whole]);
+    for (index, x) in x[..whole].iter().enumerate() {
+        if AHEAD {
+            for weight in vectors {
+                fetch((&raw const weight[index]).cast::<f32>().wrapping_add(O * input));
             }
         }
+        let weight: [S::f32s; O] = std::array::from_fn(|column| vectors[column][index]);
+        multiply_add(simd, &mut sums, x, weight);
     }
-    if whole * lanes < input {
-        let w: [S::f32s; O] = std::array::from_fn(|column| simd.partial_load_f32s(ws[column].1));
-        for row in 0..R {
-            let x = simd.partial_load_f32s(xs[row].1);
-            for column in 0..O {
-                sums[row][column] = simd.mul_add_f32s(x, w[column], sums[row][column]);
-            }
+    if whole * S::F32_LANES < input {
+        let weight = weights.map(|(_, tail)| simd.partial_load_f32s(tail));
+        multiply_add(simd, &mut sums, &x[whole], weight);
+    }
+    for (out, sums) in out.iter_mut().zip(sums) {
+        for (out, sum) in out[at..at + O].iter_mut().zip(sums) {
+            *out = simd.reduce_sum_f32s(sum);
         }
     }
-    for row in 0..R {
-        for column in 0..O {
-            out[row][at + column] = simd.reduce_sum_f32s(sums[row][column]);
+}
+
+#[inline(always)]
+fn multiply_add<S: Simd, const R: usize, const O: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; O]; R],
+    x: &[S::f32s; R],
+    weight: [S::f32s; O],
+) {
+    for (sums, &x) in sums.iter_mut().zip(x) {
+        for (sum, weight) in sums.iter_mut().zip(weight) {
+            *sum = simd.mul_add_f32s(x, weight, *sum);
         }
     }
+}
+
+/// Brings a line into the cache; what is not ours is not read.
+#[inline(always)]
+fn fetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint to the processor, which neither reads nor faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
