@@ -3,7 +3,9 @@
     python precision.py --binary CADFT --model DIR --data chain_sum_train.jsonl --out smollm2-precision.json
 
 Every run takes the same short samples in the same order. PEFT begins with the adapter that `cadft` begins with: the one
-of a run of a single step whose learning rate is 1e-30, which changes no weight of `A` and leaves `B` at about 0.
+of a run of a single step whose learning rate is 1e-30, which changes no weight of `A` and leaves `B` at about 0. All
+weights are trained under `torch.autocast` too. Then the recipe `smollm2`, whose learning rate warms up, runs in f32 and
+bf16, from the folder that holds `models` and `data`.
 """
 
 import argparse
@@ -15,7 +17,9 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoTokenizer
+from torch import nn
+from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 import examples
 import recipe as recipes
@@ -85,6 +89,49 @@ def peft(folder: Path, adapter: Path) -> list[dict]:
     return list(reference_trainer.Trainer(recipe, model, samples).run())
 
 
+class Autocast(nn.Module):
+    """A model in f32 whose operations `torch.autocast` runs in bf16 where it does; logits are f32."""
+
+    def __init__(self, model: LlamaForCausalLM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs: torch.Tensor | bool) -> CausalLMOutputWithPast:
+        """As the model."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = self.model(**inputs)
+        out.logits = out.logits.float()
+        return out
+
+
+def autocast(folder: Path) -> list[dict]:
+    """The steps of the reference trainer with all weights in f32 and bf16 operations."""
+    recipe = recipes.load(folder / "recipe.toml")
+    samples = examples.load(recipe.train, AutoTokenizer.from_pretrained(recipe.model), recipe.max_length)
+    model = Autocast(reference_trainer.load_model(recipe.model, torch.float32))
+    return list(reference_trainer.Trainer(recipe, model, samples).run())
+
+
+def ordinary(binary: Path, root: Path, folder: Path) -> dict:
+    """The recipe `smollm2` in f32 and bf16."""
+    curves = {}
+    for name, precision in (("full_f32", "f32"), ("full_bf16", "bf16")):
+        out = folder / f"smollm2-{precision}"
+        settings = ["evaluate.answers=0", "data.eval=[]", f"model.precision={precision}"]
+        sets = [word for setting in settings for word in ("--set", setting)]
+        command = [binary.resolve(), "train", "--recipe", "smollm2", "--out", out, *sets]
+        subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+        lines = map(json.loads, (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        curves[name] = [round(line["nll"], 6) for line in lines if "event" not in line]
+        print(name, curves[name], flush=True)
+    return {
+        "recipe": "smollm2",
+        "steps": len(curves["full_f32"]),
+        "differences": [compare(curves, "full_bf16", "full_f32")],
+        "nll": curves,
+    }
+
+
 def compare(curves: dict[str, list[float]], a: str, b: str) -> dict:
     """Largest and mean relative difference of two curves."""
     differences = [abs(x - y) / y for x, y in zip(curves[a], curves[b], strict=True)]
@@ -116,7 +163,17 @@ def main() -> None:
         run(args.binary, folder, "init", ["adapter.rank=16", "optimizer.lr=1e-30", "schedule.steps=1"])
         curves["lora_peft"] = [round(step["nll"], 6) for step in peft(folder, folder / "init/model")]
         print("lora_peft", curves["lora_peft"], flush=True)
-    pairs = [("full_bf16", "full_f32"), ("lora_bf16", "lora_f32"), ("lora_f32", "lora_peft"), ("lora_f32", "full_f32")]
+        curves["full_autocast"] = [round(step["nll"], 6) for step in autocast(folder)]
+        print("full_autocast", curves["full_autocast"], flush=True)
+        usual = ordinary(args.binary, args.data.resolve().parents[2], folder)
+    pairs = [
+        ("full_bf16", "full_f32"),
+        ("full_autocast", "full_f32"),
+        ("full_bf16", "full_autocast"),
+        ("lora_bf16", "lora_f32"),
+        ("lora_f32", "lora_peft"),
+        ("lora_f32", "full_f32"),
+    ]
     result = {
         "command": "cargo xtask bench precision",
         "machine": args.machine,
@@ -125,6 +182,7 @@ def main() -> None:
         "learning_rate": {"full": 1e-4, "lora": 2e-4},
         "differences": [compare(curves, *pair) for pair in pairs],
         "nll": curves,
+        "ordinary": usual,
     }
     args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
