@@ -174,6 +174,20 @@ pub(crate) fn is_plain_flex<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == burn::tensor::DType::F32 && runs_on_cpu(&x.device())
 }
 
+/// Two results that do not need each other: side by side where this is a thread of the pool already, as in generation on
+/// the CPU, whose products are too small to wait for one after the other.
+pub(crate) fn both<A: Send, B: Send>(
+    device: &Device,
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if runs_on_cpu(device) && rayon::current_thread_index().is_some() {
+        rayon::join(first, second)
+    } else {
+        (first(), second())
+    }
+}
+
 /// Whether a device is that of the Flex backend, without autodiff.
 pub(crate) fn runs_on_cpu(device: &Device) -> bool {
     #[cfg(feature = "flex")]

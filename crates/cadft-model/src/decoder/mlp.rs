@@ -50,8 +50,12 @@ impl Mlp {
     /// - output: `[batch, seq, hidden]`
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = self.gate_proj.forward(x.clone()); // [batch, seq, intermediate]
-        let up = self.up_proj.forward(x);
+        // Each [batch, seq, intermediate].
+        let (gate, up) = fused::both(
+            &x.device(),
+            || self.gate_proj.forward(x.clone()),
+            || self.up_proj.forward(x.clone()),
+        );
         self.down_proj.forward(fused::gated(self.activation, gate, up))
     }
 }
