@@ -91,9 +91,10 @@ impl Attention {
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
         let device = x.device();
-        let query = || self.by_head(&self.q_norm, self.q_proj.forward(x.clone())); // [batch, seq, heads * head_dim]
-        let key = || self.by_head(&self.k_norm, self.k_proj.forward(x.clone())); // [batch, seq, kv_heads * head_dim]
-        let value = || self.v_proj.forward(x.clone());
+        let [for_query, for_key] = [x.clone(), x.clone()];
+        let query = || self.by_head(&self.q_norm, self.q_proj.forward(for_query)); // [batch, seq, heads * head_dim]
+        let key = || self.by_head(&self.k_norm, self.k_proj.forward(for_key)); // [batch, seq, kv_heads * head_dim]
+        let value = || self.v_proj.forward(x);
         let (query, (key, value)) = fused::both(&device, query, || fused::both(&device, key, value));
         let input = AttentionInput {
             query,

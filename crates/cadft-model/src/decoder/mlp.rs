@@ -50,12 +50,10 @@ impl Mlp {
     /// - output: `[batch, seq, hidden]`
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        // Each [batch, seq, intermediate].
-        let (gate, up) = fused::both(
-            &x.device(),
-            || self.gate_proj.forward(x.clone()),
-            || self.up_proj.forward(x.clone()),
-        );
+        let (device, for_gate) = (x.device(), x.clone());
+        let gate = || self.gate_proj.forward(for_gate);
+        let up = || self.up_proj.forward(x);
+        let (gate, up) = fused::both(&device, gate, up); // each [batch, seq, intermediate]
         self.down_proj.forward(fused::gated(self.activation, gate, up))
     }
 }
