@@ -10,8 +10,11 @@ use std::path::Path;
 #[test]
 fn every_check_passes_on_every_backend() {
     let empty = tempfile::tempdir().expect("a temporary directory");
-    for device in backends() {
-        let args = ["selftest", "--device", device, "--json"];
+    for (device, tf32) in backends()
+        .into_iter()
+        .flat_map(|device| [(device, "true"), (device, "false")])
+    {
+        let args = ["selftest", "--device", device, "--tf32", tf32, "--json"];
         let checks = lines(&run(CADFT, empty.path(), &args).succeeded().stdout);
         assert!(checks.len() > 60, "{device}: {} checks", checks.len());
         let names: BTreeSet<_> = checks.iter().map(|check| check["check"].as_str()).collect();

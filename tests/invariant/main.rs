@@ -3,6 +3,7 @@
 
 mod likelihood;
 mod models;
+mod products;
 mod reads;
 mod recompute;
 mod rewriting;

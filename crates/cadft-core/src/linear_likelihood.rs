@@ -26,6 +26,7 @@ pub use reference::naive_log_probs;
 use backend::CadftBackend;
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
+use cadft_matmul::matmul;
 
 /// Log-likelihood of each target, differentiable in `hidden` and `weight`.
 ///
@@ -109,7 +110,7 @@ pub fn linear_argmax(hidden: Tensor<2>, weight: Tensor<2>) -> Tensor<1, Int> {
     let weight_t = weight.transpose();
     let rows = ChunkSize::Auto.rows(vocab).min(tokens);
     let parts = hidden.split(rows, 0).into_iter().map(|rows| {
-        let logits = rows.matmul(weight_t.clone()); // [rows, vocab]
+        let logits = matmul(rows, weight_t.clone()); // [rows, vocab]
         logits.argmax(1).squeeze_dim(1)
     });
     Tensor::cat(parts.collect(), 0)

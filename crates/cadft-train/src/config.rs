@@ -106,17 +106,31 @@ impl Default for Recipe {
 }
 
 /// Which model is trained.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ModelSection {
     /// A Hugging Face directory.
     pub path: String,
     /// Number format of the computation.
     pub precision: Precision,
+    /// Whether products of f32 may be computed in TF32, where the device has it. Ours: they may.
+    pub tf32: bool,
     /// Whether activations are kept for the backward pass. Ours: none are recomputed.
     pub recompute: Recompute,
     /// Where the weights come from.
     pub init: Init,
+}
+
+impl Default for ModelSection {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            precision: Precision::default(),
+            tf32: true,
+            recompute: Recompute::default(),
+            init: Init::default(),
+        }
+    }
 }
 
 /// Number format of the computation.

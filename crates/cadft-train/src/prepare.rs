@@ -12,6 +12,7 @@ use cadft_data::{
     Bucketing, Dataset, Example, Mask, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer, prompt_ids,
     read_rows, tokenize,
 };
+use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{CausalLm, ModelConfig, checkpoint};
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ pub struct Question {
 impl Prepared {
     /// Reads tokenizer, configuration and data of `recipe`; the weights are read by [`Prepared::model`].
     ///
+    /// Sets whether this process computes products of f32 in TF32, as `model.tf32` says.
+    ///
     /// # Errors
     /// Whatever is wrong with a file, and data that does not fit the model.
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
@@ -65,6 +68,7 @@ impl Prepared {
             });
         }
         check_precision(&recipe, device)?;
+        set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let tokenizer = data::chat_tokenizer(&recipe, Tokenizer::from_dir(&directory)?)?;
         check_stop(&recipe, &tokenizer)?;

@@ -21,6 +21,7 @@ use crate::args::SelftestArgs;
 use crate::{device, hint};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
+use cadft_matmul::{Tf32, set_tf32};
 use include_dir::{Dir, include_dir};
 use report::Report;
 use std::panic::{self, AssertUnwindSafe};
@@ -35,6 +36,8 @@ struct Bench<'a> {
     /// Without autodiff.
     device: Device,
     device_name: &'a str,
+    /// Whether products of f32 may have fewer digits.
+    tf32: Tf32,
     /// The data, written out; a place for what is made besides.
     directory: &'a Path,
 }
@@ -58,8 +61,10 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<ExitCode> {
     let bench = Bench {
         device,
         device_name,
+        tf32: Tf32::from_flag(args.tf32),
         directory: directory.path(),
     };
+    set_tf32(bench.tf32);
     let mut report = Report::new(args.json);
     run_groups(&bench, &mut report)?;
     report.finish(device_name)?;
@@ -102,6 +107,7 @@ mod tests {
         let bench = Bench {
             device: device::open("flex").unwrap(),
             device_name: "flex",
+            tf32: Tf32::Allowed,
             directory: directory.path(),
         };
         let mut report = Report::quiet();

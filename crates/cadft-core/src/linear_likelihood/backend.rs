@@ -19,6 +19,7 @@ use burn::backend::NdArray;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};
 use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Shape, Slice};
+use cadft_matmul::{FullMatmul, backend_matmul};
 
 /// The passes of the fused likelihood on a plain (not differentiated) backend.
 ///
@@ -30,7 +31,7 @@ use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Shape, Slice};
     Cube: cfg(feature = "cube"),
     Fusion: cfg(feature = "fusion")
 )]
-pub trait LikelihoodKernels: Backend {
+pub trait LikelihoodKernels: Backend + FullMatmul {
     /// `(log_probs, log_sum_exp)`, each `[tokens]` in f32.
     #[fusion(meta = |hidden, _, _, _| (per_token(hidden), per_token(hidden)))]
     fn likelihood_forward(
@@ -164,12 +165,12 @@ mod cube {
 }
 
 /// Logits of rows `start..end`, `[rows, vocab]`, f32.
-fn chunk_logits<B: Backend>(
+fn chunk_logits<B: FullMatmul>(
     hidden: &FloatTensor<B>,
     weight_t: &FloatTensor<B>,
     (start, end): (usize, usize),
 ) -> FloatTensor<B> {
-    let logits = B::float_matmul(rows::<B>(hidden, start, end), weight_t.clone());
+    let logits = backend_matmul::<B>(rows::<B>(hidden, start, end), weight_t.clone());
     to_dtype::<B>(logits, DType::F32)
 }
 
@@ -181,7 +182,7 @@ fn log_sum_exp<B: Backend>(logits: &FloatTensor<B>) -> FloatTensor<B> {
 }
 
 /// The portable forward pass, also the oracle of the specialised ones.
-pub fn portable_forward<B: Backend>(
+pub fn portable_forward<B: FullMatmul>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
     targets: &IntTensor<B>,
@@ -206,7 +207,7 @@ pub fn portable_forward<B: Backend>(
 }
 
 /// The portable backward pass, also the oracle of the specialised ones.
-pub fn portable_backward<B: Backend>(
+pub fn portable_backward<B: FullMatmul>(
     saved: Saved<B>,
     grad: &FloatTensor<B>,
     wanted: Wanted,
@@ -234,7 +235,7 @@ pub fn portable_backward<B: Backend>(
         let d_logits = B::float_scatter(1, d_logits, targets, grad, IndexingUpdateOp::Add);
         let d_logits = to_dtype::<B>(d_logits, dtype);
         if wanted == Wanted::Both {
-            let part = B::float_matmul(
+            let part = backend_matmul::<B>(
                 B::float_transpose(d_logits.clone()),
                 rows::<B>(&hidden, start, end),
             );
@@ -244,7 +245,7 @@ pub fn portable_backward<B: Backend>(
                 None => part,
             });
         }
-        d_hidden.push(B::float_matmul(d_logits, weight.clone()));
+        d_hidden.push(backend_matmul::<B>(d_logits, weight.clone()));
     }
     (
         B::float_cat(d_hidden, 0),
@@ -253,7 +254,7 @@ pub fn portable_backward<B: Backend>(
 }
 
 /// Entropy of every row, `H = log_sum_exp − Σ_v p_v · logits_v`.
-pub fn portable_entropy<B: Backend>(
+pub fn portable_entropy<B: FullMatmul>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
     chunk: ChunkSize,

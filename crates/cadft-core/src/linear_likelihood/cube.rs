@@ -14,9 +14,9 @@ use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
+use cadft_matmul::cube_matmul;
 
 mod kernel;
 
@@ -61,11 +61,11 @@ fn backward(saved: Saved<CubeBackend>, grad: CubeTensor, wanted: Wanted) -> (Cub
         let d_logits = problem.differentiate(&logits, start, [&log_sum_exp, &grad]);
         if let Some(whole) = d_weight {
             let d_logits_t = CubeBackend::float_transpose(d_logits.clone());
-            let part = product(d_logits_t, problem.hidden.clone(), weight_dtype);
+            let part = cube_matmul(d_logits_t, problem.hidden.clone(), weight_dtype);
             let rows = [Slice::from(start..end), Slice::from(0..size)];
             d_weight = Some(CubeBackend::float_slice_assign(whole, &rows, part));
         }
-        let part = product(d_logits, problem.weight_rows(start, end), DType::F32);
+        let part = cube_matmul(d_logits, problem.weight_rows(start, end), DType::F32);
         d_hidden = Some(match d_hidden {
             Some(sum) => CubeBackend::float_add(sum, part),
             None => part,
@@ -117,7 +117,7 @@ impl Problem {
     /// Logits of the tokens `start..end` of the vocabulary at every position, `[tokens, end − start]`, f32.
     fn logits(&self, start: usize, end: usize) -> CubeTensor {
         let weight_t = CubeBackend::float_transpose(self.weight_rows(start, end));
-        into_contiguous(product(self.hidden.clone(), weight_t, DType::F32))
+        into_contiguous(cube_matmul(self.hidden.clone(), weight_t, DType::F32))
     }
 
     /// Takes a tile into the running maximum, the running sum and the logit of the target, each `[tokens]`.
@@ -177,10 +177,4 @@ impl Problem {
         let (client, device) = (self.hidden.client.clone(), self.hidden.device.clone());
         empty_device_contiguous_dtype(client, device, Shape::new(shape), dtype)
     }
-}
-
-/// `a · b`, accumulated in f32 and stored as `dtype`.
-fn product(a: CubeTensor, b: CubeTensor, dtype: DType) -> CubeTensor {
-    matmul(a, b, None, MatmulStrategy::default(), dtype)
-        .expect("matrices of agreeing shapes can be multiplied")
 }

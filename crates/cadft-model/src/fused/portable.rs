@@ -3,6 +3,7 @@
 use std::f64::consts::PI;
 
 use burn::tensor::{Bool, Tensor, TensorData, activation};
+use cadft_matmul::matmul;
 
 use super::{Activation, AttentionInput, AttentionOptions, Rotation};
 
@@ -12,7 +13,7 @@ const HIDDEN_SCORE: f32 = -1e30;
 /// See [`super::linear`].
 #[must_use]
 pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    x.matmul(weight.transpose())
+    matmul(x, weight.transpose())
 }
 
 /// See [`super::rms_norm`].
@@ -117,7 +118,7 @@ pub(crate) fn attend(
     let [_, kv_heads, keys, _] = key.dims();
     let groups = heads / kv_heads;
     let query = (query * options.scale).reshape([batch, kv_heads, groups * seq, head_dim]);
-    let mut scores = query.matmul(key.swap_dims(2, 3)); // [batch, kv_heads, groups * seq, keys]
+    let mut scores = matmul(query, key.swap_dims(2, 3)); // [batch, kv_heads, groups * seq, keys]
     if let Some(cap) = options.softcap {
         scores = (scores / cap).tanh() * cap;
     }
@@ -129,5 +130,5 @@ pub(crate) fn attend(
         );
     }
     let weights = activation::softmax(scores, 4).reshape([batch, kv_heads, groups * seq, keys]);
-    weights.matmul(value).reshape([batch, heads, seq, head_dim])
+    matmul(weights, value).reshape([batch, heads, seq, head_dim])
 }

@@ -4,6 +4,7 @@
 use super::Bench;
 use super::report::{EXACT, RUN, Report, largest_error, worst};
 use anyhow::{Context, Result, anyhow, ensure};
+use cadft_matmul::Tf32;
 use cadft_model::{SaveOptions, checkpoint};
 use cadft_train::{Event, Prepared, Recipe, RunDirectory, StepMetrics, config};
 use serde_json::Value;
@@ -33,7 +34,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()
         .context("the reference is no JSON")?;
-    let found = train(bench, recipe(&directory)?, &out)?;
+    let found = train(bench, recipe(bench, &directory)?, &out)?;
     ensure!(
         found.len() == expected.len(),
         "{} steps, not {}",
@@ -53,11 +54,12 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
 }
 
 /// The recipe, with paths that hold from anywhere.
-fn recipe(directory: &Path) -> Result<Recipe> {
+fn recipe(bench: &Bench<'_>, directory: &Path) -> Result<Recipe> {
     let text = fs::read_to_string(directory.join("recipe.toml")).context("cannot read the recipe")?;
     let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
     let mut recipe = config::parse("recipe.toml", &text, &[])?;
     recipe.model.path = path("model");
+    recipe.model.tf32 = bench.tf32 == Tf32::Allowed;
     recipe.data.eval.clear();
     let source = recipe.data.train.first_mut().context("the recipe has no data")?;
     source.path = path("messages.jsonl");

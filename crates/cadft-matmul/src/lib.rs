@@ -1,0 +1,97 @@
+//! Products of f32 matrices: in f32, or in TF32 where a device has it and that is allowed.
+//!
+//! ```text
+//! f32     y = Σ_k a_k · b_k                      24 bits a factor
+//! TF32    y = Σ_k tf32(a_k) · tf32(b_k)          11 bits a factor, sums in f32
+//! ```
+//!
+//! CubeCL takes TF32 for products of f32 on tensor cores wherever a device has it, and has no setting for that. Refused
+//! here, such a product is launched with a kernel that uses no tensor cores, and therefore f32, forward and backward.
+
+#[cfg(feature = "cube")]
+mod cube;
+mod operation;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Dispatch, TensorMetadata};
+use burn::tensor::{DType, Tensor};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(feature = "cube")]
+pub use cube::cube_matmul;
+pub use operation::FullMatmul;
+
+/// Whether products of f32 may be computed in TF32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tf32 {
+    /// The backend's own choice, usually its fastest.
+    #[default]
+    Allowed,
+    /// Every factor keeps the digits of f32.
+    Refused,
+}
+
+impl Tf32 {
+    /// From a setting where `true` allows it.
+    #[must_use]
+    pub fn from_flag(is_allowed: bool) -> Self {
+        if is_allowed { Self::Allowed } else { Self::Refused }
+    }
+}
+
+/// Of the process, as Burn's own settings of a device are.
+static IS_REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// Chooses for all products from now on, of every thread.
+pub fn set_tf32(tf32: Tf32) {
+    IS_REFUSED.store(tf32 == Tf32::Refused, Ordering::Relaxed);
+}
+
+/// What was chosen last.
+#[must_use]
+pub fn tf32() -> Tf32 {
+    Tf32::from_flag(!IS_REFUSED.load(Ordering::Relaxed))
+}
+
+/// `lhs · rhs` over the last two dimensions, by the setting of the process.
+///
+/// # Shapes
+/// - `lhs`: `[.., m, k]`
+/// - `rhs`: `[.., k, n]`, the other dimensions as those of `lhs`
+/// - output: `[.., m, n]`
+#[must_use]
+pub fn matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
+    match tf32() {
+        Tf32::Allowed => lhs.matmul(rhs),
+        Tf32::Refused => full_matmul(lhs, rhs),
+    }
+}
+
+/// [`matmul`] below the tensors, off the autodiff graph.
+#[must_use]
+pub fn backend_matmul<B: FullMatmul>(lhs: FloatTensor<B>, rhs: FloatTensor<B>) -> FloatTensor<B> {
+    if tf32() == Tf32::Refused && lhs.dtype() == DType::F32 && rhs.dtype() == DType::F32 {
+        B::full_matmul(lhs, rhs)
+    } else {
+        B::float_matmul(lhs, rhs)
+    }
+}
+
+/// [`matmul`] with TF32 refused. Factors of other formats than f32 are multiplied as the backend does.
+///
+/// # Panics
+/// If factors of f32 disagree in the other dimensions than the last two.
+#[must_use]
+pub fn full_matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
+    if lhs.dtype() != DType::F32 || rhs.dtype() != DType::F32 {
+        return lhs.matmul(rhs);
+    }
+    let (of_lhs, of_rhs) = (lhs.dims(), rhs.dims());
+    let outer = D.saturating_sub(2);
+    assert_eq!(
+        of_lhs[..outer],
+        of_rhs[..outer],
+        "the batches of both factors must agree"
+    );
+    Tensor::from_dispatch(Dispatch::full_matmul(lhs.into_dispatch(), rhs.into_dispatch()))
+}
