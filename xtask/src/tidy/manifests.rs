@@ -8,17 +8,25 @@ use toml::{Table, Value};
 
 use super::{Finding, Repository};
 
-/// Packages that may depend on another one nevertheless: both multiply matrices.
-const ALLOWED: [(&str, &str); 2] = [("cadft-core", "cadft-matmul"), ("cadft-model", "cadft-matmul")];
 /// A package, and the beginning of the names that it must not depend on, even in tests.
-const FORBIDDEN: [(&str, &str, &str); 7] = [
-    ("cadft-matmul", "cadft-", "the others depend on it"),
+const FORBIDDEN: [(&str, &str, &str); 9] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),
     ("cadft-data", "cadft-", "the data does not know who reads it"),
     ("cadft-data", "burn", "it builds in seconds, without Burn"),
     ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
+    ("cadft-kernels", "cadft-", "the others depend on it"),
+    ("cadft-matmul", "cadft-", "the others depend on it"),
+    ("cadft-kernels", "burn", "it knows slices, not tensors"),
     ("xtask", "cadft-", "automation must build when the crates do not"),
+];
+
+/// What a package may depend on all the same: both multiply matrices.
+const ALLOWED: [(&str, &str); 4] = [
+    ("cadft-core", "cadft-kernels"),
+    ("cadft-core", "cadft-matmul"),
+    ("cadft-model", "cadft-kernels"),
+    ("cadft-model", "cadft-matmul"),
 ];
 
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
@@ -122,9 +130,11 @@ mod tests {
             ("cadft-data", 1),
             ("xtask", 1),
         ] {
-            let text =
-                format!("[package]\nname = \"{name}\"\n[dependencies]\ncadft-matmul.workspace = true\n");
-            assert_eq!(check_one(&text).len(), findings, "{name}");
+            for shared in ["cadft-kernels", "cadft-matmul"] {
+                let text =
+                    format!("[package]\nname = \"{name}\"\n[dependencies]\n{shared}.workspace = true\n");
+                assert_eq!(check_one(&text).len(), findings, "{name} -> {shared}");
+            }
         }
     }
 }

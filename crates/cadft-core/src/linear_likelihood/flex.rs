@@ -6,6 +6,7 @@ use super::simd::{row_gradient, row_log_sum_exp};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, TensorData};
+use cadft_kernels::{Threads, View, Write, gemm};
 use rayon::prelude::*;
 
 type Float = FloatTensor<Flex>;
@@ -31,9 +32,10 @@ impl LikelihoodKernels for Flex {
             let logits = &mut logits[..(end - start) * vocab];
             gemm(
                 logits,
-                hidden.view().rows(start, end),
+                hidden.view().row_range(start, end),
                 weight.view().transpose(),
                 Write::Set,
+                Threads::All,
             );
             logits
                 .par_chunks(vocab)
@@ -70,7 +72,7 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
     } = saved;
     let (hidden, weight) = (Matrix::new(hidden), Matrix::new(weight));
     let targets = target_ids(targets, weight.rows);
-    let (tokens, vocab, size) = (hidden.rows, weight.rows, hidden.cols);
+    let (tokens, vocab, size) = (hidden.rows, weight.rows, hidden.columns);
     let (sums, grad) = (contiguous(log_sum_exp), contiguous(grad));
     let (sums, grad) = (floats(&sums), floats(&grad));
     let rows = chunk.rows(vocab).min(tokens.max(1));
@@ -79,8 +81,8 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
     let mut d_weight = (wanted == Wanted::Both).then(|| vec![0.0; vocab * size]);
     for (start, end) in chunks(tokens, rows) {
         let d_logits = &mut d_logits[..(end - start) * vocab];
-        let h = hidden.view().rows(start, end);
-        gemm(d_logits, h, weight.view().transpose(), Write::Set);
+        let h = hidden.view().row_range(start, end);
+        gemm(d_logits, h, weight.view().transpose(), Write::Set, Threads::All);
         d_logits
             .par_chunks_mut(vocab)
             .zip(
@@ -99,10 +101,11 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
             d_logits,
             weight.view(),
             Write::Set,
+            Threads::All,
         );
         if let Some(d_weight) = &mut d_weight {
             let write = if start == 0 { Write::Set } else { Write::Add };
-            gemm(d_weight, d_logits.transpose(), h, write);
+            gemm(d_weight, d_logits.transpose(), h, write, Threads::All);
         }
     }
     (
@@ -115,7 +118,7 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
 struct Matrix {
     tensor: Float,
     rows: usize,
-    cols: usize,
+    columns: usize,
 }
 
 impl Matrix {
@@ -123,96 +126,13 @@ impl Matrix {
         let shape = tensor.shape();
         Self {
             rows: shape[0],
-            cols: shape[1],
+            columns: shape[1],
             tensor: contiguous(tensor),
         }
     }
 
     fn view(&self) -> View<'_> {
-        View::new(floats(&self.tensor), self.rows, self.cols)
-    }
-}
-
-/// A matrix as GEMM sees it.
-#[derive(Clone, Copy)]
-struct View<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<'a> View<'a> {
-    fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "a view must cover its data");
-        Self {
-            data,
-            rows,
-            cols,
-            row_stride: cols,
-            col_stride: 1,
-        }
-    }
-
-    /// Rows `start..end` of a matrix that is not transposed.
-    fn rows(self, start: usize, end: usize) -> Self {
-        View::new(
-            &self.data[start * self.cols..end * self.cols],
-            end - start,
-            self.cols,
-        )
-    }
-
-    fn transpose(self) -> Self {
-        Self {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Write {
-    Set,
-    Add,
-}
-
-/// `out = a · b` or `out += a · b`, `out` row-major, on all rayon threads.
-fn gemm(out: &mut [f32], a: View<'_>, b: View<'_>, write: Write) {
-    assert_eq!(a.cols, b.rows, "inner dimensions must agree");
-    assert_eq!(
-        out.len(),
-        a.rows * b.cols,
-        "the output must have the product's shape"
-    );
-    // SAFETY: a `View` covers its slice exactly (`View::new`) and transposing keeps the covered range; `out` has
-    // `a.rows × b.cols` elements and, being borrowed mutably, overlaps neither input.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.cols,
-            a.cols,
-            out.as_mut_ptr(),
-            1,
-            b.cols as isize,
-            write == Write::Add,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
+        View::new(floats(&self.tensor), self.rows, self.columns)
     }
 }
 

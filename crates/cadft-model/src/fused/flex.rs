@@ -6,6 +6,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
+use cadft_kernels::{Threads, View, Write, gemm};
 use rayon::prelude::*;
 
 use super::{Activation, FEW_ROWS, simd};
@@ -13,12 +14,10 @@ use super::{Activation, FEW_ROWS, simd};
 mod attention;
 mod cached;
 mod heads;
-mod matrix;
 mod rows;
 
 pub(super) use attention::{AttentionSaved, causal_attention, causal_attention_gradients};
 pub(crate) use cached::{SequenceCache, cached_attention};
-use matrix::{Threads, View, Write, gemm};
 
 type Float = FloatTensor<Flex>;
 
@@ -30,7 +29,7 @@ pub(super) fn linear(x: Float, weight: Float) -> Float {
     let (x, weight) = (contiguous(x), contiguous(weight));
     let [rows, input] = x.shape().dims::<2>();
     if rows > FEW_ROWS {
-        return product(View::of(&x), View::of(&weight).transpose());
+        return product(view(&x), view(&weight).transpose());
     }
     let [output, _] = weight.shape().dims::<2>();
     tensor(rows::product(floats(&x), floats(&weight), input), [rows, output])
@@ -39,13 +38,13 @@ pub(super) fn linear(x: Float, weight: Float) -> Float {
 /// `g W`.
 pub(super) fn linear_input_gradient(grad: Float, weight: Float) -> Float {
     let (grad, weight) = (contiguous(grad), contiguous(weight));
-    product(View::of(&grad), View::of(&weight))
+    product(view(&grad), view(&weight))
 }
 
 /// `gᵀ x`.
 pub(super) fn linear_weight_gradient(grad: Float, x: Float) -> Float {
     let (grad, x) = (contiguous(grad), contiguous(x));
-    product(View::of(&grad).transpose(), View::of(&x))
+    product(view(&grad).transpose(), view(&x))
 }
 
 fn product(a: View<'_>, b: View<'_>) -> Float {
@@ -148,6 +147,12 @@ fn contiguous(x: Float) -> Float {
 
 fn floats(x: &Float) -> &[f32] {
     x.as_slice::<f32>().expect("a contiguous f32 tensor has a slice")
+}
+
+/// A contiguous tensor of two dimensions.
+fn view(x: &Float) -> View<'_> {
+    let [rows, columns] = x.shape().dims::<2>();
+    View::new(floats(x), rows, columns)
 }
 
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Float {

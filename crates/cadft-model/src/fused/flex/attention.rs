@@ -10,10 +10,10 @@
 //! where its window does; it never moves back, so a block of queries needs the keys from the first of its first query
 //! to its last query. Inside, every head is a matrix of its own, `[batch, heads, seq, head_dim]`.
 
+use cadft_kernels::{Threads, View, Write, gemm};
 use rayon::prelude::*;
 
 use super::heads::{Rotary, Sizes, by_head, by_position};
-use super::matrix::{Threads, View, Write, gemm};
 use super::{Float, floats, tensor};
 use crate::fused::{AttentionOptions, simd};
 

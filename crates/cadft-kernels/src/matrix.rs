@@ -1,11 +1,8 @@
 //! Matrix views and their product.
 
-use super::{Float, floats};
-use burn::backend::TensorMetadata;
-
 /// A matrix as GEMM sees it: every element that its strides reach lies within `data`.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
     data: &'a [f32],
     rows: usize,
     columns: usize,
@@ -15,7 +12,11 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     /// A row-major matrix.
-    pub(super) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+    ///
+    /// # Panics
+    /// If the data has not `rows * columns` elements.
+    #[must_use]
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(data.len(), rows * columns, "a view must cover its data");
         Self {
             data,
@@ -26,13 +27,26 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A contiguous tensor of two dimensions.
-    pub(super) fn of(tensor: &'a Float) -> Self {
-        let [rows, columns] = tensor.shape().dims::<2>();
-        Self::new(floats(tensor), rows, columns)
+    /// Rows `start..end` of a matrix that is not transposed.
+    ///
+    /// # Panics
+    /// If the matrix has fewer rows.
+    #[must_use]
+    pub fn row_range(self, start: usize, end: usize) -> Self {
+        debug_assert!(
+            self.column_stride == 1,
+            "rows of a transposed matrix do not lie together"
+        );
+        Self::new(
+            &self.data[start * self.columns..end * self.columns],
+            end - start,
+            self.columns,
+        )
     }
 
-    pub(super) fn transpose(self) -> Self {
+    /// Rows as columns.
+    #[must_use]
+    pub fn transpose(self) -> Self {
         Self {
             rows: self.columns,
             columns: self.rows,
@@ -42,25 +56,31 @@ impl<'a> View<'a> {
         }
     }
 
-    pub(super) fn rows(&self) -> usize {
+    /// How many rows there are.
+    #[must_use]
+    pub fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(super) fn columns(&self) -> usize {
+    /// How many columns there are.
+    #[must_use]
+    pub fn columns(&self) -> usize {
         self.columns
     }
 }
 
 /// Whether a product replaces the output or is added to it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Write {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Whatever was there is gone.
     Set,
+    /// The product is added.
     Add,
 }
 
 /// Where a product runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Threads {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
     /// On all threads of rayon.
     All,
     /// On this one.
@@ -68,7 +88,10 @@ pub(super) enum Threads {
 }
 
 /// `out = a · b` or `out += a · b`, `out` row-major.
-pub(super) fn gemm(out: &mut [f32], a: View<'_>, b: View<'_>, write: Write, threads: Threads) {
+///
+/// # Panics
+/// If the inner dimensions differ, or `out` has another number of elements than the product.
+pub fn gemm(out: &mut [f32], a: View<'_>, b: View<'_>, write: Write, threads: Threads) {
     assert_eq!(a.columns, b.rows, "inner dimensions must agree");
     assert_eq!(
         out.len(),
