@@ -1,8 +1,8 @@
 //! `metrics.jsonl`, `samples.jsonl` and `history.jsonl` of a real run against the tables of `docs/src/reference/metrics.md`.
 
 use crate::CADFT;
-use cadft_tests::command::{lines, run};
-use cadft_tests::{Workspace, fixture};
+use cadft_tests::command::lines;
+use cadft_tests::Workspace;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -113,19 +113,8 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
 
 #[test]
 fn a_run_records_its_command_and_where_it_ran() {
-    let out = tempfile::tempdir().expect("a directory");
-    let directory = out.path().join("run");
-    let path = directory.to_str().expect("UTF-8");
-    let args = [
-        "train",
-        "--recipe",
-        "recipe.toml",
-        "--out",
-        path,
-        "--set",
-        "schedule.steps=1",
-    ];
-    let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    let workspace = Workspace::new();
+    let directory = workspace.trained(CADFT, &["schedule.steps=1"]);
     let text = fs::read_to_string(directory.join("environment.json")).expect("a file");
     let environment: Value = serde_json::from_str(&text).expect("JSON");
     let command: Vec<&str> = environment["command"]
@@ -134,12 +123,14 @@ fn a_run_records_its_command_and_where_it_ran() {
         .iter()
         .map(|argument| argument.as_str().expect("text"))
         .collect();
-    assert_eq!(command[1..], args);
+    let args = "train --recipe recipe.toml --out run --set schedule.steps=1";
+    assert_eq!(command[1..].join(" "), args);
     let place = environment["directory"]
         .as_str()
         .map(Path::new)
         .expect("a directory");
-    assert!(place.ends_with("fixtures/blackbox"), "{environment}");
+    let root = workspace.root().canonicalize().expect("it is there");
+    assert_eq!(place, root, "{environment}");
     let page = include_str!("../../docs/src/reference/run-directory.md");
     for key in keys(&environment) {
         assert!(page.contains(&format!("| `{key}`")), "`{key}` is not documented");

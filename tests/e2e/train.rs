@@ -3,7 +3,7 @@
 use crate::CADFT;
 use cadft_model::{SaveOptions, checkpoint};
 use cadft_tests::command::{lines, run, steps};
-use cadft_tests::fixture;
+use cadft_tests::{Workspace, fixture};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -110,22 +110,8 @@ fn the_golden_curve_of_forty_steps_is_reproduced() {
 
 #[test]
 fn a_run_leaves_what_the_contract_says() {
-    let out = tempfile::tempdir().expect("a temporary directory");
-    let directory = out.path().join("run");
-    let path = directory.to_str().expect("a UTF-8 path");
-    let folder = fixture("blackbox");
-    let args = [
-        "train",
-        "--recipe",
-        "recipe.toml",
-        "--out",
-        path,
-        "--set",
-        "checkpoint.every=6",
-        "--set",
-        "checkpoint.keep=2",
-    ];
-    let _ = run(CADFT, &folder, &args).succeeded();
+    let workspace = Workspace::new();
+    let directory = workspace.trained(CADFT, &["checkpoint.every=6", "checkpoint.keep=2"]);
 
     let recipe = read(&directory.join("config.resolved.toml"));
     assert!(
@@ -154,7 +140,7 @@ fn a_run_leaves_what_the_contract_says() {
     // The same bytes again after loading and saving.
     let device = cadft_train::device::parse(cadft_train::device::compiled()[0]).expect("a device");
     let loaded = checkpoint::load(&directory.join("model"), &device).expect("the saved model loads");
-    let again = out.path().join("again");
+    let again = workspace.path("again");
     let options = SaveOptions {
         carry_from: Some(directory.join("model")),
         ..SaveOptions::default()
@@ -166,7 +152,10 @@ fn a_run_leaves_what_the_contract_says() {
     }
 
     // A second run does not write over the first.
-    run(CADFT, &folder, &args).refused(&["already holds a run", "hint:"]);
+    let args = ["train", "--recipe", "recipe.toml", "--out", "run"];
+    workspace
+        .run(CADFT, &args)
+        .refused(&["already holds a run", "hint:"]);
 }
 
 #[test]
@@ -226,19 +215,17 @@ fn evaluation_of_the_trained_model_is_what_training_reported() {
 
 #[test]
 fn a_dry_run_tells_the_plan_and_writes_nothing() {
-    let out = tempfile::tempdir().expect("a temporary directory");
-    let directory = out.path().join("run");
-    let path = directory.to_str().expect("a UTF-8 path");
+    let workspace = Workspace::new();
     let args = [
         "train",
         "--recipe",
         "recipe.toml",
         "--out",
-        path,
+        "run",
         "--dry-run",
         "--json",
     ];
-    let plan = run(CADFT, &fixture("blackbox"), &args).succeeded();
+    let plan = workspace.run(CADFT, &args).succeeded();
     let plan: Value = serde_json::from_str(plan.stdout.trim()).expect("one JSON object");
     assert_eq!(plan["steps"], 20);
     assert!(
@@ -247,26 +234,21 @@ fn a_dry_run_tells_the_plan_and_writes_nothing() {
             .contains("standardised over 8 samples"),
         "{plan}"
     );
-    assert!(!directory.exists());
+    assert!(!workspace.path("run").exists());
 }
 
 #[test]
 fn a_gate_that_stays_low_is_told_once_with_the_remedies() {
-    let out = tempfile::tempdir().expect("a temporary directory");
-    let directory = out.path().join("run");
-    let path = directory.to_str().expect("a UTF-8 path");
+    let workspace = Workspace::new();
     // A model without knowledge gives every target about 1/vocab.
+    let set = ["--set", "model.init=random"];
     let args = [
-        "train",
-        "--recipe",
-        "recipe.dft.toml",
-        "--out",
-        path,
-        "--set",
-        "model.init=random",
-    ];
-    let outcome = run(CADFT, &fixture("blackbox"), &args).succeeded();
-    let events = lines(&read(&directory.join("metrics.jsonl")));
+        &["train", "--recipe", "recipe.dft.toml", "--out", "run"],
+        &set[..],
+    ]
+    .concat();
+    let outcome = workspace.run(CADFT, &args).succeeded();
+    let events = lines(&read(&workspace.path("run/metrics.jsonl")));
     let warned: Vec<&Value> = events.iter().filter(|line| line["event"] == "warned").collect();
     assert_eq!(warned.len(), 1, "{warned:?}");
     assert!(

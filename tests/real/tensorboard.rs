@@ -1,7 +1,7 @@
 //! The event files of a run, read by the `tensorboard` of the Python package index.
 
+use cadft_tests::Workspace;
 use cadft_tests::command::{lines, run, steps};
-use cadft_tests::fixture;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,28 +25,13 @@ fn read(directory: &Path) -> Value {
 
 #[test]
 fn tensorboard_reads_every_value_of_a_run() {
-    let out = tempfile::tempdir().expect("a directory");
-    let directory = out.path().join("run");
-    let path = directory.to_str().expect("UTF-8");
-    let args = [
-        "train",
-        "--recipe",
-        "recipe.toml",
-        "--out",
-        path,
-        "--set",
+    let workspace = Workspace::new();
+    let settings = [
         "log.tensorboard=true",
-        "--set",
         "log.samples=5",
-        "--set",
         "data.eval=[\"eval.jsonl\"]",
     ];
-    let _ = run(
-        env!("CARGO_BIN_EXE_cadft-under-test"),
-        &fixture("blackbox"),
-        &args,
-    )
-    .succeeded();
+    let directory = workspace.trained(env!("CARGO_BIN_EXE_cadft-under-test"), &settings);
     let metrics = fs::read_to_string(directory.join("metrics.jsonl")).expect("metrics");
     let found = read(&directory.join("tensorboard"));
     let scalar = |tag: &str| -> Vec<(u64, f64)> {
