@@ -1,8 +1,8 @@
 //! `metrics.jsonl`, `samples.jsonl` and `history.jsonl` of a real run against the tables of `docs/src/reference/metrics.md`.
 
 use crate::CADFT;
-use cadft_tests::command::lines;
 use cadft_tests::Workspace;
+use cadft_tests::command::lines;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
