@@ -241,12 +241,15 @@ fn a_dry_run_tells_the_plan_and_writes_nothing() {
 fn a_gate_that_stays_low_is_told_once_with_the_remedies() {
     let workspace = Workspace::new();
     // A model without knowledge gives every target about 1/vocab.
-    let set = ["--set", "model.init=random"];
     let args = [
-        &["train", "--recipe", "recipe.dft.toml", "--out", "run"],
-        &set[..],
-    ]
-    .concat();
+        "train",
+        "--recipe",
+        "recipe.dft.toml",
+        "--out",
+        "run",
+        "--set",
+        "model.init=random",
+    ];
     let outcome = workspace.run(CADFT, &args).succeeded();
     let events = lines(&read(&workspace.path("run/metrics.jsonl")));
     let warned: Vec<&Value> = events.iter().filter(|line| line["event"] == "warned").collect();

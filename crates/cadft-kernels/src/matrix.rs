@@ -30,11 +30,11 @@ impl<'a> View<'a> {
     /// Rows `start..end` of a matrix that is not transposed.
     ///
     /// # Panics
-    /// If the matrix has fewer rows.
+    /// If the matrix has fewer rows, or is transposed: then rows do not lie together.
     #[must_use]
     pub fn row_range(self, start: usize, end: usize) -> Self {
-        debug_assert!(
-            self.column_stride == 1,
+        assert_eq!(
+            self.column_stride, 1,
             "rows of a transposed matrix do not lie together"
         );
         Self::new(

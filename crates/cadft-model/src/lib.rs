@@ -1,4 +1,4 @@
-//! Decoder-only transformers on Burn: Hugging Face checkpoints in and out, adapters, GGUF import, generation.
+//! Decoder-only transformers on Burn: Hugging Face checkpoints in and out, adapters, GGUF in and out, generation.
 //!
 //! | module | what it holds |
 //! |---|---|
