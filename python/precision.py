@@ -4,8 +4,8 @@
 
 Every run takes the same short samples in the same order. PEFT begins with the adapter that `cadft` begins with: the one
 of a run of a single step whose learning rate is 1e-30, which changes no weight of `A` and leaves `B` at about 0. All
-weights are trained under `torch.autocast` too. Then the recipe `smollm2`, whose learning rate warms up, runs in f32 and
-bf16, from the folder that holds `models` and `data`.
+weights are trained under `torch.autocast` too. Then the recipe `smollm2`, whose learning rate warms up, runs the same four
+ways, from the folder that holds `models` and `data`.
 """
 
 import argparse
@@ -113,11 +113,11 @@ def autocast(folder: Path) -> list[dict]:
 
 
 def ordinary(binary: Path, root: Path, folder: Path) -> dict:
-    """The recipe `smollm2` in f32 and bf16."""
+    """The recipe `smollm2` in f32 and bf16, all weights and LoRA."""
     curves = {}
-    for name, precision in (("full_f32", "f32"), ("full_bf16", "bf16")):
-        out = folder / f"smollm2-{precision}"
-        settings = ["evaluate.answers=0", "data.eval=[]", f"model.precision={precision}"]
+    for name, own in RUNS.items():
+        out = folder / f"smollm2-{name}"
+        settings = ["evaluate.answers=0", "data.eval=[]", *own]
         sets = [word for setting in settings for word in ("--set", setting)]
         command = [binary.resolve(), "train", "--recipe", "smollm2", "--out", out, *sets]
         subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
@@ -127,7 +127,7 @@ def ordinary(binary: Path, root: Path, folder: Path) -> dict:
     return {
         "recipe": "smollm2",
         "steps": len(curves["full_f32"]),
-        "differences": [compare(curves, "full_bf16", "full_f32")],
+        "differences": [compare(curves, f"{name}_bf16", f"{name}_f32") for name in ("full", "lora")],
         "nll": curves,
     }
 

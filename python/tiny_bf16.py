@@ -1,10 +1,12 @@
 """What the tiny Llama checkpoints give when the linear layers of their blocks multiply in bf16, the rest in f32.
 
 Each folder `tiny-bf16/NAME` holds `expected.safetensors` for the checkpoint NAME, as `tiny_llama.py` describes it without the
-states: `y = f32(bf16(x) bf16(W)ᵀ)` in every linear layer of the blocks, f32 master weights, ten AdamW steps.
+states. In every linear layer of the blocks the factors of the three products, `y = x Wᵀ`, `∂x = ∂y W` and `∂W = ∂yᵀ x`, are
+rounded to bf16; the products are summed and kept in f32. f32 master weights, ten AdamW steps.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -18,9 +20,32 @@ SEED = 20250805
 NAMES = ("tiny-llama-tied", "tiny-llama-untied")
 
 
+def rounded(x: Tensor) -> Tensor:
+    """`x` with the digits of bf16, in f32."""
+    return x.bfloat16().float()
+
+
+class Bf16Linear(torch.autograd.Function):
+    """`x Wᵀ` of factors rounded to bf16, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """In f32."""
+        x, weight = rounded(x), rounded(weight)
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """In f32."""
+        x, weight = ctx.saved_tensors
+        grad = rounded(grad)
+        return grad @ weight, grad.flatten(0, 1).T @ x.flatten(0, 1)
+
+
 def bf16_linear(module: nn.Linear, x: Tensor) -> Tensor:
-    """The product in bf16; the bias, where there is one, in f32."""
-    y = nn.functional.linear(x.bfloat16(), module.weight.bfloat16()).float()
+    """The product of bf16 factors; the bias, where there is one, in f32."""
+    y = Bf16Linear.apply(x, module.weight)
     return y if module.bias is None else y + module.bias
 
 

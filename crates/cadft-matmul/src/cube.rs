@@ -1,6 +1,6 @@
 //! The product on the backends that CubeCL compiles, by a kernel in which every thread multiplies for itself.
 
-use crate::operation::FullMatmul;
+use crate::operation::MatmulKernels;
 use crate::{Tf32, tf32};
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn::tensor::DType;
@@ -13,9 +13,13 @@ use cubek::matmul::launch::launch_ref;
 use cubek::matmul::multi_level::Strategy;
 use cubek::std::InputBinding;
 
-impl FullMatmul for CubeBackend {
+impl MatmulKernels for CubeBackend {
     fn full_matmul(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
         without_tensor_cores(lhs, rhs, DType::F32)
+    }
+
+    fn wide_matmul(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
+        cube_matmul(lhs, rhs, DType::F32)
     }
 }
 

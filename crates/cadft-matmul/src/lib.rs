@@ -1,8 +1,9 @@
-//! Products of f32 matrices: in f32, or in TF32 where a device has it and that is allowed.
+//! Products of f32 matrices: in f32, in TF32 where a device has it and that is allowed, or of factors rounded to bf16.
 //!
 //! ```text
 //! f32     y = Σ_k a_k · b_k                      24 bits a factor
 //! TF32    y = Σ_k tf32(a_k) · tf32(b_k)          11 bits a factor, sums in f32
+//! bf16    y = Σ_k bf16(a_k) · bf16(b_k)           8 bits a factor, sums in f32
 //! ```
 //!
 //! CubeCL takes TF32 for products of f32 on tensor cores wherever a device has it, and has no setting for that. Refused
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "cube")]
 pub use cube::cube_matmul;
-pub use operation::FullMatmul;
+pub use operation::MatmulKernels;
 
 /// Whether products of f32 may be computed in TF32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub fn matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
 
 /// [`matmul`] below the tensors, off the autodiff graph.
 #[must_use]
-pub fn backend_matmul<B: FullMatmul>(lhs: FloatTensor<B>, rhs: FloatTensor<B>) -> FloatTensor<B> {
+pub fn backend_matmul<B: MatmulKernels>(lhs: FloatTensor<B>, rhs: FloatTensor<B>) -> FloatTensor<B> {
     if tf32() == Tf32::Refused && lhs.dtype() == DType::F32 && rhs.dtype() == DType::F32 {
         B::full_matmul(lhs, rhs)
     } else {
@@ -94,4 +95,15 @@ pub fn full_matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> 
         "the batches of both factors must agree"
     );
     Tensor::from_dispatch(Dispatch::full_matmul(lhs.into_dispatch(), rhs.into_dispatch()))
+}
+
+/// `x Wᵀ` of factors that are rounded to bf16, summed and given in f32; as exact in both gradients.
+///
+/// # Shapes
+/// - `x`: `[rows, input]`, f32
+/// - `weight`: `[output, input]`, f32
+/// - output: `[rows, output]`, f32
+#[must_use]
+pub fn bf16_linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::bf16_linear(x.into_dispatch(), weight.into_dispatch()))
 }

@@ -1,7 +1,8 @@
-//! The product as an operation of every backend, with its backward pass.
+//! The products as operations of every backend, with their backward passes.
 //!
 //! ```text
 //! y = a b          ∂a = ∂y bᵀ          ∂b = aᵀ ∂y
+//! y = x Wᵀ         ∂x = ∂y W           ∂W = ∂yᵀ x          all factors rounded to bf16, ∂y too; all sums f32
 //! ```
 
 #![cfg_attr(
@@ -16,10 +17,15 @@ use burn::backend::NdArray;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, backend_extension};
+use burn::tensor::FloatDType::{BF16, F32};
+#[cfg(feature = "fusion")]
+use burn::tensor::{DType, Shape};
 
-/// A product whose factors keep the digits of f32.
+/// Products whose number format is not left to the backend.
 #[backend_extension(
     Autodiff,
     Flex: cfg(feature = "flex"),
@@ -27,36 +33,52 @@ use burn::backend::{Autodiff, Backend, backend_extension};
     Cube: cfg(feature = "cube"),
     Fusion: cfg(feature = "fusion")
 )]
-pub trait FullMatmul: Backend {
+pub trait MatmulKernels: Backend {
     /// `lhs · rhs`; the backends with the default body have no TF32.
     #[fusion(meta = |lhs, rhs| product(lhs, rhs))]
     fn full_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::float_matmul(lhs, rhs)
     }
+
+    /// `lhs · rhs` in f32, of factors in bf16.
+    #[fusion(meta = |lhs, rhs| product(lhs, rhs))]
+    fn wide_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(Self::float_cast(lhs, F32), Self::float_cast(rhs, F32))
+    }
+
+    /// `x Wᵀ` in f32, of factors that are rounded to bf16.
+    #[fusion(meta = |x, weight| projection(x, weight))]
+    fn bf16_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let weight = Self::float_cast(weight, BF16);
+        Self::wide_matmul(Self::float_cast(x, BF16), Self::float_transpose(weight))
+    }
 }
 
 #[cfg(feature = "flex")]
-impl FullMatmul for Flex {}
+impl MatmulKernels for Flex {}
 
 #[cfg(feature = "ndarray")]
-impl FullMatmul for NdArray {}
+impl MatmulKernels for NdArray {}
 
-/// `[.., m, k] · [.., k, n]` is `[.., m, n]`.
+/// `[.., m, k] · [.., k, n]` is `[.., m, n]`, in f32.
 #[cfg(feature = "fusion")]
-fn product(
-    lhs: &burn::backend::fusion::custom::TensorSpec,
-    rhs: &burn::backend::fusion::custom::TensorSpec,
-) -> burn::backend::fusion::custom::TensorSpec {
-    let mut output = lhs.clone();
+fn product(lhs: &TensorSpec, rhs: &TensorSpec) -> TensorSpec {
+    let mut output = TensorSpec::new(lhs.shape.clone(), DType::F32);
     let last = output.shape.num_dims() - 1;
     output.shape[last] = rhs.shape[last];
     output
 }
 
+/// `[n, k] · [m, k]ᵀ` is `[n, m]`, in f32.
+#[cfg(feature = "fusion")]
+fn projection(x: &TensorSpec, weight: &TensorSpec) -> TensorSpec {
+    TensorSpec::new(Shape::new([x.shape[0], weight.shape[0]]), DType::F32)
+}
+
 #[derive(Debug)]
 struct Product;
 
-impl<B: FullMatmul> Backward<B, 2> for Product {
+impl<B: MatmulKernels> Backward<B, 2> for Product {
     type State = [FloatTensor<B>; 2];
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
@@ -73,7 +95,7 @@ impl<B: FullMatmul> Backward<B, 2> for Product {
     }
 }
 
-impl<B: FullMatmul, C: CheckpointStrategy> FullMatmul for Autodiff<B, C> {
+impl<B: MatmulKernels, C: CheckpointStrategy> MatmulKernels for Autodiff<B, C> {
     fn full_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
         let prepared = Product
             .prepare::<C>([lhs.node(), rhs.node()])
@@ -86,6 +108,44 @@ impl<B: FullMatmul, C: CheckpointStrategy> FullMatmul for Autodiff<B, C> {
                 prepared.finish([lhs, rhs], output)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(B::full_matmul(lhs, rhs)),
+        }
+    }
+    fn bf16_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = Projection
+            .prepare::<C>([x.node(), weight.node()])
+            .compute_bound()
+            .stateful();
+        let needs_x = weight.is_tracked();
+        let needs_weight = x.is_tracked();
+        let (x, weight) = (B::float_cast(x.into_primitive(), BF16), weight.into_primitive());
+        let of_weight = B::float_transpose(B::float_cast(weight.clone(), BF16));
+        let output = B::wide_matmul(x.clone(), of_weight);
+        match prepared {
+            OpsKind::Tracked(prepared) => {
+                prepared.finish((needs_x.then_some(x), needs_weight.then_some(weight)), output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Projection;
+
+impl<B: MatmulKernels> Backward<B, 2> for Projection {
+    /// `x` in bf16 where the weight wants its gradient, and the other way round the weight, of which nothing is copied.
+    type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let [of_x, of_weight] = ops.parents;
+        let (x, weight) = ops.state;
+        let grad = B::float_cast(grads.consume::<B>(&ops.node), BF16);
+        if let (Some(node), Some(weight)) = (of_x, weight) {
+            let found = B::wide_matmul(grad.clone(), B::float_cast(weight, BF16));
+            grads.register::<B>(node.id, found);
+        }
+        if let (Some(node), Some(x)) = (of_weight, x) {
+            grads.register::<B>(node.id, B::wide_matmul(B::float_transpose(grad), x));
         }
     }
 }

@@ -19,7 +19,7 @@ use burn::backend::NdArray;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};
 use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Shape, Slice};
-use cadft_matmul::{FullMatmul, backend_matmul};
+use cadft_matmul::{MatmulKernels, backend_matmul};
 
 /// The passes of the fused likelihood on a plain (not differentiated) backend.
 ///
@@ -31,7 +31,7 @@ use cadft_matmul::{FullMatmul, backend_matmul};
     Cube: cfg(feature = "cube"),
     Fusion: cfg(feature = "fusion")
 )]
-pub trait LikelihoodKernels: Backend + FullMatmul {
+pub trait LikelihoodKernels: Backend + MatmulKernels {
     /// `(log_probs, log_sum_exp)`, each `[tokens]` in f32.
     #[fusion(meta = |hidden, _, _, _| (per_token(hidden), per_token(hidden)))]
     fn likelihood_forward(
@@ -165,7 +165,7 @@ mod cube {
 }
 
 /// Logits of rows `start..end`, `[rows, vocab]`, f32.
-fn chunk_logits<B: FullMatmul>(
+fn chunk_logits<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight_t: &FloatTensor<B>,
     (start, end): (usize, usize),
@@ -182,7 +182,7 @@ fn log_sum_exp<B: Backend>(logits: &FloatTensor<B>) -> FloatTensor<B> {
 }
 
 /// The portable forward pass, also the oracle of the specialised ones.
-pub fn portable_forward<B: FullMatmul>(
+pub fn portable_forward<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
     targets: &IntTensor<B>,
@@ -207,7 +207,7 @@ pub fn portable_forward<B: FullMatmul>(
 }
 
 /// The portable backward pass, also the oracle of the specialised ones.
-pub fn portable_backward<B: FullMatmul>(
+pub fn portable_backward<B: MatmulKernels>(
     saved: Saved<B>,
     grad: &FloatTensor<B>,
     wanted: Wanted,
@@ -254,7 +254,7 @@ pub fn portable_backward<B: FullMatmul>(
 }
 
 /// Entropy of every row, `H = log_sum_exp − Σ_v p_v · logits_v`.
-pub fn portable_entropy<B: FullMatmul>(
+pub fn portable_entropy<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
     chunk: ChunkSize,

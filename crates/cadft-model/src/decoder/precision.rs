@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! f32     y = x Wᵀ
-//! bf16    y = f32(bf16(x) bf16(W)ᵀ)          products summed in f32 where the backend does, results rounded to bf16
+//! bf16    y = bf16(x) bf16(W)ᵀ               summed and kept in f32
+//!         ∂x = bf16(∂y) bf16(W)     ∂W = bf16(∂y)ᵀ bf16(x)
 //! ```
 //!
 //! Weights, gradients and moments stay f32, and so do norms, rotation, attention, the residual stream, the likelihood and
-//! all statistics: only the products of the linear layers are in bf16, forward and backward, as under `PyTorch`'s autocast.
+//! all statistics: only the factors of the linear layers are in bf16, forward and backward. `PyTorch`'s autocast rounds the
+//! products too.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
+use cadft_matmul::bf16_linear;
 
 use crate::fused;
 
@@ -35,10 +38,7 @@ impl Precision {
         let x = x.reshape([batch * seq, input]);
         let y = match self {
             Self::F32 => fused::linear(x, weight),
-            Self::Bf16 => {
-                let product = x.cast(DType::BF16).matmul(weight.cast(DType::BF16).transpose());
-                product.cast(DType::F32)
-            }
+            Self::Bf16 => bf16_linear(x, weight),
         };
         y.reshape([batch, seq, output])
     }
