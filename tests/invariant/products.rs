@@ -1,10 +1,11 @@
-//! Products of f32 with TF32 refused: the digits of f32, forward and backward, and the same training.
+//! Products of f32 with TF32 refused: the digits of f32, forward and backward, and the same training. Products of bf16
+//! factors: the digits of f32 in what is summed.
 
 use super::models::{model, unequal};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
 use cadft_data::{Bucketing, Example, Packing};
-use cadft_matmul::{Tf32, full_matmul, set_tf32};
+use cadft_matmul::{Tf32, bf16_linear, full_matmul, set_tf32};
 use cadft_tests::arrays::values;
 use cadft_tests::{F32, Tolerance, devices, gradients_by_name};
 use cadft_train::batch::GlobalBatch;
@@ -94,6 +95,62 @@ fn a_full_product_and_its_gradients_have_the_digits_of_f32() {
         ];
         for (part, (found, expected)) in ["y", "∂a", "∂b"].iter().zip(found.iter().zip(&expected)) {
             F32.assert_close(&format!("{name}: {part}"), found, expected);
+        }
+    }
+}
+
+/// `x` with the digits of bf16: the nearest, of two as near the even one.
+fn bf16(x: f64) -> f64 {
+    let bits = (x as f32).to_bits();
+    let rounded = bits + 0x7FFF + (bits >> 16 & 1);
+    f64::from(f32::from_bits(rounded & 0xFFFF_0000))
+}
+
+#[test]
+fn only_the_factors_of_a_bf16_linear_layer_are_rounded() {
+    let (x, weight, up) = (
+        drawn(ROWS * INNER, 1),
+        drawn(COLUMNS * INNER, 2),
+        drawn(ROWS * COLUMNS, 3),
+    );
+    let [x_r, w_r, up_r] =
+        [&x, &weight, &up].map(|values| wide(values).into_iter().map(bf16).collect::<Vec<_>>());
+    let expected = [
+        product(&x_r, &transposed(&w_r, [COLUMNS, INNER]), [ROWS, INNER, COLUMNS]),
+        product(&up_r, &w_r, [ROWS, COLUMNS, INNER]),
+        product(&transposed(&up_r, [ROWS, COLUMNS]), &x_r, [COLUMNS, ROWS, INNER]),
+    ];
+    for (name, device) in devices() {
+        if !device.supports_dtype(DType::BF16) {
+            continue;
+        }
+        let device = device.autodiff();
+        let x = tensor::<2>(&x, [ROWS, INNER], &device);
+        let weight = tensor::<2>(&weight, [COLUMNS, INNER], &device);
+        let up = tensor::<2>(&up, [ROWS, COLUMNS], &device);
+        for (x_wants, weight_wants) in [(true, true), (true, false), (false, true)] {
+            let x = if x_wants {
+                x.clone().require_grad()
+            } else {
+                x.clone()
+            };
+            let weight = if weight_wants {
+                weight.clone().require_grad()
+            } else {
+                weight.clone()
+            };
+            let y = bf16_linear(x.clone(), weight.clone());
+            F32.assert_close(&format!("{name}: y"), &values(y.clone()), &expected[0]);
+            let grads = (y * up.clone()).sum().backward();
+            for (part, of, wanted, expected) in [
+                ("∂x", x.grad(&grads), x_wants, &expected[1]),
+                ("∂W", weight.grad(&grads), weight_wants, &expected[2]),
+            ] {
+                assert_eq!(of.is_some(), wanted, "{name}: {part}");
+                if let Some(found) = of {
+                    F32.assert_close(&format!("{name}: {part}"), &values(found), expected);
+                }
+            }
         }
     }
 }

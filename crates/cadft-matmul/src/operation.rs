@@ -95,40 +95,6 @@ impl<B: MatmulKernels> Backward<B, 2> for Product {
     }
 }
 
-impl<B: MatmulKernels, C: CheckpointStrategy> MatmulKernels for Autodiff<B, C> {
-    fn full_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
-        let prepared = Product
-            .prepare::<C>([lhs.node(), rhs.node()])
-            .compute_bound()
-            .stateful();
-        let (lhs, rhs) = (lhs.into_primitive(), rhs.into_primitive());
-        match prepared {
-            OpsKind::Tracked(prepared) => {
-                let output = B::full_matmul(lhs.clone(), rhs.clone());
-                prepared.finish([lhs, rhs], output)
-            }
-            OpsKind::UnTracked(prepared) => prepared.finish(B::full_matmul(lhs, rhs)),
-        }
-    }
-    fn bf16_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let prepared = Projection
-            .prepare::<C>([x.node(), weight.node()])
-            .compute_bound()
-            .stateful();
-        let needs_x = weight.is_tracked();
-        let needs_weight = x.is_tracked();
-        let (x, weight) = (B::float_cast(x.into_primitive(), BF16), weight.into_primitive());
-        let of_weight = B::float_transpose(B::float_cast(weight.clone(), BF16));
-        let output = B::wide_matmul(x.clone(), of_weight);
-        match prepared {
-            OpsKind::Tracked(prepared) => {
-                prepared.finish((needs_x.then_some(x), needs_weight.then_some(weight)), output)
-            }
-            OpsKind::UnTracked(prepared) => prepared.finish(output),
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Projection;
 
@@ -146,6 +112,41 @@ impl<B: MatmulKernels> Backward<B, 2> for Projection {
         }
         if let (Some(node), Some(x)) = (of_weight, x) {
             grads.register::<B>(node.id, B::wide_matmul(B::float_transpose(grad), x));
+        }
+    }
+}
+
+impl<B: MatmulKernels, C: CheckpointStrategy> MatmulKernels for Autodiff<B, C> {
+    fn full_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = Product
+            .prepare::<C>([lhs.node(), rhs.node()])
+            .compute_bound()
+            .stateful();
+        let (lhs, rhs) = (lhs.into_primitive(), rhs.into_primitive());
+        match prepared {
+            OpsKind::Tracked(prepared) => {
+                let output = B::full_matmul(lhs.clone(), rhs.clone());
+                prepared.finish([lhs, rhs], output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(B::full_matmul(lhs, rhs)),
+        }
+    }
+
+    fn bf16_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = Projection
+            .prepare::<C>([x.node(), weight.node()])
+            .compute_bound()
+            .stateful();
+        let needs_x = weight.is_tracked();
+        let needs_weight = x.is_tracked();
+        let (x, weight) = (B::float_cast(x.into_primitive(), BF16), weight.into_primitive());
+        let of_weight = B::float_transpose(B::float_cast(weight.clone(), BF16));
+        let output = B::wide_matmul(x.clone(), of_weight);
+        match prepared {
+            OpsKind::Tracked(prepared) => {
+                prepared.finish((needs_x.then_some(x), needs_weight.then_some(weight)), output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }
 }
