@@ -189,10 +189,6 @@ impl Sizes {
             .filter(|(name, _)| name.contains(".layers."))
             .map(|(_, size)| size)
             .sum();
-        let casts = match settings.precision {
-            Precision::F32 => 0.0,
-            Precision::Bf16 => BF16 * in_blocks / layers,
-        };
         let vocab = config.vocab_size as f64;
         let chunk = F32 * vocab * tokens.min(ChunkSize::Auto.rows(config.vocab_size) as f64);
         let (gradient, when) = (F32 * vocabulary, |holds: bool| f64::from(u8::from(holds)));
@@ -203,7 +199,7 @@ impl Sizes {
             trained,
             largest,
             largest_trained,
-            block: tokens * token_bytes(config, settings) + casts,
+            block: tokens * token_bytes(config, settings),
             block_gradients: F32 * tokens * (config.hidden_size + 3 * config.intermediate_size) as f64
                 + F32 * in_blocks.min(trained) / layers,
             hidden: F32 * tokens * config.hidden_size as f64,
@@ -255,7 +251,7 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     // Query and output, key and value, by head; one number for each head.
     let attention = 2.0 * query + 2.0 * key + config.num_attention_heads as f64;
     let gated = 2.0 * intermediate;
-    // The inputs of the linear layers; in f32 those with the same input share it, in bf16 each casts its own, and keeps it
+    // The inputs of the linear layers; in f32 those with the same input share it, in bf16 each rounds its own, and keeps it
     // for the gradient of its weight only.
     let linear = match settings.precision {
         Precision::F32 => F32 * (2.0 * hidden + query + intermediate),
