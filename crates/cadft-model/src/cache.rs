@@ -91,15 +91,13 @@ impl KvCache {
         self.lengths.iter().all(|&length| length == 0)
     }
 
-    /// Says which slots the rows of the next forward pass belong to.
+    /// Says which slots the rows of the next forward pass belong to. Rows of the same slot go on from one another.
     ///
     /// # Panics
-    /// When there is no such slot, or one is named twice.
+    /// When there is no such slot.
     pub fn set_rows(&mut self, slots: &[usize]) {
-        let mut is_taken = vec![false; self.lengths.len()];
         for &slot in slots {
-            assert!(!is_taken[slot], "slot `{slot}` is named twice");
-            is_taken[slot] = true;
+            assert!(slot < self.lengths.len(), "there is no slot `{slot}`");
         }
         self.rows = slots.to_vec();
     }
@@ -126,13 +124,15 @@ impl KvCache {
         self.lengths[to] = length;
     }
 
-    /// Where the rows of the next forward pass go on.
-    pub(crate) fn next_rows(&self) -> Vec<CacheRow> {
-        let row = |&slot: &usize| CacheRow {
-            slot,
-            start: self.lengths[slot],
+    /// Where the rows of the next forward pass go on, each with so many positions.
+    pub(crate) fn next_rows(&self, positions: usize) -> Vec<CacheRow> {
+        let mut lengths = self.lengths.clone();
+        let mut row = |&slot: &usize| {
+            let start = lengths[slot];
+            lengths[slot] += positions;
+            CacheRow { slot, start }
         };
-        self.rows.iter().map(row).collect()
+        self.rows.iter().map(&mut row).collect()
     }
 
     pub(crate) fn layer(&mut self, index: usize) -> &mut LayerCache {

@@ -103,7 +103,7 @@ impl Context {
                 keys: Keys::Own { starts: None },
             };
         };
-        let (rows, place) = (cache.next_rows(), Place::of(weight));
+        let (rows, place) = (cache.next_rows(seq), Place::of(weight));
         let mut starts: Vec<usize> = rows.iter().map(|row| row.start).collect();
         if starts.iter().all(|&start| start == starts[0]) {
             starts.truncate(1);

@@ -176,35 +176,53 @@ impl<'a> Engine<'a> {
             .fold(own, |best, found| if found.shared > best.shared { found } else { best })
     }
 
-    /// Takes in what is left of the prompts of a group, some positions of each at a time.
-    fn prefill_group(&mut self, mut group: Vec<usize>, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
-        while !group.is_empty() {
-            let seq = ROWS / group.len();
-            let rows: Vec<Row<'_>> = group
-                .iter()
-                .map(|&slot| {
-                    let left = &self.prompt(slot)[self.slots[slot].tokens.len()..];
-                    let tokens = &left[..seq.min(left.len())];
-                    Row { slot, tokens }
-                })
-                .collect();
-            let hidden = self.forward(&rows); // [rows, hidden]
-            let (mut done, mut going) = (vec![], vec![]);
-            for (row, &slot) in group.iter().enumerate() {
+    /// Takes in what is left of the prompts of a group, and chooses their first tokens.
+    fn prefill_group(&mut self, group: Vec<usize>, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
+        let (mut slots, mut hidden) = (vec![], vec![]);
+        let mut going = group;
+        while !going.is_empty() {
+            let rows = self.next_of_prompts(&going);
+            let last = self.forward(&rows); // [rows, hidden]
+            let mut done = vec![];
+            for (row, &Row { slot, .. }) in rows.iter().enumerate() {
                 if self.slots[slot].tokens.len() == self.prompt(slot).len() {
-                    done.push((row as i64, slot));
-                } else {
-                    going.push(slot);
+                    done.push(row as i64);
+                    slots.push(slot);
                 }
             }
             if !done.is_empty() {
-                let (rows, slots): (Vec<i64>, Vec<usize>) = done.into_iter().unzip();
-                let hidden = hidden.select(0, self.indices(&rows));
-                self.choose(&slots, hidden, on_token)?;
+                hidden.push(last.select(0, self.indices(&done)));
             }
-            group = going;
+            going.retain(|slot| !slots.contains(slot));
         }
-        Ok(())
+        self.choose(&slots, Tensor::cat(hidden, 0), on_token)
+    }
+
+    /// The tokens of these prompts that the next pass takes in: some positions of each, or, where no pass is padded, as
+    /// even a share of all as whole passes allow, one prompt after the other.
+    fn next_of_prompts(&self, group: &[usize]) -> Vec<Row<'a>> {
+        let left = |slot: usize| &self.prompt(slot)[self.slots[slot].tokens.len()..];
+        let total: usize = group.iter().map(|&slot| left(slot).len()).sum();
+        let (mut room, most) = if self.is_ragged() {
+            (total.div_ceil(total.div_ceil(ROWS)), ROWS)
+        } else {
+            (ROWS, ROWS / group.len())
+        };
+        let mut rows = vec![];
+        for &slot in group {
+            let tokens = left(slot);
+            let tokens = &tokens[..tokens.len().min(most).min(room)];
+            room -= tokens.len();
+            if !tokens.is_empty() {
+                rows.push(Row { slot, tokens });
+            }
+        }
+        rows
+    }
+
+    /// Whether every token of a pass is a row of its own. On Flex, whose attention copies no keys, that spares padding.
+    fn is_ragged(&self) -> bool {
+        crate::fused::runs_on_cpu(&self.device)
     }
 
     /// Gives every sequence of the batch a token.
@@ -230,36 +248,42 @@ impl<'a> Engine<'a> {
 
     /// Takes in tokens; the hidden state of the last token of each row, `[rows, hidden]`.
     fn forward(&mut self, rows: &[Row<'_>]) -> Tensor<2> {
-        let seq = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+        let longest = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+        let seq = if self.is_ragged() { 1 } else { longest };
         // Shorter rows are padded on the right: causal attention keeps that from the tokens before, and what the cache
         // took in of it is forgotten.
-        let tokens: Vec<i64> = rows
+        let parts = rows
             .iter()
-            .flat_map(|row| {
-                let tokens = row.tokens.iter().map(|&token| i64::from(token));
-                tokens.chain(std::iter::repeat_n(0, seq - row.tokens.len()))
+            .flat_map(|row| row.tokens.chunks(seq).map(move |part| (row.slot, part)));
+        let (slots, tokens): (Vec<_>, Vec<_>) = parts.unzip();
+        let tokens: Vec<i64> = tokens
+            .iter()
+            .flat_map(|part| {
+                let tokens = part.iter().map(|&token| i64::from(token));
+                tokens.chain(std::iter::repeat_n(0, seq - part.len()))
             })
             .collect();
-        let tokens = Tensor::from_data(TensorData::new(tokens, [rows.len(), seq]), &self.device);
-        let slots: Vec<usize> = rows.iter().map(|row| row.slot).collect();
+        let tokens = Tensor::from_data(TensorData::new(tokens, [slots.len(), seq]), &self.device);
         self.cache.set_rows(&slots);
         let (model, cache) = (self.model, &mut self.cache);
-        let hidden = compute(&self.device, || model.hidden_states_with_cache(tokens, cache)); // [rows, seq, hidden]
+        let hidden = compute(&self.device, || model.hidden_states_with_cache(tokens, cache)); // [parts, seq, hidden]
         for row in rows {
             let held = &mut self.slots[row.slot].tokens;
             held.extend(row.tokens);
             self.cache.truncate(row.slot, held.len());
         }
-        let [batch, seq, width] = hidden.dims();
-        let hidden = hidden.reshape([batch * seq, width]);
-        if seq == 1 {
+        let [parts, seq, width] = hidden.dims();
+        let hidden = hidden.reshape([parts * seq, width]);
+        if longest == 1 {
             return hidden;
         }
-        let last: Vec<i64> = (0..)
-            .zip(rows)
-            .map(|(row, Row { tokens, .. })| row * seq as i64 + tokens.len() as i64 - 1)
-            .collect();
-        hidden.select(0, self.indices(&last))
+        let mut end = 0;
+        let last = rows.iter().map(|Row { tokens, .. }| {
+            let start = end;
+            end += tokens.len().next_multiple_of(seq);
+            (start + tokens.len() - 1) as i64
+        });
+        hidden.select(0, self.indices(&last.collect::<Vec<_>>()))
     }
 
     fn indices(&self, indices: &[i64]) -> Tensor<1, Int> {
