@@ -65,7 +65,7 @@ impl<'a> Engine<'a> {
         let slots = options.batch.min(requests.len());
         let longest = requests.iter().map(|request| request.prompt.len()).max();
         let new = options.max_new_tokens.min(options.max_positions);
-        // The rows of a prefill may be padded.
+        // The rows of a prefill are padded where every row must be as long as the longest.
         let capacity = longest.unwrap_or(0).saturating_add(new).min(ROOM) + ROWS;
         Self {
             model,

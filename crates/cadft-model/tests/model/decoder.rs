@@ -160,6 +160,32 @@ fn rows_of_different_length_go_on_in_their_slots() {
     }
 }
 
+#[test]
+fn rows_of_the_same_slot_go_on_from_one_another() {
+    for device in cache_devices() {
+        let config = tiny(json!({}));
+        let model = CausalLm::new(&config, &device, 3);
+        let full = values(&model.hidden_states(tokens(&[&IDS], &device)));
+        let mut cache = KvCache::new(&config, 2, 2);
+        // Two sequences, of which one is a token behind, in rows of one token, and then in rows of two.
+        cache.set_rows(&[1, 0, 1, 1]);
+        let rows = tokens(&[&IDS[..1], &IDS[..1], &IDS[1..2], &IDS[2..3]], &device);
+        let first = values(&model.hidden_states_with_cache(rows, &mut cache));
+        cache.set_rows(&[0, 0]);
+        let rows = tokens(&[&IDS[1..3], &IDS[3..5]], &device);
+        let second = values(&model.hidden_states_with_cache(rows, &mut cache));
+        let at = |positions: &[usize]| -> Vec<f32> {
+            let rows = positions
+                .iter()
+                .map(|position| &full[position * 16..(position + 1) * 16]);
+            rows.flatten().copied().collect()
+        };
+        assert_close(&first, &at(&[0, 0, 1, 2]), 1e-5);
+        assert_close(&second, &at(&[1, 2, 3, 4]), 1e-5);
+        assert_eq!([0, 1].map(|slot| cache.len(slot)), [5, 3]);
+    }
+}
+
 /// Rows of 8 positions: 3 + 4 tokens and padding, one of 8 tokens, and 1 + 7 tokens.
 fn packed_rows() -> (Packing, Vec<Vec<i64>>) {
     let lengths = vec![vec![3, 4], vec![8], vec![1, 7]];

@@ -41,6 +41,7 @@ pub(super) fn product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
     blocks
         .par_iter_mut()
         .zip(weight.par_chunks(width * input))
+        // A thread that is done takes over as little as one task of another.
         .with_max_len(1)
         .for_each(|(out, weight)| {
             Arch::new().dispatch(Block {
