@@ -97,7 +97,7 @@ pub fn full_matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> 
     Tensor::from_dispatch(Dispatch::full_matmul(lhs.into_dispatch(), rhs.into_dispatch()))
 }
 
-/// `x Wᵀ` of factors that are rounded to bf16, summed and given in f32; as exact in both gradients.
+/// `x Wᵀ` of factors that are rounded to bf16, summed and given in f32; both gradients alike, with ∂y rounded too.
 ///
 /// # Shapes
 /// - `x`: `[rows, input]`, f32

@@ -140,8 +140,7 @@ impl<B: MatmulKernels, C: CheckpointStrategy> MatmulKernels for Autodiff<B, C> {
         let needs_x = weight.is_tracked();
         let needs_weight = x.is_tracked();
         let (x, weight) = (B::float_cast(x.into_primitive(), BF16), weight.into_primitive());
-        let of_weight = B::float_transpose(B::float_cast(weight.clone(), BF16));
-        let output = B::wide_matmul(x.clone(), of_weight);
+        let output = B::bf16_linear(x.clone(), weight.clone());
         match prepared {
             OpsKind::Tracked(prepared) => {
                 prepared.finish((needs_x.then_some(x), needs_weight.then_some(weight)), output)

@@ -127,12 +127,12 @@ impl KvCache {
     /// Where the rows of the next forward pass go on, each with so many positions.
     pub(crate) fn next_rows(&self, positions: usize) -> Vec<CacheRow> {
         let mut lengths = self.lengths.clone();
-        let mut row = |&slot: &usize| {
+        let row = |&slot: &usize| {
             let start = lengths[slot];
             lengths[slot] += positions;
             CacheRow { slot, start }
         };
-        self.rows.iter().map(&mut row).collect()
+        self.rows.iter().map(row).collect()
     }
 
     pub(crate) fn layer(&mut self, index: usize) -> &mut LayerCache {
