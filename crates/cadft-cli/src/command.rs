@@ -15,11 +15,11 @@ mod selftest;
 mod train;
 
 use crate::args::{Command, DataCommand, ModelCommand, RecipeCommand};
+use crate::exit::Exit;
 use anyhow::Result;
-use std::process::ExitCode;
 
 /// Runs a command.
-pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+pub(crate) fn run(command: &Command) -> Result<Exit> {
     match command {
         Command::Train(args) => return train::run(args),
         Command::Compare(args) => return compare::run(args),
@@ -45,5 +45,5 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Rewrite(command) => rewrite::run(command),
         Command::Doctor(args) => doctor::run(args),
     }?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }

@@ -1,19 +1,12 @@
-//! Errors: how they are shown, and which exit code they give.
+//! Errors: how they are shown, and how a command ends with one.
 
+use crate::exit::Exit;
 use cadft_data::DataError;
 use cadft_model::ModelError;
 use cadft_train::hub::HubError;
 use cadft_train::{TrainError, Warning};
 use console::Style;
 use std::io::{self, Write};
-use std::process::ExitCode;
-
-/// Something went wrong that is not the input's fault.
-pub(crate) const FAILED: u8 = 1;
-/// Usage, recipe or input is wrong.
-pub(crate) const USAGE: u8 = 2;
-/// Interrupted, after a save.
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Usage or input that a command cannot work with.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +25,18 @@ impl UsageError {
     }
 }
 
-/// Shows an error on standard error; the exit code it gives.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+/// Shows an error on standard error; how a command ends with it.
+pub(crate) fn report(error: &anyhow::Error) -> Exit {
     if is_closed_pipe(error) {
-        return ExitCode::SUCCESS;
+        return Exit::Done;
     }
     let red = Style::new().for_stderr().red().bold();
     show(&red.apply_to("error").to_string(), &text_of(error));
-    ExitCode::from(if is_input(error) { USAGE } else { FAILED })
+    if is_input(error) {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    }
 }
 
 /// Shows a warning on standard error.

@@ -8,7 +8,7 @@
 //! console.rs     what a run shows on standard error
 //! output.rs      what a command answers on standard output
 //! report.rs      one HTML page about runs
-//! hint.rs        errors: how they are shown, and the exit code they give
+//! hint.rs        errors: how they are shown        exit.rs    how a command ends
 //! panics.rs      panics, as errors too
 //! interrupt.rs   SIGINT and SIGTERM                log.rs     logs, past the progress bar
 //! ```
@@ -21,6 +21,7 @@ mod assets;
 mod command;
 mod console;
 mod device;
+mod exit;
 mod hint;
 mod interrupt;
 mod log;
@@ -32,15 +33,12 @@ mod report;
 
 use args::Cli;
 use clap::Parser;
+pub use exit::Exit;
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::ExitCode;
 
 /// Runs `cadft` with these arguments, the program's name first.
-///
-/// The exit code is 0 when the command is done, 1 when it failed, 2 when usage, recipe or input is wrong, and 130
-/// when it was interrupted after saving.
-pub fn run<I, T>(args: I) -> ExitCode
+pub fn run<I, T>(args: I) -> Exit
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
@@ -50,7 +48,12 @@ where
         Err(error) => {
             // A closed terminal is no reason to fail differently.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(hint::USAGE));
+            // Help and the version are no errors.
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
         }
     };
     if let Err(error) = log::start(cli.verbose) {

@@ -1,7 +1,5 @@
 //! The `cadft` command.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    cadft_cli::run(std::env::args_os())
+fn main() -> ! {
+    cadft_cli::run(std::env::args_os()).end()
 }

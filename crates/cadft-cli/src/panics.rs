@@ -3,13 +3,13 @@
 //! Backends end the thread where they cannot go on, and the thread is often one of their own: its words are the reason, and
 //! those of the main thread the consequence.
 
+use crate::exit::Exit;
 use crate::hint;
 use anyhow::anyhow;
 use cadft_train::Exhausted;
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic;
-use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 /// With `--verbose` given so often, panics are shown as they happen, too.
@@ -67,7 +67,7 @@ pub(crate) fn first_line(message: &str) -> String {
 }
 
 /// Tells why a command ended with a panic.
-pub(crate) fn report(payload: &(dyn Any + Send)) -> ExitCode {
+pub(crate) fn report(payload: &(dyn Any + Send)) -> Exit {
     let all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let said = all.iter().map(|seen| seen.message.as_str());
     if let Some(what) = exhausted(said.chain([message_of(payload)])) {

@@ -5,7 +5,8 @@ mod table;
 
 use crate::args::CompareArgs;
 use crate::console::{Console, note};
-use crate::hint::{self, INTERRUPTED, UsageError};
+use crate::exit::Exit;
+use crate::hint::{self, UsageError};
 use crate::recipe::Source;
 use crate::{assets, device, interrupt, output};
 use anyhow::{Context, Result};
@@ -16,7 +17,6 @@ use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config, memory};
 use outcome::Outcome;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use table::Table;
@@ -28,7 +28,7 @@ struct Job {
     recipe: Recipe,
 }
 
-pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
     let source = Source::find(&args.recipe)?;
     let mut recipe = source.read(&args.set)?;
     if recipe.data.eval.is_empty() {
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode> {
         outcomes.push(train(job, (device_name, &device), &stop)?);
         if stop.load(Ordering::Relaxed) {
             note("the same command goes on from here");
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(Exit::Interrupted);
         }
     }
     tell(&Table::new(&objectives, &outcomes), &out, args.json)
@@ -188,7 +188,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
 }
 
 /// Writes the table beside the runs, and prints it.
-fn tell(table: &Table, out: &Path, json: bool) -> Result<ExitCode> {
+fn tell(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     let text = serde_json::to_string_pretty(table)?;
     for (file, text) in [("compare.json", text + "\n"), ("compare.md", table.markdown())] {
         let path = out.join(file);
@@ -200,5 +200,5 @@ fn tell(table: &Table, out: &Path, json: bool) -> Result<ExitCode> {
         output::line(&table.terminal())?;
     }
     note(&format!("`{}` has it as Markdown and JSON", out.display()));
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }

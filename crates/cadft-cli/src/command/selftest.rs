@@ -18,6 +18,7 @@ mod report;
 mod training;
 
 use crate::args::SelftestArgs;
+use crate::exit::Exit;
 use crate::{device, hint};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
@@ -26,7 +27,6 @@ use include_dir::{Dir, include_dir};
 use report::Report;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
-use std::process::ExitCode;
 
 /// Copies of fixtures of the test suites.
 static DATA: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/selftest");
@@ -53,7 +53,7 @@ const GROUPS: [(&str, Group); 6] = [
     ("training", training::run),
 ];
 
-pub(crate) fn run(args: &SelftestArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &SelftestArgs) -> Result<Exit> {
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -69,9 +69,9 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<ExitCode> {
     run_groups(&bench, &mut report)?;
     report.finish(device_name)?;
     Ok(if report.has_failed() {
-        ExitCode::from(hint::FAILED)
+        Exit::Failed
     } else {
-        ExitCode::SUCCESS
+        Exit::Done
     })
 }
 

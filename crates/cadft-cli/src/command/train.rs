@@ -4,17 +4,16 @@ mod start;
 
 use crate::args::TrainArgs;
 use crate::console::{self, Console};
-use crate::hint::{self, INTERRUPTED};
-use crate::{assets, device, interrupt, output};
+use crate::exit::Exit;
+use crate::{assets, device, hint, interrupt, output};
 use anyhow::Result;
 use cadft_data::{Packing, SourceReport};
 use cadft_train::config::BatchSection;
 use cadft_train::{Plan, Prepared, memory};
 use start::Target;
 use std::fmt::Write as _;
-use std::process::ExitCode;
 
-pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     let target = Target::of(args)?;
     let mut recipe = target.source.read(&args.set)?;
     let device_name = device::name(args.device.device.as_deref());
@@ -24,7 +23,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
         let prepared = Prepared::new(recipe, &device)?;
         memory::check(&prepared)?.iter().for_each(hint::warn);
         plan(&prepared, args.json)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
 
     let stop = interrupt::stop_flag()?;
@@ -39,9 +38,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
         console.event(event);
     })?;
     Ok(if summary.interrupted {
-        ExitCode::from(INTERRUPTED)
+        Exit::Interrupted
     } else {
-        ExitCode::SUCCESS
+        Exit::Done
     })
 }
 

@@ -2,14 +2,14 @@
 
 use crate::args::ValidateArgs;
 use crate::console::{count, note};
+use crate::exit::Exit;
 use crate::model::{directory, sources};
-use crate::{hint, output};
+use crate::output;
 use anyhow::Result;
 use cadft_data::{
     DataError, Mixing, Place, Problem, Row, Source, TokenizeOptions, Tokenizer, rows, tokenize,
 };
 use serde::Serialize;
-use std::process::ExitCode;
 
 /// Rows that are rendered together.
 const PORTION: usize = 512;
@@ -36,7 +36,7 @@ struct Validation {
     portion: Vec<Row>,
 }
 
-pub(crate) fn run(args: &ValidateArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     let sources = sources(&args.data, &args.source)?;
     let tokenizer = match &args.model {
         Some(model) => Some(Tokenizer::from_dir(&directory(model)?)?),
@@ -59,8 +59,8 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<ExitCode> {
         _ => format!("{} problems; {} rows are good", count(problems), count(rows)),
     });
     Ok(match problems {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(hint::USAGE),
+        0 => Exit::Done,
+        _ => Exit::Usage,
     })
 }
 
