@@ -3,28 +3,26 @@
 use crate::CADFT;
 use crate::memory::larger_workspace;
 use cadft_tests::{Workspace, backends, command, runs};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 
-/// A sample whose scores of attention are a buffer of 1.5 GB, after sixteen short ones.
+/// A sample that a wide feed-forward block turns into buffers of 156 MiB, after sixteen short ones.
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     let row = |answer: &str| json!({"prompt": "say: ", "completion": answer}).to_string();
     let mut rows = vec![row("a b c d"); 16];
-    rows.push(row(&"a b c d ".repeat(2000)));
+    rows.push(row(&"a b c d ".repeat(500)));
     rows.push(row("a b c d"));
     workspace.write("rows.jsonl", &rows.join("\n"));
-    let config = fs::read_to_string(workspace.path("model/config.json")).expect("a config");
-    let longer = config.replace(
-        "\"max_position_embeddings\": 512",
-        "\"max_position_embeddings\": 32768",
-    );
-    assert_ne!(longer, config);
-    workspace.write("model/config.json", &longer);
+    let text = fs::read_to_string(workspace.path("model/config.json")).expect("a config");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["max_position_embeddings"] = json!(32768);
+    config["intermediate_size"] = json!(16384);
+    workspace.write("model/config.json", &config.to_string());
     workspace
 }
 
-const RUN: [&str; 21] = [
+const RUN: [&str; 23] = [
     "train",
     "--recipe",
     "recipe.nll.toml",
@@ -32,6 +30,8 @@ const RUN: [&str; 21] = [
     "wgpu",
     "--out",
     "run",
+    "--set",
+    "model.init=random",
     "--set",
     "data.train=[\"rows.jsonl\"]",
     "--set",

@@ -15,7 +15,7 @@ use crate::shell;
 const CUDA_VERSION: &str = "13000";
 /// What can be carried to a machine without a network: the most that the compressed binary may have, in bytes.
 const MOST: u64 = 40_000_000;
-const FEATURES: &str = "flex,cuda,cuda-cpp";
+const FEATURES: &str = "cadft-cli/flex,cadft-cli/cuda,cadft-cli/cuda-cpp,cadft-cli/fusion";
 const PATCH: &str = "\n[patch.crates-io]\ncubecl-llvm = { path = \"xtask/stubs/cubecl-llvm\" }\n";
 
 /// Arguments of `cargo xtask gpu`.
@@ -40,7 +40,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         &shell::target_dir().join("gpu-workspace"),
     )?;
     match args.what {
-        What::Check => shell::run(&mut cargo(&mirror, "check")),
+        // The crate of products too, whose example needs CUDA.
+        What::Check => shell::run(cargo(&mirror, "check").args([
+            "--package",
+            "cadft-matmul",
+            "--lib",
+            "--bins",
+            "--examples",
+        ])),
         What::Build => build(&mirror),
     }
 }

@@ -19,7 +19,7 @@ use burn::tensor::{DType, Tensor};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "cube")]
-pub use cube::cube_matmul;
+pub use cube::{add_rows, cube_matmul};
 pub use operation::MatmulKernels;
 
 /// Whether products of f32 may be computed in TF32.

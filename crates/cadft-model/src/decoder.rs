@@ -81,11 +81,12 @@ impl CausalLm {
         })
     }
 
-    /// A model whose parameter values are asked for by name and shape.
-    pub(crate) fn with_values(
+    /// A model whose parameter values are asked for by name and shape, in module order.
+    #[must_use]
+    pub fn with_values(
         config: &ModelConfig,
         device: &Device,
-        values: &mut parameters::Values<'_>,
+        values: &mut dyn FnMut(&str, &[usize]) -> Vec<f32>,
     ) -> Self {
         let mut make = Parameters { device, values };
         let ModelConfig {

@@ -1,18 +1,23 @@
-//! The decoder's operations, each with one entry: hand-written on Flex (CPU), tensor operations elsewhere.
+//! The decoder's operations, each with one entry: hand-written on Flex (CPU) and on the backends that CubeCL compiles,
+//! tensor operations elsewhere.
 //!
-//! On Flex the forward pass keeps little and the backward pass is written out, in place of the chain of small
-//! operations that automatic differentiation would run. The portable forms below are the definition and the test
-//! oracle; other backends run them, and differentiate them automatically.
+//! Where they are hand-written the forward pass keeps little and the backward pass is written out, in place of the chain
+//! of small operations that automatic differentiation would run. The portable forms below are the definition and the
+//! test oracle; other backends run them, and differentiate them automatically.
 
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 mod autodiff;
+#[cfg(feature = "cube")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod kernels;
+#[cfg(any(feature = "flex", feature = "cube"))]
 mod operations;
 pub mod portable;
 #[cfg(feature = "flex")]
@@ -33,8 +38,8 @@ pub(crate) const FEW_ROWS: usize = 128;
 /// - output: `[rows, output]`
 #[must_use]
 pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    #[cfg(feature = "flex")]
-    if runs_on_flex(&x) && runs_on_flex(&weight) {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if has_kernels(&x) && has_kernels(&weight) {
         return operations::linear(x, weight);
     }
     portable::linear(x, weight)
@@ -48,15 +53,15 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
 /// - output: `[batch, seq, hidden]`
 #[must_use]
 pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
-    #[cfg(feature = "flex")]
-    if runs_on_flex(&x) && runs_on_flex(&weight) {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if has_kernels(&x) && has_kernels(&weight) {
         return operations::rms_norm(x, weight, epsilon);
     }
     portable::rms_norm(x, weight, epsilon)
 }
 
 /// The activation of a gated unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x σ(x)`.
     Silu,
@@ -70,8 +75,8 @@ pub enum Activation {
 /// - `gate`, `up`, output: `[batch, seq, intermediate]`
 #[must_use]
 pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-    #[cfg(feature = "flex")]
-    if runs_on_flex(&gate) && runs_on_flex(&up) {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if has_kernels(&gate) && has_kernels(&up) {
         return operations::gated(activation, gate, up);
     }
     portable::gated(activation, gate, up)
@@ -139,10 +144,10 @@ impl AttentionOptions {
 /// - output: `[batch, seq, heads * head_dim]`
 #[must_use]
 pub fn causal_attention(input: AttentionInput) -> Tensor<3> {
-    #[cfg(feature = "flex")]
+    #[cfg(any(feature = "flex", feature = "cube"))]
     if [&input.query, &input.key, &input.value]
         .into_iter()
-        .all(runs_on_flex)
+        .all(has_kernels)
     {
         return operations::causal_attention(input);
     }
@@ -157,15 +162,15 @@ pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
     portable::log_sum_exp(row)
 }
 
-/// Whether a tensor is f32 and on the Flex backend, with or without autodiff.
-#[cfg(feature = "flex")]
-fn runs_on_flex<const D: usize>(x: &Tensor<D>) -> bool {
-    use burn::backend::DispatchDevice;
+/// Whether a tensor is f32 and on a backend with kernels, with or without autodiff.
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == burn::tensor::DType::F32
-        && matches!(
-            x.device().without_autodiff().as_dispatch(),
-            DispatchDevice::Flex(_)
-        )
+        && match x.device().without_autodiff().as_dispatch() {
+            #[cfg(feature = "ndarray")]
+            burn::backend::DispatchDevice::NdArray(_) => false,
+            _ => true,
+        }
 }
 
 /// Whether a tensor is f32 and on the Flex backend without autodiff.

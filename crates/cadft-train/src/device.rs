@@ -50,12 +50,14 @@ impl Kernels {
     /// The bodies of the backend of that name.
     #[must_use]
     pub fn of(backend: &str) -> Self {
-        let (likelihood, decoder) = match backend {
-            "flex" => (Body::Kernel, Body::Kernel),
-            "ndarray" => (Body::Portable, Body::Portable),
-            _ => (Body::Kernel, Body::Portable),
+        let body = match backend {
+            "ndarray" => Body::Portable,
+            _ => Body::Kernel,
         };
-        Self { likelihood, decoder }
+        Self {
+            likelihood: body,
+            decoder: body,
+        }
     }
 
     /// The bodies on a device.
@@ -117,8 +119,23 @@ pub fn parse(name: &str) -> Result<Device, TrainError> {
     Ok(build(backend, index.unwrap_or(0)))
 }
 
+/// Keeps compiled kernels on disk between runs, where CubeCL's `environment.path` says. Without it a run on CUDA begins
+/// with minutes of compiling.
+#[cfg(feature = "kept-kernels")]
+fn keep_kernels() {
+    use burn_cubecl::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    // Whoever set it before, or opened a device, has decided.
+    let _ = CubeClRuntimeConfig::try_set(config);
+}
+
 #[allow(unused_variables, reason = "only numbered devices use the index")]
 fn build(backend: &str, index: usize) -> Device {
+    #[cfg(feature = "kept-kernels")]
+    if matches!(backend, "cuda" | "rocm") {
+        keep_kernels();
+    }
     match backend {
         #[cfg(feature = "flex")]
         "flex" => Device::flex(),

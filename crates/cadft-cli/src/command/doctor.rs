@@ -30,6 +30,9 @@ struct BackendReport {
     /// What the device calls itself, where it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<String>,
+    /// Its own memory, and how much of it is free, where NVIDIA's driver tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_mib: Option<[u64; 2]>,
     /// Number formats it computes with.
     dtypes: Vec<&'static str>,
     /// Which body runs the operations that cadft adds to Burn.
@@ -103,7 +106,10 @@ impl BackendReport {
         } else {
             format!("; portable: {}", portable.join(", "))
         };
-        format!("works: {adapter}{}{portable}", self.dtypes.join(", "))
+        let memory = self.memory_mib.map_or_else(String::new, |[total, free]| {
+            format!("{total} MiB, {free} available; ")
+        });
+        format!("works: {adapter}{memory}{}{portable}", self.dtypes.join(", "))
     }
 }
 
@@ -113,6 +119,7 @@ fn examine(name: &'static str) -> BackendReport {
             name,
             works: true,
             adapter: adapter(&device),
+            memory_mib: device_memory_mib(&device),
             kernels: Kernels::of(name),
             dtypes: [("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16)]
                 .into_iter()
@@ -125,6 +132,7 @@ fn examine(name: &'static str) -> BackendReport {
             name,
             works: false,
             adapter: None,
+            memory_mib: None,
             kernels: Kernels::of(name),
             dtypes: vec![],
             error: Some(error.to_string()),
@@ -139,6 +147,21 @@ fn adapter(device: &Device) -> Option<String> {
 
 #[cfg(not(feature = "cube"))]
 fn adapter(_device: &Device) -> Option<String> {
+    None
+}
+
+/// Memory of a card, all and free; `None` where it is none of NVIDIA's.
+#[cfg(feature = "cuda")]
+fn device_memory_mib(device: &Device) -> Option<[u64; 2]> {
+    let address = device.identity()?.physical?.pci_address?;
+    let driver = nvml_wrapper::Nvml::init().ok()?;
+    let card = driver.device_by_pci_bus_id(address.to_string()).ok()?;
+    let memory = card.memory_info().ok()?;
+    Some([memory.total >> 20, memory.free >> 20])
+}
+
+#[cfg(not(feature = "cuda"))]
+fn device_memory_mib(_device: &Device) -> Option<[u64; 2]> {
     None
 }
 

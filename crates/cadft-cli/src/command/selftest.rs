@@ -2,6 +2,7 @@
 //!
 //! | file | checks |
 //! |---|---|
+//! | `products.rs` | products of matrices and a linear layer against f64 on the host |
 //! | `projection.rs` | likelihood and objectives against a reference in f64 on the host |
 //! | `attention.rs` | attention and its gradients against a reference in f64 on the host |
 //! | `model.rs` | a tiny Llama against transformers: logits, gradients by name, ten optimizer steps; decoding; bf16 |
@@ -13,6 +14,7 @@ mod arrays;
 mod attention;
 mod batches;
 mod model;
+mod products;
 mod projection;
 mod report;
 mod training;
@@ -45,7 +47,7 @@ struct Bench<'a> {
 type Group = fn(&Bench<'_>, &mut Report) -> Result<()>;
 
 const GROUPS: [(&str, Group); 6] = [
-    ("matrix products", projection::products),
+    ("matrix products", products::run),
     ("likelihood and objectives", projection::run),
     ("attention", attention::run),
     ("model", model::run),

@@ -16,7 +16,7 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cadft_matmul::cube_matmul;
+use cadft_matmul::{add_rows, cube_matmul};
 
 mod kernel;
 
@@ -55,15 +55,18 @@ fn backward(saved: Saved<CubeBackend>, grad: CubeTensor, wanted: Wanted) -> (Cub
     let (log_sum_exp, grad) = (into_contiguous(saved.log_sum_exp), into_contiguous(grad));
     let size = problem.size;
     let mut d_hidden: Option<CubeTensor> = None;
-    let mut d_weight = (wanted == Wanted::Both).then(|| problem.empty([problem.vocab, size], weight_dtype));
+    let mut d_weight = (wanted == Wanted::Both).then(|| {
+        let shape = Shape::new([1, problem.vocab, size]);
+        CubeBackend::float_zeros(shape, &problem.hidden.device, weight_dtype.into())
+    });
     for (start, end) in problem.tiles() {
         let logits = problem.logits(start, end);
         let d_logits = problem.differentiate(&logits, start, [&log_sum_exp, &grad]);
         if let Some(whole) = d_weight {
             let d_logits_t = CubeBackend::float_transpose(d_logits.clone());
             let part = cube_matmul(d_logits_t, problem.hidden.clone(), weight_dtype);
-            let rows = [Slice::from(start..end), Slice::from(0..size)];
-            d_weight = Some(CubeBackend::float_slice_assign(whole, &rows, part));
+            let part = CubeBackend::float_reshape(part, Shape::new([1, end - start, size]));
+            d_weight = Some(add_rows(whole, part, start));
         }
         let part = cube_matmul(d_logits, problem.weight_rows(start, end), DType::F32);
         d_hidden = Some(match d_hidden {
@@ -73,6 +76,8 @@ fn backward(saved: Saved<CubeBackend>, grad: CubeTensor, wanted: Wanted) -> (Cub
     }
     let d_hidden = d_hidden.expect("there is a vocabulary");
     let d_hidden = super::backend::to_dtype::<CubeBackend>(d_hidden, problem.hidden.dtype());
+    let matrix = Shape::new([problem.vocab, size]);
+    let d_weight = d_weight.map(|whole| CubeBackend::float_reshape(whole, matrix));
     (d_hidden, d_weight)
 }
 

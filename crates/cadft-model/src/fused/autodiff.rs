@@ -1,27 +1,25 @@
-//! The hand-written backward passes on Flex.
+//! The backward passes: what each operation keeps, and where its gradients go.
 
+use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex};
 
-use super::flex::{self, AttentionSaved};
+use super::kernels::{AttentionSaved, DecoderKernels};
 use super::operations::DecoderOperations;
 use super::{Activation, AttentionOptions};
-
-type Float = FloatTensor<Flex>;
 
 /// Registers the gradient of a parent, where it wants one.
 macro_rules! register {
     ($grads:ident, $($node:expr => $grad:expr),+ $(,)?) => {
         $(if let Some(node) = $node {
-            $grads.register::<Flex>(node.id, $grad);
+            $grads.register::<B>(node.id, $grad);
         })+
     };
 }
 
-impl<C: CheckpointStrategy> DecoderOperations for Autodiff<Flex, C> {
+impl<B: DecoderKernels + DecoderOperations, C: CheckpointStrategy> DecoderOperations for Autodiff<B, C> {
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let prepared = Linear
             .prepare::<C>([x.node(), weight.node()])
@@ -30,10 +28,10 @@ impl<C: CheckpointStrategy> DecoderOperations for Autodiff<Flex, C> {
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
         match prepared {
             OpsKind::Tracked(prepared) => {
-                let y = flex::linear(x.clone(), weight.clone());
+                let y = B::linear_forward(x.clone(), weight.clone());
                 prepared.finish((x, weight), y)
             }
-            OpsKind::UnTracked(prepared) => prepared.finish(flex::linear(x, weight)),
+            OpsKind::UnTracked(prepared) => prepared.finish(B::linear_forward(x, weight)),
         }
     }
 
@@ -43,7 +41,7 @@ impl<C: CheckpointStrategy> DecoderOperations for Autodiff<Flex, C> {
             .compute_bound()
             .stateful();
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
-        let (y, inverse) = flex::rms_norm(x.clone(), weight.clone(), epsilon);
+        let (y, inverse) = B::rms_norm_forward(x.clone(), weight.clone(), epsilon);
         match prepared {
             OpsKind::Tracked(prepared) => prepared.finish((x, weight, inverse), y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),
@@ -56,7 +54,7 @@ impl<C: CheckpointStrategy> DecoderOperations for Autodiff<Flex, C> {
             .compute_bound()
             .stateful();
         let (gate, up) = (gate.into_primitive(), up.into_primitive());
-        let y = flex::gated(activation, gate.clone(), up.clone());
+        let y = B::gated_forward(activation, gate.clone(), up.clone());
         match prepared {
             OpsKind::Tracked(prepared) => prepared.finish((activation, gate, up), y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),
@@ -75,19 +73,30 @@ impl<C: CheckpointStrategy> DecoderOperations for Autodiff<Flex, C> {
             .prepare::<C>([query.node(), key.node(), value.node()])
             .compute_bound()
             .stateful();
-        let rotation = [cos.into_primitive(), sin.into_primitive()];
-        let (output, saved) = flex::causal_attention(
-            [
-                query.into_primitive(),
-                key.into_primitive(),
-                value.into_primitive(),
-            ],
-            rotation,
-            options,
+        let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
+        let (merged, query, key, value, output, log_sum_exp) = B::attention_forward(
+            query.into_primitive(),
+            key.into_primitive(),
+            value.into_primitive(),
+            cos.clone(),
+            sin.clone(),
+            options.clone(),
         );
         match prepared {
-            OpsKind::Tracked(prepared) => prepared.finish(saved, output),
-            OpsKind::UnTracked(prepared) => prepared.finish(output),
+            OpsKind::Tracked(prepared) => {
+                let saved = AttentionSaved {
+                    query,
+                    key,
+                    value,
+                    output,
+                    log_sum_exp,
+                    cos,
+                    sin,
+                    options,
+                };
+                prepared.finish(saved, merged)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(merged),
         }
     }
 }
@@ -95,16 +104,16 @@ impl<C: CheckpointStrategy> DecoderOperations for Autodiff<Flex, C> {
 #[derive(Debug)]
 struct Linear;
 
-impl Backward<Flex, 2> for Linear {
-    type State = (Float, Float);
+impl<B: DecoderKernels> Backward<B, 2> for Linear {
+    type State = (FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [x_node, weight_node] = ops.parents;
-        let grad = grads.consume::<Flex>(&ops.node);
+        let grad = grads.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
         register!(grads,
-            x_node => flex::linear_input_gradient(grad.clone(), weight),
-            weight_node => flex::linear_weight_gradient(grad, x),
+            x_node => B::linear_input_gradient(grad.clone(), weight),
+            weight_node => B::linear_weight_gradient(grad, x),
         );
     }
 }
@@ -112,13 +121,14 @@ impl Backward<Flex, 2> for Linear {
 #[derive(Debug)]
 struct RmsNorm;
 
-impl Backward<Flex, 2> for RmsNorm {
-    type State = (Float, Float, Float);
+impl<B: DecoderKernels> Backward<B, 2> for RmsNorm {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [x_node, weight_node] = ops.parents;
-        let grad = grads.consume::<Flex>(&ops.node);
-        let (d_x, d_weight) = flex::rms_norm_gradients(ops.state, grad);
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, weight, inverse) = ops.state;
+        let (d_x, d_weight) = B::rms_norm_backward(x, weight, inverse, grad);
         register!(grads, x_node => d_x, weight_node => d_weight);
     }
 }
@@ -126,14 +136,14 @@ impl Backward<Flex, 2> for RmsNorm {
 #[derive(Debug)]
 struct Gated;
 
-impl Backward<Flex, 2> for Gated {
-    type State = (Activation, Float, Float);
+impl<B: DecoderKernels> Backward<B, 2> for Gated {
+    type State = (Activation, FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [gate_node, up_node] = ops.parents;
-        let grad = grads.consume::<Flex>(&ops.node);
+        let grad = grads.consume::<B>(&ops.node);
         let (activation, gate, up) = ops.state;
-        let (d_gate, d_up) = flex::gated_gradients(activation, [gate, up], grad);
+        let (d_gate, d_up) = B::gated_backward(activation, gate, up, grad);
         register!(grads, gate_node => d_gate, up_node => d_up);
     }
 }
@@ -141,13 +151,13 @@ impl Backward<Flex, 2> for Gated {
 #[derive(Debug)]
 struct CausalAttention;
 
-impl Backward<Flex, 3> for CausalAttention {
-    type State = AttentionSaved;
+impl<B: DecoderKernels> Backward<B, 3> for CausalAttention {
+    type State = AttentionSaved<B>;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [query_node, key_node, value_node] = ops.parents;
-        let grad = grads.consume::<Flex>(&ops.node);
-        let (d_query, d_key, d_value) = flex::causal_attention_gradients(&ops.state, grad);
+        let grad = grads.consume::<B>(&ops.node);
+        let (d_query, d_key, d_value) = B::attention_backward(ops.state, grad);
         register!(grads, query_node => d_query, key_node => d_key, value_node => d_value);
     }
 }

@@ -9,14 +9,15 @@ use burn::tensor::{Shape, TensorData};
 use cadft_kernels::{Threads, View, Write, gemm};
 use rayon::prelude::*;
 
-use super::{Activation, FEW_ROWS, simd};
+use super::kernels::{AttentionSaved, DecoderKernels};
+use super::{Activation, AttentionOptions, FEW_ROWS, simd};
 
 mod attention;
 mod cached;
 mod heads;
 mod rows;
 
-pub(super) use attention::{AttentionSaved, causal_attention, causal_attention_gradients};
+use attention::{causal_attention, causal_attention_gradients};
 pub(crate) use cached::{SequenceCache, cached_attention};
 
 type Float = FloatTensor<Flex>;
@@ -24,8 +25,55 @@ type Float = FloatTensor<Flex>;
 /// Elements that one task of an elementwise kernel handles.
 const BLOCK: usize = 8192;
 
+impl DecoderKernels for Flex {
+    fn linear_forward(x: Float, weight: Float) -> Float {
+        linear(x, weight)
+    }
+
+    fn linear_input_gradient(grad: Float, weight: Float) -> Float {
+        let (grad, weight) = (contiguous(grad), contiguous(weight));
+        product(view(&grad), view(&weight))
+    }
+
+    fn linear_weight_gradient(grad: Float, x: Float) -> Float {
+        let (grad, x) = (contiguous(grad), contiguous(x));
+        product(view(&grad).transpose(), view(&x))
+    }
+
+    fn rms_norm_forward(x: Float, weight: Float, epsilon: f64) -> (Float, Float) {
+        rms_norm(x, weight, epsilon)
+    }
+
+    fn rms_norm_backward(x: Float, weight: Float, inverse: Float, grad: Float) -> (Float, Float) {
+        rms_norm_gradients((x, weight, inverse), grad)
+    }
+
+    fn gated_forward(activation: Activation, gate: Float, up: Float) -> Float {
+        gated(activation, gate, up)
+    }
+
+    fn gated_backward(activation: Activation, gate: Float, up: Float, grad: Float) -> (Float, Float) {
+        gated_gradients(activation, [gate, up], grad)
+    }
+
+    fn attention_forward(
+        query: Float,
+        key: Float,
+        value: Float,
+        cos: Float,
+        sin: Float,
+        options: AttentionOptions,
+    ) -> (Float, Float, Float, Float, Float, Float) {
+        causal_attention([query, key, value], [cos, sin], &options)
+    }
+
+    fn attention_backward(saved: AttentionSaved<Self>, grad: Float) -> (Float, Float, Float) {
+        causal_attention_gradients(saved, grad)
+    }
+}
+
 /// `x Wᵀ`.
-pub(super) fn linear(x: Float, weight: Float) -> Float {
+fn linear(x: Float, weight: Float) -> Float {
     let (x, weight) = (contiguous(x), contiguous(weight));
     let [rows, input] = x.shape().dims::<2>();
     if rows > FEW_ROWS {
@@ -33,18 +81,6 @@ pub(super) fn linear(x: Float, weight: Float) -> Float {
     }
     let [output, _] = weight.shape().dims::<2>();
     tensor(rows::product(floats(&x), floats(&weight), input), [rows, output])
-}
-
-/// `g W`.
-pub(super) fn linear_input_gradient(grad: Float, weight: Float) -> Float {
-    let (grad, weight) = (contiguous(grad), contiguous(weight));
-    product(view(&grad), view(&weight))
-}
-
-/// `gᵀ x`.
-pub(super) fn linear_weight_gradient(grad: Float, x: Float) -> Float {
-    let (grad, x) = (contiguous(grad), contiguous(x));
-    product(view(&grad).transpose(), view(&x))
 }
 
 fn product(a: View<'_>, b: View<'_>) -> Float {
@@ -55,7 +91,7 @@ fn product(a: View<'_>, b: View<'_>) -> Float {
 }
 
 /// The normalised rows, and `1 / √(mean(x²) + ε)` of each.
-pub(super) fn rms_norm(x: Float, weight: Float, epsilon: f64) -> (Float, Float) {
+fn rms_norm(x: Float, weight: Float, epsilon: f64) -> (Float, Float) {
     let (x, weight) = (contiguous(x), contiguous(weight));
     let (values, weight) = (floats(&x), floats(&weight));
     let hidden = weight.len();
@@ -73,7 +109,7 @@ pub(super) fn rms_norm(x: Float, weight: Float, epsilon: f64) -> (Float, Float) 
 }
 
 /// Gradients of `x` and the weight, given the input of [`rms_norm`] and its second output.
-pub(super) fn rms_norm_gradients((x, weight, inverse): (Float, Float, Float), grad: Float) -> (Float, Float) {
+fn rms_norm_gradients((x, weight, inverse): (Float, Float, Float), grad: Float) -> (Float, Float) {
     let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
     let (values, weight, inverse, grad) = (floats(&x), floats(&weight), floats(&inverse), floats(&grad));
     let hidden = weight.len();
@@ -107,7 +143,7 @@ pub(super) fn rms_norm_gradients((x, weight, inverse): (Float, Float, Float), gr
 }
 
 /// `activation(gate) · up`.
-pub(super) fn gated(activation: Activation, gate: Float, up: Float) -> Float {
+fn gated(activation: Activation, gate: Float, up: Float) -> Float {
     let (gate, up) = (contiguous(gate), contiguous(up));
     let mut out = vec![0.0; floats(&gate).len()];
     out.par_chunks_mut(BLOCK)
@@ -120,7 +156,7 @@ pub(super) fn gated(activation: Activation, gate: Float, up: Float) -> Float {
 }
 
 /// Gradients of `gate` and `up`.
-pub(super) fn gated_gradients(activation: Activation, [gate, up]: [Float; 2], grad: Float) -> (Float, Float) {
+fn gated_gradients(activation: Activation, [gate, up]: [Float; 2], grad: Float) -> (Float, Float) {
     let (gate, up, grad) = (contiguous(gate), contiguous(up), contiguous(grad));
     let size = floats(&gate).len();
     let (mut d_gate, mut d_up) = (vec![0.0; size], vec![0.0; size]);

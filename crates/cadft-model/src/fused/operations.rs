@@ -1,15 +1,20 @@
-//! The operations as Burn routes them to Flex, with and without autodiff.
+//! The operations as Burn routes them to the backends with kernels, with and without autodiff.
 
+#[cfg(feature = "cube")]
+use burn::backend::Cube;
+#[cfg(feature = "flex")]
+use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, Flex, backend_extension};
+use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use super::{Activation, AttentionInput, AttentionOptions, Rotation, flex};
+use super::kernels::DecoderKernels;
+use super::{Activation, AttentionInput, AttentionOptions, Rotation};
 
 /// The operations that have hand-written kernels.
 ///
 /// Shapes as in [`super::AttentionInput`] and the functions of [`super`].
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Flex: cfg(feature = "flex"), Cube: cfg(feature = "cube"))]
 pub(crate) trait DecoderOperations: Backend {
     /// `x Wᵀ`.
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -28,30 +33,44 @@ pub(crate) trait DecoderOperations: Backend {
     ) -> FloatTensor<Self>;
 }
 
-impl DecoderOperations for Flex {
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        flex::linear(x, weight)
-    }
+macro_rules! route {
+    ($backend:ty) => {
+        impl DecoderOperations for $backend {
+            fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::linear_forward(x, weight)
+            }
 
-    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
-        flex::rms_norm(x, weight, epsilon).0
-    }
+            fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+                Self::rms_norm_forward(x, weight, epsilon).0
+            }
 
-    fn gated(activation: Activation, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        flex::gated(activation, gate, up)
-    }
+            fn gated(
+                activation: Activation,
+                gate: FloatTensor<Self>,
+                up: FloatTensor<Self>,
+            ) -> FloatTensor<Self> {
+                Self::gated_forward(activation, gate, up)
+            }
 
-    fn causal_attention(
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-        options: AttentionOptions,
-    ) -> FloatTensor<Self> {
-        flex::causal_attention([query, key, value], [cos, sin], options).0
-    }
+            fn causal_attention(
+                query: FloatTensor<Self>,
+                key: FloatTensor<Self>,
+                value: FloatTensor<Self>,
+                cos: FloatTensor<Self>,
+                sin: FloatTensor<Self>,
+                options: AttentionOptions,
+            ) -> FloatTensor<Self> {
+                Self::attention_forward(query, key, value, cos, sin, options).0
+            }
+        }
+    };
 }
+
+#[cfg(feature = "flex")]
+route!(Flex);
+
+#[cfg(feature = "cube")]
+route!(Cube);
 
 pub(super) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch()))

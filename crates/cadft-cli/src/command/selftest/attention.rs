@@ -1,8 +1,10 @@
-//! Causal grouped-query attention with rotation, windows and packed rows, value and gradients, against f64 on the host.
+//! Causal grouped-query attention with rotation, windows, packed rows and a soft-cap, value and gradients, against f64 on
+//! the host.
 //!
 //! ```text
-//! S = scale · R(Q) R(K)ᵀ    P = softmax(S)    O = P V
-//! dV = Pᵀ dO    dS = P ∘ (dO Vᵀ − rowsum(dO ∘ O))    dQ = scale · Rᵀ(dS R(K))    dK = scale · Rᵀ(dSᵀ R(Q))
+//! S = scale · R(Q) R(K)ᵀ    Z = cap · tanh(S / cap)    P = softmax(Z)    O = P V
+//! dV = Pᵀ dO    dZ = P ∘ (dO Vᵀ − rowsum(dO ∘ O))    dS = dZ ∘ (1 − (Z / cap)²)
+//! dQ = scale · Rᵀ(dS R(K))    dK = scale · Rᵀ(dSᵀ R(Q))
 //! ```
 
 use super::Bench;
@@ -13,7 +15,9 @@ use cadft_model::fused::{AttentionInput, AttentionOptions, Rotation, causal_atte
 use std::sync::Arc;
 
 const BATCH: usize = 2;
-const SEQ: usize = 13;
+/// A few positions, and more than kernels take at a time.
+const FEW: usize = 13;
+const MANY: usize = 300;
 const HEADS: usize = 4;
 const KV_HEADS: usize = 2;
 const DIM: usize = 8;
@@ -21,16 +25,34 @@ const PAIRS: usize = DIM / 2;
 const SCALE: f64 = 0.35;
 
 pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
-    // The second row holds samples of five and eight tokens.
-    let starts: Vec<usize> = (0..BATCH * SEQ)
-        .map(|at| if at >= SEQ + 5 { 5 } else { 0 })
-        .collect();
-    for (name, window, starts) in [
-        ("attention", None, None),
-        ("attention in a window", Some(4), None),
-        ("attention in packed rows", None, Some(starts)),
+    let plain = Case::new(FEW);
+    for (name, case) in [
+        ("attention", plain.clone()),
+        (
+            "attention in a window",
+            Case {
+                window: Some(4),
+                ..plain.clone()
+            },
+        ),
+        ("attention in packed rows", plain.clone().packed(5)),
+        (
+            "attention with a soft-cap",
+            Case {
+                softcap: Some(1.5),
+                ..plain
+            },
+        ),
+        ("attention, long", Case::new(MANY)),
+        (
+            "attention in a window, long",
+            Case {
+                window: Some(70),
+                ..Case::new(MANY)
+            },
+        ),
+        ("attention in packed rows, long", Case::new(MANY).packed(190)),
     ] {
-        let case = Case::new(window, starts);
         let expected = case.reference();
         let found = case.found(bench)?;
         let parts = [
@@ -46,48 +68,64 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+#[derive(Clone)]
 struct Case {
+    seq: usize,
     query: Vec<f64>,
     key: Vec<f64>,
     value: Vec<f64>,
     upstream: Vec<f64>,
-    /// Cosines and sines, `[SEQ, PAIRS]`, as f32 holds them.
+    /// Cosines and sines, `[seq, PAIRS]`, as f32 holds them.
     rotation: [Vec<f64>; 2],
     window: Option<usize>,
+    softcap: Option<f64>,
     starts: Option<Vec<usize>>,
 }
 
 impl Case {
-    fn new(window: Option<usize>, starts: Option<Vec<usize>>) -> Self {
+    fn new(seq: usize) -> Self {
         let angle = |at: usize| (at / PAIRS) as f64 * 0.3f64.powi((at % PAIRS) as i32);
         #[expect(clippy::cast_possible_truncation, reason = "what the device gets")]
         let table = |of: fn(f64) -> f64| {
-            (0..SEQ * PAIRS)
+            (0..seq * PAIRS)
                 .map(|at| f64::from(of(angle(at)) as f32))
                 .collect()
         };
         Self {
-            query: drawn(BATCH * SEQ * HEADS * DIM, 11),
-            key: drawn(BATCH * SEQ * KV_HEADS * DIM, 12),
-            value: drawn(BATCH * SEQ * KV_HEADS * DIM, 13),
-            upstream: drawn(BATCH * SEQ * HEADS * DIM, 14),
+            seq,
+            query: drawn(BATCH * seq * HEADS * DIM, 11),
+            key: drawn(BATCH * seq * KV_HEADS * DIM, 12),
+            value: drawn(BATCH * seq * KV_HEADS * DIM, 13),
+            upstream: drawn(BATCH * seq * HEADS * DIM, 14),
             rotation: [table(f64::cos), table(f64::sin)],
-            window,
-            starts,
+            window: None,
+            softcap: None,
+            starts: None,
+        }
+    }
+
+    /// The second row holds two samples, the second of which begins at `start`.
+    fn packed(self, start: usize) -> Self {
+        let seq = self.seq;
+        let starts = (0..BATCH * seq).map(|at| if at >= seq + start { start } else { 0 });
+        Self {
+            starts: Some(starts.collect()),
+            ..self
         }
     }
 
     /// The output and the three gradients by the device.
     fn found(&self, bench: &Bench<'_>) -> Result<[Vec<f64>; 4]> {
         let device = bench.device.clone().autodiff();
-        let leaf =
-            |values: &[f64], heads: usize| tensor(values, [BATCH, SEQ, heads * DIM], &device).require_grad();
+        let leaf = |values: &[f64], heads: usize| {
+            tensor(values, [BATCH, self.seq, heads * DIM], &device).require_grad()
+        };
         let (query, key, value) = (
             leaf(&self.query, HEADS),
             leaf(&self.key, KV_HEADS),
             leaf(&self.value, KV_HEADS),
         );
-        let [cos, sin] = (self.rotation.each_ref()).map(|table| tensor(table, [1, SEQ, PAIRS], &device));
+        let [cos, sin] = (self.rotation.each_ref()).map(|table| tensor(table, [1, self.seq, PAIRS], &device));
         let output = causal_attention(AttentionInput {
             query: query.clone(),
             key: key.clone(),
@@ -96,12 +134,12 @@ impl Case {
             options: AttentionOptions {
                 head_dim: DIM,
                 scale: SCALE,
-                softcap: None,
+                softcap: self.softcap,
                 window: self.window,
                 starts: self.starts.clone().map(Arc::from),
             },
         });
-        let upstream = tensor(&self.upstream, [BATCH, SEQ, HEADS * DIM], &device);
+        let upstream = tensor(&self.upstream, [BATCH, self.seq, HEADS * DIM], &device);
         let gradients = (output.clone() * upstream).sum().backward();
         let gradient =
             |leaf: &burn::tensor::Tensor<3>| leaf.grad(&gradients).map(values).context("no gradient");
@@ -117,11 +155,15 @@ impl Case {
         let start = self
             .starts
             .as_ref()
-            .map_or(0, |starts| starts[row * SEQ + position]);
+            .map_or(0, |starts| starts[row * self.seq + position]);
         let window = self
             .window
             .map_or(0, |window| (position + 1).saturating_sub(window));
         start.max(window)
+    }
+
+    fn bent(&self, score: f64) -> f64 {
+        self.softcap.map_or(score, |cap| cap * (score / cap).tanh())
     }
 
     /// One head vector, rotated forth or, with `direction` −1, back.
@@ -147,15 +189,19 @@ impl Case {
         let mut d_value = vec![0.0; self.value.len()];
         for row in 0..BATCH {
             for head in 0..HEADS {
-                for position in 0..SEQ {
-                    let query_at = ((row * SEQ + position) * HEADS + head) * DIM;
-                    let key_at = |key: usize| ((row * SEQ + key) * KV_HEADS + head * KV_HEADS / HEADS) * DIM;
+                for position in 0..self.seq {
+                    let query_at = ((row * self.seq + position) * HEADS + head) * DIM;
+                    let key_at =
+                        |key: usize| ((row * self.seq + key) * KV_HEADS + head * KV_HEADS / HEADS) * DIM;
                     let query = self.rotated(&self.query[query_at..][..DIM], position, 1.0);
                     let keys: Vec<usize> = (self.first_key(row, position)..=position).collect();
                     let rotated: Vec<Vec<f64>> = (keys.iter())
                         .map(|&key| self.rotated(&self.key[key_at(key)..][..DIM], key, 1.0))
                         .collect();
-                    let weights = softmax(rotated.iter().map(|key| SCALE * dot(&query, key)));
+                    let bent: Vec<f64> = (rotated.iter())
+                        .map(|key| self.bent(SCALE * dot(&query, key)))
+                        .collect();
+                    let weights = softmax(&bent);
                     for (&key, weight) in keys.iter().zip(&weights) {
                         add(
                             &mut output[query_at..][..DIM],
@@ -166,10 +212,12 @@ impl Case {
                     let up = &self.upstream[query_at..][..DIM];
                     let mean = dot(up, &output[query_at..][..DIM]);
                     let mut turned = vec![0.0; DIM];
-                    for ((&key, weight), rotated) in keys.iter().zip(&weights).zip(&rotated) {
+                    for (index, &key) in keys.iter().enumerate() {
+                        let (weight, rotated) = (weights[index], &rotated[index]);
                         let value = &self.value[key_at(key)..][..DIM];
-                        let score = weight * (dot(up, value) - mean) * SCALE;
-                        add(&mut d_value[key_at(key)..][..DIM], *weight, up);
+                        let slope = self.softcap.map_or(1.0, |cap| 1.0 - (bent[index] / cap).powi(2));
+                        let score = weight * (dot(up, value) - mean) * slope * SCALE;
+                        add(&mut d_value[key_at(key)..][..DIM], weight, up);
                         add(&mut turned, score, rotated);
                         add(
                             &mut d_key[key_at(key)..][..DIM],
@@ -199,8 +247,7 @@ fn add(sum: &mut [f64], factor: f64, terms: &[f64]) {
     }
 }
 
-fn softmax(scores: impl Iterator<Item = f64>) -> Vec<f64> {
-    let scores: Vec<f64> = scores.collect();
+fn softmax(scores: &[f64]) -> Vec<f64> {
     let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
     let sum: f64 = powers.iter().sum();

@@ -6,7 +6,7 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::report::{Bound, EXACT, F32, Report, largest_error};
+use super::report::{EXACT, F32, Report};
 use anyhow::{Context, Result, anyhow};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::reduction::sample_scores;
@@ -14,43 +14,11 @@ use cadft_core::{
     AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Standardiser, TokenStats, family_loss,
     linear_argmax, linear_log_probs_chunked,
 };
-use cadft_matmul::{Tf32, matmul};
 
 const TOKENS: usize = 24;
 const SIZE: usize = 16;
 const VOCAB: usize = 97;
 const SAMPLES: usize = 5;
-
-/// Products of f32 in f32 and, on some devices, in TF32, which keeps ten bits of each factor.
-const FULL: f64 = 1e-5;
-const REDUCED: Bound = Bound {
-    relative: 5e-3,
-    floor: 1e-2,
-};
-
-/// How exactly matrices are multiplied, which decides about the tolerances of all else where TF32 is allowed.
-pub(super) fn products(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
-    let [rows, inner, columns] = [64, 256, 48];
-    let (a, b) = (drawn(rows * inner, 1), drawn(inner * columns, 2));
-    let expected: Vec<f64> = (0..rows * columns)
-        .map(|at| {
-            let (row, column) = (at / columns, at % columns);
-            (0..inner)
-                .map(|k| a[row * inner + k] * b[k * columns + column])
-                .sum()
-        })
-        .collect();
-    let (a, b) = (
-        tensor(&a, [rows, inner], &bench.device),
-        tensor(&b, [inner, columns], &bench.device),
-    );
-    let error = largest_error(&values(matmul(a, b)), &expected, REDUCED.floor);
-    if bench.tf32 == Tf32::Allowed && error > FULL && error <= REDUCED.relative {
-        report.reduce_precision();
-        return report.measured("matrix products", error, REDUCED);
-    }
-    report.measured("matrix products", error, F32)
-}
 
 pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     let problem = Problem::new();

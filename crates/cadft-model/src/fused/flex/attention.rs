@@ -14,36 +14,19 @@ use cadft_kernels::{Threads, View, Write, gemm};
 use rayon::prelude::*;
 
 use super::heads::{Rotary, Sizes, by_head, by_position};
-use super::{Float, floats, tensor};
+use super::{Flex, Float, floats, tensor};
+use crate::fused::kernels::AttentionSaved;
 use crate::fused::{AttentionOptions, simd};
 
 /// Queries in one block.
 const QUERIES: usize = 64;
 
-/// What the forward pass keeps.
-#[derive(Clone, Debug)]
-pub(crate) struct AttentionSaved {
-    sizes: Sizes,
-    options: AttentionOptions,
-    /// Rotated and scaled, by head.
-    query: Float,
-    /// Rotated, by head.
-    key: Float,
-    /// By head.
-    value: Float,
-    /// By head.
-    output: Float,
-    /// `[batch, heads, seq]`.
-    log_sum_exp: Float,
-    rotation: Rotary,
-}
-
-/// The attention output, and what the backward pass needs.
-pub(crate) fn causal_attention(
+/// The attention output, and what the backward pass needs, as [`AttentionSaved`] lists it.
+pub(super) fn causal_attention(
     [query, key, value]: [Float; 3],
     rotation: [Float; 2],
-    options: AttentionOptions,
-) -> (Float, AttentionSaved) {
+    options: &AttentionOptions,
+) -> (Float, Float, Float, Float, Float, Float) {
     let sizes = Sizes::new(&query, &key, options.head_dim);
     let rotation = Rotary::new(rotation);
     let rotated = |factor| Some((&rotation, factor));
@@ -62,7 +45,7 @@ pub(crate) fn causal_attention(
         .for_each(|(index, ((output, log_sum_exp), query))| {
             let kv = index / sizes.groups() * head;
             let row = Row {
-                options: &options,
+                options,
                 index: index / sizes.heads,
                 seq,
             };
@@ -70,26 +53,21 @@ pub(crate) fn causal_attention(
             forward_head(output, log_sum_exp, inputs, &row);
         });
     let merged = by_position(&output, sizes.heads, &sizes, None);
-    let vector = |values: Vec<f32>| {
-        let length = values.len();
-        tensor(values, [length])
-    };
-    let saved = AttentionSaved {
-        sizes,
-        options,
-        query: vector(query),
-        key: vector(key),
-        value: vector(value),
-        output: vector(output),
-        log_sum_exp: vector(log_sum_exp),
-        rotation,
-    };
-    (merged, saved)
+    let by_head = |values: Vec<f32>, heads| tensor(values, [sizes.batch, heads, seq, sizes.head_dim]);
+    (
+        merged,
+        by_head(query, sizes.heads),
+        by_head(key, sizes.kv_heads),
+        by_head(value, sizes.kv_heads),
+        by_head(output, sizes.heads),
+        tensor(log_sum_exp, [sizes.batch, sizes.heads, seq]),
+    )
 }
 
 /// Gradients of query, key and value before rotation.
-pub(crate) fn causal_attention_gradients(saved: &AttentionSaved, grad: Float) -> (Float, Float, Float) {
-    let sizes = saved.sizes;
+pub(super) fn causal_attention_gradients(saved: AttentionSaved<Flex>, grad: Float) -> (Float, Float, Float) {
+    let sizes = Sizes::by_head(&saved.query, &saved.key);
+    let rotation = Rotary::new([saved.cos, saved.sin]);
     let (head, groups) = (sizes.head(), sizes.groups());
     let grad = by_head(grad, sizes.heads, &sizes, None);
     let (query, output, lse) = (
@@ -132,7 +110,7 @@ pub(crate) fn causal_attention_gradients(saved: &AttentionSaved, grad: Float) ->
                 );
             }
         });
-    let rotated = |factor| Some((&saved.rotation, factor));
+    let rotated = |factor| Some((&rotation, factor));
     (
         by_position(&d_query, sizes.heads, &sizes, rotated(saved.options.scale as f32)),
         by_position(&d_key, sizes.kv_heads, &sizes, rotated(1.0)),

@@ -29,6 +29,19 @@ impl Sizes {
         }
     }
 
+    /// Those of queries and keys that are by head, `[batch, heads, seq, head_dim]`.
+    pub(super) fn by_head(query: &Float, key: &Float) -> Self {
+        let [batch, heads, seq, head_dim] = query.shape().dims::<4>();
+        let [_, kv_heads, _, _] = key.shape().dims::<4>();
+        Self {
+            batch,
+            seq,
+            heads,
+            kv_heads,
+            head_dim,
+        }
+    }
+
     pub(super) fn groups(&self) -> usize {
         self.heads / self.kv_heads
     }

@@ -1,0 +1,118 @@
+//! Products of matrices: how exactly a device multiplies, and a linear layer large enough for a device's best kernels,
+//! against f64 on the host.
+//!
+//! ```text
+//! y = x Wᵀ    ∂x = ∂y W    ∂W = ∂yᵀ x          in f32, and of factors rounded to bf16
+//! ```
+
+use super::Bench;
+use super::arrays::{drawn, tensor, values};
+use super::report::{Bound, F32, Report, largest_error};
+use anyhow::{Context, Result};
+use burn::tensor::{DType, Tensor, bf16};
+use cadft_matmul::{Tf32, bf16_linear, matmul};
+use cadft_model::fused::linear;
+
+/// Products of f32 in f32 and, on some devices, in TF32, which keeps ten bits of each factor.
+const FULL: f64 = 1e-5;
+const REDUCED: Bound = Bound {
+    relative: 5e-3,
+    floor: 1e-2,
+};
+
+/// Of the linear layer.
+const ROWS: usize = 320;
+const INPUT: usize = 192;
+const OUTPUT: usize = 256;
+
+pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+    precision(bench, report)?;
+    layer(bench, report, "linear layer", |value| value, linear)?;
+    if bench.device.supports_dtype(DType::BF16) {
+        // What is drawn is an f32.
+        let rounded = |value| bf16::from_f32(value as f32).to_f64();
+        layer(bench, report, "linear layer in bf16", rounded, bf16_linear)?;
+    }
+    Ok(())
+}
+
+/// How exactly matrices are multiplied, which decides about the tolerances of all else where TF32 is allowed.
+fn precision(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+    let sizes @ [rows, inner, columns] = [64, 256, 48];
+    let (a, b) = (drawn(rows * inner, 1), drawn(inner * columns, 2));
+    let expected = product(&a, &b, sizes);
+    let (a, b) = (
+        tensor(&a, [rows, inner], &bench.device),
+        tensor(&b, [inner, columns], &bench.device),
+    );
+    let error = largest_error(&values(matmul(a, b)), &expected, REDUCED.floor);
+    if bench.tf32 == Tf32::Allowed && error > FULL && error <= REDUCED.relative {
+        report.reduce_precision();
+        return report.measured("matrix products", error, REDUCED);
+    }
+    report.measured("matrix products", error, F32)
+}
+
+/// A linear layer and its gradients; `rounded` is what its products make of a factor.
+fn layer(
+    bench: &Bench<'_>,
+    report: &mut Report,
+    name: &str,
+    rounded: impl Fn(f64) -> f64,
+    of: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+) -> Result<()> {
+    let (x, weight, upstream) = (
+        drawn(ROWS * INPUT, 6),
+        drawn(OUTPUT * INPUT, 7),
+        drawn(ROWS * OUTPUT, 8),
+    );
+    let device = bench.device.clone().autodiff();
+    let on_x = tensor(&x, [ROWS, INPUT], &device).require_grad();
+    let on_weight = tensor(&weight, [OUTPUT, INPUT], &device).require_grad();
+    let output = of(on_x.clone(), on_weight.clone());
+    let gradients = (output.clone() * tensor(&upstream, [ROWS, OUTPUT], &device))
+        .sum()
+        .backward();
+    let gradient = |leaf: &Tensor<2>| leaf.grad(&gradients).map(values).context("no gradient");
+
+    let round = |values: &[f64]| values.iter().map(|&value| rounded(value)).collect::<Vec<_>>();
+    let (x, weight, upstream) = (round(&x), round(&weight), round(&upstream));
+    for (part, found, expected) in [
+        (
+            "value",
+            values(output),
+            product(&x, &transposed(&weight, INPUT), [ROWS, INPUT, OUTPUT]),
+        ),
+        (
+            "gradient of the input",
+            gradient(&on_x)?,
+            product(&upstream, &weight, [ROWS, OUTPUT, INPUT]),
+        ),
+        (
+            "gradient of the weight",
+            gradient(&on_weight)?,
+            product(&transposed(&upstream, OUTPUT), &x, [OUTPUT, ROWS, INPUT]),
+        ),
+    ] {
+        report.compare(&format!("{name}: {part}"), &found, &expected, F32)?;
+    }
+    Ok(())
+}
+
+/// `a b` in f64.
+fn product(a: &[f64], b: &[f64], [rows, inner, columns]: [usize; 3]) -> Vec<f64> {
+    let mut sums = vec![0.0; rows * columns];
+    for (sums, a) in sums.chunks_mut(columns).zip(a.chunks(inner)) {
+        for (a, b) in a.iter().zip(b.chunks(columns)) {
+            sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
+        }
+    }
+    sums
+}
+
+/// A matrix of so many columns, the other way round.
+fn transposed(values: &[f64], columns: usize) -> Vec<f64> {
+    (0..columns)
+        .flat_map(|column| values.iter().skip(column).step_by(columns).copied())
+        .collect()
+}

@@ -1,0 +1,188 @@
+//! Kernels on the backends that CubeCL compiles: CUDA, ROCm, Metal, Vulkan, WebGPU.
+//!
+//! One launch where tensor operations would take a chain of them, each reading and writing everything. Sums are taken in
+//! an order that depends on shapes alone.
+
+use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use cadft_matmul::cube_matmul;
+
+use super::kernels::{AttentionSaved, DecoderKernels};
+use super::{Activation, AttentionOptions};
+
+mod attention;
+mod elementwise;
+mod heads;
+mod rows;
+mod scores;
+
+/// The most threads that share a row.
+const THREADS: usize = 256;
+/// Rows that one thread adds up for the gradient of a norm's weight.
+const ROWS: usize = 64;
+
+impl DecoderKernels for CubeBackend {
+    fn linear_forward(x: CubeTensor, weight: CubeTensor) -> CubeTensor {
+        cube_matmul(x, Self::float_transpose(weight), DType::F32)
+    }
+
+    fn linear_input_gradient(grad: CubeTensor, weight: CubeTensor) -> CubeTensor {
+        cube_matmul(grad, weight, DType::F32)
+    }
+
+    fn linear_weight_gradient(grad: CubeTensor, x: CubeTensor) -> CubeTensor {
+        cube_matmul(Self::float_transpose(grad), x, DType::F32)
+    }
+
+    fn rms_norm_forward(x: CubeTensor, weight: CubeTensor, epsilon: f64) -> (CubeTensor, CubeTensor) {
+        let (x, weight) = (into_contiguous(x), into_contiguous(weight));
+        let [hidden] = weight.shape().dims();
+        let rows = x.shape().num_elements() / hidden;
+        let (output, inverse) = (empty(&x, x.shape()), empty(&x, Shape::new([rows])));
+        let threads = threads(hidden);
+        rows::rms_norm::launch(
+            &x.client,
+            one_cube_each(rows),
+            CubeDim::new_1d(threads as u32),
+            x.clone().into_tensor_arg(),
+            weight.into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            inverse.clone().into_tensor_arg(),
+            epsilon as f32,
+            threads,
+        );
+        (output, inverse)
+    }
+
+    fn rms_norm_backward(
+        x: CubeTensor,
+        weight: CubeTensor,
+        inverse: CubeTensor,
+        grad: CubeTensor,
+    ) -> (CubeTensor, CubeTensor) {
+        let [x, weight, inverse, grad] = [x, weight, inverse, grad].map(into_contiguous);
+        let [hidden] = weight.shape().dims();
+        let rows = x.shape().num_elements() / hidden;
+        let d_x = empty(&x, x.shape());
+        let threads = threads(hidden);
+        rows::rms_norm_input_gradient::launch(
+            &x.client,
+            one_cube_each(rows),
+            CubeDim::new_1d(threads as u32),
+            x.clone().into_tensor_arg(),
+            weight.into_tensor_arg(),
+            inverse.clone().into_tensor_arg(),
+            grad.clone().into_tensor_arg(),
+            d_x.clone().into_tensor_arg(),
+            threads,
+        );
+        let parts = empty(&x, Shape::new([rows.div_ceil(ROWS), hidden]));
+        let dim = CubeDim::new_1d(THREADS as u32);
+        rows::rms_norm_weight_gradient::launch(
+            &x.client,
+            calculate_cube_count_elemwise(&x.client, parts.shape().num_elements(), dim),
+            dim,
+            x.clone().into_tensor_arg(),
+            inverse.into_tensor_arg(),
+            grad.into_tensor_arg(),
+            parts.clone().into_tensor_arg(),
+            ROWS,
+        );
+        let d_weight = Self::float_sum_dim(parts, 0);
+        (d_x, Self::float_reshape(d_weight, Shape::new([hidden])))
+    }
+
+    fn gated_forward(activation: Activation, gate: CubeTensor, up: CubeTensor) -> CubeTensor {
+        let [gate, up] = [gate, up].map(into_contiguous);
+        let output = empty(&gate, gate.shape());
+        let (count, dim) = one_thread_each(&gate);
+        elementwise::gated::launch(
+            &gate.client,
+            count,
+            dim,
+            gate.clone().into_tensor_arg(),
+            up.into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            activation,
+        );
+        output
+    }
+
+    fn gated_backward(
+        activation: Activation,
+        gate: CubeTensor,
+        up: CubeTensor,
+        grad: CubeTensor,
+    ) -> (CubeTensor, CubeTensor) {
+        let [gate, up, grad] = [gate, up, grad].map(into_contiguous);
+        let [d_gate, d_up] = [(); 2].map(|()| empty(&gate, gate.shape()));
+        let (count, dim) = one_thread_each(&gate);
+        elementwise::gated_gradients::launch(
+            &gate.client,
+            count,
+            dim,
+            gate.clone().into_tensor_arg(),
+            up.into_tensor_arg(),
+            grad.into_tensor_arg(),
+            d_gate.clone().into_tensor_arg(),
+            d_up.clone().into_tensor_arg(),
+            activation,
+        );
+        (d_gate, d_up)
+    }
+
+    fn attention_forward(
+        query: CubeTensor,
+        key: CubeTensor,
+        value: CubeTensor,
+        cos: CubeTensor,
+        sin: CubeTensor,
+        options: AttentionOptions,
+    ) -> (
+        CubeTensor,
+        CubeTensor,
+        CubeTensor,
+        CubeTensor,
+        CubeTensor,
+        CubeTensor,
+    ) {
+        attention::forward([query, key, value], [cos, sin], &options)
+    }
+
+    fn attention_backward(
+        saved: AttentionSaved<Self>,
+        grad: CubeTensor,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        attention::backward(saved, grad)
+    }
+}
+
+/// A contiguous f32 tensor on the device of `like`, not initialised.
+fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, DType::F32)
+}
+
+/// A power of two: as many threads as a row of so many values keeps busy.
+fn threads(columns: usize) -> usize {
+    columns.next_power_of_two().clamp(32, THREADS)
+}
+
+/// A cube of threads for each row; the grid may have a few more.
+fn one_cube_each(rows: usize) -> CubeCount {
+    // A grid's side may hold 65535 cubes only.
+    let side = rows.clamp(1, 1 << 15);
+    CubeCount::Static(side as u32, rows.div_ceil(side) as u32, 1)
+}
+
+/// A thread for each value; the grid may have a few more.
+fn one_thread_each(x: &CubeTensor) -> (CubeCount, CubeDim) {
+    let values = x.shape().num_elements();
+    let dim = CubeDim::new(&x.client, values);
+    (calculate_cube_count_elemwise(&x.client, values, dim), dim)
+}

@@ -1,0 +1,143 @@
+//! Between positions that hold all heads and heads that hold all positions, with rotation on the way: one thread a value.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::Shape;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::{empty, one_thread_each};
+
+/// Cosines and sines, `[batch or 1, seq, pairs]`; no pairs where nothing is rotated.
+pub(super) struct Rotary {
+    tables: [CubeTensor; 2],
+    pairs: usize,
+}
+
+impl Rotary {
+    pub(super) fn new(tables: [CubeTensor; 2]) -> Self {
+        let tables = tables.map(into_contiguous);
+        let [_, _, pairs] = tables[0].shape().dims();
+        Self { tables, pairs }
+    }
+}
+
+/// What is done to a head on the way: nothing, or rotation and multiplication.
+pub(super) type Scaled<'a> = Option<(&'a Rotary, f64)>;
+
+/// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`, rotated.
+pub(super) fn by_head(x: CubeTensor, head_dim: usize, scaled: Scaled<'_>) -> CubeTensor {
+    let [batch, seq, width] = x.shape().dims();
+    let output = empty(&x, Shape::new([batch, width / head_dim, seq, head_dim]));
+    launch(x, output, scaled, Direction::ByHead)
+}
+
+/// `[batch, heads, seq, head_dim]` to `[batch, seq, heads * head_dim]`, rotated back.
+pub(super) fn by_position(x: CubeTensor, scaled: Scaled<'_>) -> CubeTensor {
+    let [batch, heads, seq, head_dim] = x.shape().dims();
+    let output = empty(&x, Shape::new([batch, seq, heads * head_dim]));
+    launch(x, output, scaled, Direction::ByPosition)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Direction {
+    ByHead,
+    ByPosition,
+}
+
+fn launch(x: CubeTensor, output: CubeTensor, scaled: Scaled<'_>, direction: Direction) -> CubeTensor {
+    let x = into_contiguous(x);
+    let by_head = match direction {
+        Direction::ByHead => &output,
+        Direction::ByPosition => &x,
+    };
+    let [_, heads, seq, head_dim] = by_head.shape().dims();
+    let pairs = scaled.map_or(0, |(rotary, _)| rotary.pairs);
+    // A table that is not read must be something all the same.
+    let [cos, sin] = match scaled {
+        Some((rotary, _)) if pairs > 0 => rotary.tables.clone(),
+        _ => [x.clone(), x.clone()],
+    };
+    let (count, dim) = one_thread_each(&output);
+    transfer::launch(
+        &x.client,
+        count,
+        dim,
+        x.clone().into_tensor_arg(),
+        cos.into_tensor_arg(),
+        sin.into_tensor_arg(),
+        output.clone().into_tensor_arg(),
+        scaled.map_or(1.0, |(_, factor)| factor as f32),
+        heads as u32,
+        seq as u32,
+        [head_dim, pairs],
+        direction,
+    );
+    output
+}
+
+/// `output = factor · rotation(x)`; dimension `i` of a head is rotated with dimension `i + pairs`.
+#[cube(launch)]
+fn transfer(
+    x: &Tensor<f32>,
+    cos: &Tensor<f32>, // [batch or 1, seq, pairs]
+    sin: &Tensor<f32>, // as cos
+    output: &mut Tensor<f32>,
+    factor: f32,
+    heads: u32,
+    seq: u32,
+    #[comptime] sizes: [usize; 2],
+    #[comptime] direction: Direction,
+) {
+    if ABSOLUTE_POS >= output.len() {
+        terminate!();
+    }
+    let head_dim = comptime!(sizes[0]);
+    let pairs = comptime!(sizes[1]);
+    let heads = heads as usize;
+    let seq = seq as usize;
+    let dimension = ABSOLUTE_POS % head_dim;
+    let vector = ABSOLUTE_POS / head_dim;
+    // The vector's place on the other side.
+    let is_by_head = comptime!(direction == Direction::ByHead);
+    let position = if is_by_head {
+        vector % seq
+    } else {
+        vector / heads % seq
+    };
+    let head = if is_by_head {
+        vector / seq % heads
+    } else {
+        vector % heads
+    };
+    let batch = vector / seq / heads;
+    let from = if is_by_head {
+        (batch * seq + position) * heads + head
+    } else {
+        (batch * heads + head) * seq + position
+    };
+    let start = from * head_dim;
+    let mut value = x[start + dimension];
+    if comptime!(pairs > 0) {
+        if dimension < comptime!(2 * pairs) {
+            let pair = dimension % pairs;
+            let mut row = batch;
+            if cos.shape(0) == 1 {
+                row = 0usize;
+            }
+            let at = (row * seq + position) * pairs + pair;
+            let mut sine = sin[at];
+            // Back is the other way round, and so is the first half's partner.
+            if comptime!(direction == Direction::ByPosition) {
+                sine = -sine;
+            }
+            let is_first = dimension < pairs;
+            let partner_at = select(is_first, dimension + pairs, dimension - pairs);
+            let partner = x[start + partner_at];
+            let partner = select(is_first, -partner, partner);
+            value = value * cos[at] + partner * sine;
+        }
+    }
+    output[ABSOLUTE_POS] = factor * value;
+}

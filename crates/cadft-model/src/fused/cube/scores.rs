@@ -1,0 +1,180 @@
+//! From scores to probabilities and back: one cube of threads a query.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::rows::sum_of_cube;
+
+/// Which query a row of scores belongs to, and which keys it sees. Rows are `[matrices, groups, queries]`, a matrix being a
+/// key and value head of a sequence.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct Tile {
+    /// Key and value heads of a sequence times the query heads of each.
+    pub(super) heads: u32,
+    /// Positions of a sequence.
+    pub(super) seq: u32,
+    /// Queries of the tile.
+    pub(super) queries: u32,
+    /// Position of its first query.
+    pub(super) first_query: u32,
+    /// Position of its first key.
+    pub(super) first_key: u32,
+}
+
+/// The first column that the query of a row sees.
+#[cube]
+fn first_column(row: usize, first_keys: &Tensor<u32>, tile: &Tile) -> usize {
+    let position = tile.first_query as usize + row % tile.queries as usize;
+    let mut batch = row / tile.queries as usize / tile.heads as usize;
+    if first_keys.shape(0) == 1 {
+        batch = 0usize;
+    }
+    let first = first_keys[batch * tile.seq as usize + position];
+    let mut column = 0usize;
+    if first > tile.first_key {
+        column = (first - tile.first_key) as usize;
+    }
+    column
+}
+
+/// The column after the last that the query of a row sees.
+#[cube]
+fn end_column(row: usize, tile: &Tile) -> usize {
+    tile.first_query as usize + row % tile.queries as usize + 1 - tile.first_key as usize
+}
+
+/// Where the statistics of a row are kept, `[batch, heads, seq]`.
+#[cube]
+fn place(row: usize, tile: &Tile) -> usize {
+    row / tile.queries as usize * tile.seq as usize + tile.first_query as usize + row % tile.queries as usize
+}
+
+/// `cap · tanh(z / cap)`.
+#[cube]
+fn capped(score: f32, cap: f32, #[comptime] is_capped: bool) -> f32 {
+    let mut z = score;
+    if comptime!(is_capped) {
+        z = cap * (score / cap).tanh();
+    }
+    z
+}
+
+/// Scores to probabilities, in place; hidden keys get 0.
+#[cube(launch)]
+pub(super) fn softmax(
+    scores: &mut Tensor<f32>,      // [matrices, groups * queries, keys]
+    log_sum_exp: &mut Tensor<f32>, // one a row
+    first_keys: &Tensor<u32>,      // [batch or 1, seq]
+    tile: Tile,
+    cap: f32,
+    #[comptime] is_capped: bool,
+    #[comptime] threads: usize,
+) {
+    let row = CUBE_POS;
+    let keys = scores.shape(2);
+    if row >= scores.shape(0) * scores.shape(1) {
+        terminate!();
+    }
+    let start = row * keys;
+    let first = first_column(row, first_keys, &tile);
+    let end = end_column(row, &tile);
+
+    let mut largest = f32::min_value();
+    let mut column = first + UNIT_POS as usize;
+    while column < end {
+        let z = capped(scores[start + column], cap, is_capped);
+        if z > largest {
+            largest = z;
+        }
+        column += CUBE_DIM as usize;
+    }
+    let largest = max_of_cube(largest, threads);
+
+    let mut sum = 0.0f32;
+    let mut column = first + UNIT_POS as usize;
+    while column < end {
+        sum += (capped(scores[start + column], cap, is_capped) - largest).exp();
+        column += CUBE_DIM as usize;
+    }
+    let sum = sum_of_cube(sum, threads);
+    let lse = largest + sum.ln();
+
+    let mut column = UNIT_POS as usize;
+    while column < keys {
+        let mut probability = 0.0f32;
+        if column >= first && column < end {
+            probability = (capped(scores[start + column], cap, is_capped) - lse).exp();
+        }
+        scores[start + column] = probability;
+        column += CUBE_DIM as usize;
+    }
+    if UNIT_POS == 0 {
+        log_sum_exp[row] = lse;
+    }
+}
+
+/// The largest of what the threads of a cube hold; every thread gets it.
+#[cube]
+fn max_of_cube(value: f32, #[comptime] threads: usize) -> f32 {
+    let mut shared = Shared::<[f32]>::new_slice(threads);
+    let thread = UNIT_POS as usize;
+    shared[thread] = value;
+    sync_cube();
+    let mut half = CUBE_DIM as usize / 2;
+    while half > 0 {
+        if thread < half {
+            let other = shared[thread + half];
+            if other > shared[thread] {
+                shared[thread] = other;
+            }
+        }
+        sync_cube();
+        half /= 2;
+    }
+    let largest = shared[0];
+    sync_cube();
+    largest
+}
+
+/// Scores to probabilities, and `do · v` to the gradient of the scores, both in place:
+/// `p = exp(z − lse)`, `dz = p (do · v − delta)`, bent back where a soft-cap bends z.
+#[cube(launch)]
+pub(super) fn score_gradients(
+    scores: &mut Tensor<f32>,  // [matrices, groups * queries, keys]
+    d_probs: &mut Tensor<f32>, // as scores
+    log_sum_exp: &Tensor<f32>, // [batch, heads, seq]
+    delta: &Tensor<f32>,       // as log_sum_exp
+    first_keys: &Tensor<u32>,  // [batch or 1, seq]
+    tile: Tile,
+    cap: f32,
+    #[comptime] is_capped: bool,
+) {
+    let row = CUBE_POS;
+    let keys = scores.shape(2);
+    if row >= scores.shape(0) * scores.shape(1) {
+        terminate!();
+    }
+    let start = row * keys;
+    let first = first_column(row, first_keys, &tile);
+    let end = end_column(row, &tile);
+    let kept_at = place(row, &tile);
+    let lse = log_sum_exp[kept_at];
+    let delta = delta[kept_at];
+    let mut column = UNIT_POS as usize;
+    while column < keys {
+        let at = start + column;
+        let mut probability = 0.0f32;
+        let mut gradient = 0.0f32;
+        if column >= first && column < end {
+            let z = capped(scores[at], cap, is_capped);
+            probability = (z - lse).exp();
+            gradient = probability * (d_probs[at] - delta);
+            if comptime!(is_capped) {
+                gradient *= 1.0f32 - z / cap * (z / cap);
+            }
+        }
+        scores[at] = probability;
+        d_probs[at] = gradient;
+        column += CUBE_DIM as usize;
+    }
+}

@@ -1,0 +1,162 @@
+//! The passes of the decoder's operations, forward and backward, that a backend may write by hand.
+
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, ExtensionType, backend_extension};
+#[cfg(feature = "fusion")]
+use burn::tensor::{DType, Shape};
+use cadft_matmul::{MatmulKernels, backend_matmul};
+
+use super::{Activation, AttentionOptions};
+
+/// The passes on a plain (not differentiated) backend; shapes as in [`super::AttentionInput`] and the functions of
+/// [`super`]. Under fusion each is one operation.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "fusion")
+)]
+pub(crate) trait DecoderKernels: Backend + MatmulKernels {
+    /// `x Wᵀ`.
+    #[fusion(meta = |x, weight| matrix(x.shape[0], weight.shape[0]))]
+    fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        backend_matmul::<Self>(x, Self::float_transpose(weight))
+    }
+
+    /// `g W`.
+    #[fusion(meta = |grad, weight| matrix(grad.shape[0], weight.shape[1]))]
+    fn linear_input_gradient(grad: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        backend_matmul::<Self>(grad, weight)
+    }
+
+    /// `gᵀ x`.
+    #[fusion(meta = |grad, x| matrix(grad.shape[1], x.shape[1]))]
+    fn linear_weight_gradient(grad: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
+        backend_matmul::<Self>(Self::float_transpose(grad), x)
+    }
+
+    /// The normalised rows, and `1 / √(mean(x²) + ε)` of each.
+    #[fusion(meta = |x, _, _| (x.clone(), per_row(x)))]
+    fn rms_norm_forward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients of `x` and the weight.
+    #[fusion(meta = |x, weight, _, _| (x.clone(), weight.clone()))]
+    fn rms_norm_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        inverse: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// `activation(gate) · up`.
+    #[fusion(meta = |_, gate, _| gate.clone())]
+    fn gated_forward(
+        activation: Activation,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients of `gate` and `up`.
+    #[fusion(meta = |_, gate, up, _| (gate.clone(), up.clone()))]
+    fn gated_backward(
+        activation: Activation,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Rotation and causal attention: the output, and what [`AttentionSaved`] keeps, from `query` to `log_sum_exp`.
+    #[fusion(meta = |query, key, _, _, _, options| attention_outputs(query, key, options))]
+    fn attention_forward(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        options: AttentionOptions,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    );
+
+    /// Gradients of query, key and value before rotation.
+    #[fusion(meta = |saved, grad| (grad.clone(), by_position(&saved.key), by_position(&saved.value)))]
+    fn attention_backward(
+        #[extension_type] saved: AttentionSaved<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// What the forward pass of attention keeps.
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct AttentionSaved<B: Backend> {
+    /// Rotated and scaled, by head: `[batch, heads, seq, head_dim]`.
+    pub query: FloatTensor<B>,
+    /// Rotated, by head: `[batch, kv_heads, seq, head_dim]`.
+    pub key: FloatTensor<B>,
+    /// By head, as `key`.
+    pub value: FloatTensor<B>,
+    /// By head, as `query`.
+    pub output: FloatTensor<B>,
+    /// `[batch, heads, seq]`.
+    pub log_sum_exp: FloatTensor<B>,
+    /// `[batch or 1, seq, pairs]`.
+    pub cos: FloatTensor<B>,
+    /// As `cos`.
+    pub sin: FloatTensor<B>,
+    /// What else decides the scores.
+    pub options: AttentionOptions,
+}
+
+#[cfg(feature = "fusion")]
+fn matrix(rows: usize, columns: usize) -> TensorSpec {
+    TensorSpec::new(Shape::new([rows, columns]), DType::F32)
+}
+
+/// One f32 for each row of the last dimension.
+#[cfg(feature = "fusion")]
+fn per_row(x: &TensorSpec) -> TensorSpec {
+    let last = x.shape.num_dims() - 1;
+    TensorSpec::new(Shape::new([x.shape.num_elements() / x.shape[last]]), DType::F32)
+}
+
+#[cfg(feature = "fusion")]
+fn attention_outputs(
+    query: &TensorSpec,
+    key: &TensorSpec,
+    options: &AttentionOptions,
+) -> (
+    TensorSpec,
+    TensorSpec,
+    TensorSpec,
+    TensorSpec,
+    TensorSpec,
+    TensorSpec,
+) {
+    let by_head = |x: &TensorSpec| {
+        let [batch, seq, width] = x.shape.dims();
+        let shape = [batch, width / options.head_dim, seq, options.head_dim];
+        TensorSpec::new(Shape::new(shape), x.dtype)
+    };
+    let (queries, keys) = (by_head(query), by_head(key));
+    let [batch, heads, seq, _] = queries.shape.dims();
+    let rows = TensorSpec::new(Shape::new([batch, heads, seq]), DType::F32);
+    (query.clone(), queries.clone(), keys.clone(), keys, queries, rows)
+}
+
+/// `[batch, heads, seq, head_dim]` as `[batch, seq, heads * head_dim]`.
+#[cfg(feature = "fusion")]
+fn by_position(x: &TensorSpec) -> TensorSpec {
+    let [batch, heads, seq, head_dim] = x.shape.dims();
+    TensorSpec::new(Shape::new([batch, seq, heads * head_dim]), x.dtype)
+}
