@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101), algorithm 2. The operations and their
-//! order are those of Burn's `AdamW`; the moments are kept here, by parameter, so that a checkpoint holds them under the
-//! names of the weights they belong to, bit for bit.
+//! order are those of Burn's `AdamW`, in one pass where a backend has a kernel (`update.rs`); the moments are kept here, by
+//! parameter, so that a checkpoint holds them under the names of the weights they belong to, bit for bit.
 
 use crate::checkpoint::tensors::NamedTensor;
 use crate::config::OptimizerSection;
@@ -16,6 +16,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use cadft_model::parameters;
 use std::collections::{BTreeMap, HashMap};
+use update::{Rates, update};
+
+mod update;
 
 /// The optimizer and its moments.
 pub struct AdamW {
@@ -94,36 +97,32 @@ impl Update<'_> {
     /// The new value of a parameter, off the autodiff graph.
     fn updated<const D: usize>(&mut self, id: ParamId, value: Tensor<D>, grad: Tensor<D>) -> Tensor<D> {
         let AdamW {
-            betas: [beta_1, beta_2],
+            betas,
             eps,
             weight_decay,
             ref mut moments,
         } = *self.optimizer;
-        let first = blend(moments.first.remove(id), beta_1, grad.clone());
-        let second = blend(moments.second.remove(id), beta_2, grad.square());
+        let before = [&mut moments.first, &mut moments.second]
+            .map(|moments| moments.remove(id).unwrap_or_else(|| grad.zeros_like()));
         let updates = moments.updates.entry(id).or_insert(0);
         *updates += 1;
-        let corrected = first.clone().div_scalar(1.0 - beta_1.powi(*updates));
-        let scale = second.clone().div_scalar(1.0 - beta_2.powi(*updates));
-        let delta = corrected.div(scale.sqrt().add_scalar(eps));
+        let decay = if parameters::decays(&self.path.join(".")) {
+            self.lr * weight_decay
+        } else {
+            0.0
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "the optimizer computes in f32")]
+        let rates = Rates {
+            betas,
+            corrections: betas.map(|beta| 1.0 - beta.powi(*updates)),
+            eps,
+            lr: self.lr as f32,
+            keep: (1.0 - decay) as f32,
+        };
+        let (value, [first, second]) = update(value, grad, before, rates);
         moments.first.register(id, first);
         moments.second.register(id, second);
-        let decay = self.lr * weight_decay;
-        let value = if decay == 0.0 || !parameters::decays(&self.path.join(".")) {
-            value
-        } else {
-            value.mul_scalar(1.0 - decay)
-        };
-        value - delta.mul_scalar(self.lr)
-    }
-}
-
-/// `β·old + (1−β)·new`, where `old` is 0 before the first update.
-fn blend<const D: usize>(old: Option<Tensor<D>>, beta: f32, new: Tensor<D>) -> Tensor<D> {
-    let new = new.mul_scalar(1.0 - beta);
-    match old {
-        Some(old) => old.mul_scalar(beta).add(new),
-        None => new,
+        value
     }
 }
 
