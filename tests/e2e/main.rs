@@ -1,6 +1,7 @@
 //! The command, end to end.
 
 mod adapter;
+mod bench;
 mod compare;
 mod data;
 mod errors;

@@ -29,6 +29,8 @@ enum What {
     /// The curves of `SmolLM2` in f32 and bf16, all weights and LoRA, and of the same LoRA in PEFT; needs `cargo xtask fetch
     /// smollm2` and `cargo xtask fetch reasoning-gym`.
     Precision,
+    /// Training steps on a GPU beside `PyTorch` and transformers, into `bench/training.json`; needs CUDA.
+    Training,
     /// Tokens a second of generation beside `transformers.generate`; needs `cargo xtask fetch smollm2`.
     Generate,
     /// Tokenising and reading training data, beside `datasets` and `transformers`.
@@ -49,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             estimate()
         }
         What::Precision => precision(&args.args),
+        What::Training => training(&args.args),
         What::Generate => generate(&args.args),
         What::Checkpoints => shell::run(&mut Command::new(built("checkpoint-stall")?)),
         What::Rewriting => shell::run(&mut Command::new(built("rewriting-study")?)),
@@ -112,6 +115,26 @@ fn precision(args: &[String]) -> Result<()> {
             .arg(data)
             .arg("--out")
             .arg(root.join("bench/smollm2-precision.json"))
+            .args(args),
+    )
+}
+
+/// Runs both sides in turns and writes `bench/training.json`.
+fn training(args: &[String]) -> Result<()> {
+    let root = shell::workspace_root();
+    let features = ["--package", "cadft-cli", "--features", "cuda,fusion"];
+    shell::run(shell::cargo_in_workspace("build").arg("--release").args(features))?;
+    let interpreter = python::environment("fixtures", &root.join("python/requirements.txt"))?;
+    let shapes = root.join("bench/shapes");
+    shell::run(
+        Command::new(interpreter)
+            .arg(root.join("python/bench_training.py"))
+            .arg("--binary")
+            .arg(shell::target_dir().join("release/cadft"))
+            .arg("--config")
+            .args(["qwen2.5-math-1.5b.json", "llama-3.2-3b.json"].map(|name| shapes.join(name)))
+            .arg("--out")
+            .arg(root.join("bench/training.json"))
             .args(args),
     )
 }

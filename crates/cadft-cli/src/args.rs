@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+mod bench;
 mod compare;
 mod data;
 mod evaluate;
@@ -16,6 +17,7 @@ mod selftest;
 mod source;
 mod train;
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use data::*;
 pub(crate) use evaluate::{AnswerArgs, EvaluateArgs};
@@ -72,6 +74,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Check that a device computes what it should; needs no files.
     Selftest(SelftestArgs),
+    /// Measure how fast a device trains a model of some shape; needs its `config.json` only.
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod chat;
 mod compare;
 mod data;
@@ -24,6 +25,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit> {
         Command::Train(args) => return train::run(args),
         Command::Compare(args) => return compare::run(args),
         Command::Selftest(args) => return selftest::run(args),
+        Command::Bench(args) => return bench::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Score(args) => score::run(args),
         Command::Generate(args) => generate::run(args),

@@ -1,0 +1,240 @@
+//! `cadft bench`: how fast a device trains a model of some shape, with random weights and random text.
+//!
+//! Objectives are taken in turns, step by step, on the same model and optimizer, so that what disturbs one disturbs all.
+
+use crate::args::BenchArgs;
+use crate::exit::Exit;
+use crate::hint::UsageError;
+use crate::{device, output};
+use anyhow::Result;
+use burn::tensor::Device;
+use cadft_core::{AnyObjective, Normalisation, RunningMoments, Statistics};
+use cadft_data::{Bucketing, Example};
+use cadft_matmul::{Tf32, set_tf32};
+use cadft_model::decoder::{Precision, Recompute};
+use cadft_model::{CausalLm, ModelConfig, flops};
+use cadft_train::batch::GlobalBatch;
+use cadft_train::config::{self, BatchSection, OptimizerSection};
+use cadft_train::optimizer::AdamW;
+use cadft_train::step::{StepSettings, StepState, step};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use std::path::Path;
+use std::time::Instant;
+
+const SEED: u64 = 42;
+/// So many values are drawn, and repeated: what a step takes does not depend on them being all different.
+const DRAWN: usize = (1 << 20) - 3;
+
+/// What was measured of one objective.
+#[derive(Serialize)]
+struct Measured {
+    objective: String,
+    device: String,
+    parameters: usize,
+    tokens: usize,
+    /// Of each timed step.
+    secs: Vec<f64>,
+    median_secs: f64,
+    tokens_per_sec: f64,
+    /// Operations of a step, by the count of `cadft_model::flops`, over its time.
+    model_tflops_per_sec: f64,
+    /// What the device's allocator holds after the steps, where it tells; it keeps what it once had.
+    device_mib: Option<u64>,
+    first_nll: f64,
+    last_nll: f64,
+}
+
+pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
+    let config = model_config(&args.config)?;
+    let objectives = objectives(args)?;
+    let name = device::name(args.device.device.as_deref());
+    let device = device::open(name)?.autodiff();
+    set_tf32(Tf32::from_flag(args.tf32));
+    let batch = batch(args, &config, &device);
+    let model = model(args, &config, &device);
+    let parameters = (model.named_parameters().iter())
+        .map(|parameter| parameter.shape.iter().product::<usize>())
+        .sum();
+    let seen = train(args, model, &batch, &objectives)?;
+    let operations = flops::training(&config, args.length) * batch.tokens as f64;
+    let device_mib = (device.memory_pool_usage()).map(|usage| usage.bytes_reserved >> 20);
+    for (objective, Seen { secs, nll }) in objectives.iter().zip(seen) {
+        let median_secs = median(&secs);
+        let measured = Measured {
+            objective: objective.name().to_owned(),
+            device: name.to_owned(),
+            parameters,
+            tokens: batch.tokens,
+            median_secs,
+            tokens_per_sec: batch.tokens as f64 / median_secs,
+            model_tflops_per_sec: operations / median_secs / 1e12,
+            device_mib,
+            first_nll: nll.first().copied().unwrap_or(f64::NAN),
+            last_nll: nll.last().copied().unwrap_or(f64::NAN),
+            secs,
+        };
+        print(args, &measured)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn print(args: &BenchArgs, measured: &Measured) -> Result<()> {
+    if args.json {
+        return output::json_line(measured);
+    }
+    output::line(&format!(
+        "{:<8} {:8.3} s a step, {:10.1} tokens/s, {:8.2} TFLOP/s",
+        measured.objective, measured.median_secs, measured.tokens_per_sec, measured.model_tflops_per_sec
+    ))
+}
+
+fn model_config(path: &Path) -> Result<ModelConfig> {
+    let file = if path.is_dir() {
+        path.join("config.json")
+    } else {
+        path.to_owned()
+    };
+    Ok(ModelConfig::from_file(&file)?)
+}
+
+fn objectives(args: &BenchArgs) -> Result<Vec<AnyObjective>> {
+    let named = args.objectives.iter().map(|name| {
+        let mut objective = AnyObjective::from_name(name).ok_or_else(|| {
+            UsageError::new(
+                format!("`--objectives`: unknown objective `{name}`"),
+                format!("known are {}", AnyObjective::NAMES.join(", ")),
+            )
+        })?;
+        if let AnyObjective::Cadft(cadft) = &mut objective
+            && args.running
+        {
+            cadft.compatibility.statistics = Statistics::Running;
+        }
+        Ok(objective)
+    });
+    named.collect()
+}
+
+/// Samples of one length, of random tokens.
+fn batch(args: &BenchArgs, config: &ModelConfig, device: &Device) -> GlobalBatch {
+    let mut generator = ChaCha8Rng::seed_from_u64(SEED);
+    let vocab = u32::try_from(config.vocab_size).unwrap_or(u32::MAX);
+    let mut token_ids = || {
+        (0..args.length)
+            .map(|_| generator.random_range(0..vocab))
+            .collect()
+    };
+    let samples: Vec<Example> = (0..args.global)
+        .map(|index| Example {
+            id: index.to_string(),
+            weight: 1.0,
+            token_ids: token_ids(),
+            prompt_len: 1,
+            loss_mask: (0..args.length).map(|token| token > 0).collect(),
+            answer: None,
+        })
+        .collect();
+    let section = BatchSection {
+        global: args.global,
+        micro: args.micro.unwrap_or(args.global),
+        bucketing: Bucketing::None,
+        ..BatchSection::default()
+    };
+    GlobalBatch::new(&samples.iter().collect::<Vec<_>>(), &section, 0, device)
+}
+
+fn model(args: &BenchArgs, config: &ModelConfig, device: &Device) -> CausalLm {
+    let mut generator = ChaCha8Rng::seed_from_u64(SEED);
+    // Uniform, with the standard deviation of a fresh model.
+    let most = config.initializer_range as f32 * 3f32.sqrt();
+    let drawn: Vec<f32> = (0..DRAWN).map(|_| generator.random_range(-most..most)).collect();
+    let mut values = |_: &str, shape: &[usize]| {
+        let count = shape.iter().product();
+        if shape.len() == 1 {
+            return vec![1.0; count];
+        }
+        let mut values = drawn[generator.random_range(0..DRAWN)..].to_vec();
+        while values.len() < count {
+            values.extend_from_slice(&drawn);
+        }
+        values.truncate(count);
+        values
+    };
+    CausalLm::with_values(config, device, &mut values)
+        .with_precision(match args.precision {
+            config::Precision::F32 => Precision::F32,
+            config::Precision::Bf16 => Precision::Bf16,
+        })
+        .with_recompute(match args.recompute {
+            config::Recompute::None => Recompute::None,
+            config::Recompute::Blocks => Recompute::Blocks,
+        })
+}
+
+/// Times and likelihoods of one objective's steps.
+#[derive(Clone, Default)]
+struct Seen {
+    secs: Vec<f64>,
+    nll: Vec<f64>,
+}
+
+fn train(
+    args: &BenchArgs,
+    mut model: CausalLm,
+    batch: &GlobalBatch,
+    objectives: &[AnyObjective],
+) -> Result<Vec<Seen>> {
+    let optimizer = OptimizerSection::default();
+    let mut state = StepState {
+        optimizer: AdamW::new(&optimizer),
+        running: RunningMoments::new(0.99),
+    };
+    let mut seen = vec![Seen::default(); objectives.len()];
+    let supervised: usize = batch.supervised.iter().sum();
+    for round in 0..args.warmup + args.steps {
+        for (objective, seen) in objectives.iter().zip(&mut seen) {
+            let settings = StepSettings {
+                objective,
+                normalisation: Normalisation::TokenMean,
+                lr: 1e-5,
+                clip: optimizer.clip,
+            };
+            let started = Instant::now();
+            let (updated, outcome) = step(model, batch, &settings, &mut state);
+            model = updated;
+            // The update is queued: the step is over when the device has done it.
+            model.device().sync()?;
+            let secs = started.elapsed().as_secs_f64();
+            tracing::info!(objective = objective.name(), secs, "step");
+            seen.nll.push(outcome.nll_sum / supervised as f64);
+            if round >= args.warmup {
+                seen.secs.push(secs);
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}

@@ -1,0 +1,245 @@
+"""Training steps of cadft beside PyTorch and transformers on one GPU, in one alternating run.
+
+    python bench_training.py --binary cadft --config FILE... --out FILE [--rounds 2] [--steps 5] [--micro 8,4,2]
+                             [--device cuda] [--profile FILE]
+
+For each shape (a `config.json`; weights and text are random) every round runs cadft (`cadft bench`, NLL and CADFT step
+by step in turns) and then the peer: the model of transformers with scaled_dot_product_attention, f32 weights under
+autocast to bf16, fused AdamW, clipping by the global norm; also with weights, gradients and moments in bf16, and with
+Liger's kernels where `liger_kernel` is installed. All see the same shape of batch. Each process tries the sizes of
+micro-batch from the largest and keeps the first that fits. Seconds are those of a step with the device synchronised
+before and after; medians of all rounds are reported. Memory is the largest that the driver said was used, in samples of
+100 ms. `--profile` asks CubeCL for the time of every kernel of a step, each waited for.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+# Dense bf16 of H100 SXM and H200, by the data sheet.
+PEAK_TFLOPS = 989.4
+GLOBAL, LENGTH = 8, 2048
+PEERS = ["autocast", "bf16", "autocast-liger"]
+
+
+class Memory:
+    """The most memory of the first GPU that was used, in MiB, while a block runs."""
+
+    def __enter__(self):
+        command = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--loop-ms=100"]
+        self.peak = 0
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def watch(self) -> None:
+        for line in self.process.stdout:
+            self.peak = max(self.peak, int(line))
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.thread.join()
+
+
+def ours(args: argparse.Namespace, config: str, micro: int, steps: int) -> list[dict]:
+    """One process of ours: an object for each objective; none where it does not fit."""
+    command = [args.binary, "bench", "--config", config, "--device", args.device, "--precision", "bf16", "--json"]
+    command += ["--running", "--objectives", "nll,cadft", "--global", str(GLOBAL), "--length", str(LENGTH)]
+    command += ["--micro", str(micro), "--steps", str(steps), "--warmup", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(f"micro {micro}: {done.stderr[-1500:]}", file=sys.stderr, flush=True)
+        return []
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def peer(kind: str, config: str, micro: int, steps: int) -> dict:
+    """The steps of the peer, in this process."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if kind.endswith("-liger"):
+        from liger_kernel.transformers import apply_liger_kernel_to_llama, apply_liger_kernel_to_qwen2
+
+        apply_liger_kernel_to_llama()
+        apply_liger_kernel_to_qwen2()
+    torch.manual_seed(42)
+    settings = AutoConfig.for_model(**json.loads(Path(config).read_text(encoding="utf-8")))
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(settings, attn_implementation="sdpa", dtype=dtype)
+    model.config.use_cache = False
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    tokens = torch.randint(settings.vocab_size, (GLOBAL, LENGTH), device="cuda")
+    secs, losses = [], []
+    for _ in range(2 + steps):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        total = 0.0
+        for rows in tokens.split(micro):
+            with torch.autocast("cuda", torch.bfloat16, enabled=kind != "bf16"):
+                loss = model(input_ids=rows, labels=rows).loss * (len(rows) / GLOBAL)
+            loss.backward()
+            total += loss.detach()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(total.item())
+        torch.cuda.synchronize()
+        secs.append(time.perf_counter() - started)
+    return {
+        "secs": secs[2:],
+        "first_nll": losses[0],
+        "last_nll": losses[-1],
+        "torch_peak_mib": torch.cuda.max_memory_allocated() >> 20,
+    }
+
+
+def peer_process(kind: str, config: str, micro: int, steps: int) -> dict | None:
+    """The same in a process of its own, which gives its memory back; nothing where it does not fit."""
+    command = [sys.executable, __file__, "--peer", kind, "--config", config]
+    command += ["--micro", str(micro), "--steps", str(steps)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(f"{kind}, micro {micro}: {done.stderr[-800:]}", file=sys.stderr, flush=True)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def summary(rows: list[dict], flops: float) -> dict:
+    """The medians of all rounds."""
+    secs = statistics.median(sec for row in rows for sec in row["secs"])
+    last = rows[-1]
+    kept = ("micro", "peak_mib", "device_mib", "torch_peak_mib", "first_nll", "last_nll")
+    return {
+        "secs": round(secs, 4),
+        "tokens_per_sec": round(GLOBAL * LENGTH / secs),
+        "model_flop_utilisation": round(flops / secs / PEAK_TFLOPS / 1e12, 4),
+        **{key: last[key] for key in kept if last.get(key) is not None},
+        "all_secs": [[round(sec, 4) for sec in row["secs"]] for row in rows],
+    }
+
+
+def measure(args: argparse.Namespace, config: str) -> dict:
+    """Every side in turns."""
+    rows: dict[str, list[dict]] = {}
+    micro: dict[str, list[int]] = {}
+    flops = 0.0
+    peers = args.peers.split(",") if args.peers else []
+    for index in range(args.rounds):
+        for side in ["ours", *peers]:
+            sizes = micro.setdefault(side, [int(size) for size in args.micro.split(",")])
+            while sizes:
+                with Memory() as memory:
+                    if side == "ours":
+                        found = ours(args, config, sizes[0], args.steps)
+                    else:
+                        found = peer_process(side, config, sizes[0], args.steps)
+                if found:
+                    break
+                sizes.pop(0)
+            if not sizes:
+                continue
+            found = found if side == "ours" else [found]
+            for row in found:
+                name = row.get("objective", side)
+                if "model_tflops_per_sec" in row:
+                    flops = row["model_tflops_per_sec"] * row["median_secs"] * 1e12
+                row.update(micro=sizes[0], peak_mib=memory.peak)
+                rows.setdefault(name, []).append(row)
+                print(index, name, sizes[0], [round(sec, 3) for sec in row["secs"]], memory.peak, flush=True)
+    result = {"shape": Path(config).stem, **{name: summary(found, flops) for name, found in rows.items()}}
+    if {"nll", "cadft"} <= result.keys():
+        result["cadft_over_nll"] = round(result["cadft"]["secs"] / result["nll"]["secs"], 4)
+    for kind in peers:
+        if "nll" in result and kind in result:
+            result[f"nll_over_{kind}"] = round(result["nll"]["secs"] / result[kind]["secs"], 3)
+    if args.profile:
+        result["profile"] = profile(args, config, micro["ours"][0] if micro["ours"] else 1)
+    return result
+
+
+def profile(args: argparse.Namespace, config: str, micro: int) -> dict:
+    """What a step of ours is made of: the kernels of its last step by name, each waited for, from CubeCL's own log."""
+    settings = Path("cubecl.toml")
+    before = settings.read_text(encoding="utf-8") if settings.exists() else ""
+    log = Path(args.profile).absolute()
+    log.unlink(missing_ok=True)
+    settings.write_text(f'{before}\n[profiling.logger]\nlevel = "basic"\nfile = "{log}"\n', encoding="utf-8")
+    try:
+        ours(args, config, micro, 1)
+    finally:
+        if before:
+            settings.write_text(before, encoding="utf-8")
+        else:
+            settings.unlink()
+    return kernels(log.read_text(encoding="utf-8"))
+
+
+UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def kernels(log: str) -> dict:
+    """The last table of a log of CubeCL: milliseconds and launches by kernel, the longest first."""
+    rows = {}
+    for line in log[log.rindex("| Name ") :].splitlines()[2:]:
+        fields = [field.strip() for field in line.strip("| ").split("|")]
+        if len(fields) != 4:
+            continue
+        name, duration, launches, _ = fields
+        number, unit = re.fullmatch(r"([0-9.]+)(\D+)", duration).groups()
+        milliseconds = round(float(number) * UNITS[unit] * 1e3, 3)
+        if name == "Total":
+            return {"ms": milliseconds, "launches": int(launches), "kernels": rows}
+        rows[name] = {"ms": milliseconds, "launches": int(launches)}
+    return {"kernels": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary")
+    parser.add_argument("--config", nargs="+", required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--micro", default="8,4,2,1")
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--profile")
+    parser.add_argument("--peer", choices=PEERS)
+    args = parser.parse_args()
+    if args.peer:
+        print(json.dumps(peer(args.peer, args.config[0], int(args.micro), args.steps)))
+        return
+    import torch
+    import transformers
+
+    report = {
+        "command": "cargo xtask bench training",
+        "machine": f"{torch.cuda.get_device_name()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "precision": "bf16 factors of the linear layers, f32 master weights",
+        "batch": [GLOBAL, LENGTH],
+        "peak_tflops": PEAK_TFLOPS,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "results": [],
+    }
+    for config in args.config:
+        report["results"].append(measure(args, config))
+        args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report["results"], indent=2))
+
+
+if __name__ == "__main__":
+    main()
