@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/cadft-gpu-check"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "cadft-gpu-check")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--limit", type=float, default=280.0)
     parser.add_argument("--shapes", type=lambda text: text.split(","), default=["qwen2.5-math-1.5b", "llama-3.2-3b"])

@@ -13,7 +13,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cadft_matmul::cube_matmul;
 
-use super::kernels::{AttentionSaved, DecoderKernels};
+use super::kernels::{AttentionOutputs, AttentionSaved, DecoderKernels};
 use super::{Activation, AttentionOptions};
 
 mod attention;
@@ -144,14 +144,7 @@ impl DecoderKernels for CubeBackend {
         cos: CubeTensor,
         sin: CubeTensor,
         options: AttentionOptions,
-    ) -> (
-        CubeTensor,
-        CubeTensor,
-        CubeTensor,
-        CubeTensor,
-        CubeTensor,
-        CubeTensor,
-    ) {
+    ) -> AttentionOutputs<CubeTensor> {
         attention::forward([query, key, value], [cos, sin], &options)
     }
 

@@ -9,7 +9,7 @@ use burn::tensor::{Shape, TensorData};
 use cadft_kernels::{Threads, View, Write, gemm};
 use rayon::prelude::*;
 
-use super::kernels::{AttentionSaved, DecoderKernels};
+use super::kernels::{AttentionOutputs, AttentionSaved, DecoderKernels};
 use super::{Activation, AttentionOptions, FEW_ROWS, simd};
 
 mod attention;
@@ -63,7 +63,7 @@ impl DecoderKernels for Flex {
         cos: Float,
         sin: Float,
         options: AttentionOptions,
-    ) -> (Float, Float, Float, Float, Float, Float) {
+    ) -> AttentionOutputs<Float> {
         causal_attention([query, key, value], [cos, sin], &options)
     }
 

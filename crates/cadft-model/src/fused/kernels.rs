@@ -71,6 +71,7 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// Rotation and causal attention: the output, and what [`AttentionSaved`] keeps, from `query` to `log_sum_exp`.
+    #[allow(clippy::type_complexity, reason = "how it is routed depends on the spelling")]
     #[fusion(meta = |query, key, _, _, _, options| attention_outputs(query, key, options))]
     fn attention_forward(
         query: FloatTensor<Self>,
@@ -95,6 +96,9 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
+
+/// What [`DecoderKernels::attention_forward`] gives.
+pub(crate) type AttentionOutputs<T> = (T, T, T, T, T, T);
 
 /// What the forward pass of attention keeps.
 #[derive(Clone, Debug, ExtensionType)]
@@ -135,14 +139,7 @@ fn attention_outputs(
     query: &TensorSpec,
     key: &TensorSpec,
     options: &AttentionOptions,
-) -> (
-    TensorSpec,
-    TensorSpec,
-    TensorSpec,
-    TensorSpec,
-    TensorSpec,
-    TensorSpec,
-) {
+) -> AttentionOutputs<TensorSpec> {
     let by_head = |x: &TensorSpec| {
         let [batch, seq, width] = x.shape.dims();
         let shape = [batch, width / options.head_dim, seq, options.head_dim];

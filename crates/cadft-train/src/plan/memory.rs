@@ -6,7 +6,7 @@
 //! + largest of
 //!   backward begins    activations of a micro-batch, chunks of logits, gradient of the output weight
 //!   backward ends      4 T gradients of this micro-batch; those of the embedding are made beside them
-//!   update             4 T gradients, a few copies of the largest parameter
+//!   update             4 T gradients; parameters and moments are updated in place
 //!   answers            keys and values of the questions that are answered at a time
 //! ```
 //!
@@ -33,8 +33,6 @@ const F32: f64 = 4.0;
 const BF16: f64 = 2.0;
 /// Matrices of scores that attention keeps where it has no kernel: products, masked ones, their exponentials, weights.
 const SCORES: f64 = 4.0;
-/// What the update makes beside a parameter, its gradient and its moments: the two moments corrected, their quotient.
-const UPDATE_COPIES: f64 = 3.0;
 
 /// What the memory of training depends on besides the model.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +106,7 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
         Recompute::None => sizes.backward(gathered),
         Recompute::Blocks => sizes.backward_by_block(gathered),
     };
-    let update = F32 * (sizes.trained + UPDATE_COPIES * sizes.largest_trained);
+    let update = F32 * sizes.trained;
     let training = held + backward.max(update).max(sizes.answers);
     // A tensor as it is read, and as it is given to the device.
     let loading = F32 * (sizes.weights + 2.0 * sizes.largest);
@@ -131,7 +129,6 @@ struct Sizes {
     trained: f64,
     /// The largest parameter.
     largest: f64,
-    largest_trained: f64,
     /// What one block keeps for its backward pass.
     block: f64,
     /// Gradients on their way through one block, and those of its parameters.
@@ -172,18 +169,9 @@ impl Sizes {
         } else {
             trains("lm_head")
         };
-        let (trained, largest_trained) = match settings.adapter {
-            None => (parameters, largest),
-            Some((adapter, targets)) => {
-                let factor = |[output, input]: &[usize; 2]| (adapter.rank * output.max(input)) as f64;
-                let factors = targets.layers.iter().map(|(_, shape)| factor(shape));
-                let saved = if trains_embedding || trains_output {
-                    vocabulary
-                } else {
-                    0.0
-                };
-                (targets.trainable as f64, factors.fold(saved, f64::max))
-            }
+        let trained = match settings.adapter {
+            None => parameters,
+            Some((_, targets)) => targets.trainable as f64,
         };
         let in_blocks: f64 = sizes()
             .filter(|(name, _)| name.contains(".layers."))
@@ -198,7 +186,6 @@ impl Sizes {
             weights: parameters + if settings.adapter.is_some() { trained } else { 0.0 },
             trained,
             largest,
-            largest_trained,
             block: tokens * token_bytes(config, settings),
             block_gradients: F32 * tokens * (config.hidden_size + 3 * config.intermediate_size) as f64
                 + F32 * in_blocks.min(trained) / layers,

@@ -24,7 +24,7 @@ use super::heads::{Rotary, by_head, by_position};
 use super::scores::{TileLaunch, score_gradients, softmax};
 use super::{empty, one_cube_each, threads};
 use crate::fused::AttentionOptions;
-use crate::fused::kernels::AttentionSaved;
+use crate::fused::kernels::{AttentionOutputs, AttentionSaved};
 
 /// Scores that are held at a time, 256 MiB in f32; less where a device has no buffer of that size, more where the fewest
 /// queries have more.
@@ -41,14 +41,7 @@ pub(super) fn forward(
     [query, key, value]: [CubeTensor; 3],
     rotation: [CubeTensor; 2],
     options: &AttentionOptions,
-) -> (
-    CubeTensor,
-    CubeTensor,
-    CubeTensor,
-    CubeTensor,
-    CubeTensor,
-    CubeTensor,
-) {
+) -> AttentionOutputs<CubeTensor> {
     let rotary = Rotary::new(rotation);
     let head_dim = options.head_dim;
     let query = by_head(query, head_dim, Some((&rotary, options.scale)));

@@ -6,7 +6,7 @@ use burn_cubecl::cubecl::prelude::*;
 use crate::fused::Activation;
 
 /// `2 √(2/π)`, by which the tanh form of GELU bends.
-const BEND: f32 = 1.595_769_1;
+const BEND: f32 = 1.595_769_2;
 const CUBIC: f32 = 0.044_715;
 
 #[cube]

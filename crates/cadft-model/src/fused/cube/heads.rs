@@ -120,24 +120,40 @@ fn transfer(
     let start = from * head_dim;
     let mut value = x[start + dimension];
     if comptime!(pairs > 0) {
-        if dimension < comptime!(2 * pairs) {
-            let pair = dimension % pairs;
-            let mut row = batch;
-            if cos.shape(0) == 1 {
-                row = 0usize;
-            }
-            let at = (row * seq + position) * pairs + pair;
-            let mut sine = sin[at];
-            // Back is the other way round, and so is the first half's partner.
-            if comptime!(direction == Direction::ByPosition) {
-                sine = -sine;
-            }
-            let is_first = dimension < pairs;
-            let partner_at = select(is_first, dimension + pairs, dimension - pairs);
-            let partner = x[start + partner_at];
-            let partner = select(is_first, -partner, partner);
-            value = value * cos[at] + partner * sine;
+        let mut row = batch;
+        if cos.shape(0) == 1 {
+            row = 0usize;
         }
+        let angles = (row * seq + position) * pairs;
+        value = rotated(x, cos, sin, start, dimension, angles, pairs, direction);
     }
     output[ABSOLUTE_POS] = factor * value;
+}
+
+/// A dimension of the vector that begins at `start`, rotated by the angles that begin at `angles`.
+#[cube]
+#[expect(clippy::too_many_arguments, reason = "kernels take no tuples")]
+fn rotated(
+    x: &Tensor<f32>,
+    cos: &Tensor<f32>,
+    sin: &Tensor<f32>,
+    start: usize,
+    dimension: usize,
+    angles: usize,
+    #[comptime] pairs: usize,
+    #[comptime] direction: Direction,
+) -> f32 {
+    let mut value = x[start + dimension];
+    if dimension < comptime!(2 * pairs) {
+        let angle = angles + dimension % pairs;
+        let mut sine = sin[angle];
+        // Back is the other way round, and so is the first half's partner.
+        if comptime!(direction == Direction::ByPosition) {
+            sine = -sine;
+        }
+        let is_first = dimension < pairs;
+        let partner = x[start + select(is_first, dimension + pairs, dimension - pairs)];
+        value = value * cos[angle] + select(is_first, -partner, partner) * sine;
+    }
+    value
 }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::heads::{Rotary, Sizes, by_head, by_position};
 use super::{Flex, Float, floats, tensor};
-use crate::fused::kernels::AttentionSaved;
+use crate::fused::kernels::{AttentionOutputs, AttentionSaved};
 use crate::fused::{AttentionOptions, simd};
 
 /// Queries in one block.
@@ -26,7 +26,7 @@ pub(super) fn causal_attention(
     [query, key, value]: [Float; 3],
     rotation: [Float; 2],
     options: &AttentionOptions,
-) -> (Float, Float, Float, Float, Float, Float) {
+) -> AttentionOutputs<Float> {
     let sizes = Sizes::new(&query, &key, options.head_dim);
     let rotation = Rotary::new(rotation);
     let rotated = |factor| Some((&rotation, factor));
