@@ -48,19 +48,30 @@ class Memory:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.thread.join()
+        self.thread.join(timeout=1)
+
+
+class DoesNotFit(Exception):
+    """The device has too little memory."""
+
+
+def output_of(command: list[str]) -> list[str]:
+    """What a command says, line by line."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == 0:
+        return done.stdout.splitlines()
+    print(done.stderr[-1500:], file=sys.stderr, flush=True)
+    if "memory" in done.stderr.lower():
+        raise DoesNotFit
+    raise RuntimeError(f"`{' '.join(command)}` ended with {done.returncode}")
 
 
 def ours(args: argparse.Namespace, config: str, micro: int, steps: int) -> list[dict]:
-    """One process of ours: an object for each objective; none where it does not fit."""
+    """One process of ours: an object for each objective."""
     command = [args.binary, "bench", "--config", config, "--device", args.device, "--precision", "bf16", "--json"]
     command += ["--running", "--objectives", "nll,cadft", "--global", str(GLOBAL), "--length", str(LENGTH)]
     command += ["--micro", str(micro), "--steps", str(steps), "--warmup", "2"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        print(f"micro {micro}: {done.stderr[-1500:]}", file=sys.stderr, flush=True)
-        return []
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in output_of(command) if line.startswith("{")]
 
 
 def peer(kind: str, config: str, micro: int, steps: int) -> dict:
@@ -106,15 +117,11 @@ def peer(kind: str, config: str, micro: int, steps: int) -> dict:
     }
 
 
-def peer_process(kind: str, config: str, micro: int, steps: int) -> dict | None:
-    """The same in a process of its own, which gives its memory back; nothing where it does not fit."""
+def peer_process(kind: str, config: str, micro: int, steps: int) -> list[dict]:
+    """The same in a process of its own, which gives its memory back."""
     command = [sys.executable, __file__, "--peer", kind, "--config", config]
     command += ["--micro", str(micro), "--steps", str(steps)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        print(f"{kind}, micro {micro}: {done.stderr[-800:]}", file=sys.stderr, flush=True)
-        return None
-    return json.loads(done.stdout.splitlines()[-1])
+    return [json.loads(output_of(command)[-1])]
 
 
 def summary(rows: list[dict], flops: float) -> dict:
@@ -140,18 +147,19 @@ def measure(args: argparse.Namespace, config: str) -> dict:
     for index in range(args.rounds):
         for side in ["ours", *peers]:
             sizes = micro.setdefault(side, [int(size) for size in args.micro.split(",")])
-            while sizes:
-                with Memory() as memory:
-                    if side == "ours":
-                        found = ours(args, config, sizes[0], args.steps)
-                    else:
-                        found = peer_process(side, config, sizes[0], args.steps)
-                if found:
-                    break
-                sizes.pop(0)
-            if not sizes:
-                continue
-            found = found if side == "ours" else [found]
+            found = []
+            while sizes and not found:
+                try:
+                    with Memory() as memory:
+                        if side == "ours":
+                            found = ours(args, config, sizes[0], args.steps)
+                        else:
+                            found = peer_process(side, config, sizes[0], args.steps)
+                except DoesNotFit:
+                    sizes.pop(0)
+                except RuntimeError as error:
+                    print(error, file=sys.stderr, flush=True)
+                    sizes.clear()
             for row in found:
                 name = row.get("objective", side)
                 if "model_tflops_per_sec" in row:

@@ -32,11 +32,17 @@ def left(args: argparse.Namespace) -> float:
     return args.limit - (time.monotonic() - STARTED)
 
 
-def start(args: argparse.Namespace, name: str, command: list[str]) -> tuple[str, subprocess.Popen]:
-    """Starts a command in a directory, and with a store of compiled kernels, of its own."""
+def directory_of(args: argparse.Namespace, name: str) -> Path:
+    """A directory whose processes keep compiled kernels in it."""
     directory = args.work / name
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "cubecl.toml").write_text(SETTINGS, encoding="utf-8")
+    return directory
+
+
+def start(args: argparse.Namespace, name: str, command: list[str]) -> tuple[str, subprocess.Popen]:
+    """Starts a command in a directory of its own."""
+    directory = directory_of(args, name)
     log = (args.out / f"{name}.log").open("w", encoding="utf-8")
     output = (args.out / f"{name}.jsonl").open("w", encoding="utf-8")
     return name, subprocess.Popen([args.binary, *command], cwd=directory, stdout=output, stderr=log)
@@ -105,7 +111,8 @@ def alone(args: argparse.Namespace) -> None:
             continue
         with (args.out / f"training-{shape}.log").open("w", encoding="utf-8") as log:
             try:
-                subprocess.run(command, cwd=args.work / shape, stdout=log, stderr=log, timeout=left(args), check=True)
+                directory = directory_of(args, shape)
+                subprocess.run(command, cwd=directory, stdout=log, stderr=log, timeout=left(args), check=True)
             except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
                 print(f"{shape}: {error}")
         print((args.out / f"training-{shape}.log").read_text(encoding="utf-8")[-4000:], flush=True)

@@ -1,4 +1,5 @@
-//! What the hand-written CPU kernels of `cadft-core` and `cadft-model` are made of. Slices in, slices out; no tensors.
+//! What the hand-written CPU kernels of `cadft-core`, `cadft-model` and `cadft-train` are made of. Slices in, slices out; no
+//! tensors.
 //!
 //! ```
 //! use cadft_kernels::{Threads, View, Write, gemm};

@@ -11,6 +11,7 @@
 //! | `SimpleCyclicMma` with several rows | 119, 131, 130 | 60, 69, 80 |
 //! | `Auto`, what CubeCL takes by itself | 111, 94, 89 | 44, 48, 53 |
 
+pub mod reduce;
 mod rows;
 
 pub use rows::add_rows;

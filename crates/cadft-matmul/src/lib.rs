@@ -8,6 +8,8 @@
 //!
 //! CubeCL takes TF32 for products of f32 on tensor cores wherever a device has it, and has no setting for that. Refused
 //! here, such a product is launched with a kernel that uses no tensor cores, and therefore f32, forward and backward.
+//!
+//! With the feature `cube` also what kernels of the other crates on CubeCL's backends share: `reduce`, `add_rows`.
 
 #[cfg(feature = "cube")]
 mod cube;
@@ -19,7 +21,7 @@ use burn::tensor::{DType, Tensor};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "cube")]
-pub use cube::{add_rows, cube_matmul};
+pub use cube::{add_rows, cube_matmul, reduce};
 pub use operation::MatmulKernels;
 
 /// Whether products of f32 may be computed in TF32.

@@ -2,6 +2,7 @@
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
+use cadft_matmul::reduce::{larger, max_of_cube, sum_of_cube};
 
 /// Threads that share a row. A power of two.
 pub(super) const THREADS: usize = 256;
@@ -24,7 +25,6 @@ pub(super) fn online_log_sum_exp<I: Int>(
     if row >= targets.len() {
         terminate!();
     }
-    let thread = UNIT_POS as usize;
     let columns = logits.shape(1);
     let start = row * columns;
 
@@ -32,22 +32,10 @@ pub(super) fn online_log_sum_exp<I: Int>(
     let mut largest = f32::min_value();
     let mut column = UNIT_POS as usize;
     while column < columns {
-        largest = max_of(largest, logits[start + column]);
+        largest = larger(largest, logits[start + column]);
         column += CUBE_DIM as usize;
     }
-    let mut shared = Shared::<[f32]>::new_slice(THREADS);
-    shared[thread] = largest;
-    sync_cube();
-    let mut half = CUBE_DIM as usize / 2;
-    while half > 0 {
-        if thread < half {
-            shared[thread] = max_of(shared[thread], shared[thread + half]);
-        }
-        sync_cube();
-        half /= 2;
-    }
-    let largest = shared[0];
-    sync_cube();
+    let largest = max_of_cube(largest, THREADS);
 
     let mut partial = 0.0f32;
     let mut column = UNIT_POS as usize;
@@ -55,43 +43,23 @@ pub(super) fn online_log_sum_exp<I: Int>(
         partial += (logits[start + column] - largest).exp();
         column += CUBE_DIM as usize;
     }
-    shared[thread] = partial;
-    sync_cube();
-    let mut half = CUBE_DIM as usize / 2;
-    while half > 0 {
-        if thread < half {
-            let other = shared[thread + half];
-            shared[thread] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
+    let partial = sum_of_cube(partial, THREADS);
 
-    if thread == 0 {
+    if UNIT_POS == 0 {
         let target = u32::cast_from(targets[row]);
         if target >= first_column && target < first_column + columns as u32 {
             of_target[row] = logits[start + (target - first_column) as usize];
         }
         if is_first {
             max[row] = largest;
-            sum[row] = shared[0];
+            sum[row] = partial;
         } else {
             let before = max[row];
-            let merged = max_of(before, largest);
-            sum[row] = sum[row] * (before - merged).exp() + shared[0] * (largest - merged).exp();
+            let merged = larger(before, largest);
+            sum[row] = sum[row] * (before - merged).exp() + partial * (largest - merged).exp();
             max[row] = merged;
         }
     }
-}
-
-/// The larger one; the first where they are equal or one is not a number.
-#[cube]
-fn max_of(a: f32, b: f32) -> f32 {
-    let mut larger = a;
-    if b > a {
-        larger = b;
-    }
-    larger
 }
 
 /// `output = grad · (onehot(target) − exp(logits − log_sum_exp))`, all of a tile.

@@ -2,28 +2,7 @@
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
-
-/// The sum of what the threads of a cube hold; every thread gets it.
-#[cube]
-pub(super) fn sum_of_cube(value: f32, #[comptime] threads: usize) -> f32 {
-    let mut shared = Shared::<[f32]>::new_slice(threads);
-    let thread = UNIT_POS as usize;
-    shared[thread] = value;
-    sync_cube();
-    let mut half = CUBE_DIM as usize / 2;
-    while half > 0 {
-        if thread < half {
-            let other = shared[thread + half];
-            shared[thread] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
-    let sum = shared[0];
-    // The next sum may use the same memory.
-    sync_cube();
-    sum
-}
+use cadft_matmul::reduce::sum_of_cube;
 
 /// `y = w · x · r`, `r = 1 / √(mean(x²) + ε)`.
 #[cube(launch)]

@@ -2,8 +2,7 @@
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
-
-use super::rows::sum_of_cube;
+use cadft_matmul::reduce::{larger, max_of_cube, sum_of_cube};
 
 /// Which query a row of scores belongs to, and which keys it sees. Rows are `[matrices, groups, queries]`, a matrix being a
 /// key and value head of a sequence.
@@ -82,10 +81,7 @@ pub(super) fn softmax(
     let mut largest = f32::min_value();
     let mut column = first + UNIT_POS as usize;
     while column < end {
-        let z = capped(scores[start + column], cap, is_capped);
-        if z > largest {
-            largest = z;
-        }
+        largest = larger(largest, capped(scores[start + column], cap, is_capped));
         column += CUBE_DIM as usize;
     }
     let largest = max_of_cube(largest, threads);
@@ -111,29 +107,6 @@ pub(super) fn softmax(
     if UNIT_POS == 0 {
         log_sum_exp[row] = lse;
     }
-}
-
-/// The largest of what the threads of a cube hold; every thread gets it.
-#[cube]
-fn max_of_cube(value: f32, #[comptime] threads: usize) -> f32 {
-    let mut shared = Shared::<[f32]>::new_slice(threads);
-    let thread = UNIT_POS as usize;
-    shared[thread] = value;
-    sync_cube();
-    let mut half = CUBE_DIM as usize / 2;
-    while half > 0 {
-        if thread < half {
-            let other = shared[thread + half];
-            if other > shared[thread] {
-                shared[thread] = other;
-            }
-        }
-        sync_cube();
-        half /= 2;
-    }
-    let largest = shared[0];
-    sync_cube();
-    largest
 }
 
 /// Scores to probabilities, and `do · v` to the gradient of the scores, both in place:
