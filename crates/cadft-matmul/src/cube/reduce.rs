@@ -1,6 +1,9 @@
 //! What the threads of a cube hold, taken together; for kernels of every crate.
 
-#![allow(missing_docs, reason = "the macro makes a module without any for each function")]
+#![allow(
+    missing_docs,
+    reason = "the macro makes a module without any for each function"
+)]
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
