@@ -1,6 +1,7 @@
 //! `cadft bench` on every backend.
 
 use crate::CADFT;
+use burn::tensor::DType;
 use cadft_tests::backends;
 use cadft_tests::command::{lines, run};
 use std::fs;
@@ -73,5 +74,27 @@ fn what_cannot_be_measured_is_refused_with_its_place() {
     ] {
         let args: Vec<&str> = ["bench"].iter().chain(args).copied().collect();
         run(CADFT, directory.path(), &args).refused(&[part]);
+    }
+}
+
+#[test]
+fn a_number_format_that_a_device_has_not_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::write(directory.path().join("config.json"), CONFIG).expect("it is written");
+    for device in backends() {
+        let opened = cadft_train::device::parse(device).expect("a device");
+        if opened.supports_dtype(DType::BF16) {
+            continue;
+        }
+        let args = [
+            "bench",
+            "--config",
+            ".",
+            "--device",
+            device,
+            "--precision",
+            "bf16",
+        ];
+        run(CADFT, directory.path(), &args).refused(&[device, "has no bf16", "hint: "]);
     }
 }

@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::hint::UsageError;
 use crate::{device, output};
 use anyhow::Result;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use cadft_core::{AnyObjective, Normalisation, RunningMoments, Statistics};
 use cadft_data::{Bucketing, Example};
 use cadft_matmul::{Tf32, set_tf32};
@@ -51,6 +51,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
     let objectives = objectives(args)?;
     let name = device::name(args.device.device.as_deref());
     let device = device::open(name)?.autodiff();
+    if args.precision == config::Precision::Bf16 && !device.supports_dtype(DType::BF16) {
+        return Err(UsageError::new(
+            format!("`--precision`: `{name}` has no bf16"),
+            "measure with `--precision f32`, or on another device; `cadft doctor` shows the formats of each",
+        )
+        .into());
+    }
     set_tf32(Tf32::from_flag(args.tf32));
     let batch = batch(args, &config, &device);
     let model = model(args, &config, &device);
