@@ -1,7 +1,7 @@
 //! The products on the backends that CubeCL compiles, and which of its kernels computes them.
 //!
 //! Without the feature `autotune` the kernel is chosen by a table. Tuning tries some twenty kernels for every new size, and
-//! CUDA's compiler takes up to four seconds for each. The table is what was fastest on an H200 for the products of a model of
+//! CUDA's compiler takes up to six seconds for each. The table is what was fastest on an H200 for the products of a model of
 //! 1.5 billion parameters (`examples/kernels.rs`), in TFLOP/s for `x Wᵀ`, `g W` and `gᵀ x`:
 //!
 //! | kernel | bf16, 16384 × 1536 × 8960 | f32 in TF32, 16384 × 1536 × 2048 |
