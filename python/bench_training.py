@@ -237,7 +237,7 @@ def main() -> None:
         "command": "cargo xtask bench training",
         "machine": f"{torch.cuda.get_device_name()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "date": datetime.now(UTC).date().isoformat(),
-        "precision": "bf16 factors of the linear layers, f32 master weights",
+        "precision": "bf16 factors of all products, f32 master weights",
         "batch": [GLOBAL, LENGTH],
         "peak_tflops": PEAK_TFLOPS,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},

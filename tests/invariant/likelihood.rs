@@ -1,7 +1,9 @@
 //! The fused likelihood against its naive reference.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use cadft_core::{ChunkSize, linear_argmax, linear_log_probs, linear_log_probs_chunked, naive_log_probs};
+use cadft_core::{
+    ChunkSize, Precision, linear_argmax, linear_log_probs, linear_log_probs_chunked, naive_log_probs,
+};
 use cadft_tests::arrays::values;
 use cadft_tests::{F32, Tolerance, devices};
 use proptest::prelude::*;
@@ -64,7 +66,7 @@ proptest! {
         for (name, device) in devices() {
             let naive = differentiate(&problem, &device, &naive_log_probs);
             let fused = differentiate(&problem, &device, &|h, w, t| {
-                linear_log_probs_chunked(h, w, t, ChunkSize::Rows(rows))
+                linear_log_probs_chunked(h, w, t, Precision::F32, ChunkSize::Rows(rows))
             });
             for ((part, fused), naive) in ["value", "hidden", "weight"].iter().zip(&fused).zip(&naive) {
                 TOLERANCE.assert_close(&format!("{name}: {part}"), fused, naive);
@@ -88,10 +90,12 @@ fn every_chunk_size_gives_the_same_result() {
         upstream: count(13, 0.02),
     };
     for (name, device) in devices() {
-        let whole = differentiate(&problem, &device, &linear_log_probs);
+        let whole = differentiate(&problem, &device, &|h, w, t| {
+            linear_log_probs(h, w, t, Precision::F32)
+        });
         for rows in 1..=14 {
             let parts = differentiate(&problem, &device, &|h, w, t| {
-                linear_log_probs_chunked(h, w, t, ChunkSize::Rows(rows))
+                linear_log_probs_chunked(h, w, t, Precision::F32, ChunkSize::Rows(rows))
             });
             for (part, whole) in parts.iter().zip(&whole) {
                 TOLERANCE.assert_close(&format!("{name}: {rows} rows"), part, whole);
@@ -107,7 +111,7 @@ fn logits_of_ten_thousand_stay_finite() {
         let hidden = Tensor::<2>::from_floats([[1e4], [-1e4]], &device).require_grad();
         let weight = Tensor::<2>::from_floats([[1.0], [-1.0], [0.0]], &device).require_grad();
         let targets = Tensor::<1, Int>::from_data([0, 0], &device);
-        let log_probs = linear_log_probs(hidden.clone(), weight, targets);
+        let log_probs = linear_log_probs(hidden.clone(), weight, targets, Precision::F32);
         F32.assert_close(name, &values(log_probs.clone()), &[0.0, -2e4]);
         let grads = log_probs.sum().backward();
         // The second row's target loses to the second token: d/dh = w₀ − w₁ = 2.
@@ -128,7 +132,7 @@ fn a_frozen_weight_gets_no_gradient_and_changes_nothing() {
             let weight = Tensor::<2>::from_floats([[1.0, 0.1], [-1.0, 0.4], [0.0, 0.2]], &device);
             let weight = if frozen { weight } else { weight.require_grad() };
             let targets = Tensor::<1, Int>::from_data([2, 1], &device);
-            let grads = linear_log_probs(hidden.clone(), weight.clone(), targets)
+            let grads = linear_log_probs(hidden.clone(), weight.clone(), targets, Precision::F32)
                 .sum()
                 .backward();
             assert_eq!(weight.grad(&grads).is_none(), frozen, "{name}");
@@ -143,7 +147,10 @@ fn argmax_is_the_most_likely_token() {
     for (name, device) in devices() {
         let hidden = Tensor::<2>::from_floats([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], &device);
         let weight = Tensor::<2>::from_floats([[0.5, 0.0], [2.0, 1.0], [0.0, 3.0]], &device);
-        let ids: Vec<i64> = linear_argmax(hidden, weight).into_data().iter().collect();
+        let ids: Vec<i64> = linear_argmax(hidden, weight, Precision::F32)
+            .into_data()
+            .iter()
+            .collect();
         assert_eq!(ids, [1, 2, 2], "{name}");
     }
 }

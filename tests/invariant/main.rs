@@ -7,4 +7,5 @@ mod products;
 mod reads;
 mod recompute;
 mod rewriting;
+mod rounding;
 mod split;

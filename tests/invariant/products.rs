@@ -99,11 +99,9 @@ fn a_full_product_and_its_gradients_have_the_digits_of_f32() {
     }
 }
 
-/// `x` with the digits of bf16: the nearest, of two as near the even one.
+/// `x` with the digits of bf16.
 fn bf16(x: f64) -> f64 {
-    let bits = (x as f32).to_bits();
-    let rounded = bits + 0x7FFF + (bits >> 16 & 1);
-    f64::from(f32::from_bits(rounded & 0xFFFF_0000))
+    burn::tensor::bf16::from_f32(x as f32).to_f64()
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use cadft_core::reduction::sample_scores;
 use cadft_core::{
-    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Standardiser, TokenStats, family_loss,
-    linear_entropy, linear_log_probs_chunked,
+    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Standardiser, TokenStats,
+    family_loss, linear_entropy, linear_log_probs_chunked,
 };
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, Tolerance, devices, fixture};
@@ -47,7 +47,8 @@ impl Case<'_> {
         let sample_of = self.arrays.indices(&self.key("sample_index"));
         let data_weights = self.arrays.values(&self.key("data_weights"));
         let targets = self.arrays.ids::<1>(&self.key("targets"), &device);
-        let log_probs = linear_log_probs_chunked(hidden.clone(), weight.clone(), targets, chunk);
+        let log_probs =
+            linear_log_probs_chunked(hidden.clone(), weight.clone(), targets, Precision::F32, chunk);
 
         let stats = TokenStats::detached(&log_probs);
         let gates = objective.token_gates(&stats);
@@ -256,7 +257,11 @@ fn entropy_equals_pytorch_in_f64() {
                 absolute: 2e-5,
                 ..F32
             };
-            tolerance.assert_close(&key, &values(linear_entropy(hidden, weight)), arrays.values(&key));
+            tolerance.assert_close(
+                &key,
+                &values(linear_entropy(hidden, weight, Precision::F32)),
+                arrays.values(&key),
+            );
         }
     }
 }

@@ -23,9 +23,14 @@ pub(super) fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
     let [_, _, size] = hidden.dims();
     let tokens = batch * (seq - 1);
     let targets = ids.clone().slice_dim(1, 1..seq).reshape([tokens]);
-    linear_log_probs(hidden.reshape([tokens, size]), model.output_weight(), targets)
-        .mean()
-        .neg()
+    linear_log_probs(
+        hidden.reshape([tokens, size]),
+        model.output_weight(),
+        targets,
+        model.precision(),
+    )
+    .mean()
+    .neg()
 }
 
 /// The gradients there are, by name.

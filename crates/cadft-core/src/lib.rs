@@ -21,6 +21,7 @@ pub mod objective;
 pub mod reduction;
 pub mod rewrite;
 
+pub use cadft_matmul::Precision;
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{
     ChunkSize, linear_argmax, linear_entropy, linear_log_probs, linear_log_probs_chunked, naive_log_probs,

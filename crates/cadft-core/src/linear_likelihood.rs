@@ -25,10 +25,13 @@ pub use reference::naive_log_probs;
 
 use backend::CadftBackend;
 use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
-use cadft_matmul::matmul;
+use burn::tensor::{DType, Int, Tensor};
+use cadft_matmul::{Precision, bf16_linear, matmul};
 
 /// Log-likelihood of each target, differentiable in `hidden` and `weight`.
+///
+/// With [`Precision::Bf16`], or `hidden` in bf16, the factors of the products are rounded to bf16, in the backward pass
+/// the gradients of the logits among them; sums, statistics and results are f32.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, hidden]`, f32 or bf16
@@ -42,19 +45,24 @@ use cadft_matmul::matmul;
 /// # Examples
 /// ```
 /// use burn::tensor::{Device, Distribution, Int, Tensor};
-/// use cadft_core::linear_log_probs;
+/// use cadft_core::{Precision, linear_log_probs};
 ///
 /// let device = Device::flex().autodiff();
 /// let hidden = Tensor::<2>::random([3, 8], Distribution::Default, &device).require_grad();
 /// let weight = Tensor::<2>::random([11, 8], Distribution::Default, &device).require_grad();
 /// let targets = Tensor::<1, Int>::from_data([0, 10, 4], &device);
-/// let log_probs = linear_log_probs(hidden.clone(), weight, targets);
+/// let log_probs = linear_log_probs(hidden.clone(), weight, targets, Precision::F32);
 /// let grads = log_probs.sum().backward();
 /// assert_eq!(hidden.grad(&grads).unwrap().dims(), [3, 8]);
 /// ```
 #[must_use]
-pub fn linear_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    linear_log_probs_chunked(hidden, weight, targets, ChunkSize::Auto)
+pub fn linear_log_probs(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    precision: Precision,
+) -> Tensor<1> {
+    linear_log_probs_chunked(hidden, weight, targets, precision, ChunkSize::Auto)
 }
 
 /// [`linear_log_probs`] with a chosen number of rows of logits held at a time.
@@ -66,6 +74,7 @@ pub fn linear_log_probs_chunked(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
+    precision: Precision,
     chunk: ChunkSize,
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight);
@@ -75,6 +84,7 @@ pub fn linear_log_probs_chunked(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         targets.into_dispatch(),
+        precision,
         chunk,
     ))
 }
@@ -87,11 +97,12 @@ pub fn linear_log_probs_chunked(
 /// # Panics
 /// If there are no tokens or the shapes disagree.
 #[must_use]
-pub fn linear_entropy(hidden: Tensor<2>, weight: Tensor<2>) -> Tensor<1> {
+pub fn linear_entropy(hidden: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<1> {
     check_shapes(&hidden, &weight);
     Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_entropy(
         hidden.into_dispatch(),
         weight.into_dispatch(),
+        precision,
         ChunkSize::Auto,
     ))
 }
@@ -104,13 +115,19 @@ pub fn linear_entropy(hidden: Tensor<2>, weight: Tensor<2>) -> Tensor<1> {
 /// # Panics
 /// If there are no tokens or the shapes disagree.
 #[must_use]
-pub fn linear_argmax(hidden: Tensor<2>, weight: Tensor<2>) -> Tensor<1, Int> {
+pub fn linear_argmax(hidden: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<1, Int> {
     check_shapes(&hidden, &weight);
     let ([tokens, _], [vocab, _]) = (hidden.dims(), weight.dims());
-    let weight_t = weight.transpose();
+    let weight = match precision {
+        Precision::F32 => weight,
+        Precision::Bf16 => weight.cast(DType::BF16), // once for all chunks
+    };
     let rows = ChunkSize::Auto.rows(vocab).min(tokens);
     let parts = hidden.split(rows, 0).into_iter().map(|rows| {
-        let logits = matmul(rows, weight_t.clone()); // [rows, vocab]
+        let logits = match precision {
+            Precision::F32 => matmul(rows, weight.clone().transpose()),
+            Precision::Bf16 => bf16_linear(rows, weight.clone()),
+        }; // [rows, vocab]
         logits.argmax(1).squeeze_dim(1)
     });
     Tensor::cat(parts.collect(), 0)

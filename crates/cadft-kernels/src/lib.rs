@@ -15,4 +15,4 @@ mod matrix;
 mod simd;
 
 pub use matrix::{Threads, View, Write, gemm};
-pub use simd::{LANES, fast_exp, vectorised};
+pub use simd::{LANES, fast_exp, round_to_bf16, vectorised};

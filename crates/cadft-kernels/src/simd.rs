@@ -42,9 +42,48 @@ pub fn fast_exp(x: f32) -> f32 {
     f32::from_bits((((n as i32) + 127) as u32) << 23) * y
 }
 
+/// Rounds values to the nearest that bf16 has, of two as near to the even one; what is not finite stays so.
+pub fn round_to_bf16(values: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || values.iter_mut().for_each(|x| *x = bf16(*x)),
+    );
+}
+
+#[inline(always)]
+fn bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    // Half of the last digit that is kept, less where that digit is even; a carry goes into the exponent.
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
+    // The lower half of a NaN's digits may be all that tells it from infinity.
+    let kept = if x.is_nan() { bits } else { rounded };
+    f32::from_bits(kept)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_rounded_to_the_nearest_bf16_and_ties_to_even() {
+        let last = 2f32.powi(-7); // the last digit of bf16 at 1
+        let mut values = [
+            1.0,
+            -1.0 - 0.4 * last,
+            1.0 + 0.6 * last,
+            1.0 + 0.5 * last,
+            1.0 + 1.5 * last,
+            1e-39,
+            f32::MAX,
+            f32::NEG_INFINITY,
+            f32::NAN,
+        ];
+        round_to_bf16(&mut values);
+        assert_eq!(values[..5], [1.0, -1.0, 1.0 + last, 1.0, 1.0 + 2.0 * last]);
+        assert!((values[5] - 1e-39).abs() < 1e-40, "{:e}", values[5]);
+        assert_eq!(values[6..8], [f32::INFINITY, f32::NEG_INFINITY]);
+        assert!(values[8].is_nan());
+    }
 
     #[test]
     fn fast_exp_is_within_3e_7_of_exp() {

@@ -14,6 +14,7 @@
 #[cfg(feature = "cube")]
 mod cube;
 mod operation;
+mod precision;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, TensorMetadata};
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "cube")]
 pub use cube::{add_rows, cube_matmul, reduce};
 pub use operation::MatmulKernels;
+pub use precision::{Precision, cast};
 
 /// Whether products of f32 may be computed in TF32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,10 +72,12 @@ pub fn matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// [`matmul`] below the tensors, off the autodiff graph.
+/// [`matmul`] below the tensors, off the autodiff graph: factors of one format, f32 or bf16, and a result in f32.
 #[must_use]
 pub fn backend_matmul<B: MatmulKernels>(lhs: FloatTensor<B>, rhs: FloatTensor<B>) -> FloatTensor<B> {
-    if tf32() == Tf32::Refused && lhs.dtype() == DType::F32 && rhs.dtype() == DType::F32 {
+    if lhs.dtype() != DType::F32 {
+        B::wide_matmul(lhs, rhs)
+    } else if tf32() == Tf32::Refused {
         B::full_matmul(lhs, rhs)
     } else {
         B::float_matmul(lhs, rhs)

@@ -140,12 +140,16 @@ impl CausalLm {
         self.map(&mut Assign { path: vec![], values })
     }
 
-    /// Sets the number format in which the linear layers of the blocks multiply.
+    /// Sets the number format in which the model multiplies.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         for (_, linear) in targets::linears_mut(&mut self) {
             linear.precision = precision;
         }
+        for block in &mut self.model.layers {
+            block.self_attn.set_precision(precision);
+        }
+        self.model.precision = precision;
         self
     }
 

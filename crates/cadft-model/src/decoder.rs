@@ -60,6 +60,8 @@ pub struct Decoder {
     pub(crate) dropout: DropoutClock,
     #[module(skip)]
     recompute: Recompute,
+    #[module(skip)]
+    pub(crate) precision: Precision,
 }
 
 /// Rows of a matrix looked up by token id.
@@ -118,6 +120,7 @@ impl CausalLm {
                 shared: Shared::new(config),
                 dropout: DropoutClock::default(),
                 recompute: Recompute::None,
+                precision: Precision::F32,
             },
             lm_head,
         }
@@ -196,6 +199,12 @@ impl CausalLm {
             .map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
     }
 
+    /// The number format in which the model multiplies.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.model.precision
+    }
+
     /// The logits of hidden states.
     ///
     /// # Shapes
@@ -203,7 +212,7 @@ impl CausalLm {
     /// - output: `[batch, seq, vocab]`
     #[must_use]
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        Precision::F32.project(hidden, self.output_weight())
+        precision::project(hidden, self.output_weight(), self.precision())
     }
 
     /// The parameters under their Hugging Face names, in module order.

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use cadft_matmul::Precision;
 
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod autodiff;
@@ -122,6 +123,9 @@ pub struct AttentionOptions {
     /// For every position of every row, the index in the row at which its sample begins, `batch · seq` numbers; none
     /// where every row is one sample.
     pub starts: Option<Arc<[usize]>>,
+    /// The format of the factors of all products, the rotated and scaled queries, probabilities and gradients among them.
+    /// Attention over a cache, and where a backend has no kernels, multiplies in f32.
+    pub precision: Precision,
 }
 
 impl AttentionOptions {

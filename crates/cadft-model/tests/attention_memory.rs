@@ -4,6 +4,7 @@
 use std::fs;
 
 use burn::tensor::{Device, Distribution, Tensor};
+use cadft_model::decoder::Precision;
 use cadft_model::fused::{AttentionInput, AttentionOptions, causal_attention};
 
 const SEQ: usize = 4096;
@@ -44,6 +45,7 @@ fn training_never_holds_the_scores_of_a_head() {
                 softcap: None,
                 window: None,
                 starts: None,
+                precision: Precision::F32,
             },
         });
         let gradients = output.square().sum().backward();

@@ -140,7 +140,7 @@ pub enum Precision {
     /// 32-bit throughout.
     #[default]
     F32,
-    /// The products of the blocks' linear layers in bf16; weights, gradients, moments and everything else in f32.
+    /// The factors of products in bf16; their sums, weights, gradients, moments and everything else in f32.
     Bf16,
 }
 

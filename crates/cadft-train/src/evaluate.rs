@@ -79,10 +79,11 @@ pub fn score_samples(model: &CausalLm, examples: &[Example], micro: usize, pad_i
         .collect();
     for micro in GlobalBatch::new(&all, &section, pad_id, &device).micro {
         let states = supervised_states(model, &micro);
-        let weight = model.output_weight();
-        let ranked_first = linear_argmax(states.clone(), weight.clone()).equal(micro.targets.clone());
+        let (weight, precision) = (model.output_weight(), model.precision());
+        let ranked_first =
+            linear_argmax(states.clone(), weight.clone(), precision).equal(micro.targets.clone());
         let ranked_first: Vec<i64> = ranked_first.int().into_data().iter().collect();
-        let log_probs = linear_log_probs(states, weight, micro.targets.clone());
+        let log_probs = linear_log_probs(states, weight, micro.targets.clone(), precision);
         let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
         let nll = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
         for (&sample, nll) in micro.samples.iter().zip(nll) {

@@ -47,11 +47,11 @@ pub(crate) fn likelihoods_of(
     objective: &AnyObjective,
 ) -> (Tensor<1>, TokenStats) {
     let states = select_supervised(hidden, micro);
-    let weight = model.output_weight();
+    let (weight, precision) = (model.output_weight(), model.precision());
     let entropy = objective
         .needs_entropy()
-        .then(|| linear_entropy(states.clone().inner(), weight.clone().inner()));
-    let log_probs = linear_log_probs(states, weight, micro.targets.clone());
+        .then(|| linear_entropy(states.clone().inner(), weight.clone().inner(), precision));
+    let log_probs = linear_log_probs(states, weight, micro.targets.clone(), precision);
     let stats = TokenStats {
         entropy,
         ..TokenStats::detached(&log_probs)
@@ -70,7 +70,7 @@ pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut 
     let log_probs = batch.micro.iter().map(|micro| {
         let micro = micro.clone().inner();
         let states = supervised_states(model, &micro);
-        linear_log_probs(states, model.output_weight(), micro.targets)
+        linear_log_probs(states, model.output_weight(), micro.targets, model.precision())
     });
     let read = readback.read(log_probs.collect());
     let mut scores = vec![0.0; batch.ids.len()];

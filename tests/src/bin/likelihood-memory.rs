@@ -3,7 +3,7 @@
 //! Prints one JSON object; `ratio` is the growth of resident memory over inputs + gradients + one chunk of logits.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use cadft_core::{ChunkSize, linear_log_probs};
+use cadft_core::{ChunkSize, Precision, linear_log_probs};
 use std::fs;
 
 const TOKENS: usize = 8192;
@@ -44,7 +44,7 @@ fn main() {
     let (hidden, weight) = (matrix(TOKENS), matrix(VOCAB));
     let targets: Vec<i64> = (0..TOKENS).map(|i| ((i * 31) % VOCAB) as i64).collect();
     let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [TOKENS]), &device);
-    let grads = linear_log_probs(hidden.clone(), weight.clone(), targets)
+    let grads = linear_log_probs(hidden.clone(), weight.clone(), targets, Precision::F32)
         .mean()
         .neg()
         .backward();

@@ -2,31 +2,36 @@
 
 use super::backend::{CadftBackend, LikelihoodKernels, Saved};
 use super::chunk::ChunkSize;
-use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, TensorMetadata};
+use burn::tensor::DType;
+use cadft_matmul::{Precision, cast};
 
 #[derive(Debug)]
 struct LinearLogProbs;
 
 impl<B: LikelihoodKernels> Backward<B, 2> for LinearLogProbs {
-    type State = Saved<B>;
+    /// With the number formats of `hidden` and `weight` as they came, in which their gradients go back.
+    type State = (Saved<B>, [DType; 2]);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [hidden, weight] = ops.parents;
+        let (saved, [of_hidden, of_weight]) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         match (hidden, weight) {
             (hidden, Some(weight)) => {
-                let (d_hidden, d_weight) = B::likelihood_backward(ops.state, grad);
-                grads.register::<B>(weight.id, d_weight);
+                let (d_hidden, d_weight) = B::likelihood_backward(saved, grad);
+                grads.register::<B>(weight.id, cast::<B>(d_weight, of_weight));
                 if let Some(hidden) = hidden {
-                    grads.register::<B>(hidden.id, d_hidden);
+                    grads.register::<B>(hidden.id, cast::<B>(d_hidden, of_hidden));
                 }
             }
             (Some(hidden), None) => {
-                grads.register::<B>(hidden.id, B::likelihood_backward_hidden(ops.state, grad));
+                let d_hidden = B::likelihood_backward_hidden(saved, grad);
+                grads.register::<B>(hidden.id, cast::<B>(d_hidden, of_hidden));
             }
             (None, None) => {}
         }
@@ -38,6 +43,7 @@ impl<B: CadftBackend + LikelihoodKernels, C: CheckpointStrategy> CadftBackend fo
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        precision: Precision,
         chunk: ChunkSize,
     ) -> FloatTensor<Self> {
         let prepared = LinearLogProbs
@@ -47,21 +53,21 @@ impl<B: CadftBackend + LikelihoodKernels, C: CheckpointStrategy> CadftBackend fo
         let (hidden, weight) = (hidden.into_primitive(), weight.into_primitive());
         match prepared {
             OpsKind::Tracked(prepared) => {
+                let dtypes = [hidden.dtype(), weight.dtype()];
+                let hidden = precision.factor::<B>(hidden);
                 let (log_probs, log_sum_exp) =
                     B::likelihood_forward(hidden.clone(), weight.clone(), targets.clone(), chunk);
-                prepared.finish(
-                    Saved {
-                        hidden,
-                        weight,
-                        targets,
-                        log_sum_exp,
-                        chunk,
-                    },
-                    log_probs,
-                )
+                let saved = Saved {
+                    hidden,
+                    weight,
+                    targets,
+                    log_sum_exp,
+                    chunk,
+                };
+                prepared.finish((saved, dtypes), log_probs)
             }
             OpsKind::UnTracked(prepared) => {
-                prepared.finish(B::linear_log_probs(hidden, weight, targets, chunk))
+                prepared.finish(B::linear_log_probs(hidden, weight, targets, precision, chunk))
             }
         }
     }
@@ -69,9 +75,11 @@ impl<B: CadftBackend + LikelihoodKernels, C: CheckpointStrategy> CadftBackend fo
     fn linear_entropy(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        precision: Precision,
         chunk: ChunkSize,
     ) -> FloatTensor<Self> {
         use burn::backend::AutodiffBackend;
-        Self::from_inner(B::linear_entropy(Self::inner(hidden), Self::inner(weight), chunk))
+        let (hidden, weight) = (Self::inner(hidden), Self::inner(weight));
+        Self::from_inner(B::linear_entropy(hidden, weight, precision, chunk))
     }
 }

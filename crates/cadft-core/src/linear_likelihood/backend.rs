@@ -16,15 +16,20 @@ use burn::backend::Cube;
 use burn::backend::Flex;
 #[cfg(feature = "ndarray")]
 use burn::backend::NdArray;
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};
-use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Shape, Slice};
-use cadft_matmul::{MatmulKernels, backend_matmul};
+#[cfg(feature = "fusion")]
+use burn::tensor::DType;
+use burn::tensor::{IndexingUpdateOp, Shape, Slice};
+use cadft_matmul::{MatmulKernels, Precision, backend_matmul, cast};
 
 /// The passes of the fused likelihood on a plain (not differentiated) backend.
 ///
-/// Everywhere: `hidden` is `[tokens, hidden]`, `weight` `[vocab, hidden]`, `targets` `[tokens]`, and no tensor of
-/// `[tokens, vocab]` is ever made, only a part of bounded size at a time. Under fusion each pass is one operation.
+/// Everywhere: `hidden` is `[tokens, hidden]`, in the number format in which all factors are multiplied, f32 or bf16;
+/// `weight` is `[vocab, hidden]`, and rounded where that is bf16; `targets` is `[tokens]`. No tensor of `[tokens, vocab]`
+/// is ever made, only a part of bounded size at a time. Under fusion each pass is one operation.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
@@ -43,10 +48,10 @@ pub trait LikelihoodKernels: Backend + MatmulKernels {
         portable_forward::<Self>(&hidden, weight, &targets, chunk)
     }
 
-    /// Gradients of `Σ_t grad_t · log_probs_t` with respect to `hidden` and `weight`, in their dtypes.
+    /// Gradients of `Σ_t grad_t · log_probs_t` with respect to `hidden` and `weight`, in f32.
     ///
     /// The logits are computed again, part by part: `∂ log p_t/∂ logits = onehot(y_t) − softmax(logits)` (OBJ-2).
-    #[fusion(meta = |saved, _| (saved.hidden.clone(), saved.weight.clone()))]
+    #[fusion(meta = |saved, _| (gradient(&saved.hidden), gradient(&saved.weight)))]
     fn likelihood_backward(
         #[extension_type] saved: Saved<Self>,
         grad: FloatTensor<Self>,
@@ -56,7 +61,7 @@ pub trait LikelihoodKernels: Backend + MatmulKernels {
     }
 
     /// The gradient with respect to `hidden` alone, for a weight that is not trained.
-    #[fusion(meta = |saved, _| saved.hidden.clone())]
+    #[fusion(meta = |saved, _| gradient(&saved.hidden))]
     fn likelihood_backward_hidden(
         #[extension_type] saved: Saved<Self>,
         grad: FloatTensor<Self>,
@@ -69,7 +74,7 @@ pub trait LikelihoodKernels: Backend + MatmulKernels {
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "fusion"))]
 pub struct Saved<B: Backend> {
-    /// `[tokens, hidden]`.
+    /// `[tokens, hidden]`, f32 or bf16.
     pub hidden: FloatTensor<B>,
     /// `[vocab, hidden]`.
     pub weight: FloatTensor<B>,
@@ -92,10 +97,14 @@ pub enum Wanted {
 
 /// One f32 for each row of `hidden`.
 #[cfg(feature = "fusion")]
-fn per_token(
-    hidden: &burn::backend::fusion::custom::TensorSpec,
-) -> burn::backend::fusion::custom::TensorSpec {
-    burn::backend::fusion::custom::TensorSpec::new(Shape::new([hidden.shape[0]]), DType::F32)
+fn per_token(hidden: &TensorSpec) -> TensorSpec {
+    TensorSpec::new(Shape::new([hidden.shape[0]]), DType::F32)
+}
+
+/// An f32 for each value.
+#[cfg(feature = "fusion")]
+fn gradient(of: &TensorSpec) -> TensorSpec {
+    TensorSpec::new(of.shape.clone(), DType::F32)
 }
 
 /// The operations cadft adds to every Burn backend.
@@ -111,6 +120,7 @@ pub trait CadftBackend: Backend {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        precision: Precision,
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
 
@@ -118,6 +128,7 @@ pub trait CadftBackend: Backend {
     fn linear_entropy(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        precision: Precision,
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
 }
@@ -130,16 +141,20 @@ macro_rules! route {
                 hidden: FloatTensor<Self>,
                 weight: FloatTensor<Self>,
                 targets: IntTensor<Self>,
+                precision: Precision,
                 chunk: ChunkSize,
             ) -> FloatTensor<Self> {
+                let hidden = precision.factor::<Self>(hidden);
                 Self::likelihood_forward(hidden, weight, targets, chunk).0
             }
 
             fn linear_entropy(
                 hidden: FloatTensor<Self>,
                 weight: FloatTensor<Self>,
+                precision: Precision,
                 chunk: ChunkSize,
             ) -> FloatTensor<Self> {
+                let hidden = precision.factor::<Self>(hidden);
                 portable_entropy::<Self>(&hidden, weight, chunk)
             }
         }
@@ -170,8 +185,7 @@ fn chunk_logits<B: MatmulKernels>(
     weight_t: &FloatTensor<B>,
     (start, end): (usize, usize),
 ) -> FloatTensor<B> {
-    let logits = backend_matmul::<B>(rows::<B>(hidden, start, end), weight_t.clone());
-    to_dtype::<B>(logits, DType::F32)
+    backend_matmul::<B>(rows::<B>(hidden, start, end), weight_t.clone())
 }
 
 /// `log Σ_v exp(logits_v)` of every row, `[rows, 1]`.
@@ -190,7 +204,7 @@ pub fn portable_forward<B: MatmulKernels>(
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let tokens = hidden.shape()[0];
     let vocab = weight.shape()[0];
-    let weight_t = B::float_transpose(weight);
+    let weight_t = B::float_transpose(cast::<B>(weight, hidden.dtype()));
     let (mut log_probs, mut sums) = (vec![], vec![]);
     for (start, end) in chunks(tokens, chunk.rows(vocab)) {
         let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
@@ -222,6 +236,7 @@ pub fn portable_backward<B: MatmulKernels>(
     let tokens = hidden.shape()[0];
     let vocab = weight.shape()[0];
     let dtype = hidden.dtype();
+    let weight = cast::<B>(weight, dtype);
     let weight_t = B::float_transpose(weight.clone());
     let mut d_hidden = vec![];
     let mut d_weight: Option<FloatTensor<B>> = None;
@@ -233,13 +248,12 @@ pub fn portable_backward<B: MatmulKernels>(
         let d_logits = B::float_mul(B::float_neg(probs), grad.clone());
         let targets = target_column::<B>(&targets, start, end);
         let d_logits = B::float_scatter(1, d_logits, targets, grad, IndexingUpdateOp::Add);
-        let d_logits = to_dtype::<B>(d_logits, dtype);
+        let d_logits = cast::<B>(d_logits, dtype);
         if wanted == Wanted::Both {
             let part = backend_matmul::<B>(
                 B::float_transpose(d_logits.clone()),
                 rows::<B>(&hidden, start, end),
             );
-            let part = to_dtype::<B>(part, DType::F32);
             d_weight = Some(match d_weight {
                 Some(sum) => B::float_add(sum, part),
                 None => part,
@@ -247,10 +261,7 @@ pub fn portable_backward<B: MatmulKernels>(
         }
         d_hidden.push(backend_matmul::<B>(d_logits, weight.clone()));
     }
-    (
-        B::float_cat(d_hidden, 0),
-        d_weight.map(|sum| to_dtype::<B>(sum, weight.dtype())),
-    )
+    (B::float_cat(d_hidden, 0), d_weight)
 }
 
 /// Entropy of every row, `H = log_sum_exp − Σ_v p_v · logits_v`.
@@ -261,7 +272,7 @@ pub fn portable_entropy<B: MatmulKernels>(
 ) -> FloatTensor<B> {
     let tokens = hidden.shape()[0];
     let vocab = weight.shape()[0];
-    let weight_t = B::float_transpose(weight);
+    let weight_t = B::float_transpose(cast::<B>(weight, hidden.dtype()));
     let parts = chunks(tokens, chunk.rows(vocab)).map(|(start, end)| {
         let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
         // −Σ p·log p with log p = logits − lse, which stays finite for logits of any size.
@@ -294,13 +305,4 @@ fn target_column<B: Backend>(x: &IntTensor<B>, start: usize, end: usize) -> IntT
         B::int_slice(x.clone(), &[Slice::from(start..end)]),
         Shape::new([end - start, 1]),
     )
-}
-
-/// Casts when the dtype differs; the identity otherwise.
-pub(super) fn to_dtype<B: Backend>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
-    if x.dtype() == dtype {
-        x
-    } else {
-        B::float_cast(x, FloatDType::from(dtype))
-    }
 }

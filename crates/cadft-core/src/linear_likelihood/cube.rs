@@ -16,7 +16,7 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cadft_matmul::{add_rows, cube_matmul};
+use cadft_matmul::{add_rows, cast, cube_matmul};
 
 mod kernel;
 
@@ -32,7 +32,7 @@ impl LikelihoodKernels for CubeBackend {
         let problem = Problem::new(hidden, weight, targets, chunk);
         let [max, sum, of_target] = std::array::from_fn(|_| problem.per_token());
         for (start, end) in problem.tiles() {
-            let logits = problem.logits(start, end);
+            let logits = problem.logits(problem.weight_rows(start, end));
             problem.take_in(&logits, start, [&max, &sum, &of_target]);
         }
         let log_sum_exp = Self::float_add(Self::float_log(sum), max);
@@ -50,32 +50,31 @@ impl LikelihoodKernels for CubeBackend {
 }
 
 fn backward(saved: Saved<CubeBackend>, grad: CubeTensor, wanted: Wanted) -> (CubeTensor, Option<CubeTensor>) {
-    let weight_dtype = saved.weight.dtype();
     let problem = Problem::new(saved.hidden, saved.weight, saved.targets, saved.chunk);
     let (log_sum_exp, grad) = (into_contiguous(saved.log_sum_exp), into_contiguous(grad));
     let size = problem.size;
     let mut d_hidden: Option<CubeTensor> = None;
     let mut d_weight = (wanted == Wanted::Both).then(|| {
         let shape = Shape::new([1, problem.vocab, size]);
-        CubeBackend::float_zeros(shape, &problem.hidden.device, weight_dtype.into())
+        CubeBackend::float_zeros(shape, &problem.hidden.device, DType::F32.into())
     });
     for (start, end) in problem.tiles() {
-        let logits = problem.logits(start, end);
+        let weight = problem.weight_rows(start, end);
+        let logits = problem.logits(weight.clone());
         let d_logits = problem.differentiate(&logits, start, [&log_sum_exp, &grad]);
         if let Some(whole) = d_weight {
             let d_logits_t = CubeBackend::float_transpose(d_logits.clone());
-            let part = cube_matmul(d_logits_t, problem.hidden.clone(), weight_dtype);
+            let part = cube_matmul(d_logits_t, problem.hidden.clone(), DType::F32);
             let part = CubeBackend::float_reshape(part, Shape::new([1, end - start, size]));
             d_weight = Some(add_rows(whole, part, start));
         }
-        let part = cube_matmul(d_logits, problem.weight_rows(start, end), DType::F32);
+        let part = cube_matmul(d_logits, weight, DType::F32);
         d_hidden = Some(match d_hidden {
             Some(sum) => CubeBackend::float_add(sum, part),
             None => part,
         });
     }
     let d_hidden = d_hidden.expect("there is a vocabulary");
-    let d_hidden = super::backend::to_dtype::<CubeBackend>(d_hidden, problem.hidden.dtype());
     let matrix = Shape::new([problem.vocab, size]);
     let d_weight = d_weight.map(|whole| CubeBackend::float_reshape(whole, matrix));
     (d_hidden, d_weight)
@@ -96,7 +95,6 @@ impl Problem {
     fn new(hidden: CubeTensor, weight: CubeTensor, targets: CubeTensor, chunk: ChunkSize) -> Self {
         let [tokens, size] = hidden.shape().dims();
         let [vocab, _] = weight.shape().dims();
-        let weight = super::backend::to_dtype::<CubeBackend>(weight, hidden.dtype());
         Self {
             hidden: into_contiguous(hidden),
             weight: into_contiguous(weight),
@@ -113,15 +111,16 @@ impl Problem {
         chunks(self.vocab, self.columns)
     }
 
-    /// Rows `start..end` of the weight.
+    /// Rows `start..end` of the weight, in the dtype of `hidden`: only a tile of a rounded weight is held.
     fn weight_rows(&self, start: usize, end: usize) -> CubeTensor {
         let rows = [Slice::from(start..end), Slice::from(0..self.size)];
-        CubeBackend::float_slice(self.weight.clone(), &rows)
+        let rows = CubeBackend::float_slice(self.weight.clone(), &rows);
+        cast::<CubeBackend>(rows, self.hidden.dtype())
     }
 
-    /// Logits of the tokens `start..end` of the vocabulary at every position, `[tokens, end − start]`, f32.
-    fn logits(&self, start: usize, end: usize) -> CubeTensor {
-        let weight_t = CubeBackend::float_transpose(self.weight_rows(start, end));
+    /// Logits of a tile of the vocabulary at every position, `[tokens, columns]`, f32.
+    fn logits(&self, weight_rows: CubeTensor) -> CubeTensor {
+        let weight_t = CubeBackend::float_transpose(weight_rows);
         into_contiguous(cube_matmul(self.hidden.clone(), weight_t, DType::F32))
     }
 

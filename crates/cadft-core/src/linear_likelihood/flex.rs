@@ -1,12 +1,13 @@
 //! The fused likelihood on Flex (CPU): blocked GEMM, rayon, and SIMD chosen when the program runs.
 
-use super::backend::{LikelihoodKernels, Saved, Wanted, portable_backward, portable_forward};
+use super::backend::{LikelihoodKernels, Saved, Wanted};
 use super::chunk::{ChunkSize, chunks};
 use super::simd::{row_gradient, row_log_sum_exp};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, TensorData};
-use cadft_kernels::{Threads, View, Write, gemm};
+use cadft_kernels::{Threads, View, Write, gemm, round_to_bf16};
+use cadft_matmul::{Precision, cast};
 use rayon::prelude::*;
 
 type Float = FloatTensor<Flex>;
@@ -18,10 +19,8 @@ impl LikelihoodKernels for Flex {
         targets: IntTensor<Self>,
         chunk: ChunkSize,
     ) -> (Float, Float) {
-        if hidden.dtype() != DType::F32 || weight.dtype() != DType::F32 {
-            return portable_forward::<Self>(&hidden, weight, &targets, chunk);
-        }
-        let (hidden, weight) = (Matrix::new(hidden), Matrix::new(weight));
+        let precision = Precision::of(&hidden);
+        let (hidden, weight) = (Matrix::new(hidden, precision), Matrix::new(weight, precision));
         let targets = target_ids(targets, weight.rows);
         let (tokens, vocab) = (hidden.rows, weight.rows);
         let mut log_probs = vec![0.0; tokens];
@@ -60,9 +59,6 @@ impl LikelihoodKernels for Flex {
 }
 
 fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<Float>) {
-    if saved.hidden.dtype() != DType::F32 || saved.weight.dtype() != DType::F32 {
-        return portable_backward::<Flex>(saved, &grad, wanted);
-    }
     let Saved {
         hidden,
         weight,
@@ -70,7 +66,8 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
         log_sum_exp,
         chunk,
     } = saved;
-    let (hidden, weight) = (Matrix::new(hidden), Matrix::new(weight));
+    let precision = Precision::of(&hidden);
+    let (hidden, weight) = (Matrix::new(hidden, precision), Matrix::new(weight, precision));
     let targets = target_ids(targets, weight.rows);
     let (tokens, vocab, size) = (hidden.rows, weight.rows, hidden.columns);
     let (sums, grad) = (contiguous(log_sum_exp), contiguous(grad));
@@ -94,6 +91,7 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
             .for_each(|(row, ((&sum, &grad), &target))| {
                 row_gradient(row, sum, grad);
                 row[target] += grad;
+                round(row, precision);
             });
         let d_logits = View::new(d_logits, end - start, vocab);
         gemm(
@@ -114,6 +112,14 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
     )
 }
 
+/// Rounds the factors of a product where they are in bf16; they are multiplied in f32 all the same.
+fn round(values: &mut [f32], precision: Precision) {
+    match precision {
+        Precision::F32 => {}
+        Precision::Bf16 => round_to_bf16(values),
+    }
+}
+
 /// A contiguous row-major f32 matrix that owns its tensor.
 struct Matrix {
     tensor: Float,
@@ -122,12 +128,19 @@ struct Matrix {
 }
 
 impl Matrix {
-    fn new(tensor: Float) -> Self {
-        let shape = tensor.shape();
+    /// The factor of a product.
+    fn new(tensor: Float, precision: Precision) -> Self {
+        let [rows, columns] = tensor.shape().dims();
+        let mut factor = contiguous(cast::<Flex>(tensor, DType::F32));
+        if precision == Precision::Bf16 {
+            let mut values = floats(&factor).to_vec();
+            round(&mut values, precision);
+            factor = self::tensor(values, [rows, columns]);
+        }
         Self {
-            rows: shape[0],
-            columns: shape[1],
-            tensor: contiguous(tensor),
+            rows,
+            columns,
+            tensor: factor,
         }
     }
 

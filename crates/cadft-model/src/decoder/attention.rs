@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::linear::{Bias, Linear};
-use super::{Context, RmsNorm};
+use super::{Context, Precision, RmsNorm};
 use crate::cache::LayerCache;
 use crate::config::{LayerAttention, ModelConfig};
 use crate::fused::{self, AttentionInput, AttentionOptions};
@@ -42,6 +42,7 @@ struct Scores {
     head_dim: usize,
     scale: f64,
     softcap: Option<f64>,
+    precision: Precision,
 }
 
 impl Attention {
@@ -80,6 +81,7 @@ impl Attention {
                 head_dim,
                 scale: config.attention_scale,
                 softcap: config.attn_logit_softcapping,
+                precision: Precision::F32,
             },
         }
     }
@@ -110,6 +112,10 @@ impl Attention {
         self.o_proj.forward(output)
     }
 
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.scores.precision = precision;
+    }
+
     /// Normalises each head, where the model does.
     fn by_head(&self, norm: &Option<RmsNorm>, x: Tensor<3>) -> Tensor<3> {
         let Some(norm) = norm else { return x };
@@ -124,6 +130,7 @@ impl Attention {
             head_dim,
             scale,
             softcap,
+            precision,
         } = self.scores;
         AttentionOptions {
             head_dim,
@@ -131,6 +138,7 @@ impl Attention {
             softcap,
             window: self.layer.window,
             starts: context.starts(),
+            precision,
         }
     }
 }

@@ -3,7 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::{LowRank, Precision};
+use super::LowRank;
+use super::precision::{Precision, project};
 use crate::parameters::Parameters;
 
 /// A linear layer that keeps its weight as `[output, input]`, so that reading and writing checkpoints copies bytes.
@@ -55,10 +56,10 @@ impl Linear {
         let weight = self.weight.val();
         let y = match &self.adapter {
             Some(adapter) => {
-                let y = self.precision.project(x.clone(), weight.clone());
+                let y = project(x.clone(), weight.clone(), self.precision);
                 adapter.update(x, y, &weight, self.precision)
             }
-            None => self.precision.project(x, weight),
+            None => project(x, weight, self.precision),
         };
         match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),

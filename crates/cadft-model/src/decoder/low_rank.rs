@@ -14,7 +14,7 @@ use burn::tensor::{Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Precision;
+use super::precision::{Precision, project};
 use crate::adapter::{AdapterConfig, AdapterKind, DropoutClock};
 use crate::fused;
 use crate::parameters::{Parameters, name_hash};
@@ -88,14 +88,14 @@ impl LowRank {
             Some(mask) => x * mask,
             None => x,
         };
-        let low = precision.project(x.clone(), self.lora_a.val()) * self.scaling; // [batch, seq, rank]
-        let low = precision.project(low, self.lora_b.val()); // [batch, seq, output]
+        let low = project(x.clone(), self.lora_a.val(), precision) * self.scaling; // [batch, seq, rank]
+        let low = project(low, self.lora_b.val(), precision); // [batch, seq, output]
         let Some(magnitude) = &self.lora_magnitude_vector else {
             return y + low;
         };
         let factor = (magnitude.val() / self.norms(weight)).unsqueeze::<3>(); // [1, 1, output]
         if is_dropped {
-            let dropped = precision.project(x, weight.clone());
+            let dropped = project(x, weight.clone(), precision);
             return y + dropped * (factor.clone() - 1.0) + low * factor;
         }
         (y + low) * factor

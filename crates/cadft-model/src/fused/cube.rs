@@ -11,7 +11,7 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cadft_matmul::cube_matmul;
+use cadft_matmul::{Precision, cube_matmul};
 
 use super::kernels::{AttentionOutputs, AttentionSaved, DecoderKernels};
 use super::{Activation, AttentionOptions};
@@ -158,7 +158,13 @@ impl DecoderKernels for CubeBackend {
 
 /// A contiguous f32 tensor on the device of `like`, not initialised.
 fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, DType::F32)
+    empty_factor(like, shape, Precision::F32)
+}
+
+/// As [`empty`], for the factor of a product.
+fn empty_factor(like: &CubeTensor, shape: Shape, precision: Precision) -> CubeTensor {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, shape, precision.dtype())
 }
 
 /// A power of two: as many threads as a row of so many values keeps busy.

@@ -104,13 +104,14 @@ pub(crate) type AttentionOutputs<T> = (T, T, T, T, T, T);
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct AttentionSaved<B: Backend> {
-    /// Rotated and scaled, by head: `[batch, heads, seq, head_dim]`.
+    /// Rotated and scaled, by head: `[batch, heads, seq, head_dim]`; as `key` and `value` in the format of factors where a
+    /// device multiplies in it.
     pub query: FloatTensor<B>,
     /// Rotated, by head: `[batch, kv_heads, seq, head_dim]`.
     pub key: FloatTensor<B>,
     /// By head, as `key`.
     pub value: FloatTensor<B>,
-    /// By head, as `query`.
+    /// By head, as `query`, f32.
     pub output: FloatTensor<B>,
     /// `[batch, heads, seq]`.
     pub log_sum_exp: FloatTensor<B>,
@@ -140,20 +141,22 @@ fn attention_outputs(
     key: &TensorSpec,
     options: &AttentionOptions,
 ) -> AttentionOutputs<TensorSpec> {
-    let by_head = |x: &TensorSpec| {
+    let by_head = |x: &TensorSpec, dtype| {
         let [batch, seq, width] = x.shape.dims();
         let shape = [batch, width / options.head_dim, seq, options.head_dim];
-        TensorSpec::new(Shape::new(shape), x.dtype)
+        TensorSpec::new(Shape::new(shape), dtype)
     };
-    let (queries, keys) = (by_head(query), by_head(key));
+    let factor = options.precision.dtype();
+    let (queries, keys) = (by_head(query, factor), by_head(key, factor));
+    let output = by_head(query, DType::F32);
     let [batch, heads, seq, _] = queries.shape.dims();
     let rows = TensorSpec::new(Shape::new([batch, heads, seq]), DType::F32);
-    (query.clone(), queries.clone(), keys.clone(), keys, queries, rows)
+    (query.clone(), queries, keys.clone(), keys, output, rows)
 }
 
-/// `[batch, heads, seq, head_dim]` as `[batch, seq, heads * head_dim]`.
+/// `[batch, heads, seq, head_dim]` as `[batch, seq, heads * head_dim]`, f32.
 #[cfg(feature = "fusion")]
 fn by_position(x: &TensorSpec) -> TensorSpec {
     let [batch, heads, seq, head_dim] = x.shape.dims();
-    TensorSpec::new(Shape::new([batch, seq, heads * head_dim]), x.dtype)
+    TensorSpec::new(Shape::new([batch, seq, heads * head_dim]), DType::F32)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Distribution, Tensor};
+use cadft_model::decoder::Precision;
 use cadft_model::fused::{self, Activation, AttentionInput, AttentionOptions, Rotation, portable};
 
 use crate::values;
@@ -159,6 +160,7 @@ fn plain(head_dim: usize) -> AttentionOptions {
         softcap: None,
         window: None,
         starts: None,
+        precision: Precision::F32,
     }
 }
 
@@ -190,6 +192,7 @@ fn every_option_of_attention_equals_its_portable_form() {
                     softcap,
                     window,
                     starts: starts.clone(),
+                    ..plain(head_dim)
                 };
                 compare_attention(sizes, Some(&rotation(batch, seq, head_dim / 2)), &options);
             }

@@ -41,7 +41,7 @@ pub struct MemorySettings<'a> {
     pub adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
     /// Whether activations are kept.
     pub recompute: Recompute,
-    /// The number format of the linear layers.
+    /// The number format of products.
     pub precision: Precision,
     /// Tokens of the largest micro-batch, padding included.
     pub tokens: usize,
@@ -135,7 +135,7 @@ struct Sizes {
     block_gradients: f64,
     /// Hidden states of all tokens.
     hidden: f64,
-    /// Logits of the fused likelihood that are held at a time.
+    /// What the fused likelihood holds at a time.
     logits: f64,
     /// The gradient of the output weight, where it is trained.
     output: f64,
@@ -190,8 +190,10 @@ impl Sizes {
             block_gradients: F32 * tokens * (config.hidden_size + 3 * config.intermediate_size) as f64
                 + F32 * in_blocks.min(trained) / layers,
             hidden: F32 * tokens * config.hidden_size as f64,
-            // The product that makes the gradient of the output weight packs a copy of the chunk.
-            logits: chunk * (1.0 + when(trains_output)),
+            // The product that makes the gradient of the output weight packs a copy of the chunk; a CPU holds the weight
+            // that it has rounded.
+            logits: chunk * (1.0 + when(trains_output))
+                + F32 * vocabulary * when(settings.precision == Precision::Bf16),
             output: gradient * when(trains_output),
             embedding: gradient * when(trains_embedding),
             is_tied,

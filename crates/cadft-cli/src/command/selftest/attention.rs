@@ -9,8 +9,10 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::report::{F32, Report};
+use super::report::{BF16, F32, Report};
 use anyhow::{Context, Result};
+use burn::tensor::DType;
+use cadft_model::decoder::Precision;
 use cadft_model::fused::{AttentionInput, AttentionOptions, Rotation, causal_attention};
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ const SCALE: f64 = 0.35;
 
 pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     let plain = Case::new(FEW);
-    for (name, case) in [
+    let mut cases = vec![
         ("attention", plain.clone()),
         (
             "attention in a window",
@@ -52,7 +54,19 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
             },
         ),
         ("attention in packed rows, long", Case::new(MANY).packed(190)),
-    ] {
+    ];
+    if bench.device.supports_dtype(DType::BF16) {
+        let case = Case {
+            precision: Precision::Bf16,
+            ..Case::new(MANY)
+        };
+        cases.push(("attention of bf16 factors, long", case));
+    }
+    for (name, case) in cases {
+        let tolerance = match case.precision {
+            Precision::F32 => F32,
+            Precision::Bf16 => BF16,
+        };
         let expected = case.reference();
         let found = case.found(bench)?;
         let parts = [
@@ -62,7 +76,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
             "gradient of the values",
         ];
         for ((part, found), expected) in parts.iter().zip(&found).zip(&expected) {
-            report.compare(&format!("{name}: {part}"), found, expected, F32)?;
+            report.compare(&format!("{name}: {part}"), found, expected, tolerance)?;
         }
     }
     Ok(())
@@ -80,6 +94,7 @@ struct Case {
     window: Option<usize>,
     softcap: Option<f64>,
     starts: Option<Vec<usize>>,
+    precision: Precision,
 }
 
 impl Case {
@@ -101,6 +116,7 @@ impl Case {
             window: None,
             softcap: None,
             starts: None,
+            precision: Precision::F32,
         }
     }
 
@@ -137,6 +153,7 @@ impl Case {
                 softcap: self.softcap,
                 window: self.window,
                 starts: self.starts.clone().map(Arc::from),
+                precision: self.precision,
             },
         });
         let upstream = tensor(&self.upstream, [BATCH, self.seq, HEADS * DIM], &device);

@@ -6,13 +6,13 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::report::{EXACT, F32, Report};
+use super::report::{BF16, EXACT, F32, Report};
 use anyhow::{Context, Result, anyhow};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::reduction::sample_scores;
 use cadft_core::{
-    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Standardiser, TokenStats, family_loss,
-    linear_argmax, linear_log_probs_chunked,
+    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Standardiser, TokenStats,
+    family_loss, linear_argmax, linear_log_probs_chunked,
 };
 
 const TOKENS: usize = 24;
@@ -25,28 +25,34 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     let reference = problem.reference();
     let upstream = drawn(TOKENS, 5);
     let expected = problem.gradients(&reference, &upstream);
-    for rows in [TOKENS, 7] {
+    let mut cases = vec![
+        (TOKENS, Precision::F32, F32, "likelihood in chunks of 24"),
+        (7, Precision::F32, F32, "likelihood in chunks of 7"),
+    ];
+    if bench.device.supports_dtype(DType::BF16) {
+        cases.push((7, Precision::Bf16, BF16, "likelihood of bf16 factors"));
+    }
+    for (rows, precision, tolerance, name) in cases {
         let on = problem.on(&bench.device);
         let log_probs = linear_log_probs_chunked(
             on.hidden.clone(),
             on.weight.clone(),
             on.targets.clone(),
+            precision,
             ChunkSize::Rows(rows),
         );
         let upstream = tensor(&upstream, [TOKENS], &bench.device.clone().autodiff());
-        let found = on.gradients(&(log_probs.clone() * upstream).sum())?;
-        let name = |part: &str| format!("likelihood in chunks of {rows}: {part}");
-        report.compare(&name("value"), &values(log_probs), &reference.log_probs, F32)?;
-        report.compare(
-            &name("gradient of the hidden states"),
-            &found[0],
-            &expected[0],
-            F32,
-        )?;
-        report.compare(&name("gradient of the weight"), &found[1], &expected[1], F32)?;
+        let [d_hidden, d_weight] = on.gradients(&(log_probs.clone() * upstream).sum())?;
+        for (part, found, expected) in [
+            ("value", values(log_probs), &reference.log_probs),
+            ("gradient of the hidden states", d_hidden, &expected[0]),
+            ("gradient of the weight", d_weight, &expected[1]),
+        ] {
+            report.compare(&format!("{name}: {part}"), &found, expected, tolerance)?;
+        }
     }
     let on = problem.on(&bench.device);
-    let ids: Vec<i64> = linear_argmax(on.hidden.inner(), on.weight.inner())
+    let ids: Vec<i64> = linear_argmax(on.hidden.inner(), on.weight.inner(), Precision::F32)
         .into_data()
         .iter()
         .collect();
@@ -89,6 +95,7 @@ fn objective(
         on.hidden.clone(),
         on.weight.clone(),
         on.targets.clone(),
+        Precision::F32,
         ChunkSize::Auto,
     );
     let stats = TokenStats::detached(&log_probs);

@@ -12,21 +12,22 @@
 //! keys and values are never repeated. A tile needs the keys from the first of its first query to its last query.
 
 use burn::backend::TensorMetadata;
+use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use cadft_matmul::{add_rows, cube_matmul};
+use cadft_matmul::{Precision, add_rows, cast, cube_matmul};
 
 use super::heads::{Rotary, by_head, by_position};
 use super::scores::{TileLaunch, score_gradients, softmax};
-use super::{empty, one_cube_each, threads};
+use super::{empty, empty_factor, one_cube_each, threads};
 use crate::fused::AttentionOptions;
 use crate::fused::kernels::{AttentionOutputs, AttentionSaved};
 
-/// Scores that are held at a time, 256 MiB in f32; less where a device has no buffer of that size, more where the fewest
+/// Scores that are held at a time, 256 MiB in f32, and as many probabilities; less where a device has no buffer of that size, more where the fewest
 /// queries have more.
 const SCORES: usize = 1 << 26;
 /// The fewest queries of a tile, where a sequence has as many.
@@ -44,15 +45,16 @@ pub(super) fn forward(
 ) -> AttentionOutputs<CubeTensor> {
     let rotary = Rotary::new(rotation);
     let head_dim = options.head_dim;
-    let query = by_head(query, head_dim, Some((&rotary, options.scale)));
-    let key = by_head(key, head_dim, Some((&rotary, 1.0)));
-    let value = by_head(value, head_dim, None);
+    let query = by_head(query, Some((&rotary, options.scale)), options);
+    let key = by_head(key, Some((&rotary, 1.0)), options);
+    let value = by_head(value, None, options);
     let problem = Problem::new(&query, &key, options);
     let (mut output, mut log_sum_exp) = (Parts::default(), Parts::default());
     for tile in problem.tiles() {
         let scores = problem.product(&query, &key, &tile);
-        log_sum_exp.add(problem.softmax(&scores, &tile), tile.start, problem.seq);
-        let part = cube_matmul(scores, problem.keys(&value, &tile), DType::F32);
+        let (probs, sums) = problem.softmax(&scores, &tile);
+        log_sum_exp.add(sums, tile.start, problem.seq);
+        let part = cube_matmul(probs, problem.keys(&value, &tile), DType::F32);
         output.add(problem.heads_of(part), tile.start, problem.seq);
     }
     let output = output.of([problem.batch, problem.heads, problem.seq, head_dim]);
@@ -79,25 +81,26 @@ pub(super) fn backward(
     let rotary = Rotary::new([cos, sin]);
     let [query, key, value, log_sum_exp] = [query, key, value, log_sum_exp].map(into_contiguous);
     let problem = Problem::new(&query, &key, &options);
-    let grad = by_head(grad, options.head_dim, None);
+    let grad = by_head(grad, None, &options);
     // do(t) · o(t), [batch, heads, seq, 1].
-    let delta = CubeBackend::float_sum_dim(CubeBackend::float_mul(grad.clone(), output), 3);
+    let delta = CubeBackend::float_mul(cast::<CubeBackend>(grad.clone(), DType::F32), output);
+    let delta = CubeBackend::float_sum_dim(delta, 3);
     let statistics = [log_sum_exp, into_contiguous(delta)];
     let [mut d_query, mut d_key, mut d_value] = [(); 3].map(|()| Parts::default());
     for tile in problem.tiles() {
         let scores = problem.product(&query, &key, &tile);
         let d_probs = problem.product(&grad, &value, &tile);
-        problem.score_gradients([&scores, &d_probs], &statistics, &tile);
+        let [probs, d_scores] = problem.score_gradients([scores, d_probs], &statistics, &tile);
         let transposed = CubeBackend::float_transpose;
-        let of_value = cube_matmul(transposed(scores), problem.queries(&grad, &tile), DType::F32);
+        let of_value = cube_matmul(transposed(probs), problem.queries(&grad, &tile), DType::F32);
         let of_key = cube_matmul(
-            transposed(d_probs.clone()),
+            transposed(d_scores.clone()),
             problem.queries(&query, &tile),
             DType::F32,
         );
         d_value.add(of_value, tile.first, problem.seq);
         d_key.add(of_key, tile.first, problem.seq);
-        let of_query = cube_matmul(d_probs, problem.keys(&key, &tile), DType::F32);
+        let of_query = cube_matmul(d_scores, problem.keys(&key, &tile), DType::F32);
         d_query.add(problem.heads_of(of_query), tile.start, problem.seq);
     }
     let of_keys = [problem.batch, problem.kv_heads, problem.seq, problem.head_dim];
@@ -128,6 +131,7 @@ struct Problem {
     /// The same on the device, `[batch or 1, seq]`.
     on_device: CubeTensor,
     softcap: Option<f64>,
+    precision: Precision,
     /// Scores that may be held at a time.
     most: usize,
 }
@@ -158,6 +162,7 @@ impl Problem {
             first_keys,
             on_device,
             softcap: options.softcap,
+            precision: options.precision,
             most: usize::try_from(largest / size_of::<f32>() as u64).map_or(SCORES, |most| most.min(SCORES)),
         }
     }
@@ -216,47 +221,56 @@ impl Problem {
         CubeBackend::float_reshape(x, Shape::new(shape))
     }
 
-    /// Turns scores into probabilities; their `log Σ exp`, `[batch · heads, queries, 1]`.
-    fn softmax(&self, scores: &CubeTensor, tile: &Tile) -> CubeTensor {
+    /// Probabilities of the scores, as the factor of a product, and their `log Σ exp`, `[batch · heads, queries, 1]`.
+    fn softmax(&self, scores: &CubeTensor, tile: &Tile) -> (CubeTensor, CubeTensor) {
         let [matrices, rows, keys] = scores.shape().dims();
         let threads = threads(keys);
         let queries = tile.end - tile.start;
+        let probs = empty_factor(scores, scores.shape(), self.precision);
         let log_sum_exp = empty(scores, Shape::new([self.batch * self.heads, queries, 1]));
         softmax::launch(
             &scores.client,
             one_cube_each(matrices * rows),
             CubeDim::new_1d(threads as u32),
             scores.clone().into_tensor_arg(),
+            probs.clone().into_tensor_arg(),
             log_sum_exp.clone().into_tensor_arg(),
             self.on_device.clone().into_tensor_arg(),
             self.described(tile),
             self.cap(),
             self.softcap.is_some(),
             threads,
+            dtype_to_elem_type(probs.dtype),
         );
-        log_sum_exp
+        (probs, log_sum_exp)
     }
 
+    /// Probabilities of the scores, and the gradients of the scores from those of the probabilities, as factors of products.
     fn score_gradients(
         &self,
-        [scores, d_probs]: [&CubeTensor; 2],
+        [scores, d_probs]: [CubeTensor; 2],
         [log_sum_exp, delta]: &[CubeTensor; 2],
         tile: &Tile,
-    ) {
+    ) -> [CubeTensor; 2] {
         let [matrices, rows, keys] = scores.shape().dims();
+        let factors = [(); 2].map(|()| empty_factor(&scores, scores.shape(), self.precision));
         score_gradients::launch(
             &scores.client,
             one_cube_each(matrices * rows),
             CubeDim::new_1d(threads(keys) as u32),
             scores.clone().into_tensor_arg(),
-            d_probs.clone().into_tensor_arg(),
+            d_probs.into_tensor_arg(),
             log_sum_exp.clone().into_tensor_arg(),
             delta.clone().into_tensor_arg(),
             self.on_device.clone().into_tensor_arg(),
+            factors[0].clone().into_tensor_arg(),
+            factors[1].clone().into_tensor_arg(),
             self.described(tile),
             self.cap(),
             self.softcap.is_some(),
+            dtype_to_elem_type(factors[0].dtype),
         );
+        factors
     }
 
     fn described(&self, tile: &Tile) -> TileLaunch {

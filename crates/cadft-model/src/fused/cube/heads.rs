@@ -1,13 +1,15 @@
 //! Between positions that hold all heads and heads that hold all positions, with rotation on the way: one thread a value.
 
 use burn::backend::TensorMetadata;
+use burn::backend::cubecl::dtype_to_elem_type;
 use burn::tensor::Shape;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{empty, one_thread_each};
+use super::{empty, empty_factor, one_thread_each};
+use crate::fused::AttentionOptions;
 
 /// Cosines and sines, `[batch or 1, seq, pairs]`; no pairs where nothing is rotated.
 pub(super) struct Rotary {
@@ -26,10 +28,12 @@ impl Rotary {
 /// What is done to a head on the way: nothing, or rotation and multiplication.
 pub(super) type Scaled<'a> = Option<(&'a Rotary, f64)>;
 
-/// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`, rotated.
-pub(super) fn by_head(x: CubeTensor, head_dim: usize, scaled: Scaled<'_>) -> CubeTensor {
+/// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`, rotated, as the factor of a product.
+pub(super) fn by_head(x: CubeTensor, scaled: Scaled<'_>, options: &AttentionOptions) -> CubeTensor {
     let [batch, seq, width] = x.shape().dims();
-    let output = empty(&x, Shape::new([batch, width / head_dim, seq, head_dim]));
+    let head_dim = options.head_dim;
+    let shape = Shape::new([batch, width / head_dim, seq, head_dim]);
+    let output = empty_factor(&x, shape, options.precision);
     launch(x, output, scaled, Direction::ByHead)
 }
 
@@ -73,22 +77,24 @@ fn launch(x: CubeTensor, output: CubeTensor, scaled: Scaled<'_>, direction: Dire
         seq as u32,
         [head_dim, pairs],
         direction,
+        dtype_to_elem_type(output.dtype),
     );
     output
 }
 
 /// `output = factor · rotation(x)`; dimension `i` of a head is rotated with dimension `i + pairs`.
 #[cube(launch)]
-fn transfer(
+fn transfer<O: Float>(
     x: &Tensor<f32>,
     cos: &Tensor<f32>, // [batch or 1, seq, pairs]
     sin: &Tensor<f32>, // as cos
-    output: &mut Tensor<f32>,
+    output: &mut Tensor<O>,
     factor: f32,
     heads: u32,
     seq: u32,
     #[comptime] sizes: [usize; 2],
     #[comptime] direction: Direction,
+    #[define(O)] _dtype: ElemType,
 ) {
     if ABSOLUTE_POS >= output.len() {
         terminate!();
@@ -127,7 +133,7 @@ fn transfer(
         let angles = (row * seq + position) * pairs;
         value = rotated(x, cos, sin, start, dimension, angles, pairs, direction);
     }
-    output[ABSOLUTE_POS] = factor * value;
+    output[ABSOLUTE_POS] = O::cast_from(factor * value);
 }
 
 /// A dimension of the vector that begins at `start`, rotated by the angles that begin at `angles`.

@@ -58,16 +58,18 @@ fn capped(score: f32, cap: f32, #[comptime] is_capped: bool) -> f32 {
     z
 }
 
-/// Scores to probabilities, in place; hidden keys get 0.
+/// Scores to probabilities; hidden keys get 0.
 #[cube(launch)]
-pub(super) fn softmax(
-    scores: &mut Tensor<f32>,      // [matrices, groups * queries, keys]
+pub(super) fn softmax<P: Float>(
+    scores: &Tensor<f32>,          // [matrices, groups * queries, keys]
+    probs: &mut Tensor<P>,         // as scores
     log_sum_exp: &mut Tensor<f32>, // one a row
     first_keys: &Tensor<u32>,      // [batch or 1, seq]
     tile: Tile,
     cap: f32,
     #[comptime] is_capped: bool,
     #[comptime] threads: usize,
+    #[define(P)] _dtype: ElemType,
 ) {
     let row = CUBE_POS;
     let keys = scores.shape(2);
@@ -101,7 +103,7 @@ pub(super) fn softmax(
         if column >= first && column < end {
             probability = (capped(scores[start + column], cap, is_capped) - lse).exp();
         }
-        scores[start + column] = probability;
+        probs[start + column] = P::cast_from(probability);
         column += CUBE_DIM as usize;
     }
     if UNIT_POS == 0 {
@@ -109,18 +111,21 @@ pub(super) fn softmax(
     }
 }
 
-/// Scores to probabilities, and `do · v` to the gradient of the scores, both in place:
+/// Scores to probabilities, and `do · v` to the gradient of the scores:
 /// `p = exp(z − lse)`, `dz = p (do · v − delta)`, bent back where a soft-cap bends z.
 #[cube(launch)]
-pub(super) fn score_gradients(
-    scores: &mut Tensor<f32>,  // [matrices, groups * queries, keys]
-    d_probs: &mut Tensor<f32>, // as scores
+pub(super) fn score_gradients<P: Float>(
+    scores: &Tensor<f32>,      // [matrices, groups * queries, keys]
+    d_probs: &Tensor<f32>,     // do · v, as scores
     log_sum_exp: &Tensor<f32>, // [batch, heads, seq]
     delta: &Tensor<f32>,       // as log_sum_exp
     first_keys: &Tensor<u32>,  // [batch or 1, seq]
+    probs: &mut Tensor<P>,     // as scores
+    d_scores: &mut Tensor<P>,  // as scores
     tile: Tile,
     cap: f32,
     #[comptime] is_capped: bool,
+    #[define(P)] _dtype: ElemType,
 ) {
     let row = CUBE_POS;
     let keys = scores.shape(2);
@@ -146,8 +151,8 @@ pub(super) fn score_gradients(
                 gradient *= 1.0f32 - z / cap * (z / cap);
             }
         }
-        scores[at] = probability;
-        d_probs[at] = gradient;
+        probs[at] = P::cast_from(probability);
+        d_scores[at] = P::cast_from(gradient);
         column += CUBE_DIM as usize;
     }
 }

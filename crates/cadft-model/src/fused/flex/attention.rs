@@ -10,7 +10,8 @@
 //! where its window does; it never moves back, so a block of queries needs the keys from the first of its first query
 //! to its last query. Inside, every head is a matrix of its own, `[batch, heads, seq, head_dim]`.
 
-use cadft_kernels::{Threads, View, Write, gemm};
+use cadft_kernels::{Threads, View, Write, gemm, round_to_bf16};
+use cadft_matmul::Precision;
 use rayon::prelude::*;
 
 use super::heads::{Rotary, Sizes, by_head, by_position};
@@ -30,9 +31,12 @@ pub(super) fn causal_attention(
     let sizes = Sizes::new(&query, &key, options.head_dim);
     let rotation = Rotary::new(rotation);
     let rotated = |factor| Some((&rotation, factor));
-    let query = by_head(query, sizes.heads, &sizes, rotated(options.scale as f32));
-    let key = by_head(key, sizes.kv_heads, &sizes, rotated(1.0));
-    let value = by_head(value, sizes.kv_heads, &sizes, None);
+    let mut query = by_head(query, sizes.heads, &sizes, rotated(options.scale as f32));
+    let mut key = by_head(key, sizes.kv_heads, &sizes, rotated(1.0));
+    let mut value = by_head(value, sizes.kv_heads, &sizes, None);
+    for factor in [&mut query, &mut key, &mut value] {
+        round(factor, options.precision);
+    }
 
     let (seq, head) = (sizes.seq, sizes.head());
     let mut output = vec![0.0; query.len()];
@@ -69,7 +73,8 @@ pub(super) fn causal_attention_gradients(saved: AttentionSaved<Flex>, grad: Floa
     let sizes = Sizes::by_head(&saved.query, &saved.key);
     let rotation = Rotary::new([saved.cos, saved.sin]);
     let (head, groups) = (sizes.head(), sizes.groups());
-    let grad = by_head(grad, sizes.heads, &sizes, None);
+    let mut grad = by_head(grad, sizes.heads, &sizes, None);
+    round(&mut grad, saved.options.precision);
     let (query, output, lse) = (
         floats(&saved.query),
         floats(&saved.output),
@@ -116,6 +121,14 @@ pub(super) fn causal_attention_gradients(saved: AttentionSaved<Flex>, grad: Floa
         by_position(&d_key, sizes.kv_heads, &sizes, rotated(1.0)),
         by_position(&d_value, sizes.kv_heads, &sizes, None),
     )
+}
+
+/// Rounds the factors of a product where they are in bf16; they are multiplied in f32 all the same.
+fn round(values: &mut [f32], precision: Precision) {
+    match precision {
+        Precision::F32 => {}
+        Precision::Bf16 => round_to_bf16(values),
+    }
 }
 
 /// One row of the batch: which keys its queries see.
@@ -203,6 +216,7 @@ fn forward_head(
             }
             log_sum_exp[position] = simd::softmax_row(scores);
         }
+        round(scores, row.options.precision);
         let scores = View::new(scores, queries, keys);
         gemm(
             &mut output[at],
@@ -254,6 +268,8 @@ fn backward_head([d_query, d_key, d_value]: [&mut [f32]; 3], head: &Head<'_>) {
         for (position, (p, dz)) in (block.start..).zip(rows) {
             score_gradients(p, dz, (head, &block, position));
         }
+        round(p, row.options.precision);
+        round(dz, row.options.precision);
         let (p, dz) = (View::new(p, queries, keys), View::new(dz, queries, keys));
         gemm(&mut d_query[at], dz, key, Write::Set, Threads::One);
         gemm(
