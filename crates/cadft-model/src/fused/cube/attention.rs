@@ -27,8 +27,8 @@ use super::{empty, empty_factor, one_cube_each, threads};
 use crate::fused::AttentionOptions;
 use crate::fused::kernels::{AttentionOutputs, AttentionSaved};
 
-/// Scores that are held at a time, 256 MiB in f32, and as many probabilities; less where a device has no buffer of that size, more where the fewest
-/// queries have more.
+/// Scores that are held at a time, 256 MiB in f32, and as many factors made of them; less where a device has no buffer of
+/// that size, more where the fewest queries have more.
 const SCORES: usize = 1 << 26;
 /// The fewest queries of a tile, where a sequence has as many.
 const FEWEST: usize = 64;
