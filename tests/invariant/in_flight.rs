@@ -8,12 +8,15 @@ use cadft_core::{AnyObjective, Cadft, Normalisation, RunningMoments, Statistics}
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::CausalLm;
 use cadft_tests::{Named, devices, trained};
-use cadft_train::StepOutcome;
 use cadft_train::batch::GlobalBatch;
 use cadft_train::clip::{clip_factor, squares};
-use cadft_train::config::{BatchSection, OptimizerSection};
+use cadft_train::config::{self, BatchSection, OptimizerSection};
 use cadft_train::optimizer::AdamW;
 use cadft_train::step::{StepSettings, StepState, backward, begin, step};
+use cadft_train::{Event, Prepared, RunDirectory, StepOutcome, train};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Below the norms of these gradients.
 const CLIP: f64 = 1e-3;
@@ -269,4 +272,54 @@ fn the_norm_is_that_of_all_gradients_together() {
         let error = found.outcome.clip_factor / expected - 1.0;
         assert!(expected < 1.0 && error.abs() < 1e-6, "{name}: {error}");
     }
+}
+
+#[test]
+fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cadft-cli/assets/quickstart");
+    let rows = fs::read_to_string(assets.join("train.jsonl")).expect("the quickstart's data");
+    let rows: Vec<&str> = rows.lines().take(8).collect();
+    let data = directory.path().join("train.jsonl");
+    fs::write(&data, rows.join("\n") + "\n").expect("data");
+    let recipe = format!(
+        "[model]\npath = {assets:?}\n[data]\ntrain = [{data:?}]\neval = [{data:?}]\nmax-length = 64\n[batch]\n\
+         global = 4\n[schedule]\nsteps = 9\n[evaluate]\nevery = 2\n[checkpoint]\nevery = 3\n"
+    );
+    let recipe = config::parse("recipe", &recipe, &[]).expect("a recipe");
+    let device = cadft_train::device::parse("flex").expect("the CPU");
+    let prepared = Prepared::new(recipe, &device).expect("it is prepared");
+    let run = directory.path().join("run");
+    let mut run = RunDirectory::create(&run, &prepared.recipe, "flex").expect("a directory");
+    let (stop, mut told) = (AtomicBool::new(false), vec![]);
+    let summary = train(
+        &prepared,
+        prepared.model().expect("a model"),
+        &mut run,
+        &stop,
+        &mut |event| match event {
+            Event::Step(metrics) => {
+                stop.store(metrics.step == 7, Ordering::Relaxed);
+                told.push(format!("step {}", metrics.step));
+            }
+            Event::Evaluated { step, .. } => told.push(format!("evaluated {step}")),
+            _ => {}
+        },
+    )
+    .expect("a run");
+    assert_eq!((summary.steps, summary.interrupted), (7, true));
+    let expected = [
+        "evaluated 0",
+        "step 1",
+        "step 2",
+        "evaluated 2",
+        "step 3",
+        "step 4",
+        "evaluated 4",
+        "step 5",
+        "step 6",
+        "evaluated 6",
+        "step 7",
+    ];
+    assert_eq!(told, expected);
 }

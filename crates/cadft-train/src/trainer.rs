@@ -206,7 +206,7 @@ impl<'a> Trainer<'a> {
         Ok(model)
     }
 
-    /// Ends the step in flight and does one more, unless `stop` is set by what is told of the first.
+    /// Ends the step in flight and does one more, unless whoever is told of the first sets `stop`.
     fn step(&mut self, model: CausalLm, number: usize, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
         self.starts();
         let prepared = self.prepared;
@@ -229,8 +229,10 @@ impl<'a> Trainer<'a> {
         model.seed_dropout(dropout_seed(recipe.run.seed, number));
         let begun = begin(&model, &batch, &settings, &mut self.state);
         if let Some(before) = &begun.before {
+            // A signal lets a step that has begun finish.
+            let is_signalled = stop.load(Ordering::Relaxed);
             self.settled(before)?;
-            if stop.load(Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) && !is_signalled {
                 return Ok(model);
             }
         }
