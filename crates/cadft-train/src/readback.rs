@@ -28,6 +28,9 @@ impl Readback {
     }
 
     /// The values of vectors of f32 on one device, in one wait; none for no vectors.
+    ///
+    /// An operation that failed, for want of memory say, fails this: one of the step in flight too, whose update made the
+    /// parameters that these vectors depend on.
     pub(crate) fn read(&mut self, mut vectors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
         let own = vectors.len();
         let in_flight = self.in_flight.take();

@@ -24,7 +24,7 @@ use crate::step::{StepSettings, StepState, begin};
 use cadft_core::{AnyObjective, Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
-use settling::Begun;
+use settling::StepInFlight;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -74,7 +74,7 @@ struct Trainer<'a> {
     rewriting: Rewriting,
     /// Steps done, with the one in flight.
     done: usize,
-    in_flight: Option<Begun>,
+    in_flight: Option<StepInFlight>,
     /// When the last step ended, or the one in flight began, if that was later.
     since: Instant,
     guard: GuardState,
@@ -237,7 +237,13 @@ impl<'a> Trainer<'a> {
             }
         }
         let model = begun.update(model, &mut self.state);
-        self.in_flight = Some(Begun::new(number, objective.name(), settings.lr, chosen, batch));
+        self.in_flight = Some(StepInFlight::new(
+            number,
+            objective.name(),
+            settings.lr,
+            chosen,
+            batch,
+        ));
         self.done = number;
         Ok(model)
     }

@@ -13,7 +13,7 @@ use cadft_core::reduction::mean;
 use std::time::Instant;
 
 /// What the host knows of a step in flight.
-pub(super) struct Begun {
+pub(super) struct StepInFlight {
     /// Counted from 1.
     number: usize,
     objective: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Begun {
     tokens: usize,
 }
 
-impl Begun {
+impl StepInFlight {
     pub(super) fn new(
         number: usize,
         objective: &'static str,
