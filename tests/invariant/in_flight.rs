@@ -274,8 +274,9 @@ fn the_norm_is_that_of_all_gradients_together() {
     }
 }
 
-#[test]
-fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
+/// A run of nine steps that evaluates and saves, until what is told of step `last` ends it: what it told, and its checkpoint
+/// of step 3, file by file.
+fn run(name: &str, device: &Device, last: usize) -> (Vec<String>, Vec<Vec<u8>>) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cadft-cli/assets/quickstart");
     let rows = fs::read_to_string(assets.join("train.jsonl")).expect("the quickstart's data");
@@ -284,30 +285,32 @@ fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
     fs::write(&data, rows.join("\n") + "\n").expect("data");
     let recipe = format!(
         "[model]\npath = {assets:?}\n[data]\ntrain = [{data:?}]\neval = [{data:?}]\nmax-length = 64\n[batch]\n\
-         global = 4\n[schedule]\nsteps = 9\n[evaluate]\nevery = 2\n[checkpoint]\nevery = 3\n"
+         global = 4\n[schedule]\nsteps = 9\n[evaluate]\nevery = 2\n[checkpoint]\nevery = 3\nkeep = 9\n"
     );
     let recipe = config::parse("recipe", &recipe, &[]).expect("a recipe");
-    let device = cadft_train::device::parse("flex").expect("the CPU");
-    let prepared = Prepared::new(recipe, &device).expect("it is prepared");
-    let run = directory.path().join("run");
-    let mut run = RunDirectory::create(&run, &prepared.recipe, "flex").expect("a directory");
+    let prepared = Prepared::new(recipe, device).expect("it is prepared");
+    let path = directory.path().join("run");
+    let mut run = RunDirectory::create(&path, &prepared.recipe, name).expect("a directory");
     let (stop, mut told) = (AtomicBool::new(false), vec![]);
-    let summary = train(
-        &prepared,
-        prepared.model().expect("a model"),
-        &mut run,
-        &stop,
-        &mut |event| match event {
-            Event::Step(metrics) => {
-                stop.store(metrics.step == 7, Ordering::Relaxed);
-                told.push(format!("step {}", metrics.step));
-            }
-            Event::Evaluated { step, .. } => told.push(format!("evaluated {step}")),
-            _ => {}
-        },
-    )
+    let model = prepared.model().expect("a model");
+    let summary = train(&prepared, model, &mut run, &stop, &mut |event| match event {
+        Event::Step(metrics) => {
+            stop.store(metrics.step == last, Ordering::Relaxed);
+            told.push(format!("step {}", metrics.step));
+        }
+        Event::Evaluated { step, .. } => told.push(format!("evaluated {step}")),
+        _ => {}
+    })
     .expect("a run");
-    assert_eq!((summary.steps, summary.interrupted), (7, true));
+    assert_eq!((summary.steps, summary.interrupted), (last, true), "{name}");
+    let file = |file: &str| fs::read(path.join("checkpoints/step-000003").join(file)).expect("a file");
+    let files = ["model.safetensors", "training/optimizer.safetensors"].map(file);
+    (told, files.into())
+}
+
+#[test]
+fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
+    let device = cadft_train::device::parse("flex").expect("the CPU");
     let expected = [
         "evaluated 0",
         "step 1",
@@ -321,5 +324,14 @@ fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
         "evaluated 6",
         "step 7",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(run("flex", &device, 7).0, expected);
+}
+
+#[test]
+fn a_checkpoint_holds_nothing_of_the_steps_that_run_while_it_is_written() {
+    for (name, device) in devices() {
+        // The first ends with its checkpoint.
+        let [alone, beside] = [3, 5].map(|last| run(name, &device, last).1);
+        assert!(alone == beside, "{name}: the checkpoints of step 3 differ");
+    }
 }
