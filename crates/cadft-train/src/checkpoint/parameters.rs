@@ -97,6 +97,6 @@ struct Copy(Device);
 impl ModuleMapper for Copy {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let device = self.0.clone();
-        param.map(|tensor| Tensor::from_data(copied(tensor.into_data()), &device))
+        param.map(|tensor| Tensor::from_data(copied(&tensor.into_data()), &device))
     }
 }
