@@ -1,6 +1,7 @@
 //! What must not change the result: how a batch is split, padded or ordered, how much is held at a time, and when
 //! the device is read.
 
+mod in_flight;
 mod likelihood;
 mod models;
 mod products;

@@ -6,7 +6,7 @@ use cadft_core::linear_log_probs;
 use cadft_model::CausalLm;
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, Named, Tolerance, gradients_by_name};
-use cadft_train::clip::{clip, global_norm};
+use cadft_train::clip::{clip_factor, global_norm, squares};
 use cadft_train::config::OptimizerSection;
 use cadft_train::optimizer::AdamW;
 
@@ -57,10 +57,10 @@ pub(super) fn ten_steps(
         let loss = loss(&model, ids);
         losses.push(values(loss.clone())[0]);
         let grads = GradientsParams::from_grads(loss.backward(), &model);
-        let norm = global_norm(&model, &grads);
-        norms.push(norm);
-        let grads = clip(&model, grads, norm, section.clip);
-        model = optimizer.step(section.lr, model, grads);
+        norms.push(global_norm(&model, &grads));
+        let squares = squares(&model, &grads).expect("gradients");
+        let factor = clip_factor(squares, loss.inner(), section.clip);
+        model = optimizer.step(section.lr, model, grads, factor);
     }
     by.assert_close(&format!("{name}: losses"), &losses, expected.values("losses"));
     by.assert_close(&format!("{name}: norms"), &norms, expected.values("grad_norms"));

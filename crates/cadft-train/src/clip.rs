@@ -1,4 +1,5 @@
-//! Clipping by the global gradient norm (Burn's own clips each tensor by itself).
+//! Clipping by the global gradient norm (Burn's own clips each tensor by itself): the norm, and the factor that the update
+//! multiplies gradients by. Neither is read to be used.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -13,7 +14,8 @@ pub fn global_norm<M: Module>(model: &M, grads: &GradientsParams) -> f64 {
 }
 
 /// For each parameter the sum of its squared gradient, `[parameters]`; none without a gradient.
-pub(crate) fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1>> {
+#[must_use]
+pub fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1>> {
     let mut squares = Squares { grads, sums: vec![] };
     model.visit(&mut squares);
     (!squares.sums.is_empty()).then(|| Tensor::cat(squares.sums, 0))
@@ -27,17 +29,18 @@ pub(crate) fn norm(squares: &[f32]) -> f64 {
     squares.iter().copied().map(f64::from).sum::<f64>().sqrt()
 }
 
-/// Scales the gradients by `max / (norm + 1e-6)` where `norm` exceeds `max`, as `PyTorch` does.
+/// What gradients are to be multiplied by, `[1]`: `min(1, max / (norm + 1e-6))`, as in `PyTorch`, and -1 where the norm or the
+/// loss is not finite, for a step that is to be left out.
+///
+/// # Shapes
+/// `squares`, the sums of squared gradients: `[parameters]`; `loss`: `[1]`.
 #[must_use]
-pub fn clip<M: Module>(model: &M, mut grads: GradientsParams, norm: f64, max: f64) -> GradientsParams {
-    let factor = max / (norm + 1e-6);
-    if factor < 1.0 {
-        model.visit(&mut Scale {
-            grads: &mut grads,
-            factor,
-        });
-    }
-    grads
+pub fn clip_factor(squares: Tensor<1>, loss: Tensor<1>, max: f64) -> Tensor<1> {
+    let square = squares.sum();
+    let is_finite = square.clone().is_finite().bool_and(loss.is_finite());
+    let factor = square.sqrt().add_scalar(1e-6).recip().mul_scalar(max);
+    // Last, since the smaller of 1 and what is no number may be 1.
+    factor.clamp_max(1.0).mask_fill(is_finite.bool_not(), -1.0)
 }
 
 struct Squares<'a> {
@@ -49,19 +52,6 @@ impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
             self.sums.push(grad.square().sum());
-        }
-    }
-}
-
-struct Scale<'a> {
-    grads: &'a mut GradientsParams,
-    factor: f64,
-}
-
-impl ModuleVisitor for Scale<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.remove::<D>(param.id) {
-            self.grads.register::<D>(param.id, grad.mul_scalar(self.factor));
         }
     }
 }

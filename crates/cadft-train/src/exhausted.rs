@@ -88,7 +88,7 @@ impl Display for Exhausted {
 pub struct ExhaustedRun {
     /// What the device said.
     pub what: Exhausted,
-    /// Steps that were done.
+    /// Steps that were done, and whose end was read from the device.
     pub step: usize,
     /// The estimate of the plan, in MiB.
     pub estimate_mib: f64,

@@ -5,7 +5,7 @@
 //! prepare.rs       read and check everything          plan.rs   what the run will do and take, and its warnings
 //! trainer.rs       the loop                           step.rs   THE page: one optimizer step
 //! batch.rs         global batches on the device       forward.rs, observe.rs   likelihoods in, values out
-//! optimizer.rs  clip.rs  schedule.rs                  AdamW, global-norm clipping, learning rate
+//! optimizer.rs  clip.rs  schedule.rs                  AdamW, clipping by the global norm, learning rate
 //! recompute.rs     backward block by block, where activations are not kept
 //! weighing.rs      weights of samples                 readback.rs where the host waits for the device
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
@@ -57,7 +57,7 @@ pub use environment::Environment;
 pub use error::{ConfigProblem, TrainError};
 pub use event::{Event, StepMetrics, Summary};
 pub use exhausted::{Exhausted, ExhaustedRun};
-pub use observe::StepOutcome;
+pub use observe::{Settled, StepOutcome};
 pub use plan::{Plan, Warning};
 pub use prepare::Prepared;
 pub use process::peak_rss_mib;

@@ -1,11 +1,13 @@
-//! What a step saw: the values behind its metrics. They stay on the device until all of them are read together.
+//! What a step saw: the values behind its metrics. They stay on the device until all of them are read together, which is
+//! when the next step reads for the first time.
 
 use crate::batch::MicroBatch;
 use crate::clip::norm;
 use crate::readback::Readback;
 use burn::tensor::{Tensor, TensorData};
-use cadft_core::Standardiser;
 use cadft_core::reduction::sample_scores;
+use cadft_core::{RunningMoments, Standardiser};
+use std::time::Instant;
 
 /// Values of a global batch, before the update.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,18 +28,36 @@ pub struct StepOutcome {
     pub standardiser: Standardiser,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
+    /// What the device multiplied the gradient by; negative where it left the step out.
+    pub clip_factor: f64,
+}
+
+/// A step that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settled {
+    /// How it ended.
+    pub outcome: StepOutcome,
+    /// When the host learnt of it.
+    pub at: Instant,
 }
 
 impl StepOutcome {
-    /// What is not a number, if anything: nothing may be updated with it.
+    /// What is not finite, if anything: nothing was updated with it.
     #[must_use]
     pub fn not_finite(&self) -> Option<&'static str> {
-        if !self.loss.is_finite() || !self.nll_sum.is_finite() {
-            Some("loss")
-        } else if !self.grad_norm.is_finite() {
+        if self.clip_factor >= 0.0 {
+            None
+        } else if self.loss.is_finite() && self.nll_sum.is_finite() {
             Some("gradient norm")
         } else {
-            None
+            Some("loss")
+        }
+    }
+
+    /// Takes the scores into the statistics of later steps, unless the step was left out.
+    pub(crate) fn add_to(&self, running: &mut RunningMoments) {
+        if self.not_finite().is_none() {
+            running.update(&self.scores.iter().copied().collect());
         }
     }
 }
@@ -71,20 +91,21 @@ fn pair(read: Vec<Vec<f32>>) -> [Vec<f32>; 2] {
     [(); 2].map(|()| read.next().unwrap_or_default())
 }
 
-/// A [`StepOutcome`] in the making.
-pub(crate) struct Observation<'a> {
+/// The values of a step in the making.
+pub(crate) struct Observation {
     weights: Vec<f64>,
-    parts: Vec<Part<'a>>,
+    parts: Vec<Part>,
 }
 
 /// What is known of a micro-batch; `factors` go by its samples.
-struct Part<'a> {
-    micro: &'a MicroBatch,
+struct Part {
+    sample_of: Vec<usize>,
+    samples: Vec<usize>,
     factors: Vec<f64>,
     values: TokenValues,
 }
 
-impl<'a> Observation<'a> {
+impl Observation {
     pub(crate) fn new(samples: usize) -> Self {
         Self {
             weights: vec![1.0; samples],
@@ -95,7 +116,7 @@ impl<'a> Observation<'a> {
     /// Takes in a micro-batch with the weights and the factors of its samples; the factors of its tokens, `[tokens]`.
     pub(crate) fn take(
         &mut self,
-        micro: &'a MicroBatch,
+        micro: &MicroBatch,
         values: TokenValues,
         weights: &[f64],
         factors: Vec<f64>,
@@ -108,7 +129,8 @@ impl<'a> Observation<'a> {
             .map(|&sample| factors[sample] as f32)
             .collect();
         self.parts.push(Part {
-            micro,
+            sample_of: micro.sample_of.clone(),
+            samples: micro.samples.clone(),
             factors,
             values,
         });
@@ -119,41 +141,73 @@ impl<'a> Observation<'a> {
         )
     }
 
-    /// The whole outcome, after one read of all that is on the device yet; `squares` are sums of squared gradients, and
-    /// `standardiser` that of the weights, where one was needed.
-    pub(crate) fn read(
+    /// All of them: with the sums of squared gradients `[parameters]`, the factor of clipping `[1]`, and the statistics of
+    /// the weights, where some were needed.
+    pub(crate) fn in_flight(
         self,
-        squares: Option<Tensor<1>>,
+        squares: Tensor<1>,
+        factor: Tensor<1>,
         standardiser: Option<Standardiser>,
-        readback: &mut Readback,
-    ) -> StepOutcome {
-        let Self { weights, parts } = self;
-        let mut waiting = vec![];
-        for part in &parts {
+    ) -> InFlight {
+        InFlight {
+            seen: self,
+            squares,
+            factor,
+            standardiser,
+        }
+    }
+}
+
+/// The values of a whole step, of which some are on the device yet.
+pub(crate) struct InFlight {
+    seen: Observation,
+    squares: Tensor<1>,
+    /// What the gradient is multiplied by, `[1]`.
+    pub(crate) factor: Tensor<1>,
+    standardiser: Option<Standardiser>,
+}
+
+impl InFlight {
+    /// Reads them on their own.
+    pub(crate) fn settle(self) -> Settled {
+        let read = Readback::default().read(self.waiting());
+        self.settled(read)
+    }
+
+    /// What has to be read.
+    pub(crate) fn waiting(&self) -> Vec<Tensor<1>> {
+        let mut waiting = vec![self.squares.clone(), self.factor.clone()];
+        for part in &self.seen.parts {
             if let TokenValues::OnDevice(values) = &part.values {
                 waiting.extend_from_slice(values);
             }
         }
-        waiting.extend(squares);
-        let mut read = readback.read(waiting).into_iter();
+        waiting
+    }
+
+    /// The outcome, given what [`InFlight::waiting`] holds; the host has just learnt of it.
+    pub(crate) fn settled(self, read: Vec<Vec<f32>>) -> Settled {
+        let at = Instant::now();
+        let Observation { weights, parts } = self.seen;
+        let mut read = read.into_iter();
+        let [squares, factor] = pair(read.by_ref().take(2).collect());
         let mut sums = Sums::new(weights.len());
         for part in parts {
             let values = match part.values {
                 TokenValues::OnDevice(_) => pair(read.by_ref().take(2).collect()),
                 TokenValues::Read(values) => values,
             };
-            sums.add(part.micro, &part.factors, &values);
+            sums.add(&part.samples, &part.sample_of, &part.factors, &values);
         }
-        let squares = read.next().unwrap_or_default();
         let Sums {
             scores,
             loss,
             nll_sum,
             gate_sum,
         } = sums;
-        let standardiser = standardiser.unwrap_or_else(|| scores.iter().copied().collect());
+        let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
         let z = scores.iter().map(|&score| standardiser.z(score)).collect();
-        StepOutcome {
+        let outcome = StepOutcome {
             loss,
             nll_sum,
             gate_sum,
@@ -162,7 +216,9 @@ impl<'a> Observation<'a> {
             weights,
             standardiser,
             grad_norm: norm(&squares),
-        }
+            clip_factor: factor.first().copied().map_or(f64::NAN, f64::from),
+        };
+        Settled { outcome, at }
     }
 }
 
@@ -184,16 +240,23 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, micro: &MicroBatch, factors: &[f64], [log_probs, gates]: &[Vec<f32>; 2]) {
+    /// Adds a micro-batch with these places in the global batch, the sample of each token, and the factor of each sample.
+    fn add(
+        &mut self,
+        samples: &[usize],
+        sample_of: &[usize],
+        factors: &[f64],
+        [log_probs, gates]: &[Vec<f32>; 2],
+    ) {
         let mut loss = 0.0;
-        for ((&log_prob, &gate), &sample) in log_probs.iter().zip(gates).zip(&micro.sample_of) {
+        for ((&log_prob, &gate), &sample) in log_probs.iter().zip(gates).zip(sample_of) {
             self.nll_sum -= f64::from(log_prob);
             self.gate_sum += f64::from(gate);
             loss += factors[sample] * (-f64::from(gate) * f64::from(log_prob));
         }
         self.loss += loss;
-        let scores = sample_scores(log_probs, &micro.sample_of, micro.samples.len());
-        for (&sample, score) in micro.samples.iter().zip(scores) {
+        let scores = sample_scores(log_probs, sample_of, samples.len());
+        for (&sample, score) in samples.iter().zip(scores) {
             self.scores[sample] = score;
         }
     }

@@ -5,6 +5,9 @@
 //! θ ← (1−η·λ)·θ − η·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
 //! ```
 //!
+//! `g` is the gradient times the factor of clipping, which is on the device; where it is negative, nothing changes there, and
+//! the number of updates `t` is corrected when the host learns of it ([`AdamW::left_out`]).
+//!
 //! Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101), algorithm 2. The operations and their
 //! order are those of Burn's `AdamW`, in one pass where a backend has a kernel (`update.rs`); the moments are kept here, by
 //! parameter, so that a checkpoint holds them under the names of the weights they belong to, bit for bit.
@@ -26,6 +29,8 @@ pub struct AdamW {
     eps: f32,
     weight_decay: f64,
     moments: Moments,
+    /// The parameters of the last update.
+    last: Vec<ParamId>,
 }
 
 /// What is known about each parameter that was updated so far.
@@ -46,18 +51,35 @@ impl AdamW {
             eps: section.eps as f32,
             weight_decay: f64::from(section.weight_decay as f32),
             moments: Moments::default(),
+            last: vec![],
         }
     }
 
-    /// One update of every parameter that has a gradient.
+    /// One update of every parameter that has a gradient, by the gradient times `factor`, `[1]` on its device. Where that is
+    /// negative, parameters and moments stay as they are; the caller says so with [`AdamW::left_out`] before the next update.
     #[must_use]
-    pub fn step<M: Module>(&mut self, lr: f64, model: M, grads: GradientsParams) -> M {
+    pub fn step<M: Module>(&mut self, lr: f64, model: M, grads: GradientsParams, factor: Tensor<1>) -> M {
+        self.last.clear();
         model.map(&mut Update {
             optimizer: self,
             grads,
+            factor,
             lr,
             path: vec![],
         })
+    }
+
+    /// Takes the last update out of the number of updates: the device has left it out.
+    pub fn left_out(&mut self) {
+        for id in self.last.drain(..) {
+            if let Some(updates) = self.moments.updates.get_mut(&id) {
+                *updates -= 1;
+                if *updates == 0 {
+                    // As before the first: what the moments hold is zero.
+                    self.moments.updates.remove(&id);
+                }
+            }
+        }
     }
 
     /// The moments under the names of the parameters of `model`, as `PyTorch` calls them: `NAME.exp_avg` and
@@ -89,6 +111,7 @@ impl AdamW {
 struct Update<'a> {
     optimizer: &'a mut AdamW,
     grads: GradientsParams,
+    factor: Tensor<1>,
     lr: f64,
     path: Vec<String>,
 }
@@ -101,7 +124,9 @@ impl Update<'_> {
             eps,
             weight_decay,
             ref mut moments,
+            ref mut last,
         } = *self.optimizer;
+        last.push(id);
         let before = [&mut moments.first, &mut moments.second]
             .map(|moments| moments.remove(id).unwrap_or_else(|| grad.zeros_like()));
         let updates = moments.updates.entry(id).or_insert(0);
@@ -119,7 +144,7 @@ impl Update<'_> {
             lr: self.lr as f32,
             keep: (1.0 - decay) as f32,
         };
-        let (value, [first, second]) = update(value, grad, before, rates);
+        let (value, [first, second]) = update(value, grad, self.factor.clone(), before, rates);
         moments.first.register(id, first);
         moments.second.register(id, second);
         value

@@ -104,6 +104,7 @@ mod tests {
             z: values.clone(),
             weights: values,
             grad_norm: 0.0,
+            clip_factor: 1.0,
         };
         let record = StepSamples::new(3, &ids, &outcome);
         assert_eq!(record.ids.len(), 250);

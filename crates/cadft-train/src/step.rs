@@ -1,23 +1,27 @@
-//! One optimizer step: score → standardise → weighted backward → clip → update.
+//! One optimizer step: score → standardise → weighted backward → clip and update.
 //!
 //! ```text
 //! 1 score        c_i = (1/|y_i|) Σ_t −log p_{i,t}   no gradient, whole global batch   (CADFT-1)
 //! 2 standardise  ĉ_i = (c_i − μ)/(σ + ε)                                              (CADFT-2)
 //! 3 backward     Σ_i a_i·w_i Σ_t −sg[g_{i,t}]·log p_{i,t} / normaliser                (OBJ-1, CADFT-3)
-//! 4 clip         by the norm of all gradients together
-//! 5 update       AdamW
+//! 4 update       AdamW, of gradients clipped by the norm of all of them together
 //! ```
 //!
 //! `a_i` is the `weight` of the data row. Pure: no input or output, no console.
+//!
+//! The device does all of it without being asked how it goes: whether a step is finite, and by how much it is clipped, is
+//! decided there. The host reads how a step ended together with what the next step has to read anyway, so that training is
+//! [`begin`], [`Begun::update`], [`begin`], … and in the end [`StepState::settle`]. [`step`] does one step and waits for it.
 
 use crate::batch::GlobalBatch;
-use crate::clip::{clip, squares};
-use crate::observe::{Observation, StepOutcome, TokenValues};
+use crate::clip::{clip_factor, squares};
+use crate::observe::{InFlight, Observation, Settled, StepOutcome, TokenValues};
 use crate::optimizer::AdamW;
 use crate::readback::Readback;
 use crate::recompute::Graph;
 use crate::weighing::Weighing;
 use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, family_loss};
 use cadft_model::CausalLm;
 
@@ -25,8 +29,10 @@ use cadft_model::CausalLm;
 pub struct StepState {
     /// The optimizer and its moments.
     pub optimizer: AdamW,
-    /// Statistics of earlier global batches.
+    /// Statistics of the global batches before the step in flight.
     pub running: RunningMoments,
+    /// The step whose update is queued, and whose outcome was not read yet.
+    in_flight: Option<InFlight>,
 }
 
 /// What a step is to do.
@@ -42,17 +48,27 @@ pub struct StepSettings<'a> {
     pub clip: f64,
 }
 
+/// A step whose gradient is queued on the device, and whose update is not.
+#[must_use = "nothing is updated yet"]
+pub struct Begun {
+    /// How the step before ended, where it was in flight.
+    pub before: Option<Settled>,
+    /// How often the host waited for the device.
+    pub reads: usize,
+    gradients: GradientsParams,
+    values: InFlight,
+    lr: f64,
+}
+
 /// The gradient of a global batch and what was seen on the way.
 pub struct Backward {
     /// Gradients of the whole global batch, before clipping.
     pub gradients: GradientsParams,
     /// Values of the whole global batch, before the update.
     pub outcome: StepOutcome,
-    /// How often the host waited for the device.
-    pub reads: usize,
 }
 
-/// One step. The model comes back updated; where the outcome is not finite, it comes back as it was.
+/// One step, to its end. The model comes back updated; where the outcome is not finite, it comes back as it was.
 #[must_use]
 pub fn step(
     model: CausalLm,
@@ -60,18 +76,77 @@ pub fn step(
     settings: &StepSettings<'_>,
     state: &mut StepState,
 ) -> (CausalLm, StepOutcome) {
-    let Backward {
-        gradients, outcome, ..
-    } = backward(&model, batch, settings, &state.running);
-    if outcome.not_finite().is_some() {
-        return (model, outcome);
-    }
-    state.running.update(&outcome.scores.iter().copied().collect());
-    let gradients = clip(&model, gradients, outcome.grad_norm, settings.clip);
-    (state.optimizer.step(settings.lr, model, gradients), outcome)
+    let (model, values) = begin(&model, batch, settings, state).apply(model, state);
+    let settled = values.settle();
+    state.take_in(&settled.outcome);
+    (model, settled.outcome)
 }
 
-/// Parts 1 to 3: the gradient of the global batch, accumulated over its micro-batches.
+/// Parts 1 to 3 of a step, and the end of the step before: its outcome comes with the first read of this one.
+pub fn begin(
+    model: &CausalLm,
+    batch: &GlobalBatch,
+    settings: &StepSettings<'_>,
+    state: &mut StepState,
+) -> Begun {
+    let mut readback = Readback::with(state.in_flight.take());
+    let (gradients, values) = queue(model, batch, settings, &state.running, &mut readback);
+    if let Some(before) = &readback.settled {
+        state.take_in(&before.outcome);
+    }
+    Begun {
+        before: readback.settled,
+        reads: readback.reads,
+        gradients,
+        values,
+        lr: settings.lr,
+    }
+}
+
+impl Begun {
+    /// Part 4. The step is in flight then: its outcome comes with the next one, or with [`StepState::settle`].
+    #[must_use]
+    pub fn update(self, model: CausalLm, state: &mut StepState) -> CausalLm {
+        let (model, values) = self.apply(model, state);
+        state.in_flight = Some(values);
+        model
+    }
+
+    fn apply(self, model: CausalLm, state: &mut StepState) -> (CausalLm, InFlight) {
+        let factor = self.values.factor.clone();
+        let model = state.optimizer.step(self.lr, model, self.gradients, factor);
+        (model, self.values)
+    }
+}
+
+impl StepState {
+    /// Nothing in flight.
+    #[must_use]
+    pub fn new(optimizer: AdamW, running: RunningMoments) -> Self {
+        Self {
+            optimizer,
+            running,
+            in_flight: None,
+        }
+    }
+
+    /// Waits for the step in flight; how it ended, if there was one.
+    pub fn settle(&mut self) -> Option<Settled> {
+        let settled = self.in_flight.take()?.settle();
+        self.take_in(&settled.outcome);
+        Some(settled)
+    }
+
+    /// What later steps are to know of a step.
+    fn take_in(&mut self, outcome: &StepOutcome) {
+        if outcome.not_finite().is_some() {
+            self.optimizer.left_out();
+        }
+        outcome.add_to(&mut self.running);
+    }
+}
+
+/// Parts 1 to 3, with their outcome and without an update.
 #[must_use]
 pub fn backward(
     model: &CausalLm,
@@ -79,17 +154,32 @@ pub fn backward(
     settings: &StepSettings<'_>,
     running: &RunningMoments,
 ) -> Backward {
+    let (gradients, values) = queue(model, batch, settings, running, &mut Readback::default());
+    Backward {
+        outcome: values.settle().outcome,
+        gradients,
+    }
+}
+
+/// The gradient of the global batch, accumulated over its micro-batches, and the values that will tell how it went.
+fn queue(
+    model: &CausalLm,
+    batch: &GlobalBatch,
+    settings: &StepSettings<'_>,
+    running: &RunningMoments,
+    readback: &mut Readback,
+) -> (GradientsParams, InFlight) {
     let objective = settings.objective;
-    let mut readback = Readback::default();
-    let weighing = Weighing::before(model, batch, objective, running, &mut readback);
+    let mut weighing = Weighing::before(model, batch, objective, running, readback);
     let counts = batch.counts();
     let mut gradients = GradientsAccumulator::new();
     let mut seen = Observation::new(batch.ids.len());
+    let mut losses = vec![];
     for micro in &batch.micro {
         let (graph, log_probs, stats) = Graph::forward(model, micro, objective); // [tokens]
         let gates = objective.token_gates(&stats);
         let values = TokenValues::new(stats.log_probs, gates.clone());
-        let (values, weights) = weighing.weights(micro, values, &mut readback);
+        let (values, weights) = weighing.weights(micro, values, readback);
         let factors = (micro.samples.iter().zip(&weights))
             .map(|(&sample, weight)| {
                 let share = counts.sample_factor(settings.normalisation, batch.supervised[sample]);
@@ -98,13 +188,12 @@ pub fn backward(
             .collect();
         let factors = seen.take(micro, values, &weights, factors);
         let loss = family_loss(log_probs, gates, factors);
+        losses.push(loss.clone().inner());
         graph.backward(&loss, model, &mut gradients);
     }
     let gradients = gradients.grads();
-    let squares = squares(model, &gradients);
-    Backward {
-        outcome: seen.read(squares, weighing.standardiser, &mut readback),
-        gradients,
-        reads: readback.reads,
-    }
+    let loss = Tensor::cat(losses, 0).sum(); // [1]
+    let squares = squares(model, &gradients).unwrap_or_else(|| loss.zeros_like()); // [parameters]
+    let factor = clip_factor(squares.clone(), loss, settings.clip);
+    (gradients, seen.in_flight(squares, factor, weighing.standardiser))
 }

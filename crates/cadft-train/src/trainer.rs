@@ -1,29 +1,30 @@
 //! The loop around the step: evaluate, train, save, tell.
+//!
+//! One step is in flight while the next one begins (`step.rs`): its end is told when the next one has read it, and before
+//! that is updated. Where something depends on its end first (evaluation, a checkpoint, a round of rewriting, the end of the
+//! run), the loop waits for it (`settle`).
 
 mod evaluation;
 mod guards;
 mod saving;
+mod settling;
 
 use crate::batch::{GlobalBatch, Sampler};
 use crate::checkpoint::saver::Saver;
 use crate::checkpoint::{Before, Best, DataDigests, GuardState, Restored};
 use crate::error::TrainError;
-use crate::event::{Event, StepMetrics, Summary};
+use crate::event::{Event, Summary};
 use crate::exhausted::{ExhaustedRun, caught};
-use crate::observe::StepOutcome;
 use crate::optimizer::AdamW;
 use crate::prepare::Prepared;
-use crate::process::peak_rss_mib;
 use crate::rewrite::Rewriting;
 use crate::run_directory::RunDirectory;
-use crate::samples::{StepSamples, is_recorded};
 use crate::schedule::Schedule;
-use crate::step::{StepSettings, StepState, step};
-use cadft_core::compatibility::effective_sample_size;
-use cadft_core::reduction::mean;
+use crate::step::{StepSettings, StepState, begin};
 use cadft_core::{AnyObjective, Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
+use settling::StepInFlight;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -58,7 +59,7 @@ pub fn train(
         Ok(ended) => return ended,
         Err(what) => what,
     };
-    let step = trainer.done;
+    let step = trainer.known();
     // Waits for the checkpoint that is being written.
     drop(trainer);
     let run = ExhaustedRun::new(what, step, prepared, directory.path());
@@ -71,8 +72,11 @@ struct Trainer<'a> {
     sampler: Sampler,
     state: StepState,
     rewriting: Rewriting,
-    /// Steps done.
+    /// Steps done, with the one in flight.
     done: usize,
+    in_flight: Option<StepInFlight>,
+    /// When the last step ended, or the one in flight began, if that was later.
+    since: Instant,
     guard: GuardState,
     before: Before,
     best: Option<Best>,
@@ -95,12 +99,11 @@ impl<'a> Trainer<'a> {
             prepared,
             schedule: Schedule::new(&recipe.schedule, recipe.optimizer.lr, prepared.plan.steps),
             sampler: Sampler::new(samples, global, recipe.data.order, recipe.run.seed),
-            state: StepState {
-                optimizer: AdamW::new(&recipe.optimizer),
-                running: RunningMoments::new(decay),
-            },
+            state: StepState::new(AdamW::new(&recipe.optimizer), RunningMoments::new(decay)),
             rewriting: Rewriting::new(prepared, directory.path()),
             done: 0,
+            in_flight: None,
+            since: Instant::now(),
             guard: GuardState::default(),
             before: Before::default(),
             best: None,
@@ -146,22 +149,15 @@ impl<'a> Trainer<'a> {
         Ok(model)
     }
 
-    fn run(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<Summary, TrainError> {
+    fn run(&mut self, model: CausalLm, stop: &AtomicBool) -> Result<Summary, TrainError> {
         let started = Instant::now();
         let total = self.prepared.plan.steps;
-        while self.done < total && !stop.load(Ordering::Relaxed) {
-            for event in (self.rewriting).round_after(self.done, self.prepared, &model, stop)? {
-                self.tell(&event)?;
-            }
-            if self.rewriting.is_due(self.done) {
-                // Stopped before the end of the round: it takes place when the run goes on.
-                break;
-            }
-            model = self.step(model, self.done + 1)?;
-            self.done += 1;
-            let is_best = self.done < total && self.evaluate_if_due(&model)?;
-            self.save_if_due(&model, is_best)?;
+        let ended = self.steps(model, stop);
+        if ended.is_err() {
+            // What was done is on record, whatever went wrong after it; that is what is reported.
+            let _ = self.settle();
         }
+        let model = ended?;
         self.rewriting.finish(&self.prepared.train)?;
         let interrupted = self.done < total;
         let (path, after) = if interrupted {
@@ -188,8 +184,31 @@ impl<'a> Trainer<'a> {
         Ok(summary)
     }
 
-    fn step(&mut self, model: CausalLm, number: usize) -> Result<CausalLm, TrainError> {
-        let started = Instant::now();
+    /// Every step that is left, or those until `stop` is set.
+    fn steps(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
+        let total = self.prepared.plan.steps;
+        while self.done < total && !stop.load(Ordering::Relaxed) {
+            for event in (self.rewriting).round_after(self.done, self.prepared, &model, stop)? {
+                self.tell(&event)?;
+            }
+            if self.rewriting.is_due(self.done) {
+                // Stopped before the end of the round: it takes place when the run goes on.
+                break;
+            }
+            model = self.step(model, self.done + 1, stop)?;
+            if self.rewriting.is_due(self.done) {
+                self.settle()?;
+            }
+            let is_best = self.done < total && self.evaluate_if_due(&model)?;
+            self.save_if_due(&model, is_best)?;
+        }
+        self.settle()?;
+        Ok(model)
+    }
+
+    /// Ends the step in flight and does one more, unless whoever is told of the first sets `stop`.
+    fn step(&mut self, model: CausalLm, number: usize, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
+        self.starts();
         let prepared = self.prepared;
         let recipe = &prepared.recipe;
         let chosen = self.sampler.samples_of(number);
@@ -208,30 +227,24 @@ impl<'a> Trainer<'a> {
             clip: recipe.optimizer.clip,
         };
         model.seed_dropout(dropout_seed(recipe.run.seed, number));
-        let (model, outcome) = step(model, &batch, &settings, &mut self.state);
-        if let Some(what) = outcome.not_finite() {
-            self.skip(number, what, suspects(&batch, &outcome))?;
-            return Ok(model);
+        let begun = begin(&model, &batch, &settings, &mut self.state);
+        if let Some(before) = &begun.before {
+            // A signal lets a step that has begun finish.
+            let is_signalled = stop.load(Ordering::Relaxed);
+            self.settled(before)?;
+            if stop.load(Ordering::Relaxed) && !is_signalled {
+                return Ok(model);
+            }
         }
-        self.rewriting.observe(&chosen, &outcome.z);
-        let elapsed_secs = started.elapsed().as_secs_f64();
-        let metrics = step_metrics(
+        let model = begun.update(model, &mut self.state);
+        self.in_flight = Some(StepInFlight::new(
             number,
             objective.name(),
             settings.lr,
-            &batch,
-            &outcome,
-            elapsed_secs,
-        );
-        let warnings = self.watch(&metrics);
-        self.tell(&Event::Step(metrics))?;
-        if is_recorded(number, prepared.plan.steps, recipe.log.samples) {
-            self.tell(&Event::Samples(StepSamples::new(number, &batch.ids, &outcome)))?;
-        }
-        for warning in warnings {
-            let step = number;
-            self.tell(&Event::Warned { step, warning })?;
-        }
+            chosen,
+            batch,
+        ));
+        self.done = number;
         Ok(model)
     }
 
@@ -264,42 +277,4 @@ impl<'a> Trainer<'a> {
 fn dropout_seed(seed: u64, step: usize) -> u64 {
     // The multiplier of a Weyl sequence keeps the ranges of steps apart; a step draws from far fewer passes.
     seed.wrapping_add((step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
-/// Ids of the samples whose own score is not a number; of all of them where every score is.
-fn suspects(batch: &GlobalBatch, outcome: &StepOutcome) -> Vec<String> {
-    let bad: Vec<String> = (batch.ids.iter().zip(&outcome.scores))
-        .filter(|(_, score)| !score.is_finite())
-        .map(|(id, _)| id.clone())
-        .collect();
-    if bad.is_empty() { batch.ids.clone() } else { bad }
-}
-
-fn step_metrics(
-    step: usize,
-    objective: &'static str,
-    lr: f64,
-    batch: &GlobalBatch,
-    outcome: &StepOutcome,
-    elapsed_secs: f64,
-) -> StepMetrics {
-    let counts = batch.counts();
-    StepMetrics {
-        step,
-        loss: outcome.loss,
-        nll: mean(outcome.nll_sum, counts.supervised),
-        objective,
-        mean_gate: mean(outcome.gate_sum, counts.supervised),
-        mean_weight: mean(outcome.weights.iter().sum(), counts.samples),
-        ess: effective_sample_size(&outcome.weights),
-        mu: outcome.standardiser.mean,
-        sigma: outcome.standardiser.std,
-        max_z: outcome.z.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        grad_norm: outcome.grad_norm,
-        lr,
-        tokens: batch.tokens,
-        supervised: counts.supervised,
-        tokens_per_sec: batch.tokens as f64 / elapsed_secs,
-        peak_rss_mib: peak_rss_mib(),
-    }
 }

@@ -144,10 +144,8 @@ fn train(recompute: &str, trained: &str) -> f64 {
         lr: 1e-4,
         clip: 1.0,
     };
-    let mut state = StepState {
-        optimizer: AdamW::new(&OptimizerSection::default()),
-        running: RunningMoments::new(0.99),
-    };
+    let optimizer = AdamW::new(&OptimizerSection::default());
+    let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     for _ in 0..2 {
         model = step(model, &batch, &settings, &mut state).0;
     }

@@ -1,6 +1,10 @@
 //! `cadft bench`: how fast a device trains a model of some shape, with random weights and random text.
 //!
-//! Objectives are taken in turns, step by step, on the same model and optimizer, so that what disturbs one disturbs all.
+//! Objectives are taken in turns of a few steps, on the same model and optimizer, so that what disturbs one disturbs all.
+//!
+//! The steps of a turn overlap as those of a run do: one is in flight while the next begins. A turn begins and ends with
+//! nothing to do for the device, and its steps last from the end of one to the end of the next, so that they add up to it:
+//! the first holds some of the second, and the last is shorter by that.
 
 use crate::args::BenchArgs;
 use crate::exit::Exit;
@@ -13,10 +17,11 @@ use cadft_data::{Bucketing, Example};
 use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{CausalLm, ModelConfig, flops};
+use cadft_train::StepOutcome;
 use cadft_train::batch::GlobalBatch;
 use cadft_train::config::{self, BatchSection, OptimizerSection};
 use cadft_train::optimizer::AdamW;
-use cadft_train::step::{StepSettings, StepState, step};
+use cadft_train::step::{StepSettings, StepState, begin};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -24,6 +29,8 @@ use std::path::Path;
 use std::time::Instant;
 
 const SEED: u64 = 42;
+/// Steps of a turn.
+const TURN: usize = 5;
 /// So many values are drawn, and repeated: what a step takes does not depend on them being all different.
 const DRAWN: usize = (1 << 20) - 3;
 
@@ -34,7 +41,7 @@ struct Measured {
     device: String,
     parameters: usize,
     tokens: usize,
-    /// Of each timed step.
+    /// Of each timed step, from the end of the one before.
     secs: Vec<f64>,
     median_secs: f64,
     tokens_per_sec: f64,
@@ -193,35 +200,63 @@ fn train(
     batch: &GlobalBatch,
     objectives: &[AnyObjective],
 ) -> Result<Vec<Seen>> {
-    let optimizer = OptimizerSection::default();
-    let mut state = StepState {
-        optimizer: AdamW::new(&optimizer),
-        running: RunningMoments::new(0.99),
-    };
+    let optimizer = AdamW::new(&OptimizerSection::default());
+    let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     let mut seen = vec![Seen::default(); objectives.len()];
-    let supervised: usize = batch.supervised.iter().sum();
-    for round in 0..args.warmup + args.steps {
-        for (objective, seen) in objectives.iter().zip(&mut seen) {
-            let settings = StepSettings {
-                objective,
-                normalisation: Normalisation::TokenMean,
-                lr: 1e-5,
-                clip: optimizer.clip,
-            };
-            let started = Instant::now();
-            let (updated, outcome) = step(model, batch, &settings, &mut state);
-            model = updated;
-            // The update is queued: the step is over when the device has done it.
-            model.device().sync()?;
-            let secs = started.elapsed().as_secs_f64();
-            tracing::info!(objective = objective.name(), secs, "step");
-            seen.nll.push(outcome.nll_sum / supervised as f64);
-            if round >= args.warmup {
-                seen.secs.push(secs);
+    for (mut left, is_timed) in [(args.warmup, false), (args.steps, true)] {
+        while left > 0 {
+            let steps = left.min(TURN);
+            left -= steps;
+            for (objective, seen) in objectives.iter().zip(&mut seen) {
+                let turn;
+                (model, turn) = self::turn(model, batch, objective, steps, &mut state)?;
+                seen.nll.extend(turn.nll);
+                if is_timed {
+                    seen.secs.extend(turn.secs);
+                }
             }
         }
     }
     Ok(seen)
+}
+
+/// Some steps with one objective.
+fn turn(
+    mut model: CausalLm,
+    batch: &GlobalBatch,
+    objective: &AnyObjective,
+    steps: usize,
+    state: &mut StepState,
+) -> Result<(CausalLm, Seen)> {
+    let settings = StepSettings {
+        objective,
+        normalisation: Normalisation::TokenMean,
+        lr: 1e-5,
+        clip: OptimizerSection::default().clip,
+    };
+    let supervised: usize = batch.supervised.iter().sum();
+    let mut seen = Seen::default();
+    let mut since = Instant::now();
+    let mut see = |outcome: &StepOutcome, at: Instant| {
+        let secs = at.saturating_duration_since(since).as_secs_f64();
+        since = at;
+        tracing::info!(objective = objective.name(), secs, "step");
+        seen.secs.push(secs);
+        seen.nll.push(outcome.nll_sum / supervised as f64);
+    };
+    for _ in 0..steps {
+        let begun = begin(&model, batch, &settings, state);
+        if let Some(before) = &begun.before {
+            see(&before.outcome, before.at);
+        }
+        model = begun.update(model, state);
+    }
+    if let Some(last) = state.settle() {
+        // Its update is queued: the turn is over when the device has done it.
+        model.device().sync()?;
+        see(&last.outcome, Instant::now());
+    }
+    Ok((model, seen))
 }
 
 fn median(values: &[f64]) -> f64 {

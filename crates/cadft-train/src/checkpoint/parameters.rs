@@ -1,6 +1,6 @@
 //! The trained parameters of a model by name: out of it, and back into it.
 
-use super::tensors::NamedTensor;
+use super::tensors::{NamedTensor, copied};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeMap;
@@ -87,7 +87,7 @@ impl ModuleMapper for Restore {
     }
 }
 
-/// The same module with its parameters on another device, copied through the memory of the host.
+/// The same module with its parameters on another device, copied now through the memory of the host.
 pub(crate) fn copy_to<M: Module>(model: M, device: &Device) -> M {
     model.map(&mut Copy(device.clone()))
 }
@@ -97,6 +97,6 @@ struct Copy(Device);
 impl ModuleMapper for Copy {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let device = self.0.clone();
-        param.map(|tensor| Tensor::from_data(tensor.into_data(), &device))
+        param.map(|tensor| Tensor::from_data(copied(&tensor.into_data()), &device))
     }
 }

@@ -44,7 +44,7 @@ impl NamedTensor {
     /// The same tensor with its values copied now, so that it no longer holds on to memory of a device.
     #[must_use]
     pub fn on_host(self) -> Self {
-        let data = (self.values)();
+        let data = copied(&(self.values)());
         Self {
             values: Box::new(move || data.clone()),
             ..self
@@ -62,6 +62,12 @@ impl NamedTensor {
     pub fn bytes(&self) -> usize {
         self.shape.iter().product::<usize>() * size_of::<f32>()
     }
+}
+
+/// The same values in memory of their own. What CubeCL gives is read when it is looked at, and would be what an update in
+/// place has made of it by then.
+pub(crate) fn copied(data: &TensorData) -> TensorData {
+    TensorData::from_bytes_vec(data.as_bytes().to_vec(), data.shape().clone(), data.dtype())
 }
 
 impl fmt::Debug for NamedTensor {

@@ -5,6 +5,8 @@
 //! θ ← keep·θ − η·(m/c₁) / (√(v/c₂) + ε)          keep = 1−η·λ,  c = 1−βᵗ
 //! ```
 //!
+//! where g is the gradient times a factor that is on the device, and nothing changes if that is negative.
+//!
 //! The default body is the chain of Burn's `AdamW`, and the test oracle. Flex and CubeCL's backends go through the values
 //! once, in place where nothing else holds the tensors; on Flex the result is the same bits.
 
@@ -17,9 +19,10 @@
 use burn::backend::Flex;
 #[cfg(feature = "ndarray")]
 use burn::backend::NdArray;
+use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::tensor::{BoolDType, Shape, Tensor};
 
 #[cfg(feature = "cube")]
 mod cube;
@@ -41,16 +44,18 @@ pub(crate) struct Rates {
     pub(crate) keep: f32,
 }
 
-/// The new parameter and its moments, from the old ones and a gradient of the same shape; all f32.
+/// The new parameter and its moments, from the old ones and a gradient of the same shape, and a factor `[1]`; all f32.
 pub(super) fn update<const D: usize>(
     value: Tensor<D>,
     grad: Tensor<D>,
+    factor: Tensor<1>,
     [first, second]: [Tensor<D>; 2],
     rates: Rates,
 ) -> (Tensor<D>, [Tensor<D>; 2]) {
     let (value, first, second) = Dispatch::adamw(
         value.into_dispatch(),
         grad.into_dispatch(),
+        factor.into_dispatch(),
         first.into_dispatch(),
         second.into_dispatch(),
         rates,
@@ -69,15 +74,16 @@ pub(super) fn update<const D: usize>(
 )]
 pub(crate) trait UpdateKernel: Backend {
     /// The parameter and its two moments after an update.
-    #[fusion(meta = |value, _, first, second, _| (value.clone(), first.clone(), second.clone()))]
+    #[fusion(meta = |value, _, _, first, second, _| (value.clone(), first.clone(), second.clone()))]
     fn adamw(
         value: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
         rates: Rates,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        portable::<Self>([value, grad, first, second], rates)
+        portable::<Self>([value, first, second], grad, factor, rates)
     }
 }
 
@@ -89,16 +95,19 @@ impl UpdateKernel for Flex {
     fn adamw(
         value: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
         rates: Rates,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        flex::adamw([value, first, second], grad, rates)
+        flex::adamw([value, first, second], grad, factor, rates)
     }
 }
 
 fn portable<B: Backend>(
-    [value, grad, first, second]: [FloatTensor<B>; 4],
+    before: [FloatTensor<B>; 3],
+    grad: FloatTensor<B>,
+    factor: FloatTensor<B>,
     rates: Rates,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let Rates {
@@ -108,8 +117,14 @@ fn portable<B: Backend>(
         lr,
         keep,
     } = rates;
+    let shape = grad.shape();
+    let factor = B::float_reshape(factor, Shape::from(vec![1; shape.num_dims()]));
+    let factor = B::float_expand(factor, shape);
+    let is_left_out = B::float_lower_elem(factor.clone(), 0f32.into(), BoolDType::Native);
     let scaled = |x: FloatTensor<B>, factor: f32| B::float_mul_scalar(x, factor.into());
     let blend = |old, beta: f32, new| B::float_add(scaled(old, beta), scaled(new, 1.0 - beta));
+    let [value, first, second] = before.clone();
+    let grad = B::float_mul(grad, factor);
     let square = B::float_mul(grad.clone(), grad.clone());
     let first = blend(first, betas[0], grad);
     let second = blend(second, betas[1], square);
@@ -117,7 +132,13 @@ fn portable<B: Backend>(
     let scale = B::float_sqrt(B::float_div_scalar(second.clone(), corrections[1].into()));
     let delta = B::float_div(mean, B::float_add_scalar(scale, eps.into()));
     let value = B::float_sub(scaled(value, keep), scaled(delta, lr));
-    (value, first, second)
+    let kept = |new, old| B::float_mask_where(new, is_left_out.clone(), old);
+    let [old_value, old_first, old_second] = before;
+    (
+        kept(value, old_value),
+        kept(first, old_first),
+        kept(second, old_second),
+    )
 }
 
 #[cfg(test)]
@@ -158,14 +179,24 @@ mod tests {
         })
     }
 
+    fn factor(value: f32, device: &Device) -> Tensor<1> {
+        Tensor::from_floats([value], device)
+    }
+
     #[cfg(feature = "flex")]
     #[test]
     fn the_kernel_of_the_cpu_gives_the_bits_of_the_operations() {
-        for shape in [[1, 1], [3, 5], [129, 257]] {
+        for (shape, clipped) in [([1, 1], 1.0), ([3, 5], 0.3), ([129, 257], 0.7), ([2, 3], -1.0)] {
             let [value, grad, first, second] = problem(shape, &Device::flex());
-            let inner = [&value, &grad, &first, &second].map(|x| FloatTensor::<Flex>::from_data(x.to_data()));
-            let expected = portable::<Flex>(inner, RATES);
-            let (value, [first, second]) = update(value, grad, [first, second], RATES);
+            let factor = factor(clipped, &Device::flex());
+            let inner = |data: TensorData| FloatTensor::<Flex>::from_data(data);
+            let expected = portable::<Flex>(
+                [&value, &first, &second].map(|x| inner(x.to_data())),
+                inner(grad.to_data()),
+                inner(factor.to_data()),
+                RATES,
+            );
+            let (value, [first, second]) = update(value, grad, factor, [first, second], RATES);
             for (found, expected) in [(value, expected.0), (first, expected.1), (second, expected.2)] {
                 let expected: Vec<u32> = expected.into_data().iter::<f32>().map(f32::to_bits).collect();
                 assert_eq!(bits(&found), expected, "{shape:?}");
@@ -181,6 +212,7 @@ mod tests {
         let (updated, _) = update(
             value.clone(),
             grad.clone(),
+            factor(1.0, &device),
             [first.clone(), second.clone()],
             RATES,
         );

@@ -20,6 +20,7 @@ impl Trainer<'_> {
         if every == 0 || !self.done.is_multiple_of(every) {
             return Ok(false);
         }
+        self.settle()?;
         let evaluated = match recipe.checkpoint.best {
             BestBy::Nll => (self.likelihood(model)?, None),
             BestBy::Accuracy => self.evaluate(model)?,

@@ -22,6 +22,7 @@ impl Trainer<'_> {
         let minutes = self.last_save.elapsed().as_secs_f64() / 60.0;
         let by_time = section.every_minutes > 0.0 && (is_best || is_last || minutes >= section.every_minutes);
         let outcome = if by_steps || by_time {
+            self.settle()?;
             let stopped = Instant::now();
             self.last_save = stopped;
             let snapshot = self.snapshot(model)?;

@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::linear_log_probs;
 use cadft_model::decoder::Precision;
 use cadft_model::{CausalLm, Checkpoint, KvCache, checkpoint};
-use cadft_train::clip::{clip, global_norm};
+use cadft_train::clip::{clip_factor, global_norm, squares};
 use cadft_train::config::OptimizerSection;
 use cadft_train::optimizer::AdamW;
 use std::collections::BTreeMap;
@@ -82,10 +82,10 @@ fn ten_steps(
         let loss = loss(&model, ids);
         losses.extend(values(loss.clone()));
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
-        let norm = global_norm(&model, &gradients);
-        norms.push(norm);
-        let gradients = clip(&model, gradients, norm, section.clip);
-        model = optimizer.step(section.lr, model, gradients);
+        norms.push(global_norm(&model, &gradients));
+        let squares = squares(&model, &gradients).context("no gradient")?;
+        let factor = clip_factor(squares, loss.inner(), section.clip);
+        model = optimizer.step(section.lr, model, gradients, factor);
     }
     report.compare("ten steps: losses", &losses, expected.of("losses")?, TEN_STEPS)?;
     report.compare(

@@ -12,6 +12,7 @@ impl UpdateKernel for CubeBackend {
     fn adamw(
         value: CubeTensor,
         grad: CubeTensor,
+        factor: CubeTensor,
         first: CubeTensor,
         second: CubeTensor,
         rates: Rates,
@@ -46,6 +47,7 @@ impl UpdateKernel for CubeBackend {
             first.clone().into_tensor_arg(),
             second.clone().into_tensor_arg(),
             grad.clone().into_tensor_arg(),
+            factor.into_tensor_arg(),
             numbers,
         );
         (value, first, second)
@@ -78,13 +80,15 @@ fn update(
     first: &mut Tensor<f32>,
     second: &mut Tensor<f32>,
     grad: &Tensor<f32>,
+    factor: &Tensor<f32>,
     numbers: Numbers,
 ) {
     let at = ABSOLUTE_POS;
-    if at >= value.len() {
+    let factor = factor[0];
+    if at >= value.len() || factor < 0.0 {
         terminate!();
     }
-    let new = grad[at];
+    let new = grad[at] * factor;
     let mean = first[at] * numbers.beta_1 + new * numbers.new_1;
     let square = second[at] * numbers.beta_2 + new * new * numbers.new_2;
     let scale = (square / numbers.correction_2).sqrt() + numbers.eps;

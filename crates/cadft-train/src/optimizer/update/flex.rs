@@ -12,13 +12,22 @@ type Float = FloatTensor<Flex>;
 const BLOCK: usize = 16_384;
 
 /// The parameter and its two moments after an update.
-pub(super) fn adamw([value, first, second]: [Float; 3], grad: Float, rates: Rates) -> (Float, Float, Float) {
+pub(super) fn adamw(
+    [value, first, second]: [Float; 3],
+    grad: Float,
+    factor: Float,
+    rates: Rates,
+) -> (Float, Float, Float) {
+    let factor = whole(factor).storage::<f32>()[0];
+    if factor < 0.0 {
+        return (value, first, second);
+    }
     let [mut value, mut first, mut second, grad] = [value, first, second, grad].map(whole);
     let blocks = (value.storage_mut::<f32>().par_chunks_mut(BLOCK))
         .zip(first.storage_mut::<f32>().par_chunks_mut(BLOCK))
         .zip(second.storage_mut::<f32>().par_chunks_mut(BLOCK))
         .zip(grad.storage::<f32>().par_chunks(BLOCK));
-    blocks.for_each(|(((value, first), second), grad)| block([value, first, second], grad, rates));
+    blocks.for_each(|(((value, first), second), grad)| block([value, first, second], grad, factor, rates));
     (value, first, second)
 }
 
@@ -33,7 +42,7 @@ fn whole(x: Float) -> Float {
 }
 
 /// The operations and their order are those of the portable body.
-fn block([value, first, second]: [&mut [f32]; 3], grad: &[f32], rates: Rates) {
+fn block([value, first, second]: [&mut [f32]; 3], grad: &[f32], factor: f32, rates: Rates) {
     let Rates {
         betas: [beta_1, beta_2],
         corrections: [correction_1, correction_2],
@@ -47,6 +56,7 @@ fn block([value, first, second]: [&mut [f32]; 3], grad: &[f32], rates: Rates) {
         || {
             let moments = first.iter_mut().zip(second.iter_mut());
             for ((value, (first, second)), &grad) in value.iter_mut().zip(moments).zip(grad) {
+                let grad = grad * factor;
                 *first = *first * beta_1 + grad * new_1;
                 *second = *second * beta_2 + grad * grad * new_2;
                 let scale = (*second / correction_2).sqrt() + eps;

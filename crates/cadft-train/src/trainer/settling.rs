@@ -1,0 +1,125 @@
+//! The end of a step: what the device found out about it, and what is told.
+
+use super::Trainer;
+use crate::batch::GlobalBatch;
+use crate::error::TrainError;
+use crate::event::{Event, StepMetrics};
+use crate::observe::{Settled, StepOutcome};
+use crate::process::peak_rss_mib;
+use crate::samples::{StepSamples, is_recorded};
+use cadft_core::GlobalCounts;
+use cadft_core::compatibility::effective_sample_size;
+use cadft_core::reduction::mean;
+use std::time::Instant;
+
+/// What the host knows of a step in flight.
+pub(super) struct StepInFlight {
+    /// Counted from 1.
+    number: usize,
+    objective: &'static str,
+    lr: f64,
+    /// Places of its samples in the data.
+    chosen: Vec<usize>,
+    /// Ids of its samples.
+    ids: Vec<String>,
+    counts: GlobalCounts,
+    tokens: usize,
+}
+
+impl StepInFlight {
+    pub(super) fn new(
+        number: usize,
+        objective: &'static str,
+        lr: f64,
+        chosen: Vec<usize>,
+        batch: GlobalBatch,
+    ) -> Self {
+        Self {
+            number,
+            objective,
+            lr,
+            chosen,
+            counts: batch.counts(),
+            tokens: batch.tokens,
+            ids: batch.ids,
+        }
+    }
+
+    /// Ids of the samples whose own score is not a number; of all of them where every score is.
+    fn suspects(&self, outcome: &StepOutcome) -> Vec<String> {
+        let bad: Vec<String> = (self.ids.iter().zip(&outcome.scores))
+            .filter(|(_, score)| !score.is_finite())
+            .map(|(id, _)| id.clone())
+            .collect();
+        if bad.is_empty() { self.ids.clone() } else { bad }
+    }
+
+    fn metrics(&self, outcome: &StepOutcome, elapsed_secs: f64) -> StepMetrics {
+        let Self { counts, tokens, .. } = *self;
+        StepMetrics {
+            step: self.number,
+            loss: outcome.loss,
+            nll: mean(outcome.nll_sum, counts.supervised),
+            objective: self.objective,
+            mean_gate: mean(outcome.gate_sum, counts.supervised),
+            mean_weight: mean(outcome.weights.iter().sum(), counts.samples),
+            ess: effective_sample_size(&outcome.weights),
+            mu: outcome.standardiser.mean,
+            sigma: outcome.standardiser.std,
+            max_z: outcome.z.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            grad_norm: outcome.grad_norm,
+            lr: self.lr,
+            tokens,
+            supervised: counts.supervised,
+            tokens_per_sec: tokens as f64 / elapsed_secs,
+            peak_rss_mib: peak_rss_mib(),
+        }
+    }
+}
+
+impl Trainer<'_> {
+    /// Waits for the step in flight and tells how it ended; every decision that depends on it comes after.
+    pub(super) fn settle(&mut self) -> Result<(), TrainError> {
+        match self.state.settle() {
+            Some(settled) => self.settled(&settled),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells how the step in flight ended.
+    pub(super) fn settled(&mut self, Settled { outcome, at }: &Settled) -> Result<(), TrainError> {
+        let Some(step) = self.in_flight.take() else {
+            return Ok(());
+        };
+        let elapsed = at.saturating_duration_since(self.since);
+        self.since = *at;
+        if let Some(what) = outcome.not_finite() {
+            return self.skip(step.number, what, step.suspects(outcome));
+        }
+        self.rewriting.observe(&step.chosen, &outcome.z);
+        let metrics = step.metrics(outcome, elapsed.as_secs_f64());
+        let warnings = self.watch(&metrics);
+        self.tell(&Event::Step(metrics))?;
+        let (total, records) = (self.prepared.plan.steps, self.prepared.recipe.log.samples);
+        if is_recorded(step.number, total, records) {
+            self.tell(&Event::Samples(StepSamples::new(step.number, &step.ids, outcome)))?;
+        }
+        for warning in warnings {
+            let step = step.number;
+            self.tell(&Event::Warned { step, warning })?;
+        }
+        Ok(())
+    }
+
+    /// A step begins: where none is in flight, its time does.
+    pub(super) fn starts(&mut self) {
+        if self.in_flight.is_none() {
+            self.since = Instant::now();
+        }
+    }
+
+    /// Steps whose end is known.
+    pub(super) fn known(&self) -> usize {
+        self.done - usize::from(self.in_flight.is_some())
+    }
+}
