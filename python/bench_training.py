@@ -3,12 +3,12 @@
     python bench_training.py --binary cadft --config FILE... --out FILE [--rounds 2] [--steps 5] [--micro 8,4,2]
                              [--device cuda] [--profile FILE]
 
-For each shape (a `config.json`; weights and text are random) every round runs cadft (`cadft bench`, NLL and CADFT step
-by step in turns) and then the peer: the model of transformers with scaled_dot_product_attention, f32 weights under
+For each shape (a `config.json`; weights and text are random) every round runs cadft (`cadft bench`, NLL and CADFT in
+turns of five steps) and then the peer: the model of transformers with scaled_dot_product_attention, f32 weights under
 autocast to bf16, fused AdamW, clipping by the global norm; also with weights, gradients and moments in bf16, and with
 Liger's kernels where `liger_kernel` is installed. All see the same shape of batch. Each process tries the sizes of
-micro-batch from the largest and keeps the first that fits. Seconds are those of a step with the device synchronised
-before and after; medians of all rounds are reported. Memory is the largest that the driver said was used, in samples of
+micro-batch from the largest and keeps the first that fits. Seconds are those of a round over its number of steps, with
+the device synchronised before and after, so that steps may overlap; medians of all rounds are reported. Memory is the largest that the driver said was used, in samples of
 100 ms. `--profile` asks CubeCL for the time of every kernel of a step, each waited for.
 """
 
@@ -93,10 +93,11 @@ def peer(kind: str, config: str, micro: int, steps: int) -> dict:
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     tokens = torch.randint(settings.vocab_size, (GLOBAL, LENGTH), device="cuda")
-    secs, losses = [], []
-    for _ in range(2 + steps):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
+    losses = []
+    for index in range(2 + steps):
+        if index == 2:
+            torch.cuda.synchronize()
+            started = time.perf_counter()
         total = 0.0
         for rows in tokens.split(micro):
             with torch.autocast("cuda", torch.bfloat16, enabled=kind != "bf16"):
@@ -106,13 +107,12 @@ def peer(kind: str, config: str, micro: int, steps: int) -> dict:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(total.item())
-        torch.cuda.synchronize()
-        secs.append(time.perf_counter() - started)
+        losses.append(total)
+    torch.cuda.synchronize()
     return {
-        "secs": secs[2:],
-        "first_nll": losses[0],
-        "last_nll": losses[-1],
+        "secs": [(time.perf_counter() - started) / steps],
+        "first_nll": losses[0].item(),
+        "last_nll": losses[-1].item(),
         "torch_peak_mib": torch.cuda.max_memory_allocated() >> 20,
     }
 
@@ -126,7 +126,7 @@ def peer_process(kind: str, config: str, micro: int, steps: int) -> list[dict]:
 
 def summary(rows: list[dict], flops: float) -> dict:
     """The medians of all rounds."""
-    secs = statistics.median(sec for row in rows for sec in row["secs"])
+    secs = statistics.median(statistics.mean(row["secs"]) for row in rows)
     last = rows[-1]
     kept = ("micro", "peak_mib", "device_mib", "torch_peak_mib", "first_nll", "last_nll")
     return {

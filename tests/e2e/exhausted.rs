@@ -58,7 +58,7 @@ fn a_device_without_memory_is_one_error_and_the_run_goes_on_with_less() {
     let stderr = outcome.stderr;
     assert_eq!(outcome.code, Some(1), "{stderr}");
     for part in [
-        "error: after step 8: no buffer of the device can have the 15",
+        "error: after the end of step 8: no buffer of the device can have the 15",
         "was estimated to need",
         "the last checkpoint is intact: `run/checkpoints/step-000008`",
         "hint: set `model.recompute = \"blocks\"`, or lower `data.max-length` (now 32768), or train an `[adapter]`",
@@ -98,7 +98,7 @@ fn a_run_that_cannot_fit_the_process_is_refused_before_it_starts() {
         "--out",
         "run",
     ];
-    let script = "ulimit -v 500000; exec \"$0\" \"$@\"";
+    let script = "ulimit -v 420000; exec \"$0\" \"$@\"";
     let outcome = workspace.run("sh", &[&["-c", script, CADFT], &args[..]].concat());
     outcome.refused(&["MiB of memory", "are available", "hint: lower `batch.micro`"]);
     assert!(!workspace.path("run").exists(), "nothing is written");

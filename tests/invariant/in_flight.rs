@@ -12,11 +12,13 @@ use cadft_train::batch::GlobalBatch;
 use cadft_train::clip::{clip_factor, squares};
 use cadft_train::config::{self, BatchSection, OptimizerSection};
 use cadft_train::optimizer::AdamW;
+use cadft_train::resume::Changes;
 use cadft_train::step::{StepSettings, StepState, backward, begin, step};
-use cadft_train::{Event, Prepared, RunDirectory, StepOutcome, train};
+use cadft_train::{Event, Prepared, RunDirectory, StepOutcome, checkpoint, train};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
 
 /// Below the norms of these gradients.
 const CLIP: f64 = 1e-3;
@@ -274,43 +276,81 @@ fn the_norm_is_that_of_all_gradients_together() {
     }
 }
 
-/// A run of nine steps that evaluates and saves, until what is told of step `last` ends it: what it told, and its checkpoint
-/// of step 3, file by file.
-fn run(name: &str, device: &Device, last: usize) -> (Vec<String>, Vec<Vec<u8>>) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cadft-cli/assets/quickstart");
-    let rows = fs::read_to_string(assets.join("train.jsonl")).expect("the quickstart's data");
-    let rows: Vec<&str> = rows.lines().take(8).collect();
-    let data = directory.path().join("train.jsonl");
-    fs::write(&data, rows.join("\n") + "\n").expect("data");
-    let recipe = format!(
-        "[model]\npath = {assets:?}\n[data]\ntrain = [{data:?}]\neval = [{data:?}]\nmax-length = 64\n[batch]\n\
-         global = 4\n[schedule]\nsteps = 9\n[evaluate]\nevery = 2\n[checkpoint]\nevery = 3\nkeep = 9\n"
-    );
-    let recipe = config::parse("recipe", &recipe, &[]).expect("a recipe");
-    let prepared = Prepared::new(recipe, device).expect("it is prepared");
-    let path = directory.path().join("run");
-    let mut run = RunDirectory::create(&path, &prepared.recipe, name).expect("a directory");
-    let (stop, mut told) = (AtomicBool::new(false), vec![]);
-    let model = prepared.model().expect("a model");
-    let summary = train(&prepared, model, &mut run, &stop, &mut |event| match event {
-        Event::Step(metrics) => {
-            stop.store(metrics.step == last, Ordering::Relaxed);
-            told.push(format!("step {}", metrics.step));
+/// A run of nine steps that evaluates and saves.
+struct Run<'a> {
+    directory: TempDir,
+    prepared: Prepared,
+    device: &'a str,
+}
+
+impl<'a> Run<'a> {
+    fn new(name: &'a str, device: &Device) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cadft-cli/assets/quickstart");
+        let rows = fs::read_to_string(assets.join("train.jsonl")).expect("the quickstart's data");
+        let rows: Vec<&str> = rows.lines().take(8).collect();
+        let data = directory.path().join("train.jsonl");
+        fs::write(&data, rows.join("\n") + "\n").expect("data");
+        let recipe = format!(
+            "[model]\npath = {assets:?}\n[data]\ntrain = [{data:?}]\neval = [{data:?}]\nmax-length = 64\n[batch]\n\
+             global = 4\n[schedule]\nsteps = 9\n[evaluate]\nevery = 2\n[checkpoint]\nevery = 3\nkeep = 9\n"
+        );
+        let recipe = config::parse("recipe", &recipe, &[]).expect("a recipe");
+        Self {
+            directory,
+            prepared: Prepared::new(recipe, device).expect("it is prepared"),
+            device: name,
         }
-        Event::Evaluated { step, .. } => told.push(format!("evaluated {step}")),
-        _ => {}
-    })
-    .expect("a run");
-    assert_eq!((summary.steps, summary.interrupted), (last, true), "{name}");
-    let file = |file: &str| fs::read(path.join("checkpoints/step-000003").join(file)).expect("a file");
-    let files = ["model.safetensors", "training/optimizer.safetensors"].map(file);
-    (told, files.into())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    /// Begins the run or goes on with it, until what is told of step `last` ends it; what it tells.
+    fn until(&self, last: usize) -> Vec<String> {
+        let (prepared, path) = (&self.prepared, self.path());
+        let mut run = if path.exists() {
+            let (from, _) = checkpoint::newest(&path).expect("checkpoints");
+            let from = from.expect("a checkpoint");
+            RunDirectory::resume(&path, prepared, self.device, from, Changes::Refused)
+        } else {
+            RunDirectory::create(&path, &prepared.recipe, self.device)
+        }
+        .expect("a directory");
+        let (stop, mut told) = (AtomicBool::new(false), vec![]);
+        let model = prepared.model().expect("a model");
+        let summary = train(prepared, model, &mut run, &stop, &mut |event| match event {
+            Event::Step(metrics) => {
+                stop.store(metrics.step == last, Ordering::Relaxed);
+                told.push(format!("step {}", metrics.step));
+            }
+            Event::Evaluated { step, .. } => told.push(format!("evaluated {step}")),
+            _ => {}
+        })
+        .expect("a run");
+        assert_eq!(
+            (summary.steps, summary.interrupted),
+            (last, last < 9),
+            "{}",
+            self.device
+        );
+        told
+    }
+
+    /// Weights and moments of the checkpoint of a step.
+    fn checkpoint(&self, step: usize) -> [Vec<u8>; 2] {
+        let checkpoint = self.path().join(format!("checkpoints/step-{step:06}"));
+        ["model.safetensors", "training/optimizer.safetensors"]
+            .map(|file| fs::read(checkpoint.join(file)).expect("a file"))
+    }
 }
 
 #[test]
 fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
     let device = cadft_train::device::parse("flex").expect("the CPU");
+    let whole = Run::new("flex", &device);
+    let told = whole.until(9);
     let expected = [
         "evaluated 0",
         "step 1",
@@ -323,15 +363,29 @@ fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
         "step 6",
         "evaluated 6",
         "step 7",
+        "step 8",
+        "evaluated 8",
+        "step 9",
+        "evaluated 9",
     ];
-    assert_eq!(run("flex", &device, 7).0, expected);
+    assert_eq!(told, expected);
+    // Step 8 has begun when step 7 is told, and is not updated then.
+    let stopped = Run::new("flex", &device);
+    let mut told = stopped.until(7);
+    told.extend(stopped.until(9));
+    assert_eq!(told, expected);
+    assert!(stopped.checkpoint(9) == whole.checkpoint(9), "another end");
 }
 
 #[test]
 fn a_checkpoint_holds_nothing_of_the_steps_that_run_while_it_is_written() {
     for (name, device) in devices() {
         // The first ends with its checkpoint.
-        let [alone, beside] = [3, 5].map(|last| run(name, &device, last).1);
+        let [alone, beside] = [3, 5].map(|last| {
+            let run = Run::new(name, &device);
+            let _ = run.until(last);
+            run.checkpoint(3)
+        });
         assert!(alone == beside, "{name}: the checkpoints of step 3 differ");
     }
 }

@@ -1,6 +1,6 @@
 //! The fused likelihood against its naive reference.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::{
     ChunkSize, Precision, linear_argmax, linear_log_probs, linear_log_probs_chunked, naive_log_probs,
 };
@@ -145,6 +145,19 @@ fn a_frozen_weight_gets_no_gradient_and_changes_nothing() {
 #[test]
 fn argmax_is_the_most_likely_token() {
     for (name, device) in devices() {
+        // In bf16 the first two rows of the weight are one, and the lower id is taken.
+        let hidden = Tensor::<2>::from_floats([[1.0, 0.0], [-1.0, 0.0]], &device);
+        let weight = Tensor::<2>::from_floats([[1.0, 0.5], [1.0 + 1e-4, 0.5], [0.5, 0.5]], &device);
+        for (precision, expected) in [(Precision::F32, [1, 2]), (Precision::Bf16, [0, 2])] {
+            if precision == Precision::F32 || device.supports_dtype(DType::BF16) {
+                let ids = linear_argmax(hidden.clone(), weight.clone(), precision).into_data();
+                assert_eq!(
+                    ids.iter::<i64>().collect::<Vec<_>>(),
+                    expected,
+                    "{name}: {precision:?}"
+                );
+            }
+        }
         let hidden = Tensor::<2>::from_floats([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], &device);
         let weight = Tensor::<2>::from_floats([[0.5, 0.0], [2.0, 1.0], [0.0, 3.0]], &device);
         let ids: Vec<i64> = linear_argmax(hidden, weight, Precision::F32)

@@ -46,7 +46,7 @@ impl Console {
             Event::Started { plan } => note(&started(plan)),
             Event::Step(metrics) => {
                 self.progress.step(metrics);
-                self.tell_stop(metrics.step);
+                self.tell_stop();
             }
             Event::Warned { warning, .. } => self.progress.suspend(|| hint::warn(warning)),
             Event::Evaluated { step, evaluation } => self.progress.suspend(|| {
@@ -89,13 +89,11 @@ impl Console {
         }
     }
 
-    fn tell_stop(&mut self, step: usize) {
+    fn tell_stop(&mut self) {
         if self.stop.load(Ordering::Relaxed) && !self.told_stop {
             self.told_stop = true;
             self.progress.suspend(|| {
-                note(&format!(
-                    "interrupted after step {step}: saving a checkpoint; interrupt again to end at once"
-                ));
+                note("interrupted: saving a checkpoint after this step; interrupt again to end at once");
             });
         }
     }

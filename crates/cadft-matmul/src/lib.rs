@@ -75,7 +75,7 @@ pub fn matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
 /// [`matmul`] below the tensors, off the autodiff graph: factors of one format, f32 or bf16, and a result in f32.
 #[must_use]
 pub fn backend_matmul<B: MatmulKernels>(lhs: FloatTensor<B>, rhs: FloatTensor<B>) -> FloatTensor<B> {
-    if lhs.dtype() != DType::F32 {
+    if lhs.dtype() == DType::BF16 {
         B::wide_matmul(lhs, rhs)
     } else if tf32() == Tf32::Refused {
         B::full_matmul(lhs, rhs)
@@ -106,8 +106,8 @@ pub fn full_matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> 
 /// `x Wᵀ` of factors that are rounded to bf16, summed and given in f32; both gradients alike, with ∂y rounded too.
 ///
 /// # Shapes
-/// - `x`: `[rows, input]`, f32
-/// - `weight`: `[output, input]`, f32
+/// - `x`: `[rows, input]`, f32 or bf16
+/// - `weight`: `[output, input]`, f32 or bf16
 /// - output: `[rows, output]`, f32
 #[must_use]
 pub fn bf16_linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {

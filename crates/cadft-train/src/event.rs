@@ -1,8 +1,8 @@
 //! What a run tells its caller. The trainer prints nothing: the console, `metrics.jsonl`, `samples.jsonl` and the files
 //! for TensorBoard are made of these, so a callback sees everything that they show.
 //!
-//! A step is told when the next one has been computed, and before that updates the model: a callback that stops the run then
-//! stops it after the step that it was told of.
+//! A step is told while the next one is under way, before that updates the model, or at once where something waits for it: an
+//! evaluation, a checkpoint, the end. A callback that stops the run stops it after the step that it was told of.
 //!
 //! ```no_run
 //! use cadft_train::{Event, Prepared, RunDirectory, config, device, train};
@@ -146,8 +146,8 @@ pub struct StepMetrics {
     pub tokens: usize,
     /// Tokens with a loss.
     pub supervised: usize,
-    /// Tokens a second, from the end of the step before to the end of this one as the host learns of them: with a read of the
-    /// next step, or of its own where something waits for it.
+    /// Tokens a second, from the end of the step before, or its own beginning where that was waited for, to the end of this
+    /// one, as the host learns of them.
     pub tokens_per_sec: f64,
     /// Largest resident memory of the process so far; absent where the system does not tell.
     pub peak_rss_mib: Option<f64>,

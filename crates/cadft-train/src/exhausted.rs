@@ -119,8 +119,9 @@ impl Display for ExhaustedRun {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { what, step, .. } = self;
         let moment = match step {
-            0 => "in the first step".to_owned(),
-            step => format!("after step {step}"),
+            0 => "before the end of the first step".to_owned(),
+            // The next one may have been in flight.
+            step => format!("after the end of step {step}"),
         };
         writeln!(f, "{moment}: {what}")?;
         writeln!(f, "the run was estimated to need {:.0} MiB", self.estimate_mib)?;

@@ -158,7 +158,7 @@ impl Observation {
     }
 }
 
-/// The values of a whole step, of which some are on the device yet.
+/// The values of a whole step, of which some are still on the device.
 pub(crate) struct InFlight {
     seen: Observation,
     squares: Tensor<1>,
@@ -171,7 +171,7 @@ impl InFlight {
     /// Reads them on their own.
     pub(crate) fn settle(self) -> Settled {
         let read = Readback::default().read(self.waiting());
-        self.settled(read)
+        self.with_read(read)
     }
 
     /// What has to be read.
@@ -186,7 +186,7 @@ impl InFlight {
     }
 
     /// The outcome, given what [`InFlight::waiting`] holds; the host has just learnt of it.
-    pub(crate) fn settled(self, read: Vec<Vec<f32>>) -> Settled {
+    pub(crate) fn with_read(self, read: Vec<Vec<f32>>) -> Settled {
         let at = Instant::now();
         let Observation { weights, parts } = self.seen;
         let mut read = read.into_iter();

@@ -98,6 +98,7 @@ impl AdamW {
     /// Takes over moments that [`AdamW::state`] gave; the names that no parameter of `model` took.
     pub fn load_state<M: Module>(&mut self, model: &M, state: BTreeMap<String, TensorData>) -> Vec<String> {
         self.moments = Moments::default();
+        self.last.clear();
         let mut import = Import {
             moments: &mut self.moments,
             state,

@@ -29,8 +29,8 @@ impl Readback {
 
     /// The values of vectors of f32 on one device, in one wait; none for no vectors.
     ///
-    /// An operation that failed, for want of memory say, fails this: one of the step in flight too, whose update made the
-    /// parameters that these vectors depend on.
+    /// An operation that failed, for want of memory say, fails what depends on it, and in the end a read. One of an update is
+    /// met by the first read after a pass with its parameters: this one, or, where only the step in flight is read, the next.
     pub(crate) fn read(&mut self, mut vectors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
         let own = vectors.len();
         let in_flight = self.in_flight.take();
@@ -44,7 +44,7 @@ impl Readback {
         let mut read: Vec<Vec<f32>> = read.map(|data| data.iter().collect()).collect();
         let others = read.split_off(own);
         if let Some(in_flight) = in_flight {
-            self.settled = Some(in_flight.settled(others));
+            self.settled = Some(in_flight.with_read(others));
         }
         read
     }

@@ -10,7 +10,7 @@
 //! `a_i` is the `weight` of the data row. Pure: no input or output, no console.
 //!
 //! The device does all of it without being asked how it goes: whether a step is finite, and by how much it is clipped, is
-//! decided there. The host reads how a step ended together with what the next step has to read anyway, so that training is
+//! decided there. The host reads how a step ended together with what the next step has to read, if anything, so that training is
 //! [`begin`], [`Begun::update`], [`begin`], … and in the end [`StepState::settle`]. [`step`] does one step and waits for it.
 
 use crate::batch::GlobalBatch;
@@ -25,7 +25,7 @@ use burn::tensor::Tensor;
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, family_loss};
 use cadft_model::CausalLm;
 
-/// What changes from step to step besides the model.
+/// What changes from step to step besides the model; whole once nothing is in flight ([`StepState::settle`]).
 pub struct StepState {
     /// The optimizer and its moments.
     pub optimizer: AdamW,
@@ -53,7 +53,7 @@ pub struct StepSettings<'a> {
 pub struct Begun {
     /// How the step before ended, where it was in flight.
     pub before: Option<Settled>,
-    /// How often the host waited for the device.
+    /// How often the host waited for the device, for tests.
     pub reads: usize,
     gradients: GradientsParams,
     values: InFlight,
@@ -76,6 +76,7 @@ pub fn step(
     settings: &StepSettings<'_>,
     state: &mut StepState,
 ) -> (CausalLm, StepOutcome) {
+    debug_assert!(state.in_flight.is_none(), "how that step ends would not be told");
     let (model, values) = begin(&model, batch, settings, state).apply(model, state);
     let settled = values.settle();
     state.take_in(&settled.outcome);
@@ -191,6 +192,8 @@ fn queue(
         losses.push(loss.clone().inner());
         graph.backward(&loss, model, &mut gradients);
     }
+    // A batch without samples has read nothing.
+    readback.settle();
     let gradients = gradients.grads();
     let loss = Tensor::cat(losses, 0).sum(); // [1]
     let squares = squares(model, &gradients).unwrap_or_else(|| loss.zeros_like()); // [parameters]

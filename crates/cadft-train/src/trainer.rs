@@ -20,7 +20,7 @@ use crate::prepare::Prepared;
 use crate::rewrite::Rewriting;
 use crate::run_directory::RunDirectory;
 use crate::schedule::Schedule;
-use crate::step::{StepSettings, StepState, begin};
+use crate::step::{self, StepSettings, StepState};
 use cadft_core::{AnyObjective, Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
@@ -208,7 +208,7 @@ impl<'a> Trainer<'a> {
 
     /// Ends the step in flight and does one more, unless whoever is told of the first sets `stop`.
     fn step(&mut self, model: CausalLm, number: usize, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
-        self.starts();
+        self.begin_time();
         let prepared = self.prepared;
         let recipe = &prepared.recipe;
         let chosen = self.sampler.samples_of(number);
@@ -227,11 +227,11 @@ impl<'a> Trainer<'a> {
             clip: recipe.optimizer.clip,
         };
         model.seed_dropout(dropout_seed(recipe.run.seed, number));
-        let begun = begin(&model, &batch, &settings, &mut self.state);
+        let begun = step::begin(&model, &batch, &settings, &mut self.state);
         if let Some(before) = &begun.before {
             // A signal lets a step that has begun finish.
             let is_signalled = stop.load(Ordering::Relaxed);
-            self.settled(before)?;
+            self.tell_end(before)?;
             if stop.load(Ordering::Relaxed) && !is_signalled {
                 return Ok(model);
             }

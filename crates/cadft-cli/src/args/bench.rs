@@ -22,7 +22,7 @@ pub(crate) struct BenchArgs {
     /// Tokens of a sample; all but the first are trained.
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = length)]
     pub(crate) length: usize,
-    /// Number format of the linear layers: f32 or bf16.
+    /// Number format of the factors of products: f32 or bf16.
     #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = precision)]
     pub(crate) precision: Precision,
     /// Whether activations are kept (none) or computed again (blocks).

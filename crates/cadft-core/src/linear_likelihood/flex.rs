@@ -12,6 +12,9 @@ use rayon::prelude::*;
 
 type Float = FloatTensor<Flex>;
 
+/// Values that one task rounds.
+const BLOCK: usize = 1 << 16;
+
 impl LikelihoodKernels for Flex {
     fn likelihood_forward(
         hidden: Float,
@@ -91,7 +94,9 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
             .for_each(|(row, ((&sum, &grad), &target))| {
                 row_gradient(row, sum, grad);
                 row[target] += grad;
-                round(row, precision);
+                if precision == Precision::Bf16 {
+                    round_to_bf16(row);
+                }
             });
         let d_logits = View::new(d_logits, end - start, vocab);
         gemm(
@@ -112,14 +117,6 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
     )
 }
 
-/// Rounds the factors of a product where they are in bf16; they are multiplied in f32 all the same.
-fn round(values: &mut [f32], precision: Precision) {
-    match precision {
-        Precision::F32 => {}
-        Precision::Bf16 => round_to_bf16(values),
-    }
-}
-
 /// A contiguous row-major f32 matrix that owns its tensor.
 struct Matrix {
     tensor: Float,
@@ -128,13 +125,14 @@ struct Matrix {
 }
 
 impl Matrix {
-    /// The factor of a product.
+    /// The factor of a product; one in bf16 has the digits of that, and is multiplied in f32 all the same.
     fn new(tensor: Float, precision: Precision) -> Self {
         let [rows, columns] = tensor.shape().dims();
+        let is_rounded = tensor.dtype() == DType::BF16 || precision == Precision::F32;
         let mut factor = contiguous(cast::<Flex>(tensor, DType::F32));
-        if precision == Precision::Bf16 {
+        if !is_rounded {
             let mut values = floats(&factor).to_vec();
-            round(&mut values, precision);
+            values.par_chunks_mut(BLOCK).for_each(round_to_bf16);
             factor = self::tensor(values, [rows, columns]);
         }
         Self {

@@ -81,13 +81,13 @@ impl Trainer<'_> {
     /// Waits for the step in flight and tells how it ended; every decision that depends on it comes after.
     pub(super) fn settle(&mut self) -> Result<(), TrainError> {
         match self.state.settle() {
-            Some(settled) => self.settled(&settled),
+            Some(settled) => self.tell_end(&settled),
             None => Ok(()),
         }
     }
 
     /// Tells how the step in flight ended.
-    pub(super) fn settled(&mut self, Settled { outcome, at }: &Settled) -> Result<(), TrainError> {
+    pub(super) fn tell_end(&mut self, Settled { outcome, at }: &Settled) -> Result<(), TrainError> {
         let Some(step) = self.in_flight.take() else {
             return Ok(());
         };
@@ -112,7 +112,7 @@ impl Trainer<'_> {
     }
 
     /// A step begins: where none is in flight, its time does.
-    pub(super) fn starts(&mut self) {
+    pub(super) fn begin_time(&mut self) {
         if self.in_flight.is_none() {
             self.since = Instant::now();
         }

@@ -56,11 +56,17 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
         ("attention in packed rows, long", Case::new(MANY).packed(190)),
     ];
     if bench.device.supports_dtype(DType::BF16) {
-        let case = Case {
+        let bf16 = Case {
             precision: Precision::Bf16,
             ..Case::new(MANY)
         };
-        cases.push(("attention of bf16 factors, long", case));
+        let bent = Case {
+            window: Some(70),
+            softcap: Some(1.5),
+            ..bf16.clone().packed(190)
+        };
+        cases.push(("attention of bf16 factors, long", bf16));
+        cases.push(("attention of bf16 factors with every option", bent));
     }
     for (name, case) in cases {
         let tolerance = match case.precision {
