@@ -1,7 +1,7 @@
 //! The event files of a run, read by the `tensorboard` of the Python package index.
 
 use cadft_tests::Workspace;
-use cadft_tests::command::{lines, run, steps};
+use cadft_tests::command::{lines, steps};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
