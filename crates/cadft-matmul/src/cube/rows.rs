@@ -50,7 +50,9 @@ fn add<F: Float>(whole: &mut Tensor<F>, part: &Tensor<F>, first: u32, #[define(F
     let columns = part.shape(2);
     let in_matrix = part.shape(1) * columns;
     let matrix = ABSOLUTE_POS / in_matrix;
-    let at = (matrix * whole.shape(1) + first as usize) * columns + ABSOLUTE_POS % in_matrix;
+    let row = first as usize + ABSOLUTE_POS % in_matrix / columns;
+    // The rows may lie further apart than they are long: CUDA's allocator aligns them.
+    let at = matrix * whole.stride(0) + row * whole.stride(1) + ABSOLUTE_POS % columns * whole.stride(2);
     let sum = whole[at] + part[ABSOLUTE_POS];
     whole[at] = sum;
 }

@@ -16,7 +16,8 @@ use cadft_core::{
 };
 
 const TOKENS: usize = 24;
-const SIZE: usize = 16;
+/// No power of two: where an allocator aligns rows, they lie apart.
+const SIZE: usize = 24;
 const VOCAB: usize = 97;
 const SAMPLES: usize = 5;
 

@@ -44,6 +44,9 @@ struct Line<'a> {
     /// Largest error, relative; none where the check did not come so far.
     error: Option<f64>,
     tolerance: Option<f64>,
+    /// Where several arrays are compared, the one whose error it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    array: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
 }
@@ -102,6 +105,17 @@ impl Report {
 
     /// Takes in an error that was measured already.
     pub(super) fn measured(&mut self, name: &str, error: f64, bound: Bound) -> Result<()> {
+        self.measured_in(name, None, error, bound)
+    }
+
+    /// As [`Report::measured`], with the array that has the error.
+    pub(super) fn measured_in(
+        &mut self,
+        name: &str,
+        array: Option<&str>,
+        error: f64,
+        bound: Bound,
+    ) -> Result<()> {
         let tolerance = if self.reduced && bound.relative > 0.0 {
             bound.relative.max(REDUCED)
         } else {
@@ -114,6 +128,7 @@ impl Report {
             passed,
             error: Some(error),
             tolerance: Some(tolerance),
+            array,
             message: None,
         })
     }
@@ -125,6 +140,7 @@ impl Report {
             passed: false,
             error: None,
             tolerance: None,
+            array: None,
             message: Some(message),
         })
     }
@@ -147,10 +163,14 @@ impl Report {
                 output::line(&match line.message {
                     Some(message) => format!("{state:<7} {}: {message}", line.check),
                     None => format!(
-                        "{state:<7} {:<58} {:>7}  tolerance {}",
+                        "{state:<7} {:<58} {:>7}  tolerance {}{}",
                         line.check,
                         number(line.error),
-                        number(line.tolerance)
+                        number(line.tolerance),
+                        match line.array {
+                            Some(array) if !line.passed => format!("  in `{array}`"),
+                            _ => String::new(),
+                        }
                     ),
                 })
             }
