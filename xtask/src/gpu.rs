@@ -4,12 +4,16 @@
 //! by NVRTC (feature `cuda-cpp`), which needs nothing at build time. Here a stand-in replaces `cubecl-llvm`, in a
 //! mirror of the workspace made of links, so that neither `Cargo.toml` nor `Cargo.lock` of the real one changes.
 //! The stand-in is for checks and for machines without a network; released builds use the real crate.
+//!
+//! `cargo xtask gpu emulate` goes one step further: see [`emulate`].
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::shell;
+
+mod emulate;
 
 /// The CUDA version whose driver interface is compiled in: what the oldest supported driver speaks.
 const CUDA_VERSION: &str = "13000";
@@ -31,6 +35,12 @@ enum What {
     Check,
     /// Build `cadft` with CUDA, stripped and compressed, to be carried to a machine with a GPU.
     Build,
+    /// Run `cadft` with CUDA on the CPU, its kernels compiled by C++; without a command, the self-test.
+    Emulate {
+        /// What `cadft` is told: `-- selftest --device cuda --tf32 false`, for example.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
 }
 
 /// Checks or builds `cadft-cli` with the features flex and cuda.
@@ -39,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         &shell::workspace_root(),
         &shell::target_dir().join("gpu-workspace"),
     )?;
-    match args.what {
+    match &args.what {
         // The crate of products too, whose example needs CUDA.
         What::Check => shell::run(cargo(&mirror, "check").args([
             "--package",
@@ -48,11 +58,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "--bins",
             "--examples",
         ])),
-        What::Build => build(&mirror),
+        What::Build => build(&mirror).and_then(|binary| compress(&binary)),
+        What::Emulate { command } => emulate::run(&build(&mirror)?, command),
     }
 }
 
-fn build(mirror: &Path) -> Result<()> {
+/// Builds a stripped binary.
+fn build(mirror: &Path) -> Result<PathBuf> {
     // A directory of its own: the binary must not take the place of the one built for this machine.
     let target = shell::target_dir().join("gpu");
     shell::run(
@@ -60,14 +72,17 @@ fn build(mirror: &Path) -> Result<()> {
             .args(["--config", "profile.release.strip=true"])
             .env("CARGO_TARGET_DIR", &target),
     )?;
-    let binary = target.join("release/cadft");
+    Ok(target.join("release/cadft"))
+}
+
+fn compress(binary: &Path) -> Result<()> {
     shell::run(
         std::process::Command::new("xz")
             .args(["-1", "--force", "--keep", "--threads=0"])
-            .arg(&binary),
+            .arg(binary),
     )?;
     let compressed = binary.with_extension("xz");
-    let _ = size_of(&binary)?;
+    let _ = size_of(binary)?;
     within(size_of(&compressed)?)
 }
 

@@ -1,0 +1,85 @@
+//! CUDA on the CPU: the kernels that CubeCL writes in CUDA C++, compiled by a C++ compiler.
+//!
+//! `xtask/stubs/cuda` has stand-ins for the driver and for NVRTC, which the binary loads in place of the real ones: each
+//! thread of a block is a stack of its own, tensor cores and copy engine are a few loops. It shows whether kernels
+//! compute what they should on a device whose memory is laid out as CUDA's is and that has bf16; not how fast, and not what
+//! goes wrong only where threads run at the same time.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::shell;
+
+/// Kernels compiled for the emulated device must not get among those of a real one.
+const SETTINGS: &str = "[compilation]\ncache = true\n\n[environment]\npath = \"local\"\n";
+/// The files of the stand-ins.
+const SOURCES: [&str; 6] = [
+    "threads.h",
+    "threads.cpp",
+    "driver.cpp",
+    "nvrtc.cpp",
+    "device.h",
+    "translate.py",
+];
+
+/// Runs `binary` with the stand-ins; paths in `command` are relative to the directory that they are built in, so absolute
+/// ones are needed.
+pub(super) fn run(binary: &Path, command: &[String]) -> Result<()> {
+    ensure!(
+        cfg!(all(target_os = "linux", target_arch = "x86_64")),
+        "threads are emulated on x86-64 Linux only"
+    );
+    let sources = shell::workspace_root().join("xtask/stubs/cuda");
+    let directory = shell::target_dir().join("gpu/emulated");
+    prepare(&sources, &directory)?;
+    let mut cadft = Command::new(binary);
+    if command.is_empty() {
+        cadft.args(["selftest", "--device", "cuda", "--tf32", "false"]);
+    }
+    shell::run(
+        cadft
+            .args(command)
+            .current_dir(&directory)
+            .env("CUDA_EMULATED", &sources)
+            .env("CUDA_EMULATED_KERNELS", directory.join("kernels"))
+            .env("CUDA_PATH", &directory)
+            .env("LD_LIBRARY_PATH", &directory),
+    )
+}
+
+/// Compiles the stand-ins into `directory`. What it held was made by others if they have changed, and goes.
+fn prepare(sources: &Path, directory: &Path) -> Result<()> {
+    let mut all = vec![];
+    for name in SOURCES {
+        let path = sources.join(name);
+        all.extend(std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?);
+    }
+    let stamp = directory.join("sources");
+    if std::fs::read(&stamp).is_ok_and(|before| before == all) {
+        return Ok(());
+    }
+    if directory.exists() {
+        std::fs::remove_dir_all(directory)
+            .with_context(|| format!("cannot remove `{}`", directory.display()))?;
+    }
+    std::fs::create_dir_all(directory.join("kernels"))
+        .with_context(|| format!("cannot create `{}`", directory.display()))?;
+    std::fs::write(directory.join("cubecl.toml"), SETTINGS)?;
+    library(sources, directory, "libcuda.so", &["threads.cpp", "driver.cpp"])?;
+    library(sources, directory, "libnvrtc.so", &["nvrtc.cpp"])?;
+    std::fs::write(stamp, all)?;
+    Ok(())
+}
+
+fn library(sources: &Path, directory: &Path, name: &str, files: &[&str]) -> Result<()> {
+    let files = files.iter().map(|file| sources.join(file));
+    shell::run(
+        Command::new("c++")
+            .args(["-std=c++17", "-O2", "-Wall", "-fPIC", "-shared", "-o"])
+            .arg(directory.join(name))
+            .args(files)
+            .arg("-ldl"),
+    )
+}
