@@ -2,7 +2,7 @@
 
 use crate::panics;
 use burn::tensor::{Device, Tensor};
-use cadft_train::{Exhausted, TrainError, device};
+use cadft_train::{TrainError, device};
 use std::any::Any;
 use std::panic;
 
@@ -45,12 +45,9 @@ pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
     }
 }
 
-/// Why a thread ended: that memory is gone, or the first line of what it said.
+/// Why a thread ended.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
-    if let Some(what) = Exhausted::of_panic(payload) {
-        return what.to_string();
-    }
-    panics::first_line(panics::message_of(payload))
+    panics::reason(panics::message_of(payload))
 }
 
 /// That a library of a driver is not there, in fewer words than those of `cudarc`, and with a hint.

@@ -56,14 +56,22 @@ pub(crate) fn kept() -> usize {
 /// What the first panic after those said that were kept before. They are dealt with then, and not kept any longer.
 pub(crate) fn first_since(before: usize) -> Option<String> {
     let mut all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = all.get(before).map(|seen| first_line(&seen.message));
+    let first = all.get(before).map(|seen| reason(&seen.message));
     all.truncate(before);
     first
 }
 
-/// The first line of a message that may have many.
-pub(crate) fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().to_owned()
+/// Why, in one line, of a message that may have many: that memory is gone, or the cause that is named last, or the first
+/// line.
+pub(crate) fn reason(message: &str) -> String {
+    if let Some(what) = Exhausted::of_message(message) {
+        return what.to_string();
+    }
+    let cause = message
+        .rsplit_once("Caused by:")
+        .map_or(message, |(_, cause)| cause);
+    let mut lines = cause.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.next().unwrap_or_default().to_owned()
 }
 
 /// Tells why a command ended with a panic.
@@ -104,6 +112,22 @@ pub(crate) fn message_of(payload: &dyn Any) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_the_last_cause_or_the_first_line() {
+        let said = "Error while reading data: use `try_into_scalar` instead: An error happened during execution\n\
+                    Caused by:\n  Several failures at once\nCaused by:\n  the kernel was not compiled\nNo backtrace available";
+        assert_eq!(reason(said), "the kernel was not compiled");
+        let said = said.replace(
+            "the kernel was not compiled",
+            "out of device memory allocating 8388608 bytes",
+        );
+        assert_eq!(
+            reason(&said),
+            "the device ran out of memory: no room for 8.0 MiB more"
+        );
+        assert_eq!(reason("index out of bounds\nthe len is 3"), "index out of bounds");
+    }
 
     #[test]
     fn the_message_with_a_size_says_most() {
