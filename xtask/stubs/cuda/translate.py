@@ -56,7 +56,16 @@ def main() -> None:
     translated, result = source.with_suffix(".cpp"), source.with_suffix(".so")
     translated.write_text(f'#include "device.h"\n{renamed}{text}\n{run}', encoding="utf-8")
     unfinished = source.with_suffix(".part")
-    command = ["c++", "-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-fmax-errors=3"]
+    command = [
+        "c++",
+        "-std=c++17",
+        "-O1",
+        "-march=native",
+        "-ffp-contract=off",
+        "-fno-strict-aliasing",
+        "-w",
+        "-fmax-errors=3",
+    ]
     command += ["-fpermissive", "-fPIC", "-shared", "-I", HERE, translated, "-o", unfinished]
     if subprocess.run(command).returncode != 0:
         sys.exit(f"{translated} does not compile")
