@@ -43,7 +43,7 @@ enum What {
     },
 }
 
-/// Checks or builds `cadft-cli` with the features flex and cuda.
+/// Checks, builds or runs `cadft-cli` with the features flex and cuda.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mirror = mirror(
         &shell::workspace_root(),

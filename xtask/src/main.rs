@@ -50,7 +50,7 @@ enum Verb {
     Tidy,
     /// Formatting, lints, documentation and rules: what is checked besides the tests.
     Ci,
-    /// Type-check or build the CUDA backend on a machine without a GPU and without LLVM.
+    /// Type-check, build or run the CUDA backend on a machine without a GPU and without LLVM.
     Gpu(gpu::Args),
 }
 

@@ -3,7 +3,6 @@
 use crate::panics;
 use burn::tensor::{Device, Tensor};
 use cadft_train::{TrainError, device};
-use std::any::Any;
 use std::panic;
 
 /// The name of the device a command computes on.
@@ -40,14 +39,10 @@ pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
         Ok(Err(error)) => Err(error),
         Err(payload) => Err(failed(
             // The thread of the device knows the reason; this one only that it has gone.
-            panics::first_since(before).unwrap_or_else(|| panic_message(payload.as_ref())),
+            panics::first_since(before)
+                .unwrap_or_else(|| panics::reason(panics::message_of(payload.as_ref()))),
         )),
     }
-}
-
-/// Why a thread ended.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
-    panics::reason(panics::message_of(payload))
 }
 
 /// That a library of a driver is not there, in fewer words than those of `cudarc`, and with a hint.

@@ -237,11 +237,6 @@ void mma_sync(fragment<accumulator, M, N, K, D> &d, const fragment<matrix_a, M, 
 
 // ---- barriers of shared memory, and what arrives there
 
-namespace cooperative_groups {
-struct thread_block {};
-inline thread_block this_thread_block() { return {}; }
-} // namespace cooperative_groups
-
 namespace cuda {
 enum thread_scope { thread_scope_thread, thread_scope_block };
 
@@ -281,11 +276,6 @@ template <class B> void init(B *barrier, int count) {
     barrier->expected = barrier->missing = count;
     barrier->bytes_and_phase = 0;
 }
-template <class B> void memcpy_async(void *to, const void *from, size_t size, B &) { memcpy(to, from, size); }
-template <class B> void memcpy_async(cooperative_groups::thread_block, void *to, const void *from, size_t size, B &) {
-    memcpy(to, from, size);
-}
-
 namespace device {
 template <class B> unsigned barrier_arrive_tx(B &barrier, int count, int bytes) {
     barrier.expect(bytes);

@@ -21,7 +21,7 @@ mod training;
 
 use crate::args::SelftestArgs;
 use crate::exit::Exit;
-use crate::{device, hint};
+use crate::{device, hint, panics};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use cadft_matmul::{Tf32, set_tf32};
@@ -91,7 +91,7 @@ fn run_groups(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
             Ok(Ok(())) => {}
             Ok(Err(error)) if hint::is_closed_pipe(&error) => return Err(error),
             Ok(Err(error)) => report.failed(name, &format!("{error:#}"))?,
-            Err(payload) => report.failed(name, &device::panic_message(payload.as_ref()))?,
+            Err(payload) => report.failed(name, &panics::reason(panics::message_of(payload.as_ref())))?,
         }
     }
     Ok(())
