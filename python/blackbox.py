@@ -3,8 +3,8 @@
 model/                            checkpoint directory with tokenizer files
 messages.jsonl                    61 samples, so the last global batch of an epoch has 5
 prompt_completion.jsonl, eval.jsonl
-recipe.toml, recipe.{running,nll,dft,gate-nll}.toml
-expected.{exact,running,nll,dft,gate-nll}.jsonl             20 steps each, by reference_trainer.py
+recipe.toml, recipe.{running,start,gate-nll,nll,dft,…}.toml
+expected.{exact,running,start,gate-nll,nll,dft,…}.jsonl     20 steps each, by reference_trainer.py
 score.{messages,prompt_completion,eval}.expected.jsonl      scores of the untrained-on model
 """
 
@@ -64,6 +64,7 @@ TABLES = {
     "start": CADFT + 'statistics = "running"\n\n[loss]\nstart = "nll"\nstart-until = 0.25\n\n',
     "gate-nll": CADFT + 'statistics = "exact"\ngate = "nll"\n\n[loss]\nnormalisation = "sample-mean"\n\n',
 }
+BY_NAME = ("nll", "dft", "asft", "eaft", "iw-sft", "idft", "deft")
 HAND_WRITTEN: list[dict] = [
     {
         "id": "system",
@@ -182,7 +183,7 @@ def generate(out: Path) -> None:
         reference_trainer.write_jsonl(folder / f"{name}.jsonl", rows[name])
         scored = reference_trainer.score_file(folder / "model", folder / f"{name}.jsonl")
         reference_trainer.write_jsonl(folder / f"score.{name}.expected.jsonl", scored)
-    for name in (*TABLES, "nll", "dft"):
+    for name in (*TABLES, *BY_NAME):
         path = folder / ("recipe.toml" if name == "exact" else f"recipe.{name}.toml")
         path.write_text(recipe(name), encoding="utf-8")
         metrics, _ = reference_trainer.train(path, torch.float32)

@@ -3,7 +3,9 @@
     loss    = Σ_i a_i w_i Σ_t −sg[g_it] · log p_it / normaliser
     c_i     = (1/|y_i|) Σ_t −log p_it
     z_i     = (c_i − μ) / (σ + 1e-6),  σ the population standard deviation;  z = 0 at |B| = 1
-    w_i     = exp(−β · max(0, z_i))
+    w_i     = exp(−β · max(0, z_i)),  or of iw-SFT clamp(exp(τ·(c_i before training − c_i)), 0, 16)
+
+ASFT adds λ·KL(before training‖now) of each token, with the same factor as −g·log p.
 
 `a_i` is the data's `weight` field, `w_i` the method's weight; both stay out of every denominator:
 
@@ -12,6 +14,8 @@
     sample-sum   (1/|B|) Σ_i a_i w_i Σ_t …
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,21 +25,83 @@ EPS = 1e-6
 NORMALISATIONS = ("token-mean", "sample-mean", "sample-sum")
 
 
+Gate = Callable[[Tensor, Tensor], Tensor]
+
+
+def power(alpha: float) -> Gate:
+    """g = p^alpha."""
+    return lambda log_p, log_probs: torch.exp(alpha * log_p)
+
+
+def eaft(alpha: float, k: int = 20) -> Gate:
+    """g = (H_k / ln k)^alpha, with the entropy of the k most likely tokens, renormalised."""
+
+    def gate(log_p: Tensor, log_probs: Tensor) -> Tensor:
+        top = torch.log_softmax(torch.topk(log_probs, min(k, log_probs.shape[1]), dim=1).values, 1)
+        return (-(top.exp() * top).sum(1) / math.log(k)).clamp(min=0.0) ** alpha
+
+    return gate
+
+
+def idft(beta: float) -> Gate:
+    """g = p^gamma, gamma = clamp(exp(−(log p + H)/beta), 0.1, 2)."""
+
+    def gate(log_p: Tensor, log_probs: Tensor) -> Tensor:
+        phi = log_p + entropy(log_probs)
+        return torch.exp(log_p * torch.exp(-phi / beta).clamp(0.1, 2.0))
+
+    return gate
+
+
+def deft(log_p: Tensor, log_probs: Tensor) -> Tensor:
+    """g = alpha/(alpha + 1e-6)·p^alpha with alpha = Σ p²: the derivative of (1 − p^alpha)/(alpha + 1e-6) by −log p."""
+    alpha = collision(log_probs)
+    return alpha / (alpha + 1e-6) * torch.exp(alpha * log_p)
+
+
+def entropy(log_probs: Tensor) -> Tensor:
+    """Entropy of every row, nats."""
+    return -(log_probs.exp() * log_probs).sum(1)
+
+
+def collision(log_probs: Tensor) -> Tensor:
+    """Σ p² of every row."""
+    return log_probs.exp().square().sum(1)
+
+
+def divergence(log_probs: Tensor, before: Tensor) -> Tensor:
+    """KL(before‖now) of every row, nats, by PyTorch's own function."""
+    return torch.nn.functional.kl_div(log_probs, before, reduction="none", log_target=True).sum(1)
+
+
 @dataclass(frozen=True)
 class Objective:
-    """A member of the family: token gate p^alpha (alpha 0 is plain NLL) and CADFT's beta (0 is no sample weight)."""
+    """A member of the family; what is 0 or None is not part of it."""
 
     name: str
-    alpha: float
-    beta: float = 0.0
+    gates: Gate
+    beta: float = 0.0  # CADFT's sample weights
+    anchor: float = 0.0  # ASFT's factor of the divergence from the model before training
+    temperature: float | None = None  # iw-SFT's sample weights
 
-    def gate(self, log_p: Tensor) -> Tensor:
-        """Detached token gates g = p^alpha, same shape as `log_p`."""
-        return torch.exp(self.alpha * log_p.detach())
+    def gate(self, log_p: Tensor, log_probs: Tensor) -> Tensor:
+        """Detached gates of targets of these `log_p`, `[tokens]`, in distributions `[tokens, vocab]`."""
+        return self.gates(log_p.detach(), log_probs.detach())
+
+    def weights(self, z: Tensor, c: Tensor, before: Tensor | None) -> Tensor:
+        """Sample weights of scores `c`, of which `z` are standardised, and of those of the model before training."""
+        if self.temperature is not None:
+            return torch.exp(self.temperature * (before - c)).clamp(0.0, 16.0)
+        return sample_weights(z, self.beta)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the model before training is needed."""
+        return self.anchor > 0.0 or self.temperature is not None
 
 
-NLL = Objective("nll", 0.0)
-DFT = Objective("dft", 1.0)
+NLL = Objective("nll", power(0.0))
+DFT = Objective("dft", power(1.0))
 
 
 def scores(log_p: Tensor, sample: Tensor, samples: int) -> Tensor:

@@ -1,11 +1,12 @@
 """Golden values of every objective in f64: `objectives.safetensors` (arrays), `objectives.json` (options, scalars).
 
 Arrays are named `case/…` for inputs and token likelihoods, `case/objective/…` for gates, z and w, and
-`case/objective/normalisation/…` for gradients. Token t of `hidden` predicts `targets[t]` and belongs to sample
+`case/objective/normalisation/…` for gradients. `case/before` are the logits of the model before training. Token t of `hidden` predicts `targets[t]` and belongs to sample
 `sample_index[t]`. Gradients come from autograd through −sg[g]·log p.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,30 +16,40 @@ from torch import Tensor
 
 import trl_peer
 from objectives import (
-    DFT,
     EPS,
-    NLL,
     NORMALISATIONS,
-    Objective,
+    collision,
+    divergence,
+    eaft,
+    entropy,
     multipliers,
-    sample_weights,
     scores,
     standardise_batch,
 )
+from recipe import parse_objective
 
 SEED = 20260611
-OBJECTIVES = [
-    NLL,
-    DFT,
-    *(
-        Objective(f"cadft-{gate}-beta{beta}", alpha, beta)
-        for gate, alpha in (("dft", 1.0), ("nll", 0.0))
+# By label, as a recipe spells them.
+OBJECTIVES: dict[str, dict] = {
+    "nll": {"nll": {}},
+    "dft": {"dft": {}},
+    **{
+        f"cadft-{gate}-beta{beta}": {"cadft": {"gate": gate, "beta": beta}}
+        for gate in ("dft", "nll")
         for beta in (0.5, 1.0, 2.0)
-    ),
-    Objective("power-alpha0.5", 0.5),
-    Objective("power-alpha2.0", 2.0),
-]
-
+    },
+    "power-alpha0.5": {"power": {"alpha": 0.5}},
+    "power-alpha2.0": {"power": {"alpha": 2.0}},
+    "asft": {"asft": {}},
+    "asft-lambda0.7": {"asft": {"lambda": 0.7}},
+    "eaft": {"eaft": {}},
+    "eaft-alpha2.0": {"eaft": {"alpha": 2.0}},
+    "iw-sft": {"iw-sft": {}},
+    "iw-sft-temperature0.5": {"iw-sft": {"temperature": 0.5}},
+    "idft": {"idft": {}},
+    "idft-beta2.0": {"idft": {"beta": 2.0}},
+    "deft": {"deft": {}},
+}
 
 # TRL has no per-sample weights, so only cases whose data weights are 1 compare.
 # TRL's log-likelihood kernel works in f32.
@@ -56,6 +67,13 @@ class Case:
     sample_index: Tensor  # [tokens]
     data_weights: Tensor  # [samples]
     about: str
+
+    def before(self) -> Tensor:
+        """Logits of a model before training: those of this one, moved by as much as they are large."""
+        g = torch.Generator().manual_seed(SEED + 6)
+        logits = self.hidden @ self.weight.T
+        scale = 0.1 * max(5.0, logits.abs().max().item())
+        return logits + scale * torch.randn(logits.shape, generator=g, dtype=torch.float64)
 
 
 def random_case(lengths: list[int], vocab: int, hidden: int, seed: int, about: str, scale: float = 1.0) -> Case:
@@ -122,30 +140,50 @@ def cases() -> dict[str, Case]:
     }
 
 
-def evaluate(case: Case, objective: Objective, arrays: dict[str, Tensor], prefix: str) -> dict:
+def published(objective: dict, log_p: Tensor, log_probs: Tensor) -> Tensor | None:
+    """The loss of each token as its authors write it, where that is not −sg[g]·log p."""
+    ((name, options),) = objective.items()
+    if name == "power":
+        return (1.0 - log_p.exp() ** options["alpha"]) / options["alpha"]
+    if name == "deft":
+        alpha = collision(log_probs.detach())
+        return (1.0 - log_p.exp() ** alpha) / (alpha + 1e-6)
+    return None
+
+
+def evaluate(case: Case, table: dict, arrays: dict[str, Tensor], prefix: str) -> dict:
     """Loss, reported value and gradients of one objective under every normalisation; fills `arrays`."""
+    objective, _ = parse_objective(table)
     samples = case.data_weights.numel()
-    log_p = torch.log_softmax(case.hidden @ case.weight.T, -1).gather(1, case.targets[:, None])[:, 0]
-    c = scores(log_p, case.sample_index, samples)
+    targets = case.targets[:, None]
+    before = torch.log_softmax(case.before(), -1)
+    log_probs = torch.log_softmax(case.hidden @ case.weight.T, -1)
+    c = scores(log_probs.gather(1, targets)[:, 0], case.sample_index, samples)
     z = standardise_batch(c)
-    w = sample_weights(z, objective.beta)
-    gate = objective.gate(log_p)
+    w = objective.weights(z, c, scores(before.gather(1, targets)[:, 0], case.sample_index, samples))
+    gate = objective.gate(log_probs.gather(1, targets)[:, 0], log_probs)
     arrays |= {f"{prefix}/gate": gate, f"{prefix}/z": z, f"{prefix}/w": w}
     result = {}
     for normalisation in NORMALISATIONS:
         hidden, weight = case.hidden.clone().requires_grad_(), case.weight.clone().requires_grad_()
         logits = hidden @ weight.T
         logits.retain_grad()
-        live = torch.log_softmax(logits, -1).gather(1, case.targets[:, None])[:, 0]
+        live_probs = torch.log_softmax(logits, -1)
+        live = live_probs.gather(1, targets)[:, 0]
         factor = multipliers(case.data_weights * w, case.sample_index, samples, normalisation)
-        loss = (factor * -gate * live).sum()
-        loss.backward()
-        grads = {"logits": logits.grad, "hidden": hidden.grad, "weight": weight.grad}
+        loss = (factor * (-gate * live + objective.anchor * divergence(live_probs, before))).sum()
+        theirs = published(table, live, live_probs)
+        loss.backward(retain_graph=theirs is not None)
+        grads = {"logits": logits.grad.clone(), "hidden": hidden.grad.clone(), "weight": weight.grad.clone()}
         arrays |= {f"{prefix}/{normalisation}/grad_{k}": v for k, v in grads.items()}
         result[normalisation] = {"loss": loss.item()}
-        if objective.name.startswith("power"):
-            value = (1.0 - log_p.exp() ** objective.alpha) / objective.alpha
-            result[normalisation]["reported_loss"] = (factor * value).sum().item()
+        if theirs is not None:
+            theirs = (factor * theirs).sum()
+            result[normalisation]["reported_loss"] = theirs.item()
+            (grad,) = torch.autograd.grad(theirs, logits)
+            # Not where p underflows: there 0 · inf has no gradient.
+            if not torch.allclose(torch.nan_to_num(grad), grads["logits"], atol=1e-12):
+                raise ValueError(f"`{prefix}`: the gradient of the published loss is another one")
     return result
 
 
@@ -165,7 +203,7 @@ def generate(out: Path) -> None:
     report: dict = {
         "eps": EPS,
         "sigma": "population",
-        "objectives": {o.name: {"alpha": o.alpha, "beta": o.beta} for o in OBJECTIVES},
+        "objectives": OBJECTIVES,
         "normalisations": list(NORMALISATIONS),
         "cases": {},
     }
@@ -181,7 +219,11 @@ def generate(out: Path) -> None:
             f"{name}/sample_index": case.sample_index,
             f"{name}/data_weights": case.data_weights,
             f"{name}/log_p": log_p,
-            f"{name}/entropy": -(log_probs.exp() * log_probs).sum(1),
+            f"{name}/before": case.before(),
+            f"{name}/entropy": entropy(log_probs),
+            f"{name}/top_entropy": eaft(1.0)(log_p, log_probs) * math.log(20),
+            f"{name}/collision": collision(log_probs),
+            f"{name}/divergence": divergence(log_probs, torch.log_softmax(case.before(), -1)),
             f"{name}/scores": c,
         }
         report["cases"][name] = {
@@ -192,7 +234,7 @@ def generate(out: Path) -> None:
             "samples": samples,
             "mu": c.mean().item(),
             "sigma": c.std(unbiased=False).item(),
-            "objectives": {o.name: evaluate(case, o, arrays, f"{name}/{o.name}") for o in OBJECTIVES},
+            "objectives": {k: evaluate(case, o, arrays, f"{name}/{k}") for k, o in OBJECTIVES.items()},
         }
     report["trl"] = {
         name: trl_agreement(name, case, report, arrays) for name, case in cases().items() if name in TRL_CASES

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 import examples
 from examples import Example
-from objectives import DFT, NLL, Objective
+from objectives import DFT, NLL, Objective, power
 from optimizer import adamw, lr_factor
 from optimizer import step as update
 from recipe import Recipe
@@ -98,7 +98,7 @@ def tune(args: argparse.Namespace) -> None:
     model = AutoModelForCausalLM.from_pretrained(args.base)
     before = {"nll": mean_nll(model, held_out), **exact_match(model, tokenizer, rows)}
     gate = {"dft": 1.0, "nll": 0.0}[args.gate]
-    objective = {"nll": NLL, "dft": DFT, "cadft": Objective("cadft", gate, 1.0)}[args.objective]
+    objective = {"nll": NLL, "dft": DFT, "cadft": Objective("cadft", power(gate), 1.0)}[args.objective]
     recipe = Recipe(
         args.base,
         args.base,

@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives import DFT, NLL, Objective
+from objectives import DFT, NLL, Objective, deft, eaft, idft, power
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,20 @@ def parse_objective(value: str | dict) -> tuple[Objective, dict]:
     if isinstance(value, str):
         value = {value: {}}
     ((name, options),) = value.items()
-    if name == "cadft":
-        gate = {"dft": 1.0, "nll": 0.0}[options.get("gate", "dft")]
-        return Objective("cadft", gate, options.get("beta", 1.0)), options
-    if name == "power":
-        return Objective("power", options["alpha"]), options
-    return {"nll": NLL, "dft": DFT}[name], options
+    alpha = options.get("alpha", {"eaft": 1.0, "power": 0.5}.get(name))
+    beta = options.get("beta", 1.0)
+    members = {
+        "nll": lambda: NLL,
+        "dft": lambda: DFT,
+        "cadft": lambda: Objective(name, power({"dft": 1.0, "nll": 0.0}[options.get("gate", "dft")]), beta),
+        "power": lambda: Objective(name, power(alpha)),
+        "asft": lambda: Objective(name, power(1.0), anchor=options.get("lambda", 0.05)),
+        "eaft": lambda: Objective(name, eaft(alpha)),
+        "iw-sft": lambda: Objective(name, power(0.0), temperature=options.get("temperature", 1.0)),
+        "idft": lambda: Objective(name, idft(beta)),
+        "deft": lambda: Objective(name, deft),
+    }
+    return members[name](), options
 
 
 def load(path: Path) -> Recipe:

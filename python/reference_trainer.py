@@ -4,7 +4,7 @@
     python reference_trainer.py score --model DIR --data FILE --out SCORES.jsonl
 
 Fields, all of the global batch and before the update: `step` from 1; `loss`, the objective with its normalisation;
-`nll` = Σ −log p / supervised tokens; `mean_gate` over supervised tokens; over samples, of the method's weight w (the
+`nll` = Σ −log p / supervised tokens; `mean_gate` over supervised tokens, and with ASFT `mean_kl`; over samples, of the method's weight w (the
 data's `weight` is in `loss` only): `mean_weight`, `ess` = (Σw)²/Σw²; `mu`, `sigma` of the statistics used and `max_z`;
 `grad_norm` before clipping; `lr` of this step; `supervised` and all `tokens`.
 
@@ -21,6 +21,7 @@ statistics take in every step.
 """
 
 import argparse
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from double_precision import to_f64
 from examples import Example
 from objectives import (
     NLL,
+    divergence,
     multipliers,
     sample_weights,
     scores,
@@ -72,14 +74,20 @@ def load_model(path: Path, dtype: torch.dtype) -> LlamaForCausalLM:
     return to_f64(model) if dtype == torch.float64 else model
 
 
-def log_likelihoods(model: LlamaForCausalLM, batch: list[Example]) -> Tensor:
-    """log p of every trained token, samples one after the other; padding on the right is never looked at."""
+def distributions(model: LlamaForCausalLM, batch: list[Example]) -> tuple[Tensor, Tensor]:
+    """log p of every trained token and of everything in its place; padding on the right is never looked at."""
     width = max(len(e.ids) for e in batch)
     ids = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in batch])
     real = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in batch])
     trained = torch.tensor([e.trained + [False] * (width - len(e.ids)) for e in batch])[:, 1:]
     logits = model(input_ids=ids, attention_mask=real, use_cache=False).logits[:, :-1][trained]
-    return torch.log_softmax(logits, -1).gather(1, ids[:, 1:][trained][:, None])[:, 0]
+    log_probs = torch.log_softmax(logits, -1)
+    return log_probs.gather(1, ids[:, 1:][trained][:, None])[:, 0], log_probs
+
+
+def log_likelihoods(model: LlamaForCausalLM, batch: list[Example]) -> Tensor:
+    """log p of every trained token, samples one after the other."""
+    return distributions(model, batch)[0]
 
 
 def global_batches(samples: list[Example], size: int) -> Iterator[list[Example]]:
@@ -102,6 +110,7 @@ class Trainer:
         self.recipe, self.model, self.samples = recipe, model, samples
         self.optimizer = adamw(model, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay)
         self.running = RunningStatistics(recipe.decay)
+        self.before = copy.deepcopy(model).requires_grad_(False) if recipe.objective.looks_back else None
 
     def standardised(self, c: Tensor, running: bool) -> tuple[Tensor, float, float]:
         """z of each sample and the statistics it was made with."""
@@ -115,19 +124,25 @@ class Trainer:
         r, n = self.recipe, len(batch)
         objective = NLL if k <= warmup_steps(r.start_until, r.steps) else r.objective
         index = torch.repeat_interleave(torch.arange(n), torch.tensor([e.supervised for e in batch]))
+        parts = list(micro_batches(batch, r.micro_batch))
         with torch.no_grad():
-            log_p = torch.cat([log_likelihoods(self.model, part) for _, part in micro_batches(batch, r.micro_batch)])
+            log_p, log_probs = map(torch.cat, zip(*(distributions(self.model, part) for _, part in parts)))
+            if self.before is not None:
+                log_p_before, before = map(torch.cat, zip(*(distributions(self.before, part) for _, part in parts)))
         c = scores(log_p, index, n)
         z, mu, sigma = self.standardised(c, r.running and objective is r.objective)
         self.running.observe(c)
-        w = sample_weights(z, objective.beta)
+        w = objective.weights(z, c, scores(log_p_before, index, n) if objective.looks_back else None)
         data_weights = torch.tensor([e.weight for e in batch], dtype=torch.float64)
         factors = multipliers(data_weights * w, index, n, r.normalisation)
-        gates, loss = objective.gate(log_p.double()), 0.0
-        for start, part in micro_batches(batch, r.micro_batch):
-            live = log_likelihoods(self.model, part)
+        gates, loss = objective.gate(log_p.double(), log_probs.double()), 0.0
+        for start, part in parts:
+            live, live_probs = distributions(self.model, part)
             mine = (index >= start) & (index < start + len(part))
-            partial = (factors[mine].to(live.dtype) * -objective.gate(live) * live).sum()
+            tokens = -objective.gate(live, live_probs) * live
+            if objective.anchor > 0.0:
+                tokens = tokens + objective.anchor * divergence(live_probs, before[mine])
+            partial = (factors[mine].to(live.dtype) * tokens).sum()
             partial.backward()
             loss += partial.item()
         lr = r.lr * lr_factor(r.schedule, k, warmup_steps(r.warmup, r.steps), r.steps)
@@ -137,6 +152,7 @@ class Trainer:
             "loss": loss,
             "nll": -log_p.double().mean().item(),
             "mean_gate": gates.mean().item(),
+            **({"mean_kl": divergence(log_probs, before).mean().item()} if objective.anchor > 0.0 else {}),
             "mean_weight": w.mean().item(),
             "ess": (w.sum() ** 2 / (w**2).sum()).item(),
             "mu": mu,

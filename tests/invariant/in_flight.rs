@@ -64,6 +64,7 @@ fn running() -> AnyObjective {
 fn settings(objective: &AnyObjective) -> StepSettings<'_> {
     StepSettings {
         objective,
+        reference: None,
         normalisation: Normalisation::TokenMean,
         lr: 1e-3,
         clip: CLIP,

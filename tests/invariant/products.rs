@@ -170,6 +170,7 @@ fn a_gradient_is_the_same_with_tf32_refused_where_there_is_none() {
         let batch = GlobalBatch::new(&examples, &section, 0, &model.device());
         let settings = StepSettings {
             objective: &objective,
+            reference: None,
             normalisation: Normalisation::TokenMean,
             lr: 1.0,
             clip: 1.0,

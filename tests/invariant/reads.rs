@@ -44,6 +44,7 @@ fn batch(model: &CausalLm, micro: usize, packing: Packing) -> GlobalBatch {
 fn settings(objective: &AnyObjective) -> StepSettings<'_> {
     StepSettings {
         objective,
+        reference: None,
         normalisation: Normalisation::TokenMean,
         lr: 1e-4,
         clip: 1.0,

@@ -25,7 +25,7 @@ fn with_adapter(name: &str, device: &Device, kind: AdapterKind) -> CausalLm {
 }
 
 /// Loss and gradients of a step of two micro-batches.
-fn gradients(model: &CausalLm, packing: Packing) -> (f64, Named) {
+fn gradients(model: &CausalLm, packing: Packing, objective: &str) -> (f64, Named) {
     let samples = unequal(5);
     let samples: Vec<&Example> = samples.iter().collect();
     let section = BatchSection {
@@ -36,9 +36,11 @@ fn gradients(model: &CausalLm, packing: Packing) -> (f64, Named) {
         max_tokens: None,
     };
     let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
-    let objective = AnyObjective::from_name("cadft").expect("a known objective");
+    let objective = AnyObjective::from_name(objective).expect("a known objective");
+    let reference = super::models::model("tiny-llama-untied", &model.device().inner()).reference();
     let settings = StepSettings {
         objective: &objective,
+        reference: Some(&reference),
         normalisation: Normalisation::TokenMean,
         lr: 1.0,
         clip: 1.0,
@@ -59,23 +61,32 @@ fn recomputed_gradients_are_the_same_bits() {
             with_adapter("tiny-llama-tied", &device, AdapterKind::Lora),
             with_adapter("tiny-llama-untied", &device, AdapterKind::Dora),
         ] {
-            let mut model = model;
-            for packing in [Packing::None, Packing::BestFit] {
-                model = model.with_recompute(Recompute::None);
-                let (loss, kept) = gradients(&model, packing);
-                model = model.with_recompute(Recompute::Blocks);
-                let (recomputed_loss, recomputed) = gradients(&model, packing);
-                assert_eq!(loss.to_bits(), recomputed_loss.to_bits());
-                assert!(kept.values().flatten().any(|&value| value != 0.0));
-                assert_eq!(
-                    kept.keys().collect::<Vec<_>>(),
-                    recomputed.keys().collect::<Vec<_>>(),
-                    "the same parameters have gradients"
-                );
-                for (name, kept) in kept {
-                    assert_eq!(kept, recomputed[&name], "{name}, {packing:?}");
-                }
-            }
+            assert_recomputed(model, "cadft");
+        }
+        // The reference model has the vocabulary of these.
+        assert_recomputed(model("tiny-llama-tied", &device), "asft");
+        assert_recomputed(
+            with_adapter("tiny-llama-tied", &device, AdapterKind::Lora),
+            "asft",
+        );
+    }
+}
+
+fn assert_recomputed(mut model: CausalLm, objective: &str) {
+    for packing in [Packing::None, Packing::BestFit] {
+        model = model.with_recompute(Recompute::None);
+        let (loss, kept) = gradients(&model, packing, objective);
+        model = model.with_recompute(Recompute::Blocks);
+        let (recomputed_loss, recomputed) = gradients(&model, packing, objective);
+        assert_eq!(loss.to_bits(), recomputed_loss.to_bits());
+        assert!(kept.values().flatten().any(|&value| value != 0.0));
+        assert_eq!(
+            kept.keys().collect::<Vec<_>>(),
+            recomputed.keys().collect::<Vec<_>>(),
+            "the same parameters have gradients"
+        );
+        for (name, kept) in kept {
+            assert_eq!(kept, recomputed[&name], "{name}, {packing:?}");
         }
     }
 }

@@ -11,7 +11,7 @@
 //! a middle. So what is compared is the distance to these sums, beside that of the same sums without `r`.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, bf16};
-use cadft_core::{ChunkSize, Precision, linear_entropy, linear_log_probs_chunked};
+use cadft_core::{ChunkSize, Precision, Statistic, linear_log_probs_chunked, linear_statistic};
 use cadft_model::fused::{AttentionInput, AttentionOptions, causal_attention};
 use cadft_tests::arrays::values;
 use cadft_tests::{F32, devices};
@@ -246,7 +246,12 @@ fn the_likelihood_rounds_the_factors_of_its_products_and_nothing_else() {
             F32.assert_close(name, &values(log_probs.clone()), &expected[0][0].values);
             let grads = (log_probs.clone() * up.clone()).sum().backward();
             let gradient = |leaf: &Tensor<2>| values(leaf.grad(&grads).expect("a gradient"));
-            let entropy = linear_entropy(hidden.clone().inner(), weight.clone().inner(), Precision::Bf16);
+            let entropy = linear_statistic(
+                hidden.clone().inner(),
+                weight.clone().inner(),
+                Statistic::Entropy,
+                Precision::Bf16,
+            );
             let found = [
                 values(log_probs),
                 gradient(&hidden),

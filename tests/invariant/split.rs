@@ -87,6 +87,7 @@ impl<'a> Setting<'a> {
     }
 
     fn run(&self, model: &CausalLm, examples: &[Example]) -> (StepOutcome, Vec<Vec<f64>>) {
+        let reference = super::models::model("tiny-llama-untied", &model.device().inner()).reference();
         let section = BatchSection {
             global: 8,
             micro: self.micro,
@@ -98,6 +99,7 @@ impl<'a> Setting<'a> {
         let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
         let settings = StepSettings {
             objective: self.objective,
+            reference: Some(&reference),
             normalisation: self.normalisation,
             lr: 1.0,
             clip: 1.0,

@@ -3,12 +3,12 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use cadft_core::reduction::sample_scores;
 use cadft_core::{
-    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Standardiser, TokenStats,
-    family_loss, linear_entropy, linear_log_probs_chunked,
+    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Reference, SampleStats,
+    Standardiser, Statistic, TokenStats, anchor_loss, family_loss, linear_divergence,
+    linear_log_probs_chunked, linear_statistic, naive_log_probs,
 };
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, Tolerance, devices, fixture};
-use serde::Deserialize;
 use serde_json::Value;
 use std::fs;
 
@@ -50,12 +50,30 @@ impl Case<'_> {
         let log_probs =
             linear_log_probs_chunked(hidden.clone(), weight.clone(), targets, Precision::F32, chunk);
 
-        let stats = TokenStats::detached(&log_probs);
+        let stats = TokenStats {
+            statistic: objective.statistic().map(|statistic| {
+                let (hidden, weight) = (hidden.clone().inner(), weight.clone().inner());
+                linear_statistic(hidden, weight, statistic, Precision::F32)
+            }),
+            ..TokenStats::detached(&log_probs)
+        };
         let gates = objective.token_gates(&stats);
-        let host: Vec<f32> = stats.log_probs.clone().into_data().iter().collect();
-        let scores = sample_scores(&host, &sample_of, self.samples);
+        let scores_of = |log_probs: Tensor<1>| {
+            let host: Vec<f32> = log_probs.into_data().iter().collect();
+            sample_scores(&host, &sample_of, self.samples)
+        };
+        let scores = scores_of(stats.log_probs.clone());
         let batch: Standardiser = scores.iter().copied().collect();
-        let weights = objective.sample_weights(&scores, &batch);
+        let before = self.before(&device);
+        let weights = objective.sample_weights(&SampleStats {
+            scores: &scores,
+            batch: &batch,
+            reference: Some(&scores_of(naive_log_probs(
+                before[0].clone(),
+                before[1].clone(),
+                self.arrays.ids::<1>(&self.key("targets"), &device),
+            ))),
+        });
 
         let mut lengths = vec![0; self.samples];
         sample_of.iter().for_each(|&sample| lengths[sample] += 1);
@@ -70,7 +88,12 @@ impl Case<'_> {
             })
             .collect();
         let factors = Tensor::<1>::from_floats(factors.as_slice(), &device.inner());
-        let loss = family_loss(log_probs, gates.clone(), factors);
+        let mut loss = family_loss(log_probs, gates.clone(), factors.clone());
+        if let Some(Reference::Anchor { strength }) = objective.reference() {
+            let policy = [hidden.clone(), weight.clone()];
+            let divergence = linear_divergence(policy, before, Precision::F32, chunk);
+            loss = loss + anchor_loss(divergence, strength, factors);
+        }
         let value = values(loss.clone())[0];
         let grads = loss.backward();
         Result {
@@ -87,6 +110,13 @@ impl Case<'_> {
 }
 
 impl Case<'_> {
+    /// A reference model: its logits as hidden states, and the identity as output weight.
+    fn before(&self, device: &Device) -> [Tensor<2>; 2] {
+        let logits = self.arrays.tensor::<2>(&self.key("before"), device);
+        let [_, vocab] = logits.dims();
+        [logits, Tensor::eye(vocab, device)]
+    }
+
     /// `hidden · weightᵀ`, computed in f64.
     fn logits(&self, device: &Device) -> Tensor<2> {
         let (hidden, weight) = (
@@ -101,26 +131,6 @@ impl Case<'_> {
             .collect();
         Tensor::from_data(TensorData::new(logits, [tokens, vocab]).convert::<f32>(), device)
     }
-}
-
-fn objective(name: &str) -> AnyObjective {
-    let text = match name
-        .split_once("-beta")
-        .map(|(gate, beta)| (gate.strip_prefix("cadft-"), beta))
-    {
-        Some((Some(gate), beta)) => format!("[objective.cadft]\ngate = \"{gate}\"\nbeta = {beta}"),
-        _ => match name.strip_prefix("power-alpha") {
-            Some(alpha) => format!("[objective.power]\nalpha = {alpha}"),
-            None => format!("objective = \"{name}\""),
-        },
-    };
-    #[derive(Deserialize)]
-    struct Recipe {
-        objective: AnyObjective,
-    }
-    toml::from_str::<Recipe>(&text)
-        .expect("a fixture names a known objective")
-        .objective
 }
 
 fn fixtures() -> (Value, Arrays) {
@@ -156,14 +166,16 @@ fn for_every_case(check: impl Fn(&Case<'_>, &str, &AnyObjective, &Value, &Device
                 samples,
             };
             for (label, expected) in case["objectives"].as_object().expect("objectives") {
-                check(&case_arrays, label, &objective(label), expected, &device);
+                let objective: AnyObjective =
+                    serde_json::from_value(config["objectives"][label].clone()).expect("a known objective");
+                check(&case_arrays, label, &objective, expected, &device);
                 checked += 1;
             }
         }
     }
     assert!(
-        checked >= 70,
-        "the fixture covers at least 7 cases of 10 objectives, not {checked}"
+        checked >= 133,
+        "the fixture covers at least 7 cases of 19 objectives, not {checked}"
     );
 }
 
@@ -224,7 +236,7 @@ fn dft_raises_a_target_of_probability_one_tenth() {
         let [_, vocab] = logits.dims();
         let eye = Tensor::eye(vocab, &logits.device());
         let found = case.run(
-            &objective("dft"),
+            &AnyObjective::from_name("dft").expect("a member"),
             Normalisation::TokenMean,
             (logits, eye),
             ChunkSize::Auto,
@@ -241,7 +253,7 @@ fn dft_raises_a_target_of_probability_one_tenth() {
 }
 
 #[test]
-fn entropy_equals_pytorch_in_f64() {
+fn statistics_and_divergence_equal_pytorch_in_f64() {
     let (config, arrays) = fixtures();
     for (_, device) in devices() {
         for name in config["cases"].as_object().expect("cases").keys() {
@@ -252,16 +264,25 @@ fn entropy_equals_pytorch_in_f64() {
             };
             let hidden = arrays.tensor::<2>(&case.key("hidden"), &device);
             let weight = arrays.tensor::<2>(&case.key("weight"), &device);
-            let key = case.key("entropy");
             let tolerance = Tolerance {
-                absolute: 2e-5,
+                absolute: tolerance(name).absolute.max(2e-5),
                 ..F32
             };
-            tolerance.assert_close(
-                &key,
-                &values(linear_entropy(hidden, weight, Precision::F32)),
-                arrays.values(&key),
-            );
+            let check = |array: &str, found: Tensor<1>| {
+                let key = case.key(array);
+                tolerance.assert_close(&key, &values(found), arrays.values(&key));
+            };
+            for (array, statistic) in [
+                ("entropy", Statistic::Entropy),
+                ("top_entropy", Statistic::TopEntropy { k: 20 }),
+                ("collision", Statistic::Collision),
+            ] {
+                let found = linear_statistic(hidden.clone(), weight.clone(), statistic, Precision::F32);
+                check(array, found);
+            }
+            let policy = [hidden, weight];
+            let found = linear_divergence(policy, case.before(&device), Precision::F32, ChunkSize::Rows(4));
+            check("divergence", found);
         }
     }
 }

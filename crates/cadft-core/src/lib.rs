@@ -24,7 +24,11 @@ pub mod rewrite;
 pub use cadft_matmul::Precision;
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{
-    ChunkSize, linear_argmax, linear_entropy, linear_log_probs, linear_log_probs_chunked, naive_log_probs,
+    ChunkSize, Statistic, linear_argmax, linear_divergence, linear_log_probs, linear_log_probs_chunked,
+    linear_statistic, naive_log_probs,
 };
-pub use objective::{AnyObjective, Cadft, Dft, Gate, Nll, Objective, Power, TokenStats, family_loss};
+pub use objective::{
+    AnyObjective, Asft, Cadft, Deft, Dft, Eaft, Gate, Idft, IwSft, Nll, Objective, Power, Reference,
+    SampleStats, TokenStats, anchor_loss, family_loss,
+};
 pub use reduction::{GlobalCounts, Normalisation};

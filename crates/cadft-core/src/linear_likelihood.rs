@@ -14,14 +14,17 @@ pub mod backend;
 mod chunk;
 #[cfg(feature = "cube")]
 mod cube;
+mod divergence;
 #[cfg(feature = "flex")]
 mod flex;
 mod reference;
 #[cfg(feature = "flex")]
 mod simd;
+mod statistic;
 
 pub use chunk::ChunkSize;
 pub use reference::naive_log_probs;
+pub use statistic::Statistic;
 
 use backend::CadftBackend;
 use burn::backend::Dispatch;
@@ -89,21 +92,69 @@ pub fn linear_log_probs_chunked(
     ))
 }
 
-/// Entropy in nats of the next-token distribution at each position; carries no gradient.
+/// A statistic of the next-token distribution at each position; carries no gradient.
 ///
 /// # Shapes
-/// `hidden` `[tokens, hidden]`, `weight` `[vocab, hidden]`, output `[tokens]`.
+/// `hidden` `[tokens, hidden]`, `weight` `[vocab, hidden]`, output `[tokens]`, f32.
 ///
 /// # Panics
 /// If there are no tokens or the shapes disagree.
 #[must_use]
-pub fn linear_entropy(hidden: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<1> {
+pub fn linear_statistic(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    statistic: Statistic,
+    precision: Precision,
+) -> Tensor<1> {
     check_shapes(&hidden, &weight);
-    Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_entropy(
+    Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_statistic(
         hidden.into_dispatch(),
         weight.into_dispatch(),
+        statistic,
         precision,
         ChunkSize::Auto,
+    ))
+}
+
+/// `KL(reference‖policy)` of the next-token distributions at each position, in nats; differentiable in `hidden` and
+/// `weight`, not in those of the reference, which are taken off the autodiff graph.
+///
+/// # Shapes
+/// `[tokens, hidden]` and `[vocab, hidden]`, each for the policy and for the reference, whose hidden size may be another;
+/// output `[tokens]`, f32.
+///
+/// # Panics
+/// If there are no tokens or the shapes disagree.
+#[must_use]
+pub fn linear_divergence(
+    [hidden, weight]: [Tensor<2>; 2],
+    [reference_hidden, reference_weight]: [Tensor<2>; 2],
+    precision: Precision,
+    chunk: ChunkSize,
+) -> Tensor<1> {
+    check_shapes(&hidden, &weight);
+    check_shapes(&reference_hidden, &reference_weight);
+    let sizes = |hidden: &Tensor<2>, weight: &Tensor<2>| [hidden.dims()[0], weight.dims()[0]];
+    assert_eq!(
+        sizes(&hidden, &weight),
+        sizes(&reference_hidden, &reference_weight),
+        "policy and reference must have the same tokens and vocabulary"
+    );
+    let on_graph = |x: Tensor<2>| {
+        if hidden.is_autodiff() && !x.is_autodiff() {
+            Tensor::from_inner(x)
+        } else {
+            x
+        }
+    };
+    let (reference_hidden, reference_weight) = (on_graph(reference_hidden), on_graph(reference_weight));
+    Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_divergence(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        reference_hidden.into_dispatch(),
+        reference_weight.into_dispatch(),
+        precision,
+        chunk,
     ))
 }
 

@@ -10,18 +10,29 @@
 //! The stop-gradient is load-bearing: without it the derivative of `p·log p` carries the factor `1 + log p`, which
 //! changes sign at `p = 1/e` and pushes unlikely targets further down.
 
+mod asft;
 mod cadft;
 mod config;
+mod deft;
 mod dft;
+mod eaft;
+mod idft;
+mod iw_sft;
 mod nll;
 mod power;
 
+pub use asft::Asft;
 pub use cadft::{Cadft, Gate};
+pub use deft::Deft;
 pub use dft::Dft;
+pub use eaft::Eaft;
+pub use idft::Idft;
+pub use iw_sft::IwSft;
 pub use nll::Nll;
 pub use power::Power;
 
 use crate::compatibility::{Compatibility, Standardiser};
+use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
 
 /// Detached statistics of the supervised positions of one micro-batch.
@@ -29,9 +40,8 @@ use burn::tensor::Tensor;
 pub struct TokenStats {
     /// Log-likelihood of each target, `[tokens]`, f32, off the autodiff graph.
     pub log_probs: Tensor<1>,
-    /// Entropy of the next-token distribution in nats, `[tokens]`; present when
-    /// [`Objective::needs_entropy`] asked for it.
-    pub entropy: Option<Tensor<1>>,
+    /// What [`Objective::statistic`] asked of the next-token distribution, `[tokens]`, f32, off the autodiff graph.
+    pub statistic: Option<Tensor<1>>,
 }
 
 impl TokenStats {
@@ -45,9 +55,37 @@ impl TokenStats {
         };
         Self {
             log_probs,
-            entropy: None,
+            statistic: None,
         }
     }
+
+    /// The statistic, for an objective that asked for one.
+    fn asked(&self) -> Tensor<1> {
+        (self.statistic.clone()).expect("the statistic that `Objective::statistic` asks for")
+    }
+}
+
+/// What the weights of the samples of a micro-batch may depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleStats<'a> {
+    /// Scores under the model, nats a token (CADFT-1).
+    pub scores: &'a [f64],
+    /// The statistics of the scores of the global batch.
+    pub batch: &'a Standardiser,
+    /// Scores of the same samples under the reference model; present when [`Objective::reference`] asked for them.
+    pub reference: Option<&'a [f64]>,
+}
+
+/// For what an objective looks at the reference model: the one that the run began with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reference {
+    /// For its scores: [`SampleStats::reference`].
+    Scores,
+    /// To stay near it: `strength · KL(reference‖model)` of each supervised token is added to the loss.
+    Anchor {
+        /// The factor, at least 0.
+        strength: f64,
+    },
 }
 
 /// A member of the family OBJ-1.
@@ -58,9 +96,9 @@ pub trait Objective {
     /// `[tokens]`, like `stats.log_probs`; non-negative; off the autodiff graph.
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1>;
 
-    /// The weights `w_i`, one for each of `scores` (CADFT-1, nats a token); 1 unless the objective says otherwise.
-    fn sample_weights(&self, scores: &[f64], _batch: &Standardiser) -> Vec<f64> {
-        vec![1.0; scores.len()]
+    /// The weights `w_i`, one for each of `samples.scores`; 1 unless the objective says otherwise.
+    fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
+        vec![1.0; samples.scores.len()]
     }
 
     /// The compatibility settings of an objective whose sample weights need statistics of the global batch.
@@ -68,9 +106,14 @@ pub trait Objective {
         None
     }
 
-    /// Whether [`TokenStats::entropy`] must be computed.
-    fn needs_entropy(&self) -> bool {
-        false
+    /// What must be known of the next-token distributions: [`TokenStats::statistic`].
+    fn statistic(&self) -> Option<Statistic> {
+        None
+    }
+
+    /// For what the model is compared with the reference model, if it is.
+    fn reference(&self) -> Option<Reference> {
+        None
     }
 }
 
@@ -90,6 +133,15 @@ pub fn family_loss(log_probs: Tensor<1>, gates: Tensor<1>, factors: Tensor<1>) -
         coefficients
     };
     (log_probs * coefficients).sum()
+}
+
+/// What [`Reference::Anchor`] adds to the loss of one micro-batch: `Σ_t factor_t · strength · KL_t` (ASFT-1).
+///
+/// # Shapes
+/// `[tokens]`, `divergence` on the autodiff graph and `factors` as in [`family_loss`]; output `[1]`.
+#[must_use]
+pub fn anchor_loss(divergence: Tensor<1>, strength: f64, factors: Tensor<1>) -> Tensor<1> {
+    family_loss(divergence, factors.full_like(-strength), factors)
 }
 
 /// Defines [`AnyObjective`]: one line a member, with the name used in recipes.
@@ -139,14 +191,17 @@ macro_rules! members {
             fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
                 match self { $(Self::$variant(member) => member.token_gates(stats),)+ }
             }
-            fn sample_weights(&self, scores: &[f64], batch: &Standardiser) -> Vec<f64> {
-                match self { $(Self::$variant(member) => member.sample_weights(scores, batch),)+ }
+            fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
+                match self { $(Self::$variant(member) => member.sample_weights(samples),)+ }
             }
             fn compatibility(&self) -> Option<&Compatibility> {
                 match self { $(Self::$variant(member) => member.compatibility(),)+ }
             }
-            fn needs_entropy(&self) -> bool {
-                match self { $(Self::$variant(member) => member.needs_entropy(),)+ }
+            fn statistic(&self) -> Option<Statistic> {
+                match self { $(Self::$variant(member) => member.statistic(),)+ }
+            }
+            fn reference(&self) -> Option<Reference> {
+                match self { $(Self::$variant(member) => member.reference(),)+ }
             }
         }
     };
@@ -161,4 +216,14 @@ members! {
     Cadft = "cadft",
     /// Powers of the probability.
     Power = "power",
+    /// Anchored supervised fine-tuning.
+    Asft = "asft",
+    /// Entropy-adaptive fine-tuning.
+    Eaft = "eaft",
+    /// Importance-weighted supervised fine-tuning.
+    IwSft = "iw-sft",
+    /// In-distribution fine-tuning.
+    Idft = "idft",
+    /// Dynamic entropy fine-tuning.
+    Deft = "deft",
 }

@@ -194,6 +194,17 @@ impl CausalLm {
         model
     }
 
+    /// The model as it is, off the autodiff graph, without its updates, to be looked at while this one is trained: an
+    /// adapter that was not trained yet changes nothing. Parameters are shared until they are trained.
+    #[must_use]
+    pub fn reference(&self) -> Self {
+        let mut model = self.valid();
+        for (_, linear) in targets::linears_mut(&mut model) {
+            linear.adapter = None;
+        }
+        model
+    }
+
     /// Sets what the masks of adapter dropout are drawn from until the next call: give each step its own seed.
     pub fn seed_dropout(&self, seed: u64) {
         self.model.dropout.set(seed);

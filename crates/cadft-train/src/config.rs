@@ -26,7 +26,7 @@ pub use parse::parse;
 pub use rewrite::RewriteSection;
 pub use schema::schema;
 
-use cadft_core::{AnyObjective, Normalisation};
+use cadft_core::{AnyObjective, Normalisation, Objective};
 use cadft_data::{Bucketing, Mask, Mixing, Order, Packing, Preset, Source, StoppingStrategy, Truncation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,11 @@ impl Recipe {
             seed: self.run.seed,
             stopping_strategy: self.data.stopping_strategy,
         }
+    }
+
+    /// Whether an objective of the run compares the model with the one that the run began with.
+    pub(crate) fn looks_at_reference(&self) -> bool {
+        (self.loss.start.iter().chain([&self.objective])).any(|objective| objective.reference().is_some())
     }
 }
 

@@ -128,6 +128,9 @@ pub struct StepMetrics {
     pub objective: &'static str,
     /// Mean gate over the supervised tokens.
     pub mean_gate: f64,
+    /// Mean divergence from the reference model over the supervised tokens, nats; absent where the objective has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_kl: Option<f64>,
     /// Mean sample weight.
     pub mean_weight: f64,
     /// Effective sample size `(Σw)²/Σw²`.

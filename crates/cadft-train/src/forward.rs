@@ -1,10 +1,14 @@
 //! From a micro-batch to the likelihood of its targets.
 
 use crate::batch::{GlobalBatch, MicroBatch};
+use crate::observe::OfTokens;
 use crate::readback::Readback;
 use burn::tensor::Tensor;
 use cadft_core::reduction::sample_scores;
-use cadft_core::{AnyObjective, Objective, TokenStats, linear_entropy, linear_log_probs};
+use cadft_core::{
+    AnyObjective, ChunkSize, Objective, Reference, TokenStats, linear_divergence, linear_log_probs,
+    linear_statistic,
+};
 use cadft_model::CausalLm;
 
 /// Hidden states of the supervised positions, `[tokens, hidden]`.
@@ -29,34 +33,83 @@ fn select_supervised(hidden: Tensor<3>, micro: &MicroBatch) -> Tensor<2> {
         .select(0, micro.positions.clone())
 }
 
-/// Log-likelihoods of the targets on the graph, and what the objective asks about them off it; all `[tokens]`.
+/// What a micro-batch gives an objective; all `[tokens]`.
+pub struct Likelihoods {
+    /// Log-likelihood of each target, on the graph.
+    pub log_probs: Tensor<1>,
+    /// The same and what else the objective asks about its distribution, off the graph.
+    pub stats: TokenStats,
+    /// Log-likelihood under the reference model, off the graph, where the objective asks for [`Reference::Scores`].
+    pub reference: Option<Tensor<1>>,
+    /// Divergence from the reference model in nats, on the graph, where the objective asks for [`Reference::Anchor`].
+    pub divergence: Option<Tensor<1>>,
+}
+
+impl Likelihoods {
+    /// What is read from the device of them, with the gates that they had.
+    pub(crate) fn values(&self, gates: Tensor<1>) -> OfTokens<Tensor<1>> {
+        OfTokens {
+            log_probs: self.stats.log_probs.clone(),
+            gates,
+            reference: self.reference.clone(),
+            divergence: self.divergence.clone().map(Tensor::inner),
+        }
+    }
+}
+
+/// The likelihoods of the targets of a micro-batch, and what the objective asks for besides.
+///
+/// # Panics
+/// If the objective looks at a reference model and there is none.
 #[must_use]
 pub fn token_likelihoods(
     model: &CausalLm,
+    reference: Option<&CausalLm>,
     micro: &MicroBatch,
     objective: &AnyObjective,
-) -> (Tensor<1>, TokenStats) {
-    likelihoods_of(model, hidden_states(model, micro), micro, objective)
+) -> Likelihoods {
+    likelihoods_of(model, hidden_states(model, micro), reference, micro, objective)
 }
 
 /// As [`token_likelihoods`], of hidden states `[rows, seq, hidden]` that are there already.
 pub(crate) fn likelihoods_of(
     model: &CausalLm,
     hidden: Tensor<3>,
+    reference: Option<&CausalLm>,
     micro: &MicroBatch,
     objective: &AnyObjective,
-) -> (Tensor<1>, TokenStats) {
+) -> Likelihoods {
     let states = select_supervised(hidden, micro);
     let (weight, precision) = (model.output_weight(), model.precision());
-    let entropy = objective
-        .needs_entropy()
-        .then(|| linear_entropy(states.clone().inner(), weight.clone().inner(), precision));
-    let log_probs = linear_log_probs(states, weight, micro.targets.clone(), precision);
-    let stats = TokenStats {
-        entropy,
-        ..TokenStats::detached(&log_probs)
+    let statistic = (objective.statistic())
+        .map(|wanted| linear_statistic(states.clone().inner(), weight.clone().inner(), wanted, precision));
+    let log_probs = linear_log_probs(states.clone(), weight.clone(), micro.targets.clone(), precision);
+    let mut likelihoods = Likelihoods {
+        stats: TokenStats {
+            statistic,
+            ..TokenStats::detached(&log_probs)
+        },
+        log_probs,
+        reference: None,
+        divergence: None,
     };
-    (log_probs, stats)
+    let Some(wanted) = objective.reference() else {
+        return likelihoods;
+    };
+    let reference = reference.expect("a reference model for an objective that looks at one");
+    let micro = micro.clone().inner();
+    let before = [supervised_states(reference, &micro), reference.output_weight()];
+    match wanted {
+        Reference::Scores => {
+            let [states, weight] = before;
+            likelihoods.reference = Some(linear_log_probs(states, weight, micro.targets, precision));
+        }
+        Reference::Anchor { .. } => {
+            let divergence = linear_divergence([states, weight], before, precision, ChunkSize::Auto);
+            likelihoods.divergence = Some(divergence);
+        }
+    }
+    likelihoods
 }
 
 /// CADFT-1 for every sample of a global batch, without gradient; `model` is off the autodiff graph.

@@ -18,6 +18,8 @@ pub struct StepOutcome {
     pub nll_sum: f64,
     /// `Σ g` over the supervised tokens.
     pub gate_sum: f64,
+    /// `Σ KL(reference‖model)` over the supervised tokens, nats, for an objective that adds it to its loss.
+    pub divergence_sum: Option<f64>,
     /// `c_i` of each sample, nats a token.
     pub scores: Vec<f64>,
     /// `ĉ_i` of each sample.
@@ -62,38 +64,69 @@ impl StepOutcome {
     }
 }
 
-/// Log-likelihoods and gates of a micro-batch, `[tokens]` each, read from the device as late as they can be.
+/// What is known of the tokens of a micro-batch, `[tokens]` each.
+pub(crate) struct OfTokens<T> {
+    pub(crate) log_probs: T,
+    pub(crate) gates: T,
+    /// Log-likelihoods under the reference model, for an objective that weighs by them.
+    pub(crate) reference: Option<T>,
+    /// Divergence from the reference model, for an objective that adds it to its loss.
+    pub(crate) divergence: Option<T>,
+}
+
+impl<T> OfTokens<T> {
+    /// All there are, in an order that [`OfTokens::with`] knows.
+    fn all(&self) -> impl Iterator<Item = &T> {
+        ([&self.log_probs, &self.gates].into_iter())
+            .chain(&self.reference)
+            .chain(&self.divergence)
+    }
+
+    /// The same with the next of `values` each.
+    fn with<U: Default>(&self, values: &mut impl Iterator<Item = U>) -> OfTokens<U> {
+        let mut next = || values.next().unwrap_or_default();
+        OfTokens {
+            log_probs: next(),
+            gates: next(),
+            reference: self.reference.as_ref().map(|_| next()),
+            divergence: self.divergence.as_ref().map(|_| next()),
+        }
+    }
+}
+
+/// Values of a micro-batch, read from the device as late as they can be.
 pub(crate) enum TokenValues {
-    OnDevice(Vec<Tensor<1>>),
-    Read([Vec<f32>; 2]),
+    /// Off the autodiff graph.
+    OnDevice(Box<OfTokens<Tensor<1>>>),
+    Read(OfTokens<Vec<f32>>),
 }
 
 impl TokenValues {
-    /// Both are off the autodiff graph.
-    pub(crate) fn new(log_probs: Tensor<1>, gates: Tensor<1>) -> Self {
-        Self::OnDevice(vec![log_probs, gates])
-    }
-
-    /// Reads them now; the scores of the micro-batch's samples.
-    pub(crate) fn scores(self, micro: &MicroBatch, readback: &mut Readback) -> (Self, Vec<f64>) {
+    /// Reads them now; the scores of the micro-batch's samples under the model, and under the reference model where its
+    /// likelihoods are there.
+    pub(crate) fn scores(
+        self,
+        micro: &MicroBatch,
+        readback: &mut Readback,
+    ) -> (Self, Vec<f64>, Option<Vec<f64>>) {
         let read = match self {
-            Self::OnDevice(values) => pair(readback.read(values)),
+            Self::OnDevice(values) => {
+                let read = readback.read(values.all().cloned().collect());
+                values.with(&mut read.into_iter())
+            }
             Self::Read(read) => read,
         };
-        let scores = sample_scores(&read[0], &micro.sample_of, micro.samples.len());
-        (Self::Read(read), scores)
+        let scores = |log_probs| sample_scores(log_probs, &micro.sample_of, micro.samples.len());
+        let (own, reference) = (scores(&read.log_probs), read.reference.as_deref().map(scores));
+        (Self::Read(read), own, reference)
     }
-}
-
-/// Two vectors that were read.
-fn pair(read: Vec<Vec<f32>>) -> [Vec<f32>; 2] {
-    let mut read = read.into_iter();
-    [(); 2].map(|()| read.next().unwrap_or_default())
 }
 
 /// The values of a step in the making.
 pub(crate) struct Observation {
     weights: Vec<f64>,
+    /// The factor of the divergence in the loss.
+    strength: f64,
     parts: Vec<Part>,
 }
 
@@ -106,9 +139,11 @@ struct Part {
 }
 
 impl Observation {
-    pub(crate) fn new(samples: usize) -> Self {
+    /// Of so many samples; a divergence has this `strength` in the loss.
+    pub(crate) fn new(samples: usize, strength: f64) -> Self {
         Self {
             weights: vec![1.0; samples],
+            strength,
             parts: vec![],
         }
     }
@@ -179,7 +214,7 @@ impl InFlight {
         let mut waiting = vec![self.squares.clone(), self.factor.clone()];
         for part in &self.seen.parts {
             if let TokenValues::OnDevice(values) = &part.values {
-                waiting.extend_from_slice(values);
+                waiting.extend(values.all().cloned());
             }
         }
         waiting
@@ -188,13 +223,17 @@ impl InFlight {
     /// The outcome, given what [`InFlight::waiting`] holds; the host has just learnt of it.
     pub(crate) fn with_read(self, read: Vec<Vec<f32>>) -> Settled {
         let at = Instant::now();
-        let Observation { weights, parts } = self.seen;
+        let Observation {
+            weights,
+            strength,
+            parts,
+        } = self.seen;
         let mut read = read.into_iter();
-        let [squares, factor] = pair(read.by_ref().take(2).collect());
-        let mut sums = Sums::new(weights.len());
+        let [squares, factor] = [(); 2].map(|()| read.next().unwrap_or_default());
+        let mut sums = Sums::new(weights.len(), strength);
         for part in parts {
             let values = match part.values {
-                TokenValues::OnDevice(_) => pair(read.by_ref().take(2).collect()),
+                TokenValues::OnDevice(values) => values.with(&mut read),
                 TokenValues::Read(values) => values,
             };
             sums.add(&part.samples, &part.sample_of, &part.factors, &values);
@@ -204,6 +243,8 @@ impl InFlight {
             loss,
             nll_sum,
             gate_sum,
+            divergence_sum,
+            ..
         } = sums;
         let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
         let z = scores.iter().map(|&score| standardiser.z(score)).collect();
@@ -211,6 +252,7 @@ impl InFlight {
             loss,
             nll_sum,
             gate_sum,
+            divergence_sum,
             scores,
             z,
             weights,
@@ -224,35 +266,46 @@ impl InFlight {
 
 /// Sums over the tokens read so far.
 struct Sums {
+    strength: f64,
     scores: Vec<f64>,
     loss: f64,
     nll_sum: f64,
     gate_sum: f64,
+    divergence_sum: Option<f64>,
 }
 
 impl Sums {
-    fn new(samples: usize) -> Self {
+    fn new(samples: usize, strength: f64) -> Self {
         Self {
+            strength,
             scores: vec![0.0; samples],
             loss: 0.0,
             nll_sum: 0.0,
             gate_sum: 0.0,
+            divergence_sum: None,
         }
     }
 
     /// Adds a micro-batch with these places in the global batch, the sample of each token, and the factor of each sample.
-    fn add(
-        &mut self,
-        samples: &[usize],
-        sample_of: &[usize],
-        factors: &[f64],
-        [log_probs, gates]: &[Vec<f32>; 2],
-    ) {
+    fn add(&mut self, samples: &[usize], sample_of: &[usize], factors: &[f64], values: &OfTokens<Vec<f32>>) {
+        let OfTokens {
+            log_probs,
+            gates,
+            divergence,
+            ..
+        } = values;
         let mut loss = 0.0;
         for ((&log_prob, &gate), &sample) in log_probs.iter().zip(gates).zip(sample_of) {
             self.nll_sum -= f64::from(log_prob);
             self.gate_sum += f64::from(gate);
             loss += factors[sample] * (-f64::from(gate) * f64::from(log_prob));
+        }
+        if let Some(divergence) = divergence {
+            let sum = self.divergence_sum.get_or_insert_default();
+            for (&divergence, &sample) in divergence.iter().zip(sample_of) {
+                *sum += f64::from(divergence);
+                loss += factors[sample] * self.strength * f64::from(divergence);
+            }
         }
         self.loss += loss;
         let scores = sample_scores(log_probs, sample_of, samples.len());

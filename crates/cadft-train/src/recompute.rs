@@ -1,10 +1,10 @@
 //! The graph of one micro-batch: whole, or block by block where the model recomputes its activations.
 
 use crate::batch::MicroBatch;
-use crate::forward::{likelihoods_of, token_likelihoods};
+use crate::forward::{Likelihoods, likelihoods_of, token_likelihoods};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
-use cadft_core::{AnyObjective, TokenStats};
+use cadft_core::AnyObjective;
 use cadft_model::CausalLm;
 use cadft_model::decoder::{Recompute, Recorded};
 
@@ -12,20 +12,20 @@ use cadft_model::decoder::{Recompute, Recorded};
 pub(crate) struct Graph(Option<(Recorded, Tensor<3>)>);
 
 impl Graph {
-    /// Log-likelihoods on the graph and statistics off it, as [`token_likelihoods`].
+    /// As [`token_likelihoods`].
     pub(crate) fn forward(
         model: &CausalLm,
+        reference: Option<&CausalLm>,
         micro: &MicroBatch,
         objective: &AnyObjective,
-    ) -> (Self, Tensor<1>, TokenStats) {
+    ) -> (Self, Likelihoods) {
         if model.recompute() == Recompute::None {
-            let (log_probs, stats) = token_likelihoods(model, micro, objective);
-            return (Self(None), log_probs, stats);
+            return (Self(None), token_likelihoods(model, reference, micro, objective));
         }
         let (recorded, last) = model.record(micro.token_ids.clone(), micro.packing.as_ref());
         let hidden = model.finish(last.clone());
-        let (log_probs, stats) = likelihoods_of(model, hidden, micro, objective);
-        (Self(Some((recorded, last))), log_probs, stats)
+        let likelihoods = likelihoods_of(model, hidden, reference, micro, objective);
+        (Self(Some((recorded, last))), likelihoods)
     }
 
     /// Adds the gradients of `loss` to those accumulated.

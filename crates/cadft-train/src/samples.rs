@@ -99,6 +99,7 @@ mod tests {
             loss: 0.0,
             nll_sum: 0.0,
             gate_sum: 0.0,
+            divergence_sum: None,
             standardiser: values.iter().copied().collect(),
             scores: values.clone(),
             z: values.clone(),

@@ -22,7 +22,9 @@ use crate::recompute::Graph;
 use crate::weighing::Weighing;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
-use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, family_loss};
+use cadft_core::{
+    AnyObjective, Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss,
+};
 use cadft_model::CausalLm;
 
 /// What changes from step to step besides the model; whole once nothing is in flight ([`StepState::settle`]).
@@ -40,6 +42,8 @@ pub struct StepState {
 pub struct StepSettings<'a> {
     /// The objective of this step.
     pub objective: &'a AnyObjective,
+    /// The model that the run began with, off the autodiff graph, for an objective that looks at it.
+    pub reference: Option<&'a CausalLm>,
     /// The denominator of its loss.
     pub normalisation: Normalisation,
     /// Learning rate of this step.
@@ -174,12 +178,16 @@ fn queue(
     let mut weighing = Weighing::before(model, batch, objective, running, readback);
     let counts = batch.counts();
     let mut gradients = GradientsAccumulator::new();
-    let mut seen = Observation::new(batch.ids.len());
+    let strength = match objective.reference() {
+        Some(Reference::Anchor { strength }) => strength,
+        _ => 0.0,
+    };
+    let mut seen = Observation::new(batch.ids.len(), strength);
     let mut losses = vec![];
     for micro in &batch.micro {
-        let (graph, log_probs, stats) = Graph::forward(model, micro, objective); // [tokens]
-        let gates = objective.token_gates(&stats);
-        let values = TokenValues::new(stats.log_probs, gates.clone());
+        let (graph, likelihoods) = Graph::forward(model, settings.reference, micro, objective); // [tokens]
+        let gates = objective.token_gates(&likelihoods.stats);
+        let values = TokenValues::OnDevice(Box::new(likelihoods.values(gates.clone())));
         let (values, weights) = weighing.weights(micro, values, readback);
         let factors = (micro.samples.iter().zip(&weights))
             .map(|(&sample, weight)| {
@@ -188,7 +196,10 @@ fn queue(
             })
             .collect();
         let factors = seen.take(micro, values, &weights, factors);
-        let loss = family_loss(log_probs, gates, factors);
+        let mut loss = family_loss(likelihoods.log_probs, gates, factors.clone());
+        if let Some(divergence) = likelihoods.divergence {
+            loss = loss + anchor_loss(divergence, strength, factors);
+        }
         losses.push(loss.clone().inner());
         graph.backward(&loss, model, &mut gradients);
     }

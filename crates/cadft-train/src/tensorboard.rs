@@ -114,6 +114,7 @@ impl TensorBoard {
             ("train/learning_rate", metrics.lr),
             ("train/tokens_per_sec", metrics.tokens_per_sec),
         ];
+        values.extend(metrics.mean_kl.map(|nats| ("train/mean_kl", nats)));
         values.extend(metrics.peak_rss_mib.map(|mib| ("train/peak_rss_mib", mib)));
         self.scalars(metrics.step, &values)
     }
@@ -189,6 +190,7 @@ mod tests {
             nll: 1.0,
             objective: "cadft",
             mean_gate: 1.0,
+            mean_kl: None,
             mean_weight: 1.0,
             ess: 1.0,
             mu: 1.0,

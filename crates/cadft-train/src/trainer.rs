@@ -48,6 +48,7 @@ pub fn train(
 ) -> Result<Summary, TrainError> {
     let restored = directory.take_restored();
     let mut trainer = Trainer::new(prepared, directory, on_event);
+    trainer.reference = prepared.recipe.looks_at_reference().then(|| model.reference());
     let ended = caught(|| {
         let model = match restored {
             Some(restored) => trainer.go_on(model, &restored)?,
@@ -68,6 +69,8 @@ pub fn train(
 
 struct Trainer<'a> {
     prepared: &'a Prepared,
+    /// The model that the run began with, where an objective looks at it.
+    reference: Option<CausalLm>,
     schedule: Schedule,
     sampler: Sampler,
     state: StepState,
@@ -97,6 +100,7 @@ impl<'a> Trainer<'a> {
         let (samples, global) = (prepared.train.len(), recipe.batch.global);
         Self {
             prepared,
+            reference: None,
             schedule: Schedule::new(&recipe.schedule, recipe.optimizer.lr, prepared.plan.steps),
             sampler: Sampler::new(samples, global, recipe.data.order, recipe.run.seed),
             state: StepState::new(AdamW::new(&recipe.optimizer), RunningMoments::new(decay)),
@@ -220,10 +224,12 @@ impl<'a> Trainer<'a> {
         let pad_id = prepared.tokenizer.pad_token_id();
         let batch = GlobalBatch::new(&samples, &recipe.batch, pad_id, &model.device());
         let objective = self.objective(number);
+        let lr = self.schedule.at(number);
         let settings = StepSettings {
             objective,
+            reference: self.reference.as_ref(),
             normalisation: recipe.loss.normalisation,
-            lr: self.schedule.at(number),
+            lr,
             clip: recipe.optimizer.clip,
         };
         model.seed_dropout(dropout_seed(recipe.run.seed, number));
@@ -237,13 +243,7 @@ impl<'a> Trainer<'a> {
             }
         }
         let model = begun.update(model, &mut self.state);
-        self.in_flight = Some(StepInFlight::new(
-            number,
-            objective.name(),
-            settings.lr,
-            chosen,
-            batch,
-        ));
+        self.in_flight = Some(StepInFlight::new(number, objective.name(), lr, chosen, batch));
         self.done = number;
         Ok(model)
     }

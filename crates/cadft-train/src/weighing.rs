@@ -7,6 +7,7 @@
 //! | of this global batch | `m` | in the scoring pass, all together | 1 |
 //! | of this global batch, with adapter dropout | `m` | also before each backward pass | `m + 1` |
 //! | of earlier global batches | `m` | before each backward pass | `m` |
+//! | none, the weights go by the reference model | `m` | before each backward pass | `m` |
 //!
 //! The first read brings along how the step before ended. Where weights need none, it is a read for that alone, after the
 //! first forward pass, so that the host issues the update while the device is busy with the backward pass. Running statistics
@@ -18,7 +19,7 @@ use crate::forward::read_scores;
 use crate::observe::TokenValues;
 use crate::readback::Readback;
 use burn::module::Module;
-use cadft_core::{AnyObjective, Objective, RunningMoments, Standardiser, Statistics};
+use cadft_core::{AnyObjective, Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
 use cadft_model::CausalLm;
 
 /// What the weights of a global batch are made of.
@@ -72,23 +73,28 @@ impl<'a> Weighing<'a> {
         values: TokenValues,
         readback: &mut Readback,
     ) -> (TokenValues, Vec<f64>) {
-        if self.objective.compatibility().is_none() {
+        let by_reference = self.objective.reference() == Some(Reference::Scores);
+        if self.objective.compatibility().is_none() && !by_reference {
             readback.settle();
             return (values, vec![1.0; micro.samples.len()]);
         }
-        let (values, scores) = match &self.scores {
+        let (values, scores, reference) = match &self.scores {
             Some(scores) => {
                 let own = micro.samples.iter().map(|&sample| scores[sample]);
-                (values, own.collect())
+                (values, own.collect(), None)
             }
             None => values.scores(micro, readback),
         };
         if let Some(running) = &self.running {
             self.standardiser = statistics(running, readback);
         }
-        // Without statistics this micro-batch is the whole global batch.
+        // Without statistics this micro-batch is the whole global batch, or they are not looked at.
         let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
-        let weights = self.objective.sample_weights(&scores, &standardiser);
+        let weights = self.objective.sample_weights(&SampleStats {
+            scores: &scores,
+            batch: &standardiser,
+            reference: reference.as_deref(),
+        });
         (values, weights)
     }
 }

@@ -140,6 +140,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
     let objective = AnyObjective::from_name("nll").expect("a known objective");
     let settings = StepSettings {
         objective: &objective,
+        reference: None,
         normalisation: Normalisation::TokenMean,
         lr: 1e-4,
         clip: 1.0,

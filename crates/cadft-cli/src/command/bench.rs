@@ -12,7 +12,7 @@ use crate::hint::UsageError;
 use crate::{device, output};
 use anyhow::Result;
 use burn::tensor::{DType, Device};
-use cadft_core::{AnyObjective, Normalisation, RunningMoments, Statistics};
+use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, Statistics};
 use cadft_data::{Bucketing, Example};
 use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::decoder::{Precision, Recompute};
@@ -202,6 +202,8 @@ fn train(
 ) -> Result<Vec<Seen>> {
     let optimizer = AdamW::new(&OptimizerSection::default());
     let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
+    let looks_at_reference = objectives.iter().any(|objective| objective.reference().is_some());
+    let reference = looks_at_reference.then(|| model.reference());
     let mut seen = vec![Seen::default(); objectives.len()];
     for (mut left, is_timed) in [(args.warmup, false), (args.steps, true)] {
         while left > 0 {
@@ -209,7 +211,7 @@ fn train(
             left -= steps;
             for (objective, seen) in objectives.iter().zip(&mut seen) {
                 let turn;
-                (model, turn) = self::turn(model, batch, objective, steps, &mut state)?;
+                (model, turn) = self::turn(model, reference.as_ref(), batch, objective, steps, &mut state)?;
                 seen.nll.extend(turn.nll);
                 if is_timed {
                     seen.secs.extend(turn.secs);
@@ -223,6 +225,7 @@ fn train(
 /// Some steps with one objective.
 fn turn(
     mut model: CausalLm,
+    reference: Option<&CausalLm>,
     batch: &GlobalBatch,
     objective: &AnyObjective,
     steps: usize,
@@ -230,6 +233,7 @@ fn turn(
 ) -> Result<(CausalLm, Seen)> {
     let settings = StepSettings {
         objective,
+        reference,
         normalisation: Normalisation::TokenMean,
         lr: 1e-5,
         clip: OptimizerSection::default().clip,

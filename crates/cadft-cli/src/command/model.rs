@@ -155,6 +155,7 @@ fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
             tokens: context,
             scored: 0,
             accumulates: true,
+            keeps_reference: false,
             cached: 0,
         };
         training_mib(config, &settings)

@@ -10,7 +10,7 @@ const POINTS: usize = 500;
 const POINTS_OF_ALL: usize = 3000;
 
 /// What is drawn of a step's line: key, title, and what it is.
-const CHARTS: [(&str, &str, &str); 11] = [
+const CHARTS: [(&str, &str, &str); 12] = [
     (
         "nll",
         "Negative log-likelihood",
@@ -38,6 +38,11 @@ const CHARTS: [(&str, &str, &str); 11] = [
         "mean_gate",
         "Mean token gate",
         "below 0.2 little of the gradient is left",
+    ),
+    (
+        "mean_kl",
+        "Divergence from the reference model",
+        "nats a token; with `asft`",
     ),
     (
         "mu",

@@ -10,6 +10,8 @@
 )]
 
 use super::chunk::{ChunkSize, chunks};
+use super::divergence::{Projection, portable_divergence};
+use super::statistic::{Statistic, portable_statistic};
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
 #[cfg(feature = "flex")]
@@ -46,6 +48,17 @@ pub trait LikelihoodKernels: Backend + MatmulKernels {
         chunk: ChunkSize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         portable_forward::<Self>(&hidden, weight, &targets, chunk)
+    }
+
+    /// A statistic of the distribution at each position, `[tokens]` in f32.
+    #[fusion(meta = |hidden, _, _, _| per_token(hidden))]
+    fn likelihood_statistic(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        statistic: Statistic,
+        chunk: ChunkSize,
+    ) -> FloatTensor<Self> {
+        portable_statistics::<Self>(&hidden, weight, statistic, chunk)
     }
 
     /// Gradients of `Σ_t grad_t · log_probs_t` with respect to `hidden` and `weight`, in f32.
@@ -124,10 +137,22 @@ pub trait CadftBackend: Backend {
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
 
-    /// Entropy (nats) of `softmax(hidden · weightᵀ)` at every position: `[tokens]`, f32, never differentiated.
-    fn linear_entropy(
+    /// A statistic of `softmax(hidden · weightᵀ)` at every position: `[tokens]`, f32, never differentiated.
+    fn linear_statistic(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        statistic: Statistic,
+        precision: Precision,
+        chunk: ChunkSize,
+    ) -> FloatTensor<Self>;
+
+    /// `KL(softmax(reference_hidden · reference_weightᵀ)‖softmax(hidden · weightᵀ))` at every position: `[tokens]`, f32,
+    /// never differentiated with respect to the reference.
+    fn linear_divergence(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        reference_hidden: FloatTensor<Self>,
+        reference_weight: FloatTensor<Self>,
         precision: Precision,
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
@@ -148,14 +173,31 @@ macro_rules! route {
                 Self::likelihood_forward(hidden, weight, targets, chunk).0
             }
 
-            fn linear_entropy(
+            fn linear_statistic(
                 hidden: FloatTensor<Self>,
                 weight: FloatTensor<Self>,
+                statistic: Statistic,
                 precision: Precision,
                 chunk: ChunkSize,
             ) -> FloatTensor<Self> {
                 let hidden = precision.factor::<Self>(hidden);
-                portable_entropy::<Self>(&hidden, weight, chunk)
+                Self::likelihood_statistic(hidden, weight, statistic, chunk)
+            }
+
+            fn linear_divergence(
+                hidden: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                reference_hidden: FloatTensor<Self>,
+                reference_weight: FloatTensor<Self>,
+                precision: Precision,
+                chunk: ChunkSize,
+            ) -> FloatTensor<Self> {
+                let policy = Projection { hidden, weight }.factors(precision);
+                let reference = Projection {
+                    hidden: reference_hidden,
+                    weight: reference_weight,
+                };
+                portable_divergence::<Self>(&policy, &reference.factors(precision), chunk)
             }
         }
     };
@@ -189,7 +231,7 @@ fn chunk_logits<B: MatmulKernels>(
 }
 
 /// `log Σ_v exp(logits_v)` of every row, `[rows, 1]`.
-fn log_sum_exp<B: Backend>(logits: &FloatTensor<B>) -> FloatTensor<B> {
+pub(super) fn log_sum_exp<B: Backend>(logits: &FloatTensor<B>) -> FloatTensor<B> {
     let max = B::float_max_dim(logits.clone(), 1);
     let exp = B::float_exp(B::float_sub(logits.clone(), max.clone()));
     B::float_add(B::float_log(B::float_sum_dim(exp, 1)), max)
@@ -264,10 +306,11 @@ pub fn portable_backward<B: MatmulKernels>(
     (B::float_cat(d_hidden, 0), d_weight)
 }
 
-/// Entropy of every row, `H = log_sum_exp − Σ_v p_v · logits_v`.
-pub fn portable_entropy<B: MatmulKernels>(
+/// The portable statistic of every row.
+pub fn portable_statistics<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
+    statistic: Statistic,
     chunk: ChunkSize,
 ) -> FloatTensor<B> {
     let tokens = hidden.shape()[0];
@@ -275,25 +318,20 @@ pub fn portable_entropy<B: MatmulKernels>(
     let weight_t = B::float_transpose(cast::<B>(weight, hidden.dtype()));
     let parts = chunks(tokens, chunk.rows(vocab)).map(|(start, end)| {
         let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
-        // −Σ p·log p with log p = logits − lse, which stays finite for logits of any size.
-        let log_probs = B::float_sub(logits.clone(), log_sum_exp::<B>(&logits));
-        let terms = B::float_mul(B::float_exp(log_probs.clone()), log_probs);
-        B::float_reshape(
-            B::float_neg(B::float_sum_dim(terms, 1)),
-            Shape::new([end - start]),
-        )
+        let values = portable_statistic::<B>(statistic, logits);
+        B::float_reshape(values, Shape::new([end - start]))
     });
     B::float_cat(parts.collect(), 0)
 }
 
 /// Rows `start..end` of a matrix.
-fn rows<B: Backend>(x: &FloatTensor<B>, start: usize, end: usize) -> FloatTensor<B> {
+pub(super) fn rows<B: Backend>(x: &FloatTensor<B>, start: usize, end: usize) -> FloatTensor<B> {
     let cols = x.shape()[1];
     B::float_slice(x.clone(), &[Slice::from(start..end), Slice::from(0..cols)])
 }
 
 /// Elements `start..end` of a vector as a column, `[end - start, 1]`.
-fn column<B: Backend>(x: &FloatTensor<B>, start: usize, end: usize) -> FloatTensor<B> {
+pub(super) fn column<B: Backend>(x: &FloatTensor<B>, start: usize, end: usize) -> FloatTensor<B> {
     B::float_reshape(
         B::float_slice(x.clone(), &[Slice::from(start..end)]),
         Shape::new([end - start, 1]),

@@ -2,7 +2,8 @@
 
 use super::backend::{LikelihoodKernels, Saved, Wanted};
 use super::chunk::{ChunkSize, chunks};
-use super::simd::{row_gradient, row_log_sum_exp};
+use super::simd::{row_gradient, row_log_sum_exp, row_statistic};
+use super::statistic::Statistic;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, TensorData};
@@ -49,6 +50,23 @@ impl LikelihoodKernels for Flex {
                 });
         }
         (tensor(log_probs, [tokens]), tensor(sums, [tokens]))
+    }
+
+    fn likelihood_statistic(hidden: Float, weight: Float, statistic: Statistic, chunk: ChunkSize) -> Float {
+        let precision = Precision::of(&hidden);
+        let (hidden, weight) = (Matrix::new(hidden, precision), Matrix::new(weight, precision));
+        let (tokens, vocab) = (hidden.rows, weight.rows);
+        let mut values = vec![0.0; tokens];
+        let rows = chunk.rows(vocab).min(tokens.max(1));
+        let mut logits = vec![0.0; rows * vocab];
+        for (start, end) in chunks(tokens, rows) {
+            let logits = &mut logits[..(end - start) * vocab];
+            let h = hidden.view().row_range(start, end);
+            gemm(logits, h, weight.view().transpose(), Write::Set, Threads::All);
+            (logits.par_chunks(vocab).zip(&mut values[start..end]))
+                .for_each(|(row, value)| *value = row_statistic(row, statistic));
+        }
+        tensor(values, [tokens])
     }
 
     fn likelihood_backward(saved: Saved<Self>, grad: Float) -> (Float, Float) {

@@ -1,5 +1,6 @@
 //! Row kernels that the compiler vectorises for whatever the processor offers.
 
+use super::statistic::Statistic;
 use cadft_kernels::{LANES, fast_exp, vectorised};
 
 /// `log Σ exp(row)` with the maximum taken out.
@@ -49,6 +50,71 @@ pub(super) fn row_gradient(row: &mut [f32], log_sum_exp: f32, grad: f32) {
     );
 }
 
+/// A statistic of `softmax(row)`.
+pub(super) fn row_statistic(row: &[f32], statistic: Statistic) -> f32 {
+    match statistic {
+        Statistic::Entropy => row_entropy(row),
+        Statistic::TopEntropy { k } => row_entropy(&largest(row, k)),
+        Statistic::Collision => row_collision(row),
+    }
+}
+
+/// `−Σ p·log p`.
+fn row_entropy(row: &[f32]) -> f32 {
+    let log_sum_exp = row_log_sum_exp(row);
+    -sum_of(
+        row,
+        #[inline(always)]
+        |x| {
+            let log_prob = x - log_sum_exp;
+            fast_exp(log_prob) * log_prob
+        },
+    )
+}
+
+/// `Σ p²`.
+fn row_collision(row: &[f32]) -> f32 {
+    let log_sum_exp = row_log_sum_exp(row);
+    sum_of(
+        row,
+        #[inline(always)]
+        |x| fast_exp(2.0 * (x - log_sum_exp)),
+    )
+}
+
+/// The sum of `term` over a row.
+#[inline(always)]
+fn sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    vectorised(
+        #[inline(always)]
+        || {
+            let chunks = row.chunks_exact(LANES);
+            let tail: f32 = chunks.remainder().iter().map(|&x| term(x)).sum();
+            let mut sums = [0.0f32; LANES];
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    sums[lane] += term(chunk[lane]);
+                }
+            }
+            sums.iter().sum::<f32>() + tail
+        },
+    )
+}
+
+/// The `k` largest values of a row, or all of a shorter one; the largest first.
+fn largest(row: &[f32], k: usize) -> Vec<f32> {
+    let mut largest: Vec<f32> = Vec::with_capacity(k + 1);
+    for &x in row {
+        if largest.len() == k && largest.last().is_none_or(|&least| x <= least) {
+            continue;
+        }
+        let place = largest.partition_point(|&other| other >= x);
+        largest.insert(place, x);
+        largest.truncate(k);
+    }
+    largest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +135,32 @@ mod tests {
     fn log_sum_exp_survives_logits_of_ten_thousand() {
         assert_eq!(row_log_sum_exp(&[1e4, -1e4, 0.0]), 1e4);
         assert_eq!(row_log_sum_exp(&[-1e4, -1e4]), -1e4 + 2f32.ln());
+    }
+
+    #[test]
+    fn statistics_equal_their_f64_values_for_every_length() {
+        for len in [1, 2, 19, 20, 21, 64, 1000] {
+            let row: Vec<f32> = (0..len).map(|i| ((i * 37) % 101) as f32 * 0.11 - 4.0).collect();
+            let probs = |row: &[f32]| -> Vec<f64> {
+                let exp: Vec<f64> = row.iter().map(|&x| f64::from(x).exp()).collect();
+                let sum: f64 = exp.iter().sum();
+                exp.into_iter().map(|x| x / sum).collect()
+            };
+            let entropy = |row: &[f32]| probs(row).iter().map(|p| -p * p.ln()).sum::<f64>();
+            let mut sorted = row.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let collision = probs(&row).iter().map(|p| p * p).sum::<f64>();
+            for (statistic, exact) in [
+                (Statistic::Entropy, entropy(&row)),
+                (Statistic::TopEntropy { k: 20 }, entropy(&sorted[..len.min(20)])),
+                (Statistic::Collision, collision),
+            ] {
+                let found = f64::from(row_statistic(&row, statistic));
+                assert!(
+                    (found - exact).abs() < 5e-6,
+                    "{statistic:?} of {len}: {found}, {exact}"
+                );
+            }
+        }
     }
 }

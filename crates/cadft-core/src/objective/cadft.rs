@@ -5,8 +5,8 @@
 //! w = exp(−β · max(0, ĉ))      the sample weight                                 (CADFT-3)
 //! ```
 
-use super::{Dft, Nll, Objective, TokenStats};
-use crate::compatibility::{Compatibility, Standardiser};
+use super::{Dft, Nll, Objective, SampleStats, TokenStats};
+use crate::compatibility::Compatibility;
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,10 +41,9 @@ impl Objective for Cadft {
         }
     }
 
-    fn sample_weights(&self, scores: &[f64], batch: &Standardiser) -> Vec<f64> {
-        scores
-            .iter()
-            .map(|&score| self.compatibility.weight(batch.z(score)))
+    fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
+        (samples.scores.iter())
+            .map(|&score| self.compatibility.weight(samples.batch.z(score)))
             .collect()
     }
 

@@ -37,6 +37,34 @@ impl<'de> Visitor<'de> for NameOrTable {
     }
 }
 
+/// Readers of settings that are finite and at least 0, one a key, as a message names it.
+macro_rules! non_negative {
+    ($($key:ident),+) => {
+        $(pub(super) fn $key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+            let value = f64::deserialize(deserializer)?;
+            if value.is_finite() && value >= 0.0 {
+                return Ok(value);
+            }
+            let key = stringify!($key);
+            Err(D::Error::custom(format!("`{key}` must be finite and at least 0, not `{value}`")))
+        })+
+    };
+}
+
+non_negative!(alpha, lambda, temperature);
+
+/// A `beta` that something is divided by.
+pub(super) fn positive_beta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err(D::Error::custom(format!(
+            "`beta` must be finite and above 0, not `{value}`"
+        )))
+    }
+}
+
 /// The JSON Schema of an objective: a name, or one table under a name.
 pub(super) fn schema(names: &[&str], settings: Vec<(&str, Schema)>) -> Schema {
     let mut forms = vec![json_schema!({ "type": "string", "enum": names })];
@@ -128,10 +156,16 @@ mod tests {
                 .unwrap_err()
                 .contains("decay")
         );
-        assert!(
-            read("[objective.power]\nalpha = nan")
-                .unwrap_err()
-                .contains("alpha")
-        );
+        for (key, value) in [
+            ("power.alpha", "nan"),
+            ("eaft.alpha", "-1"),
+            ("asft.lambda", "-0.1"),
+            ("iw-sft.temperature", "inf"),
+            ("idft.beta", "0"),
+        ] {
+            let (_, name) = key.split_once('.').unwrap();
+            let error = read(&format!("objective.{key} = {value}")).unwrap_err();
+            assert!(error.contains(&format!("`{name}` must be finite")), "{error}");
+        }
     }
 }

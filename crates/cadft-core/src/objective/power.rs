@@ -4,18 +4,17 @@
 //! g = p^α,  the gradient of (1 − p^α)/α
 //! ```
 
-use super::{Objective, TokenStats};
+use super::{Objective, TokenStats, config};
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 /// The gate `p^α`. The reported loss is `−sg[p^α]·log p`, as for every member, not `(1 − p^α)/α`: the gradients agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Power {
     /// The exponent `α ≥ 0`. Ours: 0.5, half way between NLL and DFT.
-    #[serde(deserialize_with = "non_negative")]
+    #[serde(deserialize_with = "config::alpha")]
     pub alpha: f64,
 }
 
@@ -28,16 +27,5 @@ impl Default for Power {
 impl Objective for Power {
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         stats.log_probs.clone().mul_scalar(self.alpha).exp()
-    }
-}
-
-fn non_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let alpha = f64::deserialize(deserializer)?;
-    if alpha.is_finite() && alpha >= 0.0 {
-        Ok(alpha)
-    } else {
-        Err(D::Error::custom(format!(
-            "`alpha` must be finite and at least 0, not `{alpha}`"
-        )))
     }
 }

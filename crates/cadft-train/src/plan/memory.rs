@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! program     code, tokenizer, buffers of the matrix products
-//! held        4 P weights + 8 T moments, and between micro-batches 4 T gradients
+//! held        4 P weights + 8 T moments, and between micro-batches 4 T gradients; 4 T of a reference model
 //! + largest of
 //!   backward begins    activations of a micro-batch, chunks of logits, gradient of the output weight
 //!   backward ends      4 T gradients of this micro-batch; those of the embedding are made beside them
@@ -49,6 +49,8 @@ pub struct MemorySettings<'a> {
     pub scored: usize,
     /// Whether a step adds the gradients of several micro-batches.
     pub accumulates: bool,
+    /// Whether the model that the run began with is kept.
+    pub keeps_reference: bool,
     /// Tokens whose keys and values are kept while questions are answered or samples rewritten.
     pub cached: usize,
 }
@@ -87,6 +89,7 @@ impl<'a> MemorySettings<'a> {
                 Body::Portable => row,
             },
             accumulates: pass.accumulates,
+            keeps_reference: recipe.looks_at_reference(),
             cached,
         }
     }
@@ -96,7 +99,7 @@ impl<'a> MemorySettings<'a> {
 #[must_use]
 pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
-    let held = F32 * (sizes.weights + 2.0 * sizes.trained);
+    let held = F32 * (sizes.weights + 2.0 * sizes.trained + sizes.reference);
     let gathered = if settings.accumulates {
         F32 * sizes.trained
     } else {
@@ -127,6 +130,8 @@ struct Sizes {
     weights: f64,
     /// Those that are trained.
     trained: f64,
+    /// Those of the reference model that are not the trained model's too.
+    reference: f64,
     /// The largest parameter.
     largest: f64,
     /// What one block keeps for its backward pass.
@@ -180,11 +185,16 @@ impl Sizes {
         let vocab = config.vocab_size as f64;
         let chunk = F32 * vocab * tokens.min(ChunkSize::Auto.rows(config.vocab_size) as f64);
         let (gradient, when) = (F32 * vocabulary, |holds: bool| f64::from(u8::from(holds)));
+        let replaced = match settings.adapter {
+            None => parameters,
+            Some(_) => vocabulary * (when(trains_embedding) + when(trains_output && !is_tied)),
+        };
         let key = (config.num_key_value_heads * config.head_dim) as f64;
         Self {
             layers,
             weights: parameters + if settings.adapter.is_some() { trained } else { 0.0 },
             trained,
+            reference: replaced * when(settings.keeps_reference),
             largest,
             block: tokens * token_bytes(config, settings),
             block_gradients: F32 * tokens * (config.hidden_size + 3 * config.intermediate_size) as f64

@@ -62,6 +62,7 @@ impl StepInFlight {
             nll: mean(outcome.nll_sum, counts.supervised),
             objective: self.objective,
             mean_gate: mean(outcome.gate_sum, counts.supervised),
+            mean_kl: (outcome.divergence_sum).map(|sum| mean(sum, counts.supervised)),
             mean_weight: mean(outcome.weights.iter().sum(), counts.samples),
             ess: effective_sample_size(&outcome.weights),
             mu: outcome.standardiser.mean,

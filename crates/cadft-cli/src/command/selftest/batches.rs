@@ -85,6 +85,7 @@ fn gradient(model: &CausalLm, section: &BatchSection) -> Result<Found> {
     let objective = AnyObjective::from_name("cadft").ok_or_else(|| anyhow!("`cadft` is no objective"))?;
     let settings = StepSettings {
         objective: &objective,
+        reference: None,
         normalisation: Normalisation::TokenMean,
         lr: 1.0,
         clip: 1.0,

@@ -11,8 +11,9 @@ use anyhow::{Context, Result, anyhow};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::reduction::sample_scores;
 use cadft_core::{
-    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Standardiser, TokenStats,
-    family_loss, linear_argmax, linear_log_probs_chunked,
+    AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Reference, SampleStats,
+    Standardiser, TokenStats, anchor_loss, family_loss, linear_argmax, linear_divergence,
+    linear_log_probs_chunked, linear_statistic,
 };
 
 const TOKENS: usize = 24;
@@ -22,10 +23,12 @@ const VOCAB: usize = 97;
 const SAMPLES: usize = 5;
 
 pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
-    let problem = Problem::new();
-    let reference = problem.reference();
+    let problem = Problem::new([3, 4]);
+    let exact = problem.exact();
     let upstream = drawn(TOKENS, 5);
-    let expected = problem.gradients(&reference, &upstream);
+    let mut logits = vec![vec![0.0; VOCAB]; TOKENS];
+    problem.add_upstream(&exact, &upstream, &mut logits);
+    let expected = problem.gradients(&logits);
     let mut cases = vec![
         (TOKENS, Precision::F32, F32, "likelihood in chunks of 24"),
         (7, Precision::F32, F32, "likelihood in chunks of 7"),
@@ -35,17 +38,11 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     }
     for (rows, precision, tolerance, name) in cases {
         let on = problem.on(&bench.device);
-        let log_probs = linear_log_probs_chunked(
-            on.hidden.clone(),
-            on.weight.clone(),
-            on.targets.clone(),
-            precision,
-            ChunkSize::Rows(rows),
-        );
+        let log_probs = on.log_probs(precision, ChunkSize::Rows(rows));
         let upstream = tensor(&upstream, [TOKENS], &bench.device.clone().autodiff());
         let [d_hidden, d_weight] = on.gradients(&(log_probs.clone() * upstream).sum())?;
         for (part, found, expected) in [
-            ("value", values(log_probs), &reference.log_probs),
+            ("value", values(log_probs), &exact.log_probs),
             ("gradient of the hidden states", d_hidden, &expected[0]),
             ("gradient of the weight", d_weight, &expected[1]),
         ] {
@@ -59,51 +56,78 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
         .collect();
     let wrong = ids
         .iter()
-        .zip(&reference.likeliest)
+        .zip(&exact.likeliest)
         .filter(|(id, wanted)| **id != **wanted as i64);
     report.measured("likeliest token", wrong.count() as f64, EXACT)?;
+    let before = Problem::new([6, 7]);
+    let exact_before = before.exact();
     for name in AnyObjective::NAMES {
-        objective(name, &problem, &reference, bench, report)?;
+        objective(name, [&problem, &before], [&exact, &exact_before], bench, report)?;
     }
     Ok(())
 }
 
-/// One objective as a step of one micro-batch computes it.
+/// One objective as a step of one micro-batch computes it, with `before` as the reference model.
 fn objective(
     name: &str,
-    problem: &Problem,
-    reference: &Reference,
+    [problem, before]: [&Problem; 2],
+    [exact, exact_before]: [&Exact; 2],
     bench: &Bench<'_>,
     report: &mut Report,
 ) -> Result<()> {
     let objective = AnyObjective::from_name(name).ok_or_else(|| anyhow!("`{name}` is no objective"))?;
-    let gate = |log_prob: f64| match &objective {
-        AnyObjective::Nll(_) => 1.0,
-        AnyObjective::Dft(_) | AnyObjective::Cadft(_) => log_prob.exp(),
-        AnyObjective::Power(power) => (power.alpha * log_prob).exp(),
+    let strength = match objective.reference() {
+        Some(Reference::Anchor { strength }) => strength,
+        _ => 0.0,
     };
-    let factors = problem.factors(&objective, &reference.scores());
-    let coefficients: Vec<f64> = (reference.log_probs.iter().zip(&factors))
-        .map(|(&log_prob, factor)| -factor * gate(log_prob))
-        .collect();
-    let loss: f64 = (coefficients.iter().zip(&reference.log_probs))
-        .map(|(coefficient, log_prob)| coefficient * log_prob)
-        .sum();
-    let expected = problem.gradients(reference, &coefficients);
+    let factors = problem.factors(&objective, [&exact.scores(), &exact_before.scores()]);
+    let (mut loss, mut coefficients) = (0.0, vec![]);
+    let mut logits = vec![vec![0.0; VOCAB]; TOKENS];
+    for (token, &factor) in factors.iter().enumerate() {
+        let (p, q) = (&exact.probabilities[token], &exact_before.probabilities[token]);
+        let log_prob = exact.log_probs[token];
+        let coefficient = -factor * gate(&objective, log_prob, p);
+        loss += coefficient * log_prob;
+        coefficients.push(coefficient);
+        for ((logit, p), q) in logits[token].iter_mut().zip(p).zip(q) {
+            loss += factor * strength * q * (q / p).ln();
+            *logit = factor * strength * (p - q);
+        }
+    }
+    problem.add_upstream(exact, &coefficients, &mut logits);
+    let expected = problem.gradients(&logits);
 
-    let on = problem.on(&bench.device);
-    let log_probs = linear_log_probs_chunked(
-        on.hidden.clone(),
-        on.weight.clone(),
-        on.targets.clone(),
-        Precision::F32,
-        ChunkSize::Auto,
-    );
-    let stats = TokenStats::detached(&log_probs);
+    let (on, on_before) = (problem.on(&bench.device), before.on(&bench.device));
+    let log_probs = on.log_probs(Precision::F32, ChunkSize::Auto);
+    let statistic = (objective.statistic()).map(|statistic| {
+        let (hidden, weight) = (on.hidden.clone().inner(), on.weight.clone().inner());
+        linear_statistic(hidden, weight, statistic, Precision::F32)
+    });
+    let stats = TokenStats {
+        statistic,
+        ..TokenStats::detached(&log_probs)
+    };
     let gates = objective.token_gates(&stats);
-    let read: Vec<f32> = stats.log_probs.into_data().iter().collect();
-    let factors = problem.factors(&objective, &sample_scores(&read, &problem.sample_of(), SAMPLES));
-    let found_loss = family_loss(log_probs, gates, tensor(&factors, [TOKENS], &bench.device));
+    let scores = |log_probs: Tensor<1>| {
+        let read: Vec<f32> = log_probs.into_data().iter().collect();
+        sample_scores(&read, &problem.sample_of(), SAMPLES)
+    };
+    let scores = [
+        scores(stats.log_probs),
+        scores(on_before.log_probs(Precision::F32, ChunkSize::Auto)),
+    ];
+    let factors = problem.factors(&objective, scores.each_ref().map(Vec::as_slice));
+    let factors = tensor(&factors, [TOKENS], &bench.device);
+    let mut found_loss = family_loss(log_probs, gates, factors.clone());
+    if strength > 0.0 {
+        let divergence = linear_divergence(
+            [on.hidden.clone(), on.weight.clone()],
+            [on_before.hidden, on_before.weight],
+            Precision::F32,
+            ChunkSize::Rows(7),
+        );
+        found_loss = found_loss + anchor_loss(divergence, strength, factors);
+    }
     let found = on.gradients(&found_loss)?;
     report.compare(&format!("{name}: loss"), &values(found_loss), &[loss], F32)?;
     report.compare(
@@ -120,6 +144,32 @@ fn objective(
     )
 }
 
+/// The token gate of a target of that log-likelihood, among tokens of these probabilities.
+fn gate(objective: &AnyObjective, log_prob: f64, probabilities: &[f64]) -> f64 {
+    let entropy = |probabilities: &[f64]| probabilities.iter().map(|p| -p * p.ln()).sum::<f64>();
+    match objective {
+        AnyObjective::Nll(_) | AnyObjective::IwSft(_) => 1.0,
+        AnyObjective::Dft(_) | AnyObjective::Cadft(_) | AnyObjective::Asft(_) => log_prob.exp(),
+        AnyObjective::Power(power) => (power.alpha * log_prob).exp(),
+        AnyObjective::Eaft(eaft) => {
+            let mut likeliest = probabilities.to_vec();
+            likeliest.sort_by(|a, b| b.total_cmp(a));
+            likeliest.truncate(20);
+            let sum: f64 = likeliest.iter().sum();
+            likeliest.iter_mut().for_each(|p| *p /= sum);
+            (entropy(&likeliest) / 20_f64.ln()).powf(eaft.alpha)
+        }
+        AnyObjective::Idft(idft) => {
+            let phi = log_prob + entropy(probabilities);
+            (log_prob * (-phi / idft.beta).exp().clamp(0.1, 2.0)).exp()
+        }
+        AnyObjective::Deft(_) => {
+            let alpha: f64 = probabilities.iter().map(|p| p * p).sum();
+            alpha / (alpha + 1e-6) * (alpha * log_prob).exp()
+        }
+    }
+}
+
 /// Hidden states, an output weight and targets.
 struct Problem {
     hidden: Vec<f64>,
@@ -128,14 +178,14 @@ struct Problem {
 }
 
 /// What the problem's likelihoods are in f64.
-struct Reference {
+struct Exact {
     log_probs: Vec<f64>,
     /// `[TOKENS, VOCAB]`.
     probabilities: Vec<Vec<f64>>,
     likeliest: Vec<usize>,
 }
 
-impl Reference {
+impl Exact {
     /// CADFT-1, sample by sample.
     fn scores(&self) -> Vec<f64> {
         let mut sums = [(0.0, 0usize); SAMPLES];
@@ -148,10 +198,10 @@ impl Reference {
 }
 
 impl Problem {
-    fn new() -> Self {
+    fn new([hidden, weight]: [u64; 2]) -> Self {
         Self {
-            hidden: drawn(TOKENS * SIZE, 3),
-            weight: drawn(VOCAB * SIZE, 4),
+            hidden: drawn(TOKENS * SIZE, hidden),
+            weight: drawn(VOCAB * SIZE, weight),
             targets: (0..TOKENS).map(|token| (token * 31) % VOCAB).collect(),
         }
     }
@@ -161,10 +211,13 @@ impl Problem {
         (0..self.targets.len()).map(|token| token % SAMPLES).collect()
     }
 
-    /// What each token's gate is multiplied by.
-    fn factors(&self, objective: &AnyObjective, scores: &[f64]) -> Vec<f64> {
-        let batch: Standardiser = scores.iter().copied().collect();
-        let weights = objective.sample_weights(scores, &batch);
+    /// What each token's gate is multiplied by, given the scores and those of the reference model.
+    fn factors(&self, objective: &AnyObjective, [scores, before]: [&[f64]; 2]) -> Vec<f64> {
+        let weights = objective.sample_weights(&SampleStats {
+            scores,
+            batch: &scores.iter().copied().collect::<Standardiser>(),
+            reference: Some(before),
+        });
         let counts = GlobalCounts {
             samples: SAMPLES,
             supervised: TOKENS,
@@ -174,8 +227,8 @@ impl Problem {
         of_tokens.map(|sample| weights[sample] * share).collect()
     }
 
-    fn reference(&self) -> Reference {
-        let mut reference = Reference {
+    fn exact(&self) -> Exact {
+        let mut exact = Exact {
             log_probs: vec![],
             probabilities: vec![],
             likeliest: vec![],
@@ -186,23 +239,31 @@ impl Problem {
                 .collect();
             let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let log_sum = max + logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln();
-            reference.log_probs.push(logits[target] - log_sum);
-            reference
+            exact.log_probs.push(logits[target] - log_sum);
+            exact
                 .likeliest
                 .extend(logits.iter().position(|&logit| logit == max));
             let probabilities = logits.iter().map(|logit| (logit - log_sum).exp());
-            reference.probabilities.push(probabilities.collect());
+            exact.probabilities.push(probabilities.collect());
         }
-        reference
+        exact
     }
 
-    /// Gradients of `Σ_t upstream_t · log p_t` of the hidden states and of the weight.
-    fn gradients(&self, reference: &Reference, upstream: &[f64]) -> [Vec<f64>; 2] {
+    /// Adds the gradient of the logits of `Σ_t upstream_t · log p_t`.
+    fn add_upstream(&self, exact: &Exact, upstream: &[f64], logits: &mut [Vec<f64>]) {
+        for (token, (&target, &upstream)) in self.targets.iter().zip(upstream).enumerate() {
+            for (id, probability) in exact.probabilities[token].iter().enumerate() {
+                logits[token][id] += upstream * (f64::from(u8::from(id == target)) - probability);
+            }
+        }
+    }
+
+    /// Gradients of the hidden states and of the weight, given those of the logits.
+    fn gradients(&self, logits: &[Vec<f64>]) -> [Vec<f64>; 2] {
         let mut hidden = vec![0.0; self.hidden.len()];
         let mut weight = vec![0.0; self.weight.len()];
-        for (token, (&target, &upstream)) in self.targets.iter().zip(upstream).enumerate() {
-            for (id, probability) in reference.probabilities[token].iter().enumerate() {
-                let logit = upstream * (f64::from(u8::from(id == target)) - probability);
+        for (token, logits) in logits.iter().enumerate() {
+            for (id, logit) in logits.iter().enumerate() {
                 for k in 0..SIZE {
                     hidden[token * SIZE + k] += logit * self.weight[id * SIZE + k];
                     weight[id * SIZE + k] += logit * self.hidden[token * SIZE + k];
@@ -231,6 +292,11 @@ struct OnDevice {
 }
 
 impl OnDevice {
+    fn log_probs(&self, precision: Precision, chunk: ChunkSize) -> Tensor<1> {
+        let (hidden, weight) = (self.hidden.clone(), self.weight.clone());
+        linear_log_probs_chunked(hidden, weight, self.targets.clone(), precision, chunk)
+    }
+
     fn gradients(&self, loss: &Tensor<1>) -> Result<[Vec<f64>; 2]> {
         let gradients = loss.backward();
         let of = |leaf: &Tensor<2>| leaf.grad(&gradients).map(values).context("no gradient");

@@ -1,0 +1,52 @@
+//! In-distribution fine-tuning (arXiv 2602.12222): a power of the probability that is smaller where the target is as likely
+//! as the model's own samples.
+//!
+//! ```text
+//! g = p^γ,   γ = clamp(exp(−φ/β), 0.1, 2),   φ = log p + H
+//! ```
+//!
+//! `H` is the entropy of the next-token distribution, in nats. The authors' code differentiates `p^γ` too, which pushes
+//! targets down where `γ·log p < −1`; here the gate is detached, as for every member.
+
+use super::{Objective, TokenStats, config};
+use crate::linear_likelihood::Statistic;
+use burn::tensor::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The smallest and the largest exponent, those of the authors' code.
+const EXPONENTS: [f64; 2] = [0.1, 2.0];
+
+/// Each token is gated by a power of its probability; the exponent goes by how typical it is of the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Idft {
+    /// Scale of φ in nats, above 0. The authors': 1.
+    #[serde(deserialize_with = "config::positive_beta")]
+    pub beta: f64,
+}
+
+impl Default for Idft {
+    fn default() -> Self {
+        Self { beta: 1.0 }
+    }
+}
+
+impl Objective for Idft {
+    fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
+        let log_probs = stats.log_probs.clone();
+        let phi = log_probs.clone() + stats.asked();
+        let [least, most] = EXPONENTS;
+        // Clamped before the exponential too: that of a very unlikely target has no f32.
+        let exponents = phi
+            .div_scalar(-self.beta)
+            .clamp_max(most.ln())
+            .exp()
+            .clamp_min(least);
+        (log_probs * exponents).exp()
+    }
+
+    fn statistic(&self) -> Option<Statistic> {
+        Some(Statistic::Entropy)
+    }
+}

@@ -1,0 +1,50 @@
+//! Importance-weighted supervised fine-tuning (arXiv 2507.12856): samples count by how much likelier they have become.
+//!
+//! ```text
+//! g = 1
+//! w = clamp(exp(τ · mean_t(log π_θ − log π_ref)), 0, 16)                         (IW-1)
+//! ```
+
+use super::{Nll, Objective, Reference, SampleStats, TokenStats, config};
+use burn::tensor::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The largest weight.
+const LARGEST: f64 = 16.0;
+
+/// Likelihood, each demonstration weighted by the ratio of its probability under the model and under the one that the run
+/// began with, a token in the geometric mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IwSft {
+    /// The exponent τ of the ratio, at least 0; 0 is NLL. The authors': 1.
+    #[serde(deserialize_with = "config::temperature")]
+    pub temperature: f64,
+}
+
+impl Default for IwSft {
+    fn default() -> Self {
+        Self { temperature: 1.0 }
+    }
+}
+
+impl Objective for IwSft {
+    fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
+        Nll {}.token_gates(stats)
+    }
+
+    fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
+        let reference = samples
+            .reference
+            .expect("the scores that `Objective::reference` asks for");
+        // A score is the mean of −log p.
+        (samples.scores.iter().zip(reference))
+            .map(|(score, before)| (self.temperature * (before - score)).exp().min(LARGEST))
+            .collect()
+    }
+
+    fn reference(&self) -> Option<Reference> {
+        Some(Reference::Scores)
+    }
+}
