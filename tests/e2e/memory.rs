@@ -26,11 +26,16 @@ pub(crate) fn larger_workspace() -> Workspace {
 #[test]
 fn the_estimate_of_a_run_is_within_15_percent_of_its_peak() {
     let workspace = larger_workspace();
-    for setting in ["model.recompute=none", "model.recompute=blocks"] {
+    for (recipe, setting) in [
+        ("recipe.nll.toml", "model.recompute=none"),
+        ("recipe.nll.toml", "model.recompute=blocks"),
+        ("recipe.asft.toml", "model.recompute=none"),
+    ] {
+        let out = format!("{recipe}-{setting}");
         let args = [
             "train",
             "--recipe",
-            "recipe.nll.toml",
+            recipe,
             "--set",
             "model.init=random",
             "--set",
@@ -47,15 +52,14 @@ fn the_estimate_of_a_run_is_within_15_percent_of_its_peak() {
             .as_f64()
             .expect("an estimate");
         let _ = workspace
-            .run(CADFT, &[&args[..], &["--out", setting]].concat())
+            .run(CADFT, &[&args[..], &["--out", &out]].concat())
             .succeeded();
-        let metrics =
-            std::fs::read_to_string(workspace.path(setting).join("metrics.jsonl")).expect("metrics");
+        let metrics = std::fs::read_to_string(workspace.path(&out).join("metrics.jsonl")).expect("metrics");
         let peak = steps(&metrics)[1]["peak_rss_mib"].as_f64().expect("a peak");
         let ratio = estimate / peak;
         assert!(
             (0.85..1.15).contains(&ratio),
-            "{setting}: {estimate:.0} MiB estimated, {peak:.0} measured"
+            "{out}: {estimate:.0} MiB estimated, {peak:.0} measured"
         );
     }
 }

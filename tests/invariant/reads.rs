@@ -41,10 +41,10 @@ fn batch(model: &CausalLm, micro: usize, packing: Packing) -> GlobalBatch {
     GlobalBatch::new(&examples, &section, 0, &model.device())
 }
 
-fn settings(objective: &AnyObjective) -> StepSettings<'_> {
+fn settings<'a>(objective: &'a AnyObjective, reference: &'a CausalLm) -> StepSettings<'a> {
     StepSettings {
         objective,
-        reference: None,
+        reference: Some(reference),
         normalisation: Normalisation::TokenMean,
         lr: 1e-4,
         clip: 1.0,
@@ -59,9 +59,10 @@ fn reads(
     running: &RunningMoments,
 ) -> [usize; 2] {
     let mut state = StepState::new(AdamW::new(&OptimizerSection::default()), *running);
+    let reference = model.reference();
     let mut model = model.clone();
     [(); 2].map(|()| {
-        let begun = begin(&model, batch, &settings(objective), &mut state);
+        let begun = begin(&model, batch, &settings(objective, &reference), &mut state);
         let reads = begun.reads;
         model = begun.update(model.clone(), &mut state);
         reads
@@ -74,7 +75,7 @@ fn gradient(
     objective: &AnyObjective,
     running: &RunningMoments,
 ) -> Backward {
-    backward(model, batch, &settings(objective), running)
+    backward(model, batch, &settings(objective, &model.reference()), running)
 }
 
 fn named(name: &str) -> AnyObjective {
@@ -98,6 +99,9 @@ fn a_step_waits_for_the_device_no_more_often_than_its_weights_need() {
         for (model, objective, moments, micro, expected) in [
             (&plain, &named("nll"), &fresh, 6, [0, 1]),
             (&plain, &named("dft"), &fresh, 2, [0, 1]),
+            (&plain, &named("eaft"), &fresh, 2, [0, 1]),
+            (&plain, &named("asft"), &fresh, 2, [0, 1]),
+            (&plain, &named("iw-sft"), &fresh, 2, [3, 3]),
             (&plain, &cadft, &fresh, 6, [1, 1]),
             (&plain, &cadft, &fresh, 2, [1, 1]),
             (&plain, &running(), &warm, 6, [1, 1]),

@@ -11,10 +11,12 @@
 //! a middle. So what is compared is the distance to these sums, beside that of the same sums without `r`.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, bf16};
-use cadft_core::{ChunkSize, Precision, Statistic, linear_log_probs_chunked, linear_statistic};
+use cadft_core::{
+    ChunkSize, Precision, Statistic, linear_divergence, linear_log_probs_chunked, linear_statistic,
+};
 use cadft_model::fused::{AttentionInput, AttentionOptions, causal_attention};
 use cadft_tests::arrays::values;
-use cadft_tests::{F32, devices};
+use cadft_tests::{BF16, F32, devices};
 
 /// The distance that is left, at most, relative to what rounding does.
 const LEFT: f64 = 0.05;
@@ -261,6 +263,30 @@ fn the_likelihood_rounds_the_factors_of_its_products_and_nothing_else() {
             let parts = ["log-likelihoods", "hidden states", "weight", "entropies"];
             assert_rounded(&format!("{name}, {rows} rows"), &parts, &found, &expected);
         }
+    });
+}
+
+/// Factors that are rounded already leave the gradient of the logits to be rounded.
+#[test]
+fn the_divergence_rounds_the_factors_of_its_products_and_nothing_else() {
+    on_devices(|name, device| {
+        let drawn = |rows, seed| {
+            let matrix = Matrix::drawn(rows, SIZE, seed).tensor::<2>([rows, SIZE], device);
+            matrix.cast(DType::BF16).cast(DType::F32)
+        };
+        let run = |precision| {
+            let policy = [drawn(TOKENS, 1).require_grad(), drawn(VOCAB, 2).require_grad()];
+            let reference = [drawn(TOKENS, 3), drawn(VOCAB, 4)];
+            let divergence = linear_divergence(policy.clone(), reference, precision, ChunkSize::Rows(11));
+            let grads = divergence.clone().sum().backward();
+            let [d_hidden, d_weight] = policy.map(|leaf| values(leaf.grad(&grads).expect("a gradient")));
+            (values(divergence), d_hidden, d_weight)
+        };
+        let (found, expected) = (run(Precision::Bf16), run(Precision::F32));
+        F32.assert_close(&format!("{name}: divergence"), &found.0, &expected.0);
+        BF16.assert_close(&format!("{name}: hidden states"), &found.1, &expected.1);
+        BF16.assert_close(&format!("{name}: weight"), &found.2, &expected.2);
+        assert_ne!(found.1, expected.1, "{name}: nothing was rounded");
     });
 }
 

@@ -40,6 +40,32 @@ fn a_checkpoint_continued_elsewhere_gives_the_same_run() {
     }
 }
 
+/// The reference model is the one that the run began with, not the one that it goes on from.
+#[test]
+fn objectives_with_a_reference_model_continue_exactly() {
+    for name in ["asft", "iw-sft"] {
+        let recipe = format!("recipe.{name}.toml");
+        let workspace = Workspace::new();
+        let run = |args: &[&str]| {
+            let _ = workspace.run(CADFT, args).succeeded();
+        };
+        run(&["train", "--recipe", &recipe, "--out", "run"]);
+        let whole = runs::metrics(&workspace.path("run"));
+        run(&[
+            "train",
+            "--resume",
+            "run/checkpoints/step-000010",
+            "--out",
+            "continued",
+        ]);
+        let found = runs::metrics(&workspace.path("continued"));
+        assert_eq!(found[..found.len() - 1], whole[..whole.len() - 1], "{name}");
+        let model =
+            |run: &str| fs::read(workspace.path(run).join("model/model.safetensors")).expect("a model");
+        assert_eq!(model("continued"), model("run"), "{name}");
+    }
+}
+
 #[test]
 fn a_finished_run_continues_to_the_same_end() {
     let workspace = Workspace::new();

@@ -4,6 +4,7 @@ use super::Trainer;
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
 use crate::plan::Warning;
+use cadft_core::AnyObjective;
 
 /// Consecutive steps after the warm-up with a mean gate below [`LOW_GATE`] before a user is told.
 const LOW_GATE_STEPS: usize = 10;
@@ -51,11 +52,13 @@ impl Trainer<'_> {
             .collect()
     }
 
-    /// Tells once, when the mean gate stays low after the warm-up and the start objective.
+    /// Tells once, when the mean gate stays low after the warm-up and the start objective; one that goes by entropy is low
+    /// where the model is sure.
     fn low_gate(&mut self, metrics: &StepMetrics) -> Option<Warning> {
         let plan = &self.prepared.plan;
         let settled = metrics.step > plan.warmup_steps.max(plan.start_steps);
-        if !settled || metrics.mean_gate >= LOW_GATE {
+        let by_entropy = matches!(self.prepared.recipe.objective, AnyObjective::Eaft(_));
+        if !settled || by_entropy || metrics.mean_gate >= LOW_GATE {
             self.guard.low_gates = 0;
             return None;
         }
