@@ -67,6 +67,8 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
         "evaluate.every=5",
         "data.eval=[\"eval.jsonl\"]",
         "log.samples=4",
+        // The objective with the most keys.
+        "objective.asft.lambda=0.1",
     ];
     let directory = workspace.trained(CADFT, &settings);
     let read = |file: &str| lines(&fs::read_to_string(directory.join(file)).expect(file));

@@ -169,7 +169,9 @@ proptest! {
             let examples = examples(seed);
             for name in AnyObjective::NAMES {
                 let objective = objective(name);
-                for normalisation in NORMALISATIONS {
+                // Every factor of the loss is in these two.
+                let some = if ["cadft", "asft"].contains(name) { 3 } else { 1 };
+                for normalisation in NORMALISATIONS.into_iter().take(some) {
                     let run = |micro| Setting { normalisation, ..Setting::exact(&objective, micro) }.run(&model, &examples);
                     let whole = run(8);
                     for micro in [1, 2, 4] {
