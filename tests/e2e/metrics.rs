@@ -67,8 +67,9 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
         "evaluate.every=5",
         "data.eval=[\"eval.jsonl\"]",
         "log.samples=4",
-        // The objective with the most keys.
+        // The objective with the most keys, and something to warn of.
         "objective.asft.lambda=0.1",
+        "data.max-length=70",
     ];
     let directory = workspace.trained(CADFT, &settings);
     let read = |file: &str| lines(&fs::read_to_string(directory.join(file)).expect(file));

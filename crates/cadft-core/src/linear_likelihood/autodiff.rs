@@ -1,9 +1,10 @@
 //! The hand-written backward pass of the fused likelihood.
 
-use super::backend::{CadftBackend, LikelihoodKernels, Saved, Wanted};
+use super::backend::{CadftBackend, LikelihoodKernels, Saved};
 use super::chunk::ChunkSize;
-use super::divergence::{Projection, portable_divergence, portable_divergence_backward};
+use super::divergence::Compared;
 use super::statistic::Statistic;
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -20,23 +21,17 @@ impl<B: LikelihoodKernels> Backward<B, 2> for LinearLogProbs {
     type State = (Saved<B>, [DType; 2]);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-        let [hidden, weight] = ops.parents;
-        let (saved, [of_hidden, of_weight]) = ops.state;
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        let (saved, dtypes) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        match (hidden, weight) {
-            (hidden, Some(weight)) => {
+        let (d_hidden, d_weight) = match parents[1] {
+            Some(_) => {
                 let (d_hidden, d_weight) = B::likelihood_backward(saved, grad);
-                grads.register::<B>(weight.id, cast::<B>(d_weight, of_weight));
-                if let Some(hidden) = hidden {
-                    grads.register::<B>(hidden.id, cast::<B>(d_hidden, of_hidden));
-                }
+                (d_hidden, Some(d_weight))
             }
-            (Some(hidden), None) => {
-                let d_hidden = B::likelihood_backward_hidden(saved, grad);
-                grads.register::<B>(hidden.id, cast::<B>(d_hidden, of_hidden));
-            }
-            (None, None) => {}
-        }
+            None => (B::likelihood_backward_hidden(saved, grad), None),
+        };
+        register::<B>(grads, parents, dtypes, [Some(d_hidden), d_weight]);
     }
 }
 
@@ -44,24 +39,34 @@ impl<B: LikelihoodKernels> Backward<B, 2> for LinearLogProbs {
 struct LinearDivergence;
 
 impl<B: LikelihoodKernels> Backward<B, 2> for LinearDivergence {
-    /// Policy and reference, and the number formats in which the gradients go back.
-    type State = ([Projection<B>; 2], ChunkSize, [DType; 2]);
+    /// With the number formats in which the gradients go back.
+    type State = (Compared<B>, [DType; 2]);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-        let [hidden, weight] = ops.parents;
-        let ([policy, reference], chunk, [of_hidden, of_weight]) = ops.state;
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        let (compared, dtypes) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let wanted = match weight {
-            Some(_) => Wanted::Both,
-            None => Wanted::Hidden,
+        let (d_hidden, d_weight) = match parents[1] {
+            Some(_) => {
+                let (d_hidden, d_weight) = B::divergence_backward(compared, grad);
+                (d_hidden, Some(d_weight))
+            }
+            None => (B::divergence_backward_hidden(compared, grad), None),
         };
-        let (d_hidden, d_weight) =
-            portable_divergence_backward::<B>(&policy, &reference, &grad, chunk, wanted);
-        if let (Some(weight), Some(d_weight)) = (weight, d_weight) {
-            grads.register::<B>(weight.id, cast::<B>(d_weight, of_weight));
-        }
-        if let Some(hidden) = hidden {
-            grads.register::<B>(hidden.id, cast::<B>(d_hidden, of_hidden));
+        register::<B>(grads, parents, dtypes, [Some(d_hidden), d_weight]);
+    }
+}
+
+/// Gives hidden states and weight, where they are tracked, their gradients in these number formats.
+fn register<B: LikelihoodKernels>(
+    grads: &mut Gradients,
+    parents: [Option<NodeId>; 2],
+    dtypes: [DType; 2],
+    found: [Option<FloatTensor<B>>; 2],
+) {
+    for ((parent, dtype), found) in parents.into_iter().zip(dtypes).zip(found) {
+        if let (Some(parent), Some(found)) = (parent, found) {
+            grads.register::<B>(parent, cast::<B>(found, dtype));
         }
     }
 }
@@ -129,14 +134,16 @@ impl<B: CadftBackend + LikelihoodKernels, C: CheckpointStrategy> CadftBackend fo
         match prepared {
             OpsKind::Tracked(prepared) => {
                 let dtypes = [hidden.dtype(), weight.dtype()];
-                let policy = Projection::<B> { hidden, weight }.factors(precision);
-                let reference = Projection {
-                    hidden: reference_hidden,
-                    weight: reference_weight,
+                let compared = Compared {
+                    hidden,
+                    weight,
+                    reference_hidden,
+                    reference_weight,
+                    chunk,
                 };
-                let reference = reference.factors(precision);
-                let divergence = portable_divergence::<B>(&policy, &reference, chunk);
-                prepared.finish(([policy, reference], chunk, dtypes), divergence)
+                let compared = compared.factors(precision);
+                let divergence = B::divergence_forward(compared.clone());
+                prepared.finish((compared, dtypes), divergence)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(B::linear_divergence(
                 hidden,

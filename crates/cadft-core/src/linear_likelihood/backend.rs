@@ -10,7 +10,7 @@
 )]
 
 use super::chunk::{ChunkSize, chunks};
-use super::divergence::{Projection, portable_divergence};
+use super::divergence::{Compared, portable_divergence, portable_divergence_backward};
 use super::statistic::{Statistic, portable_statistic};
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
@@ -80,6 +80,31 @@ pub trait LikelihoodKernels: Backend + MatmulKernels {
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         portable_backward::<Self>(saved, &grad, Wanted::Hidden).0
+    }
+
+    /// `KL(reference‖policy)` at each position, `[tokens]` in f32, of factors.
+    #[fusion(meta = |compared| per_token(&compared.hidden))]
+    fn divergence_forward(#[extension_type] compared: Compared<Self>) -> FloatTensor<Self> {
+        portable_divergence::<Self>(&compared)
+    }
+
+    /// Gradients of `Σ_t grad_t · KL_t` with respect to the policy's `hidden` and `weight`, in f32 (ASFT-2).
+    #[fusion(meta = |compared, _| (gradient(&compared.hidden), gradient(&compared.weight)))]
+    fn divergence_backward(
+        #[extension_type] compared: Compared<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (d_hidden, d_weight) = portable_divergence_backward::<Self>(&compared, &grad, Wanted::Both);
+        (d_hidden, d_weight.expect("both were asked for"))
+    }
+
+    /// The gradient with respect to `hidden` alone, for a weight that is not trained.
+    #[fusion(meta = |compared, _| gradient(&compared.hidden))]
+    fn divergence_backward_hidden(
+        #[extension_type] compared: Compared<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        portable_divergence_backward::<Self>(&compared, &grad, Wanted::Hidden).0
     }
 }
 
@@ -192,12 +217,14 @@ macro_rules! route {
                 precision: Precision,
                 chunk: ChunkSize,
             ) -> FloatTensor<Self> {
-                let policy = Projection { hidden, weight }.factors(precision);
-                let reference = Projection {
-                    hidden: reference_hidden,
-                    weight: reference_weight,
+                let compared = Compared {
+                    hidden,
+                    weight,
+                    reference_hidden,
+                    reference_weight,
+                    chunk,
                 };
-                portable_divergence::<Self>(&policy, &reference.factors(precision), chunk)
+                Self::divergence_forward(compared.factors(precision))
             }
         }
     };

@@ -1,7 +1,10 @@
 //! The fused likelihood on Flex (CPU): blocked GEMM, rayon, and SIMD chosen when the program runs.
 
+mod divergence;
+
 use super::backend::{LikelihoodKernels, Saved, Wanted};
 use super::chunk::{ChunkSize, chunks};
+use super::divergence::Compared;
 use super::simd::{row_gradient, row_log_sum_exp, row_statistic};
 use super::statistic::Statistic;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -76,6 +79,19 @@ impl LikelihoodKernels for Flex {
 
     fn likelihood_backward_hidden(saved: Saved<Self>, grad: Float) -> Float {
         backward(saved, grad, Wanted::Hidden).0
+    }
+
+    fn divergence_forward(compared: Compared<Self>) -> Float {
+        divergence::forward(compared)
+    }
+
+    fn divergence_backward(compared: Compared<Self>, grad: Float) -> (Float, Float) {
+        let (d_hidden, d_weight) = divergence::backward(compared, grad, Wanted::Both);
+        (d_hidden, d_weight.expect("both were asked for"))
+    }
+
+    fn divergence_backward_hidden(compared: Compared<Self>, grad: Float) -> Float {
+        divergence::backward(compared, grad, Wanted::Hidden).0
     }
 }
 

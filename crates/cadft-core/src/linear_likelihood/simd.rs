@@ -82,6 +82,43 @@ fn row_collision(row: &[f32]) -> f32 {
     )
 }
 
+/// `KL(softmax(q)‖softmax(p))` of two rows of logits.
+pub(super) fn row_divergence(p: &[f32], q: &[f32]) -> f32 {
+    let (sum_p, sum_q) = (row_log_sum_exp(p), row_log_sum_exp(q));
+    vectorised(
+        #[inline(always)]
+        || {
+            let term = |p: f32, q: f32| {
+                let log_q = q - sum_q;
+                fast_exp(log_q) * (log_q - (p - sum_p))
+            };
+            let (of_p, of_q) = (p.chunks_exact(LANES), q.chunks_exact(LANES));
+            let tails = of_p.remainder().iter().zip(of_q.remainder());
+            let tail: f32 = tails.map(|(&p, &q)| term(p, q)).sum();
+            let mut sums = [0.0f32; LANES];
+            for (p, q) in of_p.zip(of_q) {
+                for lane in 0..LANES {
+                    sums[lane] += term(p[lane], q[lane]);
+                }
+            }
+            sums.iter().sum::<f32>() + tail
+        },
+    )
+}
+
+/// Turns logits `p` into `grad · (softmax(p) − softmax(q))` in place.
+pub(super) fn row_divergence_gradient(p: &mut [f32], q: &[f32], grad: f32) {
+    let (sum_p, sum_q) = (row_log_sum_exp(p), row_log_sum_exp(q));
+    vectorised(
+        #[inline(always)]
+        || {
+            for (p, &q) in p.iter_mut().zip(q) {
+                *p = grad * (fast_exp(*p - sum_p) - fast_exp(q - sum_q));
+            }
+        },
+    );
+}
+
 /// The sum of `term` over a row.
 #[inline(always)]
 fn sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
@@ -160,6 +197,28 @@ mod tests {
                     (found - exact).abs() < 5e-6,
                     "{statistic:?} of {len}: {found}, {exact}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn divergence_and_its_gradient_equal_their_f64_values_for_every_length() {
+        for len in [1, 2, 31, 32, 33, 1000] {
+            let drawn = |step: usize| -> Vec<f32> {
+                (0..len).map(|i| ((i * step) % 101) as f32 * 0.11 - 4.0).collect()
+            };
+            let log_probs = |row: &[f32]| -> Vec<f64> {
+                let sum = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+                row.iter().map(|&x| f64::from(x) - sum).collect()
+            };
+            let (mut p, q) = (drawn(37), drawn(23));
+            let (log_p, log_q) = (log_probs(&p), log_probs(&q));
+            let exact: f64 = log_p.iter().zip(&log_q).map(|(p, q)| q.exp() * (q - p)).sum();
+            let found = f64::from(row_divergence(&p, &q));
+            assert!((found - exact).abs() < 2e-5, "{len}: {found}, {exact}");
+            row_divergence_gradient(&mut p, &q, 0.5);
+            for ((found, p), q) in p.iter().zip(&log_p).zip(&log_q) {
+                assert!((f64::from(*found) - 0.5 * (p.exp() - q.exp())).abs() < 1e-6);
             }
         }
     }

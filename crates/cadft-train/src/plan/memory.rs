@@ -200,9 +200,9 @@ impl Sizes {
             block_gradients: F32 * tokens * (config.hidden_size + 3 * config.intermediate_size) as f64
                 + F32 * in_blocks.min(trained) / layers,
             hidden: F32 * tokens * config.hidden_size as f64,
-            // The product that makes the gradient of the output weight packs a copy of the chunk; a CPU holds the weight
-            // that it has rounded.
-            logits: chunk * (1.0 + when(trains_output))
+            // The product that makes the gradient of the output weight packs a copy of the chunk; a reference model has one
+            // of its own; a CPU holds the weight that it has rounded.
+            logits: chunk * (1.0 + when(trains_output) + when(settings.keeps_reference))
                 + F32 * vocabulary * when(settings.precision == Precision::Bf16),
             output: gradient * when(trains_output),
             embedding: gradient * when(trains_embedding),
