@@ -1,8 +1,8 @@
 """Golden values of every objective in f64: `objectives.safetensors` (arrays), `objectives.json` (options, scalars).
 
 Arrays are named `case/…` for inputs and token likelihoods, `case/objective/…` for gates, z and w, and
-`case/objective/normalisation/…` for gradients. `case/before` are the logits of the model before training. Token t of `hidden` predicts `targets[t]` and belongs to sample
-`sample_index[t]`. Gradients come from autograd through −sg[g]·log p.
+`case/objective/normalisation/…` for gradients. `case/before` are the logits of the model before training. Token t of
+`hidden` predicts `targets[t]` and belongs to sample `sample_index[t]`. Gradients come from autograd through −sg[g]·log p.
 """
 
 import json

@@ -4,9 +4,9 @@
     python reference_trainer.py score --model DIR --data FILE --out SCORES.jsonl
 
 Fields, all of the global batch and before the update: `step` from 1; `loss`, the objective with its normalisation;
-`nll` = Σ −log p / supervised tokens; `mean_gate` over supervised tokens, and with ASFT `mean_kl`; over samples, of the method's weight w (the
-data's `weight` is in `loss` only): `mean_weight`, `ess` = (Σw)²/Σw²; `mu`, `sigma` of the statistics used and `max_z`;
-`grad_norm` before clipping; `lr` of this step; `supervised` and all `tokens`.
+`nll` = Σ −log p / supervised tokens; `mean_gate` over supervised tokens, and with ASFT `mean_kl`; over samples, of the
+method's weight w (the data's `weight` is in `loss` only): `mean_weight`, `ess` = (Σw)²/Σw²; `mu`, `sigma` of the
+statistics used and `max_z`; `grad_norm` before clipping; `lr` of this step; `supervised` and all `tokens`.
 
 Order: samples in file order; the last batch of an epoch may be smaller and is a global batch of its own.
 

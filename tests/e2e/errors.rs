@@ -60,7 +60,7 @@ fn a_number_format_that_a_device_has_not_is_refused_before_the_first_step() {
 fn a_missing_training_file_is_named() {
     Workspace::new()
         .train(&["--set", "data.train=[\"nowhere.jsonl\"]"])
-        .refused(&["nowhere.jsonl"]);
+        .refused(&["nowhere.jsonl", "No such file", "hint:"]);
 }
 
 #[test]

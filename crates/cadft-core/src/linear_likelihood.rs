@@ -134,7 +134,10 @@ pub fn linear_divergence(
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight);
     check_shapes(&reference_hidden, &reference_weight);
-    let sizes = |hidden: &Tensor<2>, weight: &Tensor<2>| [hidden.dims()[0], weight.dims()[0]];
+    let sizes = |hidden: &Tensor<2>, weight: &Tensor<2>| {
+        let ([tokens, _], [vocab, _]) = (hidden.dims(), weight.dims());
+        [tokens, vocab]
+    };
     assert_eq!(
         sizes(&hidden, &weight),
         sizes(&reference_hidden, &reference_weight),

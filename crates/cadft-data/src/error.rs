@@ -83,12 +83,22 @@ impl Display for RowProblem {
     }
 }
 
+/// What to do about a file that cannot be read.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "\nhint: paths begin in the current directory, and those in a recipe's file also in the directory of that file"
+        }
+        _ => "",
+    }
+}
+
 /// Every error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file could not be read.
-    #[error("cannot read `{}`", path.display())]
+    #[error("cannot read `{}`{}", path.display(), hint(source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -140,7 +140,9 @@ fn files_are_named_in_errors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.jsonl");
     let missing = read_file(&path).unwrap_err().to_string();
-    assert_eq!(missing, format!("cannot read `{}`", path.display()));
+    let (what, hint) = missing.split_once("\nhint: ").expect("a hint");
+    assert_eq!(what, format!("cannot read `{}`", path.display()));
+    assert!(hint.contains("current directory"), "{hint}");
     fs::write(&path, "{\"text\": \"a\"}\n{\n").unwrap();
     let error = read_file(&path).unwrap_err().to_string();
     assert!(
