@@ -28,6 +28,25 @@ fn nll(args: &[&str]) -> f64 {
     lines(&evaluated.stdout)[0]["nll"].as_f64().expect("nll")
 }
 
+/// The reference model is the one without the adapter, which an untrained adapter does not change.
+#[test]
+fn an_adapter_is_held_near_the_model_without_it() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let run = |name: &str, objective: &str| {
+        let directory = trained(
+            &out.path().join(name),
+            &["--set", objective, "--set", "schedule.steps=6"],
+        );
+        steps(&fs::read_to_string(format!("{directory}/metrics.jsonl")).expect("metrics"))
+    };
+    let free = run("free", "objective.asft.lambda=0");
+    let held = run("held", "objective.asft.lambda=5");
+    let divergence = |line: &Value| line["mean_kl"].as_f64().expect("a divergence");
+    assert!(divergence(&free[0]).abs() < 1e-6 && divergence(&held[0]).abs() < 1e-6);
+    let (free, held) = (divergence(&free[5]), divergence(&held[5]));
+    assert!(held > 1e-6 && free > 2.0 * held, "{held} nats held, {free} free");
+}
+
 #[test]
 fn a_trained_adapter_is_evaluated_and_merged_to_the_same_likelihood() {
     for kind in ["lora", "dora"] {

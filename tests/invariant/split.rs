@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
-use cadft_core::{AnyObjective, Normalisation, RunningMoments};
+use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments};
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::CausalLm;
 use cadft_tests::arrays::values;
@@ -87,7 +87,8 @@ impl<'a> Setting<'a> {
     }
 
     fn run(&self, model: &CausalLm, examples: &[Example]) -> (StepOutcome, Vec<Vec<f64>>) {
-        let reference = super::models::model("tiny-llama-untied", &model.device().inner()).reference();
+        let reference = (self.objective.reference())
+            .map(|_| super::models::model("tiny-llama-untied", &model.device().inner()).reference());
         let section = BatchSection {
             global: 8,
             micro: self.micro,
@@ -99,7 +100,7 @@ impl<'a> Setting<'a> {
         let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
         let settings = StepSettings {
             objective: self.objective,
-            reference: Some(&reference),
+            reference: reference.as_ref(),
             normalisation: self.normalisation,
             lr: 1.0,
             clip: 1.0,

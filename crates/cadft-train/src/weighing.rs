@@ -61,7 +61,8 @@ impl<'a> Weighing<'a> {
         if weighing.running.is_none() && batch.micro.len() > 1 {
             let scores = read_scores(&model.valid(), batch, readback);
             weighing.standardiser = Some(scores.iter().copied().collect());
-            weighing.scores = (!model.has_adapter_dropout()).then_some(scores);
+            let are_enough = !model.has_adapter_dropout() && !by_reference(objective);
+            weighing.scores = are_enough.then_some(scores);
         }
         weighing
     }
@@ -73,8 +74,7 @@ impl<'a> Weighing<'a> {
         values: TokenValues,
         readback: &mut Readback,
     ) -> (TokenValues, Vec<f64>) {
-        let by_reference = self.objective.reference() == Some(Reference::Scores);
-        if self.objective.compatibility().is_none() && !by_reference {
+        if self.objective.compatibility().is_none() && !by_reference(self.objective) {
             readback.settle();
             return (values, vec![1.0; micro.samples.len()]);
         }
@@ -97,6 +97,11 @@ impl<'a> Weighing<'a> {
         });
         (values, weights)
     }
+}
+
+/// Whether weights depend on the likelihoods of the reference model, which come with the weighted pass.
+fn by_reference(objective: &AnyObjective) -> bool {
+    objective.reference() == Some(Reference::Scores)
 }
 
 /// Running statistics, with the step before as soon as that was read.
