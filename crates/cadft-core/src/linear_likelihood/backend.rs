@@ -319,14 +319,8 @@ pub fn portable_backward<B: MatmulKernels>(
         let d_logits = B::float_scatter(1, d_logits, targets, grad, IndexingUpdateOp::Add);
         let d_logits = cast::<B>(d_logits, dtype);
         if wanted == Wanted::Both {
-            let part = backend_matmul::<B>(
-                B::float_transpose(d_logits.clone()),
-                rows::<B>(&hidden, start, end),
-            );
-            d_weight = Some(match d_weight {
-                Some(sum) => B::float_add(sum, part),
-                None => part,
-            });
+            let hidden = rows::<B>(&hidden, start, end);
+            d_weight = Some(add_product::<B>(d_weight, d_logits.clone(), hidden));
         }
         d_hidden.push(backend_matmul::<B>(d_logits, weight.clone()));
     }
@@ -349,6 +343,19 @@ pub fn portable_statistics<B: MatmulKernels>(
         B::float_reshape(values, Shape::new([end - start]))
     });
     B::float_cat(parts.collect(), 0)
+}
+
+/// The gradient of the weight with that of these rows, `d_logitsᵀ · hidden`, added.
+pub(super) fn add_product<B: MatmulKernels>(
+    sum: Option<FloatTensor<B>>,
+    d_logits: FloatTensor<B>,
+    hidden: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let part = backend_matmul::<B>(B::float_transpose(d_logits), hidden);
+    match sum {
+        Some(sum) => B::float_add(sum, part),
+        None => part,
+    }
 }
 
 /// Rows `start..end` of a matrix.

@@ -6,7 +6,7 @@
 //! ∂KL_t/∂logits_t = p − q                                                                  (ASFT-2)
 //! ```
 
-use super::backend::{Wanted, column, rows};
+use super::backend::{Wanted, add_product, column, rows};
 use super::chunk::{ChunkSize, chunks};
 use super::statistic::log_softmax;
 use burn::backend::tensor::FloatTensor;
@@ -92,11 +92,7 @@ pub(super) fn portable_divergence_backward<B: MatmulKernels>(
         let d_logits = cast::<B>(d_logits, compared.hidden.dtype());
         if wanted == Wanted::Both {
             let hidden = rows::<B>(&compared.hidden, start, end);
-            let part = backend_matmul::<B>(B::float_transpose(d_logits.clone()), hidden);
-            d_weight = Some(match d_weight {
-                Some(sum) => B::float_add(sum, part),
-                None => part,
-            });
+            d_weight = Some(add_product::<B>(d_weight, d_logits.clone(), hidden));
         }
         d_hidden.push(backend_matmul::<B>(d_logits, compared.weight.clone()));
     }

@@ -32,7 +32,7 @@ impl LikelihoodKernels for Flex {
         let (tokens, vocab) = (hidden.rows, weight.rows);
         let mut log_probs = vec![0.0; tokens];
         let mut sums = vec![0.0; tokens];
-        let rows = chunk.rows(vocab).min(tokens.max(1));
+        let rows = rows(chunk, tokens, vocab);
         let mut logits = vec![0.0; rows * vocab];
         for (start, end) in chunks(tokens, rows) {
             let logits = &mut logits[..(end - start) * vocab];
@@ -60,7 +60,7 @@ impl LikelihoodKernels for Flex {
         let (hidden, weight) = (Matrix::new(hidden, precision), Matrix::new(weight, precision));
         let (tokens, vocab) = (hidden.rows, weight.rows);
         let mut values = vec![0.0; tokens];
-        let rows = chunk.rows(vocab).min(tokens.max(1));
+        let rows = rows(chunk, tokens, vocab);
         let mut logits = vec![0.0; rows * vocab];
         for (start, end) in chunks(tokens, rows) {
             let logits = &mut logits[..(end - start) * vocab];
@@ -109,7 +109,7 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
     let (tokens, vocab, size) = (hidden.rows, weight.rows, hidden.columns);
     let (sums, grad) = (contiguous(log_sum_exp), contiguous(grad));
     let (sums, grad) = (floats(&sums), floats(&grad));
-    let rows = chunk.rows(vocab).min(tokens.max(1));
+    let rows = rows(chunk, tokens, vocab);
     let mut d_logits = vec![0.0; rows * vocab];
     let mut d_hidden = vec![0.0; tokens * size];
     let mut d_weight = (wanted == Wanted::Both).then(|| vec![0.0; vocab * size]);
@@ -149,6 +149,11 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
         tensor(d_hidden, [tokens, size]),
         d_weight.map(|values| tensor(values, [vocab, size])),
     )
+}
+
+/// Rows of logits held at a time.
+fn rows(chunk: ChunkSize, tokens: usize, vocab: usize) -> usize {
+    chunk.rows(vocab).min(tokens.max(1))
 }
 
 /// A contiguous row-major f32 matrix that owns its tensor.

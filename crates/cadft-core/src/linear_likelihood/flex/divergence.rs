@@ -1,10 +1,10 @@
 //! The divergence from a reference on Flex: two chunks of logits, one of which becomes the gradient in place.
 
 use super::super::backend::Wanted;
-use super::super::chunk::{ChunkSize, chunks};
+use super::super::chunk::chunks;
 use super::super::divergence::Compared;
 use super::super::simd::{row_divergence, row_divergence_gradient};
-use super::{Float, Matrix, contiguous, floats, tensor};
+use super::{Float, Matrix, contiguous, floats, rows, tensor};
 use burn::backend::Flex;
 use cadft_kernels::{Threads, View, Write, gemm, round_to_bf16};
 use cadft_matmul::Precision;
@@ -62,11 +62,6 @@ impl Problem {
         }
         [p, q]
     }
-}
-
-/// Rows of logits held at a time.
-fn rows(chunk: ChunkSize, tokens: usize, vocab: usize) -> usize {
-    chunk.rows(vocab).min(tokens.max(1))
 }
 
 pub(super) fn forward(compared: Compared<Flex>) -> Float {
