@@ -203,9 +203,11 @@ def kernels(log: str) -> dict:
     rows = {}
     for line in log[log.rindex("| Name ") :].splitlines()[2:]:
         fields = [field.strip() for field in line.strip("| ").split("|")]
-        if len(fields) != 4:
+        if len(fields) < 4:
             continue
-        name, duration, launches, _ = fields
+        # A name may have parts, of which the first says what it is and the last which one.
+        *parts, duration, launches, _ = fields
+        name = parts[0] if len(parts) == 1 else f"{parts[0]}_{parts[-1].rpartition('_')[2]}"
         number, unit = re.fullmatch(r"([0-9.]+)(\D+)", duration).groups()
         milliseconds = round(float(number) * UNITS[unit] * 1e3, 3)
         if name == "Total":

@@ -101,11 +101,12 @@ def alone(args: argparse.Namespace) -> None:
         command = [sys.executable, str(ROOT / "python/bench_training.py"), "--binary", args.binary]
         command += ["--device", args.device, "--config", str(ROOT / "bench/shapes" / f"{shape}.json")]
         command += ["--out", str(args.out / f"training-{shape}.json"), "--steps", "3"]
-        # The first shape in full, the others beside one peer.
+        command += ["--peers", "autocast,autocast-liger"]
+        # Two rounds and a profile of the first shape, a round of the others.
         if index == 0:
             command += ["--profile", str(args.out / "profile.log")]
         else:
-            command += ["--rounds", "1", "--peers", "autocast"]
+            command += ["--rounds", "1"]
         if left(args) < 30:
             print(f"{shape}: no time left")
             continue

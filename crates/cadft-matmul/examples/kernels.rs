@@ -1,4 +1,4 @@
-//! How fast CubeCL's kernels multiply the matrices of a decoder: which of them the table in `src/cube.rs` should name.
+//! How fast CubeCL's kernels multiply the matrices of a decoder, those first that the table in `src/cube/table.rs` names.
 //!
 //! ```text
 //! cargo run --release -p cadft-matmul --example kernels --features cuda
@@ -13,6 +13,7 @@ use burn::tensor::{DType, FloatDType};
 use burn_cubecl::kernel::matmul::utils::init_matmul_output;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
+use cadft_matmul::cube_matmul;
 use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems};
 use cubek::matmul::launch::launch_ref;
 use cubek::matmul::multi_level::Strategy;
@@ -25,9 +26,11 @@ use std::time::Instant;
 
 const LAUNCHES: u32 = 10;
 
-/// Matrices, rows, inner dimension, columns: a linear layer, a tile of the likelihood, scores of attention.
-const PRODUCTS: [(DType, usize, [usize; 3]); 3] = [
+/// Matrices, rows, inner dimension, columns: linear layers, a tile of the likelihood, scores of attention.
+const PRODUCTS: [(DType, usize, [usize; 3]); 5] = [
     (DType::BF16, 1, [16384, 1536, 8960]),
+    (DType::BF16, 1, [16384, 8960, 1536]),
+    (DType::BF16, 16, [1536, 128, 1024]),
     (DType::F32, 1, [16384, 1536, 2048]),
     (DType::F32, 16, [1536, 128, 2048]),
 ];
@@ -50,13 +53,15 @@ fn main() {
         tile_matmul: Mma,
     };
     let kernels = [
-        Strategy::SimpleCyclicCmma(Default::default()),
-        Strategy::SimpleCyclicMma(Inferred(simple)),
-        Strategy::DoubleCyclicMma(Inferred(double.clone())),
-        Strategy::DoubleTmaMma(Inferred(double)),
-        Strategy::SpecializedTmaMma(Inferred(().into())),
+        None,
+        Some(Strategy::SimpleCyclicCmma(Default::default())),
+        Some(Strategy::SimpleCyclicMma(Inferred(simple))),
+        Some(Strategy::DoubleCyclicMma(Inferred(double.clone()))),
+        Some(Strategy::DoubleTmaMma(Inferred(double))),
+        Some(Strategy::SpecializedTmaMma(Inferred(().into()))),
     ];
     for kernel in &kernels {
+        let kernel_name = (kernel.as_ref()).map_or("table".to_owned(), ToString::to_string);
         for (dtype, matrices, [rows, inner, columns]) in PRODUCTS {
             for (name, lhs_transposed, rhs_transposed) in LAYOUTS {
                 let factor = |rows: usize, columns: usize, is_transposed: bool| {
@@ -68,8 +73,10 @@ fn main() {
                 };
                 let lhs = factor(rows, inner, lhs_transposed);
                 let rhs = factor(inner, columns, rhs_transposed);
-                let found = measure(kernel, &lhs, &rhs, &device);
-                println!("{kernel} {dtype:?} {matrices} x {rows} x {inner} x {columns}, {name}: {found}");
+                let found = measure(kernel.as_ref(), &lhs, &rhs, &device);
+                println!(
+                    "{kernel_name} {dtype:?} {matrices} x {rows} x {inner} x {columns}, {name}: {found}"
+                );
             }
         }
     }
@@ -80,7 +87,7 @@ fn drawn(shape: [usize; 3], dtype: DType, device: &CubeDevice) -> CubeTensor {
     CubeBackend::float_random(shape.into(), Distribution::Default, device, dtype)
 }
 
-fn measure(kernel: &Strategy, lhs: &CubeTensor, rhs: &CubeTensor, device: &CubeDevice) -> String {
+fn measure(kernel: Option<&Strategy>, lhs: &CubeTensor, rhs: &CubeTensor, device: &CubeDevice) -> String {
     let started = Instant::now();
     let output = match launched(kernel, lhs.clone(), rhs.clone()) {
         Ok(output) => output,
@@ -111,7 +118,11 @@ fn measure(kernel: &Strategy, lhs: &CubeTensor, rhs: &CubeTensor, device: &CubeD
     )
 }
 
-fn launched(kernel: &Strategy, lhs: CubeTensor, rhs: CubeTensor) -> Result<CubeTensor, String> {
+/// By a kernel, or by what the table chooses.
+fn launched(kernel: Option<&Strategy>, lhs: CubeTensor, rhs: CubeTensor) -> Result<CubeTensor, String> {
+    let Some(kernel) = kernel else {
+        return Ok(cube_matmul(lhs, rhs, DType::F32));
+    };
     let output = init_matmul_output(&lhs, &rhs, DType::F32);
     let [of_lhs, of_rhs, of_output] = [lhs.dtype, rhs.dtype, DType::F32].map(dtype_to_elem_type);
     let mut formats = MatmulElems::from_globals(&MatmulGlobalElems {

@@ -1,26 +1,39 @@
 //! The products on the backends that CubeCL compiles, and which of its kernels computes them.
 //!
-//! Without the feature `autotune` the kernel is chosen by a table. Tuning tries some twenty kernels for every new size, and
-//! CUDA's compiler takes up to six seconds for each. The table is what was fastest on an H200 for the products of a model of
-//! 1.5 billion parameters (`examples/kernels.rs`), in TFLOP/s for `x Wᵀ`, `g W` and `gᵀ x`:
+//! Without the feature `autotune` the kernel is chosen by a table (`cube/table.rs`). Tuning tries some twenty kernels for every new
+//! size, and CUDA's compiler takes up to six seconds for each. The table is what was fastest on an H200 for the products of a
+//! model of 1.5 billion parameters (`examples/kernels.rs`), in TFLOP/s for `x Wᵀ`, `g W` and `gᵀ x`:
 //!
-//! | kernel | bf16, 16384 × 1536 × 8960 | f32 in TF32, 16384 × 1536 × 2048 |
+//! | kernel | bf16, 16384 × 8960 × 1536 | f32 in TF32, 16384 × 1536 × 2048 |
 //! |---|---|---|
-//! | `SpecializedTmaMma` | 272, 235, 207 | 87, 93 |
-//! | `DoubleTmaMma` | 164, 231, 170 | 99, 98, 82 |
-//! | `SimpleCyclicMma` with several rows | 119, 131, 130 | 60, 69, 80 |
-//! | `Auto`, what CubeCL takes by itself | 111, 94, 89 | 44, 48, 53 |
+//! | `SpecializedTmaMma` in tiles of our own | 391, 328, 315 | |
+//! | `SpecializedTmaMma` in tiles that CubeCL chooses | 300, 235, 206 | 87, 93 |
+//! | `DoubleTmaMma` | 254 in the best tiles, for `x Wᵀ` | 99, 98, 82 |
+//! | `SimpleCyclicMma` with several rows | | 60, 69, 80 |
+//! | `Auto`, what CubeCL takes by itself | | 44, 48, 53 |
+//!
+//! In training `gᵀ x` was slower than alone, 222 TFLOP/s. So both gradients turn a factor round while they round it, or
+//! after, and are products of the first kind: together they ran at 350 TFLOP/s with the forward pass and the likelihood.
 
 pub mod reduce;
 mod rows;
+mod sums;
+#[cfg(not(feature = "autotune"))]
+mod table;
+#[cfg(not(feature = "autotune"))]
+mod transpose;
 
 pub use rows::add_rows;
+pub use sums::{column_sums, sum_of_squares};
 
 use crate::operation::MatmulKernels;
-use crate::{Tf32, tf32};
+use crate::{Tf32, cast, tf32};
 use burn::backend::cubecl::dtype_to_elem_type;
+use burn::backend::ops::FloatTensorOps;
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
+#[cfg(not(feature = "autotune"))]
+use burn_cubecl::cubecl::features::Tma;
 use burn_cubecl::kernel::matmul::utils::init_matmul_output;
 use burn_cubecl::tensor::CubeTensor;
 use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems, MatmulSetupError};
@@ -37,6 +50,65 @@ impl MatmulKernels for CubeBackend {
     fn wide_matmul(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
         cube_matmul(lhs, rhs, DType::F32)
     }
+
+    fn bf16_input_gradient(grad: CubeTensor, weight: CubeTensor) -> CubeTensor {
+        cube_input_gradient(grad, weight)
+    }
+
+    fn bf16_weight_gradient(grad: CubeTensor, x: CubeTensor) -> CubeTensor {
+        cube_weight_gradient(grad, x)
+    }
+}
+
+/// `g W` in f32, of factors in the format of `g`.
+///
+/// # Shapes
+/// - `grad`: `[rows, output]`
+/// - `weight`: `[output, input]`, f32 or in the format of `grad`
+/// - output: `[rows, input]`
+#[must_use]
+pub fn cube_input_gradient(grad: CubeTensor, weight: CubeTensor) -> CubeTensor {
+    let weight = if turns(&grad) {
+        CubeBackend::float_transpose(turned(weight))
+    } else {
+        cast::<CubeBackend>(weight, grad.dtype)
+    };
+    cube_matmul(grad, weight, DType::F32)
+}
+
+/// `gᵀ x` in f32, of factors of one format.
+///
+/// # Shapes
+/// - `grad`: `[rows, output]`
+/// - `x`: `[rows, input]`
+/// - output: `[output, input]`
+#[must_use]
+pub fn cube_weight_gradient(grad: CubeTensor, x: CubeTensor) -> CubeTensor {
+    if turns(&grad) {
+        return cube_matmul(turned(grad), CubeBackend::float_transpose(turned(x)), DType::F32);
+    }
+    cube_matmul(CubeBackend::float_transpose(grad), x, DType::F32)
+}
+
+/// Whether factors are laid out for the fastest kernel of the table, along what is summed over, before they are multiplied:
+/// it gains more than that takes.
+#[cfg(not(feature = "autotune"))]
+fn turns(factor: &CubeTensor) -> bool {
+    factor.dtype == DType::BF16 && factor.client.properties().features.tma.contains(Tma::Base)
+}
+
+#[cfg(not(feature = "autotune"))]
+use transpose::transposed_factor as turned;
+
+/// The kernels that are tuned take factors as they are.
+#[cfg(feature = "autotune")]
+fn turns(_factor: &CubeTensor) -> bool {
+    false
+}
+
+#[cfg(feature = "autotune")]
+fn turned(x: CubeTensor) -> CubeTensor {
+    x
 }
 
 /// `lhs · rhs` by the setting of the process, accumulated in f32 and stored as `dtype`.
@@ -103,55 +175,4 @@ fn launch(
         &mut formats,
     )?;
     Ok(output)
-}
-
-#[cfg(not(feature = "autotune"))]
-mod table {
-    use super::{CubeTensor, DType, MultiLevel};
-    use burn_cubecl::tensor::CubeTensor as Tensor;
-    use cubek::matmul::multi_level::components::tile::TileMatmulKind::Mma;
-    use cubek::matmul::multi_level::routines::batch::double_buffering::DoubleBufferingArgs;
-    use cubek::matmul::multi_level::routines::batch::simple::SimpleArgs;
-    use cubek::matmul::routine::BlueprintStrategy::Inferred;
-
-    /// Matrices with a smaller side are left to CubeCL's choice.
-    const SMALL: usize = 64;
-    /// What the copy engine of NVIDIA's GPUs (TMA) needs rows to begin on, in bytes.
-    const ALIGNED: usize = 16;
-
-    /// The kernels to try, the fastest first; each may need what a device does not have.
-    pub(super) fn kernels(lhs: &CubeTensor, rhs: &CubeTensor) -> Vec<MultiLevel> {
-        let both = [lhs, rhs];
-        if !both.into_iter().all(is_large) {
-            return vec![];
-        }
-        let mut kernels = vec![];
-        if both.into_iter().all(is_aligned) {
-            kernels.push(match lhs.dtype {
-                DType::BF16 => MultiLevel::SpecializedTmaMma(Inferred(().into())),
-                _ => MultiLevel::DoubleTmaMma(Inferred(DoubleBufferingArgs {
-                    specialized: false,
-                    tile_matmul: Mma,
-                })),
-            });
-        }
-        kernels.push(MultiLevel::SimpleCyclicMma(Inferred(SimpleArgs {
-            multi_rows: true,
-            tile_matmul: Mma,
-        })));
-        kernels
-    }
-
-    fn is_large(x: &Tensor) -> bool {
-        let shape = x.meta.shape();
-        shape.iter().rev().take(2).all(|&side| side >= SMALL)
-    }
-
-    /// Whether every row and matrix begins on a multiple of [`ALIGNED`] bytes.
-    fn is_aligned(x: &Tensor) -> bool {
-        let bytes = x.dtype.size();
-        let strides = x.meta.shape().iter().zip(x.meta.strides().iter());
-        let mut steps = strides.filter(|(side, stride)| **side > 1 && **stride != 1);
-        steps.all(|(_, stride)| (stride * bytes).is_multiple_of(ALIGNED))
-    }
 }

@@ -9,7 +9,7 @@
 //! CubeCL takes TF32 for products of f32 on tensor cores wherever a device has it, and has no setting for that. Refused
 //! here, such a product is launched with a kernel that uses no tensor cores, and therefore f32, forward and backward.
 //!
-//! With the feature `cube` also what kernels of the other crates on CubeCL's backends share: `reduce`, `add_rows`.
+//! With the feature `cube` also what kernels of the other crates on CubeCL's backends share: `reduce`, `add_rows`, sums.
 
 #[cfg(feature = "cube")]
 mod cube;
@@ -22,7 +22,9 @@ use burn::tensor::{DType, Tensor};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "cube")]
-pub use cube::{add_rows, cube_matmul, reduce};
+pub use cube::{
+    add_rows, column_sums, cube_input_gradient, cube_matmul, cube_weight_gradient, reduce, sum_of_squares,
+};
 pub use operation::MatmulKernels;
 pub use precision::{Precision, cast};
 

@@ -21,9 +21,12 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, backend_extension};
-use burn::tensor::FloatDType::{BF16, F32};
+use burn::tensor::DType;
+use burn::tensor::FloatDType::F32;
 #[cfg(feature = "fusion")]
-use burn::tensor::{DType, Shape};
+use burn::tensor::Shape;
+
+use crate::cast;
 
 /// Products whose number format is not left to the backend.
 #[backend_extension(
@@ -49,8 +52,20 @@ pub trait MatmulKernels: Backend {
     /// `x Wᵀ` in f32, of factors that are rounded to bf16.
     #[fusion(meta = |x, weight| projection(x, weight))]
     fn bf16_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let weight = Self::float_cast(weight, BF16);
-        Self::wide_matmul(Self::float_cast(x, BF16), Self::float_transpose(weight))
+        let weight = cast::<Self>(weight, DType::BF16);
+        Self::wide_matmul(cast::<Self>(x, DType::BF16), Self::float_transpose(weight))
+    }
+
+    /// `g W` in f32, of factors in bf16; `W` may be in f32, and is rounded.
+    #[fusion(meta = |grad, weight| product(grad, weight))]
+    fn bf16_input_gradient(grad: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::wide_matmul(grad, cast::<Self>(weight, DType::BF16))
+    }
+
+    /// `gᵀ x` in f32, of factors in bf16.
+    #[fusion(meta = |grad, x| TensorSpec::new(Shape::new([grad.shape[1], x.shape[1]]), DType::F32))]
+    fn bf16_weight_gradient(grad: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::wide_matmul(Self::float_transpose(grad), x)
     }
 }
 
@@ -105,13 +120,12 @@ impl<B: MatmulKernels> Backward<B, 2> for Projection {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [of_x, of_weight] = ops.parents;
         let (x, weight) = ops.state;
-        let grad = B::float_cast(grads.consume::<B>(&ops.node), BF16);
+        let grad = cast::<B>(grads.consume::<B>(&ops.node), DType::BF16);
         if let (Some(node), Some(weight)) = (of_x, weight) {
-            let found = B::wide_matmul(grad.clone(), B::float_cast(weight, BF16));
-            grads.register::<B>(node.id, found);
+            grads.register::<B>(node.id, B::bf16_input_gradient(grad.clone(), weight));
         }
         if let (Some(node), Some(x)) = (of_weight, x) {
-            grads.register::<B>(node.id, B::wide_matmul(B::float_transpose(grad), x));
+            grads.register::<B>(node.id, B::bf16_weight_gradient(grad, x));
         }
     }
 }
@@ -139,7 +153,10 @@ impl<B: MatmulKernels, C: CheckpointStrategy> MatmulKernels for Autodiff<B, C> {
             .stateful();
         let needs_x = weight.is_tracked();
         let needs_weight = x.is_tracked();
-        let (x, weight) = (B::float_cast(x.into_primitive(), BF16), weight.into_primitive());
+        let (x, weight) = (
+            cast::<B>(x.into_primitive(), DType::BF16),
+            weight.into_primitive(),
+        );
         let output = B::bf16_linear(x.clone(), weight.clone());
         match prepared {
             OpsKind::Tracked(prepared) => {

@@ -1,11 +1,12 @@
 //! The decoder: embedding, blocks, final norm, output weight. One forward serves training, prefill and decode.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, module::embedding};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::adapter::DropoutClock;
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
+use crate::fused;
 use crate::parameters::{self, NamedParameter, Parameters};
 
 mod attention;
@@ -248,7 +249,10 @@ impl Decoder {
 
     /// The input of the first block, `[batch, seq, hidden]`.
     fn embed(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
-        let hidden = embedding(self.embed_tokens.weight.val(), token_ids);
+        let weight = self.embed_tokens.weight.val();
+        let ([batch, seq], [_, size]) = (token_ids.dims(), weight.dims());
+        let hidden = fused::select_rows(weight, token_ids.reshape([batch * seq]));
+        let hidden = hidden.reshape([batch, seq, size]);
         if self.embedding_scale == 1.0 {
             hidden
         } else {

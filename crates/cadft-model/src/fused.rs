@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use cadft_matmul::Precision;
 
 #[cfg(any(feature = "flex", feature = "cube"))]
@@ -46,6 +46,35 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     portable::linear(x, weight)
 }
 
+/// The rows of a matrix that `ids` names, some of them more than once perhaps.
+///
+/// # Shapes
+/// - `x`: `[rows, columns]`
+/// - `ids`: `[selected]`, each less than `rows`
+/// - output: `[selected, columns]`
+#[must_use]
+pub fn select_rows(x: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if has_kernels(&x) {
+        return operations::select_rows(x, ids);
+    }
+    portable::select_rows(x, ids)
+}
+
+/// `x + b`, with the same `b` for every row.
+///
+/// # Shapes
+/// - `x`, output: `[rows, columns]`
+/// - `bias`: `[columns]`
+#[must_use]
+pub fn add_bias(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if has_kernels(&x) && has_kernels(&bias) {
+        return operations::add_bias(x, bias);
+    }
+    portable::add_bias(x, bias)
+}
+
 /// `w · x / √(mean(x²) + ε)` over the last dimension.
 ///
 /// # Shapes
@@ -70,17 +99,18 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// `activation(gate) · up`.
+/// `activation(gate) · up`, as the factor of a product. In bf16 the gradients may be rounded too: gate and up must be products
+/// themselves, which round the gradients that they get.
 ///
 /// # Shapes
-/// - `gate`, `up`, output: `[batch, seq, intermediate]`
+/// - `gate`, `up`, output: `[batch, seq, intermediate]`; gate and up in f32
 #[must_use]
-pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>, precision: Precision) -> Tensor<3> {
     #[cfg(any(feature = "flex", feature = "cube"))]
     if has_kernels(&gate) && has_kernels(&up) {
-        return operations::gated(activation, gate, up);
+        return operations::gated(activation, gate, up, precision);
     }
-    portable::gated(activation, gate, up)
+    portable::gated(activation, gate, up, precision)
 }
 
 /// The projected input of attention, what rotates it, and what else decides the scores.

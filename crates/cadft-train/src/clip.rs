@@ -1,6 +1,7 @@
 //! Clipping by the global gradient norm (Burn's own clips each tensor by itself): the norm, and the factor that the update
 //! multiplies gradients by. Neither is read to be used.
 
+use crate::optimizer::sum_of_squares;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -51,7 +52,7 @@ struct Squares<'a> {
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
-            self.sums.push(grad.square().sum());
+            self.sums.push(sum_of_squares(grad));
         }
     }
 }

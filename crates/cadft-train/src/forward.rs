@@ -9,7 +9,7 @@ use cadft_core::{
     AnyObjective, ChunkSize, Objective, Reference, TokenStats, linear_divergence, linear_log_probs,
     linear_statistic,
 };
-use cadft_model::CausalLm;
+use cadft_model::{CausalLm, fused};
 
 /// Hidden states of the supervised positions, `[tokens, hidden]`.
 #[must_use]
@@ -28,9 +28,7 @@ fn hidden_states(model: &CausalLm, micro: &MicroBatch) -> Tensor<3> {
 /// The supervised positions of hidden states `[rows, seq, hidden]`.
 fn select_supervised(hidden: Tensor<3>, micro: &MicroBatch) -> Tensor<2> {
     let [rows, seq, size] = hidden.dims();
-    hidden
-        .reshape([rows * seq, size])
-        .select(0, micro.positions.clone())
+    fused::select_rows(hidden.reshape([rows * seq, size]), micro.positions.clone())
 }
 
 /// What a micro-batch gives an objective; all `[tokens]`.

@@ -19,6 +19,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use cadft_model::parameters;
 use std::collections::{BTreeMap, HashMap};
+pub(crate) use update::sum_of_squares;
 use update::{Rates, update};
 
 mod update;

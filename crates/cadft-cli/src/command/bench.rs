@@ -164,10 +164,11 @@ fn model(args: &BenchArgs, config: &ModelConfig, device: &Device) -> CausalLm {
     // Uniform, with the standard deviation of a fresh model.
     let most = config.initializer_range as f32 * 3f32.sqrt();
     let drawn: Vec<f32> = (0..DRAWN).map(|_| generator.random_range(-most..most)).collect();
-    let mut values = |_: &str, shape: &[usize]| {
+    let mut values = |name: &str, shape: &[usize]| {
         let count = shape.iter().product();
         if shape.len() == 1 {
-            return vec![1.0; count];
+            let is_bias = name.ends_with(".bias");
+            return vec![if is_bias { 0.0 } else { 1.0 }; count];
         }
         let mut values = drawn[generator.random_range(0..DRAWN)..].to_vec();
         while values.len() < count {

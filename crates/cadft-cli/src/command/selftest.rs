@@ -3,6 +3,7 @@
 //! | file | checks |
 //! |---|---|
 //! | `products.rs` | products of matrices and a linear layer against f64 on the host |
+//! | `rows.rs` | sums and selections of rows against f64 on the host; gated units as factors |
 //! | `projection.rs` | likelihood and objectives against a reference in f64 on the host |
 //! | `attention.rs` | attention and its gradients against a reference in f64 on the host |
 //! | `model.rs` | a tiny Llama against transformers: logits, gradients by name, ten optimizer steps; decoding; bf16 |
@@ -17,6 +18,7 @@ mod model;
 mod products;
 mod projection;
 mod report;
+mod rows;
 mod training;
 
 use crate::args::SelftestArgs;
@@ -46,8 +48,9 @@ struct Bench<'a> {
 
 type Group = fn(&Bench<'_>, &mut Report) -> Result<()>;
 
-const GROUPS: [(&str, Group); 6] = [
+const GROUPS: [(&str, Group); 7] = [
     ("matrix products", products::run),
+    ("rows", rows::run),
     ("likelihood and objectives", projection::run),
     ("attention", attention::run),
     ("model", model::run),

@@ -16,7 +16,7 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cadft_matmul::{add_rows, cast, cube_matmul};
+use cadft_matmul::{add_rows, cast, cube_input_gradient, cube_matmul, cube_weight_gradient};
 
 mod kernel;
 
@@ -63,12 +63,11 @@ fn backward(saved: Saved<CubeBackend>, grad: CubeTensor, wanted: Wanted) -> (Cub
         let logits = problem.logits(weight.clone());
         let d_logits = problem.differentiate(&logits, start, [&log_sum_exp, &grad]);
         if let Some(whole) = d_weight {
-            let d_logits_t = CubeBackend::float_transpose(d_logits.clone());
-            let part = cube_matmul(d_logits_t, problem.hidden.clone(), DType::F32);
+            let part = cube_weight_gradient(d_logits.clone(), problem.hidden.clone());
             let part = CubeBackend::float_reshape(part, Shape::new([1, end - start, size]));
             d_weight = Some(add_rows(whole, part, start));
         }
-        let part = cube_matmul(d_logits, weight, DType::F32);
+        let part = cube_input_gradient(d_logits, weight);
         d_hidden = Some(match d_hidden {
             Some(sum) => CubeBackend::float_add(sum, part),
             None => part,

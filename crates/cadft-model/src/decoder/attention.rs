@@ -8,7 +8,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::linear::{Bias, Linear};
+use super::linear::{Bias, Linear, shared_factor};
 use super::{Context, Precision, RmsNorm};
 use crate::cache::LayerCache;
 use crate::config::{LayerAttention, ModelConfig};
@@ -92,6 +92,7 @@ impl Attention {
         context: &Context,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
+        let x = shared_factor(x, [&self.q_proj, &self.k_proj, &self.v_proj]);
         let device = x.device();
         let [for_query, for_key] = [x.clone(), x.clone()];
         let query = || self.by_head(&self.q_norm, self.q_proj.forward(for_query)); // [batch, seq, heads * head_dim]

@@ -1,10 +1,11 @@
 //! `y = x Wᵀ + b` with the weight in the Hugging Face layout, and the update of an adapter where there is one.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::LowRank;
 use super::precision::{Precision, project};
+use crate::fused;
 use crate::parameters::Parameters;
 
 /// A linear layer that keeps its weight as `[output, input]`, so that reading and writing checkpoints copies bytes.
@@ -46,6 +47,17 @@ impl Linear {
         }
     }
 
+    /// Whether the layer is a product and nothing else.
+    pub(crate) fn is_product(&self) -> bool {
+        self.bias.is_none() && self.adapter.is_none()
+    }
+
+    /// Whether the input is needed as the factor of products only.
+    fn takes_factors(&self) -> bool {
+        let has_dropout = self.adapter.as_ref().is_some_and(LowRank::has_dropout);
+        self.precision == Precision::Bf16 && !has_dropout
+    }
+
     /// Applies the layer to the last dimension.
     ///
     /// # Shapes
@@ -62,8 +74,21 @@ impl Linear {
             None => project(x, weight, self.precision),
         };
         match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
+            Some(bias) => {
+                let [batch, seq, output] = y.dims();
+                let y = y.reshape([batch * seq, output]);
+                fused::add_bias(y, bias.val()).reshape([batch, seq, output])
+            }
             None => y,
         }
+    }
+}
+
+/// The input that several layers share, rounded once for all of them where they multiply in bf16.
+pub(super) fn shared_factor<const N: usize>(x: Tensor<3>, layers: [&Linear; N]) -> Tensor<3> {
+    if layers.into_iter().all(Linear::takes_factors) {
+        x.cast(DType::BF16)
+    } else {
+        x
     }
 }

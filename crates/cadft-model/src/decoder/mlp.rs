@@ -7,7 +7,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::linear::{Bias, Linear};
+use super::Precision;
+use super::linear::{Bias, Linear, shared_factor};
 use crate::config::ModelConfig;
 use crate::fused::{self, Activation};
 use crate::parameters::Parameters;
@@ -50,10 +51,18 @@ impl Mlp {
     /// - output: `[batch, seq, hidden]`
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = shared_factor(x, [&self.gate_proj, &self.up_proj]);
         let (device, for_gate) = (x.device(), x.clone());
         let gate = || self.gate_proj.forward(for_gate);
         let up = || self.up_proj.forward(x);
         let (gate, up) = fused::both(&device, gate, up); // each [batch, seq, intermediate]
-        self.down_proj.forward(fused::gated(self.activation, gate, up))
+        // What stands between two products is needed as their factor only.
+        let layers = [&self.gate_proj, &self.up_proj, &self.down_proj];
+        let precision = match layers.into_iter().all(Linear::is_product) {
+            true => self.down_proj.precision,
+            false => Precision::F32,
+        };
+        self.down_proj
+            .forward(fused::gated(self.activation, gate, up, precision))
     }
 }

@@ -1,10 +1,12 @@
 //! The backward passes: what each operation keeps, and where its gradients go.
 
 use burn::backend::Autodiff;
+use burn::backend::TensorMetadata;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use cadft_matmul::Precision;
 
 use super::kernels::{AttentionSaved, DecoderKernels};
 use super::operations::DecoderOperations;
@@ -35,6 +37,23 @@ impl<B: DecoderKernels + DecoderOperations, C: CheckpointStrategy> DecoderOperat
         }
     }
 
+    fn select_rows(x: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        let prepared = SelectRows.prepare::<C>([x.node()]).compute_bound().stateful();
+        let x = x.into_primitive();
+        match prepared {
+            OpsKind::Tracked(prepared) => {
+                let state = (ids.clone(), x.shape()[0]);
+                prepared.finish(state, B::select_rows(x, ids))
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(B::select_rows(x, ids)),
+        }
+    }
+
+    fn add_bias(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = AddBias.prepare::<C>([x.node(), bias.node()]).compute_bound();
+        prepared.stateless(B::add_bias(x.into_primitive(), bias.into_primitive()))
+    }
+
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
         let prepared = RmsNorm
             .prepare::<C>([x.node(), weight.node()])
@@ -48,15 +67,20 @@ impl<B: DecoderKernels + DecoderOperations, C: CheckpointStrategy> DecoderOperat
         }
     }
 
-    fn gated(activation: Activation, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn gated(
+        activation: Activation,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self> {
         let prepared = Gated
             .prepare::<C>([gate.node(), up.node()])
             .compute_bound()
             .stateful();
         let (gate, up) = (gate.into_primitive(), up.into_primitive());
-        let y = B::gated_forward(activation, gate.clone(), up.clone());
+        let y = B::gated_forward(activation, gate.clone(), up.clone(), precision);
         match prepared {
-            OpsKind::Tracked(prepared) => prepared.finish((activation, gate, up), y),
+            OpsKind::Tracked(prepared) => prepared.finish((activation, gate, up, precision), y),
             OpsKind::UnTracked(prepared) => prepared.finish(y),
         }
     }
@@ -119,6 +143,33 @@ impl<B: DecoderKernels> Backward<B, 2> for Linear {
 }
 
 #[derive(Debug)]
+struct SelectRows;
+
+impl<B: DecoderKernels> Backward<B, 1> for SelectRows {
+    type State = (IntTensor<B>, usize);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let [x_node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (ids, rows) = ops.state;
+        register!(grads, x_node => B::scatter_rows(grad, ids, rows));
+    }
+}
+
+#[derive(Debug)]
+struct AddBias;
+
+impl<B: DecoderKernels> Backward<B, 2> for AddBias {
+    type State = ();
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let [x_node, bias_node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        register!(grads, bias_node => B::column_sums(grad.clone()), x_node => grad);
+    }
+}
+
+#[derive(Debug)]
 struct RmsNorm;
 
 impl<B: DecoderKernels> Backward<B, 2> for RmsNorm {
@@ -137,13 +188,13 @@ impl<B: DecoderKernels> Backward<B, 2> for RmsNorm {
 struct Gated;
 
 impl<B: DecoderKernels> Backward<B, 2> for Gated {
-    type State = (Activation, FloatTensor<B>, FloatTensor<B>);
+    type State = (Activation, FloatTensor<B>, FloatTensor<B>, Precision);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [gate_node, up_node] = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
-        let (activation, gate, up) = ops.state;
-        let (d_gate, d_up) = B::gated_backward(activation, gate, up, grad);
+        let (activation, gate, up, precision) = ops.state;
+        let (d_gate, d_up) = B::gated_backward(activation, gate, up, grad, precision);
         register!(grads, gate_node => d_gate, up_node => d_up);
     }
 }

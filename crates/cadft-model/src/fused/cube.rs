@@ -4,6 +4,7 @@
 //! an order that depends on shapes alone.
 
 use burn::backend::TensorMetadata;
+use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
@@ -38,6 +39,28 @@ impl DecoderKernels for CubeBackend {
 
     fn linear_weight_gradient(grad: CubeTensor, x: CubeTensor) -> CubeTensor {
         cube_matmul(Self::float_transpose(grad), x, DType::F32)
+    }
+
+    fn column_sums(x: CubeTensor) -> CubeTensor {
+        cadft_matmul::column_sums(x)
+    }
+
+    fn scatter_rows(grad: CubeTensor, ids: CubeTensor, rows: usize) -> CubeTensor {
+        let [grad, ids] = [grad, ids].map(into_contiguous);
+        let [selected, columns] = grad.shape().dims();
+        let output = Self::float_zeros(Shape::new([rows, columns]), &grad.device, DType::F32.into());
+        let threads = threads(columns);
+        rows::scatter::launch(
+            &grad.client,
+            one_cube_each(selected),
+            CubeDim::new_1d(threads as u32),
+            grad.clone().into_tensor_arg(),
+            ids.clone().into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            threads,
+            dtype_to_elem_type(ids.dtype),
+        );
+        output
     }
 
     fn rms_norm_forward(x: CubeTensor, weight: CubeTensor, epsilon: f64) -> (CubeTensor, CubeTensor) {
@@ -94,14 +117,18 @@ impl DecoderKernels for CubeBackend {
             parts.clone().into_tensor_arg(),
             ROWS,
         );
-        let d_weight = Self::float_sum_dim(parts, 0);
-        (d_x, Self::float_reshape(d_weight, Shape::new([hidden])))
+        (d_x, Self::column_sums(parts))
     }
 
-    fn gated_forward(activation: Activation, gate: CubeTensor, up: CubeTensor) -> CubeTensor {
+    fn gated_forward(
+        activation: Activation,
+        gate: CubeTensor,
+        up: CubeTensor,
+        precision: Precision,
+    ) -> CubeTensor {
         let [gate, up] = [gate, up].map(into_contiguous);
-        let output = empty(&gate, gate.shape());
-        let (count, dim) = one_thread_each(&gate);
+        let output = empty_factor(&gate, gate.shape(), precision);
+        let (count, dim) = threads_of(&gate, elementwise::VALUES);
         elementwise::gated::launch(
             &gate.client,
             count,
@@ -110,6 +137,7 @@ impl DecoderKernels for CubeBackend {
             up.into_tensor_arg(),
             output.clone().into_tensor_arg(),
             activation,
+            dtype_to_elem_type(output.dtype),
         );
         output
     }
@@ -119,10 +147,11 @@ impl DecoderKernels for CubeBackend {
         gate: CubeTensor,
         up: CubeTensor,
         grad: CubeTensor,
+        precision: Precision,
     ) -> (CubeTensor, CubeTensor) {
         let [gate, up, grad] = [gate, up, grad].map(into_contiguous);
-        let [d_gate, d_up] = [(); 2].map(|()| empty(&gate, gate.shape()));
-        let (count, dim) = one_thread_each(&gate);
+        let [d_gate, d_up] = [(); 2].map(|()| empty_factor(&gate, gate.shape(), precision));
+        let (count, dim) = threads_of(&gate, elementwise::VALUES);
         elementwise::gated_gradients::launch(
             &gate.client,
             count,
@@ -133,6 +162,7 @@ impl DecoderKernels for CubeBackend {
             d_gate.clone().into_tensor_arg(),
             d_up.clone().into_tensor_arg(),
             activation,
+            dtype_to_elem_type(d_gate.dtype),
         );
         (d_gate, d_up)
     }
@@ -181,7 +211,12 @@ fn one_cube_each(rows: usize) -> CubeCount {
 
 /// A thread for each value; the grid may have a few more.
 fn one_thread_each(x: &CubeTensor) -> (CubeCount, CubeDim) {
-    let values = x.shape().num_elements();
-    let dim = CubeDim::new(&x.client, values);
-    (calculate_cube_count_elemwise(&x.client, values, dim), dim)
+    threads_of(x, 1)
+}
+
+/// A thread for every few values; the grid may have a few more.
+fn threads_of(x: &CubeTensor, values: usize) -> (CubeCount, CubeDim) {
+    let threads = x.shape().num_elements().div_ceil(values);
+    let dim = CubeDim::new(&x.client, threads);
+    (calculate_cube_count_elemwise(&x.client, threads, dim), dim)
 }

@@ -7,6 +7,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 use cadft_kernels::{Threads, View, Write, gemm};
+use cadft_matmul::Precision;
 use rayon::prelude::*;
 
 use super::kernels::{AttentionOutputs, AttentionSaved, DecoderKernels};
@@ -48,11 +49,17 @@ impl DecoderKernels for Flex {
         rms_norm_gradients((x, weight, inverse), grad)
     }
 
-    fn gated_forward(activation: Activation, gate: Float, up: Float) -> Float {
-        gated(activation, gate, up)
+    fn gated_forward(activation: Activation, gate: Float, up: Float, precision: Precision) -> Float {
+        precision.factor::<Self>(gated(activation, gate, up))
     }
 
-    fn gated_backward(activation: Activation, gate: Float, up: Float, grad: Float) -> (Float, Float) {
+    fn gated_backward(
+        activation: Activation,
+        gate: Float,
+        up: Float,
+        grad: Float,
+        _precision: Precision,
+    ) -> (Float, Float) {
         gated_gradients(activation, [gate, up], grad)
     }
 

@@ -2,11 +2,12 @@
 
 #[cfg(feature = "fusion")]
 use burn::backend::fusion::custom::TensorSpec;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, ExtensionType, backend_extension};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};
 #[cfg(feature = "fusion")]
-use burn::tensor::{DType, Shape};
-use cadft_matmul::{MatmulKernels, backend_matmul};
+use burn::tensor::DType;
+use burn::tensor::{FloatDType, IndexingUpdateOp, Shape};
+use cadft_matmul::{MatmulKernels, Precision, backend_matmul};
 
 use super::{Activation, AttentionOptions};
 
@@ -36,6 +37,21 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         backend_matmul::<Self>(Self::float_transpose(grad), x)
     }
 
+    /// The sums of columns, `[columns]`: the gradient of what is added to all rows.
+    #[fusion(meta = |x| TensorSpec::new(Shape::new([x.shape[1]]), DType::F32))]
+    fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let columns = Shape::new([x.shape()[1]]);
+        Self::float_reshape(Self::float_sum_dim(x, 0), columns)
+    }
+
+    /// A matrix of so many rows, zero but for the rows of `grad` added to those that `ids` names.
+    #[fusion(meta = |grad, _, rows| matrix(*rows, grad.shape[1]))]
+    fn scatter_rows(grad: FloatTensor<Self>, ids: IntTensor<Self>, rows: usize) -> FloatTensor<Self> {
+        let shape = Shape::new([rows, grad.shape()[1]]);
+        let zeros = Self::float_zeros(shape, &grad.device(), FloatDType::F32);
+        Self::float_select_assign(zeros, 0, ids, grad, IndexingUpdateOp::Add)
+    }
+
     /// The normalised rows, and `1 / √(mean(x²) + ε)` of each.
     #[fusion(meta = |x, _, _| (x.clone(), per_row(x)))]
     fn rms_norm_forward(
@@ -53,21 +69,23 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// `activation(gate) · up`.
-    #[fusion(meta = |_, gate, _| gate.clone())]
+    /// `activation(gate) · up`, in the format of factors.
+    #[fusion(meta = |_, gate, _, precision| factor(gate, precision))]
     fn gated_forward(
         activation: Activation,
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self>;
 
-    /// Gradients of `gate` and `up`.
-    #[fusion(meta = |_, gate, up, _| (gate.clone(), up.clone()))]
+    /// Gradients of `gate` and `up`; in the format of factors they may be, not must.
+    #[fusion(meta = |_, gate, up, _, precision| (factor(gate, precision), factor(up, precision)))]
     fn gated_backward(
         activation: Activation,
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// Rotation and causal attention: the output, and what [`AttentionSaved`] keeps, from `query` to `log_sum_exp`.
@@ -126,6 +144,12 @@ pub(crate) struct AttentionSaved<B: Backend> {
 #[cfg(feature = "fusion")]
 fn matrix(rows: usize, columns: usize) -> TensorSpec {
     TensorSpec::new(Shape::new([rows, columns]), DType::F32)
+}
+
+/// The same shape in the format of factors.
+#[cfg(feature = "fusion")]
+fn factor(x: &TensorSpec, precision: &Precision) -> TensorSpec {
+    TensorSpec::new(x.shape.clone(), precision.dtype())
 }
 
 /// One f32 for each row of the last dimension.

@@ -4,9 +4,11 @@
 use burn::backend::Cube;
 #[cfg(feature = "flex")]
 use burn::backend::Flex;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::tensor::{Int, Shape, Tensor};
+
+use cadft_matmul::Precision;
 
 use super::kernels::DecoderKernels;
 use super::{Activation, AttentionInput, AttentionOptions, Rotation};
@@ -18,10 +20,24 @@ use super::{Activation, AttentionInput, AttentionOptions, Rotation};
 pub(crate) trait DecoderOperations: Backend {
     /// `x Wᵀ`.
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The rows of a matrix that `ids` names.
+    fn select_rows(x: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        Self::float_select(x, 0, ids)
+    }
+    /// `x + b`, with the same `b` for every row of `x`.
+    fn add_bias(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        let row = Shape::new([1, bias.shape()[0]]);
+        Self::float_add(x, Self::float_reshape(bias, row))
+    }
     /// Root-mean-square norm.
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
-    /// `activation(gate) · up`.
-    fn gated(activation: Activation, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `activation(gate) · up`, in the format of factors.
+    fn gated(
+        activation: Activation,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
     /// Rotation and causal attention.
     fn causal_attention(
         query: FloatTensor<Self>,
@@ -48,8 +64,9 @@ macro_rules! route {
                 activation: Activation,
                 gate: FloatTensor<Self>,
                 up: FloatTensor<Self>,
+                precision: Precision,
             ) -> FloatTensor<Self> {
-                Self::gated_forward(activation, gate, up)
+                Self::gated_forward(activation, gate, up, precision)
             }
 
             fn causal_attention(
@@ -76,6 +93,14 @@ pub(super) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch()))
 }
 
+pub(super) fn select_rows(x: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::select_rows(x.into_dispatch(), ids.into_dispatch()))
+}
+
+pub(super) fn add_bias(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::add_bias(x.into_dispatch(), bias.into_dispatch()))
+}
+
 pub(super) fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::rms_norm(
         x.into_dispatch(),
@@ -84,11 +109,17 @@ pub(super) fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<
     ))
 }
 
-pub(super) fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+pub(super) fn gated(
+    activation: Activation,
+    gate: Tensor<3>,
+    up: Tensor<3>,
+    precision: Precision,
+) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::gated(
         activation,
         gate.into_dispatch(),
         up.into_dispatch(),
+        precision,
     ))
 }
 

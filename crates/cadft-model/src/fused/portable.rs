@@ -2,8 +2,8 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{Bool, Tensor, TensorData, activation};
-use cadft_matmul::matmul;
+use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
+use cadft_matmul::{Precision, matmul};
 
 use super::{Activation, AttentionInput, AttentionOptions, Rotation};
 
@@ -16,6 +16,18 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     matmul(x, weight.transpose())
 }
 
+/// See [`super::select_rows`].
+#[must_use]
+pub fn select_rows(x: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    x.select(0, ids)
+}
+
+/// See [`super::add_bias`].
+#[must_use]
+pub fn add_bias(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    x + bias.unsqueeze()
+}
+
 /// See [`super::rms_norm`].
 #[must_use]
 pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
@@ -25,7 +37,7 @@ pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
 
 /// See [`super::gated`].
 #[must_use]
-pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>, precision: Precision) -> Tensor<3> {
     let active = match activation {
         Activation::Silu => activation::silu(gate),
         Activation::GeluTanh => {
@@ -33,7 +45,7 @@ pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3
             gate * activation::sigmoid(inner)
         }
     };
-    active * up
+    (active * up).cast(precision.dtype())
 }
 
 /// See [`super::causal_attention`].

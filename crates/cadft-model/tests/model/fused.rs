@@ -105,8 +105,8 @@ fn gated_units_equal_their_portable_forms() {
         for shape in [[1, 1, 1], [2, 3, 33], [3, 70, 64]] {
             compare(
                 &[leaf(shape), leaf(shape)],
-                |[gate, up]| fused::gated(activation, gate, up),
-                |[gate, up]| portable::gated(activation, gate, up),
+                |[gate, up]| fused::gated(activation, gate, up, Precision::F32),
+                |[gate, up]| portable::gated(activation, gate, up, Precision::F32),
             );
         }
         let extreme = Tensor::<3>::from_floats([[[-200.0, -90.0, 0.0, 90.0, 200.0]]], &Device::flex());
@@ -114,10 +114,11 @@ fn gated_units_equal_their_portable_forms() {
             activation,
             extreme.clone(),
             Tensor::ones([1, 1, 5], &Device::flex()),
+            Precision::F32,
         );
         assert_eq!(values(&found.slice_dim(2, 2..5)), [0.0, 90.0, 200.0]);
         assert!(
-            fused::gated(activation, extreme.clone(), extreme)
+            fused::gated(activation, extreme.clone(), extreme, Precision::F32)
                 .is_finite()
                 .all()
                 .into_scalar::<bool>()

@@ -20,8 +20,12 @@ use burn::backend::Flex;
 #[cfg(feature = "ndarray")]
 use burn::backend::NdArray;
 use burn::backend::TensorMetadata;
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
+#[cfg(feature = "fusion")]
+use burn::tensor::DType;
 use burn::tensor::{BoolDType, Shape, Tensor};
 
 #[cfg(feature = "cube")]
@@ -66,6 +70,11 @@ pub(super) fn update<const D: usize>(
     )
 }
 
+/// The sum of the squares of a gradient in f32, `[1]`.
+pub(crate) fn sum_of_squares<const D: usize>(grad: Tensor<D>) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::sum_of_squares(grad.into_dispatch()))
+}
+
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
@@ -84,6 +93,12 @@ pub(crate) trait UpdateKernel: Backend {
         rates: Rates,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         portable::<Self>([value, first, second], grad, factor, rates)
+    }
+
+    /// The sum of the squares of a gradient, `[1]`.
+    #[fusion(meta = |_| TensorSpec::new(Shape::new([1]), DType::F32))]
+    fn sum_of_squares(grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_sum(Self::float_mul(grad.clone(), grad))
     }
 }
 

@@ -250,12 +250,12 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     // Query and output, key and value, by head; one number for each head.
     let attention = 2.0 * query + 2.0 * key + config.num_attention_heads as f64;
     let gated = 2.0 * intermediate;
-    // The inputs of the linear layers; in f32 those with the same input share it, in bf16 each rounds its own, and keeps it
-    // for the gradient of its weight only.
+    // The inputs of the linear layers, which those with the same input share; in bf16 they are kept for the gradients of
+    // weights only.
     let linear = match settings.precision {
         Precision::F32 => F32 * (2.0 * hidden + query + intermediate),
         Precision::Bf16 if settings.adapter.is_some() => 0.0,
-        Precision::Bf16 => BF16 * (5.0 * hidden + query + intermediate),
+        Precision::Bf16 => BF16 * (2.0 * hidden + query + intermediate),
     };
     let adapter = settings.adapter.map_or(0.0, |(adapter, targets)| {
         let layers = targets.layers.iter();

@@ -22,16 +22,24 @@ const REDUCED: Bound = Bound {
 
 /// Of the linear layer.
 const ROWS: usize = 320;
-const INPUT: usize = 192;
 const OUTPUT: usize = 256;
+/// Inputs of the linear layer: kernels differ with what they sum over.
+const INPUT: usize = 192;
+const WIDE: usize = 576;
 
 pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     precision(bench, report)?;
-    layer(bench, report, "linear layer", |value| value, linear)?;
+    layer(bench, report, "linear layer", INPUT, |value| value, linear)?;
     if bench.device.supports_dtype(DType::BF16) {
         // What is drawn is an f32.
         let rounded = |value| bf16::from_f32(value as f32).to_f64();
-        layer(bench, report, "linear layer in bf16", rounded, bf16_linear)?;
+        for (input, name) in [
+            (INPUT, "linear layer in bf16"),
+            (WIDE, "wide linear layer in bf16"),
+        ] {
+            layer(bench, report, name, input, rounded, bf16_linear)?;
+        }
+        tiles(bench, report, rounded)?;
     }
     Ok(())
 }
@@ -53,22 +61,36 @@ fn precision(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     report.measured("matrix products", error, F32)
 }
 
+/// A product of many tiles, the last of which are not full: for it some devices have another kernel.
+fn tiles(bench: &Bench<'_>, report: &mut Report, rounded: impl Fn(f64) -> f64) -> Result<()> {
+    let [rows, inner, columns] = [1900, 136, 1130];
+    let [x, weight] = [(rows, 20), (columns, 21)].map(|(side, seed)| drawn(side * inner, seed));
+    let output = bf16_linear(
+        tensor(&x, [rows, inner], &bench.device),
+        tensor(&weight, [columns, inner], &bench.device),
+    );
+    let [x, weight] = [x, weight].map(|values| values.into_iter().map(&rounded).collect::<Vec<_>>());
+    let expected = product(&x, &transposed(&weight, inner), [rows, inner, columns]);
+    report.compare("many tiles in bf16", &values(output), &expected, F32)
+}
+
 /// A linear layer and its gradients; `rounded` is what its products make of a factor.
 fn layer(
     bench: &Bench<'_>,
     report: &mut Report,
     name: &str,
+    input: usize,
     rounded: impl Fn(f64) -> f64,
     of: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
 ) -> Result<()> {
     let (x, weight, upstream) = (
-        drawn(ROWS * INPUT, 6),
-        drawn(OUTPUT * INPUT, 7),
+        drawn(ROWS * input, 6),
+        drawn(OUTPUT * input, 7),
         drawn(ROWS * OUTPUT, 8),
     );
     let device = bench.device.clone().autodiff();
-    let on_x = tensor(&x, [ROWS, INPUT], &device).require_grad();
-    let on_weight = tensor(&weight, [OUTPUT, INPUT], &device).require_grad();
+    let on_x = tensor(&x, [ROWS, input], &device).require_grad();
+    let on_weight = tensor(&weight, [OUTPUT, input], &device).require_grad();
     let output = of(on_x.clone(), on_weight.clone());
     let gradients = (output.clone() * tensor(&upstream, [ROWS, OUTPUT], &device))
         .sum()
@@ -81,17 +103,17 @@ fn layer(
         (
             "value",
             values(output),
-            product(&x, &transposed(&weight, INPUT), [ROWS, INPUT, OUTPUT]),
+            product(&x, &transposed(&weight, input), [ROWS, input, OUTPUT]),
         ),
         (
             "gradient of the input",
             gradient(&on_x)?,
-            product(&upstream, &weight, [ROWS, OUTPUT, INPUT]),
+            product(&upstream, &weight, [ROWS, OUTPUT, input]),
         ),
         (
             "gradient of the weight",
             gradient(&on_weight)?,
-            product(&transposed(&upstream, OUTPUT), &x, [OUTPUT, ROWS, INPUT]),
+            product(&transposed(&upstream, OUTPUT), &x, [OUTPUT, ROWS, input]),
         ),
     ] {
         report.compare(&format!("{name}: {part}"), &found, &expected, F32)?;

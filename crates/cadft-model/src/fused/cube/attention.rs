@@ -51,7 +51,7 @@ pub(super) fn forward(
     let problem = Problem::new(&query, &key, options);
     let (mut output, mut log_sum_exp) = (Parts::default(), Parts::default());
     for tile in problem.tiles() {
-        let scores = problem.product(&query, &key, &tile);
+        let scores = problem.product(problem.queries(&query, &tile), &key, &tile);
         let (probs, sums) = problem.softmax(&scores, &tile);
         log_sum_exp.add(sums, tile.start, problem.seq);
         let part = cube_matmul(probs, problem.keys(&value, &tile), DType::F32);
@@ -88,16 +88,13 @@ pub(super) fn backward(
     let statistics = [log_sum_exp, into_contiguous(delta)];
     let [mut d_query, mut d_key, mut d_value] = [(); 3].map(|()| Parts::default());
     for tile in problem.tiles() {
-        let scores = problem.product(&query, &key, &tile);
-        let d_probs = problem.product(&grad, &value, &tile);
+        let [queries, grads] = [&query, &grad].map(|x| problem.queries(x, &tile));
+        let scores = problem.product(queries.clone(), &key, &tile);
+        let d_probs = problem.product(grads.clone(), &value, &tile);
         let [probs, d_scores] = problem.score_gradients([scores, d_probs], &statistics, &tile);
         let transposed = CubeBackend::float_transpose;
-        let of_value = cube_matmul(transposed(probs), problem.queries(&grad, &tile), DType::F32);
-        let of_key = cube_matmul(
-            transposed(d_scores.clone()),
-            problem.queries(&query, &tile),
-            DType::F32,
-        );
+        let of_value = cube_matmul(transposed(probs), grads, DType::F32);
+        let of_key = cube_matmul(transposed(d_scores.clone()), queries, DType::F32);
         d_value.add(of_value, tile.first, problem.seq);
         d_key.add(of_key, tile.first, problem.seq);
         let of_query = cube_matmul(d_scores, problem.keys(&key, &tile), DType::F32);
@@ -208,9 +205,9 @@ impl Problem {
     }
 
     /// Products of the queries and the keys of a tile, `[batch · kv_heads, groups · queries, keys]`.
-    fn product(&self, queries: &CubeTensor, keys: &CubeTensor, tile: &Tile) -> CubeTensor {
+    fn product(&self, queries: CubeTensor, keys: &CubeTensor, tile: &Tile) -> CubeTensor {
         let keys = CubeBackend::float_transpose(self.keys(keys, tile));
-        into_contiguous(cube_matmul(self.queries(queries, tile), keys, DType::F32))
+        into_contiguous(cube_matmul(queries, keys, DType::F32))
     }
 
     /// `[batch · kv_heads, groups · queries, head_dim]` by query head, `[batch · heads, queries, head_dim]`.

@@ -1,4 +1,5 @@
-//! The norm of rows: one cube of threads a row, and one thread a column of a few rows for the gradient of the weight.
+//! The norm of rows: one cube of threads a row, and one thread a column of a few rows for the gradient of the weight. Rows
+//! added to others: one cube of threads for all that are added to the same.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -96,4 +97,59 @@ pub(super) fn rms_norm_weight_gradient(
         }
     }
     parts[ABSOLUTE_POS] = sum;
+}
+
+/// Adds rows to those of `output` that `ids` names, in the order of `grad` where several go to the same.
+#[cube(launch)]
+pub(super) fn scatter<I: Int>(
+    grad: &Tensor<f32>, // [selected, columns]
+    ids: &Tensor<I>,    // [selected]
+    output: &mut Tensor<f32>,
+    #[comptime] threads: usize,
+    #[define(I)] _dtype: ElemType,
+) {
+    let selected = ids.len();
+    if CUBE_POS >= selected {
+        terminate!();
+    }
+    let id = ids[CUBE_POS];
+    let thread = UNIT_POS as usize;
+    // The first of those with the same id adds them all.
+    let mut earlier = 0.0f32;
+    let mut at = thread;
+    while at < CUBE_POS {
+        if ids[at] == id {
+            earlier = 1.0f32;
+        }
+        at += CUBE_DIM as usize;
+    }
+    if sum_of_cube(earlier, threads) > 0.0f32 {
+        terminate!();
+    }
+    let columns = grad.shape(1);
+    let row = u32::cast_from(id) as usize * output.stride(0);
+    let mut is_same = Shared::<[f32]>::new_slice(threads);
+    let mut first = CUBE_POS;
+    while first < selected {
+        let mut same = 0.0f32;
+        if first + thread < selected && ids[first + thread] == id {
+            same = 1.0f32;
+        }
+        is_same[thread] = same;
+        if sum_of_cube(same, threads) > 0.0f32 {
+            for index in 0..threads {
+                if is_same[index] > 0.0f32 {
+                    let mut column = thread;
+                    while column < columns {
+                        let at = row + column * output.stride(1);
+                        let sum = output[at] + grad[(first + index) * columns + column];
+                        output[at] = sum;
+                        column += CUBE_DIM as usize;
+                    }
+                }
+            }
+        }
+        sync_cube();
+        first += CUBE_DIM as usize;
+    }
 }

@@ -4,6 +4,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use cadft_matmul::reduce::{larger, max_of_cube, sum_of_cube};
 
+/// Scores of a row that a thread holds.
+const KEPT: usize = 8;
+
 /// Which query a row of scores belongs to, and which keys it sees. Rows are `[matrices, groups, queries]`, a matrix being a
 /// key and value head of a sequence.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -80,24 +83,52 @@ pub(super) fn softmax<P: Float>(
     let first = first_column(row, first_keys, &tile);
     let end = end_column(row, &tile);
 
+    // What a thread needs again and again stays in its registers, as much as it may hold there.
+    let mut kept = Array::<f32>::new(KEPT);
     let mut largest = f32::min_value();
-    let mut column = first + UNIT_POS as usize;
+    #[unroll]
+    for index in 0..KEPT {
+        let column = UNIT_POS as usize + index * CUBE_DIM as usize;
+        let mut score = f32::min_value();
+        if column >= first && column < end {
+            score = capped(scores[start + column], cap, is_capped);
+        }
+        kept[index] = score;
+        largest = larger(largest, score);
+    }
+    let mut column = UNIT_POS as usize + comptime!(KEPT) * CUBE_DIM as usize;
     while column < end {
-        largest = larger(largest, capped(scores[start + column], cap, is_capped));
+        if column >= first {
+            largest = larger(largest, capped(scores[start + column], cap, is_capped));
+        }
         column += CUBE_DIM as usize;
     }
     let largest = max_of_cube(largest, threads);
 
     let mut sum = 0.0f32;
-    let mut column = first + UNIT_POS as usize;
+    #[unroll]
+    for index in 0..KEPT {
+        // Where no key is seen this is 0.
+        sum += (kept[index] - largest).exp();
+    }
+    let mut column = UNIT_POS as usize + comptime!(KEPT) * CUBE_DIM as usize;
     while column < end {
-        sum += (capped(scores[start + column], cap, is_capped) - largest).exp();
+        if column >= first {
+            sum += (capped(scores[start + column], cap, is_capped) - largest).exp();
+        }
         column += CUBE_DIM as usize;
     }
     let sum = sum_of_cube(sum, threads);
     let lse = largest + sum.ln();
 
-    let mut column = UNIT_POS as usize;
+    #[unroll]
+    for index in 0..KEPT {
+        let column = UNIT_POS as usize + index * CUBE_DIM as usize;
+        if column < keys {
+            probs[start + column] = P::cast_from((kept[index] - lse).exp());
+        }
+    }
+    let mut column = UNIT_POS as usize + comptime!(KEPT) * CUBE_DIM as usize;
     while column < keys {
         let mut probability = 0.0f32;
         if column >= first && column < end {

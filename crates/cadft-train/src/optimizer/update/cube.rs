@@ -52,6 +52,10 @@ impl UpdateKernel for CubeBackend {
         );
         (value, first, second)
     }
+
+    fn sum_of_squares(grad: CubeTensor) -> CubeTensor {
+        cadft_matmul::sum_of_squares(grad)
+    }
 }
 
 /// A contiguous tensor that may be written to.

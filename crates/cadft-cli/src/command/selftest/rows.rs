@@ -1,0 +1,114 @@
+//! What is added up or looked up by rows, in sizes that many threads share, against f64 on the host; and gated units that
+//! are rounded for the product that follows, against those that the product rounds.
+
+use super::Bench;
+use super::arrays::{drawn, tensor, values};
+use super::report::{EXACT, F32, Report};
+use anyhow::{Context, Result};
+use burn::module::Param;
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use cadft_matmul::bf16_linear;
+use cadft_model::decoder::Precision;
+use cadft_model::fused::{Activation, add_bias, gated, select_rows};
+use cadft_train::clip::squares;
+
+/// More than threads add up at once, twice over.
+const ROWS: usize = 4500;
+const COLUMNS: usize = 40;
+/// Wider than a cube of threads.
+const WIDE: usize = 300;
+/// Rows to select from, fewer than are selected.
+const TABLE: usize = 50;
+const SELECTED: usize = 700;
+
+pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+    let device = bench.device.clone().autodiff();
+    bias(&device, report)?;
+    selection(&device, report)?;
+    let value = drawn(SELECTED * WIDE, 13);
+    let param = Param::from_tensor(tensor(&value, [SELECTED, WIDE], &bench.device));
+    let mut gradients = GradientsParams::new();
+    gradients.register(param.id, param.val());
+    let found = squares(&param, &gradients).context("no gradient")?;
+    let expected: f64 = value.iter().map(|value| value * value).sum();
+    report.compare("sum of squares", &values(found), &[expected], F32)?;
+    if bench.device.supports_dtype(DType::BF16) {
+        let found = gated_gradients(&device, Precision::Bf16)?;
+        let expected = gated_gradients(&device, Precision::F32)?;
+        report.compare("gated units as factors", &found, &expected, EXACT)?;
+    }
+    Ok(())
+}
+
+/// Of a bias that is added to all rows.
+fn bias(device: &Device, report: &mut Report) -> Result<()> {
+    let (x, bias, upstream) = (
+        drawn(ROWS * COLUMNS, 9),
+        drawn(COLUMNS, 10),
+        drawn(ROWS * COLUMNS, 11),
+    );
+    let on_bias = tensor(&bias, [COLUMNS], device).require_grad();
+    let output = add_bias(tensor(&x, [ROWS, COLUMNS], device), on_bias.clone());
+    let gradients = (output.clone() * tensor(&upstream, [ROWS, COLUMNS], device))
+        .sum()
+        .backward();
+    let mut sums = vec![0.0; COLUMNS];
+    for row in upstream.chunks(COLUMNS) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    let expected: Vec<f64> = x.iter().zip(bias.iter().cycle()).map(|(x, b)| x + b).collect();
+    report.compare("bias: value", &values(output), &expected, F32)?;
+    let found = on_bias.grad(&gradients).context("no gradient")?;
+    report.compare("bias: gradient", &values(found), &sums, F32)
+}
+
+/// Rows of a table, most of them several times.
+fn selection(device: &Device, report: &mut Report) -> Result<()> {
+    let (table, upstream) = (drawn(TABLE * WIDE, 12), drawn(SELECTED * WIDE, 14));
+    // The last rows are not selected at all.
+    let ids: Vec<usize> = (0..SELECTED).map(|at| at * at % (TABLE - 3)).collect();
+    let on_table = tensor(&table, [TABLE, WIDE], device).require_grad();
+    let data = TensorData::new(ids.iter().map(|&id| id as i64).collect(), [SELECTED]);
+    let output = select_rows(on_table.clone(), Tensor::<1, Int>::from_data(data, device));
+    let gradients = (output.clone() * tensor(&upstream, [SELECTED, WIDE], device))
+        .sum()
+        .backward();
+    let (mut selected, mut sums) = (vec![], vec![0.0; TABLE * WIDE]);
+    for (&id, upstream) in ids.iter().zip(upstream.chunks(WIDE)) {
+        let row = id * WIDE..(id + 1) * WIDE;
+        selected.extend_from_slice(&table[row.clone()]);
+        sums[row]
+            .iter_mut()
+            .zip(upstream)
+            .for_each(|(sum, value)| *sum += value);
+    }
+    report.compare("selected rows: value", &values(output), &selected, EXACT)?;
+    let found = on_table.grad(&gradients).context("no gradient")?;
+    report.compare("selected rows: gradient", &values(found), &sums, F32)
+}
+
+/// The output of a feed-forward block of bf16 products and the gradients of its input and weights, one after the other.
+fn gated_gradients(device: &Device, precision: Precision) -> Result<Vec<f64>> {
+    let [rows, size, inner] = [70, 96, 130];
+    let leaf =
+        |shape: [usize; 2], seed| tensor(&drawn(shape[0] * shape[1], seed), shape, device).require_grad();
+    let leaves = [
+        leaf([rows, size], 15),
+        leaf([inner, size], 16),
+        leaf([inner, size], 17),
+        leaf([size, inner], 18),
+    ];
+    let [x, gate, up, down] = leaves.clone();
+    let project = |weight| bf16_linear(x.clone(), weight).reshape([1, rows, inner]);
+    let units = gated(Activation::Silu, project(gate), project(up), precision);
+    let output = bf16_linear(units.reshape([rows, inner]), down);
+    let gradients = (output.clone() * tensor(&drawn(rows * size, 19), [rows, size], device))
+        .sum()
+        .backward();
+    let mut all = values(output);
+    for leaf in leaves {
+        all.extend(values(leaf.grad(&gradients).context("no gradient")?));
+    }
+    Ok(all)
+}
