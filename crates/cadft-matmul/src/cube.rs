@@ -20,7 +20,6 @@ mod rows;
 mod sums;
 #[cfg(not(feature = "autotune"))]
 mod table;
-#[cfg(not(feature = "autotune"))]
 mod transpose;
 
 pub use rows::add_rows;
@@ -32,7 +31,6 @@ use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
-#[cfg(not(feature = "autotune"))]
 use burn_cubecl::cubecl::features::Tma;
 use burn_cubecl::kernel::matmul::utils::init_matmul_output;
 use burn_cubecl::tensor::CubeTensor;
@@ -41,6 +39,7 @@ use cubek::matmul::launch::launch_ref;
 use cubek::matmul::multi_level::Strategy as MultiLevel;
 use cubek::matmul::strategy::Strategy;
 use cubek::std::InputBinding;
+use transpose::transposed_factor;
 
 impl MatmulKernels for CubeBackend {
     fn full_matmul(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
@@ -68,8 +67,8 @@ impl MatmulKernels for CubeBackend {
 /// - output: `[rows, input]`
 #[must_use]
 pub fn cube_input_gradient(grad: CubeTensor, weight: CubeTensor) -> CubeTensor {
-    let weight = if turns(&grad) {
-        CubeBackend::float_transpose(turned(weight))
+    let weight = if transposes_factors(&grad) {
+        CubeBackend::float_transpose(transposed_factor(weight))
     } else {
         cast::<CubeBackend>(weight, grad.dtype)
     };
@@ -84,31 +83,22 @@ pub fn cube_input_gradient(grad: CubeTensor, weight: CubeTensor) -> CubeTensor {
 /// - output: `[output, input]`
 #[must_use]
 pub fn cube_weight_gradient(grad: CubeTensor, x: CubeTensor) -> CubeTensor {
-    if turns(&grad) {
-        return cube_matmul(turned(grad), CubeBackend::float_transpose(turned(x)), DType::F32);
+    if transposes_factors(&grad) {
+        return cube_matmul(
+            transposed_factor(grad),
+            CubeBackend::float_transpose(transposed_factor(x)),
+            DType::F32,
+        );
     }
     cube_matmul(CubeBackend::float_transpose(grad), x, DType::F32)
 }
 
 /// Whether factors are laid out for the fastest kernel of the table, along what is summed over, before they are multiplied:
-/// it gains more than that takes.
-#[cfg(not(feature = "autotune"))]
-fn turns(factor: &CubeTensor) -> bool {
-    factor.dtype == DType::BF16 && factor.client.properties().features.tma.contains(Tma::Base)
-}
-
-#[cfg(not(feature = "autotune"))]
-use transpose::transposed_factor as turned;
-
-/// The kernels that are tuned take factors as they are.
-#[cfg(feature = "autotune")]
-fn turns(_factor: &CubeTensor) -> bool {
-    false
-}
-
-#[cfg(feature = "autotune")]
-fn turned(x: CubeTensor) -> CubeTensor {
-    x
+/// it gains more than that takes. Kernels that are tuned take factors as they are.
+fn transposes_factors(factor: &CubeTensor) -> bool {
+    cfg!(not(feature = "autotune"))
+        && factor.dtype == DType::BF16
+        && factor.client.properties().features.tma.contains(Tma::Base)
 }
 
 /// `lhs · rhs` by the setting of the process, accumulated in f32 and stored as `dtype`.

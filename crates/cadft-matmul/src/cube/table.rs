@@ -1,6 +1,7 @@
 //! Which kernel computes a product, and in tiles of which size, where nothing is tuned.
 
 use super::MultiLevel;
+use burn::backend::cubecl::dtype_to_elem_type;
 use burn::tensor::DType;
 use burn_cubecl::cubecl::std::tensor::{MatrixBatchLayout, matrix_batch_layout};
 use burn_cubecl::tensor::CubeTensor;
@@ -75,6 +76,17 @@ struct Cut {
     warps: (u32, u32),
 }
 
+impl Cut {
+    /// Rows and columns of the tile of a cube.
+    fn tile(self) -> [usize; 2] {
+        let (rows, columns, _) = INSTRUCTION;
+        [
+            (rows * self.of_warp.0 * self.warps.0) as usize,
+            (columns * self.of_warp.1 * self.warps.1) as usize,
+        ]
+    }
+}
+
 /// 192 × 128, as much as the registers of a cube hold.
 const LARGE: Cut = Cut {
     of_warp: (6, 4),
@@ -100,13 +112,13 @@ fn blueprint(lhs: &CubeTensor, rhs: &CubeTensor) -> Option<BatchMatmulBlueprint>
     let [rows, inner] = last_two(lhs);
     let [_, columns] = last_two(rhs);
     let cut = match (of_lhs, of_rhs) {
-        (RowMajor, ColMajor) if tiles(lhs, rhs) < FEW => SQUARE,
+        (RowMajor, ColMajor) if tiles_of(LARGE, lhs, rhs) < FEW => SQUARE,
         (RowMajor, ColMajor) => LARGE,
         (RowMajor, RowMajor) => NARROW,
         (ColMajor, RowMajor) => SQUARE,
         (ColMajor, ColMajor) => return None,
     };
-    let elem = burn::backend::cubecl::dtype_to_elem_type(lhs.dtype);
+    let elem = dtype_to_elem_type(lhs.dtype);
     let problem = MatmulProblem::from_parameters(
         rows,
         columns,
@@ -121,7 +133,7 @@ fn blueprint(lhs: &CubeTensor, rhs: &CubeTensor) -> Option<BatchMatmulBlueprint>
         MatmulGlobalElems {
             lhs: elem,
             rhs: elem,
-            out: burn::backend::cubecl::dtype_to_elem_type(DType::F32),
+            out: dtype_to_elem_type(DType::F32),
         },
         Default::default(),
     );
@@ -173,11 +185,12 @@ fn blueprint(lhs: &CubeTensor, rhs: &CubeTensor) -> Option<BatchMatmulBlueprint>
     Some(blueprint.build())
 }
 
-/// Tiles of [`LARGE`] in all products.
-fn tiles(lhs: &CubeTensor, rhs: &CubeTensor) -> usize {
-    let ([rows, _], [_, columns]) = (last_two(lhs), last_two(rhs));
-    let matrices = lhs.meta.shape().num_elements() / (rows * last_two(lhs)[1]);
-    matrices * rows.div_ceil(192) * columns.div_ceil(128)
+/// Tiles of all matrices of a product.
+fn tiles_of(cut: Cut, lhs: &CubeTensor, rhs: &CubeTensor) -> usize {
+    let ([rows, inner], [_, columns]) = (last_two(lhs), last_two(rhs));
+    let [of_tile, across] = cut.tile();
+    let matrices = lhs.meta.shape().num_elements() / (rows * inner);
+    matrices * rows.div_ceil(of_tile) * columns.div_ceil(across)
 }
 
 /// Whether rows or columns lie together; none where neither do, or matrices do not follow one another.

@@ -16,6 +16,20 @@ fn sigmoid(x: f32) -> f32 {
     1.0f32 / (1.0f32 + (-x).exp())
 }
 
+/// The values of a thread, the first at `first` and the others as many places apart as a cube has threads.
+#[cube]
+fn few(x: &Tensor<f32>, first: usize) -> Array<f32> {
+    let mut values = Array::<f32>::new(VALUES);
+    #[unroll]
+    for index in 0..VALUES {
+        let at = first + index * CUBE_DIM as usize;
+        if at < x.len() {
+            values[index] = x[at];
+        }
+    }
+    values
+}
+
 /// `activation(gate) · up`.
 #[cube(launch)]
 pub(super) fn gated<O: Float>(
@@ -26,16 +40,8 @@ pub(super) fn gated<O: Float>(
     #[define(O)] _dtype: ElemType,
 ) {
     let first = CUBE_POS * comptime!(VALUES) * CUBE_DIM as usize + UNIT_POS as usize;
-    let mut gates = Array::<f32>::new(VALUES);
-    let mut ups = Array::<f32>::new(VALUES);
-    #[unroll]
-    for index in 0..VALUES {
-        let at = first + index * CUBE_DIM as usize;
-        if at < output.len() {
-            gates[index] = gate[at];
-            ups[index] = up[at];
-        }
-    }
+    let gates = few(gate, first);
+    let ups = few(up, first);
     #[unroll]
     for index in 0..VALUES {
         let at = first + index * CUBE_DIM as usize;
@@ -62,18 +68,9 @@ pub(super) fn gated_gradients<O: Float>(
     #[define(O)] _dtype: ElemType,
 ) {
     let first = CUBE_POS * comptime!(VALUES) * CUBE_DIM as usize + UNIT_POS as usize;
-    let mut gates = Array::<f32>::new(VALUES);
-    let mut ups = Array::<f32>::new(VALUES);
-    let mut grads = Array::<f32>::new(VALUES);
-    #[unroll]
-    for index in 0..VALUES {
-        let at = first + index * CUBE_DIM as usize;
-        if at < d_gate.len() {
-            gates[index] = gate[at];
-            ups[index] = up[at];
-            grads[index] = grad[at];
-        }
-    }
+    let gates = few(gate, first);
+    let ups = few(up, first);
+    let grads = few(grad, first);
     #[unroll]
     for index in 0..VALUES {
         let at = first + index * CUBE_DIM as usize;
