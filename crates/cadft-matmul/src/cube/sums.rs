@@ -1,7 +1,7 @@
 //! Sums of many values: parts that many threads add up side by side, then the parts alike.
 //!
-//! `CubeCL`'s own reductions give one sum to one cube of threads, which leaves a large device idle where there are few sums:
-//! on an H200 the columns of `16384 × 256` took 1.4 ms, for 16 MiB to read.
+//! `CubeCL`'s own reductions give a sum to few threads, which leaves a large device idle where there are few sums: on an H200
+//! the columns of `16384 × 256` took 1.4 ms, for 16 MiB to read.
 
 use super::reduce::sum_of_cube;
 use burn::backend::TensorMetadata;
