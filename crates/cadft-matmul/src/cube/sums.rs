@@ -42,7 +42,7 @@ pub fn column_sums(x: CubeTensor) -> CubeTensor {
         [rows, _] = parts.shape().dims();
         x = parts;
     }
-    reshaped(x, [columns])
+    burn_cubecl::ops::reshape(x, Shape::new([columns]))
 }
 
 /// The sum of the squares of f32 values, in an order that depends on their number alone.
@@ -73,10 +73,6 @@ pub fn sum_of_squares(x: CubeTensor) -> CubeTensor {
 fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, Shape::new(shape), DType::F32)
-}
-
-fn reshaped<const D: usize>(x: CubeTensor, shape: [usize; D]) -> CubeTensor {
-    burn_cubecl::ops::reshape(x, Shape::new(shape))
 }
 
 /// Each thread adds up some rows of one column.

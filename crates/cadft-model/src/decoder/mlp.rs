@@ -58,9 +58,10 @@ impl Mlp {
         let (gate, up) = fused::both(&device, gate, up); // each [batch, seq, intermediate]
         // What stands between two products is needed as their factor only.
         let layers = [&self.gate_proj, &self.up_proj, &self.down_proj];
-        let precision = match layers.into_iter().all(Linear::is_product) {
-            true => self.down_proj.precision,
-            false => Precision::F32,
+        let precision = if layers.into_iter().all(Linear::is_product) {
+            self.down_proj.precision
+        } else {
+            Precision::F32
         };
         self.down_proj
             .forward(fused::gated(self.activation, gate, up, precision))
