@@ -20,5 +20,5 @@ mod sync;
 pub use new_directory::NewDirectory;
 pub use new_file::{NewFile, check_target, clean, create_new, is_temporary, write, write_new};
 pub use occupied::{entries, is_same, is_within, stays_below};
-pub use open::{append, open, read_to_string, refuse_link};
+pub use open::{append, open, read, read_to_string, refuse_link};
 pub use sync::{make_readable, sync, sync_parent, sync_tree};

@@ -88,6 +88,22 @@ pub enum TrainError {
     /// The run directory belongs to another run.
     #[error("{}: the directory already holds a run\nhint: continue it with `--resume`, or choose another directory with `--out DIR`", .0.display())]
     RunExists(PathBuf),
+    /// The run directory holds something that is no run's.
+    #[error("{}: the directory is not empty and holds no run: {}\nhint: choose a directory that is new or empty with `--out DIR`", .path.display(), some_of(.entries))]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds, sorted.
+        entries: Vec<String>,
+    },
+    /// The run has ended and its model is written, but not everything that belongs to it.
+    #[error("the trained model is in `{}`, but something else could not be written: {source}", .model.display())]
+    Incomplete {
+        /// The model.
+        model: PathBuf,
+        /// What could not be written.
+        source: Box<TrainError>,
+    },
     /// A loss or gradient that is not a number; nothing was updated with it.
     #[error("step {step}: the {what} is not finite, as in {in_a_row} steps in a row; the model was not updated\nsamples: {}\nhint: lower `optimizer.lr`, or look at these samples with `cadft data inspect`", .samples.join(", "))]
     NotFinite {
@@ -107,7 +123,7 @@ impl TrainError {
     #[must_use]
     pub fn is_input(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::NotFinite { .. } | Self::Exhausted(_) => false,
+            Self::Io { .. } | Self::NotFinite { .. } | Self::Exhausted(_) | Self::Incomplete { .. } => false,
             Self::Checkpoint(error) => error.is_input(),
             _ => true,
         }
@@ -117,6 +133,21 @@ impl TrainError {
         let path = path.into();
         move |source| Self::Io { path, source }
     }
+}
+
+/// The first entries of a directory, and how many there are besides.
+fn some_of(entries: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let first: Vec<String> = (entries.iter().take(SHOWN))
+        .map(|entry| format!("`{entry}`"))
+        .collect();
+    let left = entries.len().saturating_sub(SHOWN);
+    let more = if left > 0 {
+        format!(" and {left} more")
+    } else {
+        String::new()
+    };
+    format!("{}{more}", first.join(", "))
 }
 
 fn config_report(name: &str, problems: &[ConfigProblem]) -> String {

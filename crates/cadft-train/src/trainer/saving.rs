@@ -25,8 +25,14 @@ impl Trainer<'_> {
             self.settle()?;
             let stopped = Instant::now();
             self.last_save = stopped;
-            let snapshot = self.snapshot(model)?;
-            self.saver.begin(snapshot, stopped)
+            match self.snapshot(model) {
+                Ok(snapshot) => self.saver.begin(snapshot, stopped),
+                Err(error) if is_last => {
+                    self.unsaved = Some(error.into());
+                    self.saver.finish()
+                }
+                Err(error) => Some((self.done, Err(error))),
+            }
         } else {
             self.saver.poll()
         };
@@ -48,11 +54,16 @@ impl Trainer<'_> {
         })
     }
 
-    /// The end of a run: the last checkpoint, evaluation, and the final model.
+    /// The end of a run: the last checkpoint, evaluation, and the final model, which is written whatever becomes of the
+    /// other two.
     pub(super) fn finish(&mut self, model: &CausalLm) -> Result<(PathBuf, Evaluated), TrainError> {
-        self.saved()?;
-        let after = self.evaluate(model)?;
-        self.is_best(&after);
+        if let Err(error) = self.saved() {
+            self.unsaved = Some(error);
+        }
+        let after = self.evaluate(model);
+        if let Ok(after) = &after {
+            self.is_best(after);
+        }
         let begun = Instant::now();
         let path = self.directory.save_model(model, self.prepared)?;
         let secs = begun.elapsed().as_secs_f64();
@@ -62,7 +73,7 @@ impl Trainer<'_> {
             write_secs: secs,
             stall_secs: secs,
         })?;
-        Ok((path, after))
+        Ok((path, after?))
     }
 
     /// Waits for the checkpoint that was begun last, which must not fail.
@@ -99,10 +110,10 @@ impl Trainer<'_> {
         }
     }
 
-    fn snapshot(&self, model: &CausalLm) -> Result<Snapshot, TrainError> {
+    fn snapshot(&mut self, model: &CausalLm) -> Result<Snapshot, CheckpointError> {
+        let (logs, files) = self.directory.logs()?;
         let prepared = self.prepared;
         let plan = &prepared.plan;
-        let (logs, files) = self.directory.logs()?;
         let state = TrainingState {
             format_version: FORMAT_VERSION,
             step: self.done,
