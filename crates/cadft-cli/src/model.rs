@@ -4,6 +4,7 @@ use crate::args::{DeviceArgs, SamplingArgs, SourceArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
+use cadft_files::visible_name;
 use cadft_data::{Columns, Dataset, Source, Tokenizer};
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
@@ -141,7 +142,9 @@ pub(crate) fn warn_about(dataset: &Dataset, max_length: usize) {
         hint::warn(&Warning {
             message: format!(
                 "sample `{}` (line {}) is left out: {}",
-                dropped.id, dropped.line, dropped.reason
+                visible_name(&dropped.id),
+                dropped.line,
+                dropped.reason
             ),
             hint: format!("{} of {} samples are left out", report.dropped.len(), report.rows),
         });

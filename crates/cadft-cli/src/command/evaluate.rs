@@ -49,7 +49,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     if args.json {
         output::json_line(&report)
     } else {
-        output::text(&tables(&report))
+        output::line(tables(&report).trim_end())
     }
 }
 

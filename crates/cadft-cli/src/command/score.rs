@@ -124,7 +124,7 @@ fn answer(out: Option<&Path>, lines: &[Line<'_>]) -> Result<()> {
                 text.push_str(&serde_json::to_string(line)?);
                 text.push('\n');
             }
-            out.map_or_else(|| output::text(&text), |path| write(path, &text))
+            out.map_or_else(|| output::json(&text), |path| write(path, &text))
         }
     }
 }

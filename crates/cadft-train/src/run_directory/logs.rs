@@ -219,6 +219,7 @@ fn end_of(path: &Path, lines: usize) -> Result<Option<u64>, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_log_is_cut_back_to_whole_lines_and_grows_from_there() {
@@ -233,7 +234,7 @@ mod tests {
         logs.append(directory.path(), "rewrites.jsonl", &6)
             .expect("a new log");
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\n22\n5\n");
-        let (lines, _) = logs.position(directory.path()).unwrap();
+        let (lines, _) = logs.position().unwrap();
         assert_eq!(lines["metrics.jsonl"], 3);
         assert_eq!(lines["rewrites.jsonl"], 1);
     }
@@ -246,5 +247,31 @@ mod tests {
         fs::write(directory.path().join("metrics.jsonl"), "1\n2").expect("a file");
         let error = Logs::check(directory.path(), &lines).unwrap_err().to_string();
         assert!(error.contains("fewer lines than the 2"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn lines_that_cannot_be_written_are_told_once_and_written_when_they_can_be() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("metrics.jsonl");
+        let mut log = Log::open(&path, 0).unwrap();
+        log.append(&1).unwrap();
+        let disk = std::mem::replace(
+            &mut log.file,
+            File::options().append(true).open("/dev/full").expect("a full disk"),
+        );
+        for line in [2, 3] {
+            log.append(&line).unwrap();
+        }
+        let told = log.trouble().map(|error| error.to_string());
+        assert!(told.is_some_and(|told| told.contains("metrics.jsonl")));
+        log.append(&4).unwrap();
+        assert!(log.trouble().is_none(), "told twice");
+        assert!(log.finish().is_err(), "the end of a run must not hide it");
+        log.file = disk;
+        log.append(&5).unwrap();
+        log.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n3\n4\n5\n");
+        assert_eq!(log.lines, 5);
     }
 }

@@ -65,7 +65,13 @@ impl Trainer<'_> {
             self.is_best(after);
         }
         let begun = Instant::now();
-        let path = self.directory.save_model(model, self.prepared)?;
+        let path = match self.directory.save_model(model, self.prepared) {
+            Ok(path) => path,
+            Err(error) => {
+                self.tell_unsaved()?;
+                return Err(error);
+            }
+        };
         let secs = begun.elapsed().as_secs_f64();
         self.tell_aside(&Event::Saved {
             step: self.done,
@@ -87,6 +93,17 @@ impl Trainer<'_> {
             }
             Some((_, Err(error))) => Err(error.into()),
         }
+    }
+
+    /// Tells that there is no checkpoint of the last step, where something else ends the run.
+    fn tell_unsaved(&mut self) -> Result<(), TrainError> {
+        let Some(error) = self.unsaved.take() else {
+            return Ok(());
+        };
+        let what = "the last checkpoint could not be written";
+        let warning = Warning::of_error(what, &error, "the checkpoints before it are still there");
+        let step = self.done;
+        self.tell_aside(&Event::Warned { step, warning })
     }
 
     /// Tells of a checkpoint that was written in the background. One that could not be written does not end a run: the

@@ -5,6 +5,7 @@ use crate::console::{count, percent};
 use crate::model::{directory, sources};
 use crate::output;
 use anyhow::Result;
+use cadft_files::visible_name;
 use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, Tokenizer, stats};
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -73,7 +74,7 @@ fn cells(source: &SourceStats) -> Vec<String> {
         percent(source.supervised_share),
     ];
     let lengths = [lengths.min, lengths.p50, lengths.p90, lengths.p99, lengths.max].map(count);
-    std::iter::once(source.path.clone())
+    std::iter::once(visible_name(&source.path).into_owned())
         .chain(numbers)
         .chain(lengths)
         .collect()

@@ -11,7 +11,6 @@ use cadft_data::{Source, Tokenizer};
 use cadft_train::rewrite::{ExportSummary, Header, Record, export as export_records};
 use serde::Serialize;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What `replay --json` prints.
@@ -102,16 +101,7 @@ fn header(log: &Log, source: &OriginArgs) -> Result<Header> {
     Ok(header)
 }
 
-/// Writes under a temporary name, then renames.
+/// Writes a whole file.
 pub(in crate::command) fn write(path: &Path, text: &str) -> Result<()> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let context = || format!("cannot write `{}`", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(context)?;
-    file.write_all(text.as_bytes()).with_context(context)?;
-    file.as_file().sync_all().with_context(context)?;
-    file.persist(path).with_context(context)?;
-    Ok(())
+    cadft_files::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }

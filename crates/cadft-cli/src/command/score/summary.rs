@@ -3,6 +3,7 @@
 use crate::console::{count, note};
 use cadft_core::Moments;
 use cadft_core::compatibility::effective_sample_size;
+use cadft_files::visible_name;
 use cadft_data::{Content, Message, Row};
 use comfy_table::{Table, presets};
 
@@ -88,7 +89,7 @@ fn sources(samples: &[Audited<'_>], files: &[String]) -> String {
             own.iter().map(|sample| value(sample)).collect::<Moments>().mean()
         };
         table.add_row([
-            file.clone(),
+            visible_name(file).into_owned(),
             count(own.len()),
             format!("{:.4}", mean(|sample| sample.nll)),
             format!("{:.3}", mean(|sample| sample.z)),
@@ -105,7 +106,8 @@ fn described(sample: &Audited<'_>) -> String {
     } = sample;
     let question = question.map_or_else(String::new, |text| format!("\n    > {}", shortened(text)));
     format!(
-        "  {id}: nll {nll:.3}, z {z:.2}, weight {weight:.3}{question}\n    {}",
+        "  {}: nll {nll:.3}, z {z:.2}, weight {weight:.3}{question}\n    {}",
+        visible_name(id),
         shortened(answer)
     )
 }

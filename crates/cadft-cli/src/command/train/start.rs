@@ -101,14 +101,12 @@ impl Start {
     }
 }
 
-/// The directory asked for, else a new one under `runs`. One that holds a run is refused before data are read.
-fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf> {
+/// The directory asked for, else a new one under `runs`. One that holds anything is refused before data are read.
+fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf, TrainError> {
     let Some(out) = asked else {
         return Ok(new_directory(name));
     };
-    if RunDirectory::is_taken(out) {
-        return Err(TrainError::RunExists(out.to_owned()).into());
-    }
+    RunDirectory::check_new(out)?;
     Ok(out.to_owned())
 }
 
