@@ -181,15 +181,17 @@ fn started(plan: &Plan) -> Shown {
     let start = plan.start.map_or_else(String::new, |start| {
         format!("{start} for {} steps, then ", plan.start_steps)
     });
-    Shown::from(start).and(Shown::styled(&bold, plan.objective)).and(format!(
-        ": {} steps over {} samples with {} tokens, {} of them trained; {} parameters, about {:.0} MiB",
-        count(plan.steps),
-        count(plan.samples),
-        count(plan.tokens),
-        count(plan.supervised),
-        count(plan.parameters),
-        plan.memory_mib,
-    ))
+    Shown::from(start)
+        .and(Shown::styled(&bold, plan.objective))
+        .and(format!(
+            ": {} steps over {} samples with {} tokens, {} of them trained; {} parameters, about {:.0} MiB",
+            count(plan.steps),
+            count(plan.samples),
+            count(plan.tokens),
+            count(plan.supervised),
+            count(plan.parameters),
+            plan.memory_mib,
+        ))
 }
 
 #[cfg(test)]

@@ -99,12 +99,15 @@ fn is_input(error: &anyhow::Error) -> bool {
         if let Some(error) = cause.downcast_ref::<TrainError>() {
             match error {
                 TrainError::Model(error) => is_model_input(error),
+                TrainError::Data(DataError::Write { .. }) => false,
                 other => other.is_input(),
             }
         } else if let Some(error) = cause.downcast_ref::<ModelError>() {
             is_model_input(error)
         } else {
-            cause.is::<DataError>() || cause.is::<UsageError>() || cause.is::<HubError>()
+            let is_data = (cause.downcast_ref::<DataError>())
+                .is_some_and(|error| !matches!(error, DataError::Write { .. }));
+            is_data || cause.is::<UsageError>() || cause.is::<HubError>()
         }
     })
 }

@@ -7,6 +7,7 @@
 //! answer_text.rs tokens that become text, piece by piece, up to a text that ends them
 //! console.rs     what a run shows on standard error
 //! output.rs      what a command answers on standard output, which `closed.rs` knows to be closed
+//! destination.rs where a command writes
 //! shown.rs       text in which nothing foreign steers the terminal
 //! report.rs      one HTML page about runs
 //! hint.rs        errors: how they are shown        exit.rs    how a command ends
@@ -20,9 +21,10 @@
 mod answer_text;
 mod args;
 mod assets;
-mod command;
 mod closed;
+mod command;
 mod console;
+mod destination;
 mod device;
 mod exit;
 mod hint;

@@ -4,12 +4,13 @@ use crate::args::{DeviceArgs, SamplingArgs, SourceArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
-use cadft_files::visible_name;
+use burn::tensor::Device;
 use cadft_data::{Columns, Dataset, Source, Tokenizer};
+use cadft_files::visible_name;
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::prepare::on_disk;
-use cadft_train::{Warning, hub};
+use cadft_train::{Warning, hub, memory};
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -27,6 +28,7 @@ impl OpenModel {
         let (directory, adapter) = base_and_adapter(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
         let tokenizer = Tokenizer::from_dir(&directory)?;
+        check_weights(&directory, &device)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
         let model = match adapter {
             Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
@@ -64,6 +66,12 @@ impl OpenModel {
             batch,
         }
     }
+}
+
+/// Refuses a model whose weights do not fit into memory, before they are read.
+pub(crate) fn check_weights(directory: &Path, device: &Device) -> Result<()> {
+    let config = ModelConfig::from_file(&directory.join("config.json"))?;
+    Ok(memory::check_weights(&config, directory, device)?)
 }
 
 /// The directories of a model and of its adapter, on disk.

@@ -8,7 +8,9 @@ use cadft_files::visible_text;
 use clap::error::ErrorKind;
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Component, Path};
 
 /// The variable that says how many threads compute.
 const THREADS: &str = "RAYON_NUM_THREADS";
@@ -17,6 +19,7 @@ const MOST_THREADS: usize = 4096;
 
 /// Refuses settings of the environment that would end in trouble.
 pub(crate) fn check() -> Result<()> {
+    check_time_zone(&env::var("TZ").unwrap_or_default())?;
     let asked = env::var(THREADS).unwrap_or_default();
     // What is no number is ignored, as everywhere else where the variable is read.
     match asked.trim().parse::<usize>() {
@@ -27,6 +30,22 @@ pub(crate) fn check() -> Result<()> {
         .into()),
         _ => Ok(()),
     }
+}
+
+/// A zone may be the path of a file, which is read whole when a template asks for the date.
+fn check_time_zone(zone: &str) -> Result<()> {
+    const LARGEST: u64 = 1 << 20;
+    let path = Path::new(zone.strip_prefix(':').unwrap_or(zone));
+    let is_file = || fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= LARGEST);
+    let goes_up = path.components().any(|part| part == Component::ParentDir);
+    if !goes_up && (path.is_relative() || is_file()) {
+        return Ok(());
+    }
+    Err(UsageError::new(
+        format!("`TZ`: `{zone}` is not a time zone"),
+        "give a name, such as `Europe/Berlin`, or unset the variable",
+    )
+    .into())
 }
 
 /// Shows what `clap` says about the arguments; how the program ends.
@@ -55,5 +74,25 @@ pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed,
         // Help and the version are no errors.
         _ => Exit::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_zone_is_a_name_or_a_small_file() {
+        for zone in ["", "UTC", "Europe/Berlin", "CET-1CEST", ":UTC", "no/such/zone"] {
+            check_time_zone(zone).unwrap_or_else(|error| panic!("{zone}: {error}"));
+        }
+        for zone in [
+            ":/../../../dev/zero",
+            "/dev/zero",
+            "../../../dev/zero",
+            ":/no/such/file",
+        ] {
+            assert!(check_time_zone(zone).is_err(), "{zone}");
+        }
     }
 }

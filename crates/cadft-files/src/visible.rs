@@ -11,9 +11,7 @@ use std::path::Path;
 #[must_use]
 pub fn visible_text(text: &str) -> Cow<'_, str> {
     replaced(text, |character, next| {
-        is_hidden(character)
-            && !matches!(character, '\n' | '\t')
-            && (character, next) != ('\r', Some('\n'))
+        is_hidden(character) && !matches!(character, '\n' | '\t') && (character, next) != ('\r', Some('\n'))
     })
 }
 

@@ -3,8 +3,10 @@
 use crate::config::Recipe;
 use crate::error::TrainError;
 use cadft_data::{Cache, DataError, Example, Samples, Source, TokenizeOptions, Tokenizer, load_samples};
+use cadft_files::shown;
 use cadft_model::ModelConfig;
 use std::env;
+use std::error::Error;
 use std::path::PathBuf;
 
 /// `$CADFT_CACHE`, else `cadft` in the user's cache directory, else in the directory of temporary files.
@@ -68,10 +70,14 @@ pub(crate) fn training_samples(
     let cache = recipe.cache();
     let samples = match (load(&cache), &cache) {
         // Nobody asked for this directory: training does not depend on it.
-        (Err(DataError::Io { path, source }), Cache::Directory(directory))
-            if recipe.data.cache == "auto" && path.starts_with(directory) =>
-        {
-            tracing::warn!("tokenised data are not kept: `{}`: {source}", path.display());
+        (
+            Err(ref error @ (DataError::Io { ref path, .. } | DataError::Write { ref path, .. })),
+            Cache::Directory(directory),
+        ) if recipe.data.cache == "auto" && path.starts_with(directory) => {
+            let why = error
+                .source()
+                .map_or_else(String::new, |source| format!(": {source}"));
+            tracing::warn!("tokenised data are not kept: `{}`{why}", shown(path));
             load(&Cache::Off)?
         }
         (samples, _) => samples?,

@@ -89,7 +89,7 @@ pub enum TrainError {
     #[error("{}: the directory already holds a run\nhint: continue it with `--resume`, or choose another directory with `--out DIR`", .0.display())]
     RunExists(PathBuf),
     /// The run directory holds something that is no run's.
-    #[error("{}: the directory is not empty and holds no run: {}\nhint: choose a directory that is new or empty with `--out DIR`", .path.display(), some_of(.entries))]
+    #[error("{}: the directory is not empty and holds no run: {}\nhint: choose a directory that is new or empty with `--out DIR`", .path.display(), cadft_files::listed(.entries))]
     Occupied {
         /// The directory.
         path: PathBuf,
@@ -133,21 +133,6 @@ impl TrainError {
         let path = path.into();
         move |source| Self::Io { path, source }
     }
-}
-
-/// The first entries of a directory, and how many there are besides.
-fn some_of(entries: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let first: Vec<String> = (entries.iter().take(SHOWN))
-        .map(|entry| format!("`{entry}`"))
-        .collect();
-    let left = entries.len().saturating_sub(SHOWN);
-    let more = if left > 0 {
-        format!(" and {left} more")
-    } else {
-        String::new()
-    };
-    format!("{}{more}", first.join(", "))
 }
 
 fn config_report(name: &str, problems: &[ConfigProblem]) -> String {

@@ -258,7 +258,6 @@ impl RunDirectory {
     pub(crate) fn save_model(&self, model: &CausalLm, prepared: &Prepared) -> Result<PathBuf, TrainError> {
         let path = self.path.join(MODEL);
         Export::new(prepared).write(&path, model)?;
-        durable::sync_tree(&path)?;
         Ok(path)
     }
 }

@@ -12,6 +12,7 @@ use crate::{assets, device, interrupt, output};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use cadft_core::AnyObjective;
+use cadft_files::{listed, shown};
 use cadft_train::resume::{self, Changes};
 use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config, memory};
 use outcome::Outcome;
@@ -45,6 +46,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
         .clone()
         .unwrap_or_else(|| Path::new("runs").join(format!("compare-{}", source.name)));
     let jobs = jobs(&recipe, &objectives, args.seeds, &out);
+    refuse_others(&out)?;
     jobs.iter().try_for_each(refuse_other_settings)?;
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
@@ -113,10 +115,35 @@ fn jobs(recipe: &Recipe, objectives: &[AnyObjective], seeds: usize, out: &Path) 
     jobs
 }
 
+/// A directory that is there must hold runs of a comparison, or no more than one leaves that was cut off while it began.
+fn refuse_others(out: &Path) -> Result<()> {
+    let names = cadft_files::entries(out).with_context(|| shown(out).to_string())?;
+    let is_job = |name: &String| {
+        let parts = name.rsplit_once('-');
+        parts.is_some_and(|(objective, seed)| {
+            AnyObjective::NAMES.contains(&objective) && seed.parse::<u64>().is_ok()
+        })
+    };
+    let is_run = |name: &&String| is_job(name) && RunDirectory::is_taken(&out.join(name));
+    let is_rest = |name: &String| is_job(name) && RunDirectory::check_new(&out.join(name)).is_ok();
+    if names.iter().any(|name| is_run(&name)) || names.iter().all(is_rest) {
+        return Ok(());
+    }
+    Err(UsageError::new(
+        format!(
+            "`--out`: `{}` is not empty and holds no comparison: {}",
+            shown(out),
+            listed(&names)
+        ),
+        "choose a directory that is new or empty with `--out DIR`",
+    )
+    .into())
+}
+
 /// A directory that is there must hold the run that belongs there.
 fn refuse_other_settings(job: &Job) -> Result<()> {
     if !RunDirectory::is_taken(&job.directory) {
-        return Ok(());
+        return Ok(RunDirectory::check_new(&job.directory)?);
     }
     let place = job.directory.join("config.resolved.toml");
     let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
@@ -192,7 +219,7 @@ fn tell(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     let text = serde_json::to_string_pretty(table)?;
     for (file, text) in [("compare.json", text + "\n"), ("compare.md", table.markdown())] {
         let path = out.join(file);
-        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        cadft_files::write(&path, text).with_context(|| format!("cannot write `{}`", shown(&path)))?;
     }
     if json {
         output::json_line(table)?;

@@ -2,17 +2,18 @@
 
 use crate::args::{AnswerArgs, EvaluateArgs};
 use crate::console::percent;
+use crate::destination;
 use crate::hint::UsageError;
 use crate::model::{OpenModel, sources, warn_about};
 use crate::output;
 use anyhow::{Context, Result};
+use cadft_files::shown;
 use cadft_model::GenerateOptions;
 use cadft_train::evaluate::{Answered, Answers, Evaluation, answer_questions, score_samples, summarise};
 use cadft_train::prepare::{Question, load_examples, load_rows, questions};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 #[derive(Serialize)]
@@ -26,6 +27,11 @@ struct Report {
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     check(&args.answers)?;
     let sources = sources(&args.input.data, &args.input.source)?;
+    if let Some(out) = &args.answers.out {
+        destination::file(out, destination::files_of(&sources))?;
+        let read = [Some(Path::new(&args.input.model)), args.input.adapter.as_deref()];
+        destination::file(out, read.into_iter().flatten())?;
+    }
     let opened = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
     let dataset = load_examples(&sources, &opened.tokenizer, &opened.config)?;
     warn_about(&dataset, opened.config.max_position_embeddings);
@@ -95,16 +101,7 @@ fn write(path: &Path, answered: &[Answered]) -> Result<()> {
     for question in answered {
         writeln!(lines, "{}", serde_json::to_string(question)?)?;
     }
-    let context = || format!("cannot write `{}`", path.display());
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new("."))).with_context(context)?;
-    std::io::Write::write_all(&mut file, lines.as_bytes()).with_context(context)?;
-    let kept = fs::metadata(path).map(|metadata| metadata.permissions());
-    let file = file.persist(path).with_context(context)?;
-    if let Ok(permissions) = kept {
-        file.set_permissions(permissions).with_context(context)?;
-    }
-    Ok(())
+    cadft_files::write(path, lines).with_context(|| format!("cannot write `{}`", shown(path)))
 }
 
 fn tables(report: &Report) -> String {

@@ -60,7 +60,8 @@ pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(["", &args.left, &args.right]);
     for difference in differences {
-        let cell = |value: Option<String>| value.map_or("–".to_owned(), |value| visible_name(&value).into_owned());
+        let cell =
+            |value: Option<String>| value.map_or("–".to_owned(), |value| visible_name(&value).into_owned());
         table.add_row([difference.key, cell(difference.left), cell(difference.right)]);
     }
     output::line(&table.trim_fmt())

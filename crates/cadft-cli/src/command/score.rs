@@ -4,6 +4,7 @@ mod summary;
 
 use crate::args::ScoreArgs;
 use crate::command::rewrite::write;
+use crate::destination;
 use crate::hint::UsageError;
 use crate::model::{OpenModel, sources, warn_about};
 use crate::output;
@@ -35,6 +36,15 @@ struct Line<'a> {
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let averages = args.run.as_deref().map(read_compatibility).transpose()?;
     let sources = sources(&args.input.data, &args.input.source)?;
+    if let Some(out) = &args.out {
+        destination::file(out, destination::files_of(&sources))?;
+        let read = [
+            Some(Path::new(&args.input.model)),
+            args.input.adapter.as_deref(),
+            args.run.as_deref(),
+        ];
+        destination::file(out, read.into_iter().flatten())?;
+    }
     let OpenModel {
         model,
         config,

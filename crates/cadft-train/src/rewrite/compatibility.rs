@@ -42,7 +42,9 @@ pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) 
         let line = serde_json::to_string(&line).map_err(|error| TrainError::io(path)(error.into()))?;
         writeln!(file, "{line}").map_err(TrainError::io(path))?;
     }
-    let file = file.into_inner().map_err(|error| TrainError::io(path)(error.into_error()))?;
+    let file = file
+        .into_inner()
+        .map_err(|error| TrainError::io(path)(error.into_error()))?;
     file.finish().map_err(TrainError::io(path))
 }
 

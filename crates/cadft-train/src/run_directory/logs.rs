@@ -258,7 +258,10 @@ mod tests {
         log.append(&1).unwrap();
         let disk = std::mem::replace(
             &mut log.file,
-            File::options().append(true).open("/dev/full").expect("a full disk"),
+            File::options()
+                .append(true)
+                .open("/dev/full")
+                .expect("a full disk"),
         );
         for line in [2, 3] {
             log.append(&line).unwrap();

@@ -5,8 +5,8 @@ use crate::console::{count, percent};
 use crate::model::{directory, sources};
 use crate::output;
 use anyhow::Result;
-use cadft_files::visible_name;
 use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, Tokenizer, stats};
+use cadft_files::visible_name;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Characters of the longest bar.

@@ -3,7 +3,7 @@
 use super::dtype;
 use crate::args::MergeArgs;
 use crate::console::note;
-use crate::{device, model};
+use crate::{destination, device, model};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
 use cadft_model::checkpoint::{self, SaveOptions};
@@ -16,7 +16,9 @@ const TOKENS: usize = 64;
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     let directory = model::directory(&args.model)?;
+    destination::new_directory(&args.out)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
+    model::check_weights(&directory, &device)?;
     let base = checkpoint::load(&directory, &device)?;
     let (adapted, _) = adapter::load(&args.adapter, base.model, &base.config)?;
     let before = logits(&adapted, base.config.vocab_size);

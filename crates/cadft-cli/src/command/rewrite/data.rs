@@ -5,13 +5,12 @@ use crate::args::{OriginArgs, RewriteExportArgs, RewriteReplayArgs};
 use crate::console::{count, note};
 use crate::hint::UsageError;
 use crate::output;
-use crate::{assets, model};
+use crate::{assets, destination, model};
 use anyhow::{Context, Result};
 use cadft_data::{Source, Tokenizer};
 use cadft_train::rewrite::{ExportSummary, Header, Record, export as export_records};
 use serde::Serialize;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What `replay --json` prints.
 #[derive(Serialize)]
@@ -26,21 +25,8 @@ struct Replayed<'a> {
 pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     let log = Log::open(&args.record)?;
     let header = header(&log, &args.source)?;
-    let out = fs::canonicalize(&args.out).ok();
-    let sources = (header.data.train.iter())
-        .filter_map(|source| source.files().ok())
-        .flatten();
-    let is_out = |file: &PathBuf| out.is_some() && fs::canonicalize(file).ok() == out;
-    if let Some(file) = sources.into_iter().find(is_out) {
-        return Err(UsageError::new(
-            format!(
-                "`--out`: `{}` is the source, which is never written to",
-                file.display()
-            ),
-            "choose another file",
-        )
-        .into());
-    }
+    destination::file(&args.out, destination::files_of(&header.data.train))?;
+    destination::file(&args.out, [log.path.as_path(), Path::new(&header.model)])?;
     let summary = rebuilt(&log, &header)?;
     write(&args.out, &summary.lines)?;
     note(&format!(

@@ -1,15 +1,18 @@
 //! `cadft rewrite run`: one round on a data set, without training.
 
-use super::data::write;
 use crate::args::RewriteRunArgs;
 use crate::console::note;
+use crate::destination;
 use crate::hint::{self, UsageError};
 use crate::model::{OpenModel, directory, sources, warn_about};
 use crate::{interrupt, output};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use cadft_files::{NewDirectory, shown};
 use cadft_train::config::{DataSection, RewriteSection};
 use cadft_train::prepare::load_examples;
-use cadft_train::rewrite::{Generator, Header, LOG, Offline, Record, RoundSummary, export, rewrite_offline};
+use cadft_train::rewrite::{
+    Generator, Header, LOG, Offline, Record, RewriteLog, RoundSummary, export, rewrite_offline,
+};
 
 pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     let section = section(args)?;
@@ -21,6 +24,7 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         )
         .into());
     }
+    destination::new_directory(&args.out)?;
     let sources = sources(&args.input.data, &args.input.source)?;
     let model_directory = directory(&args.input.model)?.to_string_lossy().into_owned();
     let OpenModel {
@@ -77,9 +81,11 @@ fn save(
     tokenizer: &cadft_data::Tokenizer,
 ) -> Result<()> {
     let exported = export(records, header, tokenizer)?;
-    std::fs::create_dir_all(&args.out)?;
-    cadft_train::rewrite::RewriteLog::open(&args.out.join(LOG))?.append(records)?;
-    write(&args.out.join("data.jsonl"), &exported.lines)
+    let context = || format!("cannot write `{}`", shown(&args.out));
+    let new = NewDirectory::begin(&args.out).with_context(context)?;
+    RewriteLog::open(&new.path().join(LOG))?.append(records)?;
+    cadft_files::write_new(&new.path().join("data.jsonl"), &exported.lines).with_context(context)?;
+    new.finish().with_context(context)
 }
 
 fn section(args: &RewriteRunArgs) -> Result<RewriteSection> {

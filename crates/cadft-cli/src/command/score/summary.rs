@@ -3,8 +3,8 @@
 use crate::console::{count, note};
 use cadft_core::Moments;
 use cadft_core::compatibility::effective_sample_size;
-use cadft_files::visible_name;
 use cadft_data::{Content, Message, Row};
+use cadft_files::visible_name;
 use comfy_table::{Table, presets};
 
 /// Bars of the histogram.
