@@ -9,12 +9,14 @@ mod exhausted;
 mod memory;
 mod metrics;
 mod model;
+mod outputs;
 mod report;
 mod rewrite;
 mod runs;
 mod score;
 mod selftest;
 mod study;
+mod terminal;
 mod train;
 
 /// The command under test.
