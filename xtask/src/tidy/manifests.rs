@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::{Finding, Repository};
 
 /// A package, and the beginning of the names that it must not depend on, even in tests.
-const FORBIDDEN: [(&str, &str, &str); 11] = [
+const FORBIDDEN: [(&str, &str, &str); 18] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),
     ("cadft-data", "cadft-", "the data does not know who reads it"),
@@ -17,6 +17,13 @@ const FORBIDDEN: [(&str, &str, &str); 11] = [
     ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
     ("cadft-files", "cadft-", "the others depend on it"),
     ("cadft-files", "burn", "it builds in seconds, without Burn"),
+    ("cadft-step", "cadft-files", "a step does no input or output"),
+    ("cadft-step", "cadft-train", "a step knows no run"),
+    ("cadft-step", "cadft-cli", "a step knows no run"),
+    ("cadft-step", "toml", "a step reads no recipe"),
+    ("cadft-step", "clap", "a step reads no command line"),
+    ("cadft-step", "hf-hub", "a step does no input or output"),
+    ("cadft-step", "tempfile", "a step does no input or output"),
     ("cadft-kernels", "cadft-", "the others depend on it"),
     ("cadft-matmul", "cadft-", "the others depend on it"),
     ("cadft-kernels", "burn", "it knows slices, not tensors"),
