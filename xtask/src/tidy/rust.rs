@@ -43,7 +43,7 @@ const WRITERS: [&str; 6] = [
 const WRITER: &str = "crates/cadft-files";
 
 /// What the program must not do at all: a macro that prints makes nothing visible, and panics where nobody can read it.
-const PRINTERS: [&str; 2] = ["print!(", "println!("];
+const PRINTERS: [&str; 4] = ["print!(", "println!(", "eprint!(", "eprintln!("];
 
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
     Ok(repository
@@ -93,7 +93,7 @@ fn check_program(path: &Path, text: &str, lines: usize) -> Vec<Finding> {
     let code = code.filter(|(_, line)| !line.trim_start().starts_with("//"));
     let mut findings = Vec::new();
     for (index, line) in code {
-        let has = |word: &&&str| line.contains(**word);
+        let has = |word: &&&str| holds(line, word);
         if let Some(word) = WRITERS.iter().find(has).filter(|_| !path.starts_with(WRITER)) {
             let message = format!("`{word}`: write with `cadft-files`");
             findings.push(Finding::at(path, index + 1, message));
@@ -104,6 +104,12 @@ fn check_program(path: &Path, text: &str, lines: usize) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a line holds `word`, and not only a longer name that ends with it, such as `NewFile`.
+fn holds(line: &str, word: &str) -> bool {
+    let is_name = |character: char| character.is_alphanumeric() || character == '_';
+    (line.match_indices(word)).any(|(at, _)| !line[..at].ends_with(is_name))
 }
 
 /// The lines before the test module, which by convention ends a file.
@@ -175,6 +181,7 @@ mod tests {
             let in_tests = format!("//! B.\n// {word}\n#[cfg(test)]\nmod tests {{\n    {word}\n}}\n");
             assert!(check_one("crates/a/src/b.rs", &in_tests).is_empty(), "{word}");
         }
+        assert!(check_one("crates/a/src/b.rs", "//! B.\nfn f() { NewFile::create(x) }\n").is_empty());
         let writer = "//! B.\nfn f() { fs::write() }\n";
         assert!(check_one("crates/cadft-files/src/b.rs", writer).is_empty());
     }

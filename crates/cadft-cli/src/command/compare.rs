@@ -146,7 +146,7 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
         return Ok(RunDirectory::check_new(&job.directory)?);
     }
     let place = job.directory.join("config.resolved.toml");
-    let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
+    let text = cadft_files::read_to_string(&place).with_context(|| place.display().to_string())?;
     let found = config::parse(&place.to_string_lossy(), &text, &[])?;
     let differences = config::difference(&job.recipe, &found);
     let keys: Vec<_> = differences

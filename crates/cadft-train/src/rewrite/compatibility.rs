@@ -5,7 +5,6 @@ use crate::error::TrainError;
 use cadft_core::rewrite::Tracker;
 use cadft_files::NewFile;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -54,7 +53,7 @@ pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) 
 /// A directory without it, and a line that is not one of it, by its number.
 pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainError> {
     let path = run.join(COMPATIBILITY);
-    let text = fs::read_to_string(&path).map_err(|error| TrainError::Mismatch {
+    let text = cadft_files::read_to_string(&path).map_err(|error| TrainError::Mismatch {
         message: format!(
             "cannot read `{}`: {error}\nhint: `cadft train` leaves it in the directory of a run when the run ends",
             path.display()

@@ -24,7 +24,7 @@ impl RewriteLog {
     /// Whatever the file system says.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let file = cadft_files::append(path).map_err(TrainError::io(path))?;
-        let bytes = fs::read(path).map_err(TrainError::io(path))?;
+        let bytes = cadft_files::read(path).map_err(TrainError::io(path))?;
         let whole = bytes
             .iter()
             .rposition(|&byte| byte == b'\n')
@@ -62,7 +62,7 @@ impl RewriteLog {
 /// # Errors
 /// A file that cannot be read, and a line that is not a record, by its number.
 pub fn read_log(path: &Path) -> Result<Vec<Record>, TrainError> {
-    let text = fs::read_to_string(path).map_err(|error| TrainError::Mismatch {
+    let text = cadft_files::read_to_string(path).map_err(|error| TrainError::Mismatch {
         message: format!(
             "cannot read `{}`: {error}\nhint: a run has a log of rewrites when its recipe has `[rewrite]` and a round took place",
             path.display()
@@ -121,7 +121,7 @@ pub(super) fn undone_since(path: &Path, known: &[Record]) -> Result<Vec<UndoReco
 /// Makes the log hold exactly these records; writes only where it does not.
 pub(super) fn restore(path: &Path, records: &[Record]) -> Result<(), TrainError> {
     let text = text(path, records)?;
-    match fs::read(path) {
+    match cadft_files::read(path) {
         Ok(found) if found == text.as_bytes() => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && records.is_empty() => return Ok(()),
         _ => {}
