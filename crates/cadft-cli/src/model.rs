@@ -27,15 +27,16 @@ impl OpenModel {
         let device = device::open(device::name(device.device.as_deref()))?;
         let tokenizer = Tokenizer::from_dir(&directory)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
-        let model = match adapter {
-            Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
-                .0
-                .merge_adapter(),
-            None => checkpoint.model,
+        let (model, config) = match adapter {
+            Some(adapter) => {
+                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)?;
+                (adapted.model.merge_adapter(), adapted.config)
+            }
+            None => (checkpoint.model, checkpoint.config),
         };
         Ok(Self {
             model,
-            config: checkpoint.config,
+            config,
             tokenizer,
         })
     }

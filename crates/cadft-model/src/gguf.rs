@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::checkpoint::{
-    Dtype, Replacement, SaveOptions, Weight, fits_f16, to_pretty_json, write_file, write_weights,
+    Dtype, Replacement, SaveOptions, Weight, fits_f16, write_file, write_weights,
 };
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::json;
 use crate::parameters::expected_parameters;
 
 mod architecture;
@@ -71,10 +72,10 @@ pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<G
     write_weights(replacement.path(), &weights, dtype, max_shard_bytes)?;
     write_file(
         &replacement.path().join("config.json"),
-        &to_pretty_json(&config_json),
+        &json::pretty(&config_json),
     )?;
     for (name, content) in tokenizer {
-        write_file(&replacement.path().join(name), &to_pretty_json(&content))?;
+        write_file(&replacement.path().join(name), &json::pretty(&content))?;
     }
     replacement.finish()?;
 

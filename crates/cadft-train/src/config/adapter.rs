@@ -87,6 +87,7 @@ impl AdapterSection {
                 Targets::Names(names) => TargetModules::Names(names.clone()),
             },
             modules_to_save: self.modules_to_save.clone(),
+            ..AdapterConfig::default()
         }
     }
 }
