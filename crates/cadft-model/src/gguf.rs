@@ -17,7 +17,9 @@ use crate::parameters::expected_parameters;
 mod architecture;
 mod export;
 mod file;
+mod pre_tokenizer;
 mod quant;
+mod rope;
 mod settings;
 mod tokenizer;
 mod vocabulary;
@@ -50,7 +52,13 @@ pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<G
     let file = GgufFile::open(gguf_path)?;
     let architecture = settings::architecture(&file)?;
     let config_json = settings::config(&file, architecture, dtype)?;
-    let config = ModelConfig::try_from(config_json.clone())?;
+    let config = ModelConfig::try_from(config_json.clone()).map_err(|error| match error {
+        ModelError::Config { problems, .. } => ModelError::Gguf {
+            path: gguf_path.to_owned(),
+            problems,
+        },
+        other => other,
+    })?;
     let tensors = match_tensors(&file, &config, architecture)?;
     let tokenizer = tokenizer::files(&file, architecture)?;
 
