@@ -1,8 +1,8 @@
 //! Orders, buckets, padding and targets.
 
 use cadft_data::{
-    Batch, BatchOptions, Bucketing, Example, Order, Packing, epoch_order, micro_batch_shapes, micro_batches,
-    rank_shard,
+    Batch, BatchOptions, Bucketing, Example, Order, Origin, Packing, epoch_order, micro_batch_shapes,
+    micro_batches, rank_shard,
 };
 use proptest::prelude::*;
 
@@ -20,6 +20,7 @@ fn examples() -> impl Strategy<Value = Vec<Example>> {
                 .collect(),
             prompt_len: 0,
             answer: None,
+            origin: Origin::default(),
         };
         sequences.into_iter().map(example).collect()
     })
@@ -213,6 +214,7 @@ fn a_micro_batch_of_none_counts_as_one() {
         loss_mask: vec![false, true],
         prompt_len: 1,
         answer: None,
+        origin: Origin::default(),
     };
     assert_eq!(
         cut(&[example.clone(), example], 0, Bucketing::ByLength, 0).len(),

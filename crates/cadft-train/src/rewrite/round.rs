@@ -10,7 +10,7 @@ use crate::prepare::Prepared;
 use burn::module::Module;
 use cadft_core::reduction::mean;
 use cadft_core::rewrite::{Acceptance, Candidate, Rejection, Tracker, chance, round_seed};
-use cadft_data::{Example, Tokenizer};
+use cadft_data::{Example, Origin, Tokenizer};
 use cadft_model::{
     CausalLm, Finish, GenerateOptions, Generated, Sampling,
     generate::{Request, generate},
@@ -329,6 +329,7 @@ fn alone(prompt: &[u32], answer: &[u32]) -> Example {
         loss_mask: [vec![false; prompt.len()], vec![true; answer.len()]].concat(),
         prompt_len: prompt.len(),
         answer: None,
+        origin: Origin::default(),
     }
 }
 
