@@ -50,7 +50,7 @@ pub use order::{Order, epoch_order, rank_shard};
 pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Row};
 pub use samples::Samples;
-pub use source::{Mixing, Rows, Source, StoppingStrategy, read_rows, rows};
+pub use source::{Mixing, Rows, Source, StoppingStrategy, first_rows, read_rows, rows};
 pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
 pub use table::write_parquet;
 pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered};

@@ -82,7 +82,12 @@ fn devices_pipes_and_directories_are_neither_replaced_nor_waited_for() {
     let directory = directory();
     let pipe = directory.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for path in [&pipe, Path::new("/dev/null"), Path::new("/dev/zero"), directory.path()] {
+    for path in [
+        &pipe,
+        Path::new("/dev/null"),
+        Path::new("/dev/zero"),
+        directory.path(),
+    ] {
         assert!(cadft_files::check_target(path).is_err(), "{}", path.display());
         assert!(cadft_files::write(path, "x").is_err(), "{}", path.display());
         assert!(cadft_files::append(path).is_err(), "{}", path.display());
@@ -115,14 +120,27 @@ fn a_directory_appears_whole_in_place_of_what_was_there() {
     let second = begin("2");
     assert_eq!(content(), "1", "the directory is not there yet");
     drop(second);
-    assert_eq!((content().as_str(), names(&parent.path().join("a"))), ("1", vec!["b".to_owned()]));
+    assert_eq!(
+        (content().as_str(), names(&parent.path().join("a"))),
+        ("1", vec!["b".to_owned()])
+    );
     begin("3").finish().unwrap();
-    assert_eq!((content().as_str(), names(&parent.path().join("a"))), ("3", vec!["b".to_owned()]));
+    assert_eq!(
+        (content().as_str(), names(&parent.path().join("a"))),
+        ("3", vec!["b".to_owned()])
+    );
     fs::remove_dir_all(&target).unwrap();
     symlink(elsewhere.path(), &target).unwrap();
     begin("4").finish().unwrap();
-    assert_eq!((content().as_str(), names(&parent.path().join("a"))), ("4", vec!["b".to_owned()]));
-    assert_eq!(names(elsewhere.path()), ["mine"], "the target of a link is not touched");
+    assert_eq!(
+        (content().as_str(), names(&parent.path().join("a"))),
+        ("4", vec!["b".to_owned()])
+    );
+    assert_eq!(
+        names(elsewhere.path()),
+        ["mine"],
+        "the target of a link is not touched"
+    );
 }
 
 #[test]
@@ -149,7 +167,10 @@ fn only_rests_of_our_own_are_cleaned() {
         fs::write(directory.path().join(name), "").unwrap();
     }
     cadft_files::clean(directory.path()).unwrap();
-    assert_eq!(names(directory.path()), [".cadft-notes", "cadft-x.tmp", "notes.tmp"]);
+    assert_eq!(
+        names(directory.path()),
+        [".cadft-notes", "cadft-x.tmp", "notes.tmp"]
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::config::BatchSection;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
-use cadft_data::{Batch, BatchOptions, Example, Order, epoch_order, micro_batch_shapes, micro_batches};
+use cadft_data::{Batch, BatchOptions, Example, Order, epoch_order, micro_batch_shapes};
 use cadft_model::Packing;
 
 /// One micro-batch on the device.
@@ -95,13 +95,8 @@ impl GlobalBatch {
     /// Cuts `examples` into micro-batches on `device`.
     #[must_use]
     pub fn new(examples: &[&Example], section: &BatchSection, pad_id: u32, device: &Device) -> Self {
-        let lengths = examples.iter().map(|example| example.token_ids.len());
-        let options = options(section, lengths.max().unwrap_or(0), pad_id);
         Self {
-            micro: micro_batches(examples, &options)
-                .iter()
-                .map(|batch| MicroBatch::new(batch, device))
-                .collect(),
+            micro: micro_batches(examples, section, pad_id, device).collect(),
             supervised: examples.iter().map(|example| example.supervised()).collect(),
             data_weights: examples.iter().map(|example| example.weight).collect(),
             ids: examples.iter().map(|example| example.id.clone()).collect(),
@@ -114,6 +109,18 @@ impl GlobalBatch {
     pub fn counts(&self) -> GlobalCounts {
         GlobalCounts::of(self.supervised.iter().copied())
     }
+}
+
+/// The micro-batches that samples are cut into; each is made, and put on the device, when it is asked for.
+pub(crate) fn micro_batches<'a>(
+    examples: &'a [&'a Example],
+    section: &BatchSection,
+    pad_id: u32,
+    device: &'a Device,
+) -> impl Iterator<Item = MicroBatch> + use<'a> {
+    let lengths = examples.iter().map(|example| example.token_ids.len());
+    let options = options(section, lengths.max().unwrap_or(0), pad_id);
+    cadft_data::micro_batches(examples, &options).map(|batch| MicroBatch::new(&batch, device))
 }
 
 /// How a global batch whose longest sample has `longest` tokens is cut.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! config.rs        the recipe: TOML, strict, every problem in one report
+//! data.rs          rows to samples, the one way
 //! prepare.rs       read and check everything          plan.rs   what the run will do and take, and its warnings
 //! trainer.rs       the loop                           step.rs   THE page: one optimizer step
 //! batch.rs         global batches on the device       forward.rs, observe.rs   likelihoods in, values out
@@ -23,7 +24,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod clip;
 pub mod config;
-mod data;
+pub mod data;
 pub mod device;
 pub mod environment;
 mod error;

@@ -39,7 +39,7 @@ fn cut(examples: &[Example], micro: usize, bucketing: Bucketing, pad: u32) -> Ve
         row_tokens: 0,
         pad_id: pad,
     };
-    micro_batches(&examples.iter().collect::<Vec<_>>(), &options)
+    micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect()
 }
 
 /// A sample of a batch: (index, tokens, (place in the sample, token) to learn).
@@ -84,7 +84,7 @@ proptest! {
             pad_id: 0,
         };
         let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
-        let batches = micro_batches(&examples.iter().collect::<Vec<_>>(), &options);
+        let batches: Vec<_> = micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect();
         let shapes: Vec<[usize; 2]> = batches.iter().map(|batch| [batch.rows, batch.seq]).collect();
         prop_assert_eq!(micro_batch_shapes(&lengths, &options), shapes);
     }
@@ -150,7 +150,7 @@ proptest! {
         packing in prop_oneof![Just(Packing::None), Just(Packing::BestFit)],
     ) {
         let options = BatchOptions { micro: 2, max_tokens, bucketing, packing, row_tokens, pad_id: 999 };
-        let batches = micro_batches(&examples.iter().collect::<Vec<_>>(), &options);
+        let batches: Vec<_> = micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect();
         let mut seen = Vec::new();
         for batch in &batches {
             let most = max_tokens.unwrap_or(usize::MAX).min(row_tokens);

@@ -307,16 +307,11 @@ impl<'a> Generator<'a> {
                 [original, candidate].map(|answer| alone(draft.target.prompt(&draft.example), answer))
             })
             .collect();
-        let scores = score_samples(
-            &self.model.valid(),
-            &sides,
-            self.micro,
-            self.tokenizer.pad_token_id(),
-        );
-        scores
-            .chunks_exact(2)
-            .map(|pair| [pair[0].nll, pair[1].nll])
-            .collect()
+        let pad_id = self.tokenizer.pad_token_id();
+        let scores: Vec<f64> = score_samples(&self.model.valid(), &sides, self.micro, pad_id)
+            .map(|score| score.nll)
+            .collect();
+        scores.as_chunks().0.to_vec()
     }
 }
 
