@@ -6,8 +6,7 @@ use crate::readback::Readback;
 use burn::tensor::Tensor;
 use cadft_core::reduction::sample_scores;
 use cadft_core::{
-    AnyObjective, ChunkSize, Objective, Reference, TokenStats, linear_divergence, linear_log_probs,
-    linear_statistic,
+    ChunkSize, Objective, Reference, TokenStats, linear_divergence, linear_log_probs, linear_statistic,
 };
 use cadft_model::{CausalLm, fused};
 
@@ -64,7 +63,7 @@ pub fn token_likelihoods(
     model: &CausalLm,
     reference: Option<&CausalLm>,
     micro: &MicroBatch,
-    objective: &AnyObjective,
+    objective: &dyn Objective,
 ) -> Likelihoods {
     likelihoods_of(model, hidden_states(model, micro), reference, micro, objective)
 }
@@ -75,7 +74,7 @@ pub(crate) fn likelihoods_of(
     hidden: Tensor<3>,
     reference: Option<&CausalLm>,
     micro: &MicroBatch,
-    objective: &AnyObjective,
+    objective: &dyn Objective,
 ) -> Likelihoods {
     let states = select_supervised(hidden, micro);
     let (weight, precision) = (model.output_weight(), model.precision());

@@ -4,7 +4,7 @@ use crate::batch::MicroBatch;
 use crate::forward::{Likelihoods, likelihoods_of, token_likelihoods};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
-use cadft_core::AnyObjective;
+use cadft_core::Objective;
 use cadft_model::CausalLm;
 use cadft_model::decoder::{Recompute, Recorded};
 
@@ -17,7 +17,7 @@ impl Graph {
         model: &CausalLm,
         reference: Option<&CausalLm>,
         micro: &MicroBatch,
-        objective: &AnyObjective,
+        objective: &dyn Objective,
     ) -> (Self, Likelihoods) {
         if model.recompute() == Recompute::None {
             return (Self(None), token_likelihoods(model, reference, micro, objective));

@@ -22,9 +22,7 @@ use crate::recompute::Graph;
 use crate::weighing::Weighing;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
-use cadft_core::{
-    AnyObjective, Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss,
-};
+use cadft_core::{Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss};
 use cadft_model::CausalLm;
 
 /// What changes from step to step besides the model; whole once nothing is in flight ([`StepState::settle`]).
@@ -41,7 +39,7 @@ pub struct StepState {
 #[derive(Clone, Copy, Debug)]
 pub struct StepSettings<'a> {
     /// The objective of this step.
-    pub objective: &'a AnyObjective,
+    pub objective: &'a dyn Objective,
     /// The model that the run began with, off the autodiff graph, for an objective that looks at it.
     pub reference: Option<&'a CausalLm>,
     /// The denominator of its loss.

@@ -19,12 +19,12 @@ use crate::forward::read_scores;
 use crate::observe::TokenValues;
 use crate::readback::Readback;
 use burn::module::Module;
-use cadft_core::{AnyObjective, Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
+use cadft_core::{Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
 use cadft_model::CausalLm;
 
 /// What the weights of a global batch are made of.
 pub(crate) struct Weighing<'a> {
-    objective: &'a AnyObjective,
+    objective: &'a dyn Objective,
     /// The statistics of CADFT-2, where they are not those of the weighted pass.
     pub(crate) standardiser: Option<Standardiser>,
     /// What they are made of, where the weights are by earlier batches; without the step before.
@@ -38,7 +38,7 @@ impl<'a> Weighing<'a> {
     pub(crate) fn before(
         model: &CausalLm,
         batch: &GlobalBatch,
-        objective: &'a AnyObjective,
+        objective: &'a dyn Objective,
         running: &RunningMoments,
         readback: &mut Readback,
     ) -> Self {
@@ -100,7 +100,7 @@ impl<'a> Weighing<'a> {
 }
 
 /// Whether weights depend on the likelihoods of the reference model, which come with the weighted pass.
-fn by_reference(objective: &AnyObjective) -> bool {
+fn by_reference(objective: &dyn Objective) -> bool {
     objective.reference() == Some(Reference::Scores)
 }
 
