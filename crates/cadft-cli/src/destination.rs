@@ -1,7 +1,9 @@
 //! Where a command writes, looked at before anything is read or computed: what cannot be written, what would be written
 //! over, and what is being read are refused.
 
+use crate::args::InputArgs;
 use crate::hint::UsageError;
+use crate::model::sources;
 use anyhow::{Context, Result};
 use cadft_data::Source;
 use cadft_files::{entries, is_same, is_within, listed, shown};
@@ -41,6 +43,18 @@ pub(crate) fn file<P: AsRef<Path>>(out: &Path, inputs: impl IntoIterator<Item = 
         _ => return Err(error).context(message),
     };
     Err(UsageError::new(format!("{message}: {error}"), hint).into())
+}
+
+/// As [`file`], of a command that reads a model and data; without `out` it prints.
+pub(crate) fn file_of(out: Option<&Path>, input: &InputArgs) -> Result<()> {
+    let Some(out) = out else { return Ok(()) };
+    file(out, files_of(&sources(&input.data, &input.source)?))?;
+    file(
+        out,
+        [Some(Path::new(&input.model)), input.adapter.as_deref()]
+            .into_iter()
+            .flatten(),
+    )
 }
 
 /// The files of data sources, as far as they can be found; what is wrong with the others is told when they are read.

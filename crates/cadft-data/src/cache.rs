@@ -38,8 +38,7 @@ pub enum Cache {
 /// many rows there are.
 ///
 /// # Errors
-/// Whatever is wrong with the sources or with their rows, as [`rows`] and [`tokenize`]; [`DataError::Io`] and
-/// [`DataError::Write`].
+/// Whatever is wrong with the sources or with their rows, as [`rows`] and [`tokenize`]; [`DataError::Io`].
 pub fn load_samples(
     sources: &[Source],
     mixing: &Mixing,
@@ -89,7 +88,7 @@ fn cached<R: Iterator<Item = Result<Row, Problem>>>(
     let report = tokenize_stream(rows()?, tokenizer, options, &mut |example: Example| {
         writer.push(&example).map_err(at(&path))
     })?;
-    writer.finish(&report).map_err(at(&path))?;
+    writer.finish(report).map_err(at(&path))?;
     new.finish().map_err(at(&path))?;
     existing(&path)?.ok_or_else(|| {
         at(&path)(io::Error::other(

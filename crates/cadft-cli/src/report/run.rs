@@ -80,8 +80,9 @@ struct Notice {
 impl Run {
     /// Reads the run in `directory`; only its recipe must be there.
     pub(super) fn read(directory: &Path, name: String) -> Result<Self> {
-        let text =
-            |file: &str| cadft_files::read(&directory.join(file)).map(|b| String::from_utf8_lossy(&b).into_owned());
+        let text = |file: &str| {
+            cadft_files::read(&directory.join(file)).map(|b| String::from_utf8_lossy(&b).into_owned())
+        };
         let recipe = text("config.resolved.toml").map_err(|error| {
             UsageError::new(
                 format!("`{}` is not the directory of a run: {error}", directory.display()),

@@ -8,6 +8,8 @@ use crate::output;
 use crate::{assets, destination, model};
 use anyhow::{Context, Result};
 use cadft_data::{Source, Tokenizer};
+use cadft_files::shown;
+use cadft_train::data::{SampleReader, on_disk};
 use cadft_train::rewrite::{ExportSummary, Header, Record, export as export_records};
 use serde::Serialize;
 use std::path::Path;
@@ -25,10 +27,11 @@ struct Replayed<'a> {
 pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     let log = Log::open(&args.record)?;
     let header = header(&log, &args.source)?;
-    destination::file(&args.out, destination::files_of(&header.data.train))?;
+    destination::file(&args.out, destination::files_of(&on_disk(&header.data.train)?))?;
     destination::file(&args.out, [log.path.as_path(), Path::new(&header.model)])?;
     let summary = rebuilt(&log, &header)?;
-    write(&args.out, &summary.lines)?;
+    cadft_files::write(&args.out, &summary.lines)
+        .with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
     note(&format!(
         "{}: {} rows, {} of them rewritten",
         args.out.display(),
@@ -63,7 +66,8 @@ pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
 /// The data set of a log.
 fn rebuilt(log: &Log, header: &Header) -> Result<ExportSummary> {
     let tokenizer = Tokenizer::from_dir(&model::directory(&header.model)?)?;
-    Ok(export_records(&log.records, header, &tokenizer)?)
+    let reader = SampleReader::new(&header.recipe(), tokenizer)?;
+    Ok(export_records(&log.records, header, &reader)?)
 }
 
 /// Where the data are: as on record, unless the command line says otherwise.
@@ -80,14 +84,23 @@ fn header(log: &Log, source: &OriginArgs) -> Result<Header> {
         header.model.clone_from(model);
     }
     if !source.data.is_empty() {
-        header.data.train = (source.data.iter())
-            .map(|file| Ok(Source::new(assets::resolve(file)?)))
-            .collect::<Result<_>>()?;
+        header.data.train = moved(&source.data, &header.data.train)?;
     }
     Ok(header)
 }
 
-/// Writes a whole file.
-pub(in crate::command) fn write(path: &Path, text: &str) -> Result<()> {
-    cadft_files::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+/// The sources that were read, in other places: each keeps its format, columns and weight where there are as many.
+fn moved(places: &[String], sources: &[Source]) -> Result<Vec<Source>> {
+    let as_read = |number: usize| {
+        let source = sources.get(number).filter(|_| places.len() == sources.len());
+        source.cloned().unwrap_or_default()
+    };
+    (places.iter().enumerate())
+        .map(|(number, place)| {
+            Ok(Source {
+                path: assets::resolve(place)?,
+                ..as_read(number)
+            })
+        })
+        .collect()
 }
