@@ -211,7 +211,18 @@ fn nothing_of_a_run_goes_through_a_link() {
     let victim = elsewhere.path().join("victim");
     fs::write(&victim, "precious").expect("a file");
     fs::create_dir(elsewhere.path().join("directory")).expect("a directory");
-    let begin = [&TRAIN[..], &["--out", "run", "--set", "schedule.steps=4"]].concat();
+    let begin = [
+        &TRAIN[..],
+        &[
+            "--out",
+            "run",
+            "--set",
+            "schedule.steps=4",
+            "--set",
+            "checkpoint.keep=9",
+        ],
+    ]
+    .concat();
     let _ = workspace.run(CADFT, &begin).succeeded();
     let run = workspace.path("run");
     for step in ["step-000003", "step-000004"] {
@@ -293,8 +304,9 @@ fn writers() -> Vec<(Vec<&'static str>, &'static str)> {
         "--model",
         "model",
         "--data",
-        "prompt_completion.jsonl",
+        "questions.jsonl",
         "--generate",
+        "--limit",
         "2",
         "--max-new-tokens",
         "2",
@@ -327,6 +339,8 @@ fn writers() -> Vec<(Vec<&'static str>, &'static str)> {
 fn with_old_files() -> Workspace {
     let workspace = Workspace::new();
     let _ = train(&workspace, "run").succeeded();
+    let question = "{\"prompt\": \"3 + 4?\", \"completion\": \"7\", \"answer\": \"7\"}\n";
+    workspace.write("questions.jsonl", &question.repeat(2));
     for (_, out) in writers() {
         workspace.write(out, "old");
     }

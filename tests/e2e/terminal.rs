@@ -40,7 +40,7 @@ fn workspace() -> Workspace {
             {"role": "user", "content": format!("a {HOSTILE}")},
             {"role": "assistant", "content": format!("b {HOSTILE} {index}")},
         ]);
-        json!({"id": format!("{HOSTILE}{index}"), "messages": messages}).to_string() + "\n"
+        json!({"id": format!("{HOSTILE}{index}"), "messages": messages, "answer": HOSTILE}).to_string() + "\n"
     };
     workspace.write(&data(), &(0..16).map(row).collect::<String>());
     workspace.write(&format!("bad{}", data()), &format!("{{\"{HOSTILE}\": 1}}\n"));
@@ -94,7 +94,7 @@ fn no_command_lets_a_name_or_a_text_act_on_the_terminal() {
         vec!["train", "--resume", &run],
         vec!["train", "--resume", &last, "--out", &copy],
         [&train[..], &adapter].concat(),
-        ["evaluate", "--generate", "2", "--max-new-tokens", "2"]
+        ["evaluate", "--generate", "--limit", "2", "--max-new-tokens", "2"]
             .into_iter()
             .chain(input)
             .collect(),
@@ -229,14 +229,9 @@ fn no_error_lets_what_it_names_act_on_the_terminal() {
         let outcome = workspace.run(CADFT, &args);
         assert_says_nothing(&outcome, &args);
         assert_eq!(outcome.code, Some(2), "{args:?}: {}", outcome.stderr);
-        assert_eq!(
-            outcome.stdout,
-            if args[1] == "validate" {
-                outcome.stdout.clone()
-            } else {
-                String::new()
-            }
-        );
+        if !args.contains(&"validate") {
+            assert_eq!(outcome.stdout, "", "an error belongs on standard error");
+        }
     }
 }
 
