@@ -31,7 +31,7 @@ pub(crate) fn resolve(path: &str) -> Result<String> {
     let unknown = || {
         let known: Vec<_> = ASSETS
             .dirs()
-            .map(|dir| format!("`{PREFIX}{}`", dir.path().display()))
+            .map(|dir| format!("`{PREFIX}{}`", cadft_files::shown(&dir.path())))
             .collect();
         UsageError::new(
             format!("`{path}`: there is no such embedded file"),

@@ -70,9 +70,12 @@ impl Console {
                 ));
             }),
             Event::Rewrote { step, round } => self.progress.suspend(|| note(&rewrote(*step, round))),
-            Event::Resumed { step, path } => self
-                .progress
-                .suspend(|| note(&format!("going on after step {step} from `{}`", path.display()))),
+            Event::Resumed { step, path } => self.progress.suspend(|| {
+                note(&format!(
+                    "going on after step {step} from `{}`",
+                    cadft_files::shown(&path)
+                ))
+            }),
             Event::Skipped {
                 step, what, samples, ..
             } => self.progress.suspend(|| {
@@ -83,7 +86,7 @@ impl Console {
             }),
             Event::Saved { step, path, .. } => self
                 .progress
-                .suspend(|| note(&format!("step {step}: saved `{}`", path.display()))),
+                .suspend(|| note(&format!("step {step}: saved `{}`", cadft_files::shown(&path)))),
             Event::Finished(outcome) => {
                 self.progress.finish();
                 summary::show(outcome, &self.run);

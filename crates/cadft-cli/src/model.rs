@@ -117,7 +117,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
     }
     if adapter.is_some() {
         return Err(UsageError::new(
-            format!("`--model`: `{}` is an adapter itself", found.display()),
+            format!("`--model`: `{}` is an adapter itself", cadft_files::shown(&found)),
             "give its model with `--model` and the adapter with `--adapter`",
         )
         .into());
@@ -125,7 +125,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
     let (_, base) = adapter::read_config(&found)?;
     let Some(base) = base else {
         return Err(UsageError::new(
-            format!("`{}` does not name its model", found.display()),
+            format!("`{}` does not name its model", cadft_files::shown(&found)),
             "give the model with `--model` and this directory with `--adapter`",
         )
         .into());
@@ -146,7 +146,7 @@ fn base_of(adapter: &Path, base: &str) -> Result<PathBuf> {
     Err(UsageError::new(
         format!(
             "`{}` belongs to the model `{base}`, which is no directory, neither from here nor from the adapter's",
-            adapter.display()
+            cadft_files::shown(&adapter)
         ),
         "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
     )
@@ -162,7 +162,10 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     let hint = checkpoint::hint_for(&directory)
         .unwrap_or("give the path of a Hugging Face model directory, or `hf://OWNER/NAME`");
     Err(UsageError::new(
-        format!("`--model`: `{}` is not a directory", directory.display()),
+        format!(
+            "`--model`: `{}` is not a directory",
+            cadft_files::shown(&directory)
+        ),
         hint,
     )
     .into())

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
     let stop = interrupt::stop_flag()?;
     let mut outcomes = vec![];
     for (index, job) in jobs.iter().enumerate() {
-        let place = job.directory.display();
+        let place = cadft_files::shown(&job.directory);
         if let Some(outcome) = outcome::read(job.objective, &job.directory)? {
             note(&format!("`{place}` is finished"));
             outcomes.push(outcome);
@@ -146,7 +146,7 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
         return Ok(RunDirectory::check_new(&job.directory)?);
     }
     let place = job.directory.join("config.resolved.toml");
-    let text = cadft_files::read_to_string(&place).with_context(|| place.display().to_string())?;
+    let text = cadft_files::read_to_string(&place).with_context(|| cadft_files::shown(&place).to_string())?;
     let found = config::parse(&place.to_string_lossy(), &text, &[])?;
     let differences = config::difference(&job.recipe, &found);
     let keys: Vec<_> = differences
@@ -160,7 +160,7 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
     Err(UsageError::new(
         format!(
             "`{}` holds a run with other values of {}",
-            job.directory.display(),
+            cadft_files::shown(&job.directory),
             keys.join(", ")
         ),
         "choose another directory with `--out DIR`",
@@ -209,7 +209,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
     // Without checkpoints, a run that was cut off in its last evaluation has a model, but no end.
     let model = job.directory.join("model");
     if model.exists() {
-        fs::remove_dir_all(&model).with_context(|| model.display().to_string())?;
+        fs::remove_dir_all(&model).with_context(|| cadft_files::shown(&model).to_string())?;
     }
     Ok(RunDirectory::restart(&job.directory, &prepared.recipe, device)?)
 }
@@ -226,6 +226,9 @@ fn tell(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     } else {
         output::line(&table.terminal())?;
     }
-    note(&format!("`{}` has it as Markdown and JSON", out.display()));
+    note(&format!(
+        "`{}` has it as Markdown and JSON",
+        cadft_files::shown(&out)
+    ));
     Ok(Exit::Done)
 }

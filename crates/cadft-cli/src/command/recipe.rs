@@ -70,7 +70,7 @@ pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
 pub(crate) fn migrate(args: &RecipeMigrateArgs) -> Result<()> {
     let path = &args.recipe;
     let text = fs::read_to_string(path).map_err(|error| {
-        let message = format!("cannot read the recipe `{}`: {error}", path.display());
+        let message = format!("cannot read the recipe `{}`: {error}", cadft_files::shown(&path));
         UsageError::new(message, "give the path of a recipe file")
     })?;
     let migration = config::migrate(&path.to_string_lossy(), &text)?;

@@ -82,7 +82,7 @@ impl Log {
             return Err(UsageError::new(
                 format!(
                     "{}: no rewrite of {} is in force",
-                    self.path.display(),
+                    cadft_files::shown(&self.path),
                     unknown.join(", ")
                 ),
                 "`cadft rewrite list RUN --replaced` has those that are",
@@ -176,7 +176,11 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
         log.samples().filter(|(sample, _)| sample.id == args.id).collect();
     if records.is_empty() {
         return Err(UsageError::new(
-            format!("{}: nothing is on record about `{}`", log.path.display(), args.id),
+            format!(
+                "{}: nothing is on record about `{}`",
+                cadft_files::shown(&log.path),
+                args.id
+            ),
             "`cadft rewrite list RUN` has the samples of every round",
         )
         .into());

@@ -85,7 +85,10 @@ impl Run {
         };
         let recipe = text("config.resolved.toml").map_err(|error| {
             UsageError::new(
-                format!("`{}` is not the directory of a run: {error}", directory.display()),
+                format!(
+                    "`{}` is not the directory of a run: {error}",
+                    cadft_files::shown(&directory)
+                ),
                 "a run's directory holds `config.resolved.toml`; give the one named by `--out` or `run.out`",
             )
         })?;

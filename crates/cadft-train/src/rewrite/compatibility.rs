@@ -56,7 +56,7 @@ pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainE
     let text = cadft_files::read_to_string(&path).map_err(|error| TrainError::Mismatch {
         message: format!(
             "cannot read `{}`: {error}\nhint: `cadft train` leaves it in the directory of a run when the run ends",
-            path.display()
+            cadft_files::shown(&path)
         ),
     })?;
     (text.lines().enumerate())
@@ -64,7 +64,7 @@ pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainE
             serde_json::from_str(line).map_err(|error| TrainError::Mismatch {
                 message: format!(
                     "{}:{}: {error}\nhint: the file is written by `cadft train`",
-                    path.display(),
+                    cadft_files::shown(&path),
                     number + 1
                 ),
             })

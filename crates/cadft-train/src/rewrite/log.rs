@@ -65,7 +65,7 @@ pub fn read_log(path: &Path) -> Result<Vec<Record>, TrainError> {
     let text = cadft_files::read_to_string(path).map_err(|error| TrainError::Mismatch {
         message: format!(
             "cannot read `{}`: {error}\nhint: a run has a log of rewrites when its recipe has `[rewrite]` and a round took place",
-            path.display()
+            cadft_files::shown(&path)
         ),
     })?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -93,7 +93,7 @@ fn broken(path: &Path, line: usize, message: &str) -> TrainError {
     TrainError::Mismatch {
         message: format!(
             "{}:{line}: {message}\nhint: the log is written by `cadft train` and `cadft rewrite`, and not to be edited",
-            path.display()
+            cadft_files::shown(&path)
         ),
     }
 }

@@ -64,7 +64,7 @@ impl Logs {
                     message: format!(
                         "`{}` has fewer lines than the {lines} it had\n\
                          hint: restore the file; without it, the checkpoint is still a model directory to train anew from",
-                        path.display()
+                        cadft_files::shown(&path)
                     ),
                 });
             }

@@ -59,8 +59,8 @@ pub(super) fn refuse_own_model(path: &Path, prepared: &Prepared) -> Result<(), T
         message: format!(
             "`model.path`: `{}` is in `{}`, which this run writes\n\
              hint: choose another directory with `--out DIR`, or copy the model",
-            model.display(),
-            place.display()
+            cadft_files::shown(&model),
+            cadft_files::shown(&place)
         ),
     })
 }

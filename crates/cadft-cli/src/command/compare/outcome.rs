@@ -63,7 +63,7 @@ pub(super) fn read(objective: &str, directory: &Path) -> Result<Option<Outcome>>
     if !path.exists() {
         return Ok(None);
     }
-    let text = cadft_files::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = cadft_files::read_to_string(&path).with_context(|| cadft_files::shown(&path).to_string())?;
     let last = text
         .lines()
         .rev()

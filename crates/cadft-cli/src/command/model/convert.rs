@@ -41,7 +41,7 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
         "{} parameters (tensors: {}) are in `{}` as {}",
         count(import.parameters),
         types.join(", "),
-        args.out.display(),
+        cadft_files::shown(&args.out),
         dtype.torch_name(),
     ));
     Ok(())
@@ -65,7 +65,7 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
     note(&format!(
         "{} parameters are in `{}` as {name}",
         count(parameters),
-        args.out.display()
+        cadft_files::shown(&args.out)
     ));
     Ok(())
 }
@@ -85,7 +85,7 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
     checkpoint::save(&args.out, &loaded.model, &loaded.config, &options)?;
     note(&format!(
         "the weights are in `{}` as {}",
-        args.out.display(),
+        cadft_files::shown(&args.out),
         dtype.torch_name()
     ));
     Ok(())

@@ -39,8 +39,8 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     checkpoint::save(&args.out, &merged, &config, &options)?;
     note(&format!(
         "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
-        args.adapter.display(),
-        args.out.display(),
+        cadft_files::shown(&args.adapter),
+        cadft_files::shown(&args.out),
     ));
     Ok(())
 }

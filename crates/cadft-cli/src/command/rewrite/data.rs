@@ -34,7 +34,7 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
         .with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
     note(&format!(
         "{}: {} rows, {} of them rewritten",
-        args.out.display(),
+        cadft_files::shown(&args.out),
         count(summary.rows),
         count(summary.rewritten)
     ));
@@ -74,7 +74,7 @@ fn rebuilt(log: &Log, header: &Header) -> Result<ExportSummary> {
 fn header(log: &Log, source: &OriginArgs) -> Result<Header> {
     let Some(Record::Header(header)) = log.records.first() else {
         return Err(UsageError::new(
-            format!("{}: the log is empty", log.path.display()),
+            format!("{}: the log is empty", cadft_files::shown(&log.path)),
             "no round took place",
         )
         .into());

@@ -103,8 +103,8 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
         "{} of {} samples rewritten; `{}` has the data, `cadft rewrite list {}` says what was decided",
         summary.replaced,
         summary.chosen,
-        args.out.join("data.jsonl").display(),
-        args.out.display()
+        cadft_files::shown(&args.out.join("data.jsonl")),
+        cadft_files::shown(&args.out)
     ));
     Ok(())
 }

@@ -78,5 +78,5 @@ impl Lines {
 }
 
 fn cannot_write(path: &Path) -> String {
-    format!("cannot write `{}`", path.display())
+    format!("cannot write `{}`", cadft_files::shown(&path))
 }

@@ -72,7 +72,7 @@ impl Target {
             None if RunDirectory::is_taken(&out) => {
                 console::note(&format!(
                     "`{}` has no checkpoint yet: the run starts again",
-                    out.display()
+                    cadft_files::shown(&out)
                 ));
                 Start::Again(out)
             }
@@ -123,8 +123,8 @@ fn new_directory(name: &str) -> PathBuf {
     if directory != first {
         console::note(&format!(
             "`{}` is taken; this run goes to `{}`",
-            first.display(),
-            directory.display()
+            cadft_files::shown(&first),
+            cadft_files::shown(&directory)
         ));
     }
     directory
