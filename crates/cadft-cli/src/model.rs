@@ -8,7 +8,7 @@ use cadft_data::{Columns, Dataset, Source, Tokenizer};
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::prepare::on_disk;
-use cadft_train::{Warning, hub};
+use cadft_train::{Warning, adapted_tokenizer, hub};
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -25,7 +25,10 @@ impl OpenModel {
     pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
         let (directory, adapter) = base_and_adapter(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
-        let tokenizer = Tokenizer::from_dir(&directory)?;
+        let tokenizer = match &adapter {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
         let checkpoint = checkpoint::load(&directory, &device)?;
         let model = match adapter {
             Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
@@ -86,7 +89,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
         )
         .into());
     };
-    Ok((directory(&base)?, Some(found)))
+    Ok((directory(&base.path())?, Some(found)))
 }
 
 /// The directory of a model, on disk; from the Hub where the name is one of it.
