@@ -16,6 +16,6 @@ pub use dtype::Dtype;
 pub(crate) use files::MappedFile;
 pub use load::{Checkpoint, load};
 pub use report::{CheckpointReport, ShapeMismatch};
-pub use save::{SaveOptions, check_fits, save};
 pub(crate) use save::{Replacement, fits_f16, to_pretty_json, write_file};
+pub use save::{SaveOptions, check_fits, save};
 pub(crate) use weights::{Weight, write_shard, write_weights};

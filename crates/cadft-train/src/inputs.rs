@@ -32,7 +32,12 @@ pub struct Inputs {
 
 impl Inputs {
     /// Everything but the weights, which take longer to read.
-    pub(crate) fn new(recipe: &Recipe, directory: &Path, config: &ModelConfig, tokenizer: &Tokenizer) -> Self {
+    pub(crate) fn new(
+        recipe: &Recipe,
+        directory: &Path,
+        config: &ModelConfig,
+        tokenizer: &Tokenizer,
+    ) -> Self {
         let mut digests = BTreeMap::new();
         let mut add = |name: &str, digest| digests.insert(name.to_owned(), digest);
         add("tokenizer", tokenizer_files(directory));
@@ -134,7 +139,12 @@ fn tokenizer_files(directory: &Path) -> String {
     let mut hash = Sha256::new();
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         let bytes = fs::read(directory.join(name)).ok();
-        hash.update(bytes.as_ref().map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
+        hash.update(
+            bytes
+                .as_ref()
+                .map_or(u64::MAX, |bytes| bytes.len() as u64)
+                .to_le_bytes(),
+        );
         hash.update(bytes.unwrap_or_default());
     }
     checkpoint::hex(&hash.finalize())

@@ -158,7 +158,10 @@ impl DataDigests {
 /// SHA-256 of what is asked and what is right; none where nothing is asked.
 fn questions_sha256(questions: &[Question]) -> Option<String> {
     let mut hash = Sha256::new();
-    for Question { prompt_ids, answer, .. } in questions {
+    for Question {
+        prompt_ids, answer, ..
+    } in questions
+    {
         hash.update((prompt_ids.len() as u64).to_le_bytes());
         prompt_ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
         hash.update((answer.len() as u64).to_le_bytes());

@@ -56,7 +56,10 @@ pub fn has_tokenizer(directory: &Path) -> bool {
 /// template that only one of them has must not be read with the other.
 pub(crate) fn carry_over(adapter: &Path, target: &Path) -> Result<(), ModelError> {
     if has_tokenizer(adapter) {
-        for name in CARRIED_FILES.into_iter().filter(|name| *name != GENERATION_CONFIG) {
+        for name in CARRIED_FILES
+            .into_iter()
+            .filter(|name| *name != GENERATION_CONFIG)
+        {
             let file = target.join(name);
             if file.is_file() {
                 fs::remove_file(&file).map_err(|error| ModelError::io("remove", &file, error))?;
@@ -91,8 +94,12 @@ impl ChatFormat {
             }
             self.set_eos_token(config);
         })?;
-        edit(&directory.join(SPECIAL_TOKENS), |tokens| self.set_eos_token(tokens))?;
-        edit(&directory.join(GENERATION_CONFIG), |config| self.set_stop_tokens(config))
+        edit(&directory.join(SPECIAL_TOKENS), |tokens| {
+            self.set_eos_token(tokens)
+        })?;
+        edit(&directory.join(GENERATION_CONFIG), |config| {
+            self.set_stop_tokens(config)
+        })
     }
 
     /// As [`ChatFormat::apply`], for an adapter: its directory has no `config.json` that would name the stop tokens, so

@@ -16,14 +16,23 @@ use std::path::{Component, Path};
 
 /// Keys of a recipe that may differ from those of a checkpoint, and why: the steps that follow are the same.
 pub const FREE: [(&str, &str); 17] = [
-    ("format-version", "how the recipe is written; there is one version"),
+    (
+        "format-version",
+        "how the recipe is written; there is one version",
+    ),
     ("run.out", "where the files of the run are"),
     ("model.path", "where the model is; its files are compared"),
     ("model.recompute", "the same gradients with less memory"),
     ("data.train", "where the data are; the samples are compared"),
-    ("data.eval", "where the data are; samples and questions are compared"),
+    (
+        "data.eval",
+        "where the data are; samples and questions are compared",
+    ),
     ("data.cache", "where tokens are kept; the samples are compared"),
-    ("evaluate.every", "how often is looked, and so which evaluations there are to choose the best from"),
+    (
+        "evaluate.every",
+        "how often is looked, and so which evaluations there are to choose the best from",
+    ),
     ("checkpoint.every", "how often is saved"),
     ("checkpoint.every-minutes", "how often is saved"),
     ("checkpoint.keep", "how many checkpoints are kept"),
@@ -131,14 +140,23 @@ pub fn compare(prepared: &Prepared, device: &str, from: &Restored) -> Comparison
     let mut found = Comparison::default();
     settings_differ(&state.settings, &prepared.recipe, &mut found);
     if state.device != device {
-        found.changes.push(Change::new("--device", state.device.as_str(), device));
+        found
+            .changes
+            .push(Change::new("--device", state.device.as_str(), device));
     }
     data_differ(&state.data, &DataDigests::of(prepared), &mut found);
     match &state.inputs {
         Some(inputs) => inputs_differ(inputs, &prepared.inputs(), &mut found),
         None => {
-            let what = ["the weights", "`config.json`", "the tokenizer", "the chat template"];
-            found.unknown.extend(what.map(|what| format!("{what} of the model")));
+            let what = [
+                "the weights",
+                "`config.json`",
+                "the tokenizer",
+                "the chat template",
+            ];
+            found
+                .unknown
+                .extend(what.map(|what| format!("{what} of the model")));
             if !prepared.questions.is_empty() {
                 found.unknown.push("the questions of `data.eval`".to_owned());
             }
@@ -167,16 +185,28 @@ fn inputs_differ(was: &Inputs, is: &Inputs, found: &mut Comparison) {
     for (name, now) in &is.digests {
         match was.digests.get(name) {
             Some(then) if then == now => {}
-            Some(then) => found.changes.push(Change::new(title(name), then.as_str(), now.as_str())),
+            Some(then) => found
+                .changes
+                .push(Change::new(title(name), then.as_str(), now.as_str())),
             None => found.unknown.push(title(name)),
         }
     }
-    for (name, then) in was.digests.iter().filter(|(name, _)| !is.digests.contains_key(*name)) {
-        found.changes.push(Change::new(title(name), then.as_str(), Value::Null));
+    for (name, then) in was
+        .digests
+        .iter()
+        .filter(|(name, _)| !is.digests.contains_key(*name))
+    {
+        found
+            .changes
+            .push(Change::new(title(name), then.as_str(), Value::Null));
     }
     config_differs(&was.config, &is.config, found);
     if found.changes.len() > before && was.commit != is.commit {
-        let change = Change::new("model.path (commit on the Hub)", was.commit.clone(), is.commit.clone());
+        let change = Change::new(
+            "model.path (commit on the Hub)",
+            was.commit.clone(),
+            is.commit.clone(),
+        );
         found.changes.push(change);
     }
 }
@@ -230,7 +260,9 @@ fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
         return;
     }
     // With the defaults of keys that the checkpoint does not know yet.
-    let was = then.and_then(|then| serde_json::to_value(then).ok()).unwrap_or(was);
+    let was = then
+        .and_then(|then| serde_json::to_value(then).ok())
+        .unwrap_or(was);
     let changes = differences(&was, &is);
     if changes.is_empty() {
         found.changes.push(Change::new("the recipe", was, is));
@@ -257,12 +289,18 @@ fn path_differs(settings: &Value, recipe: &Recipe, found: &mut Comparison) {
 
 /// Sets the value of a dotted key.
 fn put(place: &mut Value, key: &str, value: Value) {
-    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let (first, rest) = key
+        .split_once('.')
+        .map_or((key, None), |(first, rest)| (first, Some(rest)));
     let Some(table) = place.as_object_mut() else {
         return;
     };
     match rest {
-        Some(rest) => put(table.entry(first).or_insert_with(|| Map::new().into()), rest, value),
+        Some(rest) => put(
+            table.entry(first).or_insert_with(|| Map::new().into()),
+            rest,
+            value,
+        ),
         None => {
             table.insert(first.to_owned(), value);
         }

@@ -94,7 +94,8 @@ impl Trainer<'_> {
                 })
             }
             Err(error) => {
-                let earlier = checkpoint::steps(self.directory.path())?;
+                // What is there cannot be read where it cannot be written either.
+                let earlier = checkpoint::steps(self.directory.path()).unwrap_or_default();
                 let hint = if earlier.is_empty() {
                     "the run goes on, but there is no checkpoint yet that it could be continued from"
                 } else {
