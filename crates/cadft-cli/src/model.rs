@@ -5,7 +5,7 @@ use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
 use cadft_data::{Columns, Dataset, Source, Tokenizer};
-use cadft_model::adapter::{self, ADAPTER_CONFIG};
+use cadft_model::adapter::{self, ADAPTER_CONFIG, BaseModel};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::prepare::on_disk;
 use cadft_train::{Warning, adapted_tokenizer, hub};
@@ -30,15 +30,16 @@ impl OpenModel {
             None => Tokenizer::from_dir(&directory)?,
         };
         let checkpoint = checkpoint::load(&directory, &device)?;
-        let model = match adapter {
-            Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
-                .0
-                .merge_adapter(),
-            None => checkpoint.model,
+        let (model, config) = match adapter {
+            Some(adapter) => {
+                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)?;
+                (adapted.model.merge_adapter(), adapted.config)
+            }
+            None => (checkpoint.model, checkpoint.config),
         };
         Ok(Self {
             model,
-            config: checkpoint.config,
+            config,
             tokenizer,
         })
     }
@@ -89,7 +90,28 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
         )
         .into());
     };
-    Ok((directory(&base.path())?, Some(found)))
+    Ok((base_of(&found, &base)?, Some(found)))
+}
+
+/// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
+/// adapter's directory.
+fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
+    let beside = adapter.join(&base.name);
+    if !Path::new(&base.name).is_dir() && beside.is_dir() {
+        return Ok(beside);
+    }
+    let path = base.path();
+    if hub::Spec::parse(&path)?.is_some() || Path::new(&path).is_dir() || assets::resolve(&path)? != path {
+        return directory(&path);
+    }
+    Err(UsageError::new(
+        format!(
+            "`{}` belongs to the model `{path}`, which is no directory, neither from here nor from the adapter's",
+            adapter.display()
+        ),
+        "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
+    )
+    .into())
 }
 
 /// The directory of a model, on disk; from the Hub where the name is one of it.
@@ -98,9 +120,11 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     if directory.is_dir() {
         return Ok(directory);
     }
+    let hint = checkpoint::hint_for(&directory)
+        .unwrap_or("give the path of a Hugging Face model directory, or `hf://OWNER/NAME`");
     Err(UsageError::new(
         format!("`--model`: `{}` is not a directory", directory.display()),
-        "give the path of a Hugging Face model directory, or `hf://OWNER/NAME`",
+        hint,
     )
     .into())
 }

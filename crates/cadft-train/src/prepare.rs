@@ -1,21 +1,23 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
-use crate::config::{self, Init, Recipe};
+use crate::config::{self, AdapterSection, Init, Recipe};
 use crate::data;
 use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::export;
 use crate::hub;
-use crate::inputs::{Inputs, WeightsDigest};
+use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::Plan;
+use burn::module::Module;
 use burn::tensor::{DType, Device};
 use cadft_data::{
     Bucketing, Dataset, Example, Mask, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer, prompt_ids,
     read_rows, tokenize,
 };
 use cadft_matmul::{Tf32, set_tf32};
+use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
-use cadft_model::{CausalLm, ModelConfig, ModelError, checkpoint};
+use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
 use std::path::PathBuf;
 
 /// A run that is ready to start.
@@ -28,8 +30,10 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     /// The model's directory, on disk.
     pub model_directory: PathBuf,
-    /// `config.json` of the model's directory.
+    /// `config.json` of the model's directory; an adapter that is trained on may untie the output weight.
     pub config: ModelConfig,
+    /// The adapter that is trained: that of the recipe, or of the directory that it trains on from.
+    pub adapter: Option<AdapterConfig>,
     /// Training samples.
     pub train: Samples,
     /// Evaluation samples.
@@ -38,8 +42,10 @@ pub struct Prepared {
     pub questions: Vec<Question>,
     /// What the run will do.
     pub plan: Plan,
+    /// Where the files of the tokenizer are: the model's directory, or that of an adapter that is trained on from.
+    pub(crate) carried: PathBuf,
     inputs: Inputs,
-    weights: WeightsDigest,
+    weights: WeightsDigests,
 }
 
 /// A prompt with a known answer.
@@ -63,9 +69,11 @@ impl Prepared {
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
+            let hint =
+                checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
             return Err(TrainError::Mismatch {
                 message: format!(
-                    "`model.path`: `{}` is not a directory\nhint: give the path of a Hugging Face model directory",
+                    "`model.path`: `{}` is not a directory\nhint: {hint}",
                     directory.display()
                 ),
             });
@@ -73,7 +81,17 @@ impl Prepared {
         check_precision(&recipe, device)?;
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
-        let tokenizer = data::chat_tokenizer(&recipe, Tokenizer::from_dir(&directory)?)?;
+        let (adapter, config) = adapter_of(&recipe, config)?;
+        let from = adapter_directory(&recipe)?;
+        let tokenizer = match &from {
+            Some(adapter) => data::adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
+        let carried = match &from {
+            Some(adapter) if has_tokenizer(adapter) => adapter.clone(),
+            _ => directory.clone(),
+        };
+        let tokenizer = data::chat_tokenizer(&recipe, tokenizer)?;
         check_stop(&recipe, &tokenizer)?;
         let train = data::training_samples(&recipe, &on_disk(&recipe.data.train)?, &tokenizer, &config)?;
         let rows = load_rows(&recipe.data.eval)?;
@@ -90,29 +108,27 @@ impl Prepared {
             "data are tokenized"
         );
         check_examples(&eval, &config)?;
-        let adapter = match &recipe.adapter {
-            Some(section) => {
-                let adapter = section.config();
-                let targets = export::targets(&adapter, &config)?;
-                Some((adapter, targets))
-            }
+        let targeted = match &adapter {
+            Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
             None => None,
         };
         let plan = Plan::new(
             &recipe,
             &config,
-            adapter.as_ref(),
+            targeted.as_ref(),
             Kernels::on(device),
             (&train, &eval),
         );
         Ok(Self {
-            inputs: Inputs::new(&recipe, &directory, &config, &tokenizer),
-            weights: WeightsDigest::new(&recipe, &directory),
+            inputs: Inputs::new(&recipe, (&directory, &carried), &config, &tokenizer),
+            weights: WeightsDigests::new(&recipe, &directory, from.as_deref()),
+            carried,
             recipe,
             device: device.clone(),
             tokenizer,
             model_directory: directory,
             config,
+            adapter,
             train,
             eval,
             questions,
@@ -150,13 +166,17 @@ impl Prepared {
             config::Recompute::None => Recompute::None,
             config::Recompute::Blocks => Recompute::Blocks,
         });
-        let Some(section) = &self.recipe.adapter else {
+        let Some(adapter) = &self.adapter else {
             self.check_dtype(&model)?;
             return Ok(model);
         };
-        let adapter = section.config();
-        let targets = export::targets(&adapter, &self.config)?;
-        Ok(model.with_adapter(&adapter, &targets, seed))
+        if let Some(directory) = adapter_directory(&self.recipe)? {
+            let adapted = adapter::load(&directory, model, &self.config)?;
+            tracing::info!(path = %directory.display(), "the adapter is loaded");
+            return Ok(adapted.model);
+        }
+        let targets = export::targets(adapter, &self.config)?;
+        Ok(model.with_adapter(adapter, &targets, seed))
     }
 
     /// Whether the weights can be saved as the recipe says: better before the first step than after the last.
@@ -171,6 +191,45 @@ impl Prepared {
             fits => Ok(fits?),
         }
     }
+
+    /// The model as it is before training, off the autodiff graph, to be looked at while `model` is trained.
+    #[must_use]
+    pub fn reference(&self, model: &CausalLm) -> CausalLm {
+        if trained_on(&self.recipe).is_some() {
+            model.valid()
+        } else {
+            model.reference()
+        }
+    }
+}
+
+/// The directory of the adapter that is trained on, on disk.
+fn adapter_directory(recipe: &Recipe) -> Result<Option<PathBuf>, TrainError> {
+    Ok(trained_on(recipe).map(hub::resolve).transpose()?)
+}
+
+/// The adapter that a recipe trains on.
+fn trained_on(recipe: &Recipe) -> Option<&str> {
+    recipe.adapter.as_ref()?.path.as_deref()
+}
+
+/// The adapter of a recipe, and the configuration of the model as it leaves it.
+fn adapter_of(
+    recipe: &Recipe,
+    config: ModelConfig,
+) -> Result<(Option<AdapterConfig>, ModelConfig), TrainError> {
+    let Some(path) = trained_on(recipe) else {
+        return Ok((recipe.adapter.as_ref().map(AdapterSection::config), config));
+    };
+    if recipe.model.init == Init::Random {
+        return Err(TrainError::Mismatch {
+            message: "`adapter.path`: an adapter belongs to the weights of its model\n\
+                      hint: remove `model.init = \"random\"`, or train a new adapter"
+                .to_owned(),
+        });
+    }
+    let (adapter, config) = adapter::resolve(&hub::resolve(path)?, &config)?;
+    Ok((Some(adapter), config))
 }
 
 /// The rows of several sources, in order.

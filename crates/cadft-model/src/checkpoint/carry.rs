@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::save::{to_pretty_json, write_file};
+use super::save::write_file;
 use crate::error::ModelError;
+use crate::json::{pretty, read_object};
 
 /// The files of tokenizer and generation that are copied along with a model, where they exist.
 pub const CARRIED_FILES: [&str; 9] = [
@@ -176,15 +177,11 @@ fn edit(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(),
     if !path.is_file() {
         return Ok(());
     }
-    let text = fs::read(path).map_err(|error| ModelError::io("read", path, error))?;
-    let carried: Map<String, Value> = serde_json::from_slice(&text).map_err(|source| ModelError::Json {
-        path: path.to_owned(),
-        source,
-    })?;
+    let carried = read_object(path)?;
     let mut changed = carried.clone();
     change(&mut changed);
     if changed == carried {
         return Ok(());
     }
-    write_file(path, &to_pretty_json(&changed))
+    write_file(path, &pretty(&changed))
 }

@@ -4,8 +4,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::carry::{CARRIED_FILES, ChatFormat, carry, carry_over};
 use super::dtype::Dtype;
 use super::weights::{Weight, write_weights};
@@ -13,6 +11,7 @@ use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
+use crate::json;
 use crate::parameters::{ParameterTensor, visit_tensors};
 
 /// How a checkpoint is written.
@@ -78,7 +77,7 @@ pub fn save(
     )?;
     let mut object = config.to_object(options.dtype);
     options.chat.set_stop_tokens(&mut object);
-    write_file(&replacement.path().join("config.json"), &to_pretty_json(&object))?;
+    write_file(&replacement.path().join("config.json"), &json::pretty(&object))?;
     if let Some(source) = &options.carry_from {
         carry(source, replacement.path())?;
     }
@@ -126,13 +125,6 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
         }),
         None => Ok(()),
     }
-}
-
-/// JSON as Hugging Face writes it: two spaces, a newline at the end.
-pub(crate) fn to_pretty_json<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
-    text.push(b'\n');
-    text
 }
 
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {

@@ -3,7 +3,7 @@
 use crate::checkpoint::{DataDigests, Restored};
 use crate::config::Recipe;
 use crate::error::TrainError;
-use crate::inputs::{Inputs, WEIGHTS};
+use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
 use crate::plan::Warning;
 use crate::prepare::Prepared;
 use cadft_model::ModelConfig;
@@ -15,13 +15,17 @@ use std::fs;
 use std::path::{Component, Path};
 
 /// Keys of a recipe that may differ from those of a checkpoint, and why: the steps that follow are the same.
-pub const FREE: [(&str, &str); 17] = [
+pub const FREE: [(&str, &str); 18] = [
     (
         "format-version",
         "how the recipe is written; there is one version",
     ),
     ("run.out", "where the files of the run are"),
     ("model.path", "where the model is; its files are compared"),
+    (
+        "adapter.path",
+        "where the adapter is that is trained on from; its files are compared",
+    ),
     ("model.recompute", "the same gradients with less memory"),
     ("data.train", "where the data are; the samples are compared"),
     (
@@ -215,6 +219,7 @@ fn inputs_differ(was: &Inputs, is: &Inputs, found: &mut Comparison) {
 fn title(name: &str) -> String {
     match name {
         WEIGHTS => "model.path (SHA-256 of the weights)".to_owned(),
+        ADAPTER => "adapter.path (SHA-256 of its files)".to_owned(),
         name => format!("model.path ({name})"),
     }
 }
