@@ -12,6 +12,7 @@ mod model;
 mod report;
 mod rewrite;
 mod runs;
+mod saved;
 mod score;
 mod selftest;
 mod study;

@@ -5,10 +5,10 @@ use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
 use cadft_data::{Columns, Report, Source, Tokenizer};
-use cadft_model::adapter::{self, ADAPTER_CONFIG};
+use cadft_model::adapter::{self, ADAPTER_CONFIG, BaseModel};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
-use cadft_train::data::{SampleReader, on_disk};
+use cadft_train::data::{SampleReader, adapted_tokenizer, on_disk};
 use cadft_train::prepare::computing_as;
 use cadft_train::{Warning, hub};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,10 @@ impl OpenModel {
     pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
         let (directory, adapter) = base_and_adapter(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
-        let tokenizer = Tokenizer::from_dir(&directory)?;
+        let tokenizer = match &adapter {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
         let checkpoint = checkpoint::load(&directory, &device)?;
         let (model, config) = match adapter {
             Some(adapter) => {
@@ -127,17 +130,18 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
 
 /// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
 /// adapter's directory.
-fn base_of(adapter: &Path, base: &str) -> Result<PathBuf> {
-    if hub::Spec::parse(base)?.is_some() || Path::new(base).is_dir() || assets::resolve(base)? != base {
-        return directory(base);
-    }
-    let beside = adapter.join(base);
-    if beside.is_dir() {
+fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
+    let beside = adapter.join(&base.name);
+    if !Path::new(&base.name).is_dir() && beside.is_dir() {
         return Ok(beside);
+    }
+    let path = base.path();
+    if hub::Spec::parse(&path)?.is_some() || Path::new(&path).is_dir() || assets::resolve(&path)? != path {
+        return directory(&path);
     }
     Err(UsageError::new(
         format!(
-            "`{}` belongs to the model `{base}`, which is no directory, neither from here nor from the adapter's",
+            "`{}` belongs to the model `{path}`, which is no directory, neither from here nor from the adapter's",
             adapter.display()
         ),
         "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
