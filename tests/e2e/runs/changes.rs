@@ -89,6 +89,40 @@ fn a_model_that_was_changed_is_refused_by_the_file_that_differs() {
     let _ = workspace.run(CADFT, &moved).succeeded();
 }
 
+/// An adapter that is trained on brings its template, and is compared as the model is.
+#[test]
+fn an_adapter_that_is_trained_on_is_part_of_what_is_compared() {
+    let workspace = Workspace::new();
+    let settings = ["adapter.rank=2", "schedule.steps=1", "data.template=alpaca"];
+    fs::rename(
+        workspace.trained(CADFT, &settings).join("model"),
+        workspace.path("first"),
+    )
+    .expect("a rename");
+    fs::remove_dir_all(workspace.path("run")).expect("the run");
+    let run = workspace.trained(
+        CADFT,
+        &["adapter.path=first", "schedule.steps=2", "checkpoint.every=1"],
+    );
+    let template =
+        |directory: &Path| fs::read_to_string(directory.join("chat_template.jinja")).expect("a template");
+    assert_eq!(template(&run.join("model")), template(&workspace.path("first")));
+    fs::remove_dir_all(run.join("checkpoints/step-000002")).expect("the last one");
+    fs::rename(workspace.path("first"), workspace.path("moved")).expect("a rename");
+    let resume = ["train", "--resume", "run", "--set", "adapter.path=./moved"];
+    let weights = workspace.path("moved/adapter_model.safetensors");
+    let good = fs::read(&weights).expect("weights");
+    let mut bad = good.clone();
+    let place = bad.len() - 4;
+    bad[place] ^= 1;
+    fs::write(&weights, bad).expect("weights");
+    workspace
+        .run(CADFT, &resume)
+        .refused(&["`adapter.path (SHA-256 of its files)`"]);
+    fs::write(&weights, good).expect("weights");
+    let _ = workspace.run(CADFT, &resume).succeeded();
+}
+
 #[test]
 fn questions_are_part_of_what_is_compared() {
     let workspace = Workspace::new();
