@@ -10,13 +10,21 @@
 //! what the engine does not count. `limits` bounds what is done while a template is compiled.
 
 mod checked;
+mod filters;
 mod fuel;
 mod generation;
+mod globals;
 mod guards;
 mod json;
 mod limits;
+mod methods;
+mod numbers;
 mod preset;
+mod printf;
 mod program;
+mod python;
+mod strings;
+mod wrap;
 
 pub use preset::Preset;
 

@@ -8,6 +8,7 @@ mod formats;
 mod golden;
 mod hostile_templates;
 mod interchange;
+mod jinja;
 mod malformed;
 mod marks;
 mod masks;
