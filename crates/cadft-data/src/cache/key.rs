@@ -14,7 +14,7 @@ use crate::tokenize::TokenizeOptions;
 use crate::tokenizer::Tokenizer;
 
 /// A SHA-256 over the bytes of all data files, how they are read and mixed, the tokenizer's files, the chat template
-/// with its variables, the options, the version of this crate, and today's date where the template writes it.
+/// with its variables, the options, the version of this crate, and the date where the template writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheKey([u8; 32]);
 

@@ -345,6 +345,7 @@ fn filter(state: &mut State<'_, '_>, name: &str, mut arguments: Vec<Value>) -> R
     }
     match name {
         "dictsort" => name_arguments(&mut arguments, ["value", "case_sensitive", "by", "reverse"])?,
+        "sort" => name_arguments(&mut arguments, ["value", "reverse", "case_sensitive", "attribute"])?,
         "unique" | "min" | "max" => name_arguments(&mut arguments, ["value", "case_sensitive", "attribute"])?,
         _ => {}
     }

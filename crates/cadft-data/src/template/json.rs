@@ -194,3 +194,15 @@ fn key_text(key: &Value) -> Result<String, Error> {
         kind => Err(invalid(format!("tojson: a key of type {kind}"))),
     }
 }
+
+/// A value as `json.dumps(value, ensure_ascii=False)` writes it.
+pub(super) fn python_json(value: &Value) -> String {
+    let options = ToJson {
+        is_ascii: false,
+        indent: None,
+        item: ", ".to_owned(),
+        key: ": ".to_owned(),
+        sorts: false,
+    };
+    options.write(value).unwrap_or_default()
+}

@@ -6,7 +6,7 @@ use minijinja::formatting::{FormatStyle, format as engine_format};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, State, Value};
 
-use super::fuel::{afford, measure};
+use super::fuel::{afford, measure, weight};
 use super::python::{ascii, integer, invalid, repr, split_keywords, text};
 
 /// The widest field.
@@ -205,7 +205,13 @@ fn size<'f>(text: &'f str, arguments: &mut Arguments<'_>) -> Result<(Option<i64>
 }
 
 /// `format.format(..)`: a field without a format is `str` of its value, others are left to the engine.
-pub(super) fn braces(format: &str, arguments: &[Value]) -> Result<String, Error> {
+pub(super) fn braces(state: &State<'_, '_>, format: &str, arguments: &[Value]) -> Result<String, Error> {
+    let mut units = widths(format);
+    let fields = format.matches('{').count() as u64;
+    for argument in arguments {
+        units = units.saturating_add(weight(state, argument)?.saturating_mul(fields.saturating_mul(8)));
+    }
+    afford(state, units)?;
     let mut out = String::new();
     let mut rest = format;
     let mut automatic = 0_usize;
@@ -246,6 +252,16 @@ pub(super) fn braces(format: &str, arguments: &[Value]) -> Result<String, Error>
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// The sum of the numbers between braces: how wide a text becomes at least.
+fn widths(text: &str) -> u64 {
+    let specs = text.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    let numbers = specs.flat_map(|spec| spec.split(|letter: char| !letter.is_ascii_digit()));
+    numbers
+        .filter(|number| !number.is_empty())
+        .map(|number| number.parse().unwrap_or(u64::MAX))
+        .fold(0, u64::saturating_add)
 }
 
 /// What stands between the braces at the start of a text, and what comes after them.

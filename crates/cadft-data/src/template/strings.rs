@@ -24,10 +24,10 @@ pub(super) fn method(
         "ljust" | "rjust" | "center" | "zfill" | "expandtabs" => padded(state, this, name, given),
         "strip" | "lstrip" | "rstrip" => stripped(this, name, given),
         "replace" | "removeprefix" | "removesuffix" | "translate" => replaced(state, this, name, given),
-        "format" => printf::braces(this, given).map(Value::from),
+        "format" => printf::braces(state, this, given).map(Value::from),
         "format_map" => {
             let [map] = bind(name, ["mapping"], given)?;
-            printf::braces(this, &[keywords(&required(name, map)?)?]).map(Value::from)
+            printf::braces(state, this, &[keywords(&required(name, map)?)?]).map(Value::from)
         }
         _ => {
             let [] = bind(name, [], given)?;

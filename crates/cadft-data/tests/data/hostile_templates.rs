@@ -285,6 +285,7 @@ fn a_template_that_cannot_be_compiled_soon_is_refused() {
         ),
         ("{{ 9 * (0, 1) }}".to_owned(), "it multiplies a list"),
         ("{{ {'k': [0] * 100000000} }}".to_owned(), "it multiplies a list"),
+        ("{{ 'x' ~ 1e16 }}".to_owned(), "it joins text and a very large or small number"),
     ] {
         let error = render(source).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");

@@ -3,6 +3,7 @@
 mod batches;
 mod cache;
 mod converting;
+mod directories;
 mod fixture;
 mod formats;
 mod golden;
@@ -17,6 +18,7 @@ mod mutations;
 mod published;
 mod reading;
 mod rewriting_templates;
+mod row_templates;
 mod sources;
 mod statistics;
 mod templates;
