@@ -115,7 +115,9 @@ pub(crate) struct Shape {
 impl Shape {
     /// Whether a column can have a part in a row.
     pub(crate) fn reads(&self, column: &str) -> bool {
-        columns::KEYS.contains(&column) || column == fields::VARIABLES || self.columns.mapped().iter().any(|(_, name)| name == column)
+        columns::KEYS.contains(&column)
+            || column == fields::VARIABLES
+            || self.columns.mapped().iter().any(|(_, name)| name == column)
     }
 
     /// The row of a record, or all that is wrong with it.

@@ -44,7 +44,9 @@ impl Row {
         if self.template_variables.is_empty() {
             return self.content.fingerprint();
         }
-        hashed(json!({"content": self.content.fingerprint(), "chat_template_kwargs": self.template_variables}))
+        hashed(
+            json!({"content": self.content.fingerprint(), "chat_template_kwargs": self.template_variables}),
+        )
     }
 
     /// Where it is in its file.

@@ -213,10 +213,17 @@ impl ChatTemplate {
         prompt: GenerationPrompt,
     ) -> Result<Rendered, DataError> {
         let mut context = vec![("documents", Value::from(()))];
-        context.extend(variables.iter().map(|(name, value)| (name.as_str(), Value::from(Serde(value)))));
+        context.extend(
+            variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), Value::from(Serde(value)))),
+        );
         context.push(("messages", Value::from(messages.to_vec())));
         context.push(("tools", message::tools(tools)));
-        context.push(("add_generation_prompt", Value::from(prompt == GenerationPrompt::Add)));
+        context.push((
+            "add_generation_prompt",
+            Value::from(prompt == GenerationPrompt::Add),
+        ));
         let context = Value::from_pairs(context);
         let render = || {
             let text = self.program.render(&self.environment, context)?;

@@ -306,7 +306,9 @@ impl Tokenizer {
     /// The same tokenizer with these variables for its chat template, such as `enable_thinking`.
     #[must_use]
     pub fn with_template_variables(mut self, variables: &Map<String, Value>) -> Self {
-        self.templates = self.templates.map(|templates| templates.with_variables(variables));
+        self.templates = self
+            .templates
+            .map(|templates| templates.with_variables(variables));
         self.fingerprint
             .update(Value::from(variables.clone()).to_string());
         self
@@ -396,13 +398,15 @@ impl Tokenizer {
 fn surrounding(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), DataError> {
     let encoding = guarded(|| inner.encode("a", true))?.map_err(failed)?;
     let (ids, added) = (encoding.get_ids(), encoding.get_special_tokens_mask());
-    Ok(match (
-        added.iter().position(|&added| added == 0),
-        added.iter().rposition(|&added| added == 0),
-    ) {
-        (Some(first), Some(last)) => (ids[..first].to_vec(), ids[last + 1..].to_vec()),
-        _ => (Vec::new(), Vec::new()),
-    })
+    Ok(
+        match (
+            added.iter().position(|&added| added == 0),
+            added.iter().rposition(|&added| added == 0),
+        ) {
+            (Some(first), Some(last)) => (ids[..first].to_vec(), ids[last + 1..].to_vec()),
+            _ => (Vec::new(), Vec::new()),
+        },
+    )
 }
 
 fn push_new(ids: &mut Vec<u32>, id: u32) {

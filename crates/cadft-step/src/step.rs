@@ -78,7 +78,10 @@ pub fn step(
     settings: &StepSettings<'_>,
     state: &mut StepState,
 ) -> (CausalLm, StepOutcome) {
-    debug_assert!(state.in_flight.is_none(), "the outcome of the step in flight would be lost");
+    debug_assert!(
+        state.in_flight.is_none(),
+        "the outcome of the step in flight would be lost"
+    );
     let (model, values) = begin(&model, batch, settings, state).apply(model, state);
     let settled = values.settle();
     state.take_in(&settled.outcome);

@@ -8,7 +8,13 @@ use super::kind;
 pub(super) const VARIABLES: &str = "chat_template_kwargs";
 
 /// Variables that every template is given, which a row cannot set.
-const GIVEN: [&str; 5] = ["messages", "tools", "add_generation_prompt", "chat_template", "continue_final_message"];
+const GIVEN: [&str; 5] = [
+    "messages",
+    "tools",
+    "add_generation_prompt",
+    "chat_template",
+    "continue_final_message",
+];
 
 /// How a file writes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

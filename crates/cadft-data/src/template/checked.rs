@@ -166,7 +166,10 @@ fn modulo(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value, E
 /// `value.name`, where dictionaries have a method of that name.
 fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
     if value.is_undefined() {
-        return Err(Error::new(ErrorKind::UndefinedError, format!("no `{name}` of an undefined value")));
+        return Err(Error::new(
+            ErrorKind::UndefinedError,
+            format!("no `{name}` of an undefined value"),
+        ));
     }
     match methods::attribute(value, name) {
         Some(method) => Ok(method),
@@ -345,7 +348,10 @@ fn filter(state: &mut State<'_, '_>, name: &str, mut arguments: Vec<Value>) -> R
     }
     match name {
         "dictsort" => name_arguments(&mut arguments, ["value", "case_sensitive", "by", "reverse"])?,
-        "sort" => name_arguments(&mut arguments, ["value", "reverse", "case_sensitive", "attribute"])?,
+        "sort" => name_arguments(
+            &mut arguments,
+            ["value", "reverse", "case_sensitive", "attribute"],
+        )?,
         "unique" | "min" | "max" => name_arguments(&mut arguments, ["value", "case_sensitive", "attribute"])?,
         _ => {}
     }
@@ -417,7 +423,11 @@ fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<V
         looped(state, value.clone())?;
     }
     let is_list = value.as_ref().is_some_and(|value| value.kind() == ValueKind::Seq);
-    let value = if is_list { value.map(of_pairs).transpose()? } else { value };
+    let value = if is_list {
+        value.map(of_pairs).transpose()?
+    } else {
+        value
+    };
     let result = functions::dict(value, others)?;
     measured(state, result)
 }

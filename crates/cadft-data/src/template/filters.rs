@@ -122,7 +122,10 @@ fn indent(state: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
             " ".repeat(width)
         }
     };
-    let breaks = value.matches(|letter: char| letter.is_control() || letter > '\x7f').count() as u64 + 2;
+    let breaks = value
+        .matches(|letter: char| letter.is_control() || letter > '\x7f')
+        .count() as u64
+        + 2;
     afford(state, breaks.saturating_mul(indention.len() as u64))?;
     let whole = format!("{value}\n");
     let blank = is_set(blank);
@@ -167,10 +170,11 @@ fn at_path(value: &Value, path: &Value) -> Result<Value, Error> {
     let Some(path) = path.as_str() else {
         return value.get_item(path);
     };
-    path.split('.').try_fold(value.clone(), |value, key| match key.parse::<usize>() {
-        Ok(index) => value.get_item_by_index(index),
-        Err(_) => value.get_attr(key),
-    })
+    path.split('.')
+        .try_fold(value.clone(), |value, key| match key.parse::<usize>() {
+            Ok(index) => value.get_item_by_index(index),
+            Err(_) => value.get_attr(key),
+        })
 }
 
 fn replace(state: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
@@ -199,7 +203,11 @@ fn striptags(_: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
     let mut out = String::new();
     let mut rest = value.as_str();
     while let Some(start) = rest.find('<') {
-        let close = if rest[start..].starts_with("<!--") { "-->" } else { ">" };
+        let close = if rest[start..].starts_with("<!--") {
+            "-->"
+        } else {
+            ">"
+        };
         let skipped = if close == "-->" { start + 4 } else { start };
         let Some(end) = rest.get(skipped..).and_then(|tail| tail.find(close)) else {
             break;
@@ -323,7 +331,9 @@ fn urlencode(_: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
         _ => return Ok(Value::from(quoted(&text(&value), "/"))),
     };
     let quoted = |value: &Value| quoted(&text(value), "").replace("%20", "+");
-    let pairs = pairs.iter().map(|(key, value)| format!("{}={}", quoted(key), quoted(value)));
+    let pairs = pairs
+        .iter()
+        .map(|(key, value)| format!("{}={}", quoted(key), quoted(value)));
     Ok(Value::from(pairs.collect::<Vec<_>>().join("&")))
 }
 
@@ -357,7 +367,9 @@ fn wordwrap(state: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
         breaks_words: breaks_words.is_none_or(|breaks| breaks.is_true()),
         breaks_hyphens: breaks_hyphens.is_none_or(|breaks| breaks.is_true()),
     };
-    let wrapstring = wrapstring.filter(|text| !text.is_none()).unwrap_or_else(|| Value::from("\n"));
+    let wrapstring = wrapstring
+        .filter(|text| !text.is_none())
+        .unwrap_or_else(|| Value::from("\n"));
     let wrapstring = string("wordwrap", &wrapstring)?;
     let size = value.len() as u64;
     afford(state, size.saturating_mul(8 + wrapstring.len() as u64))?;

@@ -37,7 +37,9 @@ struct Cycler {
 
 /// What an object of this module holds.
 pub(super) fn held(object: &DynObject) -> &[Value] {
-    let items = object.downcast_ref::<Cycler>().map(|cycler| cycler.items.as_slice());
+    let items = object
+        .downcast_ref::<Cycler>()
+        .map(|cycler| cycler.items.as_slice());
     items.unwrap_or_default()
 }
 
@@ -65,7 +67,8 @@ impl Object for Cycler {
         match name {
             "next" => {
                 let place = self.place.load(Ordering::Relaxed);
-                self.place.store((place + 1) % self.items.len(), Ordering::Relaxed);
+                self.place
+                    .store((place + 1) % self.items.len(), Ordering::Relaxed);
                 Ok(self.items.get(place).cloned().unwrap_or_default())
             }
             "reset" => {
@@ -167,7 +170,9 @@ impl Object for Variadic {
         let mut passed = Vec::new();
         let mut others = Vec::new();
         for name in by_name.iter().flat_map(Kwargs::args) {
-            let value = by_name.as_ref().map_or(Ok(Value::UNDEFINED), |names| names.get::<Value>(name))?;
+            let value = by_name
+                .as_ref()
+                .map_or(Ok(Value::UNDEFINED), |names| names.get::<Value>(name))?;
             if name == "caller" || self.declared().any(|declared| declared == name) {
                 passed.push((name.to_owned(), value));
             } else {

@@ -185,7 +185,14 @@ impl<'a> Writer<'_, 'a> {
 
     fn guard(&mut self, instruction: &Instruction<'a>) {
         // A macro begins by taking its arguments from the stack, the last one first.
-        for name in self.hidden.get(&self.index).cloned().unwrap_or_default().into_iter().rev() {
+        for name in self
+            .hidden
+            .get(&self.index)
+            .cloned()
+            .unwrap_or_default()
+            .into_iter()
+            .rev()
+        {
             self.add(Instruction::StoreLocal(name));
         }
         match instruction {
@@ -257,7 +264,8 @@ impl<'a> Writer<'_, 'a> {
 
     /// The macro that these names are enclosed for, which is built next, has hidden arguments.
     fn encloses_hidden(&self) -> bool {
-        self.next_macro().is_some_and(|start| self.hidden.contains_key(&start))
+        self.next_macro()
+            .is_some_and(|start| self.hidden.contains_key(&start))
     }
 
     /// Where the macro starts whose declaration this instruction is part of.
@@ -274,7 +282,10 @@ impl<'a> Writer<'_, 'a> {
 
     /// The instruction before this one loads the name of a method of dictionaries.
     fn follows_method_name(&self) -> bool {
-        let before = self.index.checked_sub(1).and_then(|index| self.original.get(index));
+        let before = self
+            .index
+            .checked_sub(1)
+            .and_then(|index| self.original.get(index));
         matches!(before, Some(Instruction::LoadConst(value)) if value.as_str().is_some_and(methods::is_method))
     }
 
@@ -287,11 +298,16 @@ impl<'a> Writer<'_, 'a> {
 
     fn constant(&mut self, value: &Value) {
         // The names of a macro's arguments.
-        let names = self.next_macro().and_then(|start| self.hidden.get(&start)).cloned();
+        let names = self
+            .next_macro()
+            .and_then(|start| self.hidden.get(&start))
+            .cloned();
         if let Some(hidden) = names.filter(|_| value.as_object().is_some()) {
             let declared: Vec<Value> = value.try_iter().into_iter().flatten().collect();
             let all = declared.into_iter().chain(hidden.into_iter().map(Value::from));
-            self.add(Instruction::LoadConst(Value::from_object(all.collect::<Vec<Value>>())));
+            self.add(Instruction::LoadConst(Value::from_object(
+                all.collect::<Vec<Value>>(),
+            )));
             self.stack.push(Known::Nothing);
             return;
         }
@@ -313,7 +329,11 @@ impl<'a> Writer<'_, 'a> {
         let one_is_written = left == Known::Written || right == Known::Written;
         match instruction {
             Instruction::StringConcat => {
-                self.check_two("@text", "@text", [left == Known::Written, right == Known::Written]);
+                self.check_two(
+                    "@text",
+                    "@text",
+                    [left == Known::Written, right == Known::Written],
+                );
             }
             Instruction::In => {
                 let enough = [left == Known::Written, right >= Known::Flat];
@@ -411,10 +431,9 @@ impl<'a> Writer<'_, 'a> {
             Instruction::Lookup(_) => (0, Some(Known::Nothing)),
             Instruction::GetAttr(_) => (1, Some(Known::Nothing)),
             Instruction::Not | Instruction::Neg | Instruction::IsUndefined => (1, Some(Known::Flat)),
-            Instruction::Sub
-            | Instruction::Div
-            | Instruction::IntDiv
-            | Instruction::Pow => (2, Some(Known::Flat)),
+            Instruction::Sub | Instruction::Div | Instruction::IntDiv | Instruction::Pow => {
+                (2, Some(Known::Flat))
+            }
             Instruction::EndCapture => (0, Some(Known::Flat)),
             _ => (usize::MAX, None),
         };

@@ -36,10 +36,17 @@ impl ToJson {
                 }),
             })
             .transpose()?;
-        let (mut item, mut key) = (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned());
+        let (mut item, mut key) = (
+            if indent.is_some() { "," } else { ", " }.to_owned(),
+            ": ".to_owned(),
+        );
         if let Some(separators) = given(separators) {
             let pair: Vec<Value> = separators.try_iter()?.collect();
-            match (pair.as_slice(), pair.first().and_then(Value::as_str), pair.get(1).and_then(Value::as_str)) {
+            match (
+                pair.as_slice(),
+                pair.first().and_then(Value::as_str),
+                pair.get(1).and_then(Value::as_str),
+            ) {
                 ([_, _], Some(first), Some(second)) => (item, key) = (first.to_owned(), second.to_owned()),
                 _ => return Err(invalid("tojson: `separators` takes two strings")),
             }
@@ -90,13 +97,19 @@ impl ToJson {
                     self.value(out, item, depth + 1)
                 })?;
             }
-            kind => return Err(invalid(format!("a value of type {kind} cannot be written as JSON"))),
+            kind => {
+                return Err(invalid(format!(
+                    "a value of type {kind} cannot be written as JSON"
+                )));
+            }
         }
         Ok(())
     }
 
     fn map(&self, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
-        let object = value.as_object().filter(|object| object.repr() == ObjectRepr::Map);
+        let object = value
+            .as_object()
+            .filter(|object| object.repr() == ObjectRepr::Map);
         let pairs = object.and_then(|object| object.try_iter_pairs().map(Iterator::collect::<Vec<_>>));
         let mut pairs = pairs.unwrap_or_default();
         if self.sorts {

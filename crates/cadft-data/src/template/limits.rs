@@ -54,7 +54,10 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
             return Err(refused(&message, line));
         }
         if written.joins_float(&token) {
-            return Err(refused("it joins text and a very large or small number that is written out", line));
+            return Err(refused(
+                "it joins text and a very large or small number that is written out",
+                line,
+            ));
         }
         if brackets.multiplies_list(&token) {
             return Err(refused(

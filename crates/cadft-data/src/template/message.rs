@@ -127,7 +127,9 @@ fn parse_arguments(function: &mut Map<String, Json>) {
 fn parsed(value: &Json) -> Option<Json> {
     let text = value.as_str()?.trim();
     let is_likely = text.starts_with(['{', '[']);
-    let value = is_likely.then(|| serde_json::from_str::<Json>(text).ok()).flatten()?;
+    let value = is_likely
+        .then(|| serde_json::from_str::<Json>(text).ok())
+        .flatten()?;
     // The reader of JSON would round an integer of more digits.
     let is_long = |digits: &str| digits.len() > 18;
     let is_exact = !text.split(|letter: char| !letter.is_ascii_digit()).any(is_long);
@@ -161,8 +163,10 @@ fn with_text_arguments(message: &Value) -> Value {
 pub(super) fn needs_text_arguments(template: &ChatTemplate) -> bool {
     let shows = |arguments: &Json| {
         let call = serde_json::json!({"id": "call00000", "type": "function", "function": {"name": "f", "arguments": arguments}});
-        let turns = [serde_json::json!({"role": "assistant", "content": "", "tool_calls": [call.clone()]}),
-            serde_json::json!({"role": "assistant", "tool_calls": [call]})];
+        let turns = [
+            serde_json::json!({"role": "assistant", "content": "", "tool_calls": [call.clone()]}),
+            serde_json::json!({"role": "assistant", "tool_calls": [call]}),
+        ];
         let empty = Map::new();
         turns.into_iter().any(|turn| {
             let messages = [

@@ -28,7 +28,17 @@ const OF_DICTIONARIES: [&str; 11] = [
 
 /// The methods of dictionaries and lists that change them, which the sandbox of Jinja refuses.
 const CHANGING: [&str; 12] = [
-    "append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update",
+    "append",
+    "clear",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "reverse",
+    "setdefault",
+    "sort",
+    "update",
     "__setitem__",
 ];
 
@@ -151,7 +161,5 @@ pub(super) fn is_callable(value: &Value) -> bool {
         return false;
     };
     let name = object.type_name();
-    object.repr() == ObjectRepr::Plain
-        || name.ends_with("::Macro")
-        || name.contains("BoxedFunction")
+    object.repr() == ObjectRepr::Plain || name.ends_with("::Macro") || name.contains("BoxedFunction")
 }

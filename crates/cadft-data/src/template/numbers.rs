@@ -17,7 +17,11 @@ pub(super) fn modulo(left: &Value, right: &Value) -> Result<Value, Error> {
             .checked_rem_euclid(right)
             .ok_or_else(|| invalid("division by zero"))?;
         // The Euclidean rest is never negative.
-        let rest = if right < 0 && rest != 0 { rest + right } else { rest };
+        let rest = if right < 0 && rest != 0 {
+            rest + right
+        } else {
+            rest
+        };
         return Ok(Value::from(rest));
     }
     let (left, right) = (number(left)?, number(right)?);

@@ -33,7 +33,12 @@ pub(super) fn modulo(state: &State<'_, '_>, format: &str, values: &Value) -> Res
         out.push_str(&rest[..at]);
         let (spec, after) = Spec::parse(&rest[at + 1..], &mut arguments)?;
         rest = after;
-        afford(state, spec.width.saturating_add(spec.precision.unwrap_or(0)).saturating_add(out.len() as u64))?;
+        afford(
+            state,
+            spec.width
+                .saturating_add(spec.precision.unwrap_or(0))
+                .saturating_add(out.len() as u64),
+        )?;
         spec.write(&mut out, &mut arguments)?;
     }
     out.push_str(rest);
@@ -52,7 +57,9 @@ pub(super) fn filter(state: &State<'_, '_>, arguments: &[Value]) -> Result<Value
     let (by_position, by_name) = split_keywords(rest);
     let values = match by_name {
         Some(_) if !by_position.is_empty() => {
-            return Err(invalid("`format` takes arguments by position or by name, not both"));
+            return Err(invalid(
+                "`format` takes arguments by position or by name, not both",
+            ));
         }
         Some(names) => map_of(&names)?,
         None => Value::from(minijinja::value::Tuple::from(by_position)),
@@ -137,8 +144,12 @@ impl Spec {
         let value = match &self.key {
             None => arguments.next()?,
             Some(key) => {
-                let map = arguments.map.ok_or_else(|| invalid("format requires a mapping"))?;
-                let value = map.as_object().and_then(|map| map.get_value(&Value::from(key.as_str())));
+                let map = arguments
+                    .map
+                    .ok_or_else(|| invalid("format requires a mapping"))?;
+                let value = map
+                    .as_object()
+                    .and_then(|map| map.get_value(&Value::from(key.as_str())));
                 value.ok_or_else(|| invalid(format!("no value for `%({key})`")))?
             }
         };
@@ -151,10 +162,15 @@ impl Spec {
         };
         let limit = self.precision.filter(|_| self.letter != 'c');
         let shown: String = match limit {
-            Some(precision) => shown.chars().take(usize::try_from(precision).unwrap_or(usize::MAX)).collect(),
+            Some(precision) => shown
+                .chars()
+                .take(usize::try_from(precision).unwrap_or(usize::MAX))
+                .collect(),
             None => shown,
         };
-        let missing = usize::try_from(self.width).unwrap_or(0).saturating_sub(shown.chars().count());
+        let missing = usize::try_from(self.width)
+            .unwrap_or(0)
+            .saturating_sub(shown.chars().count());
         let padding = " ".repeat(missing);
         if self.flags.contains('-') {
             out.extend([shown, padding]);
@@ -167,14 +183,25 @@ impl Spec {
     /// A number, by the engine.
     fn number(&self, out: &mut String, value: &Value) -> Result<(), Error> {
         if !matches!(value.kind(), ValueKind::Number | ValueKind::Bool) {
-            return Err(invalid(format!("`%{}` takes a number, not {}", self.letter, value.kind())));
+            return Err(invalid(format!(
+                "`%{}` takes a number, not {}",
+                self.letter,
+                value.kind()
+            )));
         }
         let value = match value.kind() {
             ValueKind::Bool => Value::from(i64::from(value.is_true())),
             _ => value.clone(),
         };
-        let width = if self.width > 0 { self.width.to_string() } else { String::new() };
-        let precision = self.precision.map(|precision| format!(".{precision}")).unwrap_or_default();
+        let width = if self.width > 0 {
+            self.width.to_string()
+        } else {
+            String::new()
+        };
+        let precision = self
+            .precision
+            .map(|precision| format!(".{precision}"))
+            .unwrap_or_default();
         let letter = match self.letter {
             'i' | 'u' => 'd',
             letter => letter,

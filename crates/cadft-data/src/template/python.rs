@@ -159,7 +159,9 @@ pub(super) fn is_printable(letter: char) -> bool {
         return !letter.is_ascii_control();
     }
     // Rust writes the same characters as escapes, and combining ones only where they come first.
-    !String::from_iter(['a', letter]).escape_debug().any(|shown| shown == '{')
+    !String::from_iter(['a', letter])
+        .escape_debug()
+        .any(|shown| shown == '{')
 }
 
 /// Whether Python takes a character for whitespace.
@@ -204,12 +206,7 @@ pub(super) fn split_keywords(given: &[Value]) -> (&[Value], Option<Kwargs>) {
 
 /// An argument that must be there.
 pub(super) fn required(call: &str, argument: Option<Value>) -> Result<Value, Error> {
-    argument.ok_or_else(|| {
-        Error::new(
-            ErrorKind::MissingArgument,
-            format!("`{call}` lacks an argument"),
-        )
-    })
+    argument.ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("`{call}` lacks an argument")))
 }
 
 /// A whole number; `true` is 1, as in Python.

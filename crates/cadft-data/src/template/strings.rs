@@ -8,12 +8,7 @@ use super::printf;
 use super::python::{bind, integer, invalid, is_printable, is_space, required, string};
 
 /// Calls a method of a string.
-pub(super) fn method(
-    state: &State<'_, '_>,
-    this: &str,
-    name: &str,
-    given: &[Value],
-) -> Result<Value, Error> {
+pub(super) fn method(state: &State<'_, '_>, this: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     match name {
         "split" | "rsplit" | "splitlines" | "partition" | "rpartition" | "join" => {
             pieces(state, this, name, given)
@@ -94,9 +89,9 @@ fn is_decimal(letter: char) -> bool {
 
 /// The zeros of the scripts with decimal digits (Unicode's category Nd).
 const ZEROS: [u32; 40] = [
-    0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20,
-    0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50, 0xA620, 0xA8D0,
-    0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0, 0xFF10, 0x104A0, 0x11066, 0x1D7CE, 0x1D7D8,
+    0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0,
+    0xF20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50,
+    0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0, 0xFF10, 0x104A0, 0x11066, 0x1D7CE, 0x1D7D8,
 ];
 
 fn is_in_digits(letter: char) -> bool {
@@ -132,7 +127,9 @@ fn first_upper(letter: char) -> String {
     match (upper.next(), upper.len()) {
         (Some(first), 0) => first.to_string(),
         // `ß` is `Ss`.
-        (Some(first), _) => std::iter::once(first).chain(upper.flat_map(char::to_lowercase)).collect(),
+        (Some(first), _) => std::iter::once(first)
+            .chain(upper.flat_map(char::to_lowercase))
+            .collect(),
         (None, _) => String::new(),
     }
 }
@@ -193,7 +190,10 @@ fn pieces(state: &State<'_, '_>, this: &str, name: &str, given: &[Value]) -> Res
         "splitlines" => {
             let [keeps] = bind(name, ["keepends"], given)?;
             let keeps = keeps.is_some_and(|keeps| keeps.is_true());
-            listed(state, lines(this).map(|(line, end)| if keeps { end } else { line }))
+            listed(
+                state,
+                lines(this).map(|(line, end)| if keeps { end } else { line }),
+            )
         }
         _ => {
             let [separator, most] = bind(name, ["sep", "maxsplit"], given)?;
@@ -225,19 +225,31 @@ fn pieces(state: &State<'_, '_>, this: &str, name: &str, given: &[Value]) -> Res
 
 /// How many more pieces could be paid for, and one.
 fn room(state: &State<'_, '_>) -> usize {
-    usize::try_from(left(state) / ITEM).unwrap_or(usize::MAX).saturating_add(1)
+    usize::try_from(left(state) / ITEM)
+        .unwrap_or(usize::MAX)
+        .saturating_add(1)
 }
 
 /// A list of pieces, which is paid for before it is made.
 fn listed<'p>(state: &State<'_, '_>, pieces: impl Iterator<Item = &'p str>) -> Result<Value, Error> {
     let pieces: Vec<&str> = pieces.take(room(state)).collect();
     let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
-    afford(state, (pieces.len() as u64).saturating_mul(ITEM).saturating_add(bytes as u64))?;
+    afford(
+        state,
+        (pieces.len() as u64)
+            .saturating_mul(ITEM)
+            .saturating_add(bytes as u64),
+    )?;
     Ok(pieces.into_iter().map(Value::from).collect())
 }
 
 /// Words between whitespace, at most so many cuts; from the end if reversed.
-fn words<'t>(state: &State<'_, '_>, this: &'t str, most: usize, is_reversed: bool) -> Result<Vec<&'t str>, Error> {
+fn words<'t>(
+    state: &State<'_, '_>,
+    this: &'t str,
+    most: usize,
+    is_reversed: bool,
+) -> Result<Vec<&'t str>, Error> {
     let room = room(state);
     let mut rest = this;
     let mut found = Vec::new();
@@ -329,7 +341,9 @@ fn search(this: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     }
     let wanted = string(name, &wanted)?;
     if name == "count" {
-        return Ok(Value::from(window.map_or(0, |window| window.matches(wanted).count())));
+        return Ok(Value::from(
+            window.map_or(0, |window| window.matches(wanted).count()),
+        ));
     }
     let place = window.and_then(|window| {
         let found = match name {
@@ -403,7 +417,11 @@ fn expanded(this: &str, size: usize) -> String {
             }
             _ => {
                 out.push(letter);
-                column = if matches!(letter, '\n' | '\r') { 0 } else { column + 1 };
+                column = if matches!(letter, '\n' | '\r') {
+                    0
+                } else {
+                    column + 1
+                };
             }
         }
     }

@@ -89,7 +89,10 @@ impl From<TemplateTime> for String {
 /// Whether a format of this template may ask for the time of day.
 pub(super) fn asks_for_time(source: &str) -> bool {
     source.match_indices('%').any(|(at, _)| {
-        let letter = source[at + 1..].trim_start_matches(['-', '_', '0', '^', '#']).chars().next();
+        let letter = source[at + 1..]
+            .trim_start_matches(['-', '_', '0', '^', '#'])
+            .chars()
+            .next();
         letter.is_some_and(|letter| "HIMSTRrpPXcsklf".contains(letter))
     })
 }
@@ -122,7 +125,14 @@ mod tests {
 
     #[test]
     fn a_time_zone_is_never_read_from_a_special_file() {
-        for name in ["/dev/zero", ":/../../../dev/zero", "/", "/nowhere", "garbage/../x", ""] {
+        for name in [
+            "/dev/zero",
+            ":/../../../dev/zero",
+            "/",
+            "/nowhere",
+            "garbage/../x",
+            "",
+        ] {
             assert_eq!(zone_of(name), TimeZone::UTC, "{name}");
         }
         let offset = |name: &str| zone_of(name).to_offset(jiff::Timestamp::UNIX_EPOCH).seconds();
@@ -139,12 +149,21 @@ mod tests {
             ("%Y-%m-%d %H:%M:%S", "2026-03-07 09:05:03"),
             ("%A, %B %-d, %Y", "Saturday, March 7, 2026"),
             ("%c|%x|%X", "Sat Mar  7 09:05:03 2026|03/07/26|09:05:03"),
-            ("%I:%M %p %j %U %W %u %w %y %f", "09:05 AM 066 09 09 6 6 26 000000"),
+            (
+                "%I:%M %p %j %U %W %u %w %y %f",
+                "09:05 AM 066 09 09 6 6 26 000000",
+            ),
             ("%Z%z%%", "%"),
-            ("%e %D %F %T %R %h %G-W%V", " 7 03/07/26 2026-03-07 09:05:03 09:05 Mar 2026-W10"),
+            (
+                "%e %D %F %T %R %h %G-W%V",
+                " 7 03/07/26 2026-03-07 09:05:03 09:05 Mar 2026-W10",
+            ),
         ] {
             assert_eq!(time.format(format).unwrap(), expected, "{format}");
         }
-        assert!(asks_for_time("{{ strftime_now('%Y %-H') }}") && !asks_for_time("{{ strftime_now('%d %b %Y') }}{% if a %}"));
+        assert!(
+            asks_for_time("{{ strftime_now('%Y %-H') }}")
+                && !asks_for_time("{{ strftime_now('%d %b %Y') }}{% if a %}")
+        );
     }
 }

@@ -44,7 +44,10 @@ pub(super) fn wrapped(text: &str, options: &Wrap) -> Result<Vec<String>, Error> 
             len += chunk_len;
             line.extend(chunks.pop());
         }
-        if chunks.last().is_some_and(|chunk| chunk.chars().count() > options.width) {
+        if chunks
+            .last()
+            .is_some_and(|chunk| chunk.chars().count() > options.width)
+        {
             cut_word(&mut chunks, &mut line, len, options);
         }
         if line.last().is_some_and(|chunk| is_blank(chunk)) {

@@ -23,14 +23,25 @@ const MOST_RETRIES: c_ulong = 10_000_000;
 
 /// How much longer the normaliser of a tokenizer makes a text at most.
 pub(super) fn growth(inner: &tokenizers::Tokenizer) -> Result<f64, DataError> {
-    let normalizer = inner.get_normalizer().and_then(|part| serde_json::to_value(part).ok());
-    let decoder = inner.get_decoder().and_then(|part| serde_json::to_value(part).ok());
+    let normalizer = inner
+        .get_normalizer()
+        .and_then(|part| serde_json::to_value(part).ok());
+    let decoder = inner
+        .get_decoder()
+        .and_then(|part| serde_json::to_value(part).ok());
     let mut most: f64 = 1.0;
-    for (name, part, children) in [("normalizer", &normalizer, "normalizers"), ("decoder", &decoder, "decoders")] {
+    for (name, part, children) in [
+        ("normalizer", &normalizer, "normalizers"),
+        ("decoder", &decoder, "decoders"),
+    ] {
         let growth = part.as_ref().map_or(1.0, |part| growth_of(part, children));
         if growth > MOST_GROWTH {
             let message = format!("its `{name}` can make a text more than {MOST_GROWTH} times as long");
-            return Err(invalid(TOKENIZER, &message, "look at its steps of the type `Replace`"));
+            return Err(invalid(
+                TOKENIZER,
+                &message,
+                "look at its steps of the type `Replace`",
+            ));
         }
         if name == "normalizer" {
             most = growth;
@@ -44,13 +55,19 @@ fn growth_of(part: &Value, children: &str) -> f64 {
     match part.get("type").and_then(Value::as_str) {
         Some("Sequence") => {
             let children = part.get(children).and_then(Value::as_array);
-            let growths = children.into_iter().flatten().map(|child| growth_of(child, "normalizers"));
+            let growths = children
+                .into_iter()
+                .flatten()
+                .map(|child| growth_of(child, "normalizers"));
             growths.product()
         }
         Some("Replace") => {
             let content = text(part.get("content"));
             let pattern = part.get("pattern");
-            match pattern.and_then(|pattern| pattern.get("String")).and_then(Value::as_str) {
+            match pattern
+                .and_then(|pattern| pattern.get("String"))
+                .and_then(Value::as_str)
+            {
                 Some("") => content + 1.0,
                 Some(pattern) => (content / pattern.len() as f64).max(1.0),
                 // A regular expression may match nothing at every place.
@@ -64,7 +81,10 @@ fn growth_of(part: &Value, children: &str) -> f64 {
 /// Refuses a text that the normaliser may make too long.
 pub(super) fn check(text: &str, growth: f64) -> Result<(), DataError> {
     if growth > 1.0 && text.len() as f64 * growth > LONGEST {
-        let message = format!("its `normalizer` may make more than {LONGEST} bytes of a text of {}", text.len());
+        let message = format!(
+            "its `normalizer` may make more than {LONGEST} bytes of a text of {}",
+            text.len()
+        );
         return Err(invalid(TOKENIZER, &message, "split the text into shorter rows"));
     }
     Ok(())

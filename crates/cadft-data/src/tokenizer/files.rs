@@ -105,7 +105,11 @@ fn additional(directory: &Path) -> Result<Vec<(String, Vec<u8>)>, DataError> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(at)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if let Some(name) = name.strip_suffix(".jinja")
             && let Some(bytes) = read(&path)?
         {

@@ -42,7 +42,9 @@ impl SpecialTokens {
     /// and `added_tokens.json`.
     pub(super) fn read(files: &TokenizerFiles, config: &Map<String, Value>) -> Result<Self, DataError> {
         let mut tokens = Self::default();
-        let lists_added = config.get("added_tokens_decoder").is_some_and(|list| !list.is_null());
+        let lists_added = config
+            .get("added_tokens_decoder")
+            .is_some_and(|list| !list.is_null());
         tokens.take(TOKENIZER_CONFIG, config)?;
         if lists_added {
             tokens.numbered(config)?;
@@ -70,7 +72,9 @@ impl SpecialTokens {
     fn take(&mut self, file: &str, config: &Map<String, Value>) -> Result<(), DataError> {
         for (name, value) in config {
             // Other keys with such an end may be flags.
-            let is_other = name.ends_with("_token") && !is_without_effect(name) && (value.is_string() || value.is_object());
+            let is_other = name.ends_with("_token")
+                && !is_without_effect(name)
+                && (value.is_string() || value.is_object());
             if (NAMES.contains(&name.as_str()) && !value.is_null()) || is_other {
                 self.name(name, token(file, name, value)?);
             }
@@ -103,7 +107,11 @@ impl SpecialTokens {
             None | Some(Value::Null) => Ok(()),
             Some(_) => {
                 let file = key(file, "model_specific_special_tokens");
-                Err(invalid(&file, "expected an object of tokens by name", "remove the key if unsure"))
+                Err(invalid(
+                    &file,
+                    "expected an object of tokens by name",
+                    "remove the key if unsure",
+                ))
             }
         }
     }
@@ -152,10 +160,12 @@ impl SpecialTokens {
     }
 
     fn all(&self) -> impl Iterator<Item = &AddedToken> {
-        let named = NAMES
-            .iter()
-            .filter_map(|name| self.get(name))
-            .chain(self.named.iter().filter(|(name, _)| !NAMES.contains(&name.as_str())).map(|(_, token)| token));
+        let named = NAMES.iter().filter_map(|name| self.get(name)).chain(
+            self.named
+                .iter()
+                .filter(|(name, _)| !NAMES.contains(&name.as_str()))
+                .map(|(_, token)| token),
+        );
         named.chain(&self.others)
     }
 
@@ -172,15 +182,30 @@ impl SpecialTokens {
     /// Named tokens as variables of a template.
     pub(super) fn variables(&self) -> Vec<(&str, String)> {
         let named = self.named.iter();
-        named.map(|(name, token)| (name.as_str(), token.content.clone())).collect()
+        named
+            .map(|(name, token)| (name.as_str(), token.content.clone()))
+            .collect()
     }
 
     /// Adds to a tokenizer what it lacks of them.
     pub(super) fn add_to(&self, inner: &mut tokenizers::Tokenizer) -> Result<(), DataError> {
         let known = inner.get_added_tokens_decoder();
         let is_same = |a: &AddedToken, b: &AddedToken| {
-            (&a.content, a.special, a.normalized, a.lstrip, a.rstrip, a.single_word)
-                == (&b.content, b.special, b.normalized, b.lstrip, b.rstrip, b.single_word)
+            (
+                &a.content,
+                a.special,
+                a.normalized,
+                a.lstrip,
+                a.rstrip,
+                a.single_word,
+            ) == (
+                &b.content,
+                b.special,
+                b.normalized,
+                b.lstrip,
+                b.rstrip,
+                b.single_word,
+            )
         };
         let mut adding: Vec<AddedToken> = Vec::new();
         for (_, token) in &self.numbered {

@@ -25,7 +25,10 @@ pub(super) struct Templates {
 impl Templates {
     /// One template for all conversations.
     pub(super) fn one(default: ChatTemplate) -> Self {
-        Self { default, tool_use: None }
+        Self {
+            default,
+            tool_use: None,
+        }
     }
 
     /// The templates of some files, if they have any.
@@ -46,7 +49,10 @@ impl Templates {
         };
         let default = compiled(DEFAULT)?.ok_or_else(|| {
             let names: Vec<_> = named.iter().map(|(name, _)| format!("`{name}`")).collect();
-            let message = format!("there are chat templates named {}, and none named `{DEFAULT}`", names.join(", "));
+            let message = format!(
+                "there are chat templates named {}, and none named `{DEFAULT}`",
+                names.join(", ")
+            );
             let hint = format!("put the one to use into `{CHAT_TEMPLATE}`");
             invalid(&key(TOKENIZER_CONFIG, "chat_template"), &message, &hint)
         })?;
@@ -89,10 +95,7 @@ impl Templates {
 }
 
 /// The sources of templates by name. Files of their own come before `tokenizer_config.json`, as in `transformers`.
-fn sources(
-    files: &TokenizerFiles,
-    config: &Map<String, Value>,
-) -> Result<Vec<(String, String)>, DataError> {
+fn sources(files: &TokenizerFiles, config: &Map<String, Value>) -> Result<Vec<(String, String)>, DataError> {
     let mut named = Vec::new();
     if let Some(bytes) = &files.chat_template {
         named.push((DEFAULT.to_owned(), utf8(CHAT_TEMPLATE, bytes)?));
@@ -122,7 +125,8 @@ fn utf8(file: &str, bytes: &[u8]) -> Result<String, DataError> {
 /// `chat_template`: a string, a list of names and templates, or an object of templates by name.
 fn of_value(file: &str, value: Option<&Value>) -> Result<Vec<(String, String)>, DataError> {
     let expected = || {
-        let message = "expected a string, a list of `{\"name\", \"template\"}`, or an object of templates by name";
+        let message =
+            "expected a string, a list of `{\"name\", \"template\"}`, or an object of templates by name";
         let hint = format!("a `{CHAT_TEMPLATE}` file comes before this key");
         invalid(&key(file, "chat_template"), message, &hint)
     };
@@ -135,9 +139,9 @@ fn of_value(file: &str, value: Option<&Value>) -> Result<Vec<(String, String)>, 
         Some(Value::String(template)) => Ok(vec![(DEFAULT.to_owned(), template.clone())]),
         Some(Value::Array(list)) => {
             let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-            let entries = list.iter().map(|entry| {
-                pair(text(entry, "name").as_deref(), text(entry, "template").as_deref())
-            });
+            let entries = list
+                .iter()
+                .map(|entry| pair(text(entry, "name").as_deref(), text(entry, "template").as_deref()));
             // The last of several with one name counts, as in Python.
             let mut named: Vec<(String, String)> = Vec::new();
             for entry in entries {

@@ -23,8 +23,12 @@ fn problems(record: &Value) -> String {
 }
 
 fn record(fields: Value) -> Value {
-    let mut record = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]});
-    record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let mut record =
+        json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]});
+    record
+        .as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
     record
 }
 
@@ -43,7 +47,10 @@ fn shown(record: &Value, expression: &str) -> String {
 #[test]
 fn the_variables_of_a_row_reach_its_template_before_those_of_a_recipe() {
     let template = "{{ mode }}{{ thinking_budget }}{{ unset is defined }}{% for m in messages %}{{ m.content }}{% endfor %}";
-    let recipe = Map::from_iter([("mode".to_owned(), json!("recipe")), ("thinking_budget".to_owned(), json!(1))]);
+    let recipe = Map::from_iter([
+        ("mode".to_owned(), json!("recipe")),
+        ("thinking_budget".to_owned(), json!(1)),
+    ]);
     let tokenizer = tokenizer(template).with_template_variables(&recipe);
     let kwargs = json!({"mode": "row", "unset": null});
     let rows = rows(&[
@@ -52,8 +59,14 @@ fn the_variables_of_a_row_reach_its_template_before_those_of_a_recipe() {
         record(json!({"chat_template_kwargs": null})),
         record(json!({})),
     ]);
-    let texts: Vec<_> = rows.iter().map(|row| prompt_text(row, &tokenizer).unwrap()).collect();
-    assert_eq!(texts, ["row1Falseq", "row1Falseq", "recipe1Falseq", "recipe1Falseq"]);
+    let texts: Vec<_> = rows
+        .iter()
+        .map(|row| prompt_text(row, &tokenizer).unwrap())
+        .collect();
+    assert_eq!(
+        texts,
+        ["row1Falseq", "row1Falseq", "recipe1Falseq", "recipe1Falseq"]
+    );
     // Rows that are rendered differently have different ids.
     assert_eq!(rows[0].id, rows[1].id);
     assert_ne!(rows[0].id, rows[2].id);
@@ -63,10 +76,19 @@ fn the_variables_of_a_row_reach_its_template_before_those_of_a_recipe() {
 #[test]
 fn variables_that_a_row_cannot_set_are_refused() {
     for (value, expected) in [
-        (json!({"messages": []}), "`chat_template_kwargs.messages`: a row cannot set this variable"),
+        (
+            json!({"messages": []}),
+            "`chat_template_kwargs.messages`: a row cannot set this variable",
+        ),
         (json!({"tools": []}), "`chat_template_kwargs.tools`"),
-        (json!([1]), "`chat_template_kwargs`: expected an object, found a list"),
-        (json!("no"), "`chat_template_kwargs`: expected an object, found a string"),
+        (
+            json!([1]),
+            "`chat_template_kwargs`: expected an object, found a list",
+        ),
+        (
+            json!("no"),
+            "`chat_template_kwargs`: expected an object, found a string",
+        ),
     ] {
         let error = problems(&record(json!({"chat_template_kwargs": value})));
         assert!(error.contains(expected), "{error}");
@@ -85,7 +107,9 @@ fn a_key_that_is_null_is_absent() {
 #[test]
 fn arguments_of_a_call_reach_the_template_as_an_object() {
     let with = |call: Value| json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]}]});
-    let call = |arguments: Value| with(json!({"type": "function", "function": {"name": "f", "arguments": arguments}}));
+    let call = |arguments: Value| {
+        with(json!({"type": "function", "function": {"name": "f", "arguments": arguments}}))
+    };
     let expression = "m.tool_calls[0].function.arguments | tojson";
     for (arguments, expected) in [
         (json!({"city": "Oslo"}), r#"{"city": "Oslo"}"#),
@@ -103,17 +127,27 @@ fn arguments_of_a_call_reach_the_template_as_an_object() {
 fn a_template_that_needs_arguments_as_a_string_is_given_one() {
     // DeepSeek V3 appends them to a string.
     let expression = "'call ' + m.tool_calls[0].function.arguments if m.tool_calls is defined else m.content";
-    for arguments in [json!({"city": "Zürich", "n": 1e-7}), json!(r#"{"city": "Zürich", "n": 1e-7}"#)] {
+    for arguments in [
+        json!({"city": "Zürich", "n": 1e-7}),
+        json!(r#"{"city": "Zürich", "n": 1e-7}"#),
+    ] {
         let record = json!({"messages": [{"role": "user", "content": "q"},
             {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": arguments}}]}]});
-        assert_eq!(shown(&record, expression), r#"call {"city": "Zürich", "n": 1e-07}"#);
+        assert_eq!(
+            shown(&record, expression),
+            r#"call {"city": "Zürich", "n": 1e-07}"#
+        );
     }
 }
 
 #[test]
 fn tools_in_strings_reach_the_template_as_objects() {
     let tool = json!({"type": "function", "function": {"name": "f"}});
-    for tools in [json!([tool]), json!([tool.to_string()]), json!([tool]).to_string().into()] {
+    for tools in [
+        json!([tool]),
+        json!([tool.to_string()]),
+        json!([tool]).to_string().into(),
+    ] {
         let record = record(json!({"tools": tools}));
         assert_eq!(shown(&record, "tools[0].function.name"), "f", "{record}");
     }
@@ -122,12 +156,14 @@ fn tools_in_strings_reach_the_template_as_objects() {
 #[test]
 fn a_conversation_with_tools_is_rendered_by_the_template_for_tools() {
     let mut fixture = Fixture::chatml();
-    fixture.config["chat_template"] =
-        json!([{"name": "default", "template": "D{{ mode }}"}, {"name": "tool_use", "template": "T{{ mode }}"}]);
+    fixture.config["chat_template"] = json!([{"name": "default", "template": "D{{ mode }}"}, {"name": "tool_use", "template": "T{{ mode }}"}]);
     let variables = Map::from_iter([("mode".to_owned(), json!("x"))]);
     let tokenizer = fixture.build().with_template_variables(&variables);
     let rows = rows(&[record(json!({})), record(json!({"tools": [{"name": "f"}]}))]);
-    let texts: Vec<_> = rows.iter().map(|row| prompt_text(row, &tokenizer).unwrap()).collect();
+    let texts: Vec<_> = rows
+        .iter()
+        .map(|row| prompt_text(row, &tokenizer).unwrap())
+        .collect();
     assert_eq!(texts, ["Dx", "Tx"]);
 }
 
@@ -157,7 +193,11 @@ fn the_cache_is_found_again_at_the_same_date() {
         let mixing = cadft_data::Mixing::default();
         cadft_data::CacheKey::new(std::slice::from_ref(&source), &mixing, &tokenizer, &options).unwrap()
     };
-    let (morning, evening, next) = ("2026-01-01T08:00:00", "2026-01-01T20:00:00", "2026-01-02T08:00:00");
+    let (morning, evening, next) = (
+        "2026-01-01T08:00:00",
+        "2026-01-01T20:00:00",
+        "2026-01-02T08:00:00",
+    );
     let (dated, timed) = ("{{ strftime_now('%d %b') }}", "{{ strftime_now('%H:%M') }}");
     assert_eq!(key(dated, morning), key(dated, evening));
     assert_ne!(key(dated, morning), key(dated, next));

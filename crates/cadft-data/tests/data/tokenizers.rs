@@ -181,7 +181,10 @@ fn what_is_wrong_with_a_tokenizer_names_file_and_key() {
             "`tokenizer_config.json: lower_everything`: this key is not known",
         ),
         (
-            config("added_tokens_decoder", json!({"7": {"content": "<|im_end|>", "special": true}})),
+            config(
+                "added_tokens_decoder",
+                json!({"7": {"content": "<|im_end|>", "special": true}}),
+            ),
             "`tokenizer_config.json: added_tokens_decoder.7`: `<|im_end|>` has the id 262",
         ),
         (
@@ -360,8 +363,17 @@ fn a_normaliser_that_makes_texts_without_bound_is_refused() {
         vec![json!({"type": "Sequence", "normalizers": vec![replacing("a", &thousand); 3]})],
         vec![json!({"type": "Replace", "pattern": {"Regex": "a"}, "content": thousand})],
     ] {
-        let error = failing(&with_part("normalizer", json!({"type": "Sequence", "normalizers": normalizers})), "a");
-        assert!(error.contains("its `normalizer` can make a text more than 256 times as long"), "{error}");
+        let error = failing(
+            &with_part(
+                "normalizer",
+                json!({"type": "Sequence", "normalizers": normalizers}),
+            ),
+            "a",
+        );
+        assert!(
+            error.contains("its `normalizer` can make a text more than 256 times as long"),
+            "{error}"
+        );
     }
     // SentencePiece's own: a space of one byte becomes a mark of three.
     let usual = json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replacing(" ", "▁")]});
@@ -371,7 +383,11 @@ fn a_normaliser_that_makes_texts_without_bound_is_refused() {
 #[test]
 fn only_regular_files_are_read() {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("tokenizer.json"), Fixture::chatml().files().tokenizer).unwrap();
+    fs::write(
+        directory.path().join("tokenizer.json"),
+        Fixture::chatml().files().tokenizer,
+    )
+    .unwrap();
     fs::create_dir(directory.path().join("chat_template.jinja")).unwrap();
     let error = Tokenizer::from_dir(directory.path()).unwrap_err();
     assert!(error.to_string().contains("chat_template.jinja"), "{error}");
