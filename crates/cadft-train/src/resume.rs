@@ -6,9 +6,10 @@ pub(crate) use compare::settings;
 pub use compare::{Change, Comparison, FREE, Segment, compare};
 
 use crate::checkpoint::{self, CHECKPOINTS, DataDigests, Restored, rotate};
+use crate::data::Question;
 use crate::error::TrainError;
 use crate::plan::Warning;
-use crate::prepare::{Prepared, Question};
+use crate::prepare::Prepared;
 use crate::run_directory::CONFIG;
 use cadft_data::Example;
 use sha2::{Digest, Sha256};
@@ -149,7 +150,7 @@ impl DataDigests {
     pub(crate) fn of(prepared: &Prepared) -> Self {
         Self {
             train: data_sha256(prepared.train.iter()),
-            eval: data_sha256(prepared.eval.iter().cloned()),
+            eval: data_sha256(prepared.eval.iter()),
             questions: questions_sha256(&prepared.questions),
         }
     }

@@ -321,6 +321,36 @@ fn carried_files_are_made_to_say_how_the_model_talks() {
     });
     assert_eq!(config["eos_token_id"], json!([4, 3]), "these are named already");
     assert_eq!(generation, json!({"eos_token_id": [3, 4], "top_p": 0.5}));
+    fs::create_dir(source.path().join("additional_chat_templates")).unwrap();
+    write("additional_chat_templates/tool_use.jinja", "b");
+    let tools = |chat: ChatFormat| {
+        let options = SaveOptions {
+            carry_from: Some(source.path().to_owned()),
+            chat,
+            ..SaveOptions::default()
+        };
+        let (_parent, directory) = saved(json!({}), &options);
+        // Twice: what is there is replaced.
+        save(
+            &directory,
+            &CausalLm::new(&tiny(json!({})), &Device::flex(), 1),
+            &tiny(json!({})),
+            &options,
+        )
+        .unwrap();
+        fs::read_to_string(directory.join("additional_chat_templates/tool_use.jinja")).ok()
+    };
+    assert_eq!(tools(ChatFormat::default()).as_deref(), Some("b"));
+    let with_preamble = ChatFormat {
+        preamble: preamble.clone(),
+        ..ChatFormat::default()
+    };
+    assert_eq!(tools(with_preamble).as_deref(), Some("{% set v = 1 %}\nb"));
+    let with_template = ChatFormat {
+        template: Some("c".to_owned()),
+        ..ChatFormat::default()
+    };
+    assert_eq!(tools(with_template), None, "the template is for everything");
     let begun = json!([
         {"name": "default", "template": "{% set v = 1 %}\na"},
         {"name": "tool_use", "template": "{% set v = 1 %}\nb"}
