@@ -5,7 +5,8 @@ use crate::hint::UsageError;
 use crate::recipe::Source;
 use anyhow::Result;
 use cadft_data::{Preset, Tokenizer, Truncation};
-use cadft_train::{Recipe, RowReader, config};
+use cadft_train::data::SampleReader;
+use cadft_train::{Recipe, config};
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -60,7 +61,7 @@ impl TemplateArgs {
     pub(crate) fn tokenizer(&self, tokenizer: Tokenizer) -> Result<Tokenizer> {
         let mut recipe = Recipe::default();
         self.set(&mut recipe)?;
-        Ok(RowReader::new(&recipe, tokenizer)?.into_tokenizer())
+        Ok(SampleReader::new(&recipe, tokenizer)?.into_tokenizer())
     }
 
     /// Whether anything is given.

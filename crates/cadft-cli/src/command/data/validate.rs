@@ -40,7 +40,10 @@ struct Validation {
 pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     let sources = sources(&args.data, &args.source)?;
     let tokenizer = match &args.model {
-        Some(model) => Some(args.template.tokenizer(Tokenizer::from_dir(&directory(model)?)?)?),
+        Some(model) => Some(
+            args.template
+                .tokenizer(Tokenizer::from_dir(&directory(model)?)?)?,
+        ),
         None if args.template.is_given() => {
             return Err(UsageError::new(
                 "`--template` and `--template-variable` need `--model`",
