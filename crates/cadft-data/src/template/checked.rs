@@ -424,7 +424,7 @@ fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<V
     }
     let is_list = value.as_ref().is_some_and(|value| value.kind() == ValueKind::Seq);
     let value = if is_list {
-        value.map(of_pairs).transpose()?
+        value.as_ref().map(of_pairs).transpose()?
     } else {
         value
     };
@@ -433,7 +433,7 @@ fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<V
 }
 
 /// A dictionary of a list of pairs.
-fn of_pairs(pairs: Value) -> Result<Value, Error> {
+fn of_pairs(pairs: &Value) -> Result<Value, Error> {
     let pair = |pair: Value| Ok((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?));
     let pairs = pairs.try_iter()?.map(pair).collect::<Result<Vec<_>, Error>>()?;
     Ok(Value::from_pairs(pairs))

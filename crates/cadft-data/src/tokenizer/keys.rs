@@ -184,3 +184,22 @@ pub(super) fn check(config: &Map<String, Value>) -> Result<(), DataError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::WITHOUT_EFFECT;
+
+    #[test]
+    fn every_key_without_effect_is_in_the_book() {
+        let page = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../docs/src/reference/tokenizers.md"
+        );
+        let page = std::fs::read_to_string(page).unwrap();
+        for (key, why) in WITHOUT_EFFECT {
+            assert!(page.contains(&format!("| `{key}` | {why} |")), "{key}");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, WITHOUT_EFFECT.len() + 6);
+    }
+}

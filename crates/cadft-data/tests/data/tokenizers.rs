@@ -173,21 +173,6 @@ fn what_is_wrong_with_a_tokenizer_names_file_and_key() {
             "`tokenizer_config.json: eos_token`: `<nope>` is not in the vocabulary",
         ),
         (
-            config("split_special_tokens", json!(true)),
-            "`tokenizer_config.json: split_special_tokens`: `true` changes how text becomes ids",
-        ),
-        (
-            config("lower_everything", json!(true)),
-            "`tokenizer_config.json: lower_everything`: this key is not known",
-        ),
-        (
-            config(
-                "added_tokens_decoder",
-                json!({"7": {"content": "<|im_end|>", "special": true}}),
-            ),
-            "`tokenizer_config.json: added_tokens_decoder.7`: `<|im_end|>` has the id 262",
-        ),
-        (
             config("chat_template", json!(1)),
             "`tokenizer_config.json: chat_template`: expected a string",
         ),
@@ -226,6 +211,35 @@ fn what_is_wrong_with_a_tokenizer_names_file_and_key() {
     ] {
         assert!(message.starts_with(start), "{message}");
         assert!(message.contains("\nhint: "), "{message}");
+    }
+}
+
+#[test]
+fn a_key_whose_meaning_is_not_followed_is_refused() {
+    for (key, value, start) in [
+        (
+            "split_special_tokens",
+            json!(true),
+            "`true` changes how text becomes ids",
+        ),
+        ("lower_everything", json!(true), "this key is not known"),
+        (
+            "added_tokens_decoder",
+            json!({"7": {"content": "<|im_end|>", "special": true}}),
+            "`<|im_end|>` has the id 262",
+        ),
+    ] {
+        let mut fixture = Fixture::chatml();
+        fixture.config[key] = value;
+        let message = error(&fixture.files());
+        assert!(
+            message.starts_with(&format!("`tokenizer_config.json: {key}")),
+            "{message}"
+        );
+        assert!(
+            message.contains(start) && message.contains("\nhint: "),
+            "{message}"
+        );
     }
 }
 
