@@ -146,7 +146,12 @@ fn weight_files(directory: &Path) -> Option<BTreeSet<String>> {
 /// The files that ids are made with. A file that is absent differs from one that is empty.
 fn tokenizer_files(directory: &Path) -> String {
     let mut hash = Sha256::new();
-    for name in ["tokenizer.json", "tokenizer_config.json"] {
+    for name in [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ] {
         let bytes = fs::read(directory.join(name)).ok();
         hash.update(
             bytes

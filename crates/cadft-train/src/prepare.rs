@@ -10,7 +10,7 @@ use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::Plan;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use cadft_data::{Samples, Tokenizer};
+use cadft_data::{Samples, TemplateTime, Tokenizer};
 use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
@@ -53,6 +53,15 @@ impl Prepared {
     /// # Errors
     /// Whatever is wrong with a file, and data that does not fit the model.
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+        Self::begun_at(recipe, device, None)
+    }
+
+    /// As [`Prepared::new`], for a run that goes on: a chat template that writes the date writes that of `time`, when the
+    /// run began.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn begun_at(recipe: Recipe, device: &Device, time: Option<TemplateTime>) -> Result<Self, TrainError> {
         let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
             let hint =
@@ -77,6 +86,10 @@ impl Prepared {
             Some(adapter) if has_tokenizer(adapter) => adapter.clone(),
             _ => directory.clone(),
         };
+        let tokenizer = match time {
+            Some(time) => tokenizer.with_template_time(time),
+            None => tokenizer,
+        };
         let reader = SampleReader::new(&recipe, tokenizer)?;
         check_stop(&recipe, reader.tokenizer())?;
         let train = reader.samples(&recipe.data.train, &config)?;
@@ -92,13 +105,14 @@ impl Prepared {
             Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
             None => None,
         };
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             &recipe,
             &config,
             targeted.as_ref(),
             Kernels::on(device),
             (&train, &eval),
         );
+        plan.template_time = reader.tokenizer().template_time();
         Ok(Self {
             inputs: Inputs::new(&recipe, (&directory, &carried), &config, reader.tokenizer()),
             weights: WeightsDigests::new(&recipe, &directory, from.as_deref()),

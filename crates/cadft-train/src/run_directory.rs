@@ -290,7 +290,7 @@ fn write_config(path: &Path, recipe: &Recipe, segments: &[Segment]) -> Result<()
     for Segment { until, changed } in segments {
         let _ = writeln!(text, "# Changed after step {until}:");
         for change in changed {
-            let _ = writeln!(text, "#   {}", change.to_string().replace('\n', " "));
+            let _ = writeln!(text, "#   {}", change.to_string().replace(char::is_control, " "));
         }
     }
     let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {

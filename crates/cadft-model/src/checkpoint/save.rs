@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::carry::{CARRIED_FILES, ChatFormat, carry, carry_over};
+use super::carry::{CARRIED_FILES, ChatFormat, OTHER_TEMPLATES, carry, carry_over};
 use super::dtype::Dtype;
 use super::weights::{Weight, write_weights};
 use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
@@ -192,6 +192,9 @@ fn make_readable(directory: &Path) -> Result<(), ModelError> {
     let permissions = fs::metadata(plain).map_err(io)?.permissions();
     for entry in fs::read_dir(directory).map_err(io)? {
         let path = entry.map_err(io)?.path();
+        if path.is_dir() {
+            continue;
+        }
         fs::set_permissions(&path, permissions.clone())
             .map_err(|error| ModelError::io("set permissions of", &path, error))?;
     }
@@ -215,6 +218,7 @@ fn refuse_other_files(directory: &Path) -> Result<(), ModelError> {
     let is_ours = |name: &str| {
         ["config.json", ADAPTER_CONFIG, ADAPTER_WEIGHTS].contains(&name)
             || CARRIED_FILES.contains(&name)
+            || name == OTHER_TEMPLATES
             || (name.starts_with("model") && name.contains(".safetensors"))
     };
     let mut others: Vec<_> = entries

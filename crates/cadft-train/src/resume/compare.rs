@@ -110,7 +110,8 @@ impl Comparison {
         if self.changes.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
+        lines.extend(self.warning().map(|warning| warning.message));
         Err(TrainError::Resume {
             message: format!(
                 "the run would not go on as `{}` left it:\n{}\n\
@@ -149,6 +150,19 @@ pub fn compare(prepared: &Prepared, device: &str, from: &Restored) -> Comparison
             .push(Change::new("--device", state.device.as_str(), device));
     }
     data_differ(&state.data, &DataDigests::of(prepared), &mut found);
+    let time = prepared.plan.template_time;
+    match (state.template_time, time) {
+        (Some(was), Some(is)) if was != is => {
+            let key = "the time of the chat template";
+            found
+                .changes
+                .push(Change::new(key, was.to_string(), is.to_string()));
+        }
+        (None, Some(_)) => found
+            .unknown
+            .push("the date that the chat template wrote".to_owned()),
+        _ => {}
+    }
     match &state.inputs {
         Some(inputs) => inputs_differ(inputs, &prepared.inputs(), &mut found),
         None => {

@@ -134,6 +134,7 @@ impl Trainer<'_> {
             settings: resume::settings(&prepared.recipe),
             data: self.data.clone(),
             inputs: Some(prepared.inputs()),
+            template_time: plan.template_time,
             segments: self.directory.segments().to_vec(),
             device: self.directory.device().to_owned(),
         };

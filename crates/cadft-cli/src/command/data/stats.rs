@@ -14,6 +14,7 @@ const WIDTH: usize = 40;
 pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     let sources = sources(&args.input.data, &args.input.source)?;
     let tokenizer = Tokenizer::from_dir(&directory(&args.input.model)?)?;
+    let tokenizer = args.template.tokenizer(tokenizer)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let stats = stats(&sources, &tokenizer, &options)?;
     if args.json {

@@ -5,6 +5,7 @@ use crate::console;
 use crate::hint::{self, UsageError};
 use crate::recipe::Source;
 use anyhow::Result;
+use cadft_data::TemplateTime;
 use cadft_train::checkpoint::Restored;
 use cadft_train::resume::{self, Change, Changes, Found};
 use cadft_train::{Prepared, RunDirectory, TrainError};
@@ -118,6 +119,14 @@ impl Start {
             path: checkpoint.path,
             changed: comparison.changes,
         }))
+    }
+
+    /// The time at which the run began, where its chat template tells it.
+    pub(super) fn template_time(&self) -> Option<TemplateTime> {
+        match self {
+            Self::From(_, checkpoint, _) => checkpoint.state.template_time,
+            Self::New(_) | Self::Again(_) => None,
+        }
     }
 
     /// The run directory.
