@@ -1,0 +1,1 @@
+//! Caches that others filled, and what is used of them without a network.
