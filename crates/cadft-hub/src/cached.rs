@@ -78,14 +78,12 @@ fn check(path: &Path, listed: Option<&listing::Listed>) -> Result<(), HubError> 
 
 /// What a model needs: by the listing, or by its own configuration and index.
 fn needed_of_model(snapshot: &Path, files: Option<&Files>) -> Vec<String> {
+    // A link that leads nowhere is there too, and its file is absent.
     let has = |name: &str| match files {
         Some(files) => files.contains_key(name),
-        None => snapshot.join(name).is_file(),
+        None => snapshot.join(name).symlink_metadata().is_ok(),
     };
-    let mut needed: Vec<String> = match files {
-        Some(_) => needed_around_weights(has).map(str::to_owned).collect(),
-        None => vec![],
-    };
+    let mut needed: Vec<String> = needed_around_weights(has).map(str::to_owned).collect();
     if has(ADAPTER_CONFIG) {
         needed.extend([ADAPTER_CONFIG, ADAPTER].map(str::to_owned));
     } else {

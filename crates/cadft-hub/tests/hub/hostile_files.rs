@@ -1,8 +1,8 @@
 //! Files whose bytes, sizes, hashes or speed are not what was said.
 
 use crate::server::{Asked, Reply, Repo, Step};
-use crate::trial::{Trial, check_model, model, paths_below};
-use cadft_hub::HubError;
+use crate::trial::{Trial, check_model, limits, model, paths_below};
+use cadft_hub::{HubError, Limits};
 use std::time::Duration;
 
 const WEIGHTS: &str = "/storage/";
@@ -16,31 +16,35 @@ fn is_of(asked: &Asked, file: &str) -> bool {
 
 /// Each case ends in an error that says why, whether or not the Hub has listings; nothing that is wrong stays, and the
 /// next try works.
-fn check_cases(cases: &[Case]) {
-    for (case, file, change, message) in cases {
-        for is_without_tree in [false, true] {
-            let trial = Trial::new();
-            let repo = Repo {
-                is_without_tree,
-                ..model()
-            };
-            let (file, change) = (*file, *change);
-            let outcome = trial.ask_changed(&repo, "hf://o/n", move |asked, reply| {
-                if is_of(asked, file) { change(reply) } else { reply }
-            });
-            let error = outcome.expect_err(case);
-            assert!(error.to_string().contains(message), "{case}: {error}");
-            assert!(
-                paths_below(&trial.cache())
-                    .iter()
-                    .all(|path| !path.ends_with("refs/main")),
-                "{case}"
-            );
-            let outcome = trial.ask_changed(&repo, "hf://o/n", |_, reply| reply);
-            check_model(&outcome.unwrap_or_else(|error| panic!("{case}: {error}")));
-            assert_eq!(trial.parts(), Vec::<std::path::PathBuf>::new(), "{case}");
+fn check_cases(limits: &Limits, cases: &[Case]) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            for is_without_tree in [false, true] {
+                let repo = Repo {
+                    is_without_tree,
+                    ..model()
+                };
+                scope.spawn(move || check_case(limits, &repo, case));
+            }
         }
-    }
+    });
+}
+
+fn check_case(limits: &Limits, repo: &Repo, (case, file, change, message): &Case) {
+    let mut trial = Trial::new();
+    trial.limits = limits.clone();
+    let (file, change) = (*file, *change);
+    let outcome = trial.ask_changed(repo, "hf://o/n", move |asked, reply| {
+        if is_of(asked, file) { change(reply) } else { reply }
+    });
+    let error = outcome.expect_err(case);
+    assert!(error.to_string().contains(message), "{case}: {error}");
+    let paths = paths_below(&trial.cache());
+    assert!(paths.iter().all(|path| !path.ends_with("refs/main")), "{case}");
+    trial.limits = crate::trial::limits();
+    let outcome = trial.ask_changed(repo, "hf://o/n", |_, reply| reply);
+    check_model(&outcome.unwrap_or_else(|error| panic!("{case}: {error}")));
+    assert_eq!(trial.parts(), Vec::<std::path::PathBuf>::new(), "{case}");
 }
 
 fn half(reply: &Reply) -> Vec<u8> {
@@ -60,201 +64,212 @@ fn damaged(reply: Reply) -> Reply {
 
 #[test]
 fn bytes_that_are_not_what_was_listed_are_refused() {
-    check_cases(&[
-        ("damaged weights", WEIGHTS, damaged, "has not the hash"),
-        (
-            "damaged configuration",
-            "config.json",
-            damaged,
-            "has not the hash",
-        ),
-        (
-            "longer weights",
-            WEIGHTS,
-            |reply| {
-                let body = [reply.body(), vec![0]].concat();
-                reply.with_body(body)
-            },
-            "bytes are sent, where the Hub lists",
-        ),
-        (
-            "shorter configuration",
-            "config.json",
-            |reply| {
-                let body = half(&reply);
-                reply.with_body(body)
-            },
-            "bytes are ",
-        ),
-        (
-            "an empty file",
-            WEIGHTS,
-            |reply| reply.with_body(""),
-            "bytes are sent, where the Hub lists",
-        ),
-        (
-            "compressed",
-            WEIGHTS,
-            |reply| reply.with("content-encoding", "gzip"),
-            "compressed as `gzip`",
-        ),
-        (
-            "compressed otherwise",
-            "config.json",
-            |reply| reply.with("content-encoding", "br"),
-            "compressed as `br`",
-        ),
-        (
-            "a part that was not asked for",
-            WEIGHTS,
-            |reply| Reply { status: 206, ..reply },
-            "a part of the file",
-        ),
-        (
-            "no content",
-            "config.json",
-            |reply| Reply {
-                status: 204,
-                ..reply.with_body("")
-            },
-            "answers 204",
-        ),
-        (
-            "not there any more",
-            WEIGHTS,
-            |_| Reply::new(403, "<Error>expired</Error>"),
-            "answers 403",
-        ),
-        (
-            "length is no number",
-            WEIGHTS,
-            |reply| {
-                let steps = reply.steps.clone();
-                reply.with("content-length", "-5").with_steps(steps)
-            },
-            "file `model.safetensors`",
-        ),
-    ]);
+    check_cases(
+        &limits(),
+        &[
+            ("damaged weights", WEIGHTS, damaged, "has not the hash"),
+            (
+                "damaged configuration",
+                "config.json",
+                damaged,
+                "has not the hash",
+            ),
+            (
+                "longer weights",
+                WEIGHTS,
+                |reply| {
+                    let body = [reply.body(), vec![0]].concat();
+                    reply.with_body(body)
+                },
+                "bytes are sent, where the Hub lists",
+            ),
+            (
+                "shorter configuration",
+                "config.json",
+                |reply| {
+                    let body = half(&reply);
+                    reply.with_body(body)
+                },
+                "bytes are ",
+            ),
+            (
+                "an empty file",
+                WEIGHTS,
+                |reply| reply.with_body(""),
+                "bytes are sent, where the Hub lists",
+            ),
+            (
+                "compressed",
+                WEIGHTS,
+                |reply| reply.with("content-encoding", "gzip"),
+                "compressed as `gzip`",
+            ),
+            (
+                "compressed otherwise",
+                "config.json",
+                |reply| reply.with("content-encoding", "br"),
+                "compressed as `br`",
+            ),
+            (
+                "a part that was not asked for",
+                WEIGHTS,
+                |reply| Reply { status: 206, ..reply },
+                "a part of the file",
+            ),
+            (
+                "no content",
+                "config.json",
+                |reply| Reply {
+                    status: 204,
+                    ..reply.with_body("")
+                },
+                "answers 204",
+            ),
+            (
+                "not there any more",
+                WEIGHTS,
+                |_| Reply::new(403, "<Error>expired</Error>"),
+                "answers 403",
+            ),
+            (
+                "length is no number",
+                WEIGHTS,
+                |reply| {
+                    let steps = reply.steps.clone();
+                    reply.with("content-length", "-5").with_steps(steps)
+                },
+                "file `model.safetensors`",
+            ),
+        ],
+    );
 }
 
 #[test]
 fn what_the_hub_says_of_a_file_must_stay_the_same() {
-    check_cases(&[
-        (
-            "another content",
-            "config.json",
-            |reply| reply.with("etag", "\"0123456789abcdef0123456789abcdef01234567\""),
-            "is sent, where the Hub lists",
-        ),
-        (
-            "absolute etag",
-            "config.json",
-            |reply| reply.with("etag", "\"/tmp/escaped\""),
-            "the `ETag`",
-        ),
-        (
-            "etag above",
-            "config.json",
-            |reply| reply.with("etag", "\"../../escaped\""),
-            "the `ETag`",
-        ),
-        (
-            "etag with escapes",
-            "config.json",
-            |reply| reply.with("etag", "\"\u{1b}[2J\""),
-            "file `config.json`",
-        ),
-        (
-            "another size",
-            "config.json",
-            |reply| reply.with("x-linked-size", "7"),
-            "7 bytes are announced",
-        ),
-        (
-            "a size that is none",
-            "config.json",
-            |reply| reply.with("x-linked-size", "-7"),
-            "the size `-7`",
-        ),
-    ]);
+    check_cases(
+        &limits(),
+        &[
+            (
+                "another content",
+                "config.json",
+                |reply| reply.with("etag", "\"0123456789abcdef0123456789abcdef01234567\""),
+                "is sent, where the Hub lists",
+            ),
+            (
+                "absolute etag",
+                "config.json",
+                |reply| reply.with("etag", "\"/tmp/escaped\""),
+                "the `ETag`",
+            ),
+            (
+                "etag above",
+                "config.json",
+                |reply| reply.with("etag", "\"../../escaped\""),
+                "the `ETag`",
+            ),
+            (
+                "etag with escapes",
+                "config.json",
+                |reply| reply.with("etag", "\"\u{1b}[2J\""),
+                "file `config.json`",
+            ),
+            (
+                "another size",
+                "config.json",
+                |reply| reply.with("x-linked-size", "7"),
+                "7 bytes are announced",
+            ),
+            (
+                "a size that is none",
+                "config.json",
+                |reply| reply.with("x-linked-size", "-7"),
+                "the size `-7`",
+            ),
+        ],
+    );
 }
 
 #[test]
-fn downloads_end() {
-    check_cases(&[
-        (
-            "endless weights",
-            WEIGHTS,
-            |reply| without_size(reply, vec![Step::Forever(vec![7; 64 << 10], Duration::ZERO)]),
-            "more bytes are sent",
-        ),
-        (
-            "endless configuration",
-            "config.json",
-            |reply| without_size(reply, vec![Step::Forever(vec![7; 64 << 10], Duration::ZERO)]),
-            "more bytes are sent",
-        ),
-        (
-            "weights that come too slowly",
-            WEIGHTS,
-            |reply| reply.with_steps(vec![Step::Forever(vec![7], Duration::from_millis(5))]),
-            "too slow",
-        ),
-        (
-            "silence in the weights",
-            WEIGHTS,
-            |reply| {
-                let half = half(&reply);
-                reply.with_steps(vec![Step::Send(half), Step::Pause(Duration::from_secs(2))])
-            },
-            "timeout",
-        ),
-        (
-            "silence in the configuration",
-            "config.json",
-            |reply| {
-                let half = half(&reply);
-                reply.with_steps(vec![Step::Send(half), Step::Pause(Duration::from_secs(2))])
-            },
-            "timeout",
-        ),
-    ]);
+fn a_file_without_end_is_cut_off() {
+    const ENDLESS: fn(Reply) -> Reply =
+        |reply| without_size(reply, vec![Step::Forever(vec![7; 64 << 10], Duration::ZERO)]);
+    let message = "more bytes are sent";
+    check_cases(
+        &limits(),
+        &[
+            ("weights", WEIGHTS, ENDLESS, message),
+            ("configuration", "config.json", ENDLESS, message),
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_comes_too_slowly_is_given_up() {
+    let limits = Limits {
+        progress: Duration::from_millis(100),
+        ..limits()
+    };
+    let slow = |reply: Reply| reply.with_steps(vec![Step::Forever(vec![7], Duration::from_millis(5))]);
+    check_cases(&limits, &[("a byte now and then", WEIGHTS, slow, "too slow")]);
+}
+
+#[test]
+fn silence_in_a_file_ends() {
+    const STALLS: fn(Reply) -> Reply = |reply| {
+        let half = half(&reply);
+        reply.with_steps(vec![Step::Send(half), Step::Pause(Duration::from_secs(5))])
+    };
+    let limits = Limits {
+        silence: Duration::from_millis(300),
+        retries: 1,
+        ..limits()
+    };
+    check_cases(
+        &limits,
+        &[
+            ("weights", WEIGHTS, STALLS, "timeout"),
+            ("configuration", "config.json", STALLS, "timeout"),
+        ],
+    );
 }
 
 #[test]
 fn connections_that_always_break_are_given_up() {
-    check_cases(&[
-        (
-            "half of the configuration",
-            "config.json",
-            |reply| {
-                let half = half(&reply);
-                reply.with_steps(vec![Step::Send(half)])
-            },
-            "after",
-        ),
-        (
-            "half of it without a size",
-            "config.json",
-            |reply| {
-                let half = half(&reply);
-                without_size(reply, vec![Step::Send(half)])
-            },
-            "file `config.json`",
-        ),
-        (
-            "nothing of the weights",
-            WEIGHTS,
-            |reply| reply.with_steps(vec![]),
-            "after 0 bytes",
-        ),
-        (
-            "nothing without a size",
-            WEIGHTS,
-            |reply| without_size(reply, vec![]),
-            "after 0 bytes",
-        ),
-    ]);
+    check_cases(
+        &limits(),
+        &[
+            (
+                "half of the configuration",
+                "config.json",
+                |reply| {
+                    let half = half(&reply);
+                    reply.with_steps(vec![Step::Send(half)])
+                },
+                "after",
+            ),
+            (
+                "half of it without a size",
+                "config.json",
+                |reply| {
+                    let half = half(&reply);
+                    without_size(reply, vec![Step::Send(half)])
+                },
+                "file `config.json`",
+            ),
+            (
+                "nothing of the weights",
+                WEIGHTS,
+                |reply| reply.with_steps(vec![]),
+                "after 0 bytes",
+            ),
+            (
+                "nothing without a size",
+                WEIGHTS,
+                |reply| without_size(reply, vec![]),
+                "after 0 bytes",
+            ),
+        ],
+    );
 }
 
 #[test]

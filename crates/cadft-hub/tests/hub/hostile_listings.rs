@@ -1,8 +1,8 @@
 //! Answers with JSON that are wrong, endless, slow, huge, or name files where none may be.
 
 use crate::server::{Asked, COMMIT, Entry, Reply, Repo, Step};
-use crate::trial::{TOKEN, Trial, check_model, model, paths_below};
-use cadft_hub::HubError;
+use crate::trial::{TOKEN, Trial, check_model, limits, model, paths_below};
+use cadft_hub::{HubError, Limits};
 use std::time::Duration;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -11,21 +11,28 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 type Case = (&'static str, fn(&Asked, Reply) -> Reply, &'static str);
 
 /// Each case ends in an error that says why, leaves nothing behind that is in the way, and the next try works.
-fn check_cases(repo: &Repo, name: &str, cases: &[Case]) {
-    for (case, change, message) in cases {
-        let trial = Trial::new();
-        let error = trial.ask_changed(repo, name, *change).expect_err(case);
-        assert!(error.to_string().contains(message), "{case}: {error}");
-        assert!(
-            paths_below(&trial.cache())
-                .iter()
-                .all(|path| !path.ends_with("refs/main")),
-            "{case}"
-        );
-        trial
-            .ask_changed(repo, name, |_, reply| reply)
-            .unwrap_or_else(|error| panic!("{case}: {error}"));
-    }
+fn check_cases(limits: &Limits, cases: &[Case]) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || check_case(limits, case));
+        }
+    });
+}
+
+fn check_case(limits: &Limits, (case, change, message): &Case) {
+    let mut trial = Trial::new();
+    trial.limits = limits.clone();
+    let error = trial.ask_changed(&model(), "hf://o/n", *change).expect_err(case);
+    assert!(error.to_string().contains(message), "{case}: {error}");
+    assert!(
+        paths_below(&trial.cache())
+            .iter()
+            .all(|path| !path.ends_with("refs/main")),
+        "{case}"
+    );
+    trial.limits = crate::trial::limits();
+    let outcome = trial.ask_changed(&model(), "hf://o/n", |_, reply| reply);
+    check_model(&outcome.unwrap_or_else(|error| panic!("{case}: {error}")));
 }
 
 fn info(text: &str) -> Reply {
@@ -86,43 +93,78 @@ fn what_is_no_answer_about_a_repository_is_refused() {
             "more than 1048576 bytes",
         ),
     ];
-    check_cases(&model(), "hf://o/n", &cases);
+    check_cases(&limits(), &cases);
+}
+
+/// Steps in the place of the body, which is said to be long.
+fn stead(is_meant: bool, reply: Reply, step: Step) -> Reply {
+    if is_meant {
+        reply.with("content-length", "100000").with_steps(vec![step])
+    } else {
+        reply
+    }
 }
 
 #[test]
-fn answers_that_take_too_long_are_not_waited_for() {
-    fn slow(asked: &Asked, reply: Reply, is_meant: fn(&Asked) -> bool, step: Step) -> Reply {
-        if is_meant(asked) {
-            reply.with("content-length", "100000").with_steps(vec![step])
-        } else {
-            reply
+fn an_answer_that_comes_byte_by_byte_is_not_waited_for() {
+    const BLANKS: fn() -> Step = || Step::Forever(b" ".to_vec(), Duration::from_millis(30));
+    let limits = Limits {
+        listing: Duration::from_millis(300),
+        ..limits()
+    };
+    let message = "takes more than 0.3 s";
+    let cases: [Case; 2] = [
+        (
+            "info",
+            |asked, reply| stead(asked.is_info(), reply, BLANKS()),
+            message,
+        ),
+        (
+            "tree",
+            |asked, reply| stead(asked.is_tree(), reply, BLANKS()),
+            message,
+        ),
+    ];
+    check_cases(&limits, &cases);
+}
+
+#[test]
+fn silence_ends() {
+    const NOTHING: fn() -> Step = || Step::Pause(Duration::from_secs(5));
+    fn late(is_meant: bool, reply: Reply) -> Reply {
+        if is_meant {
+            std::thread::sleep(Duration::from_secs(5));
         }
+        reply
     }
-    const BLANKS: fn() -> Step = || Step::Forever(b" ".to_vec(), Duration::from_millis(40));
-    const NOTHING: fn() -> Step = || Step::Pause(Duration::from_secs(2));
+    let limits = Limits {
+        silence: Duration::from_millis(300),
+        answer: Duration::from_millis(300),
+        ..limits()
+    };
     let cases: [Case; 4] = [
         (
-            "a blank now and then, info",
-            |asked, reply| slow(asked, reply, Asked::is_info, BLANKS()),
-            "takes more than 0.4 s",
-        ),
-        (
-            "a blank now and then, tree",
-            |asked, reply| slow(asked, reply, Asked::is_tree, BLANKS()),
-            "takes more than 0.4 s",
-        ),
-        (
-            "silence, info",
-            |asked, reply| slow(asked, reply, Asked::is_info, NOTHING()),
+            "in info",
+            |asked, reply| stead(asked.is_info(), reply, NOTHING()),
             "timeout",
         ),
         (
-            "silence, tree",
-            |asked, reply| slow(asked, reply, Asked::is_tree, NOTHING()),
+            "in tree",
+            |asked, reply| stead(asked.is_tree(), reply, NOTHING()),
+            "timeout",
+        ),
+        (
+            "before info",
+            |asked, reply| late(asked.is_info(), reply),
+            "timeout",
+        ),
+        (
+            "before tree",
+            |asked, reply| late(asked.is_tree(), reply),
             "timeout",
         ),
     ];
-    check_cases(&model(), "hf://o/n", &cases);
+    check_cases(&limits, &cases);
 }
 
 #[test]
@@ -147,7 +189,7 @@ fn a_hub_that_says_no_is_quoted_without_what_it_must_not_say() {
         ("304", |asked, reply| refuse(asked, reply, 304), "answers 304"),
         ("204", |asked, reply| refuse(asked, reply, 204), "answers 204"),
     ];
-    check_cases(&model(), "hf://o/n", &cases);
+    check_cases(&limits(), &cases);
     let trial = Trial::new();
     let busy = trial
         .ask_changed(&model(), "hf://o/n", |asked, reply| refuse(asked, reply, 503))
@@ -358,5 +400,5 @@ fn a_listing_with_hashes_that_are_none_is_refused() {
         assert!(text.contains(from));
         reply.with_body(text.replace(from, to))
     }
-    check_cases(&model(), "hf://o/n", &cases);
+    check_cases(&limits(), &cases);
 }

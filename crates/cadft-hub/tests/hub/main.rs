@@ -3,6 +3,7 @@
 mod cached;
 mod hostile_files;
 mod hostile_listings;
+mod mutations;
 mod python;
 mod redirections;
 mod resolving;

@@ -9,15 +9,10 @@ use std::time::{Duration, Instant};
 
 pub(crate) const TOKEN: &str = "hf_s3cretOfTheUser";
 
-/// As short as a busy machine allows.
+/// Small sizes and numbers; times that a busy machine keeps too. What is about a time makes that one short.
 pub(crate) fn limits() -> Limits {
     Limits {
-        connect: Duration::from_secs(2),
-        answer: Duration::from_millis(400),
-        silence: Duration::from_millis(300),
-        progress: Duration::from_millis(200),
         progress_bytes: 4000,
-        listing: Duration::from_millis(400),
         listing_bytes: 1 << 20,
         small_bytes: 64 << 10,
         files: 3000,
@@ -25,7 +20,8 @@ pub(crate) fn limits() -> Limits {
         retries: 2,
         wait: Duration::from_millis(1),
         longest_wait: Duration::from_millis(20),
-        lock: Duration::from_secs(20),
+        lock: Duration::from_secs(30),
+        ..Limits::default()
     }
 }
 
@@ -68,7 +64,7 @@ impl Trial {
         let start = Instant::now();
         let outcome = self.hub(&server.address).resolve(&spec(name));
         assert!(
-            start.elapsed() < Duration::from_secs(15),
+            start.elapsed() < Duration::from_secs(60),
             "{:?}: {outcome:?}",
             start.elapsed()
         );
