@@ -14,7 +14,6 @@
 //! run_directory.rs what a run leaves behind           device.rs devices by name
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
 //! memory.rs        memory before a run                exhausted.rs  a device that has none left
-//! hub.rs           models and data sets by name on the Hugging Face Hub
 //! ```
 //!
 //! Randomness enters through seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
@@ -32,7 +31,6 @@ pub mod event;
 mod exhausted;
 mod export;
 pub mod forward;
-pub mod hub;
 pub mod memory;
 mod observe;
 pub mod optimizer;
@@ -51,6 +49,8 @@ pub mod tensorboard;
 mod trainer;
 mod weighing;
 
+/// Models and data sets by name on the Hugging Face Hub.
+pub use cadft_hub as hub;
 pub use config::Recipe;
 pub use data::cache_directory;
 pub use environment::Environment;

@@ -9,12 +9,15 @@ use toml::{Table, Value};
 use super::{Finding, Repository};
 
 /// A package, and the beginning of the names that it must not depend on, even in tests.
-const FORBIDDEN: [(&str, &str, &str); 9] = [
+const FORBIDDEN: [(&str, &str, &str); 12] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),
     ("cadft-data", "cadft-", "the data does not know who reads it"),
     ("cadft-data", "burn", "it builds in seconds, without Burn"),
     ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
+    ("cadft-hub", "cadft-", "it brings files, and does not know what they are for"),
+    ("cadft-hub", "burn", "it builds in seconds, without Burn"),
+    ("cadft-hub", "cubecl", "it builds in seconds, without Burn"),
     ("cadft-kernels", "cadft-", "the others depend on it"),
     ("cadft-matmul", "cadft-", "the others depend on it"),
     ("cadft-kernels", "burn", "it knows slices, not tensors"),
@@ -96,8 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn data_may_not_use_burn_in_any_table_or_under_another_name() {
+    fn data_and_hub_may_not_use_burn_in_any_table_or_under_another_name() {
         let package = "[package]\nname = \"cadft-data\"\n";
+        for (name, dependency) in [("cadft-hub", "burn"), ("cadft-hub", "cadft-data"), ("cadft-data", "cadft-hub")] {
+            let text = format!("[package]\nname = \"{name}\"\n[dependencies]\n{dependency}.workspace = true\n");
+            assert_eq!(check_one(&text).len(), 1, "{name} -> {dependency}");
+        }
         for dependency in [
             "[dependencies]\nburn.workspace = true",
             "[dev-dependencies]\nburn-nn = \"1\"",
