@@ -97,7 +97,7 @@ impl<'a> Client<'a> {
         address: &Address,
     ) -> Result<(Vec<u8>, HeaderMap), HubError> {
         let limits = &self.hub.limits;
-        let answer = self.ask(subject, Method::GET, address, 0)?;
+        let answer = self.ask(subject, &Method::GET, address, 0)?;
         if answer.status != 200 {
             return Err(refused(subject, &answer));
         }
@@ -127,14 +127,14 @@ impl<'a> Client<'a> {
     pub(crate) fn ask(
         &self,
         subject: Subject<'_>,
-        method: Method,
+        method: &Method,
         address: &Address,
         from: u64,
     ) -> Result<Answer, HubError> {
         let limits = &self.hub.limits;
         let mut wait = limits.wait;
         for _ in 0..limits.retries {
-            let answer = self.follow(subject, &method, address, from)?;
+            let answer = self.follow(subject, method, address, from)?;
             if !is_busy(answer.status) {
                 return Ok(answer);
             }
@@ -144,7 +144,7 @@ impl<'a> Client<'a> {
             std::thread::sleep(pause);
             wait *= 2;
         }
-        let answer = self.follow(subject, &method, address, from)?;
+        let answer = self.follow(subject, method, address, from)?;
         if is_busy(answer.status) {
             Err(refused(subject, &answer))
         } else {

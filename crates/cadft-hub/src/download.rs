@@ -107,7 +107,7 @@ impl Download<'_> {
         }
         let answer = self
             .client
-            .ask(self.subject, Method::GET, &self.address, part.len)?;
+            .ask(self.subject, &Method::GET, &self.address, part.len)?;
         self.check_facts(&answer)?;
         match answer.status {
             200 => part.clear().map_err(HubError::io("write", part.file.path()))?,

@@ -263,7 +263,7 @@ impl Commit<'_> {
 
     /// What the Hub says of a file that no listing tells of.
     fn ask_about(&self, subject: Subject<'_>, address: &Address) -> Result<Wanted, HubError> {
-        let answer = self.client.ask(subject, Method::HEAD, address, 0)?;
+        let answer = self.client.ask(subject, &Method::HEAD, address, 0)?;
         if answer.status != 200 {
             return Err(refused(subject, &answer));
         }

@@ -15,7 +15,11 @@ const FORBIDDEN: [(&str, &str, &str); 12] = [
     ("cadft-data", "cadft-", "the data does not know who reads it"),
     ("cadft-data", "burn", "it builds in seconds, without Burn"),
     ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
-    ("cadft-hub", "cadft-", "it brings files, and does not know what they are for"),
+    (
+        "cadft-hub",
+        "cadft-",
+        "it brings files, and does not know what they are for",
+    ),
     ("cadft-hub", "burn", "it builds in seconds, without Burn"),
     ("cadft-hub", "cubecl", "it builds in seconds, without Burn"),
     ("cadft-kernels", "cadft-", "the others depend on it"),
@@ -101,8 +105,13 @@ mod tests {
     #[test]
     fn data_and_hub_may_not_use_burn_in_any_table_or_under_another_name() {
         let package = "[package]\nname = \"cadft-data\"\n";
-        for (name, dependency) in [("cadft-hub", "burn"), ("cadft-hub", "cadft-data"), ("cadft-data", "cadft-hub")] {
-            let text = format!("[package]\nname = \"{name}\"\n[dependencies]\n{dependency}.workspace = true\n");
+        for (name, dependency) in [
+            ("cadft-hub", "burn"),
+            ("cadft-hub", "cadft-data"),
+            ("cadft-data", "cadft-hub"),
+        ] {
+            let text =
+                format!("[package]\nname = \"{name}\"\n[dependencies]\n{dependency}.workspace = true\n");
             assert_eq!(check_one(&text).len(), 1, "{name} -> {dependency}");
         }
         for dependency in [
