@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::{Finding, Repository};
 
 /// A package, and the beginning of the names that it must not depend on, even in tests.
-const FORBIDDEN: [(&str, &str, &str); 12] = [
+const FORBIDDEN: [(&str, &str, &str); 18] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),
     ("cadft-data", "cadft-", "the data does not know who reads it"),
@@ -22,6 +22,12 @@ const FORBIDDEN: [(&str, &str, &str); 12] = [
     ),
     ("cadft-hub", "burn", "it builds in seconds, without Burn"),
     ("cadft-hub", "cubecl", "it builds in seconds, without Burn"),
+    ("cadft-step", "cadft-train", "a step knows no run"),
+    ("cadft-step", "cadft-cli", "a step knows no run"),
+    ("cadft-step", "toml", "a step reads no recipe"),
+    ("cadft-step", "clap", "a step reads no command line"),
+    ("cadft-step", "cadft-hub", "a step does no input or output"),
+    ("cadft-step", "tempfile", "a step does no input or output"),
     ("cadft-kernels", "cadft-", "the others depend on it"),
     ("cadft-matmul", "cadft-", "the others depend on it"),
     ("cadft-kernels", "burn", "it knows slices, not tensors"),

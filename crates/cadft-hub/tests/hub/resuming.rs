@@ -91,7 +91,7 @@ fn what_a_killed_process_left_is_used_when_it_is_right_and_dropped_when_it_is_no
     let (mut wrong, mut long) = (whole[..10_000].to_vec(), whole.clone());
     wrong[5] ^= 1;
     long.extend_from_slice(&whole);
-    // The names are those of three versions of Python's package; `hf-hub` of Rust ended them with `.part`.
+    // The names are those that versions of Python's package give.
     let leftovers = [
         ("", whole[..30_000].to_vec(), Some("bytes=30000-")),
         (".0a1b2c3d", wrong, Some("bytes=10000-")),
