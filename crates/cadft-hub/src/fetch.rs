@@ -85,19 +85,26 @@ fn list(
     if let Some(files) = repository.files(&info.commit) {
         return Ok(Some(files));
     }
-    let limits = &client.hub.limits;
+    let most = client.hub.limits.files;
     let subject = Subject { spec, file: None };
     let base = format!("/api/{}/{}/tree/{}", spec.kind.plural(), spec.id, info.commit);
     let base = client.hub.endpoint.address.below(&base);
     let mut address = base.below("?recursive=true&expand=false");
     let mut files = Files::new();
+    let too_many = || subject.malformed(&base, format!("the repository has more than {most} files"));
     for _ in 0..MOST_PAGES {
         let malformed = |message: String| subject.malformed(&address, message);
         let (bytes, headers) = match client.json(subject, &address) {
             Err(HubError::Refused {
                 status: 404 | 405 | 501,
                 ..
-            }) if files.is_empty() => return Ok(None),
+            }) if files.is_empty() => {
+                return if info.files.len() > most {
+                    Err(too_many())
+                } else {
+                    Ok(None)
+                };
+            }
             other => other?,
         };
         let page =
@@ -107,11 +114,8 @@ fn list(
                 return Err(malformed("the listing has a file twice".to_owned()));
             }
         }
-        if files.len() > limits.files {
-            return Err(malformed(format!(
-                "the repository has more than {} files",
-                limits.files
-            )));
+        if files.len() > most {
+            return Err(too_many());
         }
         let Some(next) = text(&headers, "link").and_then(listing::next_page) else {
             repository.write_files(&info.commit, &files)?;

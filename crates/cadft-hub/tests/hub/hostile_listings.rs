@@ -352,14 +352,17 @@ fn a_file_that_is_a_directory_too_is_an_error() {
 fn listings_are_bounded_in_files_and_pages() {
     let names: Vec<String> = (0..4000).map(|number| format!("{number}.txt")).collect();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
-    let repo = Repo {
-        page: 1000,
-        ..Repo::new(&files)
-    };
-    let error = Trial::new()
-        .ask_changed(&repo, "hf://datasets/a/b", |_, reply| reply)
-        .unwrap_err();
-    assert!(error.to_string().contains("more than 3000 files"), "{error}");
+    for is_without_tree in [false, true] {
+        let repo = Repo {
+            page: 1000,
+            is_without_tree,
+            ..Repo::new(&files)
+        };
+        let error = Trial::new()
+            .ask_changed(&repo, "hf://datasets/a/b", |_, reply| reply)
+            .unwrap_err();
+        assert!(error.to_string().contains("more than 3000 files"), "{error}");
+    }
     let endless = |asked: &Asked, reply: Reply| {
         if asked.is_tree() {
             Reply::new(200, "[]").with("link", "</x?cursor=0>; rel=\"next\"")
