@@ -33,6 +33,7 @@ import curve
 import data_formats
 import families
 import foreign_adapters
+import hub_cache
 import objectives_golden
 import published_templates
 import sampling_golden
@@ -53,6 +54,7 @@ PACKAGES = (
     "peft",
     "numpy",
     "datasets",
+    "huggingface_hub",
     "pyarrow",
     "pandas",
     "Jinja2",
@@ -80,6 +82,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "tiny-bf16": Generator("tiny_bf16.py", tiny_bf16.SEED, tiny_bf16.generate),
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
+        "hub": Generator("hub_cache.py", hub_cache.SEED, hub_cache.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),
         "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
         "templates": Generator("template_golden.py", 0, template_golden.generate),

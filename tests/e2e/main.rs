@@ -6,6 +6,7 @@ mod compare;
 mod data;
 mod errors;
 mod exhausted;
+mod hub;
 mod memory;
 mod metrics;
 mod model;

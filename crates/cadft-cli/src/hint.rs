@@ -102,8 +102,10 @@ fn is_input(error: &anyhow::Error) -> bool {
             }
         } else if let Some(error) = cause.downcast_ref::<ModelError>() {
             is_model_input(error)
+        } else if let Some(error) = cause.downcast_ref::<HubError>() {
+            error.is_input()
         } else {
-            cause.is::<DataError>() || cause.is::<UsageError>() || cause.is::<HubError>()
+            cause.is::<DataError>() || cause.is::<UsageError>()
         }
     })
 }

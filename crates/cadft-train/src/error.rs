@@ -109,6 +109,7 @@ impl TrainError {
         match self {
             Self::Io { .. } | Self::NotFinite { .. } | Self::Exhausted(_) => false,
             Self::Checkpoint(error) => error.is_input(),
+            Self::Hub(error) => error.is_input(),
             _ => true,
         }
     }
