@@ -10,6 +10,7 @@ mod hub;
 mod memory;
 mod metrics;
 mod model;
+mod outputs;
 mod report;
 mod rewrite;
 mod runs;
@@ -17,6 +18,7 @@ mod saved;
 mod score;
 mod selftest;
 mod study;
+mod terminal;
 mod train;
 
 /// The command under test.

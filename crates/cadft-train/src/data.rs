@@ -9,6 +9,7 @@ use cadft_data::{
 };
 use cadft_model::ModelConfig;
 use cadft_model::checkpoint::has_tokenizer;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -106,10 +107,14 @@ impl SampleReader {
         let load =
             |cache: &Cache| load_samples(&sources, &self.mixing, &self.tokenizer, &self.options, cache);
         let samples = match (load(&self.cache), &self.cache) {
-            (Err(DataError::Io { path, source }), Cache::Directory(directory))
-                if !self.is_cache_chosen && path.starts_with(directory) =>
-            {
-                tracing::warn!("tokenised data are not kept: `{}`: {source}", path.display());
+            (
+                Err(ref error @ (DataError::Io { ref path, .. } | DataError::Write { ref path, .. })),
+                Cache::Directory(directory),
+            ) if !self.is_cache_chosen && path.starts_with(directory) => {
+                let why = error
+                    .source()
+                    .map_or_else(String::new, |source| format!(": {source}"));
+                tracing::warn!("tokenised data are not kept: `{}`{why}", cadft_files::shown(path));
                 load(&Cache::Off)?
             }
             (samples, _) => samples?,

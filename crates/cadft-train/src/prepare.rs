@@ -69,7 +69,7 @@ impl Prepared {
             return Err(TrainError::Mismatch {
                 message: format!(
                     "`model.path`: `{}` is not a directory\nhint: {hint}",
-                    directory.display()
+                    cadft_files::shown(&directory)
                 ),
             });
         }
@@ -163,7 +163,7 @@ impl Prepared {
         };
         if let Some(directory) = adapter_directory(&self.recipe)? {
             let adapted = adapter::load(&directory, model, &self.config)?;
-            tracing::info!(path = %directory.display(), "the adapter is loaded");
+            tracing::info!(path = %cadft_files::shown(&directory), "the adapter is loaded");
             return Ok(adapted.model);
         }
         let targets = export::targets(adapter, &self.config)?;

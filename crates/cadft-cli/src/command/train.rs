@@ -47,6 +47,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     let summary = cadft_train::train(&prepared, model, &mut directory, &stop, &mut |event| {
         console.event(event);
     })?;
+    console.finish()?;
     Ok(if summary.interrupted {
         Exit::Interrupted
     } else {

@@ -1,8 +1,9 @@
 //! Writing a checkpoint: under a temporary name beside its place, then renamed.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use cadft_files::NewDirectory;
 
 use super::carry::{CARRIED_FILES, ChatFormat, OTHER_TEMPLATES, carry, carry_over};
 use super::dtype::Dtype;
@@ -128,86 +129,48 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
 }
 
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    fs::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
+    cadft_files::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
 }
 
 /// A directory under construction that takes its place when it is complete.
 pub(crate) struct Replacement {
     target: PathBuf,
-    temporary: PathBuf,
+    directory: NewDirectory,
 }
 
 impl Replacement {
     /// Starts a directory beside `target`.
     pub(crate) fn begin(target: &Path) -> Result<Self, ModelError> {
         refuse_other_files(target)?;
-        let temporary = sibling(target, "partial");
-        if temporary.exists() {
-            fs::remove_dir_all(&temporary).map_err(|error| ModelError::io("remove", &temporary, error))?;
-        }
-        fs::create_dir_all(&temporary).map_err(|error| ModelError::io("create", &temporary, error))?;
         Ok(Self {
             target: target.to_owned(),
-            temporary,
+            directory: NewDirectory::begin(target)
+                .map_err(|error| ModelError::io("create", target, error))?,
         })
     }
 
     /// Where to write.
     pub(crate) fn path(&self) -> &Path {
-        &self.temporary
+        self.directory.path()
     }
 
-    /// Puts the directory in its place.
+    /// Puts the directory in its place, on the disk.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
-        let Self { target, temporary } = &self;
-        make_readable(temporary)?;
-        let old = sibling(target, "old");
-        let replaces = target.exists();
-        if replaces {
-            if old.exists() {
-                fs::remove_dir_all(&old).map_err(|error| ModelError::io("remove", &old, error))?;
-            }
-            fs::rename(target, &old).map_err(|error| ModelError::io("rename", target, error))?;
-        }
-        fs::rename(temporary, target).map_err(|error| ModelError::io("rename", temporary, error))?;
-        if replaces {
-            fs::remove_dir_all(&old).map_err(|error| ModelError::io("remove", &old, error))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Replacement {
-    /// Removes what an error left unfinished; after [`Replacement::finish`] there is nothing to remove.
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.temporary);
+        make_readable(self.path())?;
+        (self.directory.finish()).map_err(|error| ModelError::io("write", &self.target, error))
     }
 }
 
 /// safetensors writes through a private temporary file: gives its files the permissions of the others.
 fn make_readable(directory: &Path) -> Result<(), ModelError> {
-    let io = |error| ModelError::io("read", directory, error);
-    let plain = ["config.json", ADAPTER_CONFIG].map(|name| directory.join(name));
-    let plain = plain.iter().find(|path| path.is_file()).unwrap_or(&plain[0]);
-    let permissions = fs::metadata(plain).map_err(io)?.permissions();
+    let io = |error| ModelError::io("set permissions in", directory, error);
     for entry in fs::read_dir(directory).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if path.is_dir() {
-            continue;
+        if !path.is_dir() {
+            cadft_files::make_readable(&path).map_err(io)?;
         }
-        fs::set_permissions(&path, permissions.clone())
-            .map_err(|error| ModelError::io("set permissions of", &path, error))?;
     }
     Ok(())
-}
-
-/// `directory` with `.suffix` added to its last component.
-fn sibling(directory: &Path, suffix: &str) -> PathBuf {
-    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
-    let mut name = OsString::from(".");
-    name.push(absolute.file_name().unwrap_or_default());
-    name.push(format!(".{suffix}"));
-    absolute.with_file_name(name)
 }
 
 /// Refuses to replace a directory that holds anything but a checkpoint.

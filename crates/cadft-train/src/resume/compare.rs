@@ -116,7 +116,7 @@ impl Comparison {
             message: format!(
                 "the run would not go on as `{}` left it:\n{}\n\
                  hint: undo the change, or give `--allow-change` to go on with another result",
-                from.path.display(),
+                cadft_files::shown(&from.path),
                 lines.join("\n")
             ),
         })

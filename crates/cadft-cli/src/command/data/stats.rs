@@ -6,6 +6,7 @@ use crate::model::{directory, sources};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, Tokenizer, stats};
+use cadft_files::visible_name;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Characters of the longest bar.
@@ -74,7 +75,7 @@ fn cells(source: &SourceStats) -> Vec<String> {
         percent(source.supervised_share),
     ];
     let lengths = [lengths.min, lengths.p50, lengths.p90, lengths.p99, lengths.max].map(count);
-    std::iter::once(source.path.clone())
+    std::iter::once(visible_name(&source.path).into_owned())
         .chain(numbers)
         .chain(lengths)
         .collect()

@@ -3,7 +3,7 @@
 use super::dtype;
 use crate::args::MergeArgs;
 use crate::console::note;
-use crate::{device, model};
+use crate::{destination, device, model};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
 use cadft_model::checkpoint::{self, ChatFormat, SaveOptions, has_tokenizer};
@@ -18,7 +18,9 @@ const TOKENS: usize = 64;
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     let directory = model::directory(&args.model)?;
+    destination::new_directory(&args.out)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
+    model::check_weights(&directory, &device)?;
     let base = checkpoint::load(&directory, &device)?;
     let adapted = adapter::load(&args.adapter, base.model, &base.config)?;
     let config = adapted.config;
@@ -44,8 +46,8 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     checkpoint::save(&args.out, &merged, &config, &options)?;
     note(&format!(
         "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
-        args.adapter.display(),
-        args.out.display(),
+        cadft_files::shown(&args.adapter),
+        cadft_files::shown(&args.out),
     ));
     Ok(())
 }

@@ -74,7 +74,7 @@ impl Target {
             None if RunDirectory::is_taken(&out) => {
                 console::note(&format!(
                     "`{}` has no checkpoint yet: the run starts again",
-                    out.display()
+                    cadft_files::shown(&out)
                 ));
                 Start::Again(out)
             }
@@ -148,14 +148,12 @@ impl Start {
     }
 }
 
-/// The directory asked for, else a new one under `runs`. One that holds a run is refused before data are read.
-fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf> {
+/// The directory asked for, else a new one under `runs`. One that holds anything is refused before data are read.
+fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf, TrainError> {
     let Some(out) = asked else {
         return Ok(new_directory(name));
     };
-    if RunDirectory::is_taken(out) {
-        return Err(TrainError::RunExists(out.to_owned()).into());
-    }
+    RunDirectory::check_new(out)?;
     Ok(out.to_owned())
 }
 
@@ -172,8 +170,8 @@ fn new_directory(name: &str) -> PathBuf {
     if directory != first {
         console::note(&format!(
             "`{}` is taken; this run goes to `{}`",
-            first.display(),
-            directory.display()
+            cadft_files::shown(&first),
+            cadft_files::shown(&directory)
         ));
     }
     directory
