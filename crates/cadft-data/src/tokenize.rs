@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{DataError, RowProblem};
+use crate::error::{DataError, Problems, RowProblem};
 use crate::row::{Content, Message, Row};
 use crate::template::{self, GenerationPrompt, TRAIN};
 use crate::tokenizer::Tokenizer;
@@ -291,7 +291,7 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
 #[derive(Default)]
 struct Gathered {
     report: Report,
-    problems: Vec<RowProblem>,
+    problems: Problems<RowProblem>,
     /// What to do about the first problem.
     hint: Option<String>,
 }
@@ -321,7 +321,10 @@ impl Gathered {
             hint,
         } = self;
         match hint {
-            Some(hint) => Err(DataError::Rows { problems, hint }),
+            Some(hint) => {
+                let (problems, more) = problems.into_parts();
+                Err(DataError::Rows { problems, more, hint })
+            }
             None if report.kept == 0 => Err(report.nothing_to_train(options)),
             None => Ok(report),
         }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::jsonl::too_long;
 use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
 use crate::error::Place;
+use crate::shown::short;
 
 /// Read after the file: it stands alone on its line unless the file ends within quotes.
 const END: &str = "\u{1F}end of file\u{1F}";
@@ -89,7 +90,7 @@ impl<R: BufRead> Csv<R> {
         let names = texts(&self.record).map_err(|message| self.fatal(line, message))?;
         for (index, name) in names.iter().enumerate() {
             if names[..index].contains(name) {
-                return Err(self.fatal(line, format!("two columns are called `{name}`")));
+                return Err(self.fatal(line, format!("two columns are called `{}`", short(name))));
             }
         }
         Ok(Some(names))
@@ -120,7 +121,11 @@ impl<R: BufRead> Csv<R> {
             .cloned()
             .zip(values.into_iter().map(Value::from))
             .collect();
-        Ok(Some(Record { number: line, fields }))
+        Ok(Some(Record {
+            number: line,
+            fields,
+            bad: Vec::new(),
+        }))
     }
 }
 

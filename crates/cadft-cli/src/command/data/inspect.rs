@@ -5,7 +5,7 @@ use crate::model::{self, sources, warn_about};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{
-    DataError, InspectedToken, Mixing, Row, Source, TokenizeOptions, Tokenizer, inspect, rows, tokenize,
+    DataError, InspectedToken, Mixing, Row, Source, TokenizeOptions, Tokenizer, collect, inspect, rows, tokenize,
 };
 use console::{Style, colors_enabled};
 use serde::Serialize;
@@ -51,21 +51,13 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
 
 /// The first rows, or everything that is wrong up to the last of them.
 fn first(sources: &[Source], limit: Option<usize>) -> Result<Vec<Row>, DataError> {
-    let (mut good, mut problems) = (Vec::new(), Vec::new());
-    for row in rows(sources, &Mixing::default())? {
-        match row {
-            Ok(row) => good.push(row),
-            Err(problem) => problems.push(problem),
-        }
-        if Some(good.len()) == limit {
-            break;
-        }
-    }
-    if problems.is_empty() {
-        Ok(good)
-    } else {
-        Err(DataError::Invalid { problems })
-    }
+    let mut good = 0;
+    let rows = rows(sources, &Mixing::default())?.take_while(|row| {
+        let is_wanted = limit.is_none_or(|limit| good < limit);
+        good += usize::from(row.is_ok());
+        is_wanted
+    });
+    collect(rows)
 }
 
 fn legend() -> String {
