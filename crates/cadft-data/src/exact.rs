@@ -23,8 +23,28 @@ impl TooLarge {
     }
 }
 
+/// Values of one JSON text. Each takes more memory than the two bytes that it may have.
+const MAX_VALUES: usize = 2_000_000;
+
+/// Refuses a text whose values would fill the memory.
+pub(crate) fn check_size(text: &str) -> Result<(), String> {
+    if text.len() < 2 * MAX_VALUES {
+        return Ok(());
+    }
+    let (bytes, mut values, mut at) = (text.as_bytes(), 0, 0);
+    while let Some(&byte) = bytes.get(at) {
+        values += usize::from(matches!(byte, b',' | b'[' | b'{'));
+        at = if byte == b'"' { string_end(bytes, at) } else { at + 1 };
+    }
+    if values > MAX_VALUES {
+        return Err(format!("more than {MAX_VALUES} values"));
+    }
+    Ok(())
+}
+
 /// A value of JSON text.
 pub(crate) fn value(text: &str) -> Result<Value, String> {
+    check_size(text)?;
     let value = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();

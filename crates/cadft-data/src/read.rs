@@ -23,7 +23,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::error::{DataError, Place, Problem, Problems};
-use crate::format::{Cells, Shape};
+use crate::format::{Cells, Shape, Wrong};
 use crate::row::Row;
 use compressed::{Text, peek, without_suffix};
 use csv::Csv;
@@ -55,12 +55,13 @@ struct BadValue {
 /// Something wrong with a file, before the file's name is put to it.
 pub(crate) struct Fault {
     place: Place,
-    message: String,
+    wrong: Wrong,
 }
 
 impl Fault {
     fn new(place: Place, message: String) -> Self {
-        Self { place, message }
+        let wrong = Wrong::Value(message);
+        Self { place, wrong }
     }
 }
 

@@ -17,6 +17,9 @@ const ROLES: [&str; 7] = [
     "ipython",
 ];
 
+/// Messages of one list that are said to be wrong; the others are counted.
+pub(super) const SHOWN: usize = 20;
+
 pub(super) fn content(fields: &mut Fields) -> Option<Content> {
     let values = fields.list("messages", " of messages")?;
     let turns = list(values, "messages", fields.problems_mut())?;
@@ -67,15 +70,22 @@ pub(super) fn list(values: Vec<Value>, key: &str, problems: &mut Vec<String>) ->
         problems.push(format!("`{key}`: no messages"));
         return None;
     }
-    let mut messages = Vec::with_capacity(values.len());
-    let count = values.len();
+    let (mut messages, mut wrong) = (Vec::new(), 0);
     for (index, value) in values.into_iter().enumerate() {
         match message(value) {
             Ok(message) => messages.push(message),
-            Err(problem) => problems.push(format!("`{key}[{index}]`: {problem}")),
+            Err(problem) => {
+                wrong += 1;
+                if wrong <= SHOWN {
+                    problems.push(format!("`{key}[{index}]`: {problem}"));
+                }
+            }
         }
     }
-    (messages.len() == count).then_some(messages)
+    if wrong > SHOWN {
+        problems.push(format!("`{key}`: {} more messages are wrong", wrong - SHOWN));
+    }
+    (wrong == 0).then_some(messages)
 }
 
 fn message(value: Value) -> Result<Message, String> {

@@ -109,6 +109,7 @@ pub(super) fn too_long() -> String {
 pub(super) fn object(bytes: &[u8]) -> Result<(Map<String, Value>, Vec<BadValue>), String> {
     let text = str::from_utf8(bytes)
         .map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1))?;
+    exact::check_size(text)?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();

@@ -75,7 +75,7 @@ pub(super) fn of_bytes(head: &[u8]) -> Option<String> {
     if head.get(257..262) == Some(b"ustar") {
         return said("a tar archive", "unpack it with `tar -x`");
     }
-    let start = head.trim_ascii_start().get(..14).unwrap_or_default().to_ascii_lowercase();
+    let start: Vec<_> = head.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
         let hint = "a download that failed leaves one, as does a link to a page rather than to a file";
         return said("an HTML page", hint);

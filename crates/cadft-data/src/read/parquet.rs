@@ -19,8 +19,9 @@ use serde_json::{Map, Value};
 use super::caught::caught;
 use super::compressed::{bomb, is_bomb};
 use super::{BadValue, Fault, Record};
-use crate::error::Place;
-use crate::shown::{names, short};
+use crate::error::{FORMAT_HINT, Place};
+use crate::format::{Absent, Wrong};
+use crate::shown::short;
 use page::Guarded;
 use value::{Values, refused, shown};
 
@@ -68,8 +69,13 @@ impl Parquet {
             }
         }
         if wanted.is_empty() {
-            let message = format!("no column is one that is read: found {}", names(&others));
-            return Err(Fault::new(Place::File, message));
+            let wrong = Wrong::Absent(Absent {
+                what: "no column is one that is read".to_owned(),
+                found: others,
+                hint: Some(FORMAT_HINT),
+            });
+            let place = Place::File;
+            return Err(Fault { place, wrong });
         }
         let wrong = wanted.iter().filter_map(|&index| {
             let reason = refused(fields[index].data_type())?;

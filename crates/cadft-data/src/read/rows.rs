@@ -195,7 +195,7 @@ impl Iterator for FileRows {
                 Some(Ok(record)) => {
                     self.ready = self.row(record);
                 }
-                Some(Err(fault)) => self.refuse(fault.place, vec![Wrong::Value(fault.message)]),
+                Some(Err(fault)) => self.refuse(fault.place, vec![fault.wrong]),
                 None => self.end(),
             }
         }

@@ -3,6 +3,7 @@
 //!
 //! The patterns are those of `datasets.data_files`, in their order; the first that any file matches tell the splits.
 
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use glob::Pattern;
@@ -221,7 +222,7 @@ fn matching<'a>(pattern: &Pattern, files: &'a [PathBuf]) -> impl Iterator<Item =
 }
 
 fn unique(files: Vec<PathBuf>) -> Vec<PathBuf> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     files.into_iter().filter(|file| seen.insert(file.clone())).collect()
 }
 
@@ -258,7 +259,8 @@ fn only<'a>(source: &Source, splits: &'a Splits) -> Result<&'a [PathBuf], DataEr
 
 /// Refuses files that belong to no split where others do.
 fn refuse_others(source: &Source, files: &[PathBuf], chosen: &[PathBuf]) -> Result<(), DataError> {
-    let others: Vec<_> = files.iter().filter(|file| !chosen.contains(file)).collect();
+    let known: HashSet<_> = chosen.iter().collect();
+    let others: Vec<_> = files.iter().filter(|file| !known.contains(file)).collect();
     if others.is_empty() {
         return Ok(());
     }
@@ -305,6 +307,7 @@ fn refuse_several_sets(source: &Source, files: &[PathBuf]) -> Result<(), DataErr
         Some(file.with_file_name(shard(&name)?))
     };
     let mut sets: Vec<_> = files.iter().filter_map(set).collect();
+    sets.sort();
     sets.dedup();
     if sets.len() < 2 {
         return Ok(());

@@ -81,6 +81,21 @@ fn messages_stay_short() {
 }
 
 #[test]
+fn one_record_of_millions_of_values_is_refused() {
+    let ones = "1,".repeat(20_000_000);
+    for (name, text, message) in [
+        ("d.jsonl", format!("[{ones}1]\n"), "more than 2000000 values"),
+        ("d.jsonl", format!("{{\"messages\": \"[{ones}1]\"}}\n"), "more than 2000000 values"),
+        ("d.csv", format!("{ones}1\n{ones}1\n"), "more than 10000 columns"),
+    ] {
+        let (problems, _) = refused(name, text.as_bytes());
+        assert!(problems.len() == 1 && problems[0].contains(message), "{problems:?}");
+    }
+    let many = format!("{{\"messages\": [{}1]}}\n{{}}\n", "1,".repeat(1_000_000));
+    assert_eq!(refused("d.jsonl", many.as_bytes()).0.len(), 22);
+}
+
+#[test]
 fn the_hint_about_formats_stands_under_rows_without_one() {
     let error = |text: &str| parse_file("d.jsonl", text.as_bytes()).unwrap_err().to_string();
     assert!(error("{\"question\": 1}\n").contains("\nhint: every row has `messages`"));

@@ -35,7 +35,7 @@ fn a_row_is_the_same_in_every_file() {
     let template = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}\
         {{ (message | tojson) if message.role != 'assistant' }}{{ message.content }}{{ message.tool_calls | default([]) | tojson }}\
         {{ '<|im_end|>\n' }}{% endfor %}{{ tools | default([]) | tojson }}";
-    let tokenizer = Fixture::new("<|im_end|>", template).tokenizer();
+    let tokenizer = Fixture::new("<|im_end|>", template).build();
     let options = TokenizeOptions::new(usize::MAX, Mask::Assistant);
     for (name, count) in [("plain", 19), ("calls", 8)] {
         let expected = read_file(&folder().join(format!("{name}.jsonl"))).unwrap();
