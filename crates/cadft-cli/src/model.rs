@@ -27,15 +27,16 @@ impl OpenModel {
         let device = device::open(device::name(device.device.as_deref()))?;
         let tokenizer = Tokenizer::from_dir(&directory)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
-        let model = match adapter {
-            Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
-                .0
-                .merge_adapter(),
-            None => checkpoint.model,
+        let (model, config) = match adapter {
+            Some(adapter) => {
+                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)?;
+                (adapted.model.merge_adapter(), adapted.config)
+            }
+            None => (checkpoint.model, checkpoint.config),
         };
         Ok(Self {
             model,
-            config: checkpoint.config,
+            config,
             tokenizer,
         })
     }
@@ -86,7 +87,27 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
         )
         .into());
     };
-    Ok((directory(&base)?, Some(found)))
+    Ok((base_of(&found, &base)?, Some(found)))
+}
+
+/// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
+/// adapter's directory.
+fn base_of(adapter: &Path, base: &str) -> Result<PathBuf> {
+    if hub::Spec::parse(base)?.is_some() || Path::new(base).is_dir() || assets::resolve(base)? != base {
+        return directory(base);
+    }
+    let beside = adapter.join(base);
+    if beside.is_dir() {
+        return Ok(beside);
+    }
+    Err(UsageError::new(
+        format!(
+            "`{}` belongs to the model `{base}`, which is no directory, neither from here nor from the adapter's",
+            adapter.display()
+        ),
+        "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
+    )
+    .into())
 }
 
 /// The directory of a model, on disk; from the Hub where the name is one of it.
@@ -95,9 +116,11 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     if directory.is_dir() {
         return Ok(directory);
     }
+    let hint = checkpoint::hint_for(&directory)
+        .unwrap_or("give the path of a Hugging Face model directory, or `hf://OWNER/NAME`");
     Err(UsageError::new(
         format!("`--model`: `{}` is not a directory", directory.display()),
-        "give the path of a Hugging Face model directory, or `hf://OWNER/NAME`",
+        hint,
     )
     .into())
 }

@@ -13,14 +13,14 @@ pub use pass_at::pass_at;
 pub use questions::{Answered, Answers, OneAnswer, answer_questions, answers_of_run};
 pub use rows::kept_rows;
 
-use crate::batch::GlobalBatch;
-use crate::config::BatchSection;
-use crate::forward::supervised_states;
 use crate::prepare::EVALUATION_BUCKETING;
 use cadft_core::reduction::{mean, sample_scores};
 use cadft_core::{linear_argmax, linear_log_probs};
 use cadft_data::Example;
 use cadft_model::CausalLm;
+use cadft_step::MicroBatching;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::forward::supervised_states;
 use serde::{Deserialize, Serialize};
 
 /// Likelihood of a set of samples.
@@ -60,11 +60,10 @@ pub struct SampleScore {
 #[must_use]
 pub fn score_samples(model: &CausalLm, examples: &[Example], micro: usize, pad_id: u32) -> Vec<SampleScore> {
     let device = model.device();
-    let section = BatchSection {
-        global: examples.len(),
+    let cut = MicroBatching {
         micro,
         bucketing: EVALUATION_BUCKETING,
-        ..BatchSection::default()
+        ..MicroBatching::default()
     };
     let all: Vec<&Example> = examples.iter().collect();
     let mut scores: Vec<SampleScore> = examples
@@ -77,7 +76,7 @@ pub fn score_samples(model: &CausalLm, examples: &[Example], micro: usize, pad_i
             correct: 0,
         })
         .collect();
-    for micro in GlobalBatch::new(&all, &section, pad_id, &device).micro {
+    for micro in GlobalBatch::new(&all, &cut, pad_id, &device).micro {
         let states = supervised_states(model, &micro);
         let (weight, precision) = (model.output_weight(), model.precision());
         let ranked_first =

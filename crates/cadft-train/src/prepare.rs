@@ -1,12 +1,13 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
-use crate::config::{self, Init, Recipe};
+use crate::config::{self, AdapterSection, Init, Recipe};
 use crate::data;
 use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::export;
 use crate::hub;
 use crate::plan::Plan;
+use burn::module::Module;
 use burn::tensor::{DType, Device};
 use cadft_data::{
     Bucketing, Dataset, Example, Mask, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer, prompt_ids,
@@ -14,7 +15,7 @@ use cadft_data::{
 };
 use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::decoder::{Precision, Recompute};
-use cadft_model::{CausalLm, ModelConfig, checkpoint};
+use cadft_model::{AdapterConfig, CausalLm, ModelConfig, adapter, checkpoint};
 use std::path::PathBuf;
 
 /// A run that is ready to start.
@@ -27,8 +28,10 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     /// The model's directory, on disk.
     pub model_directory: PathBuf,
-    /// `config.json` of the model's directory.
+    /// `config.json` of the model's directory; an adapter that is trained on may untie the output weight.
     pub config: ModelConfig,
+    /// The adapter that is trained: that of the recipe, or of the directory that it trains on from.
+    pub adapter: Option<AdapterConfig>,
     /// Training samples.
     pub train: Samples,
     /// Evaluation samples.
@@ -60,9 +63,10 @@ impl Prepared {
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
+            let hint = checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
             return Err(TrainError::Mismatch {
                 message: format!(
-                    "`model.path`: `{}` is not a directory\nhint: give the path of a Hugging Face model directory",
+                    "`model.path`: `{}` is not a directory\nhint: {hint}",
                     directory.display()
                 ),
             });
@@ -70,6 +74,7 @@ impl Prepared {
         check_precision(&recipe, device)?;
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
+        let (adapter, config) = adapter_of(&recipe, config)?;
         let tokenizer = data::chat_tokenizer(&recipe, Tokenizer::from_dir(&directory)?)?;
         check_stop(&recipe, &tokenizer)?;
         let train = data::training_samples(&recipe, &on_disk(&recipe.data.train)?, &tokenizer, &config)?;
@@ -87,18 +92,14 @@ impl Prepared {
             "data are tokenized"
         );
         check_examples(&eval, &config)?;
-        let adapter = match &recipe.adapter {
-            Some(section) => {
-                let adapter = section.config();
-                let targets = export::targets(&adapter, &config)?;
-                Some((adapter, targets))
-            }
+        let targeted = match &adapter {
+            Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
             None => None,
         };
         let plan = Plan::new(
             &recipe,
             &config,
-            adapter.as_ref(),
+            targeted.as_ref(),
             Kernels::on(device),
             (&train, &eval),
         );
@@ -108,6 +109,7 @@ impl Prepared {
             tokenizer,
             model_directory: directory,
             config,
+            adapter,
             train,
             eval,
             questions,
@@ -138,13 +140,56 @@ impl Prepared {
             config::Recompute::None => Recompute::None,
             config::Recompute::Blocks => Recompute::Blocks,
         });
-        let Some(section) = &self.recipe.adapter else {
+        let Some(adapter) = &self.adapter else {
             return Ok(model);
         };
-        let adapter = section.config();
-        let targets = export::targets(&adapter, &self.config)?;
-        Ok(model.with_adapter(&adapter, &targets, seed))
+        if let Some(directory) = self.adapter_directory()? {
+            let adapted = adapter::load(&directory, model, &self.config)?;
+            tracing::info!(path = %directory.display(), "the adapter is loaded");
+            return Ok(adapted.model);
+        }
+        let targets = export::targets(adapter, &self.config)?;
+        Ok(model.with_adapter(adapter, &targets, seed))
     }
+
+    /// The model as it is before training, off the autodiff graph, to be looked at while `model` is trained.
+    #[must_use]
+    pub fn reference(&self, model: &CausalLm) -> CausalLm {
+        if trained_on(&self.recipe).is_some() {
+            model.valid()
+        } else {
+            model.reference()
+        }
+    }
+
+    /// The directory of the adapter that is trained on, on disk.
+    fn adapter_directory(&self) -> Result<Option<PathBuf>, TrainError> {
+        Ok(trained_on(&self.recipe).map(hub::resolve).transpose()?)
+    }
+}
+
+/// The adapter that a recipe trains on.
+fn trained_on(recipe: &Recipe) -> Option<&str> {
+    recipe.adapter.as_ref()?.path.as_deref()
+}
+
+/// The adapter of a recipe, and the configuration of the model as it leaves it.
+fn adapter_of(
+    recipe: &Recipe,
+    config: ModelConfig,
+) -> Result<(Option<AdapterConfig>, ModelConfig), TrainError> {
+    let Some(path) = trained_on(recipe) else {
+        return Ok((recipe.adapter.as_ref().map(AdapterSection::config), config));
+    };
+    if recipe.model.init == Init::Random {
+        return Err(TrainError::Mismatch {
+            message: "`adapter.path`: an adapter belongs to the weights of its model\n\
+                      hint: remove `model.init = \"random\"`, or train a new adapter"
+                .to_owned(),
+        });
+    }
+    let (adapter, config) = adapter::resolve(&hub::resolve(path)?, &config)?;
+    Ok((Some(adapter), config))
 }
 
 /// The rows of several sources, in order.
