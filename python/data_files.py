@@ -100,7 +100,7 @@ def write_text(out: Path, name: str, rows: list[dict]) -> None:
     """The kinds of text files."""
     write_lines(out / f"{name}.jsonl", rows)
     (out / f"{name}.list.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    flat = [{key: value if isinstance(value, str) else dump(value) for key, value in row.items()} for row in rows]
+    flat = [{key: dump(value) if isinstance(value, list) else value for key, value in row.items()} for row in rows]
     pd.DataFrame(flat).to_csv(out / f"{name}.pandas.csv", index=False)
     pd.DataFrame(flat).to_parquet(out / f"{name}.pandas-text.parquet")
 

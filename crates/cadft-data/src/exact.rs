@@ -34,7 +34,11 @@ pub(crate) fn check_size(text: &str) -> Result<(), String> {
     let (bytes, mut values, mut at) = (text.as_bytes(), 0, 0);
     while let Some(&byte) = bytes.get(at) {
         values += usize::from(matches!(byte, b',' | b'[' | b'{'));
-        at = if byte == b'"' { string_end(bytes, at) } else { at + 1 };
+        at = if byte == b'"' {
+            string_end(bytes, at)
+        } else {
+            at + 1
+        };
     }
     if values > MAX_VALUES {
         return Err(format!("more than {MAX_VALUES} values"));
@@ -130,7 +134,10 @@ mod tests {
     fn integers_beyond_64_bits_are_found_under_their_key() {
         let text = r#"{"a\"": [{"b": 18446744073709551616}], "c": -9223372036854775809, "d": "18446744073709551616"}"#;
         let expected = [("a\"", "18446744073709551616"), ("c", "-9223372036854775809")];
-        assert_eq!(found(text), expected.map(|(key, digits)| (key.to_owned(), digits.to_owned())));
+        assert_eq!(
+            found(text),
+            expected.map(|(key, digits)| (key.to_owned(), digits.to_owned()))
+        );
     }
 
     #[test]

@@ -27,11 +27,11 @@ use serde_json::{Map, Value};
 
 use crate::error::FORMAT_HINT;
 use crate::row::{Content, Row};
-pub(crate) use wrong::{Absent, Wrong};
 pub use columns::Columns;
 pub(crate) use conversations::speaker;
 pub(crate) use fields::Cells;
 use fields::Fields;
+pub(crate) use wrong::{Absent, Wrong};
 
 /// The format of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

@@ -204,6 +204,10 @@ fn records<P: ChunkReader + 'static>(
         let message = "this is Parquet; the name of a Parquet file ends in `.parquet`";
         return Err(Fault::new(Place::File, message.to_owned()));
     }
+    if let Some(hint) = kind::of_name(name).filter(|_| !head.trim_ascii_start().starts_with(b"{")) {
+        let message = format!("its ending says that this is no file of rows; {hint}");
+        return Err(Fault::new(Place::File, message));
+    }
     let (records, cells): (Records, _) = match extension {
         "csv" => (Box::new(Csv::new(text, b',')), Cells::Text),
         "tsv" => (Box::new(Csv::new(text, b'\t')), Cells::Text),

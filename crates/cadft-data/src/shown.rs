@@ -36,7 +36,11 @@ pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
 
 /// [`list`] of names, in backticks.
 pub(crate) fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
-    list(names.into_iter().map(|name| format!("`{}`", short(name.as_ref()))))
+    list(
+        names
+            .into_iter()
+            .map(|name| format!("`{}`", short(name.as_ref()))),
+    )
 }
 
 #[cfg(test)]

@@ -63,7 +63,8 @@ impl Prepared {
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
-            let hint = checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
+            let hint =
+                checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
             return Err(TrainError::Mismatch {
                 message: format!(
                     "`model.path`: `{}` is not a directory\nhint: {hint}",

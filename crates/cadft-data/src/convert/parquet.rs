@@ -81,7 +81,11 @@ impl Type {
                 for (key, value) in turns.iter().filter_map(Value::as_object).flatten() {
                     merge(&mut fields, key, Self::of("", value));
                 }
-                if fields.is_empty() { Self::Any } else { Self::Turns(fields) }
+                if fields.is_empty() {
+                    Self::Any
+                } else {
+                    Self::Turns(fields)
+                }
             }
             _ => Self::Any,
         }
@@ -108,7 +112,9 @@ impl Type {
             Self::Any => *value = Value::String(value.to_string()),
             Self::Turns(fields) => {
                 let turns = value.as_array_mut().into_iter().flatten();
-                turns.filter_map(Value::as_object_mut).for_each(|turn| written(fields, turn));
+                turns
+                    .filter_map(Value::as_object_mut)
+                    .for_each(|turn| written(fields, turn));
             }
             _ => {}
         }

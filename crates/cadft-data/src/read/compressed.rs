@@ -71,7 +71,9 @@ pub(super) fn is_bomb(packed: u64, unpacked: u64) -> bool {
 
 /// What is said of such a file.
 pub(super) fn bomb() -> String {
-    format!("it unpacks to more than {MAX_RATIO} times its size, as no text does; unpack it to see what it holds")
+    format!(
+        "it unpacks to more than {MAX_RATIO} times its size, as no text does; unpack it to see what it holds"
+    )
 }
 
 /// What a decoder gives, as far as it is no bomb.

@@ -18,9 +18,21 @@ const MAGICS: [(&[u8], &str, &str); 16] = [
         "a pointer of Git LFS in place of the file",
         "fetch the file with `git lfs pull`",
     ),
-    (b"SQLite format 3\0", "an SQLite database", "export a table as .csv"),
-    (b"\x89HDF\r\n\x1A\n", "an HDF5 file", "write its rows as .jsonl or .parquet"),
-    (b"\x93NUMPY", "a NumPy array", "write its rows as .jsonl or .parquet"),
+    (
+        b"SQLite format 3\0",
+        "an SQLite database",
+        "export a table as .csv",
+    ),
+    (
+        b"\x89HDF\r\n\x1A\n",
+        "an HDF5 file",
+        "write its rows as .jsonl or .parquet",
+    ),
+    (
+        b"\x93NUMPY",
+        "a NumPy array",
+        "write its rows as .jsonl or .parquet",
+    ),
     (b"Obj\x01", "an Avro file", "write its rows as .jsonl or .parquet"),
     (b"%PDF-", "a PDF", "write its text as .jsonl"),
     (b"GGUF", "a model in GGUF", "name a file of rows"),
@@ -70,12 +82,20 @@ pub(super) fn of_bytes(head: &[u8]) -> Option<String> {
     if let [0x80, 2..=5, opcode, ..] = head
         && matches!(opcode, 0x95 | b'}' | b']' | b'c' | b'(' | b'q')
     {
-        return said("a pickle", "it is a program and is not run; write it with `to_parquet`");
+        return said(
+            "a pickle",
+            "it is a program and is not run; write it with `to_parquet`",
+        );
     }
     if head.get(257..262) == Some(b"ustar") {
         return said("a tar archive", "unpack it with `tar -x`");
     }
-    let start: Vec<_> = head.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect();
+    let start: Vec<_> = head
+        .trim_ascii_start()
+        .iter()
+        .take(14)
+        .map(u8::to_ascii_lowercase)
+        .collect();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
         let hint = "a download that failed leaves one, as does a link to a page rather than to a file";
         return said("an HTML page", hint);
@@ -97,7 +117,16 @@ mod tests {
 
     #[test]
     fn text_is_no_other_kind_of_file() {
-        for text in ["{\"text\": \"a\"}", "[", "", "BZh,text\n", "PK,text", "<b>,text", "7z", "\u{80}"] {
+        for text in [
+            "{\"text\": \"a\"}",
+            "[",
+            "",
+            "BZh,text\n",
+            "PK,text",
+            "<b>,text",
+            "7z",
+            "\u{80}",
+        ] {
             assert_eq!(of_bytes(text.as_bytes()), None, "{text}");
         }
     }

@@ -3,6 +3,7 @@
 mod page;
 mod value;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -146,8 +147,20 @@ fn batch_size(metadata: &ParquetMetaData) -> usize {
 }
 
 fn unreadable(message: &str) -> Fault {
-    let message = format!("this is no readable Parquet: {}", short(message));
+    let message = format!("this is no readable Parquet: {}", said(message));
     Fault::new(Place::File, message)
+}
+
+/// What the decoder says, without the layers of it that say it.
+fn said(message: &str) -> Cow<'_, str> {
+    let layers = [
+        "Parquet argument error: ",
+        "Parquet error: ",
+        "Arrow: ",
+        "External: ",
+    ];
+    let inner = layers.iter().find_map(|layer| message.strip_prefix(layer));
+    inner.map_or_else(|| short(message), said)
 }
 
 /// The row of a batch as a record. What is null is left out.
@@ -217,7 +230,7 @@ impl Iterator for Parquet {
             }
             Err(message) => {
                 self.has_ended = true;
-                let message = format!("the rows from here on cannot be read: {}", short(&message));
+                let message = format!("the rows from here on cannot be read: {}", said(&message));
                 Some(Err(Fault::new(Place::Row(self.number + 1), message)))
             }
         }

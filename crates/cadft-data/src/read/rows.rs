@@ -72,7 +72,10 @@ impl FileRows {
         let Record { number, fields, bad } = record;
         self.unseen.retain(|(_, column)| !fields.contains_key(column));
         let place = (self.opened.place)(number);
-        let bad: Vec<_> = bad.into_iter().filter(|value| self.shape.reads(&value.column)).collect();
+        let bad: Vec<_> = bad
+            .into_iter()
+            .filter(|value| self.shape.reads(&value.column))
+            .collect();
         if !bad.is_empty() {
             let wrong = bad.into_iter().map(|value| Wrong::Value(value.message));
             self.refuse(place, wrong.collect());
@@ -174,7 +177,11 @@ impl FileRows {
 }
 
 fn same(before: &[Absent], after: &[&Absent]) -> bool {
-    before.len() == after.len() && before.iter().zip(after).all(|(before, after)| before.what == after.what)
+    before.len() == after.len()
+        && before
+            .iter()
+            .zip(after)
+            .all(|(before, after)| before.what == after.what)
 }
 
 impl Iterator for FileRows {

@@ -43,7 +43,11 @@ pub(super) fn configurations(root: &Path) -> Result<Vec<Configuration>, String> 
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(format!("`{name}` cannot be read: {error}")),
         };
-        let Some(yaml) = (if name == "README.md" { front_matter(&text) } else { Some(text.as_str()) }) else {
+        let Some(yaml) = (if name == "README.md" {
+            front_matter(&text)
+        } else {
+            Some(text.as_str())
+        }) else {
             continue;
         };
         let wrong = |message: String| format!("`{name}`: {message}");
@@ -51,10 +55,17 @@ pub(super) fn configurations(root: &Path) -> Result<Vec<Configuration>, String> 
             let message = error.to_string();
             wrong(format!("no YAML: {}", message.lines().next().unwrap_or_default()))
         })?;
-        let Some(configs) = card.and_then(|card| card.configs).filter(|configs| !configs.is_empty()) else {
+        let Some(configs) = card
+            .and_then(|card| card.configs)
+            .filter(|configs| !configs.is_empty())
+        else {
             continue;
         };
-        return configs.into_iter().map(configuration).collect::<Result<_, _>>().map_err(wrong);
+        return configs
+            .into_iter()
+            .map(configuration)
+            .collect::<Result<_, _>>()
+            .map_err(wrong);
     }
     Ok(Vec::new())
 }
@@ -69,7 +80,10 @@ fn text(path: &Path) -> io::Result<String> {
 }
 
 fn front_matter(text: &str) -> Option<&str> {
-    let text = text.trim_start_matches('\u{FEFF}').trim_start().strip_prefix("---\n")?;
+    let text = text
+        .trim_start_matches('\u{FEFF}')
+        .trim_start()
+        .strip_prefix("---\n")?;
     let end = text.match_indices("\n---").find(|(index, _)| {
         let after = &text[index + 4..];
         after.is_empty() || after.starts_with('\n')
@@ -97,7 +111,9 @@ fn configuration(mut fields: Map<String, Value>) -> Result<Configuration, String
     }
     if !fields.is_empty() {
         let keys = names(fields.keys());
-        return Err(at(format!("how its files are read is not taken from here: {keys}")));
+        return Err(at(format!(
+            "how its files are read is not taken from here: {keys}"
+        )));
     }
     Ok(Configuration {
         name,
@@ -120,7 +136,11 @@ fn splits(files: Value) -> Result<Vec<(String, Vec<String>)>, String> {
     let mut splits: Vec<(String, Vec<String>)> = Vec::new();
     for mut item in items {
         let path = item.get_mut("path").map(Value::take);
-        let split = item.get("split").and_then(Value::as_str).ok_or_else(expected)?.to_owned();
+        let split = item
+            .get("split")
+            .and_then(Value::as_str)
+            .ok_or_else(expected)?
+            .to_owned();
         if splits.iter().any(|(name, _)| *name == split) {
             return Err(format!("`data_files` has the split `{split}` twice"));
         }
@@ -132,7 +152,10 @@ fn splits(files: Value) -> Result<Vec<(String, Vec<String>)>, String> {
 fn paths(value: Value) -> Option<Vec<String>> {
     match value {
         Value::String(path) => Some(vec![path]),
-        Value::Array(paths) => paths.into_iter().map(|path| path.as_str().map(str::to_owned)).collect(),
+        Value::Array(paths) => paths
+            .into_iter()
+            .map(|path| path.as_str().map(str::to_owned))
+            .collect(),
         _ => None,
     }
 }

@@ -41,7 +41,10 @@ pub(super) fn content(path: &Path) -> Content {
         return Content::Unread(hint);
     }
     let packed = [".gz", ".gzip", ".zst", ".zstd"];
-    let bare = packed.into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+    let bare = packed
+        .into_iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(&name);
     let endings: Vec<_> = bare.split('.').skip(1).map(kind).collect();
     match endings.as_slice() {
         [.., Some(kind)] => Content::Rows(kind),

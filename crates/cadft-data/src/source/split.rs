@@ -39,7 +39,9 @@ pub(super) fn files(source: &Source) -> Result<Vec<PathBuf>, DataError> {
     let root = Path::new(&source.path);
     let cards = configurations(root).map_err(|message| error(source, &message, NAME_FILES))?;
     let chosen = configuration(source, &cards)?;
-    let below = chosen.and_then(|chosen| chosen.directory.as_deref()).unwrap_or_default();
+    let below = chosen
+        .and_then(|chosen| chosen.directory.as_deref())
+        .unwrap_or_default();
     if !is_inside(below) {
         let message = format!("`README.md`: `data_dir` `{below}` leads out of the directory");
         return Err(error(source, &message, NAME_FILES));
@@ -87,6 +89,15 @@ fn configuration<'a>(
     cards: &'a [Configuration],
 ) -> Result<Option<&'a Configuration>, DataError> {
     let known = names(cards.iter().map(|card| &card.name));
+    let defaults: Vec<_> = cards
+        .iter()
+        .filter(|card| cards.len() == 1 || card.is_default || card.name == "default")
+        .collect();
+    if defaults.len() > 1 {
+        let several = names(defaults.iter().map(|card| &card.name));
+        let message = format!("`README.md`: several configurations are the default one: {several}");
+        return Err(error(source, &message, NAME_FILES));
+    }
     if let Some(asked) = &source.config {
         let found = cards.iter().find(|card| card.name == *asked);
         let hint = if cards.is_empty() {
@@ -97,20 +108,11 @@ fn configuration<'a>(
         let message = format!("there is no configuration `{asked}`");
         return found.map(Some).ok_or_else(|| error(source, &message, &hint));
     }
-    if let [only] = cards {
-        return Ok(Some(only));
+    if defaults.is_empty() && !cards.is_empty() {
+        let message = format!("the data set has the configurations {known}");
+        return Err(error(source, &message, "say which with `config`"));
     }
-    let is_default = |card: &&Configuration| card.is_default || card.name == "default";
-    let defaults: Vec<_> = cards.iter().filter(is_default).collect();
-    match defaults.as_slice() {
-        [] if cards.is_empty() => Ok(None),
-        [default] => Ok(Some(default)),
-        _ => Err(error(
-            source,
-            &format!("the data set has the configurations {known}"),
-            "say which with `config`",
-        )),
-    }
+    Ok(defaults.first().copied())
 }
 
 /// The splits that the card lists.
@@ -156,9 +158,15 @@ fn by_name(source: &Source, files: &[PathBuf]) -> Result<Splits, DataError> {
     if let Some(splits) = by_words(files) {
         return Ok(splits);
     }
-    let lower: Vec<_> = files.iter().map(|file| PathBuf::from(file.to_string_lossy().to_lowercase())).collect();
+    let lower: Vec<_> = files
+        .iter()
+        .map(|file| PathBuf::from(file.to_string_lossy().to_lowercase()))
+        .collect();
     if by_words(&lower).is_some() {
-        let message = format!("the words of splits in names are in lower case, and these have capitals: {}", shown(files));
+        let message = format!(
+            "the words of splits in names are in lower case, and these have capitals: {}",
+            shown(files)
+        );
         return Err(error(source, &message, NAME_FILES));
     }
     Ok(vec![("train".to_owned(), files.to_vec())])
@@ -167,15 +175,22 @@ fn by_name(source: &Source, files: &[PathBuf]) -> Result<Splits, DataError> {
 /// The splits whose words are in the names of directories, else in those of files.
 fn by_words(files: &[PathBuf]) -> Option<Splits> {
     let split = |words: &[&str], patterns: &[&str]| {
-        let patterns = words.iter().flat_map(|word| patterns.iter().map(move |pattern| pattern.replace("{}", word)));
+        let patterns = words
+            .iter()
+            .flat_map(|word| patterns.iter().map(move |pattern| pattern.replace("{}", word)));
         let patterns = patterns.filter_map(|pattern| Pattern::new(&pattern).ok());
         unique(patterns.flat_map(|pattern| matching(&pattern, files)).collect())
     };
-    [&IN_DIRECTORY[..], &IN_FILE[..]].into_iter().find_map(|patterns| {
-        let splits = SPLITS.map(|(name, words)| (name.to_owned(), split(words, patterns)));
-        let splits: Vec<_> = splits.into_iter().filter(|(_, files)| !files.is_empty()).collect();
-        Some(splits).filter(|splits| !splits.is_empty())
-    })
+    [&IN_DIRECTORY[..], &IN_FILE[..]]
+        .into_iter()
+        .find_map(|patterns| {
+            let splits = SPLITS.map(|(name, words)| (name.to_owned(), split(words, patterns)));
+            let splits: Vec<_> = splits
+                .into_iter()
+                .filter(|(_, files)| !files.is_empty())
+                .collect();
+            Some(splits).filter(|splits| !splits.is_empty())
+        })
 }
 
 /// The splits of files such as `data/train_sft-00000-of-00003.parquet`, which may have any names.
@@ -209,7 +224,10 @@ fn shard(name: &str) -> Option<&str> {
     let (at, _) = name.rmatch_indices("-of-").find(|&(at, _)| {
         let (before, after) = (&name[..at], &name[at + 4..]);
         let number = before.len().checked_sub(5).and_then(|start| before.get(start..));
-        let dash = before.len().checked_sub(6).and_then(|start| before.get(start..=start));
+        let dash = before
+            .len()
+            .checked_sub(6)
+            .and_then(|start| before.get(start..=start));
         is_number(number) && dash == Some("-") && is_number(after.get(..5)) && after[5..].contains('.')
     })?;
     Some(&name[..at - 6]).filter(|split| !split.is_empty())
@@ -223,7 +241,10 @@ fn matching<'a>(pattern: &Pattern, files: &'a [PathBuf]) -> impl Iterator<Item =
 
 fn unique(files: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
-    files.into_iter().filter(|file| seen.insert(file.clone())).collect()
+    files
+        .into_iter()
+        .filter(|file| seen.insert(file.clone()))
+        .collect()
 }
 
 /// The files of the split that is asked for.
@@ -248,7 +269,10 @@ fn only<'a>(source: &Source, splits: &'a Splits) -> Result<&'a [PathBuf], DataEr
         [] | [_] => Err(no_data(source)),
         several => Err(error(
             source,
-            &format!("the directory has the splits {}", names(several.iter().map(|(name, _)| name))),
+            &format!(
+                "the directory has the splits {}",
+                names(several.iter().map(|(name, _)| name))
+            ),
             &format!(
                 "say which with `split`, or name the files, such as `{}`",
                 several[0].1.first().unwrap_or(&PathBuf::new()).display()
@@ -287,12 +311,23 @@ fn check(source: &Source, files: &[PathBuf], may_be_several: bool) -> Result<(),
         }
     }
     if let Some((_, hint)) = unread.first() {
-        let message = format!("these of its data files are not read: {}", shown(unread.iter().map(|(file, _)| file)));
+        let message = format!(
+            "these of its data files are not read: {}",
+            shown(unread.iter().map(|(file, _)| file))
+        );
         return Err(error(source, &message, hint));
     }
     if kinds.len() > 1 {
-        let message = format!("the directory has files of several kinds, {}: {}", kinds.join(" and "), shown(files));
-        return Err(error(source, &message, "name the files of one kind with a glob, or each kind as a source"));
+        let message = format!(
+            "the directory has files of several kinds, {}: {}",
+            kinds.join(" and "),
+            shown(files)
+        );
+        return Err(error(
+            source,
+            &message,
+            "name the files of one kind with a glob, or each kind as a source",
+        ));
     }
     if may_be_several {
         refuse_several_sets(source, files)?;
@@ -313,7 +348,11 @@ fn refuse_several_sets(source: &Source, files: &[PathBuf]) -> Result<(), DataErr
         return Ok(());
     }
     let message = format!("the directory has several data sets: {}", shown(&sets));
-    Err(error(source, &message, "name the directory or the files of one of them"))
+    Err(error(
+        source,
+        &message,
+        "name the directory or the files of one of them",
+    ))
 }
 
 fn shown<'a>(files: impl IntoIterator<Item = &'a (impl AsRef<Path> + ?Sized + 'a)>) -> String {

@@ -113,7 +113,11 @@ impl Walk {
     }
 
     /// The entries of these directories whose names match.
-    fn step(&mut self, directories: &[PathBuf], component: &Component<'_>) -> Result<Vec<PathBuf>, GlobError> {
+    fn step(
+        &mut self,
+        directories: &[PathBuf],
+        component: &Component<'_>,
+    ) -> Result<Vec<PathBuf>, GlobError> {
         let mut found = Vec::new();
         for directory in directories {
             if !is_magic(component) {
@@ -122,12 +126,20 @@ impl Walk {
             }
             let text = component.as_os_str().to_string_lossy();
             let pattern = Pattern::new(&text).map_err(|error| GlobError::Pattern(error.to_string()))?;
-            let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            let here = if directory.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                directory
+            };
             if !here.is_dir() {
                 continue;
             }
-            let names = self.names(here).map_err(|error| GlobError::Io(here.to_owned(), error))?;
-            let names = names.into_iter().filter(|name| pattern.matches_with(&name.to_string_lossy(), OPTIONS));
+            let names = self
+                .names(here)
+                .map_err(|error| GlobError::Io(here.to_owned(), error))?;
+            let names = names
+                .into_iter()
+                .filter(|name| pattern.matches_with(&name.to_string_lossy(), OPTIONS));
             found.extend(names.map(|name| directory.join(name)));
         }
         Ok(found)
@@ -137,11 +149,17 @@ impl Walk {
     fn recursive(&mut self, directories: &[PathBuf], pattern: &Pattern) -> Result<Vec<PathBuf>, GlobError> {
         let mut found = Vec::new();
         for directory in directories {
-            let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            let here = if directory.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                directory
+            };
             if !here.is_dir() {
                 continue;
             }
-            let files = self.files(here).map_err(|error| GlobError::Io(here.to_owned(), error))?;
+            let files = self
+                .files(here)
+                .map_err(|error| GlobError::Io(here.to_owned(), error))?;
             let files = files.into_iter().filter(|file| matches(pattern, file));
             found.extend(files.map(|file| directory.join(file)));
         }

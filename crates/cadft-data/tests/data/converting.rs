@@ -211,11 +211,23 @@ fn values_of_any_types_survive_parquet() {
         &[json!({}), json!({"a": null})],
         &[json!(true)],
     ];
-    let mixed = [json!("a"), json!(1), json!(1.5), json!("1"), json!([1, "b"]), json!({"c": [null]}), json!(false)];
+    let mixed = [
+        json!("a"),
+        json!(1),
+        json!(1.5),
+        json!("1"),
+        json!([1, "b"]),
+        json!({"c": [null]}),
+        json!(false),
+    ];
     for extras in one_type.into_iter().chain([&mixed[..]]) {
         let records: Vec<_> = extras.iter().cloned().map(turn).collect();
         let found = converted(&records, Format::Messages, "out.parquet").unwrap();
-        let shown = |rows: &[Row]| rows.iter().map(|row| learned(row).to_string()).collect::<Vec<_>>();
+        let shown = |rows: &[Row]| {
+            rows.iter()
+                .map(|row| learned(row).to_string())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(shown(&found), shown(&rows(&records)), "{extras:?}");
     }
 }

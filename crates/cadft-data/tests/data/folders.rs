@@ -46,15 +46,25 @@ fn assert_chosen(folder: &Value, config: Option<&str>, chosen: &Value) {
     }
     for (split, files) in splits {
         let files: Vec<String> = serde_json::from_value(files.clone()).unwrap();
-        assert_eq!(read(&directory, config, Some(split)), Ok(files.clone()), "{folder:#}\n{split}");
+        assert_eq!(
+            read(&directory, config, Some(split)),
+            Ok(files.clone()),
+            "{folder:#}\n{split}"
+        );
         if splits.len() == 1 {
             assert_eq!(without_split, Ok(files), "{folder:#}");
         } else {
             let error = without_split.as_ref().unwrap_err();
-            assert!(error.contains(&format!("`{split}`")) && error.contains("say which with `split`"), "{error}");
+            assert!(
+                error.contains(&format!("`{split}`")) && error.contains("say which with `split`"),
+                "{error}"
+            );
         }
     }
-    assert!(read(&directory, config, Some("no_such_split")).is_err(), "{folder:#}");
+    assert!(
+        read(&directory, config, Some("no_such_split")).is_err(),
+        "{folder:#}"
+    );
 }
 
 #[test]
@@ -76,8 +86,14 @@ fn files_of_no_split_beside_one_are_named() {
     let folder = serde_json::json!({"files": ["chat.jsonl", "chat_test.jsonl"]});
     let directory = directory(&folder);
     let error = read(&directory, None, None).unwrap_err();
-    assert!(error.contains("`chat_test.jsonl`, but not `chat.jsonl`"), "{error}");
-    assert_eq!(read(&directory, None, Some("test")), Ok(vec!["chat_test.jsonl".to_owned()]));
+    assert!(
+        error.contains("`chat_test.jsonl`, but not `chat.jsonl`"),
+        "{error}"
+    );
+    assert_eq!(
+        read(&directory, None, Some("test")),
+        Ok(vec!["chat_test.jsonl".to_owned()])
+    );
 }
 
 #[test]
@@ -92,12 +108,20 @@ fn a_card_that_leads_out_of_its_directory_is_refused() {
 
 #[test]
 fn a_card_that_is_malformed_is_refused() {
-    let aliases: String = (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}, *a{0}, *a{0}]\n", n - 1)).collect();
+    let aliases: String = (1..30)
+        .map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}, *a{0}, *a{0}]\n", n - 1))
+        .collect();
     for (yaml, message) in [
         ("configs: [", "no YAML"),
         ("configs:\n- data_files: x\n", "no `config_name`"),
-        ("configs:\n- config_name: a\n  data_files: {}\n", "`data_files` are a path"),
-        ("configs:\n- config_name: a\n  sep: ';'\n", "how its files are read is not taken from here: `sep`"),
+        (
+            "configs:\n- config_name: a\n  data_files: {}\n",
+            "`data_files` are a path",
+        ),
+        (
+            "configs:\n- config_name: a\n  sep: ';'\n",
+            "how its files are read is not taken from here: `sep`",
+        ),
         (&format!("a0: &a0 x\n{aliases}configs: *a29\n"), "no YAML"),
     ] {
         let readme = format!("---\n{yaml}\n---\n");
@@ -122,7 +146,10 @@ mod links {
         assert_eq!(read(&directory, None, None).unwrap(), ["a.jsonl", "x/b.jsonl"]);
         let glob = |pattern: &str| {
             let source = Source::new(path.join(pattern).display().to_string());
-            source.files().map(|files| files.len()).map_err(|error| error.to_string())
+            source
+                .files()
+                .map(|files| files.len())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(glob("**/*.jsonl"), Ok(2));
         assert_eq!(glob("x/**/*.jsonl"), Ok(1));
@@ -135,7 +162,13 @@ mod links {
     fn only_regular_files_are_read_of_directories_and_globs() {
         let directory = directory(&serde_json::json!({"files": ["a.jsonl"]}));
         let fifo = directory.path().join("b.jsonl");
-        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
         symlink("/dev/zero", directory.path().join("c.jsonl")).unwrap();
         assert_eq!(read(&directory, None, None).unwrap(), ["a.jsonl"]);
         let source = Source::new(directory.path().join("*.jsonl").display().to_string());
@@ -150,7 +183,13 @@ mod links {
         }
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("b.jsonl");
-        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
         let writer = std::thread::spawn({
             let fifo = fifo.clone();
             move || fs::write(fifo, "{\"text\": \"a\"}\n{\"text\": \"b\"}\n").unwrap()

@@ -17,7 +17,7 @@ fn refused(name: &str, bytes: &[u8]) -> (Vec<String>, usize) {
 }
 
 fn gzip(start: &str, repeated: &str, times: usize) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(start.as_bytes()).unwrap();
     let many = repeated.repeat(4096);
     for _ in 0..times / 4096 {
@@ -46,11 +46,20 @@ fn a_file_of_millions_of_bad_records_is_given_up_on() {
         let (problems, more) = refused(name, &gzip(start, repeated, 20_000_000));
         assert_eq!((problems.len(), more), (1000, 100_001 - 1000), "{name}");
     }
-    for (text, place) in [("\n", ""), ("{\"text\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}\n", ":")] {
-        let (problems, more) = refused("d.jsonl.gz", &gzip("", text, 400_000_000 / text.len()));
+    for (text, place) in [
+        ("\n", ""),
+        ("{\"text\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}\n", ":"),
+    ] {
+        let (problems, more) = refused("d.jsonl.gz", &gzip("", text, 300_000_000 / text.len()));
         assert_eq!((problems.len(), more), (1, 0), "{problems:?}");
-        assert!(problems[0].starts_with(&format!("d.jsonl.gz{place}")), "{problems:?}");
-        assert!(problems[0].contains("it unpacks to more than 200 times its size"), "{problems:?}");
+        assert!(
+            problems[0].starts_with(&format!("d.jsonl.gz{place}")),
+            "{problems:?}"
+        );
+        assert!(
+            problems[0].contains("it unpacks to more than 200 times its size"),
+            "{problems:?}"
+        );
     }
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
@@ -62,8 +71,10 @@ fn a_column_that_no_row_has_is_one_problem() {
     assert_eq!(more, 0);
     assert_eq!(
         problems,
-        ["d.csv: no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, or `text` in \
-          2000 rows; columns are `question`, `answr`, `id`"]
+        [
+            "d.csv: no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, or `text` in \
+          2000 rows; columns are `question`, `answr`, `id`"
+        ]
     );
     let some = csv.replacen("question,answr,id\n", "question,text,id\n", 1) + "q,,2\nq,,3\n";
     assert_eq!(refused("d.csv", some.as_bytes()).0.len(), 2);
@@ -85,11 +96,18 @@ fn one_record_of_millions_of_values_is_refused() {
     let ones = "1,".repeat(20_000_000);
     for (name, text, message) in [
         ("d.jsonl", format!("[{ones}1]\n"), "more than 2000000 values"),
-        ("d.jsonl", format!("{{\"messages\": \"[{ones}1]\"}}\n"), "more than 2000000 values"),
+        (
+            "d.jsonl",
+            format!("{{\"messages\": \"[{ones}1]\"}}\n"),
+            "more than 2000000 values",
+        ),
         ("d.csv", format!("{ones}1\n{ones}1\n"), "more than 10000 columns"),
     ] {
         let (problems, _) = refused(name, text.as_bytes());
-        assert!(problems.len() == 1 && problems[0].contains(message), "{problems:?}");
+        assert!(
+            problems.len() == 1 && problems[0].contains(message),
+            "{problems:?}"
+        );
     }
     let many = format!("{{\"messages\": [{}1]}}\n{{}}\n", "1,".repeat(1_000_000));
     assert_eq!(refused("d.jsonl", many.as_bytes()).0.len(), 22);
@@ -113,17 +131,26 @@ fn files_that_are_something_else_are_called_what_they_are() {
         (b"\xFD7zXZ\0\0", "packed with xz; unpack it with `unxz`"),
         (b"PK\x03\x04\0\0", "a ZIP archive; unpack it with `unzip`"),
         (b"ARROW1\0\0", "an Arrow file; write it with `to_parquet`"),
-        (b"\xFF\xFF\xFF\xFF\x10\0", "an Arrow stream; write it with `to_parquet`"),
+        (
+            b"\xFF\xFF\xFF\xFF\x10\0",
+            "an Arrow stream; write it with `to_parquet`",
+        ),
         (b"FEA1\0\0", "a Feather file; write it with `to_parquet`"),
         (b"\x80\x04\x95\x10\0", "a pickle; it is a program and is not run"),
-        (pointer, "a pointer of Git LFS in place of the file; fetch the file with `git lfs pull`"),
+        (
+            pointer,
+            "a pointer of Git LFS in place of the file; fetch the file with `git lfs pull`",
+        ),
         (html, "an HTML page; a download that failed leaves one"),
     ];
     for (bytes, what) in cases {
         for name in ["d.jsonl", "d.json", "d.csv", "d.parquet", "d.bz2", "d"] {
             let (problems, _) = refused(name, bytes);
             assert_eq!(problems.len(), 1, "{name}: {problems:?}");
-            assert!(problems[0].contains(&format!("this is {what}")), "{name}: {problems:?}");
+            assert!(
+                problems[0].contains(&format!("this is {what}")),
+                "{name}: {problems:?}"
+            );
         }
     }
     let packed = gzip("<html>", " ", 4096);
@@ -139,7 +166,10 @@ fn integers_beyond_64_bits_are_refused_where_they_are_read() {
         r#"{"tools": "[12345678901234567890123]", "messages": [{"role": "assistant", "content": "a"}]}"#,
     ] {
         let problems = refused(text);
-        assert!(problems[0].contains("is beyond 64 bits") || problems[0].contains("12345678901234567890123"), "{problems:?}");
+        assert!(
+            problems[0].contains("is beyond 64 bits") || problems[0].contains("12345678901234567890123"),
+            "{problems:?}"
+        );
     }
     let good = r#"{"text": "12345678901234567890123", "other": 12345678901234567890123, "id": 18446744073709551615}"#;
     let rows = parse_file("d.jsonl", good.as_bytes()).unwrap();
@@ -154,7 +184,11 @@ fn zstandard_with_a_long_window_or_a_skippable_frame_is_read() {
     encoder.window_log(31).unwrap();
     encoder.write_all(text.as_bytes()).unwrap();
     let long = encoder.finish().unwrap();
-    let skippable = [&b"\x5E\x2A\x4D\x18\x04\0\0\0abcd"[..], &zstd::encode_all(text.as_bytes(), 0).unwrap()].concat();
+    let skippable = [
+        &b"\x5E\x2A\x4D\x18\x04\0\0\0abcd"[..],
+        &zstd::encode_all(text.as_bytes(), 0).unwrap(),
+    ]
+    .concat();
     for bytes in [long, skippable] {
         assert_eq!(parse_file("d.jsonl.zst", &bytes).unwrap().len(), 1000);
     }

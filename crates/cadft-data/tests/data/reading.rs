@@ -91,15 +91,24 @@ fn what_other_programs_read_is_read() {
         r#"{"role": "assistant", "content": "", "train": false}, {"role": "assistant", "weight": 0}, "#,
         r#"{"role": "model", "content": "c"}]}"#,
     ));
-    let shown: Vec<_> = turns.iter().map(|turn| (turn.role(), turn.content(), turn.is_trained())).collect();
-    let expected = [("user", "ab", false), ("assistant", "", false), ("assistant", "", false), ("assistant", "c", true)];
+    let shown: Vec<_> = turns
+        .iter()
+        .map(|turn| (turn.role(), turn.content(), turn.is_trained()))
+        .collect();
+    let expected = [
+        ("user", "ab", false),
+        ("assistant", "", false),
+        ("assistant", "", false),
+        ("assistant", "c", true),
+    ];
     assert_eq!(shown, expected);
 }
 
 #[test]
 fn a_key_that_is_null_is_absent() {
     let with = r#"{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f"}}]}]}"#;
-    let without = r#"{"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}], "name": null}]}"#;
+    let without =
+        r#"{"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}], "name": null}]}"#;
     assert_eq!(read(with), read(without));
 }
 

@@ -26,7 +26,15 @@ fn shown(row: &Row) -> String {
     let Content::Messages { messages, tools, .. } = &row.content else {
         panic!("{row:?}");
     };
-    json!([row.id, row.weight, row.answer, messages, tools, row.content.fingerprint()]).to_string()
+    json!([
+        row.id,
+        row.weight,
+        row.answer,
+        messages,
+        tools,
+        row.content.fingerprint()
+    ])
+    .to_string()
 }
 
 #[test]
@@ -44,10 +52,17 @@ fn a_row_is_the_same_in_every_file() {
         assert_eq!(files.len(), count);
         for file in files {
             let rows = read_file(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-            let (rows_shown, expected_shown): (Vec<_>, Vec<_>) =
-                (rows.iter().map(shown).collect(), expected.iter().map(shown).collect());
+            let (rows_shown, expected_shown): (Vec<_>, Vec<_>) = (
+                rows.iter().map(shown).collect(),
+                expected.iter().map(shown).collect(),
+            );
             assert_eq!(rows_shown, expected_shown, "{}", file.display());
-            assert_eq!(tokenize(&rows, &tokenizer, &options).unwrap(), dataset, "{}", file.display());
+            assert_eq!(
+                tokenize(&rows, &tokenizer, &options).unwrap(),
+                dataset,
+                "{}",
+                file.display()
+            );
         }
     }
 }
@@ -55,16 +70,36 @@ fn a_row_is_the_same_in_every_file() {
 #[test]
 fn a_value_that_no_row_can_have_is_named_with_its_column_and_row() {
     let cases = [
-        ("bytes", Place::Row(2), "`text`: bytes that are no UTF-8 text, at byte 1"),
-        ("date", Place::Row(1), "`weight`: expected a number, found a string"),
-        ("decimal", Place::Row(2), "`id`: the number 1180591620717411303424 is beyond 64 bits"),
-        ("infinity", Place::Row(2), "`weight`: expected a finite number, found `inf`"),
+        (
+            "bytes",
+            Place::Row(2),
+            "`text`: bytes that are no UTF-8 text, at byte 1",
+        ),
+        (
+            "date",
+            Place::Row(1),
+            "`weight`: expected a number, found a string",
+        ),
+        (
+            "decimal",
+            Place::Row(2),
+            "`id`: the number 1180591620717411303424 is beyond 64 bits",
+        ),
+        (
+            "infinity",
+            Place::Row(2),
+            "`weight`: expected a finite number, found `inf`",
+        ),
         ("json", Place::Row(2), "`messages`: no JSON: EOF while parsing"),
-        ("map", Place::File, "column `tools` is a map whose keys are no strings"),
+        (
+            "map",
+            Place::File,
+            "column `tools` is a map whose keys are no strings",
+        ),
         (
             "page",
             Place::Row(1),
-            "the rows from here on cannot be read: Parquet error: the pages of a few rows unpack to more than 384 MiB",
+            "the rows from here on cannot be read: the pages of a few rows unpack to more than 384 MiB",
         ),
         (
             "rows",
@@ -74,10 +109,18 @@ fn a_value_that_no_row_can_have_is_named_with_its_column_and_row() {
         (
             "values",
             Place::Row(1),
-            "the rows from here on cannot be read: Parquet error: a group of rows has a column of more than 33554432 values",
+            "the rows from here on cannot be read: a group of rows has a column of more than 33554432 values",
         ),
-        ("nan", Place::Row(2), "`weight`: expected a finite number, found `NaN`"),
-        ("nested-infinity", Place::Row(2), "`messages[1].score`: expected a finite number, found `inf`"),
+        (
+            "nan",
+            Place::Row(2),
+            "`weight`: expected a finite number, found `NaN`",
+        ),
+        (
+            "nested-infinity",
+            Place::Row(2),
+            "`messages[1].score`: expected a finite number, found `inf`",
+        ),
     ];
     assert_eq!(files("refused-").len(), cases.len());
     for (name, place, message) in cases {
@@ -85,9 +128,14 @@ fn a_value_that_no_row_can_have_is_named_with_its_column_and_row() {
         let Err(DataError::Invalid { problems, .. }) = read_file(&path) else {
             panic!("{name} is read");
         };
-        let found: Vec<_> = problems.iter().map(|problem: &Problem| (problem.place, &problem.message)).collect();
+        let found: Vec<_> = problems
+            .iter()
+            .map(|problem: &Problem| (problem.place, &problem.message))
+            .collect();
         assert!(
-            found.iter().any(|(at, found)| *at == place && found.starts_with(message)),
+            found
+                .iter()
+                .any(|(at, found)| *at == place && found.starts_with(message)),
             "{name}: {found:?}"
         );
     }

@@ -78,7 +78,9 @@ impl Stored<'_> {
         let [vocab, hidden] = of_model.dims();
         match self.values(name, &[vocab, hidden]) {
             Ok(stored) if of_model.to_data().iter::<f32>().eq(stored.iter().copied()) => None,
-            Ok(_) => Some(format!("`{name}`: differs from the base's; the adapter belongs to another model")),
+            Ok(_) => Some(format!(
+                "`{name}`: differs from the base's; the adapter belongs to another model"
+            )),
             Err(problem) => Some(problem),
         }
     }
@@ -127,7 +129,11 @@ fn expected(
     for end in ends {
         let shape = [config.vocab_size, config.hidden_size];
         expected.extend(head::expected(end, adapter.rank_of(end), shape));
-        expected.extend((*end == OUTPUT).then(|| magnitude(end, config.vocab_size)).flatten());
+        expected.extend(
+            (*end == OUTPUT)
+                .then(|| magnitude(end, config.vocab_size))
+                .flatten(),
+        );
     }
     debug_assert!(!(adapter.kind == AdapterKind::Dora && ends.contains(&EMBEDDING)));
     let whole = expected_parameters(config)

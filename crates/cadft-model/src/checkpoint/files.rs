@@ -158,10 +158,14 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
 /// adapter.
 #[must_use]
 pub fn hint_for(path: &Path) -> Option<&'static str> {
-    const GGUF: &str = "turn the GGUF file into a model directory first: `cadft model convert --gguf FILE --out DIR`";
+    const GGUF: &str =
+        "turn the GGUF file into a model directory first: `cadft model convert --gguf FILE --out DIR`";
     const ADAPTER: &str = "this is an adapter: give its model as the model and this directory with `--adapter`, or make one \
                            model of both with `cadft model merge`";
-    let is_gguf = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let is_gguf = |path: &Path| {
+        path.extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+    };
     if path.join("config.json").exists() {
         None
     } else if path.join(crate::adapter::ADAPTER_CONFIG).exists() {

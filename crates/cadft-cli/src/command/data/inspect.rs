@@ -5,7 +5,8 @@ use crate::model::{self, sources, warn_about};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{
-    DataError, InspectedToken, Mixing, Row, Source, TokenizeOptions, Tokenizer, collect, inspect, rows, tokenize,
+    DataError, InspectedToken, Mixing, Row, Source, TokenizeOptions, Tokenizer, collect, inspect, rows,
+    tokenize,
 };
 use console::{Style, colors_enabled};
 use serde::Serialize;

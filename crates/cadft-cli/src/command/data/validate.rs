@@ -69,7 +69,11 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     };
     note(&match problems {
         0 => format!("{} rows, nothing wrong", count(rows)),
-        _ => format!("{} problems{shown}; {} rows are good", count(problems), count(rows)),
+        _ => format!(
+            "{} problems{shown}; {} rows are good",
+            count(problems),
+            count(rows)
+        ),
     });
     Ok(match problems {
         0 => Exit::Done,

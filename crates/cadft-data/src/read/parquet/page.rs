@@ -61,8 +61,8 @@ pub(super) struct Guarded<R> {
 #[derive(Clone, Copy, Default)]
 struct Last {
     header: Header,
-    /// Where it ends and its page begins.
-    end: u64,
+    /// Where it ends and its page begins, until the page is read.
+    end: Option<u64>,
 }
 
 /// The pages of one column in one group of rows.
@@ -110,7 +110,10 @@ impl<R: ChunkReader> Guarded<R> {
 
     fn check_header(&self, start: u64, header: Header) -> Result<()> {
         if header.shares_bytes && header.unpacked > MAX_SHARED_BYTES {
-            return Err(too_large("a page of values that share their beginnings", MAX_SHARED_BYTES));
+            return Err(too_large(
+                "a page of values that share their beginnings",
+                MAX_SHARED_BYTES,
+            ));
         }
         let unpacked = self.unpacked.fetch_add(header.unpacked, Ordering::Relaxed);
         if unpacked.saturating_add(header.unpacked) > MAX_BYTES {
@@ -145,7 +148,9 @@ impl<R: ChunkReader> Guarded<R> {
             _ => return Ok(()),
         };
         if unpacked > header.unpacked {
-            return Err(ParquetError::General("a page unpacks to more than it says".to_owned()));
+            return Err(ParquetError::General(
+                "a page unpacks to more than it says".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -171,12 +176,12 @@ impl<R: ChunkReader> ChunkReader for Guarded<R> {
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
         // The decoder asks for a page as it does for a header where it has read the header before.
-        if start != self.last().end {
+        if self.last().end != Some(start) {
             let (header, length) = Header::read(self.input.get_read(start)?)
                 .map_err(|error| ParquetError::General(format!("no page header: {error}")))?;
             self.check_header(start, header)?;
             if let Ok(mut last) = self.last.lock() {
-                let end = start.saturating_add(length);
+                let end = start.checked_add(length);
                 *last = Last { header, end };
             }
         }
@@ -185,6 +190,9 @@ impl<R: ChunkReader> ChunkReader for Guarded<R> {
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
         let page = self.input.get_bytes(start, length)?;
+        if let Ok(mut last) = self.last.lock() {
+            last.end = None;
+        }
         self.check_page(start, &page)?;
         Ok(page)
     }

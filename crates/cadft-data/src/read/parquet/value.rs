@@ -6,7 +6,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    DecimalType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type,
+    Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Float16Type, Float32Type,
     Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
@@ -38,9 +38,10 @@ pub(super) fn refused(data_type: &DataType) -> Option<String> {
             }
             _ => Some("a map whose keys are no strings".to_owned()),
         },
-        DataType::Union(..) | DataType::RunEndEncoded(..) => {
-            Some(format!("of a type that is not read, `{}`", short(&data_type.to_string())))
-        }
+        DataType::Union(..) | DataType::RunEndEncoded(..) => Some(format!(
+            "of a type that is not read, `{}`",
+            short(&data_type.to_string())
+        )),
         _ => None,
     }
 }
@@ -59,7 +60,9 @@ pub(super) struct Values {
 
 impl Values {
     pub(super) fn new() -> Self {
-        Self { left: MAX_RECORD_BYTES }
+        Self {
+            left: MAX_RECORD_BYTES,
+        }
     }
 
     /// The bytes of the values so far.
@@ -121,7 +124,10 @@ impl Values {
             let value = self.value(item, values, index);
             value.map_err(|message| within(&format!("[{index}]"), &message))
         };
-        (0..values.len()).map(value).collect::<Result<_, _>>().map(Value::Array)
+        (0..values.len())
+            .map(value)
+            .collect::<Result<_, _>>()
+            .map(Value::Array)
     }
 
     fn object(&mut self, array: &dyn Array, row: usize) -> Result<Value, String> {

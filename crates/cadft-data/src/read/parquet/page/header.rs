@@ -148,7 +148,8 @@ mod tests {
         // type DATA_PAGE_V2 (3), 1000 bytes, 10 packed, and in field 8: 7 values, 0 nulls, 7 rows, encoding 7, levels of 3
         // and 2 bytes.
         let bytes = [
-            0x15, 6, 0x15, 0xD0, 0x0F, 0x15, 20, 0x5C, 0x15, 14, 0x15, 0, 0x15, 14, 0x15, 14, 0x15, 6, 0x15, 4, 0, 0,
+            0x15, 6, 0x15, 0xD0, 0x0F, 0x15, 20, 0x5C, 0x15, 14, 0x15, 0, 0x15, 14, 0x15, 14, 0x15, 6, 0x15,
+            4, 0, 0,
         ];
         let expected = Header {
             unpacked: 1000,
