@@ -14,7 +14,7 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
 use header::Header;
@@ -76,7 +76,7 @@ struct Chunk {
 
 impl<R: ChunkReader> Guarded<R> {
     pub(super) fn new(input: R, metadata: &ParquetMetaData) -> Self {
-        let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+        let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
         let mut chunks: Vec<_> = columns
             .map(|column| {
                 let (start, length) = column.byte_range();
