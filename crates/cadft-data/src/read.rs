@@ -101,11 +101,8 @@ pub fn parse_file(name: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     collect(FileRows::new(name, 0, opened, shape))
 }
 
-/// All rows, or the first problems and their number.
-///
-/// # Errors
-/// [`DataError::Invalid`] when one of them is no row.
-pub fn collect(rows: impl Iterator<Item = Result<Row, Problem>>) -> Result<Vec<Row>, DataError> {
+/// All rows, or the first problems.
+pub(crate) fn collect(rows: impl Iterator<Item = Result<Row, Problem>>) -> Result<Vec<Row>, DataError> {
     let (mut good, mut problems) = (Vec::new(), Problems::default());
     for row in rows {
         match row {
