@@ -1,10 +1,11 @@
 //! What the `README.md` of a data set says of its configurations, in the YAML between its first two lines of `---`.
 
+mod yaml;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::shown::names;
@@ -26,12 +27,6 @@ pub(super) struct Configuration {
     pub(super) files: Option<Vec<(String, Vec<String>)>>,
 }
 
-#[derive(Deserialize)]
-struct Card {
-    #[serde(default)]
-    configs: Option<Vec<Map<String, Value>>>,
-}
-
 /// The configurations of a data set, in their order; none where it has no card or the card does not say.
 ///
 /// # Errors
@@ -51,21 +46,20 @@ pub(super) fn configurations(root: &Path) -> Result<Vec<Configuration>, String> 
             continue;
         };
         let wrong = |message: String| format!("`{name}`: {message}");
-        let card: Option<Card> = serde_saphyr::from_str(yaml).map_err(|error| {
-            let message = error.to_string();
-            wrong(format!("no YAML: {}", message.lines().next().unwrap_or_default()))
+        let card = yaml::parse(yaml).map_err(|problem| {
+            let problem = problem.lines().next().unwrap_or_default().to_owned();
+            wrong(format!("no YAML: {problem}"))
         })?;
-        let Some(configs) = card
-            .and_then(|card| card.configs)
-            .filter(|configs| !configs.is_empty())
-        else {
-            continue;
+        let configs = match card.get("configs") {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(configs)) => configs,
+            Some(_) => return Err(wrong("`configs` is no list".to_owned())),
         };
-        return configs
-            .into_iter()
-            .map(configuration)
-            .collect::<Result<_, _>>()
-            .map_err(wrong);
+        let configs = configs.iter().map(|config| {
+            let fields = config.as_object().cloned();
+            configuration(fields.unwrap_or_default()).map_err(wrong)
+        });
+        return configs.collect();
     }
     Ok(Vec::new())
 }
