@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cadft_data::{Content, DataError, Mask, Place, Problem, Row, TokenizeOptions, read_file, tokenize};
+use cadft_data::{
+    Content, DataError, Dataset, Mask, Place, Problem, Row, TokenizeOptions, read_file, tokenize,
+};
 use serde_json::json;
 
 use crate::fixture::Fixture;
@@ -37,6 +39,14 @@ fn shown(row: &Row) -> String {
     .to_string()
 }
 
+/// Tokens and masks, without the file that they are from.
+fn learned(dataset: &Dataset) -> Vec<(&[u32], &[bool])> {
+    let examples = dataset.examples.iter();
+    examples
+        .map(|example| (&*example.token_ids, &*example.loss_mask))
+        .collect()
+}
+
 #[test]
 fn a_row_is_the_same_in_every_file() {
     // A template that shows everything that it is given.
@@ -57,12 +67,8 @@ fn a_row_is_the_same_in_every_file() {
                 expected.iter().map(shown).collect(),
             );
             assert_eq!(rows_shown, expected_shown, "{}", file.display());
-            assert_eq!(
-                tokenize(&rows, &tokenizer, &options).unwrap(),
-                dataset,
-                "{}",
-                file.display()
-            );
+            let found = tokenize(&rows, &tokenizer, &options).unwrap();
+            assert_eq!(learned(&found), learned(&dataset), "{}", file.display());
         }
     }
 }
