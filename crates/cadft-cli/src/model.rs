@@ -192,6 +192,7 @@ pub(crate) fn sources<'a>(
             columns: columns.clone(),
             weight: None,
             split: args.split.clone(),
+            config: args.config.clone(),
         })
     };
     let sources: Vec<_> = paths.into_iter().map(source).collect::<Result<_>>()?;

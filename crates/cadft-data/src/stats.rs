@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::error::{DataError, RowProblem};
+use crate::error::{DataError, Problems, RowProblem};
 use crate::row::Row;
 use crate::source::{Mixing, Source, rows};
 use crate::tokenize::{TokenizeOptions, tokenize};
@@ -115,10 +115,10 @@ pub fn stats(
         options,
         sources: sources.iter().map(Counts::new).collect(),
         seen: HashSet::new(),
-        problems: Vec::new(),
+        problems: Problems::default(),
         hint: None,
     };
-    let (mut portion, mut wrong) = (Vec::with_capacity(PORTION), Vec::new());
+    let (mut portion, mut wrong) = (Vec::with_capacity(PORTION), Problems::default());
     for (index, source) in sources.iter().enumerate() {
         for row in rows(std::slice::from_ref(source), &Mixing::default())? {
             match row {
@@ -131,9 +131,7 @@ pub fn stats(
         }
     }
     counting.measure(&mut portion)?;
-    if !wrong.is_empty() {
-        return Err(DataError::Invalid { problems: wrong });
-    }
+    wrong.or(())?;
     counting.finish()
 }
 
@@ -229,7 +227,7 @@ struct Counting<'a> {
     sources: Vec<Counts>,
     /// Fingerprints of the contents so far.
     seen: HashSet<String>,
-    problems: Vec<RowProblem>,
+    problems: Problems<RowProblem>,
     hint: Option<String>,
 }
 
@@ -247,7 +245,7 @@ impl Counting<'_> {
                     source.add(&measured);
                     source.stats.duplicates += usize::from(!self.seen.insert(fingerprint));
                 }
-                Err(DataError::Rows { problems, hint }) => {
+                Err(DataError::Rows { problems, hint, .. }) => {
                     self.problems.extend(problems);
                     self.hint.get_or_insert(hint);
                 }
@@ -259,10 +257,8 @@ impl Counting<'_> {
 
     fn finish(self) -> Result<Stats, DataError> {
         if let Some(hint) = self.hint {
-            return Err(DataError::Rows {
-                problems: self.problems,
-                hint,
-            });
+            let (problems, more) = self.problems.into_parts();
+            return Err(DataError::Rows { problems, more, hint });
         }
         let mut all: Vec<usize> = self
             .sources

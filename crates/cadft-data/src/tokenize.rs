@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{DataError, RowProblem};
+use crate::error::{DataError, Problems, RowProblem};
 use crate::row::{Content, Message, Row};
 use crate::template::{self, GenerationPrompt, TRAIN};
 use crate::tokenizer::Tokenizer;
@@ -298,7 +298,7 @@ struct Gathered {
     /// Rows so far.
     rows: usize,
     report: Report,
-    problems: Vec<RowProblem>,
+    problems: Problems<RowProblem>,
     /// What to do about the first problem.
     hint: Option<String>,
 }
@@ -332,7 +332,10 @@ impl Gathered {
             ..
         } = self;
         match hint {
-            Some(hint) => Err(DataError::Rows { problems, hint }),
+            Some(hint) => {
+                let (problems, more) = problems.into_parts();
+                Err(DataError::Rows { problems, more, hint })
+            }
             None if report.kept == 0 => Err(report.nothing_to_train(options)),
             None => Ok(report),
         }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::format::{Cells, Format, Shape, speaker};
 use crate::row::{Content, Message, Row};
+use crate::shown::list;
 
 /// The record of a row in a format.
 pub(super) fn of(row: &Row, format: Format) -> Result<Map<String, Value>, String> {
@@ -168,7 +169,7 @@ pub(super) fn check(
     };
     let read = shape
         .row(record.clone(), cells)
-        .map_err(|problems| format!("as `{format}` it would not be read: {}", problems.join("; ")))?;
+        .map_err(|wrong| format!("as `{format}` it would not be read: {}", list(wrong)))?;
     let lost = |what: &str| Err(format!("as `{format}` it would lose {what}"));
     if (&read.id, read.weight, &read.answer) != (&row.id, row.weight, &row.answer) {
         return lost("its `id`, `weight` or `answer`");

@@ -31,6 +31,8 @@ struct Validation {
     tokenizer: Option<Tokenizer>,
     options: TokenizeOptions,
     json: bool,
+    /// Problems that are printed.
+    limit: usize,
     rows: usize,
     problems: usize,
     /// Rows that wait to be rendered.
@@ -57,6 +59,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
         tokenizer,
         options: TokenizeOptions::new(usize::MAX, args.mask.into()),
         json: args.json,
+        limit: args.limit,
         rows: 0,
         problems: 0,
         portion: Vec::new(),
@@ -64,10 +67,24 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     for source in &sources {
         validation.read(source)?;
     }
-    let Validation { rows, problems, .. } = validation;
+    let Validation {
+        rows,
+        problems,
+        limit,
+        ..
+    } = validation;
+    let shown = if problems > limit {
+        format!(" ({} of them shown; `--limit` shows more)", count(limit))
+    } else {
+        String::new()
+    };
     note(&match problems {
         0 => format!("{} rows, nothing wrong", count(rows)),
-        _ => format!("{} problems; {} rows are good", count(problems), count(rows)),
+        _ => format!(
+            "{} problems{shown}; {} rows are good",
+            count(problems),
+            count(rows)
+        ),
     });
     Ok(match problems {
         0 => Exit::Done,
@@ -85,7 +102,7 @@ impl Validation {
             match item {
                 Ok(row) if self.tokenizer.is_some() => self.portion.push(row),
                 Ok(_) => self.rows += 1,
-                Err(Problem { path, place, message }) => self.report(&path, place, &message)?,
+                Err(problem) => self.report(&problem.path, problem.place, &problem.message)?,
             }
             if self.portion.len() == PORTION {
                 self.render()?;
@@ -115,11 +132,15 @@ impl Validation {
 
     fn report(&mut self, path: &str, place: Place, message: &str) -> Result<()> {
         self.problems += 1;
+        if self.problems > self.limit {
+            return Ok(());
+        }
         if !self.json {
             let problem = Problem {
                 path: path.to_owned(),
                 place,
                 message: message.to_owned(),
+                hint: None,
             };
             return output::line(&problem.to_string());
         }
