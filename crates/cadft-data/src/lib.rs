@@ -55,7 +55,7 @@ pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
 pub use table::write_parquet;
 pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered};
 pub use tokenize::{
-    Dataset, DropReason, DroppedSample, Example, Mask, Report, SourceReport, TokenizeOptions, Truncation,
-    prompt_ids, prompt_text, tokenize,
+    Dataset, DropReason, DroppedSample, Example, Mask, Part, Report, SourceReport, TokenizeOptions,
+    Truncation, check_turns, prompt_ids, prompt_text, tokenize,
 };
 pub use tokenizer::{SpecialTokens, Tokenizer, TokenizerFiles};

@@ -29,7 +29,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 
 use crate::error::DataError;
-use crate::row::Message;
+use crate::row::{FLAGS, Message};
 use program::Program;
 
 /// What one rendering may cost: about as many instructions, or 64 times as many bytes, so that it holds at most some
@@ -41,9 +41,6 @@ const FUEL: u64 = 5_000_000;
 const LONGEST: usize = 64 << 20;
 
 const NAME: &str = "chat_template";
-
-/// The key of a message that says whether it is trained.
-pub(crate) const TRAIN: &str = "train";
 
 /// Whether the text ends with the opening of an assistant turn, for the model to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,15 +221,16 @@ fn reason(error: &Error) -> String {
 }
 
 /// What reasoning is called in messages; the first is the name that most templates read.
-const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+pub(crate) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// A message as a template value. `train`, which is ours, is not shown to it; reasoning under any of its names is
+/// A message as a template value. What says whether it is trained is not shown to it; reasoning under any of its names is
 /// shown as `reasoning_content` and `thinking`, as `transformers` does.
 pub(crate) fn value(message: &Message) -> Value {
     let reasoning = REASONING
         .into_iter()
         .find_map(|key| message.field(key).filter(|value| !value.is_null()));
-    if message.field(TRAIN).is_none() && reasoning.is_none() {
+    let has_flag = FLAGS.into_iter().any(|key| message.field(key).is_some());
+    if !has_flag && reasoning.is_none() {
         return Value::from(Serde(message));
     }
     let mut fields = serde_json::Map::new();
@@ -245,7 +243,9 @@ pub(crate) fn value(message: &Message) -> Value {
     if let Some(reasoning) = reasoning {
         fields.insert(REASONING[0].to_owned(), reasoning.clone());
     }
-    fields.remove(TRAIN);
+    for key in FLAGS {
+        fields.shift_remove(key);
+    }
     Value::from(Serde(fields))
 }
 

@@ -99,6 +99,19 @@ impl Compared {
             self.differs(name, case, "ids");
         }
         let assistant = tokenize(std::slice::from_ref(row), tokenizer, &options(Mask::Assistant));
+        if let Ok(path) = std::env::var("DUMP") {
+            use std::io::Write;
+            let mut file = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .unwrap();
+            let what = match &assistant {
+                Ok(d) => format!("{:?}", runs(&d.examples[0].loss_mask)),
+                Err(e) => first_line(e),
+            };
+            writeln!(file, "{name} {case}: {what}").unwrap();
+        }
         match (assistant, &expected.mask) {
             (Ok(dataset), Some(mask)) => {
                 let found = runs(&dataset.examples[0].loss_mask);
