@@ -87,7 +87,7 @@ fn mistral_moves_the_system_prompt_and_every_turn_is_found() {
     ]);
     assert_eq!(
         trained(&row, &tokenizer, Mask::Assistant),
-        "<|begin_of_text|>[INST] 1+1[/INST] [2</s>][INST] Sum.\n\n2+2[/INST][ 4</s>]"
+        "<|begin_of_text|>[INST] 1+1[/INST][ 2</s>][INST] Sum.\n\n2+2[/INST][ 4</s>]"
     );
 }
 
