@@ -4,11 +4,12 @@ use crate::args::{DeviceArgs, SamplingArgs, SourceArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
-use cadft_data::{Columns, Dataset, Source, Tokenizer};
+use cadft_data::{Columns, Dataset, Part, Source, Tokenizer};
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::prepare::on_disk;
 use cadft_train::{Warning, hub};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -125,9 +126,19 @@ pub(crate) fn sources<'a>(
     Ok(on_disk(&sources)?)
 }
 
-/// Warns about samples that were cut or left out.
+/// Warns about what the chat template does not show of so many rows.
+pub(crate) fn warn_about_lost(lost: &BTreeMap<Part, usize>, rows: usize) {
+    for (part, &count) in lost {
+        let (message, hint) = part.warning(count, rows);
+        let hint = hint.to_owned();
+        hint::warn(&Warning { message, hint });
+    }
+}
+
+/// Warns about samples that were cut or left out, and about what is not shown of them.
 pub(crate) fn warn_about(dataset: &Dataset, max_length: usize) {
     let report = &dataset.report;
+    warn_about_lost(&report.lost, report.rows);
     if report.truncated > 0 {
         hint::warn(&Warning {
             message: format!(

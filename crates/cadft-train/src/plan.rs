@@ -182,6 +182,10 @@ impl Plan {
                 "raise `data.max-length`, or change `data.mask`",
             ));
         }
+        warnings.extend(report.lost.iter().map(|(part, &lost)| {
+            let (message, hint) = part.warning(lost, report.rows);
+            Warning::new(message, hint)
+        }));
         let global = recipe.batch.global.min(self.samples);
         let exact = (recipe.objective.compatibility()).is_some_and(|c| c.statistics == Statistics::Exact);
         if exact && global < 16 {

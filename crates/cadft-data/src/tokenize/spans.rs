@@ -128,6 +128,9 @@ impl<'a> Conversation<'a> {
         let mut closings = Closings::default();
         let mut spans: Vec<Span> = Vec::with_capacity(turns.len());
         for &turn in turns {
+            if self.renderings.get() > MOST_RENDERINGS {
+                return Err(too_many_renderings());
+            }
             let place = match (&trace, &sentinels) {
                 (Some(trace), Some(sentinels)) if sentinels.has_text(turn) => {
                     Some((trace.place(turn, shown.text.len()), sentinels))
@@ -219,16 +222,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn render_marked(&self, values: &[Value], prompt: GenerationPrompt) -> Result<Rendered, DataError> {
-        let count = self.renderings.get() + 1;
-        self.renderings.set(count);
-        if count > MOST_RENDERINGS {
-            return Err(DataError::Conversation {
-                message: format!("the turns are not found after {MOST_RENDERINGS} renderings"),
-                hint: "split the conversation, or use a chat template that marks what is generated with \
-                       `{% generation %}`"
-                    .to_owned(),
-            });
-        }
+        self.renderings.set(self.renderings.get() + 1);
         self.template.render_marked(values, self.tools, prompt)
     }
 
@@ -246,7 +240,8 @@ impl<'a> Conversation<'a> {
         DataError::Conversation {
             message: format!("{what} does not end with a stop token ({stops})"),
             hint: "a model trained on this never stops; the chat template must end every assistant turn, before the \
-                   next message, with `eos_token`, or with an `eos_token_id` of `generation_config.json`"
+                   next message, with `eos_token`, or with an `eos_token_id` of `generation_config.json`. Where it \
+                   ends the last turn so, the mask `last-turn` can be trained"
                 .to_owned(),
         }
     }
@@ -273,6 +268,14 @@ impl<'a> Conversation<'a> {
 fn common_prefix(a: &str, b: &str) -> usize {
     let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     (0..=same).rev().find(|&at| a.is_char_boundary(at)).unwrap_or(0)
+}
+
+fn too_many_renderings() -> DataError {
+    DataError::Conversation {
+        message: format!("the turns are not found after {MOST_RENDERINGS} renderings of the conversation"),
+        hint: "split the conversation, or use a chat template that marks what is generated with `{% generation %}`"
+            .to_owned(),
+    }
 }
 
 fn turn_at(turn: usize) -> String {
@@ -303,3 +306,6 @@ fn unknown_start(turn: usize) -> DataError {
             .to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

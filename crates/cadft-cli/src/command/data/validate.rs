@@ -3,15 +3,17 @@
 use crate::args::ValidateArgs;
 use crate::console::{count, note};
 use crate::exit::Exit;
-use crate::model::{directory, sources};
+use crate::model::{directory, sources, warn_about_lost};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{
-    DataError, Mixing, Place, Problem, Row, Source, TokenizeOptions, Tokenizer, rows, tokenize,
+    DataError, Mixing, Part, Place, Problem, Row, Source, TokenizeOptions, Tokenizer, check_turns, rows,
+    tokenize,
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 
-/// Rows that are rendered together.
+/// Rows that are looked at together.
 const PORTION: usize = 512;
 
 /// A problem, as JSON.
@@ -32,7 +34,9 @@ struct Validation {
     json: bool,
     rows: usize,
     problems: usize,
-    /// Rows that wait to be rendered.
+    /// Rows of which the chat template does not show a part.
+    lost: BTreeMap<Part, usize>,
+    /// Rows that wait to be looked at.
     portion: Vec<Row>,
 }
 
@@ -48,12 +52,16 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
         json: args.json,
         rows: 0,
         problems: 0,
+        lost: BTreeMap::new(),
         portion: Vec::new(),
     };
     for source in &sources {
         validation.read(source)?;
     }
-    let Validation { rows, problems, .. } = validation;
+    let Validation {
+        rows, problems, lost, ..
+    } = validation;
+    warn_about_lost(&lost, rows);
     note(&match problems {
         0 => format!("{} rows, nothing wrong", count(rows)),
         _ => format!("{} problems; {} rows are good", count(problems), count(rows)),
@@ -72,32 +80,37 @@ impl Validation {
         };
         for item in items {
             match item {
-                Ok(row) if self.tokenizer.is_some() => self.portion.push(row),
-                Ok(_) => self.rows += 1,
+                Ok(row) => self.portion.push(row),
                 Err(Problem { path, place, message }) => self.report(&path, place, &message)?,
             }
             if self.portion.len() == PORTION {
-                self.render()?;
+                self.check()?;
             }
         }
-        self.render()
+        self.check()
     }
 
-    /// Renders and masks the rows that wait.
-    fn render(&mut self) -> Result<()> {
+    /// Looks at the rows that wait: whether something of each is trained and, with a tokenizer, whether they can be
+    /// rendered and masked.
+    fn check(&mut self) -> Result<()> {
         let portion = std::mem::take(&mut self.portion);
-        let Some(tokenizer) = self.tokenizer.as_ref().filter(|_| !portion.is_empty()) else {
-            return Ok(());
+        let problem = |row: &Row| match check_turns(row, self.options.mask) {
+            Err(DataError::Conversation { message, .. }) => Some(message),
+            Err(error) => Some(error.to_string()),
+            Ok(()) => None,
         };
-        let problems = match tokenize(&portion, tokenizer, &self.options) {
-            Err(DataError::Rows { problems, .. }) => problems,
-            // Rows without a trained token are left out of training, and no error.
-            Ok(_) | Err(DataError::NothingToTrain { .. }) => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        self.rows += portion.len() - problems.len();
-        for problem in problems {
-            self.report(&problem.file, problem.place, &problem.message)?;
+        let mut problems: Vec<Option<String>> = portion.iter().map(problem).collect();
+        if let Some(tokenizer) = &self.tokenizer {
+            let lost = masked(&portion, &mut problems, (tokenizer, &self.options))?;
+            for (part, count) in lost {
+                *self.lost.entry(part).or_default() += count;
+            }
+        }
+        for (row, problem) in portion.iter().zip(problems) {
+            match problem {
+                Some(message) => self.report(&row.file, row.place(), &message)?,
+                None => self.rows += 1,
+            }
         }
         Ok(())
     }
@@ -123,6 +136,49 @@ impl Validation {
             row,
             message,
         })
+    }
+}
+
+/// Renders and masks the rows without a problem and adds the problems of those that cannot be, until the rest is good;
+/// what the chat template does not show of these.
+fn masked(
+    rows: &[Row],
+    problems: &mut [Option<String>],
+    (tokenizer, options): (&Tokenizer, &TokenizeOptions),
+) -> Result<BTreeMap<Part, usize>> {
+    loop {
+        let open: Vec<usize> = (0..rows.len())
+            .filter(|&index| problems[index].is_none())
+            .collect();
+        let good: Vec<Row> = open.iter().map(|&index| rows[index].clone()).collect();
+        let mut add = |place: &dyn Fn(&Row) -> bool, message: &str| {
+            let found = open
+                .iter()
+                .find(|&&index| place(&rows[index]) && problems[index].is_none());
+            if let Some(&index) = found {
+                problems[index] = Some(message.to_owned());
+            }
+        };
+        match tokenize(&good, tokenizer, options) {
+            Err(DataError::Rows { problems: found, .. }) => {
+                for problem in found {
+                    let is_row = |row: &Row| *row.file == *problem.file && row.place() == problem.place;
+                    add(&is_row, &problem.message);
+                }
+            }
+            Err(DataError::NothingToTrain { .. }) => {
+                (0..open.len()).for_each(|_| add(&|_| true, "nothing to train: the mask selects no token"));
+                return Ok(BTreeMap::new());
+            }
+            Err(error) => return Err(error.into()),
+            Ok(dataset) => {
+                for dropped in &dataset.report.dropped {
+                    let is_row = |row: &Row| (&row.id, row.line) == (&dropped.id, dropped.line);
+                    add(&is_row, &format!("nothing to train: {}", dropped.reason));
+                }
+                return Ok(dataset.report.lost);
+            }
+        }
     }
 }
 
