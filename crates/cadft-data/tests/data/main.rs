@@ -11,6 +11,7 @@ mod interchange;
 mod malformed;
 mod marks;
 mod masks;
+mod mixed;
 mod mutations;
 #[cfg(feature = "real")]
 mod published;

@@ -6,10 +6,12 @@ use cadft_data::{
     Content, Example, GenerationPrompt, Mask, Message, Row, SpecialTokens, TokenizeOptions, Tokenizer,
     tokenize,
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::fixture::{CHATML, Fixture, LLAMA3, dataset};
 use crate::golden::handwritten;
+use crate::mixed::assert_sound_or_refused;
 
 /// A word that only one message has.
 struct Word {
@@ -498,4 +500,27 @@ fn the_text_that_is_trained_is_the_rendered_one() {
         tokenizer.decode(&example.token_ids, SpecialTokens::Keep).unwrap(),
         rendered
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #[test]
+    fn random_conversations_under_random_templates_are_sound_or_refused(bytes in prop::collection::vec(any::<u8>(), 12..80)) {
+        assert_sound_or_refused(&bytes);
+    }
+}
+
+#[test]
+fn many_random_conversations_are_not_refused() {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_le_bytes()[3]
+    };
+    let trained = (0..500).filter(|_| {
+        let bytes: Vec<u8> = (0..60).map(|_| next()).collect();
+        assert_sound_or_refused(&bytes)
+    });
+    let trained = trained.count();
+    assert!(trained > 40, "{trained} of 500");
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::trace::{MARK_BYTES, Mark};
+use super::trace::MARK_BYTES;
 use super::{Conversation, Sentinels, Shown, Span, Trace, holds_another};
 use crate::error::DataError;
 use crate::template::GenerationPrompt;
@@ -51,23 +51,18 @@ impl Conversation<'_> {
             self.check(&spans, Some(&trace))?;
             return Ok(Some(spans));
         }
-        let places: Vec<_> = match paired {
-            Some(pairs) => pairs.map(|(turn, place)| (Some(*turn), place.clone())).collect(),
-            None if is_trained(None) => shown
-                .generated
-                .iter()
-                .map(|place| (None, place.clone()))
-                .collect(),
-            None => return Ok(None),
+        let Some(pairs) = paired else {
+            return Err(holds_another(turns[0], None));
         };
-        self.check_untraced(turns[0], &sentinels, shown)?;
-        let piece = |(turn, bytes)| Piece {
-            turn,
-            bytes,
-            has_text: true,
-        };
-        self.trained_pieces(places.into_iter().map(piece).collect(), shown)
-            .map(Some)
+        let pieces: Vec<_> = pairs
+            .map(|(turn, place)| Piece {
+                turn: Some(*turn),
+                bytes: place.clone(),
+                has_text: true,
+            })
+            .collect();
+        self.check_untraced(&assistants, &pieces, (&sentinels, shown))?;
+        self.trained_pieces(pieces, shown).map(Some)
     }
 
     /// The span of a place that holds nothing but a turn's text and its stop token.
@@ -162,22 +157,41 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// No marked place may hold text of a message that is not the assistant's, where no trace tells.
-    fn check_untraced(&self, turn: usize, sentinels: &Sentinels, shown: &Shown) -> Result<(), DataError> {
-        let values: Vec<_> = (self.messages.iter().enumerate())
-            .map(|(index, message)| match message.is_assistant() {
-                true => self.values[index].clone(),
-                false => sentinels.values[index].clone(),
-            })
-            .collect();
-        let rendered = self.render_marked(&values, GenerationPrompt::Omit)?;
-        let (_, marks) = sentinels.read(&rendered.text);
-        let is_inside = |mark: &Mark| {
-            let mut places = rendered.generated.iter();
-            places.any(|place| place.contains(&mark.raw))
-        };
-        if rendered.generated.len() != shown.generated.len() || marks.iter().any(is_inside) {
-            return Err(holds_another(turn, None));
+    /// No trained place may hold text of another message, where no trace tells: it is looked for in renderings in which
+    /// the others' texts have characters around them. Turns whose numbers differ in one binary digit are told apart by
+    /// one pair of renderings.
+    fn check_untraced(
+        &self,
+        assistants: &[usize],
+        pieces: &[Piece],
+        (sentinels, shown): (&Sentinels, &Shown),
+    ) -> Result<(), DataError> {
+        let turns: Vec<Option<usize>> = pieces.iter().map(|piece| piece.turn).collect();
+        let digits = usize::BITS - turns.len().saturating_sub(1).leading_zeros();
+        for (digit, value) in (0..digits.max(1)).flat_map(|digit| [(digit, 0), (digit, 1)]) {
+            let is_of = |number: usize| number >> digit & 1 == value;
+            let values: Vec<_> = (0..self.messages.len())
+                .map(|message| {
+                    let number = turns.binary_search(&Some(message)).ok();
+                    match number.is_some_and(is_of) {
+                        true => self.values[message].clone(),
+                        false => sentinels.values[message].clone(),
+                    }
+                })
+                .collect();
+            let rendered = self.render_marked(&values, GenerationPrompt::Omit)?;
+            let (_, marks) = sentinels.read(&rendered.text);
+            let places = assistants.iter().zip(&rendered.generated);
+            let mixed = places.into_iter().find(|(assistant, place)| {
+                let number = turns.binary_search(&Some(**assistant)).ok();
+                number.is_some_and(is_of) && marks.iter().any(|mark| place.contains(&mark.raw))
+            });
+            if let Some((turn, _)) = mixed {
+                return Err(holds_another(*turn, None));
+            }
+            if rendered.generated.len() != shown.generated.len() {
+                return Err(holds_another(assistants[0], None));
+            }
         }
         Ok(())
     }
