@@ -229,7 +229,7 @@ pub(crate) fn value(message: &Message) -> Value {
     let reasoning = REASONING
         .into_iter()
         .find_map(|key| message.field(key).filter(|value| !value.is_null()));
-    let has_flag = FLAGS.into_iter().any(|key| message.field(key).is_some());
+    let has_flag = message.fields().keys().any(|key| FLAGS.contains(&key.as_str()));
     if !has_flag && reasoning.is_none() {
         return Value::from(Serde(message));
     }

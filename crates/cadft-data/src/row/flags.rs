@@ -26,25 +26,27 @@ pub(crate) struct UnclearFlag {
 
 /// What the fields of a message say about its training, and the first field that says it; nothing where none does.
 pub(crate) fn flag(fields: &Map<String, Value>) -> Result<Option<(&'static str, bool)>, UnclearFlag> {
-    let is_given = |key: &&str| fields.get(*key).is_some_and(|value| !value.is_null());
-    if let Some(key) = UNKNOWN.into_iter().find(is_given) {
-        let message =
-            "not understood; say with `train`, true or false, whether the turn is trained".to_owned();
-        return Err(UnclearFlag { key, message });
-    }
     let mut found: Option<(&'static str, bool)> = None;
-    for key in FLAGS.into_iter().filter(is_given) {
-        let says = value(key, &fields[key]).map_err(|message| UnclearFlag { key, message })?;
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        if let Some(key) = UNKNOWN.into_iter().find(|key| key == name) {
+            let message =
+                "not understood; say with `train`, true or false, whether the turn is trained".to_owned();
+            return Err(UnclearFlag { key, message });
+        }
+        let Some(key) = FLAGS.into_iter().find(|key| key == name) else {
+            continue;
+        };
+        let says = says(key, value).map_err(|message| UnclearFlag { key, message })?;
         let (first, first_says) = *found.get_or_insert((key, says));
         if first_says != says {
-            let message = format!("`{}`, but `{first}` is `{}`", fields[key], fields[first]);
+            let message = format!("`{value}`, but `{first}` is `{}`", fields[first]);
             return Err(UnclearFlag { key, message });
         }
     }
     Ok(found)
 }
 
-fn value(key: &str, value: &Value) -> Result<bool, String> {
+fn says(key: &str, value: &Value) -> Result<bool, String> {
     let number = value
         .as_f64()
         .filter(|&number| key != "train" && (number == 0.0 || number == 1.0));

@@ -2,10 +2,11 @@
 //!
 //! A part is lost if the conversation without it renders to the same text.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::row::Message;
 use crate::template::REASONING;
@@ -33,18 +34,6 @@ pub enum Part {
 }
 
 impl Part {
-    /// Every part.
-    pub const ALL: [Self; 8] = [
-        Self::Tools,
-        Self::ToolCalls,
-        Self::TextBesideCalls,
-        Self::Reasoning,
-        Self::System,
-        Self::Developer,
-        Self::User,
-        Self::ToolAnswers,
-    ];
-
     /// The warning about a part that the chat template leaves out of some rows: what it says, and its hint.
     pub fn warning(self, lost: usize, rows: usize) -> (String, &'static str) {
         let message = format!("the chat template does not show {self} of {lost} of {rows} rows");
@@ -70,54 +59,58 @@ impl Part {
     fn removed(self, messages: &[Message]) -> Vec<Message> {
         let without = |message: &Message| {
             let mut fields = message.fields().clone();
-            for key in self.keys_of(message) {
-                if key == "content" {
-                    fields.insert(key.to_owned(), Value::from(""));
-                } else {
-                    fields.shift_remove(key);
+            for (part, key, _) in parts(message) {
+                match key {
+                    _ if part != self => {}
+                    "content" => fields[key] = Value::from(""),
+                    key => {
+                        fields.shift_remove(key);
+                    }
                 }
             }
             Message::from_fields(fields)
         };
         messages.iter().map(without).collect()
     }
-
-    /// The fields of a message that hold this part.
-    fn keys_of(self, message: &Message) -> impl Iterator<Item = &'static str> {
-        let role = message.role();
-        let has_role = match self {
-            Self::Tools => false,
-            Self::ToolCalls | Self::Reasoning => true,
-            Self::TextBesideCalls => {
-                role == "assistant" && CALLS.iter().any(|key| has(message.fields(), key))
-            }
-            Self::System => role == "system",
-            Self::Developer => role == "developer",
-            Self::User => role == "user",
-            Self::ToolAnswers => ["tool", "function", "ipython"].contains(&role),
-        };
-        let keys: &[&'static str] = match self {
-            Self::ToolCalls => &CALLS,
-            Self::Reasoning => &REASONING,
-            _ => &["content"],
-        };
-        keys.iter()
-            .copied()
-            .filter(move |key| has_role && has(message.fields(), key))
-    }
 }
-
-const CALLS: [&str; 2] = ["tool_calls", "function_call"];
 
 /// A text of at least so many bytes is not in a rendering by chance.
 const TELLING: usize = 4;
 
-fn has(fields: &Map<String, Value>, key: &str) -> bool {
-    match fields.get(key) {
-        None | Some(Value::Null) => false,
-        Some(Value::String(text)) => !text.trim().is_empty(),
-        Some(Value::Array(items)) => !items.is_empty(),
-        Some(_) => true,
+/// The parts that a message has, each with its field.
+fn parts(message: &Message) -> impl Iterator<Item = (Part, &str, &Value)> {
+    let role = message.role();
+    let has_calls = || {
+        ["tool_calls", "function_call"]
+            .iter()
+            .any(|key| message.field(key).is_some_and(is_filled))
+    };
+    let of_content = match role {
+        "assistant" if has_calls() => Some(Part::TextBesideCalls),
+        "system" => Some(Part::System),
+        "developer" => Some(Part::Developer),
+        "user" => Some(Part::User),
+        "tool" | "function" | "ipython" => Some(Part::ToolAnswers),
+        _ => None,
+    };
+    let fields = message.fields().iter().filter(|(_, value)| is_filled(value));
+    fields.filter_map(move |(key, value)| {
+        let part = match key.as_str() {
+            "content" => of_content?,
+            "tool_calls" | "function_call" => Part::ToolCalls,
+            key if REASONING.contains(&key) => Part::Reasoning,
+            _ => return None,
+        };
+        Some((part, key.as_str(), value))
+    })
+}
+
+fn is_filled(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
     }
 }
 
@@ -129,27 +122,25 @@ pub(super) fn lost(
     text: &str,
     render: impl Fn(&[Message], &[Value]) -> Option<String>,
 ) -> Vec<Part> {
+    // Whether a part is there, and whether its text already tells that it is shown.
+    let mut is_shown = BTreeMap::new();
+    for (part, _, value) in messages.iter().flat_map(parts) {
+        let is_shown = is_shown.entry(part).or_insert(false);
+        let own = value.as_str().unwrap_or_default().trim();
+        *is_shown = *is_shown || part.is_told_by_its_text() && own.len() >= TELLING && text.contains(own);
+    }
+    if !tools.is_empty() {
+        is_shown.insert(Part::Tools, false);
+    }
     let is_lost = |part: &Part| {
-        if *part == Part::Tools {
-            return !tools.is_empty() && render(messages, &[]).as_deref() == Some(text);
-        }
-        let mut values = messages
-            .iter()
-            .flat_map(|message| part.keys_of(message).filter_map(|key| message.field(key)))
-            .peekable();
-        if values.peek().is_none() {
-            return false;
-        }
-        let is_shown = |value: &Value| {
-            let own = value.as_str().unwrap_or_default().trim();
-            own.len() >= TELLING && text.contains(own)
+        let without = match part {
+            Part::Tools => render(messages, &[]),
+            part => render(&part.removed(messages), tools),
         };
-        if part.is_told_by_its_text() && values.any(is_shown) {
-            return false;
-        }
-        render(&part.removed(messages), tools).as_deref() == Some(text)
+        without.as_deref() == Some(text)
     };
-    Part::ALL.into_iter().filter(is_lost).collect()
+    let untold = is_shown.into_iter().filter(|(_, is_shown)| !is_shown);
+    untold.map(|(part, _)| part).filter(is_lost).collect()
 }
 
 impl fmt::Display for Part {

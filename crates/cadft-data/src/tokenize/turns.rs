@@ -27,7 +27,8 @@ pub(super) fn trained_turns(
             }
             _ => {}
         }
-        if message.is_trained() && index >= trained_from.unwrap_or(0) {
+        let is_out = matches!(said, Some((_, false)));
+        if message.is_assistant() && !is_out && index >= trained_from.unwrap_or(0) {
             turns.push(index);
         }
     }
