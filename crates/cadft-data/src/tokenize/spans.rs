@@ -138,13 +138,15 @@ impl<'a> Conversation<'a> {
                 _ => None,
             };
             let span = match place {
-                Some((Place::Nowhere, _)) => return Err(self.shows_nothing(turn)),
                 Some((Place::Here(here), sentinels)) => {
                     let start = self.start(turn, &here, (&shown.text, sentinels, &mut openings));
                     let start = start.ok_or_else(|| unknown_start(turn))?;
                     self.end(turn, start, &here, (shown, sentinels, &mut closings))?
                 }
-                Some((Place::Scattered, _)) | None => {
+                Some((Place::Nowhere | Place::Scattered, _)) | None => {
+                    if let Some((Place::Nowhere, sentinels)) = place {
+                        self.check_shown(turn, sentinels, &shown.text)?;
+                    }
                     let previous = spans.last().map_or(0, |span| span.bytes.end);
                     self.alone(turn, previous, shown, sentinels.as_ref())?
                 }
@@ -215,6 +217,16 @@ impl<'a> Conversation<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether anything of a turn is shown that a trace does not find. A template may show the middle of a text.
+    fn check_shown(&self, turn: usize, sentinels: &Sentinels, text: &str) -> Result<(), DataError> {
+        let mut values = self.values.clone();
+        values[turn] = sentinels.replaced(&self.messages[turn]);
+        match self.render(&values, GenerationPrompt::Omit) {
+            Ok(replaced) if replaced == text => Err(self.shows_nothing(turn)),
+            _ => Ok(()),
+        }
     }
 
     fn render(&self, values: &[Value], prompt: GenerationPrompt) -> Result<String, DataError> {

@@ -16,7 +16,7 @@ pub(super) fn trained_turns(
         let said =
             flag(message.fields()).map_err(|UnclearFlag { key, message }| wrong(index, key, &message))?;
         match said {
-            Some((key, false)) if mask == Mask::All => {
+            Some((key, false)) if mask == Mask::All && (key != "weight" || message.is_assistant()) => {
                 return Err(wrong(index, key, "the mask `all` trains every token"));
             }
             // OpenAI's weights stand in other turns too, and say nothing there.

@@ -126,6 +126,28 @@ fn a_template_that_opens_turns_unlike_its_generation_prompt_is_refused() {
 }
 
 #[test]
+fn a_template_that_shows_the_middle_of_a_text_trains_it() {
+    for (begin, end) in [("", ""), ("{% generation %}", "{% endgeneration %}")] {
+        let shown = format!("{begin}{{{{ m.content.split('<a>')[1].split('</a>')[0] + '</s>' }}}}{end}");
+        let template = format!(
+            "{{% for m in messages %}}{{{{ '<|' + m.role + '|>' }}}}{{% if m.role == 'assistant' %}}{shown}\
+             {{% else %}}{{{{ m.content }}}}{{% endif %}}{{% endfor %}}\
+             {{% if add_generation_prompt %}}<|assistant|>{{% endif %}}"
+        );
+        let row = conversation(&[
+            ("user", "q"),
+            ("assistant", "x<a>one</a>y"),
+            ("user", "r"),
+            ("assistant", "x<a>two</a>y"),
+        ]);
+        assert_eq!(
+            trained(&row, &Fixture::new("</s>", &template).build(), Mask::Assistant),
+            "<|user|>q<|assistant|>[one</s>]<|user|>r<|assistant|>[two</s>]"
+        );
+    }
+}
+
+#[test]
 fn with_another_text_a_message_keeps_its_other_fields() {
     let fields = serde_json::json!({"role": "assistant", "content": "a", "name": "n"});
     let message = Message::from_fields(fields.as_object().unwrap().clone()).with_content("b");

@@ -22,15 +22,13 @@ impl Conversation<'_> {
             .start_after_prompt(turn, &shown.text)
             .or_else(|| self.start_before_change(turn, &shown.text, previous))
             .ok_or_else(|| unknown_start(turn))?;
+        let limit = self.limit(turn, &shown.text);
         let stop = self
-            .stop_after_content(turn, start, shown)
+            .stop_after_content(turn, start, limit.unwrap_or(shown.text.len()), shown)
             .ok_or_else(|| self.no_stop(&turn_at(turn)))?;
         let span = self.span(turn, start, stop, &shown.encoded);
         let sentinels = sentinels.ok_or_else(|| holds_another(turn, None))?;
-        let mut values = sentinels.values.clone();
-        values[turn] = self.values[turn].clone();
-        let others = self.render(&values, GenerationPrompt::Omit)?;
-        if !others.contains(&shown.text[span.bytes.clone()]) {
+        if !self.is_own(&span, limit.is_some(), sentinels, &shown.text)? {
             return Err(holds_another(turn, None));
         }
         let own = &shown.text[start..shown.encoded.offsets[stop].0];
@@ -38,6 +36,34 @@ impl Conversation<'_> {
             return Err(self.shows_nothing(turn));
         }
         Ok(span)
+    }
+
+    /// Whether a span holds no text of another message; `is_bounded` if it is known to end before the next one.
+    fn is_own(
+        &self,
+        span: &Span,
+        is_bounded: bool,
+        sentinels: &Sentinels,
+        text: &str,
+    ) -> Result<bool, DataError> {
+        let mut values = sentinels.values.clone();
+        values[span.turn] = self.values[span.turn].clone();
+        let others = self.render(&values, GenerationPrompt::Omit)?;
+        // The characters of a message may be left out of what is shown of it.
+        let (_, marks) = sentinels.read(&others);
+        let mut is_told = vec![false; values.len()];
+        marks.iter().for_each(|mark| is_told[mark.message] = true);
+        let all_told = (span.turn + 1..values.len()).all(|next| is_told[next] || !sentinels.has_text(next));
+        Ok((is_bounded || all_told) && others.contains(&text[span.bytes.clone()]))
+    }
+
+    /// Where the conversation up to and with a turn ends, if the whole one begins like that.
+    fn limit(&self, turn: usize, text: &str) -> Option<usize> {
+        if turn + 1 == self.values.len() {
+            return Some(text.len());
+        }
+        let after = self.render(&self.values[..=turn], GenerationPrompt::Omit).ok()?;
+        text.starts_with(&after).then_some(after.len())
     }
 
     /// The byte at which a turn starts, looked for between the turn before it and where its text changes things.
@@ -55,13 +81,7 @@ impl Conversation<'_> {
     }
 
     /// The first stop token after a turn's text. One that the text itself spells out does not end it.
-    fn stop_after_content(&self, turn: usize, start: usize, shown: &Shown) -> Option<usize> {
-        let after = (turn + 1 < self.values.len())
-            .then(|| self.render(&self.values[..=turn], GenerationPrompt::Omit).ok())
-            .flatten();
-        let limit = after
-            .filter(|after| shown.text.starts_with(after))
-            .map_or(shown.text.len(), |after| after.len());
+    fn stop_after_content(&self, turn: usize, start: usize, limit: usize, shown: &Shown) -> Option<usize> {
         let content = self.messages[turn].content().trim();
         let end = shown
             .text

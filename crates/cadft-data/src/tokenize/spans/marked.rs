@@ -43,9 +43,16 @@ impl Conversation<'_> {
         let Some(sentinels) = Sentinels::new(self.messages, &shown.text) else {
             return Err(holds_another(turns[0], None));
         };
-        if let Some((trace, inside)) = self.trace_marked(&sentinels, shown) {
+        let traced = self.trace_marked(&sentinels, shown);
+        if let Some((trace, _)) = &traced {
+            for &turn in turns.iter().filter(|turn| !trace.shows(**turn)) {
+                self.check_shown(turn, &sentinels, &shown.text)?;
+            }
+        }
+        let traced = traced.filter(|(trace, _)| turns.iter().all(|turn| trace.shows(*turn)));
+        if let Some((trace, inside)) = traced {
             let pieces = self.pieces(&trace, &inside, shown)?;
-            self.check_shown(turns, &pieces, &trace)?;
+            check_text(turns, &pieces)?;
             let trained = pieces.into_iter().filter(|piece| is_trained(piece.turn));
             let spans = self.trained_pieces(trained.collect(), shown)?;
             self.check(&spans, Some(&trace))?;
@@ -136,25 +143,6 @@ impl Conversation<'_> {
             });
         }
         Ok(pieces)
-    }
-
-    /// Every trained turn must be shown, and what is marked of it must hold some of its text.
-    fn check_shown(&self, turns: &[usize], pieces: &[Piece], trace: &Trace) -> Result<(), DataError> {
-        for &turn in turns {
-            if !trace.shows(turn) {
-                return Err(self.shows_nothing(turn));
-            }
-            let mut own = pieces.iter().filter(|piece| piece.turn == Some(turn)).peekable();
-            if own.peek().is_some() && !own.any(|piece| piece.has_text) {
-                return Err(DataError::Conversation {
-                    message: format!(
-                        "`messages[{turn}]`: the chat template marks nothing of this turn's text as generated"
-                    ),
-                    hint: "put `{% generation %}` before what the model is to write".to_owned(),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// No trained place may hold text of another message, where no trace tells: it is looked for in renderings in which
@@ -249,4 +237,22 @@ impl Conversation<'_> {
             hint: "put `{% endgeneration %}` before what the model does not write".to_owned(),
         }
     }
+}
+
+/// What is marked of a trained turn must hold some of its text.
+fn check_text(turns: &[usize], pieces: &[Piece]) -> Result<(), DataError> {
+    for piece in pieces.chunk_by(|a, b| a.turn == b.turn) {
+        let Some(turn) = piece[0].turn.filter(|turn| turns.contains(turn)) else {
+            continue;
+        };
+        if !piece.iter().any(|piece| piece.has_text) {
+            return Err(DataError::Conversation {
+                message: format!(
+                    "`messages[{turn}]`: the chat template marks nothing of this turn's text as generated"
+                ),
+                hint: "put `{% generation %}` before what the model is to write".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }

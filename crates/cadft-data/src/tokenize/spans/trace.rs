@@ -58,7 +58,7 @@ impl Sentinels {
         let mut values = Vec::with_capacity(messages.len());
         let mut has_text = Vec::with_capacity(messages.len());
         for (letter, message) in (first..).map_while(char::from_u32).zip(messages) {
-            let marked = marked(message, letter);
+            let marked = marked(message, letter, Texts::Surround);
             has_text.push(marked.is_some());
             values.push(value(marked.as_ref().unwrap_or(message)));
         }
@@ -73,6 +73,13 @@ impl Sentinels {
     /// Whether a message has a text to put characters around.
     pub(super) fn has_text(&self, message: usize) -> bool {
         self.has_text[message]
+    }
+
+    /// A message with nothing but such a character for each of its texts.
+    pub(super) fn replaced(&self, message: &Message) -> Value {
+        let letter = char::from_u32(self.first).unwrap_or_default();
+        let replaced = marked(message, letter, Texts::Replace);
+        value(replaced.as_ref().unwrap_or(message))
     }
 
     /// A rendering without the characters, and where they stood.
@@ -105,11 +112,12 @@ impl Sentinels {
     }
 }
 
-/// A message with a character around its texts; nothing where it has none.
-fn marked(message: &Message, letter: char) -> Option<Message> {
+/// A message with a character around its texts or in their place; nothing where it has no text.
+fn marked(message: &Message, letter: char, texts: Texts) -> Option<Message> {
     let around = |names: Names| {
         let mut marking = Marking {
             letter,
+            texts,
             names,
             found: false,
         };
@@ -128,6 +136,12 @@ fn marked(message: &Message, letter: char) -> Option<Message> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
+enum Texts {
+    Surround,
+    Replace,
+}
+
+#[derive(Clone, Copy, PartialEq)]
 enum Names {
     Mark,
     Keep,
@@ -141,6 +155,7 @@ enum Keys {
 
 struct Marking {
     letter: char,
+    texts: Texts,
     names: Names,
     found: bool,
 }
@@ -183,8 +198,15 @@ impl Marking {
         }
     }
 
-    /// Puts the character around a text, within its outer whitespace and outside of tags.
+    /// Puts the character around a text, within its outer whitespace and outside of tags, or in its place.
     fn text(&mut self, text: &mut String) {
+        if self.texts == Texts::Replace {
+            if !text.trim().is_empty() {
+                self.found = true;
+                *text = self.letter.to_string();
+            }
+            return;
+        }
         let mut whole = String::with_capacity(text.len() + 8);
         let mut rest = text.as_str();
         while !rest.is_empty() {
