@@ -28,9 +28,11 @@ from transformers.utils import logging
 
 import blackbox
 import compare_files
+import config_keys
 import curve
 import data_formats
 import families
+import foreign_adapters
 import objectives_golden
 import published_templates
 import sampling_golden
@@ -73,6 +75,8 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "tiny-llama": Generator("tiny_llama.py", tiny_llama.SEED, tiny_llama.generate),
         "families": Generator("families.py", families.SEED, families.generate),
         "tiny-adapters": Generator("tiny_adapters.py", tiny_adapters.SEED, tiny_adapters.generate),
+        "foreign-adapters": Generator("foreign_adapters.py", foreign_adapters.SEED, foreign_adapters.generate),
+        "config-keys": Generator("config_keys.py", config_keys.SEED, config_keys.generate),
         "tiny-bf16": Generator("tiny_bf16.py", tiny_bf16.SEED, tiny_bf16.generate),
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),

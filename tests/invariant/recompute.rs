@@ -6,10 +6,10 @@ use cadft_core::{AnyObjective, Normalisation, RunningMoments};
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::decoder::Recompute;
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, TargetModules};
+use cadft_step::MicroBatching;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::step::{StepSettings, backward};
 use cadft_tests::{Named, devices, gradients_by_name};
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::BatchSection;
-use cadft_train::step::{StepSettings, backward};
 
 fn with_adapter(name: &str, device: &Device, kind: AdapterKind) -> CausalLm {
     let adapter = AdapterConfig {
@@ -20,6 +20,7 @@ fn with_adapter(name: &str, device: &Device, kind: AdapterKind) -> CausalLm {
         dropout: 0.25,
         target_modules: TargetModules::Names(vec!["layers.1.mlp.up_proj".to_owned(), "v_proj".to_owned()]),
         modules_to_save: vec!["norm".to_owned()],
+        ..AdapterConfig::default()
     };
     adapted(name, device, &adapter)
 }
@@ -28,8 +29,7 @@ fn with_adapter(name: &str, device: &Device, kind: AdapterKind) -> CausalLm {
 fn gradients(model: &CausalLm, packing: Packing, objective: &str) -> (f64, Named) {
     let samples = unequal(5);
     let samples: Vec<&Example> = samples.iter().collect();
-    let section = BatchSection {
-        global: 5,
+    let section = MicroBatching {
         micro: 3,
         bucketing: Bucketing::ByLength,
         packing,

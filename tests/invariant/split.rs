@@ -4,14 +4,14 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments};
-use cadft_data::{Bucketing, Example, Packing};
+use cadft_data::{Bucketing, Example, Origin, Packing};
 use cadft_model::CausalLm;
+use cadft_step::MicroBatching;
+use cadft_step::StepOutcome;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::step::{Backward, StepSettings, backward};
 use cadft_tests::arrays::values;
 use cadft_tests::{Tolerance, devices};
-use cadft_train::StepOutcome;
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::BatchSection;
-use cadft_train::step::{Backward, StepSettings, backward};
 use proptest::prelude::*;
 
 /// Sums in another order, in f32.
@@ -58,6 +58,7 @@ fn examples(seed: u32) -> Vec<Example> {
                 prompt_len: 1,
                 loss_mask,
                 answer: None,
+                origin: Origin::default(),
             }
         })
         .collect()
@@ -89,8 +90,7 @@ impl<'a> Setting<'a> {
     fn run(&self, model: &CausalLm, examples: &[Example]) -> (StepOutcome, Vec<Vec<f64>>) {
         let reference = (self.objective.reference())
             .map(|_| super::models::model("tiny-llama-untied", &model.device().inner()).reference());
-        let section = BatchSection {
-            global: 8,
+        let section = MicroBatching {
             micro: self.micro,
             max_tokens: self.max_tokens,
             bucketing: self.bucketing,

@@ -1,13 +1,15 @@
 //! A model directory, opened for evaluation and generation.
 
-use crate::args::{DeviceArgs, SamplingArgs, SourceArgs};
+use crate::args::{DeviceArgs, InputArgs, SamplingArgs, SourceArgs, TokensArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
-use cadft_data::{Columns, Dataset, Part, Source, Tokenizer};
+use cadft_data::{Columns, Part, Report, Source, Tokenizer};
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
-use cadft_train::prepare::on_disk;
+use cadft_train::config::DataSection;
+use cadft_train::data::{SampleReader, on_disk};
+use cadft_train::prepare::computing_as;
 use cadft_train::{Warning, hub};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,15 +30,16 @@ impl OpenModel {
         let device = device::open(device::name(device.device.as_deref()))?;
         let tokenizer = Tokenizer::from_dir(&directory)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
-        let model = match adapter {
-            Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
-                .0
-                .merge_adapter(),
-            None => checkpoint.model,
+        let (model, config) = match adapter {
+            Some(adapter) => {
+                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)?;
+                (adapted.model.merge_adapter(), adapted.config)
+            }
+            None => (checkpoint.model, checkpoint.config),
         };
         Ok(Self {
             model,
-            config: checkpoint.config,
+            config,
             tokenizer,
         })
     }
@@ -66,6 +69,39 @@ impl OpenModel {
     }
 }
 
+/// A model, and how rows are read for it.
+pub(crate) struct OpenInput {
+    pub(crate) model: CausalLm,
+    pub(crate) config: ModelConfig,
+    /// Makes samples of rows.
+    pub(crate) reader: SampleReader,
+    /// How it does, as a recipe says it; `data.train` is what `--data` names.
+    pub(crate) data: DataSection,
+}
+
+impl OpenInput {
+    /// Reads a model onto a device, as [`OpenModel::open`]; its rows become tokens as `tokens` says.
+    pub(crate) fn open(input: &InputArgs, tokens: &TokensArgs, device: &DeviceArgs) -> Result<Self> {
+        let sources = sources(&input.data, &input.source)?;
+        // What is wrong with a recipe is told before a model is read.
+        let _ = tokens.recipe(usize::MAX)?;
+        let opened = OpenModel::open(&input.model, input.adapter.as_deref(), device)?;
+        let mut recipe = tokens.recipe(opened.config.max_position_embeddings)?;
+        recipe.data.train = sources;
+        recipe.data.eval = vec![];
+        let model = match &tokens.like {
+            Some(_) => computing_as(&recipe, opened.model)?,
+            None => opened.model,
+        };
+        Ok(Self {
+            model,
+            config: opened.config,
+            reader: SampleReader::new(&recipe, opened.tokenizer)?,
+            data: recipe.data,
+        })
+    }
+}
+
 /// The directories of a model and of its adapter, on disk.
 fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Option<PathBuf>)> {
     let found = directory(path)?;
@@ -87,7 +123,27 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
         )
         .into());
     };
-    Ok((directory(&base)?, Some(found)))
+    Ok((base_of(&found, &base)?, Some(found)))
+}
+
+/// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
+/// adapter's directory.
+fn base_of(adapter: &Path, base: &str) -> Result<PathBuf> {
+    if hub::Spec::parse(base)?.is_some() || Path::new(base).is_dir() || assets::resolve(base)? != base {
+        return directory(base);
+    }
+    let beside = adapter.join(base);
+    if beside.is_dir() {
+        return Ok(beside);
+    }
+    Err(UsageError::new(
+        format!(
+            "`{}` belongs to the model `{base}`, which is no directory, neither from here nor from the adapter's",
+            adapter.display()
+        ),
+        "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
+    )
+    .into())
 }
 
 /// The directory of a model, on disk; from the Hub where the name is one of it.
@@ -96,9 +152,11 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     if directory.is_dir() {
         return Ok(directory);
     }
+    let hint = checkpoint::hint_for(&directory)
+        .unwrap_or("give the path of a Hugging Face model directory, or `hf://OWNER/NAME`");
     Err(UsageError::new(
         format!("`--model`: `{}` is not a directory", directory.display()),
-        "give the path of a Hugging Face model directory, or `hf://OWNER/NAME`",
+        hint,
     )
     .into())
 }
@@ -136,8 +194,7 @@ pub(crate) fn warn_about_lost(lost: &BTreeMap<Part, usize>, rows: usize) {
 }
 
 /// Warns about samples that were cut or left out, and about what is not shown of them.
-pub(crate) fn warn_about(dataset: &Dataset, max_length: usize) {
-    let report = &dataset.report;
+pub(crate) fn warn_about(report: &Report, max_length: usize) {
     warn_about_lost(&report.lost, report.rows);
     if report.truncated > 0 {
         hint::warn(&Warning {

@@ -5,7 +5,7 @@
 //! ∂loss/∂logits_{i,t} = w_i · g_{i,t} · (softmax(logits_{i,t}) − onehot(y_t)) / normaliser     (OBJ-2)
 //! ```
 //!
-//! A member is one file that implements [`Objective`] and one line in the list at the end of this one.
+//! A member is one file that implements [`Objective`] and one line in the lists at the end of this one.
 //!
 //! The stop-gradient is load-bearing: without it the derivative of `p·log p` carries the factor `1 + log p`, which
 //! changes sign at `p = 1/e` and pushes unlikely targets further down.
@@ -22,7 +22,7 @@ mod nll;
 mod power;
 
 pub use asft::Asft;
-pub use cadft::{Cadft, Gate};
+pub use cadft::Cadft;
 pub use deft::Deft;
 pub use dft::Dft;
 pub use eaft::Eaft;
@@ -34,6 +34,7 @@ pub use power::Power;
 use crate::compatibility::{Compatibility, Standardiser};
 use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
+use std::fmt::Debug;
 
 /// Detached statistics of the supervised positions of one micro-batch.
 #[derive(Clone, Debug)]
@@ -60,7 +61,11 @@ impl TokenStats {
     }
 
     /// The statistic, for an objective that asked for one.
-    fn asked(&self) -> Tensor<1> {
+    ///
+    /// # Panics
+    /// If the objective asked for none.
+    #[must_use]
+    pub fn requested(&self) -> Tensor<1> {
         (self.statistic.clone()).expect("the statistic that `Objective::statistic` asks for")
     }
 }
@@ -89,7 +94,31 @@ pub enum Reference {
 }
 
 /// A member of the family OBJ-1.
-pub trait Objective {
+///
+/// The step takes a `&dyn Objective`: one that recipes do not know needs nothing but this trait.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use cadft_core::{Objective, TokenStats};
+///
+/// /// Only tokens with a probability above a threshold are trained.
+/// #[derive(Debug)]
+/// struct Threshold(f64);
+///
+/// impl Objective for Threshold {
+///     fn name(&self) -> &str {
+///         "threshold"
+///     }
+///
+///     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
+///         stats.log_probs.clone().greater_elem(self.0.ln()).float()
+///     }
+/// }
+/// ```
+pub trait Objective: Debug {
+    /// The name in metrics, checkpoints and messages.
+    fn name(&self) -> &str;
+
     /// The gates `g_{i,t}` of each supervised position.
     ///
     /// # Shapes
@@ -114,6 +143,11 @@ pub trait Objective {
     /// For what the model is compared with the reference model, if it is.
     fn reference(&self) -> Option<Reference> {
         None
+    }
+
+    /// Whether a low mean gate says that the model finds the targets unlikely. A run then warns of it.
+    fn low_gate_means_unlikely(&self) -> bool {
+        true
     }
 }
 
@@ -144,86 +178,137 @@ pub fn anchor_loss(divergence: Tensor<1>, strength: f64, factors: Tensor<1>) -> 
     family_loss(divergence, factors.full_like(-strength), factors)
 }
 
-/// Defines [`AnyObjective`]: one line a member, with the name used in recipes.
+/// Defines an enum of members: each is its own type and is named by that type's `NAME`.
 macro_rules! members {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
-        /// Any member of the family, as a recipe names it.
+    ($(#[$about:meta])* $enum:ident, $schema:literal, $kind:literal: $($(#[$doc:meta])* $variant:ident,)+) => {
+        $(#[$about])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize)]
         #[serde(rename_all = "kebab-case")]
-        pub enum AnyObjective { $($(#[$doc])* $variant($variant),)+ }
+        pub enum $enum { $($(#[$doc])* $variant($variant),)+ }
 
-        impl AnyObjective {
+        impl $enum {
             /// The name of every member.
-            pub const NAMES: &[&str] = &[$($name),+];
+            pub const NAMES: &[&str] = &[$($variant::NAME),+];
 
             /// The member of that name with its default settings.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$variant($variant::default())),)+ _ => None }
+                match name { $($variant::NAME => Some(Self::$variant($variant::default())),)+ _ => None }
             }
 
             /// The name used in recipes and metrics.
             #[must_use]
             pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $name,)+ }
+                match self { $(Self::$variant(_) => $variant::NAME,)+ }
             }
 
-            /// Reads the settings of the member of that name.
+            fn member(&self) -> &dyn Objective {
+                match self { $(Self::$variant(member) => member,)+ }
+            }
+        }
+
+        impl config::Named for $enum {
+            const KIND: &str = $kind;
+            const NAMES: &[&str] = Self::NAMES;
+
+            fn from_name(name: &str) -> Option<Self> {
+                Self::from_name(name)
+            }
+
             fn read_settings<'de, A: serde::de::MapAccess<'de>>(name: &str, map: &mut A) -> Result<Self, A::Error> {
                 match name {
-                    $($name => map.next_value().map(Self::$variant),)+
+                    $($variant::NAME => map.next_value().map(Self::$variant),)+
                     _ => Err(serde::de::Error::unknown_variant(name, Self::NAMES)),
                 }
             }
         }
 
-        impl schemars::JsonSchema for AnyObjective {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                "Objective".into()
-            }
-
-            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                config::schema(Self::NAMES, vec![$(($name, generator.subschema_for::<$variant>())),+])
+        impl<'de> serde::Deserialize<'de> for $enum {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                config::read(deserializer)
             }
         }
 
-        impl Objective for AnyObjective {
+        impl schemars::JsonSchema for $enum {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $schema.into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let settings = vec![$(($variant::NAME, generator.subschema_for::<$variant>())),+];
+                config::schema::<Self>(settings)
+            }
+        }
+
+        impl Objective for $enum {
+            fn name(&self) -> &str {
+                self.name()
+            }
             fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
-                match self { $(Self::$variant(member) => member.token_gates(stats),)+ }
+                self.member().token_gates(stats)
             }
             fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
-                match self { $(Self::$variant(member) => member.sample_weights(samples),)+ }
+                self.member().sample_weights(samples)
             }
             fn compatibility(&self) -> Option<&Compatibility> {
-                match self { $(Self::$variant(member) => member.compatibility(),)+ }
+                self.member().compatibility()
             }
             fn statistic(&self) -> Option<Statistic> {
-                match self { $(Self::$variant(member) => member.statistic(),)+ }
+                self.member().statistic()
             }
             fn reference(&self) -> Option<Reference> {
-                match self { $(Self::$variant(member) => member.reference(),)+ }
+                self.member().reference()
+            }
+            fn low_gate_means_unlikely(&self) -> bool {
+                self.member().low_gate_means_unlikely()
             }
         }
     };
 }
 
 members! {
+    /// Any member of the family, as a recipe names it.
+    AnyObjective, "Objective", "objective":
     /// Negative log-likelihood.
-    Nll = "nll",
+    Nll,
     /// Dynamic fine-tuning.
-    Dft = "dft",
+    Dft,
     /// Compatibility-aware dynamic fine-tuning.
-    Cadft = "cadft",
+    Cadft,
     /// Powers of the probability.
-    Power = "power",
+    Power,
     /// Anchored supervised fine-tuning.
-    Asft = "asft",
+    Asft,
     /// Entropy-adaptive fine-tuning.
-    Eaft = "eaft",
+    Eaft,
     /// Importance-weighted supervised fine-tuning.
-    IwSft = "iw-sft",
+    IwSft,
     /// In-distribution fine-tuning.
-    Idft = "idft",
+    Idft,
     /// Dynamic entropy fine-tuning.
-    Deft = "deft",
+    Deft,
+}
+
+members! {
+    /// A token gate under CADFT's sample weights: a member that weighs every sample by 1 and looks at no reference model.
+    Gate, "Gate", "token gate":
+    /// `g = p`, the paper's.
+    Dft,
+    /// `g = 1`: the sample level alone. Ours: an ablation, and the practical choice for a base that does not yet give
+    /// the targets fair probability.
+    Nll,
+    /// `g = p^α`.
+    Power,
+    /// The entropy of the model.
+    Eaft,
+    /// A power of the probability by how typical the token is.
+    Idft,
+    /// A power of the probability by how concentrated the distribution is.
+    Deft,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::Dft(Dft {})
+    }
 }

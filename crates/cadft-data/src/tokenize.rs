@@ -12,7 +12,9 @@
 //! decided on the ids of the rendered text. A sequence that ends with the end-of-sequence token already does not
 //! get a second one. The first token of a sequence is never a target.
 
+mod check;
 mod lost;
+mod origin;
 mod report;
 mod spans;
 mod stream;
@@ -27,12 +29,13 @@ use crate::error::{DataError, RowProblem};
 use crate::row::{Content, Message, Row};
 use crate::template::{self, GenerationPrompt};
 use crate::tokenizer::{Encoded, Tokenizer};
+pub use check::check_rows;
 pub use lost::Part;
+pub use origin::Origin;
 pub use report::{DropReason, DroppedSample, Report, SourceReport};
 use spans::{Conversation, Masked};
 pub(crate) use stream::tokenize_stream;
 pub use truncate::Truncation;
-pub use turns::check_turns;
 use turns::trained_turns;
 
 /// Which tokens are targets. Only `all` changes what is trained of strings; `text` is always trained whole.
@@ -87,6 +90,8 @@ pub struct Example {
     pub prompt_len: usize,
     /// The reference answer for evaluation by generation.
     pub answer: Option<String>,
+    /// Where its row was read; nothing that is computed depends on it.
+    pub origin: Origin,
 }
 
 impl Example {
@@ -265,6 +270,7 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
                 token_ids: ids,
                 loss_mask: mask,
                 answer: row.answer.clone(),
+                origin: Origin::default(),
             },
             was_cut,
             lost,
@@ -276,6 +282,8 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
 /// What became of the rows so far, and everything that is wrong with them.
 #[derive(Default)]
 struct Gathered {
+    /// Rows so far.
+    rows: usize,
     report: Report,
     problems: Vec<RowProblem>,
     /// What to do about the first problem.
@@ -285,12 +293,15 @@ struct Gathered {
 impl Gathered {
     /// Takes in one row; its example, if there is one.
     fn take(&mut self, row: &Row, outcome: Result<Outcome, DataError>) -> Result<Option<Example>, DataError> {
+        let number = self.rows;
+        self.rows += 1;
         match outcome {
             Ok(Outcome::Kept {
-                example,
+                mut example,
                 was_cut,
                 lost,
             }) => {
+                example.origin = Origin::new(row, number);
                 self.report.keep(row, &example, was_cut);
                 self.report.lose(&lost);
                 return Ok(Some(example));
@@ -310,6 +321,7 @@ impl Gathered {
             report,
             problems,
             hint,
+            ..
         } = self;
         match hint {
             Some(hint) => Err(DataError::Rows { problems, hint }),

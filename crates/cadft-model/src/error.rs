@@ -46,6 +46,22 @@ pub enum ModelError {
         /// What to do instead, where that is known.
         hint: Option<String>,
     },
+    /// `model.safetensors.index.json` does not say where the weights are.
+    #[error("`{}` cannot be used:{}", path.display(), list(problems))]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// Every problem found.
+        problems: Vec<String>,
+    },
+    /// Not a model directory, but something that a model can be made of.
+    #[error("`{}` is not a model directory: it holds no `config.json`\nhint: {hint}", path.display())]
+    NotAModel {
+        /// The file or directory.
+        path: PathBuf,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// A safetensors file is truncated or corrupt.
     #[error("`{}` is truncated or corrupt: {source}", path.display())]
     SafeTensors {
@@ -94,7 +110,7 @@ pub enum ModelError {
         value: f32,
     },
     /// A GGUF file is malformed, truncated or not supported.
-    #[error("GGUF file `{}`: {}", path.display(), problems.join("\n  "))]
+    #[error("GGUF file `{}`: {}", path.display(), shortened(problems).join("\n  "))]
     Gguf {
         /// The file.
         path: PathBuf,
@@ -136,17 +152,26 @@ fn hint_line(hint: Option<&str>) -> String {
     hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"))
 }
 
+/// So many problems are shown; of the others, the number.
+const SHOWN: usize = 50;
+
 fn list(problems: &[String]) -> String {
-    problems
+    shortened(problems)
         .iter()
         .map(|problem| format!("\n  - {problem}"))
         .collect()
 }
 
+/// The first problems, and how many there are beside them.
+pub(crate) fn shortened(problems: &[String]) -> Vec<String> {
+    let mut shown = problems[..problems.len().min(SHOWN)].to_vec();
+    if problems.len() > SHOWN {
+        shown.push(format!("and {} more", problems.len() - SHOWN));
+    }
+    shown
+}
+
 fn ticked(names: &[String]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let ticks: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    shortened(&ticks).join(", ")
 }

@@ -1,7 +1,6 @@
 //! How the model of a run is written for others: a Hugging Face directory, or a PEFT directory where only an adapter
 //! was trained.
 
-use crate::config::AdapterSection;
 use crate::error::TrainError;
 use crate::hub::Spec;
 use crate::prepare::Prepared;
@@ -25,7 +24,7 @@ impl Export {
         let recipe = &prepared.recipe;
         Self {
             config: prepared.config.clone(),
-            adapter: recipe.adapter.as_ref().map(AdapterSection::config),
+            adapter: prepared.adapter.clone(),
             base_model: match Spec::parse(&recipe.model.path) {
                 Ok(Some(spec)) => spec.id,
                 _ => recipe.model.path.clone(),

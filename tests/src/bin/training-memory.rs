@@ -5,14 +5,14 @@
 
 use burn::tensor::Device;
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
-use cadft_data::{Bucketing, Example};
+use cadft_data::{Bucketing, Example, Origin};
 use cadft_model::checkpoint::{self, SaveOptions};
 use cadft_model::decoder::Recompute;
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, Dtype, ModelConfig, TargetModules};
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::{BatchSection, OptimizerSection};
-use cadft_train::optimizer::AdamW;
-use cadft_train::step::{StepSettings, StepState, step};
+use cadft_step::batch::GlobalBatch;
+use cadft_step::optimizer::AdamW;
+use cadft_step::step::{StepSettings, StepState, step};
+use cadft_step::{AdamWOptions, MicroBatching};
 use std::process::Command;
 
 /// A model of 26 million parameters whose activations weigh more than its weights.
@@ -109,14 +109,14 @@ fn train(recompute: &str, trained: &str) -> f64 {
             prompt_len: 1,
             loss_mask: (0..TOKENS).map(|token| token > 0).collect(),
             answer: None,
+            origin: Origin::default(),
         })
         .collect();
     let samples: Vec<&Example> = samples.iter().collect();
-    let section = BatchSection {
-        global: SAMPLES,
+    let section = MicroBatching {
         micro: SAMPLES,
         bucketing: Bucketing::None,
-        ..BatchSection::default()
+        ..MicroBatching::default()
     };
     let before = status_mib("VmRSS");
     let mut model = CausalLm::new(&config, &device, 1).with_recompute(match recompute {
@@ -132,6 +132,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
             dropout: 0.0,
             target_modules: TargetModules::AllLinear,
             modules_to_save: vec![],
+            ..AdapterConfig::default()
         };
         let targets = adapter.targets(&config).expect("the layers exist");
         model = model.with_adapter(&adapter, &targets, 1);
@@ -145,7 +146,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
         lr: 1e-4,
         clip: 1.0,
     };
-    let optimizer = AdamW::new(&OptimizerSection::default());
+    let optimizer = AdamW::new(&AdamWOptions::default());
     let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     for _ in 0..2 {
         model = step(model, &batch, &settings, &mut state).0;

@@ -27,7 +27,16 @@ impl Default for Asft {
     }
 }
 
+impl Asft {
+    /// The name in recipes.
+    pub const NAME: &str = "asft";
+}
+
 impl Objective for Asft {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         Dft {}.token_gates(stats)
     }

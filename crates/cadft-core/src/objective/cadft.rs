@@ -1,29 +1,18 @@
 //! Compatibility-aware dynamic fine-tuning (arXiv 2606.11206).
 //!
 //! ```text
-//! g = p                        the token gate of DFT
+//! g = p                        the token gate of DFT; ours: that of any other member that has only one
 //! w = exp(−β · max(0, ĉ))      the sample weight                                 (CADFT-3)
 //! ```
 
-use super::{Dft, Nll, Objective, SampleStats, TokenStats};
+use super::{Gate, Objective, SampleStats, TokenStats, config};
 use crate::compatibility::Compatibility;
+use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The token gate under CADFT's sample weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Gate {
-    /// `g = p`, the paper's.
-    #[default]
-    Dft,
-    /// `g = 1`: the sample level alone. Ours: an ablation, and the practical choice for a base that does not yet give
-    /// the targets fair probability.
-    Nll,
-}
-
-/// CADFT: DFT's token gate, and a weight for each demonstration by how compatible it is with the current policy.
+/// CADFT: a token gate, DFT's by default, and a weight for each demonstration by how compatible it is with the current policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, try_from = "Settings", into = "Settings")]
 pub struct Cadft {
@@ -33,12 +22,18 @@ pub struct Cadft {
     pub compatibility: Compatibility,
 }
 
+impl Cadft {
+    /// The name in recipes.
+    pub const NAME: &str = "cadft";
+}
+
 impl Objective for Cadft {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
-        match self.gate {
-            Gate::Dft => Dft {}.token_gates(stats),
-            Gate::Nll => Nll {}.token_gates(stats),
-        }
+        self.gate.token_gates(stats)
     }
 
     fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
@@ -50,13 +45,22 @@ impl Objective for Cadft {
     fn compatibility(&self) -> Option<&Compatibility> {
         Some(&self.compatibility)
     }
+
+    fn statistic(&self) -> Option<Statistic> {
+        self.gate.statistic()
+    }
+
+    fn low_gate_means_unlikely(&self) -> bool {
+        self.gate.low_gate_means_unlikely()
+    }
 }
 
 /// Compatibility-aware dynamic fine-tuning: a token gate, and a weight for each sample.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
-    /// The token gate; the paper's: `dft`.
+    /// The token gate, by name or as a table of its settings; the paper's: `dft`.
+    #[serde(serialize_with = "config::name_or_table")]
     gate: Gate,
     /// Strength of the sample weights, at least 0; 0 turns them off. The paper's: 1.
     beta: f64,
@@ -115,5 +119,54 @@ impl TryFrom<Settings> for Cadft {
                 statistics_decay,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compatibility::Standardiser;
+    use burn::tensor::Device;
+
+    #[test]
+    fn cadft_has_the_gates_of_its_gate_and_its_own_weights() {
+        let device = Device::default();
+        let stats = TokenStats {
+            log_probs: Tensor::from_floats([-0.1, -2.0, -7.5], &device),
+            statistic: Some(Tensor::from_floats([0.9, 0.4, 0.2], &device)),
+        };
+        let scores = [0.5, 1.0, 4.0];
+        let batch: Standardiser = scores.iter().copied().collect();
+        let samples = SampleStats {
+            scores: &scores,
+            batch: &batch,
+            reference: None,
+        };
+        let paper = Cadft::default();
+        for name in Gate::NAMES {
+            let gate = Gate::from_name(name).unwrap();
+            let cadft = Cadft {
+                gate: gate.clone(),
+                ..paper.clone()
+            };
+            let gates = |objective: &dyn Objective| objective.token_gates(&stats).into_data();
+            assert_eq!(gates(&cadft), gates(&gate), "{name}");
+            assert_eq!(
+                cadft.sample_weights(&samples),
+                paper.sample_weights(&samples),
+                "{name}"
+            );
+            assert_eq!(cadft.statistic(), gate.statistic(), "{name}");
+            assert_eq!(
+                gate.sample_weights(&samples),
+                [1.0; 3],
+                "{name}: a gate weighs nothing"
+            );
+            assert!(
+                gate.compatibility().is_none() && gate.reference().is_none(),
+                "{name}"
+            );
+        }
+        assert!(paper.sample_weights(&samples)[2] < 1.0);
     }
 }

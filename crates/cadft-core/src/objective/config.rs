@@ -1,39 +1,65 @@
-//! How a recipe spells an objective: `objective = "dft"` or `[objective.cadft]` with settings.
+//! How a recipe spells an objective: `objective = "dft"` or `[objective.cadft]` with settings. A token gate is spelled alike.
 
-use super::AnyObjective;
+use super::Gate;
 use schemars::{Schema, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::marker::PhantomData;
 
-impl<'de> Deserialize<'de> for AnyObjective {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NameOrTable)
+/// Something that a recipe names, or spells as one table of settings under its name.
+pub(super) trait Named: Sized {
+    /// What it is, for messages.
+    const KIND: &str;
+    /// Every name.
+    const NAMES: &[&str];
+
+    /// The one of that name with its default settings.
+    fn from_name(name: &str) -> Option<Self>;
+
+    /// Reads the settings of the one of that name.
+    fn read_settings<'de, A: MapAccess<'de>>(name: &str, map: &mut A) -> Result<Self, A::Error>;
+}
+
+/// Reads a name, or one table under a name.
+pub(super) fn read<'de, T: Named, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_any(NameOrTable(PhantomData))
+}
+
+struct NameOrTable<T>(PhantomData<T>);
+
+impl<'de, T: Named> Visitor<'de> for NameOrTable<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the name of one {} or one table of its settings", T::KIND)
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<T, E> {
+        T::from_name(name).ok_or_else(|| E::unknown_variant(name, T::NAMES))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let Some(name) = map.next_key::<String>()? else {
+            return Err(A::Error::custom(format!("no {} is named", T::KIND)));
+        };
+        let read = T::read_settings(&name, &mut map)?;
+        match map.next_key::<String>()? {
+            Some(second) => Err(A::Error::custom(format!(
+                "two {}s are named, `{name}` and `{second}`",
+                T::KIND
+            ))),
+            None => Ok(read),
+        }
     }
 }
 
-struct NameOrTable;
-
-impl<'de> Visitor<'de> for NameOrTable {
-    type Value = AnyObjective;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the name of an objective or one table of its settings")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<AnyObjective, E> {
-        AnyObjective::from_name(name).ok_or_else(|| E::unknown_variant(name, AnyObjective::NAMES))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnyObjective, A::Error> {
-        let Some(name) = map.next_key::<String>()? else {
-            return Err(A::Error::custom("no objective is named"));
-        };
-        let objective = AnyObjective::read_settings(&name, &mut map)?;
-        match map.next_key::<String>()? {
-            Some(second) => Err(A::Error::custom(format!(
-                "two objectives are named, `{name}` and `{second}`"
-            ))),
-            None => Ok(objective),
-        }
+/// Writes a gate with its default settings as its name.
+pub(super) fn name_or_table<S: Serializer>(gate: &Gate, serializer: S) -> Result<S::Ok, S::Error> {
+    if Gate::from_name(gate.name()).as_ref() == Some(gate) {
+        serializer.serialize_str(gate.name())
+    } else {
+        gate.serialize(serializer)
     }
 }
 
@@ -65,9 +91,9 @@ pub(super) fn positive_beta<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     }
 }
 
-/// The JSON Schema of an objective: a name, or one table under a name.
-pub(super) fn schema(names: &[&str], settings: Vec<(&str, Schema)>) -> Schema {
-    let mut forms = vec![json_schema!({ "type": "string", "enum": names })];
+/// The JSON Schema of a name, or one table under a name.
+pub(super) fn schema<T: Named>(settings: Vec<(&str, Schema)>) -> Schema {
+    let mut forms = vec![json_schema!({ "type": "string", "enum": T::NAMES })];
     for (name, settings) in settings {
         forms.push(json_schema!({
             "type": "object",
@@ -77,15 +103,14 @@ pub(super) fn schema(names: &[&str], settings: Vec<(&str, Schema)>) -> Schema {
         }));
     }
     json_schema!({
-        "description": "The objective: a name, or one table of settings under that name.",
+        "description": format!("The {}: a name, or one table of settings under that name.", T::KIND),
         "oneOf": forms,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{Cadft, Gate, Objective, Statistics};
+    use crate::{AnyObjective, Cadft, Gate, Nll, Objective, Power, Statistics};
 
     #[derive(serde::Deserialize, serde::Serialize, Debug, PartialEq)]
     struct Recipe {
@@ -118,7 +143,7 @@ mod tests {
         let AnyObjective::Cadft(Cadft { gate, compatibility }) = objective else {
             panic!("not cadft")
         };
-        assert_eq!(gate, Gate::Nll);
+        assert_eq!(gate, Gate::Nll(Nll {}));
         assert_eq!(
             (compatibility.beta, compatibility.statistics),
             (2.0, Statistics::Running)
@@ -126,6 +151,37 @@ mod tests {
         let default = AnyObjective::from_name("cadft").unwrap();
         assert_eq!(default.compatibility().unwrap().beta, 1.0);
         assert_eq!(default.compatibility().unwrap().statistics, Statistics::Exact);
+    }
+
+    #[test]
+    fn every_gate_of_cadft_is_read_with_its_settings_and_written_back() {
+        for name in Gate::NAMES {
+            let objective = read(&format!("[objective.cadft]\ngate = \"{name}\"")).unwrap();
+            let text = toml::to_string(&Recipe {
+                objective: objective.clone(),
+            })
+            .unwrap();
+            assert!(text.contains(&format!("gate = \"{name}\"")), "{text}");
+            assert_eq!(read(&text).unwrap(), objective, "{text}");
+        }
+        let objective = read("[objective.cadft]\nbeta = 2.0\ngate.power.alpha = 0.3").unwrap();
+        let AnyObjective::Cadft(cadft) = &objective else {
+            panic!("not cadft")
+        };
+        assert_eq!(cadft.gate, Gate::Power(Power { alpha: 0.3 }));
+        let text = toml::to_string(&Recipe {
+            objective: objective.clone(),
+        })
+        .unwrap();
+        assert_eq!(read(&text).unwrap(), objective, "{text}");
+    }
+
+    #[test]
+    fn a_member_with_weights_or_a_reference_is_no_gate() {
+        for name in ["cadft", "asft", "iw-sft"] {
+            let error = read(&format!("[objective.cadft]\ngate = \"{name}\"")).unwrap_err();
+            assert!(error.contains(name) && error.contains("eaft"), "{error}");
+        }
     }
 
     #[test]

@@ -18,9 +18,18 @@ const EPSILON: f64 = 1e-6;
 #[serde(deny_unknown_fields)]
 pub struct Deft {}
 
+impl Deft {
+    /// The name in recipes.
+    pub const NAME: &str = "deft";
+}
+
 impl Objective for Deft {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
-        let alpha = stats.asked();
+        let alpha = stats.requested();
         let gates = (stats.log_probs.clone() * alpha.clone()).exp();
         gates * alpha.clone() / alpha.add_scalar(EPSILON)
     }

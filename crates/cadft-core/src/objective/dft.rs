@@ -14,7 +14,16 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Dft {}
 
+impl Dft {
+    /// The name in recipes.
+    pub const NAME: &str = "dft";
+}
+
 impl Objective for Dft {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         stats.log_probs.clone().exp()
     }

@@ -30,14 +30,28 @@ impl Default for Eaft {
     }
 }
 
+impl Eaft {
+    /// The name in recipes.
+    pub const NAME: &str = "eaft";
+}
+
 impl Objective for Eaft {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         // Rounding may leave an entropy just below 0.
-        let share = stats.asked().clamp_min(0.0).div_scalar(f64::from(TOP).ln());
+        let share = stats.requested().clamp_min(0.0).div_scalar(f64::from(TOP).ln());
         share.powf_scalar(self.alpha)
     }
 
     fn statistic(&self) -> Option<Statistic> {
         Some(Statistic::TopEntropy { k: usize::from(TOP) })
+    }
+
+    // The gate is low where the model is sure, whatever it is sure of.
+    fn low_gate_means_unlikely(&self) -> bool {
+        false
     }
 }

@@ -32,10 +32,19 @@ impl Default for Idft {
     }
 }
 
+impl Idft {
+    /// The name in recipes.
+    pub const NAME: &str = "idft";
+}
+
 impl Objective for Idft {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         let log_probs = stats.log_probs.clone();
-        let phi = log_probs.clone() + stats.asked();
+        let phi = log_probs.clone() + stats.requested();
         let [least, most] = EXPONENTS;
         // Clamped before the exponential too: that of a very unlikely target has no f32.
         let exponents = phi

@@ -29,7 +29,16 @@ impl Default for IwSft {
     }
 }
 
+impl IwSft {
+    /// The name in recipes.
+    pub const NAME: &str = "iw-sft";
+}
+
 impl Objective for IwSft {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         Nll {}.token_gates(stats)
     }

@@ -14,7 +14,16 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Nll {}
 
+impl Nll {
+    /// The name in recipes.
+    pub const NAME: &str = "nll";
+}
+
 impl Objective for Nll {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         stats.log_probs.ones_like()
     }

@@ -24,7 +24,16 @@ impl Default for Power {
     }
 }
 
+impl Power {
+    /// The name in recipes.
+    pub const NAME: &str = "power";
+}
+
 impl Objective for Power {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         stats.log_probs.clone().mul_scalar(self.alpha).exp()
     }

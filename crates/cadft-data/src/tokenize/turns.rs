@@ -46,7 +46,7 @@ pub(super) fn trained_turns(
 /// # Errors
 /// [`DataError::Conversation`] where a turn says something unclear about its training, and where no turn of a
 /// conversation is trained.
-pub fn check_turns(row: &Row, mask: Mask) -> Result<(), DataError> {
+pub(super) fn check_turns(row: &Row, mask: Mask) -> Result<(), DataError> {
     let Content::Messages {
         messages,
         trained_from,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cadft_data::{Mask, Part, Row, Tokenizer, check_turns};
+use cadft_data::{Mask, Part, Row, Tokenizer, check_rows};
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, dataset, trained};
+use crate::fixture::{Fixture, dataset, options, trained};
 
 /// Shows everything.
 const ALL: &str = "{{ tools | tojson if tools else '' }}{% for m in messages %}{{ '<|' + m.role + '|>' }}\
@@ -197,14 +197,39 @@ fn fields_about_training_are_not_shown_to_the_template() {
 }
 
 #[test]
-fn a_conversation_without_anything_to_train_is_told() {
-    let problem = |record: &Value, mask| check_turns(&row(record), mask).unwrap_err().to_string();
+fn a_row_without_anything_to_train_is_told() {
     let question = json!({"messages": [{"role": "user", "content": "q"}]});
-    assert!(problem(&question, Mask::Assistant).contains("the conversation has no assistant turn"));
     let context = json!({"messages": [{"role": "user", "content": "q"},
                                       {"role": "assistant", "content": "a", "train": false}]});
-    assert!(problem(&context, Mask::LastTurn).contains("every assistant turn is taken out of training"));
-    assert!(check_turns(&row(&question), Mask::All).is_ok());
-    assert!(check_turns(&row(&flagged(&json!({}))), Mask::Assistant).is_ok());
-    assert!(check_turns(&row(&json!({"prompt": "p", "completion": "c"})), Mask::Assistant).is_ok());
+    let rows = [
+        &question,
+        &flagged(&json!({})),
+        &context,
+        &json!({"prompt": "p", "completion": "c"}),
+    ]
+    .map(row);
+    let tokenizer = Fixture::new("</s>", ALL).build();
+    for tokenizer in [None, Some(&tokenizer)] {
+        let found = check_rows(&rows, tokenizer, &options(Mask::Assistant)).unwrap();
+        assert_eq!(
+            found,
+            [
+                Err("nothing to train: the conversation has no assistant turn".to_owned()),
+                Ok(Vec::new()),
+                Err("nothing to train: every assistant turn is taken out of training".to_owned()),
+                Ok(Vec::new()),
+            ]
+        );
+    }
+    let found = check_rows(&rows[..1], Some(&tokenizer), &options(Mask::All)).unwrap();
+    assert_eq!(found, [Ok(Vec::new())]);
+    // A mark that leaves the last answer out.
+    let template = "{% for m in messages %}{% if m.role == 'assistant' and not loop.last %}{% generation %}{{ m.content + '</s>' }}\
+                    {% endgeneration %}{% else %}{{ m.content + '</s>' }}{% endif %}{% endfor %}";
+    let marked = Fixture::new("</s>", template).build();
+    let found = check_rows(&rows[1..2], Some(&marked), &options(Mask::LastTurn)).unwrap();
+    assert_eq!(
+        found,
+        [Err("nothing to train: the mask selects no token".to_owned())]
+    );
 }

@@ -4,14 +4,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::dtype::Dtype;
 use super::weights::{Weight, write_weights};
 use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
+use crate::json;
 use crate::parameters::{ParameterTensor, visit_tensors};
 
 /// The files of tokenizer and generation that are copied along with a model, where they exist.
@@ -94,7 +93,7 @@ pub fn save(
     )?;
     write_file(
         &replacement.path().join("config.json"),
-        &to_pretty_json(&config.to_object(options.dtype)),
+        &json::pretty(&config.to_object(options.dtype)),
     )?;
     if let Some(source) = &options.carry_from {
         carry(source, replacement.path())?;
@@ -136,13 +135,6 @@ pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
         }
     }
     Ok(())
-}
-
-/// JSON as Hugging Face writes it: two spaces, a newline at the end.
-pub(crate) fn to_pretty_json<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
-    text.push(b'\n');
-    text
 }
 
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {

@@ -8,9 +8,9 @@ use super::{
 use super::{MANIFEST, rotate};
 use crate::device::host_for;
 use crate::export::Export;
-use crate::optimizer::AdamW;
 use burn::module::Module;
 use cadft_model::CausalLm;
+use cadft_step::optimizer::AdamW;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};

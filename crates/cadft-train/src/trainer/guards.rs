@@ -4,7 +4,7 @@ use super::Trainer;
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
 use crate::plan::Warning;
-use cadft_core::AnyObjective;
+use cadft_core::Objective;
 
 /// Consecutive steps after the warm-up with a mean gate below [`LOW_GATE`] before a user is told.
 const LOW_GATE_STEPS: usize = 10;
@@ -52,13 +52,12 @@ impl Trainer<'_> {
             .collect()
     }
 
-    /// Tells once, when the mean gate stays low after the warm-up and the start objective; one that goes by entropy is low
-    /// where the model is sure.
+    /// Warns once, if the mean gate stays low after the warm-up and the start objective.
     fn low_gate(&mut self, metrics: &StepMetrics) -> Option<Warning> {
         let plan = &self.prepared.plan;
         let settled = metrics.step > plan.warmup_steps.max(plan.start_steps);
-        let by_entropy = matches!(self.prepared.recipe.objective, AnyObjective::Eaft(_));
-        if !settled || by_entropy || metrics.mean_gate >= LOW_GATE {
+        let is_low_by_design = !self.prepared.recipe.objective.low_gate_means_unlikely();
+        if !settled || is_low_by_design || metrics.mean_gate >= LOW_GATE {
             self.guard.low_gates = 0;
             return None;
         }

@@ -7,8 +7,7 @@ use crate::model::{directory, sources, warn_about_lost};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{
-    DataError, Mixing, Part, Place, Problem, Row, Source, TokenizeOptions, Tokenizer, check_turns, rows,
-    tokenize,
+    DataError, Mixing, Part, Place, Problem, Row, Source, TokenizeOptions, Tokenizer, check_rows, rows,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -94,22 +93,15 @@ impl Validation {
     /// rendered and masked.
     fn check(&mut self) -> Result<()> {
         let portion = std::mem::take(&mut self.portion);
-        let problem = |row: &Row| match check_turns(row, self.options.mask) {
-            Err(DataError::Conversation { message, .. }) => Some(message),
-            Err(error) => Some(error.to_string()),
-            Ok(()) => None,
-        };
-        let mut problems: Vec<Option<String>> = portion.iter().map(problem).collect();
-        if let Some(tokenizer) = &self.tokenizer {
-            let lost = masked(&portion, &mut problems, (tokenizer, &self.options))?;
-            for (part, count) in lost {
-                *self.lost.entry(part).or_default() += count;
-            }
-        }
-        for (row, problem) in portion.iter().zip(problems) {
-            match problem {
-                Some(message) => self.report(&row.file, row.place(), &message)?,
-                None => self.rows += 1,
+        let checked = check_rows(&portion, self.tokenizer.as_ref(), &self.options)?;
+        for (row, checked) in portion.iter().zip(checked) {
+            match checked {
+                Err(message) => self.report(&row.file, row.place(), &message)?,
+                Ok(lost) => {
+                    self.rows += 1;
+                    lost.into_iter()
+                        .for_each(|part| *self.lost.entry(part).or_default() += 1);
+                }
             }
         }
         Ok(())
@@ -136,49 +128,6 @@ impl Validation {
             row,
             message,
         })
-    }
-}
-
-/// Renders and masks the rows without a problem and adds the problems of those that cannot be, until the rest is good;
-/// what the chat template does not show of these.
-fn masked(
-    rows: &[Row],
-    problems: &mut [Option<String>],
-    (tokenizer, options): (&Tokenizer, &TokenizeOptions),
-) -> Result<BTreeMap<Part, usize>> {
-    loop {
-        let open: Vec<usize> = (0..rows.len())
-            .filter(|&index| problems[index].is_none())
-            .collect();
-        let good: Vec<Row> = open.iter().map(|&index| rows[index].clone()).collect();
-        let mut add = |place: &dyn Fn(&Row) -> bool, message: &str| {
-            let found = open
-                .iter()
-                .find(|&&index| place(&rows[index]) && problems[index].is_none());
-            if let Some(&index) = found {
-                problems[index] = Some(message.to_owned());
-            }
-        };
-        match tokenize(&good, tokenizer, options) {
-            Err(DataError::Rows { problems: found, .. }) => {
-                for problem in found {
-                    let is_row = |row: &Row| *row.file == *problem.file && row.place() == problem.place;
-                    add(&is_row, &problem.message);
-                }
-            }
-            Err(DataError::NothingToTrain { .. }) => {
-                (0..open.len()).for_each(|_| add(&|_| true, "nothing to train: the mask selects no token"));
-                return Ok(BTreeMap::new());
-            }
-            Err(error) => return Err(error.into()),
-            Ok(dataset) => {
-                for dropped in &dataset.report.dropped {
-                    let is_row = |row: &Row| (&row.id, row.line) == (&dropped.id, dropped.line);
-                    add(&is_row, &format!("nothing to train: {}", dropped.reason));
-                }
-                return Ok(dataset.report.lost);
-            }
-        }
     }
 }
 

@@ -18,10 +18,11 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     let directory = model::directory(&args.model)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
     let base = checkpoint::load(&directory, &device)?;
-    let (adapted, _) = adapter::load(&args.adapter, base.model, &base.config)?;
-    let before = logits(&adapted, base.config.vocab_size);
-    let merged = adapted.merge_adapter();
-    let after = logits(&merged, base.config.vocab_size);
+    let adapted = adapter::load(&args.adapter, base.model, &base.config)?;
+    let config = adapted.config;
+    let before = logits(&adapted.model, config.vocab_size);
+    let merged = adapted.model.merge_adapter();
+    let after = logits(&merged, config.vocab_size);
     let difference = relative_difference(&before, &after);
     if !difference.is_finite() || difference > TOLERANCE {
         bail!(
@@ -33,7 +34,7 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
         carry_from: Some(directory),
         ..SaveOptions::default()
     };
-    checkpoint::save(&args.out, &merged, &base.config, &options)?;
+    checkpoint::save(&args.out, &merged, &config, &options)?;
     note(&format!(
         "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
         args.adapter.display(),

@@ -1,0 +1,255 @@
+//! Global batches: which samples belong to which step, and their micro-batches on the device.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use cadft_core::GlobalCounts;
+use cadft_data::{
+    Batch, BatchOptions, Bucketing, Example, Order, Packing as RowPacking, epoch_order, micro_batch_shapes,
+};
+use cadft_model::Packing;
+
+/// How a global batch is cut into micro-batches: it changes memory and speed, not the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MicroBatching {
+    /// Rows (samples, unless packed) in one forward pass.
+    pub micro: usize,
+    /// Most tokens in one forward pass, padding included, instead of `micro`. A longer sample makes a pass by itself.
+    pub max_tokens: Option<usize>,
+    /// Which rows go together.
+    pub bucketing: Bucketing,
+    /// Whether samples share rows, which are as long as the longest sample of the global batch.
+    pub packing: RowPacking,
+}
+
+impl Default for MicroBatching {
+    /// Four rows of similar length.
+    fn default() -> Self {
+        Self {
+            micro: 4,
+            max_tokens: None,
+            bucketing: Bucketing::ByLength,
+            packing: RowPacking::None,
+        }
+    }
+}
+
+impl MicroBatching {
+    /// `micro` rows of similar length.
+    #[must_use]
+    pub fn rows(micro: usize) -> Self {
+        Self {
+            micro,
+            ..Self::default()
+        }
+    }
+
+    /// For a global batch whose longest sample has `longest` tokens.
+    fn options(&self, longest: usize, pad_id: u32) -> BatchOptions {
+        BatchOptions {
+            micro: self.micro,
+            max_tokens: self.max_tokens,
+            bucketing: self.bucketing,
+            packing: self.packing,
+            row_tokens: longest,
+            pad_id,
+        }
+    }
+}
+
+/// One micro-batch on the device.
+#[derive(Clone, Debug)]
+pub struct MicroBatch {
+    /// `[rows, seq]`, padded on the right.
+    pub token_ids: Tensor<2, Int>,
+    /// Where rows hold several samples, which ones.
+    pub packing: Option<Packing>,
+    /// `[tokens]`: index into the flattened `[rows · seq]` of each position that predicts a target.
+    pub positions: Tensor<1, Int>,
+    /// `[tokens]`: the targets.
+    pub targets: Tensor<1, Int>,
+    /// For each target, the sample of this micro-batch it belongs to.
+    pub sample_of: Vec<usize>,
+    /// For each sample of this micro-batch, its place in the global batch.
+    pub samples: Vec<usize>,
+}
+
+impl MicroBatch {
+    fn new(batch: &Batch, device: &Device) -> Self {
+        let ids = |ids: Vec<i64>, shape: &[usize]| TensorData::new(ids, shape.to_vec());
+        let tokens = batch.targets.len();
+        let token_ids = batch.token_ids.iter().map(|&id| i64::from(id)).collect();
+        let positions = batch
+            .targets
+            .iter()
+            .map(|target| target.position as i64)
+            .collect();
+        let targets = batch
+            .targets
+            .iter()
+            .map(|target| i64::from(target.token_id))
+            .collect();
+        Self {
+            token_ids: Tensor::from_data(ids(token_ids, &[batch.rows, batch.seq]), device),
+            packing: batch.is_packed().then(|| Packing {
+                lengths: batch.segments.clone(),
+            }),
+            positions: Tensor::from_data(ids(positions, &[tokens]), device),
+            targets: Tensor::from_data(ids(targets, &[tokens]), device),
+            sample_of: batch.targets.iter().map(|target| target.sample).collect(),
+            samples: batch.indices.clone(),
+        }
+    }
+}
+
+impl MicroBatch {
+    /// The same tensors on the device without autodiff.
+    #[must_use]
+    pub fn inner(self) -> Self {
+        let off = |ids: Tensor<1, Int>| {
+            if ids.device().is_autodiff() {
+                ids.inner()
+            } else {
+                ids
+            }
+        };
+        let token_ids = if self.token_ids.device().is_autodiff() {
+            self.token_ids.inner()
+        } else {
+            self.token_ids
+        };
+        Self {
+            token_ids,
+            positions: off(self.positions),
+            targets: off(self.targets),
+            ..self
+        }
+    }
+}
+
+/// The samples of one optimizer step.
+#[derive(Clone, Debug)]
+pub struct GlobalBatch {
+    /// Micro-batches in the order in which they are computed.
+    pub micro: Vec<MicroBatch>,
+    /// For each sample its supervised tokens.
+    pub supervised: Vec<usize>,
+    /// For each sample the `weight` of its row.
+    pub data_weights: Vec<f64>,
+    /// For each sample its id.
+    pub ids: Vec<String>,
+    /// Tokens of all samples, padding not counted.
+    pub tokens: usize,
+}
+
+impl GlobalBatch {
+    /// Cuts `examples` into micro-batches on `device`.
+    #[must_use]
+    pub fn new(examples: &[&Example], cut: &MicroBatching, pad_id: u32, device: &Device) -> Self {
+        Self {
+            micro: micro_batches(examples, cut, pad_id, device).collect(),
+            supervised: examples.iter().map(|example| example.supervised()).collect(),
+            data_weights: examples.iter().map(|example| example.weight).collect(),
+            ids: examples.iter().map(|example| example.id.clone()).collect(),
+            tokens: examples.iter().map(|example| example.token_ids.len()).sum(),
+        }
+    }
+
+    /// Samples and supervised tokens, the denominators of the loss.
+    #[must_use]
+    pub fn counts(&self) -> GlobalCounts {
+        GlobalCounts::of(self.supervised.iter().copied())
+    }
+}
+
+/// The micro-batches that samples are cut into. Each is made and put on the device when it is asked for.
+pub fn micro_batches<'a>(
+    examples: &'a [&'a Example],
+    cut: &MicroBatching,
+    pad_id: u32,
+    device: &'a Device,
+) -> impl Iterator<Item = MicroBatch> + use<'a> {
+    let lengths = examples.iter().map(|example| example.token_ids.len());
+    let options = cut.options(lengths.max().unwrap_or(0), pad_id);
+    cadft_data::micro_batches(examples, &options).map(|batch| MicroBatch::new(&batch, device))
+}
+
+/// Rows and columns of every micro-batch of a global batch of samples of these lengths.
+#[must_use]
+pub fn shapes(lengths: &[usize], cut: &MicroBatching) -> Vec<[usize; 2]> {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    micro_batch_shapes(lengths, &cut.options(longest, 0))
+}
+
+/// Which samples belong to which step. The last, partial window of an epoch is a global batch of its own.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    samples: usize,
+    global: usize,
+    order: Order,
+    seed: u64,
+    /// The epoch whose order is known, and the order.
+    current: Option<(usize, Vec<usize>)>,
+}
+
+impl Sampler {
+    /// Global batches of `global` among `samples` samples.
+    ///
+    /// # Panics
+    /// If there are no samples or `global` is 0.
+    #[must_use]
+    pub fn new(samples: usize, global: usize, order: Order, seed: u64) -> Self {
+        assert!(samples > 0 && global > 0, "a sampler needs samples");
+        Self {
+            samples,
+            global,
+            order,
+            seed,
+            current: None,
+        }
+    }
+
+    /// Steps in one epoch.
+    #[must_use]
+    pub fn steps_per_epoch(&self) -> usize {
+        self.samples.div_ceil(self.global)
+    }
+
+    /// The samples of `step`, counted from 1.
+    #[must_use]
+    pub fn samples_of(&mut self, step: usize) -> Vec<usize> {
+        let (epoch, window) = (
+            (step - 1) / self.steps_per_epoch(),
+            (step - 1) % self.steps_per_epoch(),
+        );
+        let (samples, seed) = (self.samples, self.seed);
+        let current = self.current.take().filter(|(known, _)| *known == epoch);
+        let (_, order) = (self.current)
+            .insert(current.unwrap_or_else(|| (epoch, epoch_order(samples, self.order, seed, epoch as u64))));
+        let start = window * self.global;
+        order[start..(start + self.global).min(samples)].to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_visits_every_sample_once_and_ends_on_its_remainder() {
+        let mut sampler = Sampler::new(10, 4, Order::Shuffled, 7);
+        for epoch in 0..3 {
+            let steps: Vec<_> = (1..=3).map(|step| sampler.samples_of(epoch * 3 + step)).collect();
+            assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+            let mut all = steps.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..10).collect::<Vec<_>>());
+        }
+        assert_ne!(sampler.samples_of(1), sampler.samples_of(4));
+    }
+
+    #[test]
+    fn sequential_order_is_the_files_order() {
+        let mut sampler = Sampler::new(5, 3, Order::Sequential, 7);
+        assert_eq!(sampler.samples_of(2), [3, 4]);
+        assert_eq!(sampler.samples_of(3), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,59 @@
+//! Clipping by the global gradient norm: the norm, and the factor that the update multiplies gradients by.
+//!
+//! Burn's own clipping takes each tensor by itself. Here both numbers stay on the device.
+
+use crate::optimizer::sum_of_squares;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+/// The Euclidean norm of all gradients together, accumulated in f64 over the parameters.
+#[must_use]
+pub fn global_norm<M: Module>(model: &M, grads: &GradientsParams) -> f64 {
+    // One read for all parameters.
+    let squares = squares(model, grads).map(|sums| sums.into_data().iter().collect::<Vec<f32>>());
+    norm(&squares.unwrap_or_default())
+}
+
+/// The sum of the squared gradient of each parameter, `[parameters]`; `None` if no parameter has a gradient.
+#[must_use]
+pub fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1>> {
+    let mut squares = Squares { grads, sums: vec![] };
+    model.visit(&mut squares);
+    (!squares.sums.is_empty()).then(|| Tensor::cat(squares.sums, 0))
+}
+
+/// The norm, given what [`squares`] found.
+pub(crate) fn norm(squares: &[f32]) -> f64 {
+    if squares.is_empty() {
+        return 0.0;
+    }
+    squares.iter().copied().map(f64::from).sum::<f64>().sqrt()
+}
+
+/// The factor of the gradients, `[1]`: `min(1, max / (norm + 1e-6))`, as in `PyTorch`; -1 if the norm or the loss is not
+/// finite, which skips the update.
+///
+/// # Shapes
+/// `squares`, the sums of squared gradients: `[parameters]`; `loss`: `[1]`.
+#[must_use]
+pub fn clip_factor(squares: Tensor<1>, loss: Tensor<1>, max: f64) -> Tensor<1> {
+    let square = squares.sum();
+    let is_finite = square.clone().is_finite().bool_and(loss.is_finite());
+    let factor = square.sqrt().add_scalar(1e-6).recip().mul_scalar(max);
+    // Mask last: `min(1, NaN)` may be 1.
+    factor.clamp_max(1.0).mask_fill(is_finite.bool_not(), -1.0)
+}
+
+struct Squares<'a> {
+    grads: &'a GradientsParams,
+    sums: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            self.sums.push(sum_of_squares(grad));
+        }
+    }
+}

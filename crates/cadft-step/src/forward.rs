@@ -1,0 +1,134 @@
+//! From a micro-batch to the likelihood of its targets.
+
+use crate::batch::{GlobalBatch, MicroBatch};
+use crate::observe::OfTokens;
+use crate::readback::Readback;
+use burn::tensor::Tensor;
+use cadft_core::reduction::sample_scores;
+use cadft_core::{
+    ChunkSize, Objective, Reference, TokenStats, linear_divergence, linear_log_probs, linear_statistic,
+};
+use cadft_model::{CausalLm, fused};
+
+/// Hidden states of the supervised positions, `[tokens, hidden]`.
+#[must_use]
+pub fn supervised_states(model: &CausalLm, micro: &MicroBatch) -> Tensor<2> {
+    select_supervised(hidden_states(model, micro), micro)
+}
+
+/// The last hidden states of a micro-batch, `[rows, seq, hidden]`.
+fn hidden_states(model: &CausalLm, micro: &MicroBatch) -> Tensor<3> {
+    match &micro.packing {
+        Some(packing) => model.hidden_states_packed(micro.token_ids.clone(), packing),
+        None => model.hidden_states(micro.token_ids.clone()),
+    }
+}
+
+/// The supervised positions of hidden states `[rows, seq, hidden]`.
+fn select_supervised(hidden: Tensor<3>, micro: &MicroBatch) -> Tensor<2> {
+    let [rows, seq, size] = hidden.dims();
+    fused::select_rows(hidden.reshape([rows * seq, size]), micro.positions.clone())
+}
+
+/// What an objective gets of a micro-batch; all `[tokens]`.
+pub struct Likelihoods {
+    /// Log-likelihood of each target, on the graph.
+    pub log_probs: Tensor<1>,
+    /// The same off the graph, and the statistic of the distribution that the objective asks for.
+    pub stats: TokenStats,
+    /// Log-likelihood under the reference model, off the graph, if the objective asks for [`Reference::Scores`].
+    pub reference: Option<Tensor<1>>,
+    /// Divergence from the reference model in nats, on the graph, if the objective asks for [`Reference::Anchor`].
+    pub divergence: Option<Tensor<1>>,
+}
+
+impl Likelihoods {
+    /// The values that are read from the device, with their gates.
+    pub(crate) fn values(&self, gates: Tensor<1>) -> OfTokens<Tensor<1>> {
+        OfTokens {
+            log_probs: self.stats.log_probs.clone(),
+            gates,
+            reference: self.reference.clone(),
+            divergence: self.divergence.clone().map(Tensor::inner),
+        }
+    }
+}
+
+/// The likelihoods of the targets of a micro-batch, and what else the objective asks for.
+///
+/// # Panics
+/// If the objective asks for a reference model and `reference` is `None`.
+#[must_use]
+pub fn token_likelihoods(
+    model: &CausalLm,
+    reference: Option<&CausalLm>,
+    micro: &MicroBatch,
+    objective: &dyn Objective,
+) -> Likelihoods {
+    likelihoods_of(model, hidden_states(model, micro), reference, micro, objective)
+}
+
+/// As [`token_likelihoods`], from given hidden states `[rows, seq, hidden]`.
+pub(crate) fn likelihoods_of(
+    model: &CausalLm,
+    hidden: Tensor<3>,
+    reference: Option<&CausalLm>,
+    micro: &MicroBatch,
+    objective: &dyn Objective,
+) -> Likelihoods {
+    let states = select_supervised(hidden, micro);
+    let (weight, precision) = (model.output_weight(), model.precision());
+    let statistic = (objective.statistic())
+        .map(|wanted| linear_statistic(states.clone().inner(), weight.clone().inner(), wanted, precision));
+    let log_probs = linear_log_probs(states.clone(), weight.clone(), micro.targets.clone(), precision);
+    let mut likelihoods = Likelihoods {
+        stats: TokenStats {
+            statistic,
+            ..TokenStats::detached(&log_probs)
+        },
+        log_probs,
+        reference: None,
+        divergence: None,
+    };
+    let Some(wanted) = objective.reference() else {
+        return likelihoods;
+    };
+    let reference = reference.expect("a reference model for an objective that looks at one");
+    let micro = micro.clone().inner();
+    let before = [supervised_states(reference, &micro), reference.output_weight()];
+    match wanted {
+        Reference::Scores => {
+            let [states, weight] = before;
+            likelihoods.reference = Some(linear_log_probs(states, weight, micro.targets, precision));
+        }
+        Reference::Anchor { .. } => {
+            let divergence = linear_divergence([states, weight], before, precision, ChunkSize::Auto);
+            likelihoods.divergence = Some(divergence);
+        }
+    }
+    likelihoods
+}
+
+/// CADFT-1 for every sample of a global batch, without gradient; `model` is off the autodiff graph.
+#[must_use]
+pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
+    read_scores(model, batch, &mut Readback::default())
+}
+
+/// As [`score`], with one read for all micro-batches.
+pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut Readback) -> Vec<f64> {
+    let log_probs = batch.micro.iter().map(|micro| {
+        let micro = micro.clone().inner();
+        let states = supervised_states(model, &micro);
+        linear_log_probs(states, model.output_weight(), micro.targets, model.precision())
+    });
+    let read = readback.read(log_probs.collect());
+    let mut scores = vec![0.0; batch.ids.len()];
+    for (micro, log_probs) in batch.micro.iter().zip(read) {
+        let own = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
+        for (&sample, score) in micro.samples.iter().zip(own) {
+            scores[sample] = score;
+        }
+    }
+    scores
+}

@@ -1,0 +1,316 @@
+//! The values behind the metrics of a step. They stay on the device and are read together, with the first read of the next
+//! step.
+
+use crate::batch::MicroBatch;
+use crate::clip::norm;
+use crate::readback::Readback;
+use burn::tensor::{Tensor, TensorData};
+use cadft_core::reduction::sample_scores;
+use cadft_core::{RunningMoments, Standardiser};
+use std::time::Instant;
+
+/// Values of a global batch, before the update.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepOutcome {
+    /// The objective's value, as normalised.
+    pub loss: f64,
+    /// `Σ −log p` over the supervised tokens, nats.
+    pub nll_sum: f64,
+    /// `Σ g` over the supervised tokens.
+    pub gate_sum: f64,
+    /// `Σ KL(reference‖model)` over the supervised tokens, nats, for an objective that adds it to its loss.
+    pub divergence_sum: Option<f64>,
+    /// `c_i` of each sample, nats a token.
+    pub scores: Vec<f64>,
+    /// `ĉ_i` of each sample.
+    pub z: Vec<f64>,
+    /// `w_i` of each sample, without the data's weight.
+    pub weights: Vec<f64>,
+    /// What the scores were standardised with.
+    pub standardiser: Standardiser,
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// The factor of the gradient; negative if the device skipped the update.
+    pub clip_factor: f64,
+}
+
+/// A step that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settled {
+    /// How it ended.
+    pub outcome: StepOutcome,
+    /// When the host read it.
+    pub at: Instant,
+}
+
+impl StepOutcome {
+    /// What is not finite, if anything; the update was then skipped.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<&'static str> {
+        if self.clip_factor >= 0.0 {
+            None
+        } else if self.loss.is_finite() && self.nll_sum.is_finite() {
+            Some("gradient norm")
+        } else {
+            Some("loss")
+        }
+    }
+
+    /// Adds the scores to the statistics of later steps, unless the update was skipped.
+    pub(crate) fn add_to(&self, running: &mut RunningMoments) {
+        if self.not_finite().is_none() {
+            running.update(&self.scores.iter().copied().collect());
+        }
+    }
+}
+
+/// Values of the tokens of a micro-batch, `[tokens]` each.
+pub(crate) struct OfTokens<T> {
+    pub(crate) log_probs: T,
+    pub(crate) gates: T,
+    /// Log-likelihoods under the reference model, for an objective that weighs by them.
+    pub(crate) reference: Option<T>,
+    /// Divergence from the reference model, for an objective that adds it to its loss.
+    pub(crate) divergence: Option<T>,
+}
+
+impl<T> OfTokens<T> {
+    /// All that are present, in the order of [`OfTokens::with`].
+    fn all(&self) -> impl Iterator<Item = &T> {
+        ([&self.log_probs, &self.gates].into_iter())
+            .chain(&self.reference)
+            .chain(&self.divergence)
+    }
+
+    /// The same fields, each filled with the next of `values`.
+    fn with<U: Default>(&self, values: &mut impl Iterator<Item = U>) -> OfTokens<U> {
+        let mut next = || values.next().unwrap_or_default();
+        OfTokens {
+            log_probs: next(),
+            gates: next(),
+            reference: self.reference.as_ref().map(|_| next()),
+            divergence: self.divergence.as_ref().map(|_| next()),
+        }
+    }
+}
+
+/// Values of a micro-batch, read from the device as late as they can be.
+pub(crate) enum TokenValues {
+    /// Off the autodiff graph.
+    OnDevice(Box<OfTokens<Tensor<1>>>),
+    Read(OfTokens<Vec<f32>>),
+}
+
+impl TokenValues {
+    /// Reads the values now. Returns the scores of the micro-batch's samples under the model, and under the reference model
+    /// if its likelihoods are present.
+    pub(crate) fn scores(
+        self,
+        micro: &MicroBatch,
+        readback: &mut Readback,
+    ) -> (Self, Vec<f64>, Option<Vec<f64>>) {
+        let read = match self {
+            Self::OnDevice(values) => {
+                let read = readback.read(values.all().cloned().collect());
+                values.with(&mut read.into_iter())
+            }
+            Self::Read(read) => read,
+        };
+        let scores = |log_probs| sample_scores(log_probs, &micro.sample_of, micro.samples.len());
+        let (own, reference) = (scores(&read.log_probs), read.reference.as_deref().map(scores));
+        (Self::Read(read), own, reference)
+    }
+}
+
+/// The values of a step while its micro-batches are queued.
+pub(crate) struct Observation {
+    weights: Vec<f64>,
+    /// The factor of the divergence in the loss.
+    strength: f64,
+    parts: Vec<Part>,
+}
+
+/// The values of a micro-batch; `factors` has one entry a sample.
+struct Part {
+    sample_of: Vec<usize>,
+    samples: Vec<usize>,
+    factors: Vec<f64>,
+    values: TokenValues,
+}
+
+impl Observation {
+    /// For `samples` samples; a divergence has the factor `strength` in the loss.
+    pub(crate) fn new(samples: usize, strength: f64) -> Self {
+        Self {
+            weights: vec![1.0; samples],
+            strength,
+            parts: vec![],
+        }
+    }
+
+    /// Adds a micro-batch with the weights and factors of its samples; returns the factors of its tokens, `[tokens]`.
+    pub(crate) fn take(
+        &mut self,
+        micro: &MicroBatch,
+        values: TokenValues,
+        weights: &[f64],
+        factors: Vec<f64>,
+    ) -> Tensor<1> {
+        for (&sample, &weight) in micro.samples.iter().zip(weights) {
+            self.weights[sample] = weight;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the gradient is computed in f32")]
+        let of_tokens: Vec<f32> = (micro.sample_of.iter())
+            .map(|&sample| factors[sample] as f32)
+            .collect();
+        self.parts.push(Part {
+            sample_of: micro.sample_of.clone(),
+            samples: micro.samples.clone(),
+            factors,
+            values,
+        });
+        let tokens = of_tokens.len();
+        Tensor::from_data(
+            TensorData::new(of_tokens, [tokens]),
+            &micro.token_ids.device().inner(),
+        )
+    }
+
+    /// Completes the values: sums of squared gradients `[parameters]`, the clipping factor `[1]`, and the statistics of the
+    /// weights, if some were needed.
+    pub(crate) fn in_flight(
+        self,
+        squares: Tensor<1>,
+        factor: Tensor<1>,
+        standardiser: Option<Standardiser>,
+    ) -> InFlight {
+        InFlight {
+            seen: self,
+            squares,
+            factor,
+            standardiser,
+        }
+    }
+}
+
+/// The values of a whole step; some are still on the device.
+pub(crate) struct InFlight {
+    seen: Observation,
+    squares: Tensor<1>,
+    /// The factor of the gradient, `[1]`.
+    pub(crate) factor: Tensor<1>,
+    standardiser: Option<Standardiser>,
+}
+
+impl InFlight {
+    /// Reads the values, in a read of their own.
+    pub(crate) fn settle(self) -> Settled {
+        let read = Readback::default().read(self.waiting());
+        self.with_read(read)
+    }
+
+    /// The vectors that have to be read.
+    pub(crate) fn waiting(&self) -> Vec<Tensor<1>> {
+        let mut waiting = vec![self.squares.clone(), self.factor.clone()];
+        for part in &self.seen.parts {
+            if let TokenValues::OnDevice(values) = &part.values {
+                waiting.extend(values.all().cloned());
+            }
+        }
+        waiting
+    }
+
+    /// The outcome, from the values of [`InFlight::waiting`], which were read just now.
+    pub(crate) fn with_read(self, read: Vec<Vec<f32>>) -> Settled {
+        let at = Instant::now();
+        let Observation {
+            weights,
+            strength,
+            parts,
+        } = self.seen;
+        let mut read = read.into_iter();
+        let [squares, factor] = [(); 2].map(|()| read.next().unwrap_or_default());
+        let mut sums = Sums::new(weights.len(), strength);
+        for part in parts {
+            let values = match part.values {
+                TokenValues::OnDevice(values) => values.with(&mut read),
+                TokenValues::Read(values) => values,
+            };
+            sums.add(&part.samples, &part.sample_of, &part.factors, &values);
+        }
+        let Sums {
+            scores,
+            loss,
+            nll_sum,
+            gate_sum,
+            divergence_sum,
+            ..
+        } = sums;
+        let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
+        let z = scores.iter().map(|&score| standardiser.z(score)).collect();
+        let outcome = StepOutcome {
+            loss,
+            nll_sum,
+            gate_sum,
+            divergence_sum,
+            scores,
+            z,
+            weights,
+            standardiser,
+            grad_norm: norm(&squares),
+            clip_factor: factor.first().copied().map_or(f64::NAN, f64::from),
+        };
+        Settled { outcome, at }
+    }
+}
+
+/// Sums over the tokens read so far.
+struct Sums {
+    strength: f64,
+    scores: Vec<f64>,
+    loss: f64,
+    nll_sum: f64,
+    gate_sum: f64,
+    divergence_sum: Option<f64>,
+}
+
+impl Sums {
+    fn new(samples: usize, strength: f64) -> Self {
+        Self {
+            strength,
+            scores: vec![0.0; samples],
+            loss: 0.0,
+            nll_sum: 0.0,
+            gate_sum: 0.0,
+            divergence_sum: None,
+        }
+    }
+
+    /// Adds a micro-batch: places of its samples in the global batch, the sample of each token, the factor of each sample.
+    fn add(&mut self, samples: &[usize], sample_of: &[usize], factors: &[f64], values: &OfTokens<Vec<f32>>) {
+        let OfTokens {
+            log_probs,
+            gates,
+            divergence,
+            ..
+        } = values;
+        let mut loss = 0.0;
+        for ((&log_prob, &gate), &sample) in log_probs.iter().zip(gates).zip(sample_of) {
+            self.nll_sum -= f64::from(log_prob);
+            self.gate_sum += f64::from(gate);
+            loss += factors[sample] * (-f64::from(gate) * f64::from(log_prob));
+        }
+        if let Some(divergence) = divergence {
+            let sum = self.divergence_sum.get_or_insert_default();
+            for (&divergence, &sample) in divergence.iter().zip(sample_of) {
+                *sum += f64::from(divergence);
+                loss += factors[sample] * self.strength * f64::from(divergence);
+            }
+        }
+        self.loss += loss;
+        let scores = sample_scores(log_probs, sample_of, samples.len());
+        for (&sample, score) in samples.iter().zip(scores) {
+            self.scores[sample] = score;
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! `AdamW` with decoupled weight decay on matrices only: norms and biases do not decay.
+//!
+//! ```text
+//! m ← β₁·m + (1−β₁)·g          v ← β₂·v + (1−β₂)·g²
+//! θ ← (1−η·λ)·θ − η·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
+//! ```
+//!
+//! `g` is the gradient times the factor of clipping, which is on the device; where it is negative, nothing changes there, and
+//! the number of updates `t` is corrected when the host learns of it ([`AdamW::left_out`]).
+//!
+//! Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101), algorithm 2. The operations and their
+//! order are those of Burn's `AdamW`, in one pass where a backend has a kernel (`update.rs`); the moments are kept here, by
+//! parameter, so that a checkpoint holds them under the names of the weights they belong to, bit for bit.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
+use cadft_model::parameters::{self, NamedTensor};
+use std::collections::{BTreeMap, HashMap};
+pub(crate) use update::sum_of_squares;
+use update::{Rates, update};
+
+mod update;
+
+/// What an [`AdamW`] does besides the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWOptions {
+    /// Decay of the two moments, β₁ and β₂; the DFT code's: 0.9, 0.95.
+    pub betas: [f64; 2],
+    /// Decoupled weight decay λ; the DFT code's: 0.01.
+    pub weight_decay: f64,
+    /// ε, added to the root of the second moment; `PyTorch`'s: 1e-8.
+    pub eps: f64,
+}
+
+impl Default for AdamWOptions {
+    fn default() -> Self {
+        Self {
+            betas: [0.9, 0.95],
+            weight_decay: 0.01,
+            eps: 1e-8,
+        }
+    }
+}
+
+/// The optimizer and its moments.
+pub struct AdamW {
+    betas: [f32; 2],
+    eps: f32,
+    weight_decay: f64,
+    moments: Moments,
+    /// The parameters of the last update.
+    last: Vec<ParamId>,
+}
+
+/// What is known about each parameter that was updated so far.
+#[derive(Default)]
+struct Moments {
+    first: GradientsParams,
+    second: GradientsParams,
+    updates: HashMap<ParamId, i32>,
+}
+
+impl AdamW {
+    /// Fresh moments.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the optimizer computes in f32")]
+    pub fn new(options: &AdamWOptions) -> Self {
+        Self {
+            betas: options.betas.map(|beta| beta as f32),
+            eps: options.eps as f32,
+            weight_decay: f64::from(options.weight_decay as f32),
+            moments: Moments::default(),
+            last: vec![],
+        }
+    }
+
+    /// One update of every parameter that has a gradient, by the gradient times `factor`, `[1]` on its device. Where that is
+    /// negative, parameters and moments stay as they are; the caller says so with [`AdamW::left_out`] before the next update.
+    #[must_use]
+    pub fn step<M: Module>(&mut self, lr: f64, model: M, grads: GradientsParams, factor: Tensor<1>) -> M {
+        self.last.clear();
+        model.map(&mut Update {
+            optimizer: self,
+            grads,
+            factor,
+            lr,
+            path: vec![],
+        })
+    }
+
+    /// Takes the last update out of the number of updates: the device has left it out.
+    pub fn left_out(&mut self) {
+        for id in self.last.drain(..) {
+            if let Some(updates) = self.moments.updates.get_mut(&id) {
+                *updates -= 1;
+                if *updates == 0 {
+                    // As before the first: what the moments hold is zero.
+                    self.moments.updates.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// The moments under the names of the parameters of `model`, as `PyTorch` calls them: `NAME.exp_avg` and
+    /// `NAME.exp_avg_sq`, and `NAME.step`, the number of updates.
+    #[must_use]
+    pub fn state<M: Module>(&self, model: &M) -> Vec<NamedTensor> {
+        let mut export = Export {
+            moments: &self.moments,
+            tensors: vec![],
+            path: vec![],
+        };
+        model.visit(&mut export);
+        export.tensors
+    }
+
+    /// Takes over moments that [`AdamW::state`] gave; the names that no parameter of `model` took.
+    pub fn load_state<M: Module>(&mut self, model: &M, state: BTreeMap<String, TensorData>) -> Vec<String> {
+        self.moments = Moments::default();
+        self.last.clear();
+        let mut import = Import {
+            moments: &mut self.moments,
+            state,
+            path: vec![],
+        };
+        model.visit(&mut import);
+        import.state.into_keys().collect()
+    }
+}
+
+struct Update<'a> {
+    optimizer: &'a mut AdamW,
+    grads: GradientsParams,
+    factor: Tensor<1>,
+    lr: f64,
+    path: Vec<String>,
+}
+
+impl Update<'_> {
+    /// The new value of a parameter, off the autodiff graph.
+    fn updated<const D: usize>(&mut self, id: ParamId, value: Tensor<D>, grad: Tensor<D>) -> Tensor<D> {
+        let AdamW {
+            betas,
+            eps,
+            weight_decay,
+            ref mut moments,
+            ref mut last,
+        } = *self.optimizer;
+        last.push(id);
+        let before = [&mut moments.first, &mut moments.second]
+            .map(|moments| moments.remove(id).unwrap_or_else(|| grad.zeros_like()));
+        let updates = moments.updates.entry(id).or_insert(0);
+        *updates += 1;
+        let decay = if parameters::decays(&self.path.join(".")) {
+            self.lr * weight_decay
+        } else {
+            0.0
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "the optimizer computes in f32")]
+        let rates = Rates {
+            betas,
+            corrections: betas.map(|beta| 1.0 - beta.powi(*updates)),
+            eps,
+            lr: self.lr as f32,
+            keep: (1.0 - decay) as f32,
+        };
+        let (value, [first, second]) = update(value, grad, self.factor.clone(), before, rates);
+        moments.first.register(id, first);
+        moments.second.register(id, second);
+        value
+    }
+}
+
+impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let Some(grad) = self.grads.remove::<D>(id) else {
+            return Param::from_mapped_value(id, tensor, mapper);
+        };
+        let is_trained = tensor.is_require_grad();
+        let updated = Tensor::from_inner(self.updated(id, tensor.inner(), grad));
+        Param::from_mapped_value(id, updated.set_require_grad(is_trained), mapper)
+    }
+}
+
+struct Export<'a> {
+    moments: &'a Moments,
+    tensors: Vec<NamedTensor>,
+    path: Vec<String>,
+}
+
+impl ModuleVisitor for Export<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(&updates) = self.moments.updates.get(&param.id) else {
+            return;
+        };
+        let name = self.path.join(".");
+        let parts = [
+            ("exp_avg", &self.moments.first),
+            ("exp_avg_sq", &self.moments.second),
+        ];
+        for (part, moments) in parts {
+            let moment = moments.get::<D>(param.id);
+            self.tensors
+                .extend(moment.map(|moment| NamedTensor::new(format!("{name}.{part}"), moment)));
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "exact up to 2²⁴ updates, as in `PyTorch`"
+        )]
+        let updates = updates as f32;
+        self.tensors
+            .push(NamedTensor::from_values(format!("{name}.step"), vec![updates]));
+    }
+}
+
+struct Import<'a> {
+    moments: &'a mut Moments,
+    state: BTreeMap<String, TensorData>,
+    path: Vec<String>,
+}
+
+impl ModuleVisitor for Import<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.join(".");
+        let shape = param.lazy_shape();
+        let key = |part: &str| format!("{name}.{part}");
+        let fits = |key: &str| self.state.get(key).is_some_and(|data| *data.shape() == shape);
+        let has_all = fits(&key("exp_avg")) && fits(&key("exp_avg_sq"));
+        if !has_all || !self.state.contains_key(&key("step")) {
+            return;
+        }
+        let device = param.lazy_device().inner();
+        let mut take = |part: &str| self.state.remove(&key(part));
+        let moments = (take("exp_avg"), take("exp_avg_sq"), take("step"));
+        let (Some(first), Some(second), Some(updates)) = moments else {
+            return;
+        };
+        self.moments
+            .first
+            .register(param.id, Tensor::<D>::from_data(first, &device));
+        self.moments
+            .second
+            .register(param.id, Tensor::<D>::from_data(second, &device));
+        #[expect(clippy::cast_possible_truncation, reason = "a count of updates")]
+        let updates = updates.iter::<f32>().next().unwrap_or_default() as i32;
+        self.moments.updates.insert(param.id, updates);
+    }
+}

@@ -1,0 +1,214 @@
+//! One optimizer step: score → standardise → weighted backward → clip and update.
+//!
+//! ```text
+//! 1 score        c_i = (1/|y_i|) Σ_t −log p_{i,t}   no gradient, whole global batch   (CADFT-1)
+//! 2 standardise  ĉ_i = (c_i − μ)/(σ + ε)                                              (CADFT-2)
+//! 3 backward     Σ_i a_i·w_i Σ_t −sg[g_{i,t}]·log p_{i,t} / normaliser                (OBJ-1, CADFT-3)
+//! 4 update       AdamW, of gradients clipped by the norm of all of them together
+//! ```
+//!
+//! `a_i` is the `weight` of the data row. No input or output, no console.
+//!
+//! The device decides whether a step is finite and how much its gradient is clipped; the host does not wait for that. It
+//! reads the outcome of a step together with the first values that the next step has to read. So a training loop is
+//! [`begin`], [`Begun::update`], [`begin`], … and [`StepState::settle`] at the end. [`step`] does one step and waits for it.
+
+use crate::batch::GlobalBatch;
+use crate::clip::{clip_factor, squares};
+use crate::observe::{InFlight, Observation, Settled, StepOutcome, TokenValues};
+use crate::optimizer::AdamW;
+use crate::readback::Readback;
+use crate::recompute::Graph;
+use crate::weighing::Weighing;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
+use cadft_core::{Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss};
+use cadft_model::CausalLm;
+
+/// What changes from step to step besides the model. It is complete if no step is in flight ([`StepState::settle`]).
+pub struct StepState {
+    /// The optimizer and its moments.
+    pub optimizer: AdamW,
+    /// Statistics of the global batches before the step in flight.
+    pub running: RunningMoments,
+    /// The step whose update is queued and whose outcome was not read yet.
+    in_flight: Option<InFlight>,
+}
+
+/// Settings of one step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepSettings<'a> {
+    /// The objective of this step.
+    pub objective: &'a dyn Objective,
+    /// The model that the run began with, off the autodiff graph, if the objective asks for it.
+    pub reference: Option<&'a CausalLm>,
+    /// The denominator of its loss.
+    pub normalisation: Normalisation,
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Largest global gradient norm.
+    pub clip: f64,
+}
+
+/// A step whose gradient is queued on the device. Its update is not queued yet.
+#[must_use = "nothing is updated yet"]
+pub struct Begun {
+    /// The outcome of the step before, if it was in flight.
+    pub before: Option<Settled>,
+    /// Reads from the device, for tests.
+    pub reads: usize,
+    gradients: GradientsParams,
+    values: InFlight,
+    lr: f64,
+}
+
+/// The gradient of a global batch, and its values.
+pub struct Backward {
+    /// Gradients of the whole global batch, before clipping.
+    pub gradients: GradientsParams,
+    /// Values of the whole global batch, before the update.
+    pub outcome: StepOutcome,
+}
+
+/// One whole step. Returns the updated model, or the model as it was if the outcome is not finite.
+#[must_use]
+pub fn step(
+    model: CausalLm,
+    batch: &GlobalBatch,
+    settings: &StepSettings<'_>,
+    state: &mut StepState,
+) -> (CausalLm, StepOutcome) {
+    debug_assert!(
+        state.in_flight.is_none(),
+        "the outcome of the step in flight would be lost"
+    );
+    let (model, values) = begin(&model, batch, settings, state).apply(model, state);
+    let settled = values.settle();
+    state.take_in(&settled.outcome);
+    (model, settled.outcome)
+}
+
+/// Parts 1 to 3 of a step. The outcome of the step before comes with the first read of this one.
+pub fn begin(
+    model: &CausalLm,
+    batch: &GlobalBatch,
+    settings: &StepSettings<'_>,
+    state: &mut StepState,
+) -> Begun {
+    let mut readback = Readback::with(state.in_flight.take());
+    let (gradients, values) = queue(model, batch, settings, &state.running, &mut readback);
+    if let Some(before) = &readback.settled {
+        state.take_in(&before.outcome);
+    }
+    Begun {
+        before: readback.settled,
+        reads: readback.reads,
+        gradients,
+        values,
+        lr: settings.lr,
+    }
+}
+
+impl Begun {
+    /// Part 4. The step is then in flight: its outcome comes with the next step, or with [`StepState::settle`].
+    #[must_use]
+    pub fn update(self, model: CausalLm, state: &mut StepState) -> CausalLm {
+        let (model, values) = self.apply(model, state);
+        state.in_flight = Some(values);
+        model
+    }
+
+    fn apply(self, model: CausalLm, state: &mut StepState) -> (CausalLm, InFlight) {
+        let factor = self.values.factor.clone();
+        let model = state.optimizer.step(self.lr, model, self.gradients, factor);
+        (model, self.values)
+    }
+}
+
+impl StepState {
+    /// Nothing in flight.
+    #[must_use]
+    pub fn new(optimizer: AdamW, running: RunningMoments) -> Self {
+        Self {
+            optimizer,
+            running,
+            in_flight: None,
+        }
+    }
+
+    /// Waits for the step in flight, if there is one, and returns its outcome.
+    pub fn settle(&mut self) -> Option<Settled> {
+        let settled = self.in_flight.take()?.settle();
+        self.take_in(&settled.outcome);
+        Some(settled)
+    }
+
+    /// Adds the outcome of a step to the state of later ones.
+    fn take_in(&mut self, outcome: &StepOutcome) {
+        if outcome.not_finite().is_some() {
+            self.optimizer.left_out();
+        }
+        outcome.add_to(&mut self.running);
+    }
+}
+
+/// Parts 1 to 3 with their outcome, without an update.
+#[must_use]
+pub fn backward(
+    model: &CausalLm,
+    batch: &GlobalBatch,
+    settings: &StepSettings<'_>,
+    running: &RunningMoments,
+) -> Backward {
+    let (gradients, values) = queue(model, batch, settings, running, &mut Readback::default());
+    Backward {
+        outcome: values.settle().outcome,
+        gradients,
+    }
+}
+
+/// The gradient of the global batch, accumulated over its micro-batches, and the values of its outcome.
+fn queue(
+    model: &CausalLm,
+    batch: &GlobalBatch,
+    settings: &StepSettings<'_>,
+    running: &RunningMoments,
+    readback: &mut Readback,
+) -> (GradientsParams, InFlight) {
+    let objective = settings.objective;
+    let mut weighing = Weighing::before(model, batch, objective, running, readback);
+    let counts = batch.counts();
+    let mut gradients = GradientsAccumulator::new();
+    let strength = match objective.reference() {
+        Some(Reference::Anchor { strength }) => strength,
+        _ => 0.0,
+    };
+    let mut seen = Observation::new(batch.ids.len(), strength);
+    let mut losses = vec![];
+    for micro in &batch.micro {
+        let (graph, likelihoods) = Graph::forward(model, settings.reference, micro, objective); // [tokens]
+        let gates = objective.token_gates(&likelihoods.stats);
+        let values = TokenValues::OnDevice(Box::new(likelihoods.values(gates.clone())));
+        let (values, weights) = weighing.weights(micro, values, readback);
+        let factors = (micro.samples.iter().zip(&weights))
+            .map(|(&sample, weight)| {
+                let share = counts.sample_factor(settings.normalisation, batch.supervised[sample]);
+                batch.data_weights[sample] * weight * share
+            })
+            .collect();
+        let factors = seen.take(micro, values, &weights, factors);
+        let mut loss = family_loss(likelihoods.log_probs, gates, factors.clone());
+        if let Some(divergence) = likelihoods.divergence {
+            loss = loss + anchor_loss(divergence, strength, factors);
+        }
+        losses.push(loss.clone().inner());
+        graph.backward(&loss, model, &mut gradients);
+    }
+    // An empty batch has read nothing yet.
+    readback.settle();
+    let gradients = gradients.grads();
+    let loss = Tensor::cat(losses, 0).sum(); // [1]
+    let squares = squares(model, &gradients).unwrap_or_else(|| loss.zeros_like()); // [parameters]
+    let factor = clip_factor(squares.clone(), loss, settings.clip);
+    (gradients, seen.in_flight(squares, factor, weighing.standardiser))
+}

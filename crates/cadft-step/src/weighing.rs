@@ -1,0 +1,114 @@
+//! The weights of samples, with as few reads from the device as their definition allows.
+//!
+//! | statistics of CADFT-2 | micro-batches | scores are read | reads of a step |
+//! |---|---|---|---|
+//! | none, the weights are 1 | any | with the next step | 1 |
+//! | of this global batch | 1 | before its backward pass | 1 |
+//! | of this global batch | `m` | in the scoring pass, all together | 1 |
+//! | of this global batch, with adapter dropout | `m` | also before each backward pass | `m + 1` |
+//! | of earlier global batches | `m` | before each backward pass | `m` |
+//! | none, the weights go by the reference model | `m` | before each backward pass | `m` |
+//!
+//! The first read also brings the outcome of the step before. If weights need no read, one is made for that outcome, after
+//! the first forward pass: the host then issues the update while the device computes the backward pass. Running statistics
+//! include the step before, so they are taken after that read. At the start of a run there are none: then the step before
+//! is read first, with one read more, and a step without any statistics is weighed by its own.
+
+use crate::batch::{GlobalBatch, MicroBatch};
+use crate::forward::read_scores;
+use crate::observe::TokenValues;
+use crate::readback::Readback;
+use burn::module::Module;
+use cadft_core::{Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
+use cadft_model::CausalLm;
+
+/// What the weights of a global batch are computed from.
+pub(crate) struct Weighing<'a> {
+    objective: &'a dyn Objective,
+    /// The statistics of CADFT-2, if they are not those of the weighted pass.
+    pub(crate) standardiser: Option<Standardiser>,
+    /// Moments of earlier batches without the step before, if the weights come from them.
+    running: Option<RunningMoments>,
+    /// Scores of the whole global batch, if the weighted pass would compute the same ones.
+    scores: Option<Vec<f64>>,
+}
+
+impl<'a> Weighing<'a> {
+    /// Runs the scoring pass, if one is needed.
+    pub(crate) fn before(
+        model: &CausalLm,
+        batch: &GlobalBatch,
+        objective: &'a dyn Objective,
+        running: &RunningMoments,
+        readback: &mut Readback,
+    ) -> Self {
+        let mut weighing = Self {
+            objective,
+            standardiser: None,
+            running: None,
+            scores: None,
+        };
+        let Some(compatibility) = objective.compatibility() else {
+            return weighing;
+        };
+        if compatibility.statistics == Statistics::Running {
+            if running.standardiser().is_none() {
+                // The step before may bring the first statistics.
+                readback.settle();
+            }
+            weighing.running = (statistics(running, readback).is_some()).then_some(*running);
+        }
+        if weighing.running.is_none() && batch.micro.len() > 1 {
+            let scores = read_scores(&model.valid(), batch, readback);
+            weighing.standardiser = Some(scores.iter().copied().collect());
+            let are_enough = !model.has_adapter_dropout() && !by_reference(objective);
+            weighing.scores = are_enough.then_some(scores);
+        }
+        weighing
+    }
+
+    /// The weights of a micro-batch's samples, and its values, which are read if the weights depend on them.
+    pub(crate) fn weights(
+        &mut self,
+        micro: &MicroBatch,
+        values: TokenValues,
+        readback: &mut Readback,
+    ) -> (TokenValues, Vec<f64>) {
+        if self.objective.compatibility().is_none() && !by_reference(self.objective) {
+            readback.settle();
+            return (values, vec![1.0; micro.samples.len()]);
+        }
+        let (values, scores, reference) = match &self.scores {
+            Some(scores) => {
+                let own = micro.samples.iter().map(|&sample| scores[sample]);
+                (values, own.collect(), None)
+            }
+            None => values.scores(micro, readback),
+        };
+        if let Some(running) = &self.running {
+            self.standardiser = statistics(running, readback);
+        }
+        // No statistics: this micro-batch is the whole global batch, or the objective does not use them.
+        let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
+        let weights = self.objective.sample_weights(&SampleStats {
+            scores: &scores,
+            batch: &standardiser,
+            reference: reference.as_deref(),
+        });
+        (values, weights)
+    }
+}
+
+/// Whether weights depend on the likelihoods of the reference model. The weighted pass computes those.
+fn by_reference(objective: &dyn Objective) -> bool {
+    objective.reference() == Some(Reference::Scores)
+}
+
+/// Running statistics, with the step before if it was read.
+fn statistics(running: &RunningMoments, readback: &Readback) -> Option<Standardiser> {
+    let mut running = *running;
+    if let Some(before) = &readback.settled {
+        before.outcome.add_to(&mut running);
+    }
+    running.standardiser()
+}
