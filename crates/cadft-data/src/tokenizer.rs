@@ -51,6 +51,8 @@ pub struct Tokenizer {
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     special: HashSet<u32>,
+    /// Tokens that are found in a text before it is cut into pieces, special or not.
+    added: HashSet<u32>,
     eos: Option<u32>,
     pad: Option<u32>,
     stop: Vec<u32>,
@@ -122,8 +124,9 @@ impl Tokenizer {
                 push_new(&mut stop, id);
             }
         }
-        let special = inner
-            .get_added_tokens_decoder()
+        let tokens = inner.get_added_tokens_decoder();
+        let added = tokens.keys().copied().collect();
+        let special = tokens
             .iter()
             .filter(|(_, token)| token.special)
             .map(|(id, _)| *id)
@@ -136,6 +139,7 @@ impl Tokenizer {
             prefix,
             suffix,
             special,
+            added,
             eos,
             pad,
             stop,
@@ -201,6 +205,12 @@ impl Tokenizer {
     /// Whether a token is a special one, such as a turn's start or end.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
+    }
+
+    /// Whether a token is found in a text before the text is cut into pieces. Such a token may take in the whitespace
+    /// beside it.
+    pub(crate) fn is_added(&self, id: u32) -> bool {
+        self.added.contains(&id)
     }
 
     /// The token with this id, as the vocabulary writes it.
