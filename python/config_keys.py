@@ -22,7 +22,8 @@ MODELS = (
     "tiny-qwen2-untied",
     "tiny-qwen3-untied",
     "tiny-smollm3-untied",
-    "tiny-gemma3-untied",
+    # The untied one caps the scores of attention, which transformers 5.23 does not.
+    "tiny-gemma3-tied",
 )
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 # Applied to every family: what a family does not read must change nothing.

@@ -39,7 +39,9 @@ fn directory(name: &str) -> std::path::PathBuf {
 fn load(directory: &Path, device: &Device) -> Result<adapter::Adapted, ModelError> {
     let text = std::fs::read(directory.join(ADAPTER_CONFIG)).expect("a configuration");
     let config: Value = serde_json::from_slice(&text).expect("JSON");
-    let base = config["base_model_name_or_path"].as_str().unwrap_or("tiny-llama-tied");
+    let base = config["base_model_name_or_path"]
+        .as_str()
+        .unwrap_or("tiny-llama-tied");
     let base = checkpoint::load(&fixture(base), device).expect("the base loads");
     adapter::load(directory, base.model, &base.config)
 }
@@ -57,19 +59,32 @@ fn an_adapter_of_peft_computes_what_it_does_in_peft_and_so_does_the_merged_model
         let merged = adapted.model.merge_adapter();
         let out = tempfile::tempdir().expect("a directory");
         let saved = out.path().join("merged");
-        checkpoint::save(&saved, &merged, &adapted.config, &checkpoint::SaveOptions::default()).expect("it is saved");
+        checkpoint::save(
+            &saved,
+            &merged,
+            &adapted.config,
+            &checkpoint::SaveOptions::default(),
+        )
+        .expect("it is saved");
         let read = checkpoint::load(&saved, &device).expect("it is read").model;
         let logits = read.logits(read.hidden_states(ids));
-        F32.assert_close(&format!("{name}: merged"), &values(logits), expected.values("logits"));
+        F32.assert_close(
+            &format!("{name}: merged"),
+            &values(logits),
+            expected.values("logits"),
+        );
     }
 }
 
 #[test]
 fn an_adapter_that_changed_its_base_is_refused_with_the_way_out() {
     for name in REFUSED {
-        let error = load(&directory(name), &Device::flex()).expect_err(name).to_string();
+        let error = load(&directory(name), &Device::flex())
+            .expect_err(name)
+            .to_string();
         assert!(
-            error.contains("`init_lora_weights`") && error.contains("path_initial_model_for_weight_conversion"),
+            error.contains("`init_lora_weights`")
+                && error.contains("path_initial_model_for_weight_conversion"),
             "{error}"
         );
     }
@@ -78,7 +93,10 @@ fn an_adapter_that_changed_its_base_is_refused_with_the_way_out() {
 #[test]
 fn an_adapter_written_again_computes_the_same() {
     let device = Device::flex();
-    for name in READ.into_iter().filter(|name| !name.contains("head") && !name.starts_with("embedding")) {
+    for name in READ
+        .into_iter()
+        .filter(|name| !name.contains("head") && !name.starts_with("embedding"))
+    {
         let adapted = load(&directory(name), &device).expect("it loads");
         let out = tempfile::tempdir().expect("a directory");
         let saved = out.path().join("adapter");

@@ -41,7 +41,12 @@ fn changed(source: &Path, file: &str, row: &Value) -> tempfile::TempDir {
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_f64)
+        .collect()
 }
 
 fn tokens(ids: &Value, device: &Device) -> Tensor<2, Int> {
@@ -70,7 +75,9 @@ fn is_same(a: &[f64], b: &[f64]) -> bool {
 fn verdict(row: &Value, base: &[f64], ours: Result<Vec<f64>, String>) -> Option<String> {
     let key = row["key"].as_str().unwrap_or_default();
     let wrong = match ours {
-        Err(error) if error.contains(&format!("`{key}")) || error.contains(&format!(".{key}")) => return None,
+        Err(error) if error.contains(&format!("`{key}")) || error.contains(&format!(".{key}")) => {
+            return None;
+        }
         Err(error) if row.get("error").is_some() => {
             return (error.is_empty()).then(|| format!("{row}: an empty error"));
         }
@@ -98,7 +105,13 @@ fn a_key_of_a_model_means_what_transformers_takes_it_for_or_is_refused() {
         for row in rows {
             let copy = changed(&fixture(name), "config.json", row);
             let ours = checkpoint::load(copy.path(), &device)
-                .map(|loaded| logits_at(&loaded.model, tokens(&model["input_ids"], &device), &[(10, 8), (4, 4)]))
+                .map(|loaded| {
+                    logits_at(
+                        &loaded.model,
+                        tokens(&model["input_ids"], &device),
+                        &[(10, 8), (4, 4)],
+                    )
+                })
                 .map_err(|error| error.to_string());
             if row["key"].is_null() {
                 assert!(ours.is_ok_and(|ours| is_same(&ours, &base)), "{name} as it is");
@@ -107,7 +120,12 @@ fn a_key_of_a_model_means_what_transformers_takes_it_for_or_is_refused() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} keys are not taken right:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} keys are not taken right:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -121,15 +139,29 @@ fn a_key_of_an_adapter_means_what_peft_takes_it_for_or_is_refused() {
         let copy = changed(&fixture("tiny-lora"), ADAPTER_CONFIG, row);
         let loaded = checkpoint::load(&fixture("tiny-llama-tied"), &device).expect("the base");
         let ours = adapter::load(copy.path(), loaded.model, &loaded.config)
-            .map(|adapted| logits_at(&adapted.model, tokens(&document["input_ids"], &device), &[(10, 12)]))
+            .map(|adapted| {
+                logits_at(
+                    &adapted.model,
+                    tokens(&document["input_ids"], &device),
+                    &[(10, 12)],
+                )
+            })
             .map_err(|error| error.to_string());
         if row["key"].is_null() {
-            assert!(ours.is_ok_and(|ours| is_same(&ours, &base)), "the adapter as it is");
+            assert!(
+                ours.is_ok_and(|ours| is_same(&ours, &base)),
+                "the adapter as it is"
+            );
         } else {
             wrong.extend(verdict(row, &base, ours));
         }
     }
-    assert!(wrong.is_empty(), "{} keys are not taken right:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} keys are not taken right:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// Keys that are read or refused; the rest of what transformers reads must be in the list of those without effect.
@@ -144,7 +176,9 @@ fn every_field_of_transformers_is_read_refused_or_listed_with_a_reason() {
         let mut missing: Map<String, Value> = Map::new();
         for field in model["fields"].as_array().expect("fields") {
             let field = field.as_str().expect("a name");
-            let is_listed = WITHOUT_EFFECT.iter().any(|(key, reason)| *key == field && !reason.is_empty());
+            let is_listed = WITHOUT_EFFECT
+                .iter()
+                .any(|(key, reason)| *key == field && !reason.is_empty());
             if !is_listed && changes(field) == 0 {
                 missing.insert(field.to_owned(), Value::Null);
             }

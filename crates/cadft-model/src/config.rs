@@ -19,8 +19,8 @@ mod object;
 mod rope_scaling;
 
 pub use crate::fused::Activation;
-pub use keys::{GENERATION_KEYS_READ, WITHOUT_EFFECT};
 use family::{AttentionBias, Family};
+pub use keys::{GENERATION_KEYS_READ, WITHOUT_EFFECT};
 pub use layers::{LayerAttention, Positions};
 use object::Object;
 use rope_scaling::RopeParameters;
@@ -139,11 +139,10 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::from_file`].
     pub fn from_json(text: &str) -> Result<Self, ModelError> {
-        let object =
-            json::parse_object(text.as_bytes()).map_err(|error| ModelError::Config {
-                path: None,
-                problems: vec![error.to_string()],
-            })?;
+        let object = json::parse_object(text.as_bytes()).map_err(|error| ModelError::Config {
+            path: None,
+            problems: vec![error.to_string()],
+        })?;
         Self::try_from(object)
     }
 
@@ -381,7 +380,8 @@ fn too_many_parameters(config: &ModelConfig) -> Option<f64> {
         config.num_hidden_layers,
     ]
     .map(|size| size as f64);
-    let attention = (2 * config.num_attention_heads + 2 * config.num_key_value_heads) as f64 * config.head_dim as f64;
+    let attention =
+        (2 * config.num_attention_heads + 2 * config.num_key_value_heads) as f64 * config.head_dim as f64;
     let count = 2.0 * vocab * hidden + layers * hidden * (attention + 3.0 * inner);
     (count > 1e15).then_some(count)
 }

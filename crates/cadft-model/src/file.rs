@@ -13,7 +13,11 @@ pub(crate) fn open(path: &Path) -> Result<File, ModelError> {
     if metadata.is_file() {
         File::open(path).map_err(failed)
     } else {
-        let kind = if metadata.is_dir() { "a directory" } else { "a pipe or a device" };
+        let kind = if metadata.is_dir() {
+            "a directory"
+        } else {
+            "a pipe or a device"
+        };
         let message = format!("it is {kind}, not a regular file");
         Err(failed(Error::new(ErrorKind::InvalidInput, message)))
     }
@@ -49,7 +53,18 @@ mod tests {
         for name in ["model.safetensors", "model-00001-of-00002.safetensors", "a_B.1"] {
             assert!(is_plain_name(name), "{name}");
         }
-        for name in ["", ".", "..", "../x", "/etc/hostname", "a/b", "a\\b", "a\u{1b}", "ä", "C:x"] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "/etc/hostname",
+            "a/b",
+            "a\\b",
+            "a\u{1b}",
+            "ä",
+            "C:x",
+        ] {
             assert!(!is_plain_name(name), "{name}");
         }
     }

@@ -151,7 +151,10 @@ impl<'de> Visitor<'de> for Unique<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
                 let place = self.key.map_or_else(String::new, |outer| format!("{outer}."));
-                return Err(A::Error::custom(format!("`{}` appears twice", cut(&format!("{place}{key}")))));
+                return Err(A::Error::custom(format!(
+                    "`{}` appears twice",
+                    cut(&format!("{place}{key}"))
+                )));
             }
             let value = entries.next_value_seed(Unique { key: Some(&key) })?;
             object.insert(key, value);
@@ -186,7 +189,8 @@ mod tests {
 
     #[test]
     fn plain_json_is_read_as_serde_json_reads_it() {
-        let text = r#"{"a": [1, -2, 2.5, 1e300, true, null, "x\"\\"], "b": {"c": {}}, "d": 18446744073709551615}"#;
+        let text =
+            r#"{"a": [1, -2, 2.5, 1e300, true, null, "x\"\\"], "b": {"c": {}}, "d": 18446744073709551615}"#;
         let plain: Map<String, Value> = serde_json::from_str(text).unwrap();
         assert_eq!(parse_object(text.as_bytes()).unwrap(), plain);
     }

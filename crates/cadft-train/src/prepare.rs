@@ -63,7 +63,8 @@ impl Prepared {
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
-            let hint = checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
+            let hint =
+                checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
             return Err(TrainError::Mismatch {
                 message: format!(
                     "`model.path`: `{}` is not a directory\nhint: {hint}",
@@ -149,7 +150,18 @@ impl Prepared {
             return Ok(adapted.model);
         }
         let targets = export::targets(adapter, &self.config)?;
-        Ok(model.with_adapter(adapter, &targets, seed))
+        let model = model.with_adapter(adapter, &targets, seed);
+        let zero_rows = model.zero_rows();
+        if zero_rows.is_empty() {
+            return Ok(model);
+        }
+        Err(TrainError::Mismatch {
+            message: format!(
+                "`adapter.kind`: {}\nhint: set `adapter.kind = \"lora\"`, or leave these layers out of \
+                 `adapter.target-modules`",
+                zero_rows.join("\n")
+            ),
+        })
     }
 
     /// The model as it is before training, off the autodiff graph, to be looked at while `model` is trained.

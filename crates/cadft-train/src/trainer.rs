@@ -48,7 +48,10 @@ pub fn train(
 ) -> Result<Summary, TrainError> {
     let restored = directory.take_restored();
     let mut trainer = Trainer::new(prepared, directory, on_event);
-    trainer.reference = prepared.recipe.looks_at_reference().then(|| prepared.reference(&model));
+    trainer.reference = prepared
+        .recipe
+        .looks_at_reference()
+        .then(|| prepared.reference(&model));
     let ended = caught(|| {
         let model = match restored {
             Some(restored) => trainer.go_on(model, &restored)?,

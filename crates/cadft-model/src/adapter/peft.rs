@@ -34,7 +34,10 @@ pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<Strin
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::Bool(true)) => true,
         Some(other) => {
-            problems.push(format!("`{key}`: `{}` is neither `true` nor `false`", show(other)));
+            problems.push(format!(
+                "`{key}`: `{}` is neither `true` nor `false`",
+                show(other)
+            ));
             false
         }
     };
@@ -66,7 +69,11 @@ pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<Strin
         return Err(problems);
     }
     let adapter = AdapterConfig {
-        kind: if is_dora { AdapterKind::Dora } else { AdapterKind::Lora },
+        kind: if is_dora {
+            AdapterKind::Dora
+        } else {
+            AdapterKind::Lora
+        },
         rank: rank.unwrap_or(1) as usize,
         alpha: alpha.unwrap_or(1.0),
         scaling: if is_by_root {
@@ -113,7 +120,10 @@ fn unsupported(object: &Map<String, Value>) -> Vec<String> {
         problems.push(format!("`task_type`: `{}` is not `CAUSAL_LM`", show(task)));
     }
     if let Some(bias) = set(object, "bias").filter(|bias| *bias != "none") {
-        problems.push(format!("`bias`: `{}` is not supported; only `none` is", show(bias)));
+        problems.push(format!(
+            "`bias`: `{}` is not supported; only `none` is",
+            show(bias)
+        ));
     }
     match object.get("init_lora_weights") {
         None | Some(Value::Null | Value::Bool(_)) => {}
@@ -128,7 +138,8 @@ fn unsupported(object: &Map<String, Value>) -> Vec<String> {
         keys::READ.contains(&key) || keys::WITHOUT_EFFECT.iter().any(|(without, _)| *without == key)
     };
     for (key, value) in object.iter().filter(|(key, _)| !is_known(key)) {
-        if !is_unset(value) {
+        // An empty table stands for a feature with its defaults.
+        if !is_unset(value) || value.is_object() {
             problems.push(format!("`{}`: `{}` is not supported", cut(key), show(value)));
         }
     }
@@ -153,7 +164,11 @@ fn is_unset(value: &Value) -> bool {
 fn strings(object: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -> Vec<String> {
     match object.get(key) {
         None | Some(Value::Null) => vec![],
-        Some(Value::Array(names)) if names.iter().all(|name| name.as_str().is_some_and(|name| !name.is_empty())) => {
+        Some(Value::Array(names))
+            if names
+                .iter()
+                .all(|name| name.as_str().is_some_and(|name| !name.is_empty())) =>
+        {
             names
                 .iter()
                 .filter_map(|name| name.as_str().map(str::to_owned))

@@ -65,8 +65,9 @@ impl PeftConfig {
         let linear = linear(&parameters);
         let (layers, others): (Vec<&str>, Vec<&str>) =
             targeted.into_iter().partition(|module| linear.contains(module));
-        let (ends, wrong): (Vec<&str>, Vec<&str>) =
-            others.into_iter().partition(|module| [OUTPUT, EMBEDDING].contains(module));
+        let (ends, wrong): (Vec<&str>, Vec<&str>) = others
+            .into_iter()
+            .partition(|module| [OUTPUT, EMBEDDING].contains(module));
         for module in wrong {
             problems.push(format!("`target_modules`: `{module}` is not a linear layer"));
         }
@@ -76,7 +77,10 @@ impl PeftConfig {
         adapter.modules_to_save = saved(&adapter.modules_to_save, &modules, &parameters, &mut problems);
         (adapter.rank_pattern, adapter.alpha_pattern) = patterns(&self.selection, layers.iter().chain(&ends));
         let is_end_changed = !ends.is_empty()
-            || adapter.modules_to_save.iter().any(|name| [OUTPUT, EMBEDDING].contains(&name.as_str()));
+            || adapter
+                .modules_to_save
+                .iter()
+                .any(|name| [OUTPUT, EMBEDDING].contains(&name.as_str()));
         let mut config = config.clone();
         if config.tie_word_embeddings && is_end_changed {
             match adapter.tying {
@@ -89,13 +93,18 @@ impl PeftConfig {
             }
         }
         if adapter.kind == AdapterKind::Dora && ends.contains(&EMBEDDING) {
-            problems.push(format!("`use_dora`: an update of `{EMBEDDING}` with magnitudes is not supported"));
+            problems.push(format!(
+                "`use_dora`: an update of `{EMBEDDING}` with magnitudes is not supported"
+            ));
         }
         if !means(&self.selection, &layers, &linear) {
             let names = layers.iter().map(|&layer| layer.to_owned()).collect();
             adapter.target_modules = TargetModules::Names(names);
         }
-        let ends = [EMBEDDING, OUTPUT].into_iter().filter(|end| ends.contains(end)).collect();
+        let ends = [EMBEDDING, OUTPUT]
+            .into_iter()
+            .filter(|end| ends.contains(end))
+            .collect();
         if problems.is_empty() {
             Ok(Resolved {
                 adapter,
@@ -137,7 +146,10 @@ fn patterns<'a>(
 fn modules(parameters: &[(String, Vec<usize>)]) -> Vec<String> {
     let mut modules = vec![];
     let mut seen = BTreeSet::new();
-    let names = parameters.iter().map(|(name, _)| name.as_str()).chain([OUTPUT_WEIGHT]);
+    let names = parameters
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .chain([OUTPUT_WEIGHT]);
     for name in names {
         for (end, _) in name.match_indices('.') {
             if seen.insert(&name[..end]) {
@@ -179,10 +191,16 @@ fn saved(
         if owners.contains(module.as_str()) {
             saved.insert(module.as_str());
         } else if module.ends_with(".self_attn") || module.ends_with(".mlp") {
-            let inside = |owner: &&str| owner.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.'));
+            let inside = |owner: &&str| {
+                owner
+                    .strip_prefix(module.as_str())
+                    .is_some_and(|rest| rest.starts_with('.'))
+            };
             saved.extend(owners.iter().copied().filter(inside));
         } else {
-            problems.push(format!("`modules_to_save`: `{module}` as a whole is not supported"));
+            problems.push(format!(
+                "`modules_to_save`: `{module}` as a whole is not supported"
+            ));
         }
     }
     let in_order = modules.iter().filter(|module| saved.contains(module.as_str()));

@@ -10,9 +10,7 @@ use super::resolve::Resolved;
 use super::stored::Stored;
 use super::targets::is_parameter_of;
 use super::{AdapterConfig, TargetModules, head};
-use crate::checkpoint::{
-    Dtype, MappedFile, Replacement, Weight, carry, write_file, write_shard,
-};
+use crate::checkpoint::{Dtype, MappedFile, Replacement, Weight, carry, write_file, write_shard};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
@@ -142,17 +140,27 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
         .iter()
         .map(|(name, view)| (plain_name(name), view))
         .collect();
-    let model = if config.tie_word_embeddings { model } else { model.untied() };
+    let model = if config.tie_word_embeddings {
+        model
+    } else {
+        model.untied()
+    };
     let values = Stored { tensors: &tensors }
         .check(&adapter, &targets, (&config, &ends), &model)
         .map_err(problem(ADAPTER_WEIGHTS))?;
     let device = model.device();
-    let model = ends.iter().fold(model, |model, end| head::merge(model, end, &adapter, &values));
+    let model = ends
+        .iter()
+        .fold(model, |model, end| head::merge(model, end, &adapter, &values));
     let model = model
         .attach(&adapter, &targets, &device, &mut |name, _| {
             values.get(name).cloned().unwrap_or_default()
         })
         .assign(&values);
+    let zero_rows = model.zero_rows();
+    if !zero_rows.is_empty() {
+        return Err(problem(ADAPTER_WEIGHTS)(zero_rows));
+    }
     Ok(Adapted {
         model,
         adapter,

@@ -35,7 +35,10 @@ impl AdapterConfig {
     }
 
     /// As [`Self::targets`], where the embedding and the output weight alone have updates.
-    pub(super) fn targets_without_updates(&self, config: &ModelConfig) -> Result<AdapterTargets, Vec<String>> {
+    pub(super) fn targets_without_updates(
+        &self,
+        config: &ModelConfig,
+    ) -> Result<AdapterTargets, Vec<String>> {
         self.targets_of(config, vec![], vec![])
     }
 

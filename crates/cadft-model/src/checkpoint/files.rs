@@ -158,10 +158,14 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
 /// adapter.
 #[must_use]
 pub fn hint_for(path: &Path) -> Option<&'static str> {
-    const GGUF: &str = "turn the GGUF file into a model directory first: `cadft model convert --gguf FILE --out DIR`";
+    const GGUF: &str =
+        "turn the GGUF file into a model directory first: `cadft model convert --gguf FILE --out DIR`";
     const ADAPTER: &str = "this is an adapter: give its model as the model and this directory with `--adapter`, or make one \
                            model of both with `cadft model merge`";
-    let is_gguf = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let is_gguf = |path: &Path| {
+        path.extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+    };
     if path.join("config.json").exists() {
         None
     } else if path.join(crate::adapter::ADAPTER_CONFIG).exists() {
@@ -179,9 +183,13 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn no_weights(directory: &Path) -> ModelError {
-    let is_pickle = |path: &PathBuf| path.extension().is_some_and(|end| end == "bin");
-    let hint = if entries(directory).iter().any(is_pickle) {
-        Some("`.bin` files are not read: save the model as safetensors with transformers first".to_owned())
+    let pickle = directory.join("pytorch_model.bin");
+    let index = directory.join("pytorch_model.bin.index.json");
+    let hint = if pickle.exists() || index.exists() {
+        Some(
+            "`pytorch_model.bin` is not read: save the model as safetensors with transformers first"
+                .to_owned(),
+        )
     } else {
         hint_for(directory).map(str::to_owned)
     };

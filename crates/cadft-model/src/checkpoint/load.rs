@@ -38,7 +38,11 @@ impl Checkpoint {
     #[must_use]
     pub fn stop_token_ids(&self) -> Vec<u32> {
         let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let ids: Vec<u32> = match self.generation_config.as_ref().and_then(|config| config.get("eos_token_id")) {
+        let ids: Vec<u32> = match self
+            .generation_config
+            .as_ref()
+            .and_then(|config| config.get("eos_token_id"))
+        {
             Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
             Some(one) => id(one).into_iter().collect(),
             None => vec![],
@@ -165,7 +169,9 @@ impl<'a> Tensors<'a> {
 
     fn head_differs_from_embedding(&self) -> bool {
         match (self.by_name.get(OUTPUT_WEIGHT), self.by_name.get(EMBEDDING)) {
-            (Some((_, head)), Some((_, embedding))) => head.data() != embedding.data() && !same_values(head, embedding),
+            (Some((_, head)), Some((_, embedding))) => {
+                head.data() != embedding.data() && !same_values(head, embedding)
+            }
             _ => false,
         }
     }

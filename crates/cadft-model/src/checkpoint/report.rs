@@ -62,12 +62,19 @@ impl CheckpointReport {
                 found,
                 file,
             } = mismatch;
-            format!("`{}`: expected `{expected:?}`, found `{found:?}` in `{file}`", cut(name))
+            format!(
+                "`{}`: expected `{expected:?}`, found `{found:?}` in `{file}`",
+                cut(name)
+            )
         });
         let unsupported = (self.unsupported.iter())
             .map(|(name, dtype)| format!("`{}`: type `{dtype}`; supported: `F32`, `F16`, `BF16`", cut(name)));
-        let mis_indexed = (self.mis_indexed.iter())
-            .map(|(name, file)| format!("`{}`: the index names `{file}`, which does not hold it", cut(name)));
+        let mis_indexed = (self.mis_indexed.iter()).map(|(name, file)| {
+            format!(
+                "`{}`: the index names `{file}`, which does not hold it",
+                cut(name)
+            )
+        });
         let untied = self.untied.then(|| {
             "`lm_head.weight`: differs from `model.embed_tokens.weight` although `tie_word_embeddings` is `true`"
                 .to_owned()

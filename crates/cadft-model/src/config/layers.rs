@@ -34,7 +34,9 @@ pub(super) fn count(object: &mut Object<'_>) -> usize {
     if layers <= MAX_LAYERS {
         return layers;
     }
-    object.problem(format!("`{key}` is `{layers}`; at most `{MAX_LAYERS}` are supported"));
+    object.problem(format!(
+        "`{key}` is `{layers}`; at most `{MAX_LAYERS}` are supported"
+    ));
     1
 }
 

@@ -208,7 +208,11 @@ impl<'a> Object<'a> {
                     .iter()
                     .map(|text| format!("`{text}`"))
                     .collect::<Vec<_>>();
-                let problem = format!("`{key}` is `{}`; supported: {}", show(value), supported.join(", "));
+                let problem = format!(
+                    "`{key}` is `{}`; supported: {}",
+                    show(value),
+                    supported.join(", ")
+                );
                 self.problem(problem);
             }
             _ => {}

@@ -250,7 +250,9 @@ fn rope_key(object: &Object<'_>) -> &'static str {
 
 fn check_theta(object: &mut Object<'_>, key: &str, theta: f64) {
     if theta < 1.0 {
-        object.problem(format!("`{key}` is `{theta}`; expected a number that is not below 1"));
+        object.problem(format!(
+            "`{key}` is `{theta}`; expected a number that is not below 1"
+        ));
     }
 }
 

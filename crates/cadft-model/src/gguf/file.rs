@@ -262,9 +262,16 @@ impl<'a> Cursor<'a> {
                 return Ok(list);
             }
             9 => return Err(format!("nested lists are not supported (byte `{}`)", self.at)),
-            other => return Err(format!("metadata type `{other}` at byte `{}` is unknown", self.at)),
+            other => {
+                return Err(format!(
+                    "metadata type `{other}` at byte `{}` is unknown",
+                    self.at
+                ));
+            }
         };
-        let bytes = usize::try_from(count).ok().and_then(|count| count.checked_mul(width));
+        let bytes = usize::try_from(count)
+            .ok()
+            .and_then(|count| count.checked_mul(width));
         self.take(bytes.unwrap_or(usize::MAX))?;
         Ok(list)
     }

@@ -14,7 +14,11 @@ use crate::config::RopeScaling;
 pub(super) fn divisors(scaling: RopeScaling, theta: f64, pairs: usize) -> Vec<f32> {
     let plain = RopeScaling::Default.frequencies(theta, pairs, 0);
     let scaled = scaling.frequencies(theta, pairs, 0);
-    plain.iter().zip(scaled).map(|(plain, scaled)| (plain / scaled) as f32).collect()
+    plain
+        .iter()
+        .zip(scaled)
+        .map(|(plain, scaled)| (plain / scaled) as f32)
+        .collect()
 }
 
 /// The rule of Llama 3.1 that gives these divisors, none where no rule of whole numbers does.

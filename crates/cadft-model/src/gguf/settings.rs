@@ -97,7 +97,10 @@ impl Settings<'_> {
         if size <= limit {
             return Ok(size);
         }
-        self.problem(format!("metadata `{}` is `{size}`; at most `{limit}` is supported", self.key(key)))
+        self.problem(format!(
+            "metadata `{}` is `{size}`; at most `{limit}` is supported",
+            self.key(key)
+        ))
     }
 
     fn problem<T>(&self, problem: impl Into<String>) -> Result<T, ModelError> {

@@ -113,7 +113,10 @@ fn fields(
 fn pre_tokenizer_name(tokenizer: &Json) -> Option<&'static str> {
     let own = essence(&tokenizer["pre_tokenizer"]);
     let looks_up_words = tokenizer["model"]["ignore_merges"] == true;
-    let alike: Vec<_> = pre_tokenizer::ALL.iter().filter(|known| essence(&known.json()) == own).collect();
+    let alike: Vec<_> = pre_tokenizer::ALL
+        .iter()
+        .filter(|known| essence(&known.json()) == own)
+        .collect();
     let exact = |known: &&&PreTokenizer| known.ignores_merges == looks_up_words;
     alike.iter().find(exact).or(alike.first()).map(|known| known.name)
 }

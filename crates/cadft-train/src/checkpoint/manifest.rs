@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// What a checkpoint consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,10 @@ impl Manifest {
     /// Reads the manifest of a checkpoint and compares every file with it.
     pub(crate) fn verify(directory: &Path) -> Result<Self, CheckpointError> {
         let path = directory.join(MANIFEST);
+        // A pipe would be waited for.
+        if path.exists() && !path.is_file() {
+            return Err(CheckpointError::damaged(&path, &"it is not a regular file"));
+        }
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => CheckpointError::damaged(&path, &"the file is missing"),
             std::io::ErrorKind::InvalidData => CheckpointError::damaged(&path, &"not UTF-8"),
@@ -69,6 +73,10 @@ impl Manifest {
         }
         if manifest.to_json() != text {
             return Err(CheckpointError::damaged(&path, &"it was edited"));
+        }
+        if let Some(name) = manifest.files.keys().find(|name| !is_inside(name)) {
+            let message = format!("`{name}` is no file of the checkpoint");
+            return Err(CheckpointError::damaged(&path, &message));
         }
         manifest
             .files
@@ -96,6 +104,12 @@ impl Member {
         }
         Ok(())
     }
+}
+
+/// Whether a path stays in the directory that it is joined to.
+fn is_inside(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    !name.is_empty() && components.all(|component| matches!(component, Component::Normal(_)))
 }
 
 fn member(path: &Path) -> Result<Member, CheckpointError> {

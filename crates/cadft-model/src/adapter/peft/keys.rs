@@ -4,11 +4,17 @@
 pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("auto_mapping", "names a class of transformers"),
     ("peft_version", "says what wrote the file"),
-    ("inference_mode", "says whether PEFT trains; here the command does"),
+    (
+        "inference_mode",
+        "says whether PEFT trains; here the command does",
+    ),
     ("runtime_config", "PEFT ignores it in a file"),
     ("megatron_config", "changes nothing without Megatron's layers"),
     ("megatron_core", "changes nothing without Megatron's layers"),
-    ("qalora_group_size", "read with `use_qalora` only, which must be off"),
+    (
+        "qalora_group_size",
+        "read with `use_qalora` only, which must be off",
+    ),
     ("eva_config", INITIAL),
     ("corda_config", INITIAL),
     ("loftq_config", INITIAL),

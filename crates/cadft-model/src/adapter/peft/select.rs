@@ -36,7 +36,11 @@ impl Selection {
             Some(value) if !is_unset(value) => names("target_modules", value, problems),
             _ => None,
         };
-        if targets.is_none() && !problems.iter().any(|problem| problem.contains("`target_modules`")) {
+        if targets.is_none()
+            && !problems
+                .iter()
+                .any(|problem| problem.contains("`target_modules`"))
+        {
             problems.push("`target_modules` names no layer".to_owned());
         }
         let excluded = match object.get("exclude_modules") {
@@ -45,12 +49,20 @@ impl Selection {
         };
         let saved = strings(object, "modules_to_save", problems);
         let saved = (saved.iter())
-            .filter_map(|name| regex("modules_to_save", &format!(r"^(?:(^|.*\.){name}($|\..*))"), problems))
+            .filter_map(|name| {
+                regex(
+                    "modules_to_save",
+                    &format!(r"^(?:(^|.*\.){name}($|\..*))"),
+                    problems,
+                )
+            })
             .collect();
         let targets = targets.unwrap_or(Names::List(vec![]));
         let layers = layers(object, &targets, problems);
         let ranks = pattern(object, "rank_pattern", problems, |value| {
-            let rank = value.as_u64().filter(|rank| (1..=super::MAX_RANK).contains(rank))?;
+            let rank = value
+                .as_u64()
+                .filter(|rank| (1..=super::MAX_RANK).contains(rank))?;
             usize::try_from(rank).ok()
         });
         let alphas = pattern(object, "alpha_pattern", problems, super::sensible);
@@ -121,10 +133,16 @@ fn names(key: &str, value: &Value, problems: &mut Vec<String>) -> Option<Names> 
         }
         Value::String(pattern) => regex(key, &format!(r"^(?:{pattern})$"), problems).map(Names::Pattern),
         Value::Array(names) if names.iter().all(Value::is_string) => Some(Names::List(
-            names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect(),
+            names
+                .iter()
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect(),
         )),
         other => {
-            problems.push(format!("`{key}`: `{}` is neither a list of names nor an expression", show(other)));
+            problems.push(format!(
+                "`{key}`: `{}` is neither a list of names nor an expression",
+                show(other)
+            ));
             None
         }
     }
@@ -156,7 +174,10 @@ fn layers(
         one => one.as_u64().map(|index| vec![index]),
     };
     let Some(indices) = indices else {
-        problems.push(format!("`layers_to_transform`: `{}` is neither an index nor a list of them", show(value)));
+        problems.push(format!(
+            "`layers_to_transform`: `{}` is neither an index nor a list of them",
+            show(value)
+        ));
         return None;
     };
     let expressions = if prefixes.is_empty() {
