@@ -207,7 +207,7 @@ fn what_is_not_supported_is_refused_by_key_and_value() {
         ("peft_type", json!("LOHA")),
         ("bias", json!("all")),
         ("rank_pattern", json!({"(": 4})),
-        ("alpha_pattern", json!({"q_proj": "many"})),
+        ("alpha_pattern", json!(["q_proj"])),
         ("init_lora_weights", json!("pissa_niter_16")),
         ("use_dora", json!("no")),
         ("lora_dropout", json!(1.5)),
