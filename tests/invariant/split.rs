@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments};
-use cadft_data::{Bucketing, Example, Packing};
+use cadft_data::{Bucketing, Example, Origin, Packing};
 use cadft_model::CausalLm;
 use cadft_step::MicroBatching;
 use cadft_step::StepOutcome;
@@ -58,6 +58,7 @@ fn examples(seed: u32) -> Vec<Example> {
                 prompt_len: 1,
                 loss_mask,
                 answer: None,
+                origin: Origin::default(),
             }
         })
         .collect()

@@ -1,13 +1,15 @@
 //! A model directory, opened for evaluation and generation.
 
-use crate::args::{DeviceArgs, SamplingArgs, SourceArgs};
+use crate::args::{DeviceArgs, InputArgs, SamplingArgs, SourceArgs, TokensArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
-use cadft_data::{Columns, Dataset, Source, Tokenizer};
+use cadft_data::{Columns, Report, Source, Tokenizer};
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
-use cadft_train::prepare::on_disk;
+use cadft_train::config::DataSection;
+use cadft_train::data::{SampleReader, on_disk};
+use cadft_train::prepare::computing_as;
 use cadft_train::{Warning, hub};
 use std::path::{Path, PathBuf};
 
@@ -63,6 +65,39 @@ impl OpenModel {
             sampling: args.sampling(),
             batch,
         }
+    }
+}
+
+/// A model, and how rows are read for it.
+pub(crate) struct OpenInput {
+    pub(crate) model: CausalLm,
+    pub(crate) config: ModelConfig,
+    /// Makes samples of rows.
+    pub(crate) reader: SampleReader,
+    /// How it does, as a recipe says it; `data.train` is what `--data` names.
+    pub(crate) data: DataSection,
+}
+
+impl OpenInput {
+    /// Reads a model onto a device, as [`OpenModel::open`]; its rows become tokens as `tokens` says.
+    pub(crate) fn open(input: &InputArgs, tokens: &TokensArgs, device: &DeviceArgs) -> Result<Self> {
+        let sources = sources(&input.data, &input.source)?;
+        // What is wrong with a recipe is told before a model is read.
+        let _ = tokens.recipe(usize::MAX)?;
+        let opened = OpenModel::open(&input.model, input.adapter.as_deref(), device)?;
+        let mut recipe = tokens.recipe(opened.config.max_position_embeddings)?;
+        recipe.data.train = sources;
+        recipe.data.eval = vec![];
+        let model = match &tokens.like {
+            Some(_) => computing_as(&recipe, opened.model)?,
+            None => opened.model,
+        };
+        Ok(Self {
+            model,
+            config: opened.config,
+            reader: SampleReader::new(&recipe, opened.tokenizer)?,
+            data: recipe.data,
+        })
     }
 }
 
@@ -149,8 +184,7 @@ pub(crate) fn sources<'a>(
 }
 
 /// Warns about samples that were cut or left out.
-pub(crate) fn warn_about(dataset: &Dataset, max_length: usize) {
-    let report = &dataset.report;
+pub(crate) fn warn_about(report: &Report, max_length: usize) {
     if report.truncated > 0 {
         hint::warn(&Warning {
             message: format!(

@@ -89,12 +89,14 @@ pub struct Target {
     pub sample: usize,
 }
 
-/// Cuts a global batch into micro-batches. Every sample is in exactly one of them.
-pub fn micro_batches(examples: &[&Example], options: &BatchOptions) -> Vec<Batch> {
+/// Cuts a global batch into micro-batches, each when it is asked for. Every sample is in exactly one of them.
+pub fn micro_batches<'a>(
+    examples: &'a [&'a Example],
+    options: &BatchOptions,
+) -> impl Iterator<Item = Batch> + use<'a> {
     let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
-    (groups(&lengths, options).iter())
-        .map(|rows| batch(examples, rows, options.pad_id))
-        .collect()
+    let pad_id = options.pad_id;
+    (groups(&lengths, options).into_iter()).map(move |rows| batch(examples, &rows, pad_id))
 }
 
 /// The number of rows and of columns of every micro-batch that [`micro_batches`] cuts samples of these lengths into.

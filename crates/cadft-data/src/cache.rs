@@ -86,7 +86,7 @@ fn cached<R: Iterator<Item = Result<Row, Problem>>>(
     let report = tokenize_stream(rows()?, tokenizer, options, &mut |example: Example| {
         writer.push(&example).map_err(at(unfinished.path()))
     })?;
-    writer.finish(&report).map_err(at(unfinished.path()))?;
+    writer.finish(report).map_err(at(unfinished.path()))?;
     unfinished
         .persist(&path)
         .map_err(|error| at(&path)(error.error))?;

@@ -50,12 +50,12 @@ pub use order::{Order, epoch_order, rank_shard};
 pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Row};
 pub use samples::Samples;
-pub use source::{Mixing, Rows, Source, StoppingStrategy, read_rows, rows};
+pub use source::{Mixing, Rows, Source, StoppingStrategy, first_rows, read_rows, rows};
 pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
 pub use table::write_parquet;
 pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered};
 pub use tokenize::{
-    Dataset, DropReason, DroppedSample, Example, Mask, Report, SourceReport, TokenizeOptions, Truncation,
-    prompt_ids, prompt_text, tokenize,
+    Dataset, DropReason, DroppedSample, Example, Mask, Origin, Report, SourceReport, TokenizeOptions,
+    Truncation, prompt_ids, prompt_text, tokenize,
 };
 pub use tokenizer::{SpecialTokens, Tokenizer, TokenizerFiles};

@@ -79,6 +79,31 @@ pub fn read_rows(sources: &[Source], mixing: &Mixing) -> Result<Vec<Row>, DataEr
     read::collect(rows(sources, mixing)?)
 }
 
+/// The first `limit` rows for which `is_wanted` is true, in the order of [`rows`]; of the others, none is held.
+///
+/// # Errors
+/// As [`rows`], and [`DataError::Invalid`] with every problem up to the last row that was looked at.
+pub fn first_rows(
+    sources: &[Source],
+    mixing: &Mixing,
+    limit: usize,
+    is_wanted: impl Fn(&Row) -> bool,
+) -> Result<Vec<Row>, DataError> {
+    let (mut rows, mut left) = (rows(sources, mixing)?, limit);
+    read::collect(std::iter::from_fn(|| {
+        while left > 0 {
+            match rows.next()? {
+                Ok(row) if !is_wanted(&row) => {}
+                item => {
+                    left -= usize::from(item.is_ok());
+                    return Some(item);
+                }
+            }
+        }
+        None
+    }))
+}
+
 /// The rows of a source's files.
 struct SourceRows {
     index: usize,

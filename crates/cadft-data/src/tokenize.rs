@@ -12,6 +12,7 @@
 //! decided on the ids of the rendered text. A sequence that ends with the end-of-sequence token already does not
 //! get a second one. The first token of a sequence is never a target.
 
+mod origin;
 mod report;
 mod spans;
 mod stream;
@@ -26,6 +27,7 @@ use crate::error::{DataError, RowProblem};
 use crate::row::{Content, Message, Row};
 use crate::template::{self, GenerationPrompt, TRAIN};
 use crate::tokenizer::Tokenizer;
+pub use origin::Origin;
 pub use report::{DropReason, DroppedSample, Report, SourceReport};
 use spans::Conversation;
 pub(crate) use stream::tokenize_stream;
@@ -83,6 +85,8 @@ pub struct Example {
     pub prompt_len: usize,
     /// The reference answer for evaluation by generation.
     pub answer: Option<String>,
+    /// Where its row was read; nothing that is computed depends on it.
+    pub origin: Origin,
 }
 
 impl Example {
@@ -280,6 +284,7 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
                 token_ids: ids,
                 loss_mask: mask,
                 answer: row.answer.clone(),
+                origin: Origin::default(),
             },
             was_cut,
         },
@@ -290,6 +295,8 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
 /// What became of the rows so far, and everything that is wrong with them.
 #[derive(Default)]
 struct Gathered {
+    /// Rows so far.
+    rows: usize,
     report: Report,
     problems: Vec<RowProblem>,
     /// What to do about the first problem.
@@ -299,8 +306,11 @@ struct Gathered {
 impl Gathered {
     /// Takes in one row; its example, if there is one.
     fn take(&mut self, row: &Row, outcome: Result<Outcome, DataError>) -> Result<Option<Example>, DataError> {
+        let number = self.rows;
+        self.rows += 1;
         match outcome {
-            Ok(Outcome::Kept { example, was_cut }) => {
+            Ok(Outcome::Kept { mut example, was_cut }) => {
+                example.origin = Origin::new(row, number);
                 self.report.keep(row, &example, was_cut);
                 return Ok(Some(example));
             }
@@ -319,6 +329,7 @@ impl Gathered {
             report,
             problems,
             hint,
+            ..
         } = self;
         match hint {
             Some(hint) => Err(DataError::Rows { problems, hint }),

@@ -4,7 +4,6 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
 use cadft_data::{
     Batch, BatchOptions, Bucketing, Example, Order, Packing as RowPacking, epoch_order, micro_batch_shapes,
-    micro_batches,
 };
 use cadft_model::Packing;
 
@@ -145,13 +144,8 @@ impl GlobalBatch {
     /// Cuts `examples` into micro-batches on `device`.
     #[must_use]
     pub fn new(examples: &[&Example], cut: &MicroBatching, pad_id: u32, device: &Device) -> Self {
-        let lengths = examples.iter().map(|example| example.token_ids.len());
-        let options = cut.options(lengths.max().unwrap_or(0), pad_id);
         Self {
-            micro: micro_batches(examples, &options)
-                .iter()
-                .map(|batch| MicroBatch::new(batch, device))
-                .collect(),
+            micro: micro_batches(examples, cut, pad_id, device).collect(),
             supervised: examples.iter().map(|example| example.supervised()).collect(),
             data_weights: examples.iter().map(|example| example.weight).collect(),
             ids: examples.iter().map(|example| example.id.clone()).collect(),
@@ -164,6 +158,18 @@ impl GlobalBatch {
     pub fn counts(&self) -> GlobalCounts {
         GlobalCounts::of(self.supervised.iter().copied())
     }
+}
+
+/// The micro-batches that samples are cut into. Each is made and put on the device when it is asked for.
+pub fn micro_batches<'a>(
+    examples: &'a [&'a Example],
+    cut: &MicroBatching,
+    pad_id: u32,
+    device: &'a Device,
+) -> impl Iterator<Item = MicroBatch> + use<'a> {
+    let lengths = examples.iter().map(|example| example.token_ids.len());
+    let options = cut.options(lengths.max().unwrap_or(0), pad_id);
+    cadft_data::micro_batches(examples, &options).map(|batch| MicroBatch::new(&batch, device))
 }
 
 /// Rows and columns of every micro-batch of a global batch of samples of these lengths.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! config.rs        the recipe: TOML, strict, every problem in one report
+//! data.rs          rows to samples, the one way
 //! prepare.rs       read and check everything          plan.rs   what the run will do and take, and its warnings
 //! trainer.rs       the loop; the step is `cadft-step`
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
@@ -17,7 +18,7 @@
 
 pub mod checkpoint;
 pub mod config;
-mod data;
+pub mod data;
 pub mod device;
 pub mod environment;
 mod error;

@@ -1,7 +1,7 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
 use crate::config::{self, AdapterSection, Init, Recipe};
-use crate::data;
+use crate::data::{Question, SampleReader};
 use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::export;
@@ -9,10 +9,7 @@ use crate::hub;
 use crate::plan::Plan;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use cadft_data::{
-    Bucketing, Dataset, Example, Mask, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer, prompt_ids,
-    read_rows, tokenize,
-};
+use cadft_data::{Samples, Tokenizer};
 use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, adapter, checkpoint};
@@ -24,7 +21,7 @@ pub struct Prepared {
     pub recipe: Recipe,
     /// The device, without autodiff.
     pub device: Device,
-    /// The tokenizer of the model's directory.
+    /// The tokenizer of the model's directory, under the recipe's chat template.
     pub tokenizer: Tokenizer,
     /// The model's directory, on disk.
     pub model_directory: PathBuf,
@@ -35,22 +32,11 @@ pub struct Prepared {
     /// Training samples.
     pub train: Samples,
     /// Evaluation samples.
-    pub eval: Vec<Example>,
+    pub eval: Samples,
     /// Evaluation questions to be answered by generation.
     pub questions: Vec<Question>,
     /// What the run will do.
     pub plan: Plan,
-}
-
-/// A prompt with a known answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// The row's id.
-    pub id: String,
-    /// Tokens of the prompt, up to where the answer begins.
-    pub prompt_ids: Vec<u32>,
-    /// The reference answer.
-    pub answer: String,
 }
 
 impl Prepared {
@@ -76,23 +62,17 @@ impl Prepared {
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let (adapter, config) = adapter_of(&recipe, config)?;
-        let tokenizer = data::chat_tokenizer(&recipe, Tokenizer::from_dir(&directory)?)?;
-        check_stop(&recipe, &tokenizer)?;
-        let train = data::training_samples(&recipe, &on_disk(&recipe.data.train)?, &tokenizer, &config)?;
-        let rows = load_rows(&recipe.data.eval)?;
-        let questions = questions(&rows, &tokenizer, recipe.evaluate.answers)?;
-        let eval = if rows.is_empty() {
-            vec![]
-        } else {
-            tokenize(&rows, &tokenizer, &recipe.tokenize_options())?.examples
-        };
+        let reader = SampleReader::new(&recipe, Tokenizer::from_dir(&directory)?)?;
+        check_stop(&recipe, reader.tokenizer())?;
+        let train = reader.samples(&recipe.data.train, &config)?;
+        let eval = reader.samples(&recipe.data.eval, &config)?;
+        let questions = reader.questions(&recipe.data.eval, recipe.evaluate.answers)?;
         tracing::info!(
             train = train.len(),
             eval = eval.len(),
             tokens = train.report().tokens,
             "data are tokenized"
         );
-        check_examples(&eval, &config)?;
         let targeted = match &adapter {
             Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
             None => None,
@@ -107,7 +87,7 @@ impl Prepared {
         Ok(Self {
             recipe,
             device: device.clone(),
-            tokenizer,
+            tokenizer: reader.into_tokenizer(),
             model_directory: directory,
             config,
             adapter,
@@ -133,10 +113,7 @@ impl Prepared {
             }
             Init::Random => CausalLm::new(&self.config, &device, seed),
         };
-        let model = model.with_precision(match self.recipe.model.precision {
-            config::Precision::F32 => Precision::F32,
-            config::Precision::Bf16 => Precision::Bf16,
-        });
+        let model = model.with_precision(self.recipe.model.precision.into());
         let model = model.with_recompute(match self.recipe.model.recompute {
             config::Recompute::None => Recompute::None,
             config::Recompute::Blocks => Recompute::Blocks,
@@ -204,65 +181,23 @@ fn adapter_of(
     Ok((Some(adapter), config))
 }
 
-/// The rows of several sources, in order.
-///
-/// # Errors
-/// Everything that is wrong with the files.
-pub fn load_rows(sources: &[Source]) -> Result<Vec<Row>, TrainError> {
-    Ok(read_rows(&on_disk(sources)?, &Mixing::default())?)
-}
-
-/// The sources with names on the Hub replaced by where they are on disk.
-///
-/// # Errors
-/// As [`hub::resolve`].
-pub fn on_disk(sources: &[Source]) -> Result<Vec<Source>, TrainError> {
-    let resolved = |source: &Source| {
-        let mut source = source.clone();
-        // Other paths stay as they are written: a glob need not be a path.
-        if source.path.starts_with("hf://") {
-            source.path = hub::resolve(&source.path)?.to_string_lossy().into_owned();
+impl From<config::Precision> for Precision {
+    fn from(precision: config::Precision) -> Self {
+        match precision {
+            config::Precision::F32 => Self::F32,
+            config::Precision::Bf16 => Self::Bf16,
         }
-        Ok(source)
-    };
-    sources.iter().map(resolved).collect()
+    }
 }
 
-/// The samples of evaluation files, for use without a recipe.
+/// A model that computes as in a run of `recipe`. Sets for this process whether products of f32 are computed in TF32.
 ///
 /// # Errors
-/// Whatever is wrong with the files, and tokens that the model does not have.
-pub fn load_examples(
-    sources: &[Source],
-    tokenizer: &Tokenizer,
-    config: &ModelConfig,
-) -> Result<Dataset, TrainError> {
-    let options = TokenizeOptions::new(config.max_position_embeddings, Mask::Assistant);
-    let dataset = tokenize(&load_rows(sources)?, tokenizer, &options)?;
-    check_examples(&dataset.examples, config)?;
-    Ok(dataset)
-}
-
-/// The first `limit` rows that have an answer, as questions.
-///
-/// # Errors
-/// A row whose prompt cannot be rendered, and fewer than one question where some were asked for.
-pub fn questions(rows: &[Row], tokenizer: &Tokenizer, limit: usize) -> Result<Vec<Question>, TrainError> {
-    let mut questions = vec![];
-    for row in rows.iter().filter(|row| row.answer.is_some()).take(limit) {
-        questions.push(Question {
-            id: row.id.clone(),
-            prompt_ids: prompt_ids(row, tokenizer)?,
-            answer: row.answer.clone().unwrap_or_default(),
-        });
-    }
-    if limit > 0 && questions.is_empty() {
-        return Err(TrainError::Mismatch {
-            message: "no evaluation row has an `answer`\nhint: add one, or set `evaluate.answers = 0`"
-                .to_owned(),
-        });
-    }
-    Ok(questions)
+/// A device without the number format of the recipe.
+pub fn computing_as(recipe: &Recipe, model: CausalLm) -> Result<CausalLm, TrainError> {
+    check_precision(recipe, &model.device())?;
+    set_tf32(Tf32::from_flag(recipe.model.tf32));
+    Ok(model.with_precision(recipe.model.precision.into()))
 }
 
 /// The device must have the number format of the recipe.
@@ -291,16 +226,3 @@ fn check_stop(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), TrainError> 
         ),
     })
 }
-
-/// Every sample must fit the model: its tokens the embedding, its length the positions.
-///
-/// # Errors
-/// The first sample that does not.
-pub fn check_examples(examples: &[Example], config: &ModelConfig) -> Result<(), TrainError> {
-    examples
-        .iter()
-        .try_for_each(|example| data::check_sample(example, config))
-}
-
-/// The bucketing of evaluation batches: the least padding.
-pub(crate) const EVALUATION_BUCKETING: Bucketing = Bucketing::ByLength;

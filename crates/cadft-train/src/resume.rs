@@ -179,7 +179,7 @@ impl DataDigests {
     pub(crate) fn of(prepared: &Prepared) -> Self {
         Self {
             train: data_sha256(prepared.train.iter()),
-            eval: data_sha256(prepared.eval.iter().cloned()),
+            eval: data_sha256(prepared.eval.iter()),
         }
     }
 }

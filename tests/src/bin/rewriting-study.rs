@@ -281,7 +281,6 @@ fn final_scores(run: &Run, replaced: &[&SampleRecord]) -> Result<[f64; 2]> {
     let pad = run.prepared.tokenizer.pad_token_id();
     let mean = |examples: &[Example]| {
         score_samples(&model, examples, 16, pad)
-            .iter()
             .map(|score| score.nll)
             .collect::<Moments>()
             .mean()

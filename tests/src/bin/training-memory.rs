@@ -5,7 +5,7 @@
 
 use burn::tensor::Device;
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
-use cadft_data::{Bucketing, Example};
+use cadft_data::{Bucketing, Example, Origin};
 use cadft_model::checkpoint::{self, SaveOptions};
 use cadft_model::decoder::Recompute;
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, Dtype, ModelConfig, TargetModules};
@@ -109,6 +109,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
             prompt_len: 1,
             loss_mask: (0..TOKENS).map(|token| token > 0).collect(),
             answer: None,
+            origin: Origin::default(),
         })
         .collect();
     let samples: Vec<&Example> = samples.iter().collect();

@@ -3,12 +3,12 @@
 use crate::args::{AnswerArgs, EvaluateArgs};
 use crate::console::percent;
 use crate::hint::UsageError;
-use crate::model::{OpenModel, sources, warn_about};
+use crate::model::{OpenInput, warn_about};
 use crate::output;
 use anyhow::{Context, Result};
 use cadft_model::GenerateOptions;
+use cadft_train::data::Question;
 use cadft_train::evaluate::{Answered, Answers, Evaluation, answer_questions, score_samples, summarise};
-use cadft_train::prepare::{Question, load_examples, load_rows, questions};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::fmt::Write;
@@ -25,16 +25,18 @@ struct Report {
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     check(&args.answers)?;
-    let sources = sources(&args.input.data, &args.input.source)?;
-    let opened = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
-    let dataset = load_examples(&sources, &opened.tokenizer, &opened.config)?;
-    warn_about(&dataset, opened.config.max_position_embeddings);
-    let questions = match args.answers.questions() {
-        None => vec![],
-        Some(limit) => questions(&load_rows(&sources)?, &opened.tokenizer, limit)?,
-    };
-    let pad_id = opened.tokenizer.pad_token_id();
-    let scores = score_samples(&opened.model, &dataset.examples, args.micro, pad_id);
+    let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let OpenInput {
+        model,
+        config,
+        reader,
+        data,
+    } = &opened;
+    let samples = reader.samples(&data.train, config)?;
+    warn_about(samples.report(), data.max_length);
+    let questions = reader.questions(&data.train, args.answers.questions().unwrap_or(0))?;
+    let pad_id = reader.tokenizer().pad_token_id();
+    let evaluation = summarise(score_samples(model, &samples, args.micro, pad_id));
     let answered = match args.answers.questions() {
         None => None,
         Some(_) => Some(answer(&opened, &args.answers, &questions)?),
@@ -43,7 +45,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         write(path, answered)?;
     }
     let report = Report {
-        evaluation: summarise(&scores),
+        evaluation,
         answers: answered.as_deref().map(Answers::summarise),
     };
     if args.json {
@@ -70,11 +72,11 @@ fn check(args: &AnswerArgs) -> Result<()> {
     Ok(args.sampling().check()?)
 }
 
-fn answer(opened: &OpenModel, args: &AnswerArgs, questions: &[Question]) -> Result<Vec<Answered>> {
+fn answer(opened: &OpenInput, args: &AnswerArgs, questions: &[Question]) -> Result<Vec<Answered>> {
     let options = GenerateOptions {
         max_new_tokens: args.max_new_tokens,
         max_positions: opened.config.max_position_embeddings,
-        stop_token_ids: opened.tokenizer.stop_token_ids().to_vec(),
+        stop_token_ids: opened.reader.tokenizer().stop_token_ids().to_vec(),
         sampling: args.sampling(),
         batch: args.batch,
     };
@@ -82,7 +84,7 @@ fn answer(opened: &OpenModel, args: &AnswerArgs, questions: &[Question]) -> Resu
     let how = (&extract, args.samples);
     Ok(answer_questions(
         &opened.model,
-        &opened.tokenizer,
+        opened.reader.tokenizer(),
         questions,
         &options,
         how,

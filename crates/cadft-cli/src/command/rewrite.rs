@@ -3,8 +3,6 @@
 mod data;
 mod offline;
 
-pub(super) use data::write;
-
 use crate::args::{
     RecordArgs, RewriteCommand, RewriteDiffArgs, RewriteListArgs, RewriteShowArgs, RewriteUndoArgs,
 };

@@ -64,10 +64,7 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
         || plan.objective.to_owned(),
         |start| format!("{start} for {} steps, then {}", plan.start_steps, plan.objective),
     );
-    let sources: Vec<_> = (plan.sources.iter())
-        .map(|source| (format!("  {}", source.path), rows_of(&source.report)))
-        .collect();
-    let mut lines = vec![
+    let lines = vec![
         ("model", prepared.recipe.model.path.clone()),
         ("parameters", parameters(plan)),
         ("objective", objective),
@@ -102,11 +99,23 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
         ("rewriting", rewriting(plan)),
         ("memory", memory_of(plan)),
     ];
-    let place = lines.iter().position(|(name, _)| *name == "tokens").unwrap_or(0);
-    lines.splice(
-        place..place,
-        sources.iter().map(|(name, rows)| (name.as_str(), rows.clone())),
-    );
+    let lines: Vec<(String, String)> = (lines.into_iter())
+        .flat_map(|(name, value)| {
+            let sources = match name {
+                "samples" => plan.sources.as_slice(),
+                "evaluation samples" => &plan.eval_sources,
+                _ => &[],
+            };
+            let sources = sources
+                .iter()
+                .map(|source| (format!("  {}", source.path), rows_of(&source.report)));
+            std::iter::once((name.to_owned(), value)).chain(sources)
+        })
+        .collect();
+    let lines: Vec<(&str, String)> = lines
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()))
+        .collect();
     output::table(&lines)
 }
 

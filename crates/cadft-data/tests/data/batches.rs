@@ -1,8 +1,8 @@
 //! Orders, buckets, padding and targets.
 
 use cadft_data::{
-    Batch, BatchOptions, Bucketing, Example, Order, Packing, epoch_order, micro_batch_shapes, micro_batches,
-    rank_shard,
+    Batch, BatchOptions, Bucketing, Example, Order, Origin, Packing, epoch_order, micro_batch_shapes,
+    micro_batches, rank_shard,
 };
 use proptest::prelude::*;
 
@@ -20,6 +20,7 @@ fn examples() -> impl Strategy<Value = Vec<Example>> {
                 .collect(),
             prompt_len: 0,
             answer: None,
+            origin: Origin::default(),
         };
         sequences.into_iter().map(example).collect()
     })
@@ -38,7 +39,7 @@ fn cut(examples: &[Example], micro: usize, bucketing: Bucketing, pad: u32) -> Ve
         row_tokens: 0,
         pad_id: pad,
     };
-    micro_batches(&examples.iter().collect::<Vec<_>>(), &options)
+    micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect()
 }
 
 /// A sample of a batch: (index, tokens, (place in the sample, token) to learn).
@@ -83,7 +84,7 @@ proptest! {
             pad_id: 0,
         };
         let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
-        let batches = micro_batches(&examples.iter().collect::<Vec<_>>(), &options);
+        let batches: Vec<_> = micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect();
         let shapes: Vec<[usize; 2]> = batches.iter().map(|batch| [batch.rows, batch.seq]).collect();
         prop_assert_eq!(micro_batch_shapes(&lengths, &options), shapes);
     }
@@ -149,7 +150,7 @@ proptest! {
         packing in prop_oneof![Just(Packing::None), Just(Packing::BestFit)],
     ) {
         let options = BatchOptions { micro: 2, max_tokens, bucketing, packing, row_tokens, pad_id: 999 };
-        let batches = micro_batches(&examples.iter().collect::<Vec<_>>(), &options);
+        let batches: Vec<_> = micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect();
         let mut seen = Vec::new();
         for batch in &batches {
             let most = max_tokens.unwrap_or(usize::MAX).min(row_tokens);
@@ -213,6 +214,7 @@ fn a_micro_batch_of_none_counts_as_one() {
         loss_mask: vec![false, true],
         prompt_len: 1,
         answer: None,
+        origin: Origin::default(),
     };
     assert_eq!(
         cut(&[example.clone(), example], 0, Bucketing::ByLength, 0).len(),

@@ -49,7 +49,7 @@ impl Trainer<'_> {
         }
         let pad_id = prepared.tokenizer.pad_token_id();
         let micro = prepared.recipe.batch.micro;
-        let evaluation = summarise(&score_samples(&model.valid(), &prepared.eval, micro, pad_id));
+        let evaluation = summarise(score_samples(&model.valid(), &prepared.eval, micro, pad_id));
         self.tell(&Event::Evaluated {
             step: self.done,
             evaluation: evaluation.clone(),

@@ -4,9 +4,7 @@ use crate::args::InspectArgs;
 use crate::model::{self, sources, warn_about};
 use crate::output;
 use anyhow::Result;
-use cadft_data::{
-    DataError, InspectedToken, Mixing, Row, Source, TokenizeOptions, Tokenizer, inspect, rows, tokenize,
-};
+use cadft_data::{InspectedToken, Mixing, TokenizeOptions, Tokenizer, first_rows, inspect, tokenize};
 use console::{Style, colors_enabled};
 use serde::Serialize;
 
@@ -18,11 +16,13 @@ struct Sample<'a> {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
-    let rows = first(&sources(&args.input.data, &args.input.source)?, args.limit)?;
+    let sources = sources(&args.input.data, &args.input.source)?;
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let rows = first_rows(&sources, &Mixing::default(), limit, |_| true)?;
     let tokenizer = Tokenizer::from_dir(&model::directory(&args.input.model)?)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let dataset = tokenize(&rows, &tokenizer, &options)?;
-    warn_about(&dataset, args.max_length);
+    warn_about(&dataset.report, args.max_length);
     if !args.json {
         output::line(&legend())?;
     }
@@ -47,25 +47,6 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The first rows, or everything that is wrong up to the last of them.
-fn first(sources: &[Source], limit: Option<usize>) -> Result<Vec<Row>, DataError> {
-    let (mut good, mut problems) = (Vec::new(), Vec::new());
-    for row in rows(sources, &Mixing::default())? {
-        match row {
-            Ok(row) => good.push(row),
-            Err(problem) => problems.push(problem),
-        }
-        if Some(good.len()) == limit {
-            break;
-        }
-    }
-    if problems.is_empty() {
-        Ok(good)
-    } else {
-        Err(DataError::Invalid { problems })
-    }
 }
 
 fn legend() -> String {

@@ -8,6 +8,7 @@ use crate::output;
 use crate::{assets, model};
 use anyhow::{Context, Result};
 use cadft_data::{Source, Tokenizer};
+use cadft_train::data::{SampleReader, on_disk};
 use cadft_train::rewrite::{ExportSummary, Header, Record, export as export_records};
 use serde::Serialize;
 use std::fs;
@@ -28,7 +29,8 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     let log = Log::open(&args.record)?;
     let header = header(&log, &args.source)?;
     let out = fs::canonicalize(&args.out).ok();
-    let sources = (header.data.train.iter())
+    let sources = on_disk(&header.data.train)?;
+    let sources = (sources.iter())
         .filter_map(|source| source.files().ok())
         .flatten();
     let is_out = |file: &PathBuf| out.is_some() && fs::canonicalize(file).ok() == out;
@@ -78,7 +80,8 @@ pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
 /// The data set of a log.
 fn rebuilt(log: &Log, header: &Header) -> Result<ExportSummary> {
     let tokenizer = Tokenizer::from_dir(&model::directory(&header.model)?)?;
-    Ok(export_records(&log.records, header, &tokenizer)?)
+    let reader = SampleReader::new(&header.recipe(), tokenizer)?;
+    Ok(export_records(&log.records, header, &reader)?)
 }
 
 /// Where the data are: as on record, unless the command line says otherwise.
@@ -95,15 +98,29 @@ fn header(log: &Log, source: &OriginArgs) -> Result<Header> {
         header.model.clone_from(model);
     }
     if !source.data.is_empty() {
-        header.data.train = (source.data.iter())
-            .map(|file| Ok(Source::new(assets::resolve(file)?)))
-            .collect::<Result<_>>()?;
+        header.data.train = moved(&source.data, &header.data.train)?;
     }
     Ok(header)
 }
 
+/// The sources that were read, in other places: each keeps its format, columns and weight where there are as many.
+fn moved(places: &[String], sources: &[Source]) -> Result<Vec<Source>> {
+    let as_read = |number: usize| {
+        let source = sources.get(number).filter(|_| places.len() == sources.len());
+        source.cloned().unwrap_or_default()
+    };
+    (places.iter().enumerate())
+        .map(|(number, place)| {
+            Ok(Source {
+                path: assets::resolve(place)?,
+                ..as_read(number)
+            })
+        })
+        .collect()
+}
+
 /// Writes under a temporary name, then renames.
-pub(in crate::command) fn write(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())

@@ -4,11 +4,11 @@ use super::data::write;
 use crate::args::RewriteRunArgs;
 use crate::console::note;
 use crate::hint::{self, UsageError};
-use crate::model::{OpenModel, directory, sources, warn_about};
+use crate::model::{OpenInput, directory, warn_about};
 use crate::{interrupt, output};
 use anyhow::{Result, bail};
-use cadft_train::config::{DataSection, RewriteSection};
-use cadft_train::prepare::load_examples;
+use cadft_train::config::RewriteSection;
+use cadft_train::data::SampleReader;
 use cadft_train::rewrite::{Generator, Header, LOG, Offline, Record, RoundSummary, export, rewrite_offline};
 
 pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
@@ -21,13 +21,14 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         )
         .into());
     }
-    let sources = sources(&args.input.data, &args.input.source)?;
     let model_directory = directory(&args.input.model)?.to_string_lossy().into_owned();
-    let OpenModel {
+    let OpenInput {
         model,
         config,
-        tokenizer,
-    } = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
+        reader,
+        data,
+    } = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let tokenizer = reader.tokenizer();
     if tokenizer.stop_token_ids().is_empty() {
         return Err(UsageError::new(
             format!("`{model_directory}`: the model has no stop token, so nothing that it writes would be complete"),
@@ -35,34 +36,29 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         )
         .into());
     }
-    let dataset = load_examples(&sources, &tokenizer, &config)?;
-    warn_about(&dataset, config.max_position_embeddings);
+    let samples = reader.samples(&data.train, &config)?;
+    warn_about(samples.report(), data.max_length);
     let stop = interrupt::stop_flag()?;
     let generator = Generator {
         model: &model,
-        tokenizer: &tokenizer,
+        tokenizer,
         section: &section,
-        max_length: config.max_position_embeddings,
+        max_length: data.max_length,
         seed: args.seed,
         micro: args.micro,
         stop: &stop,
-    };
-    let data = DataSection {
-        train: sources,
-        max_length: config.max_position_embeddings,
-        ..DataSection::default()
     };
     let source = Offline {
         model: &model_directory,
         data: &data,
     };
-    let Some(round) = rewrite_offline(&generator, &dataset.examples, &source)? else {
+    let Some(round) = rewrite_offline(&generator, &samples, &source)? else {
         bail!("interrupted: nothing was written");
     };
     let Some(Record::Header(header)) = round.records.first() else {
         bail!("the round left no header");
     };
-    save(args, header, &round.records, &tokenizer)?;
+    save(args, header, &round.records, &reader)?;
     if let Some(warning) = round.summary.warning(0) {
         hint::warn(&warning);
     }
@@ -70,13 +66,8 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
 }
 
 /// The log and the data set with its rewrites, in a new directory.
-fn save(
-    args: &RewriteRunArgs,
-    header: &Header,
-    records: &[Record],
-    tokenizer: &cadft_data::Tokenizer,
-) -> Result<()> {
-    let exported = export(records, header, tokenizer)?;
+fn save(args: &RewriteRunArgs, header: &Header, records: &[Record], reader: &SampleReader) -> Result<()> {
+    let exported = export(records, header, reader)?;
     std::fs::create_dir_all(&args.out)?;
     cadft_train::rewrite::RewriteLog::open(&args.out.join(LOG))?.append(records)?;
     write(&args.out.join("data.jsonl"), &exported.lines)
