@@ -138,18 +138,42 @@ fn a_padding_token_beyond_the_embedding_changes_nothing() {
         let mut token = tokenizer["added_tokens"][0].clone();
         token["id"] = 320.into();
         token["content"] = "<pad>".into();
-        tokenizer["added_tokens"].as_array_mut().expect("a list").push(token);
+        tokenizer["added_tokens"]
+            .as_array_mut()
+            .expect("a list")
+            .push(token);
     });
-    edit("tokenizer_config.json", &|config| config["pad_token"] = "<pad>".into());
+    edit("tokenizer_config.json", &|config| {
+        config["pad_token"] = "<pad>".into()
+    });
     let evaluated = |model: &Path| {
         let model = model.to_str().expect("UTF-8");
-        let args = ["evaluate", "--model", model, "--data", "messages.jsonl", "--micro", "4", "--json"];
+        let args = [
+            "evaluate",
+            "--model",
+            model,
+            "--data",
+            "messages.jsonl",
+            "--micro",
+            "4",
+            "--json",
+        ];
         lines(&run(CADFT, &fixture("blackbox"), &args).succeeded().stdout)[0]["nll"].clone()
     };
     assert_eq!(evaluated(&model), evaluated(&fixture("blackbox/model")));
     let path = model.to_str().expect("UTF-8");
     let (setting, target) = (format!("model.path={path}"), out.path().join("run"));
     let target = target.to_str().expect("UTF-8");
-    let args = ["train", "--recipe", "recipe.toml", "--out", target, "--set", &setting, "--set", "schedule.steps=1"];
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        target,
+        "--set",
+        &setting,
+        "--set",
+        "schedule.steps=1",
+    ];
     let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
 }

@@ -59,7 +59,6 @@ pub struct Tokenizer {
     suffix: Vec<u32>,
     special: HashSet<u32>,
     eos: Option<u32>,
-    pad: Option<u32>,
     stop: Vec<u32>,
     bos: Option<String>,
     eos_text: Option<String>,
@@ -134,7 +133,7 @@ impl Tokenizer {
                 .map(|(_, token)| token.as_str())
         };
         let id = |name: &str| token(name).and_then(|token| inner.token_to_id(token));
-        let (mut eos, bos, pad) = (id("eos_token"), id("bos_token"), id("pad_token"));
+        let (mut eos, bos) = (id("eos_token"), id("bos_token"));
         if let (Some(token), None) = (token("eos_token"), eos) {
             let message = format!("`{token}` is not in the vocabulary of `{TOKENIZER}`");
             let file = key(TOKENIZER_CONFIG, "eos_token");
@@ -166,7 +165,6 @@ impl Tokenizer {
             suffix,
             special,
             eos,
-            pad,
             stop,
             bos: token("bos_token").map(str::to_owned),
             eos_text,
@@ -215,11 +213,6 @@ impl Tokenizer {
     /// `generation_config.json` or `config.json`.
     pub fn eos_token_id(&self) -> Option<u32> {
         self.eos
-    }
-
-    /// A valid id to fill batches with: the padding token, else the end of a sequence, else 0.
-    pub fn pad_token_id(&self) -> u32 {
-        self.pad.or(self.eos).unwrap_or(0)
     }
 
     /// The tokens that end an answer: every `eos_token_id` of the model's files, and the special token with which

@@ -221,7 +221,9 @@ pub(super) fn parse_by_layer_type(
             Some(Value::Object(values)) => values.clone(),
             Some(other) => {
                 let other = show(other);
-                object.problem(format!("`rope_parameters.{key}` is `{other}`; expected an object"));
+                object.problem(format!(
+                    "`rope_parameters.{key}` is `{other}`; expected an object"
+                ));
                 Map::new()
             }
         };

@@ -47,9 +47,8 @@ impl Trainer<'_> {
         if prepared.eval.is_empty() {
             return Ok(None);
         }
-        let pad_id = prepared.tokenizer.pad_token_id();
         let micro = prepared.recipe.batch.micro;
-        let evaluation = summarise(score_samples(&model.valid(), &prepared.eval, micro, pad_id));
+        let evaluation = summarise(score_samples(&model.valid(), &prepared.eval, micro));
         self.tell(&Event::Evaluated {
             step: self.done,
             evaluation: evaluation.clone(),
