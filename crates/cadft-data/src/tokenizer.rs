@@ -54,7 +54,6 @@ pub struct Tokenizer {
     /// Tokens that are found in a text before it is cut into pieces, special or not.
     added: HashSet<u32>,
     eos: Option<u32>,
-    pad: Option<u32>,
     stop: Vec<u32>,
     bos: Option<String>,
     eos_text: Option<String>,
@@ -107,8 +106,8 @@ impl Tokenizer {
         let special_tokens = special::SpecialTokens::read(files, &config)?;
         let token = |name: &str| special_tokens.text(name);
         let id = |name: &str| token(name).and_then(|token| inner.token_to_id(token));
-        // What is added below has no weights in a model that was not made for it: neither end nor padding.
-        let (mut eos, pad) = (id("eos_token"), id("pad_token"));
+        // What is added below has no weights in a model that was not made for it: it ends nothing.
+        let (mut eos, bos) = (id("eos_token"), id("bos_token"));
         if let (Some(token), None) = (token("eos_token"), eos) {
             let message = format!("`{token}` is not in the vocabulary of `{TOKENIZER}`");
             let file = key(TOKENIZER_CONFIG, "eos_token");
@@ -141,7 +140,6 @@ impl Tokenizer {
             special,
             added,
             eos,
-            pad,
             stop,
             bos: token("bos_token").map(str::to_owned),
             eos_text,
@@ -189,11 +187,6 @@ impl Tokenizer {
     /// `generation_config.json` or `config.json`.
     pub fn eos_token_id(&self) -> Option<u32> {
         self.eos
-    }
-
-    /// A valid id to fill batches with: the padding token, else the end of a sequence, else 0.
-    pub fn pad_token_id(&self) -> u32 {
-        self.pad.or(self.eos).unwrap_or(0)
     }
 
     /// The tokens that end an answer: every `eos_token_id` of the model's files, and the special token with which
