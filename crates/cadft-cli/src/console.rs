@@ -70,11 +70,14 @@ impl Console {
                 ));
             }),
             Event::Rewrote { step, round } => self.progress.suspend(|| note(&rewrote(*step, round))),
-            Event::Resumed { step, path } => self.progress.suspend(|| {
+            Event::Resumed { step, path, changed } => self.progress.suspend(|| {
                 note(&format!(
                     "going on after step {step} from `{}`",
                     cadft_files::shown(&path)
-                ))
+                ));
+                changed
+                    .iter()
+                    .for_each(|change| note(&format!("  changed: {change}")));
             }),
             Event::Skipped {
                 step, what, samples, ..

@@ -104,10 +104,12 @@ fn is_input(error: &anyhow::Error) -> bool {
             }
         } else if let Some(error) = cause.downcast_ref::<ModelError>() {
             is_model_input(error)
+        } else if let Some(error) = cause.downcast_ref::<HubError>() {
+            error.is_input()
         } else {
             let is_data = (cause.downcast_ref::<DataError>())
                 .is_some_and(|error| !matches!(error, DataError::Write { .. }));
-            is_data || cause.is::<UsageError>() || cause.is::<HubError>()
+            is_data || cause.is::<UsageError>()
         }
     })
 }

@@ -31,6 +31,9 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
         })?,
         _ => EnvFilter::new(default_filter(verbose)),
     };
+    // Its most detailed level shows every byte of a request, and with them the token of the Hub.
+    let quiet = ["ureq_proto=info", "ureq=debug"].map(|directive| directive.parse().expect("a directive"));
+    let filter = quiet.into_iter().fold(filter, EnvFilter::add_directive);
     // A second start, as in a test that runs two commands, keeps the first.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -44,7 +47,7 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
 fn default_filter(verbose: u8) -> String {
     let others = if verbose == 0 { "error" } else { "warn" };
     let of_cadft = |level: &str| {
-        let crates = ["cli", "core", "data", "model", "train"];
+        let crates = ["cli", "core", "data", "hub", "model", "step", "train"];
         let crates = crates.map(|name| format!(",cadft_{name}={level}"));
         format!("{others}{}", crates.concat())
     };

@@ -5,13 +5,14 @@ use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
 use burn::tensor::Device;
-use cadft_data::{Columns, Report, Source, Tokenizer};
-use cadft_model::adapter::{self, ADAPTER_CONFIG};
+use cadft_data::{Columns, Part, Report, Source, Tokenizer};
+use cadft_model::adapter::{self, ADAPTER_CONFIG, BaseModel};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
-use cadft_train::data::{SampleReader, on_disk};
+use cadft_train::data::{SampleReader, adapted_tokenizer, on_disk};
 use cadft_train::prepare::computing_as;
 use cadft_train::{Warning, hub, memory};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -28,7 +29,10 @@ impl OpenModel {
     pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
         let (directory, adapter) = base_and_adapter(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
-        let tokenizer = Tokenizer::from_dir(&directory)?;
+        let tokenizer = match &adapter {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
         check_weights(&directory, &device)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
         let (model, config) = match adapter {
@@ -135,17 +139,18 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
 
 /// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
 /// adapter's directory.
-fn base_of(adapter: &Path, base: &str) -> Result<PathBuf> {
-    if hub::Spec::parse(base)?.is_some() || Path::new(base).is_dir() || assets::resolve(base)? != base {
-        return directory(base);
-    }
-    let beside = adapter.join(base);
-    if beside.is_dir() {
+fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
+    let beside = adapter.join(&base.name);
+    if !Path::new(&base.name).is_dir() && beside.is_dir() {
         return Ok(beside);
+    }
+    let path = base.path();
+    if hub::Spec::parse(&path)?.is_some() || Path::new(&path).is_dir() || assets::resolve(&path)? != path {
+        return directory(&path);
     }
     Err(UsageError::new(
         format!(
-            "`{}` belongs to the model `{base}`, which is no directory, neither from here nor from the adapter's",
+            "`{}` belongs to the model `{path}`, which is no directory, neither from here nor from the adapter's",
             cadft_files::shown(&adapter)
         ),
         "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
@@ -188,14 +193,25 @@ pub(crate) fn sources<'a>(
             columns: columns.clone(),
             weight: None,
             split: args.split.clone(),
+            config: args.config.clone(),
         })
     };
     let sources: Vec<_> = paths.into_iter().map(source).collect::<Result<_>>()?;
     Ok(on_disk(&sources)?)
 }
 
-/// Warns about samples that were cut or left out.
+/// Warns about what the chat template does not show of so many rows.
+pub(crate) fn warn_about_lost(lost: &BTreeMap<Part, usize>, rows: usize) {
+    for (part, &count) in lost {
+        let (message, hint) = part.warning(count, rows);
+        let hint = hint.to_owned();
+        hint::warn(&Warning { message, hint });
+    }
+}
+
+/// Warns about samples that were cut or left out, and about what is not shown of them.
 pub(crate) fn warn_about(report: &Report, max_length: usize) {
+    warn_about_lost(&report.lost, report.rows);
     if report.truncated > 0 {
         hint::warn(&Warning {
             message: format!(

@@ -125,6 +125,7 @@ impl TrainError {
         match self {
             Self::Io { .. } | Self::NotFinite { .. } | Self::Exhausted(_) | Self::Incomplete { .. } => false,
             Self::Checkpoint(error) => error.is_input(),
+            Self::Hub(error) => error.is_input(),
             _ => true,
         }
     }

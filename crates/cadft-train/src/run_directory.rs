@@ -21,14 +21,16 @@ use crate::environment::Environment;
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
+use crate::plan::Warning;
 use crate::prepare::Prepared;
-use crate::resume::{self, Changes};
+use crate::resume::{self, Changes, Comparison, Segment};
 use crate::rewrite;
 use crate::tensorboard::TensorBoard;
 use cadft_model::CausalLm;
 use logs::{Log, Logs};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,6 +45,13 @@ const ENVIRONMENT: &str = "environment.json";
 const LOCK: &str = "run.lock";
 const TENSORBOARD: &str = "tensorboard";
 
+/// A checkpoint to go on from, and how the run stands to it.
+#[derive(Debug)]
+pub(crate) struct Resumption {
+    pub(crate) from: Restored,
+    pub(crate) comparison: Comparison,
+}
+
 /// An open run directory: no other process has it.
 #[derive(Debug)]
 pub struct RunDirectory {
@@ -51,9 +60,10 @@ pub struct RunDirectory {
     logs: Logs,
     history: Log,
     tensorboard: Option<TensorBoard>,
+    restored: Option<Resumption>,
+    segments: Vec<Segment>,
     /// What could not be written and was not told yet.
     trouble: Option<TrainError>,
-    restored: Option<Restored>,
     /// Held as long as it is open.
     _lock: File,
 }
@@ -124,7 +134,7 @@ impl RunDirectory {
     fn begin(path: &Path, recipe: &Recipe, device: &str, lock: File) -> Result<Self, TrainError> {
         place::prepare(path)?;
         write_environment(path, device)?;
-        write_config(path, recipe)?;
+        write_config(path, recipe, &[])?;
         Ok(Self {
             path: path.to_owned(),
             device: device.to_owned(),
@@ -133,6 +143,7 @@ impl RunDirectory {
             tensorboard: TensorBoard::of_run(path, recipe, 0)?,
             trouble: None,
             restored: None,
+            segments: vec![],
             _lock: lock,
         })
     }
@@ -150,8 +161,16 @@ impl RunDirectory {
         from: Restored,
         changes: Changes,
     ) -> Result<Self, TrainError> {
+        let comparison = resume::compare(prepared, device, &from);
         if changes == Changes::Refused {
-            resume::check(prepared, device, &from)?;
+            comparison.refuse_changes(&from)?;
+        }
+        let mut segments = from.state.segments.clone();
+        if !comparison.changes.is_empty() {
+            segments.push(Segment {
+                until: from.state.step,
+                changed: comparison.changes.clone(),
+            });
         }
         place::refuse_own_model(path, prepared)?;
         let source = resume::run_of(&from.path)?;
@@ -168,7 +187,7 @@ impl RunDirectory {
             write_environment(path, device)?;
         }
         place::prepare(path)?;
-        write_config(path, &prepared.recipe)?;
+        write_config(path, &prepared.recipe, &segments)?;
         Ok(Self {
             path: path.to_owned(),
             device: device.to_owned(),
@@ -176,7 +195,8 @@ impl RunDirectory {
             history: Log::continued(&path.join(HISTORY))?,
             tensorboard: TensorBoard::of_run(path, &prepared.recipe, from.state.step)?,
             trouble: None,
-            restored: Some(from),
+            restored: Some(Resumption { from, comparison }),
+            segments,
             _lock: lock,
         })
     }
@@ -198,8 +218,13 @@ impl RunDirectory {
         &self.device
     }
 
+    /// Where something was changed that the result depends on.
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
     /// The checkpoint to go on from, once.
-    pub(crate) fn take_restored(&mut self) -> Option<Restored> {
+    pub(crate) fn take_restored(&mut self) -> Option<Resumption> {
         self.restored.take()
     }
 
@@ -254,11 +279,15 @@ impl RunDirectory {
         self.logs.finish().and(self.history.finish())
     }
 
-    /// Writes `model`.
-    pub(crate) fn save_model(&self, model: &CausalLm, prepared: &Prepared) -> Result<PathBuf, TrainError> {
+    /// Writes `model`; its place, and what should be known about it.
+    pub(crate) fn save_model(
+        &self,
+        model: &CausalLm,
+        prepared: &Prepared,
+    ) -> Result<(PathBuf, Option<Warning>), TrainError> {
         let path = self.path.join(MODEL);
-        Export::new(prepared).write(&path, model)?;
-        Ok(path)
+        let warning = Export::new(prepared).write(&path, model)?;
+        Ok((path, warning))
     }
 }
 
@@ -285,12 +314,20 @@ fn lock(path: &Path) -> Result<File, TrainError> {
     }
 }
 
-fn write_config(path: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+/// Writes the recipe. What it says holds from the last change on, so that earlier values stand above it.
+fn write_config(path: &Path, recipe: &Recipe, segments: &[Segment]) -> Result<(), TrainError> {
+    let mut text = String::new();
+    for Segment { until, changed } in segments {
+        let _ = writeln!(text, "# Changed after step {until}:");
+        for change in changed {
+            let _ = writeln!(text, "#   {}", change.to_string().replace(char::is_control, " "));
+        }
+    }
     let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {
         path: path.join(CONFIG),
         source: std::io::Error::other(error),
     })?;
-    write(&path.join(CONFIG), &recipe)
+    write(&path.join(CONFIG), &(text + &recipe))
 }
 
 fn write_environment(path: &Path, device: &str) -> Result<(), TrainError> {

@@ -10,14 +10,15 @@ mod saving;
 mod settling;
 
 use crate::checkpoint::saver::Saver;
-use crate::checkpoint::{Before, Best, DataDigests, GuardState, Restored};
+use crate::checkpoint::{Before, Best, DataDigests, GuardState};
 use crate::error::TrainError;
 use crate::event::{Event, Summary};
 use crate::exhausted::{ExhaustedRun, caught};
 use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
-use crate::run_directory::RunDirectory;
+use crate::run_directory::{Resumption, RunDirectory};
 use cadft_core::{AnyObjective, Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
@@ -144,7 +145,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// A run from a checkpoint.
-    fn go_on(&mut self, model: CausalLm, from: &Restored) -> Result<CausalLm, TrainError> {
+    fn go_on(&mut self, model: CausalLm, from: &Resumption) -> Result<CausalLm, TrainError> {
+        let Resumption { from, comparison } = from;
         let model = from.model(model)?;
         from.optimizer(&mut self.state.optimizer, &model)?;
         let state = from.state.clone();
@@ -156,9 +158,15 @@ impl<'a> Trainer<'a> {
         self.rewriting = Rewriting::resume(self.prepared, self.directory.path(), state.rewriting)?;
         let plan = self.prepared.plan.clone();
         (self.on_event)(&Event::Started { plan });
+        let Comparison { changes, .. } = comparison;
+        if let Some(warning) = comparison.warning() {
+            let step = state.step;
+            self.tell_aside(&Event::Warned { step, warning })?;
+        }
         self.tell_aside(&Event::Resumed {
             step: state.step,
             path: from.path.clone(),
+            changed: changes.clone(),
         })?;
         Ok(model)
     }
@@ -239,8 +247,7 @@ impl<'a> Trainer<'a> {
             .map(|&sample| self.rewriting.example(sample, &prepared.train))
             .collect();
         let samples: Vec<&Example> = samples.iter().collect();
-        let pad_id = prepared.tokenizer.pad_token_id();
-        let batch = GlobalBatch::new(&samples, &(&recipe.batch).into(), pad_id, &model.device());
+        let batch = GlobalBatch::new(&samples, &(&recipe.batch).into(), &model.device());
         let objective = self.objective(number);
         let lr = self.schedule.at(number);
         let settings = StepSettings {

@@ -9,12 +9,19 @@ use toml::{Table, Value};
 use super::{Finding, Repository};
 
 /// A package, and the beginning of the names that it must not depend on, even in tests.
-const FORBIDDEN: [(&str, &str, &str); 18] = [
+const FORBIDDEN: [(&str, &str, &str); 21] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),
     ("cadft-data", "cadft-", "the data does not know who reads it"),
     ("cadft-data", "burn", "it builds in seconds, without Burn"),
     ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
+    (
+        "cadft-hub",
+        "cadft-",
+        "it brings files, and does not know what they are for",
+    ),
+    ("cadft-hub", "burn", "it builds in seconds, without Burn"),
+    ("cadft-hub", "cubecl", "it builds in seconds, without Burn"),
     ("cadft-files", "cadft-", "the others depend on it"),
     ("cadft-files", "burn", "it builds in seconds, without Burn"),
     ("cadft-step", "cadft-files", "a step does no input or output"),
@@ -22,7 +29,7 @@ const FORBIDDEN: [(&str, &str, &str); 18] = [
     ("cadft-step", "cadft-cli", "a step knows no run"),
     ("cadft-step", "toml", "a step reads no recipe"),
     ("cadft-step", "clap", "a step reads no command line"),
-    ("cadft-step", "hf-hub", "a step does no input or output"),
+    ("cadft-step", "cadft-hub", "a step does no input or output"),
     ("cadft-step", "tempfile", "a step does no input or output"),
     ("cadft-kernels", "cadft-", "the others depend on it"),
     ("cadft-matmul", "cadft-", "the others depend on it"),
@@ -107,8 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn data_may_not_use_burn_in_any_table_or_under_another_name() {
+    fn data_and_hub_may_not_use_burn_in_any_table_or_under_another_name() {
         let package = "[package]\nname = \"cadft-data\"\n";
+        for (name, dependency) in [
+            ("cadft-hub", "burn"),
+            ("cadft-hub", "cadft-data"),
+            ("cadft-data", "cadft-hub"),
+        ] {
+            let text =
+                format!("[package]\nname = \"{name}\"\n[dependencies]\n{dependency}.workspace = true\n");
+            assert_eq!(check_one(&text).len(), 1, "{name} -> {dependency}");
+        }
         for dependency in [
             "[dependencies]\nburn.workspace = true",
             "[dev-dependencies]\nburn-nn = \"1\"",

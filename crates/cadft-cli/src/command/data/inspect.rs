@@ -22,6 +22,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let limit = args.limit.unwrap_or(usize::MAX);
     let rows = first_rows(&sources, &Mixing::default(), limit, |_| true)?;
     let tokenizer = Tokenizer::from_dir(&model::directory(&args.input.model)?)?;
+    let tokenizer = args.template.tokenizer(tokenizer)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let dataset = tokenize(&rows, &tokenizer, &options)?;
     warn_about(&dataset.report, args.max_length);
