@@ -97,7 +97,11 @@ pub(super) struct GoesOn {
 impl GoesOn {
     /// As lines of a table.
     pub(super) fn lines(self) -> Vec<(&'static str, String)> {
-        let from = format!("after step {} from `{}`", self.step, self.path.display());
+        let from = format!(
+            "after step {} from `{}`",
+            self.step,
+            cadft_files::shown(&self.path)
+        );
         let changed = self.changed.iter().map(|change| ("changed", change.to_string()));
         [("goes on", from)].into_iter().chain(changed).collect()
     }
