@@ -41,11 +41,7 @@ const WRITERS: [&str; 6] = [
     "NamedTempFile",
 ];
 /// Who writes: the writer, and downloads, which go on from a part that is there in a cache that others read, too.
-const WRITE: [&str; 3] = [
-    "crates/cadft-files",
-    "crates/cadft-hub",
-    "crates/cadft-train/src/hub",
-];
+const WRITE: [&str; 2] = ["crates/cadft-files", "crates/cadft-hub"];
 
 /// What the program must not do at all: a macro that prints makes nothing visible, and panics where nobody can read it.
 const PRINTERS: [&str; 4] = ["print!(", "println!(", "eprint!(", "eprintln!("];
