@@ -32,7 +32,7 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     let summary = rebuilt(&log, &header)?;
     cadft_files::write(&args.out, &summary.lines)
         .with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
-    note(&format!(
+    note(format!(
         "{}: {} rows, {} of them rewritten",
         cadft_files::shown(&args.out),
         count(summary.rows),

@@ -99,7 +99,7 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
     if args.json {
         return output::json_line(summary);
     }
-    note(&format!(
+    note(format!(
         "{} of {} samples rewritten; `{}` has the data, `cadft rewrite list {}` says what was decided",
         summary.replaced,
         summary.chosen,
