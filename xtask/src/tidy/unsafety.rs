@@ -18,8 +18,9 @@ const COUNTED: [(&str, usize, &str); 5] = [
     ),
     (
         "cadft-data",
-        3,
-        "maps its token cache into memory and lets go of what was read; keeps a template's text beside what is compiled of it",
+        4,
+        "maps its token cache into memory and lets go of what was read; keeps a template's text beside what is compiled of it; \
+         bounds the regular expressions of a tokenizer",
     ),
     (
         "cadft-kernels",

@@ -215,6 +215,15 @@ fn what_is_wrong_with_a_tokenizer_names_file_and_key() {
 }
 
 #[test]
+fn numbers_that_only_python_writes_are_read() {
+    let mut files = Fixture::chatml().files();
+    let config = br#"{"name": "\"NaN, \\", "a": [Infinity, -Infinity, NaN], "eos_token_id": 3}"#;
+    files.config = Some(config.to_vec());
+    let tokenizer = Tokenizer::from_bytes(&files).unwrap();
+    assert!(tokenizer.stop_token_ids().contains(&3));
+}
+
+#[test]
 fn a_key_whose_meaning_is_not_followed_is_refused() {
     for (key, value, start) in [
         (
