@@ -94,9 +94,37 @@ pub(super) fn flag(config: &Map<String, Value>, name: &str) -> Result<Option<boo
 
 pub(super) fn json_object(file: &str, bytes: Option<&[u8]>) -> Result<Map<String, Value>, DataError> {
     bytes.map_or(Ok(Map::new()), |bytes| {
-        serde_json::from_slice(bytes)
+        serde_json::from_slice(&without_python_numbers(bytes))
             .map_err(|error| invalid(file, &error.to_string(), "the file is one JSON object"))
     })
+}
+
+/// JSON with `null` for the numbers that Python writes and JSON does not have: no key that is read here may hold one.
+fn without_python_numbers(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let (mut at, mut in_string) = (0, false);
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let numbers: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+        let number = numbers.into_iter().find(|number| rest.starts_with(number));
+        match number {
+            Some(number) if !in_string => {
+                plain.extend(b"null");
+                at += number.len();
+            }
+            // An escape and the byte after it, which may be a quote.
+            _ if in_string && rest[0] == b'\\' => {
+                plain.extend(&rest[..rest.len().min(2)]);
+                at += 2;
+            }
+            _ => {
+                in_string ^= rest[0] == b'"';
+                plain.push(rest[0]);
+                at += 1;
+            }
+        }
+    }
+    plain
 }
 
 pub(super) fn key(file: &str, key: &str) -> String {

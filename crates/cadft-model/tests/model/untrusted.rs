@@ -334,6 +334,18 @@ fn stop_tokens_of_one_file_are_enough() {
 }
 
 #[test]
+fn a_stop_token_that_is_no_id_is_refused_with_its_file() {
+    let (_parent, directory) = saved(usize::MAX);
+    let path = directory.join("generation_config.json");
+    fs::write(&path, r#"{"eos_token_id": [2, "x"]}"#).unwrap();
+    let message = refusal(&directory);
+    assert!(
+        message.contains("generation_config.json") && message.contains("`eos_token_id`"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_adapter_with_magnitudes_over_zero_rows_names_the_layers() {
     use cadft_model::AdapterKind;
     let config = tiny(json!({}));
