@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG, AdapterSave};
-use cadft_model::checkpoint::{hint_for, load, save};
+use cadft_model::checkpoint::{ChatFormat, hint_for, load, save};
 use cadft_model::gguf::import_gguf;
 use cadft_model::{AdapterConfig, CausalLm, Dtype, ModelConfig, SaveOptions};
 use serde_json::{Value, json};
@@ -378,8 +378,9 @@ fn an_adapter_as_a_pickle_says_how_to_convert_it() {
     let parts = AdapterSave {
         adapter: &adapter,
         config: &config,
-        base_model: "tiny",
+        base_model: "tiny".into(),
         carry_from: None,
+        chat: ChatFormat::default(),
     };
     adapter::save(&directory, &random().with_adapter(&adapter, &targets, 1), &parts).unwrap();
     fs::rename(
