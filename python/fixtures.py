@@ -35,6 +35,7 @@ import data_folders
 import data_formats
 import families
 import foreign_adapters
+import hub_cache
 import objectives_golden
 import published_templates
 import sampling_golden
@@ -55,6 +56,7 @@ PACKAGES = (
     "peft",
     "numpy",
     "datasets",
+    "huggingface_hub",
     "pyarrow",
     "pandas",
     "polars",
@@ -85,6 +87,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
         "data-files": Generator("data_files.py", data_files.SEED, data_files.generate),
         "data-folders": Generator("data_folders.py", data_folders.SEED, data_folders.generate),
+        "hub": Generator("hub_cache.py", hub_cache.SEED, hub_cache.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),
         "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
         "templates": Generator("template_golden.py", 0, template_golden.generate),

@@ -8,7 +8,7 @@
 //! | `prompt-completion` | `prompt`, `completion`, `tools` | two strings, or a conversation |
 //! | `text` | `text` | text |
 //!
-//! With every format go `id`, `weight` and `answer`.
+//! With every format go `id`, `weight`, `answer` and `chat_template_kwargs`.
 
 mod alpaca;
 mod columns;
@@ -119,8 +119,9 @@ impl Shape {
     /// Whether a column can have a part in a row.
     pub(crate) fn reads(&self, column: &str) -> bool {
         let mapped = self.columns.mapped();
+        let is_key = columns::KEYS.contains(&column) || column == fields::VARIABLES;
         let is_replaced = mapped.iter().any(|(key, _)| *key == column);
-        mapped.iter().any(|(_, name)| name == column) || columns::KEYS.contains(&column) && !is_replaced
+        mapped.iter().any(|(_, name)| name == column) || is_key && !is_replaced
     }
 
     /// The row of a record, or all that is wrong with it.
@@ -132,6 +133,7 @@ impl Shape {
         let weight = fields.weight();
         let id = fields.name("id");
         let answer = fields.name("answer");
+        let template_variables = fields.template_variables();
         let content = match format {
             Some(format) => self.content(format, &mut fields),
             None => {
@@ -142,12 +144,18 @@ impl Shape {
             }
         };
         match content {
-            Some(content) if fields.is_good() => Ok(Row {
-                id: id.unwrap_or_else(|| content.fingerprint()),
-                weight,
-                answer,
-                ..Row::of(content)
-            }),
+            Some(content) if fields.is_good() => {
+                let row = Row {
+                    weight,
+                    answer,
+                    template_variables,
+                    ..Row::of(content)
+                };
+                Ok(Row {
+                    id: id.unwrap_or_else(|| row.fingerprint()),
+                    ..row
+                })
+            }
             _ => Err(fields.into_wrong()),
         }
     }

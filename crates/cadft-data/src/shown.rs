@@ -3,17 +3,19 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
+use cadft_files::visible_name;
+
 /// Characters of a name or value that a message shows.
 const LONGEST: usize = 120;
 
 /// Items of a list that a message shows.
 const MOST: usize = 20;
 
-/// A name or value, cut where it is long.
+/// A name or value in one line of characters that can be seen, cut where it is long.
 pub(crate) fn short(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
-        None => Cow::Borrowed(text),
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => visible_name(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", visible_name(&text[..end]))),
     }
 }
 

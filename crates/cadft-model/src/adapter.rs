@@ -34,7 +34,7 @@ mod targets;
 pub use dropout::DropoutClock;
 pub use peft::WITHOUT_EFFECT;
 pub use resolve::resolve;
-pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapted, AdapterSave, load, read_config, save};
+pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapted, AdapterSave, BaseModel, load, read_config, save};
 pub use targets::AdapterTargets;
 
 /// What kind of update an adapter makes.

@@ -8,6 +8,7 @@ mod lines;
 mod summary;
 
 use crate::args::ScoreArgs;
+use crate::destination;
 use crate::hint::UsageError;
 use crate::model::{OpenInput, warn_about};
 use anyhow::{Result, bail};
@@ -21,6 +22,10 @@ use summary::Summary;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let averages = args.run.as_deref().map(read_compatibility).transpose()?;
+    destination::file_of(args.out.as_deref(), &args.input)?;
+    if let Some(out) = &args.out {
+        destination::file(out, &args.run)?;
+    }
     let OpenInput {
         model,
         config,

@@ -104,22 +104,6 @@ fn a_configuration_of_a_directory_can_be_named() {
     );
 }
 
-#[cfg(unix)]
-#[test]
-fn an_argument_that_is_no_utf8_is_named() {
-    use std::os::unix::ffi::OsStrExt;
-    let cadft = Cadft::new();
-    let name = std::ffi::OsStr::from_bytes(b"a\xFF.jsonl");
-    let mut command = cadft.command(&["data", "validate", "--data"]);
-    let ran = super::ran(command.arg(name).output().expect("the command starts"));
-    assert_eq!(ran.code, 2);
-    assert!(
-        ran.stderr.contains("a\\xFF.jsonl") && ran.stderr.contains("hint: "),
-        "{}",
-        ran.stderr
-    );
-}
-
 #[test]
 fn rows_that_the_template_refuses_are_found_with_a_model() {
     let cadft = Cadft::new();

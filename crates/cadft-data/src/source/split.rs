@@ -275,7 +275,7 @@ fn only<'a>(source: &Source, splits: &'a Splits) -> Result<&'a [PathBuf], DataEr
             ),
             &format!(
                 "say which with `split`, or name the files, such as `{}`",
-                several[0].1.first().unwrap_or(&PathBuf::new()).display()
+                cadft_files::shown(several[0].1.first().unwrap_or(&PathBuf::new()))
             ),
         )),
     }
