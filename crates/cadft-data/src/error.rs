@@ -88,8 +88,13 @@ impl RowProblem {
 
 impl Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, message, .. } = self;
-        let (id, file) = (short(&self.id), visible_name(&self.file));
+        let Self {
+            id,
+            file,
+            place,
+            message,
+        } = self;
+        let (id, file) = (short(id), visible_name(file));
         match place {
             Place::File => write!(f, "{file}: row `{id}`: {message}"),
             Place::Line(line) if file.is_empty() => write!(f, "row `{id}` (line {line}): {message}"),

@@ -58,7 +58,7 @@ pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
 pub use table::write_parquet;
 pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered, TemplateTime};
 pub use tokenize::{
-    Dataset, DropReason, DroppedSample, Example, Mask, Origin, Report, SourceReport, TokenizeOptions,
-    Truncation, prompt_ids, prompt_text, tokenize,
+    Dataset, DropReason, DroppedSample, Example, Mask, Origin, Part, Report, SourceReport, TokenizeOptions,
+    Truncation, check_rows, prompt_ids, prompt_text, tokenize,
 };
 pub use tokenizer::{SpecialTokens, Tokenizer, TokenizerFiles};

@@ -1,5 +1,6 @@
 //! Names, values and lists in messages, short enough to be read.
 
+use cadft_files::visible_name;
 use std::borrow::Cow;
 use std::fmt::Display;
 
@@ -11,7 +12,7 @@ const LONGEST: usize = 120;
 /// Items of a list that a message shows.
 const MOST: usize = 20;
 
-/// A name or value in one line of characters that can be seen, cut where it is long.
+/// A name or value in one line with every character visible, cut if it is long.
 pub(crate) fn short(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
         None => visible_name(text),

@@ -1,6 +1,6 @@
 //! Numbers about data: lengths, what truncation cuts and drops, duplicates, and how much of it is trained.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::{DataError, Problems, RowProblem};
 use crate::row::Row;
 use crate::source::{Mixing, Source, rows};
-use crate::tokenize::{TokenizeOptions, tokenize};
+use crate::tokenize::{Part, TokenizeOptions, tokenize};
 use crate::tokenizer::Tokenizer;
 
 /// Rows that are measured together.
@@ -53,6 +53,8 @@ pub struct SourceStats {
     pub supervised_share: f64,
     /// Lengths in tokens, before truncation, of the rows that have a trained token.
     pub lengths: Lengths,
+    /// How many of the rows kept lack a part that the chat template does not show.
+    pub lost: BTreeMap<Part, usize>,
 }
 
 /// Rows that are left out, by reason.
@@ -152,15 +154,19 @@ impl Counts {
         }
     }
 
-    fn add(&mut self, measured: &Measured) {
+    fn add(&mut self, measured: Measured) {
         let stats = &mut self.stats;
         stats.rows += 1;
-        match *measured {
+        match measured {
             Measured::Kept {
                 length,
                 tokens,
                 supervised,
+                lost,
             } => {
+                for part in lost {
+                    *stats.lost.entry(part).or_default() += 1;
+                }
                 self.lengths.push(length);
                 stats.kept += 1;
                 stats.truncated += usize::from(tokens < length);
@@ -190,6 +196,8 @@ enum Measured {
         length: usize,
         tokens: usize,
         supervised: usize,
+        /// What of the row the chat template does not show.
+        lost: Vec<Part>,
     },
     TooLong {
         length: usize,
@@ -218,6 +226,7 @@ fn measure(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
         length,
         tokens: dataset.report.tokens,
         supervised: dataset.report.supervised,
+        lost: dataset.report.lost.into_keys().collect(),
     })
 }
 
@@ -242,7 +251,7 @@ impl Counting<'_> {
             match measured {
                 Ok(measured) => {
                     let source = &mut self.sources[row.source];
-                    source.add(&measured);
+                    source.add(measured);
                     source.stats.duplicates += usize::from(!self.seen.insert(fingerprint));
                 }
                 Err(DataError::Rows { problems, hint, .. }) => {
@@ -277,6 +286,10 @@ impl Counting<'_> {
 }
 
 fn total(sources: &[SourceStats], lengths: &[usize]) -> SourceStats {
+    let mut lost = BTreeMap::new();
+    for (part, count) in sources.iter().flat_map(|source| &source.lost) {
+        *lost.entry(*part).or_default() += count;
+    }
     let sum = |of: fn(&SourceStats) -> usize| sources.iter().map(of).sum::<usize>();
     let (tokens, supervised) = (sum(|source| source.tokens), sum(|source| source.supervised));
     SourceStats {
@@ -293,6 +306,7 @@ fn total(sources: &[SourceStats], lengths: &[usize]) -> SourceStats {
         supervised,
         supervised_share: supervised as f64 / tokens.max(1) as f64,
         lengths: Lengths::of(lengths),
+        lost,
     }
 }
 

@@ -46,11 +46,11 @@ pub(crate) struct ValidateArgs {
     /// Which tokens are trained.
     #[arg(long, value_enum, default_value = "assistant", requires = "model")]
     pub(crate) mask: MaskName,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
     /// Print the first N problems; the others are counted.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) limit: usize,
-    #[command(flatten)]
-    pub(crate) template: TemplateArgs,
     /// Print one JSON object a problem.
     #[arg(long)]
     pub(crate) json: bool,

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         .map(|averages| matched(&samples, &averages))
         .transpose()?;
     let mut scores = Vec::with_capacity(samples.len());
-    for score in score_samples(&model, &samples, args.micro, reader.tokenizer().pad_token_id()) {
+    for score in score_samples(&model, &samples, args.micro) {
         if !score.nll.is_finite() {
             bail!("sample `{}`: its likelihood is not a finite number", score.id);
         }

@@ -104,6 +104,22 @@ fn a_configuration_of_a_directory_can_be_named() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_utf8_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let cadft = Cadft::new();
+    let name = std::ffi::OsStr::from_bytes(b"a\xFF.jsonl");
+    let mut command = cadft.command(&["data", "validate", "--data"]);
+    let ran = super::ran(command.arg(name).output().expect("the command starts"));
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("not UTF-8: `a\u{FFFD}.jsonl`") && ran.stderr.contains("hint: "),
+        "{}",
+        ran.stderr
+    );
+}
+
 #[test]
 fn rows_that_the_template_refuses_are_found_with_a_model() {
     let cadft = Cadft::new();
@@ -115,7 +131,7 @@ fn rows_that_the_template_refuses_are_found_with_a_model() {
         format!("{}\n", serde_json::json!({"messages": turns}))
     };
     let model = fixture("model");
-    cadft.write("d.jsonl", &[row(&["user", "assistant"]), row(&["user"])].concat());
+    cadft.write("d.jsonl", &row(&["user", "assistant"]));
     let validate = ["data", "validate", "--data", "d.jsonl"];
     assert_eq!(cadft.run(&[&validate[..], &["--model", &model]].concat()).code, 0);
     let config = std::fs::read_to_string(fixture("model/tokenizer_config.json")).expect("the fixture");
@@ -134,6 +150,58 @@ fn rows_that_the_template_refuses_are_found_with_a_model() {
         ran.stdout.starts_with("d.jsonl:1: ") && ran.stdout.contains("no turns today"),
         "{}",
         ran.stdout
+    );
+}
+
+#[test]
+fn a_row_without_a_trained_token_is_a_problem_with_its_line() {
+    let cadft = Cadft::new();
+    let rows = [
+        serde_json::json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}),
+        serde_json::json!({"messages": [{"role": "user", "content": "q"}]}),
+        serde_json::json!({"messages": [{"role": "user", "content": "q"},
+                                        {"role": "assistant", "content": "a", "loss": false}]}),
+    ];
+    let lines: Vec<String> = rows.iter().map(|row| format!("{row}\n")).collect();
+    cadft.write("d.jsonl", &lines.concat());
+    let model = fixture("model");
+    let validate = ["data", "validate", "--data", "d.jsonl"];
+    for more in [&[][..], &["--model", &model]] {
+        let ran = cadft.run(&[&validate[..], more].concat());
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        let expected = "d.jsonl:2: nothing to train: the conversation has no assistant turn\n\
+                        d.jsonl:3: nothing to train: every assistant turn is taken out of training\n";
+        assert_eq!(ran.stdout, expected);
+        assert!(
+            ran.stderr.contains("2 problems; 1 rows are good"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+fn what_the_chat_template_does_not_show_is_warned_of() {
+    let cadft = Cadft::new();
+    let row = serde_json::json!({"messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a", "reasoning_content": "because it is"}]});
+    cadft.write("d.jsonl", &format!("{row}\n{row}\n"));
+    let model = fixture("model");
+    let data = ["--data", "d.jsonl", "--model", &model];
+    for command in ["validate", "stats"] {
+        let ran = cadft.run(&[&["data", command][..], &data].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let warning = "the chat template does not show the reasoning of 2 of 2 rows";
+        assert!(
+            ran.stderr.contains(warning) && ran.stderr.contains("hint: "),
+            "{}",
+            ran.stderr
+        );
+    }
+    let stats = cadft.run(&[&["data", "stats", "--json"][..], &data].concat());
+    assert_eq!(
+        json_lines(&stats.stdout)[0]["total"]["lost"],
+        serde_json::json!({"reasoning": 2})
     );
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::format::{Cells, Format, Shape, speaker};
-use crate::row::{Content, Message, Row};
+use crate::row::{Content, FLAGS, Message, Row};
 use crate::shown::list;
 
 /// The record of a row in a format.
@@ -87,6 +87,7 @@ fn untrained(messages: &[Message], trained_from: Option<usize>) -> Vec<Message> 
             return message.clone();
         }
         let mut fields = message.fields().clone();
+        fields.retain(|key, _| !FLAGS.contains(&key.as_str()));
         fields.insert("train".to_owned(), json!(false));
         Message::from_fields(fields)
     };
@@ -214,7 +215,7 @@ impl Trained {
         };
         let bare = |message: &Message| {
             let mut fields = message.fields().clone();
-            fields.retain(|key, value| !value.is_null() && key != "train" && key != "weight");
+            fields.retain(|key, value| !value.is_null() && !FLAGS.contains(&key.as_str()));
             fields.sort_keys();
             fields
         };

@@ -4,8 +4,7 @@ use serde_json::{Map, Value};
 
 use super::fields::list as list_of;
 use super::{Fields, conversations, kind};
-use crate::row::{Content, Message};
-use crate::shown::short;
+use crate::row::{Content, Message, UnclearFlag, flag};
 
 const ROLES: [&str; 7] = [
     "system",
@@ -143,17 +142,7 @@ fn optional_fields(fields: &mut Map<String, Value>) -> Result<(), String> {
             Some(other) => return Err(format!("`{key}`: expected a string, found {}", kind(other))),
         }
     }
-    match fields.get("train") {
-        None | Some(Value::Bool(_)) => {}
-        Some(other) => return Err(format!("`train`: expected true or false, found {}", kind(other))),
-    }
-    match fields.get("weight").map(|weight| (weight.as_f64(), weight)) {
-        None | Some((Some(0.0 | 1.0), _)) => {}
-        Some((_, found)) => {
-            let found = found.to_string();
-            return Err(format!("`weight`: a turn's is 0 or 1, found {}", short(&found)));
-        }
-    }
+    flag(fields).map_err(|UnclearFlag { key, message }| format!("`{key}`: {message}"))?;
     match fields.get("function_call") {
         None | Some(Value::Object(_)) => {}
         Some(other) => {

@@ -15,6 +15,7 @@ mod jinja;
 mod malformed;
 mod marks;
 mod masks;
+mod mixed;
 mod mutations;
 #[cfg(feature = "real")]
 mod published;
@@ -22,7 +23,9 @@ mod reading;
 mod rewriting_templates;
 mod row_templates;
 mod same_rows;
+mod shown;
 mod sources;
+mod spans;
 mod statistics;
 mod templates;
 mod tokenizers;
