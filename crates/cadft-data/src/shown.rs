@@ -1,6 +1,5 @@
 //! Names, values and lists in messages, short enough to be read.
 
-use cadft_files::visible_name;
 use std::borrow::Cow;
 use std::fmt::Display;
 
