@@ -373,6 +373,33 @@ fn a_trained_turn_that_holds_nothing_but_its_stop_is_refused() {
     }
 }
 
+#[test]
+fn an_answer_of_template_text_alone_is_refused_too() {
+    let turns = "{% for m in messages %}{{ '<|' + m.role + '|>' }}{% if m.role == 'assistant' %}ANSWER{% else %}\
+                 {{ m.content | length }}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    let answer = "<think></think>{{ m.content }}</s>";
+    for answer in [
+        answer.to_owned(),
+        format!("{{% generation %}}{answer}{{% endgeneration %}}"),
+    ] {
+        let (row, ..) = conversation("user calls tool assistant");
+        let error = error(&row, &turns.replace("ANSWER", &answer), Mask::Assistant);
+        assert!(
+            error.contains("`messages[1]`: the chat template does not show the `tool_calls`"),
+            "{error}"
+        );
+        // Answers with a text are trained.
+        let (row, ..) = conversation("user assistant user assistant");
+        let tokenizer = Fixture::new("</s>", &turns.replace("ANSWER", &answer)).build();
+        let text = crate::fixture::trained(&row, &tokenizer, Mask::Assistant);
+        assert_eq!(
+            text,
+            "<|user|>7wuser0x<|assistant|>[<think></think>wassistant1x</s>]<|user|>7wuser2x<|assistant|>\
+             [<think></think>wassistant3x</s>]"
+        );
+    }
+}
+
 fn marked_chatml() -> Tokenizer {
     let template = cadft_data::Preset::ChatMl
         .source()

@@ -18,6 +18,8 @@ impl Conversation<'_> {
         shown: &Shown,
         sentinels: Option<&Sentinels>,
     ) -> Result<Span, DataError> {
+        let sentinels = sentinels.ok_or_else(|| holds_another(turn, None))?;
+        self.check_shown(turn, sentinels, &shown.text)?;
         let start = self
             .start_after_prompt(turn, &shown.text)
             .or_else(|| self.start_before_change(turn, &shown.text, previous))
@@ -27,7 +29,6 @@ impl Conversation<'_> {
             .stop_after_content(turn, start, limit.unwrap_or(shown.text.len()), shown)
             .ok_or_else(|| self.no_stop(&turn_at(turn)))?;
         let span = self.span(turn, start, stop, &shown.encoded);
-        let sentinels = sentinels.ok_or_else(|| holds_another(turn, None))?;
         if !self.is_own(&span, limit.is_some(), sentinels, &shown.text)? {
             return Err(holds_another(turn, None));
         }
