@@ -6,15 +6,19 @@ mod compare;
 mod data;
 mod errors;
 mod exhausted;
+mod hub;
 mod memory;
 mod metrics;
 mod model;
+mod outputs;
 mod report;
 mod rewrite;
 mod runs;
+mod saved;
 mod score;
 mod selftest;
 mod study;
+mod terminal;
 mod train;
 
 /// The command under test.

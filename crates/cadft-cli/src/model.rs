@@ -4,13 +4,14 @@ use crate::args::{DeviceArgs, InputArgs, SamplingArgs, SourceArgs, TokensArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
+use burn::tensor::Device;
 use cadft_data::{Columns, Part, Report, Source, Tokenizer};
-use cadft_model::adapter::{self, ADAPTER_CONFIG};
+use cadft_model::adapter::{self, ADAPTER_CONFIG, BaseModel};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
-use cadft_train::data::{SampleReader, on_disk};
+use cadft_train::data::{SampleReader, adapted_tokenizer, on_disk};
 use cadft_train::prepare::computing_as;
-use cadft_train::{Warning, hub};
+use cadft_train::{Warning, hub, memory};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,11 @@ impl OpenModel {
     pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
         let (directory, adapter) = base_and_adapter(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
-        let tokenizer = Tokenizer::from_dir(&directory)?;
+        let tokenizer = match &adapter {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
+        check_weights(&directory, &device)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
         let (model, config) = match adapter {
             Some(adapter) => {
@@ -102,6 +107,12 @@ impl OpenInput {
     }
 }
 
+/// Refuses a model whose weights do not fit into memory, before they are read.
+pub(crate) fn check_weights(directory: &Path, device: &Device) -> Result<()> {
+    let config = ModelConfig::from_file(&directory.join("config.json"))?;
+    Ok(memory::check_weights(&config, directory, device)?)
+}
+
 /// The directories of a model and of its adapter, on disk.
 fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Option<PathBuf>)> {
     let found = directory(path)?;
@@ -110,7 +121,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
     }
     if adapter.is_some() {
         return Err(UsageError::new(
-            format!("`--model`: `{}` is an adapter itself", found.display()),
+            format!("`--model`: `{}` is an adapter itself", cadft_files::shown(&found)),
             "give its model with `--model` and the adapter with `--adapter`",
         )
         .into());
@@ -118,7 +129,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
     let (_, base) = adapter::read_config(&found)?;
     let Some(base) = base else {
         return Err(UsageError::new(
-            format!("`{}` does not name its model", found.display()),
+            format!("`{}` does not name its model", cadft_files::shown(&found)),
             "give the model with `--model` and this directory with `--adapter`",
         )
         .into());
@@ -128,18 +139,19 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
 
 /// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
 /// adapter's directory.
-fn base_of(adapter: &Path, base: &str) -> Result<PathBuf> {
-    if hub::Spec::parse(base)?.is_some() || Path::new(base).is_dir() || assets::resolve(base)? != base {
-        return directory(base);
-    }
-    let beside = adapter.join(base);
-    if beside.is_dir() {
+fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
+    let beside = adapter.join(&base.name);
+    if !Path::new(&base.name).is_dir() && beside.is_dir() {
         return Ok(beside);
+    }
+    let path = base.path();
+    if hub::Spec::parse(&path)?.is_some() || Path::new(&path).is_dir() || assets::resolve(&path)? != path {
+        return directory(&path);
     }
     Err(UsageError::new(
         format!(
-            "`{}` belongs to the model `{base}`, which is no directory, neither from here nor from the adapter's",
-            adapter.display()
+            "`{}` belongs to the model `{path}`, which is no directory, neither from here nor from the adapter's",
+            cadft_files::shown(&adapter)
         ),
         "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
     )
@@ -155,7 +167,10 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     let hint = checkpoint::hint_for(&directory)
         .unwrap_or("give the path of a Hugging Face model directory, or `hf://OWNER/NAME`");
     Err(UsageError::new(
-        format!("`--model`: `{}` is not a directory", directory.display()),
+        format!(
+            "`--model`: `{}` is not a directory",
+            cadft_files::shown(&directory)
+        ),
         hint,
     )
     .into())
@@ -178,6 +193,7 @@ pub(crate) fn sources<'a>(
             columns: columns.clone(),
             weight: None,
             split: args.split.clone(),
+            config: args.config.clone(),
         })
     };
     let sources: Vec<_> = paths.into_iter().map(source).collect::<Result<_>>()?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::error::{DataError, RowProblem};
+use crate::error::{DataError, Problems, RowProblem};
 use crate::row::Row;
 use crate::source::{Mixing, Source, rows};
 use crate::tokenize::{Part, TokenizeOptions, tokenize};
@@ -117,10 +117,10 @@ pub fn stats(
         options,
         sources: sources.iter().map(Counts::new).collect(),
         seen: HashSet::new(),
-        problems: Vec::new(),
+        problems: Problems::default(),
         hint: None,
     };
-    let (mut portion, mut wrong) = (Vec::with_capacity(PORTION), Vec::new());
+    let (mut portion, mut wrong) = (Vec::with_capacity(PORTION), Problems::default());
     for (index, source) in sources.iter().enumerate() {
         for row in rows(std::slice::from_ref(source), &Mixing::default())? {
             match row {
@@ -133,9 +133,7 @@ pub fn stats(
         }
     }
     counting.measure(&mut portion)?;
-    if !wrong.is_empty() {
-        return Err(DataError::Invalid { problems: wrong });
-    }
+    wrong.or(())?;
     counting.finish()
 }
 
@@ -238,7 +236,7 @@ struct Counting<'a> {
     sources: Vec<Counts>,
     /// Fingerprints of the contents so far.
     seen: HashSet<String>,
-    problems: Vec<RowProblem>,
+    problems: Problems<RowProblem>,
     hint: Option<String>,
 }
 
@@ -247,7 +245,7 @@ impl Counting<'_> {
         let (tokenizer, options) = (self.tokenizer, self.options);
         let measured: Vec<_> = portion
             .par_iter()
-            .map(|row| (row.content.fingerprint(), measure(row, tokenizer, options)))
+            .map(|row| (row.fingerprint(), measure(row, tokenizer, options)))
             .collect();
         for (row, (fingerprint, measured)) in portion.drain(..).zip(measured) {
             match measured {
@@ -256,7 +254,7 @@ impl Counting<'_> {
                     source.add(measured);
                     source.stats.duplicates += usize::from(!self.seen.insert(fingerprint));
                 }
-                Err(DataError::Rows { problems, hint }) => {
+                Err(DataError::Rows { problems, hint, .. }) => {
                     self.problems.extend(problems);
                     self.hint.get_or_insert(hint);
                 }
@@ -268,10 +266,8 @@ impl Counting<'_> {
 
     fn finish(self) -> Result<Stats, DataError> {
         if let Some(hint) = self.hint {
-            return Err(DataError::Rows {
-                problems: self.problems,
-                hint,
-            });
+            let (problems, more) = self.problems.into_parts();
+            return Err(DataError::Rows { problems, more, hint });
         }
         let mut all: Vec<usize> = self
             .sources

@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{DataError, RowProblem};
+use crate::error::{DataError, Problems, RowProblem};
 use crate::row::{Content, Message, Row};
 use crate::template::{self, GenerationPrompt};
 use crate::tokenizer::{Encoded, Tokenizer};
@@ -149,7 +149,7 @@ pub fn prompt_text(row: &Row, tokenizer: &Tokenizer) -> Result<String, DataError
             let end = trained_from.unwrap_or(messages.len() - usize::from(ends_with_answer));
             let values = template::values(&messages[..end.min(messages.len())]);
             tokenizer
-                .chat_template()?
+                .row_template(tools, &row.template_variables)?
                 .render_values(&values, tools, GenerationPrompt::Add)
         }
         Content::PromptCompletion { prompt, .. } => Ok(prompt.clone()),
@@ -190,7 +190,7 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
             tools,
             trained_from,
         } => {
-            let conversation = Conversation::new(messages, tools, tokenizer)?;
+            let conversation = Conversation::new(messages, tools, &row.template_variables, tokenizer)?;
             let turns = trained_turns(messages, *trained_from, mask)?;
             let Masked { ids, mask, lost } = conversation.tokenize(turns.as_deref())?;
             Sequence {
@@ -285,7 +285,7 @@ struct Gathered {
     /// Rows so far.
     rows: usize,
     report: Report,
-    problems: Vec<RowProblem>,
+    problems: Problems<RowProblem>,
     /// What to do about the first problem.
     hint: Option<String>,
 }
@@ -324,7 +324,10 @@ impl Gathered {
             ..
         } = self;
         match hint {
-            Some(hint) => Err(DataError::Rows { problems, hint }),
+            Some(hint) => {
+                let (problems, more) = problems.into_parts();
+                Err(DataError::Rows { problems, more, hint })
+            }
             None if report.kept == 0 => Err(report.nothing_to_train(options)),
             None => Ok(report),
         }

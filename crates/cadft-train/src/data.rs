@@ -4,12 +4,14 @@ use crate::config::{DataSection, Recipe};
 use crate::error::TrainError;
 use crate::hub;
 use cadft_data::{
-    Cache, DataError, Dataset, Example, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer, first_rows,
-    load_samples, prompt_ids, read_rows, tokenize,
+    Cache, DataError, Dataset, Example, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer,
+    TokenizerFiles, first_rows, load_samples, prompt_ids, read_rows, tokenize,
 };
 use cadft_model::ModelConfig;
-use std::env;
-use std::path::PathBuf;
+use cadft_model::checkpoint::has_tokenizer;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
 /// `$CADFT_CACHE`, else `cadft` in the user's cache directory, else in the directory of temporary files.
 #[must_use]
@@ -105,10 +107,14 @@ impl SampleReader {
         let load =
             |cache: &Cache| load_samples(&sources, &self.mixing, &self.tokenizer, &self.options, cache);
         let samples = match (load(&self.cache), &self.cache) {
-            (Err(DataError::Io { path, source }), Cache::Directory(directory))
-                if !self.is_cache_chosen && path.starts_with(directory) =>
-            {
-                tracing::warn!("tokenised data are not kept: `{}`: {source}", path.display());
+            (
+                Err(ref error @ (DataError::Io { ref path, .. } | DataError::Write { ref path, .. })),
+                Cache::Directory(directory),
+            ) if !self.is_cache_chosen && path.starts_with(directory) => {
+                let why = error
+                    .source()
+                    .map_or_else(String::new, |source| format!(": {source}"));
+                tracing::warn!("tokenised data are not kept: `{}`{why}", cadft_files::shown(path));
                 load(&Cache::Off)?
             }
             (samples, _) => samples?,
@@ -182,6 +188,38 @@ fn under_template(data: &DataSection, tokenizer: Tokenizer) -> Result<Tokenizer,
     let variables = serde_json::to_value(&data.template_variables);
     let variables = variables.ok().and_then(|value| value.as_object().cloned());
     Ok(tokenizer.with_template_variables(&variables.unwrap_or_default()))
+}
+
+/// The tokenizer of an adapter: its own where its directory brings one, else that of its model, under the template that the
+/// adapter was trained with where there is one. What ends an answer of the model ends one of the adapter.
+///
+/// # Errors
+/// Files that cannot be read or used.
+pub fn adapted_tokenizer(model: &Path, adapter: &Path) -> Result<Tokenizer, TrainError> {
+    let read = |directory: &Path, name: &str| {
+        let path = directory.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(TrainError::io(path)(error)),
+        }
+    };
+    // A template that only one of them has must not be read with the tokenizer of the other.
+    let mut files = if has_tokenizer(adapter) {
+        TokenizerFiles::from_dir(adapter)?
+    } else {
+        let template = read(adapter, "chat_template.jinja")?;
+        let files = TokenizerFiles::from_dir(model)?;
+        TokenizerFiles {
+            chat_template: template.or(files.chat_template),
+            ..files
+        }
+    };
+    let of_adapter = read(adapter, "generation_config.json")?;
+    files.generation_config =
+        of_adapter.map_or_else(|| read(model, "generation_config.json"), |own| Ok(Some(own)))?;
+    files.config = read(model, "config.json")?;
+    Ok(Tokenizer::from_bytes(&files)?)
 }
 
 /// The sources with names on the Hub replaced by where they are on disk.

@@ -1,18 +1,20 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
 use crate::config::{self, AdapterSection, Init, Recipe};
-use crate::data::{Question, SampleReader};
+use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::export;
 use crate::hub;
+use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::Plan;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use cadft_data::{Samples, Tokenizer};
+use cadft_data::{Samples, TemplateTime, Tokenizer};
 use cadft_matmul::{Tf32, set_tf32};
+use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
-use cadft_model::{AdapterConfig, CausalLm, ModelConfig, adapter, checkpoint};
+use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
 use std::path::PathBuf;
 
 /// A run that is ready to start.
@@ -37,6 +39,10 @@ pub struct Prepared {
     pub questions: Vec<Question>,
     /// What the run will do.
     pub plan: Plan,
+    /// Where the files of the tokenizer are: the model's directory, or that of an adapter that is trained on from.
+    pub(crate) carried: PathBuf,
+    inputs: Inputs,
+    weights: WeightsDigests,
 }
 
 impl Prepared {
@@ -47,6 +53,15 @@ impl Prepared {
     /// # Errors
     /// Whatever is wrong with a file, and data that does not fit the model.
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+        Self::begun_at(recipe, device, None)
+    }
+
+    /// As [`Prepared::new`], for a run that goes on: a chat template that writes the date writes that of `time`, when the
+    /// run began.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn begun_at(recipe: Recipe, device: &Device, time: Option<TemplateTime>) -> Result<Self, TrainError> {
         let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
             let hint =
@@ -54,7 +69,7 @@ impl Prepared {
             return Err(TrainError::Mismatch {
                 message: format!(
                     "`model.path`: `{}` is not a directory\nhint: {hint}",
-                    directory.display()
+                    cadft_files::shown(&directory)
                 ),
             });
         }
@@ -62,7 +77,20 @@ impl Prepared {
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let (adapter, config) = adapter_of(&recipe, config)?;
-        let reader = SampleReader::new(&recipe, Tokenizer::from_dir(&directory)?)?;
+        let from = adapter_directory(&recipe)?;
+        let tokenizer = match &from {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
+        let carried = match &from {
+            Some(adapter) if has_tokenizer(adapter) => adapter.clone(),
+            _ => directory.clone(),
+        };
+        let tokenizer = match time {
+            Some(time) => tokenizer.with_template_time(time),
+            None => tokenizer,
+        };
+        let reader = SampleReader::new(&recipe, tokenizer)?;
         check_stop(&recipe, reader.tokenizer())?;
         let train = reader.samples(&recipe.data.train, &config)?;
         let eval = reader.samples(&recipe.data.eval, &config)?;
@@ -77,14 +105,18 @@ impl Prepared {
             Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
             None => None,
         };
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             &recipe,
             &config,
             targeted.as_ref(),
             Kernels::on(device),
             (&train, &eval),
         );
+        plan.template_time = reader.tokenizer().template_time();
         Ok(Self {
+            inputs: Inputs::new(&recipe, (&directory, &carried), &config, reader.tokenizer()),
+            weights: WeightsDigests::new(&recipe, &directory, from.as_deref()),
+            carried,
             recipe,
             device: device.clone(),
             tokenizer: reader.into_tokenizer(),
@@ -98,11 +130,18 @@ impl Prepared {
         })
     }
 
+    /// What the run reads besides recipe and data. Waits until the weights are read, which [`Prepared::model`] begins.
+    pub(crate) fn inputs(&self) -> Inputs {
+        self.inputs.clone().with_weights(&self.weights)
+    }
+
     /// The model with its weights, trainable; with an adapter, only its parameters are.
     ///
     /// # Errors
-    /// Everything that does not fit between `config.json` and the weights.
+    /// Everything that does not fit between `config.json` and the weights, and weights that cannot be saved as
+    /// `checkpoint.dtype` says.
     pub fn model(&self) -> Result<CausalLm, TrainError> {
+        self.weights.begin();
         let device = self.device.clone().autodiff();
         let seed = self.recipe.run.seed;
         let model = match self.recipe.model.init {
@@ -119,15 +158,40 @@ impl Prepared {
             config::Recompute::Blocks => Recompute::Blocks,
         });
         let Some(adapter) = &self.adapter else {
+            self.check_dtype(&model)?;
             return Ok(model);
         };
-        if let Some(directory) = self.adapter_directory()? {
+        if let Some(directory) = adapter_directory(&self.recipe)? {
             let adapted = adapter::load(&directory, model, &self.config)?;
-            tracing::info!(path = %directory.display(), "the adapter is loaded");
+            tracing::info!(path = %cadft_files::shown(&directory), "the adapter is loaded");
             return Ok(adapted.model);
         }
         let targets = export::targets(adapter, &self.config)?;
-        Ok(model.with_adapter(adapter, &targets, seed))
+        let model = model.with_adapter(adapter, &targets, seed);
+        let zero_rows = model.zero_rows();
+        if zero_rows.is_empty() {
+            return Ok(model);
+        }
+        Err(TrainError::Mismatch {
+            message: format!(
+                "`adapter.kind`: {}\nhint: set `adapter.kind = \"lora\"`, or leave these layers out of \
+                 `adapter.target-modules`",
+                zero_rows.join("\n")
+            ),
+        })
+    }
+
+    /// Whether the weights can be saved as the recipe says: better before the first step than after the last.
+    fn check_dtype(&self, model: &CausalLm) -> Result<(), TrainError> {
+        match checkpoint::check_fits(model, self.recipe.checkpoint.dtype) {
+            Err(ModelError::F16Overflow { tensor, value }) => Err(TrainError::Mismatch {
+                message: format!(
+                    "`checkpoint.dtype`: `f16` has no number as large as `{value}`, which `{tensor}` holds\n\
+                     hint: set it to `bf16` or `f32`"
+                ),
+            }),
+            fits => Ok(fits?),
+        }
     }
 
     /// The model as it is before training, off the autodiff graph, to be looked at while `model` is trained.
@@ -139,11 +203,11 @@ impl Prepared {
             model.reference()
         }
     }
+}
 
-    /// The directory of the adapter that is trained on, on disk.
-    fn adapter_directory(&self) -> Result<Option<PathBuf>, TrainError> {
-        Ok(trained_on(&self.recipe).map(hub::resolve).transpose()?)
-    }
+/// The directory of the adapter that is trained on, on disk.
+fn adapter_directory(recipe: &Recipe) -> Result<Option<PathBuf>, TrainError> {
+    Ok(trained_on(recipe).map(hub::resolve).transpose()?)
 }
 
 /// The adapter that a recipe trains on.

@@ -54,7 +54,7 @@ fn all() {
         dtype: Dtype::Bf16,
         max_shard_bytes: 100_000_000,
         carry_from: None,
-        chat_template: None,
+        ..SaveOptions::default()
     };
     checkpoint::save(&directory, &model, &config, &options).expect("it is saved");
     let parameters: usize = (model.named_parameters().iter())
@@ -137,7 +137,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
         let targets = adapter.targets(&config).expect("the layers exist");
         model = model.with_adapter(&adapter, &targets, 1);
     }
-    let batch = GlobalBatch::new(&samples, &section, 0, &device);
+    let batch = GlobalBatch::new(&samples, &section, &device);
     let objective = AnyObjective::from_name("nll").expect("a known objective");
     let settings = StepSettings {
         objective: &objective,

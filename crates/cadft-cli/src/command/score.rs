@@ -8,6 +8,7 @@ mod lines;
 mod summary;
 
 use crate::args::ScoreArgs;
+use crate::destination;
 use crate::hint::UsageError;
 use crate::model::{OpenInput, warn_about};
 use anyhow::{Result, bail};
@@ -21,6 +22,10 @@ use summary::Summary;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let averages = args.run.as_deref().map(read_compatibility).transpose()?;
+    destination::file_of(args.out.as_deref(), &args.input)?;
+    if let Some(out) = &args.out {
+        destination::file(out, &args.run)?;
+    }
     let OpenInput {
         model,
         config,
@@ -33,7 +38,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         .map(|averages| matched(&samples, &averages))
         .transpose()?;
     let mut scores = Vec::with_capacity(samples.len());
-    for score in score_samples(&model, &samples, args.micro, reader.tokenizer().pad_token_id()) {
+    for score in score_samples(&model, &samples, args.micro) {
         if !score.nll.is_finite() {
             bail!("sample `{}`: its likelihood is not a finite number", score.id);
         }

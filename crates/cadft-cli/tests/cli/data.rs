@@ -68,6 +68,59 @@ fn everything_that_is_wrong_is_said_with_its_place_and_exit_code_2() {
 }
 
 #[test]
+fn problems_beyond_the_limit_are_counted() {
+    let cadft = Cadft::new();
+    cadft.write(
+        "bad.jsonl",
+        &("{\"text\": \"a\"}\n".to_owned() + &"{\"text\": 3}\n".repeat(5)),
+    );
+    let ran = cadft.run(&["data", "validate", "--limit", "2", "--data", "bad.jsonl"]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (2, 2), "{}", ran.stdout);
+    let expected = "5 problems (2 of them shown; `--limit` shows more); 1 rows are good";
+    assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+}
+
+#[test]
+fn a_configuration_of_a_directory_can_be_named() {
+    let cadft = Cadft::new();
+    std::fs::create_dir(cadft.path("set")).expect("a directory");
+    let card = "---\nconfigs:\n- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl\n---\n";
+    cadft.write("set/README.md", card);
+    cadft.write("set/a.jsonl", "{\"text\": \"a\"}\n");
+    cadft.write("set/b.jsonl", "{\"text\": \"b\"}\n{\"text\": \"b\"}\n");
+    let validate = |args: &[&str]| cadft.run(&[&["data", "validate", "--data", "set"], args].concat());
+    assert!(
+        validate(&["--config", "b"])
+            .stderr
+            .contains("2 rows, nothing wrong")
+    );
+    let ran = validate(&[]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stdout
+            .contains("the data set has the configurations `a`, `b`"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_utf8_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let cadft = Cadft::new();
+    let name = std::ffi::OsStr::from_bytes(b"a\xFF.jsonl");
+    let mut command = cadft.command(&["data", "validate", "--data"]);
+    let ran = super::ran(command.arg(name).output().expect("the command starts"));
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("a\\xFF.jsonl") && ran.stderr.contains("hint: "),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn rows_that_the_template_refuses_are_found_with_a_model() {
     let cadft = Cadft::new();
     let row = |roles: &[&str]| {

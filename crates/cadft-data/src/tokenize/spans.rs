@@ -17,12 +17,13 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use minijinja::Value;
+use serde_json::Map;
 
 use super::first_trained;
 use super::lost::{Part, lost};
 use crate::error::DataError;
 use crate::row::Message;
-use crate::template::{ChatTemplate, GenerationPrompt, Rendered, values};
+use crate::template::{GenerationPrompt, Rendered, RowTemplate, values};
 use crate::tokenizer::{Encoded, Tokenizer};
 use ends::Closings;
 use starts::Openings;
@@ -38,7 +39,7 @@ pub(super) struct Conversation<'a> {
     values: Vec<Value>,
     tools: &'a [serde_json::Value],
     tokenizer: &'a Tokenizer,
-    template: &'a ChatTemplate,
+    template: RowTemplate<'a>,
     renderings: Cell<usize>,
 }
 
@@ -67,9 +68,10 @@ impl<'a> Conversation<'a> {
     pub(super) fn new(
         messages: &'a [Message],
         tools: &'a [serde_json::Value],
+        variables: &'a Map<String, serde_json::Value>,
         tokenizer: &'a Tokenizer,
     ) -> Result<Self, DataError> {
-        let template = tokenizer.chat_template()?;
+        let template = tokenizer.row_template(tools, variables)?;
         Ok(Self {
             messages,
             values: values(messages),

@@ -3,6 +3,7 @@
 use crate::args::ValidateArgs;
 use crate::console::{count, note};
 use crate::exit::Exit;
+use crate::hint::UsageError;
 use crate::model::{directory, sources, warn_about_lost};
 use crate::output;
 use anyhow::Result;
@@ -31,6 +32,8 @@ struct Validation {
     tokenizer: Option<Tokenizer>,
     options: TokenizeOptions,
     json: bool,
+    /// Problems that are printed.
+    limit: usize,
     rows: usize,
     problems: usize,
     /// Rows of which the chat template does not show a part.
@@ -42,13 +45,24 @@ struct Validation {
 pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     let sources = sources(&args.data, &args.source)?;
     let tokenizer = match &args.model {
-        Some(model) => Some(Tokenizer::from_dir(&directory(model)?)?),
+        Some(model) => Some(
+            args.template
+                .tokenizer(Tokenizer::from_dir(&directory(model)?)?)?,
+        ),
+        None if args.template.is_given() => {
+            return Err(UsageError::new(
+                "`--template` and `--template-variable` need `--model`",
+                "rows are rendered only with a model's tokenizer: add `--model DIR`",
+            )
+            .into());
+        }
         None => None,
     };
     let mut validation = Validation {
         tokenizer,
         options: TokenizeOptions::new(usize::MAX, args.mask.into()),
         json: args.json,
+        limit: args.limit,
         rows: 0,
         problems: 0,
         lost: BTreeMap::new(),
@@ -58,12 +72,25 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
         validation.read(source)?;
     }
     let Validation {
-        rows, problems, lost, ..
+        rows,
+        problems,
+        limit,
+        lost,
+        ..
     } = validation;
     warn_about_lost(&lost, rows);
+    let shown = if problems > limit {
+        format!(" ({} of them shown; `--limit` shows more)", count(limit))
+    } else {
+        String::new()
+    };
     note(&match problems {
         0 => format!("{} rows, nothing wrong", count(rows)),
-        _ => format!("{} problems; {} rows are good", count(problems), count(rows)),
+        _ => format!(
+            "{} problems{shown}; {} rows are good",
+            count(problems),
+            count(rows)
+        ),
     });
     Ok(match problems {
         0 => Exit::Done,
@@ -80,7 +107,7 @@ impl Validation {
         for item in items {
             match item {
                 Ok(row) => self.portion.push(row),
-                Err(Problem { path, place, message }) => self.report(&path, place, &message)?,
+                Err(problem) => self.report(&problem.path, problem.place, &problem.message)?,
             }
             if self.portion.len() == PORTION {
                 self.check()?;
@@ -109,11 +136,15 @@ impl Validation {
 
     fn report(&mut self, path: &str, place: Place, message: &str) -> Result<()> {
         self.problems += 1;
+        if self.problems > self.limit {
+            return Ok(());
+        }
         if !self.json {
             let problem = Problem {
                 path: path.to_owned(),
                 place,
                 message: message.to_owned(),
+                hint: None,
             };
             return output::line(&problem.to_string());
         }

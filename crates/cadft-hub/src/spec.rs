@@ -1,6 +1,7 @@
 //! Names on the Hub.
 
-use super::HubError;
+use crate::error::HubError;
+use crate::name;
 use std::fmt;
 
 const SCHEME: &str = "hf://";
@@ -13,6 +14,16 @@ pub enum RepoKind {
     Model,
     /// A data set.
     Dataset,
+}
+
+impl RepoKind {
+    /// As in addresses of the Hub's interface and in names of the cache.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
 }
 
 /// A repository at a revision, or one file of it.
@@ -53,7 +64,8 @@ impl Spec {
         let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
         let is_plain = |part: &str| {
             let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            !part.is_empty() && !part.contains("..") && part.chars().all(legal)
+            let is_legal = !part.is_empty() && !part.contains("..") && part.chars().all(legal);
+            is_legal && !part.starts_with('.') && !part.ends_with('.')
         };
         if !is_plain(owner) || !is_plain(name) {
             return Err(fail(
@@ -61,17 +73,19 @@ impl Spec {
             ));
         }
         let revision = revision.replace("%2F", "/");
-        if revision.is_empty() || revision.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        if name::problem(&revision).is_some() {
             return Err(fail("the revision after `@` is not a branch, tag or commit"));
         }
         match file {
             Some(_) if kind == RepoKind::Model => {
                 return Err(fail("a model is a whole repository, without a file"));
             }
-            Some(file) if file.split('/').any(|part| matches!(part, "" | "." | "..")) => {
-                return Err(fail("the file is not a path in the repository"));
+            Some(file) => {
+                if let Some(problem) = name::problem(file) {
+                    return Err(fail(&format!("the name of the file {problem}")));
+                }
             }
-            _ => {}
+            None => {}
         }
         Ok(Some(Self {
             kind,
@@ -82,12 +96,8 @@ impl Spec {
     }
 
     /// The directory in the cache.
-    pub(super) fn folder(&self) -> String {
-        let kind = match self.kind {
-            RepoKind::Model => "models",
-            RepoKind::Dataset => "datasets",
-        };
-        format!("{kind}--{}", self.id.replace('/', "--"))
+    pub(crate) fn folder(&self) -> String {
+        format!("{}--{}", self.kind.plural(), self.id.replace('/', "--"))
     }
 }
 
@@ -141,9 +151,16 @@ mod tests {
             "hf://a/b@../c",
             "hf://datasets/a/b/../c",
             "hf://a b/c",
+            "hf://.a/b",
+            "hf://a/b.",
+            "hf://a/b@v\\1",
+            "hf://datasets/a/b//c",
+            "hf://datasets/a/b/c\\d",
         ] {
             let error = Spec::parse(name).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("hint:"), "{error}");
         }
+        let error = Spec::parse("hf://a/b@x\u{1b}[2J").unwrap_err().to_string();
+        assert!(error.contains(r"x\u{1b}[2J"), "{error}");
     }
 }
