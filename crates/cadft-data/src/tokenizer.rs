@@ -107,7 +107,7 @@ impl Tokenizer {
         let token = |name: &str| special_tokens.text(name);
         let id = |name: &str| token(name).and_then(|token| inner.token_to_id(token));
         // What is added below has no weights in a model that was not made for it: it ends nothing.
-        let (mut eos, bos) = (id("eos_token"), id("bos_token"));
+        let mut eos = id("eos_token");
         if let (Some(token), None) = (token("eos_token"), eos) {
             let message = format!("`{token}` is not in the vocabulary of `{TOKENIZER}`");
             let file = key(TOKENIZER_CONFIG, "eos_token");
