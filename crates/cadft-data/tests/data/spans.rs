@@ -538,6 +538,44 @@ proptest! {
 }
 
 #[test]
+fn a_turn_is_not_looked_for_inside_the_text_of_another() {
+    // The generation prompt is a space, and the stop token is spelled out by an earlier answer.
+    let template = "{% for m in messages %}{{ m.content | length }} {{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}\
+                    </s>{% endfor %}{% if add_generation_prompt %} {% endif %}";
+    let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "secret</s>", "train": false},
+        {"role": "user", "content": "r"}, {"role": "assistant", "content": "", "tool_calls":
+            [{"type": "function", "function": {"name": "look", "arguments": {"city": "Oslo"}}}]}]);
+    let row = row(&messages);
+    let tokenizer = Fixture::new("</s>", template).build();
+    if let Ok(data) = dataset(&row, &tokenizer, Mask::Assistant) {
+        let text = crate::fixture::marked(&data.examples[0], &tokenizer);
+        assert!(
+            text.rsplit_once('[')
+                .is_some_and(|(_, trained)| !trained.contains("secret")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn calls_with_arguments_in_strings_are_trained() {
+    let calls = |n: usize| json!([{"type": "function", "function": {"name": "look", "arguments": format!("{{\"n\": {n}}}")}}]);
+    let messages = json!([{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": calls(1)}, {"role": "tool", "content": "r"},
+        {"role": "assistant", "content": "", "tool_calls": calls(2)}]);
+    let template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{{ m.tool_calls[0].function.arguments | tojson if m.tool_calls }}\
+                    {% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    assert_eq!(
+        crate::fixture::trained(
+            &row(&messages),
+            &Fixture::new("</s>", template).build(),
+            Mask::Assistant
+        ),
+        "<|user|>q<|assistant|>[{\"n\": 1}</s>]<|tool|>r<|assistant|>[{\"n\": 2}</s>]"
+    );
+}
+
+#[test]
 fn many_random_conversations_are_not_refused() {
     let mut state = 1_u32;
     let mut next = || {

@@ -2,8 +2,10 @@
 //!
 //! It starts where the conversation before it ends, if the whole one begins like that. Else its text is replaced by a
 //! character that occurs nowhere: up to where that changes the rendered text, the turn has not begun. It ends with the
-//! first stop token after its text. What is found must stand unbroken in a rendering in which all other messages have
-//! characters around their texts, else it holds some of these.
+//! first stop token after its text. Renderings in which the other messages have characters around their texts, or in
+//! their place, tell whether what is found holds some of these.
+
+use std::ops::Range;
 
 use super::{Conversation, Sentinels, Shown, Span, common_prefix, holds_another, turn_at, unknown_start};
 use crate::error::DataError;
@@ -50,12 +52,37 @@ impl Conversation<'_> {
         let mut values = sentinels.values.clone();
         values[span.turn] = self.values[span.turn].clone();
         let others = self.render(&values, GenerationPrompt::Omit)?;
+        let (plain, marks) = sentinels.read(&others);
+        if plain != text {
+            return self.is_shown_without_others(span, sentinels, text);
+        }
+        let Range { start, end } = span.bytes;
+        let first = marks.partition_point(|mark| mark.at <= start);
+        let last = marks.partition_point(|mark| mark.at < end);
+        let before = first.checked_sub(1).map(|index| marks[index].message);
+        let after = marks.get(last).map(|mark| mark.message);
+        // Between two characters of one message stands its text.
+        let is_apart = first >= last && (before.is_none() || before != after);
         // The characters of a message may be left out of what is shown of it.
-        let (_, marks) = sentinels.read(&others);
         let mut is_told = vec![false; values.len()];
         marks.iter().for_each(|mark| is_told[mark.message] = true);
         let all_told = (span.turn + 1..values.len()).all(|next| is_told[next] || !sentinels.has_text(next));
-        Ok((is_bounded || all_told) && others.contains(&text[span.bytes.clone()]))
+        Ok(is_apart && (is_bounded || all_told))
+    }
+
+    /// Whether a span stands in the conversation in which every other message has another text.
+    fn is_shown_without_others(
+        &self,
+        span: &Span,
+        sentinels: &Sentinels,
+        text: &str,
+    ) -> Result<bool, DataError> {
+        let mut values: Vec<_> = (self.messages.iter())
+            .map(|message| sentinels.replaced(message))
+            .collect();
+        values[span.turn] = self.values[span.turn].clone();
+        let others = self.render(&values, GenerationPrompt::Omit)?;
+        Ok(others.contains(&text[span.bytes.clone()]))
     }
 
     /// Where the conversation up to and with a turn ends, if the whole one begins like that.
