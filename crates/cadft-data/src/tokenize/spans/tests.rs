@@ -78,8 +78,8 @@ fn exchanges(count: usize, has_calls: bool) -> Vec<Message> {
 /// How many tokens are trained, and how many renderings that takes.
 fn renderings(answer: &str, messages: &[Message]) -> Result<(usize, usize), String> {
     let tokenizer = tokenizer(answer);
-    let variables = serde_json::Map::new();
-    let conversation = Conversation::new(messages, &[], &variables, &tokenizer).unwrap();
+    let none = serde_json::Map::new();
+    let conversation = Conversation::new(messages, &[], &none, &tokenizer).unwrap();
     let turns: Vec<usize> = (0..messages.len())
         .filter(|&turn| messages[turn].is_assistant())
         .collect();
