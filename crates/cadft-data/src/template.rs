@@ -29,7 +29,7 @@ mod strings;
 mod time;
 mod wrap;
 
-pub(crate) use message::{REASONING, RowTemplate, value, values};
+pub(crate) use message::{REASONING, RowTemplate, parse_calls, value, values};
 pub use preset::Preset;
 pub use time::TemplateTime;
 

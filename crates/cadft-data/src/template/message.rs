@@ -72,7 +72,7 @@ pub(crate) fn value(message: &Message) -> Value {
         }
         let mut value = value.clone();
         if CALLS.contains(&key.as_str()) {
-            each_call(&mut value, parse_arguments);
+            parse_calls(&mut value);
         }
         fields.insert(key.clone(), value);
     }
@@ -98,6 +98,11 @@ pub(super) fn tools(tools: &[Json]) -> Value {
         .map(|tool| parsed(tool).unwrap_or_else(|| tool.clone()))
         .collect();
     Value::from(Serde(tools))
+}
+
+/// Arguments of calls that are JSON in a string become what they say.
+pub(crate) fn parse_calls(calls: &mut Json) {
+    each_call(calls, parse_arguments);
 }
 
 /// Does something to every call of a list of calls, or to the one call.

@@ -113,10 +113,8 @@ impl<'a> Conversation<'a> {
         if turns.is_empty() {
             return Ok(Vec::new());
         }
-        if !shown.generated.is_empty()
-            && let Some(spans) = self.marked(turns, shown)?
-        {
-            return Ok(spans);
+        if !shown.generated.is_empty() {
+            return self.marked(turns, shown);
         }
         if let Some(span) = self.plain_end(turns, shown) {
             return Ok(vec![span]);
@@ -130,9 +128,6 @@ impl<'a> Conversation<'a> {
         let mut closings = Closings::default();
         let mut spans: Vec<Span> = Vec::with_capacity(turns.len());
         for &turn in turns {
-            if self.renderings.get() > MOST_RENDERINGS {
-                return Err(too_many_renderings());
-            }
             let place = match (&trace, &sentinels) {
                 (Some(trace), Some(sentinels)) if sentinels.has_text(turn) => {
                     Some((trace.place(turn, shown.text.len()), sentinels))
@@ -146,9 +141,6 @@ impl<'a> Conversation<'a> {
                     self.end(turn, start, &here, (shown, sentinels, &mut closings))?
                 }
                 Some((Place::Nowhere | Place::Scattered, _)) | None => {
-                    if let Some((Place::Nowhere, sentinels)) = place {
-                        self.check_shown(turn, sentinels, &shown.text)?;
-                    }
                     let previous = spans.last().map_or(0, |span| span.bytes.end);
                     self.alone(turn, previous, shown, sentinels.as_ref())?
                 }
@@ -221,8 +213,11 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    /// Whether anything of a turn is shown that a trace does not find. A template may show the middle of a text.
+    /// Whether anything of a turn is shown, where a trace does not tell: a template may show the middle of a text.
     fn check_shown(&self, turn: usize, sentinels: &Sentinels, text: &str) -> Result<(), DataError> {
+        if self.renderings.get() > MOST_RENDERINGS {
+            return Err(too_many_renderings());
+        }
         let mut values = self.values.clone();
         values[turn] = sentinels.replaced(&self.messages[turn]);
         match self.render(&values, GenerationPrompt::Omit) {

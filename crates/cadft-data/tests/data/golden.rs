@@ -70,6 +70,15 @@ impl Compared {
         }
     }
 
+    /// No oracle has a mask here; what must hold of every mask still does.
+    fn sound(&mut self, name: &str, case: &str, row: &Row, tokenizer: &Tokenizer) {
+        let data = tokenize(std::slice::from_ref(row), tokenizer, &options(Mask::Assistant)).unwrap();
+        match spans::check(row, &data.examples[0], tokenizer) {
+            Ok(()) => self.sound += 1,
+            Err(what) => self.differs(name, case, &what),
+        }
+    }
+
     fn case(&mut self, name: &str, case: &str, row: &Row, expected: &Case, tokenizer: &Tokenizer) {
         let template = tokenizer.chat_template().unwrap();
         let cadft_data::Content::Messages { messages, tools, .. } = &row.content else {
@@ -86,6 +95,7 @@ impl Compared {
         let (Some(text), None) = (&expected.text, &expected.error) else {
             let words = expected.error.as_deref().unwrap_or_default();
             match rendered {
+                Ok(_) if GIVEN_TEXT.contains(&(name, case)) => self.sound(name, case, row, tokenizer),
                 Err(error) if error.to_string().contains(words) => self.errors += 1,
                 other => self.differs(name, case, &format!("expected the error `{words}`: {other:?}")),
             }
@@ -111,17 +121,16 @@ impl Compared {
                     self.differs(name, case, &format!("mask: {found:?}, expected {mask:?}"));
                 }
             }
-            // No oracle has a mask here; what must hold of every mask still does.
-            (Ok(dataset), None) => match spans::check(row, &dataset.examples[0], tokenizer) {
-                Ok(()) => self.sound += 1,
-                Err(what) => self.differs(name, case, &what),
-            },
+            (Ok(_), None) => self.sound(name, case, row, tokenizer),
             (Err(error), _) => self
                 .refused
                 .push(format!("{name} {case}: {}", first_line(&error))),
         }
     }
 }
+
+/// Where transformers fails, as the template appends the arguments of a call to a string; it is given them as one.
+const GIVEN_TEXT: [(&str, &str); 1] = [("trl/deepseekv3", "tool_call")];
 
 fn first_line(error: &DataError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()

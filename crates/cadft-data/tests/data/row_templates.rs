@@ -33,15 +33,16 @@ fn record(fields: Value) -> Value {
     record
 }
 
-/// What is trained under a template that writes a value for each turn of the assistant.
+/// What a template writes that writes a value for each turn of the assistant.
 fn shown(record: &Value, expression: &str) -> String {
     let template = format!(
         "{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{% if m.role == 'assistant' %}}{{{{ {expression} }}}}{{% else %}}\
          {{{{ m.content }}}}{{% endif %}}<|im_end|>\n{{% endfor %}}{{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
     );
     let row = rows(std::slice::from_ref(record)).remove(0);
-    let text = trained(&row, &tokenizer(&template), Mask::Assistant);
-    let answer = text.split_once('[').unwrap().1;
+    // The mask of all tokens, as the value need not be of the turn.
+    let text = trained(&row, &tokenizer(&template), Mask::All);
+    let answer = text.rsplit_once("assistant\n").unwrap().1;
     answer.rsplit_once("<|im_end|>").unwrap().0.to_owned()
 }
 

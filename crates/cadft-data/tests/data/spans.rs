@@ -373,6 +373,33 @@ fn a_trained_turn_that_holds_nothing_but_its_stop_is_refused() {
     }
 }
 
+#[test]
+fn an_answer_of_template_text_alone_is_refused_too() {
+    let turns = "{% for m in messages %}{{ '<|' + m.role + '|>' }}{% if m.role == 'assistant' %}ANSWER{% else %}\
+                 {{ m.content | length }}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    let answer = "<think></think>{{ m.content }}</s>";
+    for answer in [
+        answer.to_owned(),
+        format!("{{% generation %}}{answer}{{% endgeneration %}}"),
+    ] {
+        let (row, ..) = conversation("user calls tool assistant");
+        let error = error(&row, &turns.replace("ANSWER", &answer), Mask::Assistant);
+        assert!(
+            error.contains("`messages[1]`: the chat template does not show the `tool_calls`"),
+            "{error}"
+        );
+        // Answers with a text are trained.
+        let (row, ..) = conversation("user assistant user assistant");
+        let tokenizer = Fixture::new("</s>", &turns.replace("ANSWER", &answer)).build();
+        let text = crate::fixture::trained(&row, &tokenizer, Mask::Assistant);
+        assert_eq!(
+            text,
+            "<|user|>7wuser0x<|assistant|>[<think></think>wassistant1x</s>]<|user|>7wuser2x<|assistant|>\
+             [<think></think>wassistant3x</s>]"
+        );
+    }
+}
+
 fn marked_chatml() -> Tokenizer {
     let template = cadft_data::Preset::ChatMl
         .source()
@@ -508,6 +535,44 @@ proptest! {
     fn random_conversations_under_random_templates_are_sound_or_refused(bytes in prop::collection::vec(any::<u8>(), 12..80)) {
         assert_sound_or_refused(&bytes);
     }
+}
+
+#[test]
+fn a_turn_is_not_looked_for_inside_the_text_of_another() {
+    // The generation prompt is a space, and the stop token is spelled out by an earlier answer.
+    let template = "{% for m in messages %}{{ m.content | length }} {{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}\
+                    </s>{% endfor %}{% if add_generation_prompt %} {% endif %}";
+    let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "secret</s>", "train": false},
+        {"role": "user", "content": "r"}, {"role": "assistant", "content": "", "tool_calls":
+            [{"type": "function", "function": {"name": "look", "arguments": {"city": "Oslo"}}}]}]);
+    let row = row(&messages);
+    let tokenizer = Fixture::new("</s>", template).build();
+    if let Ok(data) = dataset(&row, &tokenizer, Mask::Assistant) {
+        let text = crate::fixture::marked(&data.examples[0], &tokenizer);
+        assert!(
+            text.rsplit_once('[')
+                .is_some_and(|(_, trained)| !trained.contains("secret")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn calls_with_arguments_in_strings_are_trained() {
+    let calls = |n: usize| json!([{"type": "function", "function": {"name": "look", "arguments": format!("{{\"n\": {n}}}")}}]);
+    let messages = json!([{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": calls(1)}, {"role": "tool", "content": "r"},
+        {"role": "assistant", "content": "", "tool_calls": calls(2)}]);
+    let template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{{ m.tool_calls[0].function.arguments | tojson if m.tool_calls }}\
+                    {% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    assert_eq!(
+        crate::fixture::trained(
+            &row(&messages),
+            &Fixture::new("</s>", template).build(),
+            Mask::Assistant
+        ),
+        "<|user|>q<|assistant|>[{\"n\": 1}</s>]<|tool|>r<|assistant|>[{\"n\": 2}</s>]"
+    );
 }
 
 #[test]

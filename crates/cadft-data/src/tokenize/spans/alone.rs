@@ -2,8 +2,10 @@
 //!
 //! It starts where the conversation before it ends, if the whole one begins like that. Else its text is replaced by a
 //! character that occurs nowhere: up to where that changes the rendered text, the turn has not begun. It ends with the
-//! first stop token after its text. What is found must stand unbroken in a rendering in which all other messages have
-//! characters around their texts, else it holds some of these.
+//! first stop token after its text. Renderings in which the other messages have characters around their texts, or in
+//! their place, tell whether what is found holds some of these.
+
+use std::ops::Range;
 
 use super::{Conversation, Sentinels, Shown, Span, common_prefix, holds_another, turn_at, unknown_start};
 use crate::error::DataError;
@@ -18,6 +20,8 @@ impl Conversation<'_> {
         shown: &Shown,
         sentinels: Option<&Sentinels>,
     ) -> Result<Span, DataError> {
+        let sentinels = sentinels.ok_or_else(|| holds_another(turn, None))?;
+        self.check_shown(turn, sentinels, &shown.text)?;
         let start = self
             .start_after_prompt(turn, &shown.text)
             .or_else(|| self.start_before_change(turn, &shown.text, previous))
@@ -27,7 +31,6 @@ impl Conversation<'_> {
             .stop_after_content(turn, start, limit.unwrap_or(shown.text.len()), shown)
             .ok_or_else(|| self.no_stop(&turn_at(turn)))?;
         let span = self.span(turn, start, stop, &shown.encoded);
-        let sentinels = sentinels.ok_or_else(|| holds_another(turn, None))?;
         if !self.is_own(&span, limit.is_some(), sentinels, &shown.text)? {
             return Err(holds_another(turn, None));
         }
@@ -49,12 +52,37 @@ impl Conversation<'_> {
         let mut values = sentinels.values.clone();
         values[span.turn] = self.values[span.turn].clone();
         let others = self.render(&values, GenerationPrompt::Omit)?;
+        let (plain, marks) = sentinels.read(&others);
+        if plain != text {
+            return self.is_shown_without_others(span, sentinels, text);
+        }
+        let Range { start, end } = span.bytes;
+        let first = marks.partition_point(|mark| mark.at <= start);
+        let last = marks.partition_point(|mark| mark.at < end);
+        let before = first.checked_sub(1).map(|index| marks[index].message);
+        let after = marks.get(last).map(|mark| mark.message);
+        // Between two characters of one message stands its text.
+        let is_apart = first >= last && (before.is_none() || before != after);
         // The characters of a message may be left out of what is shown of it.
-        let (_, marks) = sentinels.read(&others);
         let mut is_told = vec![false; values.len()];
         marks.iter().for_each(|mark| is_told[mark.message] = true);
         let all_told = (span.turn + 1..values.len()).all(|next| is_told[next] || !sentinels.has_text(next));
-        Ok((is_bounded || all_told) && others.contains(&text[span.bytes.clone()]))
+        Ok(is_apart && (is_bounded || all_told))
+    }
+
+    /// Whether a span stands in the conversation in which every other message has another text.
+    fn is_shown_without_others(
+        &self,
+        span: &Span,
+        sentinels: &Sentinels,
+        text: &str,
+    ) -> Result<bool, DataError> {
+        let mut values: Vec<_> = (self.messages.iter())
+            .map(|message| sentinels.replaced(message))
+            .collect();
+        values[span.turn] = self.values[span.turn].clone();
+        let others = self.render(&values, GenerationPrompt::Omit)?;
+        Ok(others.contains(&text[span.bytes.clone()]))
     }
 
     /// Where the conversation up to and with a turn ends, if the whole one begins like that.

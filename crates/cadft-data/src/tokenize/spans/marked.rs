@@ -22,8 +22,8 @@ struct Piece {
 }
 
 impl Conversation<'_> {
-    /// The spans of these turns; nothing where the marks do not tell which turn is which.
-    pub(super) fn marked(&self, turns: &[usize], shown: &Shown) -> Result<Option<Vec<Span>>, DataError> {
+    /// The spans of these turns.
+    pub(super) fn marked(&self, turns: &[usize], shown: &Shown) -> Result<Vec<Span>, DataError> {
         let is_assistant = |turn: &usize| self.messages[*turn].is_assistant();
         let assistants: Vec<usize> = (0..self.messages.len()).filter(is_assistant).collect();
         let is_trained = |turn: Option<usize>| match turn {
@@ -37,7 +37,7 @@ impl Conversation<'_> {
         if let Some(pairs) = paired.clone() {
             let plain = pairs.map(|(turn, place)| self.plain_place(*turn, place, shown));
             if let Some(spans) = plain.collect() {
-                return Ok(Some(spans));
+                return Ok(spans);
             }
         }
         let Some(sentinels) = Sentinels::new(self.messages, &shown.text) else {
@@ -56,7 +56,7 @@ impl Conversation<'_> {
             let trained = pieces.into_iter().filter(|piece| is_trained(piece.turn));
             let spans = self.trained_pieces(trained.collect(), shown)?;
             self.check(&spans, Some(&trace))?;
-            return Ok(Some(spans));
+            return Ok(spans);
         }
         let Some(pairs) = paired else {
             return Err(holds_another(turns[0], None));
@@ -69,7 +69,10 @@ impl Conversation<'_> {
             })
             .collect();
         self.check_untraced(&assistants, &pieces, (&sentinels, shown))?;
-        self.trained_pieces(pieces, shown).map(Some)
+        for &turn in turns {
+            self.check_shown(turn, &sentinels, &shown.text)?;
+        }
+        self.trained_pieces(pieces, shown)
     }
 
     /// The span of a place that holds nothing but a turn's text and its stop token.

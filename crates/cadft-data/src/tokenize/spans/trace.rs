@@ -8,7 +8,7 @@ use minijinja::Value;
 use serde_json::{Map, Value as Json};
 
 use crate::row::{FLAGS, Message};
-use crate::template::value;
+use crate::template::{parse_calls, value};
 
 /// The first characters of the two private use planes, and how many each has.
 const PLANES: [u32; 2] = [0xF_0000, 0x10_0000];
@@ -125,7 +125,10 @@ fn marked(message: &Message, letter: char, texts: Texts) -> Option<Message> {
         for (key, value) in &mut fields {
             match key.as_str() {
                 key if KEPT.contains(&key) || FLAGS.contains(&key) => {}
-                "tool_calls" | "function_call" => marking.call(value),
+                "tool_calls" | "function_call" => {
+                    parse_calls(value);
+                    marking.call(value);
+                }
                 _ => marking.value(value, Keys::Keep),
             }
         }
