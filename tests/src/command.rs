@@ -26,6 +26,15 @@ pub(crate) fn cache() -> PathBuf {
 /// If it cannot be started.
 #[must_use]
 pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
+    run_with(binary, directory, args, &[])
+}
+
+/// As [`run`], with these variables in the environment.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run_with(binary: &str, directory: &Path, args: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let Output {
         status,
         stdout,
@@ -35,6 +44,7 @@ pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
         .current_dir(directory)
         .env("NO_COLOR", "1")
         .env("CADFT_CACHE", cache())
+        .envs(variables.iter().copied())
         .output()
         .expect("the command starts");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();

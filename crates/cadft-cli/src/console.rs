@@ -67,9 +67,12 @@ impl Console {
                 ));
             }),
             Event::Rewrote { step, round } => self.progress.suspend(|| note(&rewrote(*step, round))),
-            Event::Resumed { step, path } => self
-                .progress
-                .suspend(|| note(&format!("going on after step {step} from `{}`", path.display()))),
+            Event::Resumed { step, path, changed } => self.progress.suspend(|| {
+                note(&format!("going on after step {step} from `{}`", path.display()));
+                changed
+                    .iter()
+                    .for_each(|change| note(&format!("  changed: {change}")));
+            }),
             Event::Skipped {
                 step, what, samples, ..
             } => self.progress.suspend(|| {

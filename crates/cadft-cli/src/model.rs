@@ -10,7 +10,7 @@ use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
 use cadft_train::data::{SampleReader, on_disk};
 use cadft_train::prepare::computing_as;
-use cadft_train::{Warning, hub};
+use cadft_train::{Warning, adapted_tokenizer, hub};
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -27,7 +27,10 @@ impl OpenModel {
     pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
         let (directory, adapter) = base_and_adapter(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
-        let tokenizer = Tokenizer::from_dir(&directory)?;
+        let tokenizer = match &adapter {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
         let checkpoint = checkpoint::load(&directory, &device)?;
         let model = match adapter {
             Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
@@ -67,6 +70,9 @@ impl OpenModel {
     }
 }
 
+/// Samples of one forward pass, where nobody says.
+const MICRO: usize = 8;
+
 /// A model, and how rows are read for it.
 pub(crate) struct OpenInput {
     pub(crate) model: CausalLm,
@@ -75,6 +81,8 @@ pub(crate) struct OpenInput {
     pub(crate) reader: SampleReader,
     /// How it does, as a recipe says it; `data.train` is what `--data` names.
     pub(crate) data: DataSection,
+    /// Samples of one forward pass, where the command line does not say.
+    pub(crate) micro: usize,
 }
 
 impl OpenInput {
@@ -87,15 +95,17 @@ impl OpenInput {
         let mut recipe = tokens.recipe(opened.config.max_position_embeddings)?;
         recipe.data.train = sources;
         recipe.data.eval = vec![];
-        let model = match &tokens.like {
-            Some(_) => computing_as(&recipe, opened.model)?,
-            None => opened.model,
+        // A score depends on the samples of its forward pass in its last digit.
+        let (model, micro) = match &tokens.like {
+            Some(_) => (computing_as(&recipe, opened.model)?, recipe.batch.micro),
+            None => (opened.model, MICRO),
         };
         Ok(Self {
             model,
             config: opened.config,
             reader: SampleReader::new(&recipe, opened.tokenizer)?,
             data: recipe.data,
+            micro,
         })
     }
 }
@@ -121,7 +131,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
         )
         .into());
     };
-    Ok((directory(&base)?, Some(found)))
+    Ok((directory(&base.path())?, Some(found)))
 }
 
 /// The directory of a model, on disk; from the Hub where the name is one of it.

@@ -26,7 +26,7 @@ mod store;
 mod targets;
 
 pub use dropout::DropoutClock;
-pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave, load, read_config, save};
+pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave, BaseModel, load, read_config, save};
 pub use targets::AdapterTargets;
 
 /// What kind of update an adapter makes.

@@ -153,6 +153,16 @@ impl ModelConfig {
         object
     }
 
+    /// Whether both describe the same computation: keys that do not matter to it may differ.
+    #[must_use]
+    pub fn computes_as(&self, other: &Self) -> bool {
+        let without_raw = |config: &Self| Self {
+            raw: Map::new(),
+            ..config.clone()
+        };
+        without_raw(self) == without_raw(other)
+    }
+
     /// Number of query heads that share one key and value head.
     #[must_use]
     pub fn num_key_value_groups(&self) -> usize {

@@ -9,7 +9,7 @@ mod log;
 mod migrate;
 mod parse;
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;
 mod rewrite;
 mod schema;
 mod validate;

@@ -4,12 +4,13 @@ use crate::config::{DataSection, Recipe};
 use crate::error::TrainError;
 use crate::hub;
 use cadft_data::{
-    Cache, DataError, Dataset, Example, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer, first_rows,
-    load_samples, prompt_ids, read_rows, tokenize,
+    Cache, DataError, Dataset, Example, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer,
+    TokenizerFiles, first_rows, load_samples, prompt_ids, read_rows, tokenize,
 };
 use cadft_model::ModelConfig;
-use std::env;
-use std::path::PathBuf;
+use cadft_model::checkpoint::has_tokenizer;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
 /// `$CADFT_CACHE`, else `cadft` in the user's cache directory, else in the directory of temporary files.
 #[must_use]
@@ -182,6 +183,43 @@ fn under_template(data: &DataSection, tokenizer: Tokenizer) -> Result<Tokenizer,
     let variables = serde_json::to_value(&data.template_variables);
     let variables = variables.ok().and_then(|value| value.as_object().cloned());
     Ok(tokenizer.with_template_variables(&variables.unwrap_or_default()))
+}
+
+/// The tokenizer of an adapter: its own where its directory brings one, else that of its model, under the template that the
+/// adapter was trained with where there is one. What ends an answer of the model ends one of the adapter.
+///
+/// # Errors
+/// Files that cannot be read or used.
+pub fn adapted_tokenizer(model: &Path, adapter: &Path) -> Result<Tokenizer, TrainError> {
+    let read = |directory: &Path, name: &str| {
+        let path = directory.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(TrainError::io(path)(error)),
+        }
+    };
+    let either = |name: &str| match read(adapter, name)? {
+        None => read(model, name),
+        found => Ok(found),
+    };
+    let is_own = has_tokenizer(adapter);
+    let of_tokenizer = if is_own { adapter } else { model };
+    let Some(tokenizer) = read(of_tokenizer, "tokenizer.json")? else {
+        return Ok(Tokenizer::from_dir(model)?);
+    };
+    Ok(Tokenizer::from_bytes(&TokenizerFiles {
+        tokenizer,
+        tokenizer_config: read(of_tokenizer, "tokenizer_config.json")?,
+        // A template that only one of them has must not be read with the tokenizer of the other.
+        chat_template: if is_own {
+            read(adapter, "chat_template.jinja")?
+        } else {
+            either("chat_template.jinja")?
+        },
+        generation_config: either("generation_config.json")?,
+        config: read(model, "config.json")?,
+    })?)
 }
 
 /// The sources with names on the Hub replaced by where they are on disk.

@@ -10,7 +10,8 @@
 //! recompute.rs     backward block by block, where activations are not kept
 //! weighing.rs      weights of samples                 readback.rs where the host waits for the device
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
-//! export.rs        the model for others: Hugging Face or PEFT layout
+//! export.rs        the model for others: Hugging Face or PEFT layout    inputs.rs  what else a run reads
+//! resume.rs        going on from a checkpoint, and what must be as it was
 //! rewrite.rs       rounds of rewriting, their record, and the data that comes of them
 //! run_directory.rs what a run leaves behind           device.rs devices by name
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
@@ -34,6 +35,7 @@ mod exhausted;
 mod export;
 pub mod forward;
 pub mod hub;
+mod inputs;
 pub mod memory;
 mod observe;
 pub mod optimizer;
@@ -53,11 +55,12 @@ mod trainer;
 mod weighing;
 
 pub use config::Recipe;
-pub use data::cache_directory;
+pub use data::{adapted_tokenizer, cache_directory};
 pub use environment::Environment;
 pub use error::{ConfigProblem, TrainError};
 pub use event::{Event, StepMetrics, Summary};
 pub use exhausted::{Exhausted, ExhaustedRun};
+pub use inputs::Inputs;
 pub use observe::{Settled, StepOutcome};
 pub use plan::{Plan, Warning};
 pub use prepare::Prepared;

@@ -6,12 +6,13 @@ use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::export;
 use crate::hub;
+use crate::inputs::{Inputs, WeightsDigest};
 use crate::plan::Plan;
 use burn::tensor::{DType, Device};
 use cadft_data::{Samples, Tokenizer};
 use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::decoder::{Precision, Recompute};
-use cadft_model::{CausalLm, ModelConfig, checkpoint};
+use cadft_model::{CausalLm, ModelConfig, ModelError, checkpoint};
 use std::path::PathBuf;
 
 /// A run that is ready to start.
@@ -34,6 +35,8 @@ pub struct Prepared {
     pub questions: Vec<Question>,
     /// What the run will do.
     pub plan: Plan,
+    inputs: Inputs,
+    weights: WeightsDigest,
 }
 
 impl Prepared {
@@ -83,6 +86,8 @@ impl Prepared {
             (&train, &eval),
         );
         Ok(Self {
+            inputs: Inputs::new(&recipe, &directory, &config, reader.tokenizer()),
+            weights: WeightsDigest::new(&recipe, &directory),
             recipe,
             device: device.clone(),
             tokenizer: reader.into_tokenizer(),
@@ -95,11 +100,18 @@ impl Prepared {
         })
     }
 
+    /// What the run reads besides recipe and data. Waits until the weights are read, which [`Prepared::model`] begins.
+    pub(crate) fn inputs(&self) -> Inputs {
+        self.inputs.clone().with_weights(&self.weights)
+    }
+
     /// The model with its weights, trainable; with an adapter, only its parameters are.
     ///
     /// # Errors
-    /// Everything that does not fit between `config.json` and the weights.
+    /// Everything that does not fit between `config.json` and the weights, and weights that cannot be saved as
+    /// `checkpoint.dtype` says.
     pub fn model(&self) -> Result<CausalLm, TrainError> {
+        self.weights.begin();
         let device = self.device.clone().autodiff();
         let seed = self.recipe.run.seed;
         let model = match self.recipe.model.init {
@@ -116,11 +128,25 @@ impl Prepared {
             config::Recompute::Blocks => Recompute::Blocks,
         });
         let Some(section) = &self.recipe.adapter else {
+            self.check_dtype(&model)?;
             return Ok(model);
         };
         let adapter = section.config();
         let targets = export::targets(&adapter, &self.config)?;
         Ok(model.with_adapter(&adapter, &targets, seed))
+    }
+
+    /// Whether the weights can be saved as the recipe says: better before the first step than after the last.
+    fn check_dtype(&self, model: &CausalLm) -> Result<(), TrainError> {
+        match checkpoint::check_fits(model, self.recipe.checkpoint.dtype) {
+            Err(ModelError::F16Overflow { tensor, value }) => Err(TrainError::Mismatch {
+                message: format!(
+                    "`checkpoint.dtype`: `f16` has no number as large as `{value}`, which `{tensor}` holds\n\
+                     hint: set it to `bf16` or `f32`"
+                ),
+            }),
+            fits => Ok(fits?),
+        }
     }
 }
 

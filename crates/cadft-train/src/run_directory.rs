@@ -20,14 +20,16 @@ use crate::environment::Environment;
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
+use crate::plan::Warning;
 use crate::prepare::Prepared;
-use crate::resume::{self, Changes};
+use crate::resume::{self, Changes, Comparison, Segment};
 use crate::rewrite;
 use crate::tensorboard::TensorBoard;
 use cadft_model::CausalLm;
 use logs::Logs;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,6 +40,13 @@ const SAMPLES: &str = "samples.jsonl";
 const HISTORY: &str = "history.jsonl";
 const MODEL: &str = "model";
 
+/// A checkpoint to go on from, and how the run stands to it.
+#[derive(Debug)]
+pub(crate) struct Resumption {
+    pub(crate) from: Restored,
+    pub(crate) comparison: Comparison,
+}
+
 /// An open run directory: no other process has it.
 #[derive(Debug)]
 pub struct RunDirectory {
@@ -46,7 +55,8 @@ pub struct RunDirectory {
     logs: Logs,
     history: File,
     tensorboard: Option<TensorBoard>,
-    restored: Option<Restored>,
+    restored: Option<Resumption>,
+    segments: Vec<Segment>,
     /// Held as long as it is open.
     _lock: File,
 }
@@ -105,7 +115,7 @@ impl RunDirectory {
     fn begin(path: &Path, recipe: &Recipe, device: &str, lock: File) -> Result<Self, TrainError> {
         rotate::clean(&path.join(CHECKPOINTS))?;
         write_environment(path, device)?;
-        write_config(path, recipe)?;
+        write_config(path, recipe, &[])?;
         Ok(Self {
             path: path.to_owned(),
             device: device.to_owned(),
@@ -113,6 +123,7 @@ impl RunDirectory {
             history: history(path)?,
             tensorboard: TensorBoard::of_run(path, recipe, 0)?,
             restored: None,
+            segments: vec![],
             _lock: lock,
         })
     }
@@ -130,8 +141,16 @@ impl RunDirectory {
         from: Restored,
         changes: Changes,
     ) -> Result<Self, TrainError> {
+        let comparison = resume::compare(prepared, device, &from);
         if changes == Changes::Refused {
-            resume::check(prepared, device, &from)?;
+            comparison.refuse_changes(&from)?;
+        }
+        let mut segments = from.state.segments.clone();
+        if !comparison.changes.is_empty() {
+            segments.push(Segment {
+                until: from.state.step,
+                changed: comparison.changes.clone(),
+            });
         }
         let lock = lock(path)?;
         let source = resume::run_of(&from.path)?;
@@ -147,14 +166,15 @@ impl RunDirectory {
             write_environment(path, device)?;
         }
         rotate::clean(&path.join(CHECKPOINTS))?;
-        write_config(path, &prepared.recipe)?;
+        write_config(path, &prepared.recipe, &segments)?;
         Ok(Self {
             path: path.to_owned(),
             device: device.to_owned(),
             logs: Logs::open(path, &from.state.logs)?,
             history: history(path)?,
             tensorboard: TensorBoard::of_run(path, &prepared.recipe, from.state.step)?,
-            restored: Some(from),
+            restored: Some(Resumption { from, comparison }),
+            segments,
             _lock: lock,
         })
     }
@@ -176,8 +196,13 @@ impl RunDirectory {
         &self.device
     }
 
+    /// Where something was changed that the result depends on.
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
     /// The checkpoint to go on from, once.
-    pub(crate) fn take_restored(&mut self) -> Option<Restored> {
+    pub(crate) fn take_restored(&mut self) -> Option<Resumption> {
         self.restored.take()
     }
 
@@ -212,12 +237,16 @@ impl RunDirectory {
             .map_err(TrainError::io(self.path.join(HISTORY)))
     }
 
-    /// Writes `model`.
-    pub(crate) fn save_model(&self, model: &CausalLm, prepared: &Prepared) -> Result<PathBuf, TrainError> {
+    /// Writes `model`; its place, and what should be known about it.
+    pub(crate) fn save_model(
+        &self,
+        model: &CausalLm,
+        prepared: &Prepared,
+    ) -> Result<(PathBuf, Option<Warning>), TrainError> {
         let path = self.path.join(MODEL);
-        Export::new(prepared).write(&path, model)?;
+        let warning = Export::new(prepared).write(&path, model)?;
         durable::sync_tree(&path)?;
-        Ok(path)
+        Ok((path, warning))
     }
 }
 
@@ -255,12 +284,20 @@ fn history(path: &Path) -> Result<File, TrainError> {
     options.map_err(TrainError::io(path))
 }
 
-fn write_config(path: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+/// Writes the recipe. What it says holds from the last change on, so that earlier values stand above it.
+fn write_config(path: &Path, recipe: &Recipe, segments: &[Segment]) -> Result<(), TrainError> {
+    let mut text = String::new();
+    for Segment { until, changed } in segments {
+        let _ = writeln!(text, "# Changed after step {until}:");
+        for change in changed {
+            let _ = writeln!(text, "#   {}", change.to_string().replace('\n', " "));
+        }
+    }
     let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {
         path: path.join(CONFIG),
         source: std::io::Error::other(error),
     })?;
-    write(&path.join(CONFIG), &recipe)
+    write(&path.join(CONFIG), &(text + &recipe))
 }
 
 fn write_environment(path: &Path, device: &str) -> Result<(), TrainError> {

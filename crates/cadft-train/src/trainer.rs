@@ -11,14 +11,15 @@ mod settling;
 
 use crate::batch::{GlobalBatch, Sampler};
 use crate::checkpoint::saver::Saver;
-use crate::checkpoint::{Before, Best, DataDigests, GuardState, Restored};
+use crate::checkpoint::{Before, Best, DataDigests, GuardState};
 use crate::error::TrainError;
 use crate::event::{Event, Summary};
 use crate::exhausted::{ExhaustedRun, caught};
 use crate::optimizer::AdamW;
 use crate::prepare::Prepared;
+use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
-use crate::run_directory::RunDirectory;
+use crate::run_directory::{Resumption, RunDirectory};
 use crate::schedule::Schedule;
 use crate::step::{self, StepSettings, StepState};
 use cadft_core::{AnyObjective, Objective, RunningMoments};
@@ -134,7 +135,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// A run from a checkpoint.
-    fn go_on(&mut self, model: CausalLm, from: &Restored) -> Result<CausalLm, TrainError> {
+    fn go_on(&mut self, model: CausalLm, from: &Resumption) -> Result<CausalLm, TrainError> {
+        let Resumption { from, comparison } = from;
         let model = from.model(model)?;
         from.optimizer(&mut self.state.optimizer, &model)?;
         let state = from.state.clone();
@@ -146,9 +148,15 @@ impl<'a> Trainer<'a> {
         self.rewriting = Rewriting::resume(self.prepared, self.directory.path(), state.rewriting)?;
         let plan = self.prepared.plan.clone();
         (self.on_event)(&Event::Started { plan });
+        let Comparison { changes, .. } = comparison;
+        if let Some(warning) = comparison.warning() {
+            let step = state.step;
+            self.tell_aside(&Event::Warned { step, warning })?;
+        }
         self.tell_aside(&Event::Resumed {
             step: state.step,
             path: from.path.clone(),
+            changed: changes.clone(),
         })?;
         Ok(model)
     }

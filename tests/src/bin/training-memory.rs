@@ -54,7 +54,7 @@ fn all() {
         dtype: Dtype::Bf16,
         max_shard_bytes: 100_000_000,
         carry_from: None,
-        chat_template: None,
+        ..SaveOptions::default()
     };
     checkpoint::save(&directory, &model, &config, &options).expect("it is saved");
     let parameters: usize = (model.named_parameters().iter())

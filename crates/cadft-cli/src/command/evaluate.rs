@@ -31,12 +31,18 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         config,
         reader,
         data,
+        micro,
     } = &opened;
     let samples = reader.samples(&data.train, config)?;
     warn_about(samples.report(), data.max_length);
     let questions = reader.questions(&data.train, args.answers.questions().unwrap_or(0))?;
     let pad_id = reader.tokenizer().pad_token_id();
-    let evaluation = summarise(score_samples(model, &samples, args.micro, pad_id));
+    let evaluation = summarise(score_samples(
+        model,
+        &samples,
+        args.micro.unwrap_or(*micro),
+        pad_id,
+    ));
     let answered = match args.answers.questions() {
         None => None,
         Some(_) => Some(answer(&opened, &args.answers, &questions)?),

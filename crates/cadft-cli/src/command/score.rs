@@ -26,6 +26,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         config,
         reader,
         data,
+        micro,
     } = OpenInput::open(&args.input, &args.tokens, &args.device)?;
     let samples = reader.samples(&data.train, &config)?;
     warn_about(samples.report(), data.max_length);
@@ -33,7 +34,8 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         .map(|averages| matched(&samples, &averages))
         .transpose()?;
     let mut scores = Vec::with_capacity(samples.len());
-    for score in score_samples(&model, &samples, args.micro, reader.tokenizer().pad_token_id()) {
+    let (micro, pad_id) = (args.micro.unwrap_or(micro), reader.tokenizer().pad_token_id());
+    for score in score_samples(&model, &samples, micro, pad_id) {
         if !score.nll.is_finite() {
             bail!("sample `{}`: its likelihood is not a finite number", score.id);
         }

@@ -10,7 +10,8 @@ use anyhow::Result;
 use cadft_data::{Packing, SourceReport};
 use cadft_train::config::BatchSection;
 use cadft_train::{Plan, Prepared, memory};
-use start::Target;
+use serde::Serialize;
+use start::{GoesOn, Target};
 use std::fmt::Write as _;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
@@ -20,9 +21,17 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
     if args.dry_run {
+        let resumed = match args.resume {
+            Some(_) => Some(target.start(args, recipe.run.out.as_deref())?),
+            None => None,
+        };
         let prepared = Prepared::new(recipe, &device)?;
         memory::check(&prepared)?.iter().for_each(hint::warn);
-        plan(&prepared, args.json)?;
+        let goes_on = match resumed {
+            Some(start) => start.compare(&prepared, device_name)?,
+            None => None,
+        };
+        plan(&prepared, goes_on, args.json)?;
         return Ok(Exit::Done);
     }
 
@@ -53,18 +62,30 @@ fn parameters(plan: &Plan) -> String {
     format!("{all}, {} trained", console::count(plan.trainable))
 }
 
+/// What `--dry-run` prints for programs.
+#[derive(Serialize)]
+struct Planned<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    /// With `--resume`, where there is a checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume: Option<GoesOn>,
+}
+
 /// Prints what a run would do.
-fn plan(prepared: &Prepared, json: bool) -> Result<()> {
+fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
     let plan = &prepared.plan;
     plan.warnings.iter().for_each(hint::warn);
     if json {
-        return output::json_line(plan);
+        return output::json_line(&Planned { plan, resume });
     }
+    let resume = resume.map(|goes_on| goes_on.lines()).unwrap_or_default();
     let objective = plan.start.map_or_else(
         || plan.objective.to_owned(),
         |start| format!("{start} for {} steps, then {}", plan.start_steps, plan.objective),
     );
-    let lines = vec![
+    let mut lines: Vec<_> = resume.iter().map(|(name, text)| (*name, text.clone())).collect();
+    lines.extend([
         ("model", prepared.recipe.model.path.clone()),
         ("parameters", parameters(plan)),
         ("objective", objective),
@@ -98,25 +119,28 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
         ("warm-up", format!("{} steps", plan.warmup_steps)),
         ("rewriting", rewriting(plan)),
         ("memory", memory_of(plan)),
-    ];
-    let lines: Vec<(String, String)> = (lines.into_iter())
-        .flat_map(|(name, value)| {
-            let sources = match name {
-                "samples" => plan.sources.as_slice(),
-                "evaluation samples" => &plan.eval_sources,
-                _ => &[],
-            };
-            let sources = sources
-                .iter()
-                .map(|source| (format!("  {}", source.path), rows_of(&source.report)));
-            std::iter::once((name.to_owned(), value)).chain(sources)
-        })
-        .collect();
-    let lines: Vec<(&str, String)> = lines
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.clone()))
+    ]);
+    let lines = with_sources(lines, plan);
+    let lines: Vec<_> = (lines.iter())
+        .map(|(name, text)| (name.as_str(), text.clone()))
         .collect();
     output::table(&lines)
+}
+
+/// The lines of a plan, with what becomes of the rows of each source below the number of samples.
+fn with_sources(lines: Vec<(&str, String)>, plan: &Plan) -> Vec<(String, String)> {
+    let sources_of = |name: &str| match name {
+        "samples" => plan.sources.as_slice(),
+        "evaluation samples" => &plan.eval_sources,
+        _ => &[],
+    };
+    let mut all = vec![];
+    for (name, text) in lines {
+        let sources = sources_of(name);
+        all.push((name.to_owned(), text));
+        all.extend((sources.iter()).map(|source| (format!("  {}", source.path), rows_of(&source.report))));
+    }
+    all
 }
 
 /// What the run needs, and what a checkpoint may need beside it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, TargetModules};
+use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, BaseModel, TargetModules};
 
 /// The PEFT version whose keys are written.
 const PEFT_VERSION: &str = "0.21.2";
@@ -35,7 +35,7 @@ pub(super) struct PeftConfig {
     pub(super) adapter: AdapterConfig,
     /// Whether `target_modules` alone says which layers have an update.
     pub(super) is_complete: bool,
-    pub(super) base_model: Option<String>,
+    pub(super) base_model: Option<BaseModel>,
 }
 
 /// Keys that are read.
@@ -90,12 +90,14 @@ pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<Strin
     if !problems.is_empty() {
         return Err(problems);
     }
+    let text = |key| set(object, key).and_then(Value::as_str).map(str::to_owned);
     Ok(PeftConfig {
         adapter,
         is_complete,
-        base_model: set(object, "base_model_name_or_path")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
+        base_model: text("base_model_name_or_path").map(|name| BaseModel {
+            name,
+            revision: text("revision"),
+        }),
     })
 }
 
@@ -154,7 +156,7 @@ fn strings(object: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -
 pub(super) fn to_json(
     config: &AdapterConfig,
     targets: &AdapterTargets,
-    base_model: &str,
+    base: &BaseModel,
     tied: bool,
 ) -> Value {
     let target_modules = match &config.target_modules {
@@ -185,7 +187,7 @@ pub(super) fn to_json(
         "alpha_pattern": {},
         "arrow_config": null,
         "auto_mapping": null,
-        "base_model_name_or_path": base_model,
+        "base_model_name_or_path": base.name,
         "bias": "none",
         "corda_config": null,
         "ensure_weight_tying": ties,
@@ -209,7 +211,7 @@ pub(super) fn to_json(
         "qalora_group_size": 16,
         "r": config.rank,
         "rank_pattern": {},
-        "revision": null,
+        "revision": base.revision,
         "target_modules": target_modules,
         "target_parameters": null,
         "task_type": "CAUSAL_LM",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::carry::{CARRIED_FILES, ChatFormat, carry, carry_over};
 use super::dtype::Dtype;
 use super::weights::{Weight, write_weights};
 use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
@@ -13,19 +14,6 @@ use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
 use crate::parameters::{ParameterTensor, visit_tensors};
-
-/// The files of tokenizer and generation that are copied along with a model, where they exist.
-pub const CARRIED_FILES: [&str; 9] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "generation_config.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "tokenizer.model",
-];
 
 /// How a checkpoint is written.
 #[derive(Clone, Debug)]
@@ -36,8 +24,10 @@ pub struct SaveOptions {
     pub max_shard_bytes: usize,
     /// A checkpoint directory to copy the [`CARRIED_FILES`] from.
     pub carry_from: Option<PathBuf>,
-    /// The content of `chat_template.jinja`, in place of the carried one.
-    pub chat_template: Option<String>,
+    /// The directory of an adapter that was merged: its tokenizer and template take the place of the carried ones.
+    pub carry_over: Option<PathBuf>,
+    /// What the carried files must say.
+    pub chat: ChatFormat,
 }
 
 impl Default for SaveOptions {
@@ -46,7 +36,8 @@ impl Default for SaveOptions {
             dtype: Dtype::F32,
             max_shard_bytes: 5_000_000_000,
             carry_from: None,
-            chat_template: None,
+            carry_over: None,
+            chat: ChatFormat::default(),
         }
     }
 }
@@ -67,15 +58,8 @@ pub fn save(
     if model.has_adapter() {
         return Err(ModelError::Unmerged(directory.to_owned()));
     }
-    let mut tensors = Vec::new();
-    visit_tensors(model, &mut |name, _, tensor| {
-        tensors.push((name.to_owned(), tensor));
-    });
-    if options.dtype == Dtype::F16 {
-        tensors
-            .iter()
-            .try_for_each(|(name, tensor)| fits_f16(name, &values(tensor)))?;
-    }
+    check_fits(model, options.dtype)?;
+    let tensors = tensors(model);
     let weights: Vec<_> = tensors
         .iter()
         .map(|(name, tensor)| Weight {
@@ -92,20 +76,38 @@ pub fn save(
         options.dtype,
         options.max_shard_bytes,
     )?;
-    write_file(
-        &replacement.path().join("config.json"),
-        &to_pretty_json(&config.to_object(options.dtype)),
-    )?;
+    let mut object = config.to_object(options.dtype);
+    options.chat.set_stop_tokens(&mut object);
+    write_file(&replacement.path().join("config.json"), &to_pretty_json(&object))?;
     if let Some(source) = &options.carry_from {
         carry(source, replacement.path())?;
     }
-    if let Some(template) = &options.chat_template {
-        write_file(
-            &replacement.path().join("chat_template.jinja"),
-            template.as_bytes(),
-        )?;
+    if let Some(adapter) = &options.carry_over {
+        carry_over(adapter, replacement.path())?;
     }
+    options.chat.apply(replacement.path())?;
     replacement.finish()
+}
+
+/// Whether every weight of `model` has a finite value in `dtype`.
+///
+/// # Errors
+/// [`ModelError::F16Overflow`] with the first weight that is too large.
+pub fn check_fits(model: &CausalLm, dtype: Dtype) -> Result<(), ModelError> {
+    if dtype != Dtype::F16 {
+        return Ok(());
+    }
+    tensors(model)
+        .iter()
+        .try_for_each(|(name, tensor)| fits_f16(name, &values(tensor)))
+}
+
+fn tensors(model: &CausalLm) -> Vec<(String, ParameterTensor)> {
+    let mut tensors = Vec::new();
+    visit_tensors(model, &mut |name, _, tensor| {
+        tensors.push((name.to_owned(), tensor));
+    });
+    tensors
 }
 
 fn values(tensor: &ParameterTensor) -> Vec<f32> {
@@ -124,18 +126,6 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
         }),
         None => Ok(()),
     }
-}
-
-/// Copies the [`CARRIED_FILES`].
-pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
-    for name in CARRIED_FILES {
-        let file = source.join(name);
-        if file.is_file() {
-            let text = fs::read(&file).map_err(|error| ModelError::io("read", &file, error))?;
-            write_file(&target.join(name), &text)?;
-        }
-    }
-    Ok(())
 }
 
 /// JSON as Hugging Face writes it: two spaces, a newline at the end.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave};
+use cadft_model::checkpoint::ChatFormat;
 use cadft_model::checkpoint::save;
 use cadft_model::{
     AdapterConfig, AdapterKind, AdapterScaling, CausalLm, ModelConfig, ModelError, SaveOptions, TargetModules,
@@ -158,8 +159,9 @@ fn stored(model: &CausalLm, adapter: &AdapterConfig, config: &ModelConfig) -> (t
     let parts = AdapterSave {
         adapter,
         config,
-        base_model: "tiny",
+        base_model: "tiny".into(),
         carry_from: None,
+        chat: ChatFormat::default(),
     };
     adapter::save(&directory, model, &parts).unwrap();
     (parent, directory)

@@ -36,11 +36,33 @@ impl Manifest {
         names.retain(|name| name != MANIFEST);
         let members: Result<BTreeMap<String, Member>, CheckpointError> = names
             .into_par_iter()
-            .map(|name| Ok((name.clone(), member(&directory.join(name))?)))
+            .map(|name| Ok((name.clone(), Self::member(&directory.join(name))?)))
             .collect();
         Ok(Self {
             format_version: FORMAT_VERSION,
             files: members?,
+        })
+    }
+
+    /// Size and SHA-256 of a file.
+    pub(crate) fn member(path: &Path) -> Result<Member, CheckpointError> {
+        let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let count = file
+                .read(&mut buffer)
+                .map_err(CheckpointError::io("read", path))?;
+            if count == 0 {
+                break;
+            }
+            hash.update(&buffer[..count]);
+            bytes += count as u64;
+        }
+        Ok(Member {
+            bytes,
+            sha256: hex(&hash.finalize()),
         })
     }
 
@@ -83,7 +105,7 @@ impl Member {
         if !path.is_file() {
             return Err(CheckpointError::damaged(path, &"the file is missing"));
         }
-        let found = member(path)?;
+        let found = Manifest::member(path)?;
         if found.bytes != self.bytes {
             let message = format!("it has {} bytes, not {}", found.bytes, self.bytes);
             return Err(CheckpointError::damaged(path, &message));
@@ -96,27 +118,6 @@ impl Member {
         }
         Ok(())
     }
-}
-
-fn member(path: &Path) -> Result<Member, CheckpointError> {
-    let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
-    let mut hash = Sha256::new();
-    let mut bytes = 0;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file
-            .read(&mut buffer)
-            .map_err(CheckpointError::io("read", path))?;
-        if count == 0 {
-            break;
-        }
-        hash.update(&buffer[..count]);
-        bytes += count as u64;
-    }
-    Ok(Member {
-        bytes,
-        sha256: hex(&hash.finalize()),
-    })
 }
 
 /// Lower-case hexadecimal digits.

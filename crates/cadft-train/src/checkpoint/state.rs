@@ -1,6 +1,8 @@
 //! Everything of a run that is neither a weight nor a moment.
 
 use crate::evaluate::{Answers, Evaluation};
+use crate::inputs::Inputs;
+use crate::resume::Segment;
 use crate::rewrite::RewritingState;
 use cadft_core::RunningMoments;
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,12 @@ pub struct TrainingState {
     pub settings: Value,
     /// What it is trained on and evaluated with.
     pub data: DataDigests,
+    /// What else it reads; absent in checkpoints of older releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
+    /// Where `--allow-change` changed something, in the order of the steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
     /// Name of the device.
     pub device: String,
 }
@@ -52,6 +60,9 @@ pub struct DataDigests {
     pub train: String,
     /// Those of `data.eval`.
     pub eval: String,
+    /// Prompts and answers of the questions of `data.eval`; absent where none are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub questions: Option<String>,
 }
 
 /// What the guards have counted.

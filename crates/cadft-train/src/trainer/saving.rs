@@ -3,7 +3,7 @@
 use super::Trainer;
 use super::evaluation::Evaluated;
 use crate::checkpoint::saver::Saved;
-use crate::checkpoint::{CheckpointError, FORMAT_VERSION, Snapshot, TrainingState};
+use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, TrainingState};
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
@@ -53,8 +53,10 @@ impl Trainer<'_> {
         self.saved()?;
         let after = self.evaluate(model)?;
         self.is_best(&after);
+        self.tell_rounding(model, after.0.as_ref())?;
         let begun = Instant::now();
-        let path = self.directory.save_model(model, self.prepared)?;
+        let (path, warning) = self.directory.save_model(model, self.prepared)?;
+        self.tell_warning(self.done, warning)?;
         let secs = begun.elapsed().as_secs_f64();
         self.tell_aside(&Event::Saved {
             step: self.done,
@@ -82,20 +84,33 @@ impl Trainer<'_> {
     /// one before it is still there, and the next may succeed.
     fn tell_saved(&mut self, step: usize, outcome: Result<Saved, CheckpointError>) -> Result<(), TrainError> {
         match outcome {
-            Ok(saved) => self.tell_aside(&Event::Saved {
-                step,
-                path: saved.path,
-                write_secs: saved.written_in.as_secs_f64(),
-                stall_secs: saved.stall.as_secs_f64(),
-            }),
-            Err(error) => self.tell_aside(&Event::Warned {
-                step,
-                warning: Warning::of_error(
-                    &format!("the checkpoint of step {step} could not be written"),
-                    &error,
-                    "the run goes on, and the checkpoints before it are still there",
-                ),
-            }),
+            Ok(saved) => {
+                self.tell_warning(step, saved.warning)?;
+                self.tell_aside(&Event::Saved {
+                    step,
+                    path: saved.path,
+                    write_secs: saved.written_in.as_secs_f64(),
+                    stall_secs: saved.stall.as_secs_f64(),
+                })
+            }
+            Err(error) => {
+                // What is there cannot be read where it cannot be written either.
+                let earlier = checkpoint::steps(self.directory.path()).unwrap_or_default();
+                let hint = if earlier.is_empty() {
+                    "the run goes on, but there is no checkpoint yet that it could be continued from"
+                } else {
+                    "the run goes on, and the checkpoints before it are still there"
+                };
+                let what = format!("the checkpoint of step {step} could not be written");
+                self.tell_warning(step, Some(Warning::of_error(&what, &error, hint)))
+            }
+        }
+    }
+
+    fn tell_warning(&mut self, step: usize, warning: Option<Warning>) -> Result<(), TrainError> {
+        match warning {
+            Some(warning) => self.tell_aside(&Event::Warned { step, warning }),
+            None => Ok(()),
         }
     }
 
@@ -118,6 +133,8 @@ impl Trainer<'_> {
             rewriting: self.rewriting.state().clone(),
             settings: resume::settings(&prepared.recipe),
             data: self.data.clone(),
+            inputs: Some(prepared.inputs()),
+            segments: self.directory.segments().to_vec(),
             device: self.directory.device().to_owned(),
         };
         let snapshot = Snapshot::new(model, &self.state.optimizer, Export::new(prepared), state);

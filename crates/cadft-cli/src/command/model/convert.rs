@@ -74,7 +74,7 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
         dtype,
         max_shard_bytes: args.max_shard_size * 1_000_000,
         carry_from: Some(directory),
-        chat_template: None,
+        ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &loaded.model, &loaded.config, &options)?;
     note(&format!(

@@ -6,8 +6,10 @@ use crate::console::note;
 use crate::{device, model};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
-use cadft_model::checkpoint::{self, SaveOptions};
+use cadft_model::checkpoint::{self, ChatFormat, SaveOptions, has_tokenizer};
 use cadft_model::{CausalLm, adapter};
+use cadft_train::adapted_tokenizer;
+use std::path::Path;
 
 /// Largest difference of a logit that merging may make, relative to the largest logit.
 const TOLERANCE: f64 = 1e-4;
@@ -30,7 +32,12 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     }
     let options = SaveOptions {
         dtype: dtype(args.dtype),
+        chat: ChatFormat {
+            stop_token_ids: stop_token_ids(&directory, &args.adapter)?,
+            ..ChatFormat::default()
+        },
         carry_from: Some(directory),
+        carry_over: Some(args.adapter.clone()),
         ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &merged, &base.config, &options)?;
@@ -40,6 +47,14 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
         args.out.display(),
     ));
     Ok(())
+}
+
+/// What ends an answer of the adapter; nothing where neither it nor its model has a tokenizer.
+fn stop_token_ids(model: &Path, adapter: &Path) -> Result<Vec<u32>> {
+    if !has_tokenizer(model) && !has_tokenizer(adapter) {
+        return Ok(vec![]);
+    }
+    Ok(adapted_tokenizer(model, adapter)?.stop_token_ids().to_vec())
 }
 
 /// The logits of a text whose tokens are spread over the vocabulary.

@@ -6,8 +6,9 @@ use crate::hint::{self, UsageError};
 use crate::recipe::Source;
 use anyhow::Result;
 use cadft_train::checkpoint::Restored;
-use cadft_train::resume::{self, Changes, Found};
+use cadft_train::resume::{self, Change, Changes, Found};
 use cadft_train::{Prepared, RunDirectory, TrainError};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// The recipe of a run, and what was found to go on from.
@@ -81,7 +82,44 @@ impl Target {
     }
 }
 
+/// Where a run would go on.
+#[derive(Serialize)]
+pub(super) struct GoesOn {
+    /// Steps that are done.
+    step: usize,
+    /// The checkpoint.
+    path: PathBuf,
+    /// What is no longer as it was, where that is allowed.
+    changed: Vec<Change>,
+}
+
+impl GoesOn {
+    /// As lines of a table.
+    pub(super) fn lines(self) -> Vec<(&'static str, String)> {
+        let from = format!("after step {} from `{}`", self.step, self.path.display());
+        let changed = self.changed.iter().map(|change| ("changed", change.to_string()));
+        [("goes on", from)].into_iter().chain(changed).collect()
+    }
+}
+
 impl Start {
+    /// Where the run would go on, if nothing is in the way; none where it would begin.
+    pub(super) fn compare(self, prepared: &Prepared, device: &str) -> Result<Option<GoesOn>, TrainError> {
+        let Self::From(_, checkpoint, changes) = self else {
+            return Ok(None);
+        };
+        let comparison = resume::compare(prepared, device, &checkpoint);
+        if changes == Changes::Refused {
+            comparison.refuse_changes(&checkpoint)?;
+        }
+        comparison.warning().iter().for_each(hint::warn);
+        Ok(Some(GoesOn {
+            step: checkpoint.state.step,
+            path: checkpoint.path,
+            changed: comparison.changes,
+        }))
+    }
+
     /// The run directory.
     pub(super) fn out(&self) -> &Path {
         match self {

@@ -1,0 +1,159 @@
+//! The files that travel with a model: copied, and made to say how the model was trained to talk.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::save::{to_pretty_json, write_file};
+use crate::error::ModelError;
+
+/// The files of tokenizer and generation that are copied along with a model, where they exist.
+pub const CARRIED_FILES: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "tokenizer.model",
+];
+
+const TOKENIZER: &str = "tokenizer.json";
+const TEMPLATE: &str = "chat_template.jinja";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const SPECIAL_TOKENS: &str = "special_tokens_map.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
+const STOP: &str = "eos_token_id";
+
+/// How a model renders a conversation and ends its turn, where the files that are carried along say something else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChatFormat {
+    /// The content of `chat_template.jinja`; the carried one stays where this is absent.
+    pub template: Option<String>,
+    /// The tokenizer's `eos_token`; the carried one stays where this is absent.
+    pub eos_token: Option<String>,
+    /// Every token that ends an answer. Other programs read them from `generation_config.json` or, where there is none,
+    /// from `config.json`. Empty: the files stay as they are.
+    pub stop_token_ids: Vec<u32>,
+}
+
+/// Copies the [`CARRIED_FILES`].
+pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
+    copy(&CARRIED_FILES, source, target)
+}
+
+/// Whether a directory beside a model, such as an adapter's, brings a tokenizer of its own.
+#[must_use]
+pub fn has_tokenizer(directory: &Path) -> bool {
+    directory.join(TOKENIZER).is_file()
+}
+
+/// Puts the files of an adapter in the place of those of its model. A tokenizer replaces all files of the other one: a
+/// template that only one of them has must not be read with the other.
+pub(crate) fn carry_over(adapter: &Path, target: &Path) -> Result<(), ModelError> {
+    if has_tokenizer(adapter) {
+        for name in CARRIED_FILES
+            .into_iter()
+            .filter(|name| *name != GENERATION_CONFIG)
+        {
+            let file = target.join(name);
+            if file.is_file() {
+                fs::remove_file(&file).map_err(|error| ModelError::io("remove", &file, error))?;
+            }
+        }
+        return carry(adapter, target);
+    }
+    copy(&[TEMPLATE, GENERATION_CONFIG], adapter, target)
+}
+
+fn copy(names: &[&str], source: &Path, target: &Path) -> Result<(), ModelError> {
+    for name in names {
+        let file = source.join(name);
+        if file.is_file() {
+            let text = fs::read(&file).map_err(|error| ModelError::io("read", &file, error))?;
+            write_file(&target.join(name), &text)?;
+        }
+    }
+    Ok(())
+}
+
+impl ChatFormat {
+    /// Makes the files that were carried to `directory` say this. A file that says it already keeps its bytes.
+    pub(crate) fn apply(&self, directory: &Path) -> Result<(), ModelError> {
+        if let Some(template) = &self.template {
+            write_file(&directory.join(TEMPLATE), template.as_bytes())?;
+        }
+        edit(&directory.join(TOKENIZER_CONFIG), |config| {
+            // Programs that do not know the file of its own read the template here.
+            if let (Some(template), Some(carried)) = (&self.template, config.get_mut("chat_template")) {
+                *carried = json!(template);
+            }
+            self.set_eos_token(config);
+        })?;
+        edit(&directory.join(SPECIAL_TOKENS), |tokens| {
+            self.set_eos_token(tokens)
+        })?;
+        edit(&directory.join(GENERATION_CONFIG), |config| {
+            self.set_stop_tokens(config)
+        })
+    }
+
+    /// As [`ChatFormat::apply`], for an adapter: its directory has no `config.json` that would name the stop tokens, so
+    /// that `generation_config.json` is made where there is none.
+    pub(crate) fn apply_to_adapter(&self, directory: &Path) -> Result<(), ModelError> {
+        let path = directory.join(GENERATION_CONFIG);
+        if !path.is_file() && !self.stop_token_ids.is_empty() {
+            write_file(&path, b"{}\n")?;
+        }
+        self.apply(directory)
+    }
+
+    /// Sets `eos_token_id` of a `config.json` or `generation_config.json`, unless it names these tokens already.
+    pub(crate) fn set_stop_tokens(&self, config: &mut Map<String, Value>) {
+        let wanted: BTreeSet<u64> = self.stop_token_ids.iter().map(|&id| u64::from(id)).collect();
+        let named: BTreeSet<u64> = match config.get(STOP) {
+            Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).collect(),
+            id => id.and_then(Value::as_u64).into_iter().collect(),
+        };
+        if wanted.is_empty() || wanted == named {
+            return;
+        }
+        let ids = match &self.stop_token_ids[..] {
+            [id] => json!(id),
+            ids => json!(ids),
+        };
+        config.insert(STOP.to_owned(), ids);
+    }
+
+    fn set_eos_token(&self, config: &mut Map<String, Value>) {
+        if let Some(token) = &self.eos_token {
+            let carried = config.get("eos_token");
+            let text = carried.and_then(|carried| carried.get("content").or(Some(carried)));
+            if text.and_then(Value::as_str) != Some(token) {
+                config.insert("eos_token".to_owned(), json!(token));
+            }
+        }
+    }
+}
+
+/// Changes the JSON object in `path`, if the file is there; it is written only where something changed.
+fn edit(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), ModelError> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let text = fs::read(path).map_err(|error| ModelError::io("read", path, error))?;
+    let carried: Map<String, Value> = serde_json::from_slice(&text).map_err(|source| ModelError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut changed = carried.clone();
+    change(&mut changed);
+    if changed == carried {
+        return Ok(());
+    }
+    write_file(path, &to_pretty_json(&changed))
+}
