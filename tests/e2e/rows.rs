@@ -50,32 +50,44 @@ fn numbers(outcome: &Outcome) -> Value {
 }
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 /// The last evaluation of a run.
 fn evaluated(run: &Path) -> Value {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
-    let evaluations = lines(&metrics).into_iter().filter(|line| line["event"] == "evaluated");
+    let evaluations = lines(&metrics)
+        .into_iter()
+        .filter(|line| line["event"] == "evaluated");
     evaluations.last().expect("an evaluation")
 }
 
 #[test]
 fn every_sample_is_shown_with_its_own_text_where_files_share_ids_and_lines() {
     let workspace = Workspace::new();
-    let row = |file: &str, line: usize, prompt: &str| {
-        json!({"id": line.to_string(), "prompt": prompt, "completion": format!("answer {line} of {file}")})
-    };
+    let row = |file: &str, line: usize, prompt: &str| json!({"id": line.to_string(), "prompt": prompt, "completion": format!("answer {line} of {file}")});
     let too_long = "word ".repeat(600);
     workspace.write("a.jsonl", &text([row("a", 1, &too_long), row("a", 2, "q")]));
     workspace.write("b.jsonl", &text((1..4).map(|line| row("b", line, "q"))));
-    let args = ["score", "--model", "model", "--data", "a.jsonl", "b.jsonl", "--show", "9"];
+    let args = [
+        "score", "--model", "model", "--data", "a.jsonl", "b.jsonl", "--show", "9",
+    ];
     let scored = workspace.run(CADFT, &args).succeeded();
     let found = lines(&scored.stdout);
     let places: Vec<_> = (found.iter())
-        .map(|line| (line["path"].as_str().expect("a path"), line["line"].as_u64().expect("a line")))
+        .map(|line| {
+            (
+                line["path"].as_str().expect("a path"),
+                line["line"].as_u64().expect("a line"),
+            )
+        })
         .collect();
-    assert_eq!(places, [("a.jsonl", 2), ("b.jsonl", 1), ("b.jsonl", 2), ("b.jsonl", 3)]);
+    assert_eq!(
+        places,
+        [("a.jsonl", 2), ("b.jsonl", 1), ("b.jsonl", 2), ("b.jsonl", 3)]
+    );
     for (line, (path, place)) in found.iter().zip(places) {
         let shown = format!(
             "  {place}: nll {:.3}, z {:.2}, weight {:.3}\n    > q\n    answer {place} of {}\n",
@@ -84,7 +96,11 @@ fn every_sample_is_shown_with_its_own_text_where_files_share_ids_and_lines() {
             number(&line["weight"]),
             &path[..1],
         );
-        assert!(scored.stderr.contains(&shown), "{shown} is not in:\n{}", scored.stderr);
+        assert!(
+            scored.stderr.contains(&shown),
+            "{shown} is not in:\n{}",
+            scored.stderr
+        );
     }
     for (file, samples) in [("a.jsonl", "1"), ("b.jsonl", "3")] {
         let line = scored.stderr.lines().find(|line| line.trim().starts_with(file));
@@ -102,11 +118,18 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
     let expected = evaluated(&run);
     let input = ["--model", "run/model", "--data", "turns.jsonl"];
     let evaluate = |options: &[&str]| {
-        numbers(&workspace.run(CADFT, &[&["evaluate", "--json"][..], &input, options].concat()).succeeded())
+        numbers(
+            &workspace
+                .run(CADFT, &[&["evaluate", "--json"][..], &input, options].concat())
+                .succeeded(),
+        )
     };
     let one_by_one = [&OPTIONS[..], &["--micro", "3"]].concat();
-    fs::write(workspace.path("like.toml"), fs::read(run.join("config.resolved.toml")).expect("a recipe"))
-        .expect("a recipe");
+    fs::write(
+        workspace.path("like.toml"),
+        fs::read(run.join("config.resolved.toml")).expect("a recipe"),
+    )
+    .expect("a recipe");
     for options in [&["--like", "run"][..], &["--like", "like.toml"], &one_by_one] {
         let found = evaluate(options);
         for key in ["samples", "tokens", "supervised", "nll", "token_accuracy"] {
@@ -118,7 +141,10 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
             .map(|score| number(&score["nll"]) * number(&score["supervised"]))
             .sum();
         let mean = sum / number(&expected["supervised"]);
-        assert!((mean - number(&expected["nll"])).abs() < 1e-12, "{options:?}: {mean}");
+        assert!(
+            (mean - number(&expected["nll"])).abs() < 1e-12,
+            "{options:?}: {mean}"
+        );
     }
     // Each of the settings matters, and an option wins over the run.
     for other in [
@@ -149,7 +175,9 @@ fn a_variable_of_the_template_is_set_and_one_without_a_value_is_refused() {
     };
     assert!(tokens(&["--template-variable", "suffix=done"]) > tokens(&[]));
     let wrong = [&args[..], &["--template-variable", "suffix"]].concat();
-    workspace.run(CADFT, &wrong).refused(&["`--template-variable suffix`", "KEY=VALUE", "hint:"]);
+    workspace
+        .run(CADFT, &wrong)
+        .refused(&["`--template-variable suffix`", "KEY=VALUE", "hint:"]);
 }
 
 #[test]
@@ -157,7 +185,10 @@ fn evaluation_rows_that_are_cut_or_left_out_are_told_by_source() {
     let workspace = Workspace::new();
     let row = |id: &str, prompt: &str| json!({"id": id, "prompt": prompt, "completion": "4"});
     let long = "word ".repeat(300);
-    workspace.write("long.jsonl", &text([row("long", &long), row("b", "2+2="), row("c", "3+1=")]));
+    workspace.write(
+        "long.jsonl",
+        &text([row("long", &long), row("b", "2+2="), row("c", "3+1=")]),
+    );
     let settings = [
         "data.max-length=70",
         "data.eval=[\"eval.jsonl\", \"long.jsonl\"]",
@@ -165,12 +196,17 @@ fn evaluation_rows_that_are_cut_or_left_out_are_told_by_source() {
     ];
     let set: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let dry = [&["train", "--recipe", "recipe.toml", "--dry-run"][..], &set].concat();
-    let planned = workspace.run(CADFT, &[&dry[..], &["--json"]].concat()).succeeded();
+    let planned = workspace
+        .run(CADFT, &[&dry[..], &["--json"]].concat())
+        .succeeded();
     let plan = numbers(&planned);
     let [first, second] = &plan["eval_sources"].as_array().expect("a list")[..] else {
         panic!("{plan}")
     };
-    assert_eq!((&first["path"], &first["rows"]), (&json!("eval.jsonl"), &json!(16)));
+    assert_eq!(
+        (&first["path"], &first["rows"]),
+        (&json!("eval.jsonl"), &json!(16))
+    );
     assert!(first["truncated"].as_u64() > Some(0), "{first}");
     let of_second = json!({"path": "long.jsonl", "rows": 3, "kept": 2, "truncated": 0, "dropped": 1});
     for key in ["path", "rows", "kept", "truncated", "dropped"] {
@@ -180,10 +216,17 @@ fn evaluation_rows_that_are_cut_or_left_out_are_told_by_source() {
         number(&plan["eval_samples"]),
         number(&first["kept"]) + number(&second["kept"])
     );
-    let cut = format!("{} of 19 evaluation samples were cut to `data.max-length`", first["truncated"]);
+    let cut = format!(
+        "{} of 19 evaluation samples were cut to `data.max-length`",
+        first["truncated"]
+    );
     let dropped = "of 19 evaluation samples have nothing left to evaluate and were dropped (";
     for part in [&cut, dropped, "long"] {
-        assert!(planned.stderr.contains(part), "{part} is not in:\n{}", planned.stderr);
+        assert!(
+            planned.stderr.contains(part),
+            "{part} is not in:\n{}",
+            planned.stderr
+        );
     }
     let shown = workspace.run(CADFT, &dry).succeeded().stdout;
     assert!(shown.contains("2 of 3 rows, 1 left out"), "{shown}");
@@ -191,8 +234,21 @@ fn evaluation_rows_that_are_cut_or_left_out_are_told_by_source() {
     let run = workspace.trained(CADFT, &settings);
     let expected = evaluated(&run);
     assert_eq!(expected["samples"], plan["eval_samples"]);
-    let args = ["evaluate", "--model", "run/model", "--data", "eval.jsonl", "long.jsonl", "--like", "run", "--json"];
-    assert_eq!(numbers(&workspace.run(CADFT, &args).succeeded())["nll"], expected["nll"]);
+    let args = [
+        "evaluate",
+        "--model",
+        "run/model",
+        "--data",
+        "eval.jsonl",
+        "long.jsonl",
+        "--like",
+        "run",
+        "--json",
+    ];
+    assert_eq!(
+        numbers(&workspace.run(CADFT, &args).succeeded())["nll"],
+        expected["nll"]
+    );
     let warned = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     assert!(warned.contains(&cut) && warned.contains(dropped), "{warned}");
 }
@@ -213,7 +269,10 @@ fn replaced(study: &Study, run: &str) -> BTreeMap<usize, Value> {
 /// its sample.
 fn assert_exports(study: &Study, run: &str, rows: &str, row_of: impl Fn(usize) -> usize) {
     let variables = hub(study);
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let variables: Vec<(&str, &str)> = variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let cadft = |args: &[&str]| run_with(CADFT, study.root(), args, &variables).succeeded();
     let rounds = study.log(run, "round");
     let replayed = numbers(&cadft(&["rewrite", "replay", run, "--json"]));
@@ -257,12 +316,17 @@ fn a_log_is_replayed_and_exported_whatever_the_data_settings() {
     for (name, settings) in [
         ("left", &["data.truncation=left-prompt", "data.max-length=48"][..]),
         ("right", &["data.truncation=right", "data.max-length=80"]),
-        ("template", &["data.template=alpaca", "rewrite.require-lower-score=false"]),
+        (
+            "template",
+            &["data.template=alpaca", "rewrite.require-lower-score=false"],
+        ),
         ("hub", &["data.train=[\"hf://datasets/cadft/rows/train.jsonl\"]"]),
     ] {
         let variables = hub(&study);
-        let variables: Vec<(&str, &str)> =
-            variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let variables: Vec<(&str, &str)> = variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let set: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
         let args = [&["train", "--recipe", "recipe.toml", "--out", name][..], &set].concat();
         let trained = run_with(CADFT, study.root(), &args, &variables).succeeded();
@@ -321,11 +385,33 @@ fn data_that_moved_is_still_read_in_its_format() {
 #[test]
 fn an_offline_round_is_replayed_as_it_was_read() {
     let study = Study::new();
-    let input = ["--model", "embedded:quickstart", "--data", "train.jsonl", "--out", "offline"];
-    let options = ["--max-length", "60", "--truncation", "left-prompt", "--template", "alpaca"];
-    let more = ["--allow-higher-score", "--max-new-tokens", "16", "--fraction", "0.1"];
+    let input = [
+        "--model",
+        "embedded:quickstart",
+        "--data",
+        "train.jsonl",
+        "--out",
+        "offline",
+    ];
+    let options = [
+        "--max-length",
+        "60",
+        "--truncation",
+        "left-prompt",
+        "--template",
+        "alpaca",
+    ];
+    let more = [
+        "--allow-higher-score",
+        "--max-new-tokens",
+        "16",
+        "--fraction",
+        "0.1",
+    ];
     let args = [&["rewrite", "run"][..], &input, &options, &more].concat();
     let _ = study.cadft(&args).succeeded();
-    let replayed = study.cadft(&["rewrite", "replay", "offline", "--json"]).succeeded();
+    let replayed = study
+        .cadft(&["rewrite", "replay", "offline", "--json"])
+        .succeeded();
     assert_eq!(numbers(&replayed)["rounds"], 1);
 }

@@ -2,16 +2,10 @@
 
 use burn::module::Module;
 use cadft_data::Example;
-use cadft_tests::{Tolerance, devices};
+use cadft_tests::{REORDERED, devices};
 use cadft_train::evaluate::{SampleScore, score_samples};
 use std::borrow::Borrow;
 use std::cell::Cell;
-
-/// Rows of a micro-batch of another shape, in f32.
-const REORDERED: Tolerance = Tolerance {
-    relative: 2e-5,
-    absolute: 1e-8,
-};
 
 fn nlls(scores: impl IntoIterator<Item = SampleScore>) -> Vec<f64> {
     scores.into_iter().map(|score| score.nll).collect()

@@ -74,11 +74,10 @@ fn scores_go_to_a_file_when_one_is_named() {
 fn beta_zero_weighs_every_sample_alike() {
     let (model, data) = (fixture("model"), fixture("eval.jsonl"));
     let scores = Cadft::new().answer(&["score", "--model", &model, "--data", &data, "--beta", "0"]);
-    assert!(
-        json_lines(&scores)
-            .iter()
-            .all(|score| number(score, "weight") == 1.0)
-    );
+    let weights: Vec<f64> = (json_lines(&scores).iter())
+        .map(|score| number(score, "weight"))
+        .collect();
+    assert_eq!(weights, [1.0; 16]);
 }
 
 #[test]
