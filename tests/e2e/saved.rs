@@ -131,6 +131,43 @@ fn a_template_brings_its_end_of_turn_with_it() {
 }
 
 #[test]
+fn variables_of_the_template_are_saved_as_its_defaults() {
+    let workspace = Workspace::new();
+    let template = "{% for m in messages %}<|im_start|>{{ mode.name }}{{ m['content'] }}<|im_end|>{% endfor %}{{ last }}";
+    edit(&workspace.path("model/tokenizer_config.json"), |config| {
+        config["chat_template"] = json!(template);
+    });
+    let settings = [
+        "data.template-variables={mode={name='\"q\"'},last=true}",
+        "data.eval=[\"eval.jsonl\"]",
+        "schedule.steps=2",
+    ];
+    let run = workspace.trained(CADFT, &settings);
+    let (_, after) = *evaluations(&run).last().expect("an evaluation");
+    let saved = run.join("model");
+    let found = nll(&workspace, &["--model", saved.to_str().expect("UTF-8")]);
+    assert!(
+        (found - after).abs() < 1e-9 * after,
+        "{found}, {after} in the run"
+    );
+    let tokenizer = cadft_data::Tokenizer::from_dir(&saved).expect("a tokenizer");
+    let messages = [cadft_data::Message::new("user", "a")];
+    let render = |tokenizer: cadft_data::Tokenizer| {
+        let text = tokenizer.render_chat(&messages, cadft_data::GenerationPrompt::Omit);
+        text.expect("it renders")
+    };
+    assert_eq!(render(tokenizer), "<|im_start|>\"q\"a<|im_end|>true");
+    let other = json!({"last": false});
+    let tokenizer = cadft_data::Tokenizer::from_dir(&saved).expect("a tokenizer");
+    let tokenizer = tokenizer.with_template_variables(other.as_object().expect("an object"));
+    assert_eq!(
+        render(tokenizer),
+        "<|im_start|>\"q\"a<|im_end|>false",
+        "what a user gives comes first"
+    );
+}
+
+#[test]
 fn an_adapter_is_evaluated_under_the_template_that_it_was_trained_with() {
     let workspace = Workspace::new();
     let settings = [

@@ -7,14 +7,16 @@ use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Cadft, Normalisation, RunningMoments, Statistics};
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::CausalLm;
+use cadft_step::StepOutcome;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::clip::{clip_factor, squares};
+use cadft_step::optimizer::AdamW;
+use cadft_step::step::{StepSettings, StepState, backward, begin, step};
+use cadft_step::{AdamWOptions, MicroBatching};
 use cadft_tests::{Named, devices, trained};
-use cadft_train::batch::GlobalBatch;
-use cadft_train::clip::{clip_factor, squares};
-use cadft_train::config::{self, BatchSection, OptimizerSection};
-use cadft_train::optimizer::AdamW;
+use cadft_train::config;
 use cadft_train::resume::Changes;
-use cadft_train::step::{StepSettings, StepState, backward, begin, step};
-use cadft_train::{Event, Prepared, RunDirectory, StepOutcome, checkpoint, train};
+use cadft_train::{Event, Prepared, RunDirectory, checkpoint, train};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,8 +41,7 @@ fn batch(model: &CausalLm, number: usize, micro: usize, kind: Kind) -> GlobalBat
     let mut examples = unequal(8);
     examples.rotate_left(number % 8);
     let examples: Vec<&Example> = examples.iter().take(6).collect();
-    let section = BatchSection {
-        global: 6,
+    let section = MicroBatching {
         micro,
         bucketing: Bucketing::ByLength,
         packing: Packing::None,
@@ -72,7 +73,7 @@ fn settings(objective: &AnyObjective) -> StepSettings<'_> {
 }
 
 fn state() -> StepState {
-    StepState::new(AdamW::new(&OptimizerSection::default()), RunningMoments::new(0.9))
+    StepState::new(AdamW::new(&AdamWOptions::default()), RunningMoments::new(0.9))
 }
 
 /// What some steps leave, to the last bit.
@@ -244,7 +245,7 @@ fn the_update_multiplies_the_gradient_by_the_factor_and_does_nothing_where_that_
         let factor = |value: f32| Tensor::<1>::from_floats([value], &device);
         let gradient = |by: f32| scaled(&model, &gradients, by);
         let mut state = state();
-        let mut optimizer = AdamW::new(&OptimizerSection::default());
+        let mut optimizer = AdamW::new(&AdamWOptions::default());
         // Products with a power of two are exact.
         let expected = optimizer.step(1e-3, model.clone(), gradient(0.25), factor(1.0));
         let found = (state.optimizer).step(1e-3, model.clone(), gradient(1.0), factor(0.25));

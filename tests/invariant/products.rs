@@ -6,11 +6,11 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_matmul::{Tf32, bf16_linear, full_matmul, set_tf32};
+use cadft_step::MicroBatching;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::step::{StepSettings, backward};
 use cadft_tests::arrays::values;
 use cadft_tests::{F32, REORDERED_GRADIENT, devices, gradients_by_name};
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::BatchSection;
-use cadft_train::step::{StepSettings, backward};
 
 const BATCH: usize = 6;
 const ROWS: usize = 37;
@@ -150,8 +150,7 @@ fn only_the_factors_of_a_bf16_linear_layer_are_rounded() {
 #[test]
 fn a_gradient_is_the_same_with_tf32_refused_where_there_is_none() {
     let objective = AnyObjective::from_name("cadft").expect("a known objective");
-    let section = BatchSection {
-        global: 6,
+    let section = MicroBatching {
         micro: 2,
         bucketing: Bucketing::ByLength,
         packing: Packing::None,

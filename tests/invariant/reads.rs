@@ -7,12 +7,12 @@ use cadft_core::{AnyObjective, Cadft, Normalisation, RunningMoments, Statistics}
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, TargetModules};
+use cadft_step::batch::GlobalBatch;
+use cadft_step::forward::score;
+use cadft_step::optimizer::AdamW;
+use cadft_step::step::{Backward, StepSettings, StepState, backward, begin};
+use cadft_step::{AdamWOptions, MicroBatching};
 use cadft_tests::devices;
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::{BatchSection, OptimizerSection};
-use cadft_train::forward::score;
-use cadft_train::optimizer::AdamW;
-use cadft_train::step::{Backward, StepSettings, StepState, backward, begin};
 
 fn with_adapter(device: &Device, dropout: f64) -> CausalLm {
     let adapter = AdapterConfig {
@@ -30,8 +30,7 @@ fn with_adapter(device: &Device, dropout: f64) -> CausalLm {
 /// Six samples of unequal length in micro-batches of `micro`.
 fn batch(model: &CausalLm, micro: usize, packing: Packing) -> GlobalBatch {
     let examples = unequal(6);
-    let section = BatchSection {
-        global: 6,
+    let section = MicroBatching {
         micro,
         bucketing: Bucketing::ByLength,
         packing,
@@ -58,7 +57,7 @@ fn reads(
     objective: &AnyObjective,
     running: &RunningMoments,
 ) -> [usize; 2] {
-    let mut state = StepState::new(AdamW::new(&OptimizerSection::default()), *running);
+    let mut state = StepState::new(AdamW::new(&AdamWOptions::default()), *running);
     let reference = model.reference();
     let mut model = model.clone();
     [(); 2].map(|()| {

@@ -6,10 +6,10 @@ use cadft_core::{AnyObjective, Normalisation, RunningMoments};
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::decoder::Recompute;
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, TargetModules};
+use cadft_step::MicroBatching;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::step::{StepSettings, backward};
 use cadft_tests::{Named, devices, gradients_by_name};
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::BatchSection;
-use cadft_train::step::{StepSettings, backward};
 
 fn with_adapter(name: &str, device: &Device, kind: AdapterKind) -> CausalLm {
     let adapter = AdapterConfig {
@@ -28,8 +28,7 @@ fn with_adapter(name: &str, device: &Device, kind: AdapterKind) -> CausalLm {
 fn gradients(model: &CausalLm, packing: Packing, objective: &str) -> (f64, Named) {
     let samples = unequal(5);
     let samples: Vec<&Example> = samples.iter().collect();
-    let section = BatchSection {
-        global: 5,
+    let section = MicroBatching {
         micro: 3,
         bucketing: Bucketing::ByLength,
         packing,

@@ -6,12 +6,12 @@ use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments};
 use cadft_data::{Bucketing, Example, Origin, Packing};
 use cadft_model::CausalLm;
+use cadft_step::MicroBatching;
+use cadft_step::StepOutcome;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::step::{Backward, StepSettings, backward};
 use cadft_tests::arrays::values;
 use cadft_tests::{REORDERED, REORDERED_GRADIENT, REORDERED_WEIGHT, devices};
-use cadft_train::StepOutcome;
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::BatchSection;
-use cadft_train::step::{Backward, StepSettings, backward};
 use proptest::prelude::*;
 
 fn objective(name: &str) -> AnyObjective {
@@ -77,8 +77,7 @@ impl<'a> Setting<'a> {
     fn run(&self, model: &CausalLm, examples: &[Example]) -> (StepOutcome, Vec<Vec<f64>>) {
         let reference = (self.objective.reference())
             .map(|_| super::models::model("tiny-llama-untied", &model.device().inner()).reference());
-        let section = BatchSection {
-            global: 8,
+        let section = MicroBatching {
             micro: self.micro,
             max_tokens: self.max_tokens,
             bucketing: self.bucketing,

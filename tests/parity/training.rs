@@ -4,11 +4,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
 use cadft_core::linear_log_probs;
 use cadft_model::CausalLm;
+use cadft_step::clip::{clip_factor, global_norm, squares};
+use cadft_step::optimizer::{AdamW, AdamWOptions};
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, Named, Tolerance, gradients_by_name};
-use cadft_train::clip::{clip_factor, global_norm, squares};
-use cadft_train::config::OptimizerSection;
-use cadft_train::optimizer::AdamW;
 
 /// Mean negative log-likelihood of every next token.
 pub(super) fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
@@ -33,7 +32,11 @@ pub(super) fn gradients(model: &CausalLm, loss: &Tensor<1>) -> Named {
     gradients_by_name(model, &grads)
 }
 
-/// Ten clipped `AdamW` steps at 1e-3 against the fixture's losses and gradient norms; the model after them.
+/// Learning rate and largest gradient norm of the ten steps.
+const LR: f64 = 1e-3;
+const CLIP: f64 = 1.0;
+
+/// Ten clipped `AdamW` steps against the fixture's losses and gradient norms; the model after them.
 pub(super) fn ten_steps(
     name: &str,
     mut model: CausalLm,
@@ -41,11 +44,7 @@ pub(super) fn ten_steps(
     expected: &Arrays,
     by: Tolerance,
 ) -> CausalLm {
-    let section = OptimizerSection {
-        lr: 1e-3,
-        ..OptimizerSection::default()
-    };
-    let mut optimizer = AdamW::new(&section);
+    let mut optimizer = AdamW::new(&AdamWOptions::default());
     let (mut losses, mut norms) = (vec![], vec![]);
     for _ in 0..10 {
         let loss = loss(&model, ids);
@@ -53,8 +52,8 @@ pub(super) fn ten_steps(
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         norms.push(global_norm(&model, &grads));
         let squares = squares(&model, &grads).expect("gradients");
-        let factor = clip_factor(squares, loss.inner(), section.clip);
-        model = optimizer.step(section.lr, model, grads, factor);
+        let factor = clip_factor(squares, loss.inner(), CLIP);
+        model = optimizer.step(LR, model, grads, factor);
     }
     by.assert_close(&format!("{name}: losses"), &losses, expected.values("losses"));
     by.assert_close(&format!("{name}: norms"), &norms, expected.values("grad_norms"));

@@ -1,10 +1,11 @@
 //! SmolLM2-135M-Instruct against transformers (`python/smollm2_golden.py`), and a short fine-tune of it.
 //!
 //! Needs `models/smollm2-135m-instruct`, which `cargo xtask fetch smollm2` makes. Beside it: what only other programs can
-//! check, TensorBoard and a browser.
+//! check: transformers, TensorBoard and a browser.
 
 mod adapter;
 mod report;
+mod saved;
 mod tensorboard;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};

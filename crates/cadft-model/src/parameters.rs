@@ -8,6 +8,9 @@ use rand_distr::{Distribution, Normal};
 
 use crate::config::{ModelConfig, Norms};
 
+mod named;
+pub use named::{NamedTensor, copied};
+
 /// One parameter of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedParameter {

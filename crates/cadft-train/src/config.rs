@@ -28,6 +28,8 @@ pub use schema::schema;
 
 use cadft_core::{AnyObjective, Normalisation, Objective};
 use cadft_data::{Bucketing, Mask, Mixing, Order, Packing, Preset, Source, StoppingStrategy, Truncation};
+pub use cadft_step::schedule::{ScheduleKind, steps_of};
+use cadft_step::{AdamWOptions, MicroBatching, Schedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -251,6 +253,17 @@ impl Default for BatchSection {
     }
 }
 
+impl From<&BatchSection> for MicroBatching {
+    fn from(section: &BatchSection) -> Self {
+        Self {
+            micro: section.micro,
+            max_tokens: section.max_tokens,
+            bucketing: section.bucketing,
+            packing: section.packing,
+        }
+    }
+}
+
 /// How the loss is reduced, and which objective comes first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -293,6 +306,29 @@ impl Default for OptimizerSection {
     }
 }
 
+impl From<&OptimizerSection> for AdamWOptions {
+    fn from(section: &OptimizerSection) -> Self {
+        Self {
+            betas: section.betas,
+            weight_decay: section.weight_decay,
+            eps: section.eps,
+        }
+    }
+}
+
+impl Recipe {
+    /// The learning rate of each step of a run of `total_steps`.
+    #[must_use]
+    pub fn learning_rates(&self, total_steps: usize) -> Schedule {
+        Schedule {
+            lr: self.optimizer.lr,
+            kind: self.schedule.kind,
+            warmup_steps: steps_of(self.schedule.warmup, total_steps),
+            total_steps,
+        }
+    }
+}
+
 /// Length of the run and shape of the learning rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -320,19 +356,6 @@ impl Default for ScheduleSection {
     }
 }
 
-/// Shape of the learning rate after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScheduleKind {
-    /// Half a cosine to zero.
-    #[default]
-    Cosine,
-    /// A line to zero.
-    Linear,
-    /// No decay.
-    Constant,
-}
-
 /// The run itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -348,20 +371,4 @@ impl Default for RunSection {
     fn default() -> Self {
         Self { seed: 42, out: None }
     }
-}
-
-/// A length given as a fraction of the run (below 1) or in steps (from 1 on).
-#[must_use]
-pub fn steps_of(value: f64, total: usize) -> usize {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "validated to be finite and ≥ 0"
-    )]
-    let steps = if value < 1.0 {
-        (value * total as f64).ceil()
-    } else {
-        value.round()
-    } as usize;
-    steps.min(total)
 }

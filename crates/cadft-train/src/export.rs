@@ -35,6 +35,7 @@ impl Export {
                 carry_from: Some(prepared.model_directory.clone()),
                 chat: ChatFormat {
                     template: (recipe.data.template).map(|preset| preset.source().to_owned()),
+                    preamble: preamble(&recipe.data.template_variables),
                     eos_token: (recipe.data.template.and_then(Preset::turn_end)).map(str::to_owned),
                     stop_token_ids: prepared.tokenizer.stop_token_ids().to_vec(),
                 },
@@ -111,6 +112,22 @@ fn base_model(path: &str) -> BaseModel {
         },
         _ => path.into(),
     }
+}
+
+/// The variables of a chat template as its first lines, so that other programs render conversations as the run did where
+/// nobody gives them another value.
+fn preamble(variables: &toml::Table) -> String {
+    let is_name = |name: &str| {
+        name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+            && name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+    };
+    (variables.iter())
+        .filter(|(name, _)| is_name(name))
+        .map(|(name, value)| {
+            let value = serde_json::to_value(value).unwrap_or_default();
+            format!("{{%- set {name} = {name} if {name} is defined else {value} %}}\n")
+        })
+        .collect()
 }
 
 /// Gives parameters the values that a file of this type holds.

@@ -1,14 +1,10 @@
-//! The training loop of cadft: a recipe in, a fine-tuned Hugging Face directory out, without a command line.
+//! Runs of cadft: a recipe in, a fine-tuned Hugging Face directory out, without a command line.
 //!
 //! ```text
 //! config.rs        the recipe: TOML, strict, every problem in one report
 //! data.rs          rows to samples, the one way
 //! prepare.rs       read and check everything          plan.rs   what the run will do and take, and its warnings
-//! trainer.rs       the loop                           step.rs   THE page: one optimizer step
-//! batch.rs         global batches on the device       forward.rs, observe.rs   likelihoods in, values out
-//! optimizer.rs  clip.rs  schedule.rs                  AdamW, clipping by the global norm, learning rate
-//! recompute.rs     backward block by block, where activations are not kept
-//! weighing.rs      weights of samples                 readback.rs where the host waits for the device
+//! trainer.rs       the loop; the step is `cadft-step`
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
 //! export.rs        the model for others: Hugging Face or PEFT layout    inputs.rs  what else a run reads
 //! resume.rs        going on from a checkpoint, and what must be as it was
@@ -21,9 +17,7 @@
 //!
 //! Randomness enters through seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
 
-pub mod batch;
 pub mod checkpoint;
-pub mod clip;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -33,26 +27,18 @@ pub mod evaluate;
 pub mod event;
 mod exhausted;
 mod export;
-pub mod forward;
 pub mod hub;
 mod inputs;
 pub mod memory;
-mod observe;
-pub mod optimizer;
 pub mod plan;
 pub mod prepare;
 mod process;
-mod readback;
-mod recompute;
 pub mod resume;
 pub mod rewrite;
 mod run_directory;
 pub mod samples;
-pub mod schedule;
-pub mod step;
 pub mod tensorboard;
 mod trainer;
-mod weighing;
 
 pub use config::Recipe;
 pub use data::{adapted_tokenizer, cache_directory};
@@ -61,7 +47,6 @@ pub use error::{ConfigProblem, TrainError};
 pub use event::{Event, StepMetrics, Summary};
 pub use exhausted::{Exhausted, ExhaustedRun};
 pub use inputs::Inputs;
-pub use observe::{Settled, StepOutcome};
 pub use plan::{Plan, Warning};
 pub use prepare::Prepared;
 pub use process::peak_rss_mib;

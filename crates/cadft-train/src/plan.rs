@@ -3,7 +3,6 @@
 pub mod memory;
 mod rows;
 
-use crate::batch::{Sampler, shapes};
 use crate::config::{Recipe, steps_of};
 use crate::device::Kernels;
 use crate::rewrite::RewritePlan;
@@ -11,6 +10,7 @@ use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
 use cadft_data::{Report, Samples, Source, SourceReport, epoch_order};
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
+use cadft_step::batch::{Sampler, shapes};
 use memory::MemorySettings;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -237,7 +237,7 @@ fn largest_pass(recipe: &Recipe, train: &Samples, steps: usize) -> LargestPass {
     };
     for batch in order.chunks(recipe.batch.global).take(steps) {
         let lengths: Vec<usize> = batch.iter().map(|&sample| tokens[sample]).collect();
-        let shapes = shapes(&lengths, &recipe.batch);
+        let shapes = shapes(&lengths, &(&recipe.batch).into());
         let tokens = shapes.iter().map(|[rows, columns]| rows * columns).max();
         largest.tokens = largest.tokens.max(tokens.unwrap_or(0));
         largest.longest = largest.longest.max(lengths.into_iter().max().unwrap_or(0));

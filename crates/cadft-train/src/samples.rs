@@ -3,7 +3,7 @@
 //!
 //! Which steps are recorded depends on nothing but the length of the run, so that a resumed run records the same ones.
 
-use crate::observe::StepOutcome;
+use cadft_step::StepOutcome;
 use serde::Serialize;
 
 /// Samples of one step that are recorded at most; of larger global batches, evenly spread ones.

@@ -9,22 +9,22 @@ mod guards;
 mod saving;
 mod settling;
 
-use crate::batch::{GlobalBatch, Sampler};
 use crate::checkpoint::saver::Saver;
 use crate::checkpoint::{Before, Best, DataDigests, GuardState};
 use crate::error::TrainError;
 use crate::event::{Event, Summary};
 use crate::exhausted::{ExhaustedRun, caught};
-use crate::optimizer::AdamW;
 use crate::prepare::Prepared;
 use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
 use crate::run_directory::{Resumption, RunDirectory};
-use crate::schedule::Schedule;
-use crate::step::{self, StepSettings, StepState};
 use cadft_core::{AnyObjective, Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
+use cadft_step::batch::{GlobalBatch, Sampler};
+use cadft_step::optimizer::AdamW;
+use cadft_step::schedule::Schedule;
+use cadft_step::step::{self, StepSettings, StepState};
 use settling::StepInFlight;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -102,9 +102,12 @@ impl<'a> Trainer<'a> {
         Self {
             prepared,
             reference: None,
-            schedule: Schedule::new(&recipe.schedule, recipe.optimizer.lr, prepared.plan.steps),
+            schedule: recipe.learning_rates(prepared.plan.steps),
             sampler: Sampler::new(samples, global, recipe.data.order, recipe.run.seed),
-            state: StepState::new(AdamW::new(&recipe.optimizer), RunningMoments::new(decay)),
+            state: StepState::new(
+                AdamW::new(&(&recipe.optimizer).into()),
+                RunningMoments::new(decay),
+            ),
             rewriting: Rewriting::new(prepared, directory.path()),
             done: 0,
             in_flight: None,
@@ -230,7 +233,7 @@ impl<'a> Trainer<'a> {
             .collect();
         let samples: Vec<&Example> = samples.iter().collect();
         let pad_id = prepared.tokenizer.pad_token_id();
-        let batch = GlobalBatch::new(&samples, &recipe.batch, pad_id, &model.device());
+        let batch = GlobalBatch::new(&samples, &(&recipe.batch).into(), pad_id, &model.device());
         let objective = self.objective(number);
         let lr = self.schedule.at(number);
         let settings = StepSettings {

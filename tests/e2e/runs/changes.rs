@@ -167,6 +167,12 @@ fn what_was_changed_is_on_record() {
         (&json!(6), &changed)
     );
 
+    let _ = workspace
+        .run(CADFT, &["report", "run", "--out", "page.html"])
+        .succeeded();
+    let page = fs::read_to_string(workspace.path("page.html")).expect("a page");
+    assert!(page.contains("changed optimizer.lr from 0.001 to 0.0005"));
+
     // The recipe tells what holds now, and what held before; a run that goes on again keeps it.
     let whole = "# Changed after step 6:\n#   `optimizer.lr`: was `0.001`, is `0.0005`\n";
     let _ = workspace.run(CADFT, &["train", "--resume", "run"]).succeeded();

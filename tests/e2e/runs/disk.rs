@@ -21,6 +21,10 @@ fn a_full_disk_is_told_and_the_run_goes_on_exactly_when_there_is_space() {
         "{stderr}"
     );
     assert!(!stderr.contains("panicked"), "{stderr}");
+    assert!(
+        !stderr.contains("still there"),
+        "there is none before it: {stderr}"
+    );
     assert_eq!(
         runs::checkpoints(&run).len(),
         0,

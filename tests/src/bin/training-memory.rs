@@ -9,10 +9,10 @@ use cadft_data::{Bucketing, Example, Origin};
 use cadft_model::checkpoint::{self, SaveOptions};
 use cadft_model::decoder::Recompute;
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, Dtype, ModelConfig, TargetModules};
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::{BatchSection, OptimizerSection};
-use cadft_train::optimizer::AdamW;
-use cadft_train::step::{StepSettings, StepState, step};
+use cadft_step::batch::GlobalBatch;
+use cadft_step::optimizer::AdamW;
+use cadft_step::step::{StepSettings, StepState, step};
+use cadft_step::{AdamWOptions, MicroBatching};
 use std::process::Command;
 
 /// A model of 26 million parameters whose activations weigh more than its weights.
@@ -113,11 +113,10 @@ fn train(recompute: &str, trained: &str) -> f64 {
         })
         .collect();
     let samples: Vec<&Example> = samples.iter().collect();
-    let section = BatchSection {
-        global: SAMPLES,
+    let section = MicroBatching {
         micro: SAMPLES,
         bucketing: Bucketing::None,
-        ..BatchSection::default()
+        ..MicroBatching::default()
     };
     let before = status_mib("VmRSS");
     let mut model = CausalLm::new(&config, &device, 1).with_recompute(match recompute {
@@ -146,7 +145,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
         lr: 1e-4,
         clip: 1.0,
     };
-    let optimizer = AdamW::new(&OptimizerSection::default());
+    let optimizer = AdamW::new(&AdamWOptions::default());
     let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     for _ in 0..2 {
         model = step(model, &batch, &settings, &mut state).0;

@@ -9,12 +9,18 @@ use toml::{Table, Value};
 use super::{Finding, Repository};
 
 /// A package, and the beginning of the names that it must not depend on, even in tests.
-const FORBIDDEN: [(&str, &str, &str); 9] = [
+const FORBIDDEN: [(&str, &str, &str); 15] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),
     ("cadft-data", "cadft-", "the data does not know who reads it"),
     ("cadft-data", "burn", "it builds in seconds, without Burn"),
     ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
+    ("cadft-step", "cadft-train", "a step knows no run"),
+    ("cadft-step", "cadft-cli", "a step knows no run"),
+    ("cadft-step", "toml", "a step reads no recipe"),
+    ("cadft-step", "clap", "a step reads no command line"),
+    ("cadft-step", "hf-hub", "a step does no input or output"),
+    ("cadft-step", "tempfile", "a step does no input or output"),
     ("cadft-kernels", "cadft-", "the others depend on it"),
     ("cadft-matmul", "cadft-", "the others depend on it"),
     ("cadft-kernels", "burn", "it knows slices, not tensors"),

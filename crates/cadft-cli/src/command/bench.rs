@@ -17,11 +17,12 @@ use cadft_data::{Bucketing, Example, Origin};
 use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{CausalLm, ModelConfig, flops};
-use cadft_train::StepOutcome;
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::{self, BatchSection, OptimizerSection};
-use cadft_train::optimizer::AdamW;
-use cadft_train::step::{StepSettings, StepState, begin};
+use cadft_step::StepOutcome;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::optimizer::AdamW;
+use cadft_step::step::{StepSettings, StepState, begin};
+use cadft_step::{AdamWOptions, MicroBatching};
+use cadft_train::config::{self, OptimizerSection};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -151,11 +152,10 @@ fn batch(args: &BenchArgs, config: &ModelConfig, device: &Device) -> GlobalBatch
             origin: Origin::default(),
         })
         .collect();
-    let section = BatchSection {
-        global: args.global,
+    let section = MicroBatching {
         micro: args.micro.unwrap_or(args.global),
         bucketing: Bucketing::None,
-        ..BatchSection::default()
+        ..MicroBatching::default()
     };
     GlobalBatch::new(&samples.iter().collect::<Vec<_>>(), &section, 0, device)
 }
@@ -202,7 +202,7 @@ fn train(
     batch: &GlobalBatch,
     objectives: &[AnyObjective],
 ) -> Result<Vec<Seen>> {
-    let optimizer = AdamW::new(&OptimizerSection::default());
+    let optimizer = AdamW::new(&AdamWOptions::default());
     let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     let looks_at_reference = objectives.iter().any(|objective| objective.reference().is_some());
     let reference = looks_at_reference.then(|| model.reference());

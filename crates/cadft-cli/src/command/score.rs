@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let samples = reader.samples(&data.train, &config)?;
     warn_about(samples.report(), data.max_length);
     let averages = averages
-        .map(|averages| matched(&samples, &averages))
+        .map(|averages| averages::of_samples(&samples, &averages))
         .transpose()?;
     let mut scores = Vec::with_capacity(samples.len());
     let (micro, pad_id) = (args.micro.unwrap_or(micro), reader.tokenizer().pad_token_id());

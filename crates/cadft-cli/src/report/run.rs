@@ -273,13 +273,28 @@ fn other(event: &Map<String, Value>) -> Notice {
     let values: Vec<String> = event
         .iter()
         .filter(|(key, _)| !matches!(key.as_str(), "event" | "step" | "unix_secs"))
-        .map(|(key, value)| format!("{key} {}", shortened(&plain(value), 200)))
+        .map(|(key, value)| format!("{key} {}", shortened(&shown(value), 200)))
         .collect();
     Notice {
         step: step_text(event),
         what: format!("{}: {}", plain(&event["event"]), values.join(", ")),
         hint: String::new(),
     }
+}
+
+/// A value as text; what was changed when a run went on as pairs of values.
+fn shown(value: &Value) -> String {
+    let change = |change: &Value| {
+        let key = change.get("key")?.as_str()?;
+        Some(format!(
+            "{key} from {} to {}",
+            plain(change.get("was")?),
+            plain(change.get("is")?)
+        ))
+    };
+    let changes = value.as_array().filter(|changes| !changes.is_empty());
+    let changes: Option<Vec<String>> = changes.and_then(|changes| changes.iter().map(change).collect());
+    changes.map_or_else(|| plain(value), |changes| changes.join(", "))
 }
 
 fn step_text(event: &Map<String, Value>) -> String {

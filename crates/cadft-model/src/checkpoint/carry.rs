@@ -34,6 +34,8 @@ const STOP: &str = "eos_token_id";
 pub struct ChatFormat {
     /// The content of `chat_template.jinja`; the carried one stays where this is absent.
     pub template: Option<String>,
+    /// What every template begins with, such as values of its variables. A template that begins so already is left alone.
+    pub preamble: String,
     /// The tokenizer's `eos_token`; the carried one stays where this is absent.
     pub eos_token: Option<String>,
     /// Every token that ends an answer. Other programs read them from `generation_config.json` or, where there is none,
@@ -84,13 +86,13 @@ fn copy(names: &[&str], source: &Path, target: &Path) -> Result<(), ModelError> 
 impl ChatFormat {
     /// Makes the files that were carried to `directory` say this. A file that says it already keeps its bytes.
     pub(crate) fn apply(&self, directory: &Path) -> Result<(), ModelError> {
-        if let Some(template) = &self.template {
-            write_file(&directory.join(TEMPLATE), template.as_bytes())?;
-        }
+        self.write_template(&directory.join(TEMPLATE))?;
         edit(&directory.join(TOKENIZER_CONFIG), |config| {
             // Programs that do not know the file of its own read the template here.
-            if let (Some(template), Some(carried)) = (&self.template, config.get_mut("chat_template")) {
-                *carried = json!(template);
+            match (config.get_mut("chat_template"), &self.template) {
+                (Some(carried), Some(template)) => *carried = json!(self.begun(template)),
+                (Some(carried), None) => self.begin(carried),
+                (None, _) => {}
             }
             self.set_eos_token(config);
         })?;
@@ -127,6 +129,35 @@ impl ChatFormat {
             ids => json!(ids),
         };
         config.insert(STOP.to_owned(), ids);
+    }
+
+    fn write_template(&self, path: &Path) -> Result<(), ModelError> {
+        let template = match &self.template {
+            Some(template) => template.clone(),
+            None if self.preamble.is_empty() || !path.is_file() => return Ok(()),
+            None => fs::read_to_string(path).map_err(|error| ModelError::io("read", path, error))?,
+        };
+        write_file(path, self.begun(&template).as_bytes())
+    }
+
+    /// A template with its beginning.
+    fn begun(&self, template: &str) -> String {
+        if template.starts_with(&self.preamble) {
+            return template.to_owned();
+        }
+        format!("{}{template}", self.preamble)
+    }
+
+    /// Puts the beginning before a template of `tokenizer_config.json`, or before each of several with names.
+    fn begin(&self, carried: &mut Value) {
+        match carried {
+            Value::String(template) => *template = self.begun(template),
+            Value::Array(named) => {
+                let templates = named.iter_mut().filter_map(|named| named.get_mut("template"));
+                templates.for_each(|template| self.begin(template));
+            }
+            _ => {}
+        }
     }
 
     fn set_eos_token(&self, config: &mut Map<String, Value>) {

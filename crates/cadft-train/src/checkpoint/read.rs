@@ -4,9 +4,9 @@ use super::parameters;
 use super::{
     CheckpointError, FORMAT_VERSION, Manifest, OPTIMIZER, PARAMETERS, STATE, TrainingState, rotate, tensors,
 };
-use crate::optimizer::AdamW;
 use burn::tensor::TensorData;
 use cadft_model::CausalLm;
+use cadft_step::optimizer::AdamW;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

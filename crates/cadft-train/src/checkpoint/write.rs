@@ -8,10 +8,10 @@ use super::{
 use super::{MANIFEST, rotate};
 use crate::device::host_for;
 use crate::export::Export;
-use crate::optimizer::AdamW;
 use crate::plan::Warning;
 use burn::module::Module;
 use cadft_model::CausalLm;
+use cadft_step::optimizer::AdamW;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};

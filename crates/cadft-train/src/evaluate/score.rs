@@ -1,12 +1,12 @@
 //! Likelihood of single samples, as many as there may be.
 
-use crate::batch::micro_batches;
-use crate::config::BatchSection;
-use crate::forward::supervised_states;
 use cadft_core::reduction::sample_scores;
 use cadft_core::{linear_argmax, linear_log_probs};
-use cadft_data::{Bucketing, Example, Origin};
+use cadft_data::{Example, Origin};
 use cadft_model::CausalLm;
+use cadft_step::MicroBatching;
+use cadft_step::batch::micro_batches;
+use cadft_step::forward::supervised_states;
 use serde::Serialize;
 use std::borrow::Borrow;
 use std::vec;
@@ -77,16 +77,12 @@ fn scores_of<E: Borrow<Example>>(
     pad_id: u32,
 ) -> vec::IntoIter<SampleScore> {
     let samples: Vec<&Example> = samples.iter().map(Borrow::borrow).collect();
-    let section = BatchSection {
-        micro,
-        bucketing: Bucketing::ByLength,
-        ..BatchSection::default()
-    };
+    let cut = MicroBatching::rows(micro);
     let mut scores: Vec<SampleScore> = samples
         .iter()
         .map(|sample| SampleScore::unknown(sample))
         .collect();
-    for micro in micro_batches(&samples, &section, pad_id, &model.device()) {
+    for micro in micro_batches(&samples, &cut, pad_id, &model.device()) {
         let states = supervised_states(model, &micro);
         let (weight, precision) = (model.output_weight(), model.precision());
         let ranked_first =

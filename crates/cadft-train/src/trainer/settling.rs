@@ -1,15 +1,15 @@
 //! The end of a step: what the device found out about it, and what is told.
 
 use super::Trainer;
-use crate::batch::GlobalBatch;
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
-use crate::observe::{Settled, StepOutcome};
 use crate::process::peak_rss_mib;
 use crate::samples::{StepSamples, is_recorded};
 use cadft_core::GlobalCounts;
 use cadft_core::compatibility::effective_sample_size;
 use cadft_core::reduction::mean;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::{Settled, StepOutcome};
 use std::time::Instant;
 
 /// What the host knows of a step in flight.

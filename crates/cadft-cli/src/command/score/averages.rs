@@ -22,17 +22,18 @@ pub(super) fn of_samples(samples: &Samples, run: &[SampleCompatibility]) -> Resu
 }
 
 /// For each sample the average of its counterpart, where it has one.
-fn matched(
-    samples: impl Iterator<Item = Example>,
-    run: &[SampleCompatibility],
-) -> Vec<Option<Option<f64>>> {
+fn matched(samples: impl Iterator<Item = Example>, run: &[SampleCompatibility]) -> Vec<Option<Option<f64>>> {
     let place = |known: &SampleCompatibility| Some((known.id.clone(), known.path.clone()?, known.line?));
     let mut by_place = Queues::of(run, place, |_| true);
     let mut is_taken = vec![false; run.len()];
     let mut ids = vec![];
     let mut found: Vec<Option<usize>> = samples
         .map(|sample| {
-            let place = (sample.id.clone(), sample.origin.path.to_string(), sample.origin.line);
+            let place = (
+                sample.id.clone(),
+                sample.origin.path.to_string(),
+                sample.origin.line,
+            );
             let known = by_place.next(&place);
             if let Some(known) = known {
                 is_taken[known] = true;

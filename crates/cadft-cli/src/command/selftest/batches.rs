@@ -12,22 +12,22 @@ use cadft_core::{AnyObjective, Normalisation, RunningMoments};
 use cadft_data::{Bucketing, Example, Origin, Packing};
 use cadft_model::CausalLm;
 use cadft_model::decoder::Recompute;
-use cadft_train::batch::GlobalBatch;
-use cadft_train::config::BatchSection;
-use cadft_train::step::{Backward, StepSettings, backward};
+use cadft_step::MicroBatching;
+use cadft_step::batch::GlobalBatch;
+use cadft_step::step::{Backward, StepSettings, backward};
 
 pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     let model = load(bench, &bench.device.clone().autodiff())?.model;
     let alone = gradient(&model, &section(1))?;
-    let unsorted = BatchSection {
+    let unsorted = MicroBatching {
         bucketing: Bucketing::None,
         ..section(8)
     };
-    let packed = BatchSection {
+    let packed = MicroBatching {
         packing: Packing::BestFit,
         ..section(2)
     };
-    let budgeted = BatchSection {
+    let budgeted = MicroBatching {
         packing: Packing::BestFit,
         max_tokens: Some(16),
         ..section(1)
@@ -44,9 +44,8 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     compare("recomputation", &recomputed, &alone, report)
 }
 
-fn section(micro: usize) -> BatchSection {
-    BatchSection {
-        global: 8,
+fn section(micro: usize) -> MicroBatching {
+    MicroBatching {
         micro,
         max_tokens: None,
         bucketing: Bucketing::ByLength,
@@ -80,7 +79,7 @@ struct Found {
     gradients: Vec<Vec<f64>>,
 }
 
-fn gradient(model: &CausalLm, section: &BatchSection) -> Result<Found> {
+fn gradient(model: &CausalLm, section: &MicroBatching) -> Result<Found> {
     let examples = examples();
     let examples: Vec<&Example> = examples.iter().collect();
     let objective = AnyObjective::from_name("cadft").ok_or_else(|| anyhow!("`cadft` is no objective"))?;

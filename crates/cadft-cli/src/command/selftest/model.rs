@@ -10,9 +10,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::linear_log_probs;
 use cadft_model::decoder::Precision;
 use cadft_model::{CausalLm, Checkpoint, KvCache, checkpoint};
-use cadft_train::clip::{clip_factor, global_norm, squares};
-use cadft_train::config::OptimizerSection;
-use cadft_train::optimizer::AdamW;
+use cadft_step::clip::{clip_factor, global_norm, squares};
+use cadft_step::optimizer::{AdamW, AdamWOptions};
 use std::collections::BTreeMap;
 
 type Named = BTreeMap<String, Vec<f64>>;
@@ -65,6 +64,10 @@ fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
     .neg()
 }
 
+/// Learning rate and largest gradient norm of the ten steps.
+const LR: f64 = 1e-3;
+const CLIP: f64 = 1.0;
+
 /// Ten clipped `AdamW` steps.
 fn ten_steps(
     mut model: CausalLm,
@@ -72,11 +75,7 @@ fn ten_steps(
     expected: &Expected,
     report: &mut Report,
 ) -> Result<()> {
-    let section = OptimizerSection {
-        lr: 1e-3,
-        ..OptimizerSection::default()
-    };
-    let mut optimizer = AdamW::new(&section);
+    let mut optimizer = AdamW::new(&AdamWOptions::default());
     let (mut losses, mut norms) = (vec![], vec![]);
     for step in 0..10 {
         // What another holds is copied before it is updated, everything else is updated in place.
@@ -86,8 +85,8 @@ fn ten_steps(
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
         norms.push(global_norm(&model, &gradients));
         let squares = squares(&model, &gradients).context("no gradient")?;
-        let factor = clip_factor(squares, loss.inner(), section.clip);
-        model = optimizer.step(section.lr, model, gradients, factor);
+        let factor = clip_factor(squares, loss.inner(), CLIP);
+        model = optimizer.step(LR, model, gradients, factor);
     }
     report.compare("ten steps: losses", &losses, expected.of("losses")?, TEN_STEPS)?;
     report.compare(

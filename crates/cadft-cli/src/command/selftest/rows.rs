@@ -11,7 +11,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_matmul::bf16_linear;
 use cadft_model::decoder::Precision;
 use cadft_model::fused::{Activation, add_bias, gated, select_rows};
-use cadft_train::clip::squares;
+use cadft_step::clip::squares;
 
 /// More than threads add up at once, twice over.
 const ROWS: usize = 4500;

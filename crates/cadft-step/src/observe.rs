@@ -1,5 +1,5 @@
-//! What a step saw: the values behind its metrics. They stay on the device until all of them are read together, which is
-//! when the next step reads for the first time.
+//! The values behind the metrics of a step. They stay on the device and are read together, with the first read of the next
+//! step.
 
 use crate::batch::MicroBatch;
 use crate::clip::norm;
@@ -30,7 +30,7 @@ pub struct StepOutcome {
     pub standardiser: Standardiser,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// What the device multiplied the gradient by; negative where it left the step out.
+    /// The factor of the gradient; negative if the device skipped the update.
     pub clip_factor: f64,
 }
 
@@ -39,12 +39,12 @@ pub struct StepOutcome {
 pub struct Settled {
     /// How it ended.
     pub outcome: StepOutcome,
-    /// When the host learnt of it.
+    /// When the host read it.
     pub at: Instant,
 }
 
 impl StepOutcome {
-    /// What is not finite, if anything: nothing was updated with it.
+    /// What is not finite, if anything; the update was then skipped.
     #[must_use]
     pub fn not_finite(&self) -> Option<&'static str> {
         if self.clip_factor >= 0.0 {
@@ -56,7 +56,7 @@ impl StepOutcome {
         }
     }
 
-    /// Takes the scores into the statistics of later steps, unless the step was left out.
+    /// Adds the scores to the statistics of later steps, unless the update was skipped.
     pub(crate) fn add_to(&self, running: &mut RunningMoments) {
         if self.not_finite().is_none() {
             running.update(&self.scores.iter().copied().collect());
@@ -64,7 +64,7 @@ impl StepOutcome {
     }
 }
 
-/// What is known of the tokens of a micro-batch, `[tokens]` each.
+/// Values of the tokens of a micro-batch, `[tokens]` each.
 pub(crate) struct OfTokens<T> {
     pub(crate) log_probs: T,
     pub(crate) gates: T,
@@ -75,14 +75,14 @@ pub(crate) struct OfTokens<T> {
 }
 
 impl<T> OfTokens<T> {
-    /// All there are, in an order that [`OfTokens::with`] knows.
+    /// All that are present, in the order of [`OfTokens::with`].
     fn all(&self) -> impl Iterator<Item = &T> {
         ([&self.log_probs, &self.gates].into_iter())
             .chain(&self.reference)
             .chain(&self.divergence)
     }
 
-    /// The same with the next of `values` each.
+    /// The same fields, each filled with the next of `values`.
     fn with<U: Default>(&self, values: &mut impl Iterator<Item = U>) -> OfTokens<U> {
         let mut next = || values.next().unwrap_or_default();
         OfTokens {
@@ -102,8 +102,8 @@ pub(crate) enum TokenValues {
 }
 
 impl TokenValues {
-    /// Reads them now; the scores of the micro-batch's samples under the model, and under the reference model where its
-    /// likelihoods are there.
+    /// Reads the values now. Returns the scores of the micro-batch's samples under the model, and under the reference model
+    /// if its likelihoods are present.
     pub(crate) fn scores(
         self,
         micro: &MicroBatch,
@@ -122,7 +122,7 @@ impl TokenValues {
     }
 }
 
-/// The values of a step in the making.
+/// The values of a step while its micro-batches are queued.
 pub(crate) struct Observation {
     weights: Vec<f64>,
     /// The factor of the divergence in the loss.
@@ -130,7 +130,7 @@ pub(crate) struct Observation {
     parts: Vec<Part>,
 }
 
-/// What is known of a micro-batch; `factors` go by its samples.
+/// The values of a micro-batch; `factors` has one entry a sample.
 struct Part {
     sample_of: Vec<usize>,
     samples: Vec<usize>,
@@ -139,7 +139,7 @@ struct Part {
 }
 
 impl Observation {
-    /// Of so many samples; a divergence has this `strength` in the loss.
+    /// For `samples` samples; a divergence has the factor `strength` in the loss.
     pub(crate) fn new(samples: usize, strength: f64) -> Self {
         Self {
             weights: vec![1.0; samples],
@@ -148,7 +148,7 @@ impl Observation {
         }
     }
 
-    /// Takes in a micro-batch with the weights and the factors of its samples; the factors of its tokens, `[tokens]`.
+    /// Adds a micro-batch with the weights and factors of its samples; returns the factors of its tokens, `[tokens]`.
     pub(crate) fn take(
         &mut self,
         micro: &MicroBatch,
@@ -176,8 +176,8 @@ impl Observation {
         )
     }
 
-    /// All of them: with the sums of squared gradients `[parameters]`, the factor of clipping `[1]`, and the statistics of
-    /// the weights, where some were needed.
+    /// Completes the values: sums of squared gradients `[parameters]`, the clipping factor `[1]`, and the statistics of the
+    /// weights, if some were needed.
     pub(crate) fn in_flight(
         self,
         squares: Tensor<1>,
@@ -193,23 +193,23 @@ impl Observation {
     }
 }
 
-/// The values of a whole step, of which some are still on the device.
+/// The values of a whole step; some are still on the device.
 pub(crate) struct InFlight {
     seen: Observation,
     squares: Tensor<1>,
-    /// What the gradient is multiplied by, `[1]`.
+    /// The factor of the gradient, `[1]`.
     pub(crate) factor: Tensor<1>,
     standardiser: Option<Standardiser>,
 }
 
 impl InFlight {
-    /// Reads them on their own.
+    /// Reads the values, in a read of their own.
     pub(crate) fn settle(self) -> Settled {
         let read = Readback::default().read(self.waiting());
         self.with_read(read)
     }
 
-    /// What has to be read.
+    /// The vectors that have to be read.
     pub(crate) fn waiting(&self) -> Vec<Tensor<1>> {
         let mut waiting = vec![self.squares.clone(), self.factor.clone()];
         for part in &self.seen.parts {
@@ -220,7 +220,7 @@ impl InFlight {
         waiting
     }
 
-    /// The outcome, given what [`InFlight::waiting`] holds; the host has just learnt of it.
+    /// The outcome, from the values of [`InFlight::waiting`], which were read just now.
     pub(crate) fn with_read(self, read: Vec<Vec<f32>>) -> Settled {
         let at = Instant::now();
         let Observation {
@@ -286,7 +286,7 @@ impl Sums {
         }
     }
 
-    /// Adds a micro-batch with these places in the global batch, the sample of each token, and the factor of each sample.
+    /// Adds a micro-batch: places of its samples in the global batch, the sample of each token, the factor of each sample.
     fn add(&mut self, samples: &[usize], sample_of: &[usize], factors: &[f64], values: &OfTokens<Vec<f32>>) {
         let OfTokens {
             log_probs,

@@ -30,20 +30,20 @@ fn select_supervised(hidden: Tensor<3>, micro: &MicroBatch) -> Tensor<2> {
     fused::select_rows(hidden.reshape([rows * seq, size]), micro.positions.clone())
 }
 
-/// What a micro-batch gives an objective; all `[tokens]`.
+/// What an objective gets of a micro-batch; all `[tokens]`.
 pub struct Likelihoods {
     /// Log-likelihood of each target, on the graph.
     pub log_probs: Tensor<1>,
-    /// The same and what else the objective asks about its distribution, off the graph.
+    /// The same off the graph, and the statistic of the distribution that the objective asks for.
     pub stats: TokenStats,
-    /// Log-likelihood under the reference model, off the graph, where the objective asks for [`Reference::Scores`].
+    /// Log-likelihood under the reference model, off the graph, if the objective asks for [`Reference::Scores`].
     pub reference: Option<Tensor<1>>,
-    /// Divergence from the reference model in nats, on the graph, where the objective asks for [`Reference::Anchor`].
+    /// Divergence from the reference model in nats, on the graph, if the objective asks for [`Reference::Anchor`].
     pub divergence: Option<Tensor<1>>,
 }
 
 impl Likelihoods {
-    /// What is read from the device of them, with the gates that they had.
+    /// The values that are read from the device, with their gates.
     pub(crate) fn values(&self, gates: Tensor<1>) -> OfTokens<Tensor<1>> {
         OfTokens {
             log_probs: self.stats.log_probs.clone(),
@@ -54,10 +54,10 @@ impl Likelihoods {
     }
 }
 
-/// The likelihoods of the targets of a micro-batch, and what the objective asks for besides.
+/// The likelihoods of the targets of a micro-batch, and what else the objective asks for.
 ///
 /// # Panics
-/// If the objective looks at a reference model and there is none.
+/// If the objective asks for a reference model and `reference` is `None`.
 #[must_use]
 pub fn token_likelihoods(
     model: &CausalLm,
@@ -68,7 +68,7 @@ pub fn token_likelihoods(
     likelihoods_of(model, hidden_states(model, micro), reference, micro, objective)
 }
 
-/// As [`token_likelihoods`], of hidden states `[rows, seq, hidden]` that are there already.
+/// As [`token_likelihoods`], from given hidden states `[rows, seq, hidden]`.
 pub(crate) fn likelihoods_of(
     model: &CausalLm,
     hidden: Tensor<3>,
@@ -115,7 +115,7 @@ pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
     read_scores(model, batch, &mut Readback::default())
 }
 
-/// As [`score`], all micro-batches read together.
+/// As [`score`], with one read for all micro-batches.
 pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut Readback) -> Vec<f64> {
     let log_probs = batch.micro.iter().map(|micro| {
         let micro = micro.clone().inner();

@@ -1,4 +1,4 @@
-//! The graph of one micro-batch: whole, or block by block where the model recomputes its activations.
+//! The graph of one micro-batch: whole, or block by block if the model recomputes its activations.
 
 use crate::batch::MicroBatch;
 use crate::forward::{Likelihoods, likelihoods_of, token_likelihoods};
@@ -8,7 +8,7 @@ use cadft_core::Objective;
 use cadft_model::CausalLm;
 use cadft_model::decoder::{Recompute, Recorded};
 
-/// What the backward pass of a micro-batch needs besides its loss.
+/// What the backward pass of a micro-batch needs in addition to its loss.
 pub(crate) struct Graph(Option<(Recorded, Tensor<3>)>);
 
 impl Graph {
@@ -36,8 +36,8 @@ impl Graph {
         gradients: &mut GradientsAccumulator<CausalLm>,
     ) {
         let mut grads = loss.backward();
-        // The gradients of this micro-batch alone, so that both uses of a tied embedding are added first, as without
-        // recomputation.
+        // The gradients of this micro-batch alone. Both uses of a tied embedding are then added first, in the same order as
+        // without recomputation.
         let mut own = GradientsAccumulator::new();
         own.accumulate(model, GradientsParams::from_module(&mut grads, model));
         if let Some((recorded, last)) = self.0

@@ -1,5 +1,6 @@
-//! Clipping by the global gradient norm (Burn's own clips each tensor by itself): the norm, and the factor that the update
-//! multiplies gradients by. Neither is read to be used.
+//! Clipping by the global gradient norm: the norm, and the factor that the update multiplies gradients by.
+//!
+//! Burn's own clipping takes each tensor by itself. Here both numbers stay on the device.
 
 use crate::optimizer::sum_of_squares;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -14,7 +15,7 @@ pub fn global_norm<M: Module>(model: &M, grads: &GradientsParams) -> f64 {
     norm(&squares.unwrap_or_default())
 }
 
-/// For each parameter the sum of its squared gradient, `[parameters]`; none without a gradient.
+/// The sum of the squared gradient of each parameter, `[parameters]`; `None` if no parameter has a gradient.
 #[must_use]
 pub fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1>> {
     let mut squares = Squares { grads, sums: vec![] };
@@ -30,8 +31,8 @@ pub(crate) fn norm(squares: &[f32]) -> f64 {
     squares.iter().copied().map(f64::from).sum::<f64>().sqrt()
 }
 
-/// What gradients are to be multiplied by, `[1]`: `min(1, max / (norm + 1e-6))`, as in `PyTorch`, and -1 where the norm or the
-/// loss is not finite, for a step that is to be left out.
+/// The factor of the gradients, `[1]`: `min(1, max / (norm + 1e-6))`, as in `PyTorch`; -1 if the norm or the loss is not
+/// finite, which skips the update.
 ///
 /// # Shapes
 /// `squares`, the sums of squared gradients: `[parameters]`; `loss`: `[1]`.
@@ -40,7 +41,7 @@ pub fn clip_factor(squares: Tensor<1>, loss: Tensor<1>, max: f64) -> Tensor<1> {
     let square = squares.sum();
     let is_finite = square.clone().is_finite().bool_and(loss.is_finite());
     let factor = square.sqrt().add_scalar(1e-6).recip().mul_scalar(max);
-    // Last, since the smaller of 1 and what is no number may be 1.
+    // Mask last: `min(1, NaN)` may be 1.
     factor.clamp_max(1.0).mask_fill(is_finite.bool_not(), -1.0)
 }
 

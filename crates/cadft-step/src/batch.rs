@@ -1,10 +1,59 @@
 //! Global batches: which samples belong to which step, and their micro-batches on the device.
 
-use crate::config::BatchSection;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
-use cadft_data::{Batch, BatchOptions, Example, Order, epoch_order, micro_batch_shapes};
+use cadft_data::{
+    Batch, BatchOptions, Bucketing, Example, Order, Packing as RowPacking, epoch_order, micro_batch_shapes,
+};
 use cadft_model::Packing;
+
+/// How a global batch is cut into micro-batches: it changes memory and speed, not the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MicroBatching {
+    /// Rows (samples, unless packed) in one forward pass.
+    pub micro: usize,
+    /// Most tokens in one forward pass, padding included, instead of `micro`. A longer sample makes a pass by itself.
+    pub max_tokens: Option<usize>,
+    /// Which rows go together.
+    pub bucketing: Bucketing,
+    /// Whether samples share rows, which are as long as the longest sample of the global batch.
+    pub packing: RowPacking,
+}
+
+impl Default for MicroBatching {
+    /// Four rows of similar length.
+    fn default() -> Self {
+        Self {
+            micro: 4,
+            max_tokens: None,
+            bucketing: Bucketing::ByLength,
+            packing: RowPacking::None,
+        }
+    }
+}
+
+impl MicroBatching {
+    /// `micro` rows of similar length.
+    #[must_use]
+    pub fn rows(micro: usize) -> Self {
+        Self {
+            micro,
+            ..Self::default()
+        }
+    }
+
+    /// For a global batch whose longest sample has `longest` tokens.
+    fn options(&self, longest: usize, pad_id: u32) -> BatchOptions {
+        BatchOptions {
+            micro: self.micro,
+            max_tokens: self.max_tokens,
+            bucketing: self.bucketing,
+            packing: self.packing,
+            row_tokens: longest,
+            pad_id,
+        }
+    }
+}
 
 /// One micro-batch on the device.
 #[derive(Clone, Debug)]
@@ -94,9 +143,9 @@ pub struct GlobalBatch {
 impl GlobalBatch {
     /// Cuts `examples` into micro-batches on `device`.
     #[must_use]
-    pub fn new(examples: &[&Example], section: &BatchSection, pad_id: u32, device: &Device) -> Self {
+    pub fn new(examples: &[&Example], cut: &MicroBatching, pad_id: u32, device: &Device) -> Self {
         Self {
-            micro: micro_batches(examples, section, pad_id, device).collect(),
+            micro: micro_batches(examples, cut, pad_id, device).collect(),
             supervised: examples.iter().map(|example| example.supervised()).collect(),
             data_weights: examples.iter().map(|example| example.weight).collect(),
             ids: examples.iter().map(|example| example.id.clone()).collect(),
@@ -112,34 +161,22 @@ impl GlobalBatch {
 }
 
 /// The micro-batches that samples are cut into; each is made, and put on the device, when it is asked for.
-pub(crate) fn micro_batches<'a>(
+pub fn micro_batches<'a>(
     examples: &'a [&'a Example],
-    section: &BatchSection,
+    cut: &MicroBatching,
     pad_id: u32,
     device: &'a Device,
 ) -> impl Iterator<Item = MicroBatch> + use<'a> {
     let lengths = examples.iter().map(|example| example.token_ids.len());
-    let options = options(section, lengths.max().unwrap_or(0), pad_id);
+    let options = cut.options(lengths.max().unwrap_or(0), pad_id);
     cadft_data::micro_batches(examples, &options).map(|batch| MicroBatch::new(&batch, device))
-}
-
-/// How a global batch whose longest sample has `longest` tokens is cut.
-fn options(section: &BatchSection, longest: usize, pad_id: u32) -> BatchOptions {
-    BatchOptions {
-        micro: section.micro,
-        max_tokens: section.max_tokens,
-        bucketing: section.bucketing,
-        packing: section.packing,
-        row_tokens: longest,
-        pad_id,
-    }
 }
 
 /// Rows and columns of every micro-batch of a global batch of samples of these lengths.
 #[must_use]
-pub fn shapes(lengths: &[usize], section: &BatchSection) -> Vec<[usize; 2]> {
+pub fn shapes(lengths: &[usize], cut: &MicroBatching) -> Vec<[usize; 2]> {
     let longest = lengths.iter().copied().max().unwrap_or(0);
-    micro_batch_shapes(lengths, &options(section, longest, 0))
+    micro_batch_shapes(lengths, &cut.options(longest, 0))
 }
 
 /// Which samples belong to which step. The last, partial window of an epoch is a global batch of its own.

@@ -7,11 +7,11 @@
 //! 4 update       AdamW, of gradients clipped by the norm of all of them together
 //! ```
 //!
-//! `a_i` is the `weight` of the data row. Pure: no input or output, no console.
+//! `a_i` is the `weight` of the data row. No input or output, no console.
 //!
-//! The device does all of it without being asked how it goes: whether a step is finite, and by how much it is clipped, is
-//! decided there. The host reads how a step ended together with what the next step has to read, if anything, so that training is
-//! [`begin`], [`Begun::update`], [`begin`], … and in the end [`StepState::settle`]. [`step`] does one step and waits for it.
+//! The device decides whether a step is finite and how much its gradient is clipped; the host does not wait for that. It
+//! reads the outcome of a step together with the first values that the next step has to read. So a training loop is
+//! [`begin`], [`Begun::update`], [`begin`], … and [`StepState::settle`] at the end. [`step`] does one step and waits for it.
 
 use crate::batch::GlobalBatch;
 use crate::clip::{clip_factor, squares};
@@ -25,22 +25,22 @@ use burn::tensor::Tensor;
 use cadft_core::{Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss};
 use cadft_model::CausalLm;
 
-/// What changes from step to step besides the model; whole once nothing is in flight ([`StepState::settle`]).
+/// What changes from step to step besides the model. It is complete if no step is in flight ([`StepState::settle`]).
 pub struct StepState {
     /// The optimizer and its moments.
     pub optimizer: AdamW,
     /// Statistics of the global batches before the step in flight.
     pub running: RunningMoments,
-    /// The step whose update is queued, and whose outcome was not read yet.
+    /// The step whose update is queued and whose outcome was not read yet.
     in_flight: Option<InFlight>,
 }
 
-/// What a step is to do.
+/// Settings of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepSettings<'a> {
     /// The objective of this step.
     pub objective: &'a dyn Objective,
-    /// The model that the run began with, off the autodiff graph, for an objective that looks at it.
+    /// The model that the run began with, off the autodiff graph, if the objective asks for it.
     pub reference: Option<&'a CausalLm>,
     /// The denominator of its loss.
     pub normalisation: Normalisation,
@@ -50,19 +50,19 @@ pub struct StepSettings<'a> {
     pub clip: f64,
 }
 
-/// A step whose gradient is queued on the device, and whose update is not.
+/// A step whose gradient is queued on the device. Its update is not queued yet.
 #[must_use = "nothing is updated yet"]
 pub struct Begun {
-    /// How the step before ended, where it was in flight.
+    /// The outcome of the step before, if it was in flight.
     pub before: Option<Settled>,
-    /// How often the host waited for the device, for tests.
+    /// Reads from the device, for tests.
     pub reads: usize,
     gradients: GradientsParams,
     values: InFlight,
     lr: f64,
 }
 
-/// The gradient of a global batch and what was seen on the way.
+/// The gradient of a global batch, and its values.
 pub struct Backward {
     /// Gradients of the whole global batch, before clipping.
     pub gradients: GradientsParams,
@@ -70,7 +70,7 @@ pub struct Backward {
     pub outcome: StepOutcome,
 }
 
-/// One step, to its end. The model comes back updated; where the outcome is not finite, it comes back as it was.
+/// One whole step. Returns the updated model, or the model as it was if the outcome is not finite.
 #[must_use]
 pub fn step(
     model: CausalLm,
@@ -78,14 +78,17 @@ pub fn step(
     settings: &StepSettings<'_>,
     state: &mut StepState,
 ) -> (CausalLm, StepOutcome) {
-    debug_assert!(state.in_flight.is_none(), "how that step ends would not be told");
+    debug_assert!(
+        state.in_flight.is_none(),
+        "the outcome of the step in flight would be lost"
+    );
     let (model, values) = begin(&model, batch, settings, state).apply(model, state);
     let settled = values.settle();
     state.take_in(&settled.outcome);
     (model, settled.outcome)
 }
 
-/// Parts 1 to 3 of a step, and the end of the step before: its outcome comes with the first read of this one.
+/// Parts 1 to 3 of a step. The outcome of the step before comes with the first read of this one.
 pub fn begin(
     model: &CausalLm,
     batch: &GlobalBatch,
@@ -107,7 +110,7 @@ pub fn begin(
 }
 
 impl Begun {
-    /// Part 4. The step is in flight then: its outcome comes with the next one, or with [`StepState::settle`].
+    /// Part 4. The step is then in flight: its outcome comes with the next step, or with [`StepState::settle`].
     #[must_use]
     pub fn update(self, model: CausalLm, state: &mut StepState) -> CausalLm {
         let (model, values) = self.apply(model, state);
@@ -133,14 +136,14 @@ impl StepState {
         }
     }
 
-    /// Waits for the step in flight; how it ended, if there was one.
+    /// Waits for the step in flight, if there is one, and returns its outcome.
     pub fn settle(&mut self) -> Option<Settled> {
         let settled = self.in_flight.take()?.settle();
         self.take_in(&settled.outcome);
         Some(settled)
     }
 
-    /// What later steps are to know of a step.
+    /// Adds the outcome of a step to the state of later ones.
     fn take_in(&mut self, outcome: &StepOutcome) {
         if outcome.not_finite().is_some() {
             self.optimizer.left_out();
@@ -149,7 +152,7 @@ impl StepState {
     }
 }
 
-/// Parts 1 to 3, with their outcome and without an update.
+/// Parts 1 to 3 with their outcome, without an update.
 #[must_use]
 pub fn backward(
     model: &CausalLm,
@@ -164,7 +167,7 @@ pub fn backward(
     }
 }
 
-/// The gradient of the global batch, accumulated over its micro-batches, and the values that will tell how it went.
+/// The gradient of the global batch, accumulated over its micro-batches, and the values of its outcome.
 fn queue(
     model: &CausalLm,
     batch: &GlobalBatch,
@@ -201,7 +204,7 @@ fn queue(
         losses.push(loss.clone().inner());
         graph.backward(&loss, model, &mut gradients);
     }
-    // A batch without samples has read nothing.
+    // An empty batch has read nothing yet.
     readback.settle();
     let gradients = gradients.grads();
     let loss = Tensor::cat(losses, 0).sum(); // [1]

@@ -1,20 +1,20 @@
-//! Reading from the device, where the host waits for everything it has queued.
+//! Reading from the device. Each read makes the host wait for everything in the queue.
 
 use crate::observe::{InFlight, Settled};
 use burn::tensor::{Tensor, Transaction};
 
-/// Reads tensors together and counts how often it did. The first read brings along how the step before ended.
+/// Reads tensors together and counts the reads. The first read also brings the outcome of the step before.
 #[derive(Default)]
 pub(crate) struct Readback {
     /// How often the host waited.
     pub(crate) reads: usize,
-    /// How the step before ended, once that was read.
+    /// The outcome of the step before, once it was read.
     pub(crate) settled: Option<Settled>,
     in_flight: Option<InFlight>,
 }
 
 impl Readback {
-    /// The reads of a step after another one, which may be in flight.
+    /// The reads of a step; `in_flight` is the step before, if its outcome was not read yet.
     pub(crate) fn with(in_flight: Option<InFlight>) -> Self {
         Self {
             in_flight,
@@ -22,15 +22,16 @@ impl Readback {
         }
     }
 
-    /// Reads how the step before ended, where nothing else has to be read now.
+    /// Reads the outcome of the step before, if nothing else has to be read now.
     pub(crate) fn settle(&mut self) {
         let _ = self.read(vec![]);
     }
 
-    /// The values of vectors of f32 on one device, in one wait; none for no vectors.
+    /// The values of vectors of f32 on one device, in one read; no read if there are none.
     ///
-    /// An operation that failed, for want of memory say, fails what depends on it, and in the end a read. One of an update is
-    /// met by the first read after a pass with its parameters: this one, or, where only the step in flight is read, the next.
+    /// A failed operation (out of memory, for example) fails everything that depends on it, up to the next read. A failed
+    /// update therefore surfaces at the first read after a pass over its parameters: this one, or the next if only the step
+    /// in flight is read.
     pub(crate) fn read(&mut self, mut vectors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
         let own = vectors.len();
         let in_flight = self.in_flight.take();
@@ -53,11 +54,11 @@ impl Readback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device;
+    use burn::tensor::Device;
 
     #[test]
     fn vectors_come_back_in_their_order_in_one_read() {
-        let device = device::parse(device::compiled()[0]).expect("a device");
+        let device = Device::default();
         let vectors = [vec![1.0f32, 2.0], vec![3.0]];
         let tensors = vectors
             .iter()

@@ -1,4 +1,4 @@
-//! The weights of samples, with as few waits for the device as their definition allows.
+//! The weights of samples, with as few reads from the device as their definition allows.
 //!
 //! | statistics of CADFT-2 | micro-batches | scores are read | reads of a step |
 //! |---|---|---|---|
@@ -9,10 +9,10 @@
 //! | of earlier global batches | `m` | before each backward pass | `m` |
 //! | none, the weights go by the reference model | `m` | before each backward pass | `m` |
 //!
-//! The first read brings along how the step before ended. Where weights need none, it is a read for that alone, after the
-//! first forward pass, so that the host issues the update while the device is busy with the backward pass. Running statistics
-//! hold the step before, so they are taken after that read. Where there were none before it, it is waited for first, with a
-//! read more: it says whether there are some now. Without any, a step is weighed by its own.
+//! The first read also brings the outcome of the step before. If weights need no read, one is made for that outcome, after
+//! the first forward pass: the host then issues the update while the device computes the backward pass. Running statistics
+//! include the step before, so they are taken after that read. At the start of a run there are none: then the step before
+//! is read first, with one read more, and a step without any statistics is weighed by its own.
 
 use crate::batch::{GlobalBatch, MicroBatch};
 use crate::forward::read_scores;
@@ -22,19 +22,19 @@ use burn::module::Module;
 use cadft_core::{Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
 use cadft_model::CausalLm;
 
-/// What the weights of a global batch are made of.
+/// What the weights of a global batch are computed from.
 pub(crate) struct Weighing<'a> {
     objective: &'a dyn Objective,
-    /// The statistics of CADFT-2, where they are not those of the weighted pass.
+    /// The statistics of CADFT-2, if they are not those of the weighted pass.
     pub(crate) standardiser: Option<Standardiser>,
-    /// What they are made of, where the weights are by earlier batches; without the step before.
+    /// Moments of earlier batches without the step before, if the weights come from them.
     running: Option<RunningMoments>,
-    /// Scores of the whole global batch, where the scoring pass computed what the weighted pass will.
+    /// Scores of the whole global batch, if the weighted pass would compute the same ones.
     scores: Option<Vec<f64>>,
 }
 
 impl<'a> Weighing<'a> {
-    /// Makes the scoring pass, where one is needed.
+    /// Runs the scoring pass, if one is needed.
     pub(crate) fn before(
         model: &CausalLm,
         batch: &GlobalBatch,
@@ -53,7 +53,7 @@ impl<'a> Weighing<'a> {
         };
         if compatibility.statistics == Statistics::Running {
             if running.standardiser().is_none() {
-                // Whether there are statistics is for the step before to say.
+                // The step before may bring the first statistics.
                 readback.settle();
             }
             weighing.running = (statistics(running, readback).is_some()).then_some(*running);
@@ -67,7 +67,7 @@ impl<'a> Weighing<'a> {
         weighing
     }
 
-    /// The weights of a micro-batch's samples; its values, read where the weights depend on them.
+    /// The weights of a micro-batch's samples, and its values, which are read if the weights depend on them.
     pub(crate) fn weights(
         &mut self,
         micro: &MicroBatch,
@@ -88,7 +88,7 @@ impl<'a> Weighing<'a> {
         if let Some(running) = &self.running {
             self.standardiser = statistics(running, readback);
         }
-        // Without statistics this micro-batch is the whole global batch, or they are not looked at.
+        // No statistics: this micro-batch is the whole global batch, or the objective does not use them.
         let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
         let weights = self.objective.sample_weights(&SampleStats {
             scores: &scores,
@@ -99,12 +99,12 @@ impl<'a> Weighing<'a> {
     }
 }
 
-/// Whether weights depend on the likelihoods of the reference model, which come with the weighted pass.
+/// Whether weights depend on the likelihoods of the reference model. The weighted pass computes those.
 fn by_reference(objective: &dyn Objective) -> bool {
     objective.reference() == Some(Reference::Scores)
 }
 
-/// Running statistics, with the step before as soon as that was read.
+/// Running statistics, with the step before if it was read.
 fn statistics(running: &RunningMoments, readback: &Readback) -> Option<Standardiser> {
     let mut running = *running;
     if let Some(before) = &readback.settled {

@@ -12,17 +12,36 @@
 //! order are those of Burn's `AdamW`, in one pass where a backend has a kernel (`update.rs`); the moments are kept here, by
 //! parameter, so that a checkpoint holds them under the names of the weights they belong to, bit for bit.
 
-use crate::checkpoint::tensors::NamedTensor;
-use crate::config::OptimizerSection;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use cadft_model::parameters;
+use cadft_model::parameters::{self, NamedTensor};
 use std::collections::{BTreeMap, HashMap};
 pub(crate) use update::sum_of_squares;
 use update::{Rates, update};
 
 mod update;
+
+/// What an [`AdamW`] does besides the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWOptions {
+    /// Decay of the two moments, β₁ and β₂; the DFT code's: 0.9, 0.95.
+    pub betas: [f64; 2],
+    /// Decoupled weight decay λ; the DFT code's: 0.01.
+    pub weight_decay: f64,
+    /// ε, added to the root of the second moment; `PyTorch`'s: 1e-8.
+    pub eps: f64,
+}
+
+impl Default for AdamWOptions {
+    fn default() -> Self {
+        Self {
+            betas: [0.9, 0.95],
+            weight_decay: 0.01,
+            eps: 1e-8,
+        }
+    }
+}
 
 /// The optimizer and its moments.
 pub struct AdamW {
@@ -46,11 +65,11 @@ impl AdamW {
     /// Fresh moments.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the optimizer computes in f32")]
-    pub fn new(section: &OptimizerSection) -> Self {
+    pub fn new(options: &AdamWOptions) -> Self {
         Self {
-            betas: section.betas.map(|beta| beta as f32),
-            eps: section.eps as f32,
-            weight_decay: f64::from(section.weight_decay as f32),
+            betas: options.betas.map(|beta| beta as f32),
+            eps: options.eps as f32,
+            weight_decay: f64::from(options.weight_decay as f32),
             moments: Moments::default(),
             last: vec![],
         }

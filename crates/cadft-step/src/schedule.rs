@@ -9,8 +9,38 @@
 //!
 //! Ours: counted so that neither the first step nor the last has a learning rate of 0.
 
-use crate::config::{ScheduleKind, ScheduleSection, steps_of};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
+
+/// Shape of the learning rate after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// Half a cosine to zero.
+    #[default]
+    Cosine,
+    /// A line to zero.
+    Linear,
+    /// No decay.
+    Constant,
+}
+
+/// A length given as a fraction of the run (below 1) or in steps (from 1 on); finite and at least 0.
+#[must_use]
+pub fn steps_of(value: f64, total: usize) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "finite and at least 0"
+    )]
+    let steps = if value < 1.0 {
+        (value * total as f64).ceil()
+    } else {
+        value.round()
+    } as usize;
+    steps.min(total)
+}
 
 /// The learning rate as a function of the step.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,18 +56,6 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of a run of `total_steps`.
-    #[must_use]
-    pub fn new(section: &ScheduleSection, lr: f64, total_steps: usize) -> Self {
-        let warmup_steps = steps_of(section.warmup, total_steps);
-        Self {
-            lr,
-            kind: section.kind,
-            warmup_steps,
-            total_steps,
-        }
-    }
-
     /// The learning rate of step `step`, counted from 1.
     #[must_use]
     pub fn at(&self, step: usize) -> f64 {
@@ -64,12 +82,12 @@ mod tests {
     use super::*;
 
     fn schedule(kind: ScheduleKind, warmup: f64, total: usize) -> Vec<f64> {
-        let section = ScheduleSection {
+        let schedule = Schedule {
+            lr: 1.0,
             kind,
-            warmup,
-            ..ScheduleSection::default()
+            warmup_steps: steps_of(warmup, total),
+            total_steps: total,
         };
-        let schedule = Schedule::new(&section, 1.0, total);
         (1..=total).map(|step| schedule.at(step)).collect()
     }
 
