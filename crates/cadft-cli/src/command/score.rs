@@ -36,7 +36,10 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let (micro, pad_id) = (args.micro.unwrap_or(micro), reader.tokenizer().pad_token_id());
     for score in score_samples(&model, &samples, micro, pad_id) {
         if !score.nll.is_finite() {
-            bail!("sample `{}`: its likelihood is not a finite number", score.id);
+            bail!(
+                "{}: its likelihood is not a finite number",
+                score.origin.name_of(&score.id)
+            );
         }
         scores.push(score.nll);
     }
