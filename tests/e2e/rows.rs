@@ -12,7 +12,7 @@ use std::path::Path;
 /// The settings that decide how rows become tokens, none of them the default.
 const SETTINGS: [&str; 4] = [
     "data.mask=last-turn",
-    "data.max-length=110",
+    "data.max-length=200",
     "data.truncation=left-prompt",
     "data.template=alpaca",
 ];
@@ -21,7 +21,7 @@ const OPTIONS: [&str; 8] = [
     "--mask",
     "last-turn",
     "--max-length",
-    "110",
+    "200",
     "--truncation",
     "left-prompt",
     "--template",
@@ -37,7 +37,7 @@ fn conversations() -> String {
     text((0..12).map(|number| {
         let turn = |role: &str, content: String| json!({"role": role, "content": content});
         json!({"id": number.to_string(), "messages": [
-            turn("user", format!("{number} coins. {}", "Ben finds 1. ".repeat(number % 5))),
+            turn("user", format!("{number} coins. {}", "Ben finds 1. ".repeat(number % 4 * 5))),
             turn("assistant", format!("#### {number}")),
             turn("user", "And one more?".to_owned()),
             turn("assistant", format!("{number} + 1 = {}\n#### {}", number + 1, number + 1)),
@@ -149,7 +149,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
     // Each of the settings matters, and an option wins over the run.
     for other in [
         ["--mask", "assistant"],
-        ["--max-length", "100"],
+        ["--max-length", "180"],
         ["--truncation", "drop"],
         ["--template", "chatml"],
     ] {
@@ -315,7 +315,7 @@ fn a_log_is_replayed_and_exported_whatever_the_data_settings() {
     let rows = study.read("train.jsonl");
     for (name, settings) in [
         ("left", &["data.truncation=left-prompt", "data.max-length=48"][..]),
-        ("right", &["data.truncation=right", "data.max-length=80"]),
+        ("right", &["data.truncation=right", "data.max-length=56"]),
         (
             "template",
             &["data.template=alpaca", "rewrite.require-lower-score=false"],

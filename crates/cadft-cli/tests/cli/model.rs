@@ -35,7 +35,8 @@ fn scores_equal_the_references_in_the_order_of_the_input() {
         let expected = json_lines(&expected);
         assert_eq!(scores.len(), expected.len());
         for (score, expected) in scores.iter().zip(&expected) {
-            assert_eq!(keys(score), ["id", "tokens", "supervised", "nll", "z", "weight"]);
+            let expected_keys = ["id", "tokens", "supervised", "nll", "z", "weight", "path", "line"];
+            assert_eq!(keys(score), expected_keys);
             for key in ["id", "tokens", "supervised"] {
                 assert_eq!(score[key], expected[key], "{data}: {key}");
             }
