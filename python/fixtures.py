@@ -28,9 +28,12 @@ from transformers.utils import logging
 
 import blackbox
 import compare_files
+import config_keys
 import curve
 import data_formats
 import families
+import foreign_adapters
+import hub_cache
 import objectives_golden
 import published_templates
 import sampling_golden
@@ -51,6 +54,7 @@ PACKAGES = (
     "peft",
     "numpy",
     "datasets",
+    "huggingface_hub",
     "pyarrow",
     "pandas",
     "Jinja2",
@@ -73,9 +77,12 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "tiny-llama": Generator("tiny_llama.py", tiny_llama.SEED, tiny_llama.generate),
         "families": Generator("families.py", families.SEED, families.generate),
         "tiny-adapters": Generator("tiny_adapters.py", tiny_adapters.SEED, tiny_adapters.generate),
+        "foreign-adapters": Generator("foreign_adapters.py", foreign_adapters.SEED, foreign_adapters.generate),
+        "config-keys": Generator("config_keys.py", config_keys.SEED, config_keys.generate),
         "tiny-bf16": Generator("tiny_bf16.py", tiny_bf16.SEED, tiny_bf16.generate),
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
+        "hub": Generator("hub_cache.py", hub_cache.SEED, hub_cache.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),
         "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
         "templates": Generator("template_golden.py", 0, template_golden.generate),

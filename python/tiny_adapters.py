@@ -79,7 +79,7 @@ def save(model: PeftModel, base: str, out: Path) -> None:
     path = out / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     for key in ("target_modules", "modules_to_save"):
-        config[key] = sorted(config[key]) if config[key] else config[key]
+        config[key] = sorted(config[key]) if isinstance(config[key], list) else config[key]
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

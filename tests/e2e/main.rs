@@ -6,9 +6,11 @@ mod compare;
 mod data;
 mod errors;
 mod exhausted;
+mod hub;
 mod memory;
 mod metrics;
 mod model;
+mod outputs;
 mod report;
 mod rewrite;
 mod rows;
@@ -17,6 +19,7 @@ mod saved;
 mod score;
 mod selftest;
 mod study;
+mod terminal;
 mod train;
 
 /// The command under test.

@@ -23,6 +23,7 @@ fn with_adapter(device: &Device, dropout: f64) -> CausalLm {
         dropout,
         target_modules: TargetModules::Names(vec!["v_proj".to_owned()]),
         modules_to_save: vec![],
+        ..AdapterConfig::default()
     };
     adapted("tiny-llama-tied", device, &adapter)
 }

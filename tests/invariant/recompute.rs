@@ -20,6 +20,7 @@ fn with_adapter(name: &str, device: &Device, kind: AdapterKind) -> CausalLm {
         dropout: 0.25,
         target_modules: TargetModules::Names(vec!["layers.1.mlp.up_proj".to_owned(), "v_proj".to_owned()]),
         modules_to_save: vec!["norm".to_owned()],
+        ..AdapterConfig::default()
     };
     adapted(name, device, &adapter)
 }

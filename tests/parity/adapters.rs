@@ -40,16 +40,15 @@ fn for_every_adapter(check: impl Fn(Case)) {
 
 fn case(name: &'static str, base: &'static str, device: &Device) -> Case {
     let loaded = checkpoint::load(&fixture(base), device).expect("the checkpoint loads");
-    let (model, adapter) =
-        adapter::load(&fixture(name), loaded.model, &loaded.config).expect("the adapter loads");
+    let adapted = adapter::load(&fixture(name), loaded.model, &loaded.config).expect("the adapter loads");
     let expected = Arrays::read(&format!("{name}/expected.safetensors"));
     let ids = expected.ids::<2>("input_ids", device);
     Case {
         name,
         base,
-        model,
-        config: loaded.config,
-        adapter,
+        model: adapted.model,
+        config: adapted.config,
+        adapter: adapted.adapter,
         expected,
         ids,
     }

@@ -4,6 +4,8 @@ mod adapters;
 mod bf16;
 mod cache;
 mod families;
+mod foreign;
+mod keys;
 mod objectives;
 mod sampling;
 mod training;

@@ -62,8 +62,9 @@ fn a_trained_adapter_reads_back_and_merged_it_gives_the_same_logits() {
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, 24]), &device);
     let loaded = checkpoint::load(&directory(), &device).expect("the model");
     let plain = values(loaded.model.logits(loaded.model.hidden_states(ids.clone())));
-    let (adapted, _) =
+    let adapted =
         adapter::load(trained.as_ref(), loaded.model, &loaded.config).expect("the adapter reads back");
+    let adapted = adapted.model;
     let beside = values(adapted.logits(adapted.hidden_states(ids.clone())));
     let merged = checkpoint::load(&out.path().join("merged"), &device).expect("the merged model");
     let merged = values(merged.model.logits(merged.model.hidden_states(ids)));

@@ -13,6 +13,7 @@ mod links;
 mod manifests;
 mod markdown;
 mod rust;
+mod unsafety;
 mod words;
 
 /// One broken rule, with its place.
@@ -99,6 +100,7 @@ pub(crate) fn run() -> Result<()> {
         fixtures::check,
         equations::check,
         links::check,
+        unsafety::check,
     ] {
         findings.extend(check(&repository)?);
     }

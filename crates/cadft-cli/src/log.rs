@@ -31,6 +31,9 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
         })?,
         _ => EnvFilter::new(default_filter(verbose)),
     };
+    // Its most detailed level shows every byte of a request, and with them the token of the Hub.
+    let quiet = ["ureq_proto=info", "ureq=debug"].map(|directive| directive.parse().expect("a directive"));
+    let filter = quiet.into_iter().fold(filter, EnvFilter::add_directive);
     // A second start, as in a test that runs two commands, keeps the first.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -44,7 +47,7 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
 fn default_filter(verbose: u8) -> String {
     let others = if verbose == 0 { "error" } else { "warn" };
     let of_cadft = |level: &str| {
-        let crates = ["cli", "core", "data", "model", "train"];
+        let crates = ["cli", "core", "data", "hub", "model", "step", "train"];
         let crates = crates.map(|name| format!(",cadft_{name}={level}"));
         format!("{others}{}", crates.concat())
     };
@@ -68,16 +71,19 @@ struct PastTheBar;
 impl Write for PastTheBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let write = || io::stderr().write_all(bytes);
+        // Nobody can be told that standard error has gone; who logs would tell it there, and end the program.
+        let write = || {
+            let _ = io::stderr().write_all(bytes);
+        };
         match bar {
             Some(bar) => bar.suspend(write),
             None => write(),
-        }?;
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

@@ -4,13 +4,14 @@ use crate::args::{DeviceArgs, InputArgs, SamplingArgs, SourceArgs, TokensArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
+use burn::tensor::Device;
 use cadft_data::{Columns, Report, Source, Tokenizer};
-use cadft_model::adapter::{self, ADAPTER_CONFIG};
+use cadft_model::adapter::{self, ADAPTER_CONFIG, BaseModel};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
-use cadft_train::data::{SampleReader, on_disk};
+use cadft_train::data::{SampleReader, adapted_tokenizer, on_disk};
 use cadft_train::prepare::computing_as;
-use cadft_train::{Warning, adapted_tokenizer, hub};
+use cadft_train::{Warning, hub, memory};
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -31,16 +32,18 @@ impl OpenModel {
             Some(adapter) => adapted_tokenizer(&directory, adapter)?,
             None => Tokenizer::from_dir(&directory)?,
         };
+        check_weights(&directory, &device)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
-        let model = match adapter {
-            Some(adapter) => adapter::load(&adapter, checkpoint.model, &checkpoint.config)?
-                .0
-                .merge_adapter(),
-            None => checkpoint.model,
+        let (model, config) = match adapter {
+            Some(adapter) => {
+                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)?;
+                (adapted.model.merge_adapter(), adapted.config)
+            }
+            None => (checkpoint.model, checkpoint.config),
         };
         Ok(Self {
             model,
-            config: checkpoint.config,
+            config,
             tokenizer,
         })
     }
@@ -110,6 +113,12 @@ impl OpenInput {
     }
 }
 
+/// Refuses a model whose weights do not fit into memory, before they are read.
+pub(crate) fn check_weights(directory: &Path, device: &Device) -> Result<()> {
+    let config = ModelConfig::from_file(&directory.join("config.json"))?;
+    Ok(memory::check_weights(&config, directory, device)?)
+}
+
 /// The directories of a model and of its adapter, on disk.
 fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Option<PathBuf>)> {
     let found = directory(path)?;
@@ -118,7 +127,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
     }
     if adapter.is_some() {
         return Err(UsageError::new(
-            format!("`--model`: `{}` is an adapter itself", found.display()),
+            format!("`--model`: `{}` is an adapter itself", cadft_files::shown(&found)),
             "give its model with `--model` and the adapter with `--adapter`",
         )
         .into());
@@ -126,12 +135,33 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
     let (_, base) = adapter::read_config(&found)?;
     let Some(base) = base else {
         return Err(UsageError::new(
-            format!("`{}` does not name its model", found.display()),
+            format!("`{}` does not name its model", cadft_files::shown(&found)),
             "give the model with `--model` and this directory with `--adapter`",
         )
         .into());
     };
-    Ok((directory(&base.path())?, Some(found)))
+    Ok((base_of(&found, &base)?, Some(found)))
+}
+
+/// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
+/// adapter's directory.
+fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
+    let beside = adapter.join(&base.name);
+    if !Path::new(&base.name).is_dir() && beside.is_dir() {
+        return Ok(beside);
+    }
+    let path = base.path();
+    if hub::Spec::parse(&path)?.is_some() || Path::new(&path).is_dir() || assets::resolve(&path)? != path {
+        return directory(&path);
+    }
+    Err(UsageError::new(
+        format!(
+            "`{}` belongs to the model `{path}`, which is no directory, neither from here nor from the adapter's",
+            cadft_files::shown(&adapter)
+        ),
+        "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
+    )
+    .into())
 }
 
 /// The directory of a model, on disk; from the Hub where the name is one of it.
@@ -140,9 +170,14 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     if directory.is_dir() {
         return Ok(directory);
     }
+    let hint = checkpoint::hint_for(&directory)
+        .unwrap_or("give the path of a Hugging Face model directory, or `hf://OWNER/NAME`");
     Err(UsageError::new(
-        format!("`--model`: `{}` is not a directory", directory.display()),
-        "give the path of a Hugging Face model directory, or `hf://OWNER/NAME`",
+        format!(
+            "`--model`: `{}` is not a directory",
+            cadft_files::shown(&directory)
+        ),
+        hint,
     )
     .into())
 }

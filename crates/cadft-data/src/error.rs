@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cadft_files::{shown, visible_name};
+
 use crate::row::Row;
 
 /// How many problems an error message spells out.
@@ -33,10 +35,11 @@ pub struct Problem {
 
 impl Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, message) = (shown(&self.path), &self.message);
         match self.place {
-            Place::File => write!(f, "{}: {}", self.path, self.message),
-            Place::Line(line) => write!(f, "{}:{line}: {}", self.path, self.message),
-            Place::Row(row) => write!(f, "{}: row {row}: {}", self.path, self.message),
+            Place::File => write!(f, "{path}: {message}"),
+            Place::Line(line) => write!(f, "{path}:{line}: {message}"),
+            Place::Row(row) => write!(f, "{path}: row {row}: {message}"),
         }
     }
 }
@@ -68,12 +71,8 @@ impl RowProblem {
 
 impl Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            id,
-            file,
-            place,
-            message,
-        } = self;
+        let Self { place, message, .. } = self;
+        let (id, file) = (visible_name(&self.id), visible_name(&self.file));
         match place {
             Place::File => write!(f, "{file}: row `{id}`: {message}"),
             Place::Line(line) if file.is_empty() => write!(f, "row `{id}` (line {line}): {message}"),
@@ -98,7 +97,7 @@ fn hint(error: &std::io::Error) -> &'static str {
 #[non_exhaustive]
 pub enum DataError {
     /// A file could not be read.
-    #[error("cannot read `{}`{}", path.display(), hint(source))]
+    #[error("cannot read `{}`{}", shown(path), hint(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -106,7 +105,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write `{}`", path.display())]
+    #[error("cannot write `{}`", shown(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -114,7 +113,7 @@ pub enum DataError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A data source that names no file, or not clearly which.
-    #[error("`{path}`: {message}\nhint: {hint}")]
+    #[error("`{}`: {message}\nhint: {hint}", shown(path))]
     Source {
         /// The source as it was given.
         path: String,
@@ -146,7 +145,7 @@ pub enum DataError {
         hint: String,
     },
     /// A file of the tokenizer directory is missing, malformed or contradicts another.
-    #[error("`{file}`: {message}\nhint: {hint}")]
+    #[error("`{}`: {message}\nhint: {hint}", shown(file))]
     Tokenizer {
         /// The file, and the key where there is one.
         file: String,

@@ -8,7 +8,7 @@
 //! | `prompt-completion` | `prompt`, `completion`, `tools` | two strings, or a conversation |
 //! | `text` | `text` | text |
 //!
-//! With every format go `id`, `weight` and `answer`.
+//! With every format go `id`, `weight`, `answer` and `chat_template_kwargs`.
 
 mod alpaca;
 mod columns;
@@ -115,7 +115,9 @@ pub(crate) struct Shape {
 impl Shape {
     /// Whether a column can have a part in a row.
     pub(crate) fn reads(&self, column: &str) -> bool {
-        columns::KEYS.contains(&column) || self.columns.mapped().iter().any(|(_, name)| name == column)
+        columns::KEYS.contains(&column)
+            || column == fields::VARIABLES
+            || self.columns.mapped().iter().any(|(_, name)| name == column)
     }
 
     /// The row of a record, or all that is wrong with it.
@@ -127,6 +129,7 @@ impl Shape {
         let weight = fields.weight();
         let id = fields.name("id");
         let answer = fields.name("answer");
+        let template_variables = fields.template_variables();
         let content = match format {
             Some(format) => self.content(format, &mut fields),
             None => {
@@ -140,12 +143,18 @@ impl Shape {
             }
         };
         match content {
-            Some(content) if fields.problems().is_empty() => Ok(Row {
-                id: id.unwrap_or_else(|| content.fingerprint()),
-                weight,
-                answer,
-                ..Row::of(content)
-            }),
+            Some(content) if fields.problems().is_empty() => {
+                let row = Row {
+                    weight,
+                    answer,
+                    template_variables,
+                    ..Row::of(content)
+                };
+                Ok(Row {
+                    id: id.unwrap_or_else(|| row.fingerprint()),
+                    ..row
+                })
+            }
             _ => Err(fields.into_problems()),
         }
     }

@@ -53,7 +53,7 @@ pub use samples::Samples;
 pub use source::{Mixing, Rows, Source, StoppingStrategy, first_rows, read_rows, rows};
 pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
 pub use table::write_parquet;
-pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered};
+pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered, TemplateTime};
 pub use tokenize::{
     Dataset, DropReason, DroppedSample, Example, Mask, Origin, Report, SourceReport, TokenizeOptions,
     Truncation, prompt_ids, prompt_text, tokenize,

@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::error::{DataError, Place, Problem};
 use crate::format::{Cells, Shape};
 use crate::row::Row;
+pub(crate) use caught::caught;
 use compressed::{Text, peek, without_suffix};
 use csv::Csv;
 use json::JsonArray;

@@ -18,6 +18,8 @@ pub struct Row {
     pub weight: f64,
     /// The reference answer that evaluation by generation compares with.
     pub answer: Option<String>,
+    /// Variables of the chat template for this row alone (`chat_template_kwargs`), which come before those of a recipe.
+    pub template_variables: Map<String, Value>,
     /// The file it was read from; empty for a row that was not read.
     pub file: Arc<str>,
     /// Its line in that file, or its row number in a Parquet file, counted from 1.
@@ -37,6 +39,16 @@ impl Row {
         }
     }
 
+    /// [`Content::fingerprint`], in which the row's template variables count too.
+    pub fn fingerprint(&self) -> String {
+        if self.template_variables.is_empty() {
+            return self.content.fingerprint();
+        }
+        hashed(
+            json!({"content": self.content.fingerprint(), "chat_template_kwargs": self.template_variables}),
+        )
+    }
+
     /// Where it is in its file.
     pub fn place(&self) -> Place {
         let name = self.file.to_lowercase();
@@ -53,6 +65,7 @@ impl Row {
             id: String::new(),
             weight: 1.0,
             answer: None,
+            template_variables: Map::new(),
             file: Arc::from(""),
             line: 0,
             source: 0,
@@ -88,7 +101,7 @@ impl Content {
     /// The first 16 hexadecimal digits of the SHA-256 of the content as JSON with sorted keys. Neither the
     /// order of keys nor whitespace between them in the file matters, nor do `weight` and `answer`.
     pub fn fingerprint(&self) -> String {
-        let mut canonical = match self {
+        let canonical = match self {
             Self::Messages {
                 messages,
                 tools,
@@ -101,15 +114,20 @@ impl Content {
             }
             Self::Text(text) => json!({"text": text}),
         };
-        canonical.sort_all_objects();
-        Sha256::digest(canonical.to_string())
-            .iter()
-            .take(8)
-            .fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        hashed(canonical)
     }
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of a value as JSON with sorted keys.
+fn hashed(mut value: Value) -> String {
+    value.sort_all_objects();
+    Sha256::digest(value.to_string())
+        .iter()
+        .take(8)
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 /// One turn of a conversation, with every key of the file kept for the chat template.

@@ -238,7 +238,7 @@ impl Counting<'_> {
         let (tokenizer, options) = (self.tokenizer, self.options);
         let measured: Vec<_> = portion
             .par_iter()
-            .map(|row| (row.content.fingerprint(), measure(row, tokenizer, options)))
+            .map(|row| (row.fingerprint(), measure(row, tokenizer, options)))
             .collect();
         for (row, (fingerprint, measured)) in portion.drain(..).zip(measured) {
             match measured {

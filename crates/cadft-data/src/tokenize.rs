@@ -144,7 +144,7 @@ pub fn prompt_text(row: &Row, tokenizer: &Tokenizer) -> Result<String, DataError
             let end = trained_from.unwrap_or(messages.len() - usize::from(ends_with_answer));
             let values = template::values(&messages[..end.min(messages.len())]);
             tokenizer
-                .chat_template()?
+                .row_template(tools, &row.template_variables)?
                 .render_values(&values, tools, GenerationPrompt::Add)
         }
         Content::PromptCompletion { prompt, .. } => Ok(prompt.clone()),
@@ -183,7 +183,7 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
             tools,
             trained_from,
         } => {
-            let conversation = Conversation::new(messages, tools, tokenizer)?;
+            let conversation = Conversation::new(messages, tools, &row.template_variables, tokenizer)?;
             let turns = trained_turns(messages, *trained_from, mask)?;
             let (ids, trained) = conversation.tokenize(turns.as_deref())?;
             Sequence {

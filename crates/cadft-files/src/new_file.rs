@@ -24,7 +24,7 @@ impl NewFile {
     pub fn create(path: &Path) -> io::Result<Self> {
         refuse_special(path)?;
         Ok(Self {
-            temporary: temporary_in(parent_of(path))?,
+            temporary: temporary(path)?,
             path: path.to_owned(),
         })
     }
@@ -120,17 +120,41 @@ pub fn clean(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary file with the permissions of any other new file.
-fn temporary_in(directory: &Path) -> io::Result<NamedTempFile> {
+/// Removes what writes of the file at `path` left that were cut off. Nobody else may write it meanwhile.
+///
+/// # Errors
+/// What the file system says.
+pub fn clean_beside(path: &Path) -> io::Result<()> {
+    let prefix = prefix(path);
+    for entry in fs::read_dir(parent_of(path))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&prefix) && is_temporary(&name) && !entry.file_type()?.is_dir() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the temporary names of a file begin; cut, as names must not become too long.
+fn prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().take(40).collect();
+    format!("{PREFIX}{name}.")
+}
+
+/// A temporary file beside `path` with the permissions of any other new file.
+fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+    let prefix = prefix(path);
     let mut builder = Builder::new();
-    builder.prefix(PREFIX).suffix(SUFFIX);
+    builder.prefix(&prefix).suffix(SUFFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         // The system takes the umask off.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(directory).map_err(plain)
+    builder.tempfile_in(parent_of(path)).map_err(plain)
 }
 
 /// A device, a pipe or a directory would be replaced by the file.

@@ -1,5 +1,6 @@
 //! What a directory holds, and whether two paths are one file.
 
+use crate::visible::visible_name;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Component, Path};
@@ -19,6 +20,20 @@ pub fn entries(directory: &Path) -> io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// The first of some names, and how many there are besides.
+#[must_use]
+pub fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let first: Vec<String> = (names.iter().take(SHOWN))
+        .map(|name| format!("`{}`", visible_name(name)))
+        .collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        left => format!("{first} and {left} more"),
+    }
 }
 
 /// Whether two paths are one file or one directory, through whatever links they go.

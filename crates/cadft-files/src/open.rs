@@ -28,6 +28,16 @@ pub fn open(path: &Path) -> io::Result<File> {
     regular(options.open(path)?)
 }
 
+/// The bytes of a regular file.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The text of a regular file.
 ///
 /// # Errors

@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `adapter/targets.rs` | which layers get an update, which modules are trained whole |
 //! | `adapter/peft.rs` | `adapter_config.json` |
+//! | `adapter/resolve.rs` | what the names of that file mean in a model |
 //! | `adapter/store.rs` | [`load`] and [`save`] of PEFT directories |
+//! | `adapter/stored.rs` | the tensors of a PEFT directory |
+//! | `adapter/head.rs` | updates of the embedding and of the output weight |
 //! | `adapter/dropout.rs` | which masks dropout draws |
 //!
 //! The update itself is [`crate::decoder::LowRank`].
@@ -21,12 +24,17 @@ use crate::decoder::{CausalLm, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
 mod dropout;
+mod head;
 mod peft;
+mod resolve;
 mod store;
+mod stored;
 mod targets;
 
 pub use dropout::DropoutClock;
-pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave, BaseModel, load, read_config, save};
+pub use peft::WITHOUT_EFFECT;
+pub use resolve::resolve;
+pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapted, AdapterSave, BaseModel, load, read_config, save};
 pub use targets::AdapterTargets;
 
 /// What kind of update an adapter makes.
@@ -76,16 +84,67 @@ pub struct AdapterConfig {
     pub target_modules: TargetModules,
     /// Modules that are trained whole and stored with the adapter, such as `embed_tokens`.
     pub modules_to_save: Vec<String>,
+    /// The rank of layers that have one of their own, by name.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// The numerator of the scaling of layers that have one of their own, by name.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// What becomes of an embedding and an output weight that are tied, where the adapter changes one of them.
+    pub tying: Tying,
+}
+
+/// What becomes of an embedding and an output weight that are tied, where an adapter changes one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tying {
+    /// Both change: they stay one weight (PEFT's `ensure_weight_tying`).
+    #[default]
+    Together,
+    /// The other one stays as the base has it (PEFT's default).
+    Apart,
+}
+
+impl Default for AdapterConfig {
+    /// LoRA of rank 8 on every linear layer, as PEFT's defaults are.
+    fn default() -> Self {
+        Self {
+            kind: AdapterKind::Lora,
+            rank: 8,
+            alpha: 8.0,
+            scaling: AdapterScaling::Rank,
+            dropout: 0.0,
+            target_modules: TargetModules::AllLinear,
+            modules_to_save: vec![],
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            tying: Tying::Together,
+        }
+    }
 }
 
 impl AdapterConfig {
-    /// The factor of the update.
+    /// The factor of the update where a layer has no rank and no numerator of its own.
     #[must_use]
     pub fn scaling(&self) -> f64 {
-        let rank = self.rank as f64;
+        self.scaled(self.alpha, self.rank)
+    }
+
+    /// The rank of a layer's update.
+    #[must_use]
+    pub fn rank_of(&self, layer: &str) -> usize {
+        self.rank_pattern.get(layer).copied().unwrap_or(self.rank)
+    }
+
+    /// The factor of a layer's update.
+    #[must_use]
+    pub fn scaling_of(&self, layer: &str) -> f64 {
+        let alpha = self.alpha_pattern.get(layer).copied().unwrap_or(self.alpha);
+        self.scaled(alpha, self.rank_of(layer))
+    }
+
+    fn scaled(&self, alpha: f64, rank: usize) -> f64 {
+        let rank = rank as f64;
         match self.scaling {
-            AdapterScaling::Rank => self.alpha / rank,
-            AdapterScaling::RootRank => self.alpha / rank.sqrt(),
+            AdapterScaling::Rank => alpha / rank,
+            AdapterScaling::RootRank => alpha / rank.sqrt(),
         }
     }
 }

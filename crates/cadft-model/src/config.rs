@@ -10,14 +10,17 @@ use serde_json::{Map, Value};
 
 use crate::checkpoint::Dtype;
 use crate::error::ModelError;
+use crate::json;
 
 mod family;
+mod keys;
 mod layers;
 mod object;
 mod rope_scaling;
 
 pub use crate::fused::Activation;
 use family::{AttentionBias, Family};
+pub use keys::{GENERATION_KEYS_READ, WITHOUT_EFFECT};
 pub use layers::{LayerAttention, Positions};
 use object::Object;
 use rope_scaling::RopeParameters;
@@ -117,11 +120,14 @@ impl ModelConfig {
     /// When the file cannot be read or parsed, and when it asks for something unsupported: one report names every
     /// such key with its value.
     pub fn from_file(path: &Path) -> Result<Self, ModelError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::io("read", path, source))?;
-        let object = serde_json::from_str(&text).map_err(|source| ModelError::Json {
-            path: path.to_owned(),
-            source,
-        })?;
+        if let Some(directory) = path.parent()
+            && !path.exists()
+            && let Some(hint) = crate::checkpoint::hint_for(directory)
+        {
+            let path = directory.to_owned();
+            return Err(ModelError::NotAModel { path, hint });
+        }
+        let object = json::read_object(path)?;
         parse(object).map_err(|problems| ModelError::Config {
             path: Some(path.to_owned()),
             problems,
@@ -133,11 +139,10 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::from_file`].
     pub fn from_json(text: &str) -> Result<Self, ModelError> {
-        let object =
-            serde_json::from_str::<Map<String, Value>>(text).map_err(|error| ModelError::Config {
-                path: None,
-                problems: vec![error.to_string()],
-            })?;
+        let object = json::parse_object(text.as_bytes()).map_err(|error| ModelError::Config {
+            path: None,
+            problems: vec![error.to_string()],
+        })?;
         Self::try_from(object)
     }
 
@@ -161,6 +166,13 @@ impl ModelConfig {
             ..config.clone()
         };
         without_raw(self) == without_raw(other)
+    }
+
+    /// The configuration of the same model with an output weight of its own.
+    pub(crate) fn untied(mut self) -> Self {
+        self.tie_word_embeddings = false;
+        self.raw.insert("tie_word_embeddings".to_owned(), false.into());
+        self
     }
 
     /// Number of query heads that share one key and value head.
@@ -197,7 +209,7 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     };
     let default_head_dim = family.head_dim.unwrap_or(hidden_size / num_attention_heads);
     let head_dim = object.positive("head_dim", default_head_dim);
-    let num_hidden_layers = object.required("num_hidden_layers");
+    let num_hidden_layers = layers::count(&mut object);
     let max_position_embeddings = object.positive("max_position_embeddings", family.max_position_embeddings);
     let [rope, local_rope] = rope(&mut object, family, max_position_embeddings);
     let has_bias = match family.attention_bias {
@@ -215,7 +227,7 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
         num_key_value_heads,
         head_dim,
         max_position_embeddings,
-        rms_norm_eps: object.number("rms_norm_eps", 1e-6),
+        rms_norm_eps: object.number_from_zero("rms_norm_eps", 1e-6),
         rope_theta: rope.theta,
         rope_scaling: rope.scaling,
         rope_local_base_freq: local_rope.theta,
@@ -238,7 +250,7 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
         attention_scale: attention_scale(&mut object, family, head_dim),
         attn_logit_softcapping: object.optional_number("attn_logit_softcapping"),
         layers: layers::parse(&mut object, family, num_hidden_layers),
-        initializer_range: object.number("initializer_range", 0.02),
+        initializer_range: object.number_from_zero("initializer_range", 0.02),
         bos_token_id: object.token_ids("bos_token_id"),
         eos_token_id: object.token_ids("eos_token_id"),
         pad_token_id: object.token_ids("pad_token_id").first().copied(),
@@ -301,10 +313,15 @@ fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
     object.expect_text(activation_key(family), &activations, Some("silu"));
     object.expect_number("attention_dropout", 0.0);
     object.expect_number("partial_rotary_factor", 1.0);
-    for key in ["quantization_config", "final_logit_softcapping"] {
+    for key in keys::ABSENT {
         object.expect_absent(key);
     }
-    object.expect_off("use_bidirectional_attention");
+    for key in keys::OFF {
+        object.expect_off(key);
+    }
+    if !object.flag_or("is_causal", true) {
+        object.problem("`is_causal` is `false`; it is not supported".to_owned());
+    }
     if family.attention_bias == AttentionBias::Never {
         object.expect_off("attention_bias");
     }
@@ -320,7 +337,8 @@ fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
             .is_some_and(|names| names.iter().any(|name| name == family.architecture))
     {
         object.problem(format!(
-            "`architectures` is `{architectures}`; supported: `[\"{}\"]`",
+            "`architectures` is `{}`; supported: `[\"{}\"]`",
+            json::show(architectures),
             family.architecture
         ));
     }
@@ -328,6 +346,11 @@ fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
 
 fn inconsistencies(config: &ModelConfig, raw: &Map<String, Value>) -> Vec<String> {
     let mut problems = Vec::new();
+    if let Some(count) = too_many_parameters(config) {
+        problems.push(format!(
+            "the sizes make about {count:.0e} parameters, more than any model has"
+        ));
+    }
     let ModelConfig {
         hidden_size,
         num_attention_heads,
@@ -356,4 +379,19 @@ fn inconsistencies(config: &ModelConfig, raw: &Map<String, Value>) -> Vec<String
         ));
     }
     problems
+}
+
+/// More parameters than sums of them can hold.
+fn too_many_parameters(config: &ModelConfig) -> Option<f64> {
+    let [hidden, inner, vocab, layers] = [
+        config.hidden_size,
+        config.intermediate_size,
+        config.vocab_size,
+        config.num_hidden_layers,
+    ]
+    .map(|size| size as f64);
+    let attention =
+        (2 * config.num_attention_heads + 2 * config.num_key_value_heads) as f64 * config.head_dim as f64;
+    let count = 2.0 * vocab * hidden + layers * hidden * (attention + 3.0 * inner);
+    (count > 1e15).then_some(count)
 }

@@ -127,6 +127,22 @@ impl CausalLm {
         }
     }
 
+    /// The model with an output weight of its own, which begins as the embedding where that was used in its place.
+    #[must_use]
+    pub(crate) fn untied(mut self) -> Self {
+        let embedding = &self.model.embed_tokens.weight;
+        let (device, shape) = (self.device(), embedding.dims());
+        if self.lm_head.is_none() {
+            let mut make = Parameters {
+                device: &device,
+                values: &mut |_, _| embedding.val().to_data().iter::<f32>().collect(),
+            };
+            let head = Linear::new("lm_head", shape, linear::Bias::Absent, &mut make);
+            self.lm_head = Some(head);
+        }
+        self
+    }
+
     /// Hidden states after the final norm.
     ///
     /// Attention is causal, so sequences padded on the right need no mask: their hidden states up to their own length

@@ -6,17 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::checkpoint::{
-    Dtype, Replacement, SaveOptions, Weight, fits_f16, to_pretty_json, write_file, write_weights,
-};
+use crate::checkpoint::{Dtype, Replacement, SaveOptions, Weight, fits_f16, write_file, write_weights};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::json;
 use crate::parameters::expected_parameters;
 
 mod architecture;
 mod export;
 mod file;
+mod pre_tokenizer;
 mod quant;
+mod rope;
 mod settings;
 mod tokenizer;
 mod vocabulary;
@@ -49,7 +50,13 @@ pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<G
     let file = GgufFile::open(gguf_path)?;
     let architecture = settings::architecture(&file)?;
     let config_json = settings::config(&file, architecture, dtype)?;
-    let config = ModelConfig::try_from(config_json.clone())?;
+    let config = ModelConfig::try_from(config_json.clone()).map_err(|error| match error {
+        ModelError::Config { problems, .. } => ModelError::Gguf {
+            path: gguf_path.to_owned(),
+            problems,
+        },
+        other => other,
+    })?;
     let tensors = match_tensors(&file, &config, architecture)?;
     let tokenizer = tokenizer::files(&file, architecture)?;
 
@@ -71,10 +78,10 @@ pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<G
     write_weights(replacement.path(), &weights, dtype, max_shard_bytes)?;
     write_file(
         &replacement.path().join("config.json"),
-        &to_pretty_json(&config_json),
+        &json::pretty(&config_json),
     )?;
     for (name, content) in tokenizer {
-        write_file(&replacement.path().join(name), &to_pretty_json(&content))?;
+        write_file(&replacement.path().join(name), &json::pretty(&content))?;
     }
     replacement.finish()?;
 

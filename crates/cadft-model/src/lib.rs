@@ -22,10 +22,12 @@ pub mod checkpoint;
 pub mod config;
 pub mod decoder;
 mod error;
+mod file;
 pub mod flops;
 pub mod fused;
 pub mod generate;
 pub mod gguf;
+mod json;
 pub mod parameters;
 
 pub use adapter::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules};

@@ -160,7 +160,7 @@ impl GlobalBatch {
     }
 }
 
-/// The micro-batches that samples are cut into; each is made, and put on the device, when it is asked for.
+/// The micro-batches that samples are cut into. Each is made and put on the device when it is asked for.
 pub fn micro_batches<'a>(
     examples: &'a [&'a Example],
     cut: &MicroBatching,

@@ -9,6 +9,7 @@ use cadft_data::{
 };
 use cadft_model::ModelConfig;
 use cadft_model::checkpoint::has_tokenizer;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -106,10 +107,14 @@ impl SampleReader {
         let load =
             |cache: &Cache| load_samples(&sources, &self.mixing, &self.tokenizer, &self.options, cache);
         let samples = match (load(&self.cache), &self.cache) {
-            (Err(DataError::Io { path, source }), Cache::Directory(directory))
-                if !self.is_cache_chosen && path.starts_with(directory) =>
-            {
-                tracing::warn!("tokenised data are not kept: `{}`: {source}", path.display());
+            (
+                Err(ref error @ (DataError::Io { ref path, .. } | DataError::Write { ref path, .. })),
+                Cache::Directory(directory),
+            ) if !self.is_cache_chosen && path.starts_with(directory) => {
+                let why = error
+                    .source()
+                    .map_or_else(String::new, |source| format!(": {source}"));
+                tracing::warn!("tokenised data are not kept: `{}`{why}", cadft_files::shown(path));
                 load(&Cache::Off)?
             }
             (samples, _) => samples?,
@@ -199,27 +204,22 @@ pub fn adapted_tokenizer(model: &Path, adapter: &Path) -> Result<Tokenizer, Trai
             Err(error) => Err(TrainError::io(path)(error)),
         }
     };
-    let either = |name: &str| match read(adapter, name)? {
-        None => read(model, name),
-        found => Ok(found),
+    // A template that only one of them has must not be read with the tokenizer of the other.
+    let mut files = if has_tokenizer(adapter) {
+        TokenizerFiles::from_dir(adapter)?
+    } else {
+        let template = read(adapter, "chat_template.jinja")?;
+        let files = TokenizerFiles::from_dir(model)?;
+        TokenizerFiles {
+            chat_template: template.or(files.chat_template),
+            ..files
+        }
     };
-    let is_own = has_tokenizer(adapter);
-    let of_tokenizer = if is_own { adapter } else { model };
-    let Some(tokenizer) = read(of_tokenizer, "tokenizer.json")? else {
-        return Ok(Tokenizer::from_dir(model)?);
-    };
-    Ok(Tokenizer::from_bytes(&TokenizerFiles {
-        tokenizer,
-        tokenizer_config: read(of_tokenizer, "tokenizer_config.json")?,
-        // A template that only one of them has must not be read with the tokenizer of the other.
-        chat_template: if is_own {
-            read(adapter, "chat_template.jinja")?
-        } else {
-            either("chat_template.jinja")?
-        },
-        generation_config: either("generation_config.json")?,
-        config: read(model, "config.json")?,
-    })?)
+    let of_adapter = read(adapter, "generation_config.json")?;
+    files.generation_config =
+        of_adapter.map_or_else(|| read(model, "generation_config.json"), |own| Ok(Some(own)))?;
+    files.config = read(model, "config.json")?;
+    Ok(Tokenizer::from_bytes(&files)?)
 }
 
 /// The sources with names on the Hub replaced by where they are on disk.

@@ -1,7 +1,6 @@
 //! How the model of a run is written for others: a Hugging Face directory, or a PEFT directory where only an adapter
 //! was trained.
 
-use crate::config::AdapterSection;
 use crate::error::TrainError;
 use crate::hub::Spec;
 use crate::plan::Warning;
@@ -28,11 +27,11 @@ impl Export {
         let recipe = &prepared.recipe;
         Self {
             config: prepared.config.clone(),
-            adapter: recipe.adapter.as_ref().map(AdapterSection::config),
+            adapter: prepared.adapter.clone(),
             base_model: base_model(&recipe.model.path),
             options: SaveOptions {
                 dtype: recipe.checkpoint.dtype,
-                carry_from: Some(prepared.model_directory.clone()),
+                carry_from: Some(prepared.carried.clone()),
                 chat: ChatFormat {
                     template: (recipe.data.template).map(|preset| preset.source().to_owned()),
                     preamble: preamble(&recipe.data.template_variables),

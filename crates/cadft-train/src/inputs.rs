@@ -5,6 +5,7 @@ use crate::config::{Init, Recipe};
 use crate::hub::Spec;
 use cadft_data::Tokenizer;
 use cadft_model::ModelConfig;
+use cadft_model::adapter::ADAPTER_CONFIG;
 use cadft_model::checkpoint::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,6 +17,8 @@ use std::sync::{Arc, OnceLock};
 
 /// The name of the weights among the digests.
 pub(crate) const WEIGHTS: &str = "weights";
+/// The name of the adapter that is trained on from.
+pub(crate) const ADAPTER: &str = "adapter";
 
 /// What a run reads besides its recipe and its data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,16 +34,16 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Everything but the weights, which take longer to read.
+    /// Everything but the weights, which take longer to read. `carried` is where the tokenizer is.
     pub(crate) fn new(
         recipe: &Recipe,
-        directory: &Path,
+        (model, carried): (&Path, &Path),
         config: &ModelConfig,
         tokenizer: &Tokenizer,
     ) -> Self {
         let mut digests = BTreeMap::new();
         let mut add = |name: &str, digest| digests.insert(name.to_owned(), digest);
-        add("tokenizer", tokenizer_files(directory));
+        add("tokenizer", tokenizer_files(carried));
         if let Ok(template) = tokenizer.chat_template() {
             add("chat template", sha256(template.source().as_bytes()));
         }
@@ -48,7 +51,7 @@ impl Inputs {
         add("stop tokens", stop.collect::<Vec<_>>().join(", "));
         add("padding token", tokenizer.pad_token_id().to_string());
         let is_on_hub = matches!(Spec::parse(&recipe.model.path), Ok(Some(_)));
-        let commit = directory.file_name().filter(|_| is_on_hub);
+        let commit = model.file_name().filter(|_| is_on_hub);
         Self {
             config: config.to_object(Dtype::F32),
             digests,
@@ -56,31 +59,32 @@ impl Inputs {
         }
     }
 
-    /// With the digest of the weights; without one where they are random, or can no longer be read.
-    pub(crate) fn with_weights(mut self, weights: &WeightsDigest) -> Self {
-        if let Some(digest) = weights.wait() {
-            self.digests.insert(WEIGHTS.to_owned(), digest.to_owned());
-        }
+    /// With the digests of the weights.
+    pub(crate) fn with_weights(mut self, weights: &WeightsDigests) -> Self {
+        self.digests.extend(weights.wait().clone());
         self
     }
 }
 
-/// The SHA-256 of a model's weights as they are on the disk.
+/// The SHA-256 of a model's weights, and of an adapter that is trained on from, as they are on the disk.
 ///
 /// It is of every byte: size and time of a file say nothing for certain, as programs that copy files keep both. A
 /// thread of its own reads the files while they are loaded, and the first checkpoint is the first to need the result.
 #[derive(Clone, Debug)]
-pub(crate) struct WeightsDigest {
-    /// Absent for random weights: the seed and `config.json` make them.
-    directory: Option<PathBuf>,
-    digest: Arc<OnceLock<Option<String>>>,
+pub(crate) struct WeightsDigests {
+    /// The directories by what they hold. Random weights have none: the seed and `config.json` make them.
+    directories: Vec<(&'static str, PathBuf)>,
+    digests: Arc<OnceLock<BTreeMap<String, String>>>,
 }
 
-impl WeightsDigest {
-    pub(crate) fn new(recipe: &Recipe, directory: &Path) -> Self {
+impl WeightsDigests {
+    pub(crate) fn new(recipe: &Recipe, model: &Path, adapter: Option<&Path>) -> Self {
+        let model = (recipe.model.init == Init::Pretrained).then_some((WEIGHTS, model));
+        let adapter = adapter.map(|adapter| (ADAPTER, adapter));
+        let directories = model.into_iter().chain(adapter);
         Self {
-            directory: (recipe.model.init == Init::Pretrained).then(|| directory.to_owned()),
-            digest: Arc::default(),
+            directories: directories.map(|(name, path)| (name, path.to_owned())).collect(),
+            digests: Arc::default(),
         }
     }
 
@@ -92,17 +96,20 @@ impl WeightsDigest {
         });
     }
 
-    /// The digest, as soon as it is known; none for random weights, and for files that cannot be read.
-    fn wait(&self) -> Option<&str> {
-        let digest = || {
-            let directory = self.directory.as_deref()?;
-            let digest = of_weights(directory);
-            if digest.is_none() {
-                tracing::warn!(directory = %directory.display(), "the weights cannot be read again to be compared");
+    /// The digests, as soon as they are known; none of files that cannot be read.
+    fn wait(&self) -> &BTreeMap<String, String> {
+        self.digests.get_or_init(|| {
+            let mut digests = BTreeMap::new();
+            for (name, directory) in &self.directories {
+                match of_weights(directory) {
+                    Some(digest) => {
+                        digests.insert((*name).to_owned(), digest);
+                    }
+                    None => tracing::warn!("`{}` cannot be read again to be compared", directory.display()),
+                }
             }
-            digest
-        };
-        self.digest.get_or_init(digest).as_deref()
+            digests
+        })
     }
 }
 
@@ -122,6 +129,8 @@ fn weight_files(directory: &Path) -> Option<BTreeSet<String>> {
         let name = entry.ok()?.file_name().to_string_lossy().into_owned();
         if name.ends_with(".safetensors") {
             names.insert(name);
+        } else if name == ADAPTER_CONFIG {
+            names.insert(name);
         } else if name.ends_with(".safetensors.index.json") {
             let index: Value = serde_json::from_slice(&fs::read(directory.join(&name)).ok()?).ok()?;
             let named = index["weight_map"].as_object().into_iter().flat_map(Map::values);
@@ -137,7 +146,12 @@ fn weight_files(directory: &Path) -> Option<BTreeSet<String>> {
 /// The files that ids are made with. A file that is absent differs from one that is empty.
 fn tokenizer_files(directory: &Path) -> String {
     let mut hash = Sha256::new();
-    for name in ["tokenizer.json", "tokenizer_config.json"] {
+    for name in [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ] {
         let bytes = fs::read(directory.join(name)).ok();
         hash.update(
             bytes

@@ -12,7 +12,6 @@
 //! run_directory.rs what a run leaves behind           device.rs devices by name
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
 //! memory.rs        memory before a run                exhausted.rs  a device that has none left
-//! hub.rs           models and data sets by name on the Hugging Face Hub
 //! ```
 //!
 //! Randomness enters through seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
@@ -27,7 +26,6 @@ pub mod evaluate;
 pub mod event;
 mod exhausted;
 mod export;
-pub mod hub;
 mod inputs;
 pub mod memory;
 pub mod plan;
@@ -40,6 +38,8 @@ pub mod samples;
 pub mod tensorboard;
 mod trainer;
 
+/// Models and data sets by name on the Hugging Face Hub.
+pub use cadft_hub as hub;
 pub use config::Recipe;
 pub use data::{adapted_tokenizer, cache_directory};
 pub use environment::Environment;

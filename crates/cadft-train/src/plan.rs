@@ -7,7 +7,7 @@ use crate::config::{Recipe, steps_of};
 use crate::device::Kernels;
 use crate::rewrite::RewritePlan;
 use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
-use cadft_data::{Report, Samples, Source, SourceReport, epoch_order};
+use cadft_data::{Report, Samples, Source, SourceReport, TemplateTime, epoch_order};
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
 use cadft_step::batch::{Sampler, shapes};
@@ -82,6 +82,9 @@ pub struct Plan {
     pub memory_mib: f64,
     /// What that may be on top; 0 without checkpoints.
     pub saving_mib: f64,
+    /// The local time that the chat template tells; absent where it tells none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_time: Option<TemplateTime>,
     /// What should be known before it starts.
     pub warnings: Vec<Warning>,
 }
@@ -145,6 +148,7 @@ impl Plan {
             trainable,
             memory_mib,
             saving_mib,
+            template_time: None,
             warnings: vec![],
         };
         plan.warnings = plan.warn(recipe, train, eval);

@@ -1,18 +1,20 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
-use crate::config::{self, Init, Recipe};
-use crate::data::{Question, SampleReader};
+use crate::config::{self, AdapterSection, Init, Recipe};
+use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::export;
 use crate::hub;
-use crate::inputs::{Inputs, WeightsDigest};
+use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::Plan;
+use burn::module::Module;
 use burn::tensor::{DType, Device};
-use cadft_data::{Samples, Tokenizer};
+use cadft_data::{Samples, TemplateTime, Tokenizer};
 use cadft_matmul::{Tf32, set_tf32};
+use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
-use cadft_model::{CausalLm, ModelConfig, ModelError, checkpoint};
+use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
 use std::path::PathBuf;
 
 /// A run that is ready to start.
@@ -25,8 +27,10 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     /// The model's directory, on disk.
     pub model_directory: PathBuf,
-    /// `config.json` of the model's directory.
+    /// `config.json` of the model's directory; an adapter that is trained on may untie the output weight.
     pub config: ModelConfig,
+    /// The adapter that is trained: that of the recipe, or of the directory that it trains on from.
+    pub adapter: Option<AdapterConfig>,
     /// Training samples.
     pub train: Samples,
     /// Evaluation samples.
@@ -35,8 +39,10 @@ pub struct Prepared {
     pub questions: Vec<Question>,
     /// What the run will do.
     pub plan: Plan,
+    /// Where the files of the tokenizer are: the model's directory, or that of an adapter that is trained on from.
+    pub(crate) carried: PathBuf,
     inputs: Inputs,
-    weights: WeightsDigest,
+    weights: WeightsDigests,
 }
 
 impl Prepared {
@@ -47,19 +53,44 @@ impl Prepared {
     /// # Errors
     /// Whatever is wrong with a file, and data that does not fit the model.
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+        Self::begun_at(recipe, device, None)
+    }
+
+    /// As [`Prepared::new`], for a run that goes on: a chat template that writes the date writes that of `time`, when the
+    /// run began.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn begun_at(recipe: Recipe, device: &Device, time: Option<TemplateTime>) -> Result<Self, TrainError> {
         let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
+            let hint =
+                checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
             return Err(TrainError::Mismatch {
                 message: format!(
-                    "`model.path`: `{}` is not a directory\nhint: give the path of a Hugging Face model directory",
-                    directory.display()
+                    "`model.path`: `{}` is not a directory\nhint: {hint}",
+                    cadft_files::shown(&directory)
                 ),
             });
         }
         check_precision(&recipe, device)?;
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
-        let reader = SampleReader::new(&recipe, Tokenizer::from_dir(&directory)?)?;
+        let (adapter, config) = adapter_of(&recipe, config)?;
+        let from = adapter_directory(&recipe)?;
+        let tokenizer = match &from {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
+        let carried = match &from {
+            Some(adapter) if has_tokenizer(adapter) => adapter.clone(),
+            _ => directory.clone(),
+        };
+        let tokenizer = match time {
+            Some(time) => tokenizer.with_template_time(time),
+            None => tokenizer,
+        };
+        let reader = SampleReader::new(&recipe, tokenizer)?;
         check_stop(&recipe, reader.tokenizer())?;
         let train = reader.samples(&recipe.data.train, &config)?;
         let eval = reader.samples(&recipe.data.eval, &config)?;
@@ -70,29 +101,28 @@ impl Prepared {
             tokens = train.report().tokens,
             "data are tokenized"
         );
-        let adapter = match &recipe.adapter {
-            Some(section) => {
-                let adapter = section.config();
-                let targets = export::targets(&adapter, &config)?;
-                Some((adapter, targets))
-            }
+        let targeted = match &adapter {
+            Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
             None => None,
         };
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             &recipe,
             &config,
-            adapter.as_ref(),
+            targeted.as_ref(),
             Kernels::on(device),
             (&train, &eval),
         );
+        plan.template_time = reader.tokenizer().template_time();
         Ok(Self {
-            inputs: Inputs::new(&recipe, &directory, &config, reader.tokenizer()),
-            weights: WeightsDigest::new(&recipe, &directory),
+            inputs: Inputs::new(&recipe, (&directory, &carried), &config, reader.tokenizer()),
+            weights: WeightsDigests::new(&recipe, &directory, from.as_deref()),
+            carried,
             recipe,
             device: device.clone(),
             tokenizer: reader.into_tokenizer(),
             model_directory: directory,
             config,
+            adapter,
             train,
             eval,
             questions,
@@ -127,13 +157,17 @@ impl Prepared {
             config::Recompute::None => Recompute::None,
             config::Recompute::Blocks => Recompute::Blocks,
         });
-        let Some(section) = &self.recipe.adapter else {
+        let Some(adapter) = &self.adapter else {
             self.check_dtype(&model)?;
             return Ok(model);
         };
-        let adapter = section.config();
-        let targets = export::targets(&adapter, &self.config)?;
-        Ok(model.with_adapter(&adapter, &targets, seed))
+        if let Some(directory) = adapter_directory(&self.recipe)? {
+            let adapted = adapter::load(&directory, model, &self.config)?;
+            tracing::info!(path = %cadft_files::shown(&directory), "the adapter is loaded");
+            return Ok(adapted.model);
+        }
+        let targets = export::targets(adapter, &self.config)?;
+        Ok(model.with_adapter(adapter, &targets, seed))
     }
 
     /// Whether the weights can be saved as the recipe says: better before the first step than after the last.
@@ -148,6 +182,45 @@ impl Prepared {
             fits => Ok(fits?),
         }
     }
+
+    /// The model as it is before training, off the autodiff graph, to be looked at while `model` is trained.
+    #[must_use]
+    pub fn reference(&self, model: &CausalLm) -> CausalLm {
+        if trained_on(&self.recipe).is_some() {
+            model.valid()
+        } else {
+            model.reference()
+        }
+    }
+}
+
+/// The directory of the adapter that is trained on, on disk.
+fn adapter_directory(recipe: &Recipe) -> Result<Option<PathBuf>, TrainError> {
+    Ok(trained_on(recipe).map(hub::resolve).transpose()?)
+}
+
+/// The adapter that a recipe trains on.
+fn trained_on(recipe: &Recipe) -> Option<&str> {
+    recipe.adapter.as_ref()?.path.as_deref()
+}
+
+/// The adapter of a recipe, and the configuration of the model as it leaves it.
+fn adapter_of(
+    recipe: &Recipe,
+    config: ModelConfig,
+) -> Result<(Option<AdapterConfig>, ModelConfig), TrainError> {
+    let Some(path) = trained_on(recipe) else {
+        return Ok((recipe.adapter.as_ref().map(AdapterSection::config), config));
+    };
+    if recipe.model.init == Init::Random {
+        return Err(TrainError::Mismatch {
+            message: "`adapter.path`: an adapter belongs to the weights of its model\n\
+                      hint: remove `model.init = \"random\"`, or train a new adapter"
+                .to_owned(),
+        });
+    }
+    let (adapter, config) = adapter::resolve(&hub::resolve(path)?, &config)?;
+    Ok((Some(adapter), config))
 }
 
 impl From<config::Precision> for Precision {

@@ -55,7 +55,7 @@ pub fn newest(run: &Path) -> Result<Found, TrainError> {
         return Err(TrainError::Resume {
             message: format!(
                 "no checkpoint of `{}` is undamaged:\n{}\nhint: start again with `--out DIR`",
-                run.display(),
+                cadft_files::shown(&run),
                 lines.join("\n")
             ),
         });
@@ -87,7 +87,7 @@ pub fn at(path: &Path) -> Result<Found, TrainError> {
             None => Err(TrainError::Resume {
                 message: format!(
                     "`{}` holds no checkpoint\nhint: give a run directory, or one of its `{CHECKPOINTS}/step-…`",
-                    path.display()
+                    cadft_files::shown(&path)
                 ),
             }),
         };
@@ -112,7 +112,12 @@ pub fn at(path: &Path) -> Result<Found, TrainError> {
         .find(|path| checkpoint::open(path).is_ok());
     let hint = good.map_or_else(
         || "there is no other undamaged checkpoint in this run".to_owned(),
-        |good| format!("continue from another one with `--resume {}`", good.display()),
+        |good| {
+            format!(
+                "continue from another one with `--resume {}`",
+                cadft_files::shown(&good)
+            )
+        },
     );
     Err(TrainError::Resume {
         message: format!("{error}\nhint: {hint}"),
@@ -183,8 +188,8 @@ pub(crate) fn refuse_to_go_back(run: &Path, from: &Restored) -> Result<(), Train
             return Err(TrainError::Resume {
                 message: format!(
                     "`{}` is later than `{}`\nhint: remove it, or continue into another directory with `--out DIR`",
-                    path.display(),
-                    from.path.display()
+                    cadft_files::shown(&path),
+                    cadft_files::shown(&from.path)
                 ),
             });
         }

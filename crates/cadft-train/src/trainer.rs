@@ -14,6 +14,7 @@ use crate::checkpoint::{Before, Best, DataDigests, GuardState};
 use crate::error::TrainError;
 use crate::event::{Event, Summary};
 use crate::exhausted::{ExhaustedRun, caught};
+use crate::plan::Warning;
 use crate::prepare::Prepared;
 use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
@@ -49,7 +50,10 @@ pub fn train(
 ) -> Result<Summary, TrainError> {
     let restored = directory.take_restored();
     let mut trainer = Trainer::new(prepared, directory, on_event);
-    trainer.reference = prepared.recipe.looks_at_reference().then(|| model.reference());
+    trainer.reference = prepared
+        .recipe
+        .looks_at_reference()
+        .then(|| prepared.reference(&model));
     let ended = caught(|| {
         let model = match restored {
             Some(restored) => trainer.go_on(model, &restored)?,
@@ -85,6 +89,8 @@ struct Trainer<'a> {
     before: Before,
     best: Option<Best>,
     saver: Saver,
+    /// Why there is no checkpoint of the last step.
+    unsaved: Option<TrainError>,
     last_save: Instant,
     data: DataDigests,
     directory: &'a mut RunDirectory,
@@ -116,6 +122,7 @@ impl<'a> Trainer<'a> {
             before: Before::default(),
             best: None,
             saver: Saver::new(directory.checkpoints(), recipe.checkpoint.keep),
+            unsaved: None,
             last_save: Instant::now(),
             data: DataDigests::of(prepared),
             directory,
@@ -170,10 +177,11 @@ impl<'a> Trainer<'a> {
         let ended = self.steps(model, stop);
         if ended.is_err() {
             // What was done is on record, whatever went wrong after it; that is what is reported.
-            let _ = self.settle();
+            let _ = self.settle().and_then(|()| self.directory.finish());
         }
         let model = ended?;
-        self.rewriting.finish(&self.prepared.train)?;
+        // What cannot be written is reported when the model is: that is what the run was for.
+        let compatibility = self.rewriting.finish(&self.prepared.train);
         let interrupted = self.done < total;
         let (path, after) = if interrupted {
             (self.save_now(&model)?, (None, None))
@@ -196,7 +204,14 @@ impl<'a> Trainer<'a> {
             self.directory.note(&finished)?;
             self.tell(&finished)?;
         }
-        Ok(summary)
+        let saved = self.unsaved.take().map_or(Ok(()), Err);
+        match saved.and(compatibility).and(self.directory.finish()) {
+            Ok(()) => Ok(summary),
+            Err(source) => Err(TrainError::Incomplete {
+                model: summary.model,
+                source: Box::new(source),
+            }),
+        }
     }
 
     /// Every step that is left, or those until `stop` is set.
@@ -273,13 +288,30 @@ impl<'a> Trainer<'a> {
         tracing::debug!(?event);
         self.directory.record(event)?;
         (self.on_event)(event);
-        Ok(())
+        self.tell_trouble()
     }
 
     /// Tells what happened to this run only: it does not belong in its metrics.
     fn tell_aside(&mut self, event: &Event) -> Result<(), TrainError> {
         self.directory.note(event)?;
         (self.on_event)(event);
+        self.tell_trouble()
+    }
+
+    /// Warns of a log that cannot be written: the run goes on without.
+    fn tell_trouble(&mut self) -> Result<(), TrainError> {
+        let Some(error) = self.directory.trouble() else {
+            return Ok(());
+        };
+        let warning = Warning::of_error(
+            "a log of the run cannot be written",
+            &error,
+            "free some space: the run goes on, and lines of logs are written as soon as they can be",
+        );
+        let step = self.known();
+        let warned = Event::Warned { step, warning };
+        self.directory.note(&warned)?;
+        (self.on_event)(&warned);
         Ok(())
     }
 }

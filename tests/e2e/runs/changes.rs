@@ -1,13 +1,14 @@
 //! What must be as it was when a run is continued, and what is on record where it is not.
 
 use super::CADFT;
-use cadft_tests::Workspace;
 use cadft_tests::command::lines;
+use cadft_tests::{Workspace, runs};
 use cadft_train::checkpoint::Manifest;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// A run of twelve steps that trains an adapter, with a checkpoint after step 6.
 fn stopped(objective: &str) -> Workspace {
@@ -87,6 +88,72 @@ fn a_model_that_was_changed_is_refused_by_the_file_that_differs() {
     fs::rename(&model, workspace.path("moved")).expect("a rename");
     let moved = [&resume[..], &["--set", "model.path=./moved"]].concat();
     let _ = workspace.run(CADFT, &moved).succeeded();
+}
+
+/// An adapter that is trained on brings its template, and is compared as the model is.
+#[test]
+fn an_adapter_that_is_trained_on_is_part_of_what_is_compared() {
+    let workspace = Workspace::new();
+    let settings = ["adapter.rank=2", "schedule.steps=1", "data.template=alpaca"];
+    fs::rename(
+        workspace.trained(CADFT, &settings).join("model"),
+        workspace.path("first"),
+    )
+    .expect("a rename");
+    fs::remove_dir_all(workspace.path("run")).expect("the run");
+    let run = workspace.trained(
+        CADFT,
+        &["adapter.path=first", "schedule.steps=2", "checkpoint.every=1"],
+    );
+    let template =
+        |directory: &Path| fs::read_to_string(directory.join("chat_template.jinja")).expect("a template");
+    assert_eq!(template(&run.join("model")), template(&workspace.path("first")));
+    fs::remove_dir_all(run.join("checkpoints/step-000002")).expect("the last one");
+    fs::rename(workspace.path("first"), workspace.path("moved")).expect("a rename");
+    let resume = ["train", "--resume", "run", "--set", "adapter.path=./moved"];
+    let weights = workspace.path("moved/adapter_model.safetensors");
+    let good = fs::read(&weights).expect("weights");
+    let mut bad = good.clone();
+    let place = bad.len() - 4;
+    bad[place] ^= 1;
+    fs::write(&weights, bad).expect("weights");
+    workspace
+        .run(CADFT, &resume)
+        .refused(&["`adapter.path (SHA-256 of its files)`"]);
+    fs::write(&weights, good).expect("weights");
+    let _ = workspace.run(CADFT, &resume).succeeded();
+}
+
+/// A template that writes the time of day makes other tokens a second later.
+#[test]
+fn a_run_keeps_the_time_that_its_template_writes() {
+    let workspace = Workspace::new();
+    edit(&workspace.path("model/tokenizer_config.json"), |config| {
+        let template = config["chat_template"].as_str().expect("a template");
+        config["chat_template"] = json!(format!("{{{{ strftime_now('%H:%M:%S') }}}}{template}"));
+    });
+    let settings = ["objective=nll", "schedule.steps=4", "checkpoint.every=2"];
+    let run = workspace.trained(CADFT, &settings);
+    let whole = runs::remains(&run);
+    fs::remove_dir_all(run.join("checkpoints/step-000004")).expect("the last one");
+    std::thread::sleep(Duration::from_secs(2));
+    let _ = workspace.run(CADFT, &["train", "--resume", "run"]).succeeded();
+    runs::assert_same(&runs::remains(&run), &whole, "continued at another time");
+
+    let state: Value = read(&run.join("checkpoints/step-000002/training/state.json"));
+    let time = state["template_time"].as_str().expect("a time").to_owned();
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+    assert_eq!(lines(&metrics)[0]["plan"]["template_time"], json!(time));
+    let plain = stopped("nll");
+    let state = read(&plain.path("run/checkpoints/step-000006/training/state.json"));
+    assert!(
+        state.get("template_time").is_none(),
+        "a template that tells no time has none"
+    );
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
             dropout: 0.0,
             target_modules: TargetModules::AllLinear,
             modules_to_save: vec![],
+            ..AdapterConfig::default()
         };
         let targets = adapter.targets(&config).expect("the layers exist");
         model = model.with_adapter(&adapter, &targets, 1);

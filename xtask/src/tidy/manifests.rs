@@ -9,17 +9,27 @@ use toml::{Table, Value};
 use super::{Finding, Repository};
 
 /// A package, and the beginning of the names that it must not depend on, even in tests.
-const FORBIDDEN: [(&str, &str, &str); 15] = [
+const FORBIDDEN: [(&str, &str, &str); 21] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),
     ("cadft-data", "cadft-", "the data does not know who reads it"),
     ("cadft-data", "burn", "it builds in seconds, without Burn"),
     ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
+    (
+        "cadft-hub",
+        "cadft-",
+        "it brings files, and does not know what they are for",
+    ),
+    ("cadft-hub", "burn", "it builds in seconds, without Burn"),
+    ("cadft-hub", "cubecl", "it builds in seconds, without Burn"),
+    ("cadft-files", "cadft-", "the others depend on it"),
+    ("cadft-files", "burn", "it builds in seconds, without Burn"),
+    ("cadft-step", "cadft-files", "a step does no input or output"),
     ("cadft-step", "cadft-train", "a step knows no run"),
     ("cadft-step", "cadft-cli", "a step knows no run"),
     ("cadft-step", "toml", "a step reads no recipe"),
     ("cadft-step", "clap", "a step reads no command line"),
-    ("cadft-step", "hf-hub", "a step does no input or output"),
+    ("cadft-step", "cadft-hub", "a step does no input or output"),
     ("cadft-step", "tempfile", "a step does no input or output"),
     ("cadft-kernels", "cadft-", "the others depend on it"),
     ("cadft-matmul", "cadft-", "the others depend on it"),
@@ -27,8 +37,10 @@ const FORBIDDEN: [(&str, &str, &str); 15] = [
     ("xtask", "cadft-", "automation must build when the crates do not"),
 ];
 
-/// What a package may depend on all the same: both multiply matrices.
-const ALLOWED: [(&str, &str); 4] = [
+/// What a package may depend on all the same: both multiply matrices, and write files.
+const ALLOWED: [(&str, &str); 6] = [
+    ("cadft-data", "cadft-files"),
+    ("cadft-model", "cadft-files"),
     ("cadft-core", "cadft-kernels"),
     ("cadft-core", "cadft-matmul"),
     ("cadft-model", "cadft-kernels"),
@@ -102,8 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn data_may_not_use_burn_in_any_table_or_under_another_name() {
+    fn data_and_hub_may_not_use_burn_in_any_table_or_under_another_name() {
         let package = "[package]\nname = \"cadft-data\"\n";
+        for (name, dependency) in [
+            ("cadft-hub", "burn"),
+            ("cadft-hub", "cadft-data"),
+            ("cadft-data", "cadft-hub"),
+        ] {
+            let text =
+                format!("[package]\nname = \"{name}\"\n[dependencies]\n{dependency}.workspace = true\n");
+            assert_eq!(check_one(&text).len(), 1, "{name} -> {dependency}");
+        }
         for dependency in [
             "[dependencies]\nburn.workspace = true",
             "[dev-dependencies]\nburn-nn = \"1\"",

@@ -4,7 +4,8 @@ use super::MaskName;
 use crate::hint::UsageError;
 use crate::recipe::Source;
 use anyhow::Result;
-use cadft_data::{Preset, Truncation};
+use cadft_data::{Preset, Tokenizer, Truncation};
+use cadft_train::data::SampleReader;
 use cadft_train::{Recipe, config};
 use clap::{Args, ValueEnum};
 
@@ -23,12 +24,50 @@ pub(crate) struct TokensArgs {
     /// What becomes of longer samples [default: right].
     #[arg(long, value_enum)]
     pub(crate) truncation: Option<TruncationName>,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+}
+
+/// `data.template` and `data.template-variables` of a recipe.
+#[derive(Debug, Args)]
+pub(crate) struct TemplateArgs {
     /// A chat template that comes with cadft, in place of the model's own: chatml, llama3 or alpaca.
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<Preset>,
     /// A variable of the chat template, such as enable_thinking=false; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) template_variable: Vec<String>,
+}
+
+impl TemplateArgs {
+    /// Sets what is given in a recipe.
+    fn set(&self, recipe: &mut Recipe) -> Result<()> {
+        let data = &mut recipe.data;
+        if self.template.is_some() {
+            data.template = self.template;
+        }
+        for variable in &self.template_variable {
+            config::set(&mut data.template_variables, variable).map_err(|_| {
+                UsageError::new(
+                    format!("`--template-variable {variable}`: a variable has the form KEY=VALUE"),
+                    "for example `--template-variable enable_thinking=false`",
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A tokenizer with what is given, as a recipe with it has.
+    pub(crate) fn tokenizer(&self, tokenizer: Tokenizer) -> Result<Tokenizer> {
+        let mut recipe = Recipe::default();
+        self.set(&mut recipe)?;
+        Ok(SampleReader::new(&recipe, tokenizer)?.into_tokenizer())
+    }
+
+    /// Whether anything is given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.template.is_some() || !self.template_variable.is_empty()
+    }
 }
 
 /// `data.truncation` of a recipe.
@@ -73,17 +112,7 @@ impl TokensArgs {
         if let Some(truncation) = self.truncation {
             data.truncation = truncation.into();
         }
-        if self.template.is_some() {
-            data.template = self.template;
-        }
-        for variable in &self.template_variable {
-            config::set(&mut data.template_variables, variable).map_err(|_| {
-                UsageError::new(
-                    format!("`--template-variable {variable}`: a variable has the form KEY=VALUE"),
-                    "for example `--template-variable enable_thinking=false`",
-                )
-            })?;
-        }
+        self.template.set(&mut recipe)?;
         Ok(recipe)
     }
 }

@@ -2,17 +2,18 @@
 
 use crate::args::{AnswerArgs, EvaluateArgs};
 use crate::console::percent;
+use crate::destination;
 use crate::hint::UsageError;
 use crate::model::{OpenInput, warn_about};
 use crate::output;
 use anyhow::{Context, Result};
+use cadft_files::shown;
 use cadft_model::GenerateOptions;
 use cadft_train::data::Question;
 use cadft_train::evaluate::{Answered, Answers, Evaluation, answer_questions, score_samples, summarise};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 #[derive(Serialize)]
@@ -25,6 +26,7 @@ struct Report {
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     check(&args.answers)?;
+    destination::file_of(args.answers.out.as_deref(), &args.input)?;
     let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
     let OpenInput {
         model,
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     if args.json {
         output::json_line(&report)
     } else {
-        output::text(&tables(&report))
+        output::line(tables(&report).trim_end())
     }
 }
 
@@ -103,16 +105,7 @@ fn write(path: &Path, answered: &[Answered]) -> Result<()> {
     for question in answered {
         writeln!(lines, "{}", serde_json::to_string(question)?)?;
     }
-    let context = || format!("cannot write `{}`", path.display());
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new("."))).with_context(context)?;
-    std::io::Write::write_all(&mut file, lines.as_bytes()).with_context(context)?;
-    let kept = fs::metadata(path).map(|metadata| metadata.permissions());
-    let file = file.persist(path).with_context(context)?;
-    if let Ok(permissions) = kept {
-        file.set_permissions(permissions).with_context(context)?;
-    }
-    Ok(())
+    cadft_files::write(path, lines).with_context(|| format!("cannot write `{}`", shown(path)))
 }
 
 fn tables(report: &Report) -> String {

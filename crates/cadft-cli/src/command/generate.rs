@@ -58,7 +58,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
                 if !std::mem::take(&mut is_first) {
                     output::line("")?;
                 }
-                output::line(answer.text)?;
+                output::exact(&format!("{}\n", answer.text))?;
             }
         }
     }

@@ -9,6 +9,7 @@ mod lines;
 mod summary;
 
 use crate::args::ScoreArgs;
+use crate::destination;
 use crate::model::{OpenInput, warn_about};
 use anyhow::{Result, bail};
 use cadft_core::{Compatibility, Standardiser};
@@ -20,6 +21,10 @@ use summary::Summary;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let averages = args.run.as_deref().map(read_compatibility).transpose()?;
+    destination::file_of(args.out.as_deref(), &args.input)?;
+    if let Some(out) = &args.out {
+        destination::file(out, &args.run)?;
+    }
     let OpenInput {
         model,
         config,

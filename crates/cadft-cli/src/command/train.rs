@@ -11,7 +11,7 @@ use cadft_data::{Packing, SourceReport};
 use cadft_train::config::BatchSection;
 use cadft_train::{Plan, Prepared, memory};
 use serde::Serialize;
-use start::{GoesOn, Target};
+use start::{GoesOn, Start, Target};
 use std::fmt::Write as _;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
@@ -25,7 +25,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
             Some(_) => Some(target.start(args, recipe.run.out.as_deref())?),
             None => None,
         };
-        let prepared = Prepared::new(recipe, &device)?;
+        let time = resumed.as_ref().and_then(Start::template_time);
+        let prepared = Prepared::begun_at(recipe, &device, time)?;
         memory::check(&prepared)?.iter().for_each(hint::warn);
         let goes_on = match resumed {
             Some(start) => start.compare(&prepared, device_name)?,
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     let stop = interrupt::stop_flag()?;
     let start = target.start(args, recipe.run.out.as_deref())?;
     recipe.run.out = Some(start.out().to_string_lossy().into_owned());
-    let prepared = Prepared::new(recipe, &device)?;
+    let prepared = Prepared::begun_at(recipe, &device, start.template_time())?;
     memory::check(&prepared)?.iter().for_each(hint::warn);
     let model = prepared.model()?;
     let mut console = Console::new(&prepared, start.out(), args.json, stop.clone());
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     let summary = cadft_train::train(&prepared, model, &mut directory, &stop, &mut |event| {
         console.event(event);
     })?;
+    console.finish()?;
     Ok(if summary.interrupted {
         Exit::Interrupted
     } else {
@@ -79,13 +81,12 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
     if json {
         return output::json_line(&Planned { plan, resume });
     }
-    let resume = resume.map(|goes_on| goes_on.lines()).unwrap_or_default();
     let objective = plan.start.map_or_else(
         || plan.objective.to_owned(),
         |start| format!("{start} for {} steps, then {}", plan.start_steps, plan.objective),
     );
-    let mut lines: Vec<_> = resume.iter().map(|(name, text)| (*name, text.clone())).collect();
-    lines.extend([
+    let resume = resume.map(GoesOn::lines).unwrap_or_default();
+    let lines = vec![
         ("model", prepared.recipe.model.path.clone()),
         ("parameters", parameters(plan)),
         ("objective", objective),
@@ -119,8 +120,8 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
         ("warm-up", format!("{} steps", plan.warmup_steps)),
         ("rewriting", rewriting(plan)),
         ("memory", memory_of(plan)),
-    ]);
-    let lines = with_sources(lines, plan);
+    ];
+    let lines = with_sources(resume.into_iter().chain(lines).collect(), plan);
     let lines: Vec<_> = (lines.iter())
         .map(|(name, text)| (name.as_str(), text.clone()))
         .collect();

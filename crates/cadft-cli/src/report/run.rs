@@ -7,7 +7,6 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// Events that a table shows by themselves, and steps.
@@ -81,11 +80,15 @@ struct Notice {
 impl Run {
     /// Reads the run in `directory`; only its recipe must be there.
     pub(super) fn read(directory: &Path, name: String) -> Result<Self> {
-        let text =
-            |file: &str| fs::read(directory.join(file)).map(|b| String::from_utf8_lossy(&b).into_owned());
+        let text = |file: &str| {
+            cadft_files::read(&directory.join(file)).map(|b| String::from_utf8_lossy(&b).into_owned())
+        };
         let recipe = text("config.resolved.toml").map_err(|error| {
             UsageError::new(
-                format!("`{}` is not the directory of a run: {error}", directory.display()),
+                format!(
+                    "`{}` is not the directory of a run: {error}",
+                    cadft_files::shown(&directory)
+                ),
                 "a run's directory holds `config.resolved.toml`; give the one named by `--out` or `run.out`",
             )
         })?;

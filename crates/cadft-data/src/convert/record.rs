@@ -38,6 +38,9 @@ pub(super) fn of(row: &Row, format: Format) -> Result<Map<String, Value>, String
             }
         }
     }
+    if !row.template_variables.is_empty() {
+        record.insert("chat_template_kwargs".to_owned(), json!(row.template_variables));
+    }
     if row.weight != 1.0 {
         record.insert("weight".to_owned(), json!(row.weight));
     }

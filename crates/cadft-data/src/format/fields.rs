@@ -4,6 +4,18 @@ use serde_json::{Map, Value};
 
 use super::kind;
 
+/// The key of a row's own variables of the chat template, as TRL calls it.
+pub(super) const VARIABLES: &str = "chat_template_kwargs";
+
+/// Variables that every template is given, which a row cannot set.
+const GIVEN: [&str; 5] = [
+    "messages",
+    "tools",
+    "add_generation_prompt",
+    "chat_template",
+    "continue_final_message",
+];
+
 /// How a file writes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cells {
@@ -111,6 +123,26 @@ impl Fields {
     /// Tool definitions, none where the key is absent.
     pub(super) fn tools(&mut self) -> Vec<Value> {
         self.list("tools", "").unwrap_or_default()
+    }
+
+    /// `chat_template_kwargs`, none where the key is absent. One that is null counts as absent, as tables have every
+    /// key in every row.
+    pub(super) fn template_variables(&mut self) -> Map<String, Value> {
+        let found = match self.take(VARIABLES) {
+            None => return Map::new(),
+            Some(Value::String(text)) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Some(value) => value,
+        };
+        let Value::Object(mut variables) = found else {
+            let message = format!("`{VARIABLES}`: expected an object, found {}", kind(&found));
+            self.problem(message);
+            return Map::new();
+        };
+        variables.retain(|_, value| !value.is_null());
+        for name in GIVEN.into_iter().filter(|name| variables.contains_key(*name)) {
+            self.problem(format!("`{VARIABLES}.{name}`: a row cannot set this variable"));
+        }
+        variables
     }
 
     /// `weight`, 1 where it is absent.

@@ -41,7 +41,7 @@ pub(super) fn choose(source: &Source, files: Vec<PathBuf>) -> Result<Vec<PathBuf
             &format!("the directory has the splits {}", found.join(", ")),
             &format!(
                 "say which with `split`, or name the files: `{}`",
-                names[0].display()
+                cadft_files::shown(&names[0])
             ),
         ));
     };
@@ -55,7 +55,7 @@ pub(super) fn choose(source: &Source, files: Vec<PathBuf>) -> Result<Vec<PathBuf
         let names: Vec<_> = names
             .iter()
             .take(5)
-            .map(|name| format!("`{}`", name.display()))
+            .map(|name| format!("`{}`", cadft_files::shown(&name)))
             .collect();
         return Err(error(
             source,

@@ -13,10 +13,11 @@
 use std::ops::Range;
 
 use minijinja::Value;
+use serde_json::Map;
 
 use crate::error::DataError;
 use crate::row::Message;
-use crate::template::{ChatTemplate, GenerationPrompt, Rendered, value, values};
+use crate::template::{GenerationPrompt, Rendered, RowTemplate, value, values};
 use crate::tokenizer::{Encoded, Tokenizer};
 
 /// A conversation under a tokenizer's chat template.
@@ -25,16 +26,17 @@ pub(super) struct Conversation<'a> {
     values: Vec<Value>,
     tools: &'a [serde_json::Value],
     tokenizer: &'a Tokenizer,
-    template: &'a ChatTemplate,
+    template: RowTemplate<'a>,
 }
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(
         messages: &'a [Message],
         tools: &'a [serde_json::Value],
+        variables: &'a Map<String, serde_json::Value>,
         tokenizer: &'a Tokenizer,
     ) -> Result<Self, DataError> {
-        let template = tokenizer.chat_template()?;
+        let template = tokenizer.row_template(tools, variables)?;
         Ok(Self {
             messages,
             values: values(messages),

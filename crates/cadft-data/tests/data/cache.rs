@@ -155,12 +155,16 @@ fn what_a_killed_process_left_is_removed() {
     let setting = Setting::new(10);
     setting.cached();
     let (path, _) = setting.files().remove(0);
-    let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-    let left = setting.cache().join(format!("{stem}-x1.unfinished"));
-    fs::write(&left, "half").unwrap();
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let left = setting.cache().join(format!(".cadft-{}.x1.tmp", &name[..40]));
+    let of_another = setting.cache().join(format!(".cadft-{}.x1.tmp", "0".repeat(40)));
+    for file in [&left, &of_another] {
+        fs::write(file, "half").unwrap();
+    }
     fs::remove_file(&path).unwrap();
     setting.cached();
     assert!(!left.exists() && path.exists());
+    assert!(of_another.exists(), "another process may be writing it");
 }
 
 #[test]

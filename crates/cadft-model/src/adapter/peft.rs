@@ -2,98 +2,95 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, BaseModel, TargetModules};
+use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, BaseModel, TargetModules, Tying};
+use crate::json::{cut, show};
+
+mod keys;
+mod select;
+
+pub use keys::WITHOUT_EFFECT;
+pub(super) use select::{Names, Selection, is_end};
 
 /// The PEFT version whose keys are written.
 const PEFT_VERSION: &str = "0.21.2";
 
-/// Keys that change nothing about how a saved adapter is applied.
-const IGNORED: [&str; 15] = [
-    "auto_mapping",
-    "base_model_name_or_path",
-    "corda_config",
-    "ensure_weight_tying",
-    "eva_config",
-    "inference_mode",
-    "init_lora_weights",
-    "loftq_config",
-    "lora_ga_config",
-    "megatron_config",
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-];
-
-/// Keys that select layers: the names of the stored tensors say which.
-const SELECTING: [&str; 3] = ["exclude_modules", "layers_pattern", "layers_to_transform"];
+/// The largest rank that is read; no matrix has a larger one.
+const MAX_RANK: u64 = 1 << 26;
 
 /// An adapter as `adapter_config.json` has it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct PeftConfig {
+    /// The settings; names are as the file has them.
     pub(super) adapter: AdapterConfig,
-    /// Whether `target_modules` alone says which layers have an update.
-    pub(super) is_complete: bool,
+    /// Which layers and modules of a model the names mean.
+    pub(super) selection: Selection,
     pub(super) base_model: Option<BaseModel>,
 }
-
-/// Keys that are read.
-const READ: [&str; 10] = [
-    "bias",
-    "lora_alpha",
-    "lora_dropout",
-    "modules_to_save",
-    "peft_type",
-    "r",
-    "target_modules",
-    "task_type",
-    "use_dora",
-    "use_rslora",
-];
 
 /// Reads the object; every key that is missing, malformed or not supported is a problem.
 pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<String>> {
     let mut problems = unsupported(object);
-    let rank = object.get("r").and_then(Value::as_u64).filter(|&rank| rank > 0);
+    let mut flag = |key: &str| match object.get(key) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Bool(true)) => true,
+        Some(other) => {
+            problems.push(format!(
+                "`{key}`: `{}` is neither `true` nor `false`",
+                show(other)
+            ));
+            false
+        }
+    };
+    let (is_dora, is_by_root, ties) = (flag("use_dora"), flag("use_rslora"), flag("ensure_weight_tying"));
+    let rank = object.get("r").and_then(Value::as_u64);
+    let rank = rank.filter(|rank| (1..=MAX_RANK).contains(rank));
     if rank.is_none() {
-        problems.push("`r` is not a positive integer".to_owned());
+        problems.push(expected(object, "r", "a positive integer"));
     }
-    let alpha = object.get("lora_alpha").and_then(Value::as_f64);
+    let alpha = object.get("lora_alpha").and_then(sensible);
     if alpha.is_none() {
-        problems.push("`lora_alpha` is not a number".to_owned());
+        problems.push(expected(object, "lora_alpha", "a number"));
     }
-    let target_modules = match object.get("target_modules") {
-        Some(Value::Array(_)) => TargetModules::Names(strings(object, "target_modules", &mut problems)),
+    let dropout = match object.get("lora_dropout") {
+        None | Some(Value::Null) => Some(0.0),
+        Some(value) => value.as_f64().filter(|dropout| (0.0..1.0).contains(dropout)),
+    };
+    if dropout.is_none() {
+        problems.push(expected(object, "lora_dropout", "a probability below 1"));
+    }
+    let modules_to_save = strings(object, "modules_to_save", &mut problems);
+    let selection = Selection::read(object, &mut problems);
+    let target_modules = match &selection.targets {
+        Names::List(names) => TargetModules::Names(names.clone()),
         _ => TargetModules::AllLinear,
     };
-    let selects = SELECTING.iter().any(|key| set(object, key).is_some());
-    let is_complete = target_modules != TargetModules::AllLinear && !selects;
-    let flag = |key| set(object, key) == Some(&Value::Bool(true));
+    if !problems.is_empty() {
+        problems.dedup();
+        return Err(problems);
+    }
     let adapter = AdapterConfig {
-        kind: if flag("use_dora") {
+        kind: if is_dora {
             AdapterKind::Dora
         } else {
             AdapterKind::Lora
         },
         rank: rank.unwrap_or(1) as usize,
         alpha: alpha.unwrap_or(1.0),
-        scaling: if flag("use_rslora") {
+        scaling: if is_by_root {
             AdapterScaling::RootRank
         } else {
             AdapterScaling::Rank
         },
-        dropout: set(object, "lora_dropout").and_then(Value::as_f64).unwrap_or(0.0),
+        dropout: dropout.unwrap_or(0.0),
         target_modules,
-        modules_to_save: strings(object, "modules_to_save", &mut problems),
+        modules_to_save,
+        tying: if ties { Tying::Together } else { Tying::Apart },
+        ..AdapterConfig::default()
     };
-    if !problems.is_empty() {
-        return Err(problems);
-    }
     let text = |key| set(object, key).and_then(Value::as_str).map(str::to_owned);
     Ok(PeftConfig {
         adapter,
-        is_complete,
+        selection,
         base_model: text("base_model_name_or_path").map(|name| BaseModel {
             name,
             revision: text("revision"),
@@ -101,23 +98,50 @@ pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<Strin
     })
 }
 
+fn expected(object: &Map<String, Value>, key: &str, what: &str) -> String {
+    match object.get(key) {
+        None => format!("`{key}` is missing"),
+        Some(value) => format!("`{key}`: `{}` is not {what}", show(value)),
+    }
+}
+
+/// A number that a model can mean.
+fn sensible(value: &Value) -> Option<f64> {
+    let is_sensible = |number: &f64| *number == 0.0 || (1e-30..=1e15).contains(&number.abs());
+    value.as_f64().filter(is_sensible)
+}
+
 /// Everything in the object that would change how the adapter is applied and is not supported.
 fn unsupported(object: &Map<String, Value>) -> Vec<String> {
     let mut problems = vec![];
     if object.get("peft_type").and_then(Value::as_str) != Some("LORA") {
-        let found = object.get("peft_type").unwrap_or(&Value::Null);
+        let found = show(object.get("peft_type").unwrap_or(&Value::Null));
         problems.push(format!("`peft_type`: `{found}` is not supported; only `LORA` is"));
     }
     if let Some(task) = set(object, "task_type").filter(|task| *task != "CAUSAL_LM") {
-        problems.push(format!("`task_type`: `{task}` is not `CAUSAL_LM`"));
+        problems.push(format!("`task_type`: `{}` is not `CAUSAL_LM`", show(task)));
     }
     if let Some(bias) = set(object, "bias").filter(|bias| *bias != "none") {
-        problems.push(format!("`bias`: `{bias}` is not supported; only `none` is"));
+        problems.push(format!(
+            "`bias`: `{}` is not supported; only `none` is",
+            show(bias)
+        ));
     }
-    let is_known = |key: &str| IGNORED.contains(&key) || SELECTING.contains(&key) || READ.contains(&key);
+    match object.get("init_lora_weights") {
+        None | Some(Value::Null | Value::Bool(_)) => {}
+        Some(Value::String(start)) if keys::PLAIN_STARTS.contains(&start.as_str()) => {}
+        Some(start) => problems.push(format!(
+            "`init_lora_weights`: `{}` changes the weights of the base when training begins; save the adapter as a plain one \
+             with PEFT's `save_pretrained(…, path_initial_model_for_weight_conversion=…)`",
+            show(start)
+        )),
+    }
+    let is_known = |key: &str| {
+        keys::READ.contains(&key) || keys::WITHOUT_EFFECT.iter().any(|(without, _)| *without == key)
+    };
     for (key, value) in object.iter().filter(|(key, _)| !is_known(key)) {
         if !is_unset(value) {
-            problems.push(format!("`{key}`: `{value}` is not supported"));
+            problems.push(format!("`{}`: `{}` is not supported", cut(key), show(value)));
         }
     }
     problems
@@ -141,12 +165,18 @@ fn is_unset(value: &Value) -> bool {
 fn strings(object: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -> Vec<String> {
     match object.get(key) {
         None | Some(Value::Null) => vec![],
-        Some(Value::Array(names)) if names.iter().all(Value::is_string) => names
-            .iter()
-            .filter_map(|name| name.as_str().map(str::to_owned))
-            .collect(),
+        Some(Value::Array(names))
+            if names
+                .iter()
+                .all(|name| name.as_str().is_some_and(|name| !name.is_empty())) =>
+        {
+            names
+                .iter()
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect()
+        }
         Some(other) => {
-            problems.push(format!("`{key}`: `{other}` is not a list of names"));
+            problems.push(format!("`{key}`: `{}` is not a list of names", show(other)));
             vec![]
         }
     }
@@ -184,7 +214,7 @@ pub(super) fn to_json(
     };
     json!({
         "alora_invocation_tokens": null,
-        "alpha_pattern": {},
+        "alpha_pattern": config.alpha_pattern,
         "arrow_config": null,
         "auto_mapping": null,
         "base_model_name_or_path": base.name,
@@ -210,7 +240,7 @@ pub(super) fn to_json(
         "peft_version": PEFT_VERSION,
         "qalora_group_size": 16,
         "r": config.rank,
-        "rank_pattern": {},
+        "rank_pattern": config.rank_pattern,
         "revision": base.revision,
         "target_modules": target_modules,
         "target_parameters": null,

@@ -1,21 +1,21 @@
 //! PEFT directories: `adapter_config.json` and `adapter_model.safetensors`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
-use serde_json::{Map, Value};
 
 use super::peft::{self, PeftConfig};
+use super::resolve::Resolved;
+use super::stored::Stored;
 use super::targets::is_parameter_of;
-use super::{AdapterConfig, AdapterTargets, TargetModules};
-use crate::checkpoint::{
-    ChatFormat, Dtype, MappedFile, Replacement, Weight, carry, to_pretty_json, write_file, write_shard,
-};
+use super::{AdapterConfig, TargetModules, head};
+use crate::checkpoint::{ChatFormat, Dtype, MappedFile, Replacement, Weight, carry, write_file, write_shard};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
-use crate::parameters::{expected_parameters, visit_tensors};
+use crate::json;
+use crate::parameters::visit_tensors;
 
 /// The name of the configuration in an adapter directory.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -116,7 +116,7 @@ pub fn save(directory: &Path, model: &CausalLm, parts: &AdapterSave<'_>) -> Resu
     let replacement = Replacement::begin(directory)?;
     write_shard(&replacement.path().join(ADAPTER_WEIGHTS), &weights, Dtype::F32)?;
     let config = peft::to_json(parts.adapter, &targets, &parts.base_model, tied);
-    write_file(&replacement.path().join(ADAPTER_CONFIG), &to_pretty_json(&config))?;
+    write_file(&replacement.path().join(ADAPTER_CONFIG), &json::pretty(&config))?;
     if let Some(source) = &parts.carry_from {
         carry(source, replacement.path())?;
     }
@@ -135,14 +135,22 @@ pub fn read_config(directory: &Path) -> Result<(AdapterConfig, Option<BaseModel>
     Ok((adapter, base_model))
 }
 
-fn read_peft(directory: &Path) -> Result<PeftConfig, ModelError> {
+pub(super) fn read_peft(directory: &Path) -> Result<PeftConfig, ModelError> {
     let path = directory.join(ADAPTER_CONFIG);
-    let text = std::fs::read(&path).map_err(|source| ModelError::io("read", &path, source))?;
-    let object: Map<String, Value> = serde_json::from_slice(&text).map_err(|source| ModelError::Json {
-        path: path.clone(),
-        source,
-    })?;
+    let object = json::read_object(&path)?;
     peft::parse(&object).map_err(|problems| ModelError::Adapter { path, problems })
+}
+
+/// A model with an adapter from a PEFT directory.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Adapted {
+    /// The model with the adapter attached. Updates of the embedding and of the output weight are in these already.
+    pub model: CausalLm,
+    /// The adapter; every name is one of the model.
+    pub adapter: AdapterConfig,
+    /// The configuration of the model with the adapter: its output weight may not be tied any more.
+    pub config: ModelConfig,
 }
 
 /// Attaches the adapter in `directory` to a model.
@@ -150,44 +158,65 @@ fn read_peft(directory: &Path) -> Result<PeftConfig, ModelError> {
 /// # Errors
 /// When a file is missing or corrupt, when the adapter uses something that is not supported, and when its tensors do
 /// not fit the model or its own configuration: one report lists all that does not fit.
-pub fn load(
-    directory: &Path,
-    model: CausalLm,
-    config: &ModelConfig,
-) -> Result<(CausalLm, AdapterConfig), ModelError> {
-    let PeftConfig {
-        mut adapter,
-        is_complete,
-        ..
-    } = read_peft(directory)?;
-    let path = directory.join(ADAPTER_WEIGHTS);
-    let fail = |problems| ModelError::Adapter {
-        path: path.clone(),
-        problems,
+pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<Adapted, ModelError> {
+    let problem = |name: &str| {
+        let path = directory.join(name);
+        move |problems| ModelError::Adapter { path, problems }
     };
-    let file = MappedFile::open(path.clone())?;
+    let Resolved {
+        adapter,
+        config,
+        ends,
+    } = (read_peft(directory)?.resolve(config)).map_err(problem(ADAPTER_CONFIG))?;
+    let targets = if matches!(&adapter.target_modules, TargetModules::Names(names) if names.is_empty()) {
+        adapter.targets_without_updates(&config)
+    } else {
+        adapter.targets(&config)
+    };
+    let targets = targets.map_err(problem(ADAPTER_CONFIG))?;
+    let file = MappedFile::open(weights_of(directory)?)?;
     let parsed = file.parse()?;
     let tensors: BTreeMap<String, TensorView<'_>> = parsed
         .iter()
         .map(|(name, view)| (plain_name(name), view))
         .collect();
-    if !is_complete {
-        let layers = tensors
-            .keys()
-            .filter_map(|name| name.strip_suffix(".lora_A.weight"));
-        adapter.target_modules = TargetModules::Names(layers.map(str::to_owned).collect());
-    }
-    let targets = adapter.targets(config).map_err(fail)?;
+    let model = if config.tie_word_embeddings {
+        model
+    } else {
+        model.untied()
+    };
     let values = Stored { tensors: &tensors }
-        .check(&adapter, &targets, config)
-        .map_err(fail)?;
+        .check(&adapter, &targets, (&config, &ends), &model)
+        .map_err(problem(ADAPTER_WEIGHTS))?;
     let device = model.device();
+    let model = ends
+        .iter()
+        .fold(model, |model, end| head::merge(model, end, &adapter, &values));
     let model = model
         .attach(&adapter, &targets, &device, &mut |name, _| {
             values.get(name).cloned().unwrap_or_default()
         })
         .assign(&values);
-    Ok((model, adapter))
+    Ok(Adapted {
+        model,
+        adapter,
+        config,
+    })
+}
+
+/// The file of the weights; PEFT's older format is a pickle, which is not read.
+fn weights_of(directory: &Path) -> Result<PathBuf, ModelError> {
+    let path = directory.join(ADAPTER_WEIGHTS);
+    if !path.exists() && directory.join("adapter_model.bin").exists() {
+        return Err(ModelError::Adapter {
+            path: directory.join("adapter_model.bin"),
+            problems: vec![format!(
+                "it is a pickle, which can run code and is not read\nhint: write `{ADAPTER_WEIGHTS}` with PEFT: \
+                 `PeftModel.from_pretrained(base, DIR).save_pretrained(OUT)`"
+            )],
+        });
+    }
+    Ok(path)
 }
 
 /// Without PEFT's prefix, and with the two spellings of magnitudes made one.
@@ -196,87 +225,5 @@ fn plain_name(name: &str) -> String {
     match name.strip_suffix(".lora_magnitude_vector.weight") {
         Some(layer) => format!("{layer}.lora_magnitude_vector"),
         None => name.to_owned(),
-    }
-}
-
-struct Stored<'a> {
-    tensors: &'a BTreeMap<String, TensorView<'a>>,
-}
-
-impl Stored<'_> {
-    /// The values by name, where they fit exactly.
-    fn check(
-        &self,
-        adapter: &AdapterConfig,
-        targets: &AdapterTargets,
-        config: &ModelConfig,
-    ) -> Result<BTreeMap<String, Vec<f32>>, Vec<String>> {
-        let expected = self.expected(adapter, targets, config);
-        let mut problems = vec![];
-        let names: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-        let tied_output = config.tie_word_embeddings && names.contains(EMBEDDING);
-        for name in self.tensors.keys() {
-            if name == OUTPUT && config.tie_word_embeddings {
-                if !tied_output || self.bytes(OUTPUT) != self.bytes(EMBEDDING) {
-                    problems.push(format!(
-                        "`{name}`: differs from the embedding although the model ties the two; train with \
-                         `ensure_weight_tying`"
-                    ));
-                }
-            } else if !names.contains(name.as_str()) {
-                problems.push(format!("`{name}`: unused"));
-            }
-        }
-        let mut values = BTreeMap::new();
-        for (name, shape) in expected {
-            let Some(view) = self.tensors.get(&name) else {
-                problems.push(format!("`{name}`: missing"));
-                continue;
-            };
-            if view.shape() != shape {
-                let found = view.shape();
-                problems.push(format!("`{name}`: expected `{shape:?}`, found `{found:?}`"));
-                continue;
-            }
-            let Some(dtype) = Dtype::from_safetensors(view.dtype()) else {
-                problems.push(format!("`{name}`: type `{}` is not supported", view.dtype()));
-                continue;
-            };
-            let decoded = dtype.decode(view.data());
-            if decoded.iter().any(|value| !value.is_finite()) {
-                problems.push(format!("`{name}`: holds NaN or infinite values"));
-            }
-            values.insert(name, decoded);
-        }
-        if problems.is_empty() {
-            Ok(values)
-        } else {
-            Err(problems)
-        }
-    }
-
-    fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.tensors.get(name).map(TensorView::data)
-    }
-
-    fn expected(
-        &self,
-        adapter: &AdapterConfig,
-        targets: &AdapterTargets,
-        config: &ModelConfig,
-    ) -> Vec<(String, Vec<usize>)> {
-        let mut expected = vec![];
-        for (layer, [output, input]) in &targets.layers {
-            expected.push((format!("{layer}.lora_A.weight"), vec![adapter.rank, *input]));
-            expected.push((format!("{layer}.lora_B.weight"), vec![*output, adapter.rank]));
-            if adapter.kind == super::AdapterKind::Dora {
-                expected.push((format!("{layer}.lora_magnitude_vector"), vec![*output]));
-            }
-        }
-        let whole = expected_parameters(config)
-            .into_iter()
-            .filter(|(name, _)| targets.saved.iter().any(|module| is_parameter_of(name, module)));
-        expected.extend(whole);
-        expected
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::peft::is_end as matches;
 use super::{AdapterConfig, AdapterKind, TargetModules};
 use crate::config::ModelConfig;
 use crate::decoder::{CausalLm, Linear};
 use crate::parameters::expected_parameters;
 
-const OUTPUT: &str = "lm_head";
-const EMBEDDING: &str = "model.embed_tokens";
+pub(super) const OUTPUT: &str = "lm_head";
+pub(super) const EMBEDDING: &str = "model.embed_tokens";
 
 /// The layers and modules of an adapter, found in a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,24 @@ impl AdapterConfig {
         let parameters = expected_parameters(config);
         let mut problems = vec![];
         let layers = self.layers(&parameters, &mut problems);
+        self.targets_of(config, layers, problems)
+    }
+
+    /// As [`Self::targets`], where the embedding and the output weight alone have updates.
+    pub(super) fn targets_without_updates(
+        &self,
+        config: &ModelConfig,
+    ) -> Result<AdapterTargets, Vec<String>> {
+        self.targets_of(config, vec![], vec![])
+    }
+
+    fn targets_of(
+        &self,
+        config: &ModelConfig,
+        layers: Vec<(String, [usize; 2])>,
+        mut problems: Vec<String>,
+    ) -> Result<AdapterTargets, Vec<String>> {
+        let parameters = expected_parameters(config);
         let saved = self.saved(&parameters, config.tie_word_embeddings, &mut problems);
         for name in &saved {
             if layers.iter().any(|(layer, _)| layer == name) {
@@ -39,13 +58,13 @@ impl AdapterConfig {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let updates = layers.iter().map(|(_, [output, input])| {
+        let updates = layers.iter().map(|(layer, [output, input])| {
             let magnitudes = if self.kind == AdapterKind::Dora {
                 *output
             } else {
                 0
             };
-            self.rank * (output + input) + magnitudes
+            self.rank_of(layer) * (output + input) + magnitudes
         });
         let whole = parameters
             .iter()
@@ -142,11 +161,6 @@ impl AdapterConfig {
         saved.dedup();
         saved
     }
-}
-
-/// As PEFT matches names: the whole path, or its end after a dot.
-fn matches(module: &str, name: &str) -> bool {
-    module == name || module.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// Whether the parameter is held by the module itself.

@@ -6,14 +6,16 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::save::{to_pretty_json, write_file};
+use super::save::write_file;
 use crate::error::ModelError;
+use crate::json::{pretty, read_object};
 
 /// The files of tokenizer and generation that are copied along with a model, where they exist.
-pub const CARRIED_FILES: [&str; 9] = [
+pub const CARRIED_FILES: [&str; 10] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "chat_template.json",
     "special_tokens_map.json",
     "generation_config.json",
     "vocab.json",
@@ -24,6 +26,8 @@ pub const CARRIED_FILES: [&str; 9] = [
 
 const TOKENIZER: &str = "tokenizer.json";
 const TEMPLATE: &str = "chat_template.jinja";
+/// The directory of templates for other purposes than plain conversations, such as tools.
+pub(crate) const OTHER_TEMPLATES: &str = "additional_chat_templates";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
@@ -43,9 +47,41 @@ pub struct ChatFormat {
     pub stop_token_ids: Vec<u32>,
 }
 
-/// Copies the [`CARRIED_FILES`].
+/// Copies the [`CARRIED_FILES`], and the chat templates for other purposes.
 pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
-    copy(&CARRIED_FILES, source, target)
+    copy(&CARRIED_FILES, source, target)?;
+    let names = other_templates(source)?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let directory = target.join(OTHER_TEMPLATES);
+    fs::create_dir_all(&directory).map_err(|error| ModelError::io("create", &directory, error))?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    copy(&names, &source.join(OTHER_TEMPLATES), &directory)
+}
+
+/// The files of the chat templates for other purposes.
+fn other_templates(directory: &Path) -> Result<Vec<String>, ModelError> {
+    let directory = directory.join(OTHER_TEMPLATES);
+    if !directory.is_dir() {
+        return Ok(vec![]);
+    }
+    let io = |error| ModelError::io("read", &directory, error);
+    let mut names = vec![];
+    for entry in fs::read_dir(&directory).map_err(io)? {
+        names.push(entry.map_err(io)?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name.ends_with(".jinja"));
+    names.sort();
+    Ok(names)
+}
+
+fn remove_other_templates(target: &Path) -> Result<(), ModelError> {
+    let directory = target.join(OTHER_TEMPLATES);
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    fs::remove_dir_all(&directory).map_err(|error| ModelError::io("remove", &directory, error))
 }
 
 /// Whether a directory beside a model, such as an adapter's, brings a tokenizer of its own.
@@ -67,6 +103,7 @@ pub(crate) fn carry_over(adapter: &Path, target: &Path) -> Result<(), ModelError
                 fs::remove_file(&file).map_err(|error| ModelError::io("remove", &file, error))?;
             }
         }
+        remove_other_templates(target)?;
         return carry(adapter, target);
     }
     copy(&[TEMPLATE, GENERATION_CONFIG], adapter, target)
@@ -87,6 +124,12 @@ impl ChatFormat {
     /// Makes the files that were carried to `directory` say this. A file that says it already keeps its bytes.
     pub(crate) fn apply(&self, directory: &Path) -> Result<(), ModelError> {
         self.write_template(&directory.join(TEMPLATE))?;
+        if self.template.is_some() {
+            remove_other_templates(directory)?;
+        }
+        for name in other_templates(directory)? {
+            self.write_begun(&directory.join(OTHER_TEMPLATES).join(name))?;
+        }
         edit(&directory.join(TOKENIZER_CONFIG), |config| {
             // Programs that do not know the file of its own read the template here.
             match (config.get_mut("chat_template"), &self.template) {
@@ -134,9 +177,17 @@ impl ChatFormat {
     fn write_template(&self, path: &Path) -> Result<(), ModelError> {
         let template = match &self.template {
             Some(template) => template.clone(),
-            None if self.preamble.is_empty() || !path.is_file() => return Ok(()),
-            None => fs::read_to_string(path).map_err(|error| ModelError::io("read", path, error))?,
+            None => return self.write_begun(path),
         };
+        write_file(path, self.begun(&template).as_bytes())
+    }
+
+    /// Puts the beginning before the template in a file, if it is there.
+    fn write_begun(&self, path: &Path) -> Result<(), ModelError> {
+        if self.preamble.is_empty() || !path.is_file() {
+            return Ok(());
+        }
+        let template = fs::read_to_string(path).map_err(|error| ModelError::io("read", path, error))?;
         write_file(path, self.begun(&template).as_bytes())
     }
 
@@ -176,15 +227,11 @@ fn edit(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(),
     if !path.is_file() {
         return Ok(());
     }
-    let text = fs::read(path).map_err(|error| ModelError::io("read", path, error))?;
-    let carried: Map<String, Value> = serde_json::from_slice(&text).map_err(|source| ModelError::Json {
-        path: path.to_owned(),
-        source,
-    })?;
+    let carried = read_object(path)?;
     let mut changed = carried.clone();
     change(&mut changed);
     if changed == carried {
         return Ok(());
     }
-    write_file(path, &to_pretty_json(&changed))
+    write_file(path, &pretty(&changed))
 }

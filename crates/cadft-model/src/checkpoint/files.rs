@@ -1,14 +1,15 @@
 //! Safetensors files mapped into memory, one or several with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::ModelError;
+use crate::json::cut;
+use crate::{file, json};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -21,7 +22,7 @@ pub(crate) struct MappedFile {
 
 impl MappedFile {
     pub(crate) fn open(path: PathBuf) -> Result<Self, ModelError> {
-        let file = File::open(&path).map_err(|source| ModelError::io("open", &path, source))?;
+        let file = file::open(&path)?;
         // SAFETY: the mapping is read-only and lives no longer than this load; a program that truncates the file
         // meanwhile breaks it, as it would break any reader of a mapped checkpoint.
         let bytes = unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io("map", &path, source))?;
@@ -50,11 +51,6 @@ pub(super) struct ParsedFile<'a> {
     pub(super) tensors: SafeTensors<'a>,
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 /// The files that hold the weights of a checkpoint.
 pub(super) struct WeightFiles {
     files: Vec<MappedFile>,
@@ -63,16 +59,14 @@ pub(super) struct WeightFiles {
 }
 
 impl WeightFiles {
+    /// The files of a directory: the single file where there is one, as transformers takes it, else those of the index.
     pub(super) fn open(directory: &Path) -> Result<Self, ModelError> {
         let index = directory.join(INDEX);
-        let (names, weight_map) = if index.is_file() {
-            let text = std::fs::read(&index).map_err(|source| ModelError::io("read", &index, source))?;
-            let Index { weight_map } =
-                serde_json::from_slice(&text).map_err(|source| ModelError::Json { path: index, source })?;
-            let names: BTreeSet<String> = weight_map.values().cloned().collect();
-            (names, weight_map)
-        } else if directory.join(SINGLE).is_file() {
+        let (names, weight_map) = if directory.join(SINGLE).exists() {
             (BTreeSet::from([SINGLE.to_owned()]), BTreeMap::new())
+        } else if index.exists() {
+            let weight_map = read_index(&index)?;
+            (weight_map.values().cloned().collect(), weight_map)
         } else {
             return Err(no_weights(directory));
         };
@@ -129,16 +123,71 @@ impl WeightFiles {
     }
 }
 
-fn no_weights(directory: &Path) -> ModelError {
-    let hint = if directory.join("pytorch_model.bin").exists() {
-        Some(
-            "`pytorch_model.bin` is not read: save the model as safetensors with transformers first"
-                .to_owned(),
-        )
-    } else if directory.extension().is_some_and(|extension| extension == "gguf") {
-        Some("import a GGUF file into a Hugging Face directory first".to_owned())
+/// Which file holds which tensor. A name of a file must be one of the index's own directory.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
+    let object = json::read_object(path)?;
+    let mut problems = vec![];
+    let mut weight_map = BTreeMap::new();
+    match object.get("weight_map") {
+        Some(Value::Object(entries)) if !entries.is_empty() => {
+            for (tensor, file) in entries {
+                match file.as_str() {
+                    Some(name) if file::is_plain_name(name) && name.ends_with(".safetensors") => {
+                        weight_map.insert(tensor.clone(), name.to_owned());
+                    }
+                    _ => problems.push(format!(
+                        "`weight_map.{}` is `{}`, which is no name of a safetensors file in this directory",
+                        cut(tensor),
+                        json::show(file)
+                    )),
+                }
+            }
+        }
+        _ => problems.push("`weight_map` is not an object with the file of every tensor".to_owned()),
+    }
+    if problems.is_empty() {
+        return Ok(weight_map);
+    }
+    Err(ModelError::Index {
+        path: path.to_owned(),
+        problems,
+    })
+}
+
+/// What to do with a path that is not a model directory, where that is known: it is a GGUF file, or holds one or an
+/// adapter.
+#[must_use]
+pub fn hint_for(path: &Path) -> Option<&'static str> {
+    const GGUF: &str =
+        "turn the GGUF file into a model directory first: `cadft model convert --gguf FILE --out DIR`";
+    const ADAPTER: &str = "this is an adapter: give its model as the model and this directory with `--adapter`, or make one \
+                           model of both with `cadft model merge`";
+    let is_gguf = |path: &Path| {
+        path.extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+    };
+    if path.join("config.json").exists() {
+        None
+    } else if path.join(crate::adapter::ADAPTER_CONFIG).exists() {
+        Some(ADAPTER)
+    } else if is_gguf(path) || entries(path).iter().any(|entry| is_gguf(entry)) {
+        Some(GGUF)
     } else {
         None
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+fn no_weights(directory: &Path) -> ModelError {
+    let is_pickle = |path: &PathBuf| path.extension().is_some_and(|end| end == "bin");
+    let hint = if entries(directory).iter().any(is_pickle) {
+        Some("`.bin` files are not read: save the model as safetensors with transformers first".to_owned())
+    } else {
+        hint_for(directory).map(str::to_owned)
     };
     ModelError::NoWeights {
         path: directory.to_owned(),

@@ -13,6 +13,7 @@ use super::report::{CheckpointReport, ShapeMismatch};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
+use crate::json;
 use crate::parameters::expected_parameters;
 
 const OUTPUT_WEIGHT: &str = "lm_head.weight";
@@ -36,16 +37,20 @@ impl Checkpoint {
     /// The tokens that end a generated sequence: those of `generation_config.json`, else those of `config.json`.
     #[must_use]
     pub fn stop_token_ids(&self) -> Vec<u32> {
-        let ids = self
+        let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let ids: Vec<u32> = match self
             .generation_config
             .as_ref()
-            .and_then(|config| match config.get("eos_token_id")? {
-                Value::Array(ids) => Some(ids.iter().filter_map(Value::as_u64).collect::<Vec<_>>()),
-                id => Some(vec![id.as_u64()?]),
-            });
-        match ids {
-            Some(ids) => ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect(),
-            None => self.config.eos_token_id.clone(),
+            .and_then(|config| config.get("eos_token_id"))
+        {
+            Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
+            Some(one) => id(one).into_iter().collect(),
+            None => vec![],
+        };
+        if ids.is_empty() {
+            self.config.eos_token_id.clone()
+        } else {
+            ids
         }
     }
 }
@@ -96,17 +101,13 @@ fn misfit(directory: &Path, report: CheckpointReport) -> ModelError {
     }
 }
 
+/// The object in a file that need not be there.
 fn read_optional_json(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
-    if !path.is_file() {
-        return Ok(None);
+    if path.exists() {
+        json::read_object(path).map(Some)
+    } else {
+        Ok(None)
     }
-    let text = std::fs::read(path).map_err(|source| ModelError::io("read", path, source))?;
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|source| ModelError::Json {
-            path: path.to_owned(),
-            source,
-        })
 }
 
 /// The tensors of all files by name.
@@ -168,7 +169,9 @@ impl<'a> Tensors<'a> {
 
     fn head_differs_from_embedding(&self) -> bool {
         match (self.by_name.get(OUTPUT_WEIGHT), self.by_name.get(EMBEDDING)) {
-            (Some((_, head)), Some((_, embedding))) => head.data() != embedding.data(),
+            (Some((_, head)), Some((_, embedding))) => {
+                head.data() != embedding.data() && !same_values(head, embedding)
+            }
             _ => false,
         }
     }
@@ -184,4 +187,10 @@ impl<'a> Tensors<'a> {
             .and_then(|(_, view)| Some(Dtype::from_safetensors(view.dtype())?.decode(view.data())))
             .unwrap_or_default()
     }
+}
+
+/// Whether two tensors hold the same numbers, whatever their types.
+fn same_values(first: &TensorView<'_>, second: &TensorView<'_>) -> bool {
+    let values = |view: &TensorView<'_>| Some(Dtype::from_safetensors(view.dtype())?.decode(view.data()));
+    first.shape() == second.shape() && first.dtype() != second.dtype() && values(first) == values(second)
 }

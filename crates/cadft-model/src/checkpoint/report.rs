@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::error::shortened;
+use crate::json::cut;
+
 /// What does not fit between the weights of a checkpoint and its configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,51 +48,55 @@ impl CheckpointReport {
     }
 }
 
+impl CheckpointReport {
+    /// One line for every problem, a list for each kind.
+    fn lines(&self) -> [Vec<String>; 8] {
+        let named = |names: &[String], what: &str| {
+            let line = |name: &String| format!("`{}`: {what}", cut(name));
+            names.iter().map(line).collect::<Vec<_>>()
+        };
+        let mis_shaped = self.mis_shaped.iter().map(|mismatch| {
+            let ShapeMismatch {
+                name,
+                expected,
+                found,
+                file,
+            } = mismatch;
+            format!(
+                "`{}`: expected `{expected:?}`, found `{found:?}` in `{file}`",
+                cut(name)
+            )
+        });
+        let unsupported = (self.unsupported.iter())
+            .map(|(name, dtype)| format!("`{}`: type `{dtype}`; supported: `F32`, `F16`, `BF16`", cut(name)));
+        let mis_indexed = (self.mis_indexed.iter()).map(|(name, file)| {
+            format!(
+                "`{}`: the index names `{file}`, which does not hold it",
+                cut(name)
+            )
+        });
+        let untied = self.untied.then(|| {
+            "`lm_head.weight`: differs from `model.embed_tokens.weight` although `tie_word_embeddings` is `true`"
+                .to_owned()
+        });
+        [
+            named(&self.missing, "missing"),
+            named(&self.unused, "unused"),
+            mis_shaped.collect(),
+            unsupported.collect(),
+            named(&self.duplicated, "held by more than one file"),
+            named(&self.non_finite, "holds NaN or infinite values"),
+            mis_indexed.collect(),
+            untied.into_iter().collect(),
+        ]
+    }
+}
+
 impl fmt::Display for CheckpointReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for name in &self.missing {
-            write!(f, "\n  - `{name}`: missing")?;
-        }
-        for name in &self.unused {
-            write!(f, "\n  - `{name}`: unused")?;
-        }
-        for ShapeMismatch {
-            name,
-            expected,
-            found,
-            file,
-        } in &self.mis_shaped
-        {
-            write!(
-                f,
-                "\n  - `{name}`: expected `{expected:?}`, found `{found:?}` in `{file}`"
-            )?;
-        }
-        for (name, dtype) in &self.unsupported {
-            write!(
-                f,
-                "\n  - `{name}`: type `{dtype}`; supported: `F32`, `F16`, `BF16`"
-            )?;
-        }
-        for name in &self.duplicated {
-            write!(f, "\n  - `{name}`: held by more than one file")?;
-        }
-        for name in &self.non_finite {
-            write!(f, "\n  - `{name}`: holds NaN or infinite values")?;
-        }
-        for (name, file) in &self.mis_indexed {
-            write!(
-                f,
-                "\n  - `{name}`: the index names `{file}`, which does not hold it"
-            )?;
-        }
-        if self.untied {
-            write!(
-                f,
-                "\n  - `lm_head.weight`: differs from `model.embed_tokens.weight` although \
-                 `tie_word_embeddings` is `true`"
-            )?;
-        }
-        Ok(())
+        self.lines()
+            .iter()
+            .flat_map(|lines| shortened(lines))
+            .try_for_each(|line| write!(f, "\n  - {line}"))
     }
 }

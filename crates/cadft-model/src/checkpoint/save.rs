@@ -1,18 +1,18 @@
 //! Writing a checkpoint: under a temporary name beside its place, then renamed.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use cadft_files::NewDirectory;
 
-use super::carry::{CARRIED_FILES, ChatFormat, carry, carry_over};
+use super::carry::{CARRIED_FILES, ChatFormat, OTHER_TEMPLATES, carry, carry_over};
 use super::dtype::Dtype;
 use super::weights::{Weight, write_weights};
 use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
+use crate::json;
 use crate::parameters::{ParameterTensor, visit_tensors};
 
 /// How a checkpoint is written.
@@ -78,7 +78,7 @@ pub fn save(
     )?;
     let mut object = config.to_object(options.dtype);
     options.chat.set_stop_tokens(&mut object);
-    write_file(&replacement.path().join("config.json"), &to_pretty_json(&object))?;
+    write_file(&replacement.path().join("config.json"), &json::pretty(&object))?;
     if let Some(source) = &options.carry_from {
         carry(source, replacement.path())?;
     }
@@ -128,91 +128,49 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
     }
 }
 
-/// JSON as Hugging Face writes it: two spaces, a newline at the end.
-pub(crate) fn to_pretty_json<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
-    text.push(b'\n');
-    text
-}
-
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    fs::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
+    cadft_files::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
 }
 
 /// A directory under construction that takes its place when it is complete.
 pub(crate) struct Replacement {
     target: PathBuf,
-    temporary: PathBuf,
+    directory: NewDirectory,
 }
 
 impl Replacement {
     /// Starts a directory beside `target`.
     pub(crate) fn begin(target: &Path) -> Result<Self, ModelError> {
         refuse_other_files(target)?;
-        let temporary = sibling(target, "partial");
-        if temporary.exists() {
-            fs::remove_dir_all(&temporary).map_err(|error| ModelError::io("remove", &temporary, error))?;
-        }
-        fs::create_dir_all(&temporary).map_err(|error| ModelError::io("create", &temporary, error))?;
         Ok(Self {
             target: target.to_owned(),
-            temporary,
+            directory: NewDirectory::begin(target)
+                .map_err(|error| ModelError::io("create", target, error))?,
         })
     }
 
     /// Where to write.
     pub(crate) fn path(&self) -> &Path {
-        &self.temporary
+        self.directory.path()
     }
 
-    /// Puts the directory in its place.
+    /// Puts the directory in its place, on the disk.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
-        let Self { target, temporary } = &self;
-        make_readable(temporary)?;
-        let old = sibling(target, "old");
-        let replaces = target.exists();
-        if replaces {
-            if old.exists() {
-                fs::remove_dir_all(&old).map_err(|error| ModelError::io("remove", &old, error))?;
-            }
-            fs::rename(target, &old).map_err(|error| ModelError::io("rename", target, error))?;
-        }
-        fs::rename(temporary, target).map_err(|error| ModelError::io("rename", temporary, error))?;
-        if replaces {
-            fs::remove_dir_all(&old).map_err(|error| ModelError::io("remove", &old, error))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Replacement {
-    /// Removes what an error left unfinished; after [`Replacement::finish`] there is nothing to remove.
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.temporary);
+        make_readable(self.path())?;
+        (self.directory.finish()).map_err(|error| ModelError::io("write", &self.target, error))
     }
 }
 
 /// safetensors writes through a private temporary file: gives its files the permissions of the others.
 fn make_readable(directory: &Path) -> Result<(), ModelError> {
-    let io = |error| ModelError::io("read", directory, error);
-    let plain = ["config.json", ADAPTER_CONFIG].map(|name| directory.join(name));
-    let plain = plain.iter().find(|path| path.is_file()).unwrap_or(&plain[0]);
-    let permissions = fs::metadata(plain).map_err(io)?.permissions();
+    let io = |error| ModelError::io("set permissions in", directory, error);
     for entry in fs::read_dir(directory).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        fs::set_permissions(&path, permissions.clone())
-            .map_err(|error| ModelError::io("set permissions of", &path, error))?;
+        if !path.is_dir() {
+            cadft_files::make_readable(&path).map_err(io)?;
+        }
     }
     Ok(())
-}
-
-/// `directory` with `.suffix` added to its last component.
-fn sibling(directory: &Path, suffix: &str) -> PathBuf {
-    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
-    let mut name = OsString::from(".");
-    name.push(absolute.file_name().unwrap_or_default());
-    name.push(format!(".{suffix}"));
-    absolute.with_file_name(name)
 }
 
 /// Refuses to replace a directory that holds anything but a checkpoint.
@@ -223,6 +181,7 @@ fn refuse_other_files(directory: &Path) -> Result<(), ModelError> {
     let is_ours = |name: &str| {
         ["config.json", ADAPTER_CONFIG, ADAPTER_WEIGHTS].contains(&name)
             || CARRIED_FILES.contains(&name)
+            || name == OTHER_TEMPLATES
             || (name.starts_with("model") && name.contains(".safetensors"))
     };
     let mut others: Vec<_> = entries

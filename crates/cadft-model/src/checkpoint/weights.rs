@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::tensor::{View, serialize_to_file};
-use serde_json::json;
+use serde_json::json as object;
 
 use super::dtype::Dtype;
-use super::save::{to_pretty_json, write_file};
+use super::save::write_file;
 use crate::error::ModelError;
+use crate::json;
 
 /// A tensor to be written: its values are asked for when its turn comes.
 pub(crate) struct Weight<'a> {
@@ -44,13 +45,13 @@ pub(crate) fn write_weights(
         weight_map.extend(shard.iter().map(|weight| (&weight.name, file.clone())));
     }
     let elements: usize = weights.iter().map(Weight::elements).sum();
-    let index = json!({
+    let index = object!({
         "metadata": {"total_parameters": elements, "total_size": elements * dtype.size()},
         "weight_map": weight_map,
     });
     write_file(
         &directory.join("model.safetensors.index.json"),
-        &to_pretty_json(&index),
+        &json::pretty(&index),
     )
 }
 

@@ -2,6 +2,7 @@
 
 use super::family::{Family, Windows};
 use super::object::Object;
+use crate::json::show;
 
 /// What the attention of one block sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,22 @@ pub enum Positions {
     LocalRotary,
     /// Not at all (`NoPE`).
     None,
+}
+
+/// More blocks than any model has: what is kept for each is made before the weights are looked at.
+const MAX_LAYERS: usize = 100_000;
+
+/// The number of blocks; 1 stands in for one that cannot be used.
+pub(super) fn count(object: &mut Object<'_>) -> usize {
+    let key = "num_hidden_layers";
+    let layers = object.required(key);
+    if layers <= MAX_LAYERS {
+        return layers;
+    }
+    object.problem(format!(
+        "`{key}` is `{layers}`; at most `{MAX_LAYERS}` are supported"
+    ));
+    1
 }
 
 /// Reads the window and the positions of all blocks.
@@ -104,6 +121,7 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
             } else {
                 "`full_attention` or `sliding_attention`".to_owned()
             };
+            let types = show(types);
             object.problem(format!(
                 "`layer_types` is `{types}`; expected `{layers}` entries, {allowed}"
             ));
@@ -133,6 +151,7 @@ fn rotary_layers(object: &mut Object<'_>, family: &Family, layers: usize) -> Vec
     match flags {
         Some(flags) => flags[..layers].to_vec(),
         None => {
+            let value = show(value);
             object.problem(format!(
                 "`{key}` is `{value}`; expected `{layers}` numbers, 0 for a block without rotary embedding"
             ));

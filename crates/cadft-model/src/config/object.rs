@@ -1,6 +1,14 @@
 //! A JSON object read key by key, collecting every problem instead of stopping at the first.
 
 use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+use crate::json::show;
+
+/// The largest size: every product of two of them is far from overflowing.
+const MAX_SIZE: u64 = 1 << 26;
+/// Numbers that a model can mean: the smallest is a normal one in f32, and no product of two overflows it.
+const SENSIBLE: RangeInclusive<f64> = 1e-30..=1e15;
 
 /// Reads values with defaults; a value of the wrong kind becomes a problem and the default is used.
 pub(super) struct Object<'a> {
@@ -31,6 +39,20 @@ impl<'a> Object<'a> {
                 None
             }
         }
+    }
+
+    /// An object that is made of several places, whose problems are reported as `place.inner`.
+    pub(super) fn nested_in(values: &'a Map<String, Value>, place: &str) -> Self {
+        Self {
+            values,
+            prefix: format!("{place}."),
+            problems: Vec::new(),
+        }
+    }
+
+    /// All keys and values.
+    pub(super) fn values(&self) -> &'a Map<String, Value> {
+        self.values
     }
 
     /// The value of `key`; `null` counts as absent.
@@ -68,14 +90,15 @@ impl<'a> Object<'a> {
         let Some(value) = self.get(key) else {
             return default;
         };
-        match value
-            .as_u64()
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|&number| number > 0)
-        {
-            Some(number) => number as usize,
-            None => {
-                self.wrong(key, value, "a positive integer");
+        match value.as_u64() {
+            Some(number @ 1..=MAX_SIZE) => number as usize,
+            found => {
+                let expected = if found.is_some_and(|number| number > MAX_SIZE) {
+                    "a size of at most 67108864"
+                } else {
+                    "a positive integer"
+                };
+                self.wrong(key, value, expected);
                 default.max(1)
             }
         }
@@ -86,26 +109,35 @@ impl<'a> Object<'a> {
         let Some(value) = self.get(key) else {
             return default;
         };
-        match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
-            Some(number) => number as usize,
-            None => {
+        match value.as_u64() {
+            Some(number @ 0..=MAX_SIZE) => number as usize,
+            _ => {
                 self.wrong(key, value, "an integer");
                 default
             }
         }
     }
 
+    /// A number, 0 or in the range of those that a model can mean.
     pub(super) fn number(&mut self, key: &str, default: f64) -> f64 {
         let Some(value) = self.get(key) else {
             return default;
         };
-        value
-            .as_f64()
-            .filter(|number| number.is_finite())
-            .unwrap_or_else(|| {
-                self.wrong(key, value, "a number");
-                default
-            })
+        let is_sensible = |&number: &f64| number == 0.0 || SENSIBLE.contains(&number.abs());
+        value.as_f64().filter(is_sensible).unwrap_or_else(|| {
+            self.wrong(key, value, "a number");
+            default
+        })
+    }
+
+    /// A number that is not below zero.
+    pub(super) fn number_from_zero(&mut self, key: &str, default: f64) -> f64 {
+        let number = self.number(key, default);
+        if number >= 0.0 {
+            return number;
+        }
+        self.problem(format!("`{}{key}` is `{number}`; it is below zero", self.prefix));
+        default
     }
 
     /// A number above zero, none where absent.
@@ -120,10 +152,13 @@ impl<'a> Object<'a> {
             self.missing(key);
             return 1.0;
         };
-        value.as_f64().filter(|&number| number > 0.0).unwrap_or_else(|| {
-            self.wrong(key, value, "a number above zero");
-            1.0
-        })
+        value
+            .as_f64()
+            .filter(|number| SENSIBLE.contains(number))
+            .unwrap_or_else(|| {
+                self.wrong(key, value, "a number above zero");
+                1.0
+            })
     }
 
     /// A boolean, `false` where absent.
@@ -173,7 +208,11 @@ impl<'a> Object<'a> {
                     .iter()
                     .map(|text| format!("`{text}`"))
                     .collect::<Vec<_>>();
-                let problem = format!("`{key}` is `{value}`; supported: {}", supported.join(", "));
+                let problem = format!(
+                    "`{key}` is `{}`; supported: {}",
+                    show(value),
+                    supported.join(", ")
+                );
                 self.problem(problem);
             }
             _ => {}
@@ -185,15 +224,16 @@ impl<'a> Object<'a> {
             && value.as_f64() != Some(supported)
         {
             self.problem(format!(
-                "`{}{key}` is `{value}`; supported: `{supported:?}`",
-                self.prefix
+                "`{}{key}` is `{}`; supported: `{supported:?}`",
+                self.prefix,
+                show(value)
             ));
         }
     }
 
     pub(super) fn expect_absent(&mut self, key: &str) {
         if let Some(value) = self.get(key) {
-            self.problem(format!("`{key}` is `{value}`; it is not supported"));
+            self.problem(format!("`{key}` is `{}`; it is not supported", show(value)));
         }
     }
 
@@ -209,8 +249,10 @@ impl<'a> Object<'a> {
         for (key, value) in self.values {
             if !known.contains(&key.as_str()) && !without_effect.contains(&key.as_str()) {
                 self.problem(format!(
-                    "`{}{key}` is `{value}`; it is not supported",
-                    self.prefix
+                    "`{}{}` is `{}`; it is not supported",
+                    self.prefix,
+                    crate::json::cut(key),
+                    show(value)
                 ));
             }
         }
@@ -222,8 +264,9 @@ impl<'a> Object<'a> {
 
     fn wrong(&mut self, key: &str, value: &Value, expected: &str) {
         self.problem(format!(
-            "`{}{key}` is `{value}`; expected {expected}",
-            self.prefix
+            "`{}{key}` is `{}`; expected {expected}",
+            self.prefix,
+            show(value)
         ));
     }
 }

@@ -12,7 +12,10 @@
 
 use std::f64::consts::TAU;
 
+use serde_json::{Map, Value};
+
 use super::object::Object;
+use crate::json::{cut, show};
 
 /// How the rotary frequencies are changed for contexts longer than the model was pretrained on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -185,52 +188,56 @@ pub(super) fn parse(object: &mut Object<'_>, default_theta: f64, max_positions: 
     parameters
 }
 
-/// Reads the two sets of Gemma 3: `full_attention` and `sliding_attention` in `rope_parameters`, or in older files
-/// `rope_theta` with `rope_scaling`, and `rope_local_base_freq`.
+/// Reads the two sets of Gemma 3, merged as transformers merges them: `full_attention` and `sliding_attention` of
+/// `rope_parameters`, what `rope_scaling` says over the first, and `rope_theta` and `rope_local_base_freq` where they
+/// name no base.
 pub(super) fn parse_by_layer_type(
     object: &mut Object<'_>,
     [full, local]: [f64; 2],
     max_positions: usize,
 ) -> [RopeParameters; 2] {
-    let by_type = object.get("rope_parameters").is_some_and(|value| {
-        ["full_attention", "sliding_attention"]
-            .iter()
-            .any(|key| value.get(key).is_some())
-    });
-    if !by_type {
-        let local = object.number("rope_local_base_freq", local);
-        check_theta(object, "rope_local_base_freq", local);
-        let local = RopeParameters {
-            theta: local,
-            scaling: RopeScaling::Default,
-        };
-        return [parse(object, full, max_positions), local];
+    let scaling = values_of(object, "rope_scaling");
+    let both = values_of(object, "rope_parameters").unwrap_or_default();
+    let kinds = ["full_attention", "sliding_attention"];
+    for (key, value) in &both {
+        if !kinds.contains(&key.as_str()) {
+            let (key, value) = (cut(key), show(value));
+            object.problem(format!(
+                "`rope_parameters.{key}` is `{value}`; a `gemma3_text` has it in `full_attention` and \
+                 `sliding_attention`"
+            ));
+        }
     }
-    let Some(mut both) = object.nested("rope_parameters") else {
-        return [full, local].map(|theta| RopeParameters {
-            theta,
-            scaling: RopeScaling::Default,
-        });
-    };
-    let parameters = [("full_attention", full), ("sliding_attention", local)].map(|(key, theta)| {
+    let theta = object.number("rope_theta", full);
+    let local_theta = object.number("rope_local_base_freq", local);
+    [(kinds[0], theta, scaling), (kinds[1], local_theta, None)].map(|(key, theta, over)| {
+        let place = format!("rope_parameters.{key}");
+        let mut values = match both.get(key) {
+            // As transformers does, so that a `type` in `rope_scaling` alone is seen to disagree.
+            None | Some(Value::Null) => Map::from_iter([("rope_type".to_owned(), "default".into())]),
+            Some(Value::Object(values)) => values.clone(),
+            Some(other) => {
+                object.problem(format!("`{place}` is `{}`; expected an object", show(other)));
+                Map::new()
+            }
+        };
+        values.extend(over.into_iter().flatten());
+        let mut nested = Object::nested_in(&values, &place);
         let defaults = Defaults {
             theta,
             original: None,
             max_positions,
         };
-        let parameters = both.nested(key).map(|mut nested| {
-            let parameters = parse_parameters(&mut nested, &format!("rope_parameters.{key}"), defaults);
-            check_theta(&mut nested, "rope_theta", parameters.theta);
-            both.absorb(nested);
-            parameters
-        });
-        parameters.unwrap_or(RopeParameters {
-            theta,
-            scaling: RopeScaling::Default,
-        })
-    });
-    object.absorb(both);
-    parameters
+        let parameters = parse_parameters(&mut nested, &place, defaults);
+        check_theta(&mut nested, "rope_theta", parameters.theta);
+        object.absorb(nested);
+        parameters
+    })
+}
+
+/// A copy of the object under a key, none where it is absent or no object, which is a problem.
+fn values_of(object: &mut Object<'_>, key: &str) -> Option<Map<String, Value>> {
+    object.nested(key).map(|nested| nested.values().clone())
 }
 
 /// The key that holds the scaling: `rope_scaling` where it says something, as in transformers.
@@ -242,8 +249,10 @@ fn rope_key(object: &Object<'_>) -> &'static str {
 }
 
 fn check_theta(object: &mut Object<'_>, key: &str, theta: f64) {
-    if theta <= 0.0 {
-        object.problem(format!("`{key}` is `{theta}`; expected a number above zero"));
+    if theta < 1.0 {
+        object.problem(format!(
+            "`{key}` is `{theta}`; expected a number that is not below 1"
+        ));
     }
 }
 
@@ -281,7 +290,17 @@ fn parse_parameters(object: &mut Object<'_>, place: &str, defaults: Defaults) ->
     let theta = object.number("rope_theta", defaults.theta);
     object.expect_number("partial_rotary_factor", 1.0);
     object.expect_keys(&KNOWN_KEYS, &["finetuned"]);
-    let kind = object.text("rope_type").or_else(|| object.text("type"));
+    let (kind, legacy) = (object.text("rope_type"), object.text("type"));
+    if let (Some(kind), Some(legacy)) = (kind, legacy)
+        && kind != legacy
+    {
+        object.problem(format!(
+            "`{place}.type` is `{}`, and `rope_type` is `{}`; transformers takes the second",
+            cut(legacy),
+            cut(kind)
+        ));
+    }
+    let kind = kind.or(legacy);
     let scaling = match kind {
         Some("default") => RopeScaling::Default,
         None => {
@@ -301,7 +320,8 @@ fn parse_parameters(object: &mut Object<'_>, place: &str, defaults: Defaults) ->
         Some("llama3") => llama3(object, place, defaults),
         Some(other) => {
             object.problem(format!(
-                "`{place}.rope_type` is `{other}`; supported: `default`, `linear`, `dynamic`, `yarn`, `llama3`"
+                "`{place}.rope_type` is `{}`; supported: `default`, `linear`, `dynamic`, `yarn`, `llama3`",
+                cut(other)
             ));
             RopeScaling::Default
         }

@@ -50,13 +50,13 @@ impl LowRank {
         clock: &DropoutClock,
         make: &mut Parameters<'_>,
     ) -> Self {
-        let rank = config.rank;
+        let rank = config.rank_of(name);
         Self {
             lora_a: make.param(&format!("{name}.lora_A.weight"), [rank, input]),
             lora_b: make.param(&format!("{name}.lora_B.weight"), [output, rank]),
             lora_magnitude_vector: (config.kind == AdapterKind::Dora)
                 .then(|| make.param(&format!("{name}.lora_magnitude_vector"), [output])),
-            scaling: config.scaling(),
+            scaling: config.scaling_of(name),
             dropout: Dropout {
                 probability: config.dropout,
                 stream: name_hash(name),

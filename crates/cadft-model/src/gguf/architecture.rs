@@ -1,5 +1,6 @@
 //! The architectures of llama.cpp that are read and written: tensor names, and what their values are in a file.
 
+use super::rope;
 use crate::config::{LayerAttention, ModelConfig, Positions, RopeScaling};
 
 /// The tensor with a divisor for every rotary frequency.
@@ -83,7 +84,12 @@ impl Architecture {
             ));
         };
         let scaling = &config.rope_scaling;
-        if !self.takes(scaling) {
+        // A rule that its divisors do not tell would not come back.
+        let comes_back = !matches!(scaling, RopeScaling::Llama3 { .. }) || {
+            let divisors = rope::divisors(*scaling, config.rope_theta, config.head_dim / 2);
+            rope::llama3_rule(&divisors, config.rope_theta).is_some()
+        };
+        if !self.takes(scaling) || !comes_back {
             refuse("rope_scaling", format!("{scaling:?}"));
         }
         if self != Self::Llama {

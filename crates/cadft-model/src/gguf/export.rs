@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::architecture::{Architecture, ROPE_FACTORS, sliding_pattern};
 use super::quant::GgmlType;
+use super::rope;
 use super::vocabulary;
 use super::write::{self, Field, Output};
 use crate::checkpoint::{self, fits_f16};
 use crate::config::{ModelConfig, RopeScaling};
-use crate::decoder::Rope;
 use crate::error::ModelError;
 use crate::parameters::{ParameterTensor, visit_tensors};
 
@@ -192,14 +192,7 @@ fn rope_factors(config: &ModelConfig) -> Option<Output<'static>> {
         return None;
     }
     let pairs = config.head_dim / 2;
-    let plain = |pair: usize| config.rope_theta.powf(-(pair as f64) / pairs as f64);
-    #[expect(clippy::cast_possible_truncation, reason = "GGUF stores them as f32")]
-    let divisors: Vec<f32> = Rope::new(config)
-        .frequencies(config.max_position_embeddings)
-        .iter()
-        .enumerate()
-        .map(|(pair, scaled)| (plain(pair) / scaled) as f32)
-        .collect();
+    let divisors = rope::divisors(config.rope_scaling, config.rope_theta, pairs);
     Some(Output {
         name: ROPE_FACTORS.to_owned(),
         shape: vec![pairs],

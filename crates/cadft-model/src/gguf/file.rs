@@ -1,13 +1,16 @@
 //! The GGUF container: header, metadata and tensor table, read from a mapped file with every access checked.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
 use super::quant::GgmlType;
 use crate::error::ModelError;
+use crate::json::cut;
+
+/// The type of strings in the metadata.
+const TEXT: u32 = 8;
 
 /// A value of the metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +20,15 @@ pub(super) enum Value {
     Float(f64),
     Bool(bool),
     Text(String),
-    List(Vec<Value>),
+    List(List),
+}
+
+/// A list of the metadata, which stays in the file: its elements are read when they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct List {
+    kind: u32,
+    count: u64,
+    start: usize,
 }
 
 /// Where and how a tensor is stored.
@@ -40,7 +51,7 @@ pub(super) struct GgufFile {
 
 impl GgufFile {
     pub(super) fn open(path: &Path) -> Result<Self, ModelError> {
-        let file = File::open(path).map_err(|source| ModelError::io("open", path, source))?;
+        let file = crate::file::open(path)?;
         // SAFETY: the mapping is read-only and lives no longer than the import; a program that truncates the file
         // meanwhile breaks it, as it would break any reader of a mapped file.
         let bytes = unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io("map", path, source))?;
@@ -88,15 +99,28 @@ impl GgufFile {
 
     pub(super) fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, ModelError> {
         self.typed(key, "a list of strings", |value| match value {
-            Value::List(values) => values
-                .iter()
-                .map(|value| match value {
-                    Value::Text(text) => Some(text.as_str()),
-                    _ => None,
-                })
-                .collect(),
+            Value::List(List {
+                kind: TEXT,
+                count,
+                start,
+            }) => {
+                let mut cursor = Cursor {
+                    bytes: &self.bytes,
+                    at: *start,
+                };
+                (0..*count).map(|_| cursor.borrowed_text().ok()).collect()
+            }
             _ => None,
         })
+    }
+
+    /// The elements of a list, in order.
+    pub(super) fn elements(&self, list: List) -> impl Iterator<Item = Value> + '_ {
+        let mut cursor = Cursor {
+            bytes: &self.bytes,
+            at: list.start,
+        };
+        (0..list.count).map_while(move |_| cursor.value(list.kind).ok())
     }
 
     /// The value of a key that must be there.
@@ -142,7 +166,11 @@ fn parse(bytes: &[u8]) -> Result<Contents, String> {
     for _ in 0..metadata_count {
         let key = cursor.text()?;
         let kind = cursor.u32()?;
-        metadata.insert(key, cursor.value(kind)?);
+        let value = cursor.value(kind)?;
+        if metadata.contains_key(&key) {
+            return Err(format!("metadata `{}` appears twice", cut(&key)));
+        }
+        metadata.insert(key, value);
     }
     let mut tensors = Vec::new();
     for _ in 0..tensor_count {
@@ -207,10 +235,45 @@ impl<'a> Cursor<'a> {
     }
 
     fn text(&mut self) -> Result<String, String> {
+        self.borrowed_text().map(str::to_owned)
+    }
+
+    fn borrowed_text(&mut self) -> Result<&'a str, String> {
         let length = self.size()?;
         let at = self.at;
-        String::from_utf8(self.take(length)?.to_vec())
-            .map_err(|_| format!("the string at byte `{at}` is not UTF-8"))
+        std::str::from_utf8(self.take(length)?).map_err(|_| format!("the string at byte `{at}` is not UTF-8"))
+    }
+
+    /// A list, whose elements are passed by.
+    fn list(&mut self) -> Result<List, String> {
+        let (kind, count) = (self.u32()?, self.u64()?);
+        let list = List {
+            kind,
+            count,
+            start: self.at,
+        };
+        let width = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            10..=12 => 8,
+            TEXT => {
+                (0..count).try_for_each(|_| self.borrowed_text().map(|_| ()))?;
+                return Ok(list);
+            }
+            9 => return Err(format!("nested lists are not supported (byte `{}`)", self.at)),
+            other => {
+                return Err(format!(
+                    "metadata type `{other}` at byte `{}` is unknown",
+                    self.at
+                ));
+            }
+        };
+        let bytes = usize::try_from(count)
+            .ok()
+            .and_then(|count| count.checked_mul(width));
+        self.take(bytes.unwrap_or(usize::MAX))?;
+        Ok(list)
     }
 
     fn value(&mut self, kind: u32) -> Result<Value, String> {
@@ -223,15 +286,8 @@ impl<'a> Cursor<'a> {
             5 => Value::Signed(i32::from_le_bytes(self.array()?).into()),
             6 => Value::Float(shortest(f32::from_le_bytes(self.array()?))),
             7 => Value::Bool(self.array::<1>()? != [0]),
-            8 => Value::Text(self.text()?),
-            9 => {
-                let kind = self.u32()?;
-                if kind == 9 {
-                    return Err(format!("nested lists are not supported (byte `{}`)", self.at));
-                }
-                let count = self.u64()?;
-                Value::List((0..count).map(|_| self.value(kind)).collect::<Result<_, _>>()?)
-            }
+            TEXT => Value::Text(self.text()?),
+            9 => Value::List(self.list()?),
             10 => Value::Unsigned(self.u64()?),
             11 => Value::Signed(i64::from_le_bytes(self.array()?)),
             12 => Value::Float(f64::from_le_bytes(self.array()?)),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::architecture::{Architecture, NO_ROPE_INTERVAL, ROPE_FACTORS, is_sliding_by};
 use super::file::{GgufFile, Value};
+use super::rope;
 use crate::checkpoint::Dtype;
 use crate::config::RopeScaling;
 use crate::error::ModelError;
@@ -89,8 +90,17 @@ impl Settings<'_> {
         self.file.float(&self.key(key))
     }
 
+    /// A size that must be there. It is bounded before anything is made of that size.
     fn required(&self, key: &str) -> Result<u64, ModelError> {
-        self.file.required(&self.key(key), self.unsigned(key)?)
+        let size = self.file.required(&self.key(key), self.unsigned(key)?)?;
+        let limit = if key == "block_count" { 100_000 } else { 1 << 26 };
+        if size <= limit {
+            return Ok(size);
+        }
+        self.problem(format!(
+            "metadata `{}` is `{size}`; at most `{limit}` is supported",
+            self.key(key)
+        ))
     }
 
     fn problem<T>(&self, problem: impl Into<String>) -> Result<T, ModelError> {
@@ -163,8 +173,9 @@ impl Settings<'_> {
             .is_some_and(|size| size > 0);
         let sliding: Vec<bool> = match self.file.get(&key) {
             _ if !has_window => vec![false; layers],
-            Some(Value::List(flags)) => flags
-                .iter()
+            Some(Value::List(flags)) => self
+                .file
+                .elements(*flags)
                 .map(|flag| !matches!(flag, Value::Bool(false) | Value::Unsigned(0) | Value::Signed(0)))
                 .collect(),
             _ => {
@@ -232,26 +243,22 @@ impl Settings<'_> {
 
     /// Llama 3.1 stores its scaling as divisors: finds the rule they come from, and refuses others.
     fn llama3_scaling(&self, divisors: &[f32], theta: f64) -> Result<Json, ModelError> {
-        let factor = f64::from(divisors.iter().copied().fold(1.0, f32::max));
-        let (low, high, original) = (1.0, 4.0, 8192_u32);
-        let rule = RopeScaling::Llama3 {
+        let rule = rope::llama3_rule(divisors, theta).filter(|_| self.architecture == Architecture::Llama);
+        let Some(RopeScaling::Llama3 {
             factor,
-            low_freq_factor: low,
-            high_freq_factor: high,
-            original_max_position_embeddings: original.into(),
-        };
-        let plain = RopeScaling::Default.frequencies(theta, divisors.len(), 0);
-        let scaled = rule.frequencies(theta, divisors.len(), 0);
-        let follows = (divisors.iter().zip(plain).zip(scaled))
-            .all(|((&divisor, plain), scaled)| (scaled * f64::from(divisor) / plain - 1.0).abs() < 1e-4);
-        if self.architecture != Architecture::Llama || !follows {
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        }) = rule
+        else {
             return self.problem(format!(
                 "tensor `{ROPE_FACTORS}` does not follow the rule of Llama 3.1; it is not supported"
             ));
-        }
+        };
         Ok(
-            json!({"rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
-            "original_max_position_embeddings": original}),
+            json!({"rope_type": "llama3", "factor": factor, "low_freq_factor": low_freq_factor,
+            "high_freq_factor": high_freq_factor,
+            "original_max_position_embeddings": original_max_position_embeddings as u64}),
         )
     }
 }

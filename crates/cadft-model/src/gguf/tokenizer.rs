@@ -4,13 +4,12 @@ use serde_json::{Map, Value as Json, json};
 
 use super::architecture::Architecture;
 use super::file::{GgufFile, Value};
+use super::pre_tokenizer::PreTokenizer;
 use crate::error::ModelError;
+use crate::json::cut;
 
 pub(super) const CONTROL: u64 = 3;
 pub(super) const USER_DEFINED: u64 = 4;
-/// llama.cpp's names of the ways to split text that are known here.
-pub(super) const PRE_TOKENIZERS: [&str; 5] = ["gpt-2", "smollm", "llama-bpe", "smaug-bpe", "qwen2"];
-
 /// The files of the tokenizer by name.
 pub(super) fn files(
     file: &GgufFile,
@@ -70,9 +69,9 @@ impl<'a> Vocabulary<'a> {
         }
         let tokens = file.required("tokenizer.ggml.tokens", file.texts("tokenizer.ggml.tokens")?)?;
         let kinds = match file.get("tokenizer.ggml.token_type") {
-            Some(Value::List(kinds)) => kinds
-                .iter()
-                .map(|kind| match *kind {
+            Some(Value::List(kinds)) => file
+                .elements(*kinds)
+                .map(|kind| match kind {
                     Value::Signed(kind) => kind.try_into().unwrap_or(0),
                     Value::Unsigned(kind) => kind,
                     _ => 0,
@@ -157,21 +156,22 @@ fn tokenizer_json(
 ) -> Result<Json, ModelError> {
     let pre = file.required("tokenizer.ggml.pre", file.text("tokenizer.ggml.pre")?)?;
     let merges = file.required("tokenizer.ggml.merges", file.texts("tokenizer.ggml.merges")?)?;
-    let pre_tokenizer = pre_tokenizer(pre).ok_or_else(|| {
+    let pre_tokenizer = PreTokenizer::named(pre).ok_or_else(|| {
         let problem = format!(
-            "metadata `tokenizer.ggml.pre` is `{pre}`; supported: `{}`",
-            PRE_TOKENIZERS.join("`, `")
+            "metadata `tokenizer.ggml.pre` is `{}`; supported: `{}`",
+            cut(pre),
+            PreTokenizer::names()
         );
         ModelError::gguf(&file.path, problem)
     })?;
-    let normalizer = if pre == "qwen2" {
+    let normalizer = if pre_tokenizer.composes {
         json!({"type": "NFC"})
     } else {
         Json::Null
     };
     let adds_bos = file
         .flag("tokenizer.ggml.add_bos_token")?
-        .unwrap_or(pre == "llama-bpe");
+        .unwrap_or(pre_tokenizer.adds_bos);
     let bos = vocabulary.special("bos").filter(|_| adds_bos);
     let post_processor = bos.map(|id| bos_processor(id, vocabulary.tokens[id]));
     let added: Vec<_> = added
@@ -198,34 +198,13 @@ fn tokenizer_json(
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": added,
         "normalizer": normalizer,
-        "pre_tokenizer": pre_tokenizer,
+        "pre_tokenizer": pre_tokenizer.json(),
         "post_processor": post_processor,
         "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
         "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": pre == "llama-bpe", "vocab": vocab, "merges": merges}
+            "ignore_merges": pre_tokenizer.ignores_merges, "vocab": vocab, "merges": merges}
     }))
-}
-
-/// How text is split before merging, by llama.cpp's name for it.
-pub(super) fn pre_tokenizer(name: &str) -> Option<Json> {
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let split = |digits: &str| {
-        let pattern = format!(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        );
-        json!({"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
-            byte_level(false)]})
-    };
-    match name {
-        "gpt-2" => Some(byte_level(true)),
-        "smollm" => Some(json!({"type": "Sequence", "pretokenizers": [
-            {"type": "Digits", "individual_digits": true}, byte_level(true)]})),
-        "llama-bpe" | "smaug-bpe" => Some(split(r"\p{N}{1,3}")),
-        "qwen2" => Some(split(r"\p{N}")),
-        _ => None,
-    }
 }
 
 /// Puts the beginning-of-sequence token before every text.

@@ -5,11 +5,15 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 
-use super::tokenizer::{CONTROL, PRE_TOKENIZERS, USER_DEFINED, pre_tokenizer};
+use super::pre_tokenizer::{self, PreTokenizer};
+use super::tokenizer::{CONTROL, USER_DEFINED};
 use super::write::Field;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::{file, json};
 
+/// No template is longer.
+const MAX_TEMPLATE: u64 = 16 << 20;
 const NORMAL: i32 = 1;
 const UNUSED: i32 = 5;
 
@@ -20,24 +24,22 @@ pub(super) fn read(
     directory: &Path,
     config: &ModelConfig,
 ) -> Result<Result<Fields, Vec<String>>, ModelError> {
-    let tokenizer = object(&directory.join("tokenizer.json"))?;
-    let settings = object(&directory.join("tokenizer_config.json")).unwrap_or_default();
-    let template = match std::fs::read_to_string(directory.join("chat_template.jinja")) {
-        Ok(template) => Some(template),
-        Err(_) => settings
+    let tokenizer = json::read_object(&directory.join("tokenizer.json"))?;
+    let settings = match directory.join("tokenizer_config.json") {
+        path if path.exists() => json::read_object(&path)?,
+        _ => Map::new(),
+    };
+    let template = match directory.join("chat_template.jinja") {
+        path if path.exists() => {
+            let text = file::read(&path, MAX_TEMPLATE)?;
+            Some(String::from_utf8_lossy(&text).into_owned())
+        }
+        _ => settings
             .get("chat_template")
             .and_then(Json::as_str)
             .map(str::to_owned),
     };
     Ok(fields(&tokenizer, &settings, template, config))
-}
-
-fn object(path: &Path) -> Result<Map<String, Json>, ModelError> {
-    let text = std::fs::read(path).map_err(|source| ModelError::io("read", path, source))?;
-    serde_json::from_slice(&text).map_err(|source| ModelError::Json {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 fn fields(
@@ -56,7 +58,7 @@ fn fields(
     if pre.is_none() {
         problems.push(format!(
             "the pre-tokenizer of `tokenizer.json` is none of `{}`",
-            PRE_TOKENIZERS.join("`, `")
+            PreTokenizer::names()
         ));
     }
     let tokens = tokens(&json, config.vocab_size, &mut problems);
@@ -107,14 +109,16 @@ fn fields(
         .collect())
 }
 
-/// llama.cpp's name for the way that text is split; two of them differ in whether whole words are looked up first.
+/// llama.cpp's name for the way that text is split; some differ only in whether whole words are looked up first.
 fn pre_tokenizer_name(tokenizer: &Json) -> Option<&'static str> {
     let own = essence(&tokenizer["pre_tokenizer"]);
     let looks_up_words = tokenizer["model"]["ignore_merges"] == true;
-    let splits_alike = |name: &&&str| pre_tokenizer(name).is_some_and(|known| essence(&known) == own);
-    let alike: Vec<&'static str> = PRE_TOKENIZERS.iter().filter(splits_alike).copied().collect();
-    let exact = |name: &&&str| (**name == "llama-bpe") == looks_up_words;
-    alike.iter().find(exact).or(alike.first()).copied()
+    let alike: Vec<_> = pre_tokenizer::ALL
+        .iter()
+        .filter(|known| essence(&known.json()) == own)
+        .collect();
+    let exact = |known: &&&PreTokenizer| known.ignores_merges == looks_up_words;
+    alike.iter().find(exact).or(alike.first()).map(|known| known.name)
 }
 
 /// Whether the beginning-of-sequence token is put before every text.

@@ -26,6 +26,7 @@ fn lora() -> AdapterConfig {
         dropout: 0.0,
         target_modules: TargetModules::AllLinear,
         modules_to_save: vec![],
+        ..AdapterConfig::default()
     }
 }
 
@@ -150,7 +151,7 @@ fn perturbed(adapted: &CausalLm, config: &ModelConfig, kind: AdapterKind) -> Cau
     let device = adapted.device();
     adapter::load(&directory, model(config, &device), config)
         .unwrap()
-        .0
+        .model
 }
 
 fn stored(model: &CausalLm, adapter: &AdapterConfig, config: &ModelConfig) -> (tempfile::TempDir, PathBuf) {

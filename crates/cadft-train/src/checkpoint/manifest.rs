@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
@@ -46,7 +45,7 @@ impl Manifest {
 
     /// Size and SHA-256 of a file.
     pub(crate) fn member(path: &Path) -> Result<Member, CheckpointError> {
-        let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
+        let mut file = cadft_files::open(path).map_err(CheckpointError::io("read", path))?;
         let mut hash = Sha256::new();
         let mut bytes = 0;
         let mut buffer = vec![0; 1 << 20];
@@ -75,9 +74,10 @@ impl Manifest {
     /// Reads the manifest of a checkpoint and compares every file with it.
     pub(crate) fn verify(directory: &Path) -> Result<Self, CheckpointError> {
         let path = directory.join(MANIFEST);
-        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        let text = cadft_files::read_to_string(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => CheckpointError::damaged(&path, &"the file is missing"),
             std::io::ErrorKind::InvalidData => CheckpointError::damaged(&path, &"not UTF-8"),
+            std::io::ErrorKind::InvalidInput => CheckpointError::damaged(&path, &error),
             _ => CheckpointError::io("read", &path)(error),
         })?;
         let manifest: Self =
@@ -91,6 +91,10 @@ impl Manifest {
         }
         if manifest.to_json() != text {
             return Err(CheckpointError::damaged(&path, &"it was edited"));
+        }
+        if let Some(name) = (manifest.files.keys()).find(|name| !cadft_files::stays_below(name)) {
+            let message = format!("`{name}` is not the name of a file in the checkpoint");
+            return Err(CheckpointError::damaged(&path, &message));
         }
         manifest
             .files

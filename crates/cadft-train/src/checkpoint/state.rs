@@ -5,6 +5,7 @@ use crate::inputs::Inputs;
 use crate::resume::Segment;
 use crate::rewrite::RewritingState;
 use cadft_core::RunningMoments;
+use cadft_data::TemplateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -45,6 +46,9 @@ pub struct TrainingState {
     /// What else it reads; absent in checkpoints of older releases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Inputs>,
+    /// The local time that the chat template tells in the whole run; absent where it tells none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_time: Option<TemplateTime>,
     /// Where `--allow-change` changed something, in the order of the steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<Segment>,

@@ -119,11 +119,11 @@ impl Snapshot {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CheckpointError> {
-    fs::write(path, text).map_err(CheckpointError::io("write", path))
+    cadft_files::write_new(path, text).map_err(CheckpointError::io("write", path))
 }
 
 fn write_state(path: &Path, state: &TrainingState) -> Result<(), CheckpointError> {
-    let mut file = File::create(path)
+    let mut file = cadft_files::create_new(path)
         .map(BufWriter::new)
         .map_err(CheckpointError::io("create", path))?;
     serde_json::to_writer(&mut file, state)

@@ -10,9 +10,12 @@ use std::fmt;
 const ALL_LINEAR: &str = "all-linear";
 
 /// `[adapter]`; without it every weight of the model is trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct AdapterSection {
+    /// A PEFT directory, here or on the Hub, to train on from; it says all that the other keys say, which are absent
+    /// then.
+    pub path: Option<String>,
     /// The kind of update.
     pub kind: Kind,
     /// Rank of the update. Ours: 16.
@@ -33,6 +36,7 @@ pub struct AdapterSection {
 impl Default for AdapterSection {
     fn default() -> Self {
         Self {
+            path: None,
             kind: Kind::Lora,
             rank: 16,
             alpha: 32.0,
@@ -41,6 +45,89 @@ impl Default for AdapterSection {
             target_modules: Targets::AllLinear,
             modules_to_save: vec![],
         }
+    }
+}
+
+/// The section as it is written: with `path` no other key.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Written {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpha: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropout: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_modules: Option<Targets>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modules_to_save: Option<Vec<String>>,
+}
+
+impl Written {
+    /// The first key that says what the directory of `path` says.
+    fn beside_path(&self) -> Option<&'static str> {
+        self.path.as_ref()?;
+        let keys = [
+            (self.kind.is_some(), "kind"),
+            (self.rank.is_some(), "rank"),
+            (self.alpha.is_some(), "alpha"),
+            (self.dropout.is_some(), "dropout"),
+            (self.rs.is_some(), "rs"),
+            (self.target_modules.is_some(), "target-modules"),
+            (self.modules_to_save.is_some(), "modules-to-save"),
+        ];
+        keys.into_iter().find_map(|(is_set, key)| is_set.then_some(key))
+    }
+}
+
+impl<'de> Deserialize<'de> for AdapterSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(deserializer)?;
+        if let Some(key) = written.beside_path() {
+            return Err(D::Error::custom(format!(
+                "`{key}` is what the directory of `path` says; remove the one or the other"
+            )));
+        }
+        let default = Self::default();
+        Ok(Self {
+            path: written.path,
+            kind: written.kind.unwrap_or(default.kind),
+            rank: written.rank.unwrap_or(default.rank),
+            alpha: written.alpha.unwrap_or(default.alpha),
+            dropout: written.dropout.unwrap_or(default.dropout),
+            rs: written.rs.unwrap_or(default.rs),
+            target_modules: written.target_modules.unwrap_or(default.target_modules),
+            modules_to_save: written.modules_to_save.unwrap_or(default.modules_to_save),
+        })
+    }
+}
+
+impl Serialize for AdapterSection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = match &self.path {
+            Some(path) => Written {
+                path: Some(path.clone()),
+                ..Written::default()
+            },
+            None => Written {
+                path: None,
+                kind: Some(self.kind),
+                rank: Some(self.rank),
+                alpha: Some(self.alpha),
+                dropout: Some(self.dropout),
+                rs: Some(self.rs),
+                target_modules: Some(self.target_modules.clone()),
+                modules_to_save: Some(self.modules_to_save.clone()),
+            },
+        };
+        written.serialize(serializer)
     }
 }
 
@@ -66,7 +153,7 @@ pub enum Targets {
 }
 
 impl AdapterSection {
-    /// The section as the model crate has it.
+    /// The section as the model crate has it; with `path`, its directory says it instead.
     #[must_use]
     pub fn config(&self) -> AdapterConfig {
         AdapterConfig {
@@ -87,6 +174,7 @@ impl AdapterSection {
                 Targets::Names(names) => TargetModules::Names(names.clone()),
             },
             modules_to_save: self.modules_to_save.clone(),
+            ..AdapterConfig::default()
         }
     }
 }
@@ -162,6 +250,15 @@ mod tests {
         );
         let error = read("target-modules = \"q_proj\"").unwrap_err().to_string();
         assert!(error.contains("`[\"q_proj\"]`"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_to_train_on_from_is_the_only_key() {
+        let section = read("path = \"a\"").unwrap();
+        assert_eq!(section.path.as_deref(), Some("a"));
+        assert_eq!(toml::to_string(&section).unwrap(), "path = \"a\"\n");
+        let error = read("path = \"a\"\nrank = 16").unwrap_err().to_string();
+        assert!(error.contains("`rank`") && error.contains("`path`"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::checkpoint::{DataDigests, Restored};
 use crate::config::Recipe;
 use crate::error::TrainError;
-use crate::inputs::{Inputs, WEIGHTS};
+use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
 use crate::plan::Warning;
 use crate::prepare::Prepared;
 use cadft_model::ModelConfig;
@@ -15,13 +15,17 @@ use std::fs;
 use std::path::{Component, Path};
 
 /// Keys of a recipe that may differ from those of a checkpoint, and why: the steps that follow are the same.
-pub const FREE: [(&str, &str); 17] = [
+pub const FREE: [(&str, &str); 18] = [
     (
         "format-version",
         "how the recipe is written; there is one version",
     ),
     ("run.out", "where the files of the run are"),
     ("model.path", "where the model is; its files are compared"),
+    (
+        "adapter.path",
+        "where the adapter is that is trained on from; its files are compared",
+    ),
     ("model.recompute", "the same gradients with less memory"),
     ("data.train", "where the data are; the samples are compared"),
     (
@@ -106,12 +110,13 @@ impl Comparison {
         if self.changes.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
+        lines.extend(self.warning().map(|warning| warning.message));
         Err(TrainError::Resume {
             message: format!(
                 "the run would not go on as `{}` left it:\n{}\n\
                  hint: undo the change, or give `--allow-change` to go on with another result",
-                from.path.display(),
+                cadft_files::shown(&from.path),
                 lines.join("\n")
             ),
         })
@@ -145,6 +150,19 @@ pub fn compare(prepared: &Prepared, device: &str, from: &Restored) -> Comparison
             .push(Change::new("--device", state.device.as_str(), device));
     }
     data_differ(&state.data, &DataDigests::of(prepared), &mut found);
+    let time = prepared.plan.template_time;
+    match (state.template_time, time) {
+        (Some(was), Some(is)) if was != is => {
+            let key = "the time of the chat template";
+            found
+                .changes
+                .push(Change::new(key, was.to_string(), is.to_string()));
+        }
+        (None, Some(_)) => found
+            .unknown
+            .push("the date that the chat template wrote".to_owned()),
+        _ => {}
+    }
     match &state.inputs {
         Some(inputs) => inputs_differ(inputs, &prepared.inputs(), &mut found),
         None => {
@@ -215,6 +233,7 @@ fn inputs_differ(was: &Inputs, is: &Inputs, found: &mut Comparison) {
 fn title(name: &str) -> String {
     match name {
         WEIGHTS => "model.path (SHA-256 of the weights)".to_owned(),
+        ADAPTER => "adapter.path (SHA-256 of its files)".to_owned(),
         name => format!("model.path ({name})"),
     }
 }

@@ -25,8 +25,14 @@ impl Trainer<'_> {
             self.settle()?;
             let stopped = Instant::now();
             self.last_save = stopped;
-            let snapshot = self.snapshot(model)?;
-            self.saver.begin(snapshot, stopped)
+            match self.snapshot(model) {
+                Ok(snapshot) => self.saver.begin(snapshot, stopped),
+                Err(error) if is_last => {
+                    self.unsaved = Some(error.into());
+                    self.saver.finish()
+                }
+                Err(error) => Some((self.done, Err(error))),
+            }
         } else {
             self.saver.poll()
         };
@@ -48,14 +54,25 @@ impl Trainer<'_> {
         })
     }
 
-    /// The end of a run: the last checkpoint, evaluation, and the final model.
+    /// The end of a run: the last checkpoint, evaluation, and the final model, which is written whatever becomes of the
+    /// other two.
     pub(super) fn finish(&mut self, model: &CausalLm) -> Result<(PathBuf, Evaluated), TrainError> {
-        self.saved()?;
-        let after = self.evaluate(model)?;
-        self.is_best(&after);
-        self.tell_rounding(model, after.0.as_ref())?;
+        if let Err(error) = self.saved() {
+            self.unsaved = Some(error);
+        }
+        let after = self.evaluate(model);
+        if let Ok(after) = &after {
+            self.is_best(after);
+            self.tell_rounding(model, after.0.as_ref())?;
+        }
         let begun = Instant::now();
-        let (path, warning) = self.directory.save_model(model, self.prepared)?;
+        let (path, warning) = match self.directory.save_model(model, self.prepared) {
+            Ok(saved) => saved,
+            Err(error) => {
+                self.tell_unsaved()?;
+                return Err(error);
+            }
+        };
         self.tell_warning(self.done, warning)?;
         let secs = begun.elapsed().as_secs_f64();
         self.tell_aside(&Event::Saved {
@@ -64,7 +81,7 @@ impl Trainer<'_> {
             write_secs: secs,
             stall_secs: secs,
         })?;
-        Ok((path, after))
+        Ok((path, after?))
     }
 
     /// Waits for the checkpoint that was begun last, which must not fail.
@@ -78,6 +95,17 @@ impl Trainer<'_> {
             }
             Some((_, Err(error))) => Err(error.into()),
         }
+    }
+
+    /// Tells that there is no checkpoint of the last step, where something else ends the run.
+    fn tell_unsaved(&mut self) -> Result<(), TrainError> {
+        let Some(error) = self.unsaved.take() else {
+            return Ok(());
+        };
+        let what = "the last checkpoint could not be written";
+        let warning = Warning::of_error(what, &error, "the checkpoints before it are still there");
+        let step = self.done;
+        self.tell_aside(&Event::Warned { step, warning })
     }
 
     /// Tells of a checkpoint that was written in the background. One that could not be written does not end a run: the
@@ -114,10 +142,10 @@ impl Trainer<'_> {
         }
     }
 
-    fn snapshot(&self, model: &CausalLm) -> Result<Snapshot, TrainError> {
+    fn snapshot(&mut self, model: &CausalLm) -> Result<Snapshot, CheckpointError> {
+        let (logs, files) = self.directory.logs()?;
         let prepared = self.prepared;
         let plan = &prepared.plan;
-        let (logs, files) = self.directory.logs()?;
         let state = TrainingState {
             format_version: FORMAT_VERSION,
             step: self.done,
@@ -134,6 +162,7 @@ impl Trainer<'_> {
             settings: resume::settings(&prepared.recipe),
             data: self.data.clone(),
             inputs: Some(prepared.inputs()),
+            template_time: plan.template_time,
             segments: self.directory.segments().to_vec(),
             device: self.directory.device().to_owned(),
         };

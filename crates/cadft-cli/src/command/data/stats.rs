@@ -6,6 +6,7 @@ use crate::model::{directory, sources};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, Tokenizer, stats};
+use cadft_files::visible_name;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Characters of the longest bar.
@@ -14,6 +15,7 @@ const WIDTH: usize = 40;
 pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     let sources = sources(&args.input.data, &args.input.source)?;
     let tokenizer = Tokenizer::from_dir(&directory(&args.input.model)?)?;
+    let tokenizer = args.template.tokenizer(tokenizer)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let stats = stats(&sources, &tokenizer, &options)?;
     if args.json {
@@ -73,7 +75,7 @@ fn cells(source: &SourceStats) -> Vec<String> {
         percent(source.supervised_share),
     ];
     let lengths = [lengths.min, lengths.p50, lengths.p90, lengths.p99, lengths.max].map(count);
-    std::iter::once(source.path.clone())
+    std::iter::once(visible_name(&source.path).into_owned())
         .chain(numbers)
         .chain(lengths)
         .collect()

@@ -3,6 +3,7 @@
 use crate::args::ValidateArgs;
 use crate::console::{count, note};
 use crate::exit::Exit;
+use crate::hint::UsageError;
 use crate::model::{directory, sources};
 use crate::output;
 use anyhow::Result;
@@ -39,7 +40,17 @@ struct Validation {
 pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     let sources = sources(&args.data, &args.source)?;
     let tokenizer = match &args.model {
-        Some(model) => Some(Tokenizer::from_dir(&directory(model)?)?),
+        Some(model) => Some(
+            args.template
+                .tokenizer(Tokenizer::from_dir(&directory(model)?)?)?,
+        ),
+        None if args.template.is_given() => {
+            return Err(UsageError::new(
+                "`--template` and `--template-variable` need `--model`",
+                "rows are rendered only with a model's tokenizer: add `--model DIR`",
+            )
+            .into());
+        }
         None => None,
     };
     let mut validation = Validation {

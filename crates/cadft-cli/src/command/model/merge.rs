@@ -3,7 +3,7 @@
 use super::dtype;
 use crate::args::MergeArgs;
 use crate::console::note;
-use crate::{device, model};
+use crate::{destination, device, model};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
 use cadft_model::checkpoint::{self, ChatFormat, SaveOptions, has_tokenizer};
@@ -18,12 +18,15 @@ const TOKENS: usize = 64;
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     let directory = model::directory(&args.model)?;
+    destination::new_directory(&args.out)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
+    model::check_weights(&directory, &device)?;
     let base = checkpoint::load(&directory, &device)?;
-    let (adapted, _) = adapter::load(&args.adapter, base.model, &base.config)?;
-    let before = logits(&adapted, base.config.vocab_size);
-    let merged = adapted.merge_adapter();
-    let after = logits(&merged, base.config.vocab_size);
+    let adapted = adapter::load(&args.adapter, base.model, &base.config)?;
+    let config = adapted.config;
+    let before = logits(&adapted.model, config.vocab_size);
+    let merged = adapted.model.merge_adapter();
+    let after = logits(&merged, config.vocab_size);
     let difference = relative_difference(&before, &after);
     if !difference.is_finite() || difference > TOLERANCE {
         bail!(
@@ -40,11 +43,11 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
         carry_over: Some(args.adapter.clone()),
         ..SaveOptions::default()
     };
-    checkpoint::save(&args.out, &merged, &base.config, &options)?;
+    checkpoint::save(&args.out, &merged, &config, &options)?;
     note(&format!(
         "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
-        args.adapter.display(),
-        args.out.display(),
+        cadft_files::shown(&args.adapter),
+        cadft_files::shown(&args.out),
     ));
     Ok(())
 }

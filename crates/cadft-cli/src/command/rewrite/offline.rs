@@ -1,26 +1,22 @@
 //! `cadft rewrite run`: one round on a data set, without training.
 
-use super::data::write;
 use crate::args::RewriteRunArgs;
 use crate::console::note;
+use crate::destination;
 use crate::hint::{self, UsageError};
 use crate::model::{OpenInput, directory, warn_about};
 use crate::{interrupt, output};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use cadft_files::{NewDirectory, shown};
 use cadft_train::config::RewriteSection;
 use cadft_train::data::SampleReader;
-use cadft_train::rewrite::{Generator, Header, LOG, Offline, Record, RoundSummary, export, rewrite_offline};
+use cadft_train::rewrite::{
+    Generator, Header, LOG, Offline, Record, RewriteLog, RoundSummary, export, rewrite_offline,
+};
 
 pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     let section = section(args)?;
-    let log = args.out.join(LOG);
-    if log.exists() {
-        return Err(UsageError::new(
-            format!("`{}` already holds a record of rewrites", args.out.display()),
-            "choose another directory with `--out DIR`",
-        )
-        .into());
-    }
+    destination::new_directory(&args.out)?;
     let model_directory = directory(&args.input.model)?.to_string_lossy().into_owned();
     let OpenInput {
         model,
@@ -69,9 +65,11 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
 /// The log and the data set with its rewrites, in a new directory.
 fn save(args: &RewriteRunArgs, header: &Header, records: &[Record], reader: &SampleReader) -> Result<()> {
     let exported = export(records, header, reader)?;
-    std::fs::create_dir_all(&args.out)?;
-    cadft_train::rewrite::RewriteLog::open(&args.out.join(LOG))?.append(records)?;
-    write(&args.out.join("data.jsonl"), &exported.lines)
+    let context = || format!("cannot write `{}`", shown(&args.out));
+    let new = NewDirectory::begin(&args.out).with_context(context)?;
+    RewriteLog::open(&new.path().join(LOG))?.append(records)?;
+    cadft_files::write_new(&new.path().join("data.jsonl"), &exported.lines).with_context(context)?;
+    new.finish().with_context(context)
 }
 
 fn section(args: &RewriteRunArgs) -> Result<RewriteSection> {
@@ -106,8 +104,8 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
         "{} of {} samples rewritten; `{}` has the data, `cadft rewrite list {}` says what was decided",
         summary.replaced,
         summary.chosen,
-        args.out.join("data.jsonl").display(),
-        args.out.display()
+        cadft_files::shown(&args.out.join("data.jsonl")),
+        cadft_files::shown(&args.out)
     ));
     Ok(())
 }

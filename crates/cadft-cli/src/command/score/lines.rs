@@ -1,5 +1,6 @@
 //! One line a sample, on standard output or in a file.
 
+use crate::output;
 use anyhow::{Context, Result};
 use cadft_data::write_parquet;
 use cadft_files::NewFile;
@@ -31,7 +32,7 @@ pub(super) struct Line<'a> {
 
 /// Where the lines go. A file is there when it is complete, or not at all.
 pub(super) enum Lines {
-    Printed(BufWriter<io::Stdout>),
+    Printed,
     File(BufWriter<NewFile>, PathBuf),
     /// The columns of a table are known when all lines are.
     Table(Vec<Value>, PathBuf),
@@ -41,7 +42,7 @@ impl Lines {
     /// Lines to `out`, a table where its name ends in `.parquet`; without it, to standard output.
     pub(super) fn begin(out: Option<&Path>) -> Result<Self> {
         Ok(match out {
-            None => Self::Printed(BufWriter::new(io::stdout())),
+            None => Self::Printed,
             Some(path) if path.extension().is_some_and(|extension| extension == "parquet") => {
                 Self::Table(vec![], path.to_owned())
             }
@@ -54,7 +55,7 @@ impl Lines {
 
     pub(super) fn push(&mut self, line: &Line<'_>) -> Result<()> {
         match self {
-            Self::Printed(out) => writeln!(out, "{}", serde_json::to_string(line)?)?,
+            Self::Printed => output::json_line(line)?,
             Self::File(out, path) => {
                 writeln!(out, "{}", serde_json::to_string(line)?).with_context(|| cannot_write(path))?;
             }
@@ -65,7 +66,7 @@ impl Lines {
 
     pub(super) fn end(self) -> Result<()> {
         match self {
-            Self::Printed(mut out) => Ok(out.flush()?),
+            Self::Printed => Ok(()),
             Self::File(out, path) => {
                 let file = out.into_inner().map_err(io::IntoInnerError::into_error);
                 file.and_then(NewFile::finish)
@@ -77,5 +78,5 @@ impl Lines {
 }
 
 fn cannot_write(path: &Path) -> String {
-    format!("cannot write `{}`", path.display())
+    format!("cannot write `{}`", cadft_files::shown(&path))
 }

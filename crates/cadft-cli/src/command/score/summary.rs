@@ -7,6 +7,7 @@ use anyhow::Result;
 use cadft_core::Moments;
 use cadft_core::compatibility::effective_sample_size;
 use cadft_data::{Content, Message, Mixing, Origin, Row, Source, rows};
+use cadft_files::visible_name;
 use comfy_table::{Table, presets};
 use std::collections::{HashMap, HashSet};
 
@@ -158,7 +159,7 @@ fn table(sources: &[OfSource], files: &[String]) -> String {
     for (source, file) in files.iter().enumerate() {
         let source = sources.get(source).unwrap_or(&none);
         table.add_row([
-            file.clone(),
+            visible_name(file).into_owned(),
             count(source.samples),
             format!("{:.4}", source.nll.mean()),
             format!("{:.3}", source.z.mean()),
@@ -173,7 +174,8 @@ fn described(ranked: &Ranked<Audited>, row: Option<&Row>) -> String {
     let Audited { id, z, weight, .. } = &ranked.sample;
     let question = question.map_or_else(String::new, |text| format!("\n    > {}", shortened(text)));
     format!(
-        "  {id}: nll {:.3}, z {z:.2}, weight {weight:.3}{question}\n    {}",
+        "  {}: nll {:.3}, z {z:.2}, weight {weight:.3}{question}\n    {}",
+        visible_name(id),
         ranked.nll,
         shortened(answer)
     )

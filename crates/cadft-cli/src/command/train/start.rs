@@ -5,6 +5,7 @@ use crate::console;
 use crate::hint::{self, UsageError};
 use crate::recipe::Source;
 use anyhow::Result;
+use cadft_data::TemplateTime;
 use cadft_train::checkpoint::Restored;
 use cadft_train::resume::{self, Change, Changes, Found};
 use cadft_train::{Prepared, RunDirectory, TrainError};
@@ -73,7 +74,7 @@ impl Target {
             None if RunDirectory::is_taken(&out) => {
                 console::note(&format!(
                     "`{}` has no checkpoint yet: the run starts again",
-                    out.display()
+                    cadft_files::shown(&out)
                 ));
                 Start::Again(out)
             }
@@ -120,6 +121,14 @@ impl Start {
         }))
     }
 
+    /// The time at which the run began, where its chat template tells it.
+    pub(super) fn template_time(&self) -> Option<TemplateTime> {
+        match self {
+            Self::From(_, checkpoint, _) => checkpoint.state.template_time,
+            Self::New(_) | Self::Again(_) => None,
+        }
+    }
+
     /// The run directory.
     pub(super) fn out(&self) -> &Path {
         match self {
@@ -139,14 +148,12 @@ impl Start {
     }
 }
 
-/// The directory asked for, else a new one under `runs`. One that holds a run is refused before data are read.
-fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf> {
+/// The directory asked for, else a new one under `runs`. One that holds anything is refused before data are read.
+fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf, TrainError> {
     let Some(out) = asked else {
         return Ok(new_directory(name));
     };
-    if RunDirectory::is_taken(out) {
-        return Err(TrainError::RunExists(out.to_owned()).into());
-    }
+    RunDirectory::check_new(out)?;
     Ok(out.to_owned())
 }
 
@@ -163,8 +170,8 @@ fn new_directory(name: &str) -> PathBuf {
     if directory != first {
         console::note(&format!(
             "`{}` is taken; this run goes to `{}`",
-            first.display(),
-            directory.display()
+            cadft_files::shown(&first),
+            cadft_files::shown(&directory)
         ));
     }
     directory

@@ -37,7 +37,7 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
 }
 
 /// Another value of a key whose schema does not tell one, and what must be set before it.
-const VALUES: [(&str, &str, &[&str]); 18] = [
+const VALUES: [(&str, &str, &[&str]); 19] = [
     ("model.path", "'other'", &[]),
     ("data.train", "['other.jsonl']", &[]),
     ("data.eval", "['other.jsonl']", &[]),
@@ -57,6 +57,7 @@ const VALUES: [(&str, &str, &[&str]); 18] = [
     ("schedule.steps", "9", &[]),
     ("run.out", "'elsewhere'", &[]),
     ("adapter.target-modules", "['q_proj']", &[]),
+    ("adapter.path", "'other'", &["adapter={path='a'}"]),
     ("adapter.modules-to-save", "['embed_tokens']", &[]),
     ("loss.start", "'dft'", &[]),
     ("evaluate.extractor", "'boxed'", &[]),

@@ -1,0 +1,352 @@
+//! Requests to the Hub: redirections that keep the token at home, bounds on time and size, and patience.
+
+use crate::Hub;
+use crate::address::Address;
+use crate::error::{HubError, Place, is_busy};
+use crate::name;
+use crate::spec::Spec;
+use crate::text::Visible;
+use std::io::Read;
+use std::time::{Duration, Instant};
+use ureq::http::header::HeaderMap;
+use ureq::http::{Method, Request};
+use ureq::{Agent, BodyReader};
+
+/// What is asked for, for messages.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) file: Option<&'a str>,
+}
+
+impl Subject<'_> {
+    pub(crate) fn at(&self, address: &Address) -> Box<Place> {
+        Box::new(Place {
+            spec: self.spec.clone(),
+            file: self.file.map(str::to_owned),
+            address: address.to_string(),
+        })
+    }
+
+    pub(crate) fn malformed(&self, address: &Address, message: impl Into<String>) -> HubError {
+        HubError::Malformed {
+            place: self.at(address),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn network(&self, address: &Address, message: impl Into<String>) -> HubError {
+        HubError::Network {
+            place: self.at(address),
+            message: message.into(),
+        }
+    }
+}
+
+/// What the Hub itself says of a file, wherever its bytes come from.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) etag: Option<String>,
+    pub(crate) size: Option<u64>,
+    pub(crate) commit: Option<String>,
+    /// Whether the Hub has said what the file is that it redirects to: a storage on its own host knows less.
+    is_linked: bool,
+}
+
+/// The beginning of an answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) facts: Facts,
+    /// Where it came from in the end.
+    pub(crate) address: Address,
+    pub(crate) body: BodyReader<'static>,
+}
+
+/// A connection to one Hub.
+pub(crate) struct Client<'a> {
+    pub(crate) hub: &'a Hub,
+    agent: Agent,
+}
+
+impl<'a> Client<'a> {
+    pub(crate) fn new(hub: &'a Hub) -> Self {
+        let limits = &hub.limits;
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // Every redirection is looked at here, as it decides about the token.
+            .max_redirects(0)
+            .timeout_resolve(Some(limits.connect))
+            .timeout_connect(Some(limits.connect))
+            .timeout_send_request(Some(limits.answer))
+            .timeout_recv_response(Some(limits.answer))
+            .timeout_per_read(Some(limits.silence))
+            .accept_encoding("identity")
+            .user_agent(concat!("cadft/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self {
+            hub,
+            agent: config.new_agent(),
+        }
+    }
+
+    /// The whole of an answer with JSON, and its headers.
+    pub(crate) fn json(
+        &self,
+        subject: Subject<'_>,
+        address: &Address,
+    ) -> Result<(Vec<u8>, HeaderMap), HubError> {
+        let limits = &self.hub.limits;
+        let answer = self.ask(subject, &Method::GET, address, 0)?;
+        if answer.status != 200 {
+            return Err(refused(subject, &answer));
+        }
+        let end = Instant::now() + limits.listing;
+        let (mut body, mut bytes) = (answer.body, Vec::new());
+        let mut piece = [0; 16 << 10];
+        loop {
+            let count = body
+                .read(&mut piece)
+                .map_err(|error| subject.network(address, describe(&error)))?;
+            if count == 0 {
+                return Ok((bytes, answer.headers));
+            }
+            if (bytes.len() + count) as u64 > limits.listing_bytes {
+                let message = format!("the answer has more than {} bytes", limits.listing_bytes);
+                return Err(subject.malformed(address, message));
+            }
+            if Instant::now() > end {
+                let message = format!("the answer takes more than {:.1} s", limits.listing.as_secs_f64());
+                return Err(subject.network(address, message));
+            }
+            bytes.extend_from_slice(&piece[..count]);
+        }
+    }
+
+    /// The beginning of an answer to a request for the bytes from `from`; repeated while the Hub is busy.
+    pub(crate) fn ask(
+        &self,
+        subject: Subject<'_>,
+        method: &Method,
+        address: &Address,
+        from: u64,
+    ) -> Result<Answer, HubError> {
+        let limits = &self.hub.limits;
+        let mut wait = limits.wait;
+        for _ in 0..limits.retries {
+            let answer = self.follow(subject, method, address, from)?;
+            if !is_busy(answer.status) {
+                return Ok(answer);
+            }
+            let asked = text(&answer.headers, "retry-after").and_then(|text| text.trim().parse().ok());
+            let pause = asked.map_or(wait, Duration::from_secs).min(limits.longest_wait);
+            tracing::info!(status = answer.status, ?pause, "the Hub is busy");
+            std::thread::sleep(pause);
+            wait *= 2;
+        }
+        let answer = self.follow(subject, method, address, from)?;
+        if is_busy(answer.status) {
+            Err(refused(subject, &answer))
+        } else {
+            Ok(answer)
+        }
+    }
+
+    /// Follows redirections to an answer that is none.
+    fn follow(
+        &self,
+        subject: Subject<'_>,
+        method: &Method,
+        start: &Address,
+        from: u64,
+    ) -> Result<Answer, HubError> {
+        let mut address = start.clone();
+        let mut facts = Facts::default();
+        // A redirection away from the Hub ends the trust, even if another one leads back.
+        let mut is_home = true;
+        for _ in 0..=self.hub.limits.redirects {
+            let response = self.send(subject, method, &address, (from, is_home))?;
+            let (head, body) = response.into_parts();
+            let status = head.status.as_u16();
+            if is_home {
+                facts
+                    .add(&head.headers, status)
+                    .map_err(|message| subject.malformed(&address, message))?;
+            }
+            if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+                check_encoding(&head.headers).map_err(|message| subject.malformed(&address, message))?;
+                return Ok(Answer {
+                    status,
+                    headers: head.headers,
+                    facts,
+                    address,
+                    body: body.into_reader(),
+                });
+            }
+            let next = redirection(&address, text(&head.headers, "location"))
+                .map_err(|message| subject.malformed(&address, message))?;
+            is_home &= next.origin == self.hub.endpoint.address.origin;
+            // What a file is, is said where it leaves the Hub; a request about it needs no more.
+            if *method == Method::HEAD && !is_home {
+                return Ok(Answer {
+                    status: 200,
+                    headers: head.headers,
+                    facts,
+                    address,
+                    body: body.into_reader(),
+                });
+            }
+            address = next;
+        }
+        let message = format!("more than {} redirections", self.hub.limits.redirects);
+        Err(subject.malformed(start, message))
+    }
+
+    fn send(
+        &self,
+        subject: Subject<'_>,
+        method: &Method,
+        address: &Address,
+        (from, is_home): (u64, bool),
+    ) -> Result<ureq::http::Response<ureq::Body>, HubError> {
+        let mut request = Request::builder().method(method).uri(address.for_request());
+        if from > 0 {
+            request = request.header("range", format!("bytes={from}-"));
+        }
+        let secret = self.hub.endpoint.password.as_ref().or(self.hub.token.as_ref());
+        if let Some(secret) = secret.filter(|_| is_home) {
+            request = request.header("authorization", secret.header());
+        }
+        let request = request
+            .body(())
+            .map_err(|error| subject.malformed(address, error.to_string()))?;
+        self.agent.run(request).map_err(|error| match error {
+            ureq::Error::Io(_)
+            | ureq::Error::Timeout(_)
+            | ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::Rustls(_)
+            | ureq::Error::Tls(_)
+            | ureq::Error::InvalidProxyUrl
+            | ureq::Error::ConnectProxyFailed(_) => subject.network(address, describe(&error)),
+            error => subject.malformed(address, describe(&error)),
+        })
+    }
+}
+
+impl Facts {
+    /// Adds what the headers of the Hub itself say.
+    fn add(&mut self, headers: &HeaderMap, status: u16) -> Result<(), String> {
+        let linked = text(headers, "x-linked-etag");
+        let plain = || text(headers, "etag").filter(|_| matches!(status, 200 | 206) && !self.is_linked);
+        if let Some(tag) = linked.or_else(plain) {
+            let tag = name::etag(tag).ok_or_else(|| format!("the `ETag` `{}` is none", Visible(tag)))?;
+            self.etag = Some(tag.to_owned());
+        }
+        let length = || text(headers, "content-length").filter(|_| status == 200 && !self.is_linked);
+        if let Some(size) = text(headers, "x-linked-size").or_else(length) {
+            let size = size
+                .trim()
+                .parse()
+                .map_err(|_| format!("the size `{}` is none", Visible(size)))?;
+            self.size = Some(size);
+        }
+        self.is_linked |= linked.is_some();
+        if let Some(commit) = text(headers, "x-repo-commit") {
+            self.commit = Some(commit.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Where a redirection leads, unless it leads from an encrypted connection to one that is not.
+fn redirection(from: &Address, location: Option<&str>) -> Result<Address, String> {
+    let location = location.ok_or("a redirection without a `Location`")?;
+    // What follows `?` may be signed, and then opens what it names.
+    let shown = Visible(location.split('?').next().unwrap_or_default());
+    let next = from
+        .join(location)
+        .map_err(|what| format!("a redirection to `{shown}`, which {what}"))?;
+    if from.origin.is_encrypted && !next.origin.is_encrypted {
+        return Err(format!(
+            "a redirection from `https` to {}, which is not encrypted",
+            next.origin
+        ));
+    }
+    Ok(next)
+}
+
+/// An answer that is not the one that was wished for.
+pub(crate) fn refused(subject: Subject<'_>, answer: &Answer) -> HubError {
+    HubError::Refused {
+        place: subject.at(&answer.address),
+        status: answer.status,
+        message: text(&answer.headers, "x-error-message")
+            .unwrap_or_default()
+            .to_owned(),
+    }
+}
+
+/// A header that is text.
+pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// An error in words; those of the library name no address.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    Visible(&error.to_string()).to_string()
+}
+
+/// Compressed bytes cannot be compared with sizes and hashes, and were not asked for.
+fn check_encoding(headers: &HeaderMap) -> Result<(), String> {
+    match text(headers, "content-encoding").map(str::trim) {
+        None | Some("" | "identity") => Ok(()),
+        Some(other) => Err(format!(
+            "the answer is compressed as `{}`, which was not asked for",
+            Visible(other)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Endpoint;
+
+    #[test]
+    fn an_encrypted_connection_is_not_left_for_one_that_is_not() {
+        let from = Endpoint::parse("https://hub.example").unwrap().address;
+        for location in [
+            "http://hub.example/x",
+            "http://cdn.example/x?Signature=s3cret",
+            "HTTP://hub.example:443/",
+        ] {
+            let error = redirection(&from, Some(location)).unwrap_err();
+            assert!(
+                error.contains("not encrypted") && !error.contains("s3cret"),
+                "{error}"
+            );
+        }
+        assert!(redirection(&from, Some("https://cdn.example/x")).is_ok());
+        let plain = Endpoint::parse("http://127.0.0.1:1").unwrap().address;
+        assert!(redirection(&plain, Some("https://cdn.example/x")).is_ok());
+    }
+
+    #[test]
+    fn a_redirection_that_leads_nowhere_is_an_error_that_shows_no_secret() {
+        let from = Endpoint::parse("https://hub.example").unwrap().address;
+        for location in [
+            None,
+            Some(""),
+            Some("ftp://a/"),
+            Some("https://?Signature=s3cret"),
+            Some("\u{1b}[2J"),
+        ] {
+            let error = redirection(&from, location).unwrap_err();
+            assert!(
+                error.starts_with("a redirection") && !error.contains("s3cret") && !error.contains('\u{1b}'),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Everything that can go wrong between a name on the Hub and a path on disk.
+
+use crate::spec::Spec;
+use crate::text::{Visible, some_of};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What was asked for, and where.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub(crate) spec: Spec,
+    pub(crate) file: Option<String>,
+    pub(crate) address: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.spec)?;
+        if let Some(file) = &self.file {
+            write!(f, ", file `{}`", Visible(file))?;
+        }
+        write!(f, ", from {}", self.address)
+    }
+}
+
+/// A name on the Hub that cannot be resolved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// Not of the form of a name on the Hub.
+    #[error(
+        "`{}` is not a name on the Hub: {message}\n\
+         hint: write `hf://OWNER/NAME[@REVISION]`, or `hf://datasets/OWNER/NAME[@REVISION][/FILE]`", Visible(.spec)
+    )]
+    Spec {
+        /// The name as written.
+        spec: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A variable of the environment that makes no sense.
+    #[error("`{name}` {message}\nhint: {hint}")]
+    Variable {
+        /// The variable, or the file that stands for it.
+        name: String,
+        /// What is wrong, without its value, which may be a secret.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Not in the cache, and the network is off.
+    #[error(
+        "`{spec}` is not in the cache `{}`, and `HF_HUB_OFFLINE` is set{}\n\
+         hint: unset it, or fetch the repository on a machine with a network first", .cache.display(), listed(.commits)
+    )]
+    Offline {
+        /// The name.
+        spec: Box<Spec>,
+        /// The cache.
+        cache: PathBuf,
+        /// The commits that the cache does hold, where the revision is none of them.
+        commits: Vec<String>,
+    },
+    /// The cache holds some of the files, and the network is off.
+    #[error(
+        "`{spec}` is not complete in the cache `{}`, and `HF_HUB_OFFLINE` is set: {} {}\n\
+         hint: unset it to fetch them; {}", .snapshot.display(),
+        some_of(.missing), if .missing.len() == 1 { "is absent" } else { "are absent" }, instead(.spec)
+    )]
+    Incomplete {
+        /// The name.
+        spec: Box<Spec>,
+        /// Where the files are that are there.
+        snapshot: PathBuf,
+        /// The files that are not.
+        missing: Vec<String>,
+    },
+    /// The repository holds nothing that can be used.
+    #[error("`{spec}` holds no {wanted}")]
+    Empty {
+        /// The name.
+        spec: Box<Spec>,
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// The Hub does not give what was asked for.
+    #[error("{place}: the Hub answers {status}{}\nhint: {}", said(.message), hint_for(*.status))]
+    Refused {
+        /// What was asked for.
+        place: Box<Place>,
+        /// The number of the answer.
+        status: u16,
+        /// What the Hub says of it.
+        message: String,
+    },
+    /// An answer that is not what the Hub's interface, its sizes or its hashes say.
+    #[error(
+        "{place}: {message}\n\
+         hint: look at `HF_ENDPOINT`; what answers there, or on the way to it, is not a Hub or has a fault"
+    )]
+    Malformed {
+        /// What was asked for.
+        place: Box<Place>,
+        /// What is wrong.
+        message: String,
+    },
+    /// There is no connection, or one that is too slow.
+    #[error(
+        "{place}: {message}\n\
+         hint: look at the network and at `HF_ENDPOINT`; with `HF_HUB_OFFLINE=1` only the cache is used"
+    )]
+    Network {
+        /// What was asked for.
+        place: Box<Place>,
+        /// What happened.
+        message: String,
+    },
+    /// A file of the cache is not what the Hub gave.
+    #[error(
+        "`{}` in the cache of the Hub {message}: it is damaged, or was changed by hand\n\
+         hint: remove it, and it is fetched again", .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it is known.
+        message: String,
+    },
+    /// The cache cannot be read or written.
+    #[error("cannot {action} `{}`: {source}{}", .path.display(), hint_of(.source))]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl HubError {
+    /// Whether the input is at fault rather than the network, the load of the Hub, or the disk, which may be better the
+    /// next time.
+    #[must_use]
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Network { .. } => false,
+            Self::Refused { status, .. } => !is_busy(*status),
+            _ => true,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Whether a later request may be answered otherwise.
+pub(crate) fn is_busy(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599)
+}
+
+fn said(message: &str) -> String {
+    if message.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", Visible(message))
+    }
+}
+
+fn listed(commits: &[String]) -> String {
+    if commits.is_empty() {
+        return String::new();
+    }
+    format!("; it holds {}, which can be named after `@`", some_of(commits))
+}
+
+fn instead(spec: &Spec) -> &'static str {
+    match spec.kind {
+        crate::RepoKind::Model => "or fetch the repository on a machine with a network first",
+        crate::RepoKind::Dataset => {
+            "to use only what is there, name its files with `hf://datasets/OWNER/NAME/FILE`, or give the directory itself"
+        }
+    }
+}
+
+fn hint_for(status: u16) -> &'static str {
+    match status {
+        401 | 403 => {
+            "look at the owner and the name; a private or gated repository needs a token that may read it in `HF_TOKEN`"
+        }
+        404 | 410 => {
+            "look at the owner, the name and the revision; a private repository needs a token in `HF_TOKEN`"
+        }
+        429 => {
+            "the Hub has had too many requests from here: wait some minutes, or give a token in `HF_TOKEN`"
+        }
+        _ if is_busy(status) => "try again later; with `HF_HUB_OFFLINE=1` only the cache is used",
+        _ => "look at `HF_ENDPOINT`; what answers there is not a Hub or has a fault",
+    }
+}
+
+fn hint_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "\nhint: free some space, or put the cache elsewhere with `HF_HOME`"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "\nhint: put the cache elsewhere with `HF_HOME`"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,203 @@
+//! JSON as Python writes it: `Infinity` and `NaN` are read and written back, a key that appears twice is an error.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::error::ModelError;
+use crate::file;
+
+/// Files above this are no configuration: what is read is held in memory several times over.
+const MAX_BYTES: u64 = 512 << 20;
+/// Values in messages are cut to this many characters.
+const SHOWN: usize = 120;
+/// What Python writes for numbers that JSON does not have.
+const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+/// Before such a number where it is kept as a string: no text of a file begins so.
+const MARK: &str = "\0number:";
+
+/// Reads an object from a file.
+pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError> {
+    let bytes = file::read(path, MAX_BYTES)?;
+    parse_object(&bytes).map_err(|source| ModelError::Json {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads an object from bytes.
+pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+    let bytes = quote_numbers(bytes);
+    let mut reader = serde_json::Deserializer::from_slice(&bytes);
+    let value = Unique { key: None }.deserialize(&mut reader)?;
+    reader.end()?;
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(serde_json::Error::custom("the file does not hold an object")),
+    }
+}
+
+/// JSON as Hugging Face writes it: two spaces, a newline at the end.
+pub(crate) fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut text = unquote_numbers(&text).into_bytes();
+    text.push(b'\n');
+    text
+}
+
+/// A value for a message: long ones are cut.
+pub(crate) fn show(value: &Value) -> String {
+    cut(&unquote_numbers(&value.to_string()))
+}
+
+/// The beginning of a long text.
+pub(crate) fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Puts the numbers that JSON does not have into marked strings.
+fn quote_numbers(bytes: &[u8]) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(bytes.len());
+    let (mut at, mut in_string) = (0, false);
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let number = NUMBERS.iter().find(|number| rest.starts_with(number.as_bytes()));
+        match (in_string, rest[0], number) {
+            (true, b'\\', _) => {
+                quoted.extend(&rest[..rest.len().min(2)]);
+                at += 2;
+            }
+            (false, _, Some(number)) => {
+                quoted.extend(format!("\"\\u0000{}{number}\"", &MARK[1..]).bytes());
+                at += number.len();
+            }
+            (_, byte, _) => {
+                in_string ^= byte == b'"';
+                quoted.push(byte);
+                at += 1;
+            }
+        }
+    }
+    quoted
+}
+
+fn unquote_numbers(text: &str) -> String {
+    NUMBERS.iter().fold(text.to_owned(), |text, number| {
+        text.replace(&format!("\"\\u0000{}{number}\"", &MARK[1..]), number)
+    })
+}
+
+/// Reads a value, refusing an object that has a key twice.
+struct Unique<'a> {
+    /// The key that the value stands under.
+    key: Option<&'a str>,
+}
+
+impl<'de> DeserializeSeed<'de> for Unique<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
+        let mut list = vec![];
+        while let Some(value) = values.next_element_seed(Unique { key: self.key })? {
+            list.push(value);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.contains_key(&key) {
+                let place = self.key.map_or_else(String::new, |outer| format!("{outer}."));
+                return Err(A::Error::custom(format!(
+                    "`{}` appears twice",
+                    cut(&format!("{place}{key}"))
+                )));
+            }
+            let value = entries.next_value_seed(Unique { key: Some(&key) })?;
+            object.insert(key, value);
+        }
+        Ok(object.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_of_python_come_back_as_they_were() {
+        let text = "{\n  \"a\": [\n    -Infinity,\n    NaN\n  ],\n  \"b\\\"Infinity\": \"Infinity\",\n  \"c\": Infinity\n}\n";
+        let object = parse_object(text.as_bytes()).unwrap();
+        assert_eq!(object["b\"Infinity"], json!("Infinity"));
+        assert!(object["c"].as_f64().is_none());
+        assert_eq!(pretty(&object), text.as_bytes());
+        assert_eq!(show(&object["c"]), "Infinity");
+    }
+
+    #[test]
+    fn a_key_that_appears_twice_is_named() {
+        let error = |text: &str| parse_object(text.as_bytes()).unwrap_err().to_string();
+        assert!(error(r#"{"a": 1, "b": 2, "a": 3}"#).contains("`a` appears twice"));
+        assert!(error(r#"{"rope": {"factor": 1, "factor": 2}}"#).contains("`rope.factor` appears twice"));
+        assert!(error("[1]").contains("object"));
+        assert!(error(r#"{"a": Infinit}"#).contains("expected value"));
+    }
+
+    #[test]
+    fn plain_json_is_read_as_serde_json_reads_it() {
+        let text =
+            r#"{"a": [1, -2, 2.5, 1e300, true, null, "x\"\\"], "b": {"c": {}}, "d": 18446744073709551615}"#;
+        let plain: Map<String, Value> = serde_json::from_str(text).unwrap();
+        assert_eq!(parse_object(text.as_bytes()).unwrap(), plain);
+    }
+
+    #[test]
+    fn long_values_are_cut_in_messages() {
+        let long = show(&json!("ä".repeat(5000)));
+        assert!(long.chars().count() < 150 && long.ends_with('…'));
+    }
+}
