@@ -28,6 +28,9 @@ const OPTIONS: [&str; 8] = [
     "alpaca",
 ];
 
+/// The commit of a repository on the Hub.
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
 fn text(rows: impl IntoIterator<Item = Value>) -> String {
     rows.into_iter().map(|row| format!("{row}\n")).collect()
 }
@@ -298,10 +301,10 @@ fn assert_exports(study: &Study, run: &str, rows: &str, row_of: impl Fn(usize) -
 fn hub(study: &Study) -> [(&'static str, String); 2] {
     let cache = study.path("hub");
     let repository = cache.join("datasets--cadft--rows");
-    let snapshot = repository.join("snapshots/c0ffee");
+    let snapshot = repository.join("snapshots").join(COMMIT);
     fs::create_dir_all(&snapshot).expect("a directory");
     fs::create_dir_all(repository.join("refs")).expect("a directory");
-    fs::write(repository.join("refs/main"), "c0ffee").expect("a reference");
+    fs::write(repository.join("refs/main"), COMMIT).expect("a reference");
     fs::write(snapshot.join("train.jsonl"), study.read("train.jsonl")).expect("data");
     [
         ("HF_HUB_CACHE", cache.to_string_lossy().into_owned()),
@@ -320,7 +323,10 @@ fn a_log_is_replayed_and_exported_whatever_the_data_settings() {
             "template",
             &["data.template=alpaca", "rewrite.require-lower-score=false"],
         ),
-        ("hub", &["data.train=[\"hf://datasets/cadft/rows/train.jsonl\"]"]),
+        (
+            "remote",
+            &["data.train=[\"hf://datasets/cadft/rows/train.jsonl\"]"],
+        ),
     ] {
         let variables = hub(&study);
         let variables: Vec<(&str, &str)> = variables

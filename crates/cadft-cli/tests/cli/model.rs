@@ -439,7 +439,7 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
         "--out",
         "no/such/x.jsonl",
     ]);
-    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(
         ran.stderr.contains("cannot write `no/such/x.jsonl`"),
         "{}",
