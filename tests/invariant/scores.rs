@@ -16,9 +16,9 @@ fn a_score_does_not_depend_on_what_is_scored_beside_it() {
     for (name, device) in devices() {
         let model = super::models::model("tiny-llama-tied", &device).valid();
         let samples = super::models::unequal(100);
-        let alone = nlls(score_samples(&model, &samples, 1, 0));
+        let alone = nlls(score_samples(&model, &samples, 1));
         for micro in [2, 3, 8, 64, 100] {
-            let together = nlls(score_samples(&model, &samples, micro, 0));
+            let together = nlls(score_samples(&model, &samples, micro));
             REORDERED.assert_close(&format!("{name} {micro}"), &together, &alone);
         }
     }
@@ -55,7 +55,7 @@ fn scoring_holds_a_bounded_number_of_samples_and_gives_them_in_order() {
         read.set(read.get() + 1);
         Held { sample, count: &held }
     });
-    let mut scores = score_samples(&model, samples, 64, 0);
+    let mut scores = score_samples(&model, samples, 64);
     assert_eq!(read.get(), 0, "{name}: nothing is read before it is asked for");
     for number in 0..SAMPLES as usize {
         let score = scores.next().expect("a score");

@@ -84,7 +84,7 @@ impl<'a> Setting<'a> {
             packing: self.packing,
         };
         let samples: Vec<&Example> = examples.iter().collect();
-        let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
+        let batch = GlobalBatch::new(&samples, &section, &model.device());
         let settings = StepSettings {
             objective: self.objective,
             reference: reference.as_ref(),

@@ -5,13 +5,14 @@ use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
 use burn::tensor::Device;
-use cadft_data::{Columns, Report, Source, Tokenizer};
+use cadft_data::{Columns, Part, Report, Source, Tokenizer};
 use cadft_model::adapter::{self, ADAPTER_CONFIG, BaseModel};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
 use cadft_train::data::{SampleReader, adapted_tokenizer, on_disk};
 use cadft_train::prepare::computing_as;
 use cadft_train::{Warning, hub, memory};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -199,14 +200,25 @@ pub(crate) fn sources<'a>(
             columns: columns.clone(),
             weight: None,
             split: args.split.clone(),
+            config: args.config.clone(),
         })
     };
     let sources: Vec<_> = paths.into_iter().map(source).collect::<Result<_>>()?;
     Ok(on_disk(&sources)?)
 }
 
-/// Warns about samples that were cut or left out.
+/// Warns about what the chat template does not show of so many rows.
+pub(crate) fn warn_about_lost(lost: &BTreeMap<Part, usize>, rows: usize) {
+    for (part, &count) in lost {
+        let (message, hint) = part.warning(count, rows);
+        let hint = hint.to_owned();
+        hint::warn(&Warning { message, hint });
+    }
+}
+
+/// Warns about samples that were cut or left out, and about what is not shown of them.
 pub(crate) fn warn_about(report: &Report, max_length: usize) {
+    warn_about_lost(&report.lost, report.rows);
     if report.truncated > 0 {
         hint::warn(&Warning {
             message: format!(

@@ -46,9 +46,13 @@ pub fn load_samples(
     options: &TokenizeOptions,
     cache: &Cache,
 ) -> Result<Samples, DataError> {
-    let Cache::Directory(directory) = cache else {
-        let rows = crate::source::read_rows(sources, mixing)?;
-        return Ok(tokenize(&rows, tokenizer, options)?.into());
+    let directory = match cache {
+        // The name of a file in the cache is a digest of the data, and a pipe can be read only once.
+        Cache::Directory(directory) if !sources.iter().any(Source::is_pipe) => directory,
+        _ => {
+            let rows = crate::source::read_rows(sources, mixing)?;
+            return Ok(tokenize(&rows, tokenizer, options)?.into());
+        }
     };
     let key = CacheKey::new(sources, mixing, tokenizer, options)?;
     cached(directory, &key, || rows(sources, mixing), tokenizer, options)

@@ -1,5 +1,7 @@
 //! One row of a data file: what it says, how much it weighs, and what to call it.
 
+mod flags;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::Place;
+pub(crate) use flags::{FLAGS, UnclearFlag, flag};
 
 /// One row of a data file.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,11 +170,10 @@ impl Message {
         self.role() == "assistant"
     }
 
-    /// Whether the model says this turn and no `train: false` or `weight: 0` takes it out of training.
+    /// Whether the model says this turn and no field takes it out of training: `"train": false`, OpenAI's
+    /// `"weight": 0`, or what other tools write for that (`training`, `trainable`, `loss`, `loss_mask`, `loss_scale`).
     pub fn is_trained(&self) -> bool {
-        let is_out = self.field("train").and_then(Value::as_bool) == Some(false)
-            || self.field("weight").and_then(Value::as_f64) == Some(0.0);
-        self.is_assistant() && !is_out
+        self.is_assistant() && !matches!(flag(&self.0), Ok(Some((_, false))))
     }
 
     /// Every field of the turn.

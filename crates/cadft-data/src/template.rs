@@ -28,7 +28,7 @@ mod strings;
 mod time;
 mod wrap;
 
-pub(crate) use message::{RowTemplate, value, values};
+pub(crate) use message::{REASONING, RowTemplate, value, values};
 pub use preset::Preset;
 pub use time::TemplateTime;
 
@@ -52,9 +52,6 @@ const FUEL: u64 = 5_000_000;
 const LONGEST: usize = 64 << 20;
 
 const NAME: &str = "chat_template";
-
-/// The key of a message that says whether it is trained.
-pub(crate) const TRAIN: &str = "train";
 
 /// Whether the text ends with the opening of an assistant turn, for the model to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

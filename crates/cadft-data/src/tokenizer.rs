@@ -51,8 +51,9 @@ pub struct Tokenizer {
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     special: HashSet<u32>,
+    /// Tokens that are found in a text before it is cut into pieces, special or not.
+    added: HashSet<u32>,
     eos: Option<u32>,
-    pad: Option<u32>,
     stop: Vec<u32>,
     bos: Option<String>,
     eos_text: Option<String>,
@@ -105,8 +106,8 @@ impl Tokenizer {
         let special_tokens = special::SpecialTokens::read(files, &config)?;
         let token = |name: &str| special_tokens.text(name);
         let id = |name: &str| token(name).and_then(|token| inner.token_to_id(token));
-        // What is added below has no weights in a model that was not made for it: neither end nor padding.
-        let (mut eos, pad) = (id("eos_token"), id("pad_token"));
+        // What is added below has no weights in a model that was not made for it: it ends nothing.
+        let (mut eos, bos) = (id("eos_token"), id("bos_token"));
         if let (Some(token), None) = (token("eos_token"), eos) {
             let message = format!("`{token}` is not in the vocabulary of `{TOKENIZER}`");
             let file = key(TOKENIZER_CONFIG, "eos_token");
@@ -122,8 +123,9 @@ impl Tokenizer {
                 push_new(&mut stop, id);
             }
         }
-        let special = inner
-            .get_added_tokens_decoder()
+        let tokens = inner.get_added_tokens_decoder();
+        let added = tokens.keys().copied().collect();
+        let special = tokens
             .iter()
             .filter(|(_, token)| token.special)
             .map(|(id, _)| *id)
@@ -136,8 +138,8 @@ impl Tokenizer {
             prefix,
             suffix,
             special,
+            added,
             eos,
-            pad,
             stop,
             bos: token("bos_token").map(str::to_owned),
             eos_text,
@@ -187,11 +189,6 @@ impl Tokenizer {
         self.eos
     }
 
-    /// A valid id to fill batches with: the padding token, else the end of a sequence, else 0.
-    pub fn pad_token_id(&self) -> u32 {
-        self.pad.or(self.eos).unwrap_or(0)
-    }
-
     /// The tokens that end an answer: every `eos_token_id` of the model's files, and the special token with which
     /// the chat template ends an assistant turn.
     pub fn stop_token_ids(&self) -> &[u32] {
@@ -201,6 +198,12 @@ impl Tokenizer {
     /// Whether a token is a special one, such as a turn's start or end.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
+    }
+
+    /// Whether a token is found in a text before the text is cut into pieces. Such a token may take in the whitespace
+    /// beside it.
+    pub(crate) fn is_added(&self, id: u32) -> bool {
+        self.added.contains(&id)
     }
 
     /// The token with this id, as the vocabulary writes it.

@@ -42,7 +42,6 @@ pub fn score_samples<'a, E: Borrow<Example>>(
     model: &'a CausalLm,
     samples: impl IntoIterator<Item = E, IntoIter: 'a>,
     micro: usize,
-    pad_id: u32,
 ) -> impl Iterator<Item = SampleScore> + 'a
 where
     E: 'a,
@@ -51,7 +50,7 @@ where
     let mut scored = vec![].into_iter();
     std::iter::from_fn(move || {
         if scored.len() == 0 {
-            scored = scores_of(model, &window(&mut samples), micro, pad_id);
+            scored = scores_of(model, &window(&mut samples), micro);
         }
         scored.next()
     })
@@ -73,7 +72,6 @@ fn scores_of<E: Borrow<Example>>(
     model: &CausalLm,
     samples: &[E],
     micro: usize,
-    pad_id: u32,
 ) -> vec::IntoIter<SampleScore> {
     let samples: Vec<&Example> = samples.iter().map(Borrow::borrow).collect();
     let cut = MicroBatching::rows(micro);
@@ -81,7 +79,7 @@ fn scores_of<E: Borrow<Example>>(
         .iter()
         .map(|sample| SampleScore::unknown(sample))
         .collect();
-    for micro in micro_batches(&samples, &cut, pad_id, &model.device()) {
+    for micro in micro_batches(&samples, &cut, &model.device()) {
         let states = supervised_states(model, &micro);
         let (weight, precision) = (model.output_weight(), model.precision());
         let ranked_first =

@@ -49,7 +49,6 @@ impl Inputs {
         }
         let stop = tokenizer.stop_token_ids().iter().map(ToString::to_string);
         add("stop tokens", stop.collect::<Vec<_>>().join(", "));
-        add("padding token", tokenizer.pad_token_id().to_string());
         let is_on_hub = matches!(Spec::parse(&recipe.model.path), Ok(Some(_)));
         let commit = model.file_name().filter(|_| is_on_hub);
         Self {

@@ -167,7 +167,18 @@ impl Prepared {
             return Ok(adapted.model);
         }
         let targets = export::targets(adapter, &self.config)?;
-        Ok(model.with_adapter(adapter, &targets, seed))
+        let model = model.with_adapter(adapter, &targets, seed);
+        let zero_rows = model.zero_rows();
+        if zero_rows.is_empty() {
+            return Ok(model);
+        }
+        Err(TrainError::Mismatch {
+            message: format!(
+                "`adapter.kind`: {}\nhint: set `adapter.kind = \"lora\"`, or leave these layers out of \
+                 `adapter.target-modules`",
+                zero_rows.join("\n")
+            ),
+        })
     }
 
     /// Whether the weights can be saved as the recipe says: better before the first step than after the last.

@@ -247,8 +247,7 @@ impl<'a> Trainer<'a> {
             .map(|&sample| self.rewriting.example(sample, &prepared.train))
             .collect();
         let samples: Vec<&Example> = samples.iter().collect();
-        let pad_id = prepared.tokenizer.pad_token_id();
-        let batch = GlobalBatch::new(&samples, &(&recipe.batch).into(), pad_id, &model.device());
+        let batch = GlobalBatch::new(&samples, &(&recipe.batch).into(), &model.device());
         let objective = self.objective(number);
         let lr = self.schedule.at(number);
         let settings = StepSettings {

@@ -137,7 +137,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
         let targets = adapter.targets(&config).expect("the layers exist");
         model = model.with_adapter(&adapter, &targets, 1);
     }
-    let batch = GlobalBatch::new(&samples, &section, 0, &device);
+    let batch = GlobalBatch::new(&samples, &section, &device);
     let objective = AnyObjective::from_name("nll").expect("a known objective");
     let settings = StepSettings {
         objective: &objective,

@@ -48,6 +48,9 @@ pub(crate) struct ValidateArgs {
     pub(crate) mask: MaskName,
     #[command(flatten)]
     pub(crate) template: TemplateArgs,
+    /// Print the first N problems; the others are counted.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) limit: usize,
     /// Print one JSON object a problem.
     #[arg(long)]
     pub(crate) json: bool,

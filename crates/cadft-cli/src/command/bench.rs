@@ -157,7 +157,7 @@ fn batch(args: &BenchArgs, config: &ModelConfig, device: &Device) -> GlobalBatch
         bucketing: Bucketing::None,
         ..MicroBatching::default()
     };
-    GlobalBatch::new(&samples.iter().collect::<Vec<_>>(), &section, 0, device)
+    GlobalBatch::new(&samples.iter().collect::<Vec<_>>(), &section, device)
 }
 
 fn model(args: &BenchArgs, config: &ModelConfig, device: &Device) -> CausalLm {

@@ -38,13 +38,8 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let samples = reader.samples(&data.train, config)?;
     warn_about(samples.report(), data.max_length);
     let questions = reader.questions(&data.train, args.answers.questions().unwrap_or(0))?;
-    let pad_id = reader.tokenizer().pad_token_id();
-    let evaluation = summarise(score_samples(
-        model,
-        &samples,
-        args.micro.unwrap_or(*micro),
-        pad_id,
-    ));
+    let micro = args.micro.unwrap_or(*micro);
+    let evaluation = summarise(score_samples(model, &samples, micro));
     let answered = match args.answers.questions() {
         None => None,
         Some(_) => Some(answer(&opened, &args.answers, &questions)?),

@@ -38,8 +38,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         .map(|averages| averages::of_samples(&samples, &averages))
         .transpose()?;
     let mut scores = Vec::with_capacity(samples.len());
-    let (micro, pad_id) = (args.micro.unwrap_or(micro), reader.tokenizer().pad_token_id());
-    for score in score_samples(&model, &samples, micro, pad_id) {
+    for score in score_samples(&model, &samples, args.micro.unwrap_or(micro)) {
         if !score.nll.is_finite() {
             bail!(
                 "{}: its likelihood is not a finite number",

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::tokenize::{Example, Origin, Report};
 
 /// The version of the format; part of every key too.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 const MAGIC: &[u8; 8] = b"cadfttok";
 const TRAINED: u32 = 1 << 31;

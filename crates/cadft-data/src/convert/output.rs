@@ -74,17 +74,13 @@ impl Kind {
     }
 
     /// The values of a record as they are written.
-    pub(super) fn cells(self, mut record: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        match self.layout {
-            Layout::Lines | Layout::List => {}
-            Layout::Table(_) => {
-                for value in record.values_mut().filter(|value| !value.is_string()) {
-                    *value = Value::String(value.to_string());
-                }
+    pub(super) fn cells(self, mut record: Map<String, Value>) -> Map<String, Value> {
+        if let Layout::Table(_) = self.layout {
+            for value in record.values_mut().filter(|value| !value.is_string()) {
+                *value = Value::String(value.to_string());
             }
-            Layout::Parquet => super::parquet::flatten(&mut record),
         }
-        Ok(record)
+        record
     }
 }
 

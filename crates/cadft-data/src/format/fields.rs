@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::kind;
+use super::{Absent, Wrong, kind};
+use crate::exact;
 
 /// The key of a row's own variables of the chat template, as TRL calls it.
 pub(super) const VARIABLES: &str = "chat_template_kwargs";
@@ -30,6 +31,7 @@ pub(crate) struct Fields {
     values: Map<String, Value>,
     cells: Cells,
     problems: Vec<String>,
+    absent: Vec<Absent>,
 }
 
 impl Fields {
@@ -38,6 +40,7 @@ impl Fields {
             values,
             cells,
             problems: Vec::new(),
+            absent: Vec::new(),
         }
     }
 
@@ -53,8 +56,20 @@ impl Fields {
         &mut self.problems
     }
 
-    pub(super) fn into_problems(self) -> Vec<String> {
-        self.problems
+    /// Takes note of keys that the record lacks.
+    pub(super) fn absent(&mut self, what: String, hint: Option<&'static str>) {
+        let found = self.values.keys().cloned().collect();
+        self.absent.push(Absent { what, found, hint });
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_good(&self) -> bool {
+        self.problems.is_empty() && self.absent.is_empty()
+    }
+
+    pub(super) fn into_wrong(self) -> Vec<Wrong> {
+        let values = self.problems.into_iter().map(Wrong::Value);
+        values.chain(self.absent.into_iter().map(Wrong::Absent)).collect()
     }
 
     /// Whether a key has a value. `null` counts as absent, as tables exported with every column have it. So does
@@ -88,16 +103,6 @@ impl Fields {
         self.values.remove(key);
     }
 
-    /// The keys, for messages.
-    pub(super) fn found(&self) -> String {
-        let keys: Vec<_> = self.values.keys().map(|key| format!("`{key}`")).collect();
-        if keys.is_empty() {
-            "no keys".to_owned()
-        } else {
-            keys.join(", ")
-        }
-    }
-
     /// A string.
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
         match self.take(key)? {
@@ -120,8 +125,12 @@ impl Fields {
         }
     }
 
-    /// Tool definitions, none where the key is absent.
+    /// Tool definitions, none where the key is absent or its text is empty, as tables have it.
     pub(super) fn tools(&mut self) -> Vec<Value> {
+        let is_none = |text: &str| ["", "null"].contains(&text.trim());
+        if self.get("tools").and_then(Value::as_str).is_some_and(is_none) {
+            self.remove("tools");
+        }
         self.list("tools", "").unwrap_or_default()
     }
 
@@ -188,9 +197,10 @@ impl Fields {
 pub(super) fn list(value: Value) -> Result<Vec<Value>, String> {
     match value {
         Value::Array(values) => Ok(values),
-        Value::String(text) if text.trim_start().starts_with('[') => match serde_json::from_str(&text) {
+        Value::String(text) if text.trim_start().starts_with('[') => match exact::value(&text) {
             Ok(Value::Array(values)) => Ok(values),
-            _ => Err("a string that is no JSON list".to_owned()),
+            Ok(_) => Err("a string that is no JSON list".to_owned()),
+            Err(reason) => Err(format!("a string that is no JSON list: {reason}")),
         },
         other => Err(kind(&other).to_owned()),
     }

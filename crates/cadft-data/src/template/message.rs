@@ -4,9 +4,9 @@ use minijinja::Value;
 use minijinja::value::Serde;
 use serde_json::{Map, Value as Json};
 
-use super::{ChatTemplate, GenerationPrompt, Rendered, TRAIN};
+use super::{ChatTemplate, GenerationPrompt, Rendered};
 use crate::error::DataError;
-use crate::row::Message;
+use crate::row::{FLAGS, Message};
 
 /// What reasoning is called in messages; the first is the name that most templates read.
 pub(crate) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -53,7 +53,7 @@ impl<'a> RowTemplate<'a> {
     }
 }
 
-/// A message as a template value. `train`, which is ours, is not shown to it, and neither is a key that is null.
+/// A message as a template value. What says whether it is trained is not shown to it, nor a key that is null.
 /// Reasoning under any of its names is shown as `reasoning_content` and `thinking`. Both is as in `transformers`.
 /// Arguments of calls that are JSON in a string are shown as what they say, as servers do.
 pub(crate) fn value(message: &Message) -> Value {
@@ -66,7 +66,7 @@ pub(crate) fn value(message: &Message) -> Value {
         fields.insert("thinking".to_owned(), reasoning.clone());
     }
     for (key, value) in own {
-        if key == TRAIN || value.is_null() {
+        if FLAGS.contains(&key.as_str()) || value.is_null() {
             continue;
         }
         let mut value = value.clone();

@@ -184,7 +184,7 @@ fn problems_of_files_and_of_rows_are_reported_and_leave_no_file() {
     let path = setting.directory.path().join("train.jsonl");
     fs::write(&path, "{\"text\": \"a\"}\nnot json\n{\"text\": 3}\n").unwrap();
     let error = setting.load(&Cache::Directory(setting.cache())).unwrap_err();
-    let DataError::Invalid { problems } = &error else {
+    let DataError::Invalid { problems, .. } = &error else {
         panic!("{error}")
     };
     assert_eq!(problems.len(), 2, "{error}");

@@ -140,7 +140,8 @@ fn unsupported(object: &Map<String, Value>) -> Vec<String> {
         keys::READ.contains(&key) || keys::WITHOUT_EFFECT.iter().any(|(without, _)| *without == key)
     };
     for (key, value) in object.iter().filter(|(key, _)| !is_known(key)) {
-        if !is_unset(value) {
+        // An empty table stands for a feature with its defaults.
+        if !is_unset(value) || value.is_object() {
             problems.push(format!("`{}`: `{}` is not supported", cut(key), show(value)));
         }
     }

@@ -1,4 +1,4 @@
-//! What a user should know of rows that were cut or left out.
+//! What a user should know of rows that were cut, left out or not shown whole.
 
 use super::Warning;
 use crate::config::Recipe;
@@ -17,15 +17,26 @@ pub(super) fn warnings(recipe: &Recipe, train: &Report, eval: &Report) -> Vec<Wa
         }
     };
     let of_eval = "raise `data.max-length`: what was cut off is not evaluated";
-    [
+    let of_rows = [
         cut(train, "samples", hint),
         dropped(train, "samples", "have nothing left to train"),
         cut(eval, "evaluation samples", of_eval),
         dropped(eval, "evaluation samples", "have nothing left to evaluate"),
     ]
     .into_iter()
-    .flatten()
-    .collect()
+    .flatten();
+    of_rows
+        .chain(lost(train, ""))
+        .chain(lost(eval, " of `data.eval`"))
+        .collect()
+}
+
+/// The warnings about what the chat template does not show.
+fn lost(report: &Report, of: &str) -> impl Iterator<Item = Warning> {
+    report.lost.iter().map(move |(part, &lost)| {
+        let (message, hint) = part.warning(lost, report.rows);
+        Warning::new(message + of, hint)
+    })
 }
 
 fn cut(report: &Report, what: &str, hint: &str) -> Option<Warning> {

@@ -41,9 +41,8 @@ pub fn rewrite_offline(
     samples: &Samples,
     source: &Offline<'_>,
 ) -> Result<Option<OfflineRound>, TrainError> {
-    let pad_id = generator.tokenizer.pad_token_id();
     let model = generator.model.valid();
-    let scores: Vec<f64> = score_samples(&model, samples, generator.micro, pad_id)
+    let scores: Vec<f64> = score_samples(&model, samples, generator.micro)
         .map(|score| score.nll)
         .collect();
     let batch: Standardiser = scores.iter().copied().collect();

@@ -307,8 +307,7 @@ impl<'a> Generator<'a> {
                 [original, candidate].map(|answer| alone(draft.target.prompt(&draft.example), answer))
             })
             .collect();
-        let pad_id = self.tokenizer.pad_token_id();
-        let scores: Vec<f64> = score_samples(&self.model.valid(), &sides, self.micro, pad_id)
+        let scores: Vec<f64> = score_samples(&self.model.valid(), &sides, self.micro)
             .map(|score| score.nll)
             .collect();
         scores.as_chunks().0.to_vec()

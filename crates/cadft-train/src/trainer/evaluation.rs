@@ -20,9 +20,8 @@ const WORTH_TELLING: f64 = 0.01;
 
 /// The likelihood of the evaluation samples.
 fn score(prepared: &Prepared, model: &CausalLm) -> Evaluation {
-    let pad_id = prepared.tokenizer.pad_token_id();
     let micro = prepared.recipe.batch.micro;
-    summarise(score_samples(model, &prepared.eval, micro, pad_id))
+    summarise(score_samples(model, &prepared.eval, micro))
 }
 
 impl Trainer<'_> {

@@ -2,7 +2,7 @@
 
 use crate::args::StatsArgs;
 use crate::console::{count, percent};
-use crate::model::{directory, sources};
+use crate::model::{directory, sources, warn_about_lost};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, Tokenizer, stats};
@@ -18,6 +18,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     let tokenizer = args.template.tokenizer(tokenizer)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let stats = stats(&sources, &tokenizer, &options)?;
+    warn_about_lost(&stats.total.lost, stats.total.rows);
     if args.json {
         return output::json_line(&stats);
     }

@@ -90,7 +90,7 @@ fn gradient(model: &CausalLm, section: &MicroBatching) -> Result<Found> {
         lr: 1.0,
         clip: 1.0,
     };
-    let batch = GlobalBatch::new(&examples, section, 0, &model.device());
+    let batch = GlobalBatch::new(&examples, section, &model.device());
     let Backward {
         gradients, outcome, ..
     } = backward(model, &batch, &settings, &RunningMoments::new(0.99));
