@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::fields::list as list_of;
 use super::{Fields, conversations, kind};
 use crate::row::{Content, Message, UnclearFlag, flag};
+use crate::shown::short;
 
 const ROLES: [&str; 7] = [
     "system",
