@@ -3,26 +3,34 @@
     python check_transformers.py DIR [--prompt TEXT] [--chat] [--new-tokens 10]
 
 `--chat` renders the prompt as a user turn with the directory's own template. The object: `ids` of the prompt,
-`new_ids`, `text`, `parameters`, `dtype`, `tied` and `last_logits`, the five largest after the prompt by id.
+`new_ids`, `text`, `parameters`, `dtype`, `tied` and `last_logits`, the five largest after the prompt by id. The directory
+may be an adapter's; what ends a text is then read beside it, as PEFT takes everything else from the model it belongs to.
 """
 
 import argparse
 import json
 import os
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
 
 def check(folder: str, prompt: str, chat: bool, new_tokens: int) -> dict:
     """Load, generate and describe."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    if missing := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
-        raise SystemExit(f"weights missing or unexpected: {missing[:8]}")
+    if (Path(folder) / "adapter_config.json").is_file():
+        from peft import AutoPeftModelForCausalLM
+
+        model = AutoPeftModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model.base_model.generation_config = GenerationConfig.from_pretrained(folder)
+    else:
+        model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        if missing := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
+            raise SystemExit(f"weights missing or unexpected: {missing[:8]}")
     if chat:
         turns = [{"role": "user", "content": prompt}]
         prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

@@ -22,7 +22,8 @@ MODELS = (
     "tiny-qwen2-untied",
     "tiny-qwen3-untied",
     "tiny-smollm3-untied",
-    "tiny-gemma3-untied",
+    # The untied one caps the scores of attention, which transformers 5.23 does not.
+    "tiny-gemma3-tied",
 )
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 # Applied to every family: what a family does not read must change nothing.
@@ -67,7 +68,13 @@ CHANGES: dict[str, list] = {
         {"full_attention": {"rope_type": "default", "rope_theta": 500.0}},
         {"full_attention": None, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}},
     ],
-    "rope_scaling": [None, {}, LINEAR, {"type": "linear", "factor": 4.0}, {"type": "yarn", "rope_type": "linear", "factor": 4.0}],
+    "rope_scaling": [
+        None,
+        {},
+        LINEAR,
+        {"type": "linear", "factor": 4.0},
+        {"type": "yarn", "rope_type": "linear", "factor": 4.0},
+    ],
     "rope_theta": [500.0, 1000000],
     "sliding_window": [None, 3],
     "sliding_window_pattern": [1, 2],
@@ -92,7 +99,7 @@ def verdict(folder: Path, ids: torch.Tensor) -> dict:
         model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
         with torch.no_grad():
             logits = model.eval()(input_ids=ids, use_cache=False, return_dict=True).logits[0]
-    except Exception as error:  # noqa: BLE001: whatever transformers raises is a refusal
+    except Exception as error:  # whatever transformers raises is a refusal
         return {"error": type(error).__name__}
     return {"logits": [round(float(value), 6) for value in torch.cat([logits[-1, :8], logits[4, :4]])]}
 

@@ -30,6 +30,8 @@ import blackbox
 import compare_files
 import config_keys
 import curve
+import data_files
+import data_folders
 import data_formats
 import families
 import foreign_adapters
@@ -57,6 +59,7 @@ PACKAGES = (
     "huggingface_hub",
     "pyarrow",
     "pandas",
+    "polars",
     "Jinja2",
 )
 
@@ -83,6 +86,8 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),
         "hub": Generator("hub_cache.py", hub_cache.SEED, hub_cache.generate),
+        "data-files": Generator("data_files.py", data_files.SEED, data_files.generate),
+        "data-folders": Generator("data_folders.py", data_folders.SEED, data_folders.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),
         "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
         "templates": Generator("template_golden.py", 0, template_golden.generate),

@@ -3,8 +3,8 @@
 Each folder under `foreign-adapters` holds the two files of `save_pretrained` for the checkpoint that
 `base_model_name_or_path` names, and `expected.safetensors`: `input_ids [2, 11]`, `logits [2, 11, vocab]` in f32.
 
-`adapter-keys.json` holds changes of single keys of `tiny-lora/adapter_config.json`, and what PEFT makes of each: an error,
-or logits at a few places.
+`adapter-keys.json` holds changes of single keys of `tiny-lora/adapter_config.json`, and what PEFT makes of each: an
+error, or logits at a few places.
 """
 
 import json
@@ -26,7 +26,10 @@ CASES: dict[str, tuple[str, dict]] = {
     "saved-embedding-apart": ("tiny-llama-tied", LORA | {"modules_to_save": ["embed_tokens"]}),
     "saved-head-apart": ("tiny-llama-tied", LORA | {"modules_to_save": ["lm_head"]}),
     "saved-by-ending": ("tiny-llama-tied", LORA | {"modules_to_save": ["norm"]}),
-    "saved-block-part": ("tiny-llama-untied", LORA | {"target_modules": ["q_proj", "up_proj"], "modules_to_save": ["mlp"]}),
+    "saved-block-part": (
+        "tiny-llama-untied",
+        LORA | {"target_modules": ["q_proj", "up_proj"], "modules_to_save": ["mlp"]},
+    ),
     "patterns": (
         "tiny-llama-untied",
         LORA
@@ -48,7 +51,10 @@ CASES: dict[str, tuple[str, dict]] = {
     "excluded": ("tiny-llama-tied", LORA | {"exclude_modules": ["layers.0.self_attn.q_proj"]}),
     "gaussian": ("tiny-llama-tied", LORA | {"init_lora_weights": "gaussian"}),
     "mica": ("tiny-llama-tied", LORA | {"init_lora_weights": "mica"}),
-    "some-unknown-names": ("tiny-llama-tied", LORA | {"target_modules": ["q_proj", "c_attn"], "modules_to_save": ["score"]}),
+    "some-unknown-names": (
+        "tiny-llama-tied",
+        LORA | {"target_modules": ["q_proj", "c_attn"], "modules_to_save": ["score"]},
+    ),
     # Their start takes something from the base: PEFT takes it again when it loads them.
     "pissa": ("tiny-llama-tied", LORA | {"init_lora_weights": "pissa"}),
     "pissa-fast": ("tiny-llama-tied", LORA | {"init_lora_weights": "pissa_niter_4"}),
@@ -62,7 +68,10 @@ CHANGES: dict[str, list] = {
     "exclude_modules": [["q_proj"], "x", ".*q_proj"],
     "fan_in_fan_out": [True],
     "inference_mode": [False],
-    "init_lora_weights": [False, "gaussian", "orthogonal", "eva", "pissa", "pissa_niter_2", "olora", "mica", "lora_ga", "?"],
+    "init_lora_weights": [
+        *(False, "gaussian", "orthogonal", "eva"),
+        *("pissa", "pissa_niter_2", "olora", "mica", "lora_ga", "?"),
+    ],
     "layer_replication": [[[0, 1], [0, 2]]],
     "layers_pattern": ["layers"],
     "layers_to_transform": [[0], 1, []],
@@ -131,7 +140,7 @@ def verdict(folder: Path, ids: torch.Tensor) -> dict:
     try:
         model = PeftModel.from_pretrained(base("tiny-llama-tied"), folder)
         found = logits(model, ids)
-    except Exception as error:  # noqa: BLE001: whatever PEFT raises is a refusal
+    except Exception as error:  # whatever PEFT raises is a refusal
         return {"error": type(error).__name__}
     return {"logits": [round(float(value), 6) for value in found[0, -1, :12]]}
 

@@ -113,6 +113,143 @@ fn a_trained_adapter_is_evaluated_and_merged_to_the_same_likelihood() {
     }
 }
 
+/// Six steps, and then none: what is trained on from begins where the first run ended, with its settings.
+#[test]
+fn an_adapter_is_trained_on_from_where_it_was() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let first = trained(&out.path().join("first"), &["--set", "adapter.dropout=0.0"]);
+    let adapter = format!("{first}/model");
+    let second = out.path().join("second").to_str().expect("UTF-8").to_owned();
+    let from = format!("adapter.path={adapter}");
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        &second,
+        "--set",
+        &from,
+        "--set",
+        "objective=nll",
+    ];
+    let more = [
+        "--set",
+        "data.eval=[\"messages.jsonl\"]",
+        "--set",
+        "schedule.steps=2",
+    ];
+    let _ = run(CADFT, &fixture("blackbox"), &[&args[..], &more].concat()).succeeded();
+    let evaluated = |directory: &str| -> Vec<f64> {
+        let metrics = fs::read_to_string(format!("{directory}/metrics.jsonl")).expect("metrics");
+        let lines = lines(&metrics);
+        let evaluated = lines.iter().filter(|line| line["event"] == "evaluated");
+        evaluated.map(|line| line["nll"].as_f64().expect("nll")).collect()
+    };
+    let (ended, began) = (evaluated(&first)[1], evaluated(&second)[0]);
+    assert!(
+        (ended - began).abs() < 1e-6 * ended,
+        "ended at {ended}, began at {began}"
+    );
+    assert!(evaluated(&second)[1] < began, "it learns on");
+    let settings = |directory: &str| -> Value {
+        let path = format!("{directory}/model/adapter_config.json");
+        serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
+    };
+    let (first, second) = (settings(&first), settings(&second));
+    for key in [
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "use_dora",
+        "modules_to_save",
+        "base_model_name_or_path",
+    ] {
+        assert_eq!(first[key], second[key], "{key}");
+    }
+    // What the directory says, the recipe must not say too.
+    let both = ["--set", "adapter.rank=16"];
+    run(CADFT, &fixture("blackbox"), &[&args[..], &more, &both].concat()).refused(&[
+        "`adapter`",
+        "`rank`",
+        "`path`",
+    ]);
+}
+
+/// PEFT's default leaves the head of a tied model as the base has it: so does what is trained on, and what is written.
+#[test]
+fn an_embedding_that_left_its_head_is_trained_on_apart() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let first = trained(
+        &out.path().join("first"),
+        &["--set", "adapter.modules-to-save=[\"embed_tokens\"]"],
+    );
+    let adapter = format!("{first}/model");
+    let path = format!("{adapter}/adapter_config.json");
+    let text = fs::read_to_string(&path).expect("a file");
+    assert!(text.contains("\"ensure_weight_tying\": true"), "{text}");
+    fs::write(
+        &path,
+        text.replace("\"ensure_weight_tying\": true", "\"ensure_weight_tying\": false"),
+    )
+    .expect("it is written");
+    // The file has the trained head too, which PEFT takes no notice of then: here it is refused by name.
+    let second = out.path().join("second").to_str().expect("UTF-8").to_owned();
+    let from = format!("adapter.path={adapter}");
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        &second,
+        "--set",
+        &from,
+    ];
+    run(CADFT, &fixture("blackbox"), &args).refused(&["`lm_head.weight`", "another model"]);
+}
+
+#[test]
+fn what_is_not_a_model_is_told_from_one() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let adapter = format!("{}/model", trained(out.path(), &[]));
+    let gguf = out.path().join("m.gguf");
+    fs::write(&gguf, "GGUF").expect("it is written");
+    let gguf = gguf.to_str().expect("UTF-8");
+    let target = out.path().join("out");
+    let target = target.to_str().expect("UTF-8");
+    for (path, hint) in [(&adapter[..], "this is an adapter"), (gguf, "convert --gguf")] {
+        let setting = format!("model.path={path}");
+        for args in [
+            vec![
+                "train",
+                "--recipe",
+                "recipe.toml",
+                "--out",
+                target,
+                "--set",
+                &setting,
+            ],
+            vec!["model", "convert", "--model", path, "--out", target],
+            vec![
+                "model", "convert", "--model", path, "--to", "gguf", "--out", target,
+            ],
+            vec!["model", "inspect", path],
+            vec![
+                "model",
+                "merge",
+                "--model",
+                path,
+                "--adapter",
+                &adapter,
+                "--out",
+                target,
+            ],
+        ] {
+            run(CADFT, &fixture("blackbox"), &args).refused(&[path, hint]);
+            assert!(!Path::new(target).exists());
+        }
+    }
+}
+
 #[test]
 fn dropout_is_the_same_in_every_run_and_changes_with_the_seed() {
     let out = tempfile::tempdir().expect("a temporary directory");

@@ -103,3 +103,24 @@ fn a_run_that_cannot_fit_the_process_is_refused_before_it_starts() {
     outcome.refused(&["MiB of memory", "are available", "hint: lower `batch.micro`"]);
     assert!(!workspace.path("run").exists(), "nothing is written");
 }
+
+#[test]
+fn weights_that_do_not_fit_are_refused_before_they_are_read() {
+    let workspace = Workspace::new();
+    let text = fs::read_to_string(workspace.path("model/config.json")).expect("a config");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["intermediate_size"] = json!(4_000_000);
+    workspace.write("model/config.json", &config.to_string());
+    let data = ["--data", "messages.jsonl"];
+    let commands: [&[&str]; 4] = [
+        &["score", "--model", "model", data[0], data[1]],
+        &["evaluate", "--model", "model", data[0], data[1]],
+        &["generate", "--model", "model", "--prompt", "a"],
+        &["model", "convert", "--model", "model", "--out", "new"],
+    ];
+    for args in commands {
+        let outcome = command::run_after("ulimit -v 900000", CADFT, workspace.root(), args);
+        outcome.refused(&["the weights of `model` take 29", "MiB are available", "hint:"]);
+        assert!(!workspace.path("new").exists(), "nothing is written");
+    }
+}

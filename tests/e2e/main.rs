@@ -10,12 +10,15 @@ mod hub;
 mod memory;
 mod metrics;
 mod model;
+mod outputs;
 mod report;
 mod rewrite;
 mod runs;
+mod saved;
 mod score;
 mod selftest;
 mod study;
+mod terminal;
 mod train;
 
 /// The command under test.

@@ -111,8 +111,68 @@ fn saving_where_nothing_can_be_written_leaves_nothing() {
         out.path(),
         &["model", "convert", "--model", &base, "--out", inside],
     );
-    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("cannot create") && !outcome.stderr.contains("panicked"));
+    outcome.refused(&["`--out`", "file/model", "cannot be a directory", "hint:"]);
     assert_eq!(fs::read_to_string(&file).expect("the file"), "in the way");
     assert_eq!(fs::read_dir(out.path()).expect("a directory").count(), 1);
+}
+
+/// A padding token that was added to the tokenizer and has no row in the embedding: rows are told from their padding by
+/// their length, so it is never looked up.
+#[test]
+fn a_padding_token_beyond_the_embedding_changes_nothing() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let model = out.path().join("model");
+    fs::create_dir(&model).expect("a directory");
+    for entry in fs::read_dir(fixture("blackbox/model")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, model.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    let edit = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let path = model.join(name);
+        let mut object = serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");
+        change(&mut object);
+        fs::write(path, object.to_string()).expect("it is written");
+    };
+    edit("tokenizer.json", &|tokenizer| {
+        let mut token = tokenizer["added_tokens"][0].clone();
+        token["id"] = 320.into();
+        token["content"] = "<pad>".into();
+        tokenizer["added_tokens"]
+            .as_array_mut()
+            .expect("a list")
+            .push(token);
+    });
+    edit("tokenizer_config.json", &|config| {
+        config["pad_token"] = "<pad>".into()
+    });
+    let evaluated = |model: &Path| {
+        let model = model.to_str().expect("UTF-8");
+        let args = [
+            "evaluate",
+            "--model",
+            model,
+            "--data",
+            "messages.jsonl",
+            "--micro",
+            "4",
+            "--json",
+        ];
+        lines(&run(CADFT, &fixture("blackbox"), &args).succeeded().stdout)[0]["nll"].clone()
+    };
+    assert_eq!(evaluated(&model), evaluated(&fixture("blackbox/model")));
+    let path = model.to_str().expect("UTF-8");
+    let (setting, target) = (format!("model.path={path}"), out.path().join("run"));
+    let target = target.to_str().expect("UTF-8");
+    let args = [
+        "train",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        target,
+        "--set",
+        &setting,
+        "--set",
+        "schedule.steps=1",
+    ];
+    let _ = run(CADFT, &fixture("blackbox"), &args).succeeded();
 }

@@ -151,7 +151,7 @@ fn a_record_that_was_changed_or_belongs_to_other_data_is_refused() {
         .refused(&["does not fit the data", "hint:"]);
     study
         .cadft(&["rewrite", "export", "run", "--out", "train.jsonl"])
-        .refused(&["never written to"]);
+        .refused(&["`train.jsonl` is read by this command", "hint:"]);
     let log = study.read("run/rewrites.jsonl");
     fs::write(study.path("cut.jsonl"), log.replacen("\"kind\"", "\"knid\"", 2)).expect("a log");
     study
@@ -246,9 +246,18 @@ fn a_model_without_a_stop_token_is_refused() {
 #[test]
 fn a_full_disk_costs_the_round_and_not_the_run() {
     let study = Study::new();
-    fs::create_dir(study.path("run")).expect("a directory");
-    std::os::unix::fs::symlink("/dev/full", study.path("run/rewrites.jsonl")).expect("a link");
-    let outcome = study.train("run", &[]).succeeded();
+    let begun = study.path("run/config.resolved.toml");
+    let log = study.path("run/rewrites.jsonl");
+    // Before the first round, the log is made impossible to write.
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !begun.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            fs::create_dir(&log).expect("a directory in the place of the log");
+        });
+        study.train("run", &[]).succeeded()
+    });
     assert!(
         outcome
             .stderr
@@ -314,7 +323,7 @@ fn an_offline_round_leaves_a_data_set_and_its_record() {
     assert_eq!(study.read("undone.jsonl"), source);
     study
         .cadft(&args)
-        .refused(&["already holds a record of rewrites", "--out"]);
+        .refused(&["`offline` is not empty: `data.jsonl`, `rewrites.jsonl`", "--out"]);
     let wrong = [
         "rewrite",
         "run",

@@ -1,5 +1,6 @@
 //! Runs that are interrupted, and what they continue from.
 
+mod changes;
 mod checkpoints;
 mod disk;
 mod guards;

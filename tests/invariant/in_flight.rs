@@ -47,7 +47,7 @@ fn batch(model: &CausalLm, number: usize, micro: usize, kind: Kind) -> GlobalBat
         packing: Packing::None,
         max_tokens: None,
     };
-    let mut batch = GlobalBatch::new(&examples, &section, 0, &model.device());
+    let mut batch = GlobalBatch::new(&examples, &section, &model.device());
     match kind {
         Good => {}
         Lost => batch.data_weights[2] = f64::NAN,

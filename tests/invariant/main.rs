@@ -9,4 +9,5 @@ mod reads;
 mod recompute;
 mod rewriting;
 mod rounding;
+mod scores;
 mod split;

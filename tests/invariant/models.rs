@@ -1,7 +1,7 @@
 //! Models and samples that several invariants are about.
 
 use burn::tensor::Device;
-use cadft_data::Example;
+use cadft_data::{Example, Origin};
 use cadft_model::{AdapterConfig, CausalLm, checkpoint};
 use cadft_tests::fixture;
 
@@ -31,6 +31,7 @@ pub(super) fn unequal(count: u32) -> Vec<Example> {
                 prompt_len: 1,
                 loss_mask: (0..length).map(|t| t > 0).collect(),
                 answer: None,
+                origin: Origin::default(),
             }
         })
         .collect()

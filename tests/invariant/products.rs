@@ -166,7 +166,7 @@ fn a_gradient_is_the_same_with_tf32_refused_where_there_is_none() {
     let examples: Vec<&Example> = examples.iter().collect();
     for (name, device) in devices() {
         let model = model("tiny-llama-tied", &device);
-        let batch = GlobalBatch::new(&examples, &section, 0, &model.device());
+        let batch = GlobalBatch::new(&examples, &section, &model.device());
         let settings = StepSettings {
             objective: &objective,
             reference: None,

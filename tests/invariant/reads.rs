@@ -38,7 +38,7 @@ fn batch(model: &CausalLm, micro: usize, packing: Packing) -> GlobalBatch {
         max_tokens: None,
     };
     let examples: Vec<&Example> = examples.iter().collect();
-    GlobalBatch::new(&examples, &section, 0, &model.device())
+    GlobalBatch::new(&examples, &section, &model.device())
 }
 
 fn settings<'a>(objective: &'a AnyObjective, reference: &'a CausalLm) -> StepSettings<'a> {

@@ -35,7 +35,7 @@ fn gradients(model: &CausalLm, packing: Packing, objective: &str) -> (f64, Named
         packing,
         max_tokens: None,
     };
-    let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
+    let batch = GlobalBatch::new(&samples, &section, &model.device());
     let objective = AnyObjective::from_name(objective).expect("a known objective");
     let reference = super::models::model("tiny-llama-untied", &model.device().inner()).reference();
     let settings = StepSettings {

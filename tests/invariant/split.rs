@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments};
-use cadft_data::{Bucketing, Example, Packing};
+use cadft_data::{Bucketing, Example, Origin, Packing};
 use cadft_model::CausalLm;
 use cadft_step::MicroBatching;
 use cadft_step::StepOutcome;
@@ -58,6 +58,7 @@ fn examples(seed: u32) -> Vec<Example> {
                 prompt_len: 1,
                 loss_mask,
                 answer: None,
+                origin: Origin::default(),
             }
         })
         .collect()
@@ -96,7 +97,7 @@ impl<'a> Setting<'a> {
             packing: self.packing,
         };
         let samples: Vec<&Example> = examples.iter().collect();
-        let batch = GlobalBatch::new(&samples, &section, 0, &model.device());
+        let batch = GlobalBatch::new(&samples, &section, &model.device());
         let settings = StepSettings {
             objective: self.objective,
             reference: reference.as_ref(),

@@ -4,6 +4,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use cadft_model::adapter::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave};
+use cadft_model::checkpoint::ChatFormat;
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, checkpoint};
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, devices, fixture, trained};
@@ -133,8 +134,9 @@ fn an_adapter_is_written_as_peft_writes_it() {
         let parts = AdapterSave {
             adapter: &case.adapter,
             config: &case.config,
-            base_model: case.base,
+            base_model: case.base.into(),
             carry_from: None,
+            chat: ChatFormat::default(),
         };
         adapter::save(&directory, &case.model.valid(), &parts).expect("it is saved");
         let read = |directory: &std::path::Path, file| fs::read(directory.join(file)).expect("a file");

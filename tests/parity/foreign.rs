@@ -3,6 +3,7 @@
 
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
+use cadft_model::checkpoint::ChatFormat;
 use cadft_model::{ModelError, checkpoint};
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, fixture};
@@ -105,7 +106,8 @@ fn an_adapter_written_again_computes_the_same() {
         let parts = adapter::AdapterSave {
             adapter: &adapted.adapter,
             config: &adapted.config,
-            base_model: base["base_model_name_or_path"].as_str().expect("a name"),
+            base_model: base["base_model_name_or_path"].as_str().expect("a name").into(),
+            chat: ChatFormat::default(),
             carry_from: None,
         };
         adapter::save(&saved, &adapted.model, &parts).expect("it is saved");

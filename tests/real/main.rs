@@ -1,10 +1,11 @@
 //! SmolLM2-135M-Instruct against transformers (`python/smollm2_golden.py`), and a short fine-tune of it.
 //!
 //! Needs `models/smollm2-135m-instruct`, which `cargo xtask fetch smollm2` makes. Beside it: what only other programs can
-//! check, TensorBoard and a browser.
+//! check: transformers, TensorBoard and a browser.
 
 mod adapter;
 mod report;
+mod saved;
 mod tensorboard;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -138,7 +139,7 @@ fn tokens_masks_and_sample_likelihoods_equal_transformers() {
     let examples = tokenize(&rows, &tokenizer, &options)
         .expect("they tokenise")
         .examples;
-    let scores = score_samples(&model, &examples, 2, tokenizer.pad_token_id());
+    let scores: Vec<_> = score_samples(&model, &examples, 2).collect();
     assert_eq!(scores.len(), samples.len());
     for ((example, score), expected) in examples.iter().zip(&scores).zip(samples) {
         let ids: Vec<Value> = example.token_ids.iter().map(|&id| id.into()).collect();

@@ -26,6 +26,15 @@ pub(crate) fn cache() -> PathBuf {
 /// If it cannot be started.
 #[must_use]
 pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
+    run_with(binary, directory, args, &[])
+}
+
+/// As [`run`], with these variables in the environment.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run_with(binary: &str, directory: &Path, args: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let Output {
         status,
         stdout,
@@ -35,6 +44,7 @@ pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
         .current_dir(directory)
         .env("NO_COLOR", "1")
         .env("CADFT_CACHE", cache())
+        .envs(variables.iter().copied())
         .output()
         .expect("the command starts");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -45,14 +55,27 @@ pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
     }
 }
 
-/// Runs `binary` with files limited to `kib`, a disk that is full as far as a larger file is concerned: a write beyond it
-/// fails, as `SIGXFSZ` is ignored.
+/// Runs `binary` with files limited to `kib`, a disk that is full as far as a larger file is concerned. The system sends a
+/// signal for it, which would end a process that does nothing about it.
 ///
 /// # Panics
 /// If it cannot be started.
 #[must_use]
 pub fn run_on_a_full_disk(binary: &str, directory: &Path, kib: usize, args: &[&str]) -> Outcome {
-    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
+    let script = format!("ulimit -f {}", 2 * kib);
+    run_after(&script, binary, directory, args)
+}
+
+/// Runs `binary` in a shell that has done `script`, or with the redirections of it.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run_after(script: &str, binary: &str, directory: &Path, args: &[&str]) -> Outcome {
+    let script = match script.starts_with(['>', '<', '2']) {
+        true => format!("exec \"$0\" \"$@\" {script}"),
+        false => format!("{script}; exec \"$0\" \"$@\""),
+    };
     run("sh", directory, &[&["-c", &script, binary], args].concat())
 }
 

@@ -5,6 +5,7 @@ mod by_name;
 pub mod command;
 pub mod runs;
 pub mod synthetic;
+pub mod terminal;
 pub mod tolerance;
 pub mod workspace;
 

@@ -55,10 +55,18 @@ impl Started {
     ///
     /// # Panics
     /// If it cannot be signalled.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(self) -> Option<i32> {
+        self.signal("TERM")
+    }
+
+    /// A signal by its name without `SIG`; the exit code.
+    ///
+    /// # Panics
+    /// If it cannot be signalled.
+    pub fn signal(mut self, name: &str) -> Option<i32> {
         let id = self.0.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM to {id}");
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} to {id}");
         self.0.wait().expect("a child").code()
     }
 }

@@ -16,8 +16,8 @@ pub(crate) struct Args {
     /// Backends to test, separated by commas; flex alone tests the whole workspace, others the suites in `tests/`.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
     backend: Vec<Backend>,
-    /// Test against a real checkpoint and published chat templates, which are fetched first, TensorBoard, and a browser
-    /// where there is one.
+    /// Test against a real checkpoint and published chat templates, which are fetched first, transformers, TensorBoard,
+    /// and a browser where there is one.
     #[arg(long)]
     real: bool,
     /// Only tests whose name contains one of these.
@@ -32,6 +32,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let requirements = shell::workspace_root().join("python/requirements-tensorboard.txt");
         let interpreter = python::environment("tensorboard", &requirements)?;
         command.env("CADFT_TENSORBOARD_PYTHON", interpreter);
+        let requirements = shell::workspace_root().join("python/requirements.txt");
+        let interpreter = python::environment("fixtures", &requirements)?;
+        command.env("CADFT_TRANSFORMERS_PYTHON", interpreter);
         fetch::templates(None)?;
         shell::run(&mut published(args))?;
     }

@@ -15,6 +15,7 @@ mod rewrite;
 mod score;
 mod selftest;
 mod source;
+mod tokens;
 mod train;
 
 pub(crate) use bench::BenchArgs;
@@ -29,6 +30,7 @@ pub(crate) use rewrite::*;
 pub(crate) use score::ScoreArgs;
 pub(crate) use selftest::SelftestArgs;
 pub(crate) use source::{FormatName, SourceArgs};
+pub(crate) use tokens::{TemplateArgs, TokensArgs};
 pub(crate) use train::TrainArgs;
 
 /// Fine-tune language models with Compatibility-Aware Dynamic Fine-Tuning.

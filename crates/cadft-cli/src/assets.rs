@@ -2,6 +2,7 @@
 
 use crate::hint::UsageError;
 use anyhow::{Context, Result};
+use cadft_files::{NewDirectory, shown};
 use cadft_train::Recipe;
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
@@ -30,7 +31,7 @@ pub(crate) fn resolve(path: &str) -> Result<String> {
     let unknown = || {
         let known: Vec<_> = ASSETS
             .dirs()
-            .map(|dir| format!("`{PREFIX}{}`", dir.path().display()))
+            .map(|dir| format!("`{PREFIX}{}`", cadft_files::shown(&dir.path())))
             .collect();
         UsageError::new(
             format!("`{path}`: there is no such embedded file"),
@@ -57,27 +58,15 @@ fn write(name: &str, directory: &Dir<'_>, cache: &Path) -> Result<PathBuf> {
     if is_complete(directory, &target) {
         return Ok(target);
     }
-    fs::create_dir_all(cache).with_context(|| cache.display().to_string())?;
-    let temporary = tempfile::Builder::new()
-        .prefix(&format!(".{name}-"))
-        .tempdir_in(cache)
-        .with_context(|| cache.display().to_string())?;
+    let context = || shown(&target).to_string();
+    let new = NewDirectory::begin(&target).with_context(context)?;
     for file in directory.files() {
-        let path = temporary.path().join(file_name(file));
-        fs::write(&path, file.contents()).with_context(|| path.display().to_string())?;
+        cadft_files::write_new(&new.path().join(file_name(file)), file.contents()).with_context(context)?;
     }
-    if target.exists() && !is_complete(directory, &target) {
-        fs::remove_dir_all(&target).with_context(|| target.display().to_string())?;
-    }
-    match fs::rename(temporary.path(), &target) {
-        Ok(()) => {
-            // Renamed: there is nothing left to remove.
-            let _ = temporary.keep();
-            Ok(target)
-        }
+    match new.finish() {
         // Another process was faster.
         Err(_) if is_complete(directory, &target) => Ok(target),
-        Err(error) => Err(error).with_context(|| target.display().to_string()),
+        finished => finished.with_context(context).map(|()| target),
     }
 }
 

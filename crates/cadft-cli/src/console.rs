@@ -3,7 +3,10 @@
 mod progress;
 mod summary;
 
+use crate::shown::Shown;
 use crate::{hint, output};
+use anyhow::{Context, Result};
+use cadft_files::visible_name;
 use cadft_train::rewrite::RoundSummary;
 use cadft_train::{Event, Plan, Prepared, Warning};
 use console::Style;
@@ -19,6 +22,8 @@ pub(crate) struct Console {
     run: PathBuf,
     /// Whether events also go to standard output as JSON.
     json: bool,
+    /// Why events no longer go there.
+    lost: Option<anyhow::Error>,
     stop: Arc<AtomicBool>,
     /// Whether the user was told that the run is about to stop.
     told_stop: bool,
@@ -31,6 +36,7 @@ impl Console {
             progress: Progress::new(prepared.plan.steps),
             run: run.to_owned(),
             json,
+            lost: None,
             stop,
             told_stop: false,
         }
@@ -38,12 +44,9 @@ impl Console {
 
     /// Shows an event.
     pub(crate) fn event(&mut self, event: &Event) {
-        // A reader that has gone is told nothing more; the run goes on.
-        if self.json && output::json_line(event).is_err() {
-            self.json = false;
-        }
+        self.print(event);
         match event {
-            Event::Started { plan } => note(&started(plan)),
+            Event::Started { plan } => note(started(plan)),
             Event::Step(metrics) => {
                 self.progress.step(metrics);
                 self.tell_stop();
@@ -67,25 +70,62 @@ impl Console {
                 ));
             }),
             Event::Rewrote { step, round } => self.progress.suspend(|| note(&rewrote(*step, round))),
-            Event::Resumed { step, path } => self
-                .progress
-                .suspend(|| note(&format!("going on after step {step} from `{}`", path.display()))),
+            Event::Resumed { step, path, changed } => self.progress.suspend(|| {
+                note(&format!(
+                    "going on after step {step} from `{}`",
+                    cadft_files::shown(&path)
+                ));
+                changed
+                    .iter()
+                    .for_each(|change| note(&format!("  changed: {change}")));
+            }),
             Event::Skipped {
                 step, what, samples, ..
             } => self.progress.suspend(|| {
                 hint::warn(&Warning {
                     message: format!("step {step}: the {what} is not finite; the step was skipped"),
-                    hint: format!("look at these samples: {}", samples.join(", ")),
+                    hint: format!("look at these samples: {}", visible_name(&samples.join(", "))),
                 });
             }),
             Event::Saved { step, path, .. } => self
                 .progress
-                .suspend(|| note(&format!("step {step}: saved `{}`", path.display()))),
+                .suspend(|| note(&format!("step {step}: saved `{}`", cadft_files::shown(&path)))),
             Event::Finished(outcome) => {
                 self.progress.finish();
                 summary::show(outcome, &self.run);
             }
             _ => {}
+        }
+    }
+
+    /// Prints an event as JSON. The run goes on where that fails; a reader that has gone wants no more.
+    fn print(&mut self, event: &Event) {
+        if !self.json {
+            return;
+        }
+        let Err(error) = output::json_line(event) else {
+            return;
+        };
+        self.json = false;
+        if !hint::is_closed_pipe(&error) {
+            self.progress.suspend(|| {
+                hint::warn(&Warning {
+                    message: format!("{error:#}"),
+                    hint: "the run goes on; `metrics.jsonl` has its steps".to_owned(),
+                });
+            });
+            self.lost = Some(error);
+        }
+    }
+
+    /// Ends a run that did what it was asked.
+    ///
+    /// # Errors
+    /// Events that could not be printed.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self.lost {
+            None => Ok(()),
+            Some(error) => Err(error).context("the run has ended, but not all of its events were printed"),
         }
     }
 
@@ -100,9 +140,9 @@ impl Console {
 }
 
 /// Writes a line to standard error.
-pub(crate) fn note(text: &str) {
+pub(crate) fn note(text: impl Into<Shown>) {
     // Nobody can be told that standard error has gone.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = io::stderr().write_all(text.into().and("\n").as_str().as_bytes());
 }
 
 /// A share, in percent.
@@ -142,21 +182,22 @@ fn rewrote(step: usize, round: &RoundSummary) -> String {
     )
 }
 
-fn started(plan: &Plan) -> String {
+fn started(plan: &Plan) -> Shown {
     let bold = Style::new().for_stderr().bold();
     let start = plan.start.map_or_else(String::new, |start| {
         format!("{start} for {} steps, then ", plan.start_steps)
     });
-    format!(
-        "{start}{}: {} steps over {} samples with {} tokens, {} of them trained; {} parameters, about {:.0} MiB",
-        bold.apply_to(plan.objective),
-        count(plan.steps),
-        count(plan.samples),
-        count(plan.tokens),
-        count(plan.supervised),
-        count(plan.parameters),
-        plan.memory_mib,
-    )
+    Shown::from(start)
+        .and(Shown::styled(&bold, plan.objective))
+        .and(format!(
+            ": {} steps over {} samples with {} tokens, {} of them trained; {} parameters, about {:.0} MiB",
+            count(plan.steps),
+            count(plan.samples),
+            count(plan.tokens),
+            count(plan.supervised),
+            count(plan.parameters),
+            plan.memory_mib,
+        ))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Errors: how they are shown, and how a command ends with one.
 
 use crate::exit::Exit;
+use crate::shown::Shown;
 use cadft_data::DataError;
 use cadft_model::ModelError;
 use cadft_train::hub::HubError;
@@ -31,7 +32,7 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     let red = Style::new().for_stderr().red().bold();
-    show(&red.apply_to("error").to_string(), &text_of(error));
+    show(&Shown::styled(&red, "error"), &text_of(error));
     if is_input(error) {
         Exit::Usage
     } else {
@@ -43,7 +44,7 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
 pub(crate) fn warn(warning: &Warning) {
     let yellow = Style::new().for_stderr().yellow().bold();
     let text = format!("{}\nhint: {}", warning.message, warning.hint);
-    show(&yellow.apply_to("warning").to_string(), &text);
+    show(&Shown::styled(&yellow, "warning"), &text);
 }
 
 /// Whether the reader of standard output has gone, which is no error.
@@ -54,18 +55,18 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn show(label: &str, text: &str) {
+fn show(label: &Shown, text: &str) {
     let cyan = Style::new().for_stderr().cyan().bold();
-    let mut shown = String::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = match line.strip_prefix("hint: ") {
-            Some(hint) => format!("{}: {hint}\n", cyan.apply_to("hint")),
-            None if index == 0 => format!("{label}: {line}\n"),
-            None => format!("  {line}\n"),
-        };
-        shown.push_str(&line);
-    }
-    let _ = io::stderr().write_all(shown.as_bytes());
+    let lines = text.lines().enumerate();
+    let shown: Shown = lines
+        .map(|(index, line)| match line.strip_prefix("hint: ") {
+            Some(hint) => Shown::styled(&cyan, "hint").and(format!(": {hint}\n")),
+            None if index == 0 => label.clone().and(format!(": {line}\n")),
+            None => Shown::from(format!("  {line}\n")),
+        })
+        .collect();
+    // Nobody can be told that standard error has gone.
+    let _ = io::stderr().write_all(shown.as_str().as_bytes());
 }
 
 /// The error and its causes, one a line, the hints at the end. Causes that the error spells out are not repeated.
@@ -98,6 +99,7 @@ fn is_input(error: &anyhow::Error) -> bool {
         if let Some(error) = cause.downcast_ref::<TrainError>() {
             match error {
                 TrainError::Model(error) => is_model_input(error),
+                TrainError::Data(DataError::Write { .. }) => false,
                 other => other.is_input(),
             }
         } else if let Some(error) = cause.downcast_ref::<ModelError>() {
@@ -105,7 +107,9 @@ fn is_input(error: &anyhow::Error) -> bool {
         } else if let Some(error) = cause.downcast_ref::<HubError>() {
             error.is_input()
         } else {
-            cause.is::<DataError>() || cause.is::<UsageError>()
+            let is_data = (cause.downcast_ref::<DataError>())
+                .is_some_and(|error| !matches!(error, DataError::Write { .. }));
+            is_data || cause.is::<UsageError>()
         }
     })
 }

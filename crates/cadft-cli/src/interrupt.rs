@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first asks a run to save and stop, the second ends the program at once.
+//! Signals: SIGINT and SIGTERM ask a run to save and stop, and end the program at once when they come again. SIGHUP, of a
+//! terminal that has gone, asks once. A file that grows too large is an error of a write, and no signal.
 
 use crate::exit::Exit;
 use anyhow::{Context, Result};
@@ -16,5 +17,30 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
             .and_then(|_| flag::register(signal, Arc::clone(&stop)))
             .context("cannot listen to signals")?;
     }
+    #[cfg(unix)]
+    if !is_ignored(libc::SIGHUP) {
+        // The shell and the system may both send it: a second one is no second wish.
+        flag::register(libc::SIGHUP, Arc::clone(&stop)).context("cannot listen to signals")?;
+    }
     Ok(stop)
+}
+
+/// Makes a write to a file that may not grow any more fail, where it would otherwise end the process.
+pub(crate) fn outlive_large_files() {
+    // Without it, the signal ends the program as it would have before.
+    #[cfg(unix)]
+    let _ = flag::register(libc::SIGXFSZ, Arc::default());
+}
+
+/// Whether whoever started the program wants a signal to be ignored, as `nohup` does.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action the call changes nothing, and fills in the old one where it succeeds; all zeros are a
+    // value of the type, too.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
 }

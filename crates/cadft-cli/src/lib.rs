@@ -6,11 +6,14 @@
 //! model.rs       a model directory, opened         device.rs  a device, opened and probed
 //! answer_text.rs tokens that become text, piece by piece, up to a text that ends them
 //! console.rs     what a run shows on standard error
-//! output.rs      what a command answers on standard output
+//! output.rs      what a command answers on standard output, which `closed.rs` knows to be closed
+//! destination.rs where a command writes
+//! shown.rs       text in which nothing foreign steers the terminal
 //! report.rs      one HTML page about runs
 //! hint.rs        errors: how they are shown        exit.rs    how a command ends
 //! panics.rs      panics, as errors too
-//! interrupt.rs   SIGINT and SIGTERM                log.rs     logs, past the progress bar
+//! interrupt.rs   signals                           log.rs     logs, past the progress bar
+//! start.rs       arguments and settings that cannot be worked with
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
@@ -18,8 +21,10 @@
 mod answer_text;
 mod args;
 mod assets;
+mod closed;
 mod command;
 mod console;
+mod destination;
 mod device;
 mod exit;
 mod hint;
@@ -30,12 +35,22 @@ mod output;
 mod panics;
 mod recipe;
 mod report;
+mod shown;
+mod start;
 
 use args::Cli;
 use clap::Parser;
 pub use exit::Exit;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::panic::{self, AssertUnwindSafe};
+
+/// Arguments are text. A name that is none can be read by way of its directory.
+fn not_utf8(argument: &OsStr) -> hint::UsageError {
+    hint::UsageError::new(
+        format!("the argument {argument:?} is no UTF-8"),
+        "rename the file, or name its directory or a glob that it matches",
+    )
+}
 
 /// Runs `cadft` with these arguments, the program's name first.
 pub fn run<I, T>(args: I) -> Exit
@@ -43,20 +58,16 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let cli = match Cli::try_parse_from(args) {
+    interrupt::outlive_large_files();
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    if let Some(unreadable) = args.iter().skip(1).find(|arg| arg.to_str().is_none()) {
+        return hint::report(&not_utf8(unreadable).into());
+    }
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // A closed terminal is no reason to fail differently.
-            let _ = error.print();
-            // Help and the version are no errors.
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-        }
+        Err(error) => return start::refused(&error, &args),
     };
-    if let Err(error) = log::start(cli.verbose) {
+    if let Err(error) = start::check().and_then(|()| log::start(cli.verbose)) {
         return hint::report(&error);
     }
     panics::keep(cli.verbose);

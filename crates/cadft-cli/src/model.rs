@@ -1,14 +1,18 @@
 //! A model directory, opened for evaluation and generation.
 
-use crate::args::{DeviceArgs, SamplingArgs, SourceArgs};
+use crate::args::{DeviceArgs, InputArgs, SamplingArgs, SourceArgs, TokensArgs};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
-use cadft_data::{Columns, Dataset, Source, Tokenizer};
-use cadft_model::adapter::{self, ADAPTER_CONFIG};
+use burn::tensor::Device;
+use cadft_data::{Columns, Part, Report, Source, Tokenizer};
+use cadft_model::adapter::{self, ADAPTER_CONFIG, BaseModel};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
-use cadft_train::prepare::on_disk;
-use cadft_train::{Warning, hub};
+use cadft_train::config::DataSection;
+use cadft_train::data::{SampleReader, adapted_tokenizer, on_disk};
+use cadft_train::prepare::computing_as;
+use cadft_train::{Warning, hub, memory};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -25,7 +29,11 @@ impl OpenModel {
     pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
         let (directory, adapter) = base_and_adapter(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
-        let tokenizer = Tokenizer::from_dir(&directory)?;
+        let tokenizer = match &adapter {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
+        };
+        check_weights(&directory, &device)?;
         let checkpoint = checkpoint::load(&directory, &device)?;
         let (model, config) = match adapter {
             Some(adapter) => {
@@ -66,6 +74,45 @@ impl OpenModel {
     }
 }
 
+/// A model, and how rows are read for it.
+pub(crate) struct OpenInput {
+    pub(crate) model: CausalLm,
+    pub(crate) config: ModelConfig,
+    /// Makes samples of rows.
+    pub(crate) reader: SampleReader,
+    /// How it does, as a recipe says it; `data.train` is what `--data` names.
+    pub(crate) data: DataSection,
+}
+
+impl OpenInput {
+    /// Reads a model onto a device, as [`OpenModel::open`]; its rows become tokens as `tokens` says.
+    pub(crate) fn open(input: &InputArgs, tokens: &TokensArgs, device: &DeviceArgs) -> Result<Self> {
+        let sources = sources(&input.data, &input.source)?;
+        // What is wrong with a recipe is told before a model is read.
+        let _ = tokens.recipe(usize::MAX)?;
+        let opened = OpenModel::open(&input.model, input.adapter.as_deref(), device)?;
+        let mut recipe = tokens.recipe(opened.config.max_position_embeddings)?;
+        recipe.data.train = sources;
+        recipe.data.eval = vec![];
+        let model = match &tokens.like {
+            Some(_) => computing_as(&recipe, opened.model)?,
+            None => opened.model,
+        };
+        Ok(Self {
+            model,
+            config: opened.config,
+            reader: SampleReader::new(&recipe, opened.tokenizer)?,
+            data: recipe.data,
+        })
+    }
+}
+
+/// Refuses a model whose weights do not fit into memory, before they are read.
+pub(crate) fn check_weights(directory: &Path, device: &Device) -> Result<()> {
+    let config = ModelConfig::from_file(&directory.join("config.json"))?;
+    Ok(memory::check_weights(&config, directory, device)?)
+}
+
 /// The directories of a model and of its adapter, on disk.
 fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Option<PathBuf>)> {
     let found = directory(path)?;
@@ -74,7 +121,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
     }
     if adapter.is_some() {
         return Err(UsageError::new(
-            format!("`--model`: `{}` is an adapter itself", found.display()),
+            format!("`--model`: `{}` is an adapter itself", cadft_files::shown(&found)),
             "give its model with `--model` and the adapter with `--adapter`",
         )
         .into());
@@ -82,7 +129,7 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
     let (_, base) = adapter::read_config(&found)?;
     let Some(base) = base else {
         return Err(UsageError::new(
-            format!("`{}` does not name its model", found.display()),
+            format!("`{}` does not name its model", cadft_files::shown(&found)),
             "give the model with `--model` and this directory with `--adapter`",
         )
         .into());
@@ -92,18 +139,19 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
 
 /// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
 /// adapter's directory.
-fn base_of(adapter: &Path, base: &str) -> Result<PathBuf> {
-    if hub::Spec::parse(base)?.is_some() || Path::new(base).is_dir() || assets::resolve(base)? != base {
-        return directory(base);
-    }
-    let beside = adapter.join(base);
-    if beside.is_dir() {
+fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
+    let beside = adapter.join(&base.name);
+    if !Path::new(&base.name).is_dir() && beside.is_dir() {
         return Ok(beside);
+    }
+    let path = base.path();
+    if hub::Spec::parse(&path)?.is_some() || Path::new(&path).is_dir() || assets::resolve(&path)? != path {
+        return directory(&path);
     }
     Err(UsageError::new(
         format!(
-            "`{}` belongs to the model `{base}`, which is no directory, neither from here nor from the adapter's",
-            adapter.display()
+            "`{}` belongs to the model `{path}`, which is no directory, neither from here nor from the adapter's",
+            cadft_files::shown(&adapter)
         ),
         "give the model with `--model` and the adapter with `--adapter`; a model of the Hub is `hf://OWNER/NAME`",
     )
@@ -119,7 +167,10 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     let hint = checkpoint::hint_for(&directory)
         .unwrap_or("give the path of a Hugging Face model directory, or `hf://OWNER/NAME`");
     Err(UsageError::new(
-        format!("`--model`: `{}` is not a directory", directory.display()),
+        format!(
+            "`--model`: `{}` is not a directory",
+            cadft_files::shown(&directory)
+        ),
         hint,
     )
     .into())
@@ -142,15 +193,25 @@ pub(crate) fn sources<'a>(
             columns: columns.clone(),
             weight: None,
             split: args.split.clone(),
+            config: args.config.clone(),
         })
     };
     let sources: Vec<_> = paths.into_iter().map(source).collect::<Result<_>>()?;
     Ok(on_disk(&sources)?)
 }
 
-/// Warns about samples that were cut or left out.
-pub(crate) fn warn_about(dataset: &Dataset, max_length: usize) {
-    let report = &dataset.report;
+/// Warns about what the chat template does not show of so many rows.
+pub(crate) fn warn_about_lost(lost: &BTreeMap<Part, usize>, rows: usize) {
+    for (part, &count) in lost {
+        let (message, hint) = part.warning(count, rows);
+        let hint = hint.to_owned();
+        hint::warn(&Warning { message, hint });
+    }
+}
+
+/// Warns about samples that were cut or left out, and about what is not shown of them.
+pub(crate) fn warn_about(report: &Report, max_length: usize) {
+    warn_about_lost(&report.lost, report.rows);
     if report.truncated > 0 {
         hint::warn(&Warning {
             message: format!(

@@ -1,35 +1,54 @@
 //! What a command answers on standard output.
 
-use anyhow::Result;
+use crate::closed;
+use crate::shown::Shown;
+use anyhow::{Context, Result};
+use cadft_files::{visible_json, visible_name, visible_text};
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
-/// Prints a value as one line of JSON.
+/// Prints a value as one line of JSON. A terminal gets the same value without hidden characters.
 pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<()> {
-    line(&serde_json::to_string(value)?)
+    json(&(serde_json::to_string(value)? + "\n"))
 }
 
-/// Prints a line.
-pub(crate) fn line(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    Ok(out.flush()?)
+/// Prints JSON.
+pub(crate) fn json(text: &str) -> Result<()> {
+    if io::stdout().is_terminal() {
+        return write(&visible_json(text));
+    }
+    write(text)
 }
 
-/// Prints text as it is.
-pub(crate) fn text(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+/// Prints a line or more.
+pub(crate) fn line(text: impl Into<Shown>) -> Result<()> {
+    write(text.into().and("\n").as_str())
+}
+
+/// Prints text that another program may go on with, as it is: an answer of a model, a recipe. Only a terminal gets it
+/// without hidden characters.
+pub(crate) fn exact(text: &str) -> Result<()> {
+    if io::stdout().is_terminal() {
+        return write(&visible_text(text));
+    }
+    write(text)
 }
 
 /// Prints names and values in two columns.
 pub(crate) fn table(rows: &[(&str, String)]) -> Result<()> {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let name = |name| visible_name(name).into_owned();
+    let width = rows.iter().map(|row| name(row.0).len()).max().unwrap_or(0);
     let lines: String = rows
         .iter()
-        .map(|(name, value)| format!("{name:<width$}  {value}\n"))
+        .map(|row| format!("{:<width$}  {}\n", name(row.0), visible_name(&row.1)))
         .collect();
-    text(&lines)
+    write(&lines)
+}
+
+fn write(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    closed::refuse_stdout()
+        .and_then(|()| out.write_all(text.as_bytes()))
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }

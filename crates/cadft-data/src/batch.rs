@@ -45,8 +45,6 @@ pub struct BatchOptions {
     pub packing: Packing,
     /// Most tokens of a row that samples share.
     pub row_tokens: usize,
-    /// A valid id to fill rows with.
-    pub pad_id: u32,
 }
 
 /// A micro-batch, its rows padded on the right.
@@ -89,12 +87,17 @@ pub struct Target {
     pub sample: usize,
 }
 
-/// Cuts a global batch into micro-batches. Every sample is in exactly one of them.
-pub fn micro_batches(examples: &[&Example], options: &BatchOptions) -> Vec<Batch> {
+/// What rows are filled with: a token of every model. Rows are told from it by their length, so that any id would do but
+/// one that the model does not have, as a padding token may be.
+const FILLER: u32 = 0;
+
+/// Cuts a global batch into micro-batches, each when it is asked for. Every sample is in exactly one of them.
+pub fn micro_batches<'a>(
+    examples: &'a [&'a Example],
+    options: &BatchOptions,
+) -> impl Iterator<Item = Batch> + use<'a> {
     let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
-    (groups(&lengths, options).iter())
-        .map(|rows| batch(examples, rows, options.pad_id))
-        .collect()
+    (groups(&lengths, options).into_iter()).map(move |rows| batch(examples, &rows))
 }
 
 /// The number of rows and of columns of every micro-batch that [`micro_batches`] cuts samples of these lengths into.
@@ -144,7 +147,7 @@ fn row_tokens(options: &BatchOptions) -> usize {
         .map_or(options.row_tokens, |most| most.min(options.row_tokens))
 }
 
-fn batch(examples: &[&Example], rows: &[Vec<usize>], pad_id: u32) -> Batch {
+fn batch(examples: &[&Example], rows: &[Vec<usize>]) -> Batch {
     let segments: Vec<Vec<usize>> = (rows.iter())
         .map(|row| row.iter().map(|&index| examples[index].token_ids.len()).collect())
         .collect();
@@ -171,7 +174,7 @@ fn batch(examples: &[&Example], rows: &[Vec<usize>], pad_id: u32) -> Batch {
             );
             indices.push(index);
         }
-        token_ids.resize((row + 1) * seq, pad_id);
+        token_ids.resize((row + 1) * seq, FILLER);
     }
     Batch {
         rows: rows.len(),

@@ -8,7 +8,7 @@
 pub(crate) mod file;
 mod key;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use crate::samples::Samples;
 use crate::source::{Mixing, Source, rows};
 use crate::tokenize::{Example, TokenizeOptions, tokenize, tokenize_stream};
 use crate::tokenizer::Tokenizer;
+use cadft_files::NewFile;
 use file::Writer;
 
 /// Whether tokenised data is kept.
@@ -45,9 +46,13 @@ pub fn load_samples(
     options: &TokenizeOptions,
     cache: &Cache,
 ) -> Result<Samples, DataError> {
-    let Cache::Directory(directory) = cache else {
-        let rows = crate::source::read_rows(sources, mixing)?;
-        return Ok(tokenize(&rows, tokenizer, options)?.into());
+    let directory = match cache {
+        // The name of a file in the cache is a digest of the data, and a pipe can be read only once.
+        Cache::Directory(directory) if !sources.iter().any(Source::is_pipe) => directory,
+        _ => {
+            let rows = crate::source::read_rows(sources, mixing)?;
+            return Ok(tokenize(&rows, tokenizer, options)?.into());
+        }
     };
     let key = CacheKey::new(sources, mixing, tokenizer, options)?;
     cached(directory, &key, || rows(sources, mixing), tokenizer, options)
@@ -62,7 +67,10 @@ fn cached<R: Iterator<Item = Result<Row, Problem>>>(
 ) -> Result<Samples, DataError> {
     let at = |path: &Path| {
         let path = path.to_owned();
-        move |source| DataError::Io { path, source }
+        move |source: io::Error| DataError::Write {
+            path,
+            source: source.into(),
+        }
     };
     fs::create_dir_all(directory).map_err(at(directory))?;
     let path = directory.join(format!("{key}.tokens"));
@@ -70,26 +78,22 @@ fn cached<R: Iterator<Item = Result<Row, Problem>>>(
         return Ok(samples);
     }
     let lock_path = directory.join(format!("{key}.lock"));
-    let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+    let lock = cadft_files::append(&lock_path).map_err(at(&lock_path))?;
     lock.lock().map_err(at(&lock_path))?;
     // Another process may have made it while this one waited.
     if let Some(samples) = existing(&path)? {
         return Ok(samples);
     }
-    remove_unfinished(directory, key).map_err(at(directory))?;
-    let unfinished = tempfile::Builder::new()
-        .prefix(&format!("{key}-"))
-        .suffix(UNFINISHED)
-        .tempfile_in(directory)
-        .map_err(at(directory))?;
-    let mut writer = Writer::new(unfinished.as_file()).map_err(at(unfinished.path()))?;
+    // Left by processes that were killed while they wrote; nobody writes while the lock is held.
+    cadft_files::clean_beside(&path).map_err(at(directory))?;
+    let new = NewFile::create(&path).map_err(at(directory))?;
+    let file = new.handle().map_err(at(&path))?;
+    let mut writer = Writer::new(&file).map_err(at(&path))?;
     let report = tokenize_stream(rows()?, tokenizer, options, &mut |example: Example| {
-        writer.push(&example).map_err(at(unfinished.path()))
+        writer.push(&example).map_err(at(&path))
     })?;
-    writer.finish(&report).map_err(at(unfinished.path()))?;
-    unfinished
-        .persist(&path)
-        .map_err(|error| at(&path)(error.error))?;
+    writer.finish(report).map_err(at(&path))?;
+    new.finish().map_err(at(&path))?;
     existing(&path)?.ok_or_else(|| {
         at(&path)(io::Error::other(
             "the file that was just written does not read back",
@@ -97,11 +101,9 @@ fn cached<R: Iterator<Item = Result<Row, Problem>>>(
     })
 }
 
-const UNFINISHED: &str = ".unfinished";
-
 /// The samples of a file of the cache, if it is there and whole.
 fn existing(path: &Path) -> Result<Option<Samples>, DataError> {
-    match File::open(path) {
+    match cadft_files::open(path) {
         Ok(file) => Samples::from_file(path, &file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(DataError::Io {
@@ -109,18 +111,4 @@ fn existing(path: &Path) -> Result<Option<Samples>, DataError> {
             source,
         }),
     }
-}
-
-/// Removes what processes left that were killed while they wrote; nobody writes while the lock is held.
-fn remove_unfinished(directory: &Path, key: &CacheKey) -> io::Result<()> {
-    let prefix = format!("{key}-");
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(&prefix) && name.ends_with(UNFINISHED) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::error::{DataError, Problem};
+use crate::error::{DataError, Problem, Problems};
 use crate::format::Format;
 use crate::row::Row;
 use crate::source::{Mixing, Source, rows};
@@ -28,8 +28,15 @@ use parquet::Schema;
 /// [`DataError::Source`] for an unknown ending, [`DataError::Write`] when the file cannot be written.
 pub fn convert(sources: &[Source], format: Format, out: &Path) -> Result<usize, DataError> {
     let kind = Kind::of(out)?;
+    if let Some(pipe) = sources.iter().find(|source| source.is_pipe()) {
+        return Err(DataError::Source {
+            path: pipe.path.clone(),
+            message: "this is a pipe, and what is converted is read twice".to_owned(),
+            hint: "write it to a file first".to_owned(),
+        });
+    }
     let mixing = Mixing::default();
-    let (mut schema, mut problems, mut count) = (Schema::default(), Vec::new(), 0);
+    let (mut schema, mut problems, mut count) = (Schema::default(), Problems::default(), 0);
     for row in rows(sources, &mixing)? {
         let checked = row.and_then(|row| {
             let record = record(&row, format, kind).map_err(|message| problem(&row, message))?;
@@ -41,9 +48,7 @@ pub fn convert(sources: &[Source], format: Format, out: &Path) -> Result<usize, 
             Err(problem) => problems.push(problem),
         }
     }
-    if !problems.is_empty() {
-        return Err(DataError::Invalid { problems });
-    }
+    problems.or(())?;
     let mut output = Output::create(out, kind, &schema)?;
     for row in rows(sources, &mixing)? {
         let written =
@@ -54,6 +59,7 @@ pub fn convert(sources: &[Source], format: Format, out: &Path) -> Result<usize, 
             Err(problem) => {
                 return Err(DataError::Invalid {
                     problems: vec![problem],
+                    more: 0,
                 });
             }
         }
@@ -65,15 +71,11 @@ pub fn convert(sources: &[Source], format: Format, out: &Path) -> Result<usize, 
 /// The record of a row as the kind of file holds it.
 fn record(row: &Row, format: Format, kind: Kind) -> Result<Map<String, Value>, String> {
     let record = record::of(row, format)?;
-    let cells = kind.cells(record)?;
+    let cells = kind.cells(record);
     record::check(row, format, &cells, kind.reads())?;
     Ok(cells)
 }
 
 fn problem(row: &Row, message: String) -> Problem {
-    Problem {
-        path: row.file.to_string(),
-        place: row.place(),
-        message,
-    }
+    Problem::new(&row.file, row.place(), message)
 }

@@ -4,10 +4,16 @@ use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cadft_files::{shown, visible_name};
+
 use crate::row::Row;
+use crate::shown::short;
 
 /// How many problems an error message spells out.
 const SHOWN: usize = 20;
+
+/// How many problems are kept; the others are counted.
+const KEPT: usize = 1000;
 
 /// Where in a data file something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,14 +35,28 @@ pub struct Problem {
     pub place: Place,
     /// What is wrong.
     pub message: String,
+    /// What to do about it, where the message does not say it.
+    pub hint: Option<&'static str>,
+}
+
+impl Problem {
+    pub(crate) fn new(path: &str, place: Place, message: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            place,
+            message,
+            hint: None,
+        }
+    }
 }
 
 impl Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, message) = (shown(&self.path), &self.message);
         match self.place {
-            Place::File => write!(f, "{}: {}", self.path, self.message),
-            Place::Line(line) => write!(f, "{}:{line}: {}", self.path, self.message),
-            Place::Row(row) => write!(f, "{}: row {row}: {}", self.path, self.message),
+            Place::File => write!(f, "{path}: {message}"),
+            Place::Line(line) => write!(f, "{path}:{line}: {message}"),
+            Place::Row(row) => write!(f, "{path}: row {row}: {message}"),
         }
     }
 }
@@ -74,11 +94,65 @@ impl Display for RowProblem {
             place,
             message,
         } = self;
+        let (id, file) = (short(id), visible_name(file));
         match place {
             Place::File => write!(f, "{file}: row `{id}`: {message}"),
             Place::Line(line) if file.is_empty() => write!(f, "row `{id}` (line {line}): {message}"),
             Place::Line(line) => write!(f, "{file}:{line}: row `{id}`: {message}"),
             Place::Row(number) => write!(f, "{file}: row {number}, `{id}`: {message}"),
+        }
+    }
+}
+
+/// The first problems, and how many more there are: a small file can hold millions.
+#[derive(Debug)]
+pub(crate) struct Problems<P> {
+    first: Vec<P>,
+    more: usize,
+}
+
+impl<P> Default for Problems<P> {
+    fn default() -> Self {
+        Self {
+            first: Vec::new(),
+            more: 0,
+        }
+    }
+}
+
+impl<P> Problems<P> {
+    pub(crate) fn push(&mut self, problem: P) {
+        if self.first.len() < KEPT {
+            self.first.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// The first problems, and the number of the others.
+    pub(crate) fn into_parts(self) -> (Vec<P>, usize) {
+        (self.first, self.more)
+    }
+}
+
+impl<P> Extend<P> for Problems<P> {
+    fn extend<T: IntoIterator<Item = P>>(&mut self, problems: T) {
+        problems.into_iter().for_each(|problem| self.push(problem));
+    }
+}
+
+impl Problems<Problem> {
+    /// The rows, unless something was wrong with a file.
+    pub(crate) fn or<T>(self, good: T) -> Result<T, DataError> {
+        let (problems, more) = self.into_parts();
+        if problems.is_empty() {
+            Ok(good)
+        } else {
+            Err(DataError::Invalid { problems, more })
         }
     }
 }
@@ -98,7 +172,7 @@ fn hint(error: &std::io::Error) -> &'static str {
 #[non_exhaustive]
 pub enum DataError {
     /// A file could not be read.
-    #[error("cannot read `{}`{}", path.display(), hint(source))]
+    #[error("cannot read `{}`{}", shown(path), hint(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -106,7 +180,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write `{}`", path.display())]
+    #[error("cannot write `{}`", shown(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -114,7 +188,7 @@ pub enum DataError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A data source that names no file, or not clearly which.
-    #[error("`{path}`: {message}\nhint: {hint}")]
+    #[error("`{}`: {message}\nhint: {hint}", shown(path))]
     Source {
         /// The source as it was given.
         path: String,
@@ -124,16 +198,20 @@ pub enum DataError {
         hint: String,
     },
     /// Everything that is wrong with the data files.
-    #[error("{}\nhint: {FORMAT_HINT}", listed(problems))]
+    #[error("{}\nhint: {}", listed(problems, *more), hint_of(problems))]
     Invalid {
-        /// All problems, in the order of the files.
+        /// The first problems, in the order of the files.
         problems: Vec<Problem>,
+        /// How many more there are.
+        more: usize,
     },
     /// Everything that is wrong with the rows of a data set under this tokenizer and chat template.
-    #[error("{}\nhint: {hint}", listed(problems))]
+    #[error("{}\nhint: {hint}", listed(problems, *more))]
     Rows {
-        /// All problems, in the order of the rows.
+        /// The first problems, in the order of the rows.
         problems: Vec<RowProblem>,
+        /// How many more there are.
+        more: usize,
         /// What to do about the first of them.
         hint: String,
     },
@@ -146,7 +224,7 @@ pub enum DataError {
         hint: String,
     },
     /// A file of the tokenizer directory is missing, malformed or contradicts another.
-    #[error("`{file}`: {message}\nhint: {hint}")]
+    #[error("`{}`: {message}\nhint: {hint}", shown(file))]
     Tokenizer {
         /// The file, and the key where there is one.
         file: String,
@@ -171,17 +249,29 @@ pub enum DataError {
     },
 }
 
-const FORMAT_HINT: &str = "every row has `messages`, `conversations`, `prompt` and `completion`, `instruction` and \
-                           `output`, or `text`; columns of other names can be mapped to these";
+/// What to do about rows of no format.
+pub(crate) const FORMAT_HINT: &str = "every row has `messages`, `conversations`, `prompt` and `completion`, \
+                                      `instruction` and `output`, or `text`; columns of other names can be mapped \
+                                      to these";
 
-fn listed(problems: &[impl Display]) -> String {
+/// The hint of the first problem shown that has one.
+fn hint_of(problems: &[Problem]) -> &'static str {
+    problems
+        .iter()
+        .take(SHOWN)
+        .find_map(|problem| problem.hint)
+        .unwrap_or("`cadft data validate` lists everything that is wrong with data, each with its place")
+}
+
+fn listed(problems: &[impl Display], more: usize) -> String {
     let mut text = String::new();
     for (index, problem) in problems.iter().take(SHOWN).enumerate() {
         let newline = if index == 0 { "" } else { "\n" };
         let _ = write!(text, "{newline}{problem}");
     }
-    if problems.len() > SHOWN {
-        let _ = write!(text, "\n... and {} more", problems.len() - SHOWN);
+    let hidden = problems.len().saturating_sub(SHOWN) + more;
+    if hidden > 0 {
+        let _ = write!(text, "\n... and {hidden} more");
     }
     text
 }

@@ -8,7 +8,7 @@
 //! | `prompt-completion` | `prompt`, `completion`, `tools` | two strings, or a conversation |
 //! | `text` | `text` | text |
 //!
-//! With every format go `id`, `weight` and `answer`.
+//! With every format go `id`, `weight`, `answer` and `chat_template_kwargs`.
 
 mod alpaca;
 mod columns;
@@ -17,6 +17,7 @@ mod fields;
 mod messages;
 mod prompt_completion;
 mod text;
+mod wrong;
 
 use std::fmt;
 
@@ -24,11 +25,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::FORMAT_HINT;
 use crate::row::{Content, Row};
 pub use columns::Columns;
 pub(crate) use conversations::speaker;
 pub(crate) use fields::Cells;
 use fields::Fields;
+pub(crate) use wrong::{Absent, Wrong};
 
 /// The format of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -115,11 +118,15 @@ pub(crate) struct Shape {
 impl Shape {
     /// Whether a column can have a part in a row.
     pub(crate) fn reads(&self, column: &str) -> bool {
-        columns::KEYS.contains(&column) || self.columns.mapped().iter().any(|(_, name)| name == column)
+        let mapped = self.columns.mapped();
+        let is_replaced = mapped.iter().any(|(key, _)| *key == column);
+        column == fields::VARIABLES
+            || mapped.iter().any(|(_, name)| name == column)
+            || columns::KEYS.contains(&column) && !is_replaced
     }
 
     /// The row of a record, or all that is wrong with it.
-    pub(crate) fn row(&self, record: Map<String, Value>, cells: Cells) -> Result<Row, Vec<String>> {
+    pub(crate) fn row(&self, record: Map<String, Value>, cells: Cells) -> Result<Row, Vec<Wrong>> {
         let mut fields = Fields::new(record, cells);
         self.columns.rename(&mut fields);
         let format = self.format.or_else(|| self.columns.format());
@@ -127,46 +134,44 @@ impl Shape {
         let weight = fields.weight();
         let id = fields.name("id");
         let answer = fields.name("answer");
+        let template_variables = fields.template_variables();
         let content = match format {
             Some(format) => self.content(format, &mut fields),
             None => {
-                let message = format!(
-                    "no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, or \
-                     `text`: found {}",
-                    fields.found()
-                );
-                fields.problem(message);
+                let what = "no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, \
+                            or `text`";
+                fields.absent(what.to_owned(), Some(FORMAT_HINT));
                 None
             }
         };
         match content {
-            Some(content) if fields.problems().is_empty() => Ok(Row {
-                id: id.unwrap_or_else(|| content.fingerprint()),
-                weight,
-                answer,
-                ..Row::of(content)
-            }),
-            _ => Err(fields.into_problems()),
+            Some(content) if fields.is_good() => {
+                let row = Row {
+                    weight,
+                    answer,
+                    template_variables,
+                    ..Row::of(content)
+                };
+                Ok(Row {
+                    id: id.unwrap_or_else(|| row.fingerprint()),
+                    ..row
+                })
+            }
+            _ => Err(fields.into_wrong()),
         }
     }
 
     fn content(&self, format: Format, fields: &mut Fields) -> Option<Content> {
         let missing: Vec<_> = format.required().iter().filter(|key| !fields.has(key)).collect();
         if !missing.is_empty() {
-            let is_whole = missing.len() == format.required().len();
             for key in missing {
                 let present = format.required().iter().find(|key| fields.has(key));
-                let message = match (self.columns.column(key), present) {
+                let what = match (self.columns.column(key), present) {
                     (Some(column), _) => format!("no column `{column}` (`columns.{key}`)"),
                     (None, Some(present)) => format!("`{present}` without `{key}`"),
                     (None, None) => format!("no `{key}`"),
                 };
-                let found = if is_whole {
-                    format!(": found {}", fields.found())
-                } else {
-                    String::new()
-                };
-                fields.problem(message + &found);
+                fields.absent(what, Some(FORMAT_HINT));
             }
             return None;
         }

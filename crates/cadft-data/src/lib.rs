@@ -5,6 +5,7 @@
 //! ```text
 //! source.rs     files, directories, globs and mixtures   (source/: which files, splits, weights)
 //! read.rs       a file -> records                        (read/: JSON Lines, JSON, CSV, Parquet, gzip, Zstandard)
+//! exact.rs      JSON whose integers are not rounded      shown.rs: names and lists in messages, cut short
 //! format.rs     a record -> Row                          (format/: a file a format; row.rs: Row, Content, Message)
 //! convert.rs    rows -> another format and kind of file   (convert/)
 //! template.rs   messages -> the text the model sees      (Hugging Face chat templates)
@@ -27,12 +28,14 @@ mod batch;
 mod cache;
 mod convert;
 mod error;
+mod exact;
 mod format;
 mod inspect;
 mod order;
 mod read;
 mod row;
 mod samples;
+mod shown;
 mod source;
 mod stats;
 mod table;
@@ -50,12 +53,12 @@ pub use order::{Order, epoch_order, rank_shard};
 pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Row};
 pub use samples::Samples;
-pub use source::{Mixing, Rows, Source, StoppingStrategy, read_rows, rows};
+pub use source::{Mixing, Rows, Source, StoppingStrategy, first_rows, read_rows, rows};
 pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
 pub use table::write_parquet;
-pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered};
+pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered, TemplateTime};
 pub use tokenize::{
-    Dataset, DropReason, DroppedSample, Example, Mask, Report, SourceReport, TokenizeOptions, Truncation,
-    prompt_ids, prompt_text, tokenize,
+    Dataset, DropReason, DroppedSample, Example, Mask, Origin, Part, Report, SourceReport, TokenizeOptions,
+    Truncation, check_rows, prompt_ids, prompt_text, tokenize,
 };
 pub use tokenizer::{SpecialTokens, Tokenizer, TokenizerFiles};

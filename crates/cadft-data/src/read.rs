@@ -9,6 +9,7 @@ mod compressed;
 mod csv;
 mod json;
 mod jsonl;
+mod kind;
 mod parquet;
 mod rows;
 
@@ -21,38 +22,47 @@ use ::parquet::file::reader::ChunkReader;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::error::{DataError, Place, Problem};
-use crate::format::{Cells, Shape};
+use crate::error::{DataError, Place, Problem, Problems};
+use crate::format::{Cells, Shape, Wrong};
 use crate::row::Row;
+pub(crate) use caught::caught;
 use compressed::{Text, peek, without_suffix};
 use csv::Csv;
 use json::JsonArray;
 use jsonl::JsonLines;
+pub(crate) use kind::of_name as unread_kind;
 use parquet::Parquet;
 pub(crate) use rows::FileRows;
 
 /// A record longer than this is refused.
 pub(crate) const MAX_RECORD_BYTES: usize = 64 << 20;
 
-/// The endings of data files, without those of compression.
-pub(crate) const EXTENSIONS: [&str; 7] = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet", "pq"];
-
 /// One record of a file, before its format is known.
 pub(crate) struct Record {
     /// Its line, or its row number.
     number: usize,
     fields: Map<String, Value>,
+    /// Values that no row can have, which matter where their columns are read.
+    bad: Vec<BadValue>,
+}
+
+/// A value that cannot be taken as it is.
+struct BadValue {
+    column: String,
+    /// With the place in the column.
+    message: String,
 }
 
 /// Something wrong with a file, before the file's name is put to it.
 pub(crate) struct Fault {
     place: Place,
-    message: String,
+    wrong: Wrong,
 }
 
 impl Fault {
     fn new(place: Place, message: String) -> Self {
-        Self { place, message }
+        let wrong = Wrong::Value(message);
+        Self { place, wrong }
     }
 }
 
@@ -92,34 +102,58 @@ pub fn parse_file(name: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     collect(FileRows::new(name, 0, opened, shape))
 }
 
-/// All rows, or all problems.
+/// All rows, or the first problems.
 pub(crate) fn collect(rows: impl Iterator<Item = Result<Row, Problem>>) -> Result<Vec<Row>, DataError> {
-    let (mut good, mut problems) = (Vec::new(), Vec::new());
+    let (mut good, mut problems) = (Vec::new(), Problems::default());
     for row in rows {
         match row {
-            Ok(row) => good.push(row),
+            Ok(row) if problems.is_empty() => good.push(row),
+            Ok(_) => {}
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() {
-        Ok(good)
-    } else {
-        Err(DataError::Invalid { problems })
-    }
+    problems.or(good)
 }
 
-/// Opens a file.
+/// Opens a file or a pipe.
 ///
 /// # Errors
 /// What the system says where it cannot be opened. What is wrong with the content is told by the records.
 pub(crate) fn open(path: &Path, shape: &Shape) -> io::Result<Opened> {
+    // Looked at before it is opened: opening a device may do something already.
+    let is_file = is_file(path)?;
     let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
-    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let text = file.try_clone()?;
+    if !is_file && is_parquet(without_suffix(&name.to_lowercase()).0) {
+        let message = "Parquet is read from its end, which a pipe cannot do; write it to a file first";
+        return Err(io::Error::new(io::ErrorKind::NotSeekable, message));
+    }
     Ok(opened(&name, file, Box::new(text), shape))
+}
+
+/// Whether a path is a file rather than a pipe.
+///
+/// # Errors
+/// For a directory and for a device, which may have no end.
+pub(crate) fn is_file(path: &Path) -> io::Result<bool> {
+    let file_type = path.metadata()?.file_type();
+    if file_type.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if file_type.is_char_device() || file_type.is_block_device() {
+            let message = "this is a device, and not a file or a pipe";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+    }
+    Ok(file_type.is_file())
+}
+
+fn is_parquet(name: &str) -> bool {
+    name.ends_with(".parquet") || name.ends_with(".pq")
 }
 
 /// The records of an input that can be read as Parquet and as a stream.
@@ -146,10 +180,15 @@ fn records<P: ChunkReader + 'static>(
     let name = name.to_lowercase();
     let (name, is_compressed) = without_suffix(&name);
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    if ["parquet", "pq"].contains(&extension) {
+    if is_parquet(name) {
         if is_compressed {
             let message = "Parquet within gzip or Zstandard is not read; unpack the file first";
             return Err(Fault::new(Place::File, message.to_owned()));
+        }
+        let start = usize::try_from(input.len()).unwrap_or(usize::MAX).min(kind::HEAD);
+        let head = input.get_bytes(0, start).unwrap_or_default();
+        if let Some(message) = kind::of_bytes(&head) {
+            return Err(Fault::new(Place::File, message));
         }
         let records = Parquet::new(input, &|column| shape.reads(column))?;
         return Ok(Opened {
@@ -162,6 +201,10 @@ fn records<P: ChunkReader + 'static>(
     if head.starts_with(b"PAR1") {
         let message = "this is Parquet; the name of a Parquet file ends in `.parquet`";
         return Err(Fault::new(Place::File, message.to_owned()));
+    }
+    if let Some(hint) = kind::of_name(name).filter(|_| !head.trim_ascii_start().starts_with(b"{")) {
+        let message = format!("its ending says that this is no file of rows; {hint}");
+        return Err(Fault::new(Place::File, message));
     }
     let (records, cells): (Records, _) = match extension {
         "csv" => (Box::new(Csv::new(text, b',')), Cells::Text),

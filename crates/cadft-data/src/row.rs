@@ -1,5 +1,7 @@
 //! One row of a data file: what it says, how much it weighs, and what to call it.
 
+mod flags;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::Place;
+pub(crate) use flags::{FLAGS, UnclearFlag, flag};
 
 /// One row of a data file.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +21,8 @@ pub struct Row {
     pub weight: f64,
     /// The reference answer that evaluation by generation compares with.
     pub answer: Option<String>,
+    /// Variables of the chat template for this row alone (`chat_template_kwargs`), which come before those of a recipe.
+    pub template_variables: Map<String, Value>,
     /// The file it was read from; empty for a row that was not read.
     pub file: Arc<str>,
     /// Its line in that file, or its row number in a Parquet file, counted from 1.
@@ -37,6 +42,16 @@ impl Row {
         }
     }
 
+    /// [`Content::fingerprint`], in which the row's template variables count too.
+    pub fn fingerprint(&self) -> String {
+        if self.template_variables.is_empty() {
+            return self.content.fingerprint();
+        }
+        hashed(
+            json!({"content": self.content.fingerprint(), "chat_template_kwargs": self.template_variables}),
+        )
+    }
+
     /// Where it is in its file.
     pub fn place(&self) -> Place {
         let name = self.file.to_lowercase();
@@ -53,6 +68,7 @@ impl Row {
             id: String::new(),
             weight: 1.0,
             answer: None,
+            template_variables: Map::new(),
             file: Arc::from(""),
             line: 0,
             source: 0,
@@ -88,7 +104,7 @@ impl Content {
     /// The first 16 hexadecimal digits of the SHA-256 of the content as JSON with sorted keys. Neither the
     /// order of keys nor whitespace between them in the file matters, nor do `weight` and `answer`.
     pub fn fingerprint(&self) -> String {
-        let mut canonical = match self {
+        let canonical = match self {
             Self::Messages {
                 messages,
                 tools,
@@ -101,15 +117,20 @@ impl Content {
             }
             Self::Text(text) => json!({"text": text}),
         };
-        canonical.sort_all_objects();
-        Sha256::digest(canonical.to_string())
-            .iter()
-            .take(8)
-            .fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        hashed(canonical)
     }
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of a value as JSON with sorted keys.
+fn hashed(mut value: Value) -> String {
+    value.sort_all_objects();
+    Sha256::digest(value.to_string())
+        .iter()
+        .take(8)
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 /// One turn of a conversation, with every key of the file kept for the chat template.
@@ -149,11 +170,10 @@ impl Message {
         self.role() == "assistant"
     }
 
-    /// Whether the model says this turn and no `train: false` or `weight: 0` takes it out of training.
+    /// Whether the model says this turn and no field takes it out of training: `"train": false`, OpenAI's
+    /// `"weight": 0`, or what other tools write for that (`training`, `trainable`, `loss`, `loss_mask`, `loss_scale`).
     pub fn is_trained(&self) -> bool {
-        let is_out = self.field("train").and_then(Value::as_bool) == Some(false)
-            || self.field("weight").and_then(Value::as_f64) == Some(0.0);
-        self.is_assistant() && !is_out
+        self.is_assistant() && !matches!(flag(&self.0), Ok(Some((_, false))))
     }
 
     /// Every field of the turn.

@@ -7,8 +7,8 @@ use crate::cache::file::TokenFile;
 use crate::error::DataError;
 use crate::tokenize::{Dataset, Example, Report};
 
-/// Tokenised samples in the order of their rows, and what became of the rows.
-#[derive(Debug)]
+/// Tokenised samples in the order of their rows, and what became of the rows. By default there are none.
+#[derive(Debug, Default)]
 pub struct Samples {
     held: Held,
     report: Report,
@@ -86,6 +86,21 @@ impl Samples {
     /// What became of the rows.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Memory(Vec::new())
+    }
+}
+
+impl<'a> IntoIterator for &'a Samples {
+    type Item = Example;
+    type IntoIter = Box<dyn Iterator<Item = Example> + 'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.iter())
     }
 }
 

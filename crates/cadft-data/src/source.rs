@@ -1,11 +1,13 @@
 //! Where rows come from: files, directories and globs, each with a format and a weight, and mixtures of them.
 
+mod card;
 mod files;
 mod mixture;
 mod recipe;
 mod split;
+mod walk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{DataError, Place, Problem};
@@ -25,8 +27,10 @@ pub struct Source {
     pub columns: Columns,
     /// How often its rows come, in proportion to the other sources'; see [`Mixing`].
     pub weight: Option<f64>,
-    /// Which files of a directory: those of this split, by their names.
+    /// Which files of a directory: those of this split.
     pub split: Option<String>,
+    /// Which part of a data set: this of the `configs` that its `README.md` has.
+    pub config: Option<String>,
 }
 
 impl Source {
@@ -41,9 +45,14 @@ impl Source {
     /// The files, sorted by path.
     ///
     /// # Errors
-    /// [`DataError::Source`] when there is none, or when a directory has several splits and none is asked for.
+    /// [`DataError::Source`] when there is none, or when it is not clear which files of a directory are meant.
     pub fn files(&self) -> Result<Vec<PathBuf>, DataError> {
         files::of(self)
+    }
+
+    /// Whether it can be read only once.
+    pub(crate) fn is_pipe(&self) -> bool {
+        matches!(read::is_file(Path::new(&self.path)), Ok(false))
     }
 
     /// The rows of its files, one after the other.
@@ -77,6 +86,31 @@ pub fn rows(sources: &[Source], mixing: &Mixing) -> Result<Rows, DataError> {
 /// As [`rows`], and [`DataError::Invalid`] with every problem of every file.
 pub fn read_rows(sources: &[Source], mixing: &Mixing) -> Result<Vec<Row>, DataError> {
     read::collect(rows(sources, mixing)?)
+}
+
+/// The first `limit` rows for which `is_wanted` is true, in the order of [`rows`]; of the others, none is held.
+///
+/// # Errors
+/// As [`rows`], and [`DataError::Invalid`] with every problem up to the last row that was looked at.
+pub fn first_rows(
+    sources: &[Source],
+    mixing: &Mixing,
+    limit: usize,
+    is_wanted: impl Fn(&Row) -> bool,
+) -> Result<Vec<Row>, DataError> {
+    let (mut rows, mut left) = (rows(sources, mixing)?, limit);
+    read::collect(std::iter::from_fn(|| {
+        while left > 0 {
+            match rows.next()? {
+                Ok(row) if !is_wanted(&row) => {}
+                item => {
+                    left -= usize::from(item.is_ok());
+                    return Some(item);
+                }
+            }
+        }
+        None
+    }))
 }
 
 /// The rows of a source's files.
@@ -127,11 +161,8 @@ impl Iterator for SourceRows {
                     self.current = Some(FileRows::new(&name, self.index, opened, shape));
                 }
                 Err(error) => {
-                    return Some(Err(Problem {
-                        path: name,
-                        place: Place::File,
-                        message: format!("cannot be opened: {error}"),
-                    }));
+                    let message = format!("cannot be opened: {error}");
+                    return Some(Err(Problem::new(&name, Place::File, message)));
                 }
             }
         }

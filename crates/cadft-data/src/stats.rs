@@ -1,14 +1,14 @@
 //! Numbers about data: lengths, what truncation cuts and drops, duplicates, and how much of it is trained.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::error::{DataError, RowProblem};
+use crate::error::{DataError, Problems, RowProblem};
 use crate::row::Row;
 use crate::source::{Mixing, Source, rows};
-use crate::tokenize::{TokenizeOptions, tokenize};
+use crate::tokenize::{Part, TokenizeOptions, tokenize};
 use crate::tokenizer::Tokenizer;
 
 /// Rows that are measured together.
@@ -53,6 +53,8 @@ pub struct SourceStats {
     pub supervised_share: f64,
     /// Lengths in tokens, before truncation, of the rows that have a trained token.
     pub lengths: Lengths,
+    /// How many of the rows kept lack a part that the chat template does not show.
+    pub lost: BTreeMap<Part, usize>,
 }
 
 /// Rows that are left out, by reason.
@@ -115,10 +117,10 @@ pub fn stats(
         options,
         sources: sources.iter().map(Counts::new).collect(),
         seen: HashSet::new(),
-        problems: Vec::new(),
+        problems: Problems::default(),
         hint: None,
     };
-    let (mut portion, mut wrong) = (Vec::with_capacity(PORTION), Vec::new());
+    let (mut portion, mut wrong) = (Vec::with_capacity(PORTION), Problems::default());
     for (index, source) in sources.iter().enumerate() {
         for row in rows(std::slice::from_ref(source), &Mixing::default())? {
             match row {
@@ -131,9 +133,7 @@ pub fn stats(
         }
     }
     counting.measure(&mut portion)?;
-    if !wrong.is_empty() {
-        return Err(DataError::Invalid { problems: wrong });
-    }
+    wrong.or(())?;
     counting.finish()
 }
 
@@ -154,15 +154,19 @@ impl Counts {
         }
     }
 
-    fn add(&mut self, measured: &Measured) {
+    fn add(&mut self, measured: Measured) {
         let stats = &mut self.stats;
         stats.rows += 1;
-        match *measured {
+        match measured {
             Measured::Kept {
                 length,
                 tokens,
                 supervised,
+                lost,
             } => {
+                for part in lost {
+                    *stats.lost.entry(part).or_default() += 1;
+                }
                 self.lengths.push(length);
                 stats.kept += 1;
                 stats.truncated += usize::from(tokens < length);
@@ -192,6 +196,8 @@ enum Measured {
         length: usize,
         tokens: usize,
         supervised: usize,
+        /// What of the row the chat template does not show.
+        lost: Vec<Part>,
     },
     TooLong {
         length: usize,
@@ -220,6 +226,7 @@ fn measure(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
         length,
         tokens: dataset.report.tokens,
         supervised: dataset.report.supervised,
+        lost: dataset.report.lost.into_keys().collect(),
     })
 }
 
@@ -229,7 +236,7 @@ struct Counting<'a> {
     sources: Vec<Counts>,
     /// Fingerprints of the contents so far.
     seen: HashSet<String>,
-    problems: Vec<RowProblem>,
+    problems: Problems<RowProblem>,
     hint: Option<String>,
 }
 
@@ -238,16 +245,16 @@ impl Counting<'_> {
         let (tokenizer, options) = (self.tokenizer, self.options);
         let measured: Vec<_> = portion
             .par_iter()
-            .map(|row| (row.content.fingerprint(), measure(row, tokenizer, options)))
+            .map(|row| (row.fingerprint(), measure(row, tokenizer, options)))
             .collect();
         for (row, (fingerprint, measured)) in portion.drain(..).zip(measured) {
             match measured {
                 Ok(measured) => {
                     let source = &mut self.sources[row.source];
-                    source.add(&measured);
+                    source.add(measured);
                     source.stats.duplicates += usize::from(!self.seen.insert(fingerprint));
                 }
-                Err(DataError::Rows { problems, hint }) => {
+                Err(DataError::Rows { problems, hint, .. }) => {
                     self.problems.extend(problems);
                     self.hint.get_or_insert(hint);
                 }
@@ -259,10 +266,8 @@ impl Counting<'_> {
 
     fn finish(self) -> Result<Stats, DataError> {
         if let Some(hint) = self.hint {
-            return Err(DataError::Rows {
-                problems: self.problems,
-                hint,
-            });
+            let (problems, more) = self.problems.into_parts();
+            return Err(DataError::Rows { problems, more, hint });
         }
         let mut all: Vec<usize> = self
             .sources
@@ -281,6 +286,10 @@ impl Counting<'_> {
 }
 
 fn total(sources: &[SourceStats], lengths: &[usize]) -> SourceStats {
+    let mut lost = BTreeMap::new();
+    for (part, count) in sources.iter().flat_map(|source| &source.lost) {
+        *lost.entry(*part).or_default() += count;
+    }
     let sum = |of: fn(&SourceStats) -> usize| sources.iter().map(of).sum::<usize>();
     let (tokens, supervised) = (sum(|source| source.tokens), sum(|source| source.supervised));
     SourceStats {
@@ -297,6 +306,7 @@ fn total(sources: &[SourceStats], lengths: &[usize]) -> SourceStats {
         supervised,
         supervised_share: supervised as f64 / tokens.max(1) as f64,
         lengths: Lengths::of(lengths),
+        lost,
     }
 }
 

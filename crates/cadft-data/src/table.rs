@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_json::ReaderBuilder;
 use arrow_json::reader::infer_json_schema_from_iterator;
 use arrow_schema::{ArrowError, Schema};
+use cadft_files::NewFile;
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
@@ -18,18 +19,16 @@ const BATCH: usize = 4096;
 /// keys; a key that an object lacks is null. The file is written under a temporary name and renamed.
 ///
 /// # Errors
-/// [`DataError::Io`] for whatever the file system says, and for values that no column can hold.
+/// [`DataError::Write`] for whatever the file system says, and for values that no column can hold.
 pub fn write_parquet(path: &Path, records: &[Value]) -> Result<(), DataError> {
-    let io_error = |source| DataError::Io {
+    let written = NewFile::create(path).map_err(ArrowError::from).and_then(|file| {
+        write(&file.handle()?, records)?;
+        Ok(file.finish()?)
+    });
+    written.map_err(|source| DataError::Write {
         path: path.to_owned(),
-        source,
-    };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let temporary = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).map_err(io_error)?;
-    write(temporary.as_file(), records).map_err(|error| io_error(std::io::Error::other(error)))?;
-    temporary.as_file().sync_all().map_err(io_error)?;
-    temporary.persist(path).map_err(|error| io_error(error.error))?;
-    Ok(())
+        source: source.into(),
+    })
 }
 
 fn write(file: &std::fs::File, records: &[Value]) -> Result<(), ArrowError> {

@@ -10,23 +10,34 @@
 //! what the engine does not count. `limits` bounds what is done while a template is compiled.
 
 mod checked;
+mod filters;
 mod fuel;
 mod generation;
+mod globals;
 mod guards;
 mod json;
 mod limits;
+mod message;
+mod methods;
+mod numbers;
 mod preset;
+mod printf;
 mod program;
+mod python;
+mod strings;
+mod time;
+mod wrap;
 
+pub(crate) use message::{REASONING, RowTemplate, value, values};
 pub use preset::Preset;
+pub use time::TemplateTime;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
-use jiff::ZonedDateTime;
-use jiff::fmt::strtime;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 use crate::error::DataError;
 use crate::row::Message;
@@ -41,9 +52,6 @@ const FUEL: u64 = 5_000_000;
 const LONGEST: usize = 64 << 20;
 
 const NAME: &str = "chat_template";
-
-/// The key of a message that says whether it is trained.
-pub(crate) const TRAIN: &str = "train";
 
 /// Whether the text ends with the opening of an assistant turn, for the model to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +68,8 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     program: Program,
     marks_generation: bool,
+    needs_text_arguments: OnceLock<bool>,
+    time: TemplateTime,
     source: String,
 }
 
@@ -76,7 +86,8 @@ pub struct Rendered {
 impl ChatTemplate {
     /// Compiles a template; `special_tokens` are variables it can use, such as `("bos_token", "<s>")`.
     ///
-    /// `strftime_now` answers with the local time of this call, so that every row sees the same date.
+    /// `strftime_now` answers with the local time of this call, so that every row sees the same date; see
+    /// [`Self::with_time`].
     ///
     /// # Errors
     /// [`DataError::Tokenizer`] when the template cannot be parsed.
@@ -101,11 +112,6 @@ impl ChatTemplate {
             value.as_str().is_some() || (!value.is_none() && value.try_iter().is_ok())
         });
         environment.add_function("raise_exception", raise_exception);
-        let now = ZonedDateTime::now();
-        environment.add_function("strftime_now", move |format: &str| {
-            strtime::format(format, &now)
-                .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
-        });
         for (name, token) in special_tokens {
             environment.add_global((*name).to_owned(), token.as_str());
         }
@@ -114,12 +120,50 @@ impl ChatTemplate {
         let compiled = generation::as_blocks(&lines).map_err(parse_error)?;
         let marks_generation = compiled.is_some();
         let program = Program::new(&compiled.unwrap_or(lines), syntax).map_err(parse_error)?;
-        Ok(Self {
+        let template = Self {
             environment,
             program,
             marks_generation,
+            needs_text_arguments: OnceLock::new(),
+            time: TemplateTime::now(),
             source: source.to_owned(),
+        };
+        let now = template.time;
+        Ok(template.with_time(now))
+    }
+
+    /// The template at another time, which `strftime_now` tells it.
+    #[must_use]
+    pub fn with_time(mut self, time: TemplateTime) -> Self {
+        self.time = time;
+        self.environment
+            .add_function("strftime_now", move |format: &str| {
+                time.format(format)
+                    .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
+            });
+        self
+    }
+
+    /// The time that the template is told, where it asks for one.
+    pub fn time(&self) -> Option<TemplateTime> {
+        self.source.contains("strftime_now").then_some(self.time)
+    }
+
+    /// What the text depends on of [`Self::time`]: the date, and the time of day where a format asks for it.
+    pub(crate) fn time_key(&self) -> Option<String> {
+        let time = self.time()?;
+        Some(if time::asks_for_time(&self.source) {
+            time.to_string()
+        } else {
+            time.date()
         })
+    }
+
+    /// Whether the template can show a call only if its arguments are a string.
+    fn needs_text_arguments(&self) -> bool {
+        *self
+            .needs_text_arguments
+            .get_or_init(|| message::needs_text_arguments(self))
     }
 
     /// The template with these variables defined, such as `enable_thinking`; messages and the variables of
@@ -153,38 +197,31 @@ impl ChatTemplate {
         tools: &[serde_json::Value],
         prompt: GenerationPrompt,
     ) -> Result<String, DataError> {
-        self.render_values(&values(messages), tools, prompt)
+        let none = serde_json::Map::new();
+        RowTemplate::new(self, &none).render_values(&values(messages), tools, prompt)
     }
 
-    /// As [`Self::render`], over messages that are template values already, so that rendering every prefix of a
-    /// conversation does not convert it again and again.
-    pub(crate) fn render_values(
+    /// The text of a row's messages, over its variables, with the places that the template marks as generated.
+    fn render_row(
         &self,
         messages: &[Value],
         tools: &[serde_json::Value],
-        prompt: GenerationPrompt,
-    ) -> Result<String, DataError> {
-        Ok(self.render_marked(messages, tools, prompt)?.text)
-    }
-
-    /// As [`Self::render_values`], with the places that the template marks as generated.
-    pub(crate) fn render_marked(
-        &self,
-        messages: &[Value],
-        tools: &[serde_json::Value],
+        variables: &serde_json::Map<String, serde_json::Value>,
         prompt: GenerationPrompt,
     ) -> Result<Rendered, DataError> {
-        let tools = if tools.is_empty() {
-            Value::from(())
-        } else {
-            Value::from(Serde(tools))
-        };
-        let context = context! {
-            messages => Value::from(messages.to_vec()),
-            tools => tools,
-            documents => Value::from(()),
-            add_generation_prompt => prompt == GenerationPrompt::Add,
-        };
+        let mut context = vec![("documents", Value::from(()))];
+        context.extend(
+            variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), Value::from(Serde(value)))),
+        );
+        context.push(("messages", Value::from(messages.to_vec())));
+        context.push(("tools", message::tools(tools)));
+        context.push((
+            "add_generation_prompt",
+            Value::from(prompt == GenerationPrompt::Add),
+        ));
+        let context = Value::from_pairs(context);
         let render = || {
             let text = self.program.render(&self.environment, context)?;
             if text.len() > LONGEST {
@@ -221,37 +258,6 @@ impl ChatTemplate {
 fn reason(error: &Error) -> String {
     let text = error.to_string();
     text.replace(&format!(" (in {NAME}:"), " (at line ")
-}
-
-/// What reasoning is called in messages; the first is the name that most templates read.
-const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
-
-/// A message as a template value. `train`, which is ours, is not shown to it; reasoning under any of its names is
-/// shown as `reasoning_content` and `thinking`, as `transformers` does.
-pub(crate) fn value(message: &Message) -> Value {
-    let reasoning = REASONING
-        .into_iter()
-        .find_map(|key| message.field(key).filter(|value| !value.is_null()));
-    if message.field(TRAIN).is_none() && reasoning.is_none() {
-        return Value::from(Serde(message));
-    }
-    let mut fields = serde_json::Map::new();
-    if let Some(reasoning) = reasoning {
-        fields.insert("thinking".to_owned(), reasoning.clone());
-    }
-    if let Ok(serde_json::Value::Object(own)) = serde_json::to_value(message) {
-        fields.extend(own);
-    }
-    if let Some(reasoning) = reasoning {
-        fields.insert(REASONING[0].to_owned(), reasoning.clone());
-    }
-    fields.remove(TRAIN);
-    Value::from(Serde(fields))
-}
-
-/// Messages as template values.
-pub(crate) fn values(messages: &[Message]) -> Vec<Value> {
-    messages.iter().map(value).collect()
 }
 
 fn raise_exception(message: &str) -> Result<Value, Error> {

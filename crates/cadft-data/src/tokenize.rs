@@ -12,24 +12,31 @@
 //! decided on the ids of the rendered text. A sequence that ends with the end-of-sequence token already does not
 //! get a second one. The first token of a sequence is never a target.
 
+mod check;
+mod lost;
+mod origin;
 mod report;
 mod spans;
 mod stream;
 mod truncate;
+mod turns;
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::error::{DataError, RowProblem};
+use crate::error::{DataError, Problems, RowProblem};
 use crate::row::{Content, Message, Row};
-use crate::template::{self, GenerationPrompt, TRAIN};
-use crate::tokenizer::Tokenizer;
+use crate::template::{self, GenerationPrompt};
+use crate::tokenizer::{Encoded, Tokenizer};
+pub use check::check_rows;
+pub use lost::Part;
+pub use origin::Origin;
 pub use report::{DropReason, DroppedSample, Report, SourceReport};
-use spans::Conversation;
+use spans::{Conversation, Masked};
 pub(crate) use stream::tokenize_stream;
 pub use truncate::Truncation;
+use turns::trained_turns;
 
 /// Which tokens are targets. Only `all` changes what is trained of strings; `text` is always trained whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -83,6 +90,8 @@ pub struct Example {
     pub prompt_len: usize,
     /// The reference answer for evaluation by generation.
     pub answer: Option<String>,
+    /// Where its row was read; nothing that is computed depends on it.
+    pub origin: Origin,
 }
 
 impl Example {
@@ -140,7 +149,7 @@ pub fn prompt_text(row: &Row, tokenizer: &Tokenizer) -> Result<String, DataError
             let end = trained_from.unwrap_or(messages.len() - usize::from(ends_with_answer));
             let values = template::values(&messages[..end.min(messages.len())]);
             tokenizer
-                .chat_template()?
+                .row_template(tools, &row.template_variables)?
                 .render_values(&values, tools, GenerationPrompt::Add)
         }
         Content::PromptCompletion { prompt, .. } => Ok(prompt.clone()),
@@ -170,6 +179,8 @@ struct Sequence {
     mask: Vec<bool>,
     /// How many ids at the start belong to every sequence (a BOS).
     prefix: usize,
+    /// What of the row the chat template does not show.
+    lost: Vec<Part>,
 }
 
 fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, DataError> {
@@ -179,13 +190,14 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
             tools,
             trained_from,
         } => {
-            let conversation = Conversation::new(messages, tools, tokenizer)?;
+            let conversation = Conversation::new(messages, tools, &row.template_variables, tokenizer)?;
             let turns = trained_turns(messages, *trained_from, mask)?;
-            let (ids, trained) = conversation.tokenize(turns.as_deref())?;
+            let Masked { ids, mask, lost } = conversation.tokenize(turns.as_deref())?;
             Sequence {
                 ids,
-                mask: trained,
+                mask,
                 prefix: 0,
+                lost,
             }
         }
         Content::PromptCompletion { prompt, completion } => {
@@ -204,42 +216,15 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
     Ok(sequence)
 }
 
-/// The assistant turns a mask selects, or nothing where it selects every token. Turns with `"train": false` or
-/// `"weight": 0` are context; the last turn is the last of the others.
-fn trained_turns(
-    messages: &[Message],
-    trained_from: Option<usize>,
-    mask: Mask,
-) -> Result<Option<Vec<usize>>, DataError> {
-    let mut turns = Vec::new();
-    for (index, message) in messages.iter().enumerate() {
-        let trained = match message.field(TRAIN) {
-            None | Some(Value::Null) => true,
-            Some(Value::Bool(trained)) => *trained,
-            Some(_) => return Err(wrong_train(index, "expected `true` or `false`")),
-        };
-        let trained = trained && (message.is_trained() || !message.is_assistant());
-        if mask == Mask::All && !trained {
-            return Err(wrong_train(index, "the mask `all` trains every token"));
-        }
-        if trained && message.is_assistant() && index >= trained_from.unwrap_or(0) {
-            turns.push(index);
-        }
-    }
-    let last = || turns.last().copied().into_iter().collect();
-    Ok(match mask {
-        Mask::All => None,
-        Mask::Completion if trained_from.is_none() => Some(last()),
-        Mask::LastTurn => Some(last()),
-        Mask::Assistant | Mask::Completion => Some(turns),
-    })
-}
-
-fn wrong_train(turn: usize, message: &str) -> DataError {
-    DataError::Conversation {
-        message: format!("`messages[{turn}].train`: {message}"),
-        hint: "`\"train\": false` in an assistant turn makes it context under the other masks".to_owned(),
-    }
+/// The first token of a text that is trained from byte `seam` on. A token that straddles the seam is trained, but for
+/// an added one (`<|assistant|>` that takes in whitespace on its right): such a token is what the model is prompted
+/// with.
+fn first_trained(encoded: &Encoded, seam: usize, tokenizer: &Tokenizer) -> usize {
+    let Encoded { ids, offsets } = encoded;
+    let first = offsets.partition_point(|&(_, end)| end <= seam);
+    let is_prompt =
+        offsets.get(first).is_some_and(|&(start, _)| start < seam) && tokenizer.is_added(ids[first]);
+    first + usize::from(is_prompt)
 }
 
 /// A text and its end-of-sequence token; trained from byte `seam` on.
@@ -250,29 +235,34 @@ fn closed_text(text: &str, seam: usize, tokenizer: &Tokenizer) -> Result<Sequenc
         hint: "what is trained must end with one, or the model never stops".to_owned(),
     })?;
     let encoded = tokenizer.encode(text)?;
+    let first = first_trained(&encoded, seam, tokenizer);
     let mut ids = encoded.ids;
-    let first = encoded
-        .offsets
-        .iter()
-        .position(|&(_, end)| end > seam)
-        .unwrap_or(ids.len());
     if ids.last() != Some(&eos) {
         ids.push(eos);
     }
     let mask = (0..ids.len()).map(|index| index >= first).collect();
-    Ok(Sequence { ids, mask, prefix: 0 })
+    Ok(Sequence {
+        ids,
+        mask,
+        prefix: 0,
+        lost: Vec::new(),
+    })
 }
 
 /// What became of one row.
 enum Outcome {
-    Kept { example: Example, was_cut: bool },
+    Kept {
+        example: Example,
+        was_cut: bool,
+        lost: Vec<Part>,
+    },
     Dropped(DropReason),
 }
 
 fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Result<Outcome, DataError> {
     let sequence = sequence(row, tokenizer, options.mask)?;
     Ok(match truncate::cut(sequence, options) {
-        Ok((Sequence { ids, mask, .. }, was_cut)) => Outcome::Kept {
+        Ok((Sequence { ids, mask, lost, .. }, was_cut)) => Outcome::Kept {
             example: Example {
                 id: row.id.clone(),
                 weight: row.weight,
@@ -280,8 +270,10 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
                 token_ids: ids,
                 loss_mask: mask,
                 answer: row.answer.clone(),
+                origin: Origin::default(),
             },
             was_cut,
+            lost,
         },
         Err(reason) => Outcome::Dropped(reason),
     })
@@ -290,8 +282,10 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
 /// What became of the rows so far, and everything that is wrong with them.
 #[derive(Default)]
 struct Gathered {
+    /// Rows so far.
+    rows: usize,
     report: Report,
-    problems: Vec<RowProblem>,
+    problems: Problems<RowProblem>,
     /// What to do about the first problem.
     hint: Option<String>,
 }
@@ -299,9 +293,17 @@ struct Gathered {
 impl Gathered {
     /// Takes in one row; its example, if there is one.
     fn take(&mut self, row: &Row, outcome: Result<Outcome, DataError>) -> Result<Option<Example>, DataError> {
+        let number = self.rows;
+        self.rows += 1;
         match outcome {
-            Ok(Outcome::Kept { example, was_cut }) => {
+            Ok(Outcome::Kept {
+                mut example,
+                was_cut,
+                lost,
+            }) => {
+                example.origin = Origin::new(row, number);
                 self.report.keep(row, &example, was_cut);
+                self.report.lose(&lost);
                 return Ok(Some(example));
             }
             Ok(Outcome::Dropped(reason)) => self.report.drop(row, reason),
@@ -319,9 +321,13 @@ impl Gathered {
             report,
             problems,
             hint,
+            ..
         } = self;
         match hint {
-            Some(hint) => Err(DataError::Rows { problems, hint }),
+            Some(hint) => {
+                let (problems, more) = problems.into_parts();
+                Err(DataError::Rows { problems, more, hint })
+            }
             None if report.kept == 0 => Err(report.nothing_to_train(options)),
             None => Ok(report),
         }

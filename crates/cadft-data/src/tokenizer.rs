@@ -1,11 +1,16 @@
 //! A Hugging Face tokenizer with what a model directory says about it: special tokens, stop tokens, chat template.
 
+mod budget;
 mod config;
 mod fast;
+mod files;
+mod keys;
+mod special;
+mod templates;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::Path;
-use std::{fmt, fs, io};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -13,12 +18,15 @@ use tokenizers::processors::PostProcessorWrapper;
 
 use crate::error::DataError;
 use crate::row::Message;
-use crate::template::{ChatTemplate, GenerationPrompt, Preset};
+use crate::template::{ChatTemplate, GenerationPrompt, Preset, RowTemplate, TemplateTime};
+use budget::guarded;
 use config::{
-    CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, eos_token_ids, flag, invalid,
-    json_object, key, special_tokens, template_source,
+    CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, eos_token_ids, failed, invalid,
+    json_object, key,
 };
 use fast::FastBpe;
+pub use files::TokenizerFiles;
+use templates::Templates;
 
 /// A character of the private use area, to find a message in what a template makes of it.
 const MARKER: char = '\u{F8FF}';
@@ -32,21 +40,6 @@ pub enum SpecialTokens {
     Skip,
 }
 
-/// The files a tokenizer is made from. Only the first is required.
-#[derive(Debug, Clone, Default)]
-pub struct TokenizerFiles {
-    /// `tokenizer.json`.
-    pub tokenizer: Vec<u8>,
-    /// `tokenizer_config.json`: special tokens, `add_bos_token`, `chat_template`.
-    pub tokenizer_config: Option<Vec<u8>>,
-    /// `chat_template.jinja`; comes before the template in `tokenizer_config.json`.
-    pub chat_template: Option<Vec<u8>>,
-    /// `generation_config.json`: `eos_token_id`.
-    pub generation_config: Option<Vec<u8>>,
-    /// `config.json`: `eos_token_id`.
-    pub config: Option<Vec<u8>>,
-}
-
 /// Text to ids and back, and conversations to text.
 ///
 /// The post-processor of `tokenizer.json` is not run: the ids it puts around a text are found once and put there
@@ -58,12 +51,15 @@ pub struct Tokenizer {
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     special: HashSet<u32>,
+    /// Tokens that are found in a text before it is cut into pieces, special or not.
+    added: HashSet<u32>,
     eos: Option<u32>,
-    pad: Option<u32>,
     stop: Vec<u32>,
     bos: Option<String>,
     eos_text: Option<String>,
-    template: Option<ChatTemplate>,
+    templates: Option<Templates>,
+    /// How much longer the normaliser makes a text at most.
+    growth: f64,
     /// A digest of the files and of what was changed since.
     fingerprint: Sha256,
 }
@@ -89,28 +85,7 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Io`] or [`DataError::Tokenizer`], naming the file and the key.
     pub fn from_dir(directory: &Path) -> Result<Self, DataError> {
-        let optional = |name: &str| {
-            let path = directory.join(name);
-            match fs::read(&path) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(DataError::Io { path, source }),
-            }
-        };
-        let Some(tokenizer) = optional(TOKENIZER)? else {
-            return Err(DataError::Tokenizer {
-                file: directory.join(TOKENIZER).display().to_string(),
-                message: "no such file".to_owned(),
-                hint: "a model directory in Hugging Face format has its tokenizer there".to_owned(),
-            });
-        };
-        Self::from_bytes(&TokenizerFiles {
-            tokenizer,
-            tokenizer_config: optional(TOKENIZER_CONFIG)?,
-            chat_template: optional(CHAT_TEMPLATE)?,
-            generation_config: optional(GENERATION_CONFIG)?,
-            config: optional(CONFIG)?,
-        })
+        Self::from_bytes(&TokenizerFiles::from_dir(directory)?)
     }
 
     /// Makes a tokenizer from the contents of its files.
@@ -121,26 +96,25 @@ impl Tokenizer {
         let config = json_object(TOKENIZER_CONFIG, files.tokenizer_config.as_deref())?;
         let generation_config = json_object(GENERATION_CONFIG, files.generation_config.as_deref())?;
         let model_config = json_object(CONFIG, files.config.as_deref())?;
+        keys::check(&config)?;
         let hint = "is it the file of a fast tokenizer, and complete?";
-        let mut inner = tokenizers::Tokenizer::from_bytes(&files.tokenizer)
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(&files.tokenizer))?
             .map_err(|error| invalid(TOKENIZER, &error.to_string(), hint))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed)?;
-        let special_tokens = special_tokens(&config)?;
-        let token = |name: &str| {
-            special_tokens
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, token)| token.as_str())
-        };
+        let growth = budget::growth(&inner)?;
+        let special_tokens = special::SpecialTokens::read(files, &config)?;
+        let token = |name: &str| special_tokens.text(name);
         let id = |name: &str| token(name).and_then(|token| inner.token_to_id(token));
-        let (mut eos, bos, pad) = (id("eos_token"), id("bos_token"), id("pad_token"));
+        // What is added below has no weights in a model that was not made for it: it ends nothing.
+        let (mut eos, bos) = (id("eos_token"), id("bos_token"));
         if let (Some(token), None) = (token("eos_token"), eos) {
             let message = format!("`{token}` is not in the vocabulary of `{TOKENIZER}`");
             let file = key(TOKENIZER_CONFIG, "eos_token");
             return Err(invalid(&file, &message, "the two files belong to one model"));
         }
-        let (prefix, suffix) = surrounding(&inner, &config, bos, eos)?;
+        guarded(|| special_tokens.add_to(&mut inner))??;
+        let (prefix, suffix) = surrounding(&inner)?;
         inner.with_post_processor(None::<PostProcessorWrapper>);
         let mut stop: Vec<u32> = eos.into_iter().collect();
         for (file, config) in [(GENERATION_CONFIG, &generation_config), (CONFIG, &model_config)] {
@@ -149,15 +123,14 @@ impl Tokenizer {
                 push_new(&mut stop, id);
             }
         }
-        let special = inner
-            .get_added_tokens_decoder()
+        let tokens = inner.get_added_tokens_decoder();
+        let added = tokens.keys().copied().collect();
+        let special = tokens
             .iter()
             .filter(|(_, token)| token.special)
             .map(|(id, _)| *id)
             .collect();
-        let template = template_source(&config, files.chat_template.as_deref())?
-            .map(|source| ChatTemplate::new(&source, &special_tokens))
-            .transpose()?;
+        let templates = Templates::read(files, &config, &special_tokens.variables())?;
         let eos_text = eos.and_then(|id| inner.id_to_token(id));
         let mut tokenizer = Self {
             fast: FastBpe::new(&inner),
@@ -165,13 +138,14 @@ impl Tokenizer {
             prefix,
             suffix,
             special,
+            added,
             eos,
-            pad,
             stop,
             bos: token("bos_token").map(str::to_owned),
             eos_text,
-            template,
-            fingerprint: fingerprint(files),
+            templates,
+            growth,
+            fingerprint: files.digest(),
         };
         if let Some(id) = tokenizer.turn_end() {
             push_new(&mut tokenizer.stop, id);
@@ -206,20 +180,13 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Encoding`].
     pub fn decode(&self, ids: &[u32], special_tokens: SpecialTokens) -> Result<String, DataError> {
-        self.inner
-            .decode(ids, special_tokens == SpecialTokens::Skip)
-            .map_err(failed)
+        guarded(|| self.inner.decode(ids, special_tokens == SpecialTokens::Skip))?.map_err(failed)
     }
 
     /// The end-of-sequence token: `eos_token` of `tokenizer_config.json`, else `eos_token_id` of
     /// `generation_config.json` or `config.json`.
     pub fn eos_token_id(&self) -> Option<u32> {
         self.eos
-    }
-
-    /// A valid id to fill batches with: the padding token, else the end of a sequence, else 0.
-    pub fn pad_token_id(&self) -> u32 {
-        self.pad.or(self.eos).unwrap_or(0)
     }
 
     /// The tokens that end an answer: every `eos_token_id` of the model's files, and the special token with which
@@ -231,6 +198,12 @@ impl Tokenizer {
     /// Whether a token is a special one, such as a turn's start or end.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
+    }
+
+    /// Whether a token is found in a text before the text is cut into pieces. Such a token may take in the whitespace
+    /// beside it.
+    pub(crate) fn is_added(&self, id: u32) -> bool {
+        self.added.contains(&id)
     }
 
     /// The token with this id, as the vocabulary writes it.
@@ -256,12 +229,39 @@ impl Tokenizer {
         self.chat_template()?.render(messages, &[], prompt)
     }
 
-    /// The chat template of the model.
+    /// The chat template of the model, of several the one for conversations without tools.
     ///
     /// # Errors
     /// [`DataError::Tokenizer`] when it has none.
     pub fn chat_template(&self) -> Result<&ChatTemplate, DataError> {
-        self.template.as_ref().ok_or_else(|| {
+        self.templates().map(Templates::default)
+    }
+
+    /// The chat template for a row with these tools and variables.
+    pub(crate) fn row_template<'a>(
+        &'a self,
+        tools: &[Value],
+        variables: &'a Map<String, Value>,
+    ) -> Result<RowTemplate<'a>, DataError> {
+        Ok(RowTemplate::new(self.templates()?.with_tools(tools), variables))
+    }
+
+    /// The time that the chat template writes; nothing where it asks for none.
+    ///
+    /// It is that of the call that made the tokenizer. A run that is to be repeated keeps it.
+    pub fn template_time(&self) -> Option<TemplateTime> {
+        self.templates.as_ref()?.all().find_map(ChatTemplate::time)
+    }
+
+    /// The same tokenizer with another time for its chat template.
+    #[must_use]
+    pub fn with_template_time(mut self, time: TemplateTime) -> Self {
+        self.templates = self.templates.map(|templates| templates.with_time(time));
+        self
+    }
+
+    fn templates(&self) -> Result<&Templates, DataError> {
+        self.templates.as_ref().ok_or_else(|| {
             let hint = format!(
                 "put one into `{CHAT_TEMPLATE}` beside `{TOKENIZER}`, or train on `prompt` and `completion`"
             );
@@ -294,7 +294,11 @@ impl Tokenizer {
             .into_iter()
             .map(|(name, token)| (name, token.clone().unwrap_or_default()))
             .collect();
-        self.template = Some(ChatTemplate::new(preset.source(), &special)?);
+        let time = self.template_time();
+        self.templates = Some(Templates::one(ChatTemplate::new(preset.source(), &special)?));
+        if let Some(time) = time {
+            self = self.with_template_time(time);
+        }
         self.fingerprint.update(preset.source());
         if let Some(id) = self.turn_end() {
             push_new(&mut self.stop, id);
@@ -305,19 +309,21 @@ impl Tokenizer {
     /// The same tokenizer with these variables for its chat template, such as `enable_thinking`.
     #[must_use]
     pub fn with_template_variables(mut self, variables: &Map<String, Value>) -> Self {
-        self.template = self.template.map(|template| template.with_variables(variables));
+        self.templates = self
+            .templates
+            .map(|templates| templates.with_variables(variables));
         self.fingerprint
             .update(Value::from(variables.clone()).to_string());
         self
     }
 
-    /// A digest of everything that ids depend on: the files, the chat template with its variables, and today's date
-    /// where the template writes it.
+    /// A digest of everything that ids depend on: the files, the chat template with its variables, and the date where
+    /// the template writes it.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         let mut digest = self.fingerprint.clone();
-        let dated = |template: &ChatTemplate| template.source().contains("strftime_now");
-        if self.template.as_ref().is_some_and(dated) {
-            digest.update(jiff::ZonedDateTime::now().date().to_string());
+        let templates = self.templates.iter().flat_map(Templates::all);
+        for time in templates.filter_map(ChatTemplate::time_key) {
+            digest.update(time);
         }
         digest.finalize().into()
     }
@@ -327,7 +333,10 @@ impl Tokenizer {
     }
 
     pub(crate) fn encode(&self, text: &str) -> Result<Encoded, DataError> {
-        if let Some(encoded) = (self.fast.as_ref()).and_then(|fast| fast.encode(&self.inner, text)) {
+        budget::check(text, self.growth)?;
+        if let Some(fast) = &self.fast
+            && let Some(encoded) = guarded(|| fast.encode(&self.inner, text))?
+        {
             return Ok(encoded);
         }
         self.encode_slowly(text)
@@ -335,7 +344,7 @@ impl Tokenizer {
 
     /// Through `tokenizers` itself.
     fn encode_slowly(&self, text: &str) -> Result<Encoded, DataError> {
-        let encoding = self.inner.encode(text, false).map_err(failed)?;
+        let encoding = guarded(|| self.inner.encode(text, false))?.map_err(failed)?;
         Ok(Encoded {
             ids: encoding.get_ids().to_vec(),
             offsets: encoding.get_offsets().to_vec(),
@@ -366,7 +375,7 @@ impl Tokenizer {
             Message::new("assistant", &answer),
             Message::new("user", "b"),
         ];
-        let template = self.template.as_ref()?;
+        let template = self.templates.as_ref()?.default();
         let after = |messages: &[Message]| {
             let text = template.render(messages, &[], GenerationPrompt::Omit).ok()?;
             Some(text.rsplit_once(MARKER)?.1.to_owned())
@@ -388,60 +397,25 @@ impl Tokenizer {
     }
 }
 
-/// The ids that the tokenizer puts before and after a text. `add_bos_token` and `add_eos_token` of
-/// `tokenizer_config.json` overrule the post-processor, as they do in `transformers`.
-fn surrounding(
-    inner: &tokenizers::Tokenizer,
-    config: &Map<String, Value>,
-    bos: Option<u32>,
-    eos: Option<u32>,
-) -> Result<(Vec<u32>, Vec<u32>), DataError> {
-    let encoding = inner.encode("a", true).map_err(failed)?;
+/// The ids that the post-processor puts before and after a text.
+fn surrounding(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+    let encoding = guarded(|| inner.encode("a", true))?.map_err(failed)?;
     let (ids, added) = (encoding.get_ids(), encoding.get_special_tokens_mask());
-    let (mut prefix, mut suffix) = match (
-        added.iter().position(|&added| added == 0),
-        added.iter().rposition(|&added| added == 0),
-    ) {
-        (Some(first), Some(last)) => (ids[..first].to_vec(), ids[last + 1..].to_vec()),
-        _ => (Vec::new(), Vec::new()),
-    };
-    let one = |id: Option<u32>| id.into_iter().collect::<Vec<_>>();
-    match flag(config, "add_bos_token")? {
-        Some(true) if prefix.is_empty() => prefix = one(bos),
-        Some(false) if prefix == one(bos) => prefix.clear(),
-        _ => {}
-    }
-    match flag(config, "add_eos_token")? {
-        Some(true) if suffix.is_empty() => suffix = one(eos),
-        Some(false) if suffix == one(eos) => suffix.clear(),
-        _ => {}
-    }
-    Ok((prefix, suffix))
-}
-
-fn fingerprint(files: &TokenizerFiles) -> Sha256 {
-    let mut digest = Sha256::new();
-    let optional = [
-        &files.tokenizer_config,
-        &files.chat_template,
-        &files.generation_config,
-        &files.config,
-    ];
-    for bytes in std::iter::once(Some(&files.tokenizer)).chain(optional.map(Option::as_ref)) {
-        digest.update(bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
-        digest.update(bytes.map(Vec::as_slice).unwrap_or_default());
-    }
-    digest
+    Ok(
+        match (
+            added.iter().position(|&added| added == 0),
+            added.iter().rposition(|&added| added == 0),
+        ) {
+            (Some(first), Some(last)) => (ids[..first].to_vec(), ids[last + 1..].to_vec()),
+            _ => (Vec::new(), Vec::new()),
+        },
+    )
 }
 
 fn push_new(ids: &mut Vec<u32>, id: u32) {
     if !ids.contains(&id) {
         ids.push(id);
     }
-}
-
-fn failed(source: tokenizers::Error) -> DataError {
-    DataError::Encoding { source }
 }
 
 #[cfg(test)]

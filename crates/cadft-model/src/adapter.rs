@@ -20,7 +20,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Uniform};
 
-use crate::decoder::{CausalLm, LowRank, Precision};
+use crate::decoder::{CausalLm, Linear, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
 mod dropout;
@@ -34,7 +34,7 @@ mod targets;
 pub use dropout::DropoutClock;
 pub use peft::WITHOUT_EFFECT;
 pub use resolve::resolve;
-pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapted, AdapterSave, load, read_config, save};
+pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapted, AdapterSave, BaseModel, load, read_config, save};
 pub use targets::AdapterTargets;
 
 /// What kind of update an adapter makes.
@@ -224,19 +224,38 @@ impl CausalLm {
         self.updates().any(LowRank::has_dropout)
     }
 
+    /// Layers whose magnitudes cannot be trained, a line for each: DoRA divides by the norms of the rows, and some are 0.
+    #[must_use]
+    pub fn zero_rows(&self) -> Vec<String> {
+        self.linears()
+            .filter_map(|(name, linear)| {
+                let rows = linear.adapter.as_ref()?.zero_rows(&linear.weight.val());
+                (rows > 0).then(|| {
+                    format!("`{name}`: {rows} rows of its weight are 0, and DoRA divides by their norm")
+                })
+            })
+            .collect()
+    }
+
     /// The updates of all layers.
     fn updates(&self) -> impl Iterator<Item = &LowRank> {
-        self.model.layers.iter().flat_map(|block| {
+        self.linears().filter_map(|(_, linear)| linear.adapter.as_ref())
+    }
+
+    /// The linear layers of the blocks by name.
+    fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
+        self.model.layers.iter().enumerate().flat_map(|(index, block)| {
             let (attention, mlp) = (&block.self_attn, &block.mlp);
             [
-                &attention.q_proj,
-                &attention.k_proj,
-                &attention.v_proj,
-                &attention.o_proj,
+                ("self_attn.q_proj", &attention.q_proj),
+                ("self_attn.k_proj", &attention.k_proj),
+                ("self_attn.v_proj", &attention.v_proj),
+                ("self_attn.o_proj", &attention.o_proj),
+                ("mlp.gate_proj", &mlp.gate_proj),
+                ("mlp.up_proj", &mlp.up_proj),
+                ("mlp.down_proj", &mlp.down_proj),
             ]
-            .into_iter()
-            .chain([&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj])
-            .filter_map(|linear| linear.adapter.as_ref())
+            .map(|(part, linear)| (format!("model.layers.{index}.{part}"), linear))
         })
     }
 

@@ -1,5 +1,6 @@
 //! Hugging Face checkpoint directories: `config.json`, safetensors weights, and the files that travel with them.
 
+mod carry;
 mod compare;
 mod dtype;
 mod files;
@@ -8,12 +9,14 @@ mod report;
 mod save;
 mod weights;
 
+pub(crate) use carry::carry;
+pub use carry::{CARRIED_FILES, ChatFormat, has_tokenizer};
 pub use compare::{TensorDifference, compare};
 pub use dtype::Dtype;
 pub(crate) use files::MappedFile;
 pub use files::hint_for;
 pub use load::{Checkpoint, load};
 pub use report::{CheckpointReport, ShapeMismatch};
-pub use save::{CARRIED_FILES, SaveOptions, save};
-pub(crate) use save::{Replacement, carry, fits_f16, write_file};
+pub(crate) use save::{Replacement, fits_f16, write_file};
+pub use save::{SaveOptions, check_fits, save};
 pub(crate) use weights::{Weight, write_shard, write_weights};

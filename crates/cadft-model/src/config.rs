@@ -158,6 +158,16 @@ impl ModelConfig {
         object
     }
 
+    /// Whether both describe the same computation: keys that do not matter to it may differ.
+    #[must_use]
+    pub fn computes_as(&self, other: &Self) -> bool {
+        let without_raw = |config: &Self| Self {
+            raw: Map::new(),
+            ..config.clone()
+        };
+        without_raw(self) == without_raw(other)
+    }
+
     /// The configuration of the same model with an output weight of its own.
     pub(crate) fn untied(mut self) -> Self {
         self.tie_word_embeddings = false;

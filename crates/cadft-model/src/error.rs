@@ -9,7 +9,7 @@ use crate::checkpoint::CheckpointReport;
 #[non_exhaustive]
 pub enum ModelError {
     /// A file or directory could not be read or written.
-    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[error("cannot {action} `{}`: {source}", cadft_files::shown(path))]
     Io {
         /// What was being done, as a verb.
         action: &'static str,
@@ -19,7 +19,7 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// A JSON file does not parse.
-    #[error("`{}` is not valid JSON: {source}", path.display())]
+    #[error("`{}` is not valid JSON: {source}", cadft_files::shown(path))]
     Json {
         /// The file.
         path: PathBuf,
@@ -37,7 +37,7 @@ pub enum ModelError {
     /// A directory holds no weights that can be read.
     #[error(
         "`{}` holds no `model.safetensors` or `model.safetensors.index.json`{}",
-        path.display(),
+        cadft_files::shown(path),
         hint_line(hint.as_deref())
     )]
     NoWeights {
@@ -47,7 +47,7 @@ pub enum ModelError {
         hint: Option<String>,
     },
     /// `model.safetensors.index.json` does not say where the weights are.
-    #[error("`{}` cannot be used:{}", path.display(), list(problems))]
+    #[error("`{}` cannot be used:{}", cadft_files::shown(path), list(problems))]
     Index {
         /// The index.
         path: PathBuf,
@@ -55,7 +55,10 @@ pub enum ModelError {
         problems: Vec<String>,
     },
     /// Not a model directory, but something that a model can be made of.
-    #[error("`{}` is not a model directory: it holds no `config.json`\nhint: {hint}", path.display())]
+    #[error(
+        "`{}` is not a model directory: it holds no `config.json`\nhint: {hint}",
+        cadft_files::shown(path)
+    )]
     NotAModel {
         /// The file or directory.
         path: PathBuf,
@@ -63,7 +66,7 @@ pub enum ModelError {
         hint: &'static str,
     },
     /// A safetensors file is truncated or corrupt.
-    #[error("`{}` is truncated or corrupt: {source}", path.display())]
+    #[error("`{}` is truncated or corrupt: {source}", cadft_files::shown(path))]
     SafeTensors {
         /// The file.
         path: PathBuf,
@@ -71,7 +74,10 @@ pub enum ModelError {
         source: safetensors::SafeTensorError,
     },
     /// The weights of a checkpoint do not fit its configuration.
-    #[error("the weights in `{}` do not fit its `config.json`:{report}", path.display())]
+    #[error(
+        "the weights in `{}` do not fit its `config.json`:{report}",
+        cadft_files::shown(path)
+    )]
     Checkpoint {
         /// The checkpoint directory.
         path: PathBuf,
@@ -79,7 +85,7 @@ pub enum ModelError {
         report: Box<CheckpointReport>,
     },
     /// An adapter that cannot be used.
-    #[error("`{}` cannot be used:{}", path.display(), list(problems))]
+    #[error("`{}` cannot be used:{}", cadft_files::shown(path), list(problems))]
     Adapter {
         /// The file or directory.
         path: PathBuf,
@@ -87,12 +93,12 @@ pub enum ModelError {
         problems: Vec<String>,
     },
     /// A model whose adapter is not merged cannot be written as a checkpoint.
-    #[error("`{}`: the model has an adapter\nhint: save the adapter, or merge it first", .0.display())]
+    #[error("`{}`: the model has an adapter\nhint: save the adapter, or merge it first", cadft_files::shown(.0))]
     Unmerged(PathBuf),
     /// A directory that would be replaced holds files this crate did not write.
     #[error(
         "`{}` exists and holds other files: {}\nhint: choose a new directory, or move these files away",
-        path.display(),
+        cadft_files::shown(path),
         ticked(entries)
     )]
     DirectoryInUse {
@@ -110,7 +116,7 @@ pub enum ModelError {
         value: f32,
     },
     /// A GGUF file is malformed, truncated or not supported.
-    #[error("GGUF file `{}`: {}", path.display(), shortened(problems).join("\n  "))]
+    #[error("GGUF file `{}`: {}", cadft_files::shown(path), shortened(problems).join("\n  "))]
     Gguf {
         /// The file.
         path: PathBuf,
@@ -144,7 +150,7 @@ impl ModelError {
 fn config_place(path: Option<&Path>) -> String {
     path.map_or_else(
         || "the model configuration".to_owned(),
-        |path| format!("`{}`", path.display()),
+        |path| format!("`{}`", cadft_files::shown(path)),
     )
 }
 

@@ -4,7 +4,6 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
 use cadft_data::{
     Batch, BatchOptions, Bucketing, Example, Order, Packing as RowPacking, epoch_order, micro_batch_shapes,
-    micro_batches,
 };
 use cadft_model::Packing;
 
@@ -44,14 +43,13 @@ impl MicroBatching {
     }
 
     /// For a global batch whose longest sample has `longest` tokens.
-    fn options(&self, longest: usize, pad_id: u32) -> BatchOptions {
+    fn options(&self, longest: usize) -> BatchOptions {
         BatchOptions {
             micro: self.micro,
             max_tokens: self.max_tokens,
             bucketing: self.bucketing,
             packing: self.packing,
             row_tokens: longest,
-            pad_id,
         }
     }
 }
@@ -144,14 +142,9 @@ pub struct GlobalBatch {
 impl GlobalBatch {
     /// Cuts `examples` into micro-batches on `device`.
     #[must_use]
-    pub fn new(examples: &[&Example], cut: &MicroBatching, pad_id: u32, device: &Device) -> Self {
-        let lengths = examples.iter().map(|example| example.token_ids.len());
-        let options = cut.options(lengths.max().unwrap_or(0), pad_id);
+    pub fn new(examples: &[&Example], cut: &MicroBatching, device: &Device) -> Self {
         Self {
-            micro: micro_batches(examples, &options)
-                .iter()
-                .map(|batch| MicroBatch::new(batch, device))
-                .collect(),
+            micro: micro_batches(examples, cut, device).collect(),
             supervised: examples.iter().map(|example| example.supervised()).collect(),
             data_weights: examples.iter().map(|example| example.weight).collect(),
             ids: examples.iter().map(|example| example.id.clone()).collect(),
@@ -166,11 +159,22 @@ impl GlobalBatch {
     }
 }
 
+/// The micro-batches that samples are cut into. Each is made and put on the device when it is asked for.
+pub fn micro_batches<'a>(
+    examples: &'a [&'a Example],
+    cut: &MicroBatching,
+    device: &'a Device,
+) -> impl Iterator<Item = MicroBatch> + use<'a> {
+    let lengths = examples.iter().map(|example| example.token_ids.len());
+    let options = cut.options(lengths.max().unwrap_or(0));
+    cadft_data::micro_batches(examples, &options).map(|batch| MicroBatch::new(&batch, device))
+}
+
 /// Rows and columns of every micro-batch of a global batch of samples of these lengths.
 #[must_use]
 pub fn shapes(lengths: &[usize], cut: &MicroBatching) -> Vec<[usize; 2]> {
     let longest = lengths.iter().copied().max().unwrap_or(0);
-    micro_batch_shapes(lengths, &cut.options(longest, 0))
+    micro_batch_shapes(lengths, &cut.options(longest))
 }
 
 /// Which samples belong to which step. The last, partial window of an epoch is a global batch of its own.

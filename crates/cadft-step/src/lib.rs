@@ -6,6 +6,7 @@
 //! weighing.rs   weights of samples                     observe.rs   the values of a step
 //! recompute.rs  backward block by block, if activations are not kept
 //! readback.rs   where the host waits for the device
+//! score.rs      likelihood of single samples, of a data set of any size
 //! optimizer.rs  clip.rs  schedule.rs                   AdamW, clipping by the global norm, learning rate
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod optimizer;
 mod readback;
 mod recompute;
 pub mod schedule;
+pub mod score;
 pub mod step;
 mod weighing;
 
@@ -27,4 +29,5 @@ pub use batch::{GlobalBatch, MicroBatch, MicroBatching, Sampler};
 pub use observe::{Settled, StepOutcome};
 pub use optimizer::{AdamW, AdamWOptions};
 pub use schedule::{Schedule, ScheduleKind};
+pub use score::{SampleScore, score_samples};
 pub use step::{StepSettings, StepState, step};

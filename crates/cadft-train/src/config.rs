@@ -9,7 +9,7 @@ mod log;
 mod migrate;
 mod parse;
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;
 mod rewrite;
 mod schema;
 mod validate;
@@ -22,7 +22,7 @@ pub use evaluate::EvaluateSection;
 pub use guard::{GuardSection, OnLowMemory};
 pub use log::LogSection;
 pub use migrate::{Migration, migrate};
-pub use parse::parse;
+pub use parse::{parse, set};
 pub use rewrite::RewriteSection;
 pub use schema::schema;
 

@@ -52,7 +52,7 @@ pub enum TrainError {
         message: String,
     },
     /// A file cannot be read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}", cadft_files::shown(.path))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -83,11 +83,27 @@ pub enum TrainError {
         message: String,
     },
     /// Another process works in the run directory.
-    #[error("{}: another process is using this run directory\nhint: wait for it, or choose another directory with `--out DIR`", .0.display())]
+    #[error("{}: another process is using this run directory\nhint: wait for it, or choose another directory with `--out DIR`", cadft_files::shown(.0))]
     Locked(PathBuf),
     /// The run directory belongs to another run.
-    #[error("{}: the directory already holds a run\nhint: continue it with `--resume`, or choose another directory with `--out DIR`", .0.display())]
+    #[error("{}: the directory already holds a run\nhint: continue it with `--resume`, or choose another directory with `--out DIR`", cadft_files::shown(.0))]
     RunExists(PathBuf),
+    /// The run directory holds something that is no run's.
+    #[error("{}: the directory is not empty and holds no run: {}\nhint: choose a directory that is new or empty with `--out DIR`", cadft_files::shown(.path), cadft_files::listed(.entries))]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds, sorted.
+        entries: Vec<String>,
+    },
+    /// The run has ended and its model is written, but not everything that belongs to it.
+    #[error("the trained model is in `{}`, but something else could not be written: {source}", cadft_files::shown(.model))]
+    Incomplete {
+        /// The model.
+        model: PathBuf,
+        /// What could not be written.
+        source: Box<TrainError>,
+    },
     /// A loss or gradient that is not a number; nothing was updated with it.
     #[error("step {step}: the {what} is not finite, as in {in_a_row} steps in a row; the model was not updated\nsamples: {}\nhint: lower `optimizer.lr`, or look at these samples with `cadft data inspect`", .samples.join(", "))]
     NotFinite {
@@ -107,7 +123,7 @@ impl TrainError {
     #[must_use]
     pub fn is_input(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::NotFinite { .. } | Self::Exhausted(_) => false,
+            Self::Io { .. } | Self::NotFinite { .. } | Self::Exhausted(_) | Self::Incomplete { .. } => false,
             Self::Checkpoint(error) => error.is_input(),
             Self::Hub(error) => error.is_input(),
             _ => true,

@@ -31,6 +31,7 @@
 use crate::checkpoint::Best;
 use crate::evaluate::{Answers, Evaluation};
 use crate::plan::{Plan, Warning};
+use crate::resume::Change;
 use crate::rewrite::RoundSummary;
 use crate::samples::StepSamples;
 use serde::Serialize;
@@ -68,6 +69,9 @@ pub enum Event {
         step: usize,
         /// The checkpoint.
         path: PathBuf,
+        /// What is no longer as it was, where that is allowed.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        changed: Vec<Change>,
     },
     /// One optimizer step was done.
     Step(StepMetrics),

@@ -126,12 +126,16 @@ impl Display for ExhaustedRun {
         writeln!(f, "{moment}: {what}")?;
         writeln!(f, "the run was estimated to need {:.0} MiB", self.estimate_mib)?;
         match &self.checkpoint {
-            Some(path) => writeln!(f, "the last checkpoint is intact: `{}`", path.display())?,
+            Some(path) => writeln!(
+                f,
+                "the last checkpoint is intact: `{}`",
+                cadft_files::shown(&path)
+            )?,
             None => writeln!(f, "there is no checkpoint yet")?,
         }
         write!(f, "hint: {}", self.advice)?;
         if self.checkpoint.is_some() {
-            let run = self.run.display();
+            let run = cadft_files::shown(&self.run);
             write!(
                 f,
                 "\nhint: `cadft train --resume {run} --allow-change --set KEY=VALUE` goes on with less"

@@ -3,9 +3,13 @@
 
 use crate::error::TrainError;
 use crate::hub::Spec;
+use crate::plan::Warning;
 use crate::prepare::Prepared;
-use cadft_model::adapter::{self, AdapterSave};
-use cadft_model::checkpoint::{self, Dtype, SaveOptions};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData};
+use cadft_data::Preset;
+use cadft_model::adapter::{self, AdapterSave, BaseModel};
+use cadft_model::checkpoint::{self, ChatFormat, Dtype, SaveOptions};
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError};
 use std::path::Path;
 
@@ -14,8 +18,7 @@ use std::path::Path;
 pub(crate) struct Export {
     config: ModelConfig,
     adapter: Option<AdapterConfig>,
-    /// What the recipe calls the model; `OWNER/NAME` on the Hub.
-    base_model: String,
+    base_model: BaseModel,
     options: SaveOptions,
 }
 
@@ -25,14 +28,16 @@ impl Export {
         Self {
             config: prepared.config.clone(),
             adapter: prepared.adapter.clone(),
-            base_model: match Spec::parse(&recipe.model.path) {
-                Ok(Some(spec)) => spec.id,
-                _ => recipe.model.path.clone(),
-            },
+            base_model: base_model(&recipe.model.path),
             options: SaveOptions {
                 dtype: recipe.checkpoint.dtype,
-                carry_from: Some(prepared.model_directory.clone()),
-                chat_template: (recipe.data.template).map(|preset| preset.source().to_owned()),
+                carry_from: Some(prepared.carried.clone()),
+                chat: ChatFormat {
+                    template: (recipe.data.template).map(|preset| preset.source().to_owned()),
+                    preamble: preamble(&recipe.data.template_variables),
+                    eos_token: (recipe.data.template.and_then(Preset::turn_end)).map(str::to_owned),
+                    stop_token_ids: prepared.tokenizer.stop_token_ids().to_vec(),
+                },
                 ..SaveOptions::default()
             },
         }
@@ -41,6 +46,21 @@ impl Export {
     /// Whether what is written holds every trained parameter bit for bit.
     pub(crate) fn is_exact(&self) -> bool {
         self.adapter.is_none() && self.options.dtype == Dtype::F32
+    }
+
+    /// The number format that weights are rounded to; none where the files hold them as they are, as those of adapters do.
+    pub(crate) fn rounds_to(&self) -> Option<Dtype> {
+        let dtype = self.options.dtype;
+        (self.adapter.is_none() && dtype != Dtype::F32).then_some(dtype)
+    }
+
+    /// The model that others will read: with the values that its files hold.
+    pub(crate) fn as_saved(&self, model: CausalLm) -> CausalLm {
+        match self.rounds_to() {
+            // What does not fit is saved as it is.
+            Some(dtype) if checkpoint::check_fits(&model, dtype).is_ok() => model.map(&mut Rounded(dtype)),
+            _ => model,
+        }
     }
 
     /// Bytes of tensors that are written for `model`; at most, where it is an adapter.
@@ -52,20 +72,73 @@ impl Export {
             .sum()
     }
 
-    /// Writes `model` to `directory`, replacing what is there.
-    pub(crate) fn write(&self, directory: &Path, model: &CausalLm) -> Result<(), ModelError> {
-        match &self.adapter {
-            None => checkpoint::save(directory, model, &self.config, &self.options),
-            Some(adapter) => {
-                let parts = AdapterSave {
-                    adapter,
-                    config: &self.config,
-                    base_model: &self.base_model,
-                    carry_from: self.options.carry_from.clone(),
-                };
-                adapter::save(directory, model, &parts)
-            }
+    /// Writes `model` to `directory`, replacing what is there. Weights that are too large for the recipe's format are
+    /// written in f32, rather than lost; the warning says so.
+    pub(crate) fn write(&self, directory: &Path, model: &CausalLm) -> Result<Option<Warning>, ModelError> {
+        if let Some(adapter) = &self.adapter {
+            let parts = AdapterSave {
+                adapter,
+                config: &self.config,
+                base_model: self.base_model.clone(),
+                carry_from: self.options.carry_from.clone(),
+                chat: self.options.chat.clone(),
+            };
+            adapter::save(directory, model, &parts)?;
+            return Ok(None);
         }
+        let saved = checkpoint::save(directory, model, &self.config, &self.options);
+        let Err(ModelError::F16Overflow { tensor, value }) = saved else {
+            return saved.map(|()| None);
+        };
+        let options = SaveOptions {
+            dtype: Dtype::F32,
+            ..self.options.clone()
+        };
+        checkpoint::save(directory, model, &self.config, &options)?;
+        Ok(Some(Warning::new(
+            format!("`{tensor}` holds `{value}`, for which `f16` has no number: the model is saved in f32"),
+            "set `checkpoint.dtype` to `bf16` or `f32`",
+        )))
+    }
+}
+
+/// The model of a recipe as PEFT names it.
+fn base_model(path: &str) -> BaseModel {
+    match Spec::parse(path) {
+        Ok(Some(spec)) => BaseModel {
+            name: spec.id,
+            revision: (spec.revision != "main").then_some(spec.revision),
+        },
+        _ => path.into(),
+    }
+}
+
+/// The variables of a chat template as its first lines, so that other programs render conversations as the run did where
+/// nobody gives them another value.
+fn preamble(variables: &toml::Table) -> String {
+    let is_name = |name: &str| {
+        name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+            && name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+    };
+    (variables.iter())
+        .filter(|(name, _)| is_name(name))
+        .map(|(name, value)| {
+            let value = serde_json::to_value(value).unwrap_or_default();
+            format!("{{%- set {name} = {name} if {name} is defined else {value} %}}\n")
+        })
+        .collect()
+}
+
+/// Gives parameters the values that a file of this type holds.
+struct Rounded(Dtype);
+
+impl ModuleMapper for Rounded {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| {
+            let (dims, device) = (tensor.dims(), tensor.device());
+            let values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
+            Tensor::from_data(TensorData::new(self.0.rounded(&values), dims), &device)
+        })
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! config.rs        the recipe: TOML, strict, every problem in one report
+//! data.rs          rows to samples, the one way
 //! prepare.rs       read and check everything          plan.rs   what the run will do and take, and its warnings
 //! trainer.rs       the loop; the step is `cadft-step`
 //! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
-//! export.rs        the model for others: Hugging Face or PEFT layout
+//! export.rs        the model for others: Hugging Face or PEFT layout    inputs.rs  what else a run reads
+//! resume.rs        going on from a checkpoint, and what must be as it was
 //! rewrite.rs       rounds of rewriting, their record, and the data that comes of them
 //! run_directory.rs what a run leaves behind           device.rs devices by name
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
@@ -16,7 +18,7 @@
 
 pub mod checkpoint;
 pub mod config;
-mod data;
+pub mod data;
 pub mod device;
 pub mod environment;
 mod error;
@@ -24,6 +26,7 @@ pub mod evaluate;
 pub mod event;
 mod exhausted;
 mod export;
+mod inputs;
 pub mod memory;
 pub mod plan;
 pub mod prepare;
@@ -38,11 +41,12 @@ mod trainer;
 /// Models and data sets by name on the Hugging Face Hub.
 pub use cadft_hub as hub;
 pub use config::Recipe;
-pub use data::cache_directory;
+pub use data::{adapted_tokenizer, cache_directory};
 pub use environment::Environment;
 pub use error::{ConfigProblem, TrainError};
 pub use event::{Event, StepMetrics, Summary};
 pub use exhausted::{Exhausted, ExhaustedRun};
+pub use inputs::Inputs;
 pub use plan::{Plan, Warning};
 pub use prepare::Prepared;
 pub use process::peak_rss_mib;

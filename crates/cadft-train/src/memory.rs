@@ -5,6 +5,10 @@ use crate::device::host_for;
 use crate::error::TrainError;
 use crate::plan::Warning;
 use crate::prepare::Prepared;
+use burn::tensor::Device;
+use cadft_files::shown;
+use cadft_model::ModelConfig;
+use cadft_model::parameters::expected_parameters;
 use std::fs;
 use std::path::Path;
 
@@ -24,6 +28,50 @@ pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
     let plan = &prepared.plan;
     let needed = (plan.memory_mib, plan.memory_mib + plan.saving_mib);
     judge(needed, available, prepared.recipe.guard.memory)
+}
+
+/// Refuses a model whose weights alone do not fit, where the device computes in the memory of the host.
+///
+/// The estimate is what they need at least: in f32 in any case, and the address space of the files that they are read
+/// from. So it is certain, and there is nothing to warn of.
+///
+/// # Errors
+/// [`TrainError::Mismatch`] with both sizes.
+pub fn check_weights(config: &ModelConfig, directory: &Path, device: &Device) -> Result<(), TrainError> {
+    if host_for(device).is_some() {
+        return Ok(());
+    }
+    let root = Path::new("/");
+    let sizes = expected_parameters(config);
+    let weights = sizes
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum::<usize>()
+        * 4;
+    let mapped: u64 = (cadft_files::entries(directory).unwrap_or_default().iter())
+        .filter(|name| name.ends_with(".safetensors"))
+        .filter_map(|name| Some(fs::metadata(directory.join(name)).ok()?.len()))
+        .sum();
+    let of_memory = [machine_bytes(root), group_bytes(root)]
+        .into_iter()
+        .flatten()
+        .min();
+    let of_addresses = address_bytes(root).map(|bytes| bytes.saturating_sub(mapped));
+    let Some(available) = of_memory.into_iter().chain(of_addresses).min() else {
+        return Ok(());
+    };
+    if weights as u64 <= available {
+        return Ok(());
+    }
+    Err(TrainError::Mismatch {
+        message: format!(
+            "the weights of `{}` take {:.0} MiB of memory, and {:.0} MiB are available\n\
+             hint: take a smaller model, or free some memory; `ulimit -v` limits it, too",
+            shown(directory),
+            weights as f64 / MIB,
+            available as f64 / MIB
+        ),
+    })
 }
 
 /// `needed` is what the run needs, and what it may need while a checkpoint is written.

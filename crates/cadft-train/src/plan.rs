@@ -1,12 +1,13 @@
 //! What a run will do, known before its first step.
 
 pub mod memory;
+mod rows;
 
 use crate::config::{Recipe, steps_of};
 use crate::device::Kernels;
 use crate::rewrite::RewritePlan;
 use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
-use cadft_data::{Example, Report, Samples, SourceReport, Truncation, epoch_order};
+use cadft_data::{Report, Samples, Source, SourceReport, TemplateTime, epoch_order};
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
 use cadft_step::batch::{Sampler, shapes};
@@ -63,6 +64,8 @@ pub struct Plan {
     pub longest: usize,
     /// Evaluation samples.
     pub eval_samples: usize,
+    /// What became of the rows of each source of evaluation samples.
+    pub eval_sources: Vec<PlannedSource>,
     /// Optimizer steps in an epoch.
     pub steps_per_epoch: usize,
     /// Optimizer steps.
@@ -79,6 +82,9 @@ pub struct Plan {
     pub memory_mib: f64,
     /// What that may be on top; 0 without checkpoints.
     pub saving_mib: f64,
+    /// The local time that the chat template tells; absent where it tells none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_time: Option<TemplateTime>,
     /// What should be known before it starts.
     pub warnings: Vec<Warning>,
 }
@@ -90,7 +96,7 @@ impl Plan {
         config: &ModelConfig,
         adapter: Option<&(AdapterConfig, AdapterTargets)>,
         kernels: Kernels,
-        (train, eval): (&Samples, &[Example]),
+        (train, eval): (&Samples, &Samples),
     ) -> Self {
         let samples = train.len();
         let report = train.report();
@@ -127,11 +133,12 @@ impl Plan {
             start: start.map(AnyObjective::name),
             start_steps,
             samples,
-            sources: sources(recipe, report),
+            sources: sources(&recipe.data.train, report),
             tokens: report.tokens,
             supervised: report.supervised,
             longest: report.longest,
             eval_samples: eval.len(),
+            eval_sources: sources(&recipe.data.eval, eval.report()),
             steps_per_epoch,
             steps,
             warmup_steps: steps_of(recipe.schedule.warmup, steps),
@@ -141,47 +148,15 @@ impl Plan {
             trainable,
             memory_mib,
             saving_mib,
+            template_time: None,
             warnings: vec![],
         };
         plan.warnings = plan.warn(recipe, train, eval);
         plan
     }
 
-    fn warn(&self, recipe: &Recipe, train: &Samples, eval: &[Example]) -> Vec<Warning> {
-        let mut warnings = vec![];
-        let report = train.report();
-        if report.truncated > 0 {
-            warnings.push(Warning::new(
-                format!(
-                    "{} of {} samples were cut to `data.max-length`",
-                    report.truncated, report.rows
-                ),
-                match recipe.data.truncation {
-                    Truncation::LeftPrompt => "raise `data.max-length` where the beginning of a prompt matters",
-                    _ => {
-                        "raise `data.max-length`, or leave them out (`data.truncation = \"drop\"`): a cut answer \
-                         teaches an answer without its end"
-                    }
-                },
-            ));
-        }
-        if !report.dropped.is_empty() {
-            let ids: Vec<_> = report
-                .dropped
-                .iter()
-                .take(5)
-                .map(|sample| sample.id.as_str())
-                .collect();
-            warnings.push(Warning::new(
-                format!(
-                    "{} of {} samples have nothing left to train and were dropped ({}, …)",
-                    report.dropped.len(),
-                    report.rows,
-                    ids.join(", "),
-                ),
-                "raise `data.max-length`, or change `data.mask`",
-            ));
-        }
+    fn warn(&self, recipe: &Recipe, train: &Samples, eval: &Samples) -> Vec<Warning> {
+        let mut warnings = rows::warnings(recipe, train.report(), eval.report());
         let global = recipe.batch.global.min(self.samples);
         let exact = (recipe.objective.compatibility()).is_some_and(|c| c.statistics == Statistics::Exact);
         if exact && global < 16 {
@@ -220,8 +195,8 @@ pub struct PlannedSource {
     pub report: SourceReport,
 }
 
-fn sources(recipe: &Recipe, report: &Report) -> Vec<PlannedSource> {
-    (recipe.data.train.iter().zip(&report.sources))
+fn sources(sources: &[Source], report: &Report) -> Vec<PlannedSource> {
+    (sources.iter().zip(&report.sources))
         .map(|(source, &report)| PlannedSource {
             path: source.path.clone(),
             report,
@@ -230,16 +205,17 @@ fn sources(recipe: &Recipe, report: &Report) -> Vec<PlannedSource> {
 }
 
 /// How many evaluation samples are training samples too.
-fn overlap(train: &Samples, eval: &[Example]) -> usize {
-    let mut unseen: HashSet<&[u32]> = eval.iter().map(|e| e.token_ids.as_slice()).collect();
+fn overlap(train: &Samples, eval: &Samples) -> usize {
+    let eval: Vec<Vec<u32>> = eval.iter().map(|sample| sample.token_ids).collect();
+    let mut unseen: HashSet<&[u32]> = eval.iter().map(Vec::as_slice).collect();
     if unseen.is_empty() {
         return 0;
     }
     for sample in train.iter() {
         unseen.remove(sample.token_ids.as_slice());
     }
-    eval.iter()
-        .filter(|e| !unseen.contains(e.token_ids.as_slice()))
+    (eval.iter())
+        .filter(|tokens| !unseen.contains(tokens.as_slice()))
         .count()
 }
 

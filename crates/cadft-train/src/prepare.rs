@@ -1,21 +1,20 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
 use crate::config::{self, AdapterSection, Init, Recipe};
-use crate::data;
+use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::export;
 use crate::hub;
+use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::Plan;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use cadft_data::{
-    Bucketing, Dataset, Example, Mask, Mixing, Row, Samples, Source, TokenizeOptions, Tokenizer, prompt_ids,
-    read_rows, tokenize,
-};
+use cadft_data::{Samples, TemplateTime, Tokenizer};
 use cadft_matmul::{Tf32, set_tf32};
+use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
-use cadft_model::{AdapterConfig, CausalLm, ModelConfig, adapter, checkpoint};
+use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
 use std::path::PathBuf;
 
 /// A run that is ready to start.
@@ -24,7 +23,7 @@ pub struct Prepared {
     pub recipe: Recipe,
     /// The device, without autodiff.
     pub device: Device,
-    /// The tokenizer of the model's directory.
+    /// The tokenizer of the model's directory, under the recipe's chat template.
     pub tokenizer: Tokenizer,
     /// The model's directory, on disk.
     pub model_directory: PathBuf,
@@ -35,22 +34,15 @@ pub struct Prepared {
     /// Training samples.
     pub train: Samples,
     /// Evaluation samples.
-    pub eval: Vec<Example>,
+    pub eval: Samples,
     /// Evaluation questions to be answered by generation.
     pub questions: Vec<Question>,
     /// What the run will do.
     pub plan: Plan,
-}
-
-/// A prompt with a known answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// The row's id.
-    pub id: String,
-    /// Tokens of the prompt, up to where the answer begins.
-    pub prompt_ids: Vec<u32>,
-    /// The reference answer.
-    pub answer: String,
+    /// Where the files of the tokenizer are: the model's directory, or that of an adapter that is trained on from.
+    pub(crate) carried: PathBuf,
+    inputs: Inputs,
+    weights: WeightsDigests,
 }
 
 impl Prepared {
@@ -61,6 +53,15 @@ impl Prepared {
     /// # Errors
     /// Whatever is wrong with a file, and data that does not fit the model.
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+        Self::begun_at(recipe, device, None)
+    }
+
+    /// As [`Prepared::new`], for a run that goes on: a chat template that writes the date writes that of `time`, when the
+    /// run began.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn begun_at(recipe: Recipe, device: &Device, time: Option<TemplateTime>) -> Result<Self, TrainError> {
         let directory = hub::resolve(&recipe.model.path)?;
         if !directory.is_dir() {
             let hint =
@@ -68,7 +69,7 @@ impl Prepared {
             return Err(TrainError::Mismatch {
                 message: format!(
                     "`model.path`: `{}` is not a directory\nhint: {hint}",
-                    directory.display()
+                    cadft_files::shown(&directory)
                 ),
             });
         }
@@ -76,38 +77,49 @@ impl Prepared {
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let (adapter, config) = adapter_of(&recipe, config)?;
-        let tokenizer = data::chat_tokenizer(&recipe, Tokenizer::from_dir(&directory)?)?;
-        check_stop(&recipe, &tokenizer)?;
-        let train = data::training_samples(&recipe, &on_disk(&recipe.data.train)?, &tokenizer, &config)?;
-        let rows = load_rows(&recipe.data.eval)?;
-        let questions = questions(&rows, &tokenizer, recipe.evaluate.answers)?;
-        let eval = if rows.is_empty() {
-            vec![]
-        } else {
-            tokenize(&rows, &tokenizer, &recipe.tokenize_options())?.examples
+        let from = adapter_directory(&recipe)?;
+        let tokenizer = match &from {
+            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
+            None => Tokenizer::from_dir(&directory)?,
         };
+        let carried = match &from {
+            Some(adapter) if has_tokenizer(adapter) => adapter.clone(),
+            _ => directory.clone(),
+        };
+        let tokenizer = match time {
+            Some(time) => tokenizer.with_template_time(time),
+            None => tokenizer,
+        };
+        let reader = SampleReader::new(&recipe, tokenizer)?;
+        check_stop(&recipe, reader.tokenizer())?;
+        let train = reader.samples(&recipe.data.train, &config)?;
+        let eval = reader.samples(&recipe.data.eval, &config)?;
+        let questions = reader.questions(&recipe.data.eval, recipe.evaluate.answers)?;
         tracing::info!(
             train = train.len(),
             eval = eval.len(),
             tokens = train.report().tokens,
             "data are tokenized"
         );
-        check_examples(&eval, &config)?;
         let targeted = match &adapter {
             Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
             None => None,
         };
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             &recipe,
             &config,
             targeted.as_ref(),
             Kernels::on(device),
             (&train, &eval),
         );
+        plan.template_time = reader.tokenizer().template_time();
         Ok(Self {
+            inputs: Inputs::new(&recipe, (&directory, &carried), &config, reader.tokenizer()),
+            weights: WeightsDigests::new(&recipe, &directory, from.as_deref()),
+            carried,
             recipe,
             device: device.clone(),
-            tokenizer,
+            tokenizer: reader.into_tokenizer(),
             model_directory: directory,
             config,
             adapter,
@@ -118,11 +130,18 @@ impl Prepared {
         })
     }
 
+    /// What the run reads besides recipe and data. Waits until the weights are read, which [`Prepared::model`] begins.
+    pub(crate) fn inputs(&self) -> Inputs {
+        self.inputs.clone().with_weights(&self.weights)
+    }
+
     /// The model with its weights, trainable; with an adapter, only its parameters are.
     ///
     /// # Errors
-    /// Everything that does not fit between `config.json` and the weights.
+    /// Everything that does not fit between `config.json` and the weights, and weights that cannot be saved as
+    /// `checkpoint.dtype` says.
     pub fn model(&self) -> Result<CausalLm, TrainError> {
+        self.weights.begin();
         let device = self.device.clone().autodiff();
         let seed = self.recipe.run.seed;
         let model = match self.recipe.model.init {
@@ -133,24 +152,46 @@ impl Prepared {
             }
             Init::Random => CausalLm::new(&self.config, &device, seed),
         };
-        let model = model.with_precision(match self.recipe.model.precision {
-            config::Precision::F32 => Precision::F32,
-            config::Precision::Bf16 => Precision::Bf16,
-        });
+        let model = model.with_precision(self.recipe.model.precision.into());
         let model = model.with_recompute(match self.recipe.model.recompute {
             config::Recompute::None => Recompute::None,
             config::Recompute::Blocks => Recompute::Blocks,
         });
         let Some(adapter) = &self.adapter else {
+            self.check_dtype(&model)?;
             return Ok(model);
         };
-        if let Some(directory) = self.adapter_directory()? {
+        if let Some(directory) = adapter_directory(&self.recipe)? {
             let adapted = adapter::load(&directory, model, &self.config)?;
-            tracing::info!(path = %directory.display(), "the adapter is loaded");
+            tracing::info!(path = %cadft_files::shown(&directory), "the adapter is loaded");
             return Ok(adapted.model);
         }
         let targets = export::targets(adapter, &self.config)?;
-        Ok(model.with_adapter(adapter, &targets, seed))
+        let model = model.with_adapter(adapter, &targets, seed);
+        let zero_rows = model.zero_rows();
+        if zero_rows.is_empty() {
+            return Ok(model);
+        }
+        Err(TrainError::Mismatch {
+            message: format!(
+                "`adapter.kind`: {}\nhint: set `adapter.kind = \"lora\"`, or leave these layers out of \
+                 `adapter.target-modules`",
+                zero_rows.join("\n")
+            ),
+        })
+    }
+
+    /// Whether the weights can be saved as the recipe says: better before the first step than after the last.
+    fn check_dtype(&self, model: &CausalLm) -> Result<(), TrainError> {
+        match checkpoint::check_fits(model, self.recipe.checkpoint.dtype) {
+            Err(ModelError::F16Overflow { tensor, value }) => Err(TrainError::Mismatch {
+                message: format!(
+                    "`checkpoint.dtype`: `f16` has no number as large as `{value}`, which `{tensor}` holds\n\
+                     hint: set it to `bf16` or `f32`"
+                ),
+            }),
+            fits => Ok(fits?),
+        }
     }
 
     /// The model as it is before training, off the autodiff graph, to be looked at while `model` is trained.
@@ -162,11 +203,11 @@ impl Prepared {
             model.reference()
         }
     }
+}
 
-    /// The directory of the adapter that is trained on, on disk.
-    fn adapter_directory(&self) -> Result<Option<PathBuf>, TrainError> {
-        Ok(trained_on(&self.recipe).map(hub::resolve).transpose()?)
-    }
+/// The directory of the adapter that is trained on, on disk.
+fn adapter_directory(recipe: &Recipe) -> Result<Option<PathBuf>, TrainError> {
+    Ok(trained_on(recipe).map(hub::resolve).transpose()?)
 }
 
 /// The adapter that a recipe trains on.
@@ -193,65 +234,23 @@ fn adapter_of(
     Ok((Some(adapter), config))
 }
 
-/// The rows of several sources, in order.
-///
-/// # Errors
-/// Everything that is wrong with the files.
-pub fn load_rows(sources: &[Source]) -> Result<Vec<Row>, TrainError> {
-    Ok(read_rows(&on_disk(sources)?, &Mixing::default())?)
-}
-
-/// The sources with names on the Hub replaced by where they are on disk.
-///
-/// # Errors
-/// As [`hub::resolve`].
-pub fn on_disk(sources: &[Source]) -> Result<Vec<Source>, TrainError> {
-    let resolved = |source: &Source| {
-        let mut source = source.clone();
-        // Other paths stay as they are written: a glob need not be a path.
-        if source.path.starts_with("hf://") {
-            source.path = hub::resolve(&source.path)?.to_string_lossy().into_owned();
+impl From<config::Precision> for Precision {
+    fn from(precision: config::Precision) -> Self {
+        match precision {
+            config::Precision::F32 => Self::F32,
+            config::Precision::Bf16 => Self::Bf16,
         }
-        Ok(source)
-    };
-    sources.iter().map(resolved).collect()
+    }
 }
 
-/// The samples of evaluation files, for use without a recipe.
+/// A model that computes as in a run of `recipe`. Sets for this process whether products of f32 are computed in TF32.
 ///
 /// # Errors
-/// Whatever is wrong with the files, and tokens that the model does not have.
-pub fn load_examples(
-    sources: &[Source],
-    tokenizer: &Tokenizer,
-    config: &ModelConfig,
-) -> Result<Dataset, TrainError> {
-    let options = TokenizeOptions::new(config.max_position_embeddings, Mask::Assistant);
-    let dataset = tokenize(&load_rows(sources)?, tokenizer, &options)?;
-    check_examples(&dataset.examples, config)?;
-    Ok(dataset)
-}
-
-/// The first `limit` rows that have an answer, as questions.
-///
-/// # Errors
-/// A row whose prompt cannot be rendered, and fewer than one question where some were asked for.
-pub fn questions(rows: &[Row], tokenizer: &Tokenizer, limit: usize) -> Result<Vec<Question>, TrainError> {
-    let mut questions = vec![];
-    for row in rows.iter().filter(|row| row.answer.is_some()).take(limit) {
-        questions.push(Question {
-            id: row.id.clone(),
-            prompt_ids: prompt_ids(row, tokenizer)?,
-            answer: row.answer.clone().unwrap_or_default(),
-        });
-    }
-    if limit > 0 && questions.is_empty() {
-        return Err(TrainError::Mismatch {
-            message: "no evaluation row has an `answer`\nhint: add one, or set `evaluate.answers = 0`"
-                .to_owned(),
-        });
-    }
-    Ok(questions)
+/// A device without the number format of the recipe.
+pub fn computing_as(recipe: &Recipe, model: CausalLm) -> Result<CausalLm, TrainError> {
+    check_precision(recipe, &model.device())?;
+    set_tf32(Tf32::from_flag(recipe.model.tf32));
+    Ok(model.with_precision(recipe.model.precision.into()))
 }
 
 /// The device must have the number format of the recipe.
@@ -280,16 +279,3 @@ fn check_stop(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), TrainError> 
         ),
     })
 }
-
-/// Every sample must fit the model: its tokens the embedding, its length the positions.
-///
-/// # Errors
-/// The first sample that does not.
-pub fn check_examples(examples: &[Example], config: &ModelConfig) -> Result<(), TrainError> {
-    examples
-        .iter()
-        .try_for_each(|example| data::check_sample(example, config))
-}
-
-/// The bucketing of evaluation batches: the least padding.
-pub(crate) const EVALUATION_BUCKETING: Bucketing = Bucketing::ByLength;

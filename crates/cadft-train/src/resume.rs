@@ -1,32 +1,19 @@
-//! Continuing a run: which checkpoint, and whether the settings are still those of it.
+//! Continuing a run: which checkpoint, and whether everything is still as it was.
+
+mod compare;
+
+pub(crate) use compare::settings;
+pub use compare::{Change, Comparison, FREE, Segment, compare};
 
 use crate::checkpoint::{self, CHECKPOINTS, DataDigests, Restored, rotate};
-use crate::config::Recipe;
+use crate::data::Question;
 use crate::error::TrainError;
 use crate::plan::Warning;
 use crate::prepare::Prepared;
 use crate::run_directory::CONFIG;
 use cadft_data::Example;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// Settings that may differ from those of a checkpoint: the steps that follow are the same.
-///
-/// `evaluate.every` is one of them, although it decides which evaluations there are to choose the best from. Data files
-/// may be elsewhere: their samples are compared.
-pub const FREE: [&str; 9] = [
-    "run.out",
-    "checkpoint",
-    "guard",
-    "log",
-    "evaluate.every",
-    "data.train",
-    "data.eval",
-    "data.cache",
-    "model.recompute",
-];
 
 /// Where a run goes on.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +55,7 @@ pub fn newest(run: &Path) -> Result<Found, TrainError> {
         return Err(TrainError::Resume {
             message: format!(
                 "no checkpoint of `{}` is undamaged:\n{}\nhint: start again with `--out DIR`",
-                run.display(),
+                cadft_files::shown(&run),
                 lines.join("\n")
             ),
         });
@@ -100,7 +87,7 @@ pub fn at(path: &Path) -> Result<Found, TrainError> {
             None => Err(TrainError::Resume {
                 message: format!(
                     "`{}` holds no checkpoint\nhint: give a run directory, or one of its `{CHECKPOINTS}/step-…`",
-                    path.display()
+                    cadft_files::shown(&path)
                 ),
             }),
         };
@@ -125,7 +112,12 @@ pub fn at(path: &Path) -> Result<Found, TrainError> {
         .find(|path| checkpoint::open(path).is_ok());
     let hint = good.map_or_else(
         || "there is no other undamaged checkpoint in this run".to_owned(),
-        |good| format!("continue from another one with `--resume {}`", good.display()),
+        |good| {
+            format!(
+                "continue from another one with `--resume {}`",
+                cadft_files::shown(&good)
+            )
+        },
     );
     Err(TrainError::Resume {
         message: format!("{error}\nhint: {hint}"),
@@ -143,22 +135,6 @@ pub(crate) fn run_of(checkpoint: &Path) -> Result<PathBuf, TrainError> {
     }
     let absolute = std::path::absolute(checkpoint).map_err(TrainError::io(checkpoint))?;
     Ok(above(&absolute).unwrap_or(absolute))
-}
-
-/// The settings that a result depends on.
-pub(crate) fn settings(recipe: &Recipe) -> Value {
-    let mut settings = serde_json::to_value(recipe).unwrap_or_default();
-    for key in FREE {
-        let mut place = Some(&mut settings);
-        let (parents, last) = key.rsplit_once('.').unwrap_or(("", key));
-        for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
-            place = place.and_then(|table| table.get_mut(parent));
-        }
-        if let Some(table) = place.and_then(Value::as_object_mut) {
-            table.shift_remove(last);
-        }
-    }
-    settings
 }
 
 /// SHA-256 of everything about samples that a step or an evaluation can see.
@@ -179,75 +155,25 @@ impl DataDigests {
     pub(crate) fn of(prepared: &Prepared) -> Self {
         Self {
             train: data_sha256(prepared.train.iter()),
-            eval: data_sha256(prepared.eval.iter().cloned()),
+            eval: data_sha256(prepared.eval.iter()),
+            questions: questions_sha256(&prepared.questions),
         }
     }
 }
 
-/// Refuses, by name, settings that are not those of the checkpoint.
-pub(crate) fn check(prepared: &Prepared, device: &str, from: &Restored) -> Result<(), TrainError> {
-    let state = &from.state;
-    let mut changes = differences(&state.settings, &settings(&prepared.recipe));
-    let mut also = |key: &str, before: &str, now: &str| {
-        if before != now {
-            changes.push(format!("`{key}`: was `{before}`, is `{now}`"));
-        }
-    };
-    also("--device", &state.device, device);
-    let data = DataDigests::of(prepared);
-    also(
-        "data.train (SHA-256 of the samples)",
-        &state.data.train,
-        &data.train,
-    );
-    also("data.eval (SHA-256 of the samples)", &state.data.eval, &data.eval);
-    if changes.is_empty() {
-        return Ok(());
+/// SHA-256 of what is asked and what is right; none where nothing is asked.
+fn questions_sha256(questions: &[Question]) -> Option<String> {
+    let mut hash = Sha256::new();
+    for Question {
+        prompt_ids, answer, ..
+    } in questions
+    {
+        hash.update((prompt_ids.len() as u64).to_le_bytes());
+        prompt_ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+        hash.update((answer.len() as u64).to_le_bytes());
+        hash.update(answer);
     }
-    Err(TrainError::Resume {
-        message: format!(
-            "the run would not go on as `{}` left it:\n{}\n\
-             hint: undo the change, or give `--allow-change` to go on with another result",
-            from.path.display(),
-            changes.join("\n")
-        ),
-    })
-}
-
-/// A line for every setting that differs.
-fn differences(before: &Value, now: &Value) -> Vec<String> {
-    let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
-    flatten("", before, &mut old);
-    flatten("", now, &mut new);
-    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    let absent = Value::Null;
-    keys.into_iter()
-        .filter_map(|key| {
-            let (before, now) = (old.get(key).unwrap_or(&absent), new.get(key).unwrap_or(&absent));
-            (before != now).then(|| format!("`{key}`: was `{before}`, is `{now}`"))
-        })
-        .collect()
-}
-
-/// The leaves of nested tables by dotted key.
-fn flatten(prefix: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
-    match value.as_object() {
-        Some(table) => {
-            for (key, value) in table {
-                let key = if prefix.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{prefix}.{key}")
-                };
-                flatten(&key, value, leaves);
-            }
-        }
-        None => {
-            leaves.insert(prefix.to_owned(), value.clone());
-        }
-    }
+    (!questions.is_empty()).then(|| checkpoint::hex(&hash.finalize()))
 }
 
 /// Refuses to go back in a run that has undamaged checkpoints after `from`: they would be overwritten one by one.
@@ -262,8 +188,8 @@ pub(crate) fn refuse_to_go_back(run: &Path, from: &Restored) -> Result<(), Train
             return Err(TrainError::Resume {
                 message: format!(
                     "`{}` is later than `{}`\nhint: remove it, or continue into another directory with `--out DIR`",
-                    path.display(),
-                    from.path.display()
+                    cadft_files::shown(&path),
+                    cadft_files::shown(&from.path)
                 ),
             });
         }
@@ -271,29 +197,4 @@ pub(crate) fn refuse_to_go_back(run: &Path, from: &Restored) -> Result<(), Train
         checkpoint::durable::set_aside(&path)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changed_settings_are_named_and_free_ones_are_not() {
-        let mut recipe = Recipe::default();
-        let before = settings(&recipe);
-        recipe.run.out = Some("elsewhere".to_owned());
-        recipe.checkpoint.keep = 7;
-        recipe.evaluate.every = 3;
-        recipe.guard.spike = 0.0;
-        assert_eq!(differences(&before, &settings(&recipe)), Vec::<String>::new());
-        recipe.optimizer.lr = 1.0;
-        recipe.schedule.steps = Some(5);
-        assert_eq!(
-            differences(&before, &settings(&recipe)),
-            [
-                "`optimizer.lr`: was `0.00005`, is `1.0`",
-                "`schedule.steps`: was `null`, is `5`"
-            ]
-        );
-    }
 }

@@ -13,22 +13,26 @@
 //! ```
 
 mod logs;
+mod place;
 
-use crate::checkpoint::{CHECKPOINTS, Restored, durable, rotate};
+use crate::checkpoint::{CHECKPOINTS, CheckpointError, Restored, durable};
 use crate::config::Recipe;
 use crate::environment::Environment;
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
+use crate::plan::Warning;
 use crate::prepare::Prepared;
-use crate::resume::{self, Changes};
+use crate::resume::{self, Changes, Comparison, Segment};
 use crate::rewrite;
 use crate::tensorboard::TensorBoard;
 use cadft_model::CausalLm;
-use logs::Logs;
+use logs::{Log, Logs};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -37,6 +41,16 @@ const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples.jsonl";
 const HISTORY: &str = "history.jsonl";
 const MODEL: &str = "model";
+const ENVIRONMENT: &str = "environment.json";
+const LOCK: &str = "run.lock";
+const TENSORBOARD: &str = "tensorboard";
+
+/// A checkpoint to go on from, and how the run stands to it.
+#[derive(Debug)]
+pub(crate) struct Resumption {
+    pub(crate) from: Restored,
+    pub(crate) comparison: Comparison,
+}
 
 /// An open run directory: no other process has it.
 #[derive(Debug)]
@@ -44,9 +58,12 @@ pub struct RunDirectory {
     path: PathBuf,
     device: String,
     logs: Logs,
-    history: File,
+    history: Log,
     tensorboard: Option<TensorBoard>,
-    restored: Option<Restored>,
+    restored: Option<Resumption>,
+    segments: Vec<Segment>,
+    /// What could not be written and was not told yet.
+    trouble: Option<TrainError>,
     /// Held as long as it is open.
     _lock: File,
 }
@@ -59,25 +76,30 @@ struct HistoryLine<'a> {
 }
 
 impl RunDirectory {
-    /// Whether `path` already holds a run.
+    /// Whether `path` holds a run, as what a run writes when it begins tells.
     #[must_use]
     pub fn is_taken(path: &Path) -> bool {
-        path.join(CONFIG).exists()
+        place::is_run(path)
+    }
+
+    /// Refuses a directory that is not for a new run: only one that is not there, that is empty, or that holds no more than
+    /// a run leaves that was cut off while it began, is for one.
+    ///
+    /// # Errors
+    /// [`TrainError::RunExists`] where there is a run, [`TrainError::Occupied`] where there is anything else.
+    pub fn check_new(path: &Path) -> Result<(), TrainError> {
+        place::refuse_others(path)
     }
 
     /// Makes the directory and writes the recipe and the environment; `device` is the device's name.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] where there is a run, [`TrainError::Locked`] where another process is making one, and
-    /// whatever the file system says.
+    /// As [`RunDirectory::check_new`], [`TrainError::Locked`] where another process is making a run there, and whatever the
+    /// file system says.
     pub fn create(path: &Path, recipe: &Recipe, device: &str) -> Result<Self, TrainError> {
-        if Self::is_taken(path) {
-            return Err(TrainError::RunExists(path.to_owned()));
-        }
+        Self::check_new(path)?;
         let lock = lock(path)?;
-        if Self::is_taken(path) {
-            return Err(TrainError::RunExists(path.to_owned()));
-        }
+        Self::check_new(path)?;
         Self::begin(path, recipe, device, lock)
     }
 
@@ -86,11 +108,18 @@ impl RunDirectory {
     /// # Errors
     /// [`TrainError::RunExists`] where there is a final model, and otherwise as [`RunDirectory::create`].
     pub fn restart(path: &Path, recipe: &Recipe, device: &str) -> Result<Self, TrainError> {
+        if !Self::is_taken(path) {
+            return Self::create(path, recipe, device);
+        }
         let lock = lock(path)?;
         if path.join(MODEL).exists() {
             return Err(TrainError::RunExists(path.to_owned()));
         }
-        durable::remove_if_there(&path.join(rewrite::LOG))?;
+        let log = path.join(rewrite::LOG);
+        match fs::remove_file(&log) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(TrainError::io(log)(error)),
+            _ => {}
+        }
         Self::begin(path, recipe, device, lock)
     }
 
@@ -103,16 +132,18 @@ impl RunDirectory {
     }
 
     fn begin(path: &Path, recipe: &Recipe, device: &str, lock: File) -> Result<Self, TrainError> {
-        rotate::clean(&path.join(CHECKPOINTS))?;
+        place::prepare(path)?;
         write_environment(path, device)?;
-        write_config(path, recipe)?;
+        write_config(path, recipe, &[])?;
         Ok(Self {
             path: path.to_owned(),
             device: device.to_owned(),
             logs: Logs::open(path, &BTreeMap::new())?,
-            history: history(path)?,
+            history: Log::continued(&path.join(HISTORY))?,
             tensorboard: TensorBoard::of_run(path, recipe, 0)?,
+            trouble: None,
             restored: None,
+            segments: vec![],
             _lock: lock,
         })
     }
@@ -130,15 +161,24 @@ impl RunDirectory {
         from: Restored,
         changes: Changes,
     ) -> Result<Self, TrainError> {
+        let comparison = resume::compare(prepared, device, &from);
         if changes == Changes::Refused {
-            resume::check(prepared, device, &from)?;
+            comparison.refuse_changes(&from)?;
+        }
+        let mut segments = from.state.segments.clone();
+        if !comparison.changes.is_empty() {
+            segments.push(Segment {
+                until: from.state.step,
+                changed: comparison.changes.clone(),
+            });
+        }
+        place::refuse_own_model(path, prepared)?;
+        let source = resume::run_of(&from.path)?;
+        let is_same = cadft_files::is_same(&source, path);
+        if !is_same {
+            Self::check_new(path)?;
         }
         let lock = lock(path)?;
-        let source = resume::run_of(&from.path)?;
-        let is_same = same(&source, path);
-        if !is_same && Self::is_taken(path) {
-            return Err(TrainError::RunExists(path.to_owned()));
-        }
         Logs::check(&source, &from.state.logs)?;
         if is_same {
             resume::refuse_to_go_back(path, &from)?;
@@ -146,15 +186,17 @@ impl RunDirectory {
             Logs::copy(&source, path, &from.state.logs)?;
             write_environment(path, device)?;
         }
-        rotate::clean(&path.join(CHECKPOINTS))?;
-        write_config(path, &prepared.recipe)?;
+        place::prepare(path)?;
+        write_config(path, &prepared.recipe, &segments)?;
         Ok(Self {
             path: path.to_owned(),
             device: device.to_owned(),
             logs: Logs::open(path, &from.state.logs)?,
-            history: history(path)?,
+            history: Log::continued(&path.join(HISTORY))?,
             tensorboard: TensorBoard::of_run(path, &prepared.recipe, from.state.step)?,
-            restored: Some(from),
+            trouble: None,
+            restored: Some(Resumption { from, comparison }),
+            segments,
             _lock: lock,
         })
     }
@@ -176,16 +218,25 @@ impl RunDirectory {
         &self.device
     }
 
+    /// Where something was changed that the result depends on.
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
     /// The checkpoint to go on from, once.
-    pub(crate) fn take_restored(&mut self) -> Option<Restored> {
+    pub(crate) fn take_restored(&mut self) -> Option<Resumption> {
         self.restored.take()
     }
 
     /// Appends an event to `metrics.jsonl`, and to the other files that have a place for it: what any run with this
     /// recipe, data and seed would also tell.
     pub(crate) fn record(&mut self, event: &Event) -> Result<(), TrainError> {
-        if let Some(board) = &mut self.tensorboard {
-            board.event(event)?;
+        if let Some(board) = &mut self.tensorboard
+            && let Err(error) = board.event(event)
+        {
+            // Its files are made from what the logs have, too.
+            self.tensorboard = None;
+            self.trouble.get_or_insert(error);
         }
         match event {
             Event::Samples(samples) => self.append(SAMPLES, samples),
@@ -201,23 +252,42 @@ impl RunDirectory {
     }
 
     /// Lines of every log so far, and the logs themselves to be synchronised.
-    pub(crate) fn logs(&self) -> Result<(BTreeMap<String, usize>, Vec<File>), TrainError> {
-        self.logs.position(&self.path)
+    ///
+    /// # Errors
+    /// Lines that cannot be written: a checkpoint must not count them.
+    pub(crate) fn logs(&mut self) -> Result<(BTreeMap<String, usize>, Vec<File>), CheckpointError> {
+        self.logs.position()
     }
 
     /// Appends an event to `history.jsonl`: what happened to this run and to no other.
     pub(crate) fn note(&mut self, event: &Event) -> Result<(), TrainError> {
         let unix_secs = now();
-        logs::append(&mut self.history, &HistoryLine { unix_secs, event })
-            .map_err(TrainError::io(self.path.join(HISTORY)))
+        self.history.append(&HistoryLine { unix_secs, event })
     }
 
-    /// Writes `model`.
-    pub(crate) fn save_model(&self, model: &CausalLm, prepared: &Prepared) -> Result<PathBuf, TrainError> {
+    /// What could not be written, if that was not told yet. Lines of logs are kept, and written as soon as they can be.
+    pub(crate) fn trouble(&mut self) -> Option<TrainError> {
+        let of_logs = self.logs.trouble().or_else(|| self.history.trouble());
+        self.trouble.take().or(of_logs)
+    }
+
+    /// Writes the lines that could not be written before.
+    ///
+    /// # Errors
+    /// Lines that still cannot be written.
+    pub(crate) fn finish(&mut self) -> Result<(), TrainError> {
+        self.logs.finish().and(self.history.finish())
+    }
+
+    /// Writes `model`; its place, and what should be known about it.
+    pub(crate) fn save_model(
+        &self,
+        model: &CausalLm,
+        prepared: &Prepared,
+    ) -> Result<(PathBuf, Option<Warning>), TrainError> {
         let path = self.path.join(MODEL);
-        Export::new(prepared).write(&path, model)?;
-        durable::sync_tree(&path)?;
-        Ok(path)
+        let warning = Export::new(prepared).write(&path, model)?;
+        Ok((path, warning))
     }
 }
 
@@ -233,13 +303,8 @@ impl Drop for Held {
 
 fn lock(path: &Path) -> Result<File, TrainError> {
     fs::create_dir_all(path).map_err(TrainError::io(path))?;
-    let file = path.join("run.lock");
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file)
-        .map_err(TrainError::io(&file))?;
+    let file = path.join(LOCK);
+    let lock = cadft_files::append(&file).map_err(TrainError::io(&file))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(TrainError::Locked(path.to_owned())),
@@ -249,33 +314,29 @@ fn lock(path: &Path) -> Result<File, TrainError> {
     }
 }
 
-fn history(path: &Path) -> Result<File, TrainError> {
-    let path = path.join(HISTORY);
-    let options = File::options().create(true).append(true).open(&path);
-    options.map_err(TrainError::io(path))
-}
-
-fn write_config(path: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+/// Writes the recipe. What it says holds from the last change on, so that earlier values stand above it.
+fn write_config(path: &Path, recipe: &Recipe, segments: &[Segment]) -> Result<(), TrainError> {
+    let mut text = String::new();
+    for Segment { until, changed } in segments {
+        let _ = writeln!(text, "# Changed after step {until}:");
+        for change in changed {
+            let _ = writeln!(text, "#   {}", change.to_string().replace(char::is_control, " "));
+        }
+    }
     let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {
         path: path.join(CONFIG),
         source: std::io::Error::other(error),
     })?;
-    write(&path.join(CONFIG), &recipe)
+    write(&path.join(CONFIG), &(text + &recipe))
 }
 
 fn write_environment(path: &Path, device: &str) -> Result<(), TrainError> {
     let environment = serde_json::to_string_pretty(&Environment::current(device)).unwrap_or_default();
-    write(&path.join("environment.json"), &format!("{environment}\n"))
+    write(&path.join(ENVIRONMENT), &format!("{environment}\n"))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), TrainError> {
     Ok(durable::write(path, text.as_bytes())?)
-}
-
-/// Whether two paths are one directory.
-fn same(one: &Path, other: &Path) -> bool {
-    let absolute = |path: &Path| fs::canonicalize(path).ok();
-    absolute(one).is_some_and(|one| absolute(other).is_some_and(|other| one == other))
 }
 
 fn now() -> u64 {

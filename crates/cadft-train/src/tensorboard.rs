@@ -35,7 +35,9 @@ impl TensorBoard {
     /// # Errors
     /// What the file system says.
     pub fn create(directory: &Path, first_step: usize) -> Result<Self, TrainError> {
-        fs::create_dir_all(directory).map_err(TrainError::io(directory))?;
+        cadft_files::refuse_link(directory)
+            .and_then(|()| fs::create_dir_all(directory))
+            .map_err(TrainError::io(directory))?;
         let (path, file) = new_file(directory)?;
         let mut board = Self {
             writer: RecordWriter::new(BufWriter::new(file)),
@@ -165,7 +167,7 @@ fn new_file(directory: &Path) -> Result<(PathBuf, File), TrainError> {
             "events.out.tfevents.{start:010.0}.cadft.{}.{number}",
             std::process::id()
         ));
-        match File::create_new(&path) {
+        match cadft_files::create_new(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(TrainError::io(path)(error)),

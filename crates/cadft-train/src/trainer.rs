@@ -10,13 +10,15 @@ mod saving;
 mod settling;
 
 use crate::checkpoint::saver::Saver;
-use crate::checkpoint::{Before, Best, DataDigests, GuardState, Restored};
+use crate::checkpoint::{Before, Best, DataDigests, GuardState};
 use crate::error::TrainError;
 use crate::event::{Event, Summary};
 use crate::exhausted::{ExhaustedRun, caught};
+use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
-use crate::run_directory::RunDirectory;
+use crate::run_directory::{Resumption, RunDirectory};
 use cadft_core::{AnyObjective, Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
@@ -87,6 +89,8 @@ struct Trainer<'a> {
     before: Before,
     best: Option<Best>,
     saver: Saver,
+    /// Why there is no checkpoint of the last step.
+    unsaved: Option<TrainError>,
     last_save: Instant,
     data: DataDigests,
     directory: &'a mut RunDirectory,
@@ -118,6 +122,7 @@ impl<'a> Trainer<'a> {
             before: Before::default(),
             best: None,
             saver: Saver::new(directory.checkpoints(), recipe.checkpoint.keep),
+            unsaved: None,
             last_save: Instant::now(),
             data: DataDigests::of(prepared),
             directory,
@@ -140,7 +145,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// A run from a checkpoint.
-    fn go_on(&mut self, model: CausalLm, from: &Restored) -> Result<CausalLm, TrainError> {
+    fn go_on(&mut self, model: CausalLm, from: &Resumption) -> Result<CausalLm, TrainError> {
+        let Resumption { from, comparison } = from;
         let model = from.model(model)?;
         from.optimizer(&mut self.state.optimizer, &model)?;
         let state = from.state.clone();
@@ -152,9 +158,15 @@ impl<'a> Trainer<'a> {
         self.rewriting = Rewriting::resume(self.prepared, self.directory.path(), state.rewriting)?;
         let plan = self.prepared.plan.clone();
         (self.on_event)(&Event::Started { plan });
+        let Comparison { changes, .. } = comparison;
+        if let Some(warning) = comparison.warning() {
+            let step = state.step;
+            self.tell_aside(&Event::Warned { step, warning })?;
+        }
         self.tell_aside(&Event::Resumed {
             step: state.step,
             path: from.path.clone(),
+            changed: changes.clone(),
         })?;
         Ok(model)
     }
@@ -165,10 +177,11 @@ impl<'a> Trainer<'a> {
         let ended = self.steps(model, stop);
         if ended.is_err() {
             // What was done is on record, whatever went wrong after it; that is what is reported.
-            let _ = self.settle();
+            let _ = self.settle().and_then(|()| self.directory.finish());
         }
         let model = ended?;
-        self.rewriting.finish(&self.prepared.train)?;
+        // What cannot be written is reported when the model is: that is what the run was for.
+        let compatibility = self.rewriting.finish(&self.prepared.train);
         let interrupted = self.done < total;
         let (path, after) = if interrupted {
             (self.save_now(&model)?, (None, None))
@@ -191,7 +204,14 @@ impl<'a> Trainer<'a> {
             self.directory.note(&finished)?;
             self.tell(&finished)?;
         }
-        Ok(summary)
+        let saved = self.unsaved.take().map_or(Ok(()), Err);
+        match saved.and(compatibility).and(self.directory.finish()) {
+            Ok(()) => Ok(summary),
+            Err(source) => Err(TrainError::Incomplete {
+                model: summary.model,
+                source: Box::new(source),
+            }),
+        }
     }
 
     /// Every step that is left, or those until `stop` is set.
@@ -227,8 +247,7 @@ impl<'a> Trainer<'a> {
             .map(|&sample| self.rewriting.example(sample, &prepared.train))
             .collect();
         let samples: Vec<&Example> = samples.iter().collect();
-        let pad_id = prepared.tokenizer.pad_token_id();
-        let batch = GlobalBatch::new(&samples, &(&recipe.batch).into(), pad_id, &model.device());
+        let batch = GlobalBatch::new(&samples, &(&recipe.batch).into(), &model.device());
         let objective = self.objective(number);
         let lr = self.schedule.at(number);
         let settings = StepSettings {
@@ -268,13 +287,30 @@ impl<'a> Trainer<'a> {
         tracing::debug!(?event);
         self.directory.record(event)?;
         (self.on_event)(event);
-        Ok(())
+        self.tell_trouble()
     }
 
     /// Tells what happened to this run only: it does not belong in its metrics.
     fn tell_aside(&mut self, event: &Event) -> Result<(), TrainError> {
         self.directory.note(event)?;
         (self.on_event)(event);
+        self.tell_trouble()
+    }
+
+    /// Warns of a log that cannot be written: the run goes on without.
+    fn tell_trouble(&mut self) -> Result<(), TrainError> {
+        let Some(error) = self.directory.trouble() else {
+            return Ok(());
+        };
+        let warning = Warning::of_error(
+            "a log of the run cannot be written",
+            &error,
+            "free some space: the run goes on, and lines of logs are written as soon as they can be",
+        );
+        let step = self.known();
+        let warned = Event::Warned { step, warning };
+        self.directory.note(&warned)?;
+        (self.on_event)(&warned);
         Ok(())
     }
 }

@@ -21,12 +21,24 @@ fn a_full_disk_is_told_and_the_run_goes_on_exactly_when_there_is_space() {
         "{stderr}"
     );
     assert!(!stderr.contains("panicked"), "{stderr}");
+    assert!(
+        !stderr.contains("still there"),
+        "there is none before it: {stderr}"
+    );
     assert_eq!(
         runs::checkpoints(&run).len(),
         0,
         "nothing half-written is called a checkpoint"
     );
+    // The model fits, and is what the run was for.
+    assert!(stderr.contains("the trained model is in `run/model`"), "{stderr}");
+    let weights = fs::read(run.join("model/model.safetensors")).expect("the trained model");
+    assert!(
+        weights == expected["model/model.safetensors"],
+        "the model is another one"
+    );
 
+    fs::remove_dir_all(run.join("model")).expect("the model");
     let _ = workspace.run(CADFT, &resume).succeeded();
     runs::assert_same(&runs::remains(&run), &expected, "after a full disk");
 }
@@ -57,21 +69,6 @@ fn a_directory_that_cannot_be_written_is_named_before_anything_is_trained() {
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("file/run"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("step 1/"), "{}", outcome.stderr);
-}
-
-#[test]
-fn checkpoints_that_cannot_be_written_are_told_and_the_run_ends_with_an_error() {
-    let workspace = Workspace::new();
-    fs::create_dir(workspace.path("run")).expect("a directory");
-    workspace.write("run/checkpoints", "in the way");
-    let outcome = train(&workspace, &["--set", "checkpoint.every=5"]);
-    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    assert!(
-        outcome.stderr.contains("could not be written"),
-        "{}",
-        outcome.stderr
-    );
-    assert!(outcome.stderr.contains("run/checkpoints"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -111,10 +108,10 @@ fn a_model_that_does_not_fit_is_one_error_and_leaves_nothing() {
         assert_eq!(entries(), before, "{args:?} left something behind");
     }
     // What was there stays as it was.
-    let _ = workspace.run(CADFT, &convert).succeeded();
-    let weights = || fs::read(workspace.path("new/model.safetensors")).expect("weights");
+    let _ = workspace.run(CADFT, &gguf).succeeded();
+    let weights = || fs::read(workspace.path("new")).expect("weights");
     let old = weights();
-    let outcome = run_on_a_full_disk(CADFT, workspace.root(), 40, &convert);
+    let outcome = run_on_a_full_disk(CADFT, workspace.root(), 40, &gguf);
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(weights() == old, "the model that was there has changed");
 }

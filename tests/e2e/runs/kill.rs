@@ -133,6 +133,27 @@ fn sigterm_saves_the_step_and_the_run_goes_on_exactly() {
     }
 }
 
+#[test]
+fn a_terminal_that_hangs_up_saves_the_step_unless_the_signal_is_ignored() {
+    let sparse = ["--set", "checkpoint.every=1000"];
+    let expected = uninterrupted(&sparse);
+    let workspace = Workspace::new();
+    let directory = workspace.path("run");
+    let run = Started::new(CADFT, workspace.root(), &args(&sparse));
+    wait_for_steps(&directory, 3);
+    assert_eq!(run.signal("HUP"), Some(130), "interrupted after a save");
+    assert_eq!(runs::checkpoints(&directory).len(), 1);
+    let _ = train(&workspace, &[&sparse[..], &["--resume"]].concat()).succeeded();
+    runs::assert_same(&runs::remains(&directory), &expected, "after SIGHUP");
+
+    let workspace = Workspace::new();
+    let directory = workspace.path("run");
+    let script = ["-c", "trap '' HUP; exec \"$0\" \"$@\"", CADFT];
+    let run = Started::new("sh", workspace.root(), &[&script[..], &args(&sparse)].concat());
+    wait_for_steps(&directory, 3);
+    assert_eq!(run.signal("HUP"), Some(0), "as `nohup` asks");
+}
+
 /// Steps in the metrics of a run.
 pub(super) fn steps_of(directory: &Path) -> usize {
     let text = std::fs::read_to_string(directory.join("metrics.jsonl")).unwrap_or_default();

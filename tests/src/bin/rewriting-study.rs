@@ -278,10 +278,8 @@ fn final_scores(run: &Run, replaced: &[&SampleRecord]) -> Result<[f64; 2]> {
         .map(|sample| last[&sample.sample].clone())
         .collect();
     let model = checkpoint::load(&run.directory.join("model"), &run.prepared.device)?.model;
-    let pad = run.prepared.tokenizer.pad_token_id();
     let mean = |examples: &[Example]| {
-        score_samples(&model, examples, 16, pad)
-            .iter()
+        score_samples(&model, examples, 16)
             .map(|score| score.nll)
             .collect::<Moments>()
             .mean()

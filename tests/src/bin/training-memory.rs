@@ -5,7 +5,7 @@
 
 use burn::tensor::Device;
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
-use cadft_data::{Bucketing, Example};
+use cadft_data::{Bucketing, Example, Origin};
 use cadft_model::checkpoint::{self, SaveOptions};
 use cadft_model::decoder::Recompute;
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, Dtype, ModelConfig, TargetModules};
@@ -54,7 +54,7 @@ fn all() {
         dtype: Dtype::Bf16,
         max_shard_bytes: 100_000_000,
         carry_from: None,
-        chat_template: None,
+        ..SaveOptions::default()
     };
     checkpoint::save(&directory, &model, &config, &options).expect("it is saved");
     let parameters: usize = (model.named_parameters().iter())
@@ -109,6 +109,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
             prompt_len: 1,
             loss_mask: (0..TOKENS).map(|token| token > 0).collect(),
             answer: None,
+            origin: Origin::default(),
         })
         .collect();
     let samples: Vec<&Example> = samples.iter().collect();
@@ -136,7 +137,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
         let targets = adapter.targets(&config).expect("the layers exist");
         model = model.with_adapter(&adapter, &targets, 1);
     }
-    let batch = GlobalBatch::new(&samples, &section, 0, &device);
+    let batch = GlobalBatch::new(&samples, &section, &device);
     let objective = AnyObjective::from_name("nll").expect("a known objective");
     let settings = StepSettings {
         objective: &objective,

@@ -31,6 +31,20 @@ const FORBIDDEN: [(&str, &str); 7] = [
     ),
 ];
 
+/// What the program must not do but in the crate that writes files: whole, and never through a link.
+const WRITERS: [&str; 6] = [
+    "fs::write(",
+    "fs::copy(",
+    "File::create",
+    "File::options",
+    "OpenOptions",
+    "NamedTempFile",
+];
+const WRITER: &str = "crates/cadft-files";
+
+/// What the program must not do at all: a macro that prints makes nothing visible, and panics where nobody can read it.
+const PRINTERS: [&str; 4] = ["print!(", "println!(", "eprint!(", "eprintln!("];
+
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
     Ok(repository
         .with_extension("rs")
@@ -64,7 +78,38 @@ fn check_file(path: &Path, text: &str) -> Vec<Finding> {
             }
         }
     }
+    if path.starts_with("crates") && path.components().any(|part| part.as_os_str() == "src") {
+        findings.extend(check_program(path, text, lines));
+    }
     findings
+}
+
+/// Files are written and text is printed in one place each.
+fn check_program(path: &Path, text: &str, lines: usize) -> Vec<Finding> {
+    if path.file_name().is_some_and(|name| name == "tests.rs") {
+        return vec![];
+    }
+    let code = text.lines().take(lines).enumerate();
+    let code = code.filter(|(_, line)| !line.trim_start().starts_with("//"));
+    let mut findings = Vec::new();
+    for (index, line) in code {
+        let has = |word: &&&str| holds(line, word);
+        if let Some(word) = WRITERS.iter().find(has).filter(|_| !path.starts_with(WRITER)) {
+            let message = format!("`{word}`: write with `cadft-files`");
+            findings.push(Finding::at(path, index + 1, message));
+        }
+        if let Some(word) = PRINTERS.iter().find(has) {
+            let message = format!("`{word}`: show it with `output` or `console` of `cadft-cli`");
+            findings.push(Finding::at(path, index + 1, message));
+        }
+    }
+    findings
+}
+
+/// Whether a line holds `word`, and not only a longer name that ends with it, such as `NewFile`.
+fn holds(line: &str, word: &str) -> bool {
+    let is_name = |character: char| character.is_alphanumeric() || character == '_';
+    (line.match_indices(word)).any(|(at, _)| !line[..at].ends_with(is_name))
 }
 
 /// The lines before the test module, which by convention ends a file.
@@ -119,6 +164,26 @@ mod tests {
                 "{word}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn files_are_written_and_text_is_printed_in_one_place() {
+        for word in WRITERS.iter().chain(&PRINTERS) {
+            let text = format!("//! B.\nfn f() {{ {word} }}\n");
+            let found = check_one("crates/a/src/b.rs", &text);
+            assert!(
+                found.len() == 1 && found[0].starts_with("crates/a/src/b.rs:2: "),
+                "{word}: {found:?}"
+            );
+            for elsewhere in ["crates/a/src/b/tests.rs", "crates/a/tests/b.rs", "xtask/src/b.rs"] {
+                assert!(check_one(elsewhere, &text).is_empty(), "{elsewhere}: {word}");
+            }
+            let in_tests = format!("//! B.\n// {word}\n#[cfg(test)]\nmod tests {{\n    {word}\n}}\n");
+            assert!(check_one("crates/a/src/b.rs", &in_tests).is_empty(), "{word}");
+        }
+        assert!(check_one("crates/a/src/b.rs", "//! B.\nfn f() { NewFile::create(x) }\n").is_empty());
+        let writer = "//! B.\nfn f() { fs::write() }\n";
+        assert!(check_one("crates/cadft-files/src/b.rs", writer).is_empty());
     }
 
     #[test]

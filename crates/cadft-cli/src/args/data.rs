@@ -1,6 +1,6 @@
 //! The arguments of `cadft data`.
 
-use super::{FormatName, InputArgs, SourceArgs, positive};
+use super::{FormatName, InputArgs, SourceArgs, TemplateArgs, positive};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -26,6 +26,8 @@ pub(crate) struct StatsArgs {
     /// Longest sample in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = positive)]
     pub(crate) max_length: usize,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -44,6 +46,11 @@ pub(crate) struct ValidateArgs {
     /// Which tokens are trained.
     #[arg(long, value_enum, default_value = "assistant", requires = "model")]
     pub(crate) mask: MaskName,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+    /// Print the first N problems; the others are counted.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) limit: usize,
     /// Print one JSON object a problem.
     #[arg(long)]
     pub(crate) json: bool,
@@ -77,6 +84,8 @@ pub(crate) struct InspectArgs {
     /// Longest sample in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = positive)]
     pub(crate) max_length: usize,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
     /// Print one JSON object a sample.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,6 @@
 //! The arguments of `cadft evaluate`.
 
-use super::{DeviceArgs, InputArgs, not_negative, positive};
+use super::{DeviceArgs, InputArgs, TokensArgs, not_negative, positive};
 use cadft_model::Sampling;
 use cadft_train::evaluate::Extractor;
 use clap::Args;
@@ -13,6 +13,8 @@ pub(crate) struct EvaluateArgs {
     /// Samples of one forward pass of the likelihood.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     pub(crate) micro: usize,
+    #[command(flatten)]
+    pub(crate) tokens: TokensArgs,
     #[command(flatten)]
     pub(crate) answers: AnswerArgs,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! The arguments of `cadft rewrite`.
 
-use super::{DeviceArgs, InputArgs, positive};
+use super::{DeviceArgs, InputArgs, TokensArgs, positive};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -142,6 +142,8 @@ pub(crate) struct RewriteRunArgs {
     /// Samples of one forward pass.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     pub(crate) micro: usize,
+    #[command(flatten)]
+    pub(crate) tokens: TokensArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print one JSON object.

@@ -1,6 +1,6 @@
 //! The arguments of `cadft score`.
 
-use super::{DeviceArgs, InputArgs, not_negative, positive};
+use super::{DeviceArgs, InputArgs, TokensArgs, not_negative, positive};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -26,6 +26,8 @@ pub(crate) struct ScoreArgs {
     /// Samples of one forward pass.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     pub(crate) micro: usize,
+    #[command(flatten)]
+    pub(crate) tokens: TokensArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Has no effect: the output is JSON Lines.

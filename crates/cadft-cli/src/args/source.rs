@@ -11,9 +11,12 @@ pub(crate) struct SourceArgs {
     /// Names of columns that are not the format's own, such as instruction=question,output=answer.
     #[arg(long, value_name = "KEY=COLUMN", value_delimiter = ',')]
     pub(crate) columns: Vec<String>,
-    /// The split of a directory, by the names of its files.
+    /// The split of a directory, by the names of its files or its README.md.
     #[arg(long, value_name = "SPLIT")]
     pub(crate) split: Option<String>,
+    /// The configuration of a data set, one of those that its README.md names.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) config: Option<String>,
 }
 
 /// `format` of a source in a recipe.

@@ -13,7 +13,7 @@ use crate::{device, output};
 use anyhow::Result;
 use burn::tensor::{DType, Device};
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, Statistics};
-use cadft_data::{Bucketing, Example};
+use cadft_data::{Bucketing, Example, Origin};
 use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{CausalLm, ModelConfig, flops};
@@ -149,6 +149,7 @@ fn batch(args: &BenchArgs, config: &ModelConfig, device: &Device) -> GlobalBatch
             prompt_len: 1,
             loss_mask: (0..args.length).map(|token| token > 0).collect(),
             answer: None,
+            origin: Origin::default(),
         })
         .collect();
     let section = MicroBatching {
@@ -156,7 +157,7 @@ fn batch(args: &BenchArgs, config: &ModelConfig, device: &Device) -> GlobalBatch
         bucketing: Bucketing::None,
         ..MicroBatching::default()
     };
-    GlobalBatch::new(&samples.iter().collect::<Vec<_>>(), &section, 0, device)
+    GlobalBatch::new(&samples.iter().collect::<Vec<_>>(), &section, device)
 }
 
 fn model(args: &BenchArgs, config: &ModelConfig, device: &Device) -> CausalLm {

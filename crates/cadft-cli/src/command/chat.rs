@@ -66,7 +66,7 @@ fn answer(
     let mut printed = Ok(());
     generate(&opened.model, &[request], options, &mut |_, token| {
         let flow = text.push(token).and_then(|flow| {
-            output::text(&text.news())?;
+            output::exact(&text.news())?;
             Ok(flow)
         });
         flow.unwrap_or_else(|error| {
@@ -75,6 +75,6 @@ fn answer(
         })
     })?;
     printed?;
-    output::line(&text.rest())?;
+    output::exact(&(text.rest() + "\n"))?;
     Ok(text.into_text())
 }

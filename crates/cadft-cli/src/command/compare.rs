@@ -12,6 +12,7 @@ use crate::{assets, device, interrupt, output};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use cadft_core::AnyObjective;
+use cadft_files::{listed, shown};
 use cadft_train::resume::{self, Changes};
 use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config, memory};
 use outcome::Outcome;
@@ -45,13 +46,14 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
         .clone()
         .unwrap_or_else(|| Path::new("runs").join(format!("compare-{}", source.name)));
     let jobs = jobs(&recipe, &objectives, args.seeds, &out);
+    refuse_others(&out)?;
     jobs.iter().try_for_each(refuse_other_settings)?;
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     let stop = interrupt::stop_flag()?;
     let mut outcomes = vec![];
     for (index, job) in jobs.iter().enumerate() {
-        let place = job.directory.display();
+        let place = cadft_files::shown(&job.directory);
         if let Some(outcome) = outcome::read(job.objective, &job.directory)? {
             note(&format!("`{place}` is finished"));
             outcomes.push(outcome);
@@ -113,13 +115,38 @@ fn jobs(recipe: &Recipe, objectives: &[AnyObjective], seeds: usize, out: &Path) 
     jobs
 }
 
+/// A directory that is there must hold runs of a comparison, or no more than one leaves that was cut off while it began.
+fn refuse_others(out: &Path) -> Result<()> {
+    let names = cadft_files::entries(out).with_context(|| shown(out).to_string())?;
+    let is_job = |name: &String| {
+        let parts = name.rsplit_once('-');
+        parts.is_some_and(|(objective, seed)| {
+            AnyObjective::NAMES.contains(&objective) && seed.parse::<u64>().is_ok()
+        })
+    };
+    let is_run = |name: &&String| is_job(name) && RunDirectory::is_taken(&out.join(name));
+    let is_rest = |name: &String| is_job(name) && RunDirectory::check_new(&out.join(name)).is_ok();
+    if names.iter().any(|name| is_run(&name)) || names.iter().all(is_rest) {
+        return Ok(());
+    }
+    Err(UsageError::new(
+        format!(
+            "`--out`: `{}` is not empty and holds no comparison: {}",
+            shown(out),
+            listed(&names)
+        ),
+        "choose a directory that is new or empty with `--out DIR`",
+    )
+    .into())
+}
+
 /// A directory that is there must hold the run that belongs there.
 fn refuse_other_settings(job: &Job) -> Result<()> {
     if !RunDirectory::is_taken(&job.directory) {
-        return Ok(());
+        return Ok(RunDirectory::check_new(&job.directory)?);
     }
     let place = job.directory.join("config.resolved.toml");
-    let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
+    let text = cadft_files::read_to_string(&place).with_context(|| cadft_files::shown(&place).to_string())?;
     let found = config::parse(&place.to_string_lossy(), &text, &[])?;
     let differences = config::difference(&job.recipe, &found);
     let keys: Vec<_> = differences
@@ -133,7 +160,7 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
     Err(UsageError::new(
         format!(
             "`{}` holds a run with other values of {}",
-            job.directory.display(),
+            cadft_files::shown(&job.directory),
             keys.join(", ")
         ),
         "choose another directory with `--out DIR`",
@@ -182,7 +209,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
     // Without checkpoints, a run that was cut off in its last evaluation has a model, but no end.
     let model = job.directory.join("model");
     if model.exists() {
-        fs::remove_dir_all(&model).with_context(|| model.display().to_string())?;
+        fs::remove_dir_all(&model).with_context(|| cadft_files::shown(&model).to_string())?;
     }
     Ok(RunDirectory::restart(&job.directory, &prepared.recipe, device)?)
 }
@@ -192,13 +219,16 @@ fn tell(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     let text = serde_json::to_string_pretty(table)?;
     for (file, text) in [("compare.json", text + "\n"), ("compare.md", table.markdown())] {
         let path = out.join(file);
-        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        cadft_files::write(&path, text).with_context(|| format!("cannot write `{}`", shown(&path)))?;
     }
     if json {
         output::json_line(table)?;
     } else {
         output::line(&table.terminal())?;
     }
-    note(&format!("`{}` has it as Markdown and JSON", out.display()));
+    note(&format!(
+        "`{}` has it as Markdown and JSON",
+        cadft_files::shown(&out)
+    ));
     Ok(Exit::Done)
 }

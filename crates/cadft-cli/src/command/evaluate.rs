@@ -2,17 +2,18 @@
 
 use crate::args::{AnswerArgs, EvaluateArgs};
 use crate::console::percent;
+use crate::destination;
 use crate::hint::UsageError;
-use crate::model::{OpenModel, sources, warn_about};
+use crate::model::{OpenInput, warn_about};
 use crate::output;
 use anyhow::{Context, Result};
+use cadft_files::shown;
 use cadft_model::GenerateOptions;
+use cadft_train::data::Question;
 use cadft_train::evaluate::{Answered, Answers, Evaluation, answer_questions, score_samples, summarise};
-use cadft_train::prepare::{Question, load_examples, load_rows, questions};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 #[derive(Serialize)]
@@ -25,16 +26,18 @@ struct Report {
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     check(&args.answers)?;
-    let sources = sources(&args.input.data, &args.input.source)?;
-    let opened = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
-    let dataset = load_examples(&sources, &opened.tokenizer, &opened.config)?;
-    warn_about(&dataset, opened.config.max_position_embeddings);
-    let questions = match args.answers.questions() {
-        None => vec![],
-        Some(limit) => questions(&load_rows(&sources)?, &opened.tokenizer, limit)?,
-    };
-    let pad_id = opened.tokenizer.pad_token_id();
-    let scores = score_samples(&opened.model, &dataset.examples, args.micro, pad_id);
+    destination::file_of(args.answers.out.as_deref(), &args.input)?;
+    let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let OpenInput {
+        model,
+        config,
+        reader,
+        data,
+    } = &opened;
+    let samples = reader.samples(&data.train, config)?;
+    warn_about(samples.report(), data.max_length);
+    let questions = reader.questions(&data.train, args.answers.questions().unwrap_or(0))?;
+    let evaluation = summarise(score_samples(model, &samples, args.micro));
     let answered = match args.answers.questions() {
         None => None,
         Some(_) => Some(answer(&opened, &args.answers, &questions)?),
@@ -43,13 +46,13 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         write(path, answered)?;
     }
     let report = Report {
-        evaluation: summarise(&scores),
+        evaluation,
         answers: answered.as_deref().map(Answers::summarise),
     };
     if args.json {
         output::json_line(&report)
     } else {
-        output::text(&tables(&report))
+        output::line(tables(&report).trim_end())
     }
 }
 
@@ -70,11 +73,11 @@ fn check(args: &AnswerArgs) -> Result<()> {
     Ok(args.sampling().check()?)
 }
 
-fn answer(opened: &OpenModel, args: &AnswerArgs, questions: &[Question]) -> Result<Vec<Answered>> {
+fn answer(opened: &OpenInput, args: &AnswerArgs, questions: &[Question]) -> Result<Vec<Answered>> {
     let options = GenerateOptions {
         max_new_tokens: args.max_new_tokens,
         max_positions: opened.config.max_position_embeddings,
-        stop_token_ids: opened.tokenizer.stop_token_ids().to_vec(),
+        stop_token_ids: opened.reader.tokenizer().stop_token_ids().to_vec(),
         sampling: args.sampling(),
         batch: args.batch,
     };
@@ -82,7 +85,7 @@ fn answer(opened: &OpenModel, args: &AnswerArgs, questions: &[Question]) -> Resu
     let how = (&extract, args.samples);
     Ok(answer_questions(
         &opened.model,
-        &opened.tokenizer,
+        opened.reader.tokenizer(),
         questions,
         &options,
         how,
@@ -95,16 +98,7 @@ fn write(path: &Path, answered: &[Answered]) -> Result<()> {
     for question in answered {
         writeln!(lines, "{}", serde_json::to_string(question)?)?;
     }
-    let context = || format!("cannot write `{}`", path.display());
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new("."))).with_context(context)?;
-    std::io::Write::write_all(&mut file, lines.as_bytes()).with_context(context)?;
-    let kept = fs::metadata(path).map(|metadata| metadata.permissions());
-    let file = file.persist(path).with_context(context)?;
-    if let Ok(permissions) = kept {
-        file.set_permissions(permissions).with_context(context)?;
-    }
-    Ok(())
+    cadft_files::write(path, lines).with_context(|| format!("cannot write `{}`", shown(path)))
 }
 
 fn tables(report: &Report) -> String {

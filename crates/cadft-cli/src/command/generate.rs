@@ -5,10 +5,9 @@ use crate::args::GenerateArgs;
 use crate::model::{OpenModel, sources};
 use crate::output;
 use anyhow::Result;
-use cadft_data::{Content, Message, Row, Tokenizer, prompt_ids, prompt_text};
+use cadft_data::{Content, Message, Mixing, Row, Tokenizer, prompt_ids, prompt_text, read_rows};
 use cadft_model::generate::generate;
 use cadft_model::{Finish, GenerateOptions, Generated, Request};
-use cadft_train::prepare::load_rows;
 use serde::Serialize;
 use std::ops::ControlFlow;
 
@@ -41,7 +40,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let tokenizer = &opened.tokenizer;
     let prompts = match &args.prompt {
         Some(text) => vec![typed(text, args.raw, tokenizer)?],
-        None => rows(&load_rows(&sources)?, tokenizer)?,
+        None => rows(&read_rows(&sources, &Mixing::default())?, tokenizer)?,
     };
     let options = opened.options(&args.sampling, args.batch);
     let ids: Vec<_> = prompts.iter().map(|prompt| prompt.token_ids.clone()).collect();
@@ -59,7 +58,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
                 if !std::mem::take(&mut is_first) {
                     output::line("")?;
                 }
-                output::line(answer.text)?;
+                output::exact(&format!("{}\n", answer.text))?;
             }
         }
     }

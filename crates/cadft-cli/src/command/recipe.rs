@@ -6,12 +6,11 @@ use crate::hint::UsageError;
 use crate::output;
 use crate::recipe::{EMBEDDED, Source, title};
 use anyhow::{Context, Result};
+use cadft_files::{shown, visible_name};
 use cadft_train::config;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::fs;
-use std::io::Write;
-use std::path::Path;
 
 #[derive(Serialize)]
 struct Listed {
@@ -36,13 +35,13 @@ pub(crate) fn list(args: &RecipeListArgs) -> Result<()> {
 pub(crate) fn show(args: &RecipeShowArgs) -> Result<()> {
     let source = Source::find(&args.recipe)?;
     if !args.resolved && args.set.is_empty() {
-        return output::text(&source.text);
+        return output::exact(&source.text);
     }
-    output::text(&toml::to_string(&source.parse(&args.set)?)?)
+    output::exact(&toml::to_string(&source.parse(&args.set)?)?)
 }
 
 pub(crate) fn schema() -> Result<()> {
-    output::line(&serde_json::to_string_pretty(&config::schema())?)
+    output::json(&(serde_json::to_string_pretty(&config::schema())? + "\n"))
 }
 
 pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
@@ -61,8 +60,9 @@ pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(["", &args.left, &args.right]);
     for difference in differences {
-        let shown = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
-        table.add_row([difference.key, shown(difference.left), shown(difference.right)]);
+        let cell =
+            |value: Option<String>| value.map_or("–".to_owned(), |value| visible_name(&value).into_owned());
+        table.add_row([difference.key, cell(difference.left), cell(difference.right)]);
     }
     output::line(&table.trim_fmt())
 }
@@ -70,7 +70,7 @@ pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
 pub(crate) fn migrate(args: &RecipeMigrateArgs) -> Result<()> {
     let path = &args.recipe;
     let text = fs::read_to_string(path).map_err(|error| {
-        let message = format!("cannot read the recipe `{}`: {error}", path.display());
+        let message = format!("cannot read the recipe `{}`: {error}", cadft_files::shown(&path));
         UsageError::new(message, "give the path of a recipe file")
     })?;
     let migration = config::migrate(&path.to_string_lossy(), &text)?;
@@ -78,22 +78,11 @@ pub(crate) fn migrate(args: &RecipeMigrateArgs) -> Result<()> {
         note(change);
     }
     if !args.write {
-        return output::text(&migration.text);
+        return output::exact(&migration.text);
     }
     if migration.changes.is_empty() {
         note("nothing had to be changed");
         return Ok(());
     }
-    replace(path, &migration.text).with_context(|| path.display().to_string())
-}
-
-/// Writes beside the file, then renames.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
-    file.write_all(text.as_bytes())?;
-    file.as_file()
-        .set_permissions(fs::metadata(path)?.permissions())?;
-    file.persist(path)?;
-    Ok(())
+    cadft_files::write(path, migration.text).with_context(|| format!("cannot write `{}`", shown(path)))
 }

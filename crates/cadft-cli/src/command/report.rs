@@ -1,25 +1,22 @@
 //! `cadft report`.
 
 use crate::args::ReportArgs;
-use crate::{output, report};
+use crate::{destination, output, report};
 use anyhow::{Context, Result};
-use std::fs;
-use std::path::{Path, PathBuf};
+use cadft_files::shown;
+use std::path::PathBuf;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<()> {
-    let page = report::render(&args.runs)?;
     let out = match (&args.out, args.runs.as_slice()) {
         (Some(out), _) => out.clone(),
         (None, [run]) => run.join("report.html"),
         (None, _) => PathBuf::from("report.html"),
     };
-    write(&out, &page).with_context(|| format!("cannot write `{}`", out.display()))?;
-    output::line(&out.display().to_string())
-}
-
-/// Writes beside the file, then renames: a browser that reloads sees the old page or the new one.
-fn write(path: &Path, text: &str) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, text)?;
-    Ok(fs::rename(&temporary, path)?)
+    // A page may be in the directory of its run; the files that it is made from are there, too.
+    let is_page = out.extension().is_some_and(|end| end == "html" || end == "htm");
+    let read = args.runs.iter().filter(|_| !is_page);
+    destination::file(&out, read)?;
+    let page = report::render(&args.runs)?;
+    cadft_files::write(&out, page).with_context(|| format!("cannot write `{}`", shown(&out)))?;
+    output::line(shown(&out).to_string())
 }

@@ -3,14 +3,14 @@
 mod data;
 mod offline;
 
-pub(super) use data::write;
-
 use crate::args::{
     RecordArgs, RewriteCommand, RewriteDiffArgs, RewriteListArgs, RewriteShowArgs, RewriteUndoArgs,
 };
 use crate::hint::UsageError;
 use crate::output;
+use crate::shown::Shown;
 use anyhow::Result;
+use cadft_files::visible_name;
 use cadft_train::RunDirectory;
 use cadft_train::rewrite::{
     Decision, LOG, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
@@ -19,7 +19,6 @@ use comfy_table::{Table, presets};
 use console::Style;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
-use std::fmt::Write;
 use std::path::PathBuf;
 
 /// Runs one of the commands.
@@ -83,7 +82,7 @@ impl Log {
             return Err(UsageError::new(
                 format!(
                     "{}: no rewrite of {} is in force",
-                    self.path.display(),
+                    cadft_files::shown(&self.path),
                     unknown.join(", ")
                 ),
                 "`cadft rewrite list RUN --replaced` has those that are",
@@ -159,7 +158,7 @@ fn list(args: &RewriteListArgs) -> Result<()> {
         let score = |score: Option<f64>| score.map_or_else(String::new, |score| format!("{score:.4}"));
         table.add_row([
             line.step.to_string(),
-            line.id.to_owned(),
+            visible_name(line.id).into_owned(),
             line.decision.to_owned(),
             line.reason.unwrap_or_default(),
             format!("{:.3}", line.average),
@@ -168,7 +167,7 @@ fn list(args: &RewriteListArgs) -> Result<()> {
             score(line.new_score),
         ]);
     }
-    output::text(&format!("{}\n", table.trim_fmt()))
+    output::line(table.trim_fmt())
 }
 
 fn show(args: &RewriteShowArgs) -> Result<()> {
@@ -177,7 +176,11 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
         log.samples().filter(|(sample, _)| sample.id == args.id).collect();
     if records.is_empty() {
         return Err(UsageError::new(
-            format!("{}: nothing is on record about `{}`", log.path.display(), args.id),
+            format!(
+                "{}: nothing is on record about `{}`",
+                cadft_files::shown(&log.path),
+                args.id
+            ),
             "`cadft rewrite list RUN` has the samples of every round",
         )
         .into());
@@ -229,29 +232,29 @@ fn diff(args: &RewriteDiffArgs) -> Result<()> {
             output::line("")?;
         }
         if let (Some(old), Some(new)) = (&sample.old, &sample.new) {
-            output::line(&format!("{} (step {})", sample.id, sample.step))?;
-            output::line(&difference(&old.text, &new.text))?;
+            output::line(format!("{} (step {})", visible_name(&sample.id), sample.step))?;
+            output::line(difference(&old.text, &new.text))?;
         }
     }
     Ok(())
 }
 
 /// What differs, word by word: `[-old-]` and `{+new+}`, coloured on a terminal.
-fn difference(old: &str, new: &str) -> String {
+fn difference(old: &str, new: &str) -> Shown {
     let (red, green) = (Style::new().for_stdout().red(), Style::new().for_stdout().green());
     let diff = TextDiff::from_words(old, new);
-    let mut text = String::new();
     let changes: Vec<_> = diff.iter_all_changes().collect();
-    for group in changes.chunk_by(|a, b| a.tag() == b.tag()) {
-        let words: String = group.iter().map(similar::Change::value).collect();
-        // Writing to a string does not fail.
-        let _ = match group[0].tag() {
-            ChangeTag::Equal => write!(text, "{words}"),
-            ChangeTag::Delete => write!(text, "{}", red.apply_to(format!("[-{words}-]"))),
-            ChangeTag::Insert => write!(text, "{}", green.apply_to(format!("{{+{words}+}}"))),
-        };
-    }
-    text
+    let groups = changes.chunk_by(|a, b| a.tag() == b.tag());
+    groups
+        .map(|group| {
+            let words: String = group.iter().map(similar::Change::value).collect();
+            match group[0].tag() {
+                ChangeTag::Equal => Shown::from(words),
+                ChangeTag::Delete => Shown::styled(&red, &format!("[-{words}-]")),
+                ChangeTag::Insert => Shown::styled(&green, &format!("{{+{words}+}}")),
+            }
+        })
+        .collect()
 }
 
 fn undo(args: &RewriteUndoArgs) -> Result<()> {
@@ -286,7 +289,7 @@ mod tests {
     fn differences_are_marked_word_by_word() {
         console::set_colors_enabled(false);
         assert_eq!(
-            difference("4 + 3 = 8\n#### 8", "4 + 3 = 7\n#### 7"),
+            difference("4 + 3 = 8\n#### 8", "4 + 3 = 7\n#### 7").as_str(),
             "4 + 3 = [-8-]{+7+}\n#### [-8-]{+7+}"
         );
     }

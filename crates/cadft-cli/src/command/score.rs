@@ -1,102 +1,99 @@
 //! `cadft score`: how compatible each demonstration is with a model.
+//!
+//! The samples are looked at twice: once by the model, and once for what is printed, which takes the scores of all of
+//! them. In memory are only their scores.
 
+mod extremes;
+mod lines;
 mod summary;
 
 use crate::args::ScoreArgs;
-use crate::command::rewrite::write;
+use crate::destination;
 use crate::hint::UsageError;
-use crate::model::{OpenModel, sources, warn_about};
-use crate::output;
+use crate::model::{OpenInput, warn_about};
 use anyhow::{Result, bail};
 use cadft_core::{Compatibility, Standardiser};
-use cadft_data::{Mask, TokenizeOptions, tokenize, write_parquet};
-use cadft_train::evaluate::{SampleScore, kept_rows, score_samples};
-use cadft_train::prepare::{check_examples, load_rows};
+use cadft_data::Samples;
+use cadft_train::evaluate::score_samples;
 use cadft_train::rewrite::{SampleCompatibility, read_compatibility};
-use serde::Serialize;
+use lines::{Line, Lines};
 use std::collections::HashMap;
-use std::path::Path;
-use summary::Audited;
-
-/// One line of the answer.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(flatten)]
-    score: &'a SampleScore,
-    /// CADFT-2 with every given sample as the batch.
-    z: f64,
-    /// CADFT-3.
-    weight: f64,
-    /// Moving average of `z` in a run; null where the run did not see the sample.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    average: Option<Option<f64>>,
-}
+use summary::Summary;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let averages = args.run.as_deref().map(read_compatibility).transpose()?;
-    let sources = sources(&args.input.data, &args.input.source)?;
-    let OpenModel {
+    destination::file_of(args.out.as_deref(), &args.input)?;
+    if let Some(out) = &args.out {
+        destination::file(out, &args.run)?;
+    }
+    let OpenInput {
         model,
         config,
-        tokenizer,
-    } = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
-    let rows = load_rows(&sources)?;
-    let options = TokenizeOptions::new(config.max_position_embeddings, Mask::Assistant);
-    let dataset = tokenize(&rows, &tokenizer, &options)?;
-    check_examples(&dataset.examples, &config)?;
-    warn_about(&dataset, config.max_position_embeddings);
-    let scores = score_samples(&model, &dataset.examples, args.micro, tokenizer.pad_token_id());
-    if let Some(bad) = scores.iter().find(|score| !score.nll.is_finite()) {
-        bail!("sample `{}`: its likelihood is not a finite number", bad.id);
+        reader,
+        data,
+    } = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let samples = reader.samples(&data.train, &config)?;
+    warn_about(samples.report(), data.max_length);
+    let averages = averages
+        .map(|averages| matched(&samples, &averages))
+        .transpose()?;
+    let mut scores = Vec::with_capacity(samples.len());
+    for score in score_samples(&model, &samples, args.micro) {
+        if !score.nll.is_finite() {
+            bail!("sample `{}`: its likelihood is not a finite number", score.id);
+        }
+        scores.push(score.nll);
     }
-    let averages = averages.map(|averages| matched(&scores, &averages)).transpose()?;
-    let lines = lines(&scores, args.beta, averages.as_deref());
-    answer(args.out.as_deref(), &lines)?;
+    let summary = print(args, &samples, &scores, averages.as_deref())?;
     if !args.quiet {
-        let kept = kept_rows(&rows, &dataset);
-        let audited: Vec<Audited<'_>> = (lines.iter().zip(kept))
-            .map(|(line, number)| Audited {
-                id: &line.score.id,
-                nll: line.score.nll,
-                z: line.z,
-                weight: line.weight,
-                source: rows[number].source,
-                row: &rows[number],
-            })
-            .collect();
-        summary::show(&audited, &args.input.data, args.show);
+        summary.show(&args.input.data, &data.train)?;
     }
     Ok(())
 }
 
-fn lines<'a>(scores: &'a [SampleScore], beta: f64, averages: Option<&[Option<f64>]>) -> Vec<Line<'a>> {
-    let batch: Standardiser = scores.iter().map(|score| score.nll).collect();
+/// Prints a line for each sample, or writes it to the file of `--out`.
+fn print(
+    args: &ScoreArgs,
+    samples: &Samples,
+    scores: &[f64],
+    averages: Option<&[Option<f64>]>,
+) -> Result<Summary> {
+    let batch: Standardiser = scores.iter().copied().collect();
     let compatibility = Compatibility {
-        beta,
+        beta: args.beta,
         ..Compatibility::default()
     };
-    (scores.iter().enumerate())
-        .map(|(sample, score)| {
-            let z = batch.z(score.nll);
-            Line {
-                score,
-                z,
-                weight: compatibility.weight(z),
-                average: averages.map(|averages| averages[sample]),
-            }
-        })
-        .collect()
+    let mut lines = Lines::begin(args.out.as_deref())?;
+    let mut summary = Summary::new(scores, args.show);
+    for (number, (sample, &nll)) in samples.iter().zip(scores).enumerate() {
+        let z = batch.z(nll);
+        let line = Line {
+            id: &sample.id,
+            tokens: sample.token_ids.len(),
+            supervised: sample.supervised(),
+            nll,
+            z,
+            weight: compatibility.weight(z),
+            average: averages.map(|averages| averages[number]),
+            path: &sample.origin.path,
+            line: sample.origin.line,
+        };
+        lines.push(&line)?;
+        summary.push(&line, &sample.origin);
+    }
+    lines.end()?;
+    Ok(summary)
 }
 
 /// The moving average of each sample by its id; of samples that share one, in order.
-fn matched(scores: &[SampleScore], run: &[SampleCompatibility]) -> Result<Vec<Option<f64>>> {
+fn matched(samples: &Samples, run: &[SampleCompatibility]) -> Result<Vec<Option<f64>>> {
     let mut by_id: HashMap<&str, Vec<Option<f64>>> = HashMap::new();
     for sample in run.iter().rev() {
         by_id.entry(&sample.id).or_default().push(sample.average);
     }
-    let found: Vec<Option<Option<f64>>> = scores
+    let found: Vec<Option<Option<f64>>> = samples
         .iter()
-        .map(|score| by_id.get_mut(score.id.as_str()).and_then(Vec::pop))
+        .map(|sample| by_id.get_mut(sample.id.as_str()).and_then(Vec::pop))
         .collect();
     if found.iter().all(Option::is_none) {
         return Err(UsageError::new(
@@ -106,25 +103,4 @@ fn matched(scores: &[SampleScore], run: &[SampleCompatibility]) -> Result<Vec<Op
         .into());
     }
     Ok(found.into_iter().map(Option::flatten).collect())
-}
-
-/// Prints the lines, or writes them to a file of the kind that its name says.
-fn answer(out: Option<&Path>, lines: &[Line<'_>]) -> Result<()> {
-    match out {
-        Some(path) if path.extension().is_some_and(|extension| extension == "parquet") => {
-            let records = lines
-                .iter()
-                .map(serde_json::to_value)
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(write_parquet(path, &records)?)
-        }
-        _ => {
-            let mut text = String::new();
-            for line in lines {
-                text.push_str(&serde_json::to_string(line)?);
-                text.push('\n');
-            }
-            out.map_or_else(|| output::text(&text), |path| write(path, &text))
-        }
-    }
 }

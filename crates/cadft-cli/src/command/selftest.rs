@@ -82,7 +82,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<Exit> {
 
 fn write_data(directory: &Path) -> Result<()> {
     DATA.extract(directory)
-        .with_context(|| format!("cannot write to `{}`", directory.display()))
+        .with_context(|| format!("cannot write to `{}`", cadft_files::shown(&directory)))
 }
 
 /// Runs every group; one that ends early is a check that failed.

@@ -10,7 +10,8 @@ use anyhow::Result;
 use cadft_data::{Packing, SourceReport};
 use cadft_train::config::BatchSection;
 use cadft_train::{Plan, Prepared, memory};
-use start::Target;
+use serde::Serialize;
+use start::{GoesOn, Start, Target};
 use std::fmt::Write as _;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
@@ -20,16 +21,25 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
     if args.dry_run {
-        let prepared = Prepared::new(recipe, &device)?;
+        let resumed = match args.resume {
+            Some(_) => Some(target.start(args, recipe.run.out.as_deref())?),
+            None => None,
+        };
+        let time = resumed.as_ref().and_then(Start::template_time);
+        let prepared = Prepared::begun_at(recipe, &device, time)?;
         memory::check(&prepared)?.iter().for_each(hint::warn);
-        plan(&prepared, args.json)?;
+        let goes_on = match resumed {
+            Some(start) => start.compare(&prepared, device_name)?,
+            None => None,
+        };
+        plan(&prepared, goes_on, args.json)?;
         return Ok(Exit::Done);
     }
 
     let stop = interrupt::stop_flag()?;
     let start = target.start(args, recipe.run.out.as_deref())?;
     recipe.run.out = Some(start.out().to_string_lossy().into_owned());
-    let prepared = Prepared::new(recipe, &device)?;
+    let prepared = Prepared::begun_at(recipe, &device, start.template_time())?;
     memory::check(&prepared)?.iter().for_each(hint::warn);
     let model = prepared.model()?;
     let mut console = Console::new(&prepared, start.out(), args.json, stop.clone());
@@ -37,6 +47,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     let summary = cadft_train::train(&prepared, model, &mut directory, &stop, &mut |event| {
         console.event(event);
     })?;
+    console.finish()?;
     Ok(if summary.interrupted {
         Exit::Interrupted
     } else {
@@ -53,21 +64,29 @@ fn parameters(plan: &Plan) -> String {
     format!("{all}, {} trained", console::count(plan.trainable))
 }
 
+/// What `--dry-run` prints for programs.
+#[derive(Serialize)]
+struct Planned<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    /// With `--resume`, where there is a checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume: Option<GoesOn>,
+}
+
 /// Prints what a run would do.
-fn plan(prepared: &Prepared, json: bool) -> Result<()> {
+fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
     let plan = &prepared.plan;
     plan.warnings.iter().for_each(hint::warn);
     if json {
-        return output::json_line(plan);
+        return output::json_line(&Planned { plan, resume });
     }
     let objective = plan.start.map_or_else(
         || plan.objective.to_owned(),
         |start| format!("{start} for {} steps, then {}", plan.start_steps, plan.objective),
     );
-    let sources: Vec<_> = (plan.sources.iter())
-        .map(|source| (format!("  {}", source.path), rows_of(&source.report)))
-        .collect();
-    let mut lines = vec![
+    let resume = resume.map(GoesOn::lines).unwrap_or_default();
+    let lines = vec![
         ("model", prepared.recipe.model.path.clone()),
         ("parameters", parameters(plan)),
         ("objective", objective),
@@ -102,11 +121,23 @@ fn plan(prepared: &Prepared, json: bool) -> Result<()> {
         ("rewriting", rewriting(plan)),
         ("memory", memory_of(plan)),
     ];
-    let place = lines.iter().position(|(name, _)| *name == "tokens").unwrap_or(0);
-    lines.splice(
-        place..place,
-        sources.iter().map(|(name, rows)| (name.as_str(), rows.clone())),
-    );
+    let lines: Vec<(String, String)> = (resume.into_iter().chain(lines))
+        .flat_map(|(name, value)| {
+            let sources = match name {
+                "samples" => plan.sources.as_slice(),
+                "evaluation samples" => &plan.eval_sources,
+                _ => &[],
+            };
+            let sources = sources
+                .iter()
+                .map(|source| (format!("  {}", source.path), rows_of(&source.report)));
+            std::iter::once((name.to_owned(), value)).chain(sources)
+        })
+        .collect();
+    let lines: Vec<(&str, String)> = lines
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()))
+        .collect();
     output::table(&lines)
 }
 

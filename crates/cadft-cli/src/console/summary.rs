@@ -1,6 +1,8 @@
 //! The end of a run: before and after, and where the model is.
 
 use super::{count, note, percent};
+use crate::shown::Shown;
+use cadft_files::shown;
 use cadft_train::Summary;
 use console::Style;
 use indicatif::HumanDuration;
@@ -12,29 +14,28 @@ pub(crate) fn show(summary: &Summary, run: &Path) {
     let bold = Style::new().for_stderr().bold();
     let rows = rows(summary);
     if !rows.is_empty() {
-        note(&format!(
-            "\n{:<16}{:>12}{:>12}",
-            "",
-            bold.apply_to("before"),
-            bold.apply_to("after")
-        ));
+        let heading = |text: &str| Shown::styled(&bold, &format!("{text:>12}"));
+        note(
+            Shown::from(format!("\n{:<16}", ""))
+                .and(heading("before"))
+                .and(heading("after")),
+        );
         for (name, [before, after]) in rows {
             note(&format!("{name:<16}{before:>12}{after:>12}"));
         }
     }
     let elapsed = HumanDuration(Duration::from_secs_f64(summary.elapsed_secs.max(0.0)));
     let steps = count(summary.steps);
-    note(&format!(
-        "\n{} steps in {elapsed:#}{}\nmodel  {}\nrun    {}",
-        steps,
-        if summary.interrupted {
-            ", then interrupted"
-        } else {
-            ""
-        },
-        bold.apply_to(summary.model.display()),
-        run.display(),
-    ));
+    let ended = if summary.interrupted {
+        ", then interrupted"
+    } else {
+        ""
+    };
+    note(
+        Shown::from(format!("\n{steps} steps in {elapsed:#}{ended}\nmodel  "))
+            .and(Shown::styled(&bold, &shown(&summary.model).to_string()))
+            .and(format!("\nrun    {}", shown(run))),
+    );
 }
 
 /// What was measured before and after training.

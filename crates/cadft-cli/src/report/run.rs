@@ -7,7 +7,6 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// Events that a table shows by themselves, and steps.
@@ -81,11 +80,15 @@ struct Notice {
 impl Run {
     /// Reads the run in `directory`; only its recipe must be there.
     pub(super) fn read(directory: &Path, name: String) -> Result<Self> {
-        let text =
-            |file: &str| fs::read(directory.join(file)).map(|b| String::from_utf8_lossy(&b).into_owned());
+        let text = |file: &str| {
+            cadft_files::read(&directory.join(file)).map(|b| String::from_utf8_lossy(&b).into_owned())
+        };
         let recipe = text("config.resolved.toml").map_err(|error| {
             UsageError::new(
-                format!("`{}` is not the directory of a run: {error}", directory.display()),
+                format!(
+                    "`{}` is not the directory of a run: {error}",
+                    cadft_files::shown(&directory)
+                ),
                 "a run's directory holds `config.resolved.toml`; give the one named by `--out` or `run.out`",
             )
         })?;
@@ -273,13 +276,28 @@ fn other(event: &Map<String, Value>) -> Notice {
     let values: Vec<String> = event
         .iter()
         .filter(|(key, _)| !matches!(key.as_str(), "event" | "step" | "unix_secs"))
-        .map(|(key, value)| format!("{key} {}", shortened(&plain(value), 200)))
+        .map(|(key, value)| format!("{key} {}", shortened(&shown(value), 200)))
         .collect();
     Notice {
         step: step_text(event),
         what: format!("{}: {}", plain(&event["event"]), values.join(", ")),
         hint: String::new(),
     }
+}
+
+/// A value as text; what was changed when a run went on as pairs of values.
+fn shown(value: &Value) -> String {
+    let change = |change: &Value| {
+        let key = change.get("key")?.as_str()?;
+        Some(format!(
+            "{key} from {} to {}",
+            plain(change.get("was")?),
+            plain(change.get("is")?)
+        ))
+    };
+    let changes = value.as_array().filter(|changes| !changes.is_empty());
+    let changes: Option<Vec<String>> = changes.and_then(|changes| changes.iter().map(change).collect());
+    changes.map_or_else(|| plain(value), |changes| changes.join(", "))
 }
 
 fn step_text(event: &Map<String, Value>) -> String {

@@ -68,6 +68,59 @@ fn everything_that_is_wrong_is_said_with_its_place_and_exit_code_2() {
 }
 
 #[test]
+fn problems_beyond_the_limit_are_counted() {
+    let cadft = Cadft::new();
+    cadft.write(
+        "bad.jsonl",
+        &("{\"text\": \"a\"}\n".to_owned() + &"{\"text\": 3}\n".repeat(5)),
+    );
+    let ran = cadft.run(&["data", "validate", "--limit", "2", "--data", "bad.jsonl"]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (2, 2), "{}", ran.stdout);
+    let expected = "5 problems (2 of them shown; `--limit` shows more); 1 rows are good";
+    assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+}
+
+#[test]
+fn a_configuration_of_a_directory_can_be_named() {
+    let cadft = Cadft::new();
+    std::fs::create_dir(cadft.path("set")).expect("a directory");
+    let card = "---\nconfigs:\n- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl\n---\n";
+    cadft.write("set/README.md", card);
+    cadft.write("set/a.jsonl", "{\"text\": \"a\"}\n");
+    cadft.write("set/b.jsonl", "{\"text\": \"b\"}\n{\"text\": \"b\"}\n");
+    let validate = |args: &[&str]| cadft.run(&[&["data", "validate", "--data", "set"], args].concat());
+    assert!(
+        validate(&["--config", "b"])
+            .stderr
+            .contains("2 rows, nothing wrong")
+    );
+    let ran = validate(&[]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stdout
+            .contains("the data set has the configurations `a`, `b`"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_utf8_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let cadft = Cadft::new();
+    let name = std::ffi::OsStr::from_bytes(b"a\xFF.jsonl");
+    let mut command = cadft.command(&["data", "validate", "--data"]);
+    let ran = super::ran(command.arg(name).output().expect("the command starts"));
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("a\\xFF.jsonl") && ran.stderr.contains("hint: "),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn rows_that_the_template_refuses_are_found_with_a_model() {
     let cadft = Cadft::new();
     let row = |roles: &[&str]| {
@@ -78,7 +131,7 @@ fn rows_that_the_template_refuses_are_found_with_a_model() {
         format!("{}\n", serde_json::json!({"messages": turns}))
     };
     let model = fixture("model");
-    cadft.write("d.jsonl", &[row(&["user", "assistant"]), row(&["user"])].concat());
+    cadft.write("d.jsonl", &row(&["user", "assistant"]));
     let validate = ["data", "validate", "--data", "d.jsonl"];
     assert_eq!(cadft.run(&[&validate[..], &["--model", &model]].concat()).code, 0);
     let config = std::fs::read_to_string(fixture("model/tokenizer_config.json")).expect("the fixture");
@@ -97,6 +150,58 @@ fn rows_that_the_template_refuses_are_found_with_a_model() {
         ran.stdout.starts_with("d.jsonl:1: ") && ran.stdout.contains("no turns today"),
         "{}",
         ran.stdout
+    );
+}
+
+#[test]
+fn a_row_without_a_trained_token_is_a_problem_with_its_line() {
+    let cadft = Cadft::new();
+    let rows = [
+        serde_json::json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}),
+        serde_json::json!({"messages": [{"role": "user", "content": "q"}]}),
+        serde_json::json!({"messages": [{"role": "user", "content": "q"},
+                                        {"role": "assistant", "content": "a", "loss": false}]}),
+    ];
+    let lines: Vec<String> = rows.iter().map(|row| format!("{row}\n")).collect();
+    cadft.write("d.jsonl", &lines.concat());
+    let model = fixture("model");
+    let validate = ["data", "validate", "--data", "d.jsonl"];
+    for more in [&[][..], &["--model", &model]] {
+        let ran = cadft.run(&[&validate[..], more].concat());
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        let expected = "d.jsonl:2: nothing to train: the conversation has no assistant turn\n\
+                        d.jsonl:3: nothing to train: every assistant turn is taken out of training\n";
+        assert_eq!(ran.stdout, expected);
+        assert!(
+            ran.stderr.contains("2 problems; 1 rows are good"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+fn what_the_chat_template_does_not_show_is_warned_of() {
+    let cadft = Cadft::new();
+    let row = serde_json::json!({"messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a", "reasoning_content": "because it is"}]});
+    cadft.write("d.jsonl", &format!("{row}\n{row}\n"));
+    let model = fixture("model");
+    let data = ["--data", "d.jsonl", "--model", &model];
+    for command in ["validate", "stats"] {
+        let ran = cadft.run(&[&["data", command][..], &data].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let warning = "the chat template does not show the reasoning of 2 of 2 rows";
+        assert!(
+            ran.stderr.contains(warning) && ran.stderr.contains("hint: "),
+            "{}",
+            ran.stderr
+        );
+    }
+    let stats = cadft.run(&[&["data", "stats", "--json"][..], &data].concat());
+    assert_eq!(
+        json_lines(&stats.stdout)[0]["total"]["lost"],
+        serde_json::json!({"reasoning": 2})
     );
 }
 

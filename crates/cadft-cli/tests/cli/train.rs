@@ -53,6 +53,10 @@ fn a_directory_with_a_run_is_not_overwritten() {
     let cadft = Cadft::new();
     std::fs::create_dir(cadft.path("run")).expect("a directory");
     cadft.write("run/config.resolved.toml", "");
+    cadft.write(
+        "run/environment.json",
+        "{\"format_version\": 1, \"cadft\": \"0.1.0\"}",
+    );
     for args in [["--out", "run"], ["--set", "run.out=run"]] {
         let recipe = fixture("recipe.toml");
         let message = cadft.refusal(&[&["train", "--recipe", &recipe], args.as_slice()].concat());

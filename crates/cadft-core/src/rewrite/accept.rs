@@ -38,7 +38,7 @@ pub struct Acceptance {
 pub struct Candidate {
     /// Whether it ends with a stop token.
     pub stopped: bool,
-    /// Whether it says anything before that.
+    /// Whether it says nothing before that.
     pub empty: bool,
     /// Tokens of prompt and candidate together, the stop token included.
     pub length: usize,

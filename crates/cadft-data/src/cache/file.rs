@@ -5,34 +5,45 @@
 //! records, one a sample
 //!   tokens, supervised, id bytes, answer bytes   4 × u32; no answer: u32::MAX
 //!   weight                                       f64
+//!   source, file, line, row                      4 × u64: where it was read; file: position in the list of files
 //!   tokens                                       u32 each, the highest bit set where it is trained
 //!   id, answer                                   UTF-8
 //! offsets                                        u64 each: where every record begins
-//! report                                         JSON
+//! report, list of files                          JSON
 //! samples, offset of the offsets, of the report  3 × u64
 //! SHA-256 of everything before it                32 bytes
 //! ```
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::tokenize::{Example, Report};
+use crate::tokenize::{Example, Origin, Report};
 
 /// The version of the format; part of every key too.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 3;
 
 const MAGIC: &[u8; 8] = b"cadfttok";
 const TRAINED: u32 = 1 << 31;
 const NO_ANSWER: u32 = u32::MAX;
-const RECORD: usize = 24;
+const RECORD: usize = 56;
 const FOOTER: usize = 24 + 32;
 /// Bytes read from the map after which its pages are given back, so that reading all of a large file in any order
 /// does not fill the memory with it.
 const RESIDENT: usize = 64 << 20;
+
+/// What comes after the samples.
+#[derive(Serialize, Deserialize)]
+struct Summary {
+    report: Report,
+    files: Vec<String>,
+}
 
 /// Writes samples one at a time; in memory are only their offsets.
 pub(super) struct Writer<'a> {
@@ -40,6 +51,9 @@ pub(super) struct Writer<'a> {
     digest: Sha256,
     at: u64,
     offsets: Vec<u64>,
+    /// The files of the samples so far, and the place of each in the list.
+    files: Vec<String>,
+    places: HashMap<Arc<str>, u64>,
     record: Vec<u8>,
 }
 
@@ -50,6 +64,8 @@ impl<'a> Writer<'a> {
             digest: Sha256::new(),
             at: 0,
             offsets: Vec::new(),
+            files: Vec::new(),
+            places: HashMap::new(),
             record: Vec::new(),
         };
         writer.put(MAGIC)?;
@@ -77,6 +93,14 @@ impl<'a> Writer<'a> {
         record.clear();
         record.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
         record.extend(example.weight.to_le_bytes());
+        let Origin {
+            source,
+            path,
+            line,
+            row,
+        } = &example.origin;
+        let numbers = [*source as u64, self.place_of(path), *line as u64, *row as u64];
+        record.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
         for (&id, &trained) in example.token_ids.iter().zip(&example.loss_mask) {
             if id & TRAINED != 0 {
                 return Err(io::Error::other(format!("token id {id} is above 2³¹")));
@@ -91,15 +115,27 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// The place of a file in the list of files.
+    fn place_of(&mut self, path: &Arc<str>) -> u64 {
+        if let Some(&place) = self.places.get(path) {
+            return place;
+        }
+        let place = self.files.len() as u64;
+        self.files.push(path.to_string());
+        self.places.insert(Arc::clone(path), place);
+        place
+    }
+
     /// Writes what comes after the samples and brings everything to the disk.
-    pub(super) fn finish(mut self, report: &Report) -> io::Result<()> {
+    pub(super) fn finish(mut self, report: Report) -> io::Result<()> {
         let offsets = std::mem::take(&mut self.offsets);
+        let files = std::mem::take(&mut self.files);
         let offsets_at = self.at;
         for offset in &offsets {
             self.put(&offset.to_le_bytes())?;
         }
         let report_at = self.at;
-        self.put(&serde_json::to_vec(report).map_err(io::Error::other)?)?;
+        self.put(&serde_json::to_vec(&Summary { report, files }).map_err(io::Error::other)?)?;
         for number in [offsets.len() as u64, offsets_at, report_at] {
             self.put(&number.to_le_bytes())?;
         }
@@ -123,6 +159,8 @@ pub(crate) struct TokenFile {
     map: Mmap,
     samples: usize,
     offsets: usize,
+    /// The files that the samples were read from.
+    files: Vec<Arc<str>>,
     /// Bytes read since pages were given back.
     read: AtomicUsize,
 }
@@ -141,9 +179,9 @@ impl TokenFile {
         let map = unsafe { Mmap::map(file)? };
         let end = map.len() - FOOTER;
         let number = |index: usize| read_u64(&map, end + 8 * index) as usize;
-        let (samples, offsets, report) = (number(0), number(1), number(2));
-        let Some(report) = map
-            .get(report..end)
+        let (samples, offsets, summary) = (number(0), number(1), number(2));
+        let Some(Summary { report, files }) = map
+            .get(summary..end)
             .and_then(|json| serde_json::from_slice(json).ok())
         else {
             return Ok(None);
@@ -157,6 +195,7 @@ impl TokenFile {
             map,
             samples,
             offsets,
+            files: files.into_iter().map(Arc::from).collect(),
             read: AtomicUsize::new(0),
         };
         Ok(Some((file, report)))
@@ -184,6 +223,13 @@ impl TokenFile {
         let number = |place: usize| read_u32(&self.map, start + 4 * place) as usize;
         let (tokens, id_len, answer_len) = (number(0), number(2), number(3));
         let weight = f64::from_bits(read_u64(&self.map, start + 16));
+        let place = |place: usize| read_u64(&self.map, start + 24 + 8 * place) as usize;
+        let origin = Origin {
+            source: place(0),
+            path: self.files.get(place(1)).cloned().unwrap_or_default(),
+            line: place(2),
+            row: place(3),
+        };
         let ids_end = start + RECORD + 4 * tokens;
         let words = self.map[start + RECORD..ids_end].as_chunks::<4>().0;
         let words = words.iter().map(|bytes| u32::from_le_bytes(*bytes));
@@ -199,6 +245,7 @@ impl TokenFile {
             token_ids,
             loss_mask,
             answer,
+            origin,
         };
         self.give_back(id_end - start);
         example

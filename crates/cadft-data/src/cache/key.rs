@@ -13,8 +13,8 @@ use crate::source::{Mixing, Source};
 use crate::tokenize::TokenizeOptions;
 use crate::tokenizer::Tokenizer;
 
-/// A SHA-256 over the bytes of all data files, how they are read and mixed, the tokenizer's files, the chat template
-/// with its variables, the options, the version of this crate, and today's date where the template writes it.
+/// A SHA-256 over the paths and bytes of all data files, how they are read and mixed, the tokenizer's files, the chat
+/// template with its variables, the options, the version of this crate, and the date where the template writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheKey([u8; 32]);
 
@@ -41,7 +41,8 @@ impl CacheKey {
         for source in sources {
             part(format!("{source:?}").as_bytes());
             for path in source.files()? {
-                part(path.extension().unwrap_or_default().as_encoded_bytes());
+                // Samples know the file that they are from.
+                part(path.as_os_str().as_encoded_bytes());
                 part(&content(&path).map_err(|source| DataError::Io { path, source })?);
             }
         }

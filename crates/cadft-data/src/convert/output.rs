@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use cadft_files::NewFile;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value};
-use tempfile::{NamedTempFile, TempPath};
 
 use super::parquet::{Parquet, Schema};
 use crate::error::DataError;
@@ -74,24 +74,20 @@ impl Kind {
     }
 
     /// The values of a record as they are written.
-    pub(super) fn cells(self, mut record: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        match self.layout {
-            Layout::Lines | Layout::List => {}
-            Layout::Table(_) => {
-                for value in record.values_mut().filter(|value| !value.is_string()) {
-                    *value = Value::String(value.to_string());
-                }
+    pub(super) fn cells(self, mut record: Map<String, Value>) -> Map<String, Value> {
+        if let Layout::Table(_) = self.layout {
+            for value in record.values_mut().filter(|value| !value.is_string()) {
+                *value = Value::String(value.to_string());
             }
-            Layout::Parquet => super::parquet::flatten(&mut record),
         }
-        Ok(record)
+        record
     }
 }
 
 /// A file that is being written.
 pub(super) struct Output {
     path: PathBuf,
-    temporary: TempPath,
+    file: NewFile,
     writer: Writer,
     columns: Vec<String>,
     rows: usize,
@@ -110,11 +106,8 @@ impl Output {
             path: path.to_owned(),
             source: source.into(),
         };
-        let directory = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let (file, temporary) = temporary(directory).map_err(error)?.into_parts();
+        let new = NewFile::create(path).map_err(error)?;
+        let file = new.handle().map_err(error)?;
         let columns = schema.columns();
         let writer = match kind.layout {
             Layout::Lines => Writer::Lines(packed(file, kind.packing).map_err(error)?),
@@ -133,7 +126,7 @@ impl Output {
         };
         Ok(Self {
             path: path.to_owned(),
-            temporary,
+            file: new,
             writer,
             columns,
             rows: 0,
@@ -179,18 +172,8 @@ impl Output {
             Writer::Parquet(parquet) => parquet.finish(),
         };
         finished.map_err(|source| failed(&path, source))?;
-        self.temporary
-            .persist(&path)
-            .map_err(|error| failed(&path, error.error.into()))
+        self.file.finish().map_err(|error| failed(&path, error.into()))
     }
-}
-
-/// A temporary file with the permissions of any other new file.
-fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(directory)
 }
 
 /// What goes wrong when a file is written.

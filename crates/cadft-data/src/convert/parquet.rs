@@ -1,55 +1,54 @@
-//! Parquet files of rows: lists of turns as lists of structs; `tools` and `tool_calls`, whose shape varies from row to
-//! row, as JSON text.
+//! Parquet files of rows: lists of turns as lists of structs, and what has no fixed shape as JSON (the logical type of
+//! Parquet), which reads back as it was.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use arrow_json::ReaderBuilder;
 use arrow_json::reader::Decoder;
-use arrow_schema::{DataType, Field, Fields, Schema as ArrowSchema};
+use arrow_schema::extension::Json;
+use arrow_schema::{DataType, Field, Schema as ArrowSchema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
 use super::output::Problem;
-use crate::format::kind;
 
 /// Rows that are encoded at once.
 const BATCH: usize = 1024;
 
+/// Columns of turns.
+const TURNS: [&str; 4] = ["messages", "conversations", "prompt", "completion"];
+
 /// The columns of all records, in the order of their first appearance.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Schema {
     columns: Vec<(String, Type)>,
 }
 
 /// The type of a column or of a turn's field.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Type {
     Text,
-    Number,
+    Integer,
+    Float,
     Flag,
     Turns(Vec<(String, Type)>),
-    Texts,
-    /// Anything else, which only files without a schema hold.
-    Any(&'static str),
+    /// Anything else, as JSON text.
+    Any,
 }
 
 impl Schema {
     /// Adds the columns of a record.
     pub(super) fn add(&mut self, record: &Map<String, Value>) {
         for (key, value) in record {
-            merge(&mut self.columns, key, Type::of(value));
+            merge(&mut self.columns, key, Type::of(key, value));
         }
     }
 
     pub(super) fn columns(&self) -> Vec<String> {
         self.columns.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    fn arrow(&self) -> Result<ArrowSchema, String> {
-        Ok(ArrowSchema::new(fields(&self.columns)?))
     }
 }
 
@@ -65,69 +64,67 @@ fn merge(fields: &mut Vec<(String, Type)>, key: &str, new: Type) {
                 merge(old, &key, new);
             }
         }
-        (old, new) if *old != new => *old = Type::Any("values of several types"),
+        (old, new) if *old != new => *old = Type::Any,
         _ => {}
     }
 }
 
 impl Type {
-    fn of(value: &Value) -> Self {
+    fn of(key: &str, value: &Value) -> Self {
         match value {
             Value::String(_) => Self::Text,
-            Value::Number(_) => Self::Number,
             Value::Bool(_) => Self::Flag,
-            Value::Array(values) if values.iter().all(Value::is_object) => {
+            Value::Number(number) if number.is_i64() => Self::Integer,
+            Value::Number(number) if number.is_f64() => Self::Float,
+            Value::Array(turns) if TURNS.contains(&key) => {
                 let mut fields = Vec::new();
-                for (key, value) in values.iter().filter_map(Value::as_object).flatten() {
-                    if !value.is_null() {
-                        merge(&mut fields, key, Self::of(value));
-                    }
+                for (key, value) in turns.iter().filter_map(Value::as_object).flatten() {
+                    merge(&mut fields, key, Self::of("", value));
                 }
-                Self::Turns(fields)
+                if fields.is_empty() {
+                    Self::Any
+                } else {
+                    Self::Turns(fields)
+                }
             }
-            Value::Array(values) if values.iter().all(Self::is_texts) => Self::Texts,
-            other => Self::Any(kind(other)),
+            _ => Self::Any,
         }
     }
 
-    /// Whether a value is a pair of Alpaca's history.
-    fn is_texts(value: &Value) -> bool {
-        value
-            .as_array()
-            .is_some_and(|values| values.iter().all(Value::is_string))
+    fn field(&self, name: &str) -> Field {
+        let field = |data_type| Field::new(name, data_type, true);
+        match self {
+            Self::Text => field(DataType::Utf8),
+            Self::Integer => field(DataType::Int64),
+            Self::Float => field(DataType::Float64),
+            Self::Flag => field(DataType::Boolean),
+            Self::Turns(turn) => {
+                let turn = DataType::Struct(turn.iter().map(|(name, of)| of.field(name)).collect());
+                field(DataType::List(Arc::new(Field::new("item", turn, true))))
+            }
+            Self::Any => field(DataType::Utf8).with_extension_type(Json::default()),
+        }
     }
 
-    fn arrow(&self, key: &str) -> Result<DataType, String> {
-        let list = |item| DataType::List(Arc::new(Field::new("item", item, true)));
-        Ok(match self {
-            Self::Text => DataType::Utf8,
-            Self::Number => DataType::Float64,
-            Self::Flag => DataType::Boolean,
-            Self::Texts => list(list(DataType::Utf8)),
-            Self::Turns(turn) => list(DataType::Struct(fields(turn)?)),
-            Self::Any(found) => return Err(format!("`{key}` holds {found}, which a Parquet column cannot")),
-        })
+    /// A value as the column holds it.
+    fn written(&self, value: &mut Value) {
+        match self {
+            Self::Any => *value = Value::String(value.to_string()),
+            Self::Turns(fields) => {
+                let turns = value.as_array_mut().into_iter().flatten();
+                turns
+                    .filter_map(Value::as_object_mut)
+                    .for_each(|turn| written(fields, turn));
+            }
+            _ => {}
+        }
     }
 }
 
-fn fields(columns: &[(String, Type)]) -> Result<Fields, String> {
-    columns
-        .iter()
-        .map(|(name, of)| Ok(Field::new(name, of.arrow(name)?, true)))
-        .collect()
-}
-
-/// Writes what has no fixed shape as JSON text.
-pub(super) fn flatten(record: &mut Map<String, Value>) {
-    let as_text = |value: &mut Value| *value = Value::String(value.to_string());
-    if let Some(tools) = record.get_mut("tools") {
-        as_text(tools);
-    }
-    let turns = ["messages", "conversations", "prompt", "completion"];
-    for (_, value) in record.iter_mut().filter(|(key, _)| turns.contains(&key.as_str())) {
-        let turns = value.as_array_mut().into_iter().flatten();
-        for calls in turns.filter_map(|turn| turn.get_mut("tool_calls")) {
-            as_text(calls);
+fn written(columns: &[(String, Type)], record: &mut Map<String, Value>) {
+    for (name, of) in columns {
+        if let Some(value) = record.get_mut(name) {
+            of.written(value);
         }
     }
 }
@@ -136,25 +133,29 @@ pub(super) fn flatten(record: &mut Map<String, Value>) {
 pub(super) struct Parquet {
     decoder: Decoder,
     writer: ArrowWriter<File>,
+    schema: Schema,
     rows: Vec<Map<String, Value>>,
 }
 
 impl Parquet {
     pub(super) fn new(file: File, schema: &Schema) -> Result<Self, Problem> {
-        let schema = Arc::new(schema.arrow()?);
+        let columns: Vec<_> = schema.columns.iter().map(|(name, of)| of.field(name)).collect();
+        let arrow = Arc::new(ArrowSchema::new(columns));
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .build();
         Ok(Self {
-            decoder: ReaderBuilder::new(Arc::clone(&schema))
+            decoder: ReaderBuilder::new(Arc::clone(&arrow))
                 .with_batch_size(BATCH)
                 .build_decoder()?,
-            writer: ArrowWriter::try_new(file, schema, Some(properties))?,
+            writer: ArrowWriter::try_new(file, arrow, Some(properties))?,
+            schema: schema.clone(),
             rows: Vec::with_capacity(BATCH),
         })
     }
 
-    pub(super) fn write(&mut self, record: Map<String, Value>) -> Result<(), Problem> {
+    pub(super) fn write(&mut self, mut record: Map<String, Value>) -> Result<(), Problem> {
+        written(&self.schema.columns, &mut record);
         self.rows.push(record);
         if self.rows.len() == BATCH {
             self.flush()?;

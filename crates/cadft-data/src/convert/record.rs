@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::format::{Cells, Format, Shape, speaker};
-use crate::row::{Content, Message, Row};
+use crate::row::{Content, FLAGS, Message, Row};
+use crate::shown::list;
 
 /// The record of a row in a format.
 pub(super) fn of(row: &Row, format: Format) -> Result<Map<String, Value>, String> {
@@ -37,6 +38,9 @@ pub(super) fn of(row: &Row, format: Format) -> Result<Map<String, Value>, String
                 record.insert("tools".to_owned(), json!(tools));
             }
         }
+    }
+    if !row.template_variables.is_empty() {
+        record.insert("chat_template_kwargs".to_owned(), json!(row.template_variables));
     }
     if row.weight != 1.0 {
         record.insert("weight".to_owned(), json!(row.weight));
@@ -83,6 +87,7 @@ fn untrained(messages: &[Message], trained_from: Option<usize>) -> Vec<Message> 
             return message.clone();
         }
         let mut fields = message.fields().clone();
+        fields.retain(|key, _| !FLAGS.contains(&key.as_str()));
         fields.insert("train".to_owned(), json!(false));
         Message::from_fields(fields)
     };
@@ -165,7 +170,7 @@ pub(super) fn check(
     };
     let read = shape
         .row(record.clone(), cells)
-        .map_err(|problems| format!("as `{format}` it would not be read: {}", problems.join("; ")))?;
+        .map_err(|wrong| format!("as `{format}` it would not be read: {}", list(wrong)))?;
     let lost = |what: &str| Err(format!("as `{format}` it would lose {what}"));
     if (&read.id, read.weight, &read.answer) != (&row.id, row.weight, &row.answer) {
         return lost("its `id`, `weight` or `answer`");
@@ -210,7 +215,7 @@ impl Trained {
         };
         let bare = |message: &Message| {
             let mut fields = message.fields().clone();
-            fields.retain(|key, value| !value.is_null() && key != "train" && key != "weight");
+            fields.retain(|key, value| !value.is_null() && !FLAGS.contains(&key.as_str()));
             fields.sort_keys();
             fields
         };

@@ -22,9 +22,14 @@ pub(super) fn content(fields: &mut Fields) -> Option<Content> {
                 turns.push(Message::new("user", question));
                 turns.push(Message::new("assistant", answer));
             }
-            _ => fields.problem(format!(
-                "`history[{index}]`: expected a list of two strings, an instruction and its output"
-            )),
+            _ => {
+                fields.problem(format!(
+                    "`history[{index}]`: expected a list of two strings, an instruction and its output"
+                ));
+                if fields.problems().len() >= before + messages::SHOWN {
+                    break;
+                }
+            }
         }
     }
     let instruction = fields.text("instruction").unwrap_or_default();

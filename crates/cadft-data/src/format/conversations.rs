@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{Fields, kind, messages};
+use crate::exact;
 use crate::row::Content;
+use crate::shown::{names, short};
 
 /// Names of speakers, and the roles they are.
 const SPEAKERS: [(&str, &str); 19] = [
@@ -87,8 +89,8 @@ fn role(name: &str) -> Result<&'static str, String> {
         .find(|(speaker, _)| *speaker == name)
         .map(|(_, role)| *role)
         .ok_or_else(|| {
-            let known: Vec<_> = SPEAKERS.iter().map(|(name, _)| format!("`{name}`")).collect();
-            format!("unknown speaker `{name}`, expected one of {}", known.join(", "))
+            let known = names(SPEAKERS.iter().map(|(name, _)| name));
+            format!("unknown speaker `{}`, expected one of {known}", short(name))
         })
 }
 
@@ -97,7 +99,7 @@ fn calls(value: &Value) -> Result<Value, String> {
     let expected = "`value`: a function call is a JSON object with `name` and `arguments`, or a list of them";
     let parsed = match value {
         Value::String(text) => {
-            serde_json::from_str(text).map_err(|error| format!("{expected}; this is no JSON: {error}"))?
+            exact::value(text).map_err(|reason| format!("{expected}; this is {reason}"))?
         }
         other => other.clone(),
     };

@@ -2,7 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use super::kind;
+use super::{Absent, Wrong, kind};
+use crate::exact;
+
+/// The key of a row's own variables of the chat template, as TRL calls it.
+pub(super) const VARIABLES: &str = "chat_template_kwargs";
+
+/// Variables that every template is given, which a row cannot set.
+const GIVEN: [&str; 5] = [
+    "messages",
+    "tools",
+    "add_generation_prompt",
+    "chat_template",
+    "continue_final_message",
+];
 
 /// How a file writes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +31,7 @@ pub(crate) struct Fields {
     values: Map<String, Value>,
     cells: Cells,
     problems: Vec<String>,
+    absent: Vec<Absent>,
 }
 
 impl Fields {
@@ -26,6 +40,7 @@ impl Fields {
             values,
             cells,
             problems: Vec::new(),
+            absent: Vec::new(),
         }
     }
 
@@ -41,8 +56,20 @@ impl Fields {
         &mut self.problems
     }
 
-    pub(super) fn into_problems(self) -> Vec<String> {
-        self.problems
+    /// Takes note of keys that the record lacks.
+    pub(super) fn absent(&mut self, what: String, hint: Option<&'static str>) {
+        let found = self.values.keys().cloned().collect();
+        self.absent.push(Absent { what, found, hint });
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_good(&self) -> bool {
+        self.problems.is_empty() && self.absent.is_empty()
+    }
+
+    pub(super) fn into_wrong(self) -> Vec<Wrong> {
+        let values = self.problems.into_iter().map(Wrong::Value);
+        values.chain(self.absent.into_iter().map(Wrong::Absent)).collect()
     }
 
     /// Whether a key has a value. `null` counts as absent, as tables exported with every column have it. So does
@@ -76,16 +103,6 @@ impl Fields {
         self.values.remove(key);
     }
 
-    /// The keys, for messages.
-    pub(super) fn found(&self) -> String {
-        let keys: Vec<_> = self.values.keys().map(|key| format!("`{key}`")).collect();
-        if keys.is_empty() {
-            "no keys".to_owned()
-        } else {
-            keys.join(", ")
-        }
-    }
-
     /// A string.
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
         match self.take(key)? {
@@ -108,9 +125,33 @@ impl Fields {
         }
     }
 
-    /// Tool definitions, none where the key is absent.
+    /// Tool definitions, none where the key is absent or its text is empty, as tables have it.
     pub(super) fn tools(&mut self) -> Vec<Value> {
+        let is_none = |text: &str| ["", "null"].contains(&text.trim());
+        if self.get("tools").and_then(Value::as_str).is_some_and(is_none) {
+            self.remove("tools");
+        }
         self.list("tools", "").unwrap_or_default()
+    }
+
+    /// `chat_template_kwargs`, none where the key is absent. One that is null counts as absent, as tables have every
+    /// key in every row.
+    pub(super) fn template_variables(&mut self) -> Map<String, Value> {
+        let found = match self.take(VARIABLES) {
+            None => return Map::new(),
+            Some(Value::String(text)) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Some(value) => value,
+        };
+        let Value::Object(mut variables) = found else {
+            let message = format!("`{VARIABLES}`: expected an object, found {}", kind(&found));
+            self.problem(message);
+            return Map::new();
+        };
+        variables.retain(|_, value| !value.is_null());
+        for name in GIVEN.into_iter().filter(|name| variables.contains_key(*name)) {
+            self.problem(format!("`{VARIABLES}.{name}`: a row cannot set this variable"));
+        }
+        variables
     }
 
     /// `weight`, 1 where it is absent.
@@ -156,9 +197,10 @@ impl Fields {
 pub(super) fn list(value: Value) -> Result<Vec<Value>, String> {
     match value {
         Value::Array(values) => Ok(values),
-        Value::String(text) if text.trim_start().starts_with('[') => match serde_json::from_str(&text) {
+        Value::String(text) if text.trim_start().starts_with('[') => match exact::value(&text) {
             Ok(Value::Array(values)) => Ok(values),
-            _ => Err("a string that is no JSON list".to_owned()),
+            Ok(_) => Err("a string that is no JSON list".to_owned()),
+            Err(reason) => Err(format!("a string that is no JSON list: {reason}")),
         },
         other => Err(kind(&other).to_owned()),
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::fields::list as list_of;
 use super::{Fields, conversations, kind};
-use crate::row::{Content, Message};
+use crate::row::{Content, Message, UnclearFlag, flag};
 
 const ROLES: [&str; 7] = [
     "system",
@@ -15,6 +15,9 @@ const ROLES: [&str; 7] = [
     "function",
     "ipython",
 ];
+
+/// Messages of one list that are said to be wrong; the others are counted.
+pub(super) const SHOWN: usize = 20;
 
 pub(super) fn content(fields: &mut Fields) -> Option<Content> {
     let values = fields.list("messages", " of messages")?;
@@ -66,15 +69,22 @@ pub(super) fn list(values: Vec<Value>, key: &str, problems: &mut Vec<String>) ->
         problems.push(format!("`{key}`: no messages"));
         return None;
     }
-    let mut messages = Vec::with_capacity(values.len());
-    let count = values.len();
+    let (mut messages, mut wrong) = (Vec::new(), 0);
     for (index, value) in values.into_iter().enumerate() {
         match message(value) {
             Ok(message) => messages.push(message),
-            Err(problem) => problems.push(format!("`{key}[{index}]`: {problem}")),
+            Err(problem) => {
+                wrong += 1;
+                if wrong <= SHOWN {
+                    problems.push(format!("`{key}[{index}]`: {problem}"));
+                }
+            }
         }
     }
-    (messages.len() == count).then_some(messages)
+    if wrong > SHOWN {
+        problems.push(format!("`{key}`: {} more messages are wrong", wrong - SHOWN));
+    }
+    (wrong == 0).then_some(messages)
 }
 
 fn message(value: Value) -> Result<Message, String> {
@@ -84,13 +94,16 @@ fn message(value: Value) -> Result<Message, String> {
     if conversations::is_turn(&fields) {
         fields = conversations::message(fields)?;
     }
-    // Tables have every key in every turn; `content: null` is what some templates ask for.
+    // Tables have every key in every turn, and templates are not shown what is null.
     fields.retain(|key, value| !value.is_null() || key == "content" || key == "role");
+    if fields.get("role").is_some_and(|role| role == "model") {
+        fields.insert("role".to_owned(), Value::from("assistant"));
+    }
     let role = match fields.get("role") {
         Some(Value::String(role)) if ROLES.contains(&role.as_str()) => role.clone(),
         Some(Value::String(role)) => {
             let known = ROLES.map(|role| format!("`{role}`")).join(", ");
-            return Err(format!("unknown role `{role}`, expected one of {known}"));
+            return Err(format!("unknown role `{}`, expected one of {known}", short(role)));
         }
         Some(other) => return Err(format!("`role`: expected a string, found {}", kind(other))),
         None => return Err("missing key `role`".to_owned()),
@@ -108,11 +121,17 @@ fn message(value: Value) -> Result<Message, String> {
         Some(other) => return Err(format!("`content`: expected text, found {}", kind(other))),
         None => return Err("missing key `content`".to_owned()),
     };
+    fields.retain(|_, value| !value.is_null());
     let calls = ["tool_calls", "function_call"];
-    if role == "assistant" && !has_text && !calls.iter().any(|key| fields.contains_key(*key)) {
+    let is_empty = role == "assistant" && !has_text && !calls.iter().any(|key| fields.contains_key(*key));
+    if is_empty && !fields.contains_key("content") {
+        fields.insert("content".to_owned(), Value::from(""));
+    }
+    let message = Message::from_fields(fields);
+    if is_empty && message.is_trained() {
         return Err("empty assistant turn".to_owned());
     }
-    Ok(Message::from_fields(fields))
+    Ok(message)
 }
 
 /// Checks the fields that a turn may have; a list of tool calls that is empty is taken out.
@@ -123,14 +142,7 @@ fn optional_fields(fields: &mut Map<String, Value>) -> Result<(), String> {
             Some(other) => return Err(format!("`{key}`: expected a string, found {}", kind(other))),
         }
     }
-    match fields.get("train") {
-        None | Some(Value::Bool(_)) => {}
-        Some(other) => return Err(format!("`train`: expected true or false, found {}", kind(other))),
-    }
-    match fields.get("weight").map(|weight| (weight.as_f64(), weight)) {
-        None | Some((Some(0.0 | 1.0), _)) => {}
-        Some((_, found)) => return Err(format!("`weight`: a turn's is 0 or 1, found {found}")),
-    }
+    flag(fields).map_err(|UnclearFlag { key, message }| format!("`{key}`: {message}"))?;
     match fields.get("function_call") {
         None | Some(Value::Object(_)) => {}
         Some(other) => {
@@ -162,9 +174,11 @@ fn optional_fields(fields: &mut Map<String, Value>) -> Result<(), String> {
 fn joined_parts(parts: &Value) -> Result<String, String> {
     let parts = parts.as_array().map(Vec::as_slice).unwrap_or_default();
     let part = |(index, part): (usize, &Value)| match (part.get("type"), part.get("text")) {
+        (None | Some(Value::Null), Some(Value::String(text))) => Ok(text.clone()),
         (Some(Value::String(kind)), Some(Value::String(text))) if kind == "text" => Ok(text.clone()),
         (Some(Value::String(kind)), _) if kind != "text" => Err(format!(
-            "`content[{index}]`: only parts of type `text` can be trained on, found `{kind}`"
+            "`content[{index}]`: only parts of type `text` can be trained on, found `{}`",
+            short(kind)
         )),
         _ => Err(format!(
             "`content[{index}]`: expected `{{\"type\": \"text\", \"text\": ..}}`"

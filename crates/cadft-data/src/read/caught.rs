@@ -1,4 +1,4 @@
-//! Panics of a decoder as errors: the Parquet decoder panics on some damaged files.
+//! Panics of a library as errors: the Parquet decoder and tokenizers panic on some damaged files.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -12,7 +12,7 @@ thread_local! {
 /// other code are shown as ever.
 ///
 /// A decoder that has panicked must not be used again.
-pub(super) fn caught<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn caught<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let shown = take_hook();

@@ -1,5 +1,6 @@
 //! Comma- or tab-separated values with a header. Every value is text; a value may span lines in quotes.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, Chain, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +11,10 @@ use serde_json::{Map, Value};
 use super::jsonl::too_long;
 use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
 use crate::error::Place;
+use crate::shown::short;
+
+/// Columns of a table.
+const MAX_COLUMNS: usize = 10_000;
 
 /// Read after the file: it stands alone on its line unless the file ends within quotes.
 const END: &str = "\u{1F}end of file\u{1F}";
@@ -86,10 +91,14 @@ impl<R: BufRead> Csv<R> {
         let Some(line) = self.read_record()? else {
             return Ok(None);
         };
+        if self.record.len() > MAX_COLUMNS {
+            return Err(self.fatal(line, format!("more than {MAX_COLUMNS} columns")));
+        }
         let names = texts(&self.record).map_err(|message| self.fatal(line, message))?;
-        for (index, name) in names.iter().enumerate() {
-            if names[..index].contains(name) {
-                return Err(self.fatal(line, format!("two columns are called `{name}`")));
+        let mut seen = HashSet::new();
+        for name in &names {
+            if !seen.insert(name) {
+                return Err(self.fatal(line, format!("two columns are called `{}`", short(name))));
             }
         }
         Ok(Some(names))
@@ -120,7 +129,11 @@ impl<R: BufRead> Csv<R> {
             .cloned()
             .zip(values.into_iter().map(Value::from))
             .collect();
-        Ok(Some(Record { number: line, fields }))
+        Ok(Some(Record {
+            number: line,
+            fields,
+            bad: Vec::new(),
+        }))
     }
 }
 

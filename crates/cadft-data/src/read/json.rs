@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use super::jsonl::{object, too_long};
+use super::jsonl::{object, skip_blank, too_long};
 use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
 use crate::error::Place;
 
@@ -82,17 +82,8 @@ impl<R: BufRead> JsonArray<R> {
 
     /// Skips whitespace; the byte after it, not taken.
     fn skip_space(&mut self) -> io::Result<Option<u8>> {
-        loop {
-            let buffer = self.reader.fill_buf()?;
-            let Some(&byte) = buffer.first() else {
-                return Ok(None);
-            };
-            if !byte.is_ascii_whitespace() {
-                return Ok(Some(byte));
-            }
-            self.line += usize::from(byte == b'\n');
-            self.reader.consume(1);
-        }
+        self.line += skip_blank(&mut self.reader)?;
+        Ok(self.reader.fill_buf()?.first().copied())
     }
 
     /// Reads an element into the buffer, of what does not fit only the length.
@@ -176,7 +167,11 @@ impl<R: BufRead> JsonArray<R> {
             parsed = Err(UNCLOSED.to_owned());
         }
         Ok(parsed
-            .map(|fields| Record { number: line, fields })
+            .map(|(fields, bad)| Record {
+                number: line,
+                fields,
+                bad,
+            })
             .map_err(|message| Fault::new(Place::Line(line), message)))
     }
 }

@@ -4,9 +4,11 @@ use std::io::{self, BufRead, Read};
 
 use serde_json::{Map, Value};
 
-use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
+use super::{BadValue, Fault, MAX_RECORD_BYTES, Record, cut_short};
 use crate::error::Place;
+use crate::exact;
 use crate::format::kind;
+use crate::shown::short;
 
 /// The records of JSON Lines.
 pub(super) struct JsonLines<R> {
@@ -29,6 +31,7 @@ impl<R: BufRead> JsonLines<R> {
     /// Reads the next line into the buffer; false at the end, and an error for a line that is too long.
     fn read_line(&mut self) -> io::Result<Option<Result<(), String>>> {
         self.buffer.clear();
+        self.line += skip_blank(&mut self.reader)?;
         let limit = MAX_RECORD_BYTES as u64 + 1;
         let read = self
             .reader
@@ -63,9 +66,10 @@ impl<R: BufRead> Iterator for JsonLines<R> {
                         continue;
                     }
                     return match object(bytes) {
-                        Ok(fields) => Some(Ok(Record {
+                        Ok((fields, bad)) => Some(Ok(Record {
                             number: self.line,
                             fields,
+                            bad,
                         })),
                         Err(message) => fault(self.line, message),
                     };
@@ -80,15 +84,32 @@ impl<R: BufRead> Iterator for JsonLines<R> {
     }
 }
 
+/// Skips whitespace, and says how many lines end in it. A file may be nothing else for gigabytes.
+pub(super) fn skip_blank(reader: &mut impl BufRead) -> io::Result<usize> {
+    let mut lines = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        let is_blank = |byte: &&u8| byte.is_ascii_whitespace();
+        let blank = buffer.iter().take_while(is_blank).count();
+        let is_over = blank < buffer.len() || buffer.is_empty();
+        lines += buffer[..blank].iter().filter(|&&byte| byte == b'\n').count();
+        reader.consume(blank);
+        if is_over {
+            return Ok(lines);
+        }
+    }
+}
+
 /// What is said of a record that is longer than [`MAX_RECORD_BYTES`].
 pub(super) fn too_long() -> String {
     format!("longer than {} MiB", MAX_RECORD_BYTES >> 20)
 }
 
-/// The fields of one JSON object.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+/// The fields of one JSON object, and those that hold a number that cannot be kept.
+pub(super) fn object(bytes: &[u8]) -> Result<(Map<String, Value>, Vec<BadValue>), String> {
     let text = str::from_utf8(bytes)
         .map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1))?;
+    exact::check_size(text)?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
@@ -104,7 +125,13 @@ pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
         }
     })?;
     match value {
-        Value::Object(fields) => Ok(fields),
+        Value::Object(fields) => {
+            let bad = exact::too_large(text).into_iter().map(|number| BadValue {
+                message: format!("`{}`: {}", short(number.key()), number.message()),
+                column: number.key().to_owned(),
+            });
+            Ok((fields, bad.collect()))
+        }
         other => Err(format!("expected a JSON object, found {}", kind(&other))),
     }
 }

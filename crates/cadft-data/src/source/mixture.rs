@@ -102,6 +102,12 @@ pub(super) fn rows(sources: &[Source], mixing: &Mixing) -> Result<Rows, DataErro
             current: 0,
         }));
     }
+    if mixing.stopping_strategy == StoppingStrategy::AllExhausted
+        && let Some(pipe) = sources.iter().find(|source| source.is_pipe())
+    {
+        let message = "this is a pipe, and a source of this mixture may be read again";
+        return Err(error(pipe, message, "write it to a file first"));
+    }
     let weights = sources.iter().map(weight).collect::<Result<Vec<_>, _>>()?;
     let total: f64 = weights.iter().sum();
     let mut sum = 0.0;

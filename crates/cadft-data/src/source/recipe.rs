@@ -23,9 +23,12 @@ struct Table {
     /// How often its rows come, in proportion to the other sources'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weight: Option<f64>,
-    /// Which files of a directory: those of this split, by their names.
+    /// Which files of a directory: those of this split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     split: Option<String>,
+    /// Which part of a data set: this of the `configs` that its `README.md` has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    config: Option<String>,
     /// Names of columns other than the format's own.
     #[serde(default, skip_serializing_if = "Columns::is_empty")]
     columns: Columns,
@@ -42,12 +45,14 @@ impl Serialize for Source {
             columns,
             weight,
             split,
+            config,
         } = self.clone();
         let table = Table {
             path,
             format,
             weight,
             split,
+            config,
             columns,
         };
         table.serialize(serializer)
@@ -92,6 +97,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
             format,
             weight,
             split,
+            config,
             columns,
         } = Table::deserialize(MapAccessDeserializer::new(map))?;
         Ok(Source {
@@ -100,6 +106,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
             columns,
             weight,
             split,
+            config,
         })
     }
 }

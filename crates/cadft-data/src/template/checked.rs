@@ -5,10 +5,11 @@
 
 use minijinja::value::{Kwargs, ObjectRepr, Rest, Tuple, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter, functions};
-use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::fuel::{DEEPEST, ITEM, afford, left, measure, measure_kept, pay, weight};
-use super::json;
+use super::fuel::{DEEPEST, ITEM, afford, measure, measure_kept, pay, weight};
+use super::json::ToJson;
+use super::python::{bind, invalid, split_keywords, text};
+use super::{filters, globals, methods, numbers, printf};
 
 /// Writing a value that holds others costs the engine this many units for a byte, paid once it is written.
 const WRITTEN: u64 = 16;
@@ -16,18 +17,13 @@ const WRITTEN: u64 = 16;
 /// What rounding a number costs, which is done in decimal digits.
 const ROUNDED: u64 = 20;
 
-/// Splitting a text longer than this counts the pieces first.
-const LONG_TEXT: usize = 1 << 16;
-
 /// Filters that walk or build more than the engine charges for, with their checked names.
-const FILTERS: [(&str, &str); 23] = [
+const FILTERS: [(&str, &str); 20] = [
     ("attr", "@attr"),
     ("batch", "@batch"),
     ("dictsort", "@dictsort"),
-    ("format", "@format"),
     ("groupby", "@groupby"),
     ("items", "@items"),
-    ("join", "@join"),
     ("list", "@list"),
     ("map", "@map"),
     ("max", "@max"),
@@ -40,7 +36,6 @@ const FILTERS: [(&str, &str); 23] = [
     ("selectattr", "@selectattr"),
     ("slice", "@batches"),
     ("sort", "@sort"),
-    ("string", "@string"),
     ("sum", "@sum"),
     ("trim", "@trim"),
     ("unique", "@unique"),
@@ -112,11 +107,16 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.remove_global("debug");
     environment.add_function("dict", dict);
     environment.add_function("namespace", namespace);
-    environment.set_unknown_method_callback(method);
+    environment.set_unknown_method_callback(methods::method);
     environment.set_formatter(write);
+    environment.add_test("sequence", is_sequence);
+    environment.add_test("callable", methods::is_callable);
+    filters::install(environment);
+    globals::install(environment);
     environment.add_filter("tojson", tojson);
     environment.add_filter("@measured", measured);
     environment.add_filter("@text", as_text);
+    environment.add_filter("@written", written);
     environment.add_filter("@searched", searched);
     environment.add_filter("@settled", settled);
     environment.add_filter("@stored", stored);
@@ -126,6 +126,10 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("@changed", changed);
     environment.add_filter("@cycle", cycle);
     environment.add_filter("@file", no_file);
+    environment.add_filter("@modulo", modulo);
+    environment.add_filter("@attribute", attribute);
+    environment.add_filter("@item", item);
+    environment.add_filter("@variadic", globals::variadic);
 }
 
 /// A value that is about to be walked.
@@ -134,13 +138,58 @@ fn measured(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// A value that is about to be written into a text.
+/// A value that is about to be written into a text, as that text.
 fn as_text(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    if value.as_str().is_some() {
+        return Ok(value);
+    }
+    written(state, value).map(|value| Value::from(text(&value)))
+}
+
+/// A value that may be about to be written into a text.
+fn written(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     let units = measure(state, &value)?;
     if value.as_object().is_some() {
         afford(state, units.saturating_mul(WRITTEN))?;
     }
     Ok(value)
+}
+
+/// `left % right`: the rest of a division, or a format and its values.
+fn modulo(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value, Error> {
+    match left.as_str() {
+        Some(format) => printf::modulo(state, format, right).map(Value::from),
+        None => numbers::modulo(left, right),
+    }
+}
+
+/// `value.name`, where dictionaries have a method of that name.
+fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
+    if value.is_undefined() {
+        return Err(Error::new(
+            ErrorKind::UndefinedError,
+            format!("no `{name}` of an undefined value"),
+        ));
+    }
+    match methods::attribute(value, name) {
+        Some(method) => Ok(method),
+        None => value.get_attr(name),
+    }
+}
+
+/// `value['name']`, where dictionaries have a method of that name.
+fn item(value: &Value, name: &str) -> Result<Value, Error> {
+    let key = Value::from(name);
+    match value.as_object().and_then(|object| object.get_value(&key)) {
+        Some(found) => Ok(found),
+        None => attribute(value, name),
+    }
+}
+
+/// Whether a value has a length and items, as strings and dictionaries do.
+fn is_sequence(value: &Value) -> bool {
+    let is_known = matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map);
+    is_known || value.is_undefined() || (value.kind() == ValueKind::Iterable && value.len().is_some())
 }
 
 /// A value that another is about to be searched in; dictionaries are not walked for that, and the engine charges for
@@ -153,7 +202,7 @@ fn searched(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
 }
 
 /// The result of an operation that may be a list that is joined only when it is read; it becomes a real one.
-fn settled(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+pub(super) fn settled(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     let Some(object) = value
         .as_object()
         .filter(|object| object.repr() == ObjectRepr::Iterable)
@@ -297,6 +346,15 @@ fn filter(state: &mut State<'_, '_>, name: &str, mut arguments: Vec<Value>) -> R
     for argument in &arguments {
         units += measure(state, argument)?;
     }
+    match name {
+        "dictsort" => name_arguments(&mut arguments, ["value", "case_sensitive", "by", "reverse"])?,
+        "sort" => name_arguments(
+            &mut arguments,
+            ["value", "reverse", "case_sensitive", "attribute"],
+        )?,
+        "unique" | "min" | "max" => name_arguments(&mut arguments, ["value", "case_sensitive", "attribute"])?,
+        _ => {}
+    }
     let items = arguments.first().and_then(Value::len).unwrap_or(0) as u64;
     match name {
         "sort" | "unique" | "groupby" | "dictsort" | "min" | "max" => {
@@ -304,14 +362,8 @@ fn filter(state: &mut State<'_, '_>, name: &str, mut arguments: Vec<Value>) -> R
         }
         // Lists are summed lazily, and copied once every 32 of them.
         "sum" => pay(state, units.saturating_mul(items / 32))?,
-        "join" | "string" => afford(state, units.saturating_mul(WRITTEN))?,
         "trim" => pay_for_trim(state, &arguments)?,
         "round" => state.consume_fuel(ROUNDED)?,
-        "format" => {
-            let specs = arguments.first().and_then(Value::as_str).unwrap_or_default();
-            let specs = specs.matches('%').count() as u64;
-            afford(state, units.saturating_mul(specs))?;
-        }
         "map" => rename(&mut arguments, 1, |name| filter_name(name, None)),
         "select" | "reject" => rename(&mut arguments, 1, test_name),
         "selectattr" | "rejectattr" => rename(&mut arguments, 2, test_name),
@@ -334,6 +386,22 @@ fn rename(arguments: &mut [Value], at: usize, checked: fn(&str) -> Option<&'stat
     }
 }
 
+/// Arguments that were given by position, by name: the engine takes these by name only.
+fn name_arguments<const N: usize>(arguments: &mut Vec<Value>, names: [&str; N]) -> Result<(), Error> {
+    let (by_position, _) = split_keywords(arguments);
+    if by_position.len() < 2 {
+        return Ok(());
+    }
+    let bound = bind("filter", names, arguments)?;
+    let mut values = names.into_iter().zip(bound);
+    let first = values.next().and_then(|(_, value)| value);
+    let first = first.ok_or_else(|| invalid("a filter lacks its value"))?;
+    let others = values.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let others = Kwargs::from_iter(others.collect::<Vec<_>>());
+    *arguments = vec![first, Value::from(others)];
+    Ok(())
+}
+
 fn pay_for_trim(state: &State<'_, '_>, arguments: &[Value]) -> Result<(), Error> {
     let length = |at: usize| arguments.get(at).and_then(Value::as_str).map_or(0, str::len) as u64;
     pay(state, length(0).saturating_mul(length(1)))
@@ -350,58 +418,25 @@ fn test(state: &mut State<'_, '_>, name: &str, operands: &[Value]) -> Result<boo
     state.perform_test(name, operands)
 }
 
-/// Python's methods on strings, lists and dictionaries.
-fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
-    let mut units = 0_u64;
-    for argument in arguments {
-        units += measure(state, argument)?;
-    }
-    match (value.as_str(), name) {
-        (Some(text), "strip" | "lstrip" | "rstrip") => {
-            let letters = arguments.first().and_then(Value::as_str).map_or(0, str::len) as u64;
-            pay(state, (text.len() as u64).saturating_mul(letters))?;
-        }
-        (Some(text), "split" | "splitlines") if text.len() > LONG_TEXT => {
-            let most = usize::try_from(left(state) / ITEM).unwrap_or(usize::MAX);
-            let pieces = match arguments.first().and_then(Value::as_str) {
-                Some(separator) => text.matches(separator).take(most).count(),
-                None => text.split(char::is_whitespace).take(most).count(),
-            };
-            afford(state, (pieces as u64 + 1).saturating_mul(ITEM))?;
-        }
-        (Some(_), "join") => afford(state, units.saturating_mul(WRITTEN))?,
-        (Some(text), "format") => {
-            let specs = text.matches('{').count() as u64;
-            afford(
-                state,
-                units.saturating_mul(specs * 8).saturating_add(widths(text)),
-            )?;
-        }
-        (None, "count") => {
-            measure(state, value)?;
-        }
-        _ => {}
-    }
-    let result = unknown_method_callback(state, value, name, arguments)?;
-    settled(state, result)
-}
-
-/// The sum of the numbers between braces: how wide a text becomes at least.
-fn widths(text: &str) -> u64 {
-    let specs = text.split('{').skip(1).filter_map(|rest| rest.split('}').next());
-    let numbers = specs.flat_map(|spec| spec.split(|letter: char| !letter.is_ascii_digit()));
-    numbers
-        .filter(|number| !number.is_empty())
-        .map(|number| number.parse().unwrap_or(u64::MAX))
-        .fold(0, u64::saturating_add)
-}
-
 fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<Value, Error> {
     if let Some(value) = &value {
         looped(state, value.clone())?;
     }
+    let is_list = value.as_ref().is_some_and(|value| value.kind() == ValueKind::Seq);
+    let value = if is_list {
+        value.as_ref().map(of_pairs).transpose()?
+    } else {
+        value
+    };
     let result = functions::dict(value, others)?;
     measured(state, result)
+}
+
+/// A dictionary of a list of pairs.
+fn of_pairs(pairs: &Value) -> Result<Value, Error> {
+    let pair = |pair: Value| Ok((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?));
+    let pairs = pairs.try_iter()?.map(pair).collect::<Result<Vec<_>, Error>>()?;
+    Ok(Value::from_pairs(pairs))
 }
 
 fn namespace(state: &State<'_, '_>, values: Option<ValueOrKwargs>) -> Result<Value, Error> {
@@ -413,21 +448,22 @@ fn namespace(state: &State<'_, '_>, values: Option<ValueOrKwargs>) -> Result<Val
 
 /// Writes a value where the template does.
 fn write(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    if value.as_str().is_some() {
+        return escape_formatter(output, state, value);
+    }
     if value.as_object().is_some() {
         let units = measure(state, value)?;
         afford(state, units.saturating_mul(WRITTEN))?;
     }
-    escape_formatter(output, state, value)
+    output.write_str(&text(value)).map_err(Error::from)
 }
 
-fn tojson(state: &State<'_, '_>, value: &Value, options: Kwargs) -> Result<String, Error> {
-    let units = weight(state, value)?;
-    let separators = options.peek::<Option<Value>>("separators").ok().flatten();
-    let indent = options.peek::<Option<u64>>("indent").ok().flatten().unwrap_or(0);
-    let separators = separators.map_or(Ok(0), |separators| weight(state, &separators))?;
+fn tojson(state: &State<'_, '_>, arguments: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let (value, options) = ToJson::of_call(&arguments.into_values())?;
+    let units = weight(state, &value)?;
     // A byte of text is written in at most six, and an item is indented by as much as it is deep.
     let items = units / ITEM;
-    let around = indent.saturating_mul(DEEPEST as u64).saturating_add(separators);
+    let around = options.around(DEEPEST as u64);
     afford(
         state,
         units
@@ -435,5 +471,5 @@ fn tojson(state: &State<'_, '_>, value: &Value, options: Kwargs) -> Result<Strin
             .saturating_add(items.saturating_mul(around)),
     )?;
     pay(state, units)?;
-    json::tojson(value, options)
+    options.write(&value)
 }

@@ -122,6 +122,12 @@ impl Walk {
             let message = "it keeps a namespace or a loop in an object".to_owned();
             return Err(Stop::Refused(message));
         }
+        for item in super::globals::held(object)
+            .iter()
+            .chain(super::methods::held(object))
+        {
+            self.item(item, depth + 1)?;
+        }
         if object.repr() == ObjectRepr::Map {
             for (key, value) in object.try_iter_pairs().into_iter().flatten() {
                 self.item(&key, depth + 1)?;

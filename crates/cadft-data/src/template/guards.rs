@@ -12,7 +12,9 @@ use minijinja::Value;
 use minijinja::machinery::{Instruction, Instructions};
 use minijinja::value::ObjectRepr;
 
-use super::checked;
+use super::globals::{KWARGS, VARARGS};
+use super::python::as_float;
+use super::{checked, methods};
 
 /// How many filters of one template the engine remembers by number.
 const NUMBERED: u8 = 50;
@@ -24,7 +26,7 @@ enum Known {
     Nothing,
     /// It holds no other values.
     Flat,
-    /// It stands in the template, and holds no other values.
+    /// It stands in the template, holds no other values, and is written as any language writes it.
     Written,
 }
 
@@ -49,6 +51,7 @@ pub(super) fn guarded<'a>(original: &Instructions<'a>) -> Instructions<'a> {
         stack: Vec::new(),
         numbers: BTreeMap::new(),
         next_number: numbers.max().unwrap_or(0),
+        hidden: hidden(original),
     };
     let mut places = Vec::new();
     for (index, instruction) in (0..).zip(all()) {
@@ -109,6 +112,27 @@ struct Writer<'o, 'a> {
     stack: Vec<Known>,
     numbers: BTreeMap<&'static str, u8>,
     next_number: u8,
+    /// The arguments that macros take without declaring them, by where the macro starts.
+    hidden: BTreeMap<u32, Vec<&'static str>>,
+}
+
+/// `varargs` and `kwargs`, where a macro uses them and does not declare them, by where it starts.
+fn hidden(original: &Instructions<'_>) -> BTreeMap<u32, Vec<&'static str>> {
+    let mut found = BTreeMap::new();
+    let mut enclosed = Vec::new();
+    for instruction in (0..).map_while(|index| original.get(index)) {
+        match instruction {
+            Instruction::Enclose(name) => {
+                enclosed.extend([VARARGS, KWARGS].into_iter().filter(|hidden| hidden == name));
+            }
+            Instruction::GetClosure | Instruction::LoadConst(_) => {}
+            Instruction::BuildMacro(_, start, _) if !enclosed.is_empty() => {
+                found.insert(*start, std::mem::take(&mut enclosed));
+            }
+            _ => enclosed.clear(),
+        }
+    }
+    found
 }
 
 impl<'a> Writer<'_, 'a> {
@@ -160,8 +184,34 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn guard(&mut self, instruction: &Instruction<'a>) {
+        // A macro begins by taking its arguments from the stack, the last one first.
+        for name in self
+            .hidden
+            .get(&self.index)
+            .cloned()
+            .unwrap_or_default()
+            .into_iter()
+            .rev()
+        {
+            self.add(Instruction::StoreLocal(name));
+        }
         match instruction {
             Instruction::LoadConst(value) => self.constant(value),
+            Instruction::Enclose(name) if [VARARGS, KWARGS].contains(name) && self.encloses_hidden() => {}
+            Instruction::BuildMacro(_, start, _) if self.hidden.contains_key(start) => {
+                self.replace(instruction, usize::MAX, None);
+                self.check("@variadic", 1);
+            }
+            Instruction::Rem => {
+                self.check("@modulo", 2);
+                self.all_known(2, Known::Nothing);
+                self.stack.push(Known::Flat);
+            }
+            Instruction::GetAttr(name) if methods::is_method(name) => {
+                self.add(Instruction::LoadConst(Value::from(*name)));
+                self.named("@attribute");
+            }
+            Instruction::GetItem if self.follows_method_name() => self.named("@item"),
             Instruction::Add
             | Instruction::Mul
             | Instruction::StringConcat
@@ -212,16 +262,64 @@ impl<'a> Writer<'_, 'a> {
         }
     }
 
+    /// The macro that these names are enclosed for, which is built next, has hidden arguments.
+    fn encloses_hidden(&self) -> bool {
+        self.next_macro()
+            .is_some_and(|start| self.hidden.contains_key(&start))
+    }
+
+    /// Where the macro starts whose declaration this instruction is part of.
+    fn next_macro(&self) -> Option<u32> {
+        for index in self.index.. {
+            match self.original.get(index)? {
+                Instruction::Enclose(_) | Instruction::GetClosure | Instruction::LoadConst(_) => {}
+                Instruction::BuildMacro(_, start, _) => return Some(*start),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// The instruction before this one loads the name of a method of dictionaries.
+    fn follows_method_name(&self) -> bool {
+        let before = self
+            .index
+            .checked_sub(1)
+            .and_then(|index| self.original.get(index));
+        matches!(before, Some(Instruction::LoadConst(value)) if value.as_str().is_some_and(methods::is_method))
+    }
+
+    /// A filter of `checked` over a value and a name.
+    fn named(&mut self, name: &'static str) {
+        self.check(name, 2);
+        self.all_known(2, Known::Nothing);
+        self.stack.push(Known::Nothing);
+    }
+
     fn constant(&mut self, value: &Value) {
+        // The names of a macro's arguments.
+        let names = self
+            .next_macro()
+            .and_then(|start| self.hidden.get(&start))
+            .cloned();
+        if let Some(hidden) = names.filter(|_| value.as_object().is_some()) {
+            let declared: Vec<Value> = value.try_iter().into_iter().flatten().collect();
+            let all = declared.into_iter().chain(hidden.into_iter().map(Value::from));
+            self.add(Instruction::LoadConst(Value::from_object(
+                all.collect::<Vec<Value>>(),
+            )));
+            self.stack.push(Known::Nothing);
+            return;
+        }
         self.add(Instruction::LoadConst(value.clone()));
         let object = value.as_object();
         if object.is_some_and(|object| object.repr() == ObjectRepr::Iterable) {
             self.check("@settled", 1);
         }
-        self.stack.push(if object.is_some() {
-            Known::Nothing
-        } else {
-            Known::Written
+        self.stack.push(match object {
+            Some(_) => Known::Nothing,
+            None if as_float(value).is_some() || value.is_none() => Known::Flat,
+            None => Known::Written,
         });
     }
 
@@ -231,11 +329,15 @@ impl<'a> Writer<'_, 'a> {
         let one_is_written = left == Known::Written || right == Known::Written;
         match instruction {
             Instruction::StringConcat => {
-                self.check_two("@text", "@text", [left >= Known::Flat, right >= Known::Flat]);
+                self.check_two(
+                    "@text",
+                    "@text",
+                    [left == Known::Written, right == Known::Written],
+                );
             }
             Instruction::In => {
                 let enough = [left == Known::Written, right >= Known::Flat];
-                self.check_two("@text", "@searched", enough);
+                self.check_two("@written", "@searched", enough);
             }
             Instruction::Add | Instruction::Mul => {}
             _ => self.check_two("@measured", "@measured", [one_is_written; 2]),
@@ -329,11 +431,9 @@ impl<'a> Writer<'_, 'a> {
             Instruction::Lookup(_) => (0, Some(Known::Nothing)),
             Instruction::GetAttr(_) => (1, Some(Known::Nothing)),
             Instruction::Not | Instruction::Neg | Instruction::IsUndefined => (1, Some(Known::Flat)),
-            Instruction::Sub
-            | Instruction::Div
-            | Instruction::IntDiv
-            | Instruction::Rem
-            | Instruction::Pow => (2, Some(Known::Flat)),
+            Instruction::Sub | Instruction::Div | Instruction::IntDiv | Instruction::Pow => {
+                (2, Some(Known::Flat))
+            }
             Instruction::EndCapture => (0, Some(Known::Flat)),
             _ => (usize::MAX, None),
         };

@@ -1,141 +1,221 @@
-//! The `tojson` filter as Hugging Face defines it: Python's `json.dumps` without HTML or ASCII escapes.
+//! The `tojson` filter as Hugging Face defines it: Python's `json.dumps`, by default without escapes for ASCII.
 
-use std::io;
+use std::fmt::Write;
 
-use minijinja::value::{Kwargs, Value};
-use minijinja::{Error, ErrorKind};
-use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+use minijinja::value::{ObjectRepr, ValueKind};
+use minijinja::{Error, Value};
+
+use super::python::{as_float, bind, float, integer, invalid, required};
 
 /// `value | tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the engine hands over arguments by value"
-)]
-pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<String, Error> {
-    let invalid = |message: String| Error::new(ErrorKind::InvalidOperation, message);
-    if arguments.get::<Option<bool>>("ensure_ascii")? == Some(true) {
-        return Err(invalid("tojson: `ensure_ascii=true` is not supported".to_owned()));
-    }
-    let indent: Option<usize> = arguments.get("indent")?;
-    let separators: Option<Vec<String>> = arguments.get("separators")?;
-    let sort_keys: Option<bool> = arguments.get("sort_keys")?;
-    arguments.assert_all_used()?;
-    let (item, key) = match separators.as_deref() {
-        None if indent.is_some() => (",", ": "),
-        None => (", ", ": "),
-        Some([item, key]) => (item.as_str(), key.as_str()),
-        Some(_) => return Err(invalid("tojson: `separators` takes two strings".to_owned())),
-    };
-    let mut json = serde_json::to_value(value).map_err(|error| invalid(format!("tojson: {error}")))?;
-    if sort_keys == Some(true) {
-        json.sort_all_objects();
-    }
-    let mut bytes = Vec::new();
-    let formatter = PythonFormatter {
-        item,
-        key,
-        indent,
-        depth: 0,
-        is_empty: true,
-    };
-    json.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
-        .map_err(|error| invalid(format!("tojson: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| invalid(format!("tojson: {error}")))
+pub(super) struct ToJson {
+    is_ascii: bool,
+    /// What a level is indented by; without one all is in one line.
+    indent: Option<String>,
+    item: String,
+    key: String,
+    sorts: bool,
 }
 
-/// Writes what Python's `json.dumps` writes.
-struct PythonFormatter<'a> {
-    item: &'a str,
-    key: &'a str,
-    indent: Option<usize>,
-    depth: usize,
-    is_empty: bool,
-}
-
-impl PythonFormatter<'_> {
-    fn open<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
-        self.depth += 1;
-        self.is_empty = true;
-        writer.write_all(bracket)
-    }
-
-    fn next<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.is_empty = false;
-        if !first {
-            writer.write_all(self.item.as_bytes())?;
+impl ToJson {
+    /// The value and the options of a call.
+    pub(super) fn of_call(given: &[Value]) -> Result<(Value, Self), Error> {
+        let names = ["x", "ensure_ascii", "indent", "separators", "sort_keys"];
+        let [value, is_ascii, indent, separators, sorts] = bind("tojson", names, given)?;
+        let given = |option: Option<Value>| option.filter(|option| !option.is_none());
+        let is_set = |option: Option<Value>| option.is_some_and(|option| option.is_true());
+        let indent = given(indent)
+            .map(|indent| match indent.as_str() {
+                Some(text) => Ok(text.to_owned()),
+                None => integer("tojson", &indent).and_then(|width| {
+                    let width = usize::try_from(width.max(0)).unwrap_or(0);
+                    if width > 1 << 20 {
+                        return Err(invalid("`tojson` indents no further than 1048576"));
+                    }
+                    Ok(" ".repeat(width))
+                }),
+            })
+            .transpose()?;
+        let (mut item, mut key) = (
+            if indent.is_some() { "," } else { ", " }.to_owned(),
+            ": ".to_owned(),
+        );
+        if let Some(separators) = given(separators) {
+            let pair: Vec<Value> = separators.try_iter()?.collect();
+            match (
+                pair.as_slice(),
+                pair.first().and_then(Value::as_str),
+                pair.get(1).and_then(Value::as_str),
+            ) {
+                ([_, _], Some(first), Some(second)) => (item, key) = (first.to_owned(), second.to_owned()),
+                _ => return Err(invalid("tojson: `separators` takes two strings")),
+            }
         }
-        self.newline(writer)
+        let options = Self {
+            is_ascii: is_set(is_ascii),
+            indent,
+            item,
+            key,
+            sorts: is_set(sorts),
+        };
+        Ok((required("tojson", value)?, options))
     }
 
-    fn close<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
-        self.depth -= 1;
-        if !self.is_empty {
-            self.newline(writer)?;
+    /// The bytes that stand around an item at most, for one that is so deep.
+    pub(super) fn around(&self, depth: u64) -> u64 {
+        let indent = self.indent.as_ref().map_or(0, String::len) as u64;
+        let separators = (self.item.len() + self.key.len()) as u64;
+        indent.saturating_mul(depth).saturating_add(separators)
+    }
+
+    /// The value as JSON.
+    pub(super) fn write(&self, value: &Value) -> Result<String, Error> {
+        let mut out = String::new();
+        self.value(&mut out, value, 0)?;
+        Ok(out)
+    }
+
+    fn value(&self, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+        if let Some(text) = value.as_str() {
+            self.string(out, text);
+            return Ok(());
         }
-        self.is_empty = false;
-        writer.write_all(bracket)
+        if let Some(number) = as_float(value) {
+            out.push_str(&json_float(number));
+            return Ok(());
+        }
+        match value.kind() {
+            ValueKind::None => out.push_str("null"),
+            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => {
+                let _ = write!(out, "{value}");
+            }
+            ValueKind::Map => self.map(out, value, depth)?,
+            ValueKind::Seq | ValueKind::Iterable => {
+                let items: Vec<Value> = value.try_iter()?.checked().collect::<Result<_, _>>()?;
+                self.enclosed(out, ['[', ']'], depth, &items, |out, item| {
+                    self.value(out, item, depth + 1)
+                })?;
+            }
+            kind => {
+                return Err(invalid(format!(
+                    "a value of type {kind} cannot be written as JSON"
+                )));
+            }
+        }
+        Ok(())
     }
 
-    fn newline<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
-        self.indent.map_or(Ok(()), |indent| {
-            write!(writer, "\n{}", " ".repeat(indent * self.depth))
+    fn map(&self, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+        let object = value
+            .as_object()
+            .filter(|object| object.repr() == ObjectRepr::Map);
+        let pairs = object.and_then(|object| object.try_iter_pairs().map(Iterator::collect::<Vec<_>>));
+        let mut pairs = pairs.unwrap_or_default();
+        if self.sorts {
+            let is_text = pairs.iter().all(|(key, _)| key.as_str().is_some());
+            let is_number = pairs.iter().all(|(key, _)| key.is_number());
+            if !is_text && !is_number {
+                return Err(invalid("tojson: keys of several types cannot be sorted"));
+            }
+            pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        self.enclosed(out, ['{', '}'], depth, &pairs, |out, (key, value)| {
+            self.string(out, &key_text(key)?);
+            out.push_str(&self.key);
+            self.value(out, value, depth + 1)
         })
     }
+
+    fn enclosed<T>(
+        &self,
+        out: &mut String,
+        [open, close]: [char; 2],
+        depth: usize,
+        items: &[T],
+        mut write: impl FnMut(&mut String, &T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        out.push(open);
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                out.push_str(&self.item);
+            }
+            self.newline(out, depth + 1);
+            write(out, item)?;
+        }
+        if !items.is_empty() {
+            self.newline(out, depth);
+        }
+        out.push(close);
+        Ok(())
+    }
+
+    fn newline(&self, out: &mut String, depth: usize) {
+        if let Some(indent) = &self.indent {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(indent.as_str(), depth));
+        }
+    }
+
+    fn string(&self, out: &mut String, text: &str) {
+        out.push('"');
+        for letter in text.chars() {
+            match letter {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\u{8}' => out.push_str("\\b"),
+                '\u{c}' => out.push_str("\\f"),
+                '\0'..='\u{1f}' => escape(out, letter),
+                '\u{7f}'.. if self.is_ascii => escape(out, letter),
+                _ => out.push(letter),
+            }
+        }
+        out.push('"');
+    }
 }
 
-impl Formatter for PythonFormatter<'_> {
-    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.open(writer, b"[")
-    }
-
-    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.close(writer, b"]")
-    }
-
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.next(writer, first)
-    }
-
-    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.open(writer, b"{")
-    }
-
-    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.close(writer, b"}")
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.next(writer, first)
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(self.key.as_bytes())
+fn escape(out: &mut String, letter: char) {
+    for unit in letter.encode_utf16(&mut [0; 2]) {
+        let _ = write!(out, "\\u{unit:04x}");
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use minijinja::Environment;
-    use minijinja::value::Serde;
-
-    #[test]
-    fn tojson_writes_what_python_writes() {
-        let mut environment = Environment::new();
-        environment.add_filter("tojson", super::tojson);
-        let value = serde_json::json!({"b": [1, 2.0, null, true], "a": {"<é>": "x\n'"}, "e": [], "o": {}});
-        let render = |call: &str| {
-            let source = format!("{{{{ v | tojson{call} }}}}");
-            environment
-                .render_str(&source, minijinja::context! { v => Serde(&value) })
-                .unwrap()
-        };
-        let compact = r#"{"b": [1, 2.0, null, true], "a": {"<é>": "x\n'"}, "e": [], "o": {}}"#;
-        assert_eq!(render(""), compact);
-        assert_eq!(render("(ensure_ascii=false)"), compact);
-        let sorted = r#"{"a":{"<é>":"x\n'"},"b":[1,2.0,null,true],"e":[],"o":{}}"#;
-        assert_eq!(render("(separators=(',', ':'), sort_keys=true)"), sorted);
-        let pretty = "{\n  \"b\": [\n    1,\n    2.0,\n    null,\n    true\n  ],\n  \"a\": {\n    \"<é>\": \"x\\n'\"\n  },\n  \"e\": [],\n  \"o\": {}\n}";
-        assert_eq!(render("(indent=2)"), pretty);
+fn json_float(number: f64) -> String {
+    match float(number).as_str() {
+        "nan" => "NaN".to_owned(),
+        "inf" => "Infinity".to_owned(),
+        "-inf" => "-Infinity".to_owned(),
+        text => text.to_owned(),
     }
+}
+
+/// A key of a dictionary as the string that JSON needs.
+fn key_text(key: &Value) -> Result<String, Error> {
+    if let Some(text) = key.as_str() {
+        return Ok(text.to_owned());
+    }
+    if let Some(number) = as_float(key) {
+        return Ok(json_float(number));
+    }
+    match key.kind() {
+        ValueKind::None => Ok("null".to_owned()),
+        ValueKind::Bool => Ok(if key.is_true() { "true" } else { "false" }.to_owned()),
+        ValueKind::Number => Ok(key.to_string()),
+        kind => Err(invalid(format!("tojson: a key of type {kind}"))),
+    }
+}
+
+/// A value as `json.dumps(value, ensure_ascii=False)` writes it.
+pub(super) fn python_json(value: &Value) -> String {
+    let options = ToJson {
+        is_ascii: false,
+        indent: None,
+        item: ", ".to_owned(),
+        key: ": ".to_owned(),
+        sorts: false,
+    };
+    options.write(value).unwrap_or_default()
 }

@@ -8,6 +8,8 @@ use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Error, ErrorKind};
 
+use super::python::float;
+
 /// The longest template, in bytes; the longest published ones have some thirty thousand.
 const LONGEST_SOURCE: usize = 1 << 20;
 
@@ -25,6 +27,7 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
     let mut tag = 0_usize;
     let mut branches = 0_usize;
     let mut brackets = Brackets::default();
+    let mut written = Written::default();
     for token in tokenize(source, false, syntax.clone()) {
         // What cannot be read is told by the parser, with its place.
         let Ok((token, span)) = token else {
@@ -36,6 +39,7 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
             Token::VariableStart | Token::BlockStart => {
                 tag = 0;
                 brackets = Brackets::default();
+                written = Written::default();
             }
             Token::Ident("elif") => branches += 1,
             _ => {}
@@ -49,6 +53,12 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
             let message = format!("it has more than {MOST_BRANCHES} `elif`");
             return Err(refused(&message, line));
         }
+        if written.joins_float(&token) {
+            return Err(refused(
+                "it joins text and a very large or small number that is written out",
+                line,
+            ));
+        }
         if brackets.multiplies_list(&token) {
             return Err(refused(
                 "it multiplies a list and a number that are written out",
@@ -61,6 +71,25 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
 
 fn refused(what: &str, line: usize) -> Error {
     Error::new(ErrorKind::SyntaxError, format!("{what} (line {line})"))
+}
+
+/// What a tag has so far of a number that is joined to a text while the template is compiled: the engine writes such a
+/// number otherwise than Python where it needs an exponent.
+#[derive(Default)]
+struct Written {
+    joins: bool,
+    has_exponent: bool,
+}
+
+impl Written {
+    fn joins_float(&mut self, token: &Token<'_>) -> bool {
+        match token {
+            Token::Tilde => self.joins = true,
+            Token::Float(number) => self.has_exponent |= float(*number).contains('e'),
+            _ => {}
+        }
+        self.joins && self.has_exponent
+    }
 }
 
 /// The last token of an expression, as far as it says what may follow.

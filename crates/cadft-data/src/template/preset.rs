@@ -40,6 +40,15 @@ impl Preset {
         }
     }
 
+    /// The token that ends a turn; none where that is the tokenizer's own end of a sequence.
+    pub fn turn_end(self) -> Option<&'static str> {
+        match self {
+            Self::ChatMl => Some("<|im_end|>"),
+            Self::Llama3 => Some("<|eot_id|>"),
+            Self::Alpaca => None,
+        }
+    }
+
     /// The tokens that the template writes, each of which must be one token of the vocabulary.
     pub(crate) fn tokens(self) -> &'static [&'static str] {
         match self {

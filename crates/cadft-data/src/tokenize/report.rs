@@ -1,10 +1,11 @@
 //! What became of the rows of a data set.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Example, TokenizeOptions};
+use super::{Example, Part, TokenizeOptions};
 use crate::error::DataError;
 use crate::row::Row;
 
@@ -29,6 +30,8 @@ pub struct Report {
     pub largest_id: u32,
     /// The same counts for every source, in the order of the sources.
     pub sources: Vec<SourceReport>,
+    /// How many of the examples lack a part of their row that the chat template does not show.
+    pub lost: BTreeMap<Part, usize>,
 }
 
 /// What became of the rows of one source.
@@ -66,6 +69,13 @@ impl Report {
         source.truncated += usize::from(was_cut);
         source.tokens += tokens;
         source.supervised += supervised;
+    }
+
+    /// Counts what the chat template does not show of an example.
+    pub(super) fn lose(&mut self, parts: &[Part]) {
+        for part in parts {
+            *self.lost.entry(*part).or_default() += 1;
+        }
     }
 
     /// Counts a row that is left out.

@@ -1,23 +1,37 @@
 //! Finds the trained turns of a conversation in its rendered text.
 //!
-//! Where the template marks what is generated (`{% generation %}`), those places are trained. Else a turn starts
-//! where `render(messages before it, with the generation prompt)` ends, if that is how the rendered conversation
-//! starts. Some templates render a turn differently once others follow (Qwen 3 drops the reasoning of earlier
-//! turns, Mistral moves the system prompt), or open it differently from their generation prompt (`QwQ` and
-//! `DeepSeek` R1 write `<think>` there). Then the turn's text is replaced by a character that occurs nowhere: up
-//! to where that changes the rendered text, the turn has not begun, and the last generation prompt before that
-//! place, as far as the text agrees with it, is the turn's own.
+//! Where the template marks what is generated (`{% generation %}`), those places are trained (`marked`). Else a turn
+//! starts after what the template writes between the text before the turn and the turn itself (`starts`), and ends
+//! with the first stop token after its own text (`ends`). Where the messages' texts are is told by one more rendering
+//! (`trace`); a turn that it does not tell is looked for by itself (`alone`).
 //!
-//! A turn ends with the first stop token after its text.
+//! Spans of turns are disjoint and in order, and hold no text of another message. What cannot be bounded so is refused.
 
+mod alone;
+mod ends;
+mod marked;
+mod starts;
+mod trace;
+
+use std::cell::Cell;
 use std::ops::Range;
 
 use minijinja::Value;
+use serde_json::Map;
 
+use super::first_trained;
+use super::lost::{Part, lost};
 use crate::error::DataError;
 use crate::row::Message;
-use crate::template::{ChatTemplate, GenerationPrompt, Rendered, value, values};
+use crate::template::{GenerationPrompt, Rendered, RowTemplate, values};
 use crate::tokenizer::{Encoded, Tokenizer};
+use ends::Closings;
+use starts::Openings;
+use trace::{Here, Place, Sentinels, Trace};
+
+/// The most renderings of one conversation. One in which every turn needs its own is given up, rather than let a long
+/// one take time that grows with its square.
+const MOST_RENDERINGS: usize = 2048;
 
 /// A conversation under a tokenizer's chat template.
 pub(super) struct Conversation<'a> {
@@ -25,180 +39,205 @@ pub(super) struct Conversation<'a> {
     values: Vec<Value>,
     tools: &'a [serde_json::Value],
     tokenizer: &'a Tokenizer,
-    template: &'a ChatTemplate,
+    template: RowTemplate<'a>,
+    renderings: Cell<usize>,
+}
+
+/// The ids of a conversation, which of them are trained, and what of it is not shown.
+pub(super) struct Masked {
+    pub(super) ids: Vec<u32>,
+    pub(super) mask: Vec<bool>,
+    pub(super) lost: Vec<Part>,
+}
+
+/// A rendered conversation.
+struct Shown {
+    text: String,
+    generated: Vec<Range<usize>>,
+    encoded: Encoded,
+}
+
+/// Where a trained turn is, up to and with its stop token.
+struct Span {
+    turn: usize,
+    bytes: Range<usize>,
+    tokens: Range<usize>,
 }
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(
         messages: &'a [Message],
         tools: &'a [serde_json::Value],
+        variables: &'a Map<String, serde_json::Value>,
         tokenizer: &'a Tokenizer,
     ) -> Result<Self, DataError> {
-        let template = tokenizer.chat_template()?;
+        let template = tokenizer.row_template(tools, variables)?;
         Ok(Self {
             messages,
             values: values(messages),
             tools,
             tokenizer,
             template,
+            renderings: Cell::new(0),
         })
     }
 
     /// The ids of the whole conversation and which of them are trained: those of these turns, or all.
-    pub(super) fn tokenize(&self, turns: Option<&[usize]>) -> Result<(Vec<u32>, Vec<bool>), DataError> {
-        let Rendered { text, generated } =
-            self.template
-                .render_marked(&self.values, self.tools, GenerationPrompt::Omit)?;
+    pub(super) fn tokenize(&self, turns: Option<&[usize]>) -> Result<Masked, DataError> {
+        let Rendered { text, generated } = self.render_marked(&self.values, GenerationPrompt::Omit)?;
         let encoded = self.tokenizer.encode(&text)?;
-        let mut mask = vec![turns.is_none(); encoded.ids.len()];
-        let turns = turns.unwrap_or_default();
-        if let Some(marked) = self.marked(turns, &generated) {
-            for place in marked {
-                let tokens = self.generated_tokens(place, &text, &encoded)?;
-                mask[tokens].fill(true);
-            }
-            return Ok((encoded.ids, mask));
+        let shown = Shown {
+            text,
+            generated,
+            encoded,
+        };
+        let mut mask = vec![turns.is_none(); shown.encoded.ids.len()];
+        for span in self.spans(turns.unwrap_or_default(), &shown)? {
+            mask[span.tokens].fill(true);
         }
-        let mut previous = 0;
-        for &turn in turns {
-            let start = self
-                .start(turn, &text, previous)
-                .ok_or_else(|| unknown_start(turn))?;
-            let tokens = self
-                .tokens(turn, start, &text, &encoded)
-                .ok_or_else(|| self.no_stop(&format!("`messages[{turn}]`: the assistant turn")))?;
-            previous = encoded.offsets[tokens.end - 1].1;
-            mask[tokens].fill(true);
-        }
-        Ok((encoded.ids, mask))
-    }
-
-    /// The marked places of these turns, where the marks tell: all places for all assistant turns, else each for
-    /// one turn.
-    fn marked<'g>(&self, turns: &[usize], generated: &'g [Range<usize>]) -> Option<Vec<&'g Range<usize>>> {
-        if generated.is_empty() {
-            return None;
-        }
-        let assistants: Vec<usize> = (0..self.messages.len())
-            .filter(|&index| self.messages[index].is_assistant())
-            .collect();
-        if turns == assistants {
-            return Some(generated.iter().collect());
-        }
-        (generated.len() == assistants.len()).then(|| {
-            assistants
-                .iter()
-                .zip(generated)
-                .filter(|(turn, _)| turns.contains(turn))
-                .map(|(_, place)| place)
-                .collect()
+        let render = |messages: &[Message], tools: &[serde_json::Value]| {
+            let values = values(messages);
+            let rendered = self
+                .template
+                .render_values(&values, tools, GenerationPrompt::Omit);
+            rendered.ok()
+        };
+        Ok(Masked {
+            lost: lost(self.messages, self.tools, &shown.text, render),
+            ids: shown.encoded.ids,
+            mask,
         })
     }
 
-    /// The tokens of a marked place, which must end with a stop token but for whitespace.
-    fn generated_tokens(
-        &self,
-        place: &Range<usize>,
-        text: &str,
-        encoded: &Encoded,
-    ) -> Result<Range<usize>, DataError> {
-        let offsets = &encoded.offsets;
-        let first = offsets.partition_point(|&(_, end)| end <= place.start);
-        let end = offsets.partition_point(|&(start, _)| start < place.end);
-        let stops = self.tokenizer.stop_token_ids();
-        let stop = (first..end).rfind(|&index| stops.contains(&encoded.ids[index]));
-        let rest = stop.map(|stop| &text[offsets[stop].1.min(place.end)..place.end]);
-        if rest.is_none_or(|rest| !rest.trim().is_empty()) {
-            let words: String = text[place.clone()].chars().take(40).collect();
-            return Err(self.no_stop(&format!("what the chat template marks as generated (`{words}`…)")));
+    fn spans(&self, turns: &[usize], shown: &Shown) -> Result<Vec<Span>, DataError> {
+        if turns.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(first..end)
+        if !shown.generated.is_empty()
+            && let Some(spans) = self.marked(turns, shown)?
+        {
+            return Ok(spans);
+        }
+        if let Some(span) = self.plain_end(turns, shown) {
+            return Ok(vec![span]);
+        }
+        let sentinels = Sentinels::new(self.messages, &shown.text);
+        let trace = sentinels.as_ref().and_then(|sentinels| {
+            let marked = self.render(&sentinels.values, GenerationPrompt::Omit).ok()?;
+            Trace::new(sentinels, &marked, &shown.text)
+        });
+        let mut openings = Openings::default();
+        let mut closings = Closings::default();
+        let mut spans: Vec<Span> = Vec::with_capacity(turns.len());
+        for &turn in turns {
+            if self.renderings.get() > MOST_RENDERINGS {
+                return Err(too_many_renderings());
+            }
+            let place = match (&trace, &sentinels) {
+                (Some(trace), Some(sentinels)) if sentinels.has_text(turn) => {
+                    Some((trace.place(turn, shown.text.len()), sentinels))
+                }
+                _ => None,
+            };
+            let span = match place {
+                Some((Place::Here(here), sentinels)) => {
+                    let start = self.start(turn, &here, (&shown.text, sentinels, &mut openings));
+                    let start = start.ok_or_else(|| unknown_start(turn))?;
+                    self.end(turn, start, &here, (shown, sentinels, &mut closings))?
+                }
+                Some((Place::Nowhere | Place::Scattered, _)) | None => {
+                    if let Some((Place::Nowhere, sentinels)) = place {
+                        self.check_shown(turn, sentinels, &shown.text)?;
+                    }
+                    let previous = spans.last().map_or(0, |span| span.bytes.end);
+                    self.alone(turn, previous, shown, sentinels.as_ref())?
+                }
+            };
+            spans.push(span);
+        }
+        self.check(&spans, trace.as_ref())?;
+        Ok(spans)
     }
 
-    /// The byte at which a turn starts; the turn before it ends at `previous`.
-    fn start(&self, turn: usize, text: &str, previous: usize) -> Option<usize> {
-        let before = self.render(&self.values[..turn], GenerationPrompt::Add).ok();
-        if let Some(before) = &before
-            && text.starts_with(before)
-            // Without a message before it, a template may not write the generation prompt at all.
-            && (turn > 0 || self.generation_prompt(turn).is_none_or(|prompt| before.ends_with(&prompt)))
-        {
-            return Some(before.len());
-        }
-        let marker = ('\u{E000}'..='\u{F8FF}').find(|&marker| !text.contains(marker))?;
-        let mut values = self.values.clone();
-        values[turn] = value(&self.messages[turn].with_content(&marker.to_string()));
-        let marked = self.render(&values, GenerationPrompt::Omit).ok()?;
-        let changed = common_prefix(text, &marked);
-        if changed == text.len() && changed == marked.len() {
+    /// The span of one turn that ends the conversation, where it holds nothing but its own text and its stop token.
+    /// Most rows are such; they need no trace.
+    fn plain_end(&self, turns: &[usize], shown: &Shown) -> Option<Span> {
+        let &[turn] = turns else { return None };
+        if turn + 1 != self.messages.len() {
             return None;
         }
-        let prompt = self.generation_prompt(turn)?;
-        let place = text.get(previous..changed)?;
-        if let Some(found) = place.rfind(&prompt) {
-            return Some(previous + found + prompt.len());
-        }
-        self.opened_otherwise(&prompt, place)
-            .map(|start| previous + start)
-    }
-
-    /// Where a turn starts that its template opens with only the first part of its generation prompt: after what
-    /// the last such opening in `place` and the prompt have in common. The part must hold a special token, which
-    /// tells an opening from text that looks like one.
-    fn opened_otherwise(&self, prompt: &str, place: &str) -> Option<usize> {
-        let encoded = self.tokenizer.encode(prompt).ok()?;
-        let special =
-            (encoded.ids.iter().zip(&encoded.offsets)).find(|(id, _)| self.tokenizer.is_special(**id));
-        let (_, &(_, end)) = special?;
-        let found = place.rfind(prompt.get(..end)?)?;
-        Some(found + common_prefix(&place[found..], prompt))
-    }
-
-    /// What the template writes to open a turn at this place.
-    fn generation_prompt(&self, turn: usize) -> Option<String> {
-        let opening = |values: &[Value]| {
-            let closed = self.render(values, GenerationPrompt::Omit).ok()?;
-            let open = self.render(values, GenerationPrompt::Add).ok()?;
-            // A template may end a closed conversation with a token that it leaves out of an open one.
-            let stem = common_prefix(&open, &closed);
-            Some(open[stem..].to_owned())
-        };
-        let before = if turn > 0 {
-            opening(&self.values[..turn])
-        } else {
-            None
-        };
-        before.or_else(|| opening(&[value(&Message::new("user", "a"))]))
-    }
-
-    /// The tokens of a turn that starts at this byte, its stop token the last.
-    fn tokens(&self, turn: usize, start: usize, text: &str, encoded: &Encoded) -> Option<Range<usize>> {
-        let after = (turn + 1 < self.values.len())
-            .then(|| self.render(&self.values[..=turn], GenerationPrompt::Omit).ok())
-            .flatten();
-        let limit = after
-            .filter(|after| text.starts_with(after))
-            .map_or(text.len(), |after| after.len());
-        // A stop token that the turn itself spells out does not end it.
+        let start = self.start_after_prompt(turn, &shown.text)?;
         let content = self.messages[turn].content().trim();
-        let content_end = text
-            .get(start..limit)?
-            .find(content)
-            .map_or(start, |found| start + found + content.len());
-        let first = encoded.offsets.partition_point(|&(_, end)| end <= start);
-        let is_stop = |&index: &usize| {
-            let (from, to) = encoded.offsets[index];
-            from >= content_end
-                && to <= limit
-                && self.tokenizer.stop_token_ids().contains(&encoded.ids[index])
-        };
+        let rest = shown.text[start..]
+            .trim_start()
+            .strip_prefix(content)
+            .filter(|_| !content.is_empty())?;
+        let end = shown.text.len() - rest.len();
+        let stop = self.first_stop(end, shown.text.len(), &shown.encoded)?;
+        let closing = &shown.text[end..shown.encoded.offsets[stop].0];
+        closing
+            .trim()
+            .is_empty()
+            .then(|| self.span(turn, start, stop, &shown.encoded))
+    }
+
+    fn span(&self, turn: usize, start: usize, stop: usize, encoded: &Encoded) -> Span {
+        Span {
+            turn,
+            bytes: start..encoded.offsets[stop].1,
+            tokens: first_trained(encoded, start, self.tokenizer)..stop + 1,
+        }
+    }
+
+    /// The first stop token that lies between two places.
+    fn first_stop(&self, from: usize, to: usize, encoded: &Encoded) -> Option<usize> {
+        let stops = self.tokenizer.stop_token_ids();
+        let first = encoded.offsets.partition_point(|&(start, _)| start < from);
         (first..encoded.ids.len())
-            .find(is_stop)
-            .map(|stop| first..stop + 1)
+            .take_while(|&index| encoded.offsets[index].1 <= to)
+            .find(|&index| stops.contains(&encoded.ids[index]))
+    }
+
+    /// Spans are in order, do not overlap, and hold no text of another message and some of their own turn.
+    fn check(&self, spans: &[Span], trace: Option<&Trace>) -> Result<(), DataError> {
+        let mut marks = trace.map_or(&[][..], |trace| &trace.marks[..]);
+        let mut previous = (0, 0);
+        for span in spans {
+            if span.bytes.start < previous.0 || span.tokens.start < previous.1 || span.tokens.is_empty() {
+                return Err(unknown_start(span.turn));
+            }
+            previous = (span.bytes.end, span.tokens.end);
+            let before = marks.partition_point(|mark| mark.at < span.bytes.start);
+            marks = &marks[before..];
+            let inside = marks.iter().take_while(|mark| mark.at < span.bytes.end);
+            // The text before a turn may end where the turn starts.
+            let other = inside
+                .filter(|mark| mark.at > span.bytes.start)
+                .find(|mark| mark.message != span.turn);
+            if let Some(other) = other {
+                return Err(holds_another(span.turn, Some(other.message)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything of a turn is shown that a trace does not find. A template may show the middle of a text.
+    fn check_shown(&self, turn: usize, sentinels: &Sentinels, text: &str) -> Result<(), DataError> {
+        let mut values = self.values.clone();
+        values[turn] = sentinels.replaced(&self.messages[turn]);
+        match self.render(&values, GenerationPrompt::Omit) {
+            Ok(replaced) if replaced == text => Err(self.shows_nothing(turn)),
+            _ => Ok(()),
+        }
     }
 
     fn render(&self, values: &[Value], prompt: GenerationPrompt) -> Result<String, DataError> {
-        self.template.render_values(values, self.tools, prompt)
+        Ok(self.render_marked(values, prompt)?.text)
+    }
+
+    fn render_marked(&self, values: &[Value], prompt: GenerationPrompt) -> Result<Rendered, DataError> {
+        self.renderings.set(self.renderings.get() + 1);
+        self.template.render_marked(values, self.tools, prompt)
     }
 
     fn no_stop(&self, what: &str) -> DataError {
@@ -214,9 +253,26 @@ impl<'a> Conversation<'a> {
         };
         DataError::Conversation {
             message: format!("{what} does not end with a stop token ({stops})"),
+            hint: "a model trained on this never stops; the chat template must end every assistant turn, before the \
+                   next message, with `eos_token`, or with an `eos_token_id` of `generation_config.json`. Where it \
+                   ends the last turn so, the mask `last-turn` can be trained"
+                .to_owned(),
+        }
+    }
+
+    fn shows_nothing(&self, turn: usize) -> DataError {
+        let fields = self.messages[turn].fields();
+        let calls = ["tool_calls", "function_call"]
+            .into_iter()
+            .find(|key| fields.get(*key).is_some_and(|value| !value.is_null()));
+        let what = calls.map_or("text".to_owned(), |key| format!("`{key}`"));
+        DataError::Conversation {
+            message: format!(
+                "`messages[{turn}]`: the chat template does not show the {what} of this turn; the model would learn an \
+                 empty answer"
+            ),
             hint:
-                "a model trained on this never stops; the chat template must end every assistant turn with \
-                   `eos_token`, or with an `eos_token_id` of `generation_config.json`"
+                "use a chat template that shows it, or take the turn out of training with `\"train\": false`"
                     .to_owned(),
         }
     }
@@ -228,10 +284,35 @@ fn common_prefix(a: &str, b: &str) -> usize {
     (0..=same).rev().find(|&at| a.is_char_boundary(at)).unwrap_or(0)
 }
 
+fn too_many_renderings() -> DataError {
+    DataError::Conversation {
+        message: format!("the turns are not found after {MOST_RENDERINGS} renderings of the conversation"),
+        hint: "split the conversation, or use a chat template that marks what is generated with `{% generation %}`"
+            .to_owned(),
+    }
+}
+
+fn turn_at(turn: usize) -> String {
+    format!("`messages[{turn}]`: the assistant turn")
+}
+
+fn holds_another(turn: usize, other: Option<usize>) -> DataError {
+    let other = other.map_or("another message".to_owned(), |other| {
+        format!("`messages[{other}]`")
+    });
+    DataError::Conversation {
+        message: format!("{} cannot be told from the text of {other}", turn_at(turn)),
+        hint: "the chat template writes one into the other; use one that does not, or train on `prompt` and \
+               `completion`"
+            .to_owned(),
+    }
+}
+
 fn unknown_start(turn: usize) -> DataError {
     DataError::Conversation {
         message: format!(
-            "`messages[{turn}]`: the assistant turn cannot be found in the rendered conversation"
+            "{} cannot be found in the rendered conversation",
+            turn_at(turn)
         ),
         hint: "the chat template opens it differently from the generation prompt it gives; put a template into \
                `chat_template.jinja` that does not, or that marks what is generated with `{% generation %}`, or \
@@ -239,3 +320,6 @@ fn unknown_start(turn: usize) -> DataError {
             .to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::thread;
 use rayon::prelude::*;
 
 use super::{Example, Gathered, Report, TokenizeOptions, outcome};
-use crate::error::{DataError, Problem};
+use crate::error::{DataError, Problem, Problems};
 use crate::row::Row;
 use crate::tokenizer::Tokenizer;
 
@@ -28,7 +28,7 @@ pub(crate) fn tokenize_stream(
     options: &TokenizeOptions,
     sink: &mut Sink<'_>,
 ) -> Result<Report, DataError> {
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let gathered = thread::scope(|scope| {
         let (sender, receiver) = sync_channel(WAITING);
         let worker = scope.spawn(move || consume(&receiver, tokenizer, options, sink));
@@ -48,9 +48,7 @@ pub(crate) fn tokenize_stream(
         worker.join()
     });
     let gathered = gathered.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    if !problems.is_empty() {
-        return Err(DataError::Invalid { problems });
-    }
+    problems.or(())?;
     gathered.finish(options)
 }
 

@@ -25,12 +25,21 @@ pub(super) fn cut(sequence: Sequence, options: &TokenizeOptions) -> Result<(Sequ
         mut ids,
         mut mask,
         prefix,
+        lost,
     } = sequence;
     let first = mask.iter().position(|&trained| trained);
     let first = first.ok_or(DropReason::NothingTrained)?;
     let most = options.max_length;
     if ids.len() <= most {
-        return Ok((Sequence { ids, mask, prefix }, false));
+        return Ok((
+            Sequence {
+                ids,
+                mask,
+                prefix,
+                lost,
+            },
+            false,
+        ));
     }
     match options.truncation {
         Truncation::Drop => return Err(DropReason::TooLong),
@@ -46,7 +55,15 @@ pub(super) fn cut(sequence: Sequence, options: &TokenizeOptions) -> Result<(Sequ
     ids.truncate(most);
     mask.truncate(most);
     if mask.contains(&true) {
-        Ok((Sequence { ids, mask, prefix }, true))
+        Ok((
+            Sequence {
+                ids,
+                mask,
+                prefix,
+                lost,
+            },
+            true,
+        ))
     } else {
         Err(DropReason::Truncated)
     }

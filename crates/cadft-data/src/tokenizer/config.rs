@@ -6,62 +6,13 @@ use crate::error::DataError;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(super) const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 pub(super) const CHAT_TEMPLATE: &str = "chat_template.jinja";
+pub(super) const CHAT_TEMPLATE_JSON: &str = "chat_template.json";
+pub(super) const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
 pub(super) const GENERATION_CONFIG: &str = "generation_config.json";
 pub(super) const CONFIG: &str = "config.json";
-
-/// `bos_token` and the like, each a string or an object with `content`.
-pub(super) fn special_tokens(config: &Map<String, Value>) -> Result<Vec<(&'static str, String)>, DataError> {
-    let mut tokens = Vec::new();
-    for name in ["bos_token", "eos_token", "pad_token", "unk_token"] {
-        let token = match config.get(name) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(added)) => added.get("content").and_then(Value::as_str),
-            Some(other) => other.as_str(),
-        };
-        let token = token.ok_or_else(|| {
-            let hint = format!("for example `\"{name}\": \"<s>\"`");
-            invalid(
-                &key(TOKENIZER_CONFIG, name),
-                "expected a string, or an object with a string `content`",
-                &hint,
-            )
-        })?;
-        tokens.push((name, token.to_owned()));
-    }
-    Ok(tokens)
-}
-
-pub(super) fn template_source(
-    config: &Map<String, Value>,
-    file: Option<&[u8]>,
-) -> Result<Option<String>, DataError> {
-    if let Some(bytes) = file {
-        let text = str::from_utf8(bytes)
-            .map_err(|error| invalid(CHAT_TEMPLATE, &error.to_string(), "the template is UTF-8 text"))?;
-        return Ok(Some(text.to_owned()));
-    }
-    let expected = || {
-        let message = "expected a string, or a list of `{\"name\", \"template\"}` with one named `default`";
-        let hint = format!("a `{CHAT_TEMPLATE}` file comes before this key");
-        invalid(&key(TOKENIZER_CONFIG, "chat_template"), message, &hint)
-    };
-    let template = match config.get("chat_template") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(named)) => {
-            let is_default = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some("default");
-            named
-                .iter()
-                .find(is_default)
-                .and_then(|entry| entry.get("template"))
-        }
-        template => template,
-    };
-    template
-        .and_then(Value::as_str)
-        .map(|text| Some(text.to_owned()))
-        .ok_or_else(expected)
-}
 
 /// `eos_token_id`, a number or a list of numbers.
 pub(super) fn eos_token_ids(file: &str, config: &Map<String, Value>) -> Result<Vec<u32>, DataError> {
@@ -78,18 +29,6 @@ pub(super) fn eos_token_ids(file: &str, config: &Map<String, Value>) -> Result<V
             "for example `[1, 2]`",
         )
     })
-}
-
-pub(super) fn flag(config: &Map<String, Value>, name: &str) -> Result<Option<bool>, DataError> {
-    match config.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(_) => Err(invalid(
-            &key(TOKENIZER_CONFIG, name),
-            "expected `true` or `false`",
-            "remove the key if unsure",
-        )),
-    }
 }
 
 pub(super) fn json_object(file: &str, bytes: Option<&[u8]>) -> Result<Map<String, Value>, DataError> {
@@ -109,4 +48,8 @@ pub(super) fn invalid(file: &str, message: &str, hint: &str) -> DataError {
         message: message.to_owned(),
         hint: hint.to_owned(),
     }
+}
+
+pub(super) fn failed(source: tokenizers::Error) -> DataError {
+    DataError::Encoding { source }
 }

@@ -1,8 +1,8 @@
 //! Orders, buckets, padding and targets.
 
 use cadft_data::{
-    Batch, BatchOptions, Bucketing, Example, Order, Packing, epoch_order, micro_batch_shapes, micro_batches,
-    rank_shard,
+    Batch, BatchOptions, Bucketing, Example, Order, Origin, Packing, epoch_order, micro_batch_shapes,
+    micro_batches, rank_shard,
 };
 use proptest::prelude::*;
 
@@ -20,6 +20,7 @@ fn examples() -> impl Strategy<Value = Vec<Example>> {
                 .collect(),
             prompt_len: 0,
             answer: None,
+            origin: Origin::default(),
         };
         sequences.into_iter().map(example).collect()
     })
@@ -29,16 +30,15 @@ fn bucketing() -> impl Strategy<Value = Bucketing> {
     prop_oneof![Just(Bucketing::ByLength), Just(Bucketing::None)]
 }
 
-fn cut(examples: &[Example], micro: usize, bucketing: Bucketing, pad: u32) -> Vec<Batch> {
+fn cut(examples: &[Example], micro: usize, bucketing: Bucketing) -> Vec<Batch> {
     let options = BatchOptions {
         micro,
         max_tokens: None,
         bucketing,
         packing: Packing::None,
         row_tokens: 0,
-        pad_id: pad,
     };
-    micro_batches(&examples.iter().collect::<Vec<_>>(), &options)
+    micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect()
 }
 
 /// A sample of a batch: (index, tokens, (place in the sample, token) to learn).
@@ -80,17 +80,16 @@ proptest! {
             bucketing,
             packing: if packs { Packing::BestFit } else { Packing::None },
             row_tokens: 12,
-            pad_id: 0,
         };
         let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
-        let batches = micro_batches(&examples.iter().collect::<Vec<_>>(), &options);
+        let batches: Vec<_> = micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect();
         let shapes: Vec<[usize; 2]> = batches.iter().map(|batch| [batch.rows, batch.seq]).collect();
         prop_assert_eq!(micro_batch_shapes(&lengths, &options), shapes);
     }
 
     #[test]
     fn every_example_is_in_one_batch(examples in examples(), micro in 1..6_usize, bucketing in bucketing()) {
-        let batches = cut(&examples, micro, bucketing, 0);
+        let batches = cut(&examples, micro, bucketing);
         let mut seen: Vec<usize> = batches.iter().flat_map(|batch| batch.indices.clone()).collect();
         if bucketing == Bucketing::None {
             prop_assert!(seen.is_sorted());
@@ -104,21 +103,22 @@ proptest! {
 
     #[test]
     fn rows_are_the_examples_and_padding(examples in examples(), micro in 1..6_usize, bucketing in bucketing()) {
-        for batch in cut(&examples, micro, bucketing, 999) {
+        for batch in cut(&examples, micro, bucketing) {
             prop_assert_eq!(batch.token_ids.len(), batch.rows * batch.seq);
             prop_assert_eq!(batch.segments.iter().flatten().max(), Some(&batch.seq));
             prop_assert!(!batch.is_packed());
             for (row, (&index, &length)) in batch.indices.iter().zip(batch.segments.iter().flatten()).enumerate() {
                 let (tokens, padding) = batch.token_ids[row * batch.seq..(row + 1) * batch.seq].split_at(length);
                 prop_assert_eq!(tokens, &examples[index].token_ids[..]);
-                prop_assert!(padding.iter().all(|&id| id == 999));
+                // A token that every model has.
+                prop_assert!(padding.iter().all(|&id| id == 0));
             }
         }
     }
 
     #[test]
     fn targets_are_exactly_the_masked_tokens(examples in examples(), micro in 1..6_usize, bucketing in bucketing()) {
-        for batch in cut(&examples, micro, bucketing, 0) {
+        for batch in cut(&examples, micro, bucketing) {
             let mut expected = Vec::new();
             for (row, &index) in batch.indices.iter().enumerate() {
                 for (t, _) in examples[index].loss_mask.iter().enumerate().filter(|(_, trained)| **trained) {
@@ -131,16 +131,6 @@ proptest! {
     }
 
     #[test]
-    fn padding_is_known_by_length(examples in examples(), micro in 1..6_usize) {
-        // The padding id is one that occurs in the data, as where padding is the end of a sequence.
-        let (one, other) = (cut(&examples, micro, Bucketing::None, 0), cut(&examples, micro, Bucketing::None, 7));
-        for (one, other) in one.into_iter().zip(other) {
-            prop_assert_eq!(one.targets, other.targets);
-            prop_assert_eq!(one.segments, other.segments);
-        }
-    }
-
-    #[test]
     fn packing_and_token_budgets_keep_every_sample_and_its_targets(
         examples in examples(),
         row_tokens in 1..40_usize,
@@ -148,8 +138,8 @@ proptest! {
         bucketing in bucketing(),
         packing in prop_oneof![Just(Packing::None), Just(Packing::BestFit)],
     ) {
-        let options = BatchOptions { micro: 2, max_tokens, bucketing, packing, row_tokens, pad_id: 999 };
-        let batches = micro_batches(&examples.iter().collect::<Vec<_>>(), &options);
+        let options = BatchOptions { micro: 2, max_tokens, bucketing, packing, row_tokens };
+        let batches: Vec<_> = micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect();
         let mut seen = Vec::new();
         for batch in &batches {
             let most = max_tokens.unwrap_or(usize::MAX).min(row_tokens);
@@ -176,7 +166,7 @@ proptest! {
     #[test]
     fn two_packed_rows_are_never_both_less_than_half_full(examples in examples(), row_tokens in 12..40_usize) {
         let options = BatchOptions {
-            micro: 100, max_tokens: None, bucketing: Bucketing::None, packing: Packing::BestFit, row_tokens, pad_id: 0,
+            micro: 100, max_tokens: None, bucketing: Bucketing::None, packing: Packing::BestFit, row_tokens,
         };
         for batch in micro_batches(&examples.iter().collect::<Vec<_>>(), &options) {
             let used = batch.segments.iter().map(|segments| segments.iter().sum::<usize>());
@@ -213,11 +203,9 @@ fn a_micro_batch_of_none_counts_as_one() {
         loss_mask: vec![false, true],
         prompt_len: 1,
         answer: None,
+        origin: Origin::default(),
     };
-    assert_eq!(
-        cut(&[example.clone(), example], 0, Bucketing::ByLength, 0).len(),
-        2
-    );
+    assert_eq!(cut(&[example.clone(), example], 0, Bucketing::ByLength).len(), 2);
 }
 
 #[test]

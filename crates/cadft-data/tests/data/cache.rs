@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cadft_data::{
-    Cache, DataError, Example, Mask, Mixing, Samples, Source, TokenizeOptions, Tokenizer, load_samples,
+    Cache, Content, DataError, Example, Mask, Mixing, Samples, Source, StoppingStrategy, TokenizeOptions,
+    Tokenizer, Truncation, load_samples, read_rows,
 };
 
 use crate::fixture::Fixture;
@@ -154,12 +155,16 @@ fn what_a_killed_process_left_is_removed() {
     let setting = Setting::new(10);
     setting.cached();
     let (path, _) = setting.files().remove(0);
-    let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-    let left = setting.cache().join(format!("{stem}-x1.unfinished"));
-    fs::write(&left, "half").unwrap();
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let left = setting.cache().join(format!(".cadft-{}.x1.tmp", &name[..40]));
+    let of_another = setting.cache().join(format!(".cadft-{}.x1.tmp", "0".repeat(40)));
+    for file in [&left, &of_another] {
+        fs::write(file, "half").unwrap();
+    }
     fs::remove_file(&path).unwrap();
     setting.cached();
     assert!(!left.exists() && path.exists());
+    assert!(of_another.exists(), "another process may be writing it");
 }
 
 #[test]
@@ -179,7 +184,7 @@ fn problems_of_files_and_of_rows_are_reported_and_leave_no_file() {
     let path = setting.directory.path().join("train.jsonl");
     fs::write(&path, "{\"text\": \"a\"}\nnot json\n{\"text\": 3}\n").unwrap();
     let error = setting.load(&Cache::Directory(setting.cache())).unwrap_err();
-    let DataError::Invalid { problems } = &error else {
+    let DataError::Invalid { problems, .. } = &error else {
         panic!("{error}")
     };
     assert_eq!(problems.len(), 2, "{error}");
@@ -200,4 +205,84 @@ fn problems_of_files_and_of_rows_are_reported_and_leave_no_file() {
             .all(|path: &PathBuf| path.extension() == Some(Path::new("lock").as_os_str())),
         "{left:?}"
     );
+}
+
+#[test]
+fn samples_know_the_row_that_they_were_made_from() {
+    let mut setting = Setting::new(0);
+    setting.options = TokenizeOptions {
+        truncation: Truncation::Drop,
+        ..TokenizeOptions::new(40, Mask::Assistant)
+    };
+    // Ids, lines and texts repeat from file to file; the long row of each file is another one and is dropped.
+    let folder = setting.directory.path().join("data");
+    fs::create_dir(&folder).unwrap();
+    for (file, long) in [("a.jsonl", 0), ("b.jsonl", 2), ("c.jsonl", 1)] {
+        let lines: Vec<String> = (0..3)
+            .map(|line| {
+                let answer = "word ".repeat(if line == long { 60 } else { 1 });
+                format!(r#"{{"id":"{line}","prompt":"p","completion":"{answer}"}}"#)
+            })
+            .collect();
+        fs::write(folder.join(file), lines.join("\n")).unwrap();
+    }
+    let source = |name: &str, weight| Source {
+        weight,
+        ..Source::new(folder.join(name).to_string_lossy())
+    };
+    let listed = [source("[ab].jsonl", None), source("c.jsonl", None)];
+    let mixed = [source("[ab].jsonl", Some(1.0)), source("c.jsonl", Some(3.0))];
+    let mixing = Mixing {
+        stopping_strategy: StoppingStrategy::AllExhausted,
+        ..Mixing::default()
+    };
+    for sources in [listed, mixed] {
+        let rows = read_rows(&sources, &mixing).unwrap();
+        let load =
+            |cache| load_samples(&sources, &mixing, &setting.tokenizer, &setting.options, &cache).unwrap();
+        let cache = || Cache::Directory(setting.cache());
+        for samples in [load(Cache::Off), load(cache()), load(cache())] {
+            assert!(samples.len() < rows.len());
+            let kept: Vec<usize> = (0..rows.len())
+                .filter(|&row| match &rows[row].content {
+                    Content::PromptCompletion { completion, .. } => completion.len() < 60,
+                    _ => false,
+                })
+                .collect();
+            let found: Vec<usize> = samples.iter().map(|sample| sample.origin.row).collect();
+            assert_eq!(found, kept);
+            for sample in samples.iter() {
+                let row = &rows[sample.origin.row];
+                let origin = &sample.origin;
+                assert_eq!(
+                    (&sample.id, &origin.path, origin.line),
+                    (&row.id, &row.file, row.line)
+                );
+                assert_eq!(origin.source, row.source);
+                assert!(Path::new(&*origin.path).is_file(), "{}", origin.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_renamed_file_is_not_read_under_its_old_name() {
+    let setting = Setting::new(9);
+    let folder = setting.directory.path();
+    let named = |name: &str| {
+        let sources = [Source::new(folder.join("*.jsonl").to_string_lossy())];
+        let cache = Cache::Directory(setting.cache());
+        let samples = load_samples(
+            &sources,
+            &Mixing::default(),
+            &setting.tokenizer,
+            &setting.options,
+            &cache,
+        );
+        let samples = samples.unwrap();
+        assert!(samples.iter().all(|sample| sample.origin.path.ends_with(name)));
+    };
+    named("train.jsonl");
+    fs::rename(folder.join("train.jsonl"), folder.join("renamed.jsonl")).unwrap();
+    named("renamed.jsonl");
 }

@@ -201,16 +201,35 @@ fn what_would_be_lost_is_refused_with_its_line_and_a_reason() {
 }
 
 #[test]
-fn a_parquet_column_of_several_types_is_refused() {
+fn values_of_any_types_survive_parquet() {
     let turn = |extra: Value| json!({"messages": [{"role": "user", "content": "q", "extra": extra}]});
-    let error = converted(
-        &[turn(json!("a")), turn(json!(1))],
-        Format::Messages,
-        "out.parquet",
-    )
-    .unwrap_err();
-    assert!(error.contains("out.parquet"), "{error}");
-    assert!(converted(&[turn(json!("a")), turn(json!(1))], Format::Messages, "out.jsonl").is_ok());
+    let one_type: [&[Value]; 6] = [
+        &[json!(1), json!(9_007_199_254_740_993_i64)],
+        &[json!(1.5), json!(1.0)],
+        &[json!(u64::MAX)],
+        &[json!([]), json!([])],
+        &[json!({}), json!({"a": null})],
+        &[json!(true)],
+    ];
+    let mixed = [
+        json!("a"),
+        json!(1),
+        json!(1.5),
+        json!("1"),
+        json!([1, "b"]),
+        json!({"c": [null]}),
+        json!(false),
+    ];
+    for extras in one_type.into_iter().chain([&mixed[..]]) {
+        let records: Vec<_> = extras.iter().cloned().map(turn).collect();
+        let found = converted(&records, Format::Messages, "out.parquet").unwrap();
+        let shown = |rows: &[Row]| {
+            rows.iter()
+                .map(|row| learned(row).to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&found), shown(&rows(&records)), "{extras:?}");
+    }
 }
 
 #[test]

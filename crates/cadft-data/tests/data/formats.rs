@@ -182,7 +182,7 @@ fn every_field_of_a_turn_is_kept_and_null_is_not() {
         conversation(&row).0,
         json!([
             {"role": "user", "content": "ab", "name": "n"},
-            {"role": "assistant", "content": null, "reasoning_content": "r", "tool_calls": [call]},
+            {"role": "assistant", "reasoning_content": "r", "tool_calls": [call]},
             {"role": "tool", "content": "1", "tool_call_id": "c1"},
         ])
     );

@@ -76,7 +76,7 @@ fn strings_that_grow_without_end_are_stopped() {
         ("join", "{{ range(100000) | join('x' * 100000) }}".to_owned()),
         (
             ".join",
-            "{{ ('x' * 100000).join(range(100000) | list) }}".to_owned(),
+            "{{ ('x' * 100000).join(range(100000) | map('string')) }}".to_owned(),
         ),
         ("indent", "{{ 'a' | indent(1000000000, true) }}".to_owned()),
         ("format", "{{ '%999999999d' | format(1) }}".to_owned()),
@@ -91,7 +91,32 @@ fn strings_that_grow_without_end_are_stopped() {
         ),
         (
             "tojson indent",
-            "{{ [1] | tojson(indent=1000000000) }}".to_owned(),
+            "{{ range(9999) | list | tojson(indent=1000000) }}".to_owned(),
+        ),
+        ("%", "{{ '%999999999d' % 1 }}".to_owned()),
+        (
+            "% again",
+            "{% set n = 10000 %}{{ ('%(a)s' * n) % {'a': 'x' * 1000000} }}".to_owned(),
+        ),
+        ("zfill", "{{ 'x'.zfill(1000000000) }}".to_owned()),
+        ("ljust", "{{ 'x'.ljust(1000000000) }}".to_owned()),
+        ("center", "{{ 'x' | center(1000000000) }}".to_owned()),
+        (
+            "expandtabs",
+            "{{ ('\\t' * 100000).expandtabs(100000) }}".to_owned(),
+        ),
+        (
+            "translate",
+            "{{ ('x' * 100000).translate({120: 'y' * 100000}) }}".to_owned(),
+        ),
+        (
+            "wordwrap",
+            "{{ ('x ' * 100000) | wordwrap(1, wrapstring='y' * 100000) }}".to_owned(),
+        ),
+        ("rsplit", "{{ (',' * 40000000).rsplit(',') | length }}".to_owned()),
+        (
+            "indent text",
+            "{{ ('\\n' * 100000) | indent('x' * 100000, blank=true) }}".to_owned(),
         ),
         (
             "tojson separators",
@@ -200,6 +225,8 @@ fn values_nested_without_end_are_stopped() {
         "[a]",
         "{'k': namespace(y=a)}",
         "loop",
+        "cycler(a.x)",
+        "{'k': {'l': a.x}.items}",
     ] {
         let source = repeated("[0]", 9999, &format!("{{% set a.x = {body} %}}"));
         assert_out_of_fuel(&[(body, source)]);
@@ -273,6 +300,10 @@ fn a_template_that_cannot_be_compiled_soon_is_refused() {
         ),
         ("{{ 9 * (0, 1) }}".to_owned(), "it multiplies a list"),
         ("{{ {'k': [0] * 100000000} }}".to_owned(), "it multiplies a list"),
+        (
+            "{{ 'x' ~ 1e16 }}".to_owned(),
+            "it joins text and a very large or small number",
+        ),
     ] {
         let error = render(source).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");

@@ -86,7 +86,7 @@ fn a_wrong_value_of_train_is_refused_with_its_place() {
     let row = with_train([None, Some(json!("no")), None, None]);
     let error = dataset(&row, &marked(), Mask::Assistant).unwrap_err().to_string();
     assert!(
-        error.contains("`messages[1].train`: expected `true` or `false`"),
+        error.contains("`messages[1].train`: expected true or false, found a string"),
         "{error}"
     );
     let row = with_train([None, Some(json!(false)), None, None]);

@@ -12,7 +12,7 @@ fn read(text: &str) -> Vec<Row> {
 
 fn problems(bytes: &[u8]) -> Vec<Problem> {
     match parse_file("d.jsonl", bytes) {
-        Err(DataError::Invalid { problems }) => problems,
+        Err(DataError::Invalid { problems, .. }) => problems,
         other => panic!("{other:?}"),
     }
 }
@@ -77,6 +77,42 @@ fn content_in_parts_is_text() {
 }
 
 #[test]
+fn what_other_programs_read_is_read() {
+    let messages = |text: &str| match &read(text)[0].content {
+        Content::Messages { messages, tools, .. } => (messages.clone(), tools.clone()),
+        other => panic!("{other:?}"),
+    };
+    for tools in [r#""""#, r#"" ""#, r#""null""#, "null", "[]", r#""[]""#] {
+        let row = format!(r#"{{"tools": {tools}, "messages": [{{"role": "assistant", "content": "a"}}]}}"#);
+        assert_eq!(messages(&row).1, Vec::<serde_json::Value>::new(), "{tools}");
+    }
+    let (turns, _) = messages(concat!(
+        r#"{"messages": [{"role": "user", "content": [{"text": "a"}, {"type": null, "text": "b"}]}, "#,
+        r#"{"role": "assistant", "content": "", "train": false}, {"role": "assistant", "weight": 0}, "#,
+        r#"{"role": "model", "content": "c"}]}"#,
+    ));
+    let shown: Vec<_> = turns
+        .iter()
+        .map(|turn| (turn.role(), turn.content(), turn.is_trained()))
+        .collect();
+    let expected = [
+        ("user", "ab", false),
+        ("assistant", "", false),
+        ("assistant", "", false),
+        ("assistant", "c", true),
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_key_that_is_null_is_absent() {
+    let with = r#"{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f"}}]}]}"#;
+    let without =
+        r#"{"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}], "name": null}]}"#;
+    assert_eq!(read(with), read(without));
+}
+
+#[test]
 fn turns_of_tool_calls_need_no_text() {
     let rows = read(concat!(
         r#"{"tools": [{"name": "f"}], "messages": [{"role": "user", "content": "q"}, "#,
@@ -121,7 +157,7 @@ fn a_long_list_of_problems_is_cut_and_counted() {
     assert_eq!(lines.len(), 22);
     assert_eq!(lines[0], "d.jsonl:1: expected a JSON object, found a list");
     assert_eq!(lines[20], "... and 5 more");
-    assert!(lines[21].starts_with("hint: every row has `messages`"));
+    assert!(lines[21].starts_with("hint: `cadft data validate` lists"));
 }
 
 #[test]

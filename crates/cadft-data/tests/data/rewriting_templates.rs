@@ -87,7 +87,7 @@ fn mistral_moves_the_system_prompt_and_every_turn_is_found() {
     ]);
     assert_eq!(
         trained(&row, &tokenizer, Mask::Assistant),
-        "<|begin_of_text|>[INST] 1+1[/INST] [2</s>][INST] Sum.\n\n2+2[/INST][ 4</s>]"
+        "<|begin_of_text|>[INST] 1+1[/INST][ 2</s>][INST] Sum.\n\n2+2[/INST][ 4</s>]"
     );
 }
 
@@ -123,6 +123,28 @@ fn a_template_that_opens_turns_unlike_its_generation_prompt_is_refused() {
         error.contains("hint: the chat template opens it differently"),
         "{error}"
     );
+}
+
+#[test]
+fn a_template_that_shows_the_middle_of_a_text_trains_it() {
+    for (begin, end) in [("", ""), ("{% generation %}", "{% endgeneration %}")] {
+        let shown = format!("{begin}{{{{ m.content.split('<a>')[1].split('</a>')[0] + '</s>' }}}}{end}");
+        let template = format!(
+            "{{% for m in messages %}}{{{{ '<|' + m.role + '|>' }}}}{{% if m.role == 'assistant' %}}{shown}\
+             {{% else %}}{{{{ m.content }}}}{{% endif %}}{{% endfor %}}\
+             {{% if add_generation_prompt %}}<|assistant|>{{% endif %}}"
+        );
+        let row = conversation(&[
+            ("user", "q"),
+            ("assistant", "x<a>one</a>y"),
+            ("user", "r"),
+            ("assistant", "x<a>two</a>y"),
+        ]);
+        assert_eq!(
+            trained(&row, &Fixture::new("</s>", &template).build(), Mask::Assistant),
+            "<|user|>q<|assistant|>[one</s>]<|user|>r<|assistant|>[two</s>]"
+        );
+    }
 }
 
 #[test]

@@ -60,3 +60,30 @@ fn rows_are_counted_by_what_becomes_of_them() {
     assert_eq!(total.supervised_share, share);
     assert_eq!(stats.histogram.iter().map(|bar| bar.rows).sum::<usize>(), 6);
 }
+
+#[test]
+fn what_the_chat_template_does_not_show_is_counted_by_source() {
+    let directory = tempfile::tempdir().unwrap();
+    let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {}}}]);
+    let messages = json!([{"role": "user", "content": "q"},
+                          {"role": "assistant", "content": "a", "reasoning_content": "because"}]);
+    let rows = [
+        json!({"messages": messages}),
+        json!({"messages": messages, "tools": tools}),
+        json!({"messages": [messages[0], {"role": "assistant", "content": "a"}]}),
+    ];
+    let paths = [&rows[..], &rows[..1]].map(|rows| {
+        let path = directory.path().join(format!("{}.jsonl", rows.len()));
+        fs::write(
+            &path,
+            rows.iter().map(|row| format!("{row}\n")).collect::<String>(),
+        )
+        .unwrap();
+        Source::new(path.display().to_string())
+    });
+    let stats = stats(&paths, &Fixture::chatml().build(), &options(Mask::Assistant)).unwrap();
+    let lost = |source: &cadft_data::SourceStats| serde_json::to_value(&source.lost).unwrap();
+    assert_eq!(lost(&stats.sources[0]), json!({"tools": 1, "reasoning": 2}));
+    assert_eq!(lost(&stats.sources[1]), json!({"reasoning": 1}));
+    assert_eq!(lost(&stats.total), json!({"tools": 1, "reasoning": 3}));
+}

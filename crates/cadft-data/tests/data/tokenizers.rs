@@ -82,13 +82,14 @@ fn without_an_eos_token_the_model_configs_name_one() {
 }
 
 #[test]
-fn add_bos_token_overrules_the_post_processor() {
+fn the_post_processor_alone_says_what_stands_around_a_text() {
     let ids = |fixture: &Fixture| fixture.build().encode_with_special("a").unwrap().len();
     let (mut with, mut without) = (Fixture::llama3(), Fixture::chatml());
     assert_eq!((ids(&with), ids(&without)), (2, 1));
+    // As in transformers 5, which takes these keys out where there is a `tokenizer.json`.
     with.config["add_bos_token"] = false.into();
     without.config["add_bos_token"] = true.into();
-    assert_eq!((ids(&with), ids(&without)), (1, 2));
+    assert_eq!((ids(&with), ids(&without)), (2, 1));
     assert_eq!(
         Fixture::llama3()
             .build()
@@ -172,10 +173,6 @@ fn what_is_wrong_with_a_tokenizer_names_file_and_key() {
             "`tokenizer_config.json: eos_token`: `<nope>` is not in the vocabulary",
         ),
         (
-            config("add_bos_token", json!("yes")),
-            "`tokenizer_config.json: add_bos_token`: expected `true` or `false`",
-        ),
-        (
             config("chat_template", json!(1)),
             "`tokenizer_config.json: chat_template`: expected a string",
         ),
@@ -214,6 +211,35 @@ fn what_is_wrong_with_a_tokenizer_names_file_and_key() {
     ] {
         assert!(message.starts_with(start), "{message}");
         assert!(message.contains("\nhint: "), "{message}");
+    }
+}
+
+#[test]
+fn a_key_whose_meaning_is_not_followed_is_refused() {
+    for (key, value, start) in [
+        (
+            "split_special_tokens",
+            json!(true),
+            "`true` changes how text becomes ids",
+        ),
+        ("lower_everything", json!(true), "this key is not known"),
+        (
+            "added_tokens_decoder",
+            json!({"7": {"content": "<|im_end|>", "special": true}}),
+            "`<|im_end|>` has the id 262",
+        ),
+    ] {
+        let mut fixture = Fixture::chatml();
+        fixture.config[key] = value;
+        let message = error(&fixture.files());
+        assert!(
+            message.starts_with(&format!("`tokenizer_config.json: {key}")),
+            "{message}"
+        );
+        assert!(
+            message.contains(start) && message.contains("\nhint: "),
+            "{message}"
+        );
     }
 }
 
@@ -304,4 +330,79 @@ proptest! {
         let pieces: String = inspect(&example, &tokenizer).into_iter().map(|token| token.text).collect();
         prop_assert_eq!(pieces, tokenizer.decode(&example.token_ids, SpecialTokens::Keep).unwrap());
     }
+}
+
+/// `tokenizer.json` with a part replaced.
+fn with_part(part: &str, value: Value) -> TokenizerFiles {
+    let mut json = tokenizer_json(&Fixture::chatml());
+    json[part] = value;
+    TokenizerFiles {
+        tokenizer: json.to_string().into_bytes(),
+        ..TokenizerFiles::default()
+    }
+}
+
+fn replacing(pattern: &str, content: &str) -> Value {
+    json!({"type": "Replace", "pattern": {"String": pattern}, "content": content})
+}
+
+/// What is wrong with a tokenizer, or with what it makes of a text.
+fn failing(files: &TokenizerFiles, text: &str) -> String {
+    let made = Tokenizer::from_bytes(files).and_then(|tokenizer| tokenizer.encode_plain(text));
+    made.unwrap_err().to_string()
+}
+
+#[test]
+fn a_pipeline_that_panics_is_an_error_of_its_file() {
+    let missing = json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<nope>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}}], "pair": [], "special_tokens": {}});
+    let regex = json!({"type": "Split", "pattern": {"Regex": "(a+)+$|(a|a)*b|(.*)*x"}, "behavior": "Isolated", "invert": false});
+    for (files, text) in [
+        (with_part("post_processor", missing), "a".to_owned()),
+        (with_part("normalizer", replacing("", "x")), "hello".to_owned()),
+        (with_part("pre_tokenizer", regex), "a".repeat(60) + "!"),
+    ] {
+        let error = failing(&files, &text);
+        assert!(error.starts_with("`tokenizer.json`: "), "{error}");
+        assert!(error.contains("\nhint: "), "{error}");
+    }
+}
+
+#[test]
+fn a_normaliser_that_makes_texts_without_bound_is_refused() {
+    let thousand = "a".repeat(1000);
+    for normalizers in [
+        vec![replacing("a", &thousand); 3],
+        vec![replacing("a", &"a".repeat(100)); 6],
+        vec![json!({"type": "Sequence", "normalizers": vec![replacing("a", &thousand); 3]})],
+        vec![json!({"type": "Replace", "pattern": {"Regex": "a"}, "content": thousand})],
+    ] {
+        let error = failing(
+            &with_part(
+                "normalizer",
+                json!({"type": "Sequence", "normalizers": normalizers}),
+            ),
+            "a",
+        );
+        assert!(
+            error.contains("its `normalizer` can make a text more than 256 times as long"),
+            "{error}"
+        );
+    }
+    // SentencePiece's own: a space of one byte becomes a mark of three.
+    let usual = json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replacing(" ", "▁")]});
+    Tokenizer::from_bytes(&with_part("normalizer", usual)).unwrap();
+}
+
+#[test]
+fn only_regular_files_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(
+        directory.path().join("tokenizer.json"),
+        Fixture::chatml().files().tokenizer,
+    )
+    .unwrap();
+    fs::create_dir(directory.path().join("chat_template.jinja")).unwrap();
+    let error = Tokenizer::from_dir(directory.path()).unwrap_err();
+    assert!(error.to_string().contains("chat_template.jinja"), "{error}");
 }

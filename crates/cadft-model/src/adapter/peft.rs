@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, TargetModules, Tying};
+use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, BaseModel, TargetModules, Tying};
 use crate::json::{cut, show};
 
 mod keys;
@@ -24,7 +24,7 @@ pub(super) struct PeftConfig {
     pub(super) adapter: AdapterConfig,
     /// Which layers and modules of a model the names mean.
     pub(super) selection: Selection,
-    pub(super) base_model: Option<String>,
+    pub(super) base_model: Option<BaseModel>,
 }
 
 /// Reads the object; every key that is missing, malformed or not supported is a problem.
@@ -87,12 +87,14 @@ pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<Strin
         tying: if ties { Tying::Together } else { Tying::Apart },
         ..AdapterConfig::default()
     };
+    let text = |key| set(object, key).and_then(Value::as_str).map(str::to_owned);
     Ok(PeftConfig {
         adapter,
         selection,
-        base_model: set(object, "base_model_name_or_path")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
+        base_model: text("base_model_name_or_path").map(|name| BaseModel {
+            name,
+            revision: text("revision"),
+        }),
     })
 }
 
@@ -138,7 +140,8 @@ fn unsupported(object: &Map<String, Value>) -> Vec<String> {
         keys::READ.contains(&key) || keys::WITHOUT_EFFECT.iter().any(|(without, _)| *without == key)
     };
     for (key, value) in object.iter().filter(|(key, _)| !is_known(key)) {
-        if !is_unset(value) {
+        // An empty table stands for a feature with its defaults.
+        if !is_unset(value) || value.is_object() {
             problems.push(format!("`{}`: `{}` is not supported", cut(key), show(value)));
         }
     }
@@ -184,7 +187,7 @@ fn strings(object: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -
 pub(super) fn to_json(
     config: &AdapterConfig,
     targets: &AdapterTargets,
-    base_model: &str,
+    base: &BaseModel,
     tied: bool,
 ) -> Value {
     let target_modules = match &config.target_modules {
@@ -215,7 +218,7 @@ pub(super) fn to_json(
         "alpha_pattern": config.alpha_pattern,
         "arrow_config": null,
         "auto_mapping": null,
-        "base_model_name_or_path": base_model,
+        "base_model_name_or_path": base.name,
         "bias": "none",
         "corda_config": null,
         "ensure_weight_tying": ties,
@@ -239,7 +242,7 @@ pub(super) fn to_json(
         "qalora_group_size": 16,
         "r": config.rank,
         "rank_pattern": config.rank_pattern,
-        "revision": null,
+        "revision": base.revision,
         "target_modules": target_modules,
         "target_parameters": null,
         "task_type": "CAUSAL_LM",

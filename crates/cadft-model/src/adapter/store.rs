@@ -10,7 +10,7 @@ use super::resolve::Resolved;
 use super::stored::Stored;
 use super::targets::is_parameter_of;
 use super::{AdapterConfig, TargetModules, head};
-use crate::checkpoint::{Dtype, MappedFile, Replacement, Weight, carry, write_file, write_shard};
+use crate::checkpoint::{ChatFormat, Dtype, MappedFile, Replacement, Weight, carry, write_file, write_shard};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
@@ -35,9 +35,48 @@ pub struct AdapterSave<'a> {
     /// The configuration of the model it belongs to.
     pub config: &'a ModelConfig,
     /// The model's name or directory, as others should look for it.
-    pub base_model: &'a str,
+    pub base_model: BaseModel,
     /// A model directory to copy the tokenizer files from.
     pub carry_from: Option<PathBuf>,
+    /// What the carried files must say.
+    pub chat: ChatFormat,
+}
+
+/// The model that an adapter belongs to, as `adapter_config.json` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseModel {
+    /// A directory, or `OWNER/NAME` on the Hub.
+    pub name: String,
+    /// A branch, tag or commit on the Hub; its `main` where none is named.
+    pub revision: Option<String>,
+}
+
+impl BaseModel {
+    /// As recipes and commands name it: the directory, or `hf://OWNER/NAME@REVISION` where there is none.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let parts: Vec<&str> = self.name.split('/').collect();
+        let is_hub_name = matches!(parts[..], [owner, name] if !owner.is_empty() && !name.is_empty());
+        let name = match &self.name {
+            name if Path::new(name).is_dir() => return name.clone(),
+            name if name.starts_with("hf://") => name.clone(),
+            name if is_hub_name && !name.starts_with('.') => format!("hf://{name}"),
+            name => return name.clone(),
+        };
+        match &self.revision {
+            Some(revision) if !name.contains('@') => format!("{name}@{revision}"),
+            _ => name,
+        }
+    }
+}
+
+impl From<&str> for BaseModel {
+    fn from(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            revision: None,
+        }
+    }
 }
 
 /// Writes the adapter of `model` into `directory` as PEFT does, in f32.
@@ -76,11 +115,12 @@ pub fn save(directory: &Path, model: &CausalLm, parts: &AdapterSave<'_>) -> Resu
         .collect();
     let replacement = Replacement::begin(directory)?;
     write_shard(&replacement.path().join(ADAPTER_WEIGHTS), &weights, Dtype::F32)?;
-    let config = peft::to_json(parts.adapter, &targets, parts.base_model, tied);
+    let config = peft::to_json(parts.adapter, &targets, &parts.base_model, tied);
     write_file(&replacement.path().join(ADAPTER_CONFIG), &json::pretty(&config))?;
     if let Some(source) = &parts.carry_from {
         carry(source, replacement.path())?;
     }
+    parts.chat.apply_to_adapter(replacement.path())?;
     replacement.finish()
 }
 
@@ -88,7 +128,7 @@ pub fn save(directory: &Path, model: &CausalLm, parts: &AdapterSave<'_>) -> Resu
 ///
 /// # Errors
 /// When the file cannot be read, and when it asks for something that is not supported.
-pub fn read_config(directory: &Path) -> Result<(AdapterConfig, Option<String>), ModelError> {
+pub fn read_config(directory: &Path) -> Result<(AdapterConfig, Option<BaseModel>), ModelError> {
     let PeftConfig {
         adapter, base_model, ..
     } = read_peft(directory)?;
@@ -157,6 +197,10 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
             values.get(name).cloned().unwrap_or_default()
         })
         .assign(&values);
+    let zero_rows = model.zero_rows();
+    if !zero_rows.is_empty() {
+        return Err(problem(ADAPTER_WEIGHTS)(zero_rows));
+    }
     Ok(Adapted {
         model,
         adapter,

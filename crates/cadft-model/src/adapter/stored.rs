@@ -69,7 +69,11 @@ impl Stored<'_> {
             });
         }
         if !is_end {
-            return Some(format!("`{}`: unused", cut(name)));
+            return Some(format!(
+                "`{}`: unused{}",
+                cut(name),
+                selects(name, Presence::LeftOver)
+            ));
         }
         let of_model = match (&model.lm_head, plain.as_str()) {
             (Some(head), OUTPUT_WEIGHT) => head.weight.val(),
@@ -87,7 +91,7 @@ impl Stored<'_> {
 
     fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         let Some(view) = self.tensors.get(name) else {
-            return Err(format!("`{name}`: missing"));
+            return Err(format!("`{name}`: missing{}", selects(name, Presence::Missing)));
         };
         if view.shape() != shape {
             let found = view.shape();
@@ -106,6 +110,32 @@ impl Stored<'_> {
 
     fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.tensors.get(name).map(TensorView::data)
+    }
+}
+
+/// What is wrong with a tensor.
+#[derive(Clone, Copy)]
+enum Presence {
+    Missing,
+    LeftOver,
+}
+
+/// Which keys say whether a layer has an update, and which that it has magnitudes.
+fn selects(name: &str, presence: Presence) -> &'static str {
+    match (
+        name.contains(".lora_magnitude_vector"),
+        name.contains(".lora_"),
+        presence,
+    ) {
+        (true, _, Presence::Missing) => "; `use_dora` asks for it",
+        (true, ..) => "; `use_dora` or `target_modules` does not ask for it",
+        (false, true, Presence::Missing) => {
+            "; `target_modules`, `exclude_modules` and `layers_to_transform` ask for it"
+        }
+        (false, true, Presence::LeftOver) => {
+            "; `target_modules`, `exclude_modules`, `layers_to_transform` or `modules_to_save` leave its layer out"
+        }
+        _ => "",
     }
 }
 

@@ -38,6 +38,12 @@ impl Dtype {
         }
     }
 
+    /// The values as a file of this type holds them.
+    #[must_use]
+    pub fn rounded(self, values: &[f32]) -> Vec<f32> {
+        self.decode(&self.encode(values))
+    }
+
     pub(crate) fn to_safetensors(self) -> safetensors::Dtype {
         match self {
             Self::F32 => safetensors::Dtype::F32,

@@ -183,9 +183,13 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn no_weights(directory: &Path) -> ModelError {
-    let is_pickle = |path: &PathBuf| path.extension().is_some_and(|end| end == "bin");
-    let hint = if entries(directory).iter().any(is_pickle) {
-        Some("`.bin` files are not read: save the model as safetensors with transformers first".to_owned())
+    let pickle = directory.join("pytorch_model.bin");
+    let index = directory.join("pytorch_model.bin.index.json");
+    let hint = if pickle.exists() || index.exists() {
+        Some(
+            "`pytorch_model.bin` is not read: save the model as safetensors with transformers first"
+                .to_owned(),
+        )
     } else {
         hint_for(directory).map(str::to_owned)
     };

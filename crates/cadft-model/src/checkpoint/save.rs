@@ -1,9 +1,11 @@
 //! Writing a checkpoint: under a temporary name beside its place, then renamed.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cadft_files::NewDirectory;
+
+use super::carry::{CARRIED_FILES, ChatFormat, OTHER_TEMPLATES, carry, carry_over};
 use super::dtype::Dtype;
 use super::weights::{Weight, write_weights};
 use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
@@ -12,19 +14,6 @@ use crate::decoder::CausalLm;
 use crate::error::ModelError;
 use crate::json;
 use crate::parameters::{ParameterTensor, visit_tensors};
-
-/// The files of tokenizer and generation that are copied along with a model, where they exist.
-pub const CARRIED_FILES: [&str; 9] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "generation_config.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "tokenizer.model",
-];
 
 /// How a checkpoint is written.
 #[derive(Clone, Debug)]
@@ -35,8 +24,10 @@ pub struct SaveOptions {
     pub max_shard_bytes: usize,
     /// A checkpoint directory to copy the [`CARRIED_FILES`] from.
     pub carry_from: Option<PathBuf>,
-    /// The content of `chat_template.jinja`, in place of the carried one.
-    pub chat_template: Option<String>,
+    /// The directory of an adapter that was merged: its tokenizer and template take the place of the carried ones.
+    pub carry_over: Option<PathBuf>,
+    /// What the carried files must say.
+    pub chat: ChatFormat,
 }
 
 impl Default for SaveOptions {
@@ -45,7 +36,8 @@ impl Default for SaveOptions {
             dtype: Dtype::F32,
             max_shard_bytes: 5_000_000_000,
             carry_from: None,
-            chat_template: None,
+            carry_over: None,
+            chat: ChatFormat::default(),
         }
     }
 }
@@ -66,15 +58,8 @@ pub fn save(
     if model.has_adapter() {
         return Err(ModelError::Unmerged(directory.to_owned()));
     }
-    let mut tensors = Vec::new();
-    visit_tensors(model, &mut |name, _, tensor| {
-        tensors.push((name.to_owned(), tensor));
-    });
-    if options.dtype == Dtype::F16 {
-        tensors
-            .iter()
-            .try_for_each(|(name, tensor)| fits_f16(name, &values(tensor)))?;
-    }
+    check_fits(model, options.dtype)?;
+    let tensors = tensors(model);
     let weights: Vec<_> = tensors
         .iter()
         .map(|(name, tensor)| Weight {
@@ -91,20 +76,38 @@ pub fn save(
         options.dtype,
         options.max_shard_bytes,
     )?;
-    write_file(
-        &replacement.path().join("config.json"),
-        &json::pretty(&config.to_object(options.dtype)),
-    )?;
+    let mut object = config.to_object(options.dtype);
+    options.chat.set_stop_tokens(&mut object);
+    write_file(&replacement.path().join("config.json"), &json::pretty(&object))?;
     if let Some(source) = &options.carry_from {
         carry(source, replacement.path())?;
     }
-    if let Some(template) = &options.chat_template {
-        write_file(
-            &replacement.path().join("chat_template.jinja"),
-            template.as_bytes(),
-        )?;
+    if let Some(adapter) = &options.carry_over {
+        carry_over(adapter, replacement.path())?;
     }
+    options.chat.apply(replacement.path())?;
     replacement.finish()
+}
+
+/// Whether every weight of `model` has a finite value in `dtype`.
+///
+/// # Errors
+/// [`ModelError::F16Overflow`] with the first weight that is too large.
+pub fn check_fits(model: &CausalLm, dtype: Dtype) -> Result<(), ModelError> {
+    if dtype != Dtype::F16 {
+        return Ok(());
+    }
+    tensors(model)
+        .iter()
+        .try_for_each(|(name, tensor)| fits_f16(name, &values(tensor)))
+}
+
+fn tensors(model: &CausalLm) -> Vec<(String, ParameterTensor)> {
+    let mut tensors = Vec::new();
+    visit_tensors(model, &mut |name, _, tensor| {
+        tensors.push((name.to_owned(), tensor));
+    });
+    tensors
 }
 
 fn values(tensor: &ParameterTensor) -> Vec<f32> {
@@ -125,96 +128,49 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
     }
 }
 
-/// Copies the [`CARRIED_FILES`].
-pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
-    for name in CARRIED_FILES {
-        let file = source.join(name);
-        if file.is_file() {
-            let text = fs::read(&file).map_err(|error| ModelError::io("read", &file, error))?;
-            write_file(&target.join(name), &text)?;
-        }
-    }
-    Ok(())
-}
-
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    fs::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
+    cadft_files::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
 }
 
 /// A directory under construction that takes its place when it is complete.
 pub(crate) struct Replacement {
     target: PathBuf,
-    temporary: PathBuf,
+    directory: NewDirectory,
 }
 
 impl Replacement {
     /// Starts a directory beside `target`.
     pub(crate) fn begin(target: &Path) -> Result<Self, ModelError> {
         refuse_other_files(target)?;
-        let temporary = sibling(target, "partial");
-        if temporary.exists() {
-            fs::remove_dir_all(&temporary).map_err(|error| ModelError::io("remove", &temporary, error))?;
-        }
-        fs::create_dir_all(&temporary).map_err(|error| ModelError::io("create", &temporary, error))?;
         Ok(Self {
             target: target.to_owned(),
-            temporary,
+            directory: NewDirectory::begin(target)
+                .map_err(|error| ModelError::io("create", target, error))?,
         })
     }
 
     /// Where to write.
     pub(crate) fn path(&self) -> &Path {
-        &self.temporary
+        self.directory.path()
     }
 
-    /// Puts the directory in its place.
+    /// Puts the directory in its place, on the disk.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
-        let Self { target, temporary } = &self;
-        make_readable(temporary)?;
-        let old = sibling(target, "old");
-        let replaces = target.exists();
-        if replaces {
-            if old.exists() {
-                fs::remove_dir_all(&old).map_err(|error| ModelError::io("remove", &old, error))?;
-            }
-            fs::rename(target, &old).map_err(|error| ModelError::io("rename", target, error))?;
-        }
-        fs::rename(temporary, target).map_err(|error| ModelError::io("rename", temporary, error))?;
-        if replaces {
-            fs::remove_dir_all(&old).map_err(|error| ModelError::io("remove", &old, error))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Replacement {
-    /// Removes what an error left unfinished; after [`Replacement::finish`] there is nothing to remove.
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.temporary);
+        make_readable(self.path())?;
+        (self.directory.finish()).map_err(|error| ModelError::io("write", &self.target, error))
     }
 }
 
 /// safetensors writes through a private temporary file: gives its files the permissions of the others.
 fn make_readable(directory: &Path) -> Result<(), ModelError> {
-    let io = |error| ModelError::io("read", directory, error);
-    let plain = ["config.json", ADAPTER_CONFIG].map(|name| directory.join(name));
-    let plain = plain.iter().find(|path| path.is_file()).unwrap_or(&plain[0]);
-    let permissions = fs::metadata(plain).map_err(io)?.permissions();
+    let io = |error| ModelError::io("set permissions in", directory, error);
     for entry in fs::read_dir(directory).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        fs::set_permissions(&path, permissions.clone())
-            .map_err(|error| ModelError::io("set permissions of", &path, error))?;
+        if !path.is_dir() {
+            cadft_files::make_readable(&path).map_err(io)?;
+        }
     }
     Ok(())
-}
-
-/// `directory` with `.suffix` added to its last component.
-fn sibling(directory: &Path, suffix: &str) -> PathBuf {
-    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
-    let mut name = OsString::from(".");
-    name.push(absolute.file_name().unwrap_or_default());
-    name.push(format!(".{suffix}"));
-    absolute.with_file_name(name)
 }
 
 /// Refuses to replace a directory that holds anything but a checkpoint.
@@ -225,6 +181,7 @@ fn refuse_other_files(directory: &Path) -> Result<(), ModelError> {
     let is_ours = |name: &str| {
         ["config.json", ADAPTER_CONFIG, ADAPTER_WEIGHTS].contains(&name)
             || CARRIED_FILES.contains(&name)
+            || name == OTHER_TEMPLATES
             || (name.starts_with("model") && name.contains(".safetensors"))
     };
     let mut others: Vec<_> = entries

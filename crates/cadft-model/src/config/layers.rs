@@ -47,7 +47,7 @@ pub(super) fn parse(object: &mut Object<'_>, family: &Family, layers: usize) -> 
     let sliding = sliding_layers(object, family, window.is_some(), &rotary);
     if window.is_none() && sliding.contains(&true) {
         object
-            .problem("`layer_types` holds `sliding_attention`, but there is no `sliding_window`".to_owned());
+            .problem("`layer_types` holds `sliding_attention`, but there is no `sliding_window`, or `use_sliding_window` is off".to_owned());
     }
     sliding
         .into_iter()

@@ -210,18 +210,30 @@ pub(super) fn parse_by_layer_type(
     }
     let theta = object.number("rope_theta", full);
     let local_theta = object.number("rope_local_base_freq", local);
+    let scaling = scaling.filter(|scaling| !scaling.is_empty());
+    if scaling.is_some() && !both.is_empty() && both.get(kinds[0]).is_none_or(Value::is_null) {
+        object.problem("`rope_parameters.full_attention` is missing beside `rope_scaling`".to_owned());
+    }
     [(kinds[0], theta, scaling), (kinds[1], local_theta, None)].map(|(key, theta, over)| {
-        let place = format!("rope_parameters.{key}");
         let mut values = match both.get(key) {
             // As transformers does, so that a `type` in `rope_scaling` alone is seen to disagree.
             None | Some(Value::Null) => Map::from_iter([("rope_type".to_owned(), "default".into())]),
             Some(Value::Object(values)) => values.clone(),
             Some(other) => {
-                object.problem(format!("`{place}` is `{}`; expected an object", show(other)));
+                let other = show(other);
+                object.problem(format!(
+                    "`rope_parameters.{key}` is `{other}`; expected an object"
+                ));
                 Map::new()
             }
         };
-        values.extend(over.into_iter().flatten());
+        let place = match over {
+            Some(over) => {
+                values.extend(over);
+                "rope_scaling".to_owned()
+            }
+            None => format!("rope_parameters.{key}"),
+        };
         let mut nested = Object::nested_in(&values, &place);
         let defaults = Defaults {
             theta,

@@ -120,6 +120,15 @@ impl LowRank {
         squares.sqrt().reshape([output])
     }
 
+    /// How many rows of `W + s B A` are 0, where magnitudes ask for their norms.
+    pub(crate) fn zero_rows(&self, weight: &Tensor<2>) -> usize {
+        if self.lora_magnitude_vector.is_none() {
+            return 0;
+        }
+        let norms = self.norms(weight).to_data();
+        norms.iter::<f32>().filter(|norm| *norm == 0.0).count()
+    }
+
     /// The weight with the update in it.
     pub(crate) fn merged(&self, weight: &Tensor<2>) -> Tensor<2> {
         let delta = fused::linear(self.lora_b.val(), self.lora_a.val().transpose());

@@ -1,9 +1,9 @@
 //! Writing the GGUF container: header, metadata and tensor table, then one tensor in memory at a time.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use cadft_files::NewFile;
 use half::f16;
 use rayon::prelude::*;
 
@@ -34,39 +34,25 @@ pub(super) struct Output<'a> {
     pub(super) values: Box<dyn Fn() -> Vec<f32> + 'a>,
 }
 
-/// Writes a file under a temporary name beside its place, then renames it.
+/// Writes a file, whole or not at all.
 pub(super) fn write(
     path: &Path,
     metadata: &[(String, Field)],
     tensors: &[Output<'_>],
 ) -> Result<(), ModelError> {
-    let partial = partial(path);
-    let written = write_to(&partial, metadata, tensors)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .map_err(|source| ModelError::io("write", path, source));
-    if written.is_err() {
-        // Nothing half-written stays; that it cannot be removed changes nothing about the error.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written
-}
-
-fn partial(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.partial"))
+    write_to(path, metadata, tensors).map_err(|source| ModelError::io("write", path, source))
 }
 
 fn write_to(path: &Path, metadata: &[(String, Field)], tensors: &[Output<'_>]) -> io::Result<()> {
     let head = header(metadata, tensors)?;
-    let mut out = BufWriter::new(File::create(path)?);
+    let mut out = BufWriter::new(NewFile::create(path)?);
     out.write_all(&head)?;
     for tensor in tensors {
         let bytes = encode(tensor.kind, &(tensor.values)());
         out.write_all(&bytes)?;
         out.write_all(&vec![0; bytes.len().next_multiple_of(ALIGNMENT) - bytes.len()])?;
     }
-    out.flush()?;
-    out.get_ref().sync_all()
+    out.into_inner()?.finish()
 }
 
 fn header(metadata: &[(String, Field)], tensors: &[Output<'_>]) -> io::Result<Vec<u8>> {

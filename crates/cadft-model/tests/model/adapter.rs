@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave};
+use cadft_model::checkpoint::ChatFormat;
 use cadft_model::checkpoint::save;
 use cadft_model::{
     AdapterConfig, AdapterKind, AdapterScaling, CausalLm, ModelConfig, ModelError, SaveOptions, TargetModules,
@@ -159,8 +160,9 @@ fn stored(model: &CausalLm, adapter: &AdapterConfig, config: &ModelConfig) -> (t
     let parts = AdapterSave {
         adapter,
         config,
-        base_model: "tiny",
+        base_model: "tiny".into(),
         carry_from: None,
+        chat: ChatFormat::default(),
     };
     adapter::save(&directory, model, &parts).unwrap();
     (parent, directory)
@@ -206,7 +208,16 @@ fn what_is_not_supported_is_refused_by_key_and_value() {
     for (key, value) in [
         ("peft_type", json!("LOHA")),
         ("bias", json!("all")),
-        ("rank_pattern", json!({"q_proj": 4})),
+        ("rank_pattern", json!({"(": 4})),
+        ("alpha_pattern", json!(["q_proj"])),
+        ("init_lora_weights", json!("pissa_niter_16")),
+        ("use_dora", json!("no")),
+        ("lora_dropout", json!(1.5)),
+        ("layers_pattern", json!("layers")),
+        ("kasa_config", json!({})),
+        ("target_modules", json!(null)),
+        ("target_modules", json!(["norm"])),
+        ("modules_to_save", json!(["layers"])),
         ("layer_replication", json!([[0, 1]])),
         ("fan_in_fan_out", json!(true)),
         ("some_new_option", json!(3)),

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
-use cadft_model::checkpoint::{load, save};
+use cadft_model::checkpoint::{ChatFormat, load, save};
 use cadft_model::{CausalLm, Dtype, ModelError, SaveOptions};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{tiny, tokens, values};
 
@@ -285,6 +285,86 @@ fn tokenizer_files_are_carried_and_stop_tokens_read() {
     assert_eq!(
         load(&directory, &Device::flex()).unwrap().stop_token_ids(),
         [3, 4]
+    );
+}
+
+#[test]
+fn carried_files_are_made_to_say_how_the_model_talks() {
+    let source = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(source.path().join(name), text).unwrap();
+    let named = json!([{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]);
+    write(
+        "tokenizer_config.json",
+        &json!({"eos_token": "x", "chat_template": named}).to_string(),
+    );
+    write("generation_config.json", r#"{"eos_token_id": -1, "top_p": 0.5}"#);
+    let saved_with = |chat: ChatFormat| {
+        let options = SaveOptions {
+            carry_from: Some(source.path().to_owned()),
+            chat,
+            ..SaveOptions::default()
+        };
+        let (parent, directory) = saved(json!({"eos_token_id": [4, 3]}), &options);
+        let read = |name: &str| -> Value {
+            serde_json::from_slice(&fs::read(directory.join(name)).unwrap()).unwrap()
+        };
+        let found = ["config.json", "generation_config.json", "tokenizer_config.json"].map(read);
+        drop(parent);
+        found
+    };
+    let stop_token_ids = vec![3, 4];
+    let preamble = "{% set v = 1 %}\n".to_owned();
+    let [config, generation, tokenizer] = saved_with(ChatFormat {
+        stop_token_ids: stop_token_ids.clone(),
+        preamble: preamble.clone(),
+        ..ChatFormat::default()
+    });
+    assert_eq!(config["eos_token_id"], json!([4, 3]), "these are named already");
+    assert_eq!(generation, json!({"eos_token_id": [3, 4], "top_p": 0.5}));
+    fs::create_dir(source.path().join("additional_chat_templates")).unwrap();
+    write("additional_chat_templates/tool_use.jinja", "b");
+    let tools = |chat: ChatFormat| {
+        let options = SaveOptions {
+            carry_from: Some(source.path().to_owned()),
+            chat,
+            ..SaveOptions::default()
+        };
+        let (_parent, directory) = saved(json!({}), &options);
+        // Twice: what is there is replaced.
+        save(
+            &directory,
+            &CausalLm::new(&tiny(json!({})), &Device::flex(), 1),
+            &tiny(json!({})),
+            &options,
+        )
+        .unwrap();
+        fs::read_to_string(directory.join("additional_chat_templates/tool_use.jinja")).ok()
+    };
+    assert_eq!(tools(ChatFormat::default()).as_deref(), Some("b"));
+    let with_preamble = ChatFormat {
+        preamble: preamble.clone(),
+        ..ChatFormat::default()
+    };
+    assert_eq!(tools(with_preamble).as_deref(), Some("{% set v = 1 %}\nb"));
+    let with_template = ChatFormat {
+        template: Some("c".to_owned()),
+        ..ChatFormat::default()
+    };
+    assert_eq!(tools(with_template), None, "the template is for everything");
+    let begun = json!([
+        {"name": "default", "template": "{% set v = 1 %}\na"},
+        {"name": "tool_use", "template": "{% set v = 1 %}\nb"}
+    ]);
+    assert_eq!(tokenizer, json!({"eos_token": "x", "chat_template": begun}));
+    let [.., tokenizer] = saved_with(ChatFormat {
+        template: Some(format!("{preamble}c")),
+        eos_token: Some("y".to_owned()),
+        preamble,
+        stop_token_ids: vec![],
+    });
+    assert_eq!(
+        tokenizer,
+        json!({"eos_token": "y", "chat_template": "{% set v = 1 %}\nc"})
     );
 }
 

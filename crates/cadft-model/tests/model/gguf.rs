@@ -166,6 +166,11 @@ fn tiny_gguf(model: &CausalLm) -> Writer {
     file
 }
 
+/// The tiny model of these tests, written as a GGUF file.
+pub(crate) fn write_tiny(path: &Path) {
+    tiny_gguf(&original()).write(path);
+}
+
 fn import(file: &Writer) -> (tempfile::TempDir, Result<PathBuf, String>) {
     let parent = tempfile::tempdir().unwrap();
     let (path, directory) = (parent.path().join("model.gguf"), parent.path().join("out"));
@@ -235,12 +240,52 @@ fn known_pre_tokenizers_differ_and_unknown_ones_are_named() {
     }
     seen.dedup();
     assert_eq!(seen.len(), 4);
-    file.text("tokenizer.ggml.pre", "deepseek-llm");
+    file.text("tokenizer.ggml.pre", "kimi-k2");
     let message = import(&file).1.unwrap_err();
-    assert!(
-        message.contains("`tokenizer.ggml.pre` is `deepseek-llm`"),
-        "{message}"
-    );
+    assert!(message.contains("`tokenizer.ggml.pre` is `kimi-k2`"), "{message}");
+}
+
+/// The names are llama.cpp's; each comes back as itself, or as the first name of those that split alike.
+#[test]
+fn a_tokenizer_of_any_known_pre_tokenizer_is_written_under_a_name_that_splits_alike() {
+    for (pre, written) in [
+        ("deepseek-llm", "deepseek-llm"),
+        ("deepseek-coder", "deepseek-coder"),
+        ("deepseek-v3", "deepseek-v3"),
+        ("tekken", "tekken"),
+        ("gpt-4o", "gpt-4o"),
+        ("seed-coder", "seed-coder"),
+        ("minicpm5", "minicpm5"),
+        ("bailingmoe", "bailingmoe"),
+        ("qwen35", "qwen35"),
+        ("llama-v3", "llama-bpe"),
+        ("falcon3", "llama-bpe"),
+        ("dbrx", "smaug-bpe"),
+        ("command-r", "smollm"),
+        ("olmo", "gpt-2"),
+        ("deepseek-r1-qwen", "qwen2"),
+    ] {
+        let mut file = tiny_gguf(&original());
+        file.text("tokenizer.ggml.pre", pre);
+        if ["tekken", "llama-v3", "falcon3"].contains(&pre) {
+            file.set("tokenizer.ggml.add_bos_token", 7, &[0]);
+        }
+        let (parent, directory) = import(&file);
+        let directory = directory.unwrap_or_else(|error| panic!("{pre}: {error}"));
+        let out = parent.path().join("out.gguf");
+        export_gguf(&directory, &out, GgufDtype::F16).unwrap();
+        let bytes = fs::read(&out).unwrap();
+        let entry = [
+            text("tokenizer.ggml.pre"),
+            8_u32.to_le_bytes().to_vec(),
+            text(written),
+        ]
+        .concat();
+        assert!(
+            bytes.windows(entry.len()).any(|window| window == entry),
+            "{pre} is not written as {written}"
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,9 @@ mod fused;
 mod generate;
 mod gguf;
 mod gguf_families;
+mod mutations;
 mod sampling;
+mod untrusted;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_model::ModelConfig;

@@ -1,19 +1,20 @@
-//! Files and directories that are on the disk, not only on their way to it.
+//! Files and directories of checkpoints that are on the disk, not only on their way to it.
 
 use super::CheckpointError;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every file below `directory`, as sorted paths relative to it, with `/` between components.
+/// Every file below `directory`, as sorted paths relative to it, with `/` between components. Links to directories are
+/// not followed.
 pub(crate) fn files(directory: &Path) -> Result<Vec<String>, CheckpointError> {
     let mut found = vec![];
     let mut left = vec![(directory.to_owned(), String::new())];
     while let Some((directory, prefix)) = left.pop() {
-        for entry in fs::read_dir(&directory).map_err(CheckpointError::io("read", &directory))? {
-            let entry = entry.map_err(CheckpointError::io("read", &directory))?;
+        let read = CheckpointError::io("read", &directory);
+        let entries: Result<Vec<_>, _> = fs::read_dir(&directory).and_then(Iterator::collect);
+        for entry in entries.map_err(read)? {
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-            if entry.path().is_dir() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 left.push((entry.path(), format!("{name}/")));
             } else {
                 found.push(name);
@@ -24,44 +25,21 @@ pub(crate) fn files(directory: &Path) -> Result<Vec<String>, CheckpointError> {
     Ok(found)
 }
 
-/// Synchronises a file or a directory itself.
-pub(crate) fn sync(path: &Path) -> Result<(), CheckpointError> {
-    let file = File::open(path).map_err(CheckpointError::io("open", path))?;
-    file.sync_all().map_err(CheckpointError::io("synchronise", path))
-}
-
 /// Synchronises `directory`, everything below it, and the entry of it in its parent.
 pub(crate) fn sync_tree(directory: &Path) -> Result<(), CheckpointError> {
-    let mut directories = vec![directory.to_owned()];
-    for file in files(directory)? {
-        let path = directory.join(file);
-        sync(&path)?;
-        directories.extend(path.parent().map(Path::to_owned));
-    }
-    directories.sort();
-    directories.dedup();
-    directories.iter().try_for_each(|directory| sync(directory))?;
-    sync_parent(directory)
+    cadft_files::sync_tree(directory)
+        .and_then(|()| cadft_files::sync_parent(directory))
+        .map_err(CheckpointError::io("synchronise", directory))
 }
 
 /// Synchronises the directory that `path` is an entry of.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), CheckpointError> {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync(Path::new(".")),
-        Some(parent) => sync(parent),
-        None => Ok(()),
-    }
+    cadft_files::sync_parent(path).map_err(CheckpointError::io("synchronise", path))
 }
 
-/// Writes a file under a temporary name, synchronises it, and renames it.
+/// Writes a whole file, in place of the one that may be there.
 pub(crate) fn write(path: &Path, text: &[u8]) -> Result<(), CheckpointError> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary).map_err(CheckpointError::io("create", &temporary))?;
-    file.write_all(text)
-        .and_then(|()| file.sync_all())
-        .map_err(CheckpointError::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(CheckpointError::io("rename", &temporary))?;
-    sync_parent(path)
+    cadft_files::write(path, text).map_err(CheckpointError::io("write", path))
 }
 
 /// Removes a directory so that it is never seen half gone: it is renamed first.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The file system says no.
-    #[error("cannot {action} `{}`: {source}", .path.display())]
+    #[error("cannot {action} `{}`: {source}", cadft_files::shown(.path))]
     Io {
         /// What was being done, as a verb.
         action: &'static str,
@@ -19,7 +19,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// A file of a checkpoint is not what was written.
-    #[error("`{}` is damaged: {message}", .path.display())]
+    #[error("`{}` is damaged: {message}", cadft_files::shown(.path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum CheckpointError {
     #[error(
         "no space for a checkpoint in `{}`: {} MiB are needed, {} MiB are free\n\
          hint: free some space, or keep fewer checkpoints with `checkpoint.keep`",
-        .path.display(), .needed / MIB, .available / MIB
+        cadft_files::shown(.path), .needed / MIB, .available / MIB
     )]
     NoSpace {
         /// The directory.

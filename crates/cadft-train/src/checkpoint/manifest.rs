@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
@@ -36,11 +35,33 @@ impl Manifest {
         names.retain(|name| name != MANIFEST);
         let members: Result<BTreeMap<String, Member>, CheckpointError> = names
             .into_par_iter()
-            .map(|name| Ok((name.clone(), member(&directory.join(name))?)))
+            .map(|name| Ok((name.clone(), Self::member(&directory.join(name))?)))
             .collect();
         Ok(Self {
             format_version: FORMAT_VERSION,
             files: members?,
+        })
+    }
+
+    /// Size and SHA-256 of a file.
+    pub(crate) fn member(path: &Path) -> Result<Member, CheckpointError> {
+        let mut file = cadft_files::open(path).map_err(CheckpointError::io("read", path))?;
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let count = file
+                .read(&mut buffer)
+                .map_err(CheckpointError::io("read", path))?;
+            if count == 0 {
+                break;
+            }
+            hash.update(&buffer[..count]);
+            bytes += count as u64;
+        }
+        Ok(Member {
+            bytes,
+            sha256: hex(&hash.finalize()),
         })
     }
 
@@ -53,9 +74,10 @@ impl Manifest {
     /// Reads the manifest of a checkpoint and compares every file with it.
     pub(crate) fn verify(directory: &Path) -> Result<Self, CheckpointError> {
         let path = directory.join(MANIFEST);
-        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        let text = cadft_files::read_to_string(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => CheckpointError::damaged(&path, &"the file is missing"),
             std::io::ErrorKind::InvalidData => CheckpointError::damaged(&path, &"not UTF-8"),
+            std::io::ErrorKind::InvalidInput => CheckpointError::damaged(&path, &error),
             _ => CheckpointError::io("read", &path)(error),
         })?;
         let manifest: Self =
@@ -70,6 +92,10 @@ impl Manifest {
         if manifest.to_json() != text {
             return Err(CheckpointError::damaged(&path, &"it was edited"));
         }
+        if let Some(name) = (manifest.files.keys()).find(|name| !cadft_files::stays_below(name)) {
+            let message = format!("`{name}` is not the name of a file in the checkpoint");
+            return Err(CheckpointError::damaged(&path, &message));
+        }
         manifest
             .files
             .par_iter()
@@ -83,7 +109,7 @@ impl Member {
         if !path.is_file() {
             return Err(CheckpointError::damaged(path, &"the file is missing"));
         }
-        let found = member(path)?;
+        let found = Manifest::member(path)?;
         if found.bytes != self.bytes {
             let message = format!("it has {} bytes, not {}", found.bytes, self.bytes);
             return Err(CheckpointError::damaged(path, &message));
@@ -96,27 +122,6 @@ impl Member {
         }
         Ok(())
     }
-}
-
-fn member(path: &Path) -> Result<Member, CheckpointError> {
-    let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
-    let mut hash = Sha256::new();
-    let mut bytes = 0;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file
-            .read(&mut buffer)
-            .map_err(CheckpointError::io("read", path))?;
-        if count == 0 {
-            break;
-        }
-        hash.update(&buffer[..count]);
-        bytes += count as u64;
-    }
-    Ok(Member {
-        bytes,
-        sha256: hex(&hash.finalize()),
-    })
 }
 
 /// Lower-case hexadecimal digits.

@@ -8,7 +8,6 @@ use burn::tensor::TensorData;
 use cadft_model::CausalLm;
 use cadft_step::optimizer::AdamW;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint whose every file is as it was written.
@@ -28,7 +27,7 @@ pub struct Restored {
 pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
     let manifest = Manifest::verify(path)?;
     let file = path.join(STATE);
-    let text = fs::read_to_string(&file).map_err(CheckpointError::io("read", &file))?;
+    let text = cadft_files::read_to_string(&file).map_err(CheckpointError::io("read", &file))?;
     let state: TrainingState =
         serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, &error))?;
     if state.format_version != FORMAT_VERSION {

@@ -1,6 +1,7 @@
 //! The thread that writes checkpoints while training goes on, one at a time.
 
 use super::{CheckpointError, Snapshot, rotate};
+use crate::plan::Warning;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Saved {
     pub(crate) step: usize,
     pub(crate) path: PathBuf,
+    /// What should be known about it.
+    pub(crate) warning: Option<Warning>,
     /// How long it took to write.
     pub(crate) written_in: Duration,
     /// How long training waited for it.
@@ -87,12 +90,13 @@ impl Drop for Saver {
 fn save(snapshot: &Snapshot, directory: &Path, keep: usize) -> Result<Saved, CheckpointError> {
     let started = Instant::now();
     let state = snapshot.state();
-    let path = snapshot.write(directory)?;
+    let (path, warning) = snapshot.write(directory)?;
     let best = state.best.map(|best| best.step);
     rotate::rotate(directory, keep, best.as_slice())?;
     Ok(Saved {
         step: state.step,
         path,
+        warning,
         written_in: started.elapsed(),
         stall: Duration::ZERO,
     })

@@ -1,8 +1,11 @@
 //! Everything of a run that is neither a weight nor a moment.
 
 use crate::evaluate::{Answers, Evaluation};
+use crate::inputs::Inputs;
+use crate::resume::Segment;
 use crate::rewrite::RewritingState;
 use cadft_core::RunningMoments;
+use cadft_data::TemplateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -40,6 +43,15 @@ pub struct TrainingState {
     pub settings: Value,
     /// What it is trained on and evaluated with.
     pub data: DataDigests,
+    /// What else it reads; absent in checkpoints of older releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
+    /// The local time that the chat template tells in the whole run; absent where it tells none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_time: Option<TemplateTime>,
+    /// Where `--allow-change` changed something, in the order of the steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
     /// Name of the device.
     pub device: String,
 }
@@ -52,6 +64,9 @@ pub struct DataDigests {
     pub train: String,
     /// Those of `data.eval`.
     pub eval: String,
+    /// Prompts and answers of the questions of `data.eval`; absent where none are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub questions: Option<String>,
 }
 
 /// What the guards have counted.

@@ -42,12 +42,13 @@ pub(crate) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), Checkpoi
     serialize_to_file(views, None, path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(source) => CheckpointError::io("write", path)(source),
         other => CheckpointError::damaged(path, &other),
-    })
+    })?;
+    cadft_files::make_readable(path).map_err(CheckpointError::io("write", path))
 }
 
 /// The f32 tensors of a safetensors file.
 pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
-    let bytes = std::fs::read(path).map_err(CheckpointError::io("read", path))?;
+    let bytes = cadft_files::read(path).map_err(CheckpointError::io("read", path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::damaged(path, &error))?;
     file.iter()
         .map(|(name, view)| {

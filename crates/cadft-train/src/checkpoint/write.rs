@@ -8,6 +8,7 @@ use super::{
 use super::{MANIFEST, rotate};
 use crate::device::host_for;
 use crate::export::Export;
+use crate::plan::Warning;
 use burn::module::Module;
 use cadft_model::CausalLm;
 use cadft_step::optimizer::AdamW;
@@ -66,8 +67,8 @@ impl Snapshot {
             as u64
     }
 
-    /// Writes `step-NNNNNN` into `directory` and gives its path.
-    pub(crate) fn write(&self, directory: &Path) -> Result<PathBuf, CheckpointError> {
+    /// Writes `step-NNNNNN` into `directory` and gives its path, and what should be known about it.
+    pub(crate) fn write(&self, directory: &Path) -> Result<(PathBuf, Option<Warning>), CheckpointError> {
         fs::create_dir_all(directory).map_err(CheckpointError::io("create", directory))?;
         self.check_space(directory)?;
         let path = directory.join(name(self.state.step));
@@ -78,13 +79,13 @@ impl Snapshot {
             // What is left takes space that the next attempt may need.
             let _ = durable::remove_if_there(&partial);
         }
-        written?;
+        let warning = written?;
         rotate::put_in_place(&partial, &path)?;
-        Ok(path)
+        Ok((path, warning))
     }
 
-    fn fill(&self, partial: &Path) -> Result<(), CheckpointError> {
-        self.export.write(partial, &self.model)?;
+    fn fill(&self, partial: &Path) -> Result<Option<Warning>, CheckpointError> {
+        let warning = self.export.write(partial, &self.model)?;
         let training = partial.join(TRAINING);
         fs::create_dir(&training).map_err(CheckpointError::io("create", &training))?;
         tensors::write(&partial.join(OPTIMIZER), &self.optimizer)?;
@@ -98,7 +99,8 @@ impl Snapshot {
         }
         let manifest = Manifest::of(partial)?;
         write(&partial.join(MANIFEST), &manifest.to_json())?;
-        durable::sync_tree(partial)
+        durable::sync_tree(partial)?;
+        Ok(warning)
     }
 
     fn check_space(&self, directory: &Path) -> Result<(), CheckpointError> {
@@ -117,11 +119,11 @@ impl Snapshot {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CheckpointError> {
-    fs::write(path, text).map_err(CheckpointError::io("write", path))
+    cadft_files::write_new(path, text).map_err(CheckpointError::io("write", path))
 }
 
 fn write_state(path: &Path, state: &TrainingState) -> Result<(), CheckpointError> {
-    let mut file = File::create(path)
+    let mut file = cadft_files::create_new(path)
         .map(BufWriter::new)
         .map_err(CheckpointError::io("create", path))?;
     serde_json::to_writer(&mut file, state)

@@ -28,7 +28,7 @@ pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, Tra
     })?;
     let mut problems = vec![];
     for assignment in overrides {
-        if let Err(message) = apply(&mut table, assignment) {
+        if let Err(message) = set(&mut table, assignment) {
             problems.push(ConfigProblem {
                 line: None,
                 key: assignment.clone(),
@@ -55,8 +55,11 @@ pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, Tra
     }
 }
 
-/// Sets one dotted key.
-fn apply(table: &mut Table, assignment: &str) -> Result<(), String> {
+/// Sets one dotted key of a table, as `KEY=VALUE`. A value that is not TOML by itself is taken as a string.
+///
+/// # Errors
+/// An assignment without `=`.
+pub fn set(table: &mut Table, assignment: &str) -> Result<(), String> {
     let (path, value) = assignment
         .split_once('=')
         .ok_or("an override has the form KEY=VALUE")?;

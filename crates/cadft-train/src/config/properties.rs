@@ -8,13 +8,13 @@ const SMALL: &str = "[model]\npath = \"m\"\n[data]\ntrain = [\"t.jsonl\"]\neval 
 
 /// A key of the schema: dotted, and what the schema says about it.
 #[derive(Clone, Debug)]
-struct Key {
-    path: String,
-    schema: Value,
+pub(crate) struct Key {
+    pub(crate) path: String,
+    pub(crate) schema: Value,
 }
 
 /// Every key that holds a value rather than a table, those of every objective included.
-fn keys() -> Vec<Key> {
+pub(crate) fn keys() -> Vec<Key> {
     let mut keys = vec![];
     collect("", &schema(), &mut keys);
     keys
@@ -135,7 +135,7 @@ fn choices(key: &Key) -> Option<&Vec<Value>> {
 }
 
 /// Another value that the key may take, as TOML; `None` where the schema does not tell one.
-fn other_value(key: &Key) -> Option<String> {
+pub(crate) fn other_value(key: &Key) -> Option<String> {
     let default = &key.schema["default"];
     if let Some(choices) = choices(key) {
         let mut names = choices

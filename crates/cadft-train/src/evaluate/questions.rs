@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use super::extract::Extract;
 use super::pass_at::{pass_at, reported};
+use crate::data::Question;
 use crate::error::TrainError;
-use crate::prepare::{Prepared, Question};
+use crate::prepare::Prepared;
 
 /// Answers to a set of questions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use crate::config::{Precision, Recipe, Recompute};
 use crate::device::{Body, Kernels};
 use crate::plan::largest_pass;
 use cadft_core::linear_likelihood::ChunkSize;
-use cadft_data::{Example, Samples};
+use cadft_data::Samples;
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::config::Norms;
 use cadft_model::parameters::expected_parameters;
@@ -61,14 +61,14 @@ impl<'a> MemorySettings<'a> {
         recipe: &Recipe,
         kernels: Kernels,
         adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
-        (train, eval, steps): (&Samples, &[Example], usize),
+        (train, eval, steps): (&Samples, &Samples, usize),
     ) -> Self {
         let pass = largest_pass(recipe, train, steps);
-        let longest = |examples: &[Example]| examples.iter().map(|e| e.prompt_len).max().unwrap_or(0);
         let section = &recipe.evaluate;
         let answers = section.answers.min(eval.len()) * section.samples;
         let slots = answers.min(crate::config::ANSWERED_AT_A_TIME);
-        let (mut tokens, mut cached) = (pass.tokens, slots * (longest(eval) + section.max_new_tokens));
+        let prompt = if slots > 0 { longest_prompt(eval) } else { 0 };
+        let (mut tokens, mut cached) = (pass.tokens, slots * (prompt + section.max_new_tokens));
         let mut row = pass.longest;
         if let Some(rewrite) = &recipe.rewrite {
             // A rewrite may be longer than what it replaces.
@@ -93,6 +93,11 @@ impl<'a> MemorySettings<'a> {
             cached,
         }
     }
+}
+
+/// The longest prompt among evaluation samples.
+fn longest_prompt(eval: &Samples) -> usize {
+    eval.iter().map(|sample| sample.prompt_len).max().unwrap_or(0)
 }
 
 /// The largest resident memory of training, in MiB, beside what [`saving_mib`] says.

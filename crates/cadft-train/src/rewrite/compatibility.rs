@@ -3,8 +3,8 @@
 use super::source::SourceSamples;
 use crate::error::TrainError;
 use cadft_core::rewrite::Tracker;
+use cadft_files::NewFile;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -28,8 +28,7 @@ pub struct SampleCompatibility {
 
 /// Writes the file under a temporary name, then renames it.
 pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) -> Result<(), TrainError> {
-    let temporary = path.with_extension("tmp");
-    let mut file = BufWriter::new(File::create(&temporary).map_err(TrainError::io(&temporary))?);
+    let mut file = BufWriter::new(NewFile::create(path).map_err(TrainError::io(path))?);
     for sample in 0..source.count() {
         let state = tracker.sample(sample);
         let line = SampleCompatibility {
@@ -40,10 +39,12 @@ pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) 
             rewrites: Some(state.rewrites()).filter(|&rewrites| rewrites < u32::MAX),
         };
         let line = serde_json::to_string(&line).map_err(|error| TrainError::io(path)(error.into()))?;
-        writeln!(file, "{line}").map_err(TrainError::io(&temporary))?;
+        writeln!(file, "{line}").map_err(TrainError::io(path))?;
     }
-    file.flush().map_err(TrainError::io(&temporary))?;
-    fs::rename(&temporary, path).map_err(TrainError::io(path))
+    let file = file
+        .into_inner()
+        .map_err(|error| TrainError::io(path)(error.into_error()))?;
+    file.finish().map_err(TrainError::io(path))
 }
 
 /// Reads the file of a run.
@@ -52,10 +53,10 @@ pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) 
 /// A directory without it, and a line that is not one of it, by its number.
 pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainError> {
     let path = run.join(COMPATIBILITY);
-    let text = fs::read_to_string(&path).map_err(|error| TrainError::Mismatch {
+    let text = cadft_files::read_to_string(&path).map_err(|error| TrainError::Mismatch {
         message: format!(
             "cannot read `{}`: {error}\nhint: `cadft train` leaves it in the directory of a run when the run ends",
-            path.display()
+            cadft_files::shown(&path)
         ),
     })?;
     (text.lines().enumerate())
@@ -63,7 +64,7 @@ pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainE
             serde_json::from_str(line).map_err(|error| TrainError::Mismatch {
                 message: format!(
                     "{}:{}: {error}\nhint: the file is written by `cadft train`",
-                    path.display(),
+                    cadft_files::shown(&path),
                     number + 1
                 ),
             })

@@ -3,11 +3,9 @@
 use super::record::{Header, Record};
 use super::replay::{Replay, replay};
 use super::target::Target;
+use crate::data::SampleReader;
 use crate::error::TrainError;
-use crate::evaluate::kept_rows;
-use cadft_data::{
-    Content, Dataset, Example, Mask, Message, Row, TokenizeOptions, Tokenizer, read_rows, tokenize,
-};
+use cadft_data::{Content, DataError, Example, Mask, Message, Row};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -32,47 +30,43 @@ pub struct ExportSummary {
     pub sha256: String,
 }
 
-/// Applies a log to the data that it names.
+/// Applies a log to the data that it names; `reader` reads as the log's header says ([`Header::recipe`]).
 ///
 /// A row of a `.jsonl` file is copied byte for byte unless it was rewritten; one that was keeps its other keys. Rows of
 /// other formats are written as `messages` or as `prompt` and `completion`.
 ///
 /// # Errors
-/// A log without a header, data that cannot be read, and data that the log was not made for.
+/// Data that cannot be read, and data that the log was not made for.
 pub fn export(
     records: &[Record],
     header: &Header,
-    tokenizer: &Tokenizer,
+    reader: &SampleReader,
 ) -> Result<ExportSummary, TrainError> {
-    let recipe = header.recipe();
-    let options = TokenizeOptions::new(header.data.max_length, header.data.mask);
-    let rows = read_rows(&header.data.train, &recipe.mixing())?;
-    let dataset = tokenize(&rows, tokenizer, &options)?;
-    let stop = tokenizer.stop_token_ids();
+    let (rows, dataset) = reader.rows_and_samples(&header.data.train)?;
+    let stop = reader.tokenizer().stop_token_ids();
     let Replay { examples, rounds } = replay(records, &dataset.examples, stop)?;
     let mut summary = ExportSummary {
+        rows: rows.len(),
+        rewritten: examples.len(),
         rounds,
         sha256: super::digest(&dataset.examples, &examples),
         ..ExportSummary::default()
     };
-    let by_row = by_row(&rows, &dataset, &examples);
+    let by_row: BTreeMap<usize, (&Example, &Example)> = (examples.iter())
+        .map(|(&sample, rewritten)| (&dataset.examples[sample], rewritten))
+        .map(|(source, rewritten)| (source.origin.row, (source, rewritten)))
+        .collect();
     let mut files: BTreeMap<&str, Option<Vec<String>>> = BTreeMap::new();
     for (number, row) in rows.iter().enumerate() {
         let lines = match files.entry(&row.file) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(lines(Path::new(&*row.file))?),
         };
-        let raw = lines
-            .as_ref()
-            .and_then(|lines| lines.get(row.line.checked_sub(1)?));
+        let raw = (lines.as_ref()).and_then(|lines| lines.get(row.line.checked_sub(1)?));
         let line = match by_row.get(&number) {
-            Some((source, rewritten)) => {
-                let (line, row) = edited(row, raw, (source, rewritten), header.data.mask, tokenizer)?;
-                summary.rewritten += 1;
-                let again = tokenize(&[row], tokenizer, &options)?;
-                let same =
-                    (again.examples.first()).is_some_and(|again| again.token_ids == rewritten.token_ids);
-                summary.same_tokens += usize::from(same);
+            Some(&(source, rewritten)) => {
+                let (line, row) = edited(row, raw, (source, rewritten), reader)?;
+                summary.same_tokens += usize::from(has_tokens_of(row, rewritten, reader)?);
                 line
             }
             None => raw
@@ -82,30 +76,28 @@ pub fn export(
         summary.lines.push_str(&line);
         summary.lines.push('\n');
     }
-    summary.rows = rows.len();
     Ok(summary)
 }
 
-/// For each rewritten row, by its number: its sample as it was read and as it is now.
-fn by_row<'a>(
-    rows: &[Row],
-    dataset: &'a Dataset,
-    rewritten: &'a BTreeMap<usize, Example>,
-) -> BTreeMap<usize, (&'a Example, &'a Example)> {
-    (kept_rows(rows, dataset)
-        .into_iter()
-        .zip(&dataset.examples)
-        .enumerate())
-    .filter_map(|(sample, (number, example))| Some((number, (example, rewritten.get(&sample)?))))
-    .collect()
+/// Whether a row that was written down becomes the tokens that were trained.
+fn has_tokens_of(row: Row, rewritten: &Example, reader: &SampleReader) -> Result<bool, TrainError> {
+    match reader.tokenize(&[row]) {
+        Ok(again) => Ok((again.examples.first()).is_some_and(|again| again.token_ids == rewritten.token_ids)),
+        // The text may be cut into more tokens than the model wrote it in, and then be too long.
+        Err(DataError::NothingToTrain { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// The lines of a `.jsonl` file; nothing for other formats.
+/// The lines of a `.jsonl` file; nothing for other formats and for one that is compressed, whatever its name.
 fn lines(path: &Path) -> Result<Option<Vec<String>>, TrainError> {
     if path.extension().is_none_or(|extension| extension != "jsonl") {
         return Ok(None);
     }
-    let text = fs::read_to_string(path).map_err(TrainError::io(path))?;
+    let bytes = fs::read(path).map_err(TrainError::io(path))?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        return Ok(None);
+    };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     Ok(Some(text.lines().map(str::to_owned).collect()))
 }
@@ -115,10 +107,9 @@ fn edited(
     row: &Row,
     raw: Option<&String>,
     (source, rewritten): (&Example, &Example),
-    mask: Mask,
-    tokenizer: &Tokenizer,
+    reader: &SampleReader,
 ) -> Result<(String, Row), TrainError> {
-    let (content, turn) = content(row, source, rewritten, mask, tokenizer)?;
+    let (content, turn) = content(row, source, rewritten, reader)?;
     let row = Row {
         content,
         ..row.clone()
@@ -136,9 +127,9 @@ fn content(
     row: &Row,
     source: &Example,
     rewritten: &Example,
-    mask: Mask,
-    tokenizer: &Tokenizer,
+    reader: &SampleReader,
 ) -> Result<(Content, usize), TrainError> {
+    let (tokenizer, mask) = (reader.tokenizer(), reader.options().mask);
     let stop = tokenizer.stop_token_ids();
     let misfit = || TrainError::Mismatch {
         message: format!(

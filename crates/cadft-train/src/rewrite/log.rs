@@ -3,7 +3,7 @@
 use super::record::{FORMAT_VERSION, Record, UndoRecord};
 use crate::error::TrainError;
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -23,17 +23,14 @@ impl RewriteLog {
     /// # Errors
     /// Whatever the file system says.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(TrainError::io(path))?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            let bytes = fs::read(path).map_err(TrainError::io(path))?;
-            let whole = bytes
-                .iter()
-                .rposition(|&byte| byte == b'\n')
-                .map_or(0, |end| end + 1);
-            if whole < bytes.len() {
-                file.set_len(whole as u64).map_err(TrainError::io(path))?;
-            }
+        let file = cadft_files::append(path).map_err(TrainError::io(path))?;
+        let bytes = cadft_files::read(path).map_err(TrainError::io(path))?;
+        let whole = bytes
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |end| end + 1);
+        if whole < bytes.len() {
+            file.set_len(whole as u64).map_err(TrainError::io(path))?;
         }
         Ok(Self {
             path: path.to_owned(),
@@ -65,10 +62,10 @@ impl RewriteLog {
 /// # Errors
 /// A file that cannot be read, and a line that is not a record, by its number.
 pub fn read_log(path: &Path) -> Result<Vec<Record>, TrainError> {
-    let text = fs::read_to_string(path).map_err(|error| TrainError::Mismatch {
+    let text = cadft_files::read_to_string(path).map_err(|error| TrainError::Mismatch {
         message: format!(
             "cannot read `{}`: {error}\nhint: a run has a log of rewrites when its recipe has `[rewrite]` and a round took place",
-            path.display()
+            cadft_files::shown(&path)
         ),
     })?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -96,7 +93,7 @@ fn broken(path: &Path, line: usize, message: &str) -> TrainError {
     TrainError::Mismatch {
         message: format!(
             "{}:{line}: {message}\nhint: the log is written by `cadft train` and `cadft rewrite`, and not to be edited",
-            path.display()
+            cadft_files::shown(&path)
         ),
     }
 }
@@ -124,7 +121,7 @@ pub(super) fn undone_since(path: &Path, known: &[Record]) -> Result<Vec<UndoReco
 /// Makes the log hold exactly these records; writes only where it does not.
 pub(super) fn restore(path: &Path, records: &[Record]) -> Result<(), TrainError> {
     let text = text(path, records)?;
-    match fs::read(path) {
+    match cadft_files::read(path) {
         Ok(found) if found == text.as_bytes() => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && records.is_empty() => return Ok(()),
         _ => {}
@@ -132,12 +129,7 @@ pub(super) fn restore(path: &Path, records: &[Record]) -> Result<(), TrainError>
     if records.is_empty() {
         return fs::remove_file(path).map_err(TrainError::io(path));
     }
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary).map_err(TrainError::io(&temporary))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(TrainError::io(&temporary))?;
-    fs::rename(&temporary, path).map_err(TrainError::io(path))
+    cadft_files::write(path, text).map_err(TrainError::io(path))
 }
 
 fn text(path: &Path, records: &[Record]) -> Result<String, TrainError> {
@@ -229,8 +221,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error_that_names_the_file() {
-        let error = RewriteLog::open(Path::new("/dev/full")).and_then(|mut log| log.append(&[header()]));
-        let error = error.unwrap_err().to_string();
+        let path = PathBuf::from("/dev/full");
+        let file = File::options().append(true).open(&path).unwrap();
+        let mut log = RewriteLog { path, file };
+        let error = log.append(&[header()]).unwrap_err().to_string();
         assert!(error.contains("/dev/full"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use crate::evaluate::score_samples;
 use burn::module::Module;
 use cadft_core::Standardiser;
 use cadft_core::rewrite::Tracker;
-use cadft_data::Example;
+use cadft_data::{Example, Samples};
 use std::collections::BTreeMap;
 
 /// A data set and the model's directory, as the log is to name them.
@@ -30,7 +30,7 @@ pub struct OfflineRound {
     pub summary: RoundSummary,
 }
 
-/// One round over `examples`, each standardised once with all of them as the batch; `None` when it was stopped.
+/// One round over `samples`, each standardised once with all of them as the batch; `None` when it was stopped.
 ///
 /// `rewrite.min-observations` must be 1: there is one observation.
 ///
@@ -38,17 +38,19 @@ pub struct OfflineRound {
 /// Whatever the model or the tokenizer cannot do.
 pub fn rewrite_offline(
     generator: &Generator<'_>,
-    examples: &Vec<Example>,
+    samples: &Samples,
     source: &Offline<'_>,
 ) -> Result<Option<OfflineRound>, TrainError> {
-    let pad_id = generator.tokenizer.pad_token_id();
-    let scores = score_samples(&generator.model.valid(), examples, generator.micro, pad_id);
-    let batch: Standardiser = scores.iter().map(|score| score.nll).collect();
-    let mut tracker = Tracker::new(examples.len(), 0.0);
+    let model = generator.model.valid();
+    let scores: Vec<f64> = score_samples(&model, samples, generator.micro)
+        .map(|score| score.nll)
+        .collect();
+    let batch: Standardiser = scores.iter().copied().collect();
+    let mut tracker = Tracker::new(samples.len(), 0.0);
     for (sample, score) in scores.iter().enumerate() {
-        tracker.observe(sample, batch.z(score.nll));
+        tracker.observe(sample, batch.z(*score));
     }
-    let Some(round) = generator.round(0, &tracker, &|sample| examples[sample].clone())? else {
+    let Some(round) = generator.round(0, &tracker, &|sample| samples.get(sample))? else {
         return Ok(None);
     };
     let replaced: BTreeMap<usize, Example> = round.replaced.into_iter().collect();
@@ -58,15 +60,15 @@ pub fn rewrite_offline(
         model: source.model.to_owned(),
         data: source.data.clone(),
         seed: generator.seed,
-        samples: examples.len(),
-        sha256: digest(examples, &BTreeMap::new()),
+        samples: samples.len(),
+        sha256: digest(samples, &BTreeMap::new()),
     };
     let end = RoundRecord {
         step: 0,
         chosen: round.summary.chosen,
         drawn: round.summary.drawn,
         replaced: replaced.len(),
-        sha256: digest(examples, &replaced),
+        sha256: digest(samples, &replaced),
     };
     let records = std::iter::once(Record::Header(header))
         .chain(round.samples.into_iter().map(Record::Sample))

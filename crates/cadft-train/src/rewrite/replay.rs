@@ -150,6 +150,7 @@ fn other_data(message: &str) -> TrainError {
 mod tests {
     use super::*;
     use crate::rewrite::record::{RoundRecord, Side, UndoRecord};
+    use cadft_data::Origin;
 
     const STOP: u32 = 9;
 
@@ -162,6 +163,7 @@ mod tests {
                 loss_mask: vec![false, false, true, true],
                 prompt_len: 2,
                 answer: None,
+                origin: Origin::default(),
             })
             .collect()
     }

@@ -10,7 +10,7 @@ use crate::prepare::Prepared;
 use burn::module::Module;
 use cadft_core::reduction::mean;
 use cadft_core::rewrite::{Acceptance, Candidate, Rejection, Tracker, chance, round_seed};
-use cadft_data::{Example, Tokenizer};
+use cadft_data::{Example, Origin, Tokenizer};
 use cadft_model::{
     CausalLm, Finish, GenerateOptions, Generated, Sampling,
     generate::{Request, generate},
@@ -307,16 +307,10 @@ impl<'a> Generator<'a> {
                 [original, candidate].map(|answer| alone(draft.target.prompt(&draft.example), answer))
             })
             .collect();
-        let scores = score_samples(
-            &self.model.valid(),
-            &sides,
-            self.micro,
-            self.tokenizer.pad_token_id(),
-        );
-        scores
-            .chunks_exact(2)
-            .map(|pair| [pair[0].nll, pair[1].nll])
-            .collect()
+        let scores: Vec<f64> = score_samples(&self.model.valid(), &sides, self.micro)
+            .map(|score| score.nll)
+            .collect();
+        scores.as_chunks().0.to_vec()
     }
 }
 
@@ -329,6 +323,7 @@ fn alone(prompt: &[u32], answer: &[u32]) -> Example {
         loss_mask: [vec![false; prompt.len()], vec![true; answer.len()]].concat(),
         prompt_len: prompt.len(),
         answer: None,
+        origin: Origin::default(),
     }
 }
 

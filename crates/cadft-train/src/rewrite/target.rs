@@ -74,6 +74,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cadft_data::Origin;
 
     const STOP: u32 = 9;
 
@@ -85,6 +86,7 @@ mod tests {
             loss_mask: (0..token_ids.len()).map(|t| trained.contains(&t)).collect(),
             prompt_len: trained.first().copied().unwrap_or(0),
             answer: None,
+            origin: Origin::default(),
         }
     }
 

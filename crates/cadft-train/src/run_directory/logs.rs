@@ -1,21 +1,37 @@
 //! Logs that grow line by line, and that a continued run cuts back to its checkpoint.
+//!
+//! A line that cannot be written, because the disk is full for example, does not end a run: it is kept, and written before
+//! the next one.
 
 use super::METRICS;
+use crate::checkpoint::CheckpointError;
 use crate::error::TrainError;
+use cadft_files::NewFile;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The open logs of a run, by file name.
 #[derive(Debug)]
 pub(super) struct Logs(BTreeMap<String, Log>);
 
+/// A log that is open for appending.
 #[derive(Debug)]
-struct Log {
+pub(super) struct Log {
+    path: PathBuf,
     file: File,
+    /// Lines, with those that are not written yet.
     lines: usize,
+    /// Bytes of the lines that are written.
+    end: u64,
+    /// Whole lines that could not be written yet.
+    pending: Vec<u8>,
+    /// Why not.
+    failure: Option<io::Error>,
+    /// Whether somebody was told that lines could not be written.
+    told: bool,
 }
 
 impl Logs {
@@ -34,16 +50,21 @@ impl Logs {
         Ok(logs)
     }
 
-    /// Refuses logs that have fewer lines than they had.
+    /// Refuses logs that have fewer lines than they had, and names that are none of a log.
     pub(super) fn check(directory: &Path, lines: &BTreeMap<String, usize>) -> Result<(), TrainError> {
         for (name, &lines) in lines {
             let path = directory.join(name);
+            if name.contains(['/', '\\']) || !cadft_files::stays_below(name) {
+                return Err(TrainError::Resume {
+                    message: format!("`{name}` of the checkpoint's state is not the name of a log"),
+                });
+            }
             if lines > 0 && end_of(&path, lines)?.is_none() {
                 return Err(TrainError::Resume {
                     message: format!(
                         "`{}` has fewer lines than the {lines} it had\n\
                          hint: restore the file; without it, the checkpoint is still a model directory to train anew from",
-                        path.display()
+                        cadft_files::shown(&path)
                     ),
                 });
             }
@@ -51,10 +72,16 @@ impl Logs {
         Ok(())
     }
 
-    /// Copies the first lines of logs to another directory.
+    /// Copies logs to another directory.
     pub(super) fn copy(from: &Path, to: &Path, lines: &BTreeMap<String, usize>) -> Result<(), TrainError> {
         for name in lines.keys().filter(|name| from.join(name).exists()) {
-            fs::copy(from.join(name), to.join(name)).map_err(TrainError::io(to.join(name)))?;
+            let (from, to) = (from.join(name), to.join(name));
+            let mut log = cadft_files::open(&from).map_err(TrainError::io(from))?;
+            let copied = NewFile::create(&to).and_then(|mut copy| {
+                io::copy(&mut log, &mut copy)?;
+                copy.finish()
+            });
+            copied.map_err(TrainError::io(to))?;
         }
         Ok(())
     }
@@ -66,53 +93,111 @@ impl Logs {
         name: &str,
         line: &impl Serialize,
     ) -> Result<(), TrainError> {
-        let path = directory.join(name);
         if !self.0.contains_key(name) {
-            self.0.insert(name.to_owned(), Log::open(&path, 0)?);
+            self.0
+                .insert(name.to_owned(), Log::open(&directory.join(name), 0)?);
         }
-        let Some(log) = self.0.get_mut(name) else {
-            return Ok(());
-        };
-        append(&mut log.file, line).map_err(TrainError::io(path))?;
-        log.lines += 1;
-        Ok(())
+        match self.0.get_mut(name) {
+            Some(log) => log.append(line),
+            None => Ok(()),
+        }
     }
 
-    /// The number of lines of every log, and the logs.
-    pub(super) fn position(
-        &self,
-        directory: &Path,
-    ) -> Result<(BTreeMap<String, usize>, Vec<File>), TrainError> {
+    /// The number of lines of every log, and the logs; none of their lines is pending then.
+    pub(super) fn position(&mut self) -> Result<(BTreeMap<String, usize>, Vec<File>), CheckpointError> {
         let mut lines = BTreeMap::new();
         let mut files = vec![];
-        for (name, log) in &self.0 {
+        for (name, log) in &mut self.0 {
+            let file = log.write_pending().and_then(|()| log.file.try_clone());
             lines.insert(name.clone(), log.lines);
-            files.push(
-                log.file
-                    .try_clone()
-                    .map_err(TrainError::io(directory.join(name)))?,
-            );
+            files.push(file.map_err(CheckpointError::io("write", &log.path))?);
         }
         Ok((lines, files))
+    }
+
+    /// As [`Log::trouble`], of any of them.
+    pub(super) fn trouble(&mut self) -> Option<TrainError> {
+        self.0.values_mut().find_map(Log::trouble)
+    }
+
+    /// As [`Log::finish`], of all.
+    pub(super) fn finish(&mut self) -> Result<(), TrainError> {
+        self.0.values_mut().map(Log::finish).fold(Ok(()), Result::and)
     }
 }
 
 impl Log {
+    /// Opens a log at its first `lines` lines, cutting off the rest.
     fn open(path: &Path, lines: usize) -> Result<Self, TrainError> {
-        let end = if path.exists() { end_of(path, lines)? } else { None };
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(TrainError::io(path))?;
-        file.set_len(end.unwrap_or(0)).map_err(TrainError::io(path))?;
-        Ok(Self { file, lines })
+        let file = cadft_files::append(path).map_err(TrainError::io(path))?;
+        let end = end_of(path, lines)?.unwrap_or(0);
+        file.set_len(end).map_err(TrainError::io(path))?;
+        Ok(Self::of(path, file, lines, end))
+    }
+
+    /// Opens a log at its end.
+    pub(super) fn continued(path: &Path) -> Result<Self, TrainError> {
+        let file = cadft_files::append(path).map_err(TrainError::io(path))?;
+        let end = file.metadata().map_err(TrainError::io(path))?.len();
+        Ok(Self::of(path, file, 0, end))
+    }
+
+    fn of(path: &Path, file: File, lines: usize, end: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            file,
+            lines,
+            end,
+            pending: vec![],
+            failure: None,
+            told: false,
+        }
+    }
+
+    /// Appends `value` as one line of JSON, after those that are pending. Where that fails, it is pending, too.
+    pub(super) fn append(&mut self, value: &impl Serialize) -> Result<(), TrainError> {
+        let line = serde_json::to_vec(value).map_err(|error| TrainError::io(&self.path)(error.into()))?;
+        self.pending.extend(line);
+        self.pending.push(b'\n');
+        self.lines += 1;
+        match self.write_pending() {
+            Ok(()) => self.told = false,
+            Err(error) => self.failure = Some(error),
+        }
+        Ok(())
+    }
+
+    /// Writes what is pending in one call, so that a process that is killed leaves no line without its end except the last.
+    fn write_pending(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.pending).inspect_err(|_| {
+            // What cannot be cut off is a last line without an end, which readers leave out.
+            let _ = self.file.set_len(self.end);
+        })?;
+        self.end += self.pending.len() as u64;
+        self.pending.clear();
+        self.failure = None;
+        Ok(())
+    }
+
+    /// Why lines are pending; once, until they could be written.
+    pub(super) fn trouble(&mut self) -> Option<TrainError> {
+        let failure = self.failure.take_if(|_| !self.told)?;
+        self.told = true;
+        Some(TrainError::io(&self.path)(failure))
+    }
+
+    /// Writes what is pending.
+    ///
+    /// # Errors
+    /// Lines that still cannot be written.
+    pub(super) fn finish(&mut self) -> Result<(), TrainError> {
+        self.write_pending().map_err(TrainError::io(&self.path))
     }
 }
 
 /// The byte after the first `lines` lines of a file; `None` where it has fewer, or is not there.
 fn end_of(path: &Path, lines: usize) -> Result<Option<u64>, TrainError> {
-    let file = match File::open(path) {
+    let file = match cadft_files::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(TrainError::io(path))?,
     };
@@ -131,17 +216,10 @@ fn end_of(path: &Path, lines: usize) -> Result<Option<u64>, TrainError> {
     Ok(Some(end))
 }
 
-/// Writes `value` as one line of JSON, in one call, so that a process that is killed leaves no line without its end
-/// except the last.
-pub(super) fn append(file: &mut File, value: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    file.write_all(&line)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_log_is_cut_back_to_whole_lines_and_grows_from_there() {
@@ -156,7 +234,7 @@ mod tests {
         logs.append(directory.path(), "rewrites.jsonl", &6)
             .expect("a new log");
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\n22\n5\n");
-        let (lines, _) = logs.position(directory.path()).unwrap();
+        let (lines, _) = logs.position().unwrap();
         assert_eq!(lines["metrics.jsonl"], 3);
         assert_eq!(lines["rewrites.jsonl"], 1);
     }
@@ -169,5 +247,34 @@ mod tests {
         fs::write(directory.path().join("metrics.jsonl"), "1\n2").expect("a file");
         let error = Logs::check(directory.path(), &lines).unwrap_err().to_string();
         assert!(error.contains("fewer lines than the 2"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn lines_that_cannot_be_written_are_told_once_and_written_when_they_can_be() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("metrics.jsonl");
+        let mut log = Log::open(&path, 0).unwrap();
+        log.append(&1).unwrap();
+        let disk = std::mem::replace(
+            &mut log.file,
+            File::options()
+                .append(true)
+                .open("/dev/full")
+                .expect("a full disk"),
+        );
+        for line in [2, 3] {
+            log.append(&line).unwrap();
+        }
+        let told = log.trouble().map(|error| error.to_string());
+        assert!(told.is_some_and(|told| told.contains("metrics.jsonl")));
+        log.append(&4).unwrap();
+        assert!(log.trouble().is_none(), "told twice");
+        assert!(log.finish().is_err(), "the end of a run must not hide it");
+        log.file = disk;
+        log.append(&5).unwrap();
+        log.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n3\n4\n5\n");
+        assert_eq!(log.lines, 5);
     }
 }

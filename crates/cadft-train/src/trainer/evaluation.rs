@@ -6,11 +6,23 @@ use crate::config::BestBy;
 use crate::error::TrainError;
 use crate::evaluate::{Answers, Evaluation, answers_of_run, score_samples, summarise};
 use crate::event::Event;
+use crate::export::Export;
+use crate::plan::Warning;
+use crate::prepare::Prepared;
 use burn::module::Module;
 use cadft_model::CausalLm;
 
 /// Likelihood and answers, where the recipe asks for them.
 pub(super) type Evaluated = (Option<Evaluation>, Option<Answers>);
+
+/// The part of the NLL that rounding may add without a word.
+const WORTH_TELLING: f64 = 0.01;
+
+/// The likelihood of the evaluation samples.
+fn score(prepared: &Prepared, model: &CausalLm) -> Evaluation {
+    let micro = prepared.recipe.batch.micro;
+    summarise(score_samples(model, &prepared.eval, micro))
+}
 
 impl Trainer<'_> {
     /// Evaluates every `evaluate.every` steps; whether the model is the best so far.
@@ -22,19 +34,29 @@ impl Trainer<'_> {
         }
         self.settle()?;
         let evaluated = match recipe.checkpoint.best {
-            BestBy::Nll => (self.likelihood(model)?, None),
+            BestBy::Nll => (self.likelihood(&self.measured(model))?, None),
             BestBy::Accuracy => self.evaluate(model)?,
         };
         Ok(self.is_best(&evaluated))
     }
 
+    /// The model that is measured: before training the one that it begins with, later the one that others will read.
+    fn measured(&self, model: &CausalLm) -> CausalLm {
+        let model = model.valid();
+        if self.done == 0 {
+            return model;
+        }
+        Export::new(self.prepared).as_saved(model)
+    }
+
     pub(super) fn evaluate(&mut self, model: &CausalLm) -> Result<Evaluated, TrainError> {
-        let evaluation = self.likelihood(model)?;
+        let model = self.measured(model);
+        let evaluation = self.likelihood(&model)?;
         let prepared = self.prepared;
         if prepared.questions.is_empty() {
             return Ok((evaluation, None));
         }
-        let answers = answers_of_run(prepared, &model.valid())?;
+        let answers = answers_of_run(prepared, &model)?;
         self.tell(&Event::Answered {
             step: self.done,
             answers: answers.clone(),
@@ -47,14 +69,39 @@ impl Trainer<'_> {
         if prepared.eval.is_empty() {
             return Ok(None);
         }
-        let pad_id = prepared.tokenizer.pad_token_id();
-        let micro = prepared.recipe.batch.micro;
-        let evaluation = summarise(&score_samples(&model.valid(), &prepared.eval, micro, pad_id));
+        let evaluation = score(prepared, model);
         self.tell(&Event::Evaluated {
             step: self.done,
             evaluation: evaluation.clone(),
         })?;
         Ok(Some(evaluation))
+    }
+
+    /// Tells what it costs to save the model in the number format of the recipe, where that is much.
+    pub(super) fn tell_rounding(
+        &mut self,
+        model: &CausalLm,
+        saved: Option<&Evaluation>,
+    ) -> Result<(), TrainError> {
+        let rounds_to = Export::new(self.prepared).rounds_to();
+        let (Some(dtype), Some(saved)) = (rounds_to, saved) else {
+            return Ok(());
+        };
+        let exact = score(self.prepared, &model.valid());
+        if saved.nll <= (1.0 + WORTH_TELLING) * exact.nll {
+            return Ok(());
+        }
+        let warning = Warning::new(
+            format!(
+                "rounding the model to {} costs likelihood: NLL {:.4} as it is saved, {:.4} as it was trained",
+                dtype.torch_name(),
+                saved.nll,
+                exact.nll
+            ),
+            "save it with `checkpoint.dtype = \"f32\"`: the last checkpoint still has the weights in f32",
+        );
+        let step = self.done;
+        self.tell(&Event::Warned { step, warning })
     }
 
     /// Whether an evaluation after a step is better than all before it; remembers it if so.

@@ -3,7 +3,7 @@
 use super::Trainer;
 use super::evaluation::Evaluated;
 use crate::checkpoint::saver::Saved;
-use crate::checkpoint::{CheckpointError, FORMAT_VERSION, Snapshot, TrainingState};
+use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, TrainingState};
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
@@ -25,8 +25,14 @@ impl Trainer<'_> {
             self.settle()?;
             let stopped = Instant::now();
             self.last_save = stopped;
-            let snapshot = self.snapshot(model)?;
-            self.saver.begin(snapshot, stopped)
+            match self.snapshot(model) {
+                Ok(snapshot) => self.saver.begin(snapshot, stopped),
+                Err(error) if is_last => {
+                    self.unsaved = Some(error.into());
+                    self.saver.finish()
+                }
+                Err(error) => Some((self.done, Err(error))),
+            }
         } else {
             self.saver.poll()
         };
@@ -48,13 +54,26 @@ impl Trainer<'_> {
         })
     }
 
-    /// The end of a run: the last checkpoint, evaluation, and the final model.
+    /// The end of a run: the last checkpoint, evaluation, and the final model, which is written whatever becomes of the
+    /// other two.
     pub(super) fn finish(&mut self, model: &CausalLm) -> Result<(PathBuf, Evaluated), TrainError> {
-        self.saved()?;
-        let after = self.evaluate(model)?;
-        self.is_best(&after);
+        if let Err(error) = self.saved() {
+            self.unsaved = Some(error);
+        }
+        let after = self.evaluate(model);
+        if let Ok(after) = &after {
+            self.is_best(after);
+            self.tell_rounding(model, after.0.as_ref())?;
+        }
         let begun = Instant::now();
-        let path = self.directory.save_model(model, self.prepared)?;
+        let (path, warning) = match self.directory.save_model(model, self.prepared) {
+            Ok(saved) => saved,
+            Err(error) => {
+                self.tell_unsaved()?;
+                return Err(error);
+            }
+        };
+        self.tell_warning(self.done, warning)?;
         let secs = begun.elapsed().as_secs_f64();
         self.tell_aside(&Event::Saved {
             step: self.done,
@@ -62,7 +81,7 @@ impl Trainer<'_> {
             write_secs: secs,
             stall_secs: secs,
         })?;
-        Ok((path, after))
+        Ok((path, after?))
     }
 
     /// Waits for the checkpoint that was begun last, which must not fail.
@@ -78,31 +97,55 @@ impl Trainer<'_> {
         }
     }
 
+    /// Tells that there is no checkpoint of the last step, where something else ends the run.
+    fn tell_unsaved(&mut self) -> Result<(), TrainError> {
+        let Some(error) = self.unsaved.take() else {
+            return Ok(());
+        };
+        let what = "the last checkpoint could not be written";
+        let warning = Warning::of_error(what, &error, "the checkpoints before it are still there");
+        let step = self.done;
+        self.tell_aside(&Event::Warned { step, warning })
+    }
+
     /// Tells of a checkpoint that was written in the background. One that could not be written does not end a run: the
     /// one before it is still there, and the next may succeed.
     fn tell_saved(&mut self, step: usize, outcome: Result<Saved, CheckpointError>) -> Result<(), TrainError> {
         match outcome {
-            Ok(saved) => self.tell_aside(&Event::Saved {
-                step,
-                path: saved.path,
-                write_secs: saved.written_in.as_secs_f64(),
-                stall_secs: saved.stall.as_secs_f64(),
-            }),
-            Err(error) => self.tell_aside(&Event::Warned {
-                step,
-                warning: Warning::of_error(
-                    &format!("the checkpoint of step {step} could not be written"),
-                    &error,
-                    "the run goes on, and the checkpoints before it are still there",
-                ),
-            }),
+            Ok(saved) => {
+                self.tell_warning(step, saved.warning)?;
+                self.tell_aside(&Event::Saved {
+                    step,
+                    path: saved.path,
+                    write_secs: saved.written_in.as_secs_f64(),
+                    stall_secs: saved.stall.as_secs_f64(),
+                })
+            }
+            Err(error) => {
+                // What is there cannot be read where it cannot be written either.
+                let earlier = checkpoint::steps(self.directory.path()).unwrap_or_default();
+                let hint = if earlier.is_empty() {
+                    "the run goes on, but there is no checkpoint yet that it could be continued from"
+                } else {
+                    "the run goes on, and the checkpoints before it are still there"
+                };
+                let what = format!("the checkpoint of step {step} could not be written");
+                self.tell_warning(step, Some(Warning::of_error(&what, &error, hint)))
+            }
         }
     }
 
-    fn snapshot(&self, model: &CausalLm) -> Result<Snapshot, TrainError> {
+    fn tell_warning(&mut self, step: usize, warning: Option<Warning>) -> Result<(), TrainError> {
+        match warning {
+            Some(warning) => self.tell_aside(&Event::Warned { step, warning }),
+            None => Ok(()),
+        }
+    }
+
+    fn snapshot(&mut self, model: &CausalLm) -> Result<Snapshot, CheckpointError> {
+        let (logs, files) = self.directory.logs()?;
         let prepared = self.prepared;
         let plan = &prepared.plan;
-        let (logs, files) = self.directory.logs()?;
         let state = TrainingState {
             format_version: FORMAT_VERSION,
             step: self.done,
@@ -118,6 +161,9 @@ impl Trainer<'_> {
             rewriting: self.rewriting.state().clone(),
             settings: resume::settings(&prepared.recipe),
             data: self.data.clone(),
+            inputs: Some(prepared.inputs()),
+            template_time: plan.template_time,
+            segments: self.directory.segments().to_vec(),
             device: self.directory.device().to_owned(),
         };
         let snapshot = Snapshot::new(model, &self.state.optimizer, Export::new(prepared), state);

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use cadft_train::Summary;
 use serde::Deserialize;
-use std::fs;
 use std::path::Path;
 
 /// What came out of one run; nothing of one that diverged.
@@ -64,7 +63,7 @@ pub(super) fn read(objective: &str, directory: &Path) -> Result<Option<Outcome>>
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = cadft_files::read_to_string(&path).with_context(|| cadft_files::shown(&path).to_string())?;
     let last = text
         .lines()
         .rev()

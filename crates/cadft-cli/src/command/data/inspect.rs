@@ -3,10 +3,10 @@
 use crate::args::InspectArgs;
 use crate::model::{self, sources, warn_about};
 use crate::output;
+use crate::shown::Shown;
 use anyhow::Result;
-use cadft_data::{
-    DataError, InspectedToken, Mixing, Row, Source, TokenizeOptions, Tokenizer, inspect, rows, tokenize,
-};
+use cadft_data::{InspectedToken, Mixing, TokenizeOptions, Tokenizer, first_rows, inspect, tokenize};
+use cadft_files::visible_name;
 use console::{Style, colors_enabled};
 use serde::Serialize;
 
@@ -18,13 +18,16 @@ struct Sample<'a> {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
-    let rows = first(&sources(&args.input.data, &args.input.source)?, args.limit)?;
+    let sources = sources(&args.input.data, &args.input.source)?;
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let rows = first_rows(&sources, &Mixing::default(), limit, |_| true)?;
     let tokenizer = Tokenizer::from_dir(&model::directory(&args.input.model)?)?;
+    let tokenizer = args.template.tokenizer(tokenizer)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let dataset = tokenize(&rows, &tokenizer, &options)?;
-    warn_about(&dataset, args.max_length);
+    warn_about(&dataset.report, args.max_length);
     if !args.json {
-        output::line(&legend())?;
+        output::line(legend())?;
     }
     for example in &dataset.examples {
         let tokens = inspect(example, &tokenizer);
@@ -34,50 +37,30 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
         } else {
             let heading = format!(
                 "── {}: {} tokens, {} trained",
-                example.id,
+                visible_name(&example.id),
                 example.token_ids.len(),
                 example.supervised()
             );
             let text = if colors_enabled() {
                 coloured(&tokens)
             } else {
-                marked(&tokens)
+                Shown::from(marked(&tokens))
             };
-            output::line(&format!("\n{heading}\n{text}"))?;
+            output::line(Shown::from(format!("\n{heading}\n")).and(text))?;
         }
     }
     Ok(())
 }
 
-/// The first rows, or everything that is wrong up to the last of them.
-fn first(sources: &[Source], limit: Option<usize>) -> Result<Vec<Row>, DataError> {
-    let (mut good, mut problems) = (Vec::new(), Vec::new());
-    for row in rows(sources, &Mixing::default())? {
-        match row {
-            Ok(row) => good.push(row),
-            Err(problem) => problems.push(problem),
-        }
-        if Some(good.len()) == limit {
-            break;
-        }
-    }
-    if problems.is_empty() {
-        Ok(good)
-    } else {
-        Err(DataError::Invalid { problems })
-    }
-}
-
-fn legend() -> String {
+fn legend() -> Shown {
     if colors_enabled() {
-        format!(
-            "{} {} {}",
-            style(true, false).apply_to("trained"),
-            style(false, false).apply_to("context"),
-            style(false, true).apply_to("<|special|>"),
-        )
+        Shown::styled(&style(true, false), "trained")
+            .and(" ")
+            .and(Shown::styled(&style(false, false), "context"))
+            .and(" ")
+            .and(Shown::styled(&style(false, true), "<|special|>"))
     } else {
-        "⟦trained⟧ context".to_owned()
+        Shown::from("⟦trained⟧ context")
     }
 }
 
@@ -90,14 +73,10 @@ fn style(trained: bool, special: bool) -> Style {
     }
 }
 
-fn coloured(tokens: &[InspectedToken]) -> String {
+fn coloured(tokens: &[InspectedToken]) -> Shown {
     tokens
         .iter()
-        .map(|token| {
-            style(token.trained, token.special)
-                .apply_to(&token.text)
-                .to_string()
-        })
+        .map(|token| Shown::styled(&style(token.trained, token.special), &token.text))
         .collect()
 }
 

@@ -2,10 +2,11 @@
 
 use crate::args::StatsArgs;
 use crate::console::{count, percent};
-use crate::model::{directory, sources};
+use crate::model::{directory, sources, warn_about_lost};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, Tokenizer, stats};
+use cadft_files::visible_name;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Characters of the longest bar.
@@ -14,8 +15,10 @@ const WIDTH: usize = 40;
 pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     let sources = sources(&args.input.data, &args.input.source)?;
     let tokenizer = Tokenizer::from_dir(&directory(&args.input.model)?)?;
+    let tokenizer = args.template.tokenizer(tokenizer)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let stats = stats(&sources, &tokenizer, &options)?;
+    warn_about_lost(&stats.total.lost, stats.total.rows);
     if args.json {
         return output::json_line(&stats);
     }
@@ -73,7 +76,7 @@ fn cells(source: &SourceStats) -> Vec<String> {
         percent(source.supervised_share),
     ];
     let lengths = [lengths.min, lengths.p50, lengths.p90, lengths.p99, lengths.max].map(count);
-    std::iter::once(source.path.clone())
+    std::iter::once(visible_name(&source.path).into_owned())
         .chain(numbers)
         .chain(lengths)
         .collect()

@@ -3,15 +3,17 @@
 use crate::args::ValidateArgs;
 use crate::console::{count, note};
 use crate::exit::Exit;
-use crate::model::{directory, sources};
+use crate::hint::UsageError;
+use crate::model::{directory, sources, warn_about_lost};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{
-    DataError, Mixing, Place, Problem, Row, Source, TokenizeOptions, Tokenizer, rows, tokenize,
+    DataError, Mixing, Part, Place, Problem, Row, Source, TokenizeOptions, Tokenizer, check_rows, rows,
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 
-/// Rows that are rendered together.
+/// Rows that are looked at together.
 const PORTION: usize = 512;
 
 /// A problem, as JSON.
@@ -30,33 +32,65 @@ struct Validation {
     tokenizer: Option<Tokenizer>,
     options: TokenizeOptions,
     json: bool,
+    /// Problems that are printed.
+    limit: usize,
     rows: usize,
     problems: usize,
-    /// Rows that wait to be rendered.
+    /// Rows of which the chat template does not show a part.
+    lost: BTreeMap<Part, usize>,
+    /// Rows that wait to be looked at.
     portion: Vec<Row>,
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     let sources = sources(&args.data, &args.source)?;
     let tokenizer = match &args.model {
-        Some(model) => Some(Tokenizer::from_dir(&directory(model)?)?),
+        Some(model) => Some(
+            args.template
+                .tokenizer(Tokenizer::from_dir(&directory(model)?)?)?,
+        ),
+        None if args.template.is_given() => {
+            return Err(UsageError::new(
+                "`--template` and `--template-variable` need `--model`",
+                "rows are rendered only with a model's tokenizer: add `--model DIR`",
+            )
+            .into());
+        }
         None => None,
     };
     let mut validation = Validation {
         tokenizer,
         options: TokenizeOptions::new(usize::MAX, args.mask.into()),
         json: args.json,
+        limit: args.limit,
         rows: 0,
         problems: 0,
+        lost: BTreeMap::new(),
         portion: Vec::new(),
     };
     for source in &sources {
         validation.read(source)?;
     }
-    let Validation { rows, problems, .. } = validation;
+    let Validation {
+        rows,
+        problems,
+        limit,
+        lost,
+        ..
+    } = validation;
+    warn_about_lost(&lost, rows);
+    let shown = if problems > limit {
+        format!(" ({} of them shown; `--limit` shows more)", count(limit))
+    } else {
+        String::new()
+    };
     note(&match problems {
         0 => format!("{} rows, nothing wrong", count(rows)),
-        _ => format!("{} problems; {} rows are good", count(problems), count(rows)),
+        _ => format!(
+            "{} problems{shown}; {} rows are good",
+            count(problems),
+            count(rows)
+        ),
     });
     Ok(match problems {
         0 => Exit::Done,
@@ -72,43 +106,45 @@ impl Validation {
         };
         for item in items {
             match item {
-                Ok(row) if self.tokenizer.is_some() => self.portion.push(row),
-                Ok(_) => self.rows += 1,
-                Err(Problem { path, place, message }) => self.report(&path, place, &message)?,
+                Ok(row) => self.portion.push(row),
+                Err(problem) => self.report(&problem.path, problem.place, &problem.message)?,
             }
             if self.portion.len() == PORTION {
-                self.render()?;
+                self.check()?;
             }
         }
-        self.render()
+        self.check()
     }
 
-    /// Renders and masks the rows that wait.
-    fn render(&mut self) -> Result<()> {
+    /// Looks at the rows that wait: whether something of each is trained and, with a tokenizer, whether they can be
+    /// rendered and masked.
+    fn check(&mut self) -> Result<()> {
         let portion = std::mem::take(&mut self.portion);
-        let Some(tokenizer) = self.tokenizer.as_ref().filter(|_| !portion.is_empty()) else {
-            return Ok(());
-        };
-        let problems = match tokenize(&portion, tokenizer, &self.options) {
-            Err(DataError::Rows { problems, .. }) => problems,
-            // Rows without a trained token are left out of training, and no error.
-            Ok(_) | Err(DataError::NothingToTrain { .. }) => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        self.rows += portion.len() - problems.len();
-        for problem in problems {
-            self.report(&problem.file, problem.place, &problem.message)?;
+        let checked = check_rows(&portion, self.tokenizer.as_ref(), &self.options)?;
+        for (row, checked) in portion.iter().zip(checked) {
+            match checked {
+                Err(message) => self.report(&row.file, row.place(), &message)?,
+                Ok(lost) => {
+                    self.rows += 1;
+                    lost.into_iter()
+                        .for_each(|part| *self.lost.entry(part).or_default() += 1);
+                }
+            }
         }
         Ok(())
     }
 
     fn report(&mut self, path: &str, place: Place, message: &str) -> Result<()> {
         self.problems += 1;
+        if self.problems > self.limit {
+            return Ok(());
+        }
         if !self.json {
             let problem = Problem {
                 path: path.to_owned(),
                 place,
                 message: message.to_owned(),
+                hint: None,
             };
             return output::line(&problem.to_string());
         }

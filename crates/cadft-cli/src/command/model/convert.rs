@@ -2,6 +2,7 @@
 
 use crate::args::{ConvertArgs, Layout, StoredName};
 use crate::console::{count, note};
+use crate::destination;
 use crate::hint::UsageError;
 use crate::model;
 use anyhow::Result;
@@ -29,6 +30,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
 
 fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
     let dtype = directory_dtype(args.dtype)?;
+    destination::new_directory(&args.out)?;
     let import = gguf::import_gguf(file, &args.out, dtype)?;
     let types: Vec<_> = import
         .tensor_types
@@ -39,7 +41,7 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
         "{} parameters (tensors: {}) are in `{}` as {}",
         count(import.parameters),
         types.join(", "),
-        args.out.display(),
+        cadft_files::shown(&args.out),
         dtype.torch_name(),
     ));
     Ok(())
@@ -57,11 +59,13 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
             .into());
         }
     };
-    let parameters = gguf::export_gguf(&model::directory(directory)?, &args.out, dtype)?;
+    let directory = model::directory(directory)?;
+    destination::file(&args.out, [&directory])?;
+    let parameters = gguf::export_gguf(&directory, &args.out, dtype)?;
     note(&format!(
         "{} parameters are in `{}` as {name}",
         count(parameters),
-        args.out.display()
+        cadft_files::shown(&args.out)
     ));
     Ok(())
 }
@@ -69,17 +73,19 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
 fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
     let directory = model::directory(directory)?;
     let dtype = directory_dtype(args.dtype)?;
+    destination::new_directory(&args.out)?;
+    model::check_weights(&directory, &Device::default())?;
     let loaded = checkpoint::load(&directory, &Device::default())?;
     let options = SaveOptions {
         dtype,
         max_shard_bytes: args.max_shard_size * 1_000_000,
         carry_from: Some(directory),
-        chat_template: None,
+        ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &loaded.model, &loaded.config, &options)?;
     note(&format!(
         "the weights are in `{}` as {}",
-        args.out.display(),
+        cadft_files::shown(&args.out),
         dtype.torch_name()
     ));
     Ok(())

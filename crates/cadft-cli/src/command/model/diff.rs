@@ -3,6 +3,7 @@
 use crate::args::DiffArgs;
 use crate::{model, output};
 use anyhow::Result;
+use cadft_files::visible_name;
 use cadft_model::checkpoint::{self, TensorDifference};
 use serde::Serialize;
 
@@ -24,7 +25,7 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
     let mut equal = 0;
     for (tensor, difference) in &differences {
         match describe(difference) {
-            Some(text) => output::line(&format!("{tensor}: {text}"))?,
+            Some(text) => output::line(format!("{}: {text}", visible_name(tensor)))?,
             None => equal += 1,
         }
     }

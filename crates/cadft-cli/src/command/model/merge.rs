@@ -3,11 +3,13 @@
 use super::dtype;
 use crate::args::MergeArgs;
 use crate::console::note;
-use crate::{device, model};
+use crate::{destination, device, model};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
-use cadft_model::checkpoint::{self, SaveOptions};
+use cadft_model::checkpoint::{self, ChatFormat, SaveOptions, has_tokenizer};
 use cadft_model::{CausalLm, adapter};
+use cadft_train::adapted_tokenizer;
+use std::path::Path;
 
 /// Largest difference of a logit that merging may make, relative to the largest logit.
 const TOLERANCE: f64 = 1e-4;
@@ -16,7 +18,9 @@ const TOKENS: usize = 64;
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     let directory = model::directory(&args.model)?;
+    destination::new_directory(&args.out)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
+    model::check_weights(&directory, &device)?;
     let base = checkpoint::load(&directory, &device)?;
     let adapted = adapter::load(&args.adapter, base.model, &base.config)?;
     let config = adapted.config;
@@ -31,16 +35,29 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     }
     let options = SaveOptions {
         dtype: dtype(args.dtype),
+        chat: ChatFormat {
+            stop_token_ids: stop_token_ids(&directory, &args.adapter)?,
+            ..ChatFormat::default()
+        },
         carry_from: Some(directory),
+        carry_over: Some(args.adapter.clone()),
         ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &merged, &config, &options)?;
     note(&format!(
         "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
-        args.adapter.display(),
-        args.out.display(),
+        cadft_files::shown(&args.adapter),
+        cadft_files::shown(&args.out),
     ));
     Ok(())
+}
+
+/// What ends an answer of the adapter; nothing where neither it nor its model has a tokenizer.
+fn stop_token_ids(model: &Path, adapter: &Path) -> Result<Vec<u32>> {
+    if !has_tokenizer(model) && !has_tokenizer(adapter) {
+        return Ok(vec![]);
+    }
+    Ok(adapted_tokenizer(model, adapter)?.stop_token_ids().to_vec())
 }
 
 /// The logits of a text whose tokens are spread over the vocabulary.

@@ -5,14 +5,14 @@ use crate::args::{OriginArgs, RewriteExportArgs, RewriteReplayArgs};
 use crate::console::{count, note};
 use crate::hint::UsageError;
 use crate::output;
-use crate::{assets, model};
+use crate::{assets, destination, model};
 use anyhow::{Context, Result};
 use cadft_data::{Source, Tokenizer};
+use cadft_files::shown;
+use cadft_train::data::{SampleReader, on_disk};
 use cadft_train::rewrite::{ExportSummary, Header, Record, export as export_records};
 use serde::Serialize;
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What `replay --json` prints.
 #[derive(Serialize)]
@@ -27,26 +27,14 @@ struct Replayed<'a> {
 pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     let log = Log::open(&args.record)?;
     let header = header(&log, &args.source)?;
-    let out = fs::canonicalize(&args.out).ok();
-    let sources = (header.data.train.iter())
-        .filter_map(|source| source.files().ok())
-        .flatten();
-    let is_out = |file: &PathBuf| out.is_some() && fs::canonicalize(file).ok() == out;
-    if let Some(file) = sources.into_iter().find(is_out) {
-        return Err(UsageError::new(
-            format!(
-                "`--out`: `{}` is the source, which is never written to",
-                file.display()
-            ),
-            "choose another file",
-        )
-        .into());
-    }
+    destination::file(&args.out, destination::files_of(&on_disk(&header.data.train)?))?;
+    destination::file(&args.out, [log.path.as_path(), Path::new(&header.model)])?;
     let summary = rebuilt(&log, &header)?;
-    write(&args.out, &summary.lines)?;
+    cadft_files::write(&args.out, &summary.lines)
+        .with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
     note(&format!(
         "{}: {} rows, {} of them rewritten",
-        args.out.display(),
+        cadft_files::shown(&args.out),
         count(summary.rows),
         count(summary.rewritten)
     ));
@@ -78,14 +66,15 @@ pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
 /// The data set of a log.
 fn rebuilt(log: &Log, header: &Header) -> Result<ExportSummary> {
     let tokenizer = Tokenizer::from_dir(&model::directory(&header.model)?)?;
-    Ok(export_records(&log.records, header, &tokenizer)?)
+    let reader = SampleReader::new(&header.recipe(), tokenizer)?;
+    Ok(export_records(&log.records, header, &reader)?)
 }
 
 /// Where the data are: as on record, unless the command line says otherwise.
 fn header(log: &Log, source: &OriginArgs) -> Result<Header> {
     let Some(Record::Header(header)) = log.records.first() else {
         return Err(UsageError::new(
-            format!("{}: the log is empty", log.path.display()),
+            format!("{}: the log is empty", cadft_files::shown(&log.path)),
             "no round took place",
         )
         .into());
@@ -95,23 +84,23 @@ fn header(log: &Log, source: &OriginArgs) -> Result<Header> {
         header.model.clone_from(model);
     }
     if !source.data.is_empty() {
-        header.data.train = (source.data.iter())
-            .map(|file| Ok(Source::new(assets::resolve(file)?)))
-            .collect::<Result<_>>()?;
+        header.data.train = moved(&source.data, &header.data.train)?;
     }
     Ok(header)
 }
 
-/// Writes under a temporary name, then renames.
-pub(in crate::command) fn write(path: &Path, text: &str) -> Result<()> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let context = || format!("cannot write `{}`", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(context)?;
-    file.write_all(text.as_bytes()).with_context(context)?;
-    file.as_file().sync_all().with_context(context)?;
-    file.persist(path).with_context(context)?;
-    Ok(())
+/// The sources that were read, in other places: each keeps its format, columns and weight where there are as many.
+fn moved(places: &[String], sources: &[Source]) -> Result<Vec<Source>> {
+    let as_read = |number: usize| {
+        let source = sources.get(number).filter(|_| places.len() == sources.len());
+        source.cloned().unwrap_or_default()
+    };
+    (places.iter().enumerate())
+        .map(|(number, place)| {
+            Ok(Source {
+                path: assets::resolve(place)?,
+                ..as_read(number)
+            })
+        })
+        .collect()
 }

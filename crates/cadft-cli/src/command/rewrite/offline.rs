@@ -1,33 +1,30 @@
 //! `cadft rewrite run`: one round on a data set, without training.
 
-use super::data::write;
 use crate::args::RewriteRunArgs;
 use crate::console::note;
+use crate::destination;
 use crate::hint::{self, UsageError};
-use crate::model::{OpenModel, directory, sources, warn_about};
+use crate::model::{OpenInput, directory, warn_about};
 use crate::{interrupt, output};
-use anyhow::{Result, bail};
-use cadft_train::config::{DataSection, RewriteSection};
-use cadft_train::prepare::load_examples;
-use cadft_train::rewrite::{Generator, Header, LOG, Offline, Record, RoundSummary, export, rewrite_offline};
+use anyhow::{Context, Result, bail};
+use cadft_files::{NewDirectory, shown};
+use cadft_train::config::RewriteSection;
+use cadft_train::data::SampleReader;
+use cadft_train::rewrite::{
+    Generator, Header, LOG, Offline, Record, RewriteLog, RoundSummary, export, rewrite_offline,
+};
 
 pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     let section = section(args)?;
-    let log = args.out.join(LOG);
-    if log.exists() {
-        return Err(UsageError::new(
-            format!("`{}` already holds a record of rewrites", args.out.display()),
-            "choose another directory with `--out DIR`",
-        )
-        .into());
-    }
-    let sources = sources(&args.input.data, &args.input.source)?;
+    destination::new_directory(&args.out)?;
     let model_directory = directory(&args.input.model)?.to_string_lossy().into_owned();
-    let OpenModel {
+    let OpenInput {
         model,
         config,
-        tokenizer,
-    } = OpenModel::open(&args.input.model, args.input.adapter.as_deref(), &args.device)?;
+        reader,
+        data,
+    } = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let tokenizer = reader.tokenizer();
     if tokenizer.stop_token_ids().is_empty() {
         return Err(UsageError::new(
             format!("`{model_directory}`: the model has no stop token, so nothing that it writes would be complete"),
@@ -35,34 +32,29 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         )
         .into());
     }
-    let dataset = load_examples(&sources, &tokenizer, &config)?;
-    warn_about(&dataset, config.max_position_embeddings);
+    let samples = reader.samples(&data.train, &config)?;
+    warn_about(samples.report(), data.max_length);
     let stop = interrupt::stop_flag()?;
     let generator = Generator {
         model: &model,
-        tokenizer: &tokenizer,
+        tokenizer,
         section: &section,
-        max_length: config.max_position_embeddings,
+        max_length: data.max_length,
         seed: args.seed,
         micro: args.micro,
         stop: &stop,
-    };
-    let data = DataSection {
-        train: sources,
-        max_length: config.max_position_embeddings,
-        ..DataSection::default()
     };
     let source = Offline {
         model: &model_directory,
         data: &data,
     };
-    let Some(round) = rewrite_offline(&generator, &dataset.examples, &source)? else {
+    let Some(round) = rewrite_offline(&generator, &samples, &source)? else {
         bail!("interrupted: nothing was written");
     };
     let Some(Record::Header(header)) = round.records.first() else {
         bail!("the round left no header");
     };
-    save(args, header, &round.records, &tokenizer)?;
+    save(args, header, &round.records, &reader)?;
     if let Some(warning) = round.summary.warning(0) {
         hint::warn(&warning);
     }
@@ -70,16 +62,13 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
 }
 
 /// The log and the data set with its rewrites, in a new directory.
-fn save(
-    args: &RewriteRunArgs,
-    header: &Header,
-    records: &[Record],
-    tokenizer: &cadft_data::Tokenizer,
-) -> Result<()> {
-    let exported = export(records, header, tokenizer)?;
-    std::fs::create_dir_all(&args.out)?;
-    cadft_train::rewrite::RewriteLog::open(&args.out.join(LOG))?.append(records)?;
-    write(&args.out.join("data.jsonl"), &exported.lines)
+fn save(args: &RewriteRunArgs, header: &Header, records: &[Record], reader: &SampleReader) -> Result<()> {
+    let exported = export(records, header, reader)?;
+    let context = || format!("cannot write `{}`", shown(&args.out));
+    let new = NewDirectory::begin(&args.out).with_context(context)?;
+    RewriteLog::open(&new.path().join(LOG))?.append(records)?;
+    cadft_files::write_new(&new.path().join("data.jsonl"), &exported.lines).with_context(context)?;
+    new.finish().with_context(context)
 }
 
 fn section(args: &RewriteRunArgs) -> Result<RewriteSection> {
@@ -114,8 +103,8 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
         "{} of {} samples rewritten; `{}` has the data, `cadft rewrite list {}` says what was decided",
         summary.replaced,
         summary.chosen,
-        args.out.join("data.jsonl").display(),
-        args.out.display()
+        cadft_files::shown(&args.out.join("data.jsonl")),
+        cadft_files::shown(&args.out)
     ));
     Ok(())
 }

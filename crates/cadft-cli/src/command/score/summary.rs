@@ -1,10 +1,15 @@
 //! What an audit shows on standard error: a histogram, the extremes with their text, and a line for each source.
 
+use super::extremes::{Extremes, Ranked};
+use super::lines::Line;
 use crate::console::{count, note};
+use anyhow::Result;
 use cadft_core::Moments;
 use cadft_core::compatibility::effective_sample_size;
-use cadft_data::{Content, Message, Row};
+use cadft_data::{Content, Message, Mixing, Origin, Row, Source, rows};
+use cadft_files::visible_name;
 use comfy_table::{Table, presets};
+use std::collections::{HashMap, HashSet};
 
 /// Bars of the histogram.
 const BARS: usize = 12;
@@ -13,42 +18,110 @@ const WIDTH: usize = 40;
 /// Characters of a text that are shown.
 const SHOWN: usize = 160;
 
-/// A sample and what was found.
-#[derive(Clone, Copy)]
-pub(super) struct Audited<'a> {
-    pub(super) id: &'a str,
-    pub(super) nll: f64,
-    pub(super) z: f64,
-    pub(super) weight: f64,
-    /// Which of the files it is from.
-    pub(super) source: usize,
-    pub(super) row: &'a Row,
+/// What is shown of a sample.
+#[derive(Clone)]
+struct Audited {
+    id: String,
+    z: f64,
+    weight: f64,
+    /// The position of its row among all rows.
+    row: usize,
 }
 
-/// Shows the summary; `show` samples of each end.
-pub(super) fn show(samples: &[Audited<'_>], files: &[String], show: usize) {
-    let weights: Vec<f64> = samples.iter().map(|sample| sample.weight).collect();
-    let scores: Vec<f64> = samples.iter().map(|sample| sample.nll).collect();
-    note(&format!(
-        "{} samples, effective sample size {:.1}\n{}",
-        count(samples.len()),
-        effective_sample_size(&weights),
-        histogram(&scores)
-    ));
-    if files.len() > 1 {
-        note(&sources(samples, files));
+/// The samples of one source.
+#[derive(Default)]
+struct OfSource {
+    samples: usize,
+    nll: Moments,
+    z: Moments,
+    weight: Moments,
+}
+
+/// What is shown, gathered sample by sample.
+pub(super) struct Summary {
+    histogram: String,
+    weights: Vec<f64>,
+    sources: Vec<OfSource>,
+    extremes: Extremes<Audited>,
+}
+
+impl Summary {
+    /// Of samples with these scores; `show` of each end are shown.
+    pub(super) fn new(scores: &[f64], show: usize) -> Self {
+        Self {
+            histogram: histogram(scores),
+            weights: Vec::with_capacity(scores.len()),
+            sources: vec![],
+            extremes: Extremes::new(show),
+        }
     }
-    let mut order: Vec<&Audited<'_>> = samples.iter().collect();
-    order.sort_by(|a, b| b.nll.total_cmp(&a.nll));
-    let show = show.min(samples.len());
-    let ends = [
-        ("least compatible", &order[..show]),
-        ("most compatible", &order[order.len() - show..]),
-    ];
-    for (name, samples) in ends.into_iter().filter(|(_, samples)| !samples.is_empty()) {
-        note(&format!("\n{name}"));
-        samples.iter().for_each(|sample| note(&described(sample)));
+
+    /// Takes in the next sample.
+    pub(super) fn push(&mut self, line: &Line<'_>, origin: &Origin) {
+        let &Line { nll, z, weight, .. } = line;
+        if self.sources.len() <= origin.source {
+            self.sources.resize_with(origin.source + 1, OfSource::default);
+        }
+        let source = &mut self.sources[origin.source];
+        source.samples += 1;
+        source.nll.push(nll);
+        source.z.push(z);
+        source.weight.push(weight);
+        self.extremes.push(Ranked {
+            nll,
+            number: self.weights.len(),
+            sample: Audited {
+                id: line.id.to_owned(),
+                z,
+                weight,
+                row: origin.row,
+            },
+        });
+        self.weights.push(weight);
     }
+
+    /// Shows it. `files` are the sources as they were named, `sources` as they are read: the texts are read again.
+    pub(super) fn show(self, files: &[String], sources: &[Source]) -> Result<()> {
+        note(&format!(
+            "{} samples, effective sample size {:.1}\n{}",
+            count(self.weights.len()),
+            effective_sample_size(&self.weights),
+            self.histogram
+        ));
+        if files.len() > 1 {
+            note(&table(&self.sources, files));
+        }
+        let ends = self.extremes.into_sorted();
+        let wanted = ends.iter().flatten().map(|ranked| ranked.sample.row).collect();
+        let rows = rows_at(sources, &wanted)?;
+        for (name, samples) in ["least compatible", "most compatible"].into_iter().zip(&ends) {
+            if !samples.is_empty() {
+                note(&format!("\n{name}"));
+            }
+            for ranked in samples {
+                note(&described(ranked, rows.get(&ranked.sample.row)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows at these positions among all rows.
+fn rows_at(sources: &[Source], wanted: &HashSet<usize>) -> Result<HashMap<usize, Row>> {
+    let mut found = HashMap::new();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    for (number, row) in rows(sources, &Mixing::default())?.enumerate() {
+        // Everything was read without an error before.
+        if let (true, Ok(row)) = (wanted.contains(&number), row) {
+            found.insert(number, row);
+        }
+        if found.len() == wanted.len() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Scores in bars of equal width, from the lowest to the highest.
@@ -78,34 +151,32 @@ fn histogram(scores: &[f64]) -> String {
 }
 
 /// One line for each file.
-fn sources(samples: &[Audited<'_>], files: &[String]) -> String {
+fn table(sources: &[OfSource], files: &[String]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["source", "samples", "mean nll", "mean z", "mean weight"]);
+    let none = OfSource::default();
     for (source, file) in files.iter().enumerate() {
-        let own: Vec<_> = samples.iter().filter(|sample| sample.source == source).collect();
-        let mean = |value: fn(&Audited<'_>) -> f64| {
-            own.iter().map(|sample| value(sample)).collect::<Moments>().mean()
-        };
+        let source = sources.get(source).unwrap_or(&none);
         table.add_row([
-            file.clone(),
-            count(own.len()),
-            format!("{:.4}", mean(|sample| sample.nll)),
-            format!("{:.3}", mean(|sample| sample.z)),
-            format!("{:.3}", mean(|sample| sample.weight)),
+            visible_name(file).into_owned(),
+            count(source.samples),
+            format!("{:.4}", source.nll.mean()),
+            format!("{:.3}", source.z.mean()),
+            format!("{:.3}", source.weight.mean()),
         ]);
     }
     table.trim_fmt()
 }
 
-fn described(sample: &Audited<'_>) -> String {
-    let (question, answer) = texts(sample.row);
-    let Audited {
-        id, nll, z, weight, ..
-    } = sample;
+fn described(ranked: &Ranked<Audited>, row: Option<&Row>) -> String {
+    let (question, answer) = row.map_or((None, ""), texts);
+    let Audited { id, z, weight, .. } = &ranked.sample;
     let question = question.map_or_else(String::new, |text| format!("\n    > {}", shortened(text)));
     format!(
-        "  {id}: nll {nll:.3}, z {z:.2}, weight {weight:.3}{question}\n    {}",
+        "  {}: nll {:.3}, z {z:.2}, weight {weight:.3}{question}\n    {}",
+        visible_name(id),
+        ranked.nll,
         shortened(answer)
     )
 }

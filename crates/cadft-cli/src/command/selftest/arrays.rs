@@ -31,8 +31,9 @@ pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 
 /// The arrays of a safetensors file, by name.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Vec<f64>>> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let file = SafeTensors::deserialize(&bytes).with_context(|| format!("`{}`", path.display()))?;
+    let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", cadft_files::shown(&path)))?;
+    let file =
+        SafeTensors::deserialize(&bytes).with_context(|| format!("`{}`", cadft_files::shown(&path)))?;
     let arrays = file.tensors().into_iter().map(|(name, view)| {
         let data = view.data();
         let values = match view.dtype() {
@@ -42,7 +43,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Vec<f64>>> {
             Dtype::I64 => (data.as_chunks::<8>().0.iter())
                 .map(|&bytes| i64::from_le_bytes(bytes) as f64)
                 .collect(),
-            other => anyhow::bail!("`{}`: `{name}` is {other:?}", path.display()),
+            other => anyhow::bail!("`{}`: `{name}` is {other:?}", cadft_files::shown(&path)),
         };
         Ok((name, values))
     });

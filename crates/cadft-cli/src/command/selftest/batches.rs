@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
-use cadft_data::{Bucketing, Example, Packing};
+use cadft_data::{Bucketing, Example, Origin, Packing};
 use cadft_model::CausalLm;
 use cadft_model::decoder::Recompute;
 use cadft_step::MicroBatching;
@@ -65,6 +65,7 @@ fn examples() -> Vec<Example> {
                 prompt_len: 1,
                 loss_mask: (0..length).map(|t| t > 0 && !(t + i).is_multiple_of(4)).collect(),
                 answer: None,
+                origin: Origin::default(),
             }
         })
         .collect()
@@ -89,7 +90,7 @@ fn gradient(model: &CausalLm, section: &MicroBatching) -> Result<Found> {
         lr: 1.0,
         clip: 1.0,
     };
-    let batch = GlobalBatch::new(&examples, section, 0, &model.device());
+    let batch = GlobalBatch::new(&examples, section, &model.device());
     let Backward {
         gradients, outcome, ..
     } = backward(model, &batch, &settings, &RunningMoments::new(0.99));

@@ -5,9 +5,11 @@ use crate::console;
 use crate::hint::{self, UsageError};
 use crate::recipe::Source;
 use anyhow::Result;
+use cadft_data::TemplateTime;
 use cadft_train::checkpoint::Restored;
-use cadft_train::resume::{self, Changes, Found};
+use cadft_train::resume::{self, Change, Changes, Found};
 use cadft_train::{Prepared, RunDirectory, TrainError};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// The recipe of a run, and what was found to go on from.
@@ -72,7 +74,7 @@ impl Target {
             None if RunDirectory::is_taken(&out) => {
                 console::note(&format!(
                     "`{}` has no checkpoint yet: the run starts again",
-                    out.display()
+                    cadft_files::shown(&out)
                 ));
                 Start::Again(out)
             }
@@ -81,7 +83,52 @@ impl Target {
     }
 }
 
+/// Where a run would go on.
+#[derive(Serialize)]
+pub(super) struct GoesOn {
+    /// Steps that are done.
+    step: usize,
+    /// The checkpoint.
+    path: PathBuf,
+    /// What is no longer as it was, where that is allowed.
+    changed: Vec<Change>,
+}
+
+impl GoesOn {
+    /// As lines of a table.
+    pub(super) fn lines(self) -> Vec<(&'static str, String)> {
+        let from = format!("after step {} from `{}`", self.step, self.path.display());
+        let changed = self.changed.iter().map(|change| ("changed", change.to_string()));
+        [("goes on", from)].into_iter().chain(changed).collect()
+    }
+}
+
 impl Start {
+    /// Where the run would go on, if nothing is in the way; none where it would begin.
+    pub(super) fn compare(self, prepared: &Prepared, device: &str) -> Result<Option<GoesOn>, TrainError> {
+        let Self::From(_, checkpoint, changes) = self else {
+            return Ok(None);
+        };
+        let comparison = resume::compare(prepared, device, &checkpoint);
+        if changes == Changes::Refused {
+            comparison.refuse_changes(&checkpoint)?;
+        }
+        comparison.warning().iter().for_each(hint::warn);
+        Ok(Some(GoesOn {
+            step: checkpoint.state.step,
+            path: checkpoint.path,
+            changed: comparison.changes,
+        }))
+    }
+
+    /// The time at which the run began, where its chat template tells it.
+    pub(super) fn template_time(&self) -> Option<TemplateTime> {
+        match self {
+            Self::From(_, checkpoint, _) => checkpoint.state.template_time,
+            Self::New(_) | Self::Again(_) => None,
+        }
+    }
+
     /// The run directory.
     pub(super) fn out(&self) -> &Path {
         match self {
@@ -101,14 +148,12 @@ impl Start {
     }
 }
 
-/// The directory asked for, else a new one under `runs`. One that holds a run is refused before data are read.
-fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf> {
+/// The directory asked for, else a new one under `runs`. One that holds anything is refused before data are read.
+fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf, TrainError> {
     let Some(out) = asked else {
         return Ok(new_directory(name));
     };
-    if RunDirectory::is_taken(out) {
-        return Err(TrainError::RunExists(out.to_owned()).into());
-    }
+    RunDirectory::check_new(out)?;
     Ok(out.to_owned())
 }
 
@@ -125,8 +170,8 @@ fn new_directory(name: &str) -> PathBuf {
     if directory != first {
         console::note(&format!(
             "`{}` is taken; this run goes to `{}`",
-            first.display(),
-            directory.display()
+            cadft_files::shown(&first),
+            cadft_files::shown(&directory)
         ));
     }
     directory

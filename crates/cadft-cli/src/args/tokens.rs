@@ -1,0 +1,118 @@
+//! How rows become tokens.
+
+use super::MaskName;
+use crate::hint::UsageError;
+use crate::recipe::Source;
+use anyhow::Result;
+use cadft_data::{Preset, Tokenizer, Truncation};
+use cadft_train::data::SampleReader;
+use cadft_train::{Recipe, config};
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How rows become tokens")]
+pub(crate) struct TokensArgs {
+    /// As in a run or a recipe: its chat template, mask, lengths and number format. The options below win over it.
+    #[arg(long, value_name = "RUN|RECIPE")]
+    pub(crate) like: Option<String>,
+    /// Which tokens are trained [default: assistant].
+    #[arg(long, value_enum)]
+    pub(crate) mask: Option<MaskName>,
+    /// Longest sample in tokens [default: what the model can take].
+    #[arg(long, value_name = "N", value_parser = super::positive)]
+    pub(crate) max_length: Option<usize>,
+    /// What becomes of longer samples [default: right].
+    #[arg(long, value_enum)]
+    pub(crate) truncation: Option<TruncationName>,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+}
+
+/// `data.template` and `data.template-variables` of a recipe.
+#[derive(Debug, Args)]
+pub(crate) struct TemplateArgs {
+    /// A chat template that comes with cadft, in place of the model's own: chatml, llama3 or alpaca.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<Preset>,
+    /// A variable of the chat template, such as enable_thinking=false; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) template_variable: Vec<String>,
+}
+
+impl TemplateArgs {
+    /// Sets what is given in a recipe.
+    fn set(&self, recipe: &mut Recipe) -> Result<()> {
+        let data = &mut recipe.data;
+        if self.template.is_some() {
+            data.template = self.template;
+        }
+        for variable in &self.template_variable {
+            config::set(&mut data.template_variables, variable).map_err(|_| {
+                UsageError::new(
+                    format!("`--template-variable {variable}`: a variable has the form KEY=VALUE"),
+                    "for example `--template-variable enable_thinking=false`",
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A tokenizer with what is given, as a recipe with it has.
+    pub(crate) fn tokenizer(&self, tokenizer: Tokenizer) -> Result<Tokenizer> {
+        let mut recipe = Recipe::default();
+        self.set(&mut recipe)?;
+        Ok(SampleReader::new(&recipe, tokenizer)?.into_tokenizer())
+    }
+
+    /// Whether anything is given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.template.is_some() || !self.template_variable.is_empty()
+    }
+}
+
+/// `data.truncation` of a recipe.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TruncationName {
+    /// They are left out.
+    Drop,
+    /// Their first tokens are kept.
+    Right,
+    /// The beginning of the prompt is cut.
+    LeftPrompt,
+}
+
+impl From<TruncationName> for Truncation {
+    fn from(name: TruncationName) -> Self {
+        match name {
+            TruncationName::Drop => Self::Drop,
+            TruncationName::Right => Self::Right,
+            TruncationName::LeftPrompt => Self::LeftPrompt,
+        }
+    }
+}
+
+impl TokensArgs {
+    /// The recipe of `--like`, or the defaults, with the other options. `positions` is what the model can take.
+    pub(crate) fn recipe(&self, positions: usize) -> Result<Recipe> {
+        let mut recipe = match &self.like {
+            Some(like) => Source::find(like)?.parse(&[])?,
+            None => Recipe::default(),
+        };
+        let data = &mut recipe.data;
+        if let Some(mask) = self.mask {
+            data.mask = mask.into();
+        }
+        if self.like.is_none() {
+            data.max_length = positions;
+        }
+        if let Some(length) = self.max_length {
+            data.max_length = length;
+        }
+        data.max_length = data.max_length.min(positions);
+        if let Some(truncation) = self.truncation {
+            data.truncation = truncation.into();
+        }
+        self.template.set(&mut recipe)?;
+        Ok(recipe)
+    }
+}

@@ -1,0 +1,82 @@
+//! One line a sample, on standard output or in a file.
+
+use crate::output;
+use anyhow::{Context, Result};
+use cadft_data::write_parquet;
+use cadft_files::NewFile;
+use serde::Serialize;
+use serde_json::Value;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// What is said of a sample.
+#[derive(Serialize)]
+pub(super) struct Line<'a> {
+    /// The row's id.
+    pub(super) id: &'a str,
+    pub(super) tokens: usize,
+    pub(super) supervised: usize,
+    /// CADFT-1.
+    pub(super) nll: f64,
+    /// CADFT-2 with every given sample as the batch.
+    pub(super) z: f64,
+    /// CADFT-3.
+    pub(super) weight: f64,
+    /// Moving average of `z` in a run; null where the run did not see the sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) average: Option<Option<f64>>,
+    /// The file of its row, and its line there.
+    pub(super) path: &'a str,
+    pub(super) line: usize,
+}
+
+/// Where the lines go. A file is there when it is complete, or not at all.
+pub(super) enum Lines {
+    Printed,
+    File(BufWriter<NewFile>, PathBuf),
+    /// The columns of a table are known when all lines are.
+    Table(Vec<Value>, PathBuf),
+}
+
+impl Lines {
+    /// Lines to `out`, a table where its name ends in `.parquet`; without it, to standard output.
+    pub(super) fn begin(out: Option<&Path>) -> Result<Self> {
+        Ok(match out {
+            None => Self::Printed,
+            Some(path) if path.extension().is_some_and(|extension| extension == "parquet") => {
+                Self::Table(vec![], path.to_owned())
+            }
+            Some(path) => {
+                let file = NewFile::create(path).with_context(|| cannot_write(path))?;
+                Self::File(BufWriter::new(file), path.to_owned())
+            }
+        })
+    }
+
+    pub(super) fn push(&mut self, line: &Line<'_>) -> Result<()> {
+        match self {
+            Self::Printed => output::json_line(line)?,
+            Self::File(out, path) => {
+                writeln!(out, "{}", serde_json::to_string(line)?).with_context(|| cannot_write(path))?;
+            }
+            Self::Table(records, _) => records.push(serde_json::to_value(line)?),
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(self) -> Result<()> {
+        match self {
+            Self::Printed => Ok(()),
+            Self::File(out, path) => {
+                let file = out.into_inner().map_err(io::IntoInnerError::into_error);
+                file.and_then(NewFile::finish)
+                    .with_context(|| cannot_write(&path))
+            }
+            Self::Table(records, path) => Ok(write_parquet(&path, &records)?),
+        }
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write `{}`", cadft_files::shown(&path))
+}

@@ -1,0 +1,98 @@
+//! Arguments and settings of the environment that no command can work with.
+
+use crate::exit::Exit;
+use crate::hint::{self, UsageError};
+use crate::shown::Shown;
+use anyhow::Result;
+use cadft_files::visible_text;
+use clap::error::ErrorKind;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Component, Path};
+
+/// The variable that says how many threads compute.
+const THREADS: &str = "RAYON_NUM_THREADS";
+/// More threads than any machine has that this program was made for.
+const MOST_THREADS: usize = 4096;
+
+/// Refuses settings of the environment that would end in trouble.
+pub(crate) fn check() -> Result<()> {
+    check_time_zone(&env::var("TZ").unwrap_or_default())?;
+    let asked = env::var(THREADS).unwrap_or_default();
+    // What is no number is ignored, as everywhere else where the variable is read.
+    match asked.trim().parse::<usize>() {
+        Ok(threads) if threads > MOST_THREADS => Err(UsageError::new(
+            format!("`{THREADS}`: {threads} threads are more than the {MOST_THREADS} that can be asked for"),
+            "without the variable there are as many as the machine has processors",
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// A zone may be the path of a file, which is read whole when a template asks for the date.
+fn check_time_zone(zone: &str) -> Result<()> {
+    const LARGEST: u64 = 1 << 20;
+    let path = Path::new(zone.strip_prefix(':').unwrap_or(zone));
+    let is_file = || fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= LARGEST);
+    let goes_up = path.components().any(|part| part == Component::ParentDir);
+    if !goes_up && (path.is_relative() || is_file()) {
+        return Ok(());
+    }
+    Err(UsageError::new(
+        format!("`TZ`: `{zone}` is not a time zone"),
+        "give a name, such as `Europe/Berlin`, or unset the variable",
+    )
+    .into())
+}
+
+/// Shows what `clap` says about the arguments; how the program ends.
+pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        let names = args.iter().filter(|argument| argument.to_str().is_none());
+        let names: Vec<_> = names
+            .map(|argument| format!("`{}`", argument.to_string_lossy()))
+            .collect();
+        let error = UsageError::new(
+            format!("not UTF-8: {}", names.join(", ")),
+            "give the file or directory a name in UTF-8",
+        );
+        return hint::report(&error.into());
+    }
+    let text = error.render().to_string();
+    let is_plain = visible_text(&text) == text;
+    let printed = if is_plain {
+        error.print()
+    } else {
+        io::stderr().write_all(Shown::from(text).as_str().as_bytes())
+    };
+    match printed {
+        // A closed terminal is no reason to fail differently.
+        _ if error.use_stderr() => Exit::Usage,
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed,
+        // Help and the version are no errors.
+        _ => Exit::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_zone_is_a_name_or_a_small_file() {
+        for zone in ["", "UTC", "Europe/Berlin", "CET-1CEST", ":UTC", "no/such/zone"] {
+            check_time_zone(zone).unwrap_or_else(|error| panic!("{zone}: {error}"));
+        }
+        for zone in [
+            ":/../../../dev/zero",
+            "/dev/zero",
+            "../../../dev/zero",
+            ":/no/such/file",
+        ] {
+            assert!(check_time_zone(zone).is_err(), "{zone}");
+        }
+    }
+}

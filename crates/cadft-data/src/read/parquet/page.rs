@@ -1,0 +1,199 @@
+//! Keeps Parquet pages from filling the memory: a page of a few bytes can say that it unpacks to gigabytes.
+//!
+//! The decoder reads the header of a page with `get_read` and its bytes with `get_bytes`. Both are looked at before the
+//! decoder sees them.
+
+mod header;
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use parquet::basic::Compression;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
+
+use header::Header;
+
+/// Bytes of pages that may be unpacked for one batch of rows.
+const MAX_BYTES: u64 = 384 << 20;
+
+/// Bytes of a page whose values begin as the ones before them do: each may unpack to all of them.
+const MAX_SHARED_BYTES: u64 = 16 << 20;
+
+/// Values of a column with lists in one group of rows: all of them may be in one row.
+const MAX_VALUES: u64 = 1 << 25;
+
+/// Bytes of the description at the end of a file.
+const MAX_FOOTER_BYTES: u64 = 64 << 20;
+
+/// Refuses a file whose description would not fit in memory.
+pub(super) fn check_footer(input: &impl ChunkReader) -> std::result::Result<(), String> {
+    let Some(start) = input.len().checked_sub(8) else {
+        return Ok(());
+    };
+    let Ok(bytes) = input.get_bytes(start, 4) else {
+        return Ok(());
+    };
+    let length = <[u8; 4]>::try_from(&bytes[..]).map_or(0, u32::from_le_bytes);
+    if u64::from(length) > MAX_FOOTER_BYTES && u64::from(length) <= start {
+        let limit = MAX_FOOTER_BYTES >> 20;
+        return Err(format!(
+            "its description of columns and groups of rows is longer than {limit} MiB; write it in fewer groups"
+        ));
+    }
+    Ok(())
+}
+
+/// A file whose pages are looked at before they are unpacked.
+pub(super) struct Guarded<R> {
+    input: R,
+    chunks: Vec<Chunk>,
+    unpacked: Arc<AtomicU64>,
+    last: Mutex<Last>,
+}
+
+/// The header that was read last.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    header: Header,
+    /// Where it ends and its page begins, until the page is read.
+    end: Option<u64>,
+}
+
+/// The pages of one column in one group of rows.
+struct Chunk {
+    start: u64,
+    end: u64,
+    compression: Compression,
+    has_lists: bool,
+    values: AtomicU64,
+}
+
+impl<R: ChunkReader> Guarded<R> {
+    pub(super) fn new(input: R, metadata: &ParquetMetaData) -> Self {
+        let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
+        let mut chunks: Vec<_> = columns
+            .map(|column| {
+                let (start, length) = column.byte_range();
+                Chunk {
+                    start,
+                    end: start.saturating_add(length),
+                    compression: column.compression(),
+                    has_lists: column.column_descr().max_rep_level() > 0,
+                    values: AtomicU64::new(0),
+                }
+            })
+            .collect();
+        chunks.sort_by_key(|chunk| chunk.start);
+        Self {
+            input,
+            chunks,
+            unpacked: Arc::default(),
+            last: Mutex::default(),
+        }
+    }
+
+    /// The bytes unpacked so far; set to 0 before every batch.
+    pub(super) fn unpacked(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.unpacked)
+    }
+
+    fn chunk(&self, at: u64) -> Option<&Chunk> {
+        let next = self.chunks.partition_point(|chunk| chunk.start <= at);
+        self.chunks[..next].last().filter(|chunk| at < chunk.end)
+    }
+
+    fn check_header(&self, start: u64, header: Header) -> Result<()> {
+        if header.shares_bytes && header.unpacked > MAX_SHARED_BYTES {
+            return Err(too_large(
+                "a page of values that share their beginnings",
+                MAX_SHARED_BYTES,
+            ));
+        }
+        let unpacked = self.unpacked.fetch_add(header.unpacked, Ordering::Relaxed);
+        if unpacked.saturating_add(header.unpacked) > MAX_BYTES {
+            return Err(too_large("the pages of a few rows", MAX_BYTES));
+        }
+        if let Some(chunk) = self.chunk(start).filter(|chunk| chunk.has_lists) {
+            let values = chunk.values.fetch_add(header.values, Ordering::Relaxed);
+            if values.saturating_add(header.values) > MAX_VALUES {
+                return Err(ParquetError::General(format!(
+                    "a group of rows has a column of more than {MAX_VALUES} values; write it in smaller groups"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self) -> Last {
+        self.last.lock().map(|last| *last).unwrap_or_default()
+    }
+
+    /// Unpacks a page into nothing where the decoder would not stop at the length that the header says.
+    fn check_page(&self, start: u64, page: &Bytes) -> Result<()> {
+        let Some(chunk) = self.chunk(start) else {
+            return Ok(());
+        };
+        let Last { header, .. } = self.last();
+        let packed = page.get(header.levels..).unwrap_or_default();
+        let unpacked = match chunk.compression {
+            Compression::GZIP(_) => count(MultiGzDecoder::new(packed), header.unpacked),
+            Compression::BROTLI(_) => count(brotli::Decompressor::new(packed, 1 << 16), header.unpacked),
+            Compression::LZ4 => count(lz4_flex::frame::FrameDecoder::new(packed), header.unpacked),
+            _ => return Ok(()),
+        };
+        if unpacked > header.unpacked {
+            return Err(ParquetError::General(
+                "a page unpacks to more than it says".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes there are, as far as one beyond a limit. What is damaged is left to the decoder.
+fn count(stream: impl Read, limit: u64) -> u64 {
+    io::copy(&mut stream.take(limit + 1), &mut io::sink()).unwrap_or(0)
+}
+
+fn too_large(what: &str, limit: u64) -> ParquetError {
+    ParquetError::General(format!("{what} unpack to more than {} MiB", limit >> 20))
+}
+
+impl<R: ChunkReader> Length for Guarded<R> {
+    fn len(&self) -> u64 {
+        self.input.len()
+    }
+}
+
+impl<R: ChunkReader> ChunkReader for Guarded<R> {
+    type T = R::T;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        // The decoder asks for a page as it does for a header where it has read the header before.
+        if self.last().end != Some(start) {
+            let (header, length) = Header::read(self.input.get_read(start)?)
+                .map_err(|error| ParquetError::General(format!("no page header: {error}")))?;
+            self.check_header(start, header)?;
+            if let Ok(mut last) = self.last.lock() {
+                let end = start.checked_add(length);
+                *last = Last { header, end };
+            }
+        }
+        self.input.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        let page = self.input.get_bytes(start, length)?;
+        if let Ok(mut last) = self.last.lock() {
+            last.end = None;
+        }
+        self.check_page(start, &page)?;
+        Ok(page)
+    }
+}

@@ -1,0 +1,60 @@
+//! The fields of a message that say whether it is trained, under the names that tools give them.
+
+use serde_json::{Map, Value};
+
+use crate::format::kind;
+
+/// Fields where `true` or 1 means trained, `false` or 0 means context; the first is ours.
+pub(crate) const FLAGS: [&str; 7] = [
+    "train",
+    "weight",
+    "training",
+    "trainable",
+    "loss",
+    "loss_mask",
+    "loss_scale",
+];
+
+/// Fields that say it in another way: parts of a turn, or the other way round.
+const UNKNOWN: [&str; 5] = ["train_detail", "training_detail", "masked", "mask", "ignore_loss"];
+
+/// A field of a message with a value that says nothing clear.
+pub(crate) struct UnclearFlag {
+    pub(crate) key: &'static str,
+    pub(crate) message: String,
+}
+
+/// What the fields of a message say about its training, and the first field that says it; nothing where none does.
+pub(crate) fn flag(fields: &Map<String, Value>) -> Result<Option<(&'static str, bool)>, UnclearFlag> {
+    let mut found: Option<(&'static str, bool)> = None;
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        if let Some(key) = UNKNOWN.into_iter().find(|key| key == name) {
+            let message =
+                "not understood; say with `train`, true or false, whether the turn is trained".to_owned();
+            return Err(UnclearFlag { key, message });
+        }
+        let Some(key) = FLAGS.into_iter().find(|key| key == name) else {
+            continue;
+        };
+        let says = says(key, value).map_err(|message| UnclearFlag { key, message })?;
+        let (first, first_says) = *found.get_or_insert((key, says));
+        if first_says != says {
+            let message = format!("`{value}`, but `{first}` is `{}`", fields[first]);
+            return Err(UnclearFlag { key, message });
+        }
+    }
+    Ok(found)
+}
+
+fn says(key: &str, value: &Value) -> Result<bool, String> {
+    let number = value
+        .as_f64()
+        .filter(|&number| key != "train" && (number == 0.0 || number == 1.0));
+    match (key, value, number) {
+        (_, _, Some(number)) => Ok(number == 1.0),
+        ("weight", found, _) => Err(format!("a turn's is 0 or 1, found {found}")),
+        (_, Value::Bool(value), _) => Ok(*value),
+        ("train", found, _) => Err(format!("expected true or false, found {}", kind(found))),
+        (_, found, _) => Err(format!("expected true, false, 0 or 1, found {found}")),
+    }
+}

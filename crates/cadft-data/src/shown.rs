@@ -1,0 +1,60 @@
+//! Names, values and lists in messages, short enough to be read.
+
+use cadft_files::visible_name;
+use std::borrow::Cow;
+use std::fmt::Display;
+
+/// Characters of a name or value that a message shows.
+const LONGEST: usize = 120;
+
+/// Items of a list that a message shows.
+const MOST: usize = 20;
+
+/// A name or value in one line with every character visible, cut if it is long.
+pub(crate) fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST) {
+        None => visible_name(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", visible_name(&text[..end]))),
+    }
+}
+
+/// The first items of a list, and how many more there are.
+pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let mut items = items.into_iter();
+    let mut shown: Vec<_> = items
+        .by_ref()
+        .take(MOST)
+        .map(|item| short(&item.to_string()).into_owned())
+        .collect();
+    match items.count() {
+        0 => shown.join(", "),
+        more => {
+            shown.push(format!("and {more} more"));
+            shown.join(", ")
+        }
+    }
+}
+
+/// [`list`] of names, in backticks.
+pub(crate) fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    list(
+        names
+            .into_iter()
+            .map(|name| format!("`{}`", short(name.as_ref()))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_and_lists_are_cut() {
+        assert_eq!(short("é".repeat(120).as_str()), "é".repeat(120));
+        assert_eq!(short(&"é".repeat(121)), format!("{}…", "é".repeat(120)));
+        assert_eq!(names(["a", "b"]), "`a`, `b`");
+        let many = names((0..30).map(|index| index.to_string()));
+        assert!(many.ends_with("`19`, and 10 more"), "{many}");
+        assert_eq!(names([&"x".repeat(200)]), format!("`{}…`", "x".repeat(120)));
+    }
+}

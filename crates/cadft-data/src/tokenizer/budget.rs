@@ -1,0 +1,106 @@
+//! What a `tokenizer.json` may cost: it comes with a download, as a chat template does.
+//!
+//! A normaliser that replaces short text by long is bounded before it runs, a regular expression that tries without end
+//! by the engine's own count, and a panic of a damaged pipeline is an error.
+
+use std::ffi::c_ulong;
+use std::sync::Once;
+
+use serde_json::Value;
+
+use super::config::{TOKENIZER, invalid};
+use crate::error::DataError;
+use crate::read::caught;
+
+/// How many times longer a text may become. SentencePiece's normalisers make one byte three.
+const MOST_GROWTH: f64 = 256.0;
+
+/// The most bytes that a text may become.
+const LONGEST: f64 = (1_u64 << 28) as f64;
+
+/// How often a regular expression may try again in one search.
+const MOST_RETRIES: c_ulong = 10_000_000;
+
+/// How much longer the normaliser of a tokenizer makes a text at most.
+pub(super) fn growth(inner: &tokenizers::Tokenizer) -> Result<f64, DataError> {
+    let normalizer = inner
+        .get_normalizer()
+        .and_then(|part| serde_json::to_value(part).ok());
+    let decoder = inner
+        .get_decoder()
+        .and_then(|part| serde_json::to_value(part).ok());
+    let mut most: f64 = 1.0;
+    for (name, part, children) in [
+        ("normalizer", &normalizer, "normalizers"),
+        ("decoder", &decoder, "decoders"),
+    ] {
+        let growth = part.as_ref().map_or(1.0, |part| growth_of(part, children));
+        if growth > MOST_GROWTH {
+            let message = format!("its `{name}` can make a text more than {MOST_GROWTH} times as long");
+            return Err(invalid(
+                TOKENIZER,
+                &message,
+                "look at its steps of the type `Replace`",
+            ));
+        }
+        if name == "normalizer" {
+            most = growth;
+        }
+    }
+    Ok(most)
+}
+
+fn growth_of(part: &Value, children: &str) -> f64 {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, str::len) as f64;
+    match part.get("type").and_then(Value::as_str) {
+        Some("Sequence") => {
+            let children = part.get(children).and_then(Value::as_array);
+            let growths = children
+                .into_iter()
+                .flatten()
+                .map(|child| growth_of(child, "normalizers"));
+            growths.product()
+        }
+        Some("Replace") => {
+            let content = text(part.get("content"));
+            let pattern = part.get("pattern");
+            match pattern
+                .and_then(|pattern| pattern.get("String"))
+                .and_then(Value::as_str)
+            {
+                Some("") => content + 1.0,
+                Some(pattern) => (content / pattern.len() as f64).max(1.0),
+                // A regular expression may match nothing at every place.
+                None => content + 1.0,
+            }
+        }
+        _ => 1.0,
+    }
+}
+
+/// Refuses a text that the normaliser may make too long.
+pub(super) fn check(text: &str, growth: f64) -> Result<(), DataError> {
+    if growth > 1.0 && text.len() as f64 * growth > LONGEST {
+        let message = format!(
+            "its `normalizer` may make more than {LONGEST} bytes of a text of {}",
+            text.len()
+        );
+        return Err(invalid(TOKENIZER, &message, "split the text into shorter rows"));
+    }
+    Ok(())
+}
+
+/// What a call of the tokenizer returns; a panic of it is an error.
+pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, DataError> {
+    static LIMIT: Once = Once::new();
+    LIMIT.call_once(|| {
+        // SAFETY: the function sets a number that later searches read; it has no other conditions.
+        unsafe {
+            onig_sys::onig_set_retry_limit_in_search(MOST_RETRIES);
+        }
+    });
+    caught(run).map_err(|reason| {
+        let hint = "the file is damaged, or made to do harm; get it again from where the model came from";
+        invalid(TOKENIZER, &reason, hint)
+    })
+}

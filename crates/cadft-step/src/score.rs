@@ -1,0 +1,112 @@
+//! Likelihood of single samples, as many as there may be.
+
+use crate::batch::{MicroBatching, micro_batches};
+use crate::forward::supervised_states;
+use cadft_core::reduction::sample_scores;
+use cadft_core::{linear_argmax, linear_log_probs};
+use cadft_data::{Example, Origin};
+use cadft_model::CausalLm;
+use serde::Serialize;
+use std::borrow::Borrow;
+use std::vec;
+
+/// Samples, and their tokens, among which those of similar length are put together. No more are held at a time.
+const WINDOW_SAMPLES: usize = 4096;
+const WINDOW_TOKENS: usize = 4 << 20;
+
+/// Likelihood of one sample.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SampleScore {
+    /// The row's id.
+    pub id: String,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Its supervised tokens.
+    pub supervised: usize,
+    /// Mean negative log-likelihood over its supervised tokens, nats (CADFT-1).
+    pub nll: f64,
+    /// Supervised tokens that the model ranks first.
+    #[serde(skip)]
+    pub correct: usize,
+    /// Where its row was read.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// The score of every sample, in their order; `model` off the autodiff graph.
+///
+/// Scores are made as they are asked for. How much memory that takes, on the host and on the device, does not depend on
+/// how many samples there are.
+pub fn score_samples<'a, E: Borrow<Example>>(
+    model: &'a CausalLm,
+    samples: impl IntoIterator<Item = E, IntoIter: 'a>,
+    micro: usize,
+) -> impl Iterator<Item = SampleScore> + 'a
+where
+    E: 'a,
+{
+    let mut samples = samples.into_iter();
+    let mut scored = vec![].into_iter();
+    std::iter::from_fn(move || {
+        if scored.len() == 0 {
+            scored = scores_of(model, &window(&mut samples), micro);
+        }
+        scored.next()
+    })
+}
+
+/// The next samples that are put together.
+fn window<E: Borrow<Example>>(samples: &mut impl Iterator<Item = E>) -> Vec<E> {
+    let (mut window, mut tokens) = (vec![], 0);
+    while window.len() < WINDOW_SAMPLES && tokens < WINDOW_TOKENS {
+        let Some(sample) = samples.next() else { break };
+        tokens += sample.borrow().token_ids.len();
+        window.push(sample);
+    }
+    window
+}
+
+/// The scores of samples that are held together, one micro-batch after the other.
+fn scores_of<E: Borrow<Example>>(
+    model: &CausalLm,
+    samples: &[E],
+    micro: usize,
+) -> vec::IntoIter<SampleScore> {
+    let samples: Vec<&Example> = samples.iter().map(Borrow::borrow).collect();
+    let cut = MicroBatching::rows(micro);
+    let mut scores: Vec<SampleScore> = samples
+        .iter()
+        .map(|sample| SampleScore::unknown(sample))
+        .collect();
+    for micro in micro_batches(&samples, &cut, &model.device()) {
+        let states = supervised_states(model, &micro);
+        let (weight, precision) = (model.output_weight(), model.precision());
+        let ranked_first =
+            linear_argmax(states.clone(), weight.clone(), precision).equal(micro.targets.clone());
+        let ranked_first: Vec<i64> = ranked_first.int().into_data().iter().collect();
+        let log_probs = linear_log_probs(states, weight, micro.targets.clone(), precision);
+        let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
+        let nll = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
+        for (&sample, nll) in micro.samples.iter().zip(nll) {
+            scores[sample].nll = nll;
+        }
+        for (&sample, first) in micro.sample_of.iter().zip(ranked_first) {
+            scores[micro.samples[sample]].correct += usize::from(first == 1);
+        }
+    }
+    scores.into_iter()
+}
+
+impl SampleScore {
+    /// That of a sample before the model has seen it.
+    fn unknown(sample: &Example) -> Self {
+        Self {
+            id: sample.id.clone(),
+            tokens: sample.token_ids.len(),
+            supervised: sample.supervised(),
+            nll: 0.0,
+            correct: 0,
+            origin: sample.origin.clone(),
+        }
+    }
+}

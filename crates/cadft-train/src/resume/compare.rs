@@ -1,0 +1,405 @@
+//! Everything that the result of a run depends on, compared with what a checkpoint says of it.
+
+use crate::checkpoint::{DataDigests, Restored};
+use crate::config::Recipe;
+use crate::error::TrainError;
+use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
+use crate::plan::Warning;
+use crate::prepare::Prepared;
+use cadft_model::ModelConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Component, Path};
+
+/// Keys of a recipe that may differ from those of a checkpoint, and why: the steps that follow are the same.
+pub const FREE: [(&str, &str); 18] = [
+    (
+        "format-version",
+        "how the recipe is written; there is one version",
+    ),
+    ("run.out", "where the files of the run are"),
+    ("model.path", "where the model is; its files are compared"),
+    (
+        "adapter.path",
+        "where the adapter is that is trained on from; its files are compared",
+    ),
+    ("model.recompute", "the same gradients with less memory"),
+    ("data.train", "where the data are; the samples are compared"),
+    (
+        "data.eval",
+        "where the data are; samples and questions are compared",
+    ),
+    ("data.cache", "where tokens are kept; the samples are compared"),
+    (
+        "evaluate.every",
+        "how often is looked, and so which evaluations there are to choose the best from",
+    ),
+    ("checkpoint.every", "how often is saved"),
+    ("checkpoint.every-minutes", "how often is saved"),
+    ("checkpoint.keep", "how many checkpoints are kept"),
+    ("checkpoint.dtype", "how the model is stored; training keeps f32"),
+    ("guard.non-finite", "when the run gives up"),
+    ("guard.spike", "when a warning is given"),
+    ("guard.memory", "whether the run starts"),
+    ("log.tensorboard", "what is logged besides"),
+    ("log.samples", "what is logged besides"),
+];
+
+/// Something that a result depends on and that is not what it was. `null` stands for a value that is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// The dotted key of the recipe, or what else it is.
+    pub key: String,
+    /// The value in the checkpoint.
+    pub was: Value,
+    /// The value from now on.
+    pub is: Value,
+}
+
+impl Change {
+    fn new(key: impl Into<String>, was: impl Into<Value>, is: impl Into<Value>) -> Self {
+        Self {
+            key: key.into(),
+            was: was.into(),
+            is: is.into(),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Value| match value {
+            Value::Null => "absent".to_owned(),
+            Value::String(text) => format!("`{text}`"),
+            other => format!("`{other}`"),
+        };
+        let (was, is) = (shown(&self.was), shown(&self.is));
+        write!(f, "`{}`: was {was}, is {is}", self.key)
+    }
+}
+
+/// The part of a run before something was changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// The last step that was done before the change.
+    pub until: usize,
+    /// What was changed then.
+    pub changed: Vec<Change>,
+}
+
+/// How a run stands to the checkpoint that it goes on from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Comparison {
+    /// What is not as it was.
+    pub changes: Vec<Change>,
+    /// What an older release did not record, so that nobody can tell.
+    pub unknown: Vec<String>,
+}
+
+impl Comparison {
+    /// Refuses, by name, everything that is not as it was.
+    ///
+    /// # Errors
+    /// [`TrainError::Resume`] where anything changed.
+    pub fn refuse_changes(&self, from: &Restored) -> Result<(), TrainError> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let mut lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
+        lines.extend(self.warning().map(|warning| warning.message));
+        Err(TrainError::Resume {
+            message: format!(
+                "the run would not go on as `{}` left it:\n{}\n\
+                 hint: undo the change, or give `--allow-change` to go on with another result",
+                cadft_files::shown(&from.path),
+                lines.join("\n")
+            ),
+        })
+    }
+
+    /// What should be known about it.
+    #[must_use]
+    pub fn warning(&self) -> Option<Warning> {
+        if self.unknown.is_empty() {
+            return None;
+        }
+        Some(Warning::new(
+            format!(
+                "the checkpoint does not say what these were, so that they cannot be compared: {}",
+                self.unknown.join(", ")
+            ),
+            "an older release wrote it; make sure yourself that they are the same",
+        ))
+    }
+}
+
+/// Compares what a run is about to do with what the checkpoint `from` did; `device` is the name of the device.
+#[must_use]
+pub fn compare(prepared: &Prepared, device: &str, from: &Restored) -> Comparison {
+    let state = &from.state;
+    let mut found = Comparison::default();
+    settings_differ(&state.settings, &prepared.recipe, &mut found);
+    if state.device != device {
+        found
+            .changes
+            .push(Change::new("--device", state.device.as_str(), device));
+    }
+    data_differ(&state.data, &DataDigests::of(prepared), &mut found);
+    let time = prepared.plan.template_time;
+    match (state.template_time, time) {
+        (Some(was), Some(is)) if was != is => {
+            let key = "the time of the chat template";
+            found
+                .changes
+                .push(Change::new(key, was.to_string(), is.to_string()));
+        }
+        (None, Some(_)) => found
+            .unknown
+            .push("the date that the chat template wrote".to_owned()),
+        _ => {}
+    }
+    match &state.inputs {
+        Some(inputs) => inputs_differ(inputs, &prepared.inputs(), &mut found),
+        None => {
+            let what = [
+                "the weights",
+                "`config.json`",
+                "the tokenizer",
+                "the chat template",
+            ];
+            found
+                .unknown
+                .extend(what.map(|what| format!("{what} of the model")));
+            if !prepared.questions.is_empty() {
+                found.unknown.push("the questions of `data.eval`".to_owned());
+            }
+            path_differs(&state.settings, &prepared.recipe, &mut found);
+        }
+    }
+    found
+}
+
+fn data_differ(was: &DataDigests, is: &DataDigests, found: &mut Comparison) {
+    let mut compare = |key: &str, was: &str, is: &str| {
+        if was != is {
+            found.changes.push(Change::new(key, was, is));
+        }
+    };
+    compare("data.train (SHA-256 of the samples)", &was.train, &is.train);
+    compare("data.eval (SHA-256 of the samples)", &was.eval, &is.eval);
+    // Where only one of them asks questions, `evaluate.answers` differs.
+    if let (Some(was), Some(is)) = (&was.questions, &is.questions) {
+        compare("data.eval (SHA-256 of the questions)", was, is);
+    }
+}
+
+fn inputs_differ(was: &Inputs, is: &Inputs, found: &mut Comparison) {
+    let before = found.changes.len();
+    for (name, now) in &is.digests {
+        match was.digests.get(name) {
+            Some(then) if then == now => {}
+            Some(then) => found
+                .changes
+                .push(Change::new(title(name), then.as_str(), now.as_str())),
+            None => found.unknown.push(title(name)),
+        }
+    }
+    for (name, then) in was
+        .digests
+        .iter()
+        .filter(|(name, _)| !is.digests.contains_key(*name))
+    {
+        found
+            .changes
+            .push(Change::new(title(name), then.as_str(), Value::Null));
+    }
+    config_differs(&was.config, &is.config, found);
+    if found.changes.len() > before && was.commit != is.commit {
+        let change = Change::new(
+            "model.path (commit on the Hub)",
+            was.commit.clone(),
+            is.commit.clone(),
+        );
+        found.changes.push(change);
+    }
+}
+
+/// What a digest is called.
+fn title(name: &str) -> String {
+    match name {
+        WEIGHTS => "model.path (SHA-256 of the weights)".to_owned(),
+        ADAPTER => "adapter.path (SHA-256 of its files)".to_owned(),
+        name => format!("model.path ({name})"),
+    }
+}
+
+/// Names the keys of `config.json` that differ, where the computation does.
+fn config_differs(was: &Map<String, Value>, is: &Map<String, Value>, found: &mut Comparison) {
+    let config = |object: &Map<String, Value>| ModelConfig::try_from(object.clone()).ok();
+    let (then, now) = (config(was), config(is));
+    if then.is_some_and(|then| now.is_some_and(|now| then.computes_as(&now))) {
+        return;
+    }
+    let differ = differences(&Value::Object(was.clone()), &Value::Object(is.clone()));
+    (found.changes).extend(differ.into_iter().map(|change| Change {
+        key: format!("config.json: {}", change.key),
+        ..change
+    }));
+}
+
+/// The settings of a recipe as a checkpoint keeps them: those that the result depends on.
+pub(crate) fn settings(recipe: &Recipe) -> Value {
+    let mut settings = serde_json::to_value(recipe).unwrap_or_default();
+    for (key, _) in FREE {
+        take(&mut settings, key);
+    }
+    settings
+}
+
+/// Compares recipes as values of their type, so that nothing depends on how one is written down.
+fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
+    let is = serde_json::to_value(now).unwrap_or_default();
+    let mut was = was.clone();
+    if was.get("checkpoint").is_none() {
+        found.unknown.push("`checkpoint.best`".to_owned());
+        put(&mut was, "checkpoint", is["checkpoint"].clone());
+    }
+    for (key, _) in FREE {
+        if let Some(value) = is.pointer(&format!("/{}", key.replace('.', "/"))) {
+            put(&mut was, key, value.clone());
+        }
+    }
+    let then: Option<Recipe> = serde_json::from_value(was.clone()).ok();
+    if then.as_ref() == Some(now) {
+        return;
+    }
+    // With the defaults of keys that the checkpoint does not know yet.
+    let was = then
+        .and_then(|then| serde_json::to_value(then).ok())
+        .unwrap_or(was);
+    let changes = differences(&was, &is);
+    if changes.is_empty() {
+        found.changes.push(Change::new("the recipe", was, is));
+    }
+    found.changes.extend(changes);
+}
+
+/// The model's place, for checkpoints that say nothing else about the model: one directory may be written in several ways.
+fn path_differs(settings: &Value, recipe: &Recipe, found: &mut Comparison) {
+    let Some(was) = settings["model"]["path"].as_str() else {
+        return;
+    };
+    let is = recipe.model.path.as_str();
+    let plain = |path| -> Vec<_> {
+        let components = Path::new(path).components();
+        components.filter(|part| *part != Component::CurDir).collect()
+    };
+    let real = |path| fs::canonicalize(path).ok();
+    let is_same = plain(was) == plain(is) || real(was).is_some_and(|was| real(is) == Some(was));
+    if !is_same {
+        found.changes.push(Change::new("model.path", was, is));
+    }
+}
+
+/// Sets the value of a dotted key.
+fn put(place: &mut Value, key: &str, value: Value) {
+    let (first, rest) = key
+        .split_once('.')
+        .map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let Some(table) = place.as_object_mut() else {
+        return;
+    };
+    match rest {
+        Some(rest) => put(
+            table.entry(first).or_insert_with(|| Map::new().into()),
+            rest,
+            value,
+        ),
+        None => {
+            table.insert(first.to_owned(), value);
+        }
+    }
+}
+
+/// Removes the value of a dotted key.
+fn take(place: &mut Value, key: &str) {
+    let (parents, last) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut place = Some(place);
+    for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
+        place = place.and_then(|table| table.get_mut(parent));
+    }
+    if let Some(table) = place.and_then(Value::as_object_mut) {
+        table.shift_remove(last);
+    }
+}
+
+/// Keys whose value is one table under the name of what was chosen.
+const CHOICES: [&str; 2] = ["objective", "loss.start"];
+
+/// A change for every value that differs.
+fn differences(was: &Value, is: &Value) -> Vec<Change> {
+    let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
+    flatten("", was, &mut old);
+    flatten("", is, &mut new);
+    let mut changes = vec![];
+    for key in CHOICES {
+        let [then, now] = [&old, &new].map(|leaves| chosen(leaves, key));
+        if then != now {
+            // The settings of another choice are no changes of their own.
+            old.retain(|leaf, _| !is_below(leaf, key));
+            new.retain(|leaf, _| !is_below(leaf, key));
+            changes.push(Change::new(key, then, now));
+        }
+    }
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let value = |leaves: &BTreeMap<String, Value>, key| leaves.get(key).cloned().unwrap_or_default();
+    changes.extend(
+        (keys.into_iter())
+            .map(|key| Change::new(key, value(&old, key), value(&new, key)))
+            .filter(|change| change.was != change.is),
+    );
+    changes.sort_by(|a, b| a.key.cmp(&b.key));
+    changes
+}
+
+/// Whether `leaf` is `key` or below it.
+fn is_below(leaf: &str, key: &str) -> bool {
+    leaf.strip_prefix(key)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The name of what was chosen.
+fn chosen(leaves: &BTreeMap<String, Value>, key: &str) -> Option<String> {
+    let leaf = leaves.keys().find(|leaf| is_below(leaf, key))?;
+    let rest = leaf.strip_prefix(key)?.trim_start_matches('.');
+    Some(rest.split('.').next().unwrap_or(rest).to_owned())
+}
+
+/// The values of nested tables by dotted key. An empty table is a value too: `{"dft": {}}` says something.
+fn flatten(prefix: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
+    match value.as_object().filter(|table| !table.is_empty()) {
+        Some(table) => {
+            for (key, value) in table {
+                let key = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
+                flatten(&key, value, leaves);
+            }
+        }
+        None => {
+            leaves.insert(prefix.to_owned(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

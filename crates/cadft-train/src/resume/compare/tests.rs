@@ -1,0 +1,252 @@
+//! Every key of a recipe is compared: the keys are taken from the schema, so that none can be forgotten.
+
+use super::*;
+use crate::config::parse;
+use crate::config::properties::{Key, keys, other_value};
+use cadft_core::AnyObjective;
+use serde_json::json;
+
+/// A recipe that has every optional table.
+const WHOLE: &str = "
+    [model]
+    path = 'm'
+    [adapter]
+    [data]
+    train = ['t.jsonl']
+    eval = ['e.jsonl']
+    [rewrite]
+    [loss]
+    start = 'nll'
+    [evaluate]
+    answers = 2
+    temperature = 0.7
+";
+
+fn read(assignments: &[String]) -> Recipe {
+    parse("r.toml", WHOLE, assignments).unwrap_or_else(|error| panic!("{assignments:?}: {error}"))
+}
+
+/// The changes that a run with the recipe `now` would find in a checkpoint of one with the recipe `then`.
+fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
+    // As the file of a checkpoint keeps them.
+    let written = settings(then).to_string();
+    let mut found = Comparison::default();
+    settings_differ(&serde_json::from_str(&written).unwrap(), now, &mut found);
+    assert_eq!(found.unknown, Vec::<String>::new());
+    found.changes
+}
+
+/// Another value of a key whose schema does not tell one, and what must be set before it.
+const VALUES: [(&str, &str, &[&str]); 19] = [
+    ("model.path", "'other'", &[]),
+    ("data.train", "['other.jsonl']", &[]),
+    ("data.eval", "['other.jsonl']", &[]),
+    (
+        "data.stopping-strategy",
+        "'all-exhausted'",
+        &["data.train=[{path='t.jsonl',weight=1.0}]"],
+    ),
+    ("data.mask", "'completion'", &[]),
+    ("data.template", "'chatml'", &[]),
+    ("data.cache", "'off'", &[]),
+    ("data.template-variables", "{enable_thinking=false}", &[]),
+    ("batch.max-tokens", "64", &[]),
+    ("loss.start-until", "0.25", &[]),
+    ("optimizer.betas", "[0.8, 0.95]", &[]),
+    ("schedule.epochs", "2.0", &[]),
+    ("schedule.steps", "9", &[]),
+    ("run.out", "'elsewhere'", &[]),
+    ("adapter.target-modules", "['q_proj']", &[]),
+    ("adapter.path", "'other'", &["adapter={path='a'}"]),
+    ("adapter.modules-to-save", "['embed_tokens']", &[]),
+    ("loss.start", "'dft'", &[]),
+    ("evaluate.extractor", "'boxed'", &[]),
+];
+
+/// The assignments of a recipe before a key is set, and the one that sets it to another value.
+fn other(key: &Key) -> (Vec<String>, String) {
+    let path = key.path.as_str();
+    if let Some((_, value, before)) = VALUES.iter().find(|(known, ..)| *known == path) {
+        let before = before.iter().map(ToString::to_string);
+        return (before.collect(), format!("{path}={value}"));
+    }
+    if let Some(name) = path.strip_prefix("objective.").filter(|rest| !rest.contains('.')) {
+        // A member without settings is another value of the objective itself.
+        return (vec![], format!("objective={name}"));
+    }
+    let value = other_value(key).unwrap_or_else(|| panic!("`{path}` is new: name another value of it"));
+    // The table of an objective is there before one of its settings is changed.
+    let parts: Vec<&str> = path.split('.').collect();
+    let before = match parts[..] {
+        ["objective", name, _] => vec![format!("objective={name}")],
+        _ => vec![],
+    };
+    (before, format!("{path}={value}"))
+}
+
+#[test]
+fn every_key_of_a_recipe_is_compared_or_is_free_for_a_reason() {
+    // No other value of it is read.
+    let mut free = vec!["format-version".to_owned()];
+    for key in keys().iter().filter(|key| key.path != "format-version") {
+        let path = key.path.as_str();
+        let (before, assignment) = other(key);
+        let then = read(&before);
+        let now = read(&[&before[..], std::slice::from_ref(&assignment)].concat());
+        assert_ne!(then, now, "{assignment} changes nothing");
+        let changes = found(&then, &now);
+        if FREE.iter().any(|(known, _)| *known == path) {
+            assert_eq!(changes, [], "{assignment}");
+            free.push(path.to_owned());
+            continue;
+        }
+        assert!(!changes.is_empty(), "{assignment} is not noticed");
+        let (set, _) = assignment.split_once('=').unwrap();
+        for change in changes {
+            assert!(is_below(&change.key, set), "{assignment}: {change}");
+        }
+    }
+    for (key, reason) in FREE {
+        assert!(free.iter().any(|free| free == key), "there is no key `{key}`");
+        assert!(reason.len() > 8, "{key}");
+    }
+}
+
+#[test]
+fn every_objective_is_told_from_every_other_one() {
+    for key in CHOICES {
+        for then in AnyObjective::NAMES {
+            for now in AnyObjective::NAMES {
+                let [before, after] = [then, now].map(|name| read(&[format!("{key}={name}")]));
+                let change = [Change::new(key, *then, *now)];
+                let expected = if then == now { &[] } else { &change[..] };
+                assert_eq!(found(&before, &after), expected, "{key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tables_that_appear_or_disappear_are_noticed() {
+    let whole = read(&[]);
+    let mut without = whole.clone();
+    without.adapter = None;
+    without.rewrite = None;
+    without.loss.start = None;
+    for (then, now) in [(&whole, &without), (&without, &whole)] {
+        let changes = found(then, now);
+        for table in ["adapter", "rewrite", "loss.start"] {
+            let is_noticed = changes.iter().any(|change| is_below(&change.key, table));
+            assert!(is_noticed, "{table}: {changes:?}");
+        }
+    }
+}
+
+#[test]
+fn values_are_shown_as_they_are_written() {
+    let then = read(&["schedule.steps=20".to_owned(), "optimizer.lr=5e-5".to_owned()]);
+    let now = read(&["optimizer.lr=1.0".to_owned()]);
+    let shown: Vec<String> = found(&then, &now).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "`optimizer.lr`: was `0.00005`, is `1.0`",
+            "`schedule.steps`: was `20`, is absent"
+        ]
+    );
+}
+
+/// A checkpoint of a release that knew fewer keys: they had the values that are their defaults now.
+#[test]
+fn keys_that_an_older_release_did_not_know_have_their_defaults() {
+    let now = read(&[]);
+    let mut written = settings(&now);
+    take(&mut written, "data.truncation");
+    take(&mut written, "model.tf32");
+    let mut found = Comparison::default();
+    settings_differ(&written, &now, &mut found);
+    assert_eq!(found, Comparison::default());
+    settings_differ(&written, &read(&["model.tf32=false".to_owned()]), &mut found);
+    assert_eq!(found.changes, [Change::new("model.tf32", true, false)]);
+}
+
+#[test]
+fn a_checkpoint_of_an_older_release_says_what_it_cannot_tell() {
+    let now = read(&["checkpoint.best=accuracy".to_owned()]);
+    let mut written = settings(&now);
+    take(&mut written, "checkpoint");
+    let mut found = Comparison::default();
+    settings_differ(&written, &now, &mut found);
+    assert_eq!(found.changes, []);
+    assert!(found.warning().unwrap().message.contains("`checkpoint.best`"));
+}
+
+#[test]
+fn one_directory_may_be_written_in_several_ways() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = directory.path().join("base");
+    fs::create_dir(&real).unwrap();
+    let real = real.to_str().unwrap();
+    let round = format!("{real}/../base/");
+    for (was, is, same) in [
+        ("base", "./base", true),
+        ("base", "base/", true),
+        (real, round.as_str(), true),
+        ("base", "other", false),
+    ] {
+        let mut recipe = Recipe::default();
+        recipe.model.path = is.to_owned();
+        let mut found = Comparison::default();
+        path_differs(&json!({"model": {"path": was}}), &recipe, &mut found);
+        assert_eq!(found.changes.is_empty(), same, "{was} and {is}");
+    }
+}
+
+fn inputs(digests: &[(&str, &str)], config: &Value) -> Inputs {
+    let digests = digests.iter();
+    Inputs {
+        config: config.as_object().cloned().unwrap_or_default(),
+        digests: digests
+            .map(|(name, digest)| ((*name).to_owned(), (*digest).to_owned()))
+            .collect(),
+        commit: None,
+    }
+}
+
+#[test]
+fn what_a_run_reads_is_compared_by_name() {
+    let config = json!({
+        "model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "transformers_version": "4",
+    });
+    let was = inputs(&[("weights", "a"), ("tokenizer", "b")], &config);
+    let mut found = Comparison::default();
+    inputs_differ(&was, &was, &mut found);
+    let mut edited = config;
+    edited["transformers_version"] = "5".into();
+    inputs_differ(
+        &was,
+        &inputs(&[("weights", "a"), ("tokenizer", "b")], &edited),
+        &mut found,
+    );
+    assert_eq!(
+        found,
+        Comparison::default(),
+        "what is not computed with may differ"
+    );
+
+    edited["rms_norm_eps"] = 1e-6.into();
+    let is = inputs(&[("weights", "c"), ("stop tokens", "2")], &edited);
+    inputs_differ(&was, &is, &mut found);
+    let keys: Vec<&str> = found.changes.iter().map(|change| change.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "model.path (SHA-256 of the weights)",
+            "model.path (tokenizer)",
+            "config.json: rms_norm_eps",
+            "config.json: transformers_version"
+        ]
+    );
+    assert_eq!(found.unknown, ["model.path (stop tokens)"]);
+}

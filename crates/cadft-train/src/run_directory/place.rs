@@ -1,0 +1,82 @@
+//! Whether a directory may become that of a run, and whether it is one.
+
+use super::{CONFIG, ENVIRONMENT, LOCK, MODEL, TENSORBOARD};
+use crate::checkpoint::{CHECKPOINTS, rotate};
+use crate::error::TrainError;
+use crate::prepare::Prepared;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Whether there is a run: its recipe, and the environment that it was started in, as this program writes it.
+pub(super) fn is_run(path: &Path) -> bool {
+    path.join(CONFIG).is_file() && has_environment(path)
+}
+
+/// Refuses a directory that holds anything but what a run leaves that was cut off while it began.
+pub(super) fn refuse_others(path: &Path) -> Result<(), TrainError> {
+    if is_run(path) {
+        return Err(TrainError::RunExists(path.to_owned()));
+    }
+    let mut others = cadft_files::entries(path).map_err(TrainError::io(path))?;
+    others.retain(|name| !is_rest(path, name));
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::Occupied {
+        path: path.to_owned(),
+        entries: others,
+    })
+}
+
+/// Makes the directory of a run ready to be written to: no part of it is elsewhere, and what a process left that was killed
+/// is removed.
+pub(super) fn prepare(path: &Path) -> Result<(), TrainError> {
+    for name in [CHECKPOINTS, TENSORBOARD] {
+        let part = path.join(name);
+        cadft_files::refuse_link(&part).map_err(TrainError::io(&part))?;
+    }
+    rotate::clean(&path.join(CHECKPOINTS))?;
+    cadft_files::clean(path).map_err(TrainError::io(path))?;
+    for name in cadft_files::entries(path).map_err(TrainError::io(path))? {
+        let is_ended = name.ends_with(".partial") || name.ends_with(".old");
+        if is_ended && name.starts_with(&format!(".{MODEL}.")) {
+            let rest = path.join(name);
+            fs::remove_dir_all(&rest).map_err(TrainError::io(rest))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a run whose model would be written over the one that it begins with, or whose rotation would remove that.
+pub(super) fn refuse_own_model(path: &Path, prepared: &Prepared) -> Result<(), TrainError> {
+    let model = &prepared.model_directory;
+    let written = [MODEL, CHECKPOINTS].map(|name| path.join(name));
+    let Some(place) = written.iter().find(|place| cadft_files::is_within(model, place)) else {
+        return Ok(());
+    };
+    Err(TrainError::Mismatch {
+        message: format!(
+            "`model.path`: `{}` is in `{}`, which this run writes\n\
+             hint: choose another directory with `--out DIR`, or copy the model",
+            cadft_files::shown(&model),
+            cadft_files::shown(&place)
+        ),
+    })
+}
+
+fn has_environment(path: &Path) -> bool {
+    let text = cadft_files::read_to_string(&path.join(ENVIRONMENT)).unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    value["format_version"].is_u64() && value["cadft"].is_string()
+}
+
+/// Whether an entry is what a run leaves that was cut off before it had begun.
+fn is_rest(path: &Path, name: &str) -> bool {
+    let is_file = || fs::symlink_metadata(path.join(name)).is_ok_and(|found| found.is_file());
+    match name {
+        LOCK => is_file(),
+        ENVIRONMENT => is_file() && has_environment(path),
+        _ => cadft_files::is_temporary(name) && is_file(),
+    }
+}
