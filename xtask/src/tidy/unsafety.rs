@@ -37,7 +37,7 @@ const COUNTED: [(&str, usize, &str); 5] = [
 
 /// Split, so that this file does not hold it.
 const WORD: &str = concat!("un", "safe");
-const AFTER: [&str; 5] = [" {", " fn ", " impl", " extern", " trait"];
+const AFTER: [&str; 6] = [" {", "(", " fn ", " impl", " extern", " trait"];
 
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
     let mut found: BTreeMap<&str, Vec<(&Path, usize)>> = BTreeMap::new();
@@ -134,6 +134,7 @@ mod tests {
         for line in [
             format!("    {WORD} {{"),
             format!("pub {WORD} fn f() {{}}"),
+            format!("#[{WORD}(no_mangle)]"),
             format!("{WORD} impl Send for A {{}}"),
         ] {
             assert!(is_place(&line), "{line}");
