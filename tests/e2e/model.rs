@@ -148,7 +148,7 @@ fn a_padding_token_beyond_the_embedding_changes_nothing() {
             .push(token);
     });
     edit("tokenizer_config.json", &|config| {
-        config["pad_token"] = "<pad>".into()
+        config["pad_token"] = "<pad>".into();
     });
     let evaluated = |model: &Path| {
         let model = model.to_str().expect("UTF-8");

@@ -61,10 +61,10 @@ fn number(value: &Value) -> f64 {
 /// The last evaluation of a run.
 fn evaluated(run: &Path) -> Value {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
-    let evaluations = lines(&metrics)
+    let mut evaluations = lines(&metrics)
         .into_iter()
         .filter(|line| line["event"] == "evaluated");
-    evaluations.last().expect("an evaluation")
+    evaluations.next_back().expect("an evaluation")
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn base() -> Workspace {
     let workspace = Workspace::new();
     let model = workspace.path("model");
     edit(&model.join("config.json"), |config| {
-        config["eos_token_id"] = json!(0)
+        config["eos_token_id"] = json!(0);
     });
     edit(&model.join("tokenizer_config.json"), |config| {
         config["eos_token"] = json!({"content": "<|endoftext|>", "special": true});
@@ -308,7 +308,7 @@ fn an_adapter_names_the_revision_of_its_model_on_the_hub() {
     });
     assert_eq!(cadft(&evaluate).stdout, first);
     edit(&config, |config| {
-        config["base_model_name_or_path"] = json!("hf://owner/name")
+        config["base_model_name_or_path"] = json!("hf://owner/name");
     });
     run_with(CADFT, workspace.root(), &evaluate, &variables).refused(&["hf://owner/name", "HF_HUB_OFFLINE"]);
 }

@@ -38,14 +38,11 @@ pub struct SampleScore {
 ///
 /// Scores are made as they are asked for. How much memory that takes, on the host and on the device, does not depend on
 /// how many samples there are.
-pub fn score_samples<'a, E: Borrow<Example>>(
+pub fn score_samples<'a, E: Borrow<Example> + 'a>(
     model: &'a CausalLm,
     samples: impl IntoIterator<Item = E, IntoIter: 'a>,
     micro: usize,
-) -> impl Iterator<Item = SampleScore> + 'a
-where
-    E: 'a,
-{
+) -> impl Iterator<Item = SampleScore> + 'a {
     let mut samples = samples.into_iter();
     let mut scored = vec![].into_iter();
     std::iter::from_fn(move || {

@@ -126,9 +126,7 @@ fn weight_files(directory: &Path) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(directory).ok()? {
         let name = entry.ok()?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".safetensors") {
-            names.insert(name);
-        } else if name == ADAPTER_CONFIG {
+        if name.ends_with(".safetensors") || name == ADAPTER_CONFIG {
             names.insert(name);
         } else if name.ends_with(".safetensors.index.json") {
             let index: Value = serde_json::from_slice(&fs::read(directory.join(&name)).ok()?).ok()?;

@@ -83,7 +83,7 @@ fn a_model_that_was_changed_is_refused_by_the_file_that_differs() {
     refused_after("config.json", &stop, "`model.path (stop tokens)`");
     // Where the directory is, what is not computed with, and how a file is laid out, does not matter.
     edit(&model.join("config.json"), |config| {
-        config["transformers_version"] = json!("5")
+        config["transformers_version"] = json!("5");
     });
     fs::rename(&model, workspace.path("moved")).expect("a rename");
     let moved = [&resume[..], &["--set", "model.path=./moved"]].concat();

@@ -13,8 +13,8 @@ use super::{Finding, Repository};
 const COUNTED: [(&str, usize, &str); 5] = [
     (
         "cadft-cli",
-        2,
-        "asks the system whether standard output was closed, and whether a signal is to be ignored",
+        3,
+        "asks the system which signals are ignored, and before Rust starts whether there is a standard output",
     ),
     (
         "cadft-data",

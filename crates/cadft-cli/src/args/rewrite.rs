@@ -19,7 +19,7 @@ pub(crate) enum RewriteCommand {
     /// Rebuild the data set of each round from the record and compare.
     Replay(RewriteReplayArgs),
     /// One round on a data set, without training.
-    Run(RewriteRunArgs),
+    Run(Box<RewriteRunArgs>),
 }
 
 /// A record of rewrites.

@@ -124,15 +124,19 @@ fn histogram<'a>(samples: impl Iterator<Item = Seen<'a>>) -> Vec<f64> {
 
 /// The samples with the largest mean z, of those that were recorded.
 pub(super) fn least_compatible(run: &Run) -> Vec<Incompatible> {
-    // Count, sum of z, sum of NLL, last weight.
-    let mut of_sample: BTreeMap<(&str, Option<u64>), (usize, f64, f64, f64)> = BTreeMap::new();
+    let mut of_sample: BTreeMap<(&str, Option<u64>), Vec<_>> = BTreeMap::new();
     for seen in run.samples.iter().flat_map(samples_of) {
-        let entry = of_sample.entry((seen.id, seen.sample)).or_default();
-        *entry = (entry.0 + 1, entry.1 + seen.z, entry.2 + seen.nll, seen.weight);
+        of_sample.entry((seen.id, seen.sample)).or_default().push(seen);
     }
     let mut means: Vec<_> = of_sample
         .into_iter()
-        .map(|((id, _), (seen, z, nll, weight))| (id, seen, z / seen as f64, nll / seen as f64, weight))
+        .map(|((id, _), seen)| {
+            let mean = |sum: f64| sum / seen.len() as f64;
+            let z = mean(seen.iter().map(|seen| seen.z).sum());
+            let nll = mean(seen.iter().map(|seen| seen.nll).sum());
+            let last_weight = seen.last().map_or(1.0, |seen| seen.weight);
+            (id, seen.len(), z, nll, last_weight)
+        })
         .collect();
     means.sort_by(|a, b| b.2.total_cmp(&a.2));
     means

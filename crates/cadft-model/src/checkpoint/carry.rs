@@ -140,10 +140,10 @@ impl ChatFormat {
             self.set_eos_token(config);
         })?;
         edit(&directory.join(SPECIAL_TOKENS), |tokens| {
-            self.set_eos_token(tokens)
+            self.set_eos_token(tokens);
         })?;
         edit(&directory.join(GENERATION_CONFIG), |config| {
-            self.set_stop_tokens(config)
+            self.set_stop_tokens(config);
         })
     }
 
