@@ -36,6 +36,7 @@ import data_formats
 import families
 import foreign_adapters
 import hub_cache
+import jinja_golden
 import objectives_golden
 import published_templates
 import sampling_golden
@@ -44,6 +45,7 @@ import template_golden
 import tiny_adapters
 import tiny_bf16
 import tiny_llama
+import tokenizer_golden
 
 ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 TEMPLATES = ROOT.parent.parent / "models" / "chat-templates"
@@ -91,6 +93,8 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "curve": Generator("curve.py", curve.SEED, curve.generate),
         "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
         "templates": Generator("template_golden.py", 0, template_golden.generate),
+        "jinja": Generator("jinja_golden.py", 0, jinja_golden.generate),
+        "tokenizers": Generator("tokenizer_golden.py", 0, tokenizer_golden.generate),
     }
     if smollm2 is not None:
         result["smollm2"] = Generator("smollm2_golden.py", 0, lambda out: smollm2_golden.generate(smollm2, out))

@@ -39,6 +39,7 @@ KEYS = {
     "cls_token": ["<x>"],
     "do_lower_case": [True],
     "eos_token": ["<|endoftext|>", "H", {**ADDED, "content": "<|im_end|>", "lstrip": True}],
+    "eos_token_id": [5],
     "errors": ["replace"],
     "extra_special_tokens": [["<x>"], {"image_token": "<x>"}, {}],
     "image_token": ["<x>"],
@@ -69,6 +70,7 @@ KEYS = {
     "use_default_system_prompt": [True],
     "use_fast": [False],
     "verbose": [False],
+    "vocab_size": [4, 49152],
 }
 WITHOUT_ADDED = {"added_tokens_decoder": None}
 TEMPLATES = [

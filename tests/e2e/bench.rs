@@ -78,14 +78,11 @@ fn what_cannot_be_measured_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_number_format_that_a_device_has_not_is_refused() {
+fn a_number_format_is_used_where_the_device_has_it_and_refused_where_it_has_not() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::write(directory.path().join("config.json"), CONFIG).expect("it is written");
     for device in backends() {
         let opened = cadft_train::device::parse(device).expect("a device");
-        if opened.supports_dtype(DType::BF16) {
-            continue;
-        }
         let args = [
             "bench",
             "--config",
@@ -94,7 +91,21 @@ fn a_number_format_that_a_device_has_not_is_refused() {
             device,
             "--precision",
             "bf16",
+            "--global",
+            "2",
+            "--length",
+            "8",
+            "--steps",
+            "1",
+            "--warmup",
+            "1",
+            "--json",
         ];
-        run(CADFT, directory.path(), &args).refused(&[device, "has no bf16", "hint: "]);
+        let outcome = run(CADFT, directory.path(), &args);
+        if opened.supports_dtype(DType::BF16) {
+            assert!(!lines(&outcome.succeeded().stdout).is_empty(), "{device}");
+        } else {
+            outcome.refused(&[device, "has no bf16", "hint: "]);
+        }
     }
 }

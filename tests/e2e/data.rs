@@ -65,9 +65,13 @@ fn tokenised_data_is_kept_where_the_recipe_says_and_makes_no_difference() {
     };
     let cold = losses(&[&setting, "schedule.steps=3"]);
     let files = || fs::read_dir(cache.path()).expect("the cache").count();
-    assert_eq!(files(), 2, "the tokens and a lock");
+    assert_eq!(
+        files(),
+        4,
+        "tokens for training and for evaluation, and their locks"
+    );
     assert_eq!(losses(&[&setting, "schedule.steps=3"]), cold);
-    assert_eq!(files(), 2);
+    assert_eq!(files(), 4);
     assert_eq!(losses(&["data.cache=off", "schedule.steps=3"]), cold);
 }
 

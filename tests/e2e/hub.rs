@@ -66,7 +66,7 @@ fn an_answer_that_is_wrong_is_an_error_of_the_input() {
             "a redirection without a `Location`",
         ),
         (
-            "HTTP/1.1 200 X\r\ncontent-length: 24\r\n\r\n{\"sha\": \"../../escaped\" }",
+            "HTTP/1.1 200 X\r\ncontent-length: 25\r\n\r\n{\"sha\": \"../../escaped\" }",
             "`sha`",
         ),
         (

@@ -13,6 +13,7 @@ mod model;
 mod outputs;
 mod report;
 mod rewrite;
+mod rows;
 mod runs;
 mod saved;
 mod score;

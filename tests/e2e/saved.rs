@@ -146,8 +146,9 @@ fn variables_of_the_template_are_saved_as_its_defaults() {
     let (_, after) = *evaluations(&run).last().expect("an evaluation");
     let saved = run.join("model");
     let found = nll(&workspace, &["--model", saved.to_str().expect("UTF-8")]);
+    // The command may take other samples together than the run.
     assert!(
-        (found - after).abs() < 1e-9 * after,
+        (found - after).abs() < 1e-6 * after,
         "{found}, {after} in the run"
     );
     let tokenizer = cadft_data::Tokenizer::from_dir(&saved).expect("a tokenizer");

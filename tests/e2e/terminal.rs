@@ -59,6 +59,18 @@ fn data() -> String {
     format!("{HOSTILE}.jsonl")
 }
 
+fn run_all(workspace: &Workspace, commands: Vec<Vec<&str>>) {
+    for args in commands {
+        let outcome = workspace.run(CADFT, &args);
+        assert_says_nothing(&outcome, &args);
+        assert!(
+            matches!(outcome.code, Some(0 | 2)),
+            "{args:?}: {}",
+            outcome.stderr
+        );
+    }
+}
+
 #[test]
 fn no_command_lets_a_name_or_a_text_act_on_the_terminal() {
     let workspace = workspace();
@@ -135,24 +147,11 @@ fn no_command_lets_a_name_or_a_text_act_on_the_terminal() {
         vec!["recipe", "diff", &recipe, "nll"],
         vec!["report", &run, "--out", &page],
     ];
-    for args in commands {
-        let outcome = workspace.run(CADFT, &args);
-        assert_says_nothing(&outcome, &args);
-        assert!(
-            matches!(outcome.code, Some(0 | 2)),
-            "{args:?}: {}",
-            outcome.stderr
-        );
-    }
+    run_all(&workspace, commands);
 }
 
-#[test]
-fn no_error_lets_what_it_names_act_on_the_terminal() {
-    let workspace = workspace();
-    let bad = format!("bad{}", data());
-    let key = format!("\"{HOSTILE}\"=1");
-    let hub = format!("hf://o/n@{HOSTILE}");
-    let unknown = format!("--{HOSTILE}");
+/// A model of a hostile type, and a hostile chat template.
+fn with_broken_models(workspace: &Workspace) {
     let config = fs::read_to_string(workspace.path("model/config.json")).expect("a config");
     let config = config.replace("\"llama\"", &json!(HOSTILE).to_string());
     fs::create_dir(workspace.path("typed")).expect("a directory");
@@ -164,6 +163,16 @@ fn no_error_lets_what_it_names_act_on_the_terminal() {
         &format!("{HOSTILE}/tokenizer_config.json"),
         &tokenizer.to_string(),
     );
+}
+
+#[test]
+fn no_error_lets_what_it_names_act_on_the_terminal() {
+    let workspace = workspace();
+    let bad = format!("bad{}", data());
+    let key = format!("\"{HOSTILE}\"=1");
+    let hub = format!("hf://o/n@{HOSTILE}");
+    let unknown = format!("--{HOSTILE}");
+    with_broken_models(&workspace);
     let commands: Vec<Vec<&str>> = vec![
         vec![HOSTILE],
         vec!["train", &unknown],

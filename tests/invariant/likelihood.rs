@@ -5,7 +5,7 @@ use cadft_core::{
     ChunkSize, Precision, linear_argmax, linear_log_probs, linear_log_probs_chunked, naive_log_probs,
 };
 use cadft_tests::arrays::values;
-use cadft_tests::{F32, Tolerance, devices};
+use cadft_tests::{F32, LIKELIHOOD, devices};
 use proptest::prelude::*;
 
 /// A batch of random hidden states, weights, targets and upstream gradients.
@@ -54,11 +54,6 @@ fn differentiate(problem: &Problem, device: &Device, likelihood: Likelihood<'_>)
     [values(log_probs), hidden, weight]
 }
 
-const TOLERANCE: Tolerance = Tolerance {
-    relative: 3e-6,
-    absolute: 3e-6,
-};
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
@@ -69,7 +64,7 @@ proptest! {
                 linear_log_probs_chunked(h, w, t, Precision::F32, ChunkSize::Rows(rows))
             });
             for ((part, fused), naive) in ["value", "hidden", "weight"].iter().zip(&fused).zip(&naive) {
-                TOLERANCE.assert_close(&format!("{name}: {part}"), fused, naive);
+                LIKELIHOOD.assert_close(&format!("{name}: {part}"), fused, naive);
             }
         }
     }
@@ -98,7 +93,7 @@ fn every_chunk_size_gives_the_same_result() {
                 linear_log_probs_chunked(h, w, t, Precision::F32, ChunkSize::Rows(rows))
             });
             for (part, whole) in parts.iter().zip(&whole) {
-                TOLERANCE.assert_close(&format!("{name}: {rows} rows"), part, whole);
+                LIKELIHOOD.assert_close(&format!("{name}: {rows} rows"), part, whole);
             }
         }
     }

@@ -7,11 +7,11 @@ use cadft_model::adapter::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave};
 use cadft_model::checkpoint::ChatFormat;
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, checkpoint};
 use cadft_tests::arrays::values;
-use cadft_tests::{Arrays, F32, devices, fixture, trained};
+use cadft_tests::{Arrays, F32, TEN_STEPS, devices, fixture, trained};
 use serde_json::Value;
 use std::fs;
 
-use super::training::{TEN_STEPS, assert_all, gradients, loss, ten_steps};
+use super::training::{assert_all, gradients, loss, ten_steps};
 
 /// Adapters and the checkpoints they belong to.
 const ADAPTERS: [(&str, &str); 3] = [

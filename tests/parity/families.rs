@@ -4,10 +4,10 @@
 use burn::tensor::Device;
 use cadft_model::{CausalLm, checkpoint};
 use cadft_tests::arrays::values;
-use cadft_tests::{Arrays, F32, devices, fixture, trained};
+use cadft_tests::{Arrays, F32, TEN_STEPS, devices, fixture, trained};
 
 use super::MODELS;
-use super::training::{TEN_STEPS, assert_all, gradients, loss, ten_steps};
+use super::training::{assert_all, gradients, loss, ten_steps};
 
 fn for_every_model(check: impl Fn(&str, CausalLm, &Arrays, &Device)) {
     for (_, device) in devices() {

@@ -9,12 +9,6 @@ use cadft_step::optimizer::{AdamW, AdamWOptions};
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, Named, Tolerance, gradients_by_name};
 
-/// After ten steps f32 rounding has been through ten updates, each divided by the root of a second moment.
-pub(super) const TEN_STEPS: Tolerance = Tolerance {
-    relative: 2e-5,
-    absolute: 2e-6,
-};
-
 /// Mean negative log-likelihood of every next token.
 pub(super) fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
     let [batch, seq] = ids.dims();

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 
 pub use arrays::Arrays;
 pub use by_name::{Named, gradients_by_name, trained};
-pub use tolerance::{BF16, F32, Tolerance};
+pub use tolerance::{
+    BF16, F32, LIKELIHOOD, REORDERED, REORDERED_GRADIENT, REORDERED_WEIGHT, TEN_STEPS, Tolerance,
+};
 pub use workspace::Workspace;
 
 /// The example of the README is compiled and run.

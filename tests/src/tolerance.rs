@@ -22,6 +22,37 @@ pub const BF16: Tolerance = Tolerance {
     absolute: 1e-5,
 };
 
+/// Single precision against the same in another order: of samples in a forward pass, or of the terms of a sum.
+pub const REORDERED: Tolerance = Tolerance {
+    relative: 2e-5,
+    absolute: 1e-8,
+};
+
+/// Gradients of a random model are sums of terms that almost cancel, so that another order weighs more than in the loss:
+/// 3e-5 was seen. A thousand drawn batches stay within this bound; a wrong denominator is off by 0.1.
+pub const REORDERED_GRADIENT: Tolerance = Tolerance {
+    relative: 1e-4,
+    absolute: 1e-8,
+};
+
+/// Weights of samples: a score is divided by the deviation of a batch, a tenth of it or less, and so is its rounding.
+pub const REORDERED_WEIGHT: Tolerance = Tolerance {
+    relative: 1e-4,
+    absolute: 1e-6,
+};
+
+/// A likelihood, and its gradients, of a few hundred terms of the order of 1, by two ways of adding them up.
+pub const LIKELIHOOD: Tolerance = Tolerance {
+    relative: 3e-6,
+    absolute: 3e-6,
+};
+
+/// After ten steps f32 rounding has been through ten updates, each divided by the root of a second moment.
+pub const TEN_STEPS: Tolerance = Tolerance {
+    relative: 2e-5,
+    absolute: 2e-6,
+};
+
 impl Tolerance {
     /// Asserts that two arrays agree, naming the array and the worst element.
     ///

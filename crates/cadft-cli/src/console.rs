@@ -53,7 +53,7 @@ impl Console {
             }
             Event::Warned { warning, .. } => self.progress.suspend(|| hint::warn(warning)),
             Event::Evaluated { step, evaluation } => self.progress.suspend(|| {
-                note(&format!(
+                note(format!(
                     "{}: nll {:.4}, perplexity {:.4}, token accuracy {}",
                     moment(*step),
                     evaluation.nll,
@@ -62,22 +62,22 @@ impl Console {
                 ));
             }),
             Event::Answered { step, answers } => self.progress.suspend(|| {
-                note(&format!(
+                note(format!(
                     "{}: {} of {} answers right",
                     moment(*step),
                     answers.correct,
                     answers.questions * answers.samples
                 ));
             }),
-            Event::Rewrote { step, round } => self.progress.suspend(|| note(&rewrote(*step, round))),
+            Event::Rewrote { step, round } => self.progress.suspend(|| note(rewrote(*step, round))),
             Event::Resumed { step, path, changed } => self.progress.suspend(|| {
-                note(&format!(
+                note(format!(
                     "going on after step {step} from `{}`",
                     cadft_files::shown(&path)
                 ));
                 changed
                     .iter()
-                    .for_each(|change| note(&format!("  changed: {change}")));
+                    .for_each(|change| note(format!("  changed: {change}")));
             }),
             Event::Skipped {
                 step, what, samples, ..
@@ -89,7 +89,7 @@ impl Console {
             }),
             Event::Saved { step, path, .. } => self
                 .progress
-                .suspend(|| note(&format!("step {step}: saved `{}`", cadft_files::shown(&path)))),
+                .suspend(|| note(format!("step {step}: saved `{}`", cadft_files::shown(&path)))),
             Event::Finished(outcome) => {
                 self.progress.finish();
                 summary::show(outcome, &self.run);

@@ -41,16 +41,8 @@ mod start;
 use args::Cli;
 use clap::Parser;
 pub use exit::Exit;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
-
-/// Arguments are text. A name that is none can be read by way of its directory.
-fn not_utf8(argument: &OsStr) -> hint::UsageError {
-    hint::UsageError::new(
-        format!("the argument {argument:?} is no UTF-8"),
-        "rename the file, or name its directory or a glob that it matches",
-    )
-}
 
 /// Runs `cadft` with these arguments, the program's name first.
 pub fn run<I, T>(args: I) -> Exit
@@ -60,9 +52,6 @@ where
 {
     interrupt::outlive_large_files();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    if let Some(unreadable) = args.iter().skip(1).find(|arg| arg.to_str().is_none()) {
-        return hint::report(&not_utf8(unreadable).into());
-    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return start::refused(&error, &args),

@@ -74,6 +74,9 @@ impl OpenModel {
     }
 }
 
+/// Samples of one forward pass, where nobody says.
+const MICRO: usize = 8;
+
 /// A model, and how rows are read for it.
 pub(crate) struct OpenInput {
     pub(crate) model: CausalLm,
@@ -82,6 +85,8 @@ pub(crate) struct OpenInput {
     pub(crate) reader: SampleReader,
     /// How it does, as a recipe says it; `data.train` is what `--data` names.
     pub(crate) data: DataSection,
+    /// Samples of one forward pass, where the command line does not say.
+    pub(crate) micro: usize,
 }
 
 impl OpenInput {
@@ -94,15 +99,17 @@ impl OpenInput {
         let mut recipe = tokens.recipe(opened.config.max_position_embeddings)?;
         recipe.data.train = sources;
         recipe.data.eval = vec![];
-        let model = match &tokens.like {
-            Some(_) => computing_as(&recipe, opened.model)?,
-            None => opened.model,
+        // A score depends on the samples of its forward pass in its last digit.
+        let (model, micro) = match &tokens.like {
+            Some(_) => (computing_as(&recipe, opened.model)?, recipe.batch.micro),
+            None => (opened.model, MICRO),
         };
         Ok(Self {
             model,
             config: opened.config,
             reader: SampleReader::new(&recipe, opened.tokenizer)?,
             data: recipe.data,
+            micro,
         })
     }
 }

@@ -119,10 +119,9 @@ impl Shape {
     /// Whether a column can have a part in a row.
     pub(crate) fn reads(&self, column: &str) -> bool {
         let mapped = self.columns.mapped();
+        let is_key = columns::KEYS.contains(&column) || column == fields::VARIABLES;
         let is_replaced = mapped.iter().any(|(key, _)| *key == column);
-        column == fields::VARIABLES
-            || mapped.iter().any(|(_, name)| name == column)
-            || columns::KEYS.contains(&column) && !is_replaced
+        mapped.iter().any(|(_, name)| name == column) || is_key && !is_replaced
     }
 
     /// The row of a record, or all that is wrong with it.

@@ -1,8 +1,9 @@
 //! Names, values and lists in messages, short enough to be read.
 
-use cadft_files::visible_name;
 use std::borrow::Cow;
 use std::fmt::Display;
+
+use cadft_files::visible_name;
 
 /// Characters of a name or value that a message shows.
 const LONGEST: usize = 120;
@@ -18,14 +19,26 @@ pub(crate) fn short(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first items of a list, and how many more there are.
+/// The first items of a list, each cut if it is long, and how many more there are.
 pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
-    let mut items = items.into_iter();
-    let mut shown: Vec<_> = items
-        .by_ref()
-        .take(MOST)
-        .map(|item| short(&item.to_string()).into_owned())
-        .collect();
+    joined(
+        items
+            .into_iter()
+            .map(|item| short(&item.to_string()).into_owned()),
+    )
+}
+
+/// [`list`] of names, in backticks.
+pub(crate) fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    joined(
+        names
+            .into_iter()
+            .map(|name| format!("`{}`", short(name.as_ref()))),
+    )
+}
+
+fn joined(mut items: impl Iterator<Item = String>) -> String {
+    let mut shown: Vec<_> = items.by_ref().take(MOST).collect();
     match items.count() {
         0 => shown.join(", "),
         more => {
@@ -33,15 +46,6 @@ pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
             shown.join(", ")
         }
     }
-}
-
-/// [`list`] of names, in backticks.
-pub(crate) fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
-    list(
-        names
-            .into_iter()
-            .map(|name| format!("`{}`", short(name.as_ref()))),
-    )
 }
 
 #[cfg(test)]

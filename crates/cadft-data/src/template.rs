@@ -24,6 +24,7 @@ mod preset;
 mod printf;
 mod program;
 mod python;
+mod slice;
 mod strings;
 mod time;
 mod wrap;

@@ -15,7 +15,7 @@ use crate::listing::{self, Files};
 use crate::name::is_commit;
 use crate::spec::Spec;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::{Builder, NamedTempFile};
@@ -220,12 +220,6 @@ fn create(directory: &Path) -> Result<(), HubError> {
 
 /// Writes a small file under a temporary name, and renames it.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
-    let directory = path.parent().expect("files of the cache are in directories");
-    create(directory)?;
-    let fail = |source| HubError::io("write", path)(source);
-    let mut file = temporary(directory, "", ".tmp").map_err(fail)?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(fail)?;
-    file.persist(path).map(|_| ()).map_err(|error| fail(error.error))
+    create(path.parent().expect("files of the cache are in directories"))?;
+    cadft_files::write(path, bytes).map_err(HubError::io("write", path))
 }

@@ -27,15 +27,18 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 
+/// What describes a data set, its configurations among it.
+pub(crate) const CARD: &str = "README.md";
+
 /// The extensions of data files, which may be compressed.
 const EXTENSIONS: [&str; 7] = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet", "pq"];
 const COMPRESSED: [&str; 4] = [".gz", ".gzip", ".zst", ".zstd"];
 /// Metadata that lies beside data.
 const METADATA: [&str; 4] = [
+    "config.json",
     "dataset_info.json",
     "dataset_infos.json",
     "dataset_dict.json",
-    "state.json",
 ];
 
 /// The files around the weights that a repository has.
@@ -50,13 +53,14 @@ pub(crate) fn needed_around_weights<'a>(
     around_weights(has).filter(move |name| !(has(TOKENIZER) && IN_TOKENIZER.contains(name)))
 }
 
-/// Whether a file is read as data where a directory of data is named: by the end of its name, unless it is hidden, or
-/// metadata.
+/// Whether a file is read as data where a directory of data is named: by the end of its name, unless it is hidden, in a
+/// directory such as `__pycache__`, or metadata.
 #[must_use]
 pub fn is_data_file(name: &str) -> bool {
     let name = name.to_lowercase();
-    let is_hidden = name.split('/').any(|part| part.starts_with(['.', '_']));
-    let file = name.rsplit('/').next().unwrap_or_default();
+    let (directory, file) = name.rsplit_once('/').unwrap_or(("", name.as_str()));
+    let is_hidden = name.split('/').any(|part| part.starts_with('.'))
+        || directory.split('/').any(|part| part.starts_with("__"));
     if is_hidden || METADATA.contains(&file) {
         return false;
     }
@@ -118,15 +122,16 @@ mod tests {
             "d/e.csv.zst",
             "f.pq",
             "g.tsv",
+            "_h/__i.csv",
         ] {
             assert!(is_data_file(name), "{name}");
         }
         for name in [
             "README.md",
             ".a.jsonl",
-            "_b/c.csv",
+            "__b/c.csv",
             "dataset_infos.json",
-            "d/state.json",
+            "d/config.json",
             "e.txt",
             "f.gz",
             "jsonl",

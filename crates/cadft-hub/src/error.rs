@@ -2,6 +2,7 @@
 
 use crate::spec::Spec;
 use crate::text::{Visible, some_of};
+use cadft_files::shown;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub enum HubError {
     /// Not in the cache, and the network is off.
     #[error(
         "`{spec}` is not in the cache `{}`, and `HF_HUB_OFFLINE` is set{}\n\
-         hint: unset it, or fetch the repository on a machine with a network first", .cache.display(), listed(.commits)
+         hint: unset it, or fetch the repository on a machine with a network first", shown(.cache), listed(.commits)
     )]
     Offline {
         /// The name.
@@ -65,7 +66,7 @@ pub enum HubError {
     /// The cache holds some of the files, and the network is off.
     #[error(
         "`{spec}` is not complete in the cache `{}`, and `HF_HUB_OFFLINE` is set: {} {}\n\
-         hint: unset it to fetch them; {}", .snapshot.display(),
+         hint: unset it to fetch them; {}", shown(.snapshot),
         some_of(.missing), if .missing.len() == 1 { "is absent" } else { "are absent" }, instead(.spec)
     )]
     Incomplete {
@@ -119,7 +120,7 @@ pub enum HubError {
     /// A file of the cache is not what the Hub gave.
     #[error(
         "`{}` in the cache of the Hub {message}: it is damaged, or was changed by hand\n\
-         hint: remove it, and it is fetched again", .path.display()
+         hint: remove it, and it is fetched again", shown(.path)
     )]
     Damaged {
         /// The file.
@@ -128,7 +129,7 @@ pub enum HubError {
         message: String,
     },
     /// The cache cannot be read or written.
-    #[error("cannot {action} `{}`: {source}{}", .path.display(), hint_of(.source))]
+    #[error("cannot {action} `{}`: {source}{}", shown(.path), hint_of(.source))]
     Io {
         /// What was to be done.
         action: &'static str,

@@ -3,7 +3,7 @@
 use crate::Hub;
 use crate::address::Address;
 use crate::cache::Repository;
-use crate::choice::{ADAPTER, CONFIG, INDEX, SINGLE, around_weights, is_data_file};
+use crate::choice::{ADAPTER, CARD, CONFIG, INDEX, SINGLE, around_weights, is_data_file};
 use crate::client::{Client, Subject, refused, text};
 use crate::download::{Download, Wanted};
 use crate::error::HubError;
@@ -209,7 +209,9 @@ impl Commit<'_> {
         for name in &data {
             self.check_name(name)?;
         }
-        for name in data {
+        // It may say which of the files belong together.
+        let card = self.names.iter().filter(|name| *name == CARD);
+        for name in card.chain(data) {
             self.get(name, Size::Any)?;
         }
         Ok(self.repository.snapshot(&self.id))

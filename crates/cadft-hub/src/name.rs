@@ -1,7 +1,5 @@
 //! Names that the network chooses, and which of them may become part of a path.
 
-use crate::text::steers;
-
 /// What a commit, and the git hash of a file, is written with: 40 hexadecimal digits.
 #[must_use]
 pub fn is_commit(text: &str) -> bool {
@@ -57,6 +55,12 @@ fn problem_of_part(part: &str) -> Option<&'static str> {
         _ if cfg!(windows) && is_kept_by_windows(part) => Some("is not a name on Windows"),
         _ => None,
     }
+}
+
+/// Whether a character is one of control, or is not seen but changes how others are.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn is_kept_by_windows(part: &str) -> bool {

@@ -196,6 +196,16 @@ impl From<ModelConfig> for Map<String, Value> {
     }
 }
 
+/// The token ids under a key of an object: one, several, or none.
+pub(crate) fn token_ids(object: &Map<String, Value>, key: &str) -> Result<Vec<u32>, Vec<String>> {
+    let mut object = Object::new(object);
+    let ids = object.token_ids(key);
+    match object.into_problems() {
+        problems if problems.is_empty() => Ok(ids),
+        problems => Err(problems),
+    }
+}
+
 fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     let mut object = Object::new(&raw);
     let family = Family::of(&mut object);

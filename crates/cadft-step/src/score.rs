@@ -10,9 +10,10 @@ use serde::Serialize;
 use std::borrow::Borrow;
 use std::vec;
 
-/// Samples, and their tokens, among which those of similar length are put together. No more are held at a time.
-const WINDOW_SAMPLES: usize = 4096;
-const WINDOW_TOKENS: usize = 4 << 20;
+/// Samples, and their tokens, among which those of similar length are put together. No more are held at a time: with
+/// their masks, 80 MiB of tokens.
+const WINDOW_SAMPLES: usize = 16_384;
+const WINDOW_TOKENS: usize = 16 << 20;
 
 /// Likelihood of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize)]

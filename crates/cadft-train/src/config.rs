@@ -196,7 +196,7 @@ pub struct DataSection {
     /// the place of the model's own. Ours: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<Preset>,
-    /// Where tokenised training data is kept for the next run: `"auto"` for the user's cache directory, `"off"`, or a
+    /// Where tokenised data is kept for the next run: `"auto"` for the user's cache directory, `"off"`, or a
     /// directory. Ours: `"auto"`.
     pub cache: String,
     /// Variables of the chat template, such as `enable_thinking = false`. Ours: none.

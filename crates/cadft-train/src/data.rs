@@ -244,17 +244,17 @@ fn check_sample(example: &Example, config: &ModelConfig) -> Result<(), TrainErro
     if let Some(id) = example.token_ids.iter().find(|&&id| id as usize >= vocab) {
         return Err(TrainError::Mismatch {
             message: format!(
-                "sample `{}`: token id {id} is outside the model's vocabulary of {vocab}\n\
+                "{}: token id {id} is outside the model's vocabulary of {vocab}\n\
                  hint: the tokenizer does not belong to this model",
-                example.id
+                example.origin.name_of(&example.id)
             ),
         });
     }
     if example.token_ids.len() > config.max_position_embeddings {
         return Err(TrainError::Mismatch {
             message: format!(
-                "sample `{}` has {} tokens; the model has {} positions\nhint: lower `data.max-length`",
-                example.id,
+                "{} has {} tokens; the model has {} positions\nhint: lower `data.max-length`",
+                example.origin.name_of(&example.id),
                 example.token_ids.len(),
                 config.max_position_embeddings
             ),

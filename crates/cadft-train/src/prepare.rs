@@ -15,7 +15,7 @@ use cadft_matmul::{Tf32, set_tf32};
 use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A run that is ready to start.
 pub struct Prepared {
@@ -62,35 +62,17 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::new`].
     pub fn begun_at(recipe: Recipe, device: &Device, time: Option<TemplateTime>) -> Result<Self, TrainError> {
-        let directory = hub::resolve(&recipe.model.path)?;
-        if !directory.is_dir() {
-            let hint =
-                checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
-            return Err(TrainError::Mismatch {
-                message: format!(
-                    "`model.path`: `{}` is not a directory\nhint: {hint}",
-                    cadft_files::shown(&directory)
-                ),
-            });
-        }
+        let directory = model_directory(&recipe)?;
         check_precision(&recipe, device)?;
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let (adapter, config) = adapter_of(&recipe, config)?;
         let from = adapter_directory(&recipe)?;
-        let tokenizer = match &from {
-            Some(adapter) => adapted_tokenizer(&directory, adapter)?,
-            None => Tokenizer::from_dir(&directory)?,
-        };
         let carried = match &from {
             Some(adapter) if has_tokenizer(adapter) => adapter.clone(),
             _ => directory.clone(),
         };
-        let tokenizer = match time {
-            Some(time) => tokenizer.with_template_time(time),
-            None => tokenizer,
-        };
-        let reader = SampleReader::new(&recipe, tokenizer)?;
+        let reader = SampleReader::new(&recipe, tokenizer_of(&directory, from.as_deref(), time)?)?;
         check_stop(&recipe, reader.tokenizer())?;
         let train = reader.samples(&recipe.data.train, &config)?;
         let eval = reader.samples(&recipe.data.eval, &config)?;
@@ -208,6 +190,37 @@ impl Prepared {
 /// The directory of the adapter that is trained on, on disk.
 fn adapter_directory(recipe: &Recipe) -> Result<Option<PathBuf>, TrainError> {
     Ok(trained_on(recipe).map(hub::resolve).transpose()?)
+}
+
+/// The directory of the model, on disk.
+fn model_directory(recipe: &Recipe) -> Result<PathBuf, TrainError> {
+    let directory = hub::resolve(&recipe.model.path)?;
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    let hint = checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
+    Err(TrainError::Mismatch {
+        message: format!(
+            "`model.path`: `{}` is not a directory\nhint: {hint}",
+            cadft_files::shown(&directory)
+        ),
+    })
+}
+
+/// The tokenizer of a model, or that of an adapter of it; where a time is given, that is the one that the chat template tells.
+fn tokenizer_of(
+    model: &Path,
+    adapter: Option<&Path>,
+    time: Option<TemplateTime>,
+) -> Result<Tokenizer, TrainError> {
+    let tokenizer = match adapter {
+        Some(adapter) => adapted_tokenizer(model, adapter)?,
+        None => Tokenizer::from_dir(model)?,
+    };
+    Ok(match time {
+        Some(time) => tokenizer.with_template_time(time),
+        None => tokenizer,
+    })
 }
 
 /// The adapter that a recipe trains on.

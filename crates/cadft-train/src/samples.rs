@@ -16,6 +16,8 @@ pub struct StepSamples {
     pub step: usize,
     /// Ids of the rows.
     pub ids: Vec<String>,
+    /// Positions of the samples in the data set: ids need not be unique.
+    pub samples: Vec<usize>,
     /// `c_i`, mean negative log-likelihood over the sample's supervised tokens, nats (CADFT-1); four digits.
     pub nll: Vec<f64>,
     /// `ĉ_i`, standardised over the global batch (CADFT-2); four digits.
@@ -43,12 +45,13 @@ pub fn is_recorded(step: usize, total: usize, records: usize) -> bool {
 
 impl StepSamples {
     /// The record of a step with these samples.
-    pub(crate) fn new(step: usize, ids: &[String], outcome: &StepOutcome) -> Self {
+    pub(crate) fn new(step: usize, (ids, samples): (&[String], &[usize]), outcome: &StepOutcome) -> Self {
         let stride = ids.len().div_ceil(MOST_SAMPLES).max(1);
         let thin = |values: &[f64]| values.iter().step_by(stride).map(|&v| four_digits(v)).collect();
         Self {
             step,
             ids: ids.iter().step_by(stride).cloned().collect(),
+            samples: samples.iter().step_by(stride).copied().collect(),
             nll: thin(&outcome.scores),
             z: thin(&outcome.z),
             weight: thin(&outcome.weights),
@@ -107,8 +110,10 @@ mod tests {
             grad_norm: 0.0,
             clip_factor: 1.0,
         };
-        let record = StepSamples::new(3, &ids, &outcome);
+        let samples: Vec<usize> = (2000..3000).collect();
+        let record = StepSamples::new(3, (&ids, &samples), &outcome);
         assert_eq!(record.ids.len(), 250);
-        assert_eq!((record.ids[1].as_str(), record.nll[1]), ("4", 4.0));
+        let second = (record.ids[1].as_str(), record.samples[1], record.nll[1]);
+        assert_eq!(second, ("4", 2004, 4.0));
     }
 }

@@ -221,6 +221,7 @@ mod tests {
             let samples = StepSamples {
                 step,
                 ids: (0..256).map(|sample| format!("train.jsonl:{sample}")).collect(),
+                samples: vec![],
                 nll: values.clone(),
                 z: values.clone(),
                 weight: values.clone(),

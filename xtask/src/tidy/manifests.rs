@@ -38,8 +38,9 @@ const FORBIDDEN: [(&str, &str, &str); 21] = [
 ];
 
 /// What a package may depend on all the same: both multiply matrices, and write files.
-const ALLOWED: [(&str, &str); 6] = [
+const ALLOWED: [(&str, &str); 7] = [
     ("cadft-data", "cadft-files"),
+    ("cadft-hub", "cadft-files"),
     ("cadft-model", "cadft-files"),
     ("cadft-core", "cadft-kernels"),
     ("cadft-core", "cadft-matmul"),

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Samples of one forward pass of the likelihood.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
-    pub(crate) micro: usize,
+    /// Samples of one forward pass of the likelihood [default: 8, with `--like` as there].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) micro: Option<usize>,
     #[command(flatten)]
     pub(crate) tokens: TokensArgs,
     #[command(flatten)]

@@ -139,9 +139,9 @@ pub(crate) struct RewriteRunArgs {
     /// Seed of all decisions.
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub(crate) seed: u64,
-    /// Samples of one forward pass.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
-    pub(crate) micro: usize,
+    /// Samples of one forward pass [default: 8, with `--like` as there].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) micro: Option<usize>,
     #[command(flatten)]
     pub(crate) tokens: TokensArgs,
     #[command(flatten)]

@@ -99,7 +99,7 @@ fn print(args: &BenchArgs, measured: &Measured) -> Result<()> {
     if args.json {
         return output::json_line(measured);
     }
-    output::line(&format!(
+    output::line(format!(
         "{:<8} {:8.3} s a step, {:10.1} tokens/s, {:8.2} TFLOP/s",
         measured.objective, measured.median_secs, measured.tokens_per_sec, measured.model_tflops_per_sec
     ))

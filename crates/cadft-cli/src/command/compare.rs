@@ -55,11 +55,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
     for (index, job) in jobs.iter().enumerate() {
         let place = cadft_files::shown(&job.directory);
         if let Some(outcome) = outcome::read(job.objective, &job.directory)? {
-            note(&format!("`{place}` is finished"));
+            note(format!("`{place}` is finished"));
             outcomes.push(outcome);
             continue;
         }
-        note(&format!("\n{} of {}: `{place}`", index + 1, jobs.len()));
+        note(format!("\n{} of {}: `{place}`", index + 1, jobs.len()));
         outcomes.push(train(job, (device_name, &device), &stop)?);
         if stop.load(Ordering::Relaxed) {
             note("the same command goes on from here");
@@ -224,9 +224,9 @@ fn tell(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     if json {
         output::json_line(table)?;
     } else {
-        output::line(&table.terminal())?;
+        output::line(table.terminal())?;
     }
-    note(&format!(
+    note(format!(
         "`{}` has it as Markdown and JSON",
         cadft_files::shown(&out)
     ));

@@ -33,11 +33,13 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         config,
         reader,
         data,
+        micro,
     } = &opened;
     let samples = reader.samples(&data.train, config)?;
     warn_about(samples.report(), data.max_length);
     let questions = reader.questions(&data.train, args.answers.questions().unwrap_or(0))?;
-    let evaluation = summarise(score_samples(model, &samples, args.micro));
+    let micro = args.micro.unwrap_or(*micro);
+    let evaluation = summarise(score_samples(model, &samples, micro));
     let answered = match args.answers.questions() {
         None => None,
         Some(_) => Some(answer(&opened, &args.answers, &questions)?),

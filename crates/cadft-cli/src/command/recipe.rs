@@ -64,7 +64,7 @@ pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
             |value: Option<String>| value.map_or("–".to_owned(), |value| visible_name(&value).into_owned());
         table.add_row([difference.key, cell(difference.left), cell(difference.right)]);
     }
-    output::line(&table.trim_fmt())
+    output::line(table.trim_fmt())
 }
 
 pub(crate) fn migrate(args: &RecipeMigrateArgs) -> Result<()> {

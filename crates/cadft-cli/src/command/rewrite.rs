@@ -214,7 +214,7 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
                 let score = side
                     .score
                     .map_or_else(String::new, |score| format!(", score {score:.4}"));
-                output::line(&format!(
+                output::line(format!(
                     "--- {name}: {} tokens{score}\n{}",
                     side.token_ids.len(),
                     side.text
@@ -277,7 +277,7 @@ fn undo(args: &RewriteUndoArgs) -> Result<()> {
         })
         .collect();
     RewriteLog::open(&log.path)?.append(&records)?;
-    crate::console::note(&format!("{} rewrites undone; the log keeps them", records.len()));
+    crate::console::note(format!("{} rewrites undone; the log keeps them", records.len()));
     Ok(())
 }
 

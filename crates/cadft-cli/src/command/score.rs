@@ -3,21 +3,20 @@
 //! The samples are looked at twice: once by the model, and once for what is printed, which takes the scores of all of
 //! them. In memory are only their scores.
 
+mod averages;
 mod extremes;
 mod lines;
 mod summary;
 
 use crate::args::ScoreArgs;
 use crate::destination;
-use crate::hint::UsageError;
 use crate::model::{OpenInput, warn_about};
 use anyhow::{Result, bail};
 use cadft_core::{Compatibility, Standardiser};
 use cadft_data::Samples;
 use cadft_train::evaluate::score_samples;
-use cadft_train::rewrite::{SampleCompatibility, read_compatibility};
+use cadft_train::rewrite::read_compatibility;
 use lines::{Line, Lines};
-use std::collections::HashMap;
 use summary::Summary;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
@@ -31,16 +30,20 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         config,
         reader,
         data,
+        micro,
     } = OpenInput::open(&args.input, &args.tokens, &args.device)?;
     let samples = reader.samples(&data.train, &config)?;
     warn_about(samples.report(), data.max_length);
     let averages = averages
-        .map(|averages| matched(&samples, &averages))
+        .map(|averages| averages::of_samples(&samples, &averages))
         .transpose()?;
     let mut scores = Vec::with_capacity(samples.len());
-    for score in score_samples(&model, &samples, args.micro) {
+    for score in score_samples(&model, &samples, args.micro.unwrap_or(micro)) {
         if !score.nll.is_finite() {
-            bail!("sample `{}`: its likelihood is not a finite number", score.id);
+            bail!(
+                "{}: its likelihood is not a finite number",
+                score.origin.name_of(&score.id)
+            );
         }
         scores.push(score.nll);
     }
@@ -83,24 +86,4 @@ fn print(
     }
     lines.end()?;
     Ok(summary)
-}
-
-/// The moving average of each sample by its id; of samples that share one, in order.
-fn matched(samples: &Samples, run: &[SampleCompatibility]) -> Result<Vec<Option<f64>>> {
-    let mut by_id: HashMap<&str, Vec<Option<f64>>> = HashMap::new();
-    for sample in run.iter().rev() {
-        by_id.entry(&sample.id).or_default().push(sample.average);
-    }
-    let found: Vec<Option<Option<f64>>> = samples
-        .iter()
-        .map(|sample| by_id.get_mut(sample.id.as_str()).and_then(Vec::pop))
-        .collect();
-    if found.iter().all(Option::is_none) {
-        return Err(UsageError::new(
-            "`--run`: the run saw none of these samples",
-            "give the files that the run was trained on",
-        )
-        .into());
-    }
-    Ok(found.into_iter().map(Option::flatten).collect())
 }

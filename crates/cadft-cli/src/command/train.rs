@@ -121,24 +121,28 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
         ("rewriting", rewriting(plan)),
         ("memory", memory_of(plan)),
     ];
-    let lines: Vec<(String, String)> = (resume.into_iter().chain(lines))
-        .flat_map(|(name, value)| {
-            let sources = match name {
-                "samples" => plan.sources.as_slice(),
-                "evaluation samples" => &plan.eval_sources,
-                _ => &[],
-            };
-            let sources = sources
-                .iter()
-                .map(|source| (format!("  {}", source.path), rows_of(&source.report)));
-            std::iter::once((name.to_owned(), value)).chain(sources)
-        })
-        .collect();
+    let lines = with_sources(resume.into_iter().chain(lines), plan);
     let lines: Vec<(&str, String)> = lines
         .iter()
         .map(|(name, value)| (name.as_str(), value.clone()))
         .collect();
     output::table(&lines)
+}
+
+/// Lines of a table, with what became of the rows of each source below the samples.
+fn with_sources(lines: impl Iterator<Item = (&'static str, String)>, plan: &Plan) -> Vec<(String, String)> {
+    let rows = |(name, value): (&'static str, String)| {
+        let sources = match name {
+            "samples" => plan.sources.as_slice(),
+            "evaluation samples" => &plan.eval_sources,
+            _ => &[],
+        };
+        let sources = sources
+            .iter()
+            .map(|source| (format!("  {}", source.path), rows_of(&source.report)));
+        std::iter::once((name.to_owned(), value)).chain(sources)
+    };
+    lines.flat_map(rows).collect()
 }
 
 /// What the run needs, and what a checkpoint may need beside it.

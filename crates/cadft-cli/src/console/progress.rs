@@ -49,7 +49,7 @@ impl Progress {
         if is_shown(metrics.step, self.total) {
             let left = remaining(started.elapsed(), metrics.step - first, self.total - metrics.step);
             let left = left.map_or_else(String::new, |left| format!("  {:#} left", HumanDuration(left)));
-            note(&format!(
+            note(format!(
                 "step {}/{}  {}{left}",
                 metrics.step,
                 self.total,

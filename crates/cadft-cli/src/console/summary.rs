@@ -21,7 +21,7 @@ pub(crate) fn show(summary: &Summary, run: &Path) {
                 .and(heading("after")),
         );
         for (name, [before, after]) in rows {
-            note(&format!("{name:<16}{before:>12}{after:>12}"));
+            note(format!("{name:<16}{before:>12}{after:>12}"));
         }
     }
     let elapsed = HumanDuration(Duration::from_secs_f64(summary.elapsed_secs.max(0.0)));

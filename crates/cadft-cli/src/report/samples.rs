@@ -42,6 +42,8 @@ pub(super) struct Incompatible {
 /// A sample as one step saw it.
 struct Seen<'a> {
     id: &'a str,
+    /// Its position in the data set; runs of earlier versions did not record it.
+    sample: Option<u64>,
     nll: f64,
     z: f64,
     weight: f64,
@@ -56,12 +58,14 @@ fn samples_of(record: &Map<String, Value>) -> impl Iterator<Item = Seen<'_>> {
             .map_or(&[][..], Vec::as_slice)
     };
     let (ids, nll, z, weight) = (list("ids"), list("nll"), list("z"), list("weight"));
-    ids.iter()
+    let samples = list("samples");
+    (ids.iter().enumerate())
         .zip(nll)
         .zip(z.iter().zip(weight))
-        .filter_map(|((id, nll), (z, weight))| {
+        .filter_map(|(((number, id), nll), (z, weight))| {
             Some(Seen {
                 id: id.as_str()?,
+                sample: samples.get(number).and_then(Value::as_u64),
                 nll: nll.as_f64()?,
                 z: z.as_f64()?,
                 weight: weight.as_f64()?,
@@ -121,14 +125,14 @@ fn histogram<'a>(samples: impl Iterator<Item = Seen<'a>>) -> Vec<f64> {
 /// The samples with the largest mean z, of those that were recorded.
 pub(super) fn least_compatible(run: &Run) -> Vec<Incompatible> {
     // Count, sum of z, sum of NLL, last weight.
-    let mut of_sample: BTreeMap<&str, (usize, f64, f64, f64)> = BTreeMap::new();
+    let mut of_sample: BTreeMap<(&str, Option<u64>), (usize, f64, f64, f64)> = BTreeMap::new();
     for seen in run.samples.iter().flat_map(samples_of) {
-        let entry = of_sample.entry(seen.id).or_default();
+        let entry = of_sample.entry((seen.id, seen.sample)).or_default();
         *entry = (entry.0 + 1, entry.1 + seen.z, entry.2 + seen.nll, seen.weight);
     }
     let mut means: Vec<_> = of_sample
         .into_iter()
-        .map(|(id, (seen, z, nll, weight))| (id, seen, z / seen as f64, nll / seen as f64, weight))
+        .map(|((id, _), (seen, z, nll, weight))| (id, seen, z / seen as f64, nll / seen as f64, weight))
         .collect();
     means.sort_by(|a, b| b.2.total_cmp(&a.2));
     means
@@ -153,6 +157,7 @@ mod tests {
     fn a_histogram_has_shares_and_the_weight_one_in_its_last_bin() {
         let seen = |weight| Seen {
             id: "a",
+            sample: None,
             nll: 1.0,
             z: 0.0,
             weight,

@@ -114,7 +114,7 @@ fn an_argument_that_is_no_utf8_is_named() {
     let ran = super::ran(command.arg(name).output().expect("the command starts"));
     assert_eq!(ran.code, 2);
     assert!(
-        ran.stderr.contains("a\\xFF.jsonl") && ran.stderr.contains("hint: "),
+        ran.stderr.contains("not UTF-8: `a\u{FFFD}.jsonl`") && ran.stderr.contains("hint: "),
         "{}",
         ran.stderr
     );

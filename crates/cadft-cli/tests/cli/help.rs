@@ -29,7 +29,20 @@ fn every_command_has_help_that_names_its_options() {
         ),
         (
             vec!["score"],
-            vec!["--model", "--data", "--out", "--run", "--beta", "--show"],
+            vec![
+                "--model",
+                "--data",
+                "--out",
+                "--run",
+                "--beta",
+                "--show",
+                "--like",
+                "--mask",
+                "--max-length",
+                "--truncation",
+                "--template",
+                "--template-variable",
+            ],
         ),
         (
             vec!["rewrite"],
@@ -87,26 +100,48 @@ fn the_version_is_that_of_the_package() {
 #[test]
 fn usage_that_makes_no_sense_is_refused() {
     let cadft = Cadft::new();
-    for args in [
-        vec!["tarin"],
-        vec!["evaluate", "--data", "x.jsonl"],
-        vec!["evaluate", "--model", "m"],
-        vec!["generate", "--model", "m"],
-        vec!["generate", "--model", "m", "--prompt", "a", "--data", "b"],
-        vec![
-            "generate",
-            "--model",
-            "m",
-            "--prompt",
-            "a",
-            "--greedy",
-            "--temperature",
-            "1",
-        ],
-        vec!["score", "--model", "m", "--data", "x", "--beta", "-1"],
-        vec!["evaluate", "--model", "m", "--data", "x", "--micro", "0"],
+    for (args, part) in [
+        (vec!["tarin"], "'train'"),
+        (vec!["evaluate", "--data", "x.jsonl"], "--model <DIR>"),
+        (vec!["evaluate", "--model", "m"], "--data <FILE>"),
+        (vec!["generate", "--model", "m"], "--prompt <TEXT>"),
+        (
+            vec!["generate", "--model", "m", "--prompt", "a", "--data", "b"],
+            "cannot be used with",
+        ),
+        (
+            vec![
+                "generate",
+                "--model",
+                "m",
+                "--prompt",
+                "a",
+                "--greedy",
+                "--temperature",
+                "1",
+            ],
+            "cannot be used with",
+        ),
+        (
+            vec!["score", "--model", "m", "--data", "x", "--beta=-1"],
+            "'--beta <B>'",
+        ),
+        (
+            vec!["evaluate", "--model", "m", "--data", "x", "--micro", "0"],
+            "'--micro <N>'",
+        ),
+        (
+            vec!["score", "--model", "m", "--data", "x", "--max-length", "0"],
+            "'--max-length <N>'",
+        ),
+        (
+            vec!["score", "--model", "m", "--data", "x", "--template", "chatlm"],
+            "`chatml`",
+        ),
     ] {
-        cadft.refusal(&args);
+        // Nothing is at these paths: what is refused must be the usage.
+        let message = cadft.refusal(&args);
+        assert!(message.contains(part), "{args:?}: no {part} in\n{message}");
     }
 }
 

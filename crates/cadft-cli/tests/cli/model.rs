@@ -35,7 +35,8 @@ fn scores_equal_the_references_in_the_order_of_the_input() {
         let expected = json_lines(&expected);
         assert_eq!(scores.len(), expected.len());
         for (score, expected) in scores.iter().zip(&expected) {
-            assert_eq!(keys(score), ["id", "tokens", "supervised", "nll", "z", "weight"]);
+            let expected_keys = ["id", "tokens", "supervised", "nll", "z", "weight", "path", "line"];
+            assert_eq!(keys(score), expected_keys);
             for key in ["id", "tokens", "supervised"] {
                 assert_eq!(score[key], expected[key], "{data}: {key}");
             }
@@ -74,11 +75,10 @@ fn scores_go_to_a_file_when_one_is_named() {
 fn beta_zero_weighs_every_sample_alike() {
     let (model, data) = (fixture("model"), fixture("eval.jsonl"));
     let scores = Cadft::new().answer(&["score", "--model", &model, "--data", &data, "--beta", "0"]);
-    assert!(
-        json_lines(&scores)
-            .iter()
-            .all(|score| number(score, "weight") == 1.0)
-    );
+    let weights: Vec<f64> = (json_lines(&scores).iter())
+        .map(|score| number(score, "weight"))
+        .collect();
+    assert_eq!(weights, [1.0; 16]);
 }
 
 #[test]
@@ -439,7 +439,7 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
         "--out",
         "no/such/x.jsonl",
     ]);
-    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(
         ran.stderr.contains("cannot write `no/such/x.jsonl`"),
         "{}",

@@ -139,7 +139,7 @@ impl Fields {
     pub(super) fn template_variables(&mut self) -> Map<String, Value> {
         let found = match self.take(VARIABLES) {
             None => return Map::new(),
-            Some(Value::String(text)) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Some(Value::String(text)) => exact::value(&text).unwrap_or(Value::String(text)),
             Some(value) => value,
         };
         let Value::Object(mut variables) = found else {

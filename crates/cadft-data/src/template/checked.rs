@@ -3,12 +3,13 @@
 //! The engine charges for what they return; these charge for what they walk, and for what they would build before
 //! it is built. Names that begin with `@` are called by the instructions that `guards` writes.
 
-use minijinja::value::{Kwargs, ObjectRepr, Rest, Tuple, ValueKind, ValueOrKwargs};
-use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter, functions};
+use minijinja::value::{Kwargs, ObjectRepr, Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 
 use super::fuel::{DEEPEST, ITEM, afford, measure, measure_kept, pay, weight};
 use super::json::ToJson;
 use super::python::{bind, invalid, split_keywords, text};
+use super::slice::slice;
 use super::{filters, globals, methods, numbers, printf};
 
 /// Writing a value that holds others costs the engine this many units for a byte, paid once it is written.
@@ -105,8 +106,6 @@ pub(super) fn install(environment: &mut Environment<'static>) {
         environment.remove_filter(name);
     }
     environment.remove_global("debug");
-    environment.add_function("dict", dict);
-    environment.add_function("namespace", namespace);
     environment.set_unknown_method_callback(methods::method);
     environment.set_formatter(write);
     environment.add_test("sequence", is_sequence);
@@ -230,7 +229,7 @@ fn stored(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
 }
 
 /// A value that is about to be looped over.
-fn looped(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+pub(super) fn looped(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     let len = match (value.as_str(), value.as_object()) {
         (Some(text), _) => text.len(),
         (_, Some(object)) => object.enumerator_len().unwrap_or(0),
@@ -245,68 +244,6 @@ fn arguments(state: &State<'_, '_>, value: ValueOrKwargs) -> Result<Value, Error
     let value = value.into_value();
     measure(state, &value)?;
     Ok(value)
-}
-
-/// `value[start:stop:step]`, which the engine does lazily on lists.
-fn slice(
-    state: &State<'_, '_>,
-    value: &Value,
-    start: Value,
-    stop: Value,
-    step: Value,
-) -> Result<Value, Error> {
-    let number = |bound: Value| match bound.is_none() {
-        true => Ok(None),
-        false => i64::try_from(bound).map(Some),
-    };
-    let (start, stop) = (number(start)?, number(stop)?);
-    let step = number(step)?.unwrap_or(1);
-    if step == 0 {
-        let message = "cannot slice by step size of 0";
-        return Err(Error::new(ErrorKind::InvalidOperation, message));
-    }
-    if value.is_undefined() || value.is_none() {
-        return Ok(Value::from(Vec::<Value>::new()));
-    }
-    if let Some(text) = value.as_str() {
-        let letters: Vec<char> = text.chars().collect();
-        let chosen = places(letters.len(), start, stop, step);
-        return Ok(Value::from(chosen.map(|at| letters[at]).collect::<String>()));
-    }
-    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
-        let message = format!("value of type {} cannot be sliced", value.kind());
-        return Err(Error::new(ErrorKind::InvalidOperation, message));
-    }
-    looped(state, value.clone())?;
-    let items = value.try_iter()?.checked().collect::<Result<Vec<_>, _>>()?;
-    let chosen = places(items.len(), start, stop, step).map(|at| items[at].clone());
-    Ok(if value.is_tuple() {
-        Value::from(Tuple::from(chosen.collect::<Vec<_>>()))
-    } else {
-        Value::from(chosen.collect::<Vec<_>>())
-    })
-}
-
-/// The places that Python's `start:stop:step` chooses of so many items.
-fn places(len: usize, start: Option<i64>, stop: Option<i64>, step: i64) -> impl Iterator<Item = usize> {
-    let len = i64::try_from(len).unwrap_or(i64::MAX);
-    let (lowest, highest) = if step > 0 { (0, len) } else { (-1, len - 1) };
-    let clamp = |bound: i64| match bound < 0 {
-        true => bound.saturating_add(len).max(lowest),
-        false => bound.min(highest),
-    };
-    let (first, last) = if step > 0 {
-        (lowest, highest)
-    } else {
-        (highest, lowest)
-    };
-    let end = stop.map_or(last, clamp);
-    let mut next = Some(start.map_or(first, clamp));
-    std::iter::from_fn(move || {
-        let at = next.filter(|at| if step > 0 { *at < end } else { *at > end })?;
-        next = at.checked_add(step);
-        usize::try_from(at).ok()
-    })
 }
 
 /// `loop.changed(..)`: the loop keeps the values.
@@ -416,34 +353,6 @@ fn test(state: &mut State<'_, '_>, name: &str, operands: &[Value]) -> Result<boo
         }
     }
     state.perform_test(name, operands)
-}
-
-fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<Value, Error> {
-    if let Some(value) = &value {
-        looped(state, value.clone())?;
-    }
-    let is_list = value.as_ref().is_some_and(|value| value.kind() == ValueKind::Seq);
-    let value = if is_list {
-        value.as_ref().map(of_pairs).transpose()?
-    } else {
-        value
-    };
-    let result = functions::dict(value, others)?;
-    measured(state, result)
-}
-
-/// A dictionary of a list of pairs.
-fn of_pairs(pairs: &Value) -> Result<Value, Error> {
-    let pair = |pair: Value| Ok((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?));
-    let pairs = pairs.try_iter()?.map(pair).collect::<Result<Vec<_>, Error>>()?;
-    Ok(Value::from_pairs(pairs))
-}
-
-fn namespace(state: &State<'_, '_>, values: Option<ValueOrKwargs>) -> Result<Value, Error> {
-    if let Some(values) = &values {
-        measure_kept(state, values)?;
-    }
-    functions::namespace(values)
 }
 
 /// Writes a value where the template does.

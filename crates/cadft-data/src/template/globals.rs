@@ -1,10 +1,12 @@
-//! `cycler`, `joiner`, and macros that take any arguments.
+//! `dict`, `namespace`, `cycler`, `joiner`, and macros that take any arguments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use minijinja::value::{DynObject, Enumerator, Kwargs, Object, ObjectRepr, Rest, Tuple, ValueOrKwargs};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::value::{
+    DynObject, Enumerator, Kwargs, Object, ObjectRepr, Rest, Tuple, ValueKind, ValueOrKwargs,
+};
+use minijinja::{Environment, Error, ErrorKind, State, Value, functions};
 
 use super::fuel::{measure, measure_kept};
 use super::python::{bind, invalid, split_keywords, text};
@@ -13,6 +15,8 @@ use super::python::{bind, invalid, split_keywords, text};
 pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_function("cycler", cycler);
     environment.add_function("joiner", joiner);
+    environment.add_function("dict", dict);
+    environment.add_function("namespace", namespace);
 }
 
 fn cycler(state: &State<'_, '_>, items: Rest<Value>) -> Result<Value, Error> {
@@ -105,6 +109,35 @@ impl Object for Joiner {
         let was_called = self.was_called.swap(true, Ordering::Relaxed);
         Ok(Value::from(if was_called { self.separator.as_str() } else { "" }))
     }
+}
+
+fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<Value, Error> {
+    if let Some(value) = &value {
+        super::checked::looped(state, value.clone())?;
+    }
+    let is_list = value.as_ref().is_some_and(|value| value.kind() == ValueKind::Seq);
+    let value = if is_list {
+        value.as_ref().map(of_pairs).transpose()?
+    } else {
+        value
+    };
+    let result = functions::dict(value, others)?;
+    measure(state, &result)?;
+    Ok(result)
+}
+
+/// A dictionary of a list of pairs.
+fn of_pairs(pairs: &Value) -> Result<Value, Error> {
+    let pair = |pair: Value| Ok((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?));
+    let pairs = pairs.try_iter()?.map(pair).collect::<Result<Vec<_>, Error>>()?;
+    Ok(Value::from_pairs(pairs))
+}
+
+fn namespace(state: &State<'_, '_>, values: Option<ValueOrKwargs>) -> Result<Value, Error> {
+    if let Some(values) = &values {
+        measure_kept(state, values)?;
+    }
+    functions::namespace(values)
 }
 
 /// The names of what a macro finds further arguments under.

@@ -6,6 +6,8 @@
 //! rendering, bounds how deep values are nested, and makes every list a real one. Where an operand is known to be a
 //! string or a number no check is needed, which is nearly everywhere in published templates.
 
+mod macros;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::Value;
@@ -15,6 +17,7 @@ use minijinja::value::ObjectRepr;
 use super::globals::{KWARGS, VARARGS};
 use super::python::as_float;
 use super::{checked, methods};
+use macros::hidden;
 
 /// How many filters of one template the engine remembers by number.
 const NUMBERED: u8 = 50;
@@ -114,25 +117,6 @@ struct Writer<'o, 'a> {
     next_number: u8,
     /// The arguments that macros take without declaring them, by where the macro starts.
     hidden: BTreeMap<u32, Vec<&'static str>>,
-}
-
-/// `varargs` and `kwargs`, where a macro uses them and does not declare them, by where it starts.
-fn hidden(original: &Instructions<'_>) -> BTreeMap<u32, Vec<&'static str>> {
-    let mut found = BTreeMap::new();
-    let mut enclosed = Vec::new();
-    for instruction in (0..).map_while(|index| original.get(index)) {
-        match instruction {
-            Instruction::Enclose(name) => {
-                enclosed.extend([VARARGS, KWARGS].into_iter().filter(|hidden| hidden == name));
-            }
-            Instruction::GetClosure | Instruction::LoadConst(_) => {}
-            Instruction::BuildMacro(_, start, _) if !enclosed.is_empty() => {
-                found.insert(*start, std::mem::take(&mut enclosed));
-            }
-            _ => enclosed.clear(),
-        }
-    }
-    found
 }
 
 impl<'a> Writer<'_, 'a> {
@@ -262,24 +246,6 @@ impl<'a> Writer<'_, 'a> {
         }
     }
 
-    /// The macro that these names are enclosed for, which is built next, has hidden arguments.
-    fn encloses_hidden(&self) -> bool {
-        self.next_macro()
-            .is_some_and(|start| self.hidden.contains_key(&start))
-    }
-
-    /// Where the macro starts whose declaration this instruction is part of.
-    fn next_macro(&self) -> Option<u32> {
-        for index in self.index.. {
-            match self.original.get(index)? {
-                Instruction::Enclose(_) | Instruction::GetClosure | Instruction::LoadConst(_) => {}
-                Instruction::BuildMacro(_, start, _) => return Some(*start),
-                _ => return None,
-            }
-        }
-        None
-    }
-
     /// The instruction before this one loads the name of a method of dictionaries.
     fn follows_method_name(&self) -> bool {
         let before = self
@@ -297,18 +263,7 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn constant(&mut self, value: &Value) {
-        // The names of a macro's arguments.
-        let names = self
-            .next_macro()
-            .and_then(|start| self.hidden.get(&start))
-            .cloned();
-        if let Some(hidden) = names.filter(|_| value.as_object().is_some()) {
-            let declared: Vec<Value> = value.try_iter().into_iter().flatten().collect();
-            let all = declared.into_iter().chain(hidden.into_iter().map(Value::from));
-            self.add(Instruction::LoadConst(Value::from_object(
-                all.collect::<Vec<Value>>(),
-            )));
-            self.stack.push(Known::Nothing);
+        if self.declares(value) {
             return;
         }
         self.add(Instruction::LoadConst(value.clone()));

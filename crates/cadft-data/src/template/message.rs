@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{ChatTemplate, GenerationPrompt, Rendered};
 use crate::error::DataError;
+use crate::exact;
 use crate::row::{FLAGS, Message};
 
 /// What reasoning is called in messages; the first is the name that most templates read.
@@ -128,17 +129,11 @@ fn parse_arguments(function: &mut Map<String, Json>) {
     }
 }
 
-/// What a string of JSON says, where it is an object or a list.
+/// What a string of JSON says, where it is an object or a list. Nothing where a number of it would be rounded.
 fn parsed(value: &Json) -> Option<Json> {
     let text = value.as_str()?.trim();
     let is_likely = text.starts_with(['{', '[']);
-    let value = is_likely
-        .then(|| serde_json::from_str::<Json>(text).ok())
-        .flatten()?;
-    // The reader of JSON would round an integer of more digits.
-    let is_long = |digits: &str| digits.len() > 18;
-    let is_exact = !text.split(|letter: char| !letter.is_ascii_digit()).any(is_long);
-    (is_exact && (value.is_object() || value.is_array())).then_some(value)
+    is_likely.then(|| exact::value(text).ok()).flatten()
 }
 
 fn has_calls(message: &Value) -> bool {

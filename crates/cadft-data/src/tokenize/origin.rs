@@ -27,4 +27,14 @@ impl Origin {
             line: row.line,
         }
     }
+
+    /// How a message names the sample `id` that is from here: with its place, since ids need not be unique.
+    #[must_use]
+    pub fn name_of(&self, id: &str) -> String {
+        if self.path.is_empty() {
+            format!("sample `{id}`")
+        } else {
+            format!("{}:{}: sample `{id}`", self.path, self.line)
+        }
+    }
 }

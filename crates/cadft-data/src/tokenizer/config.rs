@@ -32,10 +32,36 @@ pub(super) fn eos_token_ids(file: &str, config: &Map<String, Value>) -> Result<V
 }
 
 pub(super) fn json_object(file: &str, bytes: Option<&[u8]>) -> Result<Map<String, Value>, DataError> {
-    bytes.map_or(Ok(Map::new()), |bytes| {
-        serde_json::from_slice(bytes)
-            .map_err(|error| invalid(file, &error.to_string(), "the file is one JSON object"))
-    })
+    let Some(bytes) = bytes else {
+        return Ok(Map::new());
+    };
+    serde_json::from_slice(bytes)
+        .or_else(|error| serde_json::from_slice(&without_python_numbers(bytes)).map_err(|_| error))
+        .map_err(|error| invalid(file, &error.to_string(), "the file is one JSON object"))
+}
+
+/// JSON in which `Infinity` and `NaN`, which Python writes, are null. No key that is read here holds one.
+fn without_python_numbers(bytes: &[u8]) -> Vec<u8> {
+    const NUMBERS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut at, mut is_string) = (0, false);
+    while let Some(&byte) = bytes.get(at) {
+        let rest = &bytes[at..];
+        let number = NUMBERS
+            .iter()
+            .find(|number| !is_string && rest.starts_with(number));
+        if let Some(number) = number {
+            out.extend_from_slice(b"null");
+            at += number.len();
+            continue;
+        }
+        let is_escape = is_string && byte == b'\\';
+        is_string ^= byte == b'"';
+        let end = (at + 1 + usize::from(is_escape)).min(bytes.len());
+        out.extend_from_slice(&bytes[at..end]);
+        at = end;
+    }
+    out
 }
 
 pub(super) fn key(file: &str, key: &str) -> String {

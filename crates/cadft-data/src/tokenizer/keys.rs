@@ -33,7 +33,10 @@ const REFUSED: [(&str, &[Value]); 7] = [
 ];
 
 /// Keys that change no id and no text here, each with the reason.
-const WITHOUT_EFFECT: [(&str, &str); 63] = [
+const WITHOUT_EFFECT: [(&str, &str); 85] = [
+    ("_commit_hash", "it says where the tokenizer came from"),
+    ("_from_auto", "it says how the tokenizer was made"),
+    ("_name_or_path", "it says where the tokenizer came from"),
     (
         "add_bos_token",
         "the post-processor of `tokenizer.json` decides, as in transformers 5",
@@ -48,6 +51,8 @@ const WITHOUT_EFFECT: [(&str, &str); 63] = [
     ),
     ("auto_map", "no code of a model is run"),
     ("backend", "there is one way to read a tokenizer"),
+    ("bos_token_id", "`bos_token` says it"),
+    ("cache_dir", "it says where the tokenizer came from"),
     (
         "chat_control_tokens",
         "it is for escaping what users write, which training does not do",
@@ -60,6 +65,7 @@ const WITHOUT_EFFECT: [(&str, &str); 63] = [
         "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
         "it changes how ids are shown",
     ),
+    ("decode_with_prefix_space", "it changes how ids are shown"),
     ("device_map", "a tokenizer is on no device"),
     (
         "do_basic_tokenize",
@@ -67,14 +73,22 @@ const WITHOUT_EFFECT: [(&str, &str); 63] = [
     ),
     ("do_lower_case", "the normalizer of `tokenizer.json` says it"),
     ("do_lowercase", "the normalizer of `tokenizer.json` says it"),
+    ("do_normalize", "the normalizer of `tokenizer.json` says it"),
     (
         "do_split_on_punc",
         "the pre-tokenizer of `tokenizer.json` says it",
     ),
+    (
+        "eos_token_id",
+        "`eos_token` says it, and `eos_token_id` of the model's files",
+    ),
     ("errors", "it is for decoding bytes that are no UTF-8"),
     ("extra_ids", "the vocabulary of `tokenizer.json` has them"),
+    ("fast", "`tokenizer.json` is read"),
     ("files_loaded", "it says where the tokenizer came from"),
     ("from_slow", "`tokenizer.json` is read, not what it was made from"),
+    ("image_size", "it is for images"),
+    ("image_token_id", "`image_token` says it"),
     ("init_inputs", "they are arguments of Python classes"),
     ("is_local", "it says where the tokenizer came from"),
     ("keep_accents", "the normalizer of `tokenizer.json` says it"),
@@ -84,11 +98,15 @@ const WITHOUT_EFFECT: [(&str, &str); 63] = [
     ),
     ("legacy", "`tokenizer.json` is what it was made to be"),
     ("local_files_only", "it says where the tokenizer came from"),
+    ("mask_token_id", "`mask_token` says it"),
     ("max_len", "`data.max-length` of the recipe decides"),
     ("max_length", "`data.max-length` of the recipe decides"),
+    ("max_pixels", "it is for images"),
     ("merges_file", "`tokenizer.json` has the merges"),
+    ("min_pixels", "it is for images"),
     ("model_input_names", "it names tensors of Python's models"),
     ("model_max_length", "`data.max-length` of the recipe decides"),
+    ("model_type", "`config.json` says it"),
     ("name_or_path", "it says where the tokenizer came from"),
     (
         "never_split",
@@ -105,6 +123,7 @@ const WITHOUT_EFFECT: [(&str, &str); 63] = [
         "padding_side",
         "batches are padded on the right, and padding is never seen",
     ),
+    ("patch_size", "it is for images"),
     ("phonemizer_lang", "it is for speech"),
     ("processor_class", "it is for images and sound"),
     ("remove_space", "the normalizer of `tokenizer.json` says it"),
@@ -116,6 +135,7 @@ const WITHOUT_EFFECT: [(&str, &str); 63] = [
         "response_template",
         "it is for reading answers, which training does not do",
     ),
+    ("return_tensors", "it names tensors of Python's models"),
     ("return_token_type_ids", "there are no types of tokens"),
     ("revision", "it says where the tokenizer came from"),
     (
@@ -124,9 +144,17 @@ const WITHOUT_EFFECT: [(&str, &str); 63] = [
     ),
     ("spaces_between_special_tokens", "it changes how ids are shown"),
     ("special_tokens_map_file", "it says where the tokenizer came from"),
+    (
+        "src_lang",
+        "the language of a translation is written by the template",
+    ),
     ("stride", "`data.truncation` of the recipe decides"),
     ("strip_accents", "the normalizer of `tokenizer.json` says it"),
     ("subfolder", "it says where the tokenizer came from"),
+    (
+        "tgt_lang",
+        "the language of a translation is written by the template",
+    ),
     (
         "tokenize_chinese_chars",
         "the pre-tokenizer of `tokenizer.json` says it",
@@ -141,16 +169,19 @@ const WITHOUT_EFFECT: [(&str, &str); 63] = [
         "batches are padded by length, not by the tokenizer",
     ),
     ("tokenizer_truncation", "`data.truncation` of the recipe decides"),
+    ("tokenizer_type", "`tokenizer.json` is the tokenizer"),
     ("transformers_version", "it says what wrote the file"),
     ("trim_offsets", "offsets are those of the text"),
     ("truncation", "`data.truncation` of the recipe decides"),
     ("truncation_side", "`data.truncation` of the recipe decides"),
     ("truncation_strategy", "`data.truncation` of the recipe decides"),
     ("trust_remote_code", "no code of a model is run"),
+    ("unk_token_id", "`unk_token` says it"),
     ("use_default_system_prompt", "the chat template says it"),
     ("use_fast", "`tokenizer.json` is read"),
     ("verbose", "it is for messages of Python"),
     ("vocab_file", "`tokenizer.json` has the vocabulary"),
+    ("vocab_size", "`tokenizer.json` has the vocabulary"),
 ];
 
 /// Whether a key changes no id and no text here.

@@ -61,17 +61,17 @@ fn a_file_of_millions_of_bad_records_is_given_up_on() {
 
 #[test]
 fn a_column_that_no_row_has_is_one_problem() {
-    let csv = "question,answr,id\n".to_owned() + &"q,a,1\n".repeat(2000);
+    let csv = "question,reply,id\n".to_owned() + &"q,a,1\n".repeat(2000);
     let (problems, more) = refused("d.csv", csv.as_bytes());
     assert_eq!(more, 0);
     assert_eq!(
         problems,
         [
             "d.csv: no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, or `text` in \
-          2000 rows; columns are `question`, `answr`, `id`"
+          2000 rows; columns are `question`, `reply`, `id`"
         ]
     );
-    let some = csv.replacen("question,answr,id\n", "question,text,id\n", 1) + "q,,2\nq,,3\n";
+    let some = csv.replacen("question,reply,id\n", "question,text,id\n", 1) + "q,,2\nq,,3\n";
     assert_eq!(refused("d.csv", some.as_bytes()).0.len(), 2);
 }
 

@@ -48,6 +48,18 @@ fn every_declared_end_stops() {
     }
 }
 
+/// Python's `json` writes them, and reads them back.
+#[test]
+fn infinity_in_a_configuration_is_read() {
+    let mut files = Fixture::chatml().files();
+    files.config = Some(
+        br#"{"time_limit": [0.0, Infinity], "note": "a \"NaN\\", "x": -Infinity, "eos_token_id": 3}"#
+            .to_vec(),
+    );
+    let tokenizer = Tokenizer::from_bytes(&files).unwrap();
+    assert!(tokenizer.stop_token_ids().contains(&3));
+}
+
 #[test]
 fn the_token_that_ends_a_turn_stops_even_if_another_one_ends_a_sequence() {
     let tokenizer = Fixture::new("<|endoftext|>", CHATML).build();
@@ -212,6 +224,15 @@ fn what_is_wrong_with_a_tokenizer_names_file_and_key() {
         assert!(message.starts_with(start), "{message}");
         assert!(message.contains("\nhint: "), "{message}");
     }
+}
+
+#[test]
+fn numbers_that_only_python_writes_are_read() {
+    let mut files = Fixture::chatml().files();
+    let config = br#"{"name": "\"NaN, \\", "a": [Infinity, -Infinity, NaN], "eos_token_id": 3}"#;
+    files.config = Some(config.to_vec());
+    let tokenizer = Tokenizer::from_bytes(&files).unwrap();
+    assert!(tokenizer.stop_token_ids().contains(&3));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::server::{Asked, COMMIT, Entry, Reply, Repo, Step};
 use crate::trial::{TOKEN, Trial, check_model, limits, model, paths_below};
 use cadft_hub::{HubError, Limits};
+use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -404,4 +405,56 @@ fn a_listing_with_hashes_that_are_none_is_refused() {
         reply.with_body(text.replace(from, to))
     }
     check_cases(&limits(), &cases);
+}
+
+/// A server that sends these bytes whatever it is asked.
+fn raw(bytes: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let _ = lines
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+                .count();
+            let _ = stream.write_all(bytes);
+        }
+    });
+    address
+}
+
+#[test]
+fn what_is_no_answer_at_all_is_an_error_with_the_address() {
+    let many = Box::leak(
+        format!("HTTP/1.1 200 X\r\n{}\r\n", "a: b\r\n".repeat(100_000))
+            .into_bytes()
+            .into_boxed_slice(),
+    );
+    for bytes in [
+        &b""[..],
+        b"SSH-2.0-OpenSSH\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 99999 X\r\n\r\n",
+        b"HTTP/9.9 200 X\r\n\r\n",
+        b"HTTP/1.1 200 X\r\ncontent-length: 99999999999999999999999\r\n\r\n{}",
+        b"HTTP/1.1 200 X\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 X\r\nno colon\r\n\r\n",
+        many,
+    ] {
+        let trial = Trial::new();
+        let error = trial
+            .hub(&raw(bytes))
+            .resolve(&crate::trial::spec("hf://o/n"))
+            .unwrap_err();
+        crate::trial::check_message(&error);
+        let is_right = matches!(error, HubError::Malformed { .. } | HubError::Network { .. });
+        assert!(
+            is_right && error.to_string().contains("from http://127.0.0.1:"),
+            "{error}"
+        );
+    }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::dtype::Dtype;
 use super::files::{ParsedFile, WeightFiles};
 use super::report::{CheckpointReport, ShapeMismatch};
-use crate::config::ModelConfig;
+use crate::config::{GENERATION_KEYS_READ, ModelConfig, token_ids};
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
 use crate::json;
@@ -37,14 +37,8 @@ impl Checkpoint {
     /// The tokens that end a generated sequence: those of `generation_config.json`, else those of `config.json`.
     #[must_use]
     pub fn stop_token_ids(&self) -> Vec<u32> {
-        let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let ids: Vec<u32> = match self
-            .generation_config
-            .as_ref()
-            .and_then(|config| config.get("eos_token_id"))
-        {
-            Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
-            Some(one) => id(one).into_iter().collect(),
+        let ids = match &self.generation_config {
+            Some(config) => token_ids(config, "eos_token_id").unwrap_or_default(),
             None => vec![],
         };
         if ids.is_empty() {
@@ -66,7 +60,7 @@ impl Checkpoint {
 /// an `lm_head.weight` that repeats the embedding it is tied to.
 pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError> {
     let config = ModelConfig::from_file(&directory.join("config.json"))?;
-    let generation_config = read_optional_json(&directory.join("generation_config.json"))?;
+    let generation_config = read_generation_config(&directory.join("generation_config.json"))?;
     let files = WeightFiles::open(directory)?;
     let parsed = files.parse()?;
     let tensors = Tensors::collect(&parsed);
@@ -101,12 +95,21 @@ fn misfit(directory: &Path, report: CheckpointReport) -> ModelError {
     }
 }
 
-/// The object in a file that need not be there.
-fn read_optional_json(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
-    if path.exists() {
-        json::read_object(path).map(Some)
-    } else {
-        Ok(None)
+/// `generation_config.json`, which need not be there; what is read of it must be right.
+fn read_generation_config(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let object = json::read_object(path)?;
+    match GENERATION_KEYS_READ
+        .iter()
+        .find_map(|key| token_ids(&object, key).err())
+    {
+        Some(problems) => Err(ModelError::Config {
+            path: Some(path.to_owned()),
+            problems,
+        }),
+        None => Ok(Some(object)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave};
-use cadft_model::checkpoint::{load, save};
+use cadft_model::checkpoint::{ChatFormat, load, save};
 use cadft_model::gguf::import_gguf;
 use cadft_model::{AdapterConfig, CausalLm, Dtype, ModelConfig, SaveOptions};
 use proptest::prelude::*;
@@ -75,8 +75,9 @@ fn directory() -> tempfile::TempDir {
     let parts = AdapterSave {
         adapter: &adapter,
         config: &config,
-        base_model: "tiny",
+        base_model: "tiny".into(),
         carry_from: None,
+        chat: ChatFormat::default(),
     };
     let adapted = model().with_adapter(&adapter, &targets, 1);
     adapter::save(&directory.path().join("adapter"), &adapted, &parts).unwrap();

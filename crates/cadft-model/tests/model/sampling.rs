@@ -114,11 +114,12 @@ fn a_falling_temperature_ends_at_the_most_probable_token() {
 fn impossible_tokens_are_never_kept() {
     let logits = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, f32::MIN];
     for sampling in [top_p(1.0), top_k(9), top_p(0.99), Sampling::nucleus(1e30, 1.0, 0)] {
+        let kept = kept(&sampling, &logits);
         assert!(
-            kept(&sampling, &logits)
-                .iter()
-                .all(|token| [1, 3].contains(token))
+            kept.contains(&1),
+            "the most probable token is always kept: {kept:?}"
         );
+        assert!(kept.iter().all(|token| [1, 3].contains(token)), "{kept:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG, AdapterSave};
-use cadft_model::checkpoint::{hint_for, load, save};
+use cadft_model::checkpoint::{ChatFormat, hint_for, load, save};
 use cadft_model::gguf::import_gguf;
 use cadft_model::{AdapterConfig, CausalLm, Dtype, ModelConfig, SaveOptions};
 use serde_json::{Value, json};
@@ -334,6 +334,18 @@ fn stop_tokens_of_one_file_are_enough() {
 }
 
 #[test]
+fn a_stop_token_that_is_no_id_is_refused_with_its_file() {
+    let (_parent, directory) = saved(usize::MAX);
+    let path = directory.join("generation_config.json");
+    fs::write(&path, r#"{"eos_token_id": [2, "x"]}"#).unwrap();
+    let message = refusal(&directory);
+    assert!(
+        message.contains("generation_config.json") && message.contains("`eos_token_id`"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_adapter_with_magnitudes_over_zero_rows_names_the_layers() {
     use cadft_model::AdapterKind;
     let config = tiny(json!({}));
@@ -366,8 +378,9 @@ fn an_adapter_as_a_pickle_says_how_to_convert_it() {
     let parts = AdapterSave {
         adapter: &adapter,
         config: &config,
-        base_model: "tiny",
+        base_model: "tiny".into(),
         carry_from: None,
+        chat: ChatFormat::default(),
     };
     adapter::save(&directory, &random().with_adapter(&adapter, &targets, 1), &parts).unwrap();
     fs::rename(

@@ -3,6 +3,7 @@
 use super::source::SourceSamples;
 use crate::error::TrainError;
 use cadft_core::rewrite::Tracker;
+use cadft_data::Example;
 use cadft_files::NewFile;
 use serde::{Deserialize, Serialize};
 use std::io::{BufWriter, Write};
@@ -24,6 +25,12 @@ pub struct SampleCompatibility {
     pub observations: u32,
     /// How often it was rewritten; absent for one whose rewrite was undone.
     pub rewrites: Option<u32>,
+    /// The file of its row; absent in files of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<String>,
+    /// The row's line in that file, or its number in a Parquet file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<usize>,
 }
 
 /// Writes the file under a temporary name, then renames it.
@@ -31,12 +38,15 @@ pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) 
     let mut file = BufWriter::new(NewFile::create(path).map_err(TrainError::io(path))?);
     for sample in 0..source.count() {
         let state = tracker.sample(sample);
+        let Example { id, origin, .. } = source.get(sample);
         let line = SampleCompatibility {
-            id: source.get(sample).id,
+            id,
             average: tracker.average(sample),
             last_z: state.last(),
             observations: state.observations(),
             rewrites: Some(state.rewrites()).filter(|&rewrites| rewrites < u32::MAX),
+            path: Some(origin.path.to_string()),
+            line: Some(origin.line),
         };
         let line = serde_json::to_string(&line).map_err(|error| TrainError::io(path)(error.into()))?;
         writeln!(file, "{line}").map_err(TrainError::io(path))?;

@@ -157,6 +157,7 @@ mod tests {
             seed: u64::MAX,
             samples: 3,
             sha256: String::new(),
+            template_time: None,
         })
     }
 

@@ -62,6 +62,7 @@ pub fn rewrite_offline(
         seed: generator.seed,
         samples: samples.len(),
         sha256: digest(samples, &BTreeMap::new()),
+        template_time: generator.tokenizer.template_time(),
     };
     let end = RoundRecord {
         step: 0,

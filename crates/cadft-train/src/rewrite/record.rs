@@ -2,8 +2,11 @@
 
 use super::replay::digest;
 use crate::config::{DataSection, ModelSection, Recipe, RunSection};
+use crate::data::SampleReader;
+use crate::error::TrainError;
 use crate::prepare::Prepared;
 use cadft_core::rewrite::Rejection;
+use cadft_data::{TemplateTime, Tokenizer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,6 +44,9 @@ pub struct Header {
     pub samples: usize,
     /// [`digest`] of the data set as it was read.
     pub sha256: String,
+    /// The time that the chat template wrote, where it writes one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub template_time: Option<TemplateTime>,
 }
 
 impl Header {
@@ -61,6 +67,18 @@ impl Header {
         }
     }
 
+    /// Reads the data as they were read, with the tokenizer of the model's directory.
+    ///
+    /// # Errors
+    /// A template that does not fit the tokenizer.
+    pub fn reader(&self, tokenizer: Tokenizer) -> Result<SampleReader, TrainError> {
+        let tokenizer = match self.template_time {
+            Some(time) => tokenizer.with_template_time(time),
+            None => tokenizer,
+        };
+        SampleReader::new(&self.recipe(), tokenizer)
+    }
+
     /// The header of a run.
     pub(super) fn of_run(prepared: &Prepared) -> Self {
         let recipe = &prepared.recipe;
@@ -72,6 +90,7 @@ impl Header {
             seed: recipe.run.seed,
             samples: prepared.train.len(),
             sha256: digest(&prepared.train, &BTreeMap::new()),
+            template_time: prepared.tokenizer.template_time(),
         }
     }
 }

@@ -103,7 +103,12 @@ impl Trainer<'_> {
             return Ok(());
         };
         let what = "the last checkpoint could not be written";
-        let warning = Warning::of_error(what, &error, "the checkpoints before it are still there");
+        let hint = if self.has_checkpoint() {
+            "the checkpoints before it are still there"
+        } else {
+            "there is no other checkpoint of this run"
+        };
+        let warning = Warning::of_error(what, &error, hint);
         let step = self.done;
         self.tell_aside(&Event::Warned { step, warning })
     }
@@ -122,17 +127,20 @@ impl Trainer<'_> {
                 })
             }
             Err(error) => {
-                // What is there cannot be read where it cannot be written either.
-                let earlier = checkpoint::steps(self.directory.path()).unwrap_or_default();
-                let hint = if earlier.is_empty() {
-                    "the run goes on, but there is no checkpoint yet that it could be continued from"
-                } else {
+                let hint = if self.has_checkpoint() {
                     "the run goes on, and the checkpoints before it are still there"
+                } else {
+                    "the run goes on, but there is no checkpoint yet that it could be continued from"
                 };
                 let what = format!("the checkpoint of step {step} could not be written");
                 self.tell_warning(step, Some(Warning::of_error(&what, &error, hint)))
             }
         }
+    }
+
+    /// Whether there is a checkpoint to continue from. What cannot be listed cannot be read either.
+    fn has_checkpoint(&self) -> bool {
+        checkpoint::steps(self.directory.path()).is_ok_and(|steps| !steps.is_empty())
     }
 
     fn tell_warning(&mut self, step: usize, warning: Option<Warning>) -> Result<(), TrainError> {

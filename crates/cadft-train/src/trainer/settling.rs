@@ -103,7 +103,8 @@ impl Trainer<'_> {
         self.tell(&Event::Step(metrics))?;
         let (total, records) = (self.prepared.plan.steps, self.prepared.recipe.log.samples);
         if is_recorded(step.number, total, records) {
-            self.tell(&Event::Samples(StepSamples::new(step.number, &step.ids, outcome)))?;
+            let samples = (step.ids.as_slice(), step.chosen.as_slice());
+            self.tell(&Event::Samples(StepSamples::new(step.number, samples, outcome)))?;
         }
         for warning in warnings {
             let step = step.number;

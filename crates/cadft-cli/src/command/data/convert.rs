@@ -10,7 +10,7 @@ pub(crate) fn run(args: &DataConvertArgs) -> Result<()> {
     let sources = sources(&args.data, &args.source)?;
     destination::file(&args.out, destination::files_of(&sources))?;
     let rows = cadft_data::convert(&sources, args.to.into(), &args.out)?;
-    note(&format!(
+    note(format!(
         "{} rows in `{}`",
         count(rows),
         cadft_files::shown(&args.out)

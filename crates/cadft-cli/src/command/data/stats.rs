@@ -22,14 +22,14 @@ pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     if args.json {
         return output::json_line(&stats);
     }
-    output::line(&table(&stats))?;
-    output::line(&format!(
+    output::line(table(&stats))?;
+    output::line(format!(
         "\nrows by length in tokens, before cutting to {}",
         count(stats.max_length)
     ))?;
     let most = stats.histogram.iter().map(|bar| bar.rows).max().unwrap_or(0);
     for bar in &stats.histogram {
-        output::line(&shown(bar, most, &stats))?;
+        output::line(shown(bar, most, &stats))?;
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     } else {
         String::new()
     };
-    note(&match problems {
+    note(match problems {
         0 => format!("{} rows, nothing wrong", count(rows)),
         _ => format!(
             "{} problems{shown}; {} rows are good",
@@ -146,7 +146,7 @@ impl Validation {
                 message: message.to_owned(),
                 hint: None,
             };
-            return output::line(&problem.to_string());
+            return output::line(problem.to_string());
         }
         let (line, row) = match place {
             Place::File => (None, None),

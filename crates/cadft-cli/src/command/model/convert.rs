@@ -37,7 +37,7 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
         .iter()
         .map(|(name, tensors)| format!("{tensors} {name}"))
         .collect();
-    note(&format!(
+    note(format!(
         "{} parameters (tensors: {}) are in `{}` as {}",
         count(import.parameters),
         types.join(", "),
@@ -62,7 +62,7 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
     let directory = model::directory(directory)?;
     destination::file(&args.out, [&directory])?;
     let parameters = gguf::export_gguf(&directory, &args.out, dtype)?;
-    note(&format!(
+    note(format!(
         "{} parameters are in `{}` as {name}",
         count(parameters),
         cadft_files::shown(&args.out)
@@ -83,7 +83,7 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
         ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &loaded.model, &loaded.config, &options)?;
-    note(&format!(
+    note(format!(
         "the weights are in `{}` as {}",
         cadft_files::shown(&args.out),
         dtype.torch_name()

@@ -29,7 +29,7 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
             None => equal += 1,
         }
     }
-    output::line(&format!("{equal} of {} tensors are equal", differences.len()))
+    output::line(format!("{equal} of {} tensors are equal", differences.len()))
 }
 
 /// What differs; `None` where nothing does.

@@ -44,7 +44,7 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
         ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &merged, &config, &options)?;
-    note(&format!(
+    note(format!(
         "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
         cadft_files::shown(&args.adapter),
         cadft_files::shown(&args.out),

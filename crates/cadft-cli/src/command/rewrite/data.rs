@@ -9,7 +9,7 @@ use crate::{assets, destination, model};
 use anyhow::{Context, Result};
 use cadft_data::{Source, Tokenizer};
 use cadft_files::shown;
-use cadft_train::data::{SampleReader, on_disk};
+use cadft_train::data::on_disk;
 use cadft_train::rewrite::{ExportSummary, Header, Record, export as export_records};
 use serde::Serialize;
 use std::path::Path;
@@ -32,7 +32,7 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     let summary = rebuilt(&log, &header)?;
     cadft_files::write(&args.out, &summary.lines)
         .with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
-    note(&format!(
+    note(format!(
         "{}: {} rows, {} of them rewritten",
         cadft_files::shown(&args.out),
         count(summary.rows),
@@ -66,7 +66,7 @@ pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
 /// The data set of a log.
 fn rebuilt(log: &Log, header: &Header) -> Result<ExportSummary> {
     let tokenizer = Tokenizer::from_dir(&model::directory(&header.model)?)?;
-    let reader = SampleReader::new(&header.recipe(), tokenizer)?;
+    let reader = header.reader(tokenizer)?;
     Ok(export_records(&log.records, header, &reader)?)
 }
 

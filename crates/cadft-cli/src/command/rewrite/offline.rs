@@ -23,6 +23,7 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         config,
         reader,
         data,
+        micro,
     } = OpenInput::open(&args.input, &args.tokens, &args.device)?;
     let tokenizer = reader.tokenizer();
     if tokenizer.stop_token_ids().is_empty() {
@@ -41,7 +42,7 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         section: &section,
         max_length: data.max_length,
         seed: args.seed,
-        micro: args.micro,
+        micro: args.micro.unwrap_or(micro),
         stop: &stop,
     };
     let source = Offline {
@@ -99,7 +100,7 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
     if args.json {
         return output::json_line(summary);
     }
-    note(&format!(
+    note(format!(
         "{} of {} samples rewritten; `{}` has the data, `cadft rewrite list {}` says what was decided",
         summary.replaced,
         summary.chosen,

@@ -82,24 +82,24 @@ impl Summary {
 
     /// Shows it. `files` are the sources as they were named, `sources` as they are read: the texts are read again.
     pub(super) fn show(self, files: &[String], sources: &[Source]) -> Result<()> {
-        note(&format!(
+        note(format!(
             "{} samples, effective sample size {:.1}\n{}",
             count(self.weights.len()),
             effective_sample_size(&self.weights),
             self.histogram
         ));
         if files.len() > 1 {
-            note(&table(&self.sources, files));
+            note(table(&self.sources, files));
         }
         let ends = self.extremes.into_sorted();
         let wanted = ends.iter().flatten().map(|ranked| ranked.sample.row).collect();
         let rows = rows_at(sources, &wanted)?;
         for (name, samples) in ["least compatible", "most compatible"].into_iter().zip(&ends) {
             if !samples.is_empty() {
-                note(&format!("\n{name}"));
+                note(format!("\n{name}"));
             }
             for ranked in samples {
-                note(&described(ranked, rows.get(&ranked.sample.row)));
+                note(described(ranked, rows.get(&ranked.sample.row)));
             }
         }
         Ok(())

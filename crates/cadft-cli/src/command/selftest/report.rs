@@ -160,7 +160,7 @@ impl Report {
                     Some(0.0) => "0".to_owned(),
                     Some(value) => format!("{value:.1e}"),
                 };
-                output::line(&match line.message {
+                output::line(match line.message {
                     Some(message) => format!("{state:<7} {}: {message}", line.check),
                     None => format!(
                         "{state:<7} {:<58} {:>7}  tolerance {}{}",
@@ -189,7 +189,7 @@ impl Report {
                 "f32 is multiplied with fewer digits on this device (TF32): tolerances are those of bf16",
             )?;
         }
-        output::line(&format!(
+        output::line(format!(
             "{device}: {} passed, {} failed, in {:.1} s",
             self.passed,
             self.failures.len(),

@@ -72,7 +72,7 @@ impl Target {
         Ok(match found.checkpoint {
             Some(checkpoint) => Start::From(out, Box::new(checkpoint), changes),
             None if RunDirectory::is_taken(&out) => {
-                console::note(&format!(
+                console::note(format!(
                     "`{}` has no checkpoint yet: the run starts again",
                     cadft_files::shown(&out)
                 ));
@@ -97,7 +97,11 @@ pub(super) struct GoesOn {
 impl GoesOn {
     /// As lines of a table.
     pub(super) fn lines(self) -> Vec<(&'static str, String)> {
-        let from = format!("after step {} from `{}`", self.step, self.path.display());
+        let from = format!(
+            "after step {} from `{}`",
+            self.step,
+            cadft_files::shown(&self.path)
+        );
         let changed = self.changed.iter().map(|change| ("changed", change.to_string()));
         [("goes on", from)].into_iter().chain(changed).collect()
     }
@@ -168,7 +172,7 @@ fn new_directory(name: &str) -> PathBuf {
         number += 1;
     }
     if directory != first {
-        console::note(&format!(
+        console::note(format!(
             "`{}` is taken; this run goes to `{}`",
             cadft_files::shown(&first),
             cadft_files::shown(&directory)
