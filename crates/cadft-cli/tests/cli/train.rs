@@ -32,6 +32,30 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_warns_of_what_the_chat_template_does_not_show() {
+    let cadft = Cadft::new();
+    let row = serde_json::json!({"messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a", "reasoning_content": "because it is"}]});
+    cadft.write("d.jsonl", &format!("{row}\n").repeat(12));
+    let recipe = fixture("recipe.toml");
+    let data = format!("data.train=[\"{}\"]", cadft.path("d.jsonl").display());
+    let args = [
+        "train",
+        "--recipe",
+        &recipe,
+        "--dry-run",
+        "--json",
+        "--set",
+        &data,
+    ];
+    let plan = json_lines(&cadft.answer(&args)).remove(0);
+    assert_eq!(
+        plan["warnings"][0]["message"],
+        "the chat template does not show the reasoning of 12 of 12 rows"
+    );
+}
+
+#[test]
 fn overrides_and_the_files_beside_a_recipe_are_used() {
     let cadft = Cadft::new();
     let recipe = fixture("recipe.toml");
