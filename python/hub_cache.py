@@ -117,11 +117,11 @@ def listing(cache: Path) -> dict[str, str]:
 
 
 def fetch(cache: Path) -> None:
-    """A model without its README, and a data set twice: whole, and one file at a tag."""
+    """A model without its README, and a data set twice: whole with its card, and one file at a tag."""
     from huggingface_hub import hf_hub_download, snapshot_download
 
     snapshot_download("o/n", cache_dir=cache, ignore_patterns="*.md")
-    snapshot_download("o/d", repo_type="dataset", cache_dir=cache, ignore_patterns="*.md")
+    snapshot_download("o/d", repo_type="dataset", cache_dir=cache)
     hf_hub_download("o/d", "test.jsonl", repo_type="dataset", revision="refs/convert/x", cache_dir=cache)
 
 

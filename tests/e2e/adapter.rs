@@ -169,7 +169,7 @@ fn an_adapter_is_trained_on_from_where_it_was() {
     // What the directory says, the recipe must not say too.
     let both = ["--set", "adapter.rank=16"];
     run(CADFT, &fixture("blackbox"), &[&args[..], &more, &both].concat()).refused(&[
-        "`adapter`",
+        "`adapter.path`",
         "`rank`",
         "`path`",
     ]);

@@ -157,13 +157,13 @@ fn variables_of_the_template_are_saved_as_its_defaults() {
         let text = tokenizer.render_chat(&messages, cadft_data::GenerationPrompt::Omit);
         text.expect("it renders")
     };
-    assert_eq!(render(tokenizer), "<|im_start|>\"q\"a<|im_end|>true");
+    assert_eq!(render(tokenizer), "<|im_start|>\"q\"a<|im_end|>True");
     let other = json!({"last": false});
     let tokenizer = cadft_data::Tokenizer::from_dir(&saved).expect("a tokenizer");
     let tokenizer = tokenizer.with_template_variables(other.as_object().expect("an object"));
     assert_eq!(
         render(tokenizer),
-        "<|im_start|>\"q\"a<|im_end|>false",
+        "<|im_start|>\"q\"a<|im_end|>False",
         "what a user gives comes first"
     );
 }

@@ -55,6 +55,9 @@ pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, Tra
     }
 }
 
+/// The key of a token gate, which is a name or one table under a name.
+const GATE: [&str; 3] = ["objective", "cadft", "gate"];
+
 /// Sets one dotted key of a table, as `KEY=VALUE`. A value that is not TOML by itself is taken as a string.
 ///
 /// # Errors
@@ -73,7 +76,9 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<(), String> {
     let mut place = table;
     for (depth, key) in keys.iter().enumerate() {
         // `objective.cadft.beta=2` replaces `objective = "dft"` and any other member's table.
-        if depth == 1 && keys[0] == "objective" {
+        // So does `objective.cadft.gate.power.alpha=0.3` with another gate.
+        let is_choice = keys[..depth] == ["objective"] || keys[..depth] == GATE;
+        if is_choice {
             place.retain(|member, _| *member == **key);
         }
         let entry = place

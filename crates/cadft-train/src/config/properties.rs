@@ -27,7 +27,8 @@ fn collect(prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
         for table in &forms {
             collect(&format!("{path}."), table, keys);
         }
-        if forms.is_empty() {
+        // A gate is a name, or a table of the settings under its name.
+        if forms.is_empty() || path == "objective.cadft.gate" {
             let schema = schema.clone();
             keys.push(Key { path, schema });
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::parse;
 use crate::config::properties::{Key, keys, other_value};
-use cadft_core::AnyObjective;
+use cadft_core::{AnyObjective, Gate};
 use serde_json::json;
 
 /// A recipe that has every optional table.
@@ -37,7 +37,8 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
 }
 
 /// Another value of a key whose schema does not tell one, and what must be set before it.
-const VALUES: [(&str, &str, &[&str]); 19] = [
+const VALUES: [(&str, &str, &[&str]); 20] = [
+    ("objective.cadft.gate", "'nll'", &["objective=cadft"]),
     ("model.path", "'other'", &[]),
     ("data.train", "['other.jsonl']", &[]),
     ("data.eval", "['other.jsonl']", &[]),
@@ -69,6 +70,16 @@ fn other(key: &Key) -> (Vec<String>, String) {
     if let Some((_, value, before)) = VALUES.iter().find(|(known, ..)| *known == path) {
         let before = before.iter().map(ToString::to_string);
         return (before.collect(), format!("{path}={value}"));
+    }
+    if let Some(member) = path.strip_prefix("objective.cadft.gate.") {
+        let (name, setting) = member.split_once('.').unwrap_or((member, ""));
+        let other = Gate::NAMES.iter().find(|other| **other != name).unwrap();
+        let gate = |name: &str| format!("objective.cadft.gate={name}");
+        let value = other_value(key);
+        return match value.filter(|_| !setting.is_empty()) {
+            None => (vec![gate(other)], gate(name)),
+            Some(value) => (vec![gate(name)], format!("{path}={value}")),
+        };
     }
     if let Some(name) = path.strip_prefix("objective.").filter(|rest| !rest.contains('.')) {
         // A member without settings is another value of the objective itself.
@@ -102,6 +113,12 @@ fn every_key_of_a_recipe_is_compared_or_is_free_for_a_reason() {
         }
         assert!(!changes.is_empty(), "{assignment} is not noticed");
         let (set, _) = assignment.split_once('=').unwrap();
+        // A gate with its default settings is written as its name.
+        let set = if set.starts_with("objective.cadft.gate.") {
+            "objective.cadft.gate"
+        } else {
+            set
+        };
         for change in changes {
             assert!(is_below(&change.key, set), "{assignment}: {change}");
         }
