@@ -4,9 +4,8 @@ use crate::args::{ConvertArgs, Layout, StoredName};
 use crate::console::{count, note};
 use crate::destination;
 use crate::hint::UsageError;
-use crate::model;
+use crate::{device, model};
 use anyhow::Result;
-use burn::tensor::Device;
 use cadft_model::Dtype;
 use cadft_model::checkpoint::{self, SaveOptions};
 use cadft_model::gguf::{self, GgufDtype};
@@ -74,8 +73,9 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
     let directory = model::directory(directory)?;
     let dtype = directory_dtype(args.dtype)?;
     destination::new_directory(&args.out)?;
-    model::check_weights(&directory, &Device::default())?;
-    let loaded = checkpoint::load(&directory, &Device::default())?;
+    let device = device::open(device::name(None))?;
+    model::check_weights(&directory, &device)?;
+    let loaded = checkpoint::load(&directory, &device)?;
     let options = SaveOptions {
         dtype,
         max_shard_bytes: args.max_shard_size * 1_000_000,
