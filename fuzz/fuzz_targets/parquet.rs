@@ -1,10 +1,5 @@
-//! Any bytes as Parquet: rows or problems, never a panic.
+//! The property `parquet` of `src/lib.rs`.
 
 #![no_main]
 
-use cadft_data::parse_file;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = parse_file("d.parquet", bytes);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cadft_fuzz::check("parquet", bytes));

@@ -47,7 +47,10 @@ pub(crate) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), Checkpoi
 }
 
 /// The f32 tensors of a safetensors file.
-pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
+///
+/// # Errors
+/// A file that cannot be read, that is no safetensors file, or that holds tensors of another type.
+pub fn read(path: &Path) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
     let bytes = cadft_files::read(path).map_err(CheckpointError::io("read", path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::damaged(path, &error))?;
     file.iter()

@@ -1,0 +1,5 @@
+//! The property `adapter_weights` of `src/lib.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cadft_fuzz::check("adapter_weights", bytes));

@@ -1,0 +1,5 @@
+//! The property `index` of `src/lib.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cadft_fuzz::check("index", bytes));
