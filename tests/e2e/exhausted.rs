@@ -124,3 +124,53 @@ fn weights_that_do_not_fit_are_refused_before_they_are_read() {
         assert!(!workspace.path("new").exists(), "nothing is written");
     }
 }
+
+#[test]
+fn answers_are_made_fewer_at_a_time_where_more_do_not_fit() {
+    let workspace = larger_workspace();
+    let train = [
+        "train",
+        "--recipe",
+        "recipe.nll.toml",
+        "--device",
+        "flex",
+        "--set",
+        "model.init=random",
+        "--set",
+        "schedule.steps=1",
+        "--set",
+        "data.eval=[]",
+        "--out",
+        "run",
+    ];
+    let _ = workspace.run(CADFT, &train).succeeded();
+    let text = fs::read_to_string(workspace.path("run/model/config.json")).expect("a config");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["max_position_embeddings"] = json!(8192);
+    workspace.write("run/model/config.json", &config.to_string());
+    // Every token ends an answer: the room for long ones is made all the same.
+    let vocab = config["vocab_size"].as_u64().expect("a size");
+    let ends = json!({"eos_token_id": (0..vocab).collect::<Vec<_>>()});
+    workspace.write("run/model/generation_config.json", &ends.to_string());
+    let args = [
+        "generate",
+        "--model",
+        "run/model",
+        "--device",
+        "flex",
+        "--prompt",
+        "a",
+        "--json",
+        "--samples",
+        "32",
+        "--batch",
+        "32",
+        "--max-new-tokens",
+        "4000",
+    ];
+    let expected = workspace.run(CADFT, &args).succeeded().stdout;
+    assert_eq!(expected.lines().count(), 32);
+    // 32 of them take 2.2 GiB.
+    let limited = command::run_after("ulimit -v 1400000", CADFT, workspace.root(), &args).succeeded();
+    assert_eq!(limited.stdout, expected);
+}

@@ -3,6 +3,7 @@
 mod adapter;
 mod bench;
 mod compare;
+mod costs;
 mod data;
 mod errors;
 mod exhausted;
@@ -21,6 +22,8 @@ mod selftest;
 mod study;
 mod terminal;
 mod train;
+mod untrusted;
+mod writers;
 
 /// The command under test.
 const CADFT: &str = env!("CARGO_BIN_EXE_cadft-under-test");

@@ -1,5 +1,7 @@
 //! Foreign text on a terminal: what comes from a file, a name or a model steers nothing.
 
+mod commands;
+
 use crate::CADFT;
 use crate::study::Study;
 use cadft_tests::command::{Outcome, lines};

@@ -1,8 +1,11 @@
 //! Runs the command under test.
 
 use serde_json::Value;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// What a command said and how it ended.
 #[derive(Clone, Debug)]
@@ -53,6 +56,88 @@ pub fn run_with(binary: &str, directory: &Path, args: &[&str], variables: &[(&st
         stdout: text(&stdout),
         stderr: text(&stderr),
     }
+}
+
+/// What a command took.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Time.
+    pub elapsed: Duration,
+    /// The largest resident memory, in MiB, as far as the system tells.
+    pub peak_mib: u64,
+}
+
+/// As [`run`], with what it took. It is ended, without a code, when it takes longer than `most`.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run_measured(binary: &str, directory: &Path, args: &[&str], most: Duration) -> (Outcome, Cost) {
+    let outputs = tempfile::tempdir().expect("a temporary directory");
+    let output = |name: &str| Stdio::from(File::create(outputs.path().join(name)).expect("a file"));
+    let start = Instant::now();
+    let mut child = Command::new(binary)
+        .args(args)
+        .current_dir(directory)
+        .env("NO_COLOR", "1")
+        .env("CADFT_CACHE", cache())
+        .stdin(Stdio::null())
+        .stdout(output("stdout"))
+        .stderr(output("stderr"))
+        .spawn()
+        .expect("the command starts");
+    let mut peak_mib = 0;
+    let status = loop {
+        peak_mib = peak_mib.max(peak_mib_of(child.id()).unwrap_or(0));
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status;
+        }
+        if start.elapsed() > most {
+            let _ = child.kill();
+        }
+        sleep(Duration::from_millis(2));
+    };
+    let text =
+        |name| String::from_utf8_lossy(&fs::read(outputs.path().join(name)).expect("a file")).into_owned();
+    let outcome = Outcome {
+        code: status.code(),
+        stdout: text("stdout"),
+        stderr: text("stderr"),
+    };
+    let elapsed = start.elapsed();
+    (outcome, Cost { elapsed, peak_mib })
+}
+
+fn peak_mib_of(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib >> 10)
+}
+
+/// Runs `binary` as a user who may write only where permissions say so, which is not so of root.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run_without_privileges(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
+    let drop = ["--inh-caps=-all", "--bounding-set=-all", binary];
+    let is_root =
+        fs::metadata("/proc/self").is_ok_and(|found| std::os::unix::fs::MetadataExt::uid(&found) == 0);
+    if is_root {
+        run("setpriv", directory, &[&drop, args].concat())
+    } else {
+        run(binary, directory, args)
+    }
+}
+
+/// Makes a named pipe.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn make_pipe(path: &Path) {
+    let status = Command::new("mkfifo").arg(path).status();
+    assert!(status.is_ok_and(|status| status.success()), "{}", path.display());
 }
 
 /// Runs `binary` with files limited to `kib`, a disk that is full as far as a larger file is concerned. The system sends a

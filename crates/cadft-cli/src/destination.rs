@@ -6,15 +6,17 @@ use crate::hint::UsageError;
 use crate::model::sources;
 use anyhow::{Context, Result};
 use cadft_data::Source;
-use cadft_files::{entries, is_same, is_within, listed, shown};
+use cadft_files::{check_directory, entries, is_same, is_within, listed, shown};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Refuses a directory to write that is there and holds anything.
+/// Refuses a directory to write that cannot be made, or that is there and holds anything.
 pub(crate) fn new_directory(out: &Path) -> Result<()> {
     let found = entries(out);
     let message = match found {
-        Ok(names) if names.is_empty() => return Ok(()),
+        Ok(names) if names.is_empty() => {
+            return check_directory(out).with_context(|| format!("`--out`: cannot write `{}`", shown(out)));
+        }
         Ok(names) => format!("`--out`: `{}` is not empty: {}", shown(out), listed(&names)),
         Err(error) => format!("`--out`: `{}` cannot be a directory: {error}", shown(out)),
     };

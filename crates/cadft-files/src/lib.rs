@@ -20,9 +20,9 @@ mod open;
 mod sync;
 mod visible;
 
-pub use new_directory::NewDirectory;
+pub use new_directory::{NewDirectory, check_directory};
 pub use new_file::{NewFile, check_target, clean, clean_beside, create_new, is_temporary, write, write_new};
 pub use occupied::{entries, is_same, is_within, listed, stays_below};
-pub use open::{append, open, read, read_to_string, refuse_link};
+pub use open::{append, open, read, read_to_string, read_up_to, refuse_link};
 pub use sync::{make_readable, sync, sync_parent, sync_tree};
 pub use visible::{ShownPath, shown, visible_json, visible_name, visible_text};

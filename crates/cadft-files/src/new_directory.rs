@@ -48,6 +48,17 @@ impl NewDirectory {
     }
 }
 
+/// Whether a directory can be made at `target`, found out before the work whose result it is to hold. Nothing is left of the
+/// trial.
+///
+/// # Errors
+/// What the file system says.
+pub fn check_directory(target: &Path) -> io::Result<()> {
+    let target = std::path::absolute(target)?;
+    let above = target.ancestors().skip(1).find(|above| above.exists());
+    hidden(&above.unwrap_or(&target).join("new"), ".partial").map(drop)
+}
+
 /// A new directory `.NAME.RANDOM.SUFFIX` beside `target`.
 fn hidden(target: &Path, suffix: &str) -> io::Result<TempDir> {
     let mut prefix = OsString::from(".");

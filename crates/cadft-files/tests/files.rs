@@ -202,3 +202,33 @@ fn names_that_leave_their_directory_are_known() {
         assert!(!cadft_files::stays_below(name), "{name}");
     }
 }
+
+#[test]
+fn no_more_of_a_file_is_read_than_was_asked_for() {
+    let directory = directory();
+    let path = directory.path().join("holes");
+    fs::write(&path, "abc").unwrap();
+    assert_eq!(cadft_files::read_up_to(&path, 3).unwrap(), b"abc");
+    let error = cadft_files::read_up_to(&path, 2).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let error = cadft_files::read_up_to(&path, 5 << 20).unwrap_err().to_string();
+    assert_eq!(error, "it is larger than 5 MiB");
+}
+
+#[test]
+fn a_trial_of_a_directory_leaves_nothing() {
+    let directory = directory();
+    for name in ["new", "absent/below/new"] {
+        cadft_files::check_directory(&directory.path().join(name)).unwrap();
+    }
+    assert!(names(directory.path()).is_empty());
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(cadft_files::check_directory(&file.join("new")).is_err());
+}

@@ -13,10 +13,12 @@ use crate::error::ModelError;
 mod awake;
 mod engine;
 mod ranking;
+mod room;
 mod sampler;
 mod sampling;
 
 use engine::Engine;
+pub use room::{SequenceBytes, sequence_bytes};
 pub use sampling::Sampling;
 use std::ops::ControlFlow;
 

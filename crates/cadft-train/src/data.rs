@@ -11,7 +11,7 @@ use cadft_model::ModelConfig;
 use cadft_model::checkpoint::has_tokenizer;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, io};
 
 /// `$CADFT_CACHE`, else `cadft` in the user's cache directory, else in the directory of temporary files.
 #[must_use]
@@ -190,6 +190,9 @@ fn under_template(data: &DataSection, tokenizer: Tokenizer) -> Result<Tokenizer,
     Ok(tokenizer.with_template_variables(&variables.unwrap_or_default()))
 }
 
+/// The longest template of an adapter that is read; the tokenizer refuses shorter ones.
+const LARGEST_TEMPLATE: u64 = 16 << 20;
+
 /// The tokenizer of an adapter: its own where its directory brings one, else that of its model, under the template that the
 /// adapter was trained with where there is one. What ends an answer of the model ends one of the adapter.
 ///
@@ -198,10 +201,10 @@ fn under_template(data: &DataSection, tokenizer: Tokenizer) -> Result<Tokenizer,
 pub fn adapted_tokenizer(model: &Path, adapter: &Path) -> Result<Tokenizer, TrainError> {
     let read = |directory: &Path, name: &str| {
         let path = directory.join(name);
-        match fs::read(&path) {
+        match cadft_files::read_up_to(&path, LARGEST_TEMPLATE) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(TrainError::io(path)(error)),
+            Err(source) => Err(TrainError::from(DataError::Io { path, source })),
         }
     };
     // A template that only one of them has must not be read with the tokenizer of the other.

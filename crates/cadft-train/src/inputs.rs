@@ -129,14 +129,15 @@ fn weight_files(directory: &Path) -> Option<BTreeSet<String>> {
         if name.ends_with(".safetensors") || name == ADAPTER_CONFIG {
             names.insert(name);
         } else if name.ends_with(".safetensors.index.json") {
-            let index: Value = serde_json::from_slice(&fs::read(directory.join(&name)).ok()?).ok()?;
+            let index = cadft_files::read(&directory.join(&name)).ok()?;
+            let index: Value = serde_json::from_slice(&index).ok()?;
             let named = index["weight_map"].as_object().into_iter().flat_map(Map::values);
             names.extend(named.filter_map(Value::as_str).map(str::to_owned));
             names.insert(name);
         }
     }
     // A stale index may name files that are gone; the loader says so where it needs them.
-    names.retain(|name| directory.join(name).is_file());
+    names.retain(|name| cadft_files::stays_below(name) && directory.join(name).is_file());
     Some(names)
 }
 
@@ -149,7 +150,7 @@ fn tokenizer_files(directory: &Path) -> String {
         "special_tokens_map.json",
         "added_tokens.json",
     ] {
-        let bytes = fs::read(directory.join(name)).ok();
+        let bytes = cadft_files::read(&directory.join(name)).ok();
         hash.update(
             bytes
                 .as_ref()

@@ -7,14 +7,17 @@ use crate::plan::Warning;
 use crate::prepare::Prepared;
 use burn::tensor::Device;
 use cadft_files::shown;
-use cadft_model::ModelConfig;
+use cadft_model::generate::{SequenceBytes, sequence_bytes};
 use cadft_model::parameters::expected_parameters;
+use cadft_model::{CausalLm, GenerateOptions, ModelConfig, Request};
 use std::fs;
 use std::path::Path;
 
 const MIB: f64 = (1 << 20) as f64;
 /// An estimate so many times above what there is cannot be right by luck.
 const CERTAIN: f64 = 1.5;
+/// The share of the memory that keys and values may take; the rest is for the tensors of a forward pass.
+const FOR_CACHES: f64 = 0.75;
 
 /// Compares the estimate of the plan with what the system says is available; a warning where it may not be enough.
 ///
@@ -72,6 +75,54 @@ pub fn check_weights(config: &ModelConfig, directory: &Path, device: &Device) ->
             available as f64 / MIB
         ),
     })
+}
+
+/// The same options with fewer sequences at a time, where the keys and values of so many may not fit into memory. What is
+/// said does not depend on it.
+///
+/// Memory that a device has of its own is not looked at.
+///
+/// # Errors
+/// [`TrainError::Mismatch`] where a single one has no room even at its beginning.
+pub fn fitting(
+    model: &CausalLm,
+    requests: &[Request],
+    options: &GenerateOptions,
+) -> Result<GenerateOptions, TrainError> {
+    let is_elsewhere = host_for(&model.device()).is_some();
+    let Some(available) = available_mib(Path::new("/")).filter(|_| !is_elsewhere) else {
+        return Ok(options.clone());
+    };
+    let bytes = sequence_bytes(model, requests, options);
+    let wanted = options.batch.min(requests.len());
+    let batch = at_a_time(bytes, wanted, available)?;
+    if batch >= wanted {
+        return Ok(options.clone());
+    }
+    tracing::info!("{batch} answers at a time in place of {wanted}: more may not fit into memory");
+    Ok(GenerateOptions {
+        batch,
+        ..options.clone()
+    })
+}
+
+/// How many of the wanted sequences fit; at least one where one can begin, as most end before they are as long as they may
+/// be.
+fn at_a_time(bytes: SequenceBytes, wanted: usize, available: f64) -> Result<usize, TrainError> {
+    let left = available * FOR_CACHES;
+    let mib = |bytes: u64| bytes as f64 / MIB;
+    if mib(bytes.first) > left {
+        return Err(TrainError::Mismatch {
+            message: format!(
+                "the keys and values of one answer take {:.0} MiB of memory from its beginning, and {available:.0} MiB are \
+                 available\n\
+                 hint: allow fewer new tokens, shorten the prompts, or free some memory; `ulimit -v` limits it, too",
+                mib(bytes.first)
+            ),
+        });
+    }
+    let fitting = left / mib(bytes.most).max(f64::MIN_POSITIVE);
+    Ok(wanted.min(fitting as usize).max(1))
 }
 
 /// `needed` is what the run needs, and what it may need while a checkpoint is written.
@@ -217,6 +268,23 @@ mod tests {
         ]);
         assert_eq!(available_mib(root.path()), Some(200.0));
         assert_eq!(available_mib(system(&[]).path()), None);
+    }
+
+    #[test]
+    fn as_many_sequences_are_made_at_a_time_as_fit_and_none_is_begun_that_cannot() {
+        let mib = |first: u64, most: u64| SequenceBytes {
+            first: first << 20,
+            most: most << 20,
+        };
+        assert_eq!(at_a_time(mib(1, 2), 32, 1000.0).unwrap(), 32);
+        assert_eq!(at_a_time(mib(10, 25), 32, 400.0).unwrap(), 12);
+        assert_eq!(at_a_time(mib(10, 4000), 32, 400.0).unwrap(), 1);
+        assert_eq!(at_a_time(mib(0, 0), 32, 0.0).unwrap(), 32);
+        let error = at_a_time(mib(301, 301), 1, 400.0).unwrap_err().to_string();
+        assert!(
+            error.contains("301 MiB") && error.contains("400 MiB") && error.contains("\nhint: "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use anyhow::Result;
 use cadft_data::{Content, Message, Mixing, Row, Tokenizer, prompt_ids, prompt_text, read_rows};
 use cadft_model::generate::generate;
 use cadft_model::{Finish, GenerateOptions, Generated, Request};
+use cadft_train::memory;
 use serde::Serialize;
 use std::ops::ControlFlow;
 
@@ -42,9 +43,10 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         Some(text) => vec![typed(text, args.raw, tokenizer)?],
         None => rows(&read_rows(&sources, &Mixing::default())?, tokenizer)?,
     };
-    let options = opened.options(&args.sampling, args.batch);
     let ids: Vec<_> = prompts.iter().map(|prompt| prompt.token_ids.clone()).collect();
     let requests = Request::samples(&ids, args.samples);
+    let options = opened.options(&args.sampling, args.batch);
+    let options = memory::fitting(&opened.model, &requests, &options)?;
     let mut is_first = true;
     // What is done is printed every now and then.
     for (part, requests) in requests.chunks(ROUNDS * args.batch).enumerate() {

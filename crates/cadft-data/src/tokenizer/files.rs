@@ -12,6 +12,9 @@ use super::config::{
 };
 use crate::error::DataError;
 
+/// The largest file that is read; the largest published `tokenizer.json` have some 40 MiB.
+const LARGEST: u64 = 256 << 20;
+
 /// The files a tokenizer is made from. Only the first is required.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
@@ -127,7 +130,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, DataError> {
         source,
     };
     match fs::metadata(path) {
-        Ok(file) if file.is_file() => fs::read(path).map(Some).map_err(at),
+        Ok(file) if file.is_file() => cadft_files::read_up_to(path, LARGEST).map(Some).map_err(at),
         Ok(_) => Err(at(io::Error::other("it is no regular file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at(error)),

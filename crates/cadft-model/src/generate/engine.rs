@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::awake::Awake;
+use super::room::first_positions;
 use super::sampler::Sampler;
 use super::{Finish, GenerateOptions, Generated, OnToken, Request};
 use crate::cache::KvCache;
@@ -15,8 +16,6 @@ use crate::error::ModelError;
 const ROWS: usize = crate::fused::FEW_ROWS;
 /// A prompt waits for another that shares this many more of its tokens than any slot holds.
 const WORTH_WAITING: usize = 16;
-/// Positions that slots have room for from the beginning, where as many may be needed.
-const ROOM: usize = 4096;
 
 /// Everything about one call of [`super::generate`].
 pub(super) struct Engine<'a> {
@@ -63,10 +62,7 @@ struct Entry {
 impl<'a> Engine<'a> {
     pub(super) fn new(model: &'a CausalLm, requests: &'a [Request], options: &'a GenerateOptions) -> Self {
         let slots = options.batch.min(requests.len());
-        let longest = requests.iter().map(|request| request.prompt.len()).max();
-        let new = options.max_new_tokens.min(options.max_positions);
-        // The rows of a prefill are padded where every row must be as long as the longest.
-        let capacity = longest.unwrap_or(0).saturating_add(new).min(ROOM) + ROWS;
+        let capacity = first_positions(requests, options);
         Self {
             model,
             device: model.device(),

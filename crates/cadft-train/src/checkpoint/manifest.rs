@@ -5,8 +5,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
+
+/// A manifest has some hundred bytes a file.
+const LARGEST: u64 = 16 << 20;
 
 /// What a checkpoint consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,12 +77,14 @@ impl Manifest {
     /// Reads the manifest of a checkpoint and compares every file with it.
     pub(crate) fn verify(directory: &Path) -> Result<Self, CheckpointError> {
         let path = directory.join(MANIFEST);
-        let text = cadft_files::read_to_string(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => CheckpointError::damaged(&path, &"the file is missing"),
-            std::io::ErrorKind::InvalidData => CheckpointError::damaged(&path, &"not UTF-8"),
-            std::io::ErrorKind::InvalidInput => CheckpointError::damaged(&path, &error),
+        let bytes = cadft_files::read_up_to(&path, LARGEST).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => CheckpointError::damaged(&path, &"the file is missing"),
+            ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::FileTooLarge => {
+                CheckpointError::damaged(&path, &error)
+            }
             _ => CheckpointError::io("read", &path)(error),
         })?;
+        let text = String::from_utf8(bytes).map_err(|_| CheckpointError::damaged(&path, &"not UTF-8"))?;
         let manifest: Self =
             serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&path, &error))?;
         if manifest.format_version != FORMAT_VERSION {

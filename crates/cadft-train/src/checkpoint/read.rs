@@ -8,6 +8,7 @@ use burn::tensor::TensorData;
 use cadft_model::CausalLm;
 use cadft_step::optimizer::AdamW;
 use std::collections::BTreeMap;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint whose every file is as it was written.
@@ -27,9 +28,10 @@ pub struct Restored {
 pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
     let manifest = Manifest::verify(path)?;
     let file = path.join(STATE);
-    let text = cadft_files::read_to_string(&file).map_err(CheckpointError::io("read", &file))?;
-    let state: TrainingState =
-        serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, &error))?;
+    let text = cadft_files::open(&file).map_err(CheckpointError::io("read", &file))?;
+    // Not read whole before it is looked at: a file with holes may be of any size.
+    let state: TrainingState = serde_json::from_reader(BufReader::new(text))
+        .map_err(|error| CheckpointError::damaged(&file, &error))?;
     if state.format_version != FORMAT_VERSION {
         let message = format!(
             "`format_version` is {}; this program reads {FORMAT_VERSION}",

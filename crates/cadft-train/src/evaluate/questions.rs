@@ -11,6 +11,7 @@ use super::extract::Extract;
 use super::pass_at::{pass_at, reported};
 use crate::data::Question;
 use crate::error::TrainError;
+use crate::memory;
 use crate::prepare::Prepared;
 
 /// Answers to a set of questions.
@@ -68,7 +69,7 @@ pub struct OneAnswer {
 /// The answers depend on the options' seed and on the place of a question in the list.
 ///
 /// # Errors
-/// As [`generate`].
+/// As [`generate`] and [`memory::fitting`].
 pub fn answer_questions(
     model: &CausalLm,
     tokenizer: &Tokenizer,
@@ -81,7 +82,8 @@ pub fn answer_questions(
         .map(|question| question.prompt_ids.clone())
         .collect();
     let requests = Request::samples(&prompts, samples);
-    let mut generated = generate(model, &requests, options, &mut ignore_tokens)?.into_iter();
+    let options = memory::fitting(model, &requests, options)?;
+    let mut generated = generate(model, &requests, &options, &mut ignore_tokens)?.into_iter();
     questions
         .iter()
         .map(|question| {

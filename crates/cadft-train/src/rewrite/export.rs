@@ -9,7 +9,6 @@ use cadft_data::{Content, DataError, Example, Mask, Message, Row};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs;
 use std::path::Path;
 
 /// A data set with rewrites.
@@ -94,7 +93,7 @@ fn lines(path: &Path) -> Result<Option<Vec<String>>, TrainError> {
     if path.extension().is_none_or(|extension| extension != "jsonl") {
         return Ok(None);
     }
-    let bytes = fs::read(path).map_err(TrainError::io(path))?;
+    let bytes = cadft_files::read(path).map_err(TrainError::io(path))?;
     let Ok(text) = String::from_utf8(bytes) else {
         return Ok(None);
     };

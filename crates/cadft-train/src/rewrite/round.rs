@@ -5,6 +5,7 @@ use super::target::Target;
 use crate::config::RewriteSection;
 use crate::error::TrainError;
 use crate::evaluate::{Extractor, score_samples};
+use crate::memory;
 use crate::plan::Warning;
 use crate::prepare::Prepared;
 use burn::module::Module;
@@ -239,6 +240,7 @@ impl<'a> Generator<'a> {
         if stopped() {
             return Ok(false);
         }
+        let options = memory::fitting(self.model, &requests, &options)?;
         let generated = generate(self.model, &requests, &options, &mut on_token)?;
         for (draft, generated) in drafts.iter_mut().zip(generated) {
             draft.generated = Some((generated, seed));

@@ -66,8 +66,8 @@ pub(super) fn refuse_own_model(path: &Path, prepared: &Prepared) -> Result<(), T
 }
 
 fn has_environment(path: &Path) -> bool {
-    let text = cadft_files::read_to_string(&path.join(ENVIRONMENT)).unwrap_or_default();
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let text = cadft_files::read_up_to(&path.join(ENVIRONMENT), 1 << 20).unwrap_or_default();
+    let value: Value = serde_json::from_slice(&text).unwrap_or_default();
     value["format_version"].is_u64() && value["cadft"].is_string()
 }
 

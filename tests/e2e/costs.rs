@@ -1,0 +1,293 @@
+//! Small files from somebody else: none takes more than a minute or a gigabyte, and none ends the command but with an answer
+//! or an error.
+
+use crate::CADFT;
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use cadft_tests::Workspace;
+use cadft_tests::command::run_measured;
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MOST_TIME: Duration = Duration::from_secs(60);
+const MOST_MIB: u64 = 1024;
+/// Nobody reads more of an error.
+const LONGEST_OUTPUT: usize = 256 << 10;
+const MIB: usize = 1 << 20;
+
+/// Whether a command must refuse its input, or may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Refused,
+    Either,
+}
+use Expected::{Either, Refused};
+
+/// Runs commands on a file; prints what they took.
+fn check(workspace: &Workspace, name: &str, expected: Expected) {
+    let commands: [&[&str]; 2] = [
+        &["data", "validate", "--data", name],
+        &["data", "stats", "--model", "model", "--data", name],
+    ];
+    for args in commands {
+        let (outcome, cost) = run_measured(CADFT, workspace.root(), args, MOST_TIME);
+        println!(
+            "{name}: {} {:.1} s {} MiB, code {:?}",
+            args[1],
+            cost.elapsed.as_secs_f64(),
+            cost.peak_mib,
+            outcome.code
+        );
+        let start: String = outcome.stderr.chars().take(2000).collect();
+        let is_allowed = match expected {
+            Refused => outcome.code == Some(2),
+            Either => matches!(outcome.code, Some(0..=2)),
+        };
+        assert!(is_allowed, "{args:?}: {:?} after {cost:?}\n{start}", outcome.code);
+        assert!(
+            cost.elapsed < MOST_TIME && cost.peak_mib < MOST_MIB,
+            "{args:?}: {cost:?}\n{start}"
+        );
+        assert!(
+            !outcome.stderr.contains("panicked") && !outcome.stderr.contains("backtrace"),
+            "{args:?}: {start}"
+        );
+        let said = outcome.stdout.len() + outcome.stderr.len();
+        assert!(said < LONGEST_OUTPUT, "{args:?}: {said} bytes of output");
+    }
+}
+
+fn gzip(start: &[u8], repeated: &[u8], times: usize) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Level::new(9));
+    repeat(&mut encoder, start, repeated, times);
+    encoder.finish().expect("gzip")
+}
+
+fn zstd(start: &[u8], repeated: &[u8], times: usize) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 19).expect("zstd");
+    repeat(&mut encoder, start, repeated, times);
+    encoder.finish().expect("zstd")
+}
+
+fn repeat(out: &mut impl Write, start: &[u8], repeated: &[u8], times: usize) {
+    out.write_all(start).expect("bytes");
+    let many = repeated.repeat(4096);
+    for _ in 0..times / 4096 {
+        out.write_all(&many).expect("bytes");
+    }
+}
+
+/// Text that costs more to read than to send.
+fn texts() -> Vec<(&'static str, Vec<u8>, Expected)> {
+    let message = |content: &str| {
+        format!(
+            "{{\"messages\": [{{\"role\": \"user\", \"content\": \"{content}\"}}, {{\"role\": \"assistant\", \"content\": \"{content}\"}}]}}\n"
+        )
+    };
+    let turns = "{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}, "
+        .repeat(20_000);
+    let list = |of: &str, times: usize| {
+        format!(
+            "{{\"messages\": [{}{}]}}\n",
+            of.repeat(times),
+            of.trim_end_matches([',', ' '])
+        )
+    };
+    vec![
+        ("deep.jsonl", "[".repeat(1_000_000).into_bytes(), Refused),
+        (
+            "deep-objects.jsonl",
+            "{\"a\":".repeat(1_000_000).into_bytes(),
+            Refused,
+        ),
+        ("deep-list.json", b"[".repeat(1_000_000), Refused),
+        (
+            "deep-text.jsonl",
+            message(&"[{".repeat(500_000)).into_bytes(),
+            Either,
+        ),
+        (
+            "long-line.jsonl.gz",
+            gzip(b"{\"text\": \"", b"a", 400_000_000),
+            Refused,
+        ),
+        (
+            "long-line.jsonl.zst",
+            zstd(b"{\"text\": \"", b"a", 400_000_000),
+            Refused,
+        ),
+        (
+            "no-record.csv.gz",
+            gzip(b"text,id\n\"", b"a,\n", 100_000_000),
+            Refused,
+        ),
+        ("many-lines.jsonl.zst", zstd(b"", b"x\n", 200_000_000), Refused),
+        (
+            "many-keys.jsonl",
+            format!("{{{}\"k\": 0}}\n", "\"k\": 0,".repeat(1_000_000)).into_bytes(),
+            Refused,
+        ),
+        (
+            "many-columns.csv",
+            ["a,".repeat(500_000).into_bytes(), b"\n1\n".to_vec()].concat(),
+            Refused,
+        ),
+        ("many-turns.jsonl", list(&turns, 1).into_bytes(), Either),
+        (
+            "many-empty-turns.jsonl",
+            list("{},", 500_000).into_bytes(),
+            Refused,
+        ),
+        (
+            "digits.jsonl",
+            format!("{{\"text\": \"a\", \"id\": {}}}\n", "9".repeat(5_000_000)).into_bytes(),
+            Either,
+        ),
+        (
+            "escapes.jsonl",
+            message(&"\\u0041\\ud83d\\ude00".repeat(200_000)).into_bytes(),
+            Either,
+        ),
+        (
+            "one-word.jsonl",
+            message(&"a".repeat(4_000_000)).into_bytes(),
+            Either,
+        ),
+        (
+            "spaces.jsonl",
+            message(&" ".repeat(4_000_000)).into_bytes(),
+            Either,
+        ),
+        (
+            "marks.jsonl",
+            message(&"</s><s>".repeat(300_000)).into_bytes(),
+            Either,
+        ),
+        (
+            "combining.jsonl",
+            message(&"a\u{301}\u{316}".repeat(500_000)).into_bytes(),
+            Either,
+        ),
+        ("members.jsonl.gz", gzip(b"", b"", 0).repeat(200_000), Refused),
+    ]
+}
+
+#[test]
+fn text_that_unpacks_nests_or_repeats_is_read_within_a_minute_and_a_gigabyte() {
+    let workspace = Workspace::new();
+    for (name, bytes, expected) in texts() {
+        fs::write(workspace.path(name), bytes).expect("a file");
+        check(&workspace, name, expected);
+        fs::remove_file(workspace.path(name)).expect("the file");
+    }
+}
+
+/// So many rows of one text, in pages of at most so many bytes.
+fn parquet(path: &Path, properties: WriterProperties, bytes: usize, rows: usize) {
+    let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]));
+    let file = File::create(path).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).expect("a writer");
+    let text = "a".repeat(bytes);
+    let part = rows.min(16);
+    let array: ArrayRef = Arc::new(StringArray::from(vec![text.as_str(); part]));
+    let batch = RecordBatch::try_new(schema, vec![array]).expect("a batch");
+    for _ in 0..rows / part {
+        writer.write(&batch).expect("rows");
+    }
+    let _ = writer.close().expect("the file");
+}
+
+#[test]
+fn parquet_that_unpacks_is_read_within_a_minute_and_a_gigabyte() {
+    let workspace = Workspace::new();
+    let codecs = [
+        ("zstd", Compression::ZSTD(ZstdLevel::default())),
+        ("gzip", Compression::GZIP(GzipLevel::default())),
+        ("brotli", Compression::BROTLI(BrotliLevel::default())),
+        ("snappy", Compression::SNAPPY),
+        ("lz4", Compression::LZ4_RAW),
+    ];
+    let builder = |codec| {
+        WriterProperties::builder()
+            .set_compression(codec)
+            .set_dictionary_enabled(false)
+    };
+    for (name, codec) in codecs {
+        // Rows of 1 MiB, and one page of all of them.
+        let file = format!("rows.{name}.parquet");
+        parquet(&workspace.path(&file), builder(codec).build(), MIB, 256);
+        check(&workspace, &file, Either);
+        let page = builder(codec)
+            .set_data_page_size_limit(1 << 30)
+            .set_data_page_row_count_limit(1 << 20);
+        let file = format!("page.{name}.parquet");
+        parquet(
+            &workspace.path(&file),
+            page.set_write_batch_size(1 << 20).build(),
+            4 * MIB,
+            96,
+        );
+        check(&workspace, &file, Either);
+        // One row that is larger than any may be.
+        let file = format!("row.{name}.parquet");
+        parquet(&workspace.path(&file), builder(codec).build(), 200 * MIB, 1);
+        check(&workspace, &file, Refused);
+    }
+    // A word of 4 MiB that every row repeats by its number.
+    let dictionary = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_dictionary_page_size_limit(1 << 30);
+    parquet(
+        &workspace.path("dictionary.parquet"),
+        dictionary.build(),
+        4 * MIB,
+        1024,
+    );
+    check(&workspace, "dictionary.parquet", Either);
+    for entry in fs::read_dir(workspace.root()).expect("the workspace") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|ending| ending == "parquet") {
+            println!(
+                "{}: {} bytes",
+                path.display(),
+                path.metadata().expect("a file").len()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_walk_of_many_stars_over_links_that_loop_ends() {
+    let workspace = Workspace::new();
+    let mut directory = workspace.path("loop");
+    for depth in 0..12 {
+        fs::create_dir(&directory).expect("a directory");
+        for name in ["a", "b", "c"] {
+            std::os::unix::fs::symlink(".", directory.join(name)).expect("a link");
+        }
+        std::os::unix::fs::symlink("..", directory.join("up")).expect("a link");
+        directory = directory.join(format!("d{depth}"));
+    }
+    fs::copy(
+        workspace.path("messages.jsonl"),
+        directory.with_file_name("t.jsonl"),
+    )
+    .expect("a copy");
+    let stars = format!("loop/{}*.jsonl", "**/".repeat(12));
+    for pattern in [
+        "loop/**/*.jsonl",
+        "loop",
+        &stars,
+        "loop/*/*/*/*/*/*/*/*/*/*/*/*.jsonl",
+    ] {
+        check(&workspace, pattern, Either);
+    }
+}
