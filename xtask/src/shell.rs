@@ -66,10 +66,11 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// `cargo VERB --manifest-path ROOT/Cargo.toml`, in the caller's directory.
+/// `cargo --locked VERB --manifest-path ROOT/Cargo.toml`, in the caller's directory: what is built is what the lock file says.
 pub(crate) fn cargo_in_workspace(verb: &str) -> Command {
     let mut command = cargo();
     command
+        .arg("--locked")
         .arg(verb)
         .arg("--manifest-path")
         .arg(workspace_root().join("Cargo.toml"));

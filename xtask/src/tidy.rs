@@ -13,6 +13,7 @@ mod links;
 mod manifests;
 mod markdown;
 mod rust;
+mod supply;
 mod unsafety;
 mod words;
 
@@ -95,6 +96,7 @@ pub(crate) fn run() -> Result<()> {
     let mut findings = Vec::new();
     for check in [
         rust::check,
+        supply::check,
         words::check,
         manifests::check,
         fixtures::check,
