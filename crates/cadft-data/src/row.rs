@@ -100,7 +100,31 @@ pub enum Content {
     Text(String),
 }
 
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(bytes_of).sum(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| key.len() + bytes_of(value))
+            .sum(),
+        _ => 1,
+    }
+}
+
 impl Content {
+    /// The bytes of its texts, more or less.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Messages { messages, tools, .. } => {
+                let fields = messages.iter().flat_map(|message| message.0.values());
+                fields.chain(tools).map(bytes_of).sum()
+            }
+            Self::PromptCompletion { prompt, completion } => prompt.len() + completion.len(),
+            Self::Text(text) => text.len(),
+        }
+    }
+
     /// The first 16 hexadecimal digits of the SHA-256 of the content as JSON with sorted keys. Neither the
     /// order of keys nor whitespace between them in the file matters, nor do `weight` and `answer`.
     pub fn fingerprint(&self) -> String {

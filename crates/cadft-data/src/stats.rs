@@ -9,7 +9,7 @@ use crate::error::{DataError, Problems, RowProblem};
 use crate::row::Row;
 use crate::source::{Mixing, Source, rows};
 use crate::tokenize::{Part, TokenizeOptions, tokenize};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{LONGEST_TEXT, Tokenizer};
 
 /// Rows that are measured together.
 const PORTION: usize = 512;
@@ -121,13 +121,18 @@ pub fn stats(
         hint: None,
     };
     let (mut portion, mut wrong) = (Vec::with_capacity(PORTION), Problems::default());
+    let mut bytes = 0;
     for (index, source) in sources.iter().enumerate() {
         for row in rows(std::slice::from_ref(source), &Mixing::default())? {
             match row {
-                Ok(row) => portion.push(Row { source: index, ..row }),
+                Ok(row) => {
+                    bytes += row.content.bytes();
+                    portion.push(Row { source: index, ..row });
+                }
                 Err(problem) => wrong.push(problem),
             }
-            if portion.len() == PORTION {
+            if portion.len() == PORTION || bytes >= LONGEST_TEXT {
+                bytes = 0;
                 counting.measure(&mut portion)?;
             }
         }

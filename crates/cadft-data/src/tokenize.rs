@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{DataError, Problems, RowProblem};
 use crate::row::{Content, Message, Row};
 use crate::template::{self, GenerationPrompt};
-use crate::tokenizer::{Encoded, Tokenizer};
+use crate::tokenizer::{Encoded, LONGEST_TEXT, Tokenizer};
 pub use check::check_rows;
 pub use lost::Part;
 pub use origin::Origin;
@@ -122,15 +122,31 @@ pub fn tokenize(
 ) -> Result<Dataset, DataError> {
     let mut examples = Vec::with_capacity(rows.len());
     let mut gathered = Gathered::default();
-    let outcomes: Vec<_> = rows
-        .par_iter()
-        .map(|row| outcome(row, tokenizer, options))
-        .collect();
-    for (row, outcome) in rows.iter().zip(outcomes) {
-        examples.extend(gathered.take(row, outcome)?);
+    for rows in portions(rows) {
+        let outcomes: Vec<_> = rows
+            .par_iter()
+            .map(|row| outcome(row, tokenizer, options))
+            .collect();
+        for (row, outcome) in rows.iter().zip(outcomes) {
+            examples.extend(gathered.take(row, outcome)?);
+        }
     }
     let report = gathered.finish(options)?;
     Ok(Dataset { examples, report })
+}
+
+/// Rows in portions of the text that is tokenised at a time, as each thread takes memory for its own.
+fn portions(mut rows: &[Row]) -> impl Iterator<Item = &[Row]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let end = rows.iter().position(|row| {
+            bytes += row.content.bytes();
+            bytes >= LONGEST_TEXT
+        });
+        let (portion, rest) = rows.split_at(end.map_or(rows.len(), |end| end + 1));
+        rows = rest;
+        (!portion.is_empty()).then_some(portion)
+    })
 }
 
 /// The text that a model goes on from to answer a row, with the opening of the answer: the `prompt`, or the

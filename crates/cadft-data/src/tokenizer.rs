@@ -20,6 +20,7 @@ use tokenizers::processors::PostProcessorWrapper;
 use crate::error::DataError;
 use crate::row::Message;
 use crate::template::{ChatTemplate, GenerationPrompt, Preset, RowTemplate, TemplateTime};
+pub(crate) use budget::LONGEST as LONGEST_TEXT;
 use budget::guarded;
 use config::{
     CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, eos_token_ids, failed, invalid,
@@ -154,7 +155,7 @@ impl Tokenizer {
     /// The ids of a text as they are, with no token added.
     ///
     /// # Errors
-    /// [`DataError::Encoding`].
+    /// [`DataError::Encoding`], and [`DataError::Conversation`] for a text of more than 4 MiB.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, DataError> {
         Ok(self.encode(text)?.ids)
     }

@@ -8,9 +8,10 @@ use rayon::prelude::*;
 use super::{Example, Gathered, Report, TokenizeOptions, outcome};
 use crate::error::{DataError, Problem, Problems};
 use crate::row::Row;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{LONGEST_TEXT, Tokenizer};
 
-/// Rows that are tokenised together, and how many such portions wait at most.
+/// Rows that are tokenised together, while their texts are not longer than one may be, and how many such portions wait at
+/// most.
 const PORTION: usize = 512;
 const WAITING: usize = 2;
 
@@ -32,16 +33,21 @@ pub(crate) fn tokenize_stream(
     let gathered = thread::scope(|scope| {
         let (sender, receiver) = sync_channel(WAITING);
         let worker = scope.spawn(move || consume(&receiver, tokenizer, options, sink));
-        let mut portion = Vec::with_capacity(PORTION);
+        let (mut portion, mut bytes) = (Vec::with_capacity(PORTION), 0);
         for row in rows {
             match row {
-                Ok(row) => portion.push(row),
+                Ok(row) => {
+                    bytes += row.content.bytes();
+                    portion.push(row);
+                }
                 Err(problem) => problems.push(problem),
             }
+            let is_full = portion.len() == PORTION || bytes >= LONGEST_TEXT;
             // The worker stops listening only when it failed, and says so below.
-            if portion.len() == PORTION && sender.send(std::mem::take(&mut portion)).is_err() {
+            if is_full && sender.send(std::mem::take(&mut portion)).is_err() {
                 break;
             }
+            bytes = if is_full { 0 } else { bytes };
         }
         let _ = sender.send(portion);
         drop(sender);

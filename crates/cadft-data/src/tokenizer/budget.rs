@@ -15,8 +15,9 @@ use crate::read::caught;
 /// How many times longer a text may become. SentencePiece's normalisers make one byte three.
 const MOST_GROWTH: f64 = 256.0;
 
-/// The most bytes that a text may become.
-const LONGEST: f64 = (1_u64 << 28) as f64;
+/// The longest text that is tokenised, and the most bytes that the normaliser may make of one. Each byte may be a token, about
+/// which `tokenizers` keeps over a hundred bytes.
+pub(crate) const LONGEST: usize = 4 << 20;
 
 /// How often a regular expression may try again in one search.
 const MOST_RETRIES: c_ulong = 10_000_000;
@@ -78,16 +79,24 @@ fn growth_of(part: &Value, children: &str) -> f64 {
     }
 }
 
-/// Refuses a text that the normaliser may make too long.
+/// Refuses a text that is too long, or may become so.
 pub(super) fn check(text: &str, growth: f64) -> Result<(), DataError> {
-    if growth > 1.0 && text.len() as f64 * growth > LONGEST {
-        let message = format!(
-            "its `normalizer` may make more than {LONGEST} bytes of a text of {}",
-            text.len()
-        );
-        return Err(invalid(TOKENIZER, &message, "split the text into shorter rows"));
+    if text.len() as f64 * growth <= LONGEST as f64 {
+        return Ok(());
     }
-    Ok(())
+    let made = if growth > 1.0 {
+        format!(", and its normaliser may make it {growth:.0} times as long")
+    } else {
+        String::new()
+    };
+    Err(DataError::Conversation {
+        message: format!(
+            "a text of {} bytes is too long{made}: at most {} MiB are tokenised at a time",
+            text.len(),
+            LONGEST >> 20
+        ),
+        hint: "split it into several rows".to_owned(),
+    })
 }
 
 /// What a call of the tokenizer returns; a panic of it is an error.

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use cadft_data::{GenerationPrompt, Mask, SpecialTokens, Tokenizer, TokenizerFiles, inspect};
+use cadft_data::{
+    GenerationPrompt, Mask, SpecialTokens, TokenizeOptions, Tokenizer, TokenizerFiles, inspect, parse_file,
+    tokenize,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -413,6 +416,42 @@ fn a_normaliser_that_makes_texts_without_bound_is_refused() {
     // SentencePiece's own: a space of one byte becomes a mark of three.
     let usual = json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replacing(" ", "▁")]});
     Tokenizer::from_bytes(&with_part("normalizer", usual)).unwrap();
+}
+
+#[test]
+fn a_text_that_is_or_becomes_too_long_is_refused_with_its_row() {
+    let plain = Tokenizer::from_bytes(&Fixture::chatml().files()).unwrap();
+    let grown = Tokenizer::from_bytes(&with_part("normalizer", replacing("a", &"a".repeat(200)))).unwrap();
+    let most = 4 << 20;
+    assert!(plain.encode_plain(&"a b ".repeat(most / 4)).is_ok());
+    assert!(grown.encode_plain(&"b".repeat(20_000)).is_ok());
+    for (tokenizer, text, said) in [
+        (
+            &plain,
+            "a".repeat(most + 1),
+            "a text of 4194305 bytes is too long: at most 4 MiB",
+        ),
+        (
+            &grown,
+            "b".repeat(21_000),
+            "its normaliser may make it 200 times as long",
+        ),
+    ] {
+        let error = tokenizer.encode_plain(&text).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("\nhint: split"), "{error}");
+    }
+    let long = "a".repeat(most + 1);
+    let rows: String = ["c", &long]
+        .map(|text| json!({"text": text}).to_string() + "\n")
+        .concat();
+    let rows = parse_file("d.jsonl", rows.as_bytes()).unwrap();
+    let error = tokenize(&rows, &plain, &TokenizeOptions::new(8, Mask::All))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("line 2") && error.contains("is too long"),
+        "{error}"
+    );
 }
 
 #[test]
