@@ -291,3 +291,65 @@ fn a_walk_of_many_stars_over_links_that_loop_ends() {
         check(&workspace, pattern, Either);
     }
 }
+
+/// A copy of the model with one of its files changed.
+fn model_with(workspace: &Workspace, name: &str, change: impl FnOnce(&Path)) {
+    let model = workspace.path(name);
+    fs::create_dir(&model).expect("a directory");
+    for entry in fs::read_dir(workspace.path("model")).expect("the model") {
+        let path = entry.expect("an entry").path();
+        let _ = fs::copy(&path, model.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    change(&model);
+}
+
+#[test]
+fn a_template_or_a_normaliser_from_elsewhere_takes_some_hundred_megabytes() {
+    let workspace = Workspace::new();
+    let templates = [
+        (
+            "doubles",
+            "{% set ns = namespace(a='a') %}{% for i in range(99999) %}{% set ns.a = ns.a * 2 %}{% endfor %}{{ ns.a }}",
+        ),
+        (
+            "loops",
+            "{% for i in range(100000) %}{% for j in range(100000) %}{% set x = i ~ j %}{% endfor %}{% endfor %}",
+        ),
+        (
+            "lists",
+            "{% set ns = namespace(l=[1]) %}{% for i in range(64) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        ),
+        (
+            "writes",
+            "{% for i in range(1000) %}{{ 'a' * 1000000 }}{% endfor %}",
+        ),
+    ];
+    for (name, template) in templates {
+        model_with(&workspace, name, |model| {
+            fs::write(model.join("chat_template.jinja"), template).expect("a template");
+        });
+    }
+    let word = format!("{{\"text\": \"{}\"}}\n", "a".repeat(1 << 20));
+    workspace.write("words.jsonl", &word.repeat(16));
+    model_with(&workspace, "grows", |model| {
+        let path = model.join("tokenizer.json");
+        let text = fs::read_to_string(&path).expect("a tokenizer");
+        let mut tokenizer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        tokenizer["normalizer"] =
+            serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(200)});
+        fs::write(path, tokenizer.to_string()).expect("a tokenizer");
+    });
+    let names = templates.iter().map(|(name, _)| (*name, "messages.jsonl"));
+    for (name, data) in names.chain([("grows", "words.jsonl")]) {
+        let args = ["data", "stats", "--model", name, "--data", data];
+        let (outcome, cost) = run_measured(CADFT, workspace.root(), &args, MOST_TIME);
+        println!(
+            "{name}: {:.1} s {} MiB, code {:?}",
+            cost.elapsed.as_secs_f64(),
+            cost.peak_mib,
+            outcome.code
+        );
+        outcome.refused(&["hint:"]);
+        assert!(cost.peak_mib < 512, "{name}: {cost:?}");
+    }
+}
