@@ -107,7 +107,7 @@ pub fn parse(name: &str) -> Result<Device, TrainError> {
         return Err(error(format!(
             "`{name}`: this program was not built with `{backend}`; it has {}\n\
              hint: build it in with `cargo xtask train --backend {backend}`, or \
-             `cargo build --release -p cadft-cli --features {backend}`",
+             `cargo build --release -p cadft --features {backend}`",
             compiled().join(", "),
         )));
     }
