@@ -65,7 +65,7 @@ fn show(label: &Shown, text: &str) {
             None => Shown::from(format!("  {line}\n")),
         })
         .collect();
-    // Nobody can be told that standard error has gone.
+    // If standard error has gone, there is no place to report it.
     let _ = io::stderr().write_all(shown.as_str().as_bytes());
 }
 

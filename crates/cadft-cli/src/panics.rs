@@ -1,6 +1,6 @@
 //! Panics: kept instead of shown, so that what ends a command is one error.
 //!
-//! Backends end the thread where they cannot go on, and the thread is often one of their own: its words are the reason, and
+//! Backends end the thread if they cannot continue, and the thread is often one of their own: its words are the reason, and
 //! those of the main thread the consequence.
 
 use crate::exit::Exit;

@@ -48,7 +48,7 @@ struct Measured {
     tokens_per_sec: f64,
     /// Operations of a step, by the count of `cadft_model::flops`, over its time.
     model_tflops_per_sec: f64,
-    /// What the device's allocator holds after the steps, where it tells; it keeps what it once had.
+    /// What the device's allocator holds after the steps, if it reports that. It keeps what it once had.
     device_mib: Option<u64>,
     first_nll: f64,
     last_nll: f64,

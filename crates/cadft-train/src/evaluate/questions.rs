@@ -4,6 +4,7 @@ use cadft_core::reduction::mean;
 use cadft_data::{SpecialTokens, Tokenizer};
 use cadft_model::generate::{generate, ignore_tokens};
 use cadft_model::{CausalLm, Finish, GenerateOptions, Request};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::error::TrainError;
 use crate::prepare::Prepared;
 
 /// Answers to a set of questions.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Answers {
     /// Questions asked.
     pub questions: usize,

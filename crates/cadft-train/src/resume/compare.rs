@@ -7,6 +7,7 @@ use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
 use crate::plan::Warning;
 use crate::prepare::Prepared;
 use cadft_model::ModelConfig;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ pub const FREE: [(&str, &str); 18] = [
 ];
 
 /// Something that a result depends on and that is not what it was. `null` stands for a value that is absent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// The dotted key of the recipe, or what else it is.

@@ -41,7 +41,7 @@ const REDUCED: f64 = 1e-2;
 struct Line<'a> {
     check: &'a str,
     passed: bool,
-    /// Largest error, relative; none where the check did not come so far.
+    /// Largest relative error; `None` if the check broke off before.
     error: Option<f64>,
     tolerance: Option<f64>,
     /// Where several arrays are compared, the one whose error it is.
