@@ -307,6 +307,7 @@ fn an_offline_round_leaves_a_data_set_and_its_record() {
         (1..=13).contains(&round["chosen"].as_u64().expect("a number")),
         "{round}"
     );
+    assert!(round["elapsed_secs"].as_f64() > Some(0.0), "{round}");
     let data = study.read("offline/data.jsonl");
     let changed = data
         .lines()

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::backend::{Backend, extra_features};
 use crate::{fetch, python, shell};
 
-/// Tells the suites in `tests/` which of the backends in the build to run on.
+/// Says to the suites in `tests/` which of the backends in the build to run on.
 const ASKED: &str = "CADFT_TEST_BACKENDS";
 
 /// Arguments of `cargo xtask test`.

@@ -74,7 +74,7 @@ pub(crate) fn reason(message: &str) -> String {
     lines.next().unwrap_or_default().to_owned()
 }
 
-/// Tells why a command ended with a panic.
+/// Reports why a command ended with a panic.
 pub(crate) fn report(payload: &(dyn Any + Send)) -> Exit {
     let all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let said = all.iter().map(|seen| seen.message.as_str());

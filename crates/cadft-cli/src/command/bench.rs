@@ -32,7 +32,7 @@ use std::time::Instant;
 const SEED: u64 = 42;
 /// Steps of a turn.
 const TURN: usize = 5;
-/// So many values are drawn, and repeated: what a step takes does not depend on them being all different.
+/// Values that are drawn, and repeated: what a step takes does not depend on them being all different.
 const DRAWN: usize = (1 << 20) - 3;
 
 /// What was measured of one objective.
