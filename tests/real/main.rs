@@ -7,6 +7,7 @@ mod adapter;
 mod report;
 mod saved;
 mod tensorboard;
+mod tokenizers;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_data::{Mask, TokenizeOptions, Tokenizer, parse_file, prompt_ids, tokenize};

@@ -3,10 +3,12 @@
 mod carry;
 mod compare;
 mod dtype;
+mod edit;
 mod files;
 mod load;
 mod report;
 mod save;
+mod tokenizer_class;
 mod weights;
 
 pub(crate) use carry::carry;
@@ -19,4 +21,5 @@ pub use load::{Checkpoint, load};
 pub use report::{CheckpointReport, ShapeMismatch};
 pub(crate) use save::{Replacement, fits_f16, write_file};
 pub use save::{SaveOptions, check_fits, save};
+pub use tokenizer_class::keep_tokenizer_class;
 pub(crate) use weights::{Weight, write_shard, write_weights};

@@ -20,7 +20,7 @@ mod rope_scaling;
 
 pub use crate::fused::Activation;
 use family::{AttentionBias, Family};
-pub use keys::{GENERATION_KEYS_READ, WITHOUT_EFFECT};
+pub use keys::{GENERATION_KEYS_READ, GENERATION_WITHOUT_EFFECT, WITHOUT_EFFECT};
 pub use layers::{LayerAttention, Positions};
 use object::Object;
 use rope_scaling::RopeParameters;

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::edit::edit;
 use super::save::write_file;
+use super::tokenizer_class::keep_tokenizer_class;
 use crate::error::ModelError;
-use crate::json::{pretty, read_object};
 
 /// The files of tokenizer and generation that are copied along with a model, where they exist.
 pub const CARRIED_FILES: [&str; 10] = [
@@ -47,9 +48,10 @@ pub struct ChatFormat {
     pub stop_token_ids: Vec<u32>,
 }
 
-/// Copies the [`CARRIED_FILES`], and the chat templates for other purposes.
+/// Copies the [`CARRIED_FILES`], and the chat templates for other purposes; the tokenizer stays what it was elsewhere.
 pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
     copy(&CARRIED_FILES, source, target)?;
+    keep_tokenizer_class(target)?;
     let names = other_templates(source)?;
     if names.is_empty() {
         return Ok(());
@@ -220,18 +222,4 @@ impl ChatFormat {
             }
         }
     }
-}
-
-/// Changes the JSON object in `path`, if the file is there; it is written only where something changed.
-fn edit(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), ModelError> {
-    if !path.is_file() {
-        return Ok(());
-    }
-    let carried = read_object(path)?;
-    let mut changed = carried.clone();
-    change(&mut changed);
-    if changed == carried {
-        return Ok(());
-    }
-    write_file(path, &pretty(&changed))
 }
