@@ -165,4 +165,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_step_knows_no_recipe_no_run_and_no_file() {
+        for dependency in [
+            "toml",
+            "clap",
+            "tempfile",
+            "cadft-files",
+            "cadft-hub",
+            "cadft-train",
+        ] {
+            let text =
+                format!("[package]\nname = \"cadft-step\"\n[dependencies]\n{dependency}.workspace = true\n");
+            assert_eq!(check_one(&text).len(), 1, "{dependency}");
+        }
+        let model = "[package]\nname = \"cadft-step\"\n[dependencies]\ncadft-model.workspace = true\n";
+        assert!(check_one(model).is_empty());
+    }
 }
