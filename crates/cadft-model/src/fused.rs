@@ -172,6 +172,15 @@ impl AttentionOptions {
     }
 }
 
+/// Where a row of a forward pass goes on in a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheRow {
+    /// Its slot.
+    pub(crate) slot: usize,
+    /// Positions that the slot holds.
+    pub(crate) start: usize,
+}
+
 /// Causal grouped-query attention over whole sequences, with rotation of queries and keys.
 ///
 /// # Shapes

@@ -29,6 +29,7 @@ pub mod generate;
 pub mod gguf;
 mod json;
 pub mod parameters;
+mod shown;
 
 pub use adapter::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules};
 pub use cache::KvCache;

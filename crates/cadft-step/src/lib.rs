@@ -3,9 +3,8 @@
 //! ```text
 //! step.rs       THE page: one optimizer step
 //! batch.rs      global batches on the device           forward.rs   likelihoods of a micro-batch
-//! weighing.rs   weights of samples                     observe.rs   the values of a step
+//! weighing.rs   weights of samples                     observe.rs   the values of a step, read when the host waits
 //! recompute.rs  backward block by block, if activations are not kept
-//! readback.rs   where the host waits for the device
 //! score.rs      likelihood of single samples, of a data set of any size
 //! optimizer.rs  clip.rs  schedule.rs                   AdamW, clipping by the global norm, learning rate
 //! ```
@@ -18,7 +17,6 @@ pub mod clip;
 pub mod forward;
 mod observe;
 pub mod optimizer;
-mod readback;
 mod recompute;
 pub mod schedule;
 pub mod score;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::save::write_file;
 use crate::error::ModelError;
+use crate::file::write_file;
 use crate::json::{pretty, read_object};
 
 /// The files of tokenizer and generation that are copied along with a model, where they exist.
