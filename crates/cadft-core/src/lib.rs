@@ -21,7 +21,7 @@ pub mod objective;
 pub mod reduction;
 pub mod rewrite;
 
-pub use cadft_matmul::Precision;
+pub use cadft_kernels::Precision;
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{
     ChunkSize, Statistic, linear_argmax, linear_divergence, linear_log_probs, linear_log_probs_chunked,
