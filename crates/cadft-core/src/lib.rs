@@ -1,5 +1,7 @@
 //! Loss mathematics of Compatibility-Aware Dynamic Fine-Tuning (CADFT, arXiv 2606.11206), on Burn.
 //!
+//! All that is public is for users, and changes as semantic versions say. The extension of Burn's backends is private.
+//!
 //! The crate does no input or output, keeps no clock and no global random state. It knows nothing of models: it
 //! meets one on `(hidden states, output weight, targets)`.
 //!

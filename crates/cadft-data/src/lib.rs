@@ -1,5 +1,8 @@
 //! Rows, conversations, chat templates, tokens, loss masks and batches for supervised fine-tuning.
 //!
+//! All that is public is for users, and changes as semantic versions say. The modules are private: what is promised is
+//! named here. The files of the cache are internal, and made anew when their format changes.
+//!
 //! Plain vectors in and out: this crate does not know about tensors.
 //!
 //! ```text

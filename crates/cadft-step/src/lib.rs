@@ -1,5 +1,8 @@
 //! One optimizer step of cadft: rows of tokens in, an updated model and what was seen of it out.
 //!
+//! All that is public is for those who write a training loop of their own, and changes as semantic versions say. The
+//! kernels of the optimizer and what a step holds between its passes are private.
+//!
 //! ```text
 //! step.rs       THE page: one optimizer step
 //! batch.rs      global batches on the device           forward.rs   likelihoods of a micro-batch
@@ -10,7 +13,6 @@
 //! ```
 //!
 //! It does no input or output, reads no recipe and prints nothing. Options are plain structs with the defaults of recipes.
-//! What is public is for those who write a training loop of their own.
 
 pub mod batch;
 pub mod clip;

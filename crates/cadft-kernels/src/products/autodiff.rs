@@ -5,11 +5,11 @@
 //! y = x Wᵀ         ∂x = ∂y W           ∂W = ∂yᵀ x          all factors rounded to bf16, ∂y too; all sums f32
 //! ```
 
+use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::Autodiff;
 use burn::tensor::DType;
 
 use super::kernels::MatmulKernels;
