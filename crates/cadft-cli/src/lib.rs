@@ -1,5 +1,7 @@
 //! The command line of cadft: arguments, recipes, console and exit codes around the other crates.
 //!
+//! Promised to users are the command, its JSON and its exit codes. The library is internal: any version may change it.
+//!
 //! ```text
 //! args.rs        the arguments as typed            command/   one file a command
 //! recipe.rs      recipes by file or name           assets.rs  the embedded quickstart model and data

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cadft_files::{shown, visible_name};
 
-use crate::row::Row;
+use crate::row::{Place, Row};
 use crate::shown::short;
 
 /// How many problems an error message spells out.
@@ -14,17 +14,6 @@ const SHOWN: usize = 20;
 
 /// How many problems are kept; the others are counted.
 const KEPT: usize = 1000;
-
-/// Where in a data file something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// The file as a whole.
-    File,
-    /// A line of a text file, counted from 1.
-    Line(usize),
-    /// A row of a file that has no lines (Parquet), counted from 1.
-    Row(usize),
-}
 
 /// One thing wrong with a data file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Files and directories that appear whole or not at all, the only place of the workspace that writes them; and foreign
 //! text, as it can be shown.
 //!
+//! Internal to cadft: nothing here is promised to users, and any version may change it.
+//!
 //! ```text
 //! new_file.rs       a file under a temporary name, then under its own
 //! new_directory.rs  a directory, likewise

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::CheckpointReport;
+use crate::shown::shortened;
 
 /// Everything that can go wrong while reading, writing or running a model.
 #[derive(Debug, thiserror::Error)]
@@ -158,23 +159,11 @@ fn hint_line(hint: Option<&str>) -> String {
     hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"))
 }
 
-/// So many problems are shown; of the others, the number.
-const SHOWN: usize = 50;
-
 fn list(problems: &[String]) -> String {
     shortened(problems)
         .iter()
         .map(|problem| format!("\n  - {problem}"))
         .collect()
-}
-
-/// The first problems, and how many there are beside them.
-pub(crate) fn shortened(problems: &[String]) -> Vec<String> {
-    let mut shown = problems[..problems.len().min(SHOWN)].to_vec();
-    if problems.len() > SHOWN {
-        shown.push(format!("and {} more", problems.len() - SHOWN));
-    }
-    shown
 }
 
 fn ticked(names: &[String]) -> String {

@@ -44,6 +44,11 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
     name.len() <= 255 && name.chars().all(is_allowed) && name.chars().any(|c| c != '.')
 }
 
+/// Writes a whole file, or none.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    cadft_files::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

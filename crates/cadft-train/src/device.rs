@@ -50,26 +50,21 @@ impl Kernels {
     /// The bodies of the backend of that name.
     #[must_use]
     pub fn of(backend: &str) -> Self {
-        let body = match backend {
-            "ndarray" => Body::Portable,
-            _ => Body::Kernel,
-        };
-        Self {
-            likelihood: body,
-            decoder: body,
-        }
+        Self::all(cadft_kernels::backend_has_kernels(backend))
     }
 
     /// The bodies on a device.
     #[must_use]
     pub fn on(device: &Device) -> Self {
-        let same = |name: &&str| build(name, 0) == device.clone().inner();
-        // Numbered devices are those of a backend with the same bodies as every other of CubeCL's.
-        let name = ["flex", "ndarray"]
-            .into_iter()
-            .filter(|name| compiled().contains(name))
-            .find(same);
-        Self::of(name.unwrap_or("wgpu"))
+        Self::all(cadft_kernels::has_kernels(device))
+    }
+
+    fn all(has_kernels: bool) -> Self {
+        let body = if has_kernels { Body::Kernel } else { Body::Portable };
+        Self {
+            likelihood: body,
+            decoder: body,
+        }
     }
 
     /// The operations with the portable body.

@@ -1,5 +1,8 @@
 //! Runs of cadft: a recipe in, a fine-tuned Hugging Face directory out, without a command line.
 //!
+//! Promised to users, and changed as semantic versions say: the keys of recipes, the files of a run, [`Recipe`], [`Prepared`],
+//! [`train`] and the [`Event`]s. The modules are public for the command line, and any version may change the rest of them.
+//!
 //! ```text
 //! config.rs        the recipe: TOML, strict, every problem in one report
 //! data.rs          rows to samples, the one way

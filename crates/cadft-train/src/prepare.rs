@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use cadft_data::{Samples, TemplateTime, Tokenizer};
-use cadft_matmul::{Tf32, set_tf32};
+use cadft_kernels::{Tf32, set_tf32};
 use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::spans;
+use crate::spans::sound;
 
 /// One template of the fixture.
 #[derive(Deserialize)]
@@ -73,7 +73,7 @@ impl Compared {
     /// No oracle has a mask here; what must hold of every mask still does.
     fn sound(&mut self, name: &str, case: &str, row: &Row, tokenizer: &Tokenizer) {
         let data = tokenize(std::slice::from_ref(row), tokenizer, &options(Mask::Assistant)).unwrap();
-        match spans::check(row, &data.examples[0], tokenizer) {
+        match sound::check(row, &data.examples[0], tokenizer) {
             Ok(()) => self.sound += 1,
             Err(what) => self.differs(name, case, &what),
         }

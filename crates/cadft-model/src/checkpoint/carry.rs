@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::edit::edit;
-use super::save::write_file;
 use super::tokenizer_class::keep_tokenizer_class;
 use crate::error::ModelError;
+use crate::file::write_file;
 
 /// The files of tokenizer and generation that are copied along with a model, where they exist.
 pub const CARRIED_FILES: [&str; 10] = [

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::save::write_file;
 use crate::error::ModelError;
+use crate::file::write_file;
 use crate::json::{pretty, read_object};
 
 /// Changes the JSON object in `path`, if the file is there; it is written only where something changed.

@@ -8,9 +8,13 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::error::ModelError;
-use crate::json::cut;
+use crate::shown::cut;
 use crate::{file, json};
 
+/// The description of an adapter, in its directory.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// The weights of an adapter, in its directory.
+pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
@@ -168,7 +172,7 @@ pub fn hint_for(path: &Path) -> Option<&'static str> {
     };
     if path.join("config.json").exists() {
         None
-    } else if path.join(crate::adapter::ADAPTER_CONFIG).exists() {
+    } else if path.join(ADAPTER_CONFIG).exists() {
         Some(ADAPTER)
     } else if is_gguf(path) || entries(path).iter().any(|entry| is_gguf(entry)) {
         Some(GGUF)

@@ -7,11 +7,12 @@ use cadft_files::NewDirectory;
 
 use super::carry::{CARRIED_FILES, ChatFormat, OTHER_TEMPLATES, carry, carry_over};
 use super::dtype::Dtype;
+use super::files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use super::weights::{Weight, write_weights};
-use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
+use crate::file::write_file;
 use crate::json;
 use crate::parameters::{ParameterTensor, visit_tensors};
 
@@ -126,10 +127,6 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
         }),
         None => Ok(()),
     }
-}
-
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    cadft_files::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
 }
 
 /// A directory under construction that takes its place when it is complete.

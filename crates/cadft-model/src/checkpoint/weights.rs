@@ -8,8 +8,8 @@ use safetensors::tensor::{View, serialize_to_file};
 use serde_json::json as object;
 
 use super::dtype::Dtype;
-use super::save::write_file;
 use crate::error::ModelError;
+use crate::file::write_file;
 use crate::json;
 
 /// A tensor to be written: its values are asked for when its turn comes.

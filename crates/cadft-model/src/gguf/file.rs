@@ -7,7 +7,7 @@ use memmap2::Mmap;
 
 use super::quant::GgmlType;
 use crate::error::ModelError;
-use crate::json::cut;
+use crate::shown::cut;
 
 /// The type of strings in the metadata.
 const TEXT: u32 = 8;

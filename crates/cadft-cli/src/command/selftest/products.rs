@@ -10,7 +10,7 @@ use super::arrays::{drawn, tensor, values};
 use super::report::{Bound, F32, Report, largest_error};
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Tensor, bf16};
-use cadft_matmul::{Tf32, bf16_linear, matmul};
+use cadft_kernels::{Tf32, bf16_linear, matmul};
 use cadft_model::fused::linear;
 
 /// Products of f32 in f32 and, on some devices, in TF32, which keeps ten bits of each factor.

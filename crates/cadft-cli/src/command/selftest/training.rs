@@ -4,7 +4,7 @@
 use super::Bench;
 use super::report::{EXACT, RUN, Report, largest_error, worst};
 use anyhow::{Context, Result, anyhow, ensure};
-use cadft_matmul::Tf32;
+use cadft_kernels::Tf32;
 use cadft_model::{SaveOptions, checkpoint};
 use cadft_train::{Event, Prepared, Recipe, RunDirectory, StepMetrics, config};
 use serde_json::Value;
