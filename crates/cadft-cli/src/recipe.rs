@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_name_gets_a_suggestion() {
-        let message = Source::find("quickstrat").unwrap_err().to_string();
+        let error = Source::find("quickstrat").unwrap_err();
+        let message = cadft_files::with_hints(error.downcast_ref::<UsageError>().unwrap());
         assert!(message.contains("did you mean `quickstart`"), "{message}");
     }
 }

@@ -30,10 +30,11 @@
 
 use crate::checkpoint::Best;
 use crate::evaluate::{Answers, Evaluation};
-use crate::plan::{Plan, Warning};
+use crate::plan::Plan;
 use crate::resume::Change;
 use crate::rewrite::RoundSummary;
 use crate::samples::StepSamples;
+use crate::warning::Warning;
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -115,6 +115,17 @@ impl ExhaustedRun {
     }
 }
 
+impl ExhaustedRun {
+    /// What to do about it.
+    pub fn hints(&self) -> impl Iterator<Item = String> {
+        let goes_on = self.checkpoint.is_some().then(|| {
+            let run = cadft_files::shown(&self.run);
+            format!("`cadft train --resume {run} --allow-change --set KEY=VALUE` goes on with less")
+        });
+        std::iter::once(self.advice.clone()).chain(goes_on)
+    }
+}
+
 impl Display for ExhaustedRun {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { what, step, .. } = self;
@@ -126,22 +137,13 @@ impl Display for ExhaustedRun {
         writeln!(f, "{moment}: {what}")?;
         writeln!(f, "the run was estimated to need {:.0} MiB", self.estimate_mib)?;
         match &self.checkpoint {
-            Some(path) => writeln!(
+            Some(path) => write!(
                 f,
                 "the last checkpoint is intact: `{}`",
                 cadft_files::shown(&path)
-            )?,
-            None => writeln!(f, "there is no checkpoint yet")?,
+            ),
+            None => f.write_str("there is no checkpoint yet"),
         }
-        write!(f, "hint: {}", self.advice)?;
-        if self.checkpoint.is_some() {
-            let run = cadft_files::shown(&self.run);
-            write!(
-                f,
-                "\nhint: `cadft train --resume {run} --allow-change --set KEY=VALUE` goes on with less"
-            )?;
-        }
-        Ok(())
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::error::TrainError;
 use crate::hub::Spec;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use cadft_data::Preset;
@@ -157,6 +157,7 @@ pub(crate) fn targets(
             .collect();
         TrainError::Mismatch {
             message: lines.join("\n"),
+            hint: None,
         }
     })
 }

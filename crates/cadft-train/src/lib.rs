@@ -37,7 +37,10 @@ mod run_directory;
 pub mod samples;
 pub mod tensorboard;
 mod trainer;
+mod warning;
 
+/// What an error says beside its message.
+pub use cadft_files::{Hint, with_hints};
 /// Models and data sets by name on the Hugging Face Hub.
 pub use cadft_hub as hub;
 pub use config::Recipe;
@@ -47,10 +50,11 @@ pub use error::{ConfigProblem, TrainError};
 pub use event::{Event, StepMetrics, Summary};
 pub use exhausted::{Exhausted, ExhaustedRun};
 pub use inputs::Inputs;
-pub use plan::{Plan, Warning};
+pub use plan::Plan;
 pub use prepare::Prepared;
 pub use process::peak_rss_mib;
 pub use run_directory::RunDirectory;
 pub use samples::StepSamples;
 pub use tensorboard::TensorBoard;
 pub use trainer::{OnEvent, train};
+pub use warning::Warning;

@@ -154,24 +154,21 @@ impl Prepared {
         if zero_rows.is_empty() {
             return Ok(model);
         }
-        Err(TrainError::Mismatch {
-            message: format!(
-                "`adapter.kind`: {}\nhint: set `adapter.kind = \"lora\"`, or leave these layers out of \
-                 `adapter.target-modules`",
-                zero_rows.join("\n")
-            ),
-        })
+        Err(TrainError::mismatch(
+            format!("`adapter.kind`: {}", zero_rows.join("\n")),
+            "set `adapter.kind = \"lora\"`, or leave these layers out of `adapter.target-modules`",
+        ))
     }
 
     /// Whether the weights can be saved as the recipe says: better before the first step than after the last.
     fn check_dtype(&self, model: &CausalLm) -> Result<(), TrainError> {
         match checkpoint::check_fits(model, self.recipe.checkpoint.dtype) {
-            Err(ModelError::F16Overflow { tensor, value }) => Err(TrainError::Mismatch {
-                message: format!(
-                    "`checkpoint.dtype`: `f16` has no number as large as `{value}`, which `{tensor}` holds\n\
-                     hint: set it to `bf16` or `f32`"
+            Err(ModelError::F16Overflow { tensor, value }) => Err(TrainError::mismatch(
+                format!(
+                    "`checkpoint.dtype`: `f16` has no number as large as `{value}`, which `{tensor}` holds"
                 ),
-            }),
+                "set it to `bf16` or `f32`",
+            )),
             fits => Ok(fits?),
         }
     }
@@ -199,12 +196,11 @@ fn model_directory(recipe: &Recipe) -> Result<PathBuf, TrainError> {
         return Ok(directory);
     }
     let hint = checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
-    Err(TrainError::Mismatch {
-        message: format!(
-            "`model.path`: `{}` is not a directory\nhint: {hint}",
-            cadft_files::shown(&directory)
-        ),
-    })
+    let shown = cadft_files::shown(&directory);
+    Err(TrainError::mismatch(
+        format!("`model.path`: `{shown}` is not a directory"),
+        hint,
+    ))
 }
 
 /// The tokenizer of a model, or that of an adapter of it; where a time is given, that is the one that the chat template tells.
@@ -237,11 +233,10 @@ fn adapter_of(
         return Ok((recipe.adapter.as_ref().map(AdapterSection::config), config));
     };
     if recipe.model.init == Init::Random {
-        return Err(TrainError::Mismatch {
-            message: "`adapter.path`: an adapter belongs to the weights of its model\n\
-                      hint: remove `model.init = \"random\"`, or train a new adapter"
-                .to_owned(),
-        });
+        return Err(TrainError::mismatch(
+            "`adapter.path`: an adapter belongs to the weights of its model",
+            "remove `model.init = \"random\"`, or train a new adapter",
+        ));
     }
     let (adapter, config) = adapter::resolve(&hub::resolve(path)?, &config)?;
     Ok((Some(adapter), config))
@@ -270,11 +265,10 @@ pub fn computing_as(recipe: &Recipe, model: CausalLm) -> Result<CausalLm, TrainE
 fn check_precision(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
     let is_bf16 = recipe.model.precision == config::Precision::Bf16;
     if is_bf16 && !device.supports_dtype(DType::BF16) {
-        return Err(TrainError::Mismatch {
-            message: "`model.precision`: the device has no `bf16`\n\
-                      hint: set `model.precision = \"f32\"`, or use another device: `cadft doctor` shows their formats"
-                .to_owned(),
-        });
+        return Err(TrainError::mismatch(
+            "`model.precision`: the device has no `bf16`",
+            "set `model.precision = \"f32\"`, or use another device: `cadft doctor` shows their formats",
+        ));
     }
     Ok(())
 }
@@ -284,11 +278,9 @@ fn check_stop(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), TrainError> 
     if recipe.rewrite.is_none() || !tokenizer.stop_token_ids().is_empty() {
         return Ok(());
     }
-    Err(TrainError::Mismatch {
-        message: format!(
-            "`{}`: the model has no stop token, so nothing that it writes would be complete\n\
-             hint: name one as `eos_token` in `tokenizer_config.json`, or remove `[rewrite]`",
-            recipe.model.path
-        ),
-    })
+    let model = &recipe.model.path;
+    Err(TrainError::mismatch(
+        format!("`{model}`: the model has no stop token, so nothing that it writes would be complete"),
+        "name one as `eos_token` in `tokenizer_config.json`, or remove `[rewrite]`",
+    ))
 }

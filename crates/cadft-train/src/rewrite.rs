@@ -39,8 +39,8 @@ pub use target::Target;
 use crate::config::RewriteSection;
 use crate::error::TrainError;
 use crate::event::Event;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use cadft_core::rewrite::{RoundSchedule, Tracker};
 use cadft_data::Example;
 use cadft_model::CausalLm;
@@ -107,11 +107,10 @@ impl Rewriting {
         let fresh = Self::new(prepared, directory);
         let (found, expected) = (state.tracker.len(), prepared.train.count());
         if found != expected {
-            return Err(TrainError::Mismatch {
-                message: format!(
-                    "the checkpoint follows {found} samples, the data has {expected}\nhint: resume with the data of the run"
-                ),
-            });
+            return Err(TrainError::mismatch(
+                format!("the checkpoint follows {found} samples, the data has {expected}"),
+                "resume with the data of the run",
+            ));
         }
         let path = directory.join(LOG);
         for undone in log::undone_since(&path, &state.records)? {

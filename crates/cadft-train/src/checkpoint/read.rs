@@ -5,6 +5,7 @@ use super::{
     CheckpointError, FORMAT_VERSION, Manifest, OPTIMIZER, PARAMETERS, STATE, TrainingState, rotate, tensors,
 };
 use burn::tensor::TensorData;
+use cadft_files::Action;
 use cadft_model::CausalLm;
 use cadft_step::optimizer::AdamW;
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ pub struct Restored {
 pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
     let manifest = Manifest::verify(path)?;
     let file = path.join(STATE);
-    let text = cadft_files::read_to_string(&file).map_err(CheckpointError::io("read", &file))?;
+    let text = cadft_files::read_to_string(&file).map_err(CheckpointError::io(Action::Read, &file))?;
     let state: TrainingState =
         serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, &error))?;
     if state.format_version != FORMAT_VERSION {

@@ -4,8 +4,8 @@ use crate::checkpoint::{DataDigests, Restored};
 use crate::config::Recipe;
 use crate::error::TrainError;
 use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use cadft_model::ModelConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -112,14 +112,14 @@ impl Comparison {
         }
         let mut lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
         lines.extend(self.warning().map(|warning| warning.message));
-        Err(TrainError::Resume {
-            message: format!(
-                "the run would not go on as `{}` left it:\n{}\n\
-                 hint: undo the change, or give `--allow-change` to go on with another result",
+        Err(TrainError::resume(
+            format!(
+                "the run would not go on as `{}` left it:\n{}",
                 cadft_files::shown(&from.path),
                 lines.join("\n")
             ),
-        })
+            "undo the change, or give `--allow-change` to go on with another result",
+        ))
     }
 
     /// What should be known about it.

@@ -63,20 +63,20 @@ pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) 
 /// A directory without it, and a line that is not one of it, by its number.
 pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainError> {
     let path = run.join(COMPATIBILITY);
-    let text = cadft_files::read_to_string(&path).map_err(|error| TrainError::Mismatch {
-        message: format!(
-            "cannot read `{}`: {error}\nhint: `cadft train` leaves it in the directory of a run when the run ends",
-            cadft_files::shown(&path)
-        ),
+    let shown = cadft_files::shown(&path);
+    let text = cadft_files::read_to_string(&path).map_err(|error| {
+        TrainError::mismatch(
+            format!("cannot read `{shown}`: {error}"),
+            "`cadft train` leaves it in the directory of a run when the run ends",
+        )
     })?;
     (text.lines().enumerate())
         .map(|(number, line)| {
-            serde_json::from_str(line).map_err(|error| TrainError::Mismatch {
-                message: format!(
-                    "{}:{}: {error}\nhint: the file is written by `cadft train`",
-                    cadft_files::shown(&path),
-                    number + 1
-                ),
+            serde_json::from_str(line).map_err(|error| {
+                TrainError::mismatch(
+                    format!("{shown}:{}: {error}", number + 1),
+                    "the file is written by `cadft train`",
+                )
             })
         })
         .collect()

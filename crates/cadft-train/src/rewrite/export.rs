@@ -131,11 +131,11 @@ fn content(
 ) -> Result<(Content, usize), TrainError> {
     let (tokenizer, mask) = (reader.tokenizer(), reader.options().mask);
     let stop = tokenizer.stop_token_ids();
-    let misfit = || TrainError::Mismatch {
-        message: format!(
-            "row `{}` cannot be rewritten\nhint: use the data and the model of the run",
-            row.id
-        ),
+    let misfit = || {
+        TrainError::mismatch(
+            format!("row `{}` cannot be rewritten", row.id),
+            "use the data and the model of the run",
+        )
     };
     let text = |example: &Example| {
         let target = Target::of(example, stop).ok_or_else(misfit)?;

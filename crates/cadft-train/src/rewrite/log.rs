@@ -62,11 +62,11 @@ impl RewriteLog {
 /// # Errors
 /// A file that cannot be read, and a line that is not a record, by its number.
 pub fn read_log(path: &Path) -> Result<Vec<Record>, TrainError> {
-    let text = cadft_files::read_to_string(path).map_err(|error| TrainError::Mismatch {
-        message: format!(
-            "cannot read `{}`: {error}\nhint: a run has a log of rewrites when its recipe has `[rewrite]` and a round took place",
-            cadft_files::shown(&path)
-        ),
+    let text = cadft_files::read_to_string(path).map_err(|error| {
+        TrainError::mismatch(
+            format!("cannot read `{}`: {error}", cadft_files::shown(&path)),
+            "a run has a log of rewrites when its recipe has `[rewrite]` and a round took place",
+        )
     })?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut records = vec![];
@@ -90,12 +90,10 @@ pub fn read_log(path: &Path) -> Result<Vec<Record>, TrainError> {
 }
 
 fn broken(path: &Path, line: usize, message: &str) -> TrainError {
-    TrainError::Mismatch {
-        message: format!(
-            "{}:{line}: {message}\nhint: the log is written by `cadft train` and `cadft rewrite`, and not to be edited",
-            cadft_files::shown(&path)
-        ),
-    }
+    TrainError::mismatch(
+        format!("{}:{line}: {message}", cadft_files::shown(&path)),
+        "the log is written by `cadft train` and `cadft rewrite`, and not to be edited",
+    )
 }
 
 /// What was undone in the log after the lines that a checkpoint knows, of the rewrites that it knows.

@@ -139,11 +139,10 @@ fn replaced(
 }
 
 fn other_data(message: &str) -> TrainError {
-    TrainError::Mismatch {
-        message: format!(
-            "the log of rewrites does not fit the data: {message}\nhint: use the data files and the model of the run"
-        ),
-    }
+    TrainError::mismatch(
+        format!("the log of rewrites does not fit the data: {message}"),
+        "use the data files and the model of the run",
+    )
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::error::TrainError;
 use crate::evaluate::{Answers, Evaluation, answers_of_run, score_samples, summarise};
 use crate::event::Event;
 use crate::export::Export;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use burn::module::Module;
 use cadft_model::CausalLm;
 
