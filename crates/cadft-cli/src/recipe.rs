@@ -1,6 +1,7 @@
 //! Recipes, embedded or from a file.
 
 use crate::hint::UsageError;
+use cadft_train::run_files::CONFIG;
 use cadft_train::{Recipe, TrainError, config};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -41,7 +42,7 @@ impl Source {
                 text: (*text).to_owned(),
             });
         }
-        let resolved = Path::new(recipe).join("config.resolved.toml");
+        let resolved = Path::new(recipe).join(CONFIG);
         let path = if resolved.is_file() {
             resolved.as_path()
         } else {

@@ -28,10 +28,10 @@
 //! # }
 //! ```
 
+use crate::change::Change;
 use crate::checkpoint::Best;
 use crate::evaluate::{Answers, Evaluation};
 use crate::plan::Plan;
-use crate::resume::Change;
 use crate::rewrite::RoundSummary;
 use crate::samples::StepSamples;
 use crate::warning::Warning;

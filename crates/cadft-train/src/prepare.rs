@@ -4,7 +4,6 @@ use crate::config::{self, AdapterSection, Init, Recipe};
 use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
 use crate::error::TrainError;
-use crate::export;
 use crate::hub;
 use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::Plan;
@@ -12,6 +11,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 use cadft_data::{Samples, TemplateTime, Tokenizer};
 use cadft_matmul::{Tf32, set_tf32};
+use cadft_model::adapter::AdapterTargets;
 use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
@@ -41,6 +41,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// Where the files of the tokenizer are: the model's directory, or that of an adapter that is trained on from.
     pub(crate) carried: PathBuf,
+    /// The layers of the adapter.
+    targets: Option<AdapterTargets>,
     inputs: Inputs,
     weights: WeightsDigests,
 }
@@ -84,7 +86,7 @@ impl Prepared {
             "data are tokenized"
         );
         let targeted = match &adapter {
-            Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
+            Some(adapter) => Some((adapter.clone(), targets(adapter, &config)?)),
             None => None,
         };
         let mut plan = Plan::new(
@@ -105,6 +107,7 @@ impl Prepared {
             model_directory: directory,
             config,
             adapter,
+            targets: targeted.map(|(_, targets)| targets),
             train,
             eval,
             questions,
@@ -139,7 +142,7 @@ impl Prepared {
             config::Recompute::None => Recompute::None,
             config::Recompute::Blocks => Recompute::Blocks,
         });
-        let Some(adapter) = &self.adapter else {
+        let (Some(adapter), Some(targets)) = (&self.adapter, &self.targets) else {
             self.check_dtype(&model)?;
             return Ok(model);
         };
@@ -148,8 +151,7 @@ impl Prepared {
             tracing::info!(path = %cadft_files::shown(&directory), "the adapter is loaded");
             return Ok(adapted.model);
         }
-        let targets = export::targets(adapter, &self.config)?;
-        let model = model.with_adapter(adapter, &targets, seed);
+        let model = model.with_adapter(adapter, targets, seed);
         let zero_rows = model.zero_rows();
         if zero_rows.is_empty() {
             return Ok(model);
@@ -222,6 +224,20 @@ fn tokenizer_of(
 /// The adapter that a recipe trains on.
 fn trained_on(recipe: &Recipe) -> Option<&str> {
     recipe.adapter.as_ref()?.path.as_deref()
+}
+
+/// The layers of an adapter in the model of `config`.
+fn targets(adapter: &AdapterConfig, config: &ModelConfig) -> Result<AdapterTargets, TrainError> {
+    adapter.targets(config).map_err(|problems| {
+        let lines: Vec<_> = problems
+            .iter()
+            .map(|problem| format!("`adapter`: {problem}"))
+            .collect();
+        TrainError::Mismatch {
+            message: lines.join("\n"),
+            hint: None,
+        }
+    })
 }
 
 /// The adapter of a recipe, and the configuration of the model as it leaves it.

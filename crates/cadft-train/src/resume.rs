@@ -2,14 +2,15 @@
 
 mod compare;
 
+pub use crate::change::{Change, Segment};
 pub(crate) use compare::settings;
-pub use compare::{Change, Comparison, FREE, Segment, compare};
+pub use compare::{Comparison, FREE, compare};
 
-use crate::checkpoint::{self, CHECKPOINTS, DataDigests, Restored, rotate};
+use crate::checkpoint::{self, DataDigests, Restored, rotate};
 use crate::data::Question;
 use crate::error::TrainError;
 use crate::prepare::Prepared;
-use crate::run_directory::CONFIG;
+use crate::run_files::{CHECKPOINTS, CONFIG};
 use crate::warning::Warning;
 use cadft_data::Example;
 use sha2::{Digest, Sha256};

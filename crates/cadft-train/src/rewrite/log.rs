@@ -7,9 +7,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Name of the log in the directory of a run.
-pub const LOG: &str = "rewrites.jsonl";
-
 /// A log that is open for appending.
 #[derive(Debug)]
 pub struct RewriteLog {
@@ -145,6 +142,7 @@ mod tests {
     use super::*;
     use crate::config::DataSection;
     use crate::rewrite::record::{Header, RoundRecord};
+    use crate::run_files::REWRITES;
 
     fn header() -> Record {
         Record::Header(Header {
@@ -172,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_appended_is_read() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(LOG);
+        let path = directory.path().join(REWRITES);
         RewriteLog::open(&path)
             .unwrap()
             .append(&[header(), round(8)])
@@ -184,7 +182,7 @@ mod tests {
     #[test]
     fn a_line_without_its_end_is_left_out_and_cut_off_before_the_next() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(LOG);
+        let path = directory.path().join(REWRITES);
         RewriteLog::open(&path)
             .unwrap()
             .append(&[header(), round(8)])
@@ -199,7 +197,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_record_is_named_by_its_number() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(LOG);
+        let path = directory.path().join(REWRITES);
         for (text, place) in [
             ("{}\n".to_owned(), ":1:"),
             (text(&path, &[round(8)]).unwrap(), ":1:"),

@@ -3,9 +3,9 @@
 //! A line that cannot be written, because the disk is full for example, does not end a run: it is kept, and written before
 //! the next one.
 
-use super::METRICS;
 use crate::checkpoint::CheckpointError;
 use crate::error::TrainError;
+use crate::run_files::METRICS;
 use cadft_files::{Action, NewFile};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! Whether a directory may become that of a run, and whether it is one.
 
-use super::{CONFIG, ENVIRONMENT, LOCK, MODEL, TENSORBOARD};
-use crate::checkpoint::{CHECKPOINTS, rotate};
+use crate::checkpoint::rotate;
 use crate::error::TrainError;
 use crate::prepare::Prepared;
+use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, LOCK, MODEL, TENSORBOARD};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

@@ -11,8 +11,9 @@ use cadft_files::{NewDirectory, shown};
 use cadft_train::config::RewriteSection;
 use cadft_train::data::SampleReader;
 use cadft_train::rewrite::{
-    Generator, Header, LOG, Offline, Record, RewriteLog, RoundSummary, export, rewrite_offline,
+    Generator, Header, Offline, Record, RewriteLog, RoundSummary, export, rewrite_offline,
 };
+use cadft_train::run_files::REWRITES;
 
 pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     let section = section(args)?;
@@ -67,7 +68,7 @@ fn save(args: &RewriteRunArgs, header: &Header, records: &[Record], reader: &Sam
     let exported = export(records, header, reader)?;
     let context = || format!("cannot write `{}`", shown(&args.out));
     let new = NewDirectory::begin(&args.out).with_context(context)?;
-    RewriteLog::open(&new.path().join(LOG))?.append(records)?;
+    RewriteLog::open(&new.path().join(REWRITES))?.append(records)?;
     cadft_files::write_new(&new.path().join("data.jsonl"), &exported.lines).with_context(context)?;
     new.finish().with_context(context)
 }
