@@ -1,5 +1,5 @@
-//! Files and directories that appear whole or not at all, the only place of the workspace that writes them; and foreign
-//! text, as it can be shown.
+//! Files and directories that appear whole or not at all, the only place of the workspace that writes them; foreign text, as
+//! it can be shown; and what errors say beside their message.
 //!
 //! ```text
 //! new_file.rs       a file under a temporary name, then under its own

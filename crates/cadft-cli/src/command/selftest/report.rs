@@ -155,9 +155,7 @@ impl Report {
             return Ok(());
         }
         if self.reduced {
-            output::line(
-                "f32 is multiplied with fewer digits on this device (TF32): tolerances are those of bf16",
-            )?;
+            output::line("f32 is multiplied with fewer digits on this device (TF32): tolerances are wider")?;
         }
         output::line(format!(
             "{device}: {} passed, {} failed, in {:.1} s",
