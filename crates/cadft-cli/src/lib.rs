@@ -16,6 +16,7 @@
 //! panics.rs      panics, as errors too
 //! interrupt.rs   signals                           log.rs     logs, past the progress bar
 //! start.rs       arguments and settings that cannot be worked with
+//! tolerance.rs   how far results may be from what is expected
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
@@ -39,6 +40,7 @@ mod recipe;
 mod report;
 mod shown;
 mod start;
+pub mod tolerance;
 
 use args::Cli;
 use clap::Parser;

@@ -48,6 +48,7 @@ mod tokenizer;
 
 pub use batch::{Batch, BatchOptions, Bucketing, Packing, Target, micro_batch_shapes, micro_batches};
 pub use cache::{Cache, CacheKey, load_samples};
+pub use cadft_files::{Hint, with_hints};
 pub use convert::convert;
 pub use error::{DataError, Problem, RowProblem};
 pub use format::{Columns, Format};

@@ -29,6 +29,7 @@ mod spec;
 mod text;
 
 pub use address::Endpoint;
+pub use cadft_files::{Hint, with_hints};
 pub use choice::is_data_file;
 pub use error::{HubError, Place};
 pub use limits::Limits;

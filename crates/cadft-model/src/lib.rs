@@ -36,6 +36,7 @@ mod shown;
 
 pub use adapter::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules};
 pub use cache::KvCache;
+pub use cadft_files::{Action, Hint, with_hints};
 pub use checkpoint::{Checkpoint, Dtype, SaveOptions};
 pub use config::{ModelConfig, Positions, RopeScaling};
 pub use decoder::{CausalLm, Packing};

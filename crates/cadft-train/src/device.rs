@@ -81,7 +81,7 @@ impl Kernels {
 /// # Errors
 /// [`TrainError::Device`] for a name that is unknown or was not compiled in, with the command that would.
 pub fn parse(name: &str) -> Result<Device, TrainError> {
-    let error = |message| TrainError::Device { message };
+    let error = |message| TrainError::Device { message, hint: None };
     let (backend, index) = match name.split_once(':') {
         Some((backend, index)) => {
             let index: usize = index
@@ -99,12 +99,14 @@ pub fn parse(name: &str) -> Result<Device, TrainError> {
         )));
     };
     if !compiled_in {
-        return Err(error(format!(
-            "`{name}`: this program was not built with `{backend}`; it has {}\n\
-             hint: build it in with `cargo xtask train --backend {backend}`, or \
-             `cargo build --release -p cadft-cli --features {backend}`",
-            compiled().join(", "),
-        )));
+        let has = compiled().join(", ");
+        return Err(TrainError::Device {
+            message: format!("`{name}`: this program was not built with `{backend}`; it has {has}"),
+            hint: Some(format!(
+                "build it in with `cargo xtask train --backend {backend}`, or \
+                 `cargo build --release -p cadft-cli --features {backend}`"
+            )),
+        });
     }
     if index.is_some() && !matches!(backend, "cuda" | "rocm") {
         return Err(error(format!(
@@ -192,7 +194,7 @@ mod tests {
     #[cfg(not(feature = "rocm"))]
     #[test]
     fn a_backend_that_is_not_compiled_in_names_the_command() {
-        let message = parse("rocm").unwrap_err().to_string();
+        let message = cadft_files::with_hints(&parse("rocm").unwrap_err());
         assert!(
             message.contains("not built with `rocm`") && message.contains("--backend rocm"),
             "{message}"

@@ -10,6 +10,7 @@ use std::fmt::Write;
 
 use cadft_data::{
     Content, GenerationPrompt, Mask, Message, Row, SpecialTokens, TokenizeOptions, Tokenizer, tokenize,
+    with_hints,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -289,9 +290,7 @@ fn a_trained_turn_that_holds_nothing_but_its_stop_is_refused() {
         let key = calls.as_object().unwrap().keys().next().unwrap();
         let messages = json!([{"role": "user", "content": "q"}, turn]);
         for tokenizer in [Fixture::chatml().build(), marked_chatml()] {
-            let error = dataset(&row(&messages), &tokenizer, Mask::Assistant)
-                .unwrap_err()
-                .to_string();
+            let error = with_hints(&dataset(&row(&messages), &tokenizer, Mask::Assistant).unwrap_err());
             let expected = format!("`messages[1]`: the chat template does not show the `{key}` of this turn");
             assert!(error.contains(&expected) && error.contains("\nhint: "), "{error}");
         }

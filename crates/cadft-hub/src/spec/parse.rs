@@ -99,7 +99,7 @@ mod tests {
             "hf://datasets/a/b//c",
             "hf://datasets/a/b/c\\d",
         ] {
-            let error = Spec::parse(name).unwrap_err().to_string();
+            let error = cadft_files::with_hints(&Spec::parse(name).unwrap_err());
             assert!(error.contains(name) && error.contains("hint:"), "{error}");
         }
         let error = Spec::parse("hf://a/b@x\u{1b}[2J").unwrap_err().to_string();

@@ -167,13 +167,7 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
 fn weights_of(directory: &Path) -> Result<PathBuf, ModelError> {
     let path = directory.join(ADAPTER_WEIGHTS);
     if !path.exists() && directory.join("adapter_model.bin").exists() {
-        return Err(ModelError::Adapter {
-            path: directory.join("adapter_model.bin"),
-            problems: vec![format!(
-                "it is a pickle, which can run code and is not read\nhint: write `{ADAPTER_WEIGHTS}` with PEFT: \
-                 `PeftModel.from_pretrained(base, DIR).save_pretrained(OUT)`"
-            )],
-        });
+        return Err(ModelError::Pickle(directory.join("adapter_model.bin")));
     }
     Ok(path)
 }

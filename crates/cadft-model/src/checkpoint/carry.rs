@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use cadft_files::Action;
 use serde_json::{Map, Value, json};
 
 use super::edit::edit;
@@ -57,7 +58,7 @@ pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
         return Ok(());
     }
     let directory = target.join(OTHER_TEMPLATES);
-    fs::create_dir_all(&directory).map_err(|error| ModelError::io("create", &directory, error))?;
+    fs::create_dir_all(&directory).map_err(|error| ModelError::io(Action::Create, &directory, error))?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     copy(&names, &source.join(OTHER_TEMPLATES), &directory)
 }
@@ -68,7 +69,7 @@ fn other_templates(directory: &Path) -> Result<Vec<String>, ModelError> {
     if !directory.is_dir() {
         return Ok(vec![]);
     }
-    let io = |error| ModelError::io("read", &directory, error);
+    let io = |error| ModelError::io(Action::Read, &directory, error);
     let mut names = vec![];
     for entry in fs::read_dir(&directory).map_err(io)? {
         names.push(entry.map_err(io)?.file_name().to_string_lossy().into_owned());
@@ -83,7 +84,7 @@ fn remove_other_templates(target: &Path) -> Result<(), ModelError> {
     if !directory.is_dir() {
         return Ok(());
     }
-    fs::remove_dir_all(&directory).map_err(|error| ModelError::io("remove", &directory, error))
+    fs::remove_dir_all(&directory).map_err(|error| ModelError::io(Action::Remove, &directory, error))
 }
 
 /// Whether a directory beside a model, such as an adapter's, brings a tokenizer of its own.
@@ -102,7 +103,7 @@ pub(crate) fn carry_over(adapter: &Path, target: &Path) -> Result<(), ModelError
         {
             let file = target.join(name);
             if file.is_file() {
-                fs::remove_file(&file).map_err(|error| ModelError::io("remove", &file, error))?;
+                fs::remove_file(&file).map_err(|error| ModelError::io(Action::Remove, &file, error))?;
             }
         }
         remove_other_templates(target)?;
@@ -115,7 +116,7 @@ fn copy(names: &[&str], source: &Path, target: &Path) -> Result<(), ModelError> 
     for name in names {
         let file = source.join(name);
         if file.is_file() {
-            let text = fs::read(&file).map_err(|error| ModelError::io("read", &file, error))?;
+            let text = fs::read(&file).map_err(|error| ModelError::io(Action::Read, &file, error))?;
             write_file(&target.join(name), &text)?;
         }
     }
@@ -189,7 +190,7 @@ impl ChatFormat {
         if self.preamble.is_empty() || !path.is_file() {
             return Ok(());
         }
-        let template = fs::read_to_string(path).map_err(|error| ModelError::io("read", path, error))?;
+        let template = fs::read_to_string(path).map_err(|error| ModelError::io(Action::Read, path, error))?;
         write_file(path, self.begun(&template).as_bytes())
     }
 

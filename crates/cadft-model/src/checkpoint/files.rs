@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use cadft_files::Action;
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -29,7 +30,8 @@ impl MappedFile {
         let file = file::open(&path)?;
         // SAFETY: the mapping is read-only and lives no longer than this load; a program that truncates the file
         // meanwhile breaks it, as it would break any reader of a mapped checkpoint.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io("map", &path, source))?;
+        let bytes =
+            unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io(Action::Map, &path, source))?;
         Ok(Self { path, bytes })
     }
 

@@ -3,7 +3,8 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::report::{EXACT, F32, Report};
+use super::report::Report;
+use crate::tolerance::{EXACT, F32};
 use anyhow::{Context, Result};
 use burn::module::Param;
 use burn::optim::GradientsParams;
