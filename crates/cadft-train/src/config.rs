@@ -16,13 +16,14 @@ mod validate;
 
 pub use adapter::{AdapterSection, Kind as AdapterKind, Targets as AdapterTargets};
 pub use checkpoint::{BestBy, CheckpointSection};
-pub use diff::{Difference, difference, settings};
+pub use diff::{Difference, difference};
 pub(crate) use evaluate::ANSWERED_AT_A_TIME;
 pub use evaluate::EvaluateSection;
 pub use guard::{GuardSection, OnLowMemory};
 pub use log::LogSection;
 pub use migrate::{Migration, migrate};
 pub use parse::{parse, set};
+pub(crate) use rewrite::GENERATED_AT_A_TIME;
 pub use rewrite::RewriteSection;
 pub use schema::schema;
 
