@@ -31,7 +31,7 @@ pub use iw_sft::IwSft;
 pub use nll::Nll;
 pub use power::Power;
 
-use crate::compatibility::{Compatibility, Standardiser};
+use crate::compatibility::{Compatibility, Standardiser, Statistics};
 use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
 use std::fmt::Debug;
@@ -115,8 +115,9 @@ pub enum Reference {
 ///     }
 /// }
 /// ```
-pub trait Objective: Debug {
-    /// The name in metrics, checkpoints and messages.
+pub trait Objective: Debug + Send + Sync {
+    /// The name in metrics, checkpoints and messages. A run that is resumed is known by it: what the objective computes
+    /// must not change under one name.
     fn name(&self) -> &str;
 
     /// The gates `g_{i,t}` of each supervised position.
@@ -305,6 +306,23 @@ members! {
     Idft,
     /// A power of the probability by how concentrated the distribution is.
     Deft,
+}
+
+impl AnyObjective {
+    /// The same objective with the statistics of its sample weights taken from elsewhere, if it has such weights.
+    #[must_use]
+    pub fn with_statistics(mut self, statistics: Statistics) -> Self {
+        if let Self::Cadft(cadft) = &mut self {
+            cadft.compatibility.statistics = statistics;
+        }
+        self
+    }
+}
+
+impl Default for AnyObjective {
+    fn default() -> Self {
+        Self::Cadft(Cadft::default())
+    }
 }
 
 impl Default for Gate {

@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `adapter/choices.rs` | kind, scaling and names of layers, as recipes spell them |
 //! | `adapter/targets.rs` | which layers get an update, which modules are trained whole |
 //! | `adapter/peft.rs` | `adapter_config.json` |
 //! | `adapter/resolve.rs` | what the names of that file mean in a model |
@@ -23,6 +24,7 @@ use rand_distr::{Distribution, Uniform};
 use crate::decoder::{CausalLm, Linear, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
+mod choices;
 mod dropout;
 mod head;
 mod peft;
@@ -31,41 +33,12 @@ mod store;
 mod stored;
 mod targets;
 
+pub use choices::{AdapterKind, AdapterScaling, TargetModules};
 pub use dropout::DropoutClock;
 pub use peft::WITHOUT_EFFECT;
 pub use resolve::resolve;
 pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapted, AdapterSave, BaseModel, load, read_config, save};
 pub use targets::AdapterTargets;
-
-/// What kind of update an adapter makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdapterKind {
-    /// `W + s B A`.
-    #[default]
-    Lora,
-    /// `W + s B A` with rows scaled to learned magnitudes.
-    Dora,
-}
-
-/// How the update is scaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdapterScaling {
-    /// `α / rank`.
-    #[default]
-    Rank,
-    /// `α / √rank` (rsLoRA, arXiv 2312.03732).
-    RootRank,
-}
-
-/// Which linear layers get an update.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum TargetModules {
-    /// Every linear layer of the blocks; not the output weight.
-    #[default]
-    AllLinear,
-    /// Those whose name, or its end after a dot, is in the list.
-    Names(Vec<String>),
-}
 
 /// An adapter.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,9 +10,10 @@
 //! | `wgpu` | `Out of Memory` on the device's own thread; readers then find memory that `was never initialized` |
 
 use crate::checkpoint;
-use crate::config::{Precision, Recipe, Recompute};
+use crate::config::Recipe;
 use crate::prepare::Prepared;
 use burn::tensor::DType;
+use cadft_model::decoder::{Precision, Recompute};
 use std::any::Any;
 use std::fmt::{self, Display, Formatter};
 use std::panic::{self, AssertUnwindSafe};

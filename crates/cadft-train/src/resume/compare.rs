@@ -1,7 +1,7 @@
 //! Everything that the result of a run depends on, compared with what a checkpoint says of it.
 
 use crate::checkpoint::{DataDigests, Restored};
-use crate::config::Recipe;
+use crate::config::{Recipe, is_member};
 use crate::error::TrainError;
 use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
 use crate::plan::Warning;
@@ -112,14 +112,24 @@ impl Comparison {
         }
         let mut lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
         lines.extend(self.warning().map(|warning| warning.message));
+        let remedy = match self.own_objective() {
+            Some(name) => format!("continue it with the program that has the objective `{name}`"),
+            None => "undo the change".to_owned(),
+        };
         Err(TrainError::Resume {
             message: format!(
                 "the run would not go on as `{}` left it:\n{}\n\
-                 hint: undo the change, or give `--allow-change` to go on with another result",
+                 hint: {remedy}, or give `--allow-change` to go on with another result",
                 cadft_files::shown(&from.path),
                 lines.join("\n")
             ),
         })
+    }
+
+    /// The objective of the checkpoint, if it changed and no recipe can name it.
+    fn own_objective(&self) -> Option<&str> {
+        let changed = self.changes.iter().find(|change| change.key == "objective")?;
+        changed.was.as_str().filter(|name| !is_member(name))
     }
 
     /// What should be known about it.
@@ -274,19 +284,37 @@ fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
             put(&mut was, key, value.clone());
         }
     }
-    let then: Option<Recipe> = serde_json::from_value(was.clone()).ok();
-    if then.as_ref() == Some(now) {
+    let Some(was) = completed(&was, now) else {
         return;
-    }
-    // With the defaults of keys that the checkpoint does not know yet.
-    let was = then
-        .and_then(|then| serde_json::to_value(then).ok())
-        .unwrap_or(was);
+    };
     let changes = differences(&was, &is);
     if changes.is_empty() {
         found.changes.push(Change::new("the recipe", was, is));
     }
     found.changes.extend(changes);
+}
+
+/// The settings `was` with the defaults of keys that the checkpoint does not know yet; none if they are those of `now`.
+fn completed(was: &Value, now: &Recipe) -> Option<Value> {
+    let objective = &was["objective"];
+    // An objective of a program's own cannot be read; its name is what there is to compare.
+    let own = objective.as_object().and_then(|table| table.keys().next());
+    let is_own = own.is_some_and(|name| !is_member(name));
+    let mut readable = was.clone();
+    if is_own {
+        take(&mut readable, "objective");
+    }
+    let Ok(mut then) = serde_json::from_value::<Recipe>(readable) else {
+        return Some(was.clone());
+    };
+    if is_own && own.map(String::as_str) == Some(now.objective.name()) {
+        then.objective = now.objective.clone();
+    } else if is_own {
+        let mut completed = serde_json::to_value(then).ok()?;
+        put(&mut completed, "objective", objective.clone());
+        return Some(completed);
+    }
+    (then != *now).then(|| serde_json::to_value(then).unwrap_or_else(|_| was.clone()))
 }
 
 /// The model's place, for checkpoints that say nothing else about the model: one directory may be written in several ways.
