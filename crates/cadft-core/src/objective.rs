@@ -114,6 +114,10 @@ pub enum Reference {
 ///         stats.log_probs.clone().greater_elem(self.0.ln()).float()
 ///     }
 /// }
+///
+/// let log_probs = Tensor::from_data([-0.1, -3.0], &burn::tensor::Device::flex());
+/// let gates = Threshold(0.5).token_gates(&TokenStats::detached(&log_probs));
+/// assert_eq!(gates.into_data().iter::<f32>().collect::<Vec<_>>(), [1.0, 0.0]);
 /// ```
 pub trait Objective: Debug + Send + Sync {
     /// The name in metrics, checkpoints and messages. A run that is resumed is known by it: what the objective computes
@@ -127,6 +131,9 @@ pub trait Objective: Debug + Send + Sync {
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1>;
 
     /// The weights `w_i`, one for each of `samples.scores`; 1 unless the objective says otherwise.
+    ///
+    /// They are asked for only if the objective says what they are computed from: [`Objective::compatibility`], or
+    /// [`Reference::Scores`] as its [`Objective::reference`]. Otherwise nobody reads scores, and every weight is 1.
     fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
         vec![1.0; samples.scores.len()]
     }

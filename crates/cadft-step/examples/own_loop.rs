@@ -7,8 +7,8 @@ use cadft_core::{Cadft, Normalisation, RunningMoments};
 use cadft_data::{Example, Mask, Order, TokenizeOptions, Tokenizer, read_file, tokenize};
 use cadft_model::checkpoint;
 use cadft_step::{
-    AdamW, AdamWOptions, GlobalBatch, MicroBatching, Sampler, Schedule, ScheduleKind, StepSettings, StepState,
-    step,
+    AdamW, AdamWOptions, GlobalBatch, MicroBatching, Sampler, Schedule, ScheduleKind, StepSettings,
+    StepState, step,
 };
 use std::error::Error;
 use std::path::Path;

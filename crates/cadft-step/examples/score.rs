@@ -23,7 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut scores: Vec<SampleScore> = score_samples(&model, &samples, 16).collect();
 
     let supervised: usize = scores.iter().map(|score| score.supervised).sum();
-    let nats: f64 = scores.iter().map(|score| score.nll * score.supervised as f64).sum();
+    let nats: f64 = scores
+        .iter()
+        .map(|score| score.nll * score.supervised as f64)
+        .sum();
     println!("{} samples, NLL {:.4}", scores.len(), nats / supervised as f64);
     scores.sort_by(|a, b| b.nll.total_cmp(&a.nll));
     for score in scores.iter().take(5) {

@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     checkpoint::save(&out, &merged, &adapted.config, &options)?;
     let merged = checkpoint::load(&out, &device)?.model;
 
-    let [before, with_adapter, merged] = [&base.model, &adapted.model, &merged].map(|model| nll(model, assets));
+    let [before, with_adapter, merged] =
+        [&base.model, &adapted.model, &merged].map(|model| nll(model, assets));
     let (before, with_adapter, merged) = (before?, with_adapter?, merged?);
     println!("NLL {before:.4} before, {with_adapter:.4} with the adapter, {merged:.4} merged");
     if with_adapter < before && (merged - with_adapter).abs() < 1e-4 {

@@ -40,16 +40,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = runs.path().join("run");
     let mut directory = RunDirectory::create(&out, &prepared.recipe, "flex")?;
     let stop = AtomicBool::new(false);
-    let summary = train(&prepared, prepared.model()?, &mut directory, &stop, &mut |event| match event {
-        Event::Step(metrics) => {
-            println!(
-                "step {}  {}  loss {:.4}  NLL {:.4}  mean gate {:.3}",
-                metrics.step, metrics.objective, metrics.loss, metrics.nll, metrics.mean_gate
-            );
-        }
-        Event::Warned { warning, .. } => eprintln!("{} ({})", warning.message, warning.hint),
-        _ => {}
-    })?;
+    let summary = train(
+        &prepared,
+        prepared.model()?,
+        &mut directory,
+        &stop,
+        &mut |event| match event {
+            Event::Step(metrics) => {
+                println!(
+                    "step {}  {}  loss {:.4}  NLL {:.4}  mean gate {:.3}",
+                    metrics.step, metrics.objective, metrics.loss, metrics.nll, metrics.mean_gate
+                );
+            }
+            Event::Warned { warning, .. } => eprintln!("{} ({})", warning.message, warning.hint),
+            _ => {}
+        },
+    )?;
     println!("{} steps, {}", summary.steps, summary.model.display());
     Ok(())
 }

@@ -8,12 +8,15 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-const [WIDTH, HEIGHT]: [f64; 2] = [640.0, 320.0];
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 320.0;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let assets = concat!(env!("CARGO_MANIFEST_DIR"), "/../cadft-cli/assets/quickstart");
     let runs = tempfile::tempdir()?;
-    let asked = std::env::args().skip(1).find(|argument| argument.ends_with(".svg"));
+    let asked = std::env::args()
+        .skip(1)
+        .find(|argument| argument.ends_with(".svg"));
     let file = asked.map_or_else(|| runs.path().join("curve.svg"), PathBuf::from);
 
     let text = format!(
@@ -24,15 +27,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut directory = RunDirectory::create(&runs.path().join("run"), &prepared.recipe, "flex")?;
     let stop = AtomicBool::new(false);
     let mut curve = vec![];
-    train(&prepared, prepared.model()?, &mut directory, &stop, &mut |event| {
-        if let Event::Step(metrics) = event {
-            curve.push(metrics.nll);
-            // As it grows: whoever watches the file sees the run.
-            if let Err(error) = std::fs::write(&file, svg(&curve)) {
-                eprintln!("{}: {error}", file.display());
+    train(
+        &prepared,
+        prepared.model()?,
+        &mut directory,
+        &stop,
+        &mut |event| {
+            if let Event::Step(metrics) = event {
+                curve.push(metrics.nll);
+                // As it grows: whoever watches the file sees the run.
+                if let Err(error) = std::fs::write(&file, svg(&curve)) {
+                    eprintln!("{}: {error}", file.display());
+                }
             }
-        }
-    })?;
+        },
+    )?;
     println!("{} points in {}", curve.len(), file.display());
     Ok(())
 }

@@ -5,8 +5,8 @@ use cadft_core::{Normalisation, Objective, Reference, RunningMoments, TokenStats
 use cadft_data::{Example, Mask, Order, TokenizeOptions, Tokenizer, read_file, tokenize};
 use cadft_model::{CausalLm, checkpoint};
 use cadft_step::{
-    AdamW, AdamWOptions, GlobalBatch, MicroBatching, Sampler, Schedule, ScheduleKind, StepOutcome, StepSettings,
-    StepState, step,
+    AdamW, AdamWOptions, GlobalBatch, MicroBatching, Sampler, Schedule, ScheduleKind, StepOutcome,
+    StepSettings, StepState, step,
 };
 use std::error::Error;
 use std::path::Path;

@@ -16,7 +16,9 @@ const FOCAL: Focal = Focal {
 };
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/blackbox").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures/blackbox")
+        .join(name)
 }
 
 /// An empty directory of the test `name`.
@@ -31,7 +33,9 @@ fn fresh(name: &str) -> PathBuf {
 
 /// The weights as a file holds them.
 fn bytes(model: &CausalLm, directory: &Path) -> Vec<u8> {
-    let config = checkpoint::load(&fixture("model"), &model.device()).expect("the model").config;
+    let config = checkpoint::load(&fixture("model"), &model.device())
+        .expect("the model")
+        .config;
     checkpoint::save(directory, model, &config, &checkpoint::SaveOptions::default()).expect("it is saved");
     fs::read(directory.join("model.safetensors")).expect("weights")
 }
@@ -43,7 +47,10 @@ fn a_loop_of_ones_own_trains_with_an_objective_that_recipes_do_not_have() {
     let (_, outcomes) = run(&FOCAL);
     for outcome in &outcomes {
         assert_eq!(outcome.not_finite(), None);
-        assert!(outcome.divergence_sum.is_some(), "it looks at the reference model");
+        assert!(
+            outcome.divergence_sum.is_some(),
+            "it looks at the reference model"
+        );
     }
     let [first, last] = [&outcomes[0], &outcomes[5]].map(|outcome| outcome.loss);
     assert!(last < first, "{last} after, {first} before");
@@ -96,8 +103,11 @@ fn run(prepared: &Prepared, directory: &mut RunDirectory, until: usize) -> Vec<S
 /// The lines of `metrics.jsonl` without what a clock or a path says.
 fn metrics(run: &Path) -> Vec<String> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
-    let lines = text.lines().filter(|line| !line.contains("\"event\":\"finished\""));
-    let timed = |part: &&str| !part.contains("_per_sec") && !part.contains("rss_mib") && !part.contains("_secs");
+    let lines = text
+        .lines()
+        .filter(|line| !line.contains("\"event\":\"finished\""));
+    let timed =
+        |part: &&str| !part.contains("_per_sec") && !part.contains("rss_mib") && !part.contains("_secs");
     lines
         .map(|line| line.split(',').filter(timed).collect::<Vec<_>>().join(","))
         .collect()
@@ -129,12 +139,16 @@ fn a_run_with_it_is_resumed_to_the_same_bytes_and_by_its_name_only() {
     let refused = RunDirectory::resume(&broken, &other, "flex", checkpoint.clone(), Changes::Refused)
         .expect_err("another name is another objective")
         .to_string();
-    for part in ["`objective`: was `focal-2`, is `focal-3`", "hint: continue it with the program"] {
+    for part in [
+        "`objective`: was `focal-2`, is `focal-3`",
+        "hint: continue it with the program",
+    ] {
         assert!(refused.contains(part), "{part} is not in:\n{refused}");
     }
 
     let again = prepared(FOCAL);
-    let mut open = RunDirectory::resume(&broken, &again, "flex", checkpoint, Changes::Refused).expect("the same run");
+    let mut open =
+        RunDirectory::resume(&broken, &again, "flex", checkpoint, Changes::Refused).expect("the same run");
     assert_eq!(run(&again, &mut open, 99).len(), 3);
     assert_eq!(metrics(&broken), metrics(&whole));
     let weights = |run: &Path| fs::read(run.join("model/model.safetensors")).expect("a model");

@@ -65,14 +65,8 @@ impl Acceptance {
             (!candidate.stopped, Rejection::Unfinished),
             (candidate.empty, Rejection::Empty),
             (candidate.length > self.max_length, Rejection::TooLong),
-            (
-                self.require_lower_score && !is_lower,
-                Rejection::NotLower,
-            ),
-            (
-                self.same_answer && !candidate.same_answer,
-                Rejection::OtherAnswer,
-            ),
+            (self.require_lower_score && !is_lower, Rejection::NotLower),
+            (self.same_answer && !candidate.same_answer, Rejection::OtherAnswer),
         ];
         let first = breaks.into_iter().find(|(broken, _)| *broken);
         first.map_or(Ok(()), |(_, rejection)| Err(rejection))

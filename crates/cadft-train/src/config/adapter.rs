@@ -174,7 +174,10 @@ mod tests {
 
     #[test]
     fn a_section_reads_back_as_it_was_written() {
-        for targets in [TargetModules::AllLinear, TargetModules::Names(vec!["o_proj".to_owned()])] {
+        for targets in [
+            TargetModules::AllLinear,
+            TargetModules::Names(vec!["o_proj".to_owned()]),
+        ] {
             let section = AdapterSection {
                 kind: AdapterKind::Dora,
                 target_modules: targets,

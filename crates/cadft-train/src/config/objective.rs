@@ -192,9 +192,17 @@ mod tests {
 
     #[test]
     fn a_name_that_a_recipe_could_give_or_no_key_can_have_is_refused() {
-        for (name, wrong) in [("dft", "recipes have"), ("", "letters"), ("a.b", "letters"), ("a\n", "letters")] {
+        for (name, wrong) in [
+            ("dft", "recipes have"),
+            ("", "letters"),
+            ("a.b", "letters"),
+            ("a\n", "letters"),
+        ] {
             let message = with(name).unwrap_err().to_string();
-            assert!(message.contains(wrong) && message.contains("\nhint: "), "{message}");
+            assert!(
+                message.contains(wrong) && message.contains("\nhint: "),
+                "{message}"
+            );
         }
     }
 
@@ -205,8 +213,14 @@ mod tests {
         recipe.data.train = vec!["t.jsonl".into()];
         let text = toml::to_string(&recipe).unwrap();
         let message = parse("resolved", &text, &[]).unwrap_err().to_string();
-        assert!(message.contains("`typical-3`") && message.contains("program"), "{message}");
+        assert!(
+            message.contains("`typical-3`") && message.contains("program"),
+            "{message}"
+        );
         let named = parse("resolved", &text, &["objective=nll".to_owned()]).unwrap();
-        assert_eq!(named.with_objective(Box::new(Called("typical-3"))).unwrap(), recipe);
+        assert_eq!(
+            named.with_objective(Box::new(Called("typical-3"))).unwrap(),
+            recipe
+        );
     }
 }

@@ -286,10 +286,19 @@ impl cadft_core::Objective for Called {
 fn an_objective_of_ones_own_is_told_by_its_name_alone() {
     let own = |name: &'static str| read(&[]).with_objective(Box::new(Called(name))).unwrap();
     assert_eq!(found(&own("half"), &own("half")), []);
-    assert_eq!(found(&own("half"), &own("other")), [Change::new("objective", "half", "other")]);
+    assert_eq!(
+        found(&own("half"), &own("other")),
+        [Change::new("objective", "half", "other")]
+    );
     let named = read(&["objective=dft".to_owned()]);
-    assert_eq!(found(&own("half"), &named), [Change::new("objective", "half", "dft")]);
-    assert_eq!(found(&named, &own("half")), [Change::new("objective", "dft", "half")]);
+    assert_eq!(
+        found(&own("half"), &named),
+        [Change::new("objective", "half", "dft")]
+    );
+    assert_eq!(
+        found(&named, &own("half")),
+        [Change::new("objective", "dft", "half")]
+    );
     // Everything else is compared as ever, with the defaults of keys that are not known yet.
     let mut other = own("half");
     other.optimizer.lr = 0.5;
