@@ -1,5 +1,7 @@
 //! Everything that the result of a run depends on, compared with what a checkpoint says of it.
 
+mod completed;
+
 use crate::checkpoint::{DataDigests, Restored};
 use crate::config::{Recipe, is_member};
 use crate::error::TrainError;
@@ -7,6 +9,7 @@ use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
 use crate::plan::Warning;
 use crate::prepare::Prepared;
 use cadft_model::ModelConfig;
+use completed::completed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -292,29 +295,6 @@ fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
         found.changes.push(Change::new("the recipe", was, is));
     }
     found.changes.extend(changes);
-}
-
-/// The settings `was` with the defaults of keys that the checkpoint does not know yet; none if they are those of `now`.
-fn completed(was: &Value, now: &Recipe) -> Option<Value> {
-    let objective = &was["objective"];
-    // An objective of a program's own cannot be read; its name is what there is to compare.
-    let own = objective.as_object().and_then(|table| table.keys().next());
-    let is_own = own.is_some_and(|name| !is_member(name));
-    let mut readable = was.clone();
-    if is_own {
-        take(&mut readable, "objective");
-    }
-    let Ok(mut then) = serde_json::from_value::<Recipe>(readable) else {
-        return Some(was.clone());
-    };
-    if is_own && own.map(String::as_str) == Some(now.objective.name()) {
-        then.objective = now.objective.clone();
-    } else if is_own {
-        let mut completed = serde_json::to_value(then).ok()?;
-        put(&mut completed, "objective", objective.clone());
-        return Some(completed);
-    }
-    (then != *now).then(|| serde_json::to_value(then).unwrap_or_else(|_| was.clone()))
 }
 
 /// The model's place, for checkpoints that say nothing else about the model: one directory may be written in several ways.
