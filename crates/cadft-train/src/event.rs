@@ -130,7 +130,7 @@ pub struct StepMetrics {
     /// Mean negative log-likelihood of the supervised tokens, nats.
     pub nll: f64,
     /// Name of the objective in force.
-    pub objective: &'static str,
+    pub objective: String,
     /// Mean gate over the supervised tokens.
     pub mean_gate: f64,
     /// Mean divergence from the reference model over the supervised tokens, nats; absent where the objective has none.
