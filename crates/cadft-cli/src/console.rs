@@ -188,7 +188,7 @@ fn started(plan: &Plan) -> Shown {
         format!("{start} for {} steps, then ", plan.start_steps)
     });
     Shown::from(start)
-        .and(Shown::styled(&bold, plan.objective))
+        .and(Shown::styled(&bold, &plan.objective))
         .and(format!(
             ": {} steps over {} samples with {} tokens, {} of them trained; {} parameters, about {:.0} MiB",
             count(plan.steps),

@@ -23,6 +23,8 @@ pub mod objective;
 pub mod reduction;
 pub mod rewrite;
 
+/// The Burn that these crates are built on. A program that names it so has no other version.
+pub use burn;
 pub use cadft_kernels::Precision;
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{

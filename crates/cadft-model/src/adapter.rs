@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `adapter/choices.rs` | kind, scaling and names of layers, as recipes spell them |
 //! | `adapter/targets.rs` | which layers get an update, which modules are trained whole |
 //! | `adapter/peft.rs` | `adapter_config.json` |
 //! | `adapter/resolve.rs` | what the names of that file mean in a model |
@@ -23,6 +24,7 @@ use rand_distr::{Distribution, Uniform};
 use crate::decoder::{CausalLm, Linear, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
+mod choices;
 mod config;
 mod dropout;
 mod head;
@@ -33,7 +35,8 @@ mod stored;
 mod targets;
 
 pub use crate::checkpoint::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
-pub use config::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules, Tying};
+pub use choices::{AdapterKind, AdapterScaling, TargetModules};
+pub use config::{AdapterConfig, Tying};
 pub use dropout::DropoutClock;
 pub use peft::{BaseModel, WITHOUT_EFFECT};
 pub use resolve::resolve;

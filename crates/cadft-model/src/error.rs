@@ -191,7 +191,6 @@ fn config_place(path: Option<&Path>) -> String {
     )
 }
 
-
 fn list(problems: &[String]) -> String {
     shortened(problems)
         .iter()

@@ -7,6 +7,7 @@ mod evaluate;
 mod guard;
 mod log;
 mod migrate;
+mod objective;
 mod parse;
 #[cfg(test)]
 pub(crate) mod properties;
@@ -14,7 +15,7 @@ mod rewrite;
 mod schema;
 mod validate;
 
-pub use adapter::{AdapterSection, Kind as AdapterKind, Targets as AdapterTargets};
+pub use adapter::AdapterSection;
 pub use checkpoint::{BestBy, CheckpointSection};
 pub use diff::{Difference, difference};
 pub(crate) use evaluate::ANSWERED_AT_A_TIME;
@@ -22,6 +23,8 @@ pub use evaluate::EvaluateSection;
 pub use guard::{GuardSection, OnLowMemory};
 pub use log::LogSection;
 pub use migrate::{Migration, migrate};
+pub use objective::ObjectiveChoice;
+pub(crate) use objective::is_member;
 pub use parse::{parse, set};
 pub(crate) use rewrite::GENERATED_AT_A_TIME;
 pub use rewrite::RewriteSection;
@@ -29,6 +32,7 @@ pub use schema::schema;
 
 use cadft_core::{AnyObjective, Normalisation, Objective};
 use cadft_data::{Bucketing, Mask, Mixing, Order, Packing, Preset, Source, StoppingStrategy, Truncation};
+use cadft_model::decoder::{Precision, Recompute};
 pub use cadft_step::schedule::{ScheduleKind, steps_of};
 use cadft_step::{AdamWOptions, MicroBatching, Schedule};
 use schemars::JsonSchema;
@@ -54,7 +58,7 @@ pub struct Recipe {
     /// `[batch]`.
     pub batch: BatchSection,
     /// `objective = "…"` or `[objective.NAME]`; the default is CADFT with the paper's settings.
-    pub objective: AnyObjective,
+    pub objective: ObjectiveChoice,
     /// `[loss]`.
     pub loss: LossSection,
     /// `[optimizer]`.
@@ -87,7 +91,8 @@ impl Recipe {
 
     /// Whether an objective of the run compares the model with the one that the run began with.
     pub(crate) fn looks_at_reference(&self) -> bool {
-        (self.loss.start.iter().chain([&self.objective])).any(|objective| objective.reference().is_some())
+        let of_start = self.loss.start.as_ref().and_then(Objective::reference);
+        of_start.or_else(|| self.objective.reference()).is_some()
     }
 }
 
@@ -99,7 +104,7 @@ impl Default for Recipe {
             adapter: None,
             data: DataSection::default(),
             batch: BatchSection::default(),
-            objective: AnyObjective::Cadft(cadft_core::Cadft::default()),
+            objective: ObjectiveChoice::default(),
             loss: LossSection::default(),
             optimizer: OptimizerSection::default(),
             schedule: ScheduleSection::default(),
@@ -139,28 +144,6 @@ impl Default for ModelSection {
             init: Init::default(),
         }
     }
-}
-
-/// Number format of the computation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// 32-bit throughout.
-    #[default]
-    F32,
-    /// The factors of products in bf16; their sums, weights, gradients, moments and everything else in f32.
-    Bf16,
-}
-
-/// Whether the backward pass keeps activations or runs blocks again: the same gradients, less memory, a third more time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Recompute {
-    /// Every activation is kept.
-    #[default]
-    None,
-    /// Only the inputs of the blocks are kept.
-    Blocks,
 }
 
 /// Where the weights come from.

@@ -131,7 +131,7 @@ pub struct StepMetrics {
     /// Mean negative log-likelihood of the supervised tokens, nats; comparable between objectives and with evaluation.
     pub nll: f64,
     /// Name of the objective in force; it changes where `loss.start` ends.
-    pub objective: &'static str,
+    pub objective: String,
     /// Mean token gate over the supervised tokens.
     pub mean_gate: f64,
     /// Mean divergence from the model that the run began with, nats a supervised token; absent unless the objective has

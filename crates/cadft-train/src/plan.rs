@@ -7,7 +7,7 @@ use crate::config::{Recipe, steps_of};
 use crate::device::Kernels;
 use crate::rewrite::RewritePlan;
 use crate::warning::Warning;
-use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
+use cadft_core::{AnyObjective, Standardiser, Statistics};
 use cadft_data::{Report, Samples, Source, SourceReport, TemplateTime, epoch_order};
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
@@ -21,7 +21,7 @@ use std::collections::HashSet;
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Plan {
     /// Name of the objective.
-    pub objective: &'static str,
+    pub objective: String,
     /// Name of the objective of the first `start_steps` steps.
     pub start: Option<&'static str>,
     /// Steps of `start`.
@@ -104,7 +104,7 @@ impl Plan {
         };
         let trainable = trained.map_or(parameters, |(_, targets)| targets.trainable);
         let mut plan = Self {
-            objective: recipe.objective.name(),
+            objective: recipe.objective.name().to_owned(),
             start: start.map(AnyObjective::name),
             start_steps,
             samples,

@@ -1,6 +1,6 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
-use crate::config::{self, AdapterSection, Init, Recipe};
+use crate::config::{AdapterSection, Init, Recipe};
 use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
 use crate::error::TrainError;
@@ -13,7 +13,7 @@ use cadft_data::{Samples, TemplateTime, Tokenizer};
 use cadft_kernels::{Tf32, set_tf32};
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::checkpoint::has_tokenizer;
-use cadft_model::decoder::{Precision, Recompute};
+use cadft_model::decoder::Precision;
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
 use std::path::{Path, PathBuf};
 
@@ -137,11 +137,8 @@ impl Prepared {
             }
             Init::Random => CausalLm::new(&self.config, &device, seed),
         };
-        let model = model.with_precision(self.recipe.model.precision.into());
-        let model = model.with_recompute(match self.recipe.model.recompute {
-            config::Recompute::None => Recompute::None,
-            config::Recompute::Blocks => Recompute::Blocks,
-        });
+        let model = model.with_precision(self.recipe.model.precision);
+        let model = model.with_recompute(self.recipe.model.recompute);
         let (Some(adapter), Some(targets)) = (&self.adapter, &self.targets) else {
             self.check_dtype(&model)?;
             return Ok(model);
@@ -258,15 +255,6 @@ fn adapter_of(
     Ok((Some(adapter), config))
 }
 
-impl From<config::Precision> for Precision {
-    fn from(precision: config::Precision) -> Self {
-        match precision {
-            config::Precision::F32 => Self::F32,
-            config::Precision::Bf16 => Self::Bf16,
-        }
-    }
-}
-
 /// A model that computes as in a run of `recipe`. Sets for this process whether products of f32 are computed in TF32.
 ///
 /// # Errors
@@ -274,12 +262,12 @@ impl From<config::Precision> for Precision {
 pub fn computing_as(recipe: &Recipe, model: CausalLm) -> Result<CausalLm, TrainError> {
     check_precision(recipe, &model.device())?;
     set_tf32(Tf32::from_flag(recipe.model.tf32));
-    Ok(model.with_precision(recipe.model.precision.into()))
+    Ok(model.with_precision(recipe.model.precision))
 }
 
 /// The device must have the number format of the recipe.
 fn check_precision(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
-    let is_bf16 = recipe.model.precision == config::Precision::Bf16;
+    let is_bf16 = recipe.model.precision == Precision::Bf16;
     if is_bf16 && !device.supports_dtype(DType::BF16) {
         return Err(TrainError::mismatch(
             "`model.precision`: the device has no `bf16`",

@@ -315,6 +315,9 @@ fn write_config(path: &Path, recipe: &Recipe, segments: &[Segment]) -> Result<()
             let _ = writeln!(text, "#   {}", change.to_string().replace(char::is_control, " "));
         }
     }
+    if recipe.objective.named().is_none() {
+        text += "# The objective belongs to the program that started the run: that program continues it.\n";
+    }
     let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {
         path: path.join(CONFIG),
         source: std::io::Error::other(error),

@@ -191,7 +191,7 @@ mod tests {
             step,
             loss: 1.0,
             nll: 1.0,
-            objective: "cadft",
+            objective: "cadft".to_owned(),
             mean_gate: 1.0,
             mean_kl: None,
             mean_weight: 1.0,

@@ -20,7 +20,7 @@ use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
 use crate::run_directory::{Resumption, RunDirectory};
 use crate::warning::Warning;
-use cadft_core::{AnyObjective, Objective, RunningMoments};
+use cadft_core::{Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
 use cadft_step::batch::{GlobalBatch, Sampler};
@@ -280,11 +280,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// The objective of a step: `loss.start` for its share of the run, then the recipe's.
-    fn objective(&self, number: usize) -> &'a AnyObjective {
+    fn objective(&self, number: usize) -> &'a dyn Objective {
         let recipe = &self.prepared.recipe;
         match &recipe.loss.start {
             Some(start) if number <= self.prepared.plan.start_steps => start,
-            _ => &recipe.objective,
+            _ => &*recipe.objective,
         }
     }
 

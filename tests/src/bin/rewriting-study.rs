@@ -4,8 +4,8 @@
 //! averages find them, whether CADFT holds them back and nothing else, what happens to those that are rewritten, and what
 //! all of that does to held-out questions, for NLL, DFT and CADFT, over several seeds.
 
+use cadft_core::Moments;
 use cadft_core::rewrite::Tracker;
-use cadft_core::{Moments, objective::Objective};
 use cadft_data::Example;
 use cadft_model::checkpoint;
 use cadft_train::evaluate::score_samples;

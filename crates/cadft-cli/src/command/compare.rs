@@ -74,11 +74,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
 fn objectives(names: &[String], recipe: &Recipe) -> Result<Vec<AnyObjective>> {
     let mut objectives: Vec<AnyObjective> = vec![];
     for name in names {
-        let objective = if recipe.objective.name() == name {
-            Some(recipe.objective.clone())
-        } else {
-            AnyObjective::from_name(name)
-        };
+        let own = (recipe.objective.named()).filter(|objective| objective.name() == name);
+        let objective = own.cloned().or_else(|| AnyObjective::from_name(name));
         let objective = objective.ok_or_else(|| {
             let known = AnyObjective::NAMES.join(", ");
             UsageError::new(
@@ -103,7 +100,7 @@ fn jobs(recipe: &Recipe, objectives: &[AnyObjective], seeds: usize, out: &Path) 
         for objective in objectives {
             let directory = out.join(format!("{}-{seed}", objective.name()));
             let mut recipe = recipe.clone();
-            recipe.objective = objective.clone();
+            recipe.objective = objective.clone().into();
             recipe.run.seed = seed;
             recipe.run.out = Some(directory.to_string_lossy().into_owned());
             jobs.push(Job {

@@ -82,7 +82,7 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
         return output::json_line(&Planned { plan, resume });
     }
     let objective = plan.start.map_or_else(
-        || plan.objective.to_owned(),
+        || plan.objective.clone(),
         |start| format!("{start} for {} steps, then {}", plan.start_steps, plan.objective),
     );
     let resume = resume.map(GoesOn::lines).unwrap_or_default();

@@ -3,14 +3,17 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{DType, FloatDType};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The number format in which the factors of products are multiplied; what is summed and what comes out is f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// 32 bits, or [TF32](crate::Tf32) where that is allowed.
+    /// 32 bits, or TF32 if that is allowed.
     #[default]
     F32,
-    /// The upper half of 32 bits.
+    /// The factors of products in bf16. Their sums, weights, gradients, moments and everything else are f32.
     Bf16,
 }
 

@@ -1,36 +1,8 @@
-//! What an adapter is: its kind, its rank and scaling, and the layers that it changes.
+//! What an adapter is.
 
 use std::collections::BTreeMap;
 
-/// What kind of update an adapter makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdapterKind {
-    /// `W + s B A`.
-    #[default]
-    Lora,
-    /// `W + s B A` with rows scaled to learned magnitudes.
-    Dora,
-}
-
-/// How the update is scaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdapterScaling {
-    /// `α / rank`.
-    #[default]
-    Rank,
-    /// `α / √rank` (rsLoRA, arXiv 2312.03732).
-    RootRank,
-}
-
-/// Which linear layers get an update.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum TargetModules {
-    /// Every linear layer of the blocks; not the output weight.
-    #[default]
-    AllLinear,
-    /// Those whose name, or its end after a dot, is in the list.
-    Names(Vec<String>),
-}
+use super::choices::{AdapterKind, AdapterScaling, TargetModules};
 
 /// An adapter.
 #[derive(Clone, Debug, PartialEq)]

@@ -90,11 +90,7 @@ pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<Strin
         },
         rank: rank.unwrap_or(1) as usize,
         alpha: alpha.unwrap_or(1.0),
-        scaling: if is_by_root {
-            AdapterScaling::RootRank
-        } else {
-            AdapterScaling::Rank
-        },
+        scaling: AdapterScaling::from(is_by_root),
         dropout: dropout.unwrap_or(0.0),
         target_modules,
         modules_to_save,
@@ -263,6 +259,6 @@ pub(super) fn to_json(
         "trainable_token_indices": null,
         "use_dora": config.kind == AdapterKind::Dora,
         "use_qalora": false,
-        "use_rslora": config.scaling == AdapterScaling::RootRank,
+        "use_rslora": bool::from(config.scaling),
     })
 }

@@ -1,7 +1,7 @@
 //! `[rewrite]`: when incompatible demonstrations are rewritten, which, and how.
 
 use super::steps_of;
-use cadft_core::rewrite::{Acceptance, LowerScore, RoundSchedule, SameAnswer, Selection};
+use cadft_core::rewrite::{Acceptance, RoundSchedule, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -99,16 +99,8 @@ impl RewriteSection {
     pub fn acceptance(&self, max_length: usize) -> Acceptance {
         Acceptance {
             max_length,
-            lower_score: if self.require_lower_score {
-                LowerScore::Required
-            } else {
-                LowerScore::NotRequired
-            },
-            same_answer: if self.same_answer {
-                SameAnswer::Required
-            } else {
-                SameAnswer::NotRequired
-            },
+            require_lower_score: self.require_lower_score,
+            same_answer: self.same_answer,
         }
     }
 

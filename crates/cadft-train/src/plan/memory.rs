@@ -16,13 +16,14 @@
 //! A checkpoint shares the tensors of the model while it is written in the background. Where the next update comes
 //! before that is done, the old ones are kept beside the new: [`saving_mib`] is how much that is at most.
 
-use crate::config::{Precision, Recipe, Recompute};
+use crate::config::Recipe;
 use crate::device::{Body, Kernels};
 use crate::plan::largest_pass;
 use cadft_core::linear_likelihood::ChunkSize;
 use cadft_data::Samples;
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::config::Norms;
+use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
 

@@ -1,14 +1,17 @@
 //! Everything that the result of a run depends on, compared with what a checkpoint says of it.
 
+mod completed;
+
 use crate::change::Change;
 use crate::checkpoint::{DataDigests, Restored};
-use crate::config::Recipe;
+use crate::config::{Recipe, is_member};
 use crate::dotted;
 use crate::error::TrainError;
 use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
 use crate::prepare::Prepared;
 use crate::warning::Warning;
 use cadft_model::ModelConfig;
+use completed::completed;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,14 +71,24 @@ impl Comparison {
         }
         let mut lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
         lines.extend(self.warning().map(|warning| warning.message));
+        let remedy = match self.own_objective() {
+            Some(name) => format!("continue it with the program that has the objective `{name}`"),
+            None => "undo the change".to_owned(),
+        };
         Err(TrainError::resume(
             format!(
                 "the run would not go on as `{}` left it:\n{}",
                 cadft_files::shown(&from.path),
                 lines.join("\n")
             ),
-            "undo the change, or give `--allow-change` to go on with another result",
+            format!("{remedy}, or give `--allow-change` to go on with another result"),
         ))
+    }
+
+    /// The objective of the checkpoint, if it changed and no recipe can name it.
+    fn own_objective(&self) -> Option<&str> {
+        let changed = self.changes.iter().find(|change| change.key == "objective")?;
+        changed.was.as_str().filter(|name| !is_member(name))
     }
 
     /// What should be known about it.
@@ -230,14 +243,9 @@ fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
             dotted::put(&mut was, key, value.clone());
         }
     }
-    let then: Option<Recipe> = serde_json::from_value(was.clone()).ok();
-    if then.as_ref() == Some(now) {
+    let Some(was) = completed(&was, now) else {
         return;
-    }
-    // With the defaults of keys that the checkpoint does not know yet.
-    let was = then
-        .and_then(|then| serde_json::to_value(then).ok())
-        .unwrap_or(was);
+    };
     let changes = differences(&was, &is);
     if changes.is_empty() {
         found.changes.push(Change::new("the recipe", was, is));

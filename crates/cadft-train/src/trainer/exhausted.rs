@@ -1,10 +1,11 @@
 //! What a run says that a device had no memory for.
 
 use crate::checkpoint;
-use crate::config::{Precision, Recipe, Recompute};
+use crate::config::Recipe;
 use crate::exhausted::{Exhausted, ExhaustedRun};
 use crate::prepare::Prepared;
 use burn::tensor::DType;
+use cadft_model::decoder::{Precision, Recompute};
 use std::path::Path;
 
 /// A run in the directory `run` that ended after `step` steps.

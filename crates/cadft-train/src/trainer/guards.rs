@@ -4,7 +4,6 @@ use super::Trainer;
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
 use crate::warning::Warning;
-use cadft_core::Objective;
 
 /// Consecutive steps after the warm-up with a mean gate below [`LOW_GATE`] before a user is told.
 const LOW_GATE_STEPS: usize = 10;

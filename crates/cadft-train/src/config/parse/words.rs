@@ -22,7 +22,11 @@ pub(super) fn explained(key: &str, message: String) -> String {
                 have; use `f32`, or `bf16` where the device has it"
             .to_owned();
     }
-    suggested(message)
+    let message = suggested(message);
+    if key == "objective" && message.starts_with("unknown variant") {
+        return format!("{message}; a run with an objective of another program is continued by that program");
+    }
+    message
 }
 
 /// Serde's message on an unknown name of a choice, with a suggestion; any other message as it is.

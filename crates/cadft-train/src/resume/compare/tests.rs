@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::parse;
 use crate::config::properties::{Key, keys, other_value};
+use crate::dotted::take;
 use cadft_core::{AnyObjective, Gate};
 use serde_json::json;
 
@@ -266,4 +267,46 @@ fn what_a_run_reads_is_compared_by_name() {
         ]
     );
     assert_eq!(found.unknown, ["model.path (stop tokens)"]);
+}
+
+/// Half of the gradient of NLL, under some name.
+#[derive(Debug)]
+struct Called(&'static str);
+
+impl cadft_core::Objective for Called {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn token_gates(&self, stats: &cadft_core::TokenStats) -> burn::tensor::Tensor<1> {
+        stats.log_probs.full_like(0.5)
+    }
+}
+
+#[test]
+fn an_objective_of_ones_own_is_told_by_its_name_alone() {
+    let own = |name: &'static str| read(&[]).with_objective(Box::new(Called(name))).unwrap();
+    assert_eq!(found(&own("half"), &own("half")), []);
+    assert_eq!(
+        found(&own("half"), &own("other")),
+        [Change::new("objective", "half", "other")]
+    );
+    let named = read(&["objective=dft".to_owned()]);
+    assert_eq!(
+        found(&own("half"), &named),
+        [Change::new("objective", "half", "dft")]
+    );
+    assert_eq!(
+        found(&named, &own("half")),
+        [Change::new("objective", "dft", "half")]
+    );
+    // Everything else is compared as ever, with the defaults of keys that are not known yet.
+    let mut other = own("half");
+    other.optimizer.lr = 0.5;
+    let mut written = settings(&own("half"));
+    take(&mut written, "model.tf32");
+    let mut found = Comparison::default();
+    settings_differ(&written, &other, &mut found);
+    let keys: Vec<&str> = found.changes.iter().map(|change| change.key.as_str()).collect();
+    assert_eq!(keys, ["optimizer.lr"]);
 }
