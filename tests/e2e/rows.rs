@@ -2,8 +2,8 @@
 
 use crate::CADFT;
 use crate::study::Study;
-use cadft_tests::Workspace;
 use cadft_tests::command::{Outcome, lines, run_with};
+use cadft_tests::{F64, Workspace};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -144,10 +144,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
             .map(|score| number(&score["nll"]) * number(&score["supervised"]))
             .sum();
         let mean = sum / number(&expected["supervised"]);
-        assert!(
-            (mean - number(&expected["nll"])).abs() < 1e-12,
-            "{options:?}: {mean}"
-        );
+        F64.assert_near(&format!("{options:?}"), mean, number(&expected["nll"]));
     }
     // Each of the settings matters, and an option wins over the run.
     for other in [

@@ -50,10 +50,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         &shell::target_dir().join("gpu-workspace"),
     )?;
     match &args.what {
-        // The crate of products too, whose example needs CUDA.
+        // The crate of kernels too, whose example needs CUDA.
         What::Check => shell::run(cargo(&mirror, "check").args([
             "--package",
-            "cadft-matmul",
+            "cadft-kernels",
             "--lib",
             "--bins",
             "--examples",

@@ -11,13 +11,16 @@ use crate::{fetch, python, shell};
 /// Tells the suites in `tests/` which of the backends in the build to run on.
 const ASKED: &str = "CADFT_TEST_BACKENDS";
 
+/// Tells the tests with a real checkpoint which Python has transformers.
+const TRANSFORMERS: &str = "CADFT_TRANSFORMERS_PYTHON";
+
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Backends to test, separated by commas; flex alone tests the whole workspace, others the suites in `tests/`.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
     backend: Vec<Backend>,
-    /// Test against a real checkpoint and published chat templates, which are fetched first, transformers, TensorBoard,
+    /// Test against a real checkpoint, published chat templates and tokenizers, which are fetched first, transformers, TensorBoard,
     /// and a browser where there is one.
     #[arg(long)]
     real: bool,
@@ -35,8 +38,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         command.env("CADFT_TENSORBOARD_PYTHON", interpreter);
         let requirements = shell::workspace_root().join("python/requirements.txt");
         let interpreter = python::environment("fixtures", &requirements)?;
-        command.env("CADFT_TRANSFORMERS_PYTHON", interpreter);
+        command.env(TRANSFORMERS, &interpreter);
         fetch::templates(None)?;
+        fetch::tokenizers(None)?;
         shell::run(&mut published(args))?;
     }
     shell::run(&mut command)?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{files, shell};
 
+mod circles;
 mod equations;
 mod fixtures;
 mod links;
@@ -101,6 +102,7 @@ pub(crate) fn run() -> Result<()> {
         equations::check,
         links::check,
         unsafety::check,
+        circles::check,
     ] {
         findings.extend(check(&repository)?);
     }

@@ -1,5 +1,7 @@
 //! The command line of cadft: arguments, recipes, console and exit codes around the other crates.
 //!
+//! Promised to users are the command, its JSON and its exit codes. The library is internal: any version may change it.
+//!
 //! ```text
 //! args.rs        the arguments as typed            command/   one file a command
 //! recipe.rs      recipes by file or name           assets.rs  the embedded quickstart model and data
@@ -14,6 +16,7 @@
 //! panics.rs      panics, as errors too
 //! interrupt.rs   signals                           log.rs     logs, past the progress bar
 //! start.rs       arguments and settings that cannot be worked with
+//! tolerance.rs   how far results may be from what is expected
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
@@ -37,6 +40,7 @@ mod recipe;
 mod report;
 mod shown;
 mod start;
+pub mod tolerance;
 
 use args::Cli;
 use clap::Parser;

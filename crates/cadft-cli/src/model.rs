@@ -5,7 +5,7 @@ use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
 use burn::tensor::Device;
-use cadft_data::{Columns, Part, Report, Source, Tokenizer};
+use cadft_data::{Columns, Part, Report, Samples, Source, Tokenizer};
 use cadft_model::adapter::{self, ADAPTER_CONFIG, BaseModel};
 use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
@@ -111,6 +111,13 @@ impl OpenInput {
             data: recipe.data,
             micro,
         })
+    }
+
+    /// The samples of `--data`; warns of what was cut and left out.
+    pub(crate) fn samples(&self) -> Result<Samples> {
+        let samples = self.reader.samples(&self.data.train, &self.config)?;
+        warn_about(samples.report(), self.data.max_length);
+        Ok(samples)
     }
 }
 

@@ -4,6 +4,7 @@
 //! run.rs        a run's directory, read               series.rs   curves, thinned to what a screen shows
 //! samples.rs    weights over time, z against NLL      rewrites.rs rewritten demonstrations
 //! settings.rs   recipes and environments, key by key  page/       template, style and script
+//! summary.rs    what is said beside curves             text.rs     values as text
 //! ```
 //!
 //! Everything about a run that a screen cannot show is left out here, so that the page stays small: a run of 20,000
@@ -14,6 +15,8 @@ mod run;
 mod samples;
 mod series;
 mod settings;
+mod summary;
+mod text;
 
 use crate::hint::UsageError;
 use anyhow::Result;
@@ -23,6 +26,7 @@ use run::Run;
 use serde::Serialize;
 use series::Chart;
 use std::path::{Path, PathBuf};
+use summary::Summary;
 
 const TEMPLATE: &str = include_str!("report/page/page.html");
 const STYLE: &str = include_str!("report/page/style.css");
@@ -68,9 +72,9 @@ fn page(runs: &[Run]) -> Result<String> {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
     templates.add_template("page", TEMPLATE)?;
-    let shown: Vec<run::Summary> = runs.iter().map(|run| run.summary(runs.len())).collect();
-    let recipe = settings::compare(runs, |run| &run.recipe);
-    let environment = settings::compare(runs, |run| &run.environment);
+    let shown: Vec<Summary> = runs.iter().map(|run| Summary::of(run, runs.len())).collect();
+    let recipe = settings::compare(runs.iter().map(|run| &run.recipe));
+    let environment = settings::compare(runs.iter().map(|run| &run.environment));
     Ok(templates.get_template("page")?.render(context! {
         version => env!("CARGO_PKG_VERSION"),
         style => STYLE,

@@ -15,9 +15,8 @@
 
 use crate::batch::GlobalBatch;
 use crate::clip::{clip_factor, squares};
-use crate::observe::{InFlight, Observation, Settled, StepOutcome, TokenValues};
+use crate::observe::{InFlight, Observation, Readback, Settled, StepOutcome, TokenValues};
 use crate::optimizer::AdamW;
-use crate::readback::Readback;
 use crate::recompute::Graph;
 use crate::weighing::Weighing;
 use burn::optim::{GradientsAccumulator, GradientsParams};

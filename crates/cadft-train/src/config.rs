@@ -8,6 +8,7 @@ mod guard;
 mod log;
 mod migrate;
 mod objective;
+mod own_objective;
 mod parse;
 #[cfg(test)]
 pub(crate) mod properties;
@@ -17,7 +18,7 @@ mod validate;
 
 pub use adapter::AdapterSection;
 pub use checkpoint::{BestBy, CheckpointSection};
-pub use diff::{Difference, difference, settings};
+pub use diff::{Difference, difference};
 pub(crate) use evaluate::ANSWERED_AT_A_TIME;
 pub use evaluate::EvaluateSection;
 pub use guard::{GuardSection, OnLowMemory};
@@ -26,6 +27,7 @@ pub use migrate::{Migration, migrate};
 pub use objective::ObjectiveChoice;
 pub(crate) use objective::is_member;
 pub use parse::{parse, set};
+pub(crate) use rewrite::GENERATED_AT_A_TIME;
 pub use rewrite::RewriteSection;
 pub use schema::schema;
 

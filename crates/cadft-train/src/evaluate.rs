@@ -10,7 +10,7 @@ pub use cadft_step::score::{SampleScore, score_samples};
 pub use extract::{BadPattern, Extract, Extractor};
 pub use normalise::normalise;
 pub use pass_at::pass_at;
-pub use questions::{Answered, Answers, OneAnswer, answer_questions, answers_of_run};
+pub use questions::{Answered, Answers, OneAnswer, answer_questions};
 
 use cadft_core::reduction::mean;
 use serde::{Deserialize, Serialize};

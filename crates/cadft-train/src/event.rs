@@ -28,12 +28,13 @@
 //! # }
 //! ```
 
+use crate::change::Change;
 use crate::checkpoint::Best;
 use crate::evaluate::{Answers, Evaluation};
-use crate::plan::{Plan, Warning};
-use crate::resume::Change;
+use crate::plan::Plan;
 use crate::rewrite::RoundSummary;
 use crate::samples::StepSamples;
+use crate::warning::Warning;
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -3,8 +3,8 @@
 use crate::config::OnLowMemory;
 use crate::device::host_for;
 use crate::error::TrainError;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use burn::tensor::Device;
 use cadft_files::shown;
 use cadft_model::ModelConfig;
@@ -63,15 +63,15 @@ pub fn check_weights(config: &ModelConfig, directory: &Path, device: &Device) ->
     if weights as u64 <= available {
         return Ok(());
     }
-    Err(TrainError::Mismatch {
-        message: format!(
-            "the weights of `{}` take {:.0} MiB of memory, and {:.0} MiB are available\n\
-             hint: take a smaller model, or free some memory; `ulimit -v` limits it, too",
+    Err(TrainError::mismatch(
+        format!(
+            "the weights of `{}` take {:.0} MiB of memory, and {:.0} MiB are available",
             shown(directory),
             weights as f64 / MIB,
             available as f64 / MIB
         ),
-    })
+        "take a smaller model, or free some memory; `ulimit -v` limits it, too",
+    ))
 }
 
 /// `needed` is what the run needs, and what it may need while a checkpoint is written.
@@ -227,7 +227,7 @@ mod tests {
         assert!(judge(100.0, Some(90.0)).unwrap().is_some());
         let saving = |available| super::judge((100.0, 200.0), available, OnLowMemory::Refuse);
         assert!(saving(Some(110.0)).unwrap().is_some() && saving(Some(200.0)).unwrap().is_none());
-        let error = judge(100.0, Some(60.0)).unwrap_err().to_string();
+        let error = cadft_files::with_hints(&judge(100.0, Some(60.0)).unwrap_err());
         assert!(
             error.contains("100 MiB") && error.contains("60 MiB") && error.contains("hint:"),
             "{error}"

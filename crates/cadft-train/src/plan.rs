@@ -6,6 +6,7 @@ mod rows;
 use crate::config::{Recipe, steps_of};
 use crate::device::Kernels;
 use crate::rewrite::RewritePlan;
+use crate::warning::Warning;
 use cadft_core::{AnyObjective, Standardiser, Statistics};
 use cadft_data::{Report, Samples, Source, SourceReport, TemplateTime, epoch_order};
 use cadft_model::adapter::AdapterTargets;
@@ -14,34 +15,6 @@ use cadft_step::batch::{Sampler, shapes};
 use memory::MemorySettings;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::fmt::Display;
-
-/// Something a user should know, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// What.
-    pub message: String,
-    /// What to do.
-    pub hint: String,
-}
-
-impl Warning {
-    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: hint.into(),
-        }
-    }
-
-    /// Of something that failed: the hint of the error comes first, if it has one.
-    pub(crate) fn of_error(what: &str, error: &impl Display, hint: &str) -> Self {
-        let text = error.to_string();
-        match text.split_once("\nhint: ") {
-            Some((error, first)) => Self::new(format!("{what}: {error}"), format!("{first}; {hint}")),
-            None => Self::new(format!("{what}: {text}"), hint),
-        }
-    }
-}
 
 /// What a run will do.
 #[derive(Clone, Debug, PartialEq, Serialize)]

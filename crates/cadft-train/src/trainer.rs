@@ -5,6 +5,7 @@
 //! run), the loop waits for it (`settle`).
 
 mod evaluation;
+mod exhausted;
 mod guards;
 mod saving;
 mod settling;
@@ -13,12 +14,12 @@ use crate::checkpoint::saver::Saver;
 use crate::checkpoint::{Before, Best, DataDigests, GuardState};
 use crate::error::TrainError;
 use crate::event::{Event, Summary};
-use crate::exhausted::{ExhaustedRun, caught};
-use crate::plan::Warning;
+use crate::exhausted::caught;
 use crate::prepare::Prepared;
 use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
 use crate::run_directory::{Resumption, RunDirectory};
+use crate::warning::Warning;
 use cadft_core::{Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
@@ -68,7 +69,7 @@ pub fn train(
     let step = trainer.known();
     // Waits for the checkpoint that is being written.
     drop(trainer);
-    let run = ExhaustedRun::new(what, step, prepared, directory.path());
+    let run = exhausted::run(what, step, prepared, directory.path());
     Err(TrainError::Exhausted(Box::new(run)))
 }
 
@@ -218,8 +219,13 @@ impl<'a> Trainer<'a> {
     fn steps(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
         let total = self.prepared.plan.steps;
         while self.done < total && !stop.load(Ordering::Relaxed) {
-            for event in (self.rewriting).round_after(self.done, self.prepared, &model, stop)? {
-                self.tell(&event)?;
+            let round = (self.rewriting).round_after(self.done, self.prepared, &model, stop)?;
+            if let Some((round, warning)) = round {
+                let step = self.done;
+                self.tell(&Event::Rewrote { step, round })?;
+                if let Some(warning) = warning {
+                    self.tell(&Event::Warned { step, warning })?;
+                }
             }
             if self.rewriting.is_due(self.done) {
                 // Stopped before the end of the round: it takes place when the run goes on.

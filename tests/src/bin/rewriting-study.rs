@@ -10,8 +10,9 @@ use cadft_data::Example;
 use cadft_model::checkpoint;
 use cadft_train::evaluate::score_samples;
 use cadft_train::rewrite::{
-    Decision, LOG, Record, RewriteLog, SampleCompatibility, SampleRecord, read_compatibility, read_log,
+    Decision, Record, RewriteLog, SampleCompatibility, SampleRecord, read_compatibility, read_log,
 };
+use cadft_train::run_files::REWRITES;
 use cadft_train::{Event, Prepared, RunDirectory, Summary, config, train};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -132,7 +133,7 @@ fn run(folder: &Path, objective: &str, rewriting: bool, seed: u64) -> Result<Run
         summary,
         averages: read_compatibility(&directory)?,
         records: if rewriting {
-            read_log(&directory.join(LOG))?
+            read_log(&directory.join(REWRITES))?
         } else {
             vec![]
         },

@@ -1,6 +1,5 @@
 //! How rows become tokens.
 
-use super::MaskName;
 use crate::hint::UsageError;
 use crate::recipe::Source;
 use anyhow::Result;
@@ -68,6 +67,19 @@ impl TemplateArgs {
     pub(crate) fn is_given(&self) -> bool {
         self.template.is_some() || !self.template_variable.is_empty()
     }
+}
+
+/// `data.mask` of a recipe.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MaskName {
+    /// Every assistant turn.
+    Assistant,
+    /// The last assistant turn.
+    LastTurn,
+    /// What follows the prompt.
+    Completion,
+    /// Every token.
+    All,
 }
 
 /// `data.truncation` of a recipe.

@@ -14,7 +14,7 @@ use anyhow::Result;
 use burn::tensor::{DType, Device};
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, Statistics};
 use cadft_data::{Bucketing, Example, Origin};
-use cadft_matmul::{Tf32, set_tf32};
+use cadft_kernels::{Tf32, set_tf32};
 use cadft_model::decoder::Precision;
 use cadft_model::{CausalLm, ModelConfig, flops};
 use cadft_step::StepOutcome;

@@ -14,6 +14,7 @@ use burn::tensor::Device;
 use cadft_core::AnyObjective;
 use cadft_files::{listed, shown};
 use cadft_train::resume::{self, Changes};
+use cadft_train::run_files::{CONFIG, MODEL};
 use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config, memory};
 use outcome::Outcome;
 use std::fs;
@@ -142,7 +143,7 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
     if !RunDirectory::is_taken(&job.directory) {
         return Ok(RunDirectory::check_new(&job.directory)?);
     }
-    let place = job.directory.join("config.resolved.toml");
+    let place = job.directory.join(CONFIG);
     let text = cadft_files::read_to_string(&place).with_context(|| cadft_files::shown(&place).to_string())?;
     let found = config::parse(&place.to_string_lossy(), &text, &[])?;
     let differences = config::difference(&job.recipe, &found);
@@ -204,7 +205,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
         return Ok(RunDirectory::create(&job.directory, &prepared.recipe, device)?);
     }
     // Without checkpoints, a run that was cut off in its last evaluation has a model, but no end.
-    let model = job.directory.join("model");
+    let model = job.directory.join(MODEL);
     if model.exists() {
         fs::remove_dir_all(&model).with_context(|| cadft_files::shown(&model).to_string())?;
     }

@@ -4,6 +4,7 @@ use crate::args::DoctorArgs;
 use crate::{device, output};
 use anyhow::Result;
 use burn::tensor::{DType, Device};
+use cadft_files::with_hints;
 use cadft_train::device::{BACKENDS, Kernels};
 use serde::Serialize;
 use std::thread;
@@ -135,7 +136,7 @@ fn examine(name: &'static str) -> BackendReport {
             memory_mib: None,
             kernels: Kernels::of(name),
             dtypes: vec![],
-            error: Some(error.to_string()),
+            error: Some(with_hints(&error)),
         },
     }
 }

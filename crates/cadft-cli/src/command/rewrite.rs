@@ -13,8 +13,9 @@ use anyhow::Result;
 use cadft_files::visible_name;
 use cadft_train::RunDirectory;
 use cadft_train::rewrite::{
-    Decision, LOG, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
+    Decision, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
 };
+use cadft_train::run_files::REWRITES;
 use comfy_table::{Table, presets};
 use console::Style;
 use serde::Serialize;
@@ -43,7 +44,7 @@ struct Log {
 impl Log {
     fn open(args: &RecordArgs) -> Result<Self> {
         let path = if args.run.is_dir() {
-            args.run.join(LOG)
+            args.run.join(REWRITES)
         } else {
             args.run.clone()
         };

@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::{device, hint, panics};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use cadft_matmul::{Tf32, set_tf32};
+use cadft_kernels::{Tf32, set_tf32};
 use include_dir::{Dir, include_dir};
 use report::Report;
 use std::panic::{self, AssertUnwindSafe};

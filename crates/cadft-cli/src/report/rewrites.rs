@@ -1,6 +1,6 @@
 //! Rounds of rewriting, with the text before and after, from `rewrites.jsonl`.
 
-use super::run::{plain, shortened};
+use super::text::{plain, shortened};
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cadft_data::{GenerationPrompt, Mask, SpecialTokens, Tokenizer, TokenizerFiles, inspect};
+use cadft_data::{GenerationPrompt, Mask, SpecialTokens, Tokenizer, TokenizerFiles, inspect, with_hints};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn id(tokenizer: &Tokenizer, token: &str) -> u32 {
 }
 
 fn error(files: &TokenizerFiles) -> String {
-    Tokenizer::from_bytes(files).unwrap_err().to_string()
+    with_hints(&Tokenizer::from_bytes(files).unwrap_err())
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_key_whose_meaning_is_not_followed_is_refused() {
 fn a_directory_is_read_whole() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| fs::write(directory.path().join(name), text).unwrap();
-    let missing = Tokenizer::from_dir(directory.path()).unwrap_err().to_string();
+    let missing = with_hints(&Tokenizer::from_dir(directory.path()).unwrap_err());
     assert!(
         missing.contains("tokenizer.json`: no such file\nhint: "),
         "{missing}"
@@ -370,7 +370,7 @@ fn replacing(pattern: &str, content: &str) -> Value {
 /// What is wrong with a tokenizer, or with what it makes of a text.
 fn failing(files: &TokenizerFiles, text: &str) -> String {
     let made = Tokenizer::from_bytes(files).and_then(|tokenizer| tokenizer.encode_plain(text));
-    made.unwrap_err().to_string()
+    with_hints(&made.unwrap_err())
 }
 
 #[test]

@@ -4,7 +4,9 @@ use super::parameters;
 use super::{
     CheckpointError, FORMAT_VERSION, Manifest, OPTIMIZER, PARAMETERS, STATE, TrainingState, rotate, tensors,
 };
+use crate::run_files::CHECKPOINTS;
 use burn::tensor::TensorData;
+use cadft_files::Action;
 use cadft_model::CausalLm;
 use cadft_step::optimizer::AdamW;
 use std::collections::BTreeMap;
@@ -27,7 +29,7 @@ pub struct Restored {
 pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
     let manifest = Manifest::verify(path)?;
     let file = path.join(STATE);
-    let text = cadft_files::read_to_string(&file).map_err(CheckpointError::io("read", &file))?;
+    let text = cadft_files::read_to_string(&file).map_err(CheckpointError::io(Action::Read, &file))?;
     let state: TrainingState =
         serde_json::from_str(&text).map_err(|error| CheckpointError::damaged(&file, &error))?;
     if state.format_version != FORMAT_VERSION {
@@ -49,7 +51,7 @@ pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
 /// # Errors
 /// When the directory cannot be read.
 pub fn steps(run: &Path) -> Result<Vec<usize>, CheckpointError> {
-    rotate::steps(&run.join(super::CHECKPOINTS))
+    rotate::steps(&run.join(CHECKPOINTS))
 }
 
 /// The newest checkpoint of the run directory `run` that is complete and undamaged, and what is wrong with newer ones.
@@ -59,7 +61,7 @@ pub fn steps(run: &Path) -> Result<Vec<usize>, CheckpointError> {
 pub fn newest(run: &Path) -> Result<(Option<Restored>, Vec<CheckpointError>), CheckpointError> {
     let mut damaged = vec![];
     for step in steps(run)?.into_iter().rev() {
-        match open(&run.join(super::CHECKPOINTS).join(super::name(step))) {
+        match open(&run.join(CHECKPOINTS).join(super::name(step))) {
             Ok(restored) => return Ok((Some(restored), damaged)),
             Err(error) => damaged.push(error),
         }

@@ -1,8 +1,8 @@
 //! Everything of a run that is neither a weight nor a moment.
 
+use crate::change::Segment;
 use crate::evaluate::{Answers, Evaluation};
 use crate::inputs::Inputs;
-use crate::resume::Segment;
 use crate::rewrite::RewritingState;
 use cadft_core::RunningMoments;
 use cadft_data::TemplateTime;

@@ -5,6 +5,9 @@ use cadft_core::rewrite::{Acceptance, RoundSchedule, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Candidates in the making at the same time; does not change them.
+pub(crate) const GENERATED_AT_A_TIME: usize = 32;
+
 /// Delayed, low-frequency, compatibility-guided rewriting (CADFT-5). Without the table, nothing is rewritten.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

@@ -11,7 +11,6 @@ use super::extract::Extract;
 use super::pass_at::{pass_at, reported};
 use crate::data::Question;
 use crate::error::TrainError;
-use crate::prepare::Prepared;
 
 /// Answers to a set of questions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -109,23 +108,6 @@ pub fn answer_questions(
             })
         })
         .collect()
-}
-
-/// The answers to the questions of a run, as its recipe wants them; `model` off the autodiff graph.
-///
-/// # Errors
-/// As [`answer_questions`].
-pub fn answers_of_run(prepared: &Prepared, model: &CausalLm) -> Result<Answers, TrainError> {
-    let (tokenizer, section) = (&prepared.tokenizer, &prepared.recipe.evaluate);
-    let options = section.options(
-        prepared.recipe.run.seed,
-        tokenizer.stop_token_ids(),
-        prepared.config.max_position_embeddings,
-    );
-    let extract = section.extractor.compile()?;
-    let how = (&extract, section.samples);
-    let answered = answer_questions(model, tokenizer, &prepared.questions, &options, how)?;
-    Ok(Answers::summarise(&answered))
 }
 
 impl Answers {

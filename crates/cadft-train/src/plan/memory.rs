@@ -78,7 +78,7 @@ impl<'a> MemorySettings<'a> {
             let most = recipe.batch.max_tokens.unwrap_or(rows * length);
             tokens = tokens.max(most);
             row = row.max(length);
-            cached = cached.max(crate::rewrite::BATCH.min(train.len()) * length);
+            cached = cached.max(crate::config::GENERATED_AT_A_TIME.min(train.len()) * length);
         }
         Self {
             adapter,

@@ -1,7 +1,7 @@
 //! One round on a data set without training, for those who train elsewhere.
 
-use super::record::{FORMAT_VERSION, Header, Record, RoundRecord};
-use super::replay::digest;
+use super::digest::digest;
+use super::record::{Header, Record};
 use super::round::{Generator, RoundSummary};
 use crate::config::DataSection;
 use crate::error::TrainError;
@@ -53,30 +53,12 @@ pub fn rewrite_offline(
     let Some(round) = generator.round(0, &tracker, &|sample| samples.get(sample))? else {
         return Ok(None);
     };
-    let replaced: BTreeMap<usize, Example> = round.replaced.into_iter().collect();
-    let header = Header {
-        format_version: FORMAT_VERSION,
-        cadft: env!("CARGO_PKG_VERSION").to_owned(),
-        model: source.model.to_owned(),
-        data: source.data.clone(),
-        seed: generator.seed,
-        samples: samples.len(),
-        sha256: digest(samples, &BTreeMap::new()),
-        template_time: generator.tokenizer.template_time(),
-    };
-    let end = RoundRecord {
-        step: 0,
-        chosen: round.summary.chosen,
-        drawn: round.summary.drawn,
-        replaced: replaced.len(),
-        sha256: digest(samples, &replaced),
-    };
+    let replaced: BTreeMap<usize, Example> = round.replaced.iter().cloned().collect();
+    let summary = round.summary.clone();
+    let time = generator.tokenizer.template_time();
+    let header = Header::new((source.model, source.data), generator.seed, samples, time);
     let records = std::iter::once(Record::Header(header))
-        .chain(round.samples.into_iter().map(Record::Sample))
-        .chain([Record::Round(end)])
+        .chain(round.records(0, digest(samples, &replaced)))
         .collect();
-    Ok(Some(OfflineRound {
-        records,
-        summary: round.summary,
-    }))
+    Ok(Some(OfflineRound { records, summary }))
 }

@@ -1,7 +1,7 @@
 //! When the rounds of a run will take place, known before its first step.
 
 use crate::config::RewriteSection;
-use crate::plan::Warning;
+use crate::warning::Warning;
 use serde::Serialize;
 
 /// When incompatible samples will be rewritten.

@@ -1,12 +1,12 @@
 //! A round: choose → generate → accept. It decides; nothing is replaced or written here.
 
-use super::record::{Decision, SampleRecord, Side};
+use super::record::{Decision, Record, RoundRecord, SampleRecord, Side};
 use super::target::Target;
-use crate::config::RewriteSection;
+use crate::config::{GENERATED_AT_A_TIME, RewriteSection};
 use crate::error::TrainError;
 use crate::evaluate::{Extractor, score_samples};
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use burn::module::Module;
 use cadft_core::reduction::mean;
 use cadft_core::rewrite::{Acceptance, Candidate, Rejection, Tracker, chance, round_seed};
@@ -19,9 +19,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Candidates in the making at the same time; does not change them.
-pub(crate) const BATCH: usize = 32;
 
 /// Makes the candidates of a round, and judges them.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +48,20 @@ pub struct Round {
     pub replaced: Vec<(usize, Example)>,
     /// In numbers.
     pub summary: RoundSummary,
+}
+
+impl Round {
+    /// Its lines of the log; `sha256` is the digest of the data set after it.
+    pub(super) fn records(self, step: usize, sha256: String) -> impl Iterator<Item = Record> {
+        let end = RoundRecord {
+            step,
+            chosen: self.summary.chosen,
+            drawn: self.summary.drawn,
+            replaced: self.replaced.len(),
+            sha256,
+        };
+        (self.samples.into_iter().map(Record::Sample)).chain([Record::Round(end)])
+    }
 }
 
 /// A round in numbers.
@@ -220,7 +231,7 @@ impl<'a> Generator<'a> {
             max_positions: self.max_length,
             stop_token_ids: self.tokenizer.stop_token_ids().to_vec(),
             sampling: Sampling::nucleus(self.section.temperature, self.section.top_p, seed),
-            batch: BATCH,
+            batch: GENERATED_AT_A_TIME,
         };
         let requests: Vec<Request> = (drafts.iter())
             .map(|draft| Request {

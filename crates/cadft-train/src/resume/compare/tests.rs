@@ -178,8 +178,8 @@ fn values_are_shown_as_they_are_written() {
 fn keys_that_an_older_release_did_not_know_have_their_defaults() {
     let now = read(&[]);
     let mut written = settings(&now);
-    take(&mut written, "data.truncation");
-    take(&mut written, "model.tf32");
+    dotted::take(&mut written, "data.truncation");
+    dotted::take(&mut written, "model.tf32");
     let mut found = Comparison::default();
     settings_differ(&written, &now, &mut found);
     assert_eq!(found, Comparison::default());
@@ -191,7 +191,7 @@ fn keys_that_an_older_release_did_not_know_have_their_defaults() {
 fn a_checkpoint_of_an_older_release_says_what_it_cannot_tell() {
     let now = read(&["checkpoint.best=accuracy".to_owned()]);
     let mut written = settings(&now);
-    take(&mut written, "checkpoint");
+    dotted::take(&mut written, "checkpoint");
     let mut found = Comparison::default();
     settings_differ(&written, &now, &mut found);
     assert_eq!(found.changes, []);
@@ -303,7 +303,7 @@ fn an_objective_of_ones_own_is_told_by_its_name_alone() {
     let mut other = own("half");
     other.optimizer.lr = 0.5;
     let mut written = settings(&own("half"));
-    take(&mut written, "model.tf32");
+    dotted::take(&mut written, "model.tf32");
     let mut found = Comparison::default();
     settings_differ(&written, &other, &mut found);
     let keys: Vec<&str> = found.changes.iter().map(|change| change.key.as_str()).collect();

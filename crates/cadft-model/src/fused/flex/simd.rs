@@ -1,6 +1,6 @@
 //! Row kernels that the compiler vectorises for whatever the processor offers.
 
-use cadft_kernels::{LANES, fast_exp, vectorised};
+use cadft_kernels::cpu::{LANES, fast_exp, vectorised};
 
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
@@ -165,7 +165,7 @@ pub(super) fn softmax_row(row: &mut [f32]) -> f32 {
 }
 
 /// `log Σ exp`, summed in f64 over blocks; NaN where an element is NaN or +∞, or all are −∞.
-pub(super) fn log_sum_exp(row: &[f32]) -> f64 {
+pub(in crate::fused) fn log_sum_exp(row: &[f32]) -> f64 {
     const BLOCK: usize = 1024;
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f64 = row

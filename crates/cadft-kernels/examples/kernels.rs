@@ -1,7 +1,7 @@
-//! How fast CubeCL's kernels multiply the matrices of a decoder, those first that the table in `src/cube/table.rs` names.
+//! How fast CubeCL's kernels multiply the matrices of a decoder, those first that the table in `src/products/cube/table.rs` names.
 //!
 //! ```text
-//! cargo run --release -p cadft-matmul --example kernels --features cuda
+//! cargo run --release -p cadft-kernels --example kernels --features cuda
 //! ```
 //!
 //! A line for each kernel and product: milliseconds, TFLOP/s, seconds of the first launch (compiling), and the mean of the
@@ -13,7 +13,7 @@ use burn::tensor::{DType, FloatDType};
 use burn_cubecl::kernel::matmul::utils::init_matmul_output;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
-use cadft_matmul::cube_matmul;
+use cadft_kernels::cube_matmul;
 use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems};
 use cubek::matmul::launch::launch_ref;
 use cubek::matmul::multi_level::Strategy;

@@ -1,6 +1,6 @@
 //! Reading from the device. Each read makes the host wait for everything in the queue.
 
-use crate::observe::{InFlight, Settled};
+use super::{InFlight, Settled};
 use burn::tensor::{Tensor, Transaction};
 
 /// Reads tensors together and counts the reads. The first read also brings the outcome of the step before.

@@ -1,6 +1,6 @@
 //! The products on the backends that CubeCL compiles, and which of its kernels computes them.
 //!
-//! Without the feature `autotune` the kernel is chosen by a table (`cube/table.rs`). Tuning tries some twenty kernels for every new
+//! Without the feature `autotune` the kernel is chosen by a table (`table.rs`). Tuning tries some twenty kernels for every new
 //! size, and CUDA's compiler takes up to six seconds for each. The table is what was fastest on an H200 for the products of a
 //! model of 1.5 billion parameters (`examples/kernels.rs`), in TFLOP/s for `x Wᵀ`, `g W` and `gᵀ x`:
 //!
@@ -25,8 +25,9 @@ mod transpose;
 pub use rows::add_rows;
 pub use sums::{column_sums, sum_of_squares};
 
-use crate::operation::MatmulKernels;
-use crate::{Tf32, cast, tf32};
+use super::kernels::MatmulKernels;
+use super::precision::cast;
+use super::tf32::{Tf32, tf32};
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::DType;
@@ -42,11 +43,11 @@ use cubek::std::InputBinding;
 use transpose::transposed_factor;
 
 impl MatmulKernels for CubeBackend {
-    fn full_matmul(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
+    fn full_product(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
         without_tensor_cores(lhs, rhs, DType::F32)
     }
 
-    fn wide_matmul(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
+    fn wide_product(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
         cube_matmul(lhs, rhs, DType::F32)
     }
 

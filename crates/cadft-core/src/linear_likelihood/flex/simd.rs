@@ -1,7 +1,7 @@
 //! Row kernels that the compiler vectorises for whatever the processor offers.
 
-use super::statistic::Statistic;
-use cadft_kernels::{LANES, fast_exp, vectorised};
+use crate::linear_likelihood::statistic::Statistic;
+use cadft_kernels::cpu::{LANES, fast_exp, vectorised};
 
 /// `log Σ exp(row)` with the maximum taken out.
 pub(super) fn row_log_sum_exp(row: &[f32]) -> f32 {

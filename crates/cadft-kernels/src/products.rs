@@ -8,57 +8,27 @@
 //!
 //! CubeCL takes TF32 for products of f32 on tensor cores wherever a device has it, and has no setting for that. Refused
 //! here, such a product is launched with a kernel that uses no tensor cores, and therefore f32, forward and backward.
-//!
-//! With the feature `cube` also what kernels of the other crates on CubeCL's backends share: `reduce`, `add_rows`, sums.
 
+mod autodiff;
 #[cfg(feature = "cube")]
 mod cube;
-mod operation;
+mod kernels;
+mod operations;
 mod precision;
+mod tf32;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, TensorMetadata};
 use burn::tensor::{DType, Tensor};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "cube")]
 pub use cube::{
     add_rows, column_sums, cube_input_gradient, cube_matmul, cube_weight_gradient, reduce, sum_of_squares,
 };
-pub use operation::MatmulKernels;
+pub use kernels::MatmulKernels;
+use operations::MatmulOperations;
 pub use precision::{Precision, cast};
-
-/// Whether products of f32 may be computed in TF32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tf32 {
-    /// The backend's own choice, usually its fastest.
-    #[default]
-    Allowed,
-    /// Every factor keeps the digits of f32.
-    Refused,
-}
-
-impl Tf32 {
-    /// From a setting where `true` allows it.
-    #[must_use]
-    pub fn from_flag(is_allowed: bool) -> Self {
-        if is_allowed { Self::Allowed } else { Self::Refused }
-    }
-}
-
-/// Of the process, as Burn's own settings of a device are.
-static IS_REFUSED: AtomicBool = AtomicBool::new(false);
-
-/// Chooses for all products from now on, of every thread.
-pub fn set_tf32(tf32: Tf32) {
-    IS_REFUSED.store(tf32 == Tf32::Refused, Ordering::Relaxed);
-}
-
-/// What was chosen last.
-#[must_use]
-pub fn tf32() -> Tf32 {
-    Tf32::from_flag(!IS_REFUSED.load(Ordering::Relaxed))
-}
+pub use tf32::{Tf32, set_tf32, tf32};
 
 /// `lhs · rhs` over the last two dimensions, by the setting of the process.
 ///
@@ -78,9 +48,9 @@ pub fn matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
 #[must_use]
 pub fn backend_matmul<B: MatmulKernels>(lhs: FloatTensor<B>, rhs: FloatTensor<B>) -> FloatTensor<B> {
     if lhs.dtype() == DType::BF16 {
-        B::wide_matmul(lhs, rhs)
+        B::wide_product(lhs, rhs)
     } else if tf32() == Tf32::Refused {
-        B::full_matmul(lhs, rhs)
+        B::full_product(lhs, rhs)
     } else {
         B::float_matmul(lhs, rhs)
     }
