@@ -35,6 +35,7 @@ import data_folders
 import data_formats
 import families
 import foreign_adapters
+import generation_keys
 import hub_cache
 import jinja_golden
 import objectives_golden
@@ -84,6 +85,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "tiny-adapters": Generator("tiny_adapters.py", tiny_adapters.SEED, tiny_adapters.generate),
         "foreign-adapters": Generator("foreign_adapters.py", foreign_adapters.SEED, foreign_adapters.generate),
         "config-keys": Generator("config_keys.py", config_keys.SEED, config_keys.generate),
+        "generation-keys": Generator("generation_keys.py", generation_keys.SEED, generation_keys.generate),
         "tiny-bf16": Generator("tiny_bf16.py", tiny_bf16.SEED, tiny_bf16.generate),
         "blackbox": Generator("blackbox.py", blackbox.SEED, blackbox.generate),
         "data-formats": Generator("data_formats.py", data_formats.SEED, data_formats.generate),

@@ -2,7 +2,7 @@
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run, steps};
-use cadft_tests::fixture;
+use cadft_tests::{NLL, NLL_SAVED, SAME, fixture};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -94,22 +94,13 @@ fn a_trained_adapter_is_evaluated_and_merged_to_the_same_likelihood() {
         .concat());
         let alone = nll(&[&["evaluate", "--model", &adapter], &data[..]].concat());
         let merged = nll(&[&["evaluate", "--model", &merged], &data[..]].concat());
-        assert!(
-            (beside - merged).abs() < 1e-6 * merged,
-            "{kind}: {beside} beside, {merged} merged"
-        );
-        assert!(
-            (beside - alone).abs() < 1e-9,
-            "{kind}: an adapter names its model"
-        );
+        NLL.assert_near(&format!("{kind}: beside, and merged"), beside, merged);
+        SAME.assert_near(&format!("{kind}: an adapter names its model"), beside, alone);
         assert!(
             (beside - plain).abs() > 1e-3,
             "{kind}: the adapter does something"
         );
-        assert!(
-            (beside - after).abs() < 1e-5 * after,
-            "{kind}: {beside} now, {after} in the run"
-        );
+        NLL_SAVED.assert_near(&format!("{kind}: now, and in the run"), beside, after);
     }
 }
 
@@ -146,10 +137,7 @@ fn an_adapter_is_trained_on_from_where_it_was() {
         evaluated.map(|line| line["nll"].as_f64().expect("nll")).collect()
     };
     let (ended, began) = (evaluated(&first)[1], evaluated(&second)[0]);
-    assert!(
-        (ended - began).abs() < 1e-6 * ended,
-        "ended at {ended}, began at {began}"
-    );
+    NLL.assert_near("where it began, and where the first one ended", began, ended);
     assert!(evaluated(&second)[1] < began, "it learns on");
     let settings = |directory: &str| -> Value {
         let path = format!("{directory}/model/adapter_config.json");

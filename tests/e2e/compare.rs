@@ -2,7 +2,7 @@
 
 use crate::CADFT;
 use cadft_tests::command::run;
-use cadft_tests::fixture;
+use cadft_tests::{SAME, fixture};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -62,12 +62,10 @@ fn the_table_is_the_mean_over_the_runs_and_finished_runs_are_not_repeated() {
             .map(|path| nll(path))
             .collect();
         let mean = (runs[0] + runs[1]) / 2.0;
-        assert!(
-            (row["nll"]["mean"].as_f64().expect("a mean") - mean).abs() < 1e-9,
-            "{row}"
-        );
+        SAME.assert_near("mean", row["nll"]["mean"].as_f64().expect("a mean"), mean);
         let error = (runs[0] - runs[1]).abs() / 2.0;
-        assert!((row["nll"]["standard_error"].as_f64().expect("an error") - error).abs() < 1e-9);
+        let found = row["nll"]["standard_error"].as_f64().expect("an error");
+        SAME.assert_near("standard error", found, error);
         assert!(error > 0.0, "seeds change the order of the data");
     }
     let markdown = fs::read_to_string(out.join("compare.md")).expect("a table");
@@ -88,9 +86,9 @@ fn the_table_is_the_mean_over_the_runs_and_finished_runs_are_not_repeated() {
     let text = fs::read_to_string(&metrics).expect("metrics");
     let lines: Vec<&str> = text.lines().collect();
     fs::write(&metrics, lines[..lines.len() - 1].join("\n")).expect("metrics");
-    let (again, told) = compare(&out, &[]);
+    let (again, notes) = compare(&out, &[]);
     assert_eq!(again, table);
-    assert_eq!(told.matches("is finished").count(), 3, "{told}");
+    assert_eq!(notes.matches("is finished").count(), 3, "{notes}");
 }
 
 #[test]

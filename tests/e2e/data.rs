@@ -2,7 +2,7 @@
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run, steps};
-use cadft_tests::{Workspace, fixture};
+use cadft_tests::{RUN, Workspace, fixture};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -41,10 +41,10 @@ fn packed_samples_and_token_budgets_follow_the_reference() {
             ] {
                 let number = |line: &Value| line[key].as_f64().expect("a number");
                 let (ours, theirs) = (number(found), number(expected));
-                assert!(
-                    (ours - theirs).abs() <= 1e-4 * theirs.abs().max(1e-3),
-                    "{settings:?}, step {}: {key} is {ours}, the reference has {theirs}",
-                    found["step"],
+                RUN.assert_near(
+                    &format!("{settings:?}, step {}: {key}", found["step"]),
+                    ours,
+                    theirs,
                 );
             }
             assert_eq!(found["tokens"], expected["tokens"]);

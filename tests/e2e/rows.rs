@@ -2,8 +2,8 @@
 
 use crate::CADFT;
 use crate::study::Study;
-use cadft_tests::Workspace;
 use cadft_tests::command::{Outcome, lines, run_with};
+use cadft_tests::{F64, Workspace};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -133,7 +133,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
         fs::read(run.join("config.resolved.toml")).expect("a recipe"),
     )
     .expect("a recipe");
-    for options in [&["--like", "run"][..], &["--like", "like.toml"], &one_by_one] {
+    for options in [&["--recipe", "run"][..], &["--like", "like.toml"], &one_by_one] {
         let found = evaluate(options);
         for key in ["samples", "tokens", "supervised", "nll", "token_accuracy"] {
             assert_eq!(found[key], expected[key], "{options:?}: {key}");
@@ -144,10 +144,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
             .map(|score| number(&score["nll"]) * number(&score["supervised"]))
             .sum();
         let mean = sum / number(&expected["supervised"]);
-        assert!(
-            (mean - number(&expected["nll"])).abs() < 1e-12,
-            "{options:?}: {mean}"
-        );
+        F64.assert_near(&format!("{options:?}"), mean, number(&expected["nll"]));
     }
     // Each of the settings matters, and an option wins over the run.
     for other in [
@@ -156,7 +153,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
         ["--truncation", "drop"],
         ["--template", "chatml"],
     ] {
-        let found = evaluate(&[&["--like", "run"][..], &other].concat());
+        let found = evaluate(&[&["--recipe", "run"][..], &other].concat());
         assert_ne!(found["nll"], expected["nll"], "{other:?}");
     }
 }
@@ -244,7 +241,7 @@ fn evaluation_rows_that_are_cut_or_left_out_are_told_by_source() {
         "--data",
         "eval.jsonl",
         "long.jsonl",
-        "--like",
+        "--recipe",
         "run",
         "--json",
     ];

@@ -1,8 +1,8 @@
-//! A saved model is what was measured, and its files tell other programs how it was trained to talk.
+//! A saved model is what was measured, and its files say to other programs how it was trained to talk.
 
 use crate::CADFT;
-use cadft_tests::Workspace;
 use cadft_tests::command::{lines, run_with};
+use cadft_tests::{NLL, NLL_SAVED, SAME, Workspace};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn nll(workspace: &Workspace, args: &[&str]) -> f64 {
     lines(&evaluated.stdout)[0]["nll"].as_f64().expect("nll")
 }
 
-/// The evaluations that a run tells, by step.
+/// The evaluations that a run reports, by step.
 fn evaluations(run: &Path) -> Vec<(u64, f64)> {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     (lines(&metrics).iter())
@@ -147,10 +147,7 @@ fn variables_of_the_template_are_saved_as_its_defaults() {
     let saved = run.join("model");
     let found = nll(&workspace, &["--model", saved.to_str().expect("UTF-8")]);
     // The command may take other samples together than the run.
-    assert!(
-        (found - after).abs() < 1e-6 * after,
-        "{found}, {after} in the run"
-    );
+    NLL.assert_near("now, and in the run", found, after);
     let tokenizer = cadft_data::Tokenizer::from_dir(&saved).expect("a tokenizer");
     let messages = [cadft_data::Message::new("user", "a")];
     let render = |tokenizer: cadft_data::Tokenizer| {
@@ -198,10 +195,7 @@ fn an_adapter_is_evaluated_under_the_template_that_it_was_trained_with() {
         &["--model", "merged"],
     ] {
         let found = nll(&workspace, args);
-        assert!(
-            (found - after).abs() < 1e-5 * after,
-            "{args:?}: {found}, {after} in the run"
-        );
+        NLL_SAVED.assert_near(&format!("{args:?}: now, and in the run"), found, after);
     }
 }
 
@@ -251,10 +245,7 @@ fn a_tokenizer_beside_an_adapter_takes_the_place_of_that_of_its_model() {
     assert_eq!(object(&merged.join("config.json"))["eos_token_id"], json!([0, 2]));
     let beside = nll(&workspace, &["--model", "model", "--adapter", adapter]);
     let merged = nll(&workspace, &["--model", "merged"]);
-    assert!(
-        (beside - merged).abs() < 1e-6 * merged,
-        "{beside} beside, {merged} merged"
-    );
+    NLL.assert_near("beside, and merged", beside, merged);
 }
 
 #[test]
@@ -327,19 +318,20 @@ fn what_is_measured_after_training_is_what_is_saved() {
             "schedule.steps=8",
         ];
         let run = workspace.trained(CADFT, &settings);
-        let told = evaluations(&run);
-        assert_eq!(told.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 4, 8]);
-        for (step, nll_in_run) in told {
+        let reported = evaluations(&run);
+        assert_eq!(
+            reported.iter().map(|(step, _)| *step).collect::<Vec<_>>(),
+            [0, 4, 8]
+        );
+        for (step, nll_in_run) in reported {
             let saved = match step {
                 0 => workspace.path("model"),
                 8 => run.join("model"),
                 step => run.join(format!("checkpoints/step-{step:06}")),
             };
             let found = nll(&workspace, &["--model", saved.to_str().expect("UTF-8")]);
-            assert!(
-                (found - nll_in_run).abs() < 1e-9 * found,
-                "{dtype}, step {step}: {nll_in_run} in the run, {found} of what is saved"
-            );
+            let what = format!("{dtype}, step {step}: what is saved, and in the run");
+            SAME.assert_near(&what, found, nll_in_run);
         }
     }
 }

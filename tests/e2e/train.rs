@@ -3,7 +3,7 @@
 use crate::CADFT;
 use cadft_model::{SaveOptions, checkpoint};
 use cadft_tests::command::{lines, run, steps};
-use cadft_tests::{Workspace, fixture};
+use cadft_tests::{CURVE, NLL, RUN, Tolerance, Workspace, fixture};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -22,11 +22,8 @@ const COMPARED: [&str; 10] = [
     "lr",
 ];
 
-/// Two implementations in f32 drift apart as they train; the issue is set for 20 steps.
-const RELATIVE: f64 = 1e-4;
-
 /// Runs a recipe in its folder and compares every step of `metrics.jsonl`.
-fn assert_follows_reference(folder: &str, recipe: &str, expected: &str, relative: f64) {
+fn assert_follows_reference(folder: &str, recipe: &str, expected: &str, by: Tolerance) {
     let out = tempfile::tempdir().expect("a temporary directory");
     for device in cadft_tests::backends() {
         let directory = out.path().join(device);
@@ -40,12 +37,8 @@ fn assert_follows_reference(folder: &str, recipe: &str, expected: &str, relative
             let divergence = ["mean_kl"].into_iter().filter(|&key| !expected[key].is_null());
             for key in COMPARED.iter().copied().chain(divergence) {
                 let (ours, theirs) = (number(found, key), number(expected, key));
-                let bound = relative * theirs.abs().max(1e-3);
-                assert!(
-                    (ours - theirs).abs() <= bound,
-                    "{recipe} on {device}, step {}: {key} is {ours}, the reference has {theirs}",
-                    found["step"],
-                );
+                let what = format!("{recipe} on {device}, step {}: {key}", found["step"]);
+                by.assert_near(&what, ours, theirs);
             }
             for key in ["step", "tokens", "supervised"] {
                 assert_eq!(found[key], expected[key], "{recipe} on {device}: {key}");
@@ -66,55 +59,45 @@ fn number(line: &Value, key: &str) -> f64 {
 
 #[test]
 fn cadft_with_exact_statistics_follows_the_reference() {
-    assert_follows_reference("blackbox", "recipe.toml", "expected.exact.jsonl", RELATIVE);
+    assert_follows_reference("blackbox", "recipe.toml", "expected.exact.jsonl", RUN);
 }
 
 #[test]
 fn cadft_with_running_statistics_follows_the_reference() {
-    assert_follows_reference(
-        "blackbox",
-        "recipe.running.toml",
-        "expected.running.jsonl",
-        RELATIVE,
-    );
+    assert_follows_reference("blackbox", "recipe.running.toml", "expected.running.jsonl", RUN);
 }
 
 #[test]
 fn cadft_with_the_nll_gate_and_sample_mean_follows_the_reference() {
-    assert_follows_reference(
-        "blackbox",
-        "recipe.gate-nll.toml",
-        "expected.gate-nll.jsonl",
-        RELATIVE,
-    );
+    assert_follows_reference("blackbox", "recipe.gate-nll.toml", "expected.gate-nll.jsonl", RUN);
 }
 
 #[test]
 fn the_objective_schedule_follows_the_reference() {
-    assert_follows_reference("blackbox", "recipe.start.toml", "expected.start.jsonl", RELATIVE);
+    assert_follows_reference("blackbox", "recipe.start.toml", "expected.start.jsonl", RUN);
 }
 
 #[test]
 fn nll_follows_the_reference() {
-    assert_follows_reference("blackbox", "recipe.nll.toml", "expected.nll.jsonl", RELATIVE);
+    assert_follows_reference("blackbox", "recipe.nll.toml", "expected.nll.jsonl", RUN);
 }
 
 #[test]
 fn dft_follows_the_reference() {
-    assert_follows_reference("blackbox", "recipe.dft.toml", "expected.dft.jsonl", RELATIVE);
+    assert_follows_reference("blackbox", "recipe.dft.toml", "expected.dft.jsonl", RUN);
 }
 
 #[test]
 fn the_baselines_follow_the_reference() {
     for name in ["asft", "eaft", "iw-sft", "idft", "deft"] {
         let (recipe, expected) = (format!("recipe.{name}.toml"), format!("expected.{name}.jsonl"));
-        assert_follows_reference("blackbox", &recipe, &expected, RELATIVE);
+        assert_follows_reference("blackbox", &recipe, &expected, RUN);
     }
 }
 
 #[test]
 fn the_golden_curve_of_forty_steps_is_reproduced() {
-    assert_follows_reference("curve", "recipe.toml", "expected.jsonl", 2.0 * RELATIVE);
+    assert_follows_reference("curve", "recipe.toml", "expected.jsonl", CURVE);
 }
 
 #[test]
@@ -219,7 +202,7 @@ fn evaluation_of_the_trained_model_is_what_training_reported() {
     for key in ["samples", "supervised", "token_accuracy"] {
         assert_eq!(reported[key], evaluated[1][key], "{key}");
     }
-    assert!((number(&reported, "nll") - number(evaluated[1], "nll")).abs() < 1e-6);
+    NLL.assert_near("nll", number(&reported, "nll"), number(evaluated[1], "nll"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::models::{model, unequal};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
 use cadft_data::{Bucketing, Example, Packing};
-use cadft_matmul::{Tf32, bf16_linear, full_matmul, set_tf32};
+use cadft_kernels::{Tf32, bf16_linear, full_matmul, set_tf32};
 use cadft_step::MicroBatching;
 use cadft_step::batch::GlobalBatch;
 use cadft_step::step::{StepSettings, backward};

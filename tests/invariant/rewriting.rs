@@ -1,9 +1,12 @@
-//! A run that is interrupted around or in a round goes on as if it had not been.
+//! A run that is interrupted around or in a round continues as if it had not been interrupted.
 
 use burn::tensor::Device;
 use cadft_model::CausalLm;
-use cadft_train::rewrite::{LOG, Record, RewriteLog, Rewriting, RewritingState, UndoRecord, read_log};
-use cadft_train::{Event, Prepared, config};
+use cadft_train::rewrite::{
+    Record, RewriteLog, Rewriting, RewritingState, RoundSummary, UndoRecord, read_log,
+};
+use cadft_train::run_files::REWRITES;
+use cadft_train::{Prepared, Warning, config};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -39,7 +42,10 @@ fn observe(rewriting: &mut Rewriting, step: usize) {
     rewriting.observe(&samples, &z);
 }
 
-fn round(rewriting: &mut Rewriting, step: usize, prepared: &Prepared, model: &CausalLm) -> Vec<Event> {
+/// A round and what is to be known about it.
+type Told = (RoundSummary, Option<Warning>);
+
+fn round(rewriting: &mut Rewriting, step: usize, prepared: &Prepared, model: &CausalLm) -> Option<Told> {
     let go_on = AtomicBool::new(false);
     rewriting
         .round_after(step, prepared, model, &go_on)
@@ -59,7 +65,7 @@ type Everything = (RewritingState, String, Vec<Vec<u32>>);
 
 fn everything(rewriting: &Rewriting, prepared: &Prepared, run: &Path) -> Everything {
     let examples = (0..20).map(|sample| rewriting.example(sample, &prepared.train).token_ids.clone());
-    let log = fs::read_to_string(run.join(LOG)).unwrap_or_default();
+    let log = fs::read_to_string(run.join(REWRITES)).unwrap_or_default();
     (rewriting.state().clone(), log, examples.collect())
 }
 
@@ -99,7 +105,7 @@ impl Run {
             saved.push(rewriting.state().clone());
         }
         let end = everything(&rewriting, &self.prepared, self.path());
-        fs::remove_file(self.path().join(LOG)).expect("the log");
+        fs::remove_file(self.path().join(REWRITES)).expect("the log");
         (saved, end)
     }
 
@@ -115,7 +121,7 @@ impl Run {
 fn a_resumed_run_rewrites_as_the_uninterrupted_one_whatever_became_of_the_log() {
     let run = Run::new();
     let (saved, end) = run.uninterrupted();
-    let log = run.path().join(LOG);
+    let log = run.path().join(REWRITES);
     assert!(
         end.1.matches("\"decision\":\"replaced\"").count() > 2,
         "rounds that replace nothing show nothing:\n{}",
@@ -144,10 +150,10 @@ fn a_round_that_is_interrupted_changes_nothing_and_takes_place_later() {
     let mut rewriting = Rewriting::resume(&run.prepared, run.path(), saved[2].clone()).expect("it resumes");
     let before = everything(&rewriting, &run.prepared, run.path());
     let stop = AtomicBool::new(true);
-    let told = rewriting
+    let lines = rewriting
         .round_after(2, &run.prepared, &run.model, &stop)
         .expect("no error");
-    assert_eq!(told, []);
+    assert_eq!(lines, None);
     assert!(rewriting.is_due(2), "no step may follow before it took place");
     assert_eq!(everything(&rewriting, &run.prepared, run.path()), before);
     go_on(&mut rewriting, 2, &run.prepared, &run.model);
@@ -161,21 +167,18 @@ fn a_round_takes_place_once() {
     (1..=2).for_each(|step| observe(&mut rewriting, step));
     assert_eq!(
         round(&mut rewriting, 1, &run.prepared, &run.model),
-        [],
+        None,
         "before the warm-up"
     );
-    assert!(matches!(
-        round(&mut rewriting, 2, &run.prepared, &run.model)[0],
-        Event::Rewrote { step: 2, .. }
-    ));
+    assert!(round(&mut rewriting, 2, &run.prepared, &run.model).is_some());
     assert_eq!(
         round(&mut rewriting, 2, &run.prepared, &run.model),
-        [],
+        None,
         "a second time"
     );
     assert_eq!(
         round(&mut rewriting, 6, &run.prepared, &run.model),
-        [],
+        None,
         "after the last step"
     );
 }
@@ -184,7 +187,7 @@ fn a_round_takes_place_once() {
 fn what_was_undone_stays_undone_when_a_run_is_resumed() {
     let run = Run::new();
     let (saved, end) = run.uninterrupted();
-    let log = run.path().join(LOG);
+    let log = run.path().join(REWRITES);
     fs::write(&log, &end.1).expect("a log");
     let state = &saved[4];
     let rewritten = state.records.iter().find_map(|record| match record {
@@ -214,7 +217,7 @@ fn a_log_of_another_run_is_refused() {
     let run = Run::new();
     let (saved, end) = run.uninterrupted();
     fs::write(
-        run.path().join(LOG),
+        run.path().join(REWRITES),
         end.1.replacen("\"seed\":42", "\"seed\":43", 1),
     )
     .expect("a log");

@@ -5,6 +5,7 @@ mod bf16;
 mod cache;
 mod families;
 mod foreign;
+mod generation_keys;
 mod keys;
 mod objectives;
 mod sampling;

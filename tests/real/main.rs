@@ -7,6 +7,7 @@ mod adapter;
 mod report;
 mod saved;
 mod tensorboard;
+mod tokenizers;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_data::{Mask, TokenizeOptions, Tokenizer, parse_file, prompt_ids, tokenize};
@@ -15,7 +16,7 @@ use cadft_model::generate::{generate, ignore_tokens};
 use cadft_model::{GenerateOptions, Request};
 use cadft_tests::arrays::values;
 use cadft_tests::command::run;
-use cadft_tests::{Arrays, fixture};
+use cadft_tests::{Arrays, CHECKPOINT_LOGITS, RUN, fixture};
 use cadft_train::evaluate::score_samples;
 use serde_json::Value;
 use std::fs;
@@ -75,19 +76,9 @@ fn logits_and_greedy_text_equal_transformers() {
         let logits = model.logits(model.hidden_states(tensor));
         let [_, _, vocab] = logits.dims();
         let logits = values(logits);
-        let worst = |found: &mut dyn Iterator<Item = (f64, f64)>| {
-            found
-                .map(|(ours, theirs)| (ours - theirs).abs())
-                .fold(0.0f64, f64::max)
-        };
         let last = &logits[(seq - 1) * vocab..];
         let theirs = golden.values(&format!("{name}/last_logits"));
-        assert_eq!(last.len(), theirs.len());
-        let error = worst(&mut last.iter().copied().zip(theirs.iter().copied()));
-        assert!(
-            error < 2e-3,
-            "{name}: the logits after the prompt are off by {error}"
-        );
+        CHECKPOINT_LOGITS.assert_close(&format!("{name}: logits after the prompt"), last, theirs);
 
         let positions = golden.indices(&format!("{name}/positions"));
         let sampled = golden.indices("vocab_ids");
@@ -96,11 +87,7 @@ fn logits_and_greedy_text_equal_transformers() {
         for at in &positions {
             ours.extend(sampled.iter().map(|id| logits[at * vocab + id]));
         }
-        let error = worst(&mut ours.into_iter().zip(theirs.iter().copied()));
-        assert!(
-            error < 2e-3,
-            "{name}: logits inside the prompt are off by {error}"
-        );
+        CHECKPOINT_LOGITS.assert_close(&format!("{name}: logits inside the prompt"), &ours, theirs);
 
         let options = GenerateOptions {
             max_new_tokens: 40,
@@ -111,7 +98,7 @@ fn logits_and_greedy_text_equal_transformers() {
             .expect("it generates")
             .remove(0);
         let stop = tokenizer.stop_token_ids();
-        // The fixture goes on past a stop token, which generation ends on.
+        // The fixture continues past a stop token, at which generation ends.
         let text: Vec<usize> = found
             .token_ids
             .iter()
@@ -151,12 +138,7 @@ fn tokens_masks_and_sample_likelihoods_equal_transformers() {
             .collect();
         assert_eq!(Value::Array(trained), expected["trained"], "{}: mask", score.id);
         let theirs = expected["nll"].as_f64().expect("nll");
-        assert!(
-            (score.nll - theirs).abs() < 1e-4 * theirs,
-            "{}: {} against {theirs}",
-            score.id,
-            score.nll
-        );
+        RUN.assert_near(&score.id, score.nll, theirs);
     }
 }
 

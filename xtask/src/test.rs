@@ -1,14 +1,18 @@
 //! `cargo xtask test`: the one way to run the tests.
 
+use std::fs;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::backend::{Backend, extra_features};
 use crate::{fetch, python, shell};
 
-/// Tells the suites in `tests/` which of the backends in the build to run on.
+/// Says to the suites in `tests/` which of the backends in the build to run on.
 const ASKED: &str = "CADFT_TEST_BACKENDS";
+
+/// Tells the tests with a real checkpoint which Python has transformers.
+const TRANSFORMERS: &str = "CADFT_TRANSFORMERS_PYTHON";
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +20,7 @@ pub(crate) struct Args {
     /// Backends to test, separated by commas; flex alone tests the whole workspace, others the suites in `tests/`.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
     backend: Vec<Backend>,
-    /// Test against a real checkpoint and published chat templates, which are fetched first, transformers, TensorBoard,
+    /// Test against a real checkpoint, published chat templates and tokenizers, which are fetched first, transformers, TensorBoard,
     /// and a browser where there is one.
     #[arg(long)]
     real: bool,
@@ -34,11 +38,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         command.env("CADFT_TENSORBOARD_PYTHON", interpreter);
         let requirements = shell::workspace_root().join("python/requirements.txt");
         let interpreter = python::environment("fixtures", &requirements)?;
-        command.env("CADFT_TRANSFORMERS_PYTHON", interpreter);
+        command.env(TRANSFORMERS, &interpreter);
         fetch::templates(None)?;
+        fetch::tokenizers(None)?;
         shell::run(&mut published(args))?;
     }
-    shell::run(&mut command)
+    shell::run(&mut command)?;
+    if is_everything(args) { outside() } else { Ok(()) }
+}
+
+/// Whether all tests of the workspace were asked for.
+fn is_everything(args: &Args) -> bool {
+    !args.real && args.filter.is_empty() && extra_features(&args.backend).is_empty()
+}
+
+/// The program outside the workspace. Its versions are those of the workspace's `Cargo.lock` and its target directory is the
+/// workspace's, so that only the crates of the repository are compiled for it.
+fn outside() -> Result<()> {
+    let directory = shell::workspace_root().join("tests/outside");
+    let lock = directory.join("Cargo.lock");
+    fs::copy(shell::workspace_root().join("Cargo.lock"), &lock)
+        .with_context(|| format!("cannot write `{}`", lock.display()))?;
+    shell::run(
+        shell::cargo()
+            .args(["test", "--release", "--manifest-path"])
+            .arg(directory.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(shell::target_dir()),
+    )
 }
 
 /// The tests of the data crate that need what was fetched.
@@ -135,6 +162,15 @@ mod tests {
         );
         assert_eq!(asked(&["--backend", "flex,wgpu"]).as_deref(), Some("flex,wgpu"));
         assert_eq!(asked(&[]), None);
+    }
+
+    #[test]
+    fn the_program_outside_runs_with_all_tests_and_no_choice_of_them() {
+        let everything = |words: &[&str]| is_everything(&Line::parse_from([&["test"], words].concat()).args);
+        assert!(everything(&[]) && everything(&["--backend", "flex"]));
+        for words in [&["padding"][..], &["--real"], &["--backend", "wgpu"]] {
+            assert!(!everything(words), "{words:?}");
+        }
     }
 
     #[test]

@@ -7,11 +7,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::{files, shell};
 
+mod circles;
+mod dialect;
 mod equations;
 mod fixtures;
 mod links;
 mod manifests;
 mod markdown;
+mod publish;
 mod rust;
 mod supply;
 mod unsafety;
@@ -98,11 +101,14 @@ pub(crate) fn run() -> Result<()> {
         rust::check,
         supply::check,
         words::check,
+        dialect::check,
         manifests::check,
+        publish::check,
         fixtures::check,
         equations::check,
         links::check,
         unsafety::check,
+        circles::check,
     ] {
         findings.extend(check(&repository)?);
     }

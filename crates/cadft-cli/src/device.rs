@@ -27,10 +27,13 @@ pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
         Ok((device, sum))
     });
     let failed = |reason: String| {
-        let reason = missing_library(&reason)
-            .unwrap_or_else(|| format!("{reason}\nhint: `cadft doctor` shows what can"));
+        let (reason, hint) = match missing_library(&reason) {
+            Some(missing) => (missing, NAME_LIBRARIES),
+            None => (reason, "`cadft doctor` shows what can"),
+        };
         TrainError::Device {
             message: format!("`{name}`: the device cannot be used: {reason}"),
+            hint: Some(hint.to_owned()),
         }
     };
     match opened {
@@ -45,15 +48,15 @@ pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
     }
 }
 
-/// That a library of a driver is not there, in fewer words than those of `cudarc`, and with a hint.
+/// What to do about a library of a driver that is not there.
+const NAME_LIBRARIES: &str = "NVIDIA's driver brings `libcuda`, the CUDA toolkit `libnvrtc`; name their directory in \
+                              `LD_LIBRARY_PATH` where they are installed";
+
+/// That a library of a driver is not there, in fewer words than those of `cudarc`.
 fn missing_library(message: &str) -> Option<String> {
     let (_, rest) = message.split_once("Unable to dynamically load the \"")?;
     let (library, _) = rest.split_once('"')?;
-    Some(format!(
-        "there is no `lib{library}.so`\n\
-         hint: NVIDIA's driver brings `libcuda`, the CUDA toolkit `libnvrtc`; name their directory in `LD_LIBRARY_PATH` \
-         where they are installed"
-    ))
+    Some(format!("there is no `lib{library}.so`"))
 }
 
 #[cfg(test)]
@@ -64,7 +67,7 @@ mod tests {
     fn a_missing_driver_is_named_in_a_few_words() {
         let message = "Unable to dynamically load the \"cuda\" shared library - searched for library names: [\"libcuda.so\"]";
         let said = missing_library(message).unwrap();
-        assert!(said.starts_with("there is no `libcuda.so`\nhint: "), "{said}");
+        assert_eq!(said, "there is no `libcuda.so`");
         assert_eq!(missing_library("index out of bounds"), None);
     }
 }

@@ -3,15 +3,19 @@
 use crate::exit::Exit;
 use crate::shown::Shown;
 use cadft_data::DataError;
+use cadft_files::Hint;
 use cadft_model::ModelError;
+use cadft_train::checkpoint::CheckpointError;
 use cadft_train::hub::HubError;
 use cadft_train::{TrainError, Warning};
 use console::Style;
+use std::borrow::Cow;
+use std::error::Error;
 use std::io::{self, Write};
 
 /// Usage or input that a command cannot work with.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}\nhint: {hint}")]
+#[error("{message}")]
 pub(crate) struct UsageError {
     message: String,
     hint: String,
@@ -26,13 +30,48 @@ impl UsageError {
     }
 }
 
+impl Hint for UsageError {
+    fn hints(&self) -> Vec<Cow<'_, str>> {
+        vec![(&self.hint).into()]
+    }
+
+    fn is_input(&self) -> bool {
+        true
+    }
+}
+
+/// A command that failed through no fault of its input.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    message: String,
+    hint: &'static str,
+}
+
+impl Failure {
+    pub(crate) fn new(message: String, hint: &'static str) -> Self {
+        Self { message, hint }
+    }
+}
+
+impl Hint for Failure {
+    fn hints(&self) -> Vec<Cow<'_, str>> {
+        vec![self.hint.into()]
+    }
+
+    fn is_input(&self) -> bool {
+        false
+    }
+}
+
 /// Shows an error on standard error; how a command ends with it.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Done;
     }
     let red = Style::new().for_stderr().red().bold();
-    show(&Shown::styled(&red, "error"), &text_of(error));
+    let (lines, hints) = told(error);
+    show(&Shown::styled(&red, "error"), &lines, &hints);
     if is_input(error) {
         Exit::Usage
     } else {
@@ -43,8 +82,12 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
 /// Shows a warning on standard error.
 pub(crate) fn warn(warning: &Warning) {
     let yellow = Style::new().for_stderr().yellow().bold();
-    let text = format!("{}\nhint: {}", warning.message, warning.hint);
-    show(&Shown::styled(&yellow, "warning"), &text);
+    let lines: Vec<String> = warning.message.lines().map(str::to_owned).collect();
+    show(
+        &Shown::styled(&yellow, "warning"),
+        &lines,
+        &[warning.hint.as_str().into()],
+    );
 }
 
 /// Whether the reader of standard output has gone, which is no error.
@@ -55,33 +98,37 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn show(label: &Shown, text: &str) {
+/// The first line after the label, the others below it, and the hints at the end.
+fn show(label: &Shown, lines: &[String], hints: &[Cow<'_, str>]) {
     let cyan = Style::new().for_stderr().cyan().bold();
-    let lines = text.lines().enumerate();
-    let shown: Shown = lines
-        .map(|(index, line)| match line.strip_prefix("hint: ") {
-            Some(hint) => Shown::styled(&cyan, "hint").and(format!(": {hint}\n")),
-            None if index == 0 => label.clone().and(format!(": {line}\n")),
-            None => Shown::from(format!("  {line}\n")),
-        })
-        .collect();
-    // Nobody can be told that standard error has gone.
+    let lines = lines.iter().enumerate().map(|(index, line)| match index {
+        0 => label.clone().and(format!(": {line}\n")),
+        _ => Shown::from(format!("  {line}\n")),
+    });
+    let hints = hints
+        .iter()
+        .map(|hint| Shown::styled(&cyan, "hint").and(format!(": {hint}\n")));
+    let shown: Shown = lines.chain(hints).collect();
+    // If standard error has gone, there is no place to report it.
     let _ = io::stderr().write_all(shown.as_str().as_bytes());
 }
 
-/// The error and its causes, one a line, the hints at the end. Causes that the error spells out are not repeated.
-fn text_of(error: &anyhow::Error) -> String {
+/// The lines of the error and of its causes, and all of their hints. Causes that the error spells out are not repeated.
+fn told(error: &anyhow::Error) -> (Vec<String>, Vec<Cow<'_, str>>) {
     let (mut lines, mut hints) = (Vec::new(), Vec::new());
     let mut said = String::new();
     for (depth, cause) in error.chain().enumerate() {
+        for hint in advice(cause).map_or_else(Vec::new, Hint::hints) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
         let text = cause.to_string();
         if said.contains(&text) {
             continue;
         }
         for (index, line) in text.lines().enumerate() {
-            if line.starts_with("hint: ") {
-                hints.push(line.to_owned());
-            } else if depth > 0 && index == 0 {
+            if depth > 0 && index == 0 {
                 lines.push(format!("cause: {line}"));
             } else {
                 lines.push(line.to_owned());
@@ -89,51 +136,47 @@ fn text_of(error: &anyhow::Error) -> String {
         }
         said.push_str(&text);
     }
-    lines.extend(hints);
-    lines.join("\n")
+    (lines, hints)
 }
 
 /// Whether the input is at fault rather than the run.
 fn is_input(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        if let Some(error) = cause.downcast_ref::<TrainError>() {
-            match error {
-                TrainError::Model(error) => is_model_input(error),
-                TrainError::Data(DataError::Write { .. }) => false,
-                other => other.is_input(),
-            }
-        } else if let Some(error) = cause.downcast_ref::<ModelError>() {
-            is_model_input(error)
-        } else if let Some(error) = cause.downcast_ref::<HubError>() {
-            error.is_input()
-        } else {
-            let is_data = (cause.downcast_ref::<DataError>())
-                .is_some_and(|error| !matches!(error, DataError::Write { .. }));
-            is_data || cause.is::<UsageError>()
-        }
-    })
+    error.chain().filter_map(advice).any(Hint::is_input)
 }
 
-/// A model that cannot be read is input; one that cannot be written is a failure.
-fn is_model_input(error: &ModelError) -> bool {
-    !matches!(error, ModelError::Io { action, .. } if !matches!(*action, "read" | "open" | "map"))
+/// What an error says beside its message, if it is one of ours.
+fn advice<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a dyn Hint> {
+    fn of<'a, E: Hint + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a dyn Hint> {
+        cause.downcast_ref::<E>().map(|error| error as &dyn Hint)
+    }
+    of::<UsageError>(cause)
+        .or_else(|| of::<Failure>(cause))
+        .or_else(|| of::<TrainError>(cause))
+        .or_else(|| of::<DataError>(cause))
+        .or_else(|| of::<ModelError>(cause))
+        .or_else(|| of::<HubError>(cause))
+        .or_else(|| of::<CheckpointError>(cause))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use anyhow::Context;
+    use cadft_files::Action;
 
     #[test]
     fn hints_come_last_and_causes_are_named_once() {
         let error = io::Error::other("the disk is full");
         let usage = UsageError::new("the data is wrong: the disk is full", "buy a disk");
-        assert_eq!(
-            text_of(&anyhow::Error::from(error).context(usage)),
-            "the data is wrong: the disk is full\nhint: buy a disk"
-        );
-        let error = Err::<(), _>(UsageError::new("inner", "do this")).context("outer");
-        assert_eq!(text_of(&error.unwrap_err()), "outer\ncause: inner\nhint: do this");
+        let error = anyhow::Error::from(error).context(usage);
+        let (lines, hints) = told(&error);
+        assert_eq!(lines, ["the data is wrong: the disk is full"]);
+        assert_eq!(hints, ["buy a disk"]);
+        let error = Err::<(), _>(UsageError::new("inner\nhint: of a file", "do this")).context("outer");
+        let error = error.unwrap_err();
+        let (lines, hints) = told(&error);
+        assert_eq!(lines, ["outer", "cause: inner", "hint: of a file"]);
+        assert_eq!(hints, ["do this"], "what a file says is no hint of this program");
     }
 
     #[test]
@@ -145,7 +188,7 @@ mod tests {
                 source: io::Error::other("no"),
             }))
         };
-        assert!(is_input(&io("open")) && !is_input(&io("write")));
+        assert!(is_input(&io(Action::Open)) && !is_input(&io(Action::Write)));
         assert!(is_input(&anyhow::Error::from(UsageError::new("a", "b"))));
         assert!(!is_input(&anyhow::Error::from(io::Error::other("no"))));
     }

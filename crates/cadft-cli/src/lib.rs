@@ -1,5 +1,7 @@
 //! The command line of cadft: arguments, recipes, console and exit codes around the other crates.
 //!
+//! Promised to users are the command, its JSON and its exit codes. The library is internal: any version may change it.
+//!
 //! ```text
 //! args.rs        the arguments as typed            command/   one file a command
 //! recipe.rs      recipes by file or name           assets.rs  the embedded quickstart model and data
@@ -9,11 +11,12 @@
 //! output.rs      what a command answers on standard output, which `closed.rs` knows to be closed
 //! destination.rs where a command writes
 //! shown.rs       text in which nothing foreign steers the terminal
-//! report.rs      one HTML page about runs
+//! report.rs      one HTML page about runs        reference.rs what the book says of commands, keys and events
 //! hint.rs        errors: how they are shown        exit.rs    how a command ends
 //! panics.rs      panics, as errors too
 //! interrupt.rs   signals                           log.rs     logs, past the progress bar
 //! start.rs       arguments and settings that cannot be worked with
+//! tolerance.rs   how far results may be from what is expected
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
@@ -34,9 +37,11 @@ mod model;
 mod output;
 mod panics;
 mod recipe;
+mod reference;
 mod report;
 mod shown;
 mod start;
+pub mod tolerance;
 
 use args::Cli;
 use clap::Parser;

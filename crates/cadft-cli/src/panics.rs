@@ -1,11 +1,10 @@
 //! Panics: kept instead of shown, so that what ends a command is one error.
 //!
-//! Backends end the thread where they cannot go on, and the thread is often one of their own: its words are the reason, and
+//! Backends end the thread if they cannot continue, and the thread is often one of their own: its words are the reason, and
 //! those of the main thread the consequence.
 
 use crate::exit::Exit;
-use crate::hint;
-use anyhow::anyhow;
+use crate::hint::{self, Failure};
 use cadft_train::Exhausted;
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -74,14 +73,13 @@ pub(crate) fn reason(message: &str) -> String {
     lines.next().unwrap_or_default().to_owned()
 }
 
-/// Tells why a command ended with a panic.
+/// Reports why a command ended with a panic.
 pub(crate) fn report(payload: &(dyn Any + Send)) -> Exit {
     let all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let said = all.iter().map(|seen| seen.message.as_str());
     if let Some(what) = exhausted(said.chain([message_of(payload)])) {
-        return hint::report(&anyhow!(
-            "{what}\nhint: take less at a time, with `--micro`, `--batch` or shorter texts, or use another device"
-        ));
+        let hint = "take less at a time, with `--micro`, `--batch` or shorter texts, or use another device";
+        return hint::report(&Failure::new(what.to_string(), hint).into());
     }
     let (place, backtrace) = match all.first() {
         Some(seen) => (format!("\nat {}", seen.place), seen.backtrace.as_deref()),
@@ -89,10 +87,9 @@ pub(crate) fn report(payload: &(dyn Any + Send)) -> Exit {
     };
     let message = all.first().map_or(message_of(payload), |seen| &seen.message);
     let backtrace = backtrace.map_or_else(String::new, |text| format!("\n{text}"));
-    hint::report(&anyhow!(
-        "this should not have happened: {message}{place}{backtrace}\n\
-         hint: please report it with the command; `RUST_BACKTRACE=1` adds where it comes from"
-    ))
+    let message = format!("this should not have happened: {message}{place}{backtrace}");
+    let hint = "please report it with the command; `RUST_BACKTRACE=1` adds where it comes from";
+    hint::report(&Failure::new(message, hint).into())
 }
 
 /// What panics say about memory; the one that names a size, where one does.

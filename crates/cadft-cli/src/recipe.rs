@@ -1,6 +1,7 @@
 //! Recipes, embedded or from a file.
 
 use crate::hint::UsageError;
+use cadft_train::run_files::CONFIG;
 use cadft_train::{Recipe, TrainError, config};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -41,7 +42,7 @@ impl Source {
                 text: (*text).to_owned(),
             });
         }
-        let resolved = Path::new(recipe).join("config.resolved.toml");
+        let resolved = Path::new(recipe).join(CONFIG);
         let path = if resolved.is_file() {
             resolved.as_path()
         } else {
@@ -142,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_name_gets_a_suggestion() {
-        let message = Source::find("quickstrat").unwrap_err().to_string();
+        let error = Source::find("quickstrat").unwrap_err();
+        let message = cadft_files::with_hints(error.downcast_ref::<UsageError>().unwrap());
         assert!(message.contains("did you mean `quickstart`"), "{message}");
     }
 }

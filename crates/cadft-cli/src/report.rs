@@ -4,6 +4,7 @@
 //! run.rs        a run's directory, read               series.rs   curves, thinned to what a screen shows
 //! samples.rs    weights over time, z against NLL      rewrites.rs rewritten demonstrations
 //! settings.rs   recipes and environments, key by key  page/       template, style and script
+//! summary.rs    what is said beside curves             text.rs     values as text
 //! ```
 //!
 //! Everything about a run that a screen cannot show is left out here, so that the page stays small: a run of 20,000
@@ -14,6 +15,8 @@ mod run;
 mod samples;
 mod series;
 mod settings;
+mod summary;
+mod text;
 
 use crate::hint::UsageError;
 use anyhow::Result;
@@ -23,12 +26,13 @@ use run::Run;
 use serde::Serialize;
 use series::Chart;
 use std::path::{Path, PathBuf};
+use summary::Summary;
 
 const TEMPLATE: &str = include_str!("report/page/page.html");
 const STYLE: &str = include_str!("report/page/style.css");
 const SCRIPT: &str = include_str!("report/page/charts.js");
 
-/// Runs whose colours can be told apart.
+/// Runs whose colours can be distinguished.
 const MOST_RUNS: usize = 8;
 
 /// What the script draws.
@@ -41,7 +45,7 @@ struct Drawn<'a> {
 /// The page about the runs in these directories.
 ///
 /// # Errors
-/// A directory that holds no run, and more runs than can be told apart.
+/// A directory that holds no run, and more runs than colours can distinguish.
 pub(crate) fn render(directories: &[PathBuf]) -> Result<String> {
     if directories.len() > MOST_RUNS {
         return Err(UsageError::new(
@@ -68,9 +72,9 @@ fn page(runs: &[Run]) -> Result<String> {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
     templates.add_template("page", TEMPLATE)?;
-    let shown: Vec<run::Summary> = runs.iter().map(|run| run.summary(runs.len())).collect();
-    let recipe = settings::compare(runs, |run| &run.recipe);
-    let environment = settings::compare(runs, |run| &run.environment);
+    let shown: Vec<Summary> = runs.iter().map(|run| Summary::of(run, runs.len())).collect();
+    let recipe = settings::compare(runs.iter().map(|run| &run.recipe));
+    let environment = settings::compare(runs.iter().map(|run| &run.environment));
     Ok(templates.get_template("page")?.render(context! {
         version => env!("CARGO_PKG_VERSION"),
         style => STYLE,
@@ -88,7 +92,7 @@ fn embedded_json<T: Serialize>(value: &T) -> Result<String> {
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
-/// The last parts of the paths, as many as it takes to tell them apart.
+/// The last parts of the paths, as many as it takes to distinguish them.
 fn names(directories: &[PathBuf]) -> Vec<String> {
     let parts: Vec<Vec<String>> = directories.iter().map(|path| components(path)).collect();
     let longest = parts.iter().map(Vec::len).max().unwrap_or(0);

@@ -34,6 +34,15 @@ pub enum Statistics {
 }
 
 /// Settings of the sample weights.
+///
+/// ```
+/// use cadft_core::{Compatibility, Standardiser};
+///
+/// // A sample less likely than the average counts for less, one that is likelier counts in full.
+/// let batch: Standardiser = [1.0, 1.0, 4.0].into_iter().collect();
+/// let [likely, unlikely] = [1.0, 4.0].map(|score| Compatibility::default().weight(batch.z(score)));
+/// assert!(likely == 1.0 && unlikely < 0.5);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compatibility {
     /// Strength `β ≥ 0` of CADFT-3; the paper's is 1; 0 turns the weights off.

@@ -1,5 +1,7 @@
 //! Loss mathematics of Compatibility-Aware Dynamic Fine-Tuning (CADFT, arXiv 2606.11206), on Burn.
 //!
+//! All that is public is for users, and changes as semantic versions say. The extension of Burn's backends is private.
+//!
 //! The crate does no input or output, keeps no clock and no global random state. It knows nothing of models: it
 //! meets one on `(hidden states, output weight, targets)`.
 //!
@@ -21,7 +23,9 @@ pub mod objective;
 pub mod reduction;
 pub mod rewrite;
 
-pub use cadft_matmul::Precision;
+/// The Burn that these crates are built on. A program that names it so has no other version.
+pub use burn;
+pub use cadft_kernels::Precision;
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{
     ChunkSize, Statistic, linear_argmax, linear_divergence, linear_log_probs, linear_log_probs_chunked,

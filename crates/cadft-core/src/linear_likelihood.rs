@@ -10,26 +10,26 @@
 //! should be passed in.
 
 mod autodiff;
-pub mod backend;
 mod chunk;
 #[cfg(feature = "cube")]
 mod cube;
-mod divergence;
 #[cfg(feature = "flex")]
 mod flex;
+mod inputs;
+mod kernels;
+mod operations;
+mod portable;
 mod reference;
-#[cfg(feature = "flex")]
-mod simd;
 mod statistic;
 
 pub use chunk::ChunkSize;
 pub use reference::naive_log_probs;
 pub use statistic::Statistic;
 
-use backend::CadftBackend;
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Int, Tensor};
-use cadft_matmul::{Precision, bf16_linear, matmul};
+use cadft_kernels::{Precision, bf16_linear, matmul};
+use operations::LikelihoodOperations;
 
 /// Log-likelihood of each target, differentiable in `hidden` and `weight`.
 ///
@@ -83,7 +83,7 @@ pub fn linear_log_probs_chunked(
     check_shapes(&hidden, &weight);
     let [tokens, _] = hidden.dims();
     assert_eq!(targets.dims(), [tokens], "one target for each row of `hidden`");
-    Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_log_probs(
+    Tensor::from_dispatch(<Dispatch as LikelihoodOperations>::linear_log_probs(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         targets.into_dispatch(),
@@ -107,7 +107,7 @@ pub fn linear_statistic(
     precision: Precision,
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight);
-    Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_statistic(
+    Tensor::from_dispatch(<Dispatch as LikelihoodOperations>::linear_statistic(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         statistic,
@@ -151,7 +151,7 @@ pub fn linear_divergence(
         }
     };
     let (reference_hidden, reference_weight) = (on_graph(reference_hidden), on_graph(reference_weight));
-    Tensor::from_dispatch(<Dispatch as CadftBackend>::linear_divergence(
+    Tensor::from_dispatch(<Dispatch as LikelihoodOperations>::linear_divergence(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         reference_hidden.into_dispatch(),

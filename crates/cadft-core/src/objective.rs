@@ -31,7 +31,7 @@ pub use iw_sft::IwSft;
 pub use nll::Nll;
 pub use power::Power;
 
-use crate::compatibility::{Compatibility, Standardiser};
+use crate::compatibility::{Compatibility, Standardiser, Statistics};
 use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
 use std::fmt::Debug;
@@ -114,9 +114,14 @@ pub enum Reference {
 ///         stats.log_probs.clone().greater_elem(self.0.ln()).float()
 ///     }
 /// }
+///
+/// let log_probs = Tensor::from_data([-0.1, -3.0], &burn::tensor::Device::flex());
+/// let gates = Threshold(0.5).token_gates(&TokenStats::detached(&log_probs));
+/// assert_eq!(gates.into_data().iter::<f32>().collect::<Vec<_>>(), [1.0, 0.0]);
 /// ```
-pub trait Objective: Debug {
-    /// The name in metrics, checkpoints and messages.
+pub trait Objective: Debug + Send + Sync {
+    /// The name in metrics, checkpoints and messages. A run that is resumed is known by it: what the objective computes
+    /// must not change under one name.
     fn name(&self) -> &str;
 
     /// The gates `g_{i,t}` of each supervised position.
@@ -126,6 +131,9 @@ pub trait Objective: Debug {
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1>;
 
     /// The weights `w_i`, one for each of `samples.scores`; 1 unless the objective says otherwise.
+    ///
+    /// They are asked for only if the objective says what they are computed from: [`Objective::compatibility`], or
+    /// [`Reference::Scores`] as its [`Objective::reference`]. Otherwise nobody reads scores, and every weight is 1.
     fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
         vec![1.0; samples.scores.len()]
     }
@@ -305,6 +313,23 @@ members! {
     Idft,
     /// A power of the probability by how concentrated the distribution is.
     Deft,
+}
+
+impl AnyObjective {
+    /// The same objective with the statistics of its sample weights taken from elsewhere, if it has such weights.
+    #[must_use]
+    pub fn with_statistics(mut self, statistics: Statistics) -> Self {
+        if let Self::Cadft(cadft) = &mut self {
+            cadft.compatibility.statistics = statistics;
+        }
+        self
+    }
+}
+
+impl Default for AnyObjective {
+    fn default() -> Self {
+        Self::Cadft(Cadft::default())
+    }
 }
 
 impl Default for Gate {

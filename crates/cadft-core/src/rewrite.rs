@@ -22,7 +22,7 @@ mod schedule;
 mod select;
 mod tracker;
 
-pub use accept::{Acceptance, Candidate, LowerScore, Rejection, SameAnswer};
+pub use accept::{Acceptance, Candidate, Rejection};
 pub use moving_average::MovingAverage;
 pub use schedule::RoundSchedule;
 pub use select::{Selection, chance, round_seed};

@@ -1,12 +1,13 @@
 //! What can go wrong between a data file and a batch.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cadft_files::{shown, visible_name};
+use cadft_files::{Hint, shown, visible_name};
 
-use crate::row::Row;
+use crate::row::{Place, Row};
 use crate::shown::short;
 
 /// How many problems an error message spells out.
@@ -14,17 +15,6 @@ const SHOWN: usize = 20;
 
 /// How many problems are kept; the others are counted.
 const KEPT: usize = 1000;
-
-/// Where in a data file something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// The file as a whole.
-    File,
-    /// A line of a text file, counted from 1.
-    Line(usize),
-    /// A row of a file that has no lines (Parquet), counted from 1.
-    Row(usize),
-}
 
 /// One thing wrong with a data file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,22 +147,16 @@ impl Problems<Problem> {
     }
 }
 
-/// What to do about a file that cannot be read.
-fn hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "\nhint: paths begin in the current directory, and those in a recipe's file also in the directory of that file"
-        }
-        _ => "",
-    }
-}
+/// What to do about a file that is not there.
+const WHERE_PATHS_BEGIN: &str =
+    "paths begin in the current directory, and those in a recipe's file also in the directory of that file";
 
 /// Every error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file could not be read.
-    #[error("cannot read `{}`{}", shown(path), hint(source))]
+    #[error("cannot read `{}`", shown(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -188,7 +172,7 @@ pub enum DataError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A data source that names no file, or not clearly which.
-    #[error("`{}`: {message}\nhint: {hint}", shown(path))]
+    #[error("`{}`: {message}", shown(path))]
     Source {
         /// The source as it was given.
         path: String,
@@ -198,7 +182,7 @@ pub enum DataError {
         hint: String,
     },
     /// Everything that is wrong with the data files.
-    #[error("{}\nhint: {}", listed(problems, *more), hint_of(problems))]
+    #[error("{}", listed(problems, *more))]
     Invalid {
         /// The first problems, in the order of the files.
         problems: Vec<Problem>,
@@ -206,7 +190,7 @@ pub enum DataError {
         more: usize,
     },
     /// Everything that is wrong with the rows of a data set under this tokenizer and chat template.
-    #[error("{}\nhint: {hint}", listed(problems, *more))]
+    #[error("{}", listed(problems, *more))]
     Rows {
         /// The first problems, in the order of the rows.
         problems: Vec<RowProblem>,
@@ -216,7 +200,7 @@ pub enum DataError {
         hint: String,
     },
     /// No row has a token to learn from.
-    #[error("nothing to train on: {message}\nhint: {hint}")]
+    #[error("nothing to train on: {message}")]
     NothingToTrain {
         /// How many rows there were and why they were dropped.
         message: String,
@@ -224,7 +208,7 @@ pub enum DataError {
         hint: String,
     },
     /// A file of the tokenizer directory is missing, malformed or contradicts another.
-    #[error("`{}`: {message}\nhint: {hint}", shown(file))]
+    #[error("`{}`: {message}", shown(file))]
     Tokenizer {
         /// The file, and the key where there is one.
         file: String,
@@ -234,7 +218,7 @@ pub enum DataError {
         hint: String,
     },
     /// A conversation that the chat template cannot render, or whose trained turns cannot be found.
-    #[error("{message}\nhint: {hint}")]
+    #[error("{message}")]
     Conversation {
         /// What is wrong.
         message: String,
@@ -247,6 +231,26 @@ pub enum DataError {
         /// What it said.
         source: tokenizers::Error,
     },
+}
+
+impl Hint for DataError {
+    fn hints(&self) -> Vec<Cow<'_, str>> {
+        let hint = match self {
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => WHERE_PATHS_BEGIN,
+            Self::Io { .. } | Self::Write { .. } | Self::Encoding { .. } => return Vec::new(),
+            Self::Invalid { problems, .. } => hint_of(problems),
+            Self::Source { hint, .. }
+            | Self::Rows { hint, .. }
+            | Self::NothingToTrain { hint, .. }
+            | Self::Tokenizer { hint, .. }
+            | Self::Conversation { hint, .. } => hint,
+        };
+        vec![hint.into()]
+    }
+
+    fn is_input(&self) -> bool {
+        !matches!(self, Self::Write { .. })
+    }
 }
 
 /// What to do about rows of no format.

@@ -16,6 +16,7 @@ mod conversations;
 mod fields;
 mod messages;
 mod prompt_completion;
+mod speakers;
 mod text;
 mod wrong;
 
@@ -28,9 +29,9 @@ use serde_json::{Map, Value};
 use crate::error::FORMAT_HINT;
 use crate::row::{Content, Row};
 pub use columns::Columns;
-pub(crate) use conversations::speaker;
 pub(crate) use fields::Cells;
 use fields::Fields;
+pub(crate) use speakers::speaker;
 pub(crate) use wrong::{Absent, Wrong};
 
 /// The format of a row.
@@ -181,17 +182,5 @@ impl Shape {
             Format::PromptCompletion => prompt_completion::content(fields),
             Format::Text => text::content(fields),
         }
-    }
-}
-
-/// What a value is, for messages.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

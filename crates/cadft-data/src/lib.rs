@@ -1,5 +1,8 @@
 //! Rows, conversations, chat templates, tokens, loss masks and batches for supervised fine-tuning.
 //!
+//! All that is public is for users, and changes as semantic versions say. The modules are private: what is promised is
+//! named here. The files of the cache are internal, and made anew when their format changes.
+//!
 //! Plain vectors in and out: this crate does not know about tensors.
 //!
 //! ```text
@@ -45,13 +48,14 @@ mod tokenizer;
 
 pub use batch::{Batch, BatchOptions, Bucketing, Packing, Target, micro_batch_shapes, micro_batches};
 pub use cache::{Cache, CacheKey, load_samples};
+pub use cadft_files::{Hint, with_hints};
 pub use convert::convert;
-pub use error::{DataError, Place, Problem, RowProblem};
+pub use error::{DataError, Problem, RowProblem};
 pub use format::{Columns, Format};
 pub use inspect::{InspectedToken, inspect};
 pub use order::{Order, epoch_order, rank_shard};
 pub use read::{parse_file, read_file};
-pub use row::{Content, Message, Row};
+pub use row::{Content, Message, Place, Row};
 pub use samples::Samples;
 pub use source::{Mixing, Rows, Source, StoppingStrategy, first_rows, read_rows, rows};
 pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};

@@ -22,9 +22,9 @@ use ::parquet::file::reader::ChunkReader;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::error::{DataError, Place, Problem, Problems};
+use crate::error::{DataError, Problem, Problems};
 use crate::format::{Cells, Shape, Wrong};
-use crate::row::Row;
+use crate::row::{Place, Row};
 pub(crate) use caught::caught;
 use compressed::{Text, peek, without_suffix};
 use csv::Csv;

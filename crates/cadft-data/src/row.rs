@@ -9,8 +9,18 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::error::Place;
 pub(crate) use flags::{FLAGS, UnclearFlag, flag};
+
+/// Where in a data file something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The file as a whole.
+    File,
+    /// A line of a text file, counted from 1.
+    Line(usize),
+    /// A row of a file that has no lines (Parquet), counted from 1.
+    Row(usize),
+}
 
 /// One row of a data file.
 #[derive(Debug, Clone, PartialEq)]

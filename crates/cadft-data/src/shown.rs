@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use cadft_files::visible_name;
+use serde_json::Value;
 
 /// Characters of a name or value that a message shows.
 const LONGEST: usize = 120;
@@ -45,6 +46,18 @@ fn joined(mut items: impl Iterator<Item = String>) -> String {
             shown.push(format!("and {more} more"));
             shown.join(", ")
         }
+    }
+}
+
+/// What a value is, for messages.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 

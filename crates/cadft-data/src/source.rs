@@ -1,19 +1,21 @@
 //! Where rows come from: files, directories and globs, each with a format and a weight, and mixtures of them.
 
 mod card;
+mod content;
 mod files;
 mod mixture;
 mod recipe;
 mod split;
 mod walk;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{DataError, Place, Problem};
+use crate::error::{DataError, Problem};
 use crate::format::{Columns, Format, Shape};
 use crate::read::{self, FileRows};
-use crate::row::Row;
+use crate::row::{Place, Row};
 pub use mixture::{Mixing, Rows, StoppingStrategy};
 
 /// Where rows come from.
@@ -166,5 +168,20 @@ impl Iterator for SourceRows {
                 }
             }
         }
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> DataError {
+    DataError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn error(source: &Source, message: &str, hint: &str) -> DataError {
+    DataError::Source {
+        path: source.path.clone(),
+        message: message.to_owned(),
+        hint: hint.to_owned(),
     }
 }

@@ -20,6 +20,7 @@ mod limits;
 mod message;
 mod methods;
 mod numbers;
+mod objects;
 mod preset;
 mod printf;
 mod program;

@@ -222,7 +222,7 @@ mod tests {
             "http://u:s3cret@hub.example:port",
             "http://",
         ] {
-            let error = hub(&[HOME, ("HF_ENDPOINT", value)]).unwrap_err().to_string();
+            let error = cadft_files::with_hints(&hub(&[HOME, ("HF_ENDPOINT", value)]).unwrap_err());
             assert!(
                 error.contains("`HF_ENDPOINT`") && error.contains("hint:"),
                 "{error}"

@@ -2,7 +2,8 @@
 
 use crate::spec::Spec;
 use crate::text::{Visible, some_of};
-use cadft_files::shown;
+use cadft_files::{Hint, shown};
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,10 +31,7 @@ impl fmt::Display for Place {
 #[non_exhaustive]
 pub enum HubError {
     /// Not of the form of a name on the Hub.
-    #[error(
-        "`{}` is not a name on the Hub: {message}\n\
-         hint: write `hf://OWNER/NAME[@REVISION]`, or `hf://datasets/OWNER/NAME[@REVISION][/FILE]`", Visible(.spec)
-    )]
+    #[error("`{}` is not a name on the Hub: {message}", Visible(.spec))]
     Spec {
         /// The name as written.
         spec: String,
@@ -41,7 +39,7 @@ pub enum HubError {
         message: String,
     },
     /// A variable of the environment that makes no sense.
-    #[error("`{name}` {message}\nhint: {hint}")]
+    #[error("`{name}` {message}")]
     Variable {
         /// The variable, or the file that stands for it.
         name: String,
@@ -52,8 +50,7 @@ pub enum HubError {
     },
     /// Not in the cache, and the network is off.
     #[error(
-        "`{spec}` is not in the cache `{}`, and `HF_HUB_OFFLINE` is set{}\n\
-         hint: unset it, or fetch the repository on a machine with a network first", shown(.cache), listed(.commits)
+        "`{spec}` is not in the cache `{}`, and `HF_HUB_OFFLINE` is set{}", shown(.cache), listed(.commits)
     )]
     Offline {
         /// The name.
@@ -65,9 +62,8 @@ pub enum HubError {
     },
     /// The cache holds some of the files, and the network is off.
     #[error(
-        "`{spec}` is not complete in the cache `{}`, and `HF_HUB_OFFLINE` is set: {} {}\n\
-         hint: unset it to fetch them; {}", shown(.snapshot),
-        some_of(.missing), if .missing.len() == 1 { "is absent" } else { "are absent" }, instead(.spec)
+        "`{spec}` is not complete in the cache `{}`, and `HF_HUB_OFFLINE` is set: {} {}", shown(.snapshot),
+        some_of(.missing), if .missing.len() == 1 { "is absent" } else { "are absent" }
     )]
     Incomplete {
         /// The name.
@@ -86,7 +82,7 @@ pub enum HubError {
         wanted: &'static str,
     },
     /// The Hub does not give what was asked for.
-    #[error("{place}: the Hub answers {status}{}\nhint: {}", said(.message), hint_for(*.status))]
+    #[error("{place}: the Hub answers {status}{}", said(.message))]
     Refused {
         /// What was asked for.
         place: Box<Place>,
@@ -96,10 +92,7 @@ pub enum HubError {
         message: String,
     },
     /// An answer that is not what the Hub's interface, its sizes or its hashes say.
-    #[error(
-        "{place}: {message}\n\
-         hint: look at `HF_ENDPOINT`; what answers there, or on the way to it, is not a Hub or has a fault"
-    )]
+    #[error("{place}: {message}")]
     Malformed {
         /// What was asked for.
         place: Box<Place>,
@@ -107,10 +100,7 @@ pub enum HubError {
         message: String,
     },
     /// There is no connection, or one that is too slow.
-    #[error(
-        "{place}: {message}\n\
-         hint: look at the network and at `HF_ENDPOINT`; with `HF_HUB_OFFLINE=1` only the cache is used"
-    )]
+    #[error("{place}: {message}")]
     Network {
         /// What was asked for.
         place: Box<Place>,
@@ -118,10 +108,7 @@ pub enum HubError {
         message: String,
     },
     /// A file of the cache is not what the Hub gave.
-    #[error(
-        "`{}` in the cache of the Hub {message}: it is damaged, or was changed by hand\n\
-         hint: remove it, and it is fetched again", shown(.path)
-    )]
+    #[error("`{}` in the cache of the Hub {message}: it is damaged, or was changed by hand", shown(.path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -129,7 +116,7 @@ pub enum HubError {
         message: String,
     },
     /// The cache cannot be read or written.
-    #[error("cannot {action} `{}`: {source}{}", shown(.path), hint_of(.source))]
+    #[error("cannot {action} `{}`: {source}", shown(.path))]
     Io {
         /// What was to be done.
         action: &'static str,
@@ -140,18 +127,41 @@ pub enum HubError {
     },
 }
 
-impl HubError {
-    /// Whether the input is at fault rather than the network, the load of the Hub, or the disk, which may be better the
-    /// next time.
-    #[must_use]
-    pub fn is_input(&self) -> bool {
+impl Hint for HubError {
+    fn hints(&self) -> Vec<Cow<'_, str>> {
+        let hint = match self {
+            Self::Spec { .. } => {
+                "write `hf://OWNER/NAME[@REVISION]`, or `hf://datasets/OWNER/NAME[@REVISION][/FILE]`"
+            }
+            Self::Variable { hint, .. } => hint,
+            Self::Offline { .. } => "unset it, or fetch the repository on a machine with a network first",
+            Self::Incomplete { spec, .. } => {
+                return vec![format!("unset it to fetch them; {}", instead(spec)).into()];
+            }
+            Self::Empty { .. } => return vec![],
+            Self::Refused { status, .. } => hint_for(*status),
+            Self::Malformed { .. } => {
+                "look at `HF_ENDPOINT`; what answers there, or on the way to it, is not a Hub or has a fault"
+            }
+            Self::Network { .. } => {
+                "look at the network and at `HF_ENDPOINT`; with `HF_HUB_OFFLINE=1` only the cache is used"
+            }
+            Self::Damaged { .. } => "remove it, and it is fetched again",
+            Self::Io { source, .. } => return hint_of(source).map(Cow::from).into_iter().collect(),
+        };
+        vec![hint.into()]
+    }
+
+    fn is_input(&self) -> bool {
         match self {
             Self::Io { .. } | Self::Network { .. } => false,
             Self::Refused { status, .. } => !is_busy(*status),
             _ => true,
         }
     }
+}
 
+impl HubError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             action,
@@ -206,14 +216,14 @@ fn hint_for(status: u16) -> &'static str {
     }
 }
 
-fn hint_of(error: &io::Error) -> &'static str {
+fn hint_of(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "\nhint: free some space, or put the cache elsewhere with `HF_HOME`"
+            Some("free some space, or put the cache elsewhere with `HF_HOME`")
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "\nhint: put the cache elsewhere with `HF_HOME`"
+            Some("put the cache elsewhere with `HF_HOME`")
         }
-        _ => "",
+        _ => None,
     }
 }

@@ -1,6 +1,9 @@
 //! Models and data sets by name on the Hugging Face Hub: `hf://OWNER/NAME[@REVISION]` and
 //! `hf://datasets/OWNER/NAME[@REVISION][/FILE]`, as the Hub's own file system writes them.
 //!
+//! All that is public is for users, and changes as semantic versions say. The layout of the cache is that of
+//! `huggingface_hub`.
+//!
 //! What the local cache holds is used without asking the Hub; the rest is downloaded into the cache, which is the one
 //! that Python's `huggingface_hub` uses. `HF_HOME` and `HF_HUB_CACHE` say where it is, `HF_TOKEN` opens private and
 //! gated repositories, `HF_HUB_OFFLINE=1` forbids the network, `HF_ENDPOINT` names a mirror.
@@ -26,6 +29,7 @@ mod spec;
 mod text;
 
 pub use address::Endpoint;
+pub use cadft_files::{Hint, with_hints};
 pub use choice::is_data_file;
 pub use error::{HubError, Place};
 pub use limits::Limits;

@@ -1,18 +1,22 @@
-//! What the hand-written CPU kernels of `cadft-core`, `cadft-model` and `cadft-train` are made of. Slices in, slices out; no
-//! tensors.
+//! Internal to cadft: what its kernels share. Nothing here is promised to users, and any version may change it.
 //!
-//! ```
-//! use cadft_kernels::{Threads, View, Write, gemm};
+//! | module | what it holds |
+//! |---|---|
+//! | [`cpu`] | what CPU kernels are made of: slices, without tensors |
+//! | [`products`] | products of tensors in f32, TF32, or of factors rounded to bf16, as an extension of Burn's backends |
+//! | [`has_kernels`] | for which backends there are kernels |
 //!
-//! let weight = View::new(&[1.0, 2.0, 3.0, 4.0], 2, 2); // [output, input]
-//! let x = View::new(&[1.0, 10.0], 1, 2); // [rows, input]
-//! let mut y = [0.0; 2];
-//! gemm(&mut y, x, weight.transpose(), Write::Set, Threads::One);
-//! assert_eq!(y, [21.0, 43.0]);
-//! ```
+//! With the feature `cube` also what kernels on CubeCL's backends share: `reduce`, `add_rows`, sums.
 
-mod matrix;
-mod simd;
+mod backends;
+pub mod cpu;
+pub mod products;
 
-pub use matrix::{Threads, View, Write, gemm};
-pub use simd::{LANES, fast_exp, round_to_bf16, vectorised};
+pub use backends::{backend_has_kernels, has_kernels};
+pub use products::{
+    MatmulKernels, Precision, Tf32, backend_matmul, bf16_linear, cast, full_matmul, matmul, set_tf32, tf32,
+};
+#[cfg(feature = "cube")]
+pub use products::{
+    add_rows, column_sums, cube_input_gradient, cube_matmul, cube_weight_gradient, reduce, sum_of_squares,
+};

@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `adapter/choices.rs` | kind, scaling and names of layers, as recipes spell them |
 //! | `adapter/targets.rs` | which layers get an update, which modules are trained whole |
 //! | `adapter/peft.rs` | `adapter_config.json` |
 //! | `adapter/resolve.rs` | what the names of that file mean in a model |
@@ -23,6 +24,8 @@ use rand_distr::{Distribution, Uniform};
 use crate::decoder::{CausalLm, Linear, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
+mod choices;
+mod config;
 mod dropout;
 mod head;
 mod peft;
@@ -31,123 +34,14 @@ mod store;
 mod stored;
 mod targets;
 
+pub use crate::checkpoint::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
+pub use choices::{AdapterKind, AdapterScaling, TargetModules};
+pub use config::{AdapterConfig, Tying};
 pub use dropout::DropoutClock;
-pub use peft::WITHOUT_EFFECT;
+pub use peft::{BaseModel, WITHOUT_EFFECT};
 pub use resolve::resolve;
-pub use store::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapted, AdapterSave, BaseModel, load, read_config, save};
+pub use store::{Adapted, AdapterSave, load, read_config, save};
 pub use targets::AdapterTargets;
-
-/// What kind of update an adapter makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdapterKind {
-    /// `W + s B A`.
-    #[default]
-    Lora,
-    /// `W + s B A` with rows scaled to learned magnitudes.
-    Dora,
-}
-
-/// How the update is scaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdapterScaling {
-    /// `α / rank`.
-    #[default]
-    Rank,
-    /// `α / √rank` (rsLoRA, arXiv 2312.03732).
-    RootRank,
-}
-
-/// Which linear layers get an update.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum TargetModules {
-    /// Every linear layer of the blocks; not the output weight.
-    #[default]
-    AllLinear,
-    /// Those whose name, or its end after a dot, is in the list.
-    Names(Vec<String>),
-}
-
-/// An adapter.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AdapterConfig {
-    /// LoRA or DoRA.
-    pub kind: AdapterKind,
-    /// Rank of the update.
-    pub rank: usize,
-    /// Numerator of the scaling.
-    pub alpha: f64,
-    /// Denominator of the scaling.
-    pub scaling: AdapterScaling,
-    /// Probability that an input element of the update is dropped in training.
-    pub dropout: f64,
-    /// Which layers get an update.
-    pub target_modules: TargetModules,
-    /// Modules that are trained whole and stored with the adapter, such as `embed_tokens`.
-    pub modules_to_save: Vec<String>,
-    /// The rank of layers that have one of their own, by name.
-    pub rank_pattern: BTreeMap<String, usize>,
-    /// The numerator of the scaling of layers that have one of their own, by name.
-    pub alpha_pattern: BTreeMap<String, f64>,
-    /// What becomes of an embedding and an output weight that are tied, where the adapter changes one of them.
-    pub tying: Tying,
-}
-
-/// What becomes of an embedding and an output weight that are tied, where an adapter changes one of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tying {
-    /// Both change: they stay one weight (PEFT's `ensure_weight_tying`).
-    #[default]
-    Together,
-    /// The other one stays as the base has it (PEFT's default).
-    Apart,
-}
-
-impl Default for AdapterConfig {
-    /// LoRA of rank 8 on every linear layer, as PEFT's defaults are.
-    fn default() -> Self {
-        Self {
-            kind: AdapterKind::Lora,
-            rank: 8,
-            alpha: 8.0,
-            scaling: AdapterScaling::Rank,
-            dropout: 0.0,
-            target_modules: TargetModules::AllLinear,
-            modules_to_save: vec![],
-            rank_pattern: BTreeMap::new(),
-            alpha_pattern: BTreeMap::new(),
-            tying: Tying::Together,
-        }
-    }
-}
-
-impl AdapterConfig {
-    /// The factor of the update where a layer has no rank and no numerator of its own.
-    #[must_use]
-    pub fn scaling(&self) -> f64 {
-        self.scaled(self.alpha, self.rank)
-    }
-
-    /// The rank of a layer's update.
-    #[must_use]
-    pub fn rank_of(&self, layer: &str) -> usize {
-        self.rank_pattern.get(layer).copied().unwrap_or(self.rank)
-    }
-
-    /// The factor of a layer's update.
-    #[must_use]
-    pub fn scaling_of(&self, layer: &str) -> f64 {
-        let alpha = self.alpha_pattern.get(layer).copied().unwrap_or(self.alpha);
-        self.scaled(alpha, self.rank_of(layer))
-    }
-
-    fn scaled(&self, alpha: f64, rank: usize) -> f64 {
-        let rank = rank as f64;
-        match self.scaling {
-            AdapterScaling::Rank => alpha / rank,
-            AdapterScaling::RootRank => alpha / rank.sqrt(),
-        }
-    }
-}
 
 impl CausalLm {
     /// Freezes the model and attaches an untrained adapter, which changes nothing yet: `A` is uniform in

@@ -5,14 +5,10 @@ use burn::tensor::TensorData;
 use burn::tensor::{Bool, Int, Tensor};
 
 use crate::config::ModelConfig;
-use crate::decoder::Context;
-use crate::fused::AttentionInput;
 use crate::fused::portable::{attend, merge_heads, rotate, split_heads};
 #[cfg(feature = "flex")]
-use crate::{
-    decoder::Place,
-    fused::{self, SequenceCache},
-};
+use crate::fused::{self, SequenceCache};
+use crate::fused::{AttentionInput, CacheRow};
 
 /// The keys and values of several sequences, each in a slot of its own and of any length.
 ///
@@ -44,15 +40,6 @@ pub struct KvCache {
     layers: Vec<LayerCache>,
     lengths: Vec<usize>,
     rows: Vec<usize>,
-}
-
-/// Where a row of a forward pass goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CacheRow {
-    /// Its slot.
-    pub(crate) slot: usize,
-    /// Positions that the slot holds.
-    pub(crate) start: usize,
 }
 
 impl KvCache {
@@ -147,6 +134,27 @@ impl KvCache {
     }
 }
 
+/// Where cached keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In memory, for the kernels of Flex.
+    Host,
+    /// In tensors of the device.
+    Device,
+}
+
+impl Place {
+    /// The place for the activations of a model with this weight.
+    pub(crate) fn of(weight: &Tensor<2>) -> Self {
+        #[cfg(feature = "flex")]
+        if crate::fused::is_plain_flex(weight) {
+            return Self::Host;
+        }
+        let _ = weight;
+        Self::Device
+    }
+}
+
 /// The keys and values of one block.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerCache {
@@ -170,7 +178,8 @@ enum Buffers {
 }
 
 impl LayerCache {
-    /// Takes in the keys and values of new positions, and attends to all positions up to each query's own.
+    /// Takes in the keys and values of new positions, whose rows go on there in the cache, and attends to all positions
+    /// up to each query's own.
     ///
     /// # Shapes
     /// - `is_hidden`: `[batch or 1, 1, 1, seq, keys]`, where the cache is on the device and some keys are
@@ -178,10 +187,9 @@ impl LayerCache {
     pub(crate) fn attention(
         &mut self,
         input: AttentionInput,
-        context: &Context,
+        (rows, place): (&[CacheRow], Place),
         is_hidden: Option<Tensor<5, Bool>>,
     ) -> Tensor<3> {
-        let (rows, place) = context.cached();
         #[cfg(feature = "flex")]
         if place == Place::Host {
             return self.host_attention(input, rows);

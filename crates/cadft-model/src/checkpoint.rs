@@ -3,10 +3,12 @@
 mod carry;
 mod compare;
 mod dtype;
+mod edit;
 mod files;
 mod load;
 mod report;
 mod save;
+mod tokenizer_class;
 mod weights;
 
 pub(crate) use carry::carry;
@@ -14,9 +16,10 @@ pub use carry::{CARRIED_FILES, ChatFormat, has_tokenizer};
 pub use compare::{TensorDifference, compare};
 pub use dtype::Dtype;
 pub(crate) use files::MappedFile;
-pub use files::hint_for;
+pub use files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, hint_for};
 pub use load::{Checkpoint, load};
 pub use report::{CheckpointReport, ShapeMismatch};
-pub(crate) use save::{Replacement, fits_f16, write_file};
+pub(crate) use save::{Replacement, fits_f16};
 pub use save::{SaveOptions, check_fits, save};
+pub use tokenizer_class::keep_tokenizer_class;
 pub(crate) use weights::{Weight, write_shard, write_weights};

@@ -23,8 +23,8 @@ mod rope;
 
 pub use attention::Attention;
 pub use block::Block;
+pub(crate) use context::Context;
 use context::Shared;
-pub(crate) use context::{Context, Place};
 pub use linear::Linear;
 pub use low_rank::LowRank;
 pub use mlp::Mlp;

@@ -1,8 +1,12 @@
 //! The error type of this crate: what went wrong, and where.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use cadft_files::{Action, Hint};
+
 use crate::checkpoint::CheckpointReport;
+use crate::shown::shortened;
 
 /// Everything that can go wrong while reading, writing or running a model.
 #[derive(Debug, thiserror::Error)]
@@ -11,8 +15,8 @@ pub enum ModelError {
     /// A file or directory could not be read or written.
     #[error("cannot {action} `{}`: {source}", cadft_files::shown(path))]
     Io {
-        /// What was being done, as a verb.
-        action: &'static str,
+        /// What was being done.
+        action: Action,
         /// The file or directory.
         path: PathBuf,
         /// The operating system's error.
@@ -36,9 +40,8 @@ pub enum ModelError {
     },
     /// A directory holds no weights that can be read.
     #[error(
-        "`{}` holds no `model.safetensors` or `model.safetensors.index.json`{}",
-        cadft_files::shown(path),
-        hint_line(hint.as_deref())
+        "`{}` holds no `model.safetensors` or `model.safetensors.index.json`",
+        cadft_files::shown(path)
     )]
     NoWeights {
         /// The directory.
@@ -56,7 +59,7 @@ pub enum ModelError {
     },
     /// Not a model directory, but something that a model can be made of.
     #[error(
-        "`{}` is not a model directory: it holds no `config.json`\nhint: {hint}",
+        "`{}` is not a model directory: it holds no `config.json`",
         cadft_files::shown(path)
     )]
     NotAModel {
@@ -92,12 +95,18 @@ pub enum ModelError {
         /// Every problem found.
         problems: Vec<String>,
     },
+    /// The weights of an adapter in a format that is not read.
+    #[error(
+        "`{}` cannot be used:\n  - it is a pickle, which can run code and is not read",
+        cadft_files::shown(.0)
+    )]
+    Pickle(PathBuf),
     /// A model whose adapter is not merged cannot be written as a checkpoint.
-    #[error("`{}`: the model has an adapter\nhint: save the adapter, or merge it first", cadft_files::shown(.0))]
+    #[error("`{}`: the model has an adapter", cadft_files::shown(.0))]
     Unmerged(PathBuf),
     /// A directory that would be replaced holds files this crate did not write.
     #[error(
-        "`{}` exists and holds other files: {}\nhint: choose a new directory, or move these files away",
+        "`{}` exists and holds other files: {}",
         cadft_files::shown(path),
         ticked(entries)
     )]
@@ -108,7 +117,7 @@ pub enum ModelError {
         entries: Vec<String>,
     },
     /// A value does not fit the floating-point type it should be saved as.
-    #[error("tensor `{tensor}` holds `{value}`, too large for f16\nhint: save as bf16 or f32")]
+    #[error("tensor `{tensor}` holds `{value}`, too large for f16")]
     F16Overflow {
         /// The tensor.
         tensor: String,
@@ -124,13 +133,18 @@ pub enum ModelError {
         problems: Vec<String>,
     },
     /// A generation request cannot be served.
-    #[error("{0}")]
-    Generate(String),
+    #[error("{message}")]
+    Generate {
+        /// Everything that is wrong.
+        message: String,
+        /// What to do about it.
+        hints: Vec<&'static str>,
+    },
 }
 
 impl ModelError {
     /// An input or output error of `path`.
-    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+    pub(crate) fn io(action: Action, path: &Path, source: std::io::Error) -> Self {
         Self::Io {
             action,
             path: path.to_owned(),
@@ -147,6 +161,29 @@ impl ModelError {
     }
 }
 
+impl Hint for ModelError {
+    fn hints(&self) -> Vec<Cow<'_, str>> {
+        let hint: &str = match self {
+            Self::NoWeights { hint: Some(hint), .. } => hint,
+            Self::NotAModel { hint, .. } => hint,
+            Self::Pickle(_) => {
+                "write `adapter_model.safetensors` with PEFT: `PeftModel.from_pretrained(base, DIR).save_pretrained(OUT)`"
+            }
+            Self::Unmerged(_) => "save the adapter, or merge it first",
+            Self::DirectoryInUse { .. } => "choose a new directory, or move these files away",
+            Self::F16Overflow { .. } => "save as bf16 or f32",
+            Self::Generate { hints, .. } => return hints.iter().map(|&hint| hint.into()).collect(),
+            _ => return Vec::new(),
+        };
+        vec![hint.into()]
+    }
+
+    /// A model that cannot be read is input; one that cannot be written is not.
+    fn is_input(&self) -> bool {
+        !matches!(self, Self::Io { action, .. } if !action.is_read())
+    }
+}
+
 fn config_place(path: Option<&Path>) -> String {
     path.map_or_else(
         || "the model configuration".to_owned(),
@@ -154,27 +191,11 @@ fn config_place(path: Option<&Path>) -> String {
     )
 }
 
-fn hint_line(hint: Option<&str>) -> String {
-    hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"))
-}
-
-/// So many problems are shown; of the others, the number.
-const SHOWN: usize = 50;
-
 fn list(problems: &[String]) -> String {
     shortened(problems)
         .iter()
         .map(|problem| format!("\n  - {problem}"))
         .collect()
-}
-
-/// The first problems, and how many there are beside them.
-pub(crate) fn shortened(problems: &[String]) -> Vec<String> {
-    let mut shown = problems[..problems.len().min(SHOWN)].to_vec();
-    if problems.len() > SHOWN {
-        shown.push(format!("and {} more", problems.len() - SHOWN));
-    }
-    shown
 }
 
 fn ticked(names: &[String]) -> String {

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
 use std::path::Path;
 
+use cadft_files::Action;
+
 use crate::error::ModelError;
 
 /// Opens a regular file: a pipe or a device would be waited for, or read without end.
 pub(crate) fn open(path: &Path) -> Result<File, ModelError> {
-    let failed = |source| ModelError::io("open", path, source);
+    let failed = |source| ModelError::io(Action::Open, path, source);
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if metadata.is_file() {
         File::open(path).map_err(failed)
@@ -25,7 +27,7 @@ pub(crate) fn open(path: &Path) -> Result<File, ModelError> {
 
 /// The bytes of a regular file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
-    let failed = |source| ModelError::io("read", path, source);
+    let failed = |source| ModelError::io(Action::Read, path, source);
     let mut bytes = vec![];
     open(path)?
         .take(limit + 1)
@@ -42,6 +44,11 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
 pub(crate) fn is_plain_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     name.len() <= 255 && name.chars().all(is_allowed) && name.chars().any(|c| c != '.')
+}
+
+/// Writes a whole file, or none.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    cadft_files::write(path, bytes).map_err(|source| ModelError::io(Action::Write, path, source))
 }
 
 #[cfg(test)]

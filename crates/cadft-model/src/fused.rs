@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor};
-use cadft_matmul::Precision;
+use cadft_kernels::Precision;
 
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod autodiff;
@@ -21,8 +21,6 @@ mod kernels;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod operations;
 pub mod portable;
-#[cfg(feature = "flex")]
-mod simd;
 
 #[cfg(feature = "flex")]
 pub(crate) use flex::{SequenceCache, cached_attention};
@@ -172,6 +170,15 @@ impl AttentionOptions {
     }
 }
 
+/// Where a row of a forward pass goes on in a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheRow {
+    /// Its slot.
+    pub(crate) slot: usize,
+    /// Positions that the slot holds.
+    pub(crate) start: usize,
+}
+
 /// Causal grouped-query attention over whole sequences, with rotation of queries and keys.
 ///
 /// # Shapes
@@ -191,7 +198,7 @@ pub fn causal_attention(input: AttentionInput) -> Tensor<3> {
 /// `log Σ exp` of a row in memory; NaN where an element is NaN or +∞, or all are −∞.
 pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
     #[cfg(feature = "flex")]
-    return simd::log_sum_exp(row);
+    return flex::log_sum_exp(row);
     #[cfg(not(feature = "flex"))]
     portable::log_sum_exp(row)
 }
@@ -199,12 +206,7 @@ pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
 /// Whether a tensor is f32 and on a backend with kernels, with or without autodiff.
 #[cfg(any(feature = "flex", feature = "cube"))]
 fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == burn::tensor::DType::F32
-        && match x.device().without_autodiff().as_dispatch() {
-            #[cfg(feature = "ndarray")]
-            burn::backend::DispatchDevice::NdArray(_) => false,
-            _ => true,
-        }
+    x.dtype() == burn::tensor::DType::F32 && cadft_kernels::has_kernels(&x.device())
 }
 
 /// Whether a tensor is f32 and on the Flex backend without autodiff.

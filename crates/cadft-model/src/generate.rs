@@ -157,12 +157,13 @@ fn check(requests: &[Request], options: &GenerateOptions, vocab: usize) -> Resul
         ("max_new_tokens", options.max_new_tokens),
     ] {
         if value == 0 {
-            return Err(ModelError::Generate(format!(
-                "`{name}` is `0`; expected at least 1"
-            )));
+            return Err(ModelError::Generate {
+                message: format!("`{name}` is `0`; expected at least 1"),
+                hints: vec![],
+            });
         }
     }
-    let problems: Vec<String> = requests
+    let problems: Vec<Problem> = requests
         .iter()
         .enumerate()
         .filter_map(|(index, request)| problem(index, &request.prompt, options, vocab))
@@ -171,26 +172,36 @@ fn check(requests: &[Request], options: &GenerateOptions, vocab: usize) -> Resul
     if problems.is_empty() {
         Ok(())
     } else {
-        Err(ModelError::Generate(problems.join("\n")))
+        let (messages, mut hints): (Vec<String>, Vec<_>) = problems.into_iter().unzip();
+        hints.dedup();
+        Err(ModelError::Generate {
+            message: messages.join("\n"),
+            hints,
+        })
     }
 }
 
-fn problem(index: usize, prompt: &[u32], options: &GenerateOptions, vocab: usize) -> Option<String> {
+/// What is wrong with a prompt, and what to do about it.
+type Problem = (String, &'static str);
+
+fn problem(index: usize, prompt: &[u32], options: &GenerateOptions, vocab: usize) -> Option<Problem> {
     let positions = options.max_positions;
     if prompt.is_empty() {
-        return Some(format!(
-            "prompt `{index}` has no tokens\nhint: a model goes on from at least one token"
+        return Some((
+            format!("prompt `{index}` has no tokens"),
+            "a model goes on from at least one token",
         ));
     }
     if prompt.len() >= positions {
-        return Some(format!(
-            "prompt `{index}` has `{}` tokens, and the model `{positions}` positions\nhint: shorten the prompt",
-            prompt.len()
+        let tokens = prompt.len();
+        return Some((
+            format!("prompt `{index}` has `{tokens}` tokens, and the model `{positions}` positions"),
+            "shorten the prompt",
         ));
     }
     let token = prompt.iter().find(|&&token| token as usize >= vocab)?;
-    Some(format!(
-        "prompt `{index}` holds token `{token}`; the model has `{vocab}` tokens\n\
-         hint: the tokenizer may belong to another model"
+    Some((
+        format!("prompt `{index}` holds token `{token}`; the model has `{vocab}` tokens"),
+        "the tokenizer may belong to another model",
     ))
 }

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::checkpoint::{Dtype, Replacement, SaveOptions, Weight, fits_f16, write_file, write_weights};
+use crate::checkpoint::{Dtype, Replacement, SaveOptions, Weight, fits_f16, write_weights};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::file::write_file;
 use crate::json;
 use crate::parameters::expected_parameters;
 

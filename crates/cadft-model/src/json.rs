@@ -9,11 +9,10 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::ModelError;
 use crate::file;
+use crate::shown::cut;
 
 /// Files above this are no configuration: what is read is held in memory several times over.
 const MAX_BYTES: u64 = 512 << 20;
-/// Values in messages are cut to this many characters.
-const SHOWN: usize = 120;
 /// What Python writes for numbers that JSON does not have.
 const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 /// Before such a number where it is kept as a string: no text of a file begins so.
@@ -51,14 +50,6 @@ pub(crate) fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
 /// A value for a message: long ones are cut.
 pub(crate) fn show(value: &Value) -> String {
     cut(&unquote_numbers(&value.to_string()))
-}
-
-/// The beginning of a long text.
-pub(crate) fn cut(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// Puts the numbers that JSON does not have into marked strings.

@@ -1,5 +1,8 @@
 //! Decoder-only transformers on Burn: Hugging Face checkpoints in and out, adapters, GGUF in and out, generation.
 //!
+//! All that is public is for users, and changes as semantic versions say; but [`fused`] is for the other crates of cadft, and
+//! any version may change it. The extension of Burn's backends is private.
+//!
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | `config.json`: parsing, refusals, the original object |
@@ -29,9 +32,11 @@ pub mod generate;
 pub mod gguf;
 mod json;
 pub mod parameters;
+mod shown;
 
 pub use adapter::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules};
 pub use cache::KvCache;
+pub use cadft_files::{Action, Hint, with_hints};
 pub use checkpoint::{Checkpoint, Dtype, SaveOptions};
 pub use config::{ModelConfig, Positions, RopeScaling};
 pub use decoder::{CausalLm, Packing};

@@ -1,8 +1,7 @@
 //! From a micro-batch to the likelihood of its targets.
 
 use crate::batch::{GlobalBatch, MicroBatch};
-use crate::observe::OfTokens;
-use crate::readback::Readback;
+use crate::observe::{OfTokens, Readback};
 use burn::tensor::Tensor;
 use cadft_core::reduction::sample_scores;
 use cadft_core::{

@@ -1,24 +1,68 @@
 //! One optimizer step of cadft: rows of tokens in, an updated model and what was seen of it out.
 //!
+//! All that is public is for those who write a training loop of their own, and changes as semantic versions say. The
+//! kernels of the optimizer and what a step holds between its passes are private.
+//!
 //! ```text
 //! step.rs       THE page: one optimizer step
 //! batch.rs      global batches on the device           forward.rs   likelihoods of a micro-batch
-//! weighing.rs   weights of samples                     observe.rs   the values of a step
+//! weighing.rs   weights of samples                     observe.rs   the values of a step, read when the host waits
 //! recompute.rs  backward block by block, if activations are not kept
-//! readback.rs   where the host waits for the device
 //! score.rs      likelihood of single samples, of a data set of any size
 //! optimizer.rs  clip.rs  schedule.rs                   AdamW, clipping by the global norm, learning rate
 //! ```
 //!
+//! A loop of one's own is [`step()`] in a `for`; `examples/own_loop.rs` is one on real data:
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use cadft_core::{Dft, Normalisation, RunningMoments};
+//! use cadft_data::{Example, Origin};
+//! use cadft_model::{CausalLm, ModelConfig};
+//! use cadft_step::{AdamW, AdamWOptions, GlobalBatch, MicroBatching, StepSettings, StepState, step};
+//!
+//! let config = ModelConfig::from_json(
+//!     r#"{"model_type": "llama", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
+//!         "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 32, "tie_word_embeddings": true}"#,
+//! )?;
+//! let device = Device::flex().autodiff();
+//! let mut model = CausalLm::new(&config, &device, 42);
+//! // Two tokens of context and two that are trained.
+//! let example = Example {
+//!     id: "a".to_owned(),
+//!     weight: 1.0,
+//!     token_ids: vec![3, 4, 5, 6],
+//!     loss_mask: vec![false, false, true, true],
+//!     prompt_len: 2,
+//!     answer: None,
+//!     origin: Origin::default(),
+//! };
+//! let batch = GlobalBatch::new(&[&example], &MicroBatching::default(), &device);
+//! let mut state = StepState::new(AdamW::new(&AdamWOptions::default()), RunningMoments::new(0.99));
+//! let settings = StepSettings {
+//!     objective: &Dft {},
+//!     reference: None,
+//!     normalisation: Normalisation::TokenMean,
+//!     lr: 1e-2,
+//!     clip: 1.0,
+//! };
+//! let mut nll = vec![];
+//! for _ in 0..3 {
+//!     let outcome;
+//!     (model, outcome) = step(model, &batch, &settings, &mut state);
+//!     nll.push(outcome.nll_sum);
+//! }
+//! assert!(nll[2] < nll[0]);
+//! # Ok::<(), cadft_model::ModelError>(())
+//! ```
+//!
 //! It does no input or output, reads no recipe and prints nothing. Options are plain structs with the defaults of recipes.
-//! What is public is for those who write a training loop of their own.
 
 pub mod batch;
 pub mod clip;
 pub mod forward;
 mod observe;
 pub mod optimizer;
-mod readback;
 mod recompute;
 pub mod schedule;
 pub mod score;

@@ -1,13 +1,16 @@
 //! The values behind the metrics of a step. They stay on the device and are read together, with the first read of the next
 //! step.
 
+mod readback;
+
 use crate::batch::MicroBatch;
 use crate::clip::norm;
-use crate::readback::Readback;
 use burn::tensor::{Tensor, TensorData};
 use cadft_core::reduction::sample_scores;
 use cadft_core::{RunningMoments, Standardiser};
 use std::time::Instant;
+
+pub(crate) use readback::Readback;
 
 /// Values of a global batch, before the update.
 #[derive(Clone, Debug, PartialEq)]

@@ -44,6 +44,25 @@ impl Default for AdamWOptions {
 }
 
 /// The optimizer and its moments.
+///
+/// ```
+/// use burn::module::Param;
+/// use burn::optim::GradientsParams;
+/// use burn::tensor::{Device, Tensor};
+/// use cadft_step::{AdamW, AdamWOptions};
+///
+/// let device = Device::flex().autodiff();
+/// let weight = Param::from_tensor(Tensor::<1>::from_data([1.0, -2.0], &device).require_grad());
+/// let loss = weight.val().powi_scalar(2).sum();
+/// let gradients = GradientsParams::from_grads(loss.backward(), &weight);
+///
+/// let mut optimizer = AdamW::new(&AdamWOptions { weight_decay: 0.0, ..AdamWOptions::default() });
+/// let not_clipped = Tensor::ones([1], &device.inner());
+/// let weight = optimizer.step(0.1, weight, gradients, not_clipped);
+/// // The first update goes by the learning rate, whatever the size of the gradient.
+/// let values: Vec<f32> = weight.val().into_data().iter().collect();
+/// assert!((values[0] - 0.9).abs() < 1e-6 && (values[1] + 1.9).abs() < 1e-6);
+/// ```
 pub struct AdamW {
     betas: [f32; 2],
     eps: f32,

@@ -43,6 +43,19 @@ pub fn steps_of(value: f64, total: usize) -> usize {
 }
 
 /// The learning rate as a function of the step.
+///
+/// ```
+/// use cadft_step::{Schedule, ScheduleKind};
+///
+/// let schedule = Schedule {
+///     lr: 1.0,
+///     kind: ScheduleKind::Linear,
+///     warmup_steps: 2,
+///     total_steps: 5,
+/// };
+/// let rates: Vec<f64> = (1..=5).map(|step| schedule.at(step)).collect();
+/// assert_eq!(rates, [0.5, 1.0, 0.75, 0.5, 0.25]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// Peak learning rate.

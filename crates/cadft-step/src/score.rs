@@ -38,6 +38,33 @@ pub struct SampleScore {
 ///
 /// Scores are made as they are asked for. How much memory that takes, on the host and on the device, does not depend on
 /// how many samples there are.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use cadft_data::{Example, Origin};
+/// use cadft_model::{CausalLm, ModelConfig};
+/// use cadft_step::score_samples;
+///
+/// let config = ModelConfig::from_json(
+///     r#"{"model_type": "llama", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
+///         "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 32, "tie_word_embeddings": true}"#,
+/// )?;
+/// let model = CausalLm::new(&config, &Device::flex(), 42);
+/// let sample = |id: u32| Example {
+///     id: id.to_string(),
+///     weight: 1.0,
+///     token_ids: vec![1, id, id + 1],
+///     loss_mask: vec![false, true, true],
+///     prompt_len: 1,
+///     answer: None,
+///     origin: Origin::default(),
+/// };
+/// // As many as there may be: they are made, read and scored one window after the other.
+/// for score in score_samples(&model, (0..8).map(sample), 4) {
+///     assert!(score.supervised == 2 && score.nll > 0.0, "{}", score.id);
+/// }
+/// # Ok::<(), cadft_model::ModelError>(())
+/// ```
 pub fn score_samples<'a, E: Borrow<Example> + 'a>(
     model: &'a CausalLm,
     samples: impl IntoIterator<Item = E, IntoIter: 'a>,

@@ -16,8 +16,7 @@
 
 use crate::batch::{GlobalBatch, MicroBatch};
 use crate::forward::read_scores;
-use crate::observe::TokenValues;
-use crate::readback::Readback;
+use crate::observe::{Readback, TokenValues};
 use burn::module::Module;
 use cadft_core::{Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
 use cadft_model::CausalLm;

@@ -32,8 +32,6 @@ pub(crate) use write::Snapshot;
 
 /// The `format_version` of what this program writes.
 pub const FORMAT_VERSION: u32 = 1;
-/// The directory of checkpoints in a run directory.
-pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// The directory of everything but the model in a checkpoint.
 const TRAINING: &str = "training";
 const STATE: &str = "training/state.json";

@@ -167,10 +167,10 @@ impl SampleReader {
             })
             .collect::<Result<Vec<_>, TrainError>>()?;
         if questions.is_empty() {
-            return Err(TrainError::Mismatch {
-                message: "no evaluation row has an `answer`\nhint: add one, or set `evaluate.answers = 0`"
-                    .to_owned(),
-            });
+            return Err(TrainError::mismatch(
+                "no evaluation row has an `answer`",
+                "add one, or set `evaluate.answers = 0`",
+            ));
         }
         Ok(questions)
     }
@@ -245,23 +245,22 @@ pub fn on_disk(sources: &[Source]) -> Result<Vec<Source>, TrainError> {
 fn check_sample(example: &Example, config: &ModelConfig) -> Result<(), TrainError> {
     let vocab = config.vocab_size;
     if let Some(id) = example.token_ids.iter().find(|&&id| id as usize >= vocab) {
-        return Err(TrainError::Mismatch {
-            message: format!(
-                "{}: token id {id} is outside the model's vocabulary of {vocab}\n\
-                 hint: the tokenizer does not belong to this model",
-                example.origin.name_of(&example.id)
-            ),
-        });
+        let name = example.origin.name_of(&example.id);
+        return Err(TrainError::mismatch(
+            format!("{name}: token id {id} is outside the model's vocabulary of {vocab}"),
+            "the tokenizer does not belong to this model",
+        ));
     }
     if example.token_ids.len() > config.max_position_embeddings {
-        return Err(TrainError::Mismatch {
-            message: format!(
-                "{} has {} tokens; the model has {} positions\nhint: lower `data.max-length`",
+        return Err(TrainError::mismatch(
+            format!(
+                "{} has {} tokens; the model has {} positions",
                 example.origin.name_of(&example.id),
                 example.token_ids.len(),
                 config.max_position_embeddings
             ),
-        });
+            "lower `data.max-length`",
+        ));
     }
     Ok(())
 }

@@ -50,26 +50,21 @@ impl Kernels {
     /// The bodies of the backend of that name.
     #[must_use]
     pub fn of(backend: &str) -> Self {
-        let body = match backend {
-            "ndarray" => Body::Portable,
-            _ => Body::Kernel,
-        };
-        Self {
-            likelihood: body,
-            decoder: body,
-        }
+        Self::all(cadft_kernels::backend_has_kernels(backend))
     }
 
     /// The bodies on a device.
     #[must_use]
     pub fn on(device: &Device) -> Self {
-        let same = |name: &&str| build(name, 0) == device.clone().inner();
-        // Numbered devices are those of a backend with the same bodies as every other of CubeCL's.
-        let name = ["flex", "ndarray"]
-            .into_iter()
-            .filter(|name| compiled().contains(name))
-            .find(same);
-        Self::of(name.unwrap_or("wgpu"))
+        Self::all(cadft_kernels::has_kernels(device))
+    }
+
+    fn all(has_kernels: bool) -> Self {
+        let body = if has_kernels { Body::Kernel } else { Body::Portable };
+        Self {
+            likelihood: body,
+            decoder: body,
+        }
     }
 
     /// The operations with the portable body.
@@ -86,7 +81,7 @@ impl Kernels {
 /// # Errors
 /// [`TrainError::Device`] for a name that is unknown or was not compiled in, with the command that would.
 pub fn parse(name: &str) -> Result<Device, TrainError> {
-    let error = |message| TrainError::Device { message };
+    let error = |message| TrainError::Device { message, hint: None };
     let (backend, index) = match name.split_once(':') {
         Some((backend, index)) => {
             let index: usize = index
@@ -104,12 +99,14 @@ pub fn parse(name: &str) -> Result<Device, TrainError> {
         )));
     };
     if !compiled_in {
-        return Err(error(format!(
-            "`{name}`: this program was not built with `{backend}`; it has {}\n\
-             hint: build it in with `cargo xtask train --backend {backend}`, or \
-             `cargo build --release -p cadft-cli --features {backend}`",
-            compiled().join(", "),
-        )));
+        let has = compiled().join(", ");
+        return Err(TrainError::Device {
+            message: format!("`{name}`: this program was not built with `{backend}`; it has {has}"),
+            hint: Some(format!(
+                "build it in with `cargo xtask train --backend {backend}`, or \
+                 `cargo build --release -p cadft --features {backend}`"
+            )),
+        });
     }
     if index.is_some() && !matches!(backend, "cuda" | "rocm") {
         return Err(error(format!(
@@ -197,7 +194,7 @@ mod tests {
     #[cfg(not(feature = "rocm"))]
     #[test]
     fn a_backend_that_is_not_compiled_in_names_the_command() {
-        let message = parse("rocm").unwrap_err().to_string();
+        let message = cadft_files::with_hints(&parse("rocm").unwrap_err());
         assert!(
             message.contains("not built with `rocm`") && message.contains("--backend rocm"),
             "{message}"

@@ -2,6 +2,8 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::exhausted::ExhaustedRun;
+use cadft_files::Hint;
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// One thing that is wrong in a recipe.
@@ -42,14 +44,18 @@ pub enum TrainError {
     /// A device that this program cannot use.
     #[error("{message}")]
     Device {
-        /// What is wrong and what to do, with a hint.
+        /// What is wrong.
         message: String,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// Data and model do not fit each other.
     #[error("{message}")]
     Mismatch {
         /// What does not fit, with its place.
         message: String,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// A file cannot be read or written.
     #[error("{}: {source}", cadft_files::shown(.path))]
@@ -64,8 +70,7 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     /// There is not enough memory for the run.
     #[error(
-        "the run needs about {needed:.0} MiB of memory, and {available:.0} MiB are available: it would be killed\n\
-         hint: lower `batch.micro` or `data.max-length`, train a smaller model, or try it with `guard.memory = \"warn\"`"
+        "the run needs about {needed:.0} MiB of memory, and {available:.0} MiB are available: it would be killed"
     )]
     Memory {
         /// The estimate, in MiB.
@@ -79,17 +84,19 @@ pub enum TrainError {
     /// A run cannot be continued as asked.
     #[error("{message}")]
     Resume {
-        /// What is in the way and what to do, with a hint.
+        /// What is in the way.
         message: String,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// Another process works in the run directory.
-    #[error("{}: another process is using this run directory\nhint: wait for it, or choose another directory with `--out DIR`", cadft_files::shown(.0))]
+    #[error("{}: another process is using this run directory", cadft_files::shown(.0))]
     Locked(PathBuf),
     /// The run directory belongs to another run.
-    #[error("{}: the directory already holds a run\nhint: continue it with `--resume`, or choose another directory with `--out DIR`", cadft_files::shown(.0))]
+    #[error("{}: the directory already holds a run", cadft_files::shown(.0))]
     RunExists(PathBuf),
     /// The run directory holds something that is no run's.
-    #[error("{}: the directory is not empty and holds no run: {}\nhint: choose a directory that is new or empty with `--out DIR`", cadft_files::shown(.path), cadft_files::listed(.entries))]
+    #[error("{}: the directory is not empty and holds no run: {}", cadft_files::shown(.path), cadft_files::listed(.entries))]
     Occupied {
         /// The directory.
         path: PathBuf,
@@ -105,7 +112,7 @@ pub enum TrainError {
         source: Box<TrainError>,
     },
     /// A loss or gradient that is not a number; nothing was updated with it.
-    #[error("step {step}: the {what} is not finite, as in {in_a_row} steps in a row; the model was not updated\nsamples: {}\nhint: lower `optimizer.lr`, or look at these samples with `cadft data inspect`", .samples.join(", "))]
+    #[error("step {step}: the {what} is not finite, as in {in_a_row} steps in a row; the model was not updated\nsamples: {}", .samples.join(", "))]
     NotFinite {
         /// The step that failed.
         step: usize,
@@ -118,15 +125,57 @@ pub enum TrainError {
     },
 }
 
-impl TrainError {
-    /// Whether the input is at fault (exit code 2) rather than the run (exit code 1).
-    #[must_use]
-    pub fn is_input(&self) -> bool {
+impl Hint for TrainError {
+    fn hints(&self) -> Vec<Cow<'_, str>> {
+        let hint = match self {
+            Self::Config { .. } => "`cadft recipe show NAME` prints a complete recipe",
+            Self::Memory { .. } => {
+                "lower `batch.micro` or `data.max-length`, train a smaller model, or try it with `guard.memory = \"warn\"`"
+            }
+            Self::Locked(_) => "wait for it, or choose another directory with `--out DIR`",
+            Self::RunExists(_) => "continue it with `--resume`, or choose another directory with `--out DIR`",
+            Self::Occupied { .. } => "choose a directory that is new or empty with `--out DIR`",
+            Self::NotFinite { .. } => {
+                "lower `optimizer.lr`, or look at these samples with `cadft data inspect`"
+            }
+            Self::Device { hint, .. } | Self::Mismatch { hint, .. } | Self::Resume { hint, .. } => {
+                return hint.iter().map(Cow::from).collect();
+            }
+            Self::Data(error) => return error.hints(),
+            Self::Model(error) => return error.hints(),
+            Self::Hub(error) => return error.hints(),
+            Self::Checkpoint(error) => return error.hints(),
+            Self::Incomplete { source, .. } => return source.hints(),
+            Self::Exhausted(run) => return run.hints().map(Cow::from).collect(),
+            Self::Pattern(_) | Self::Io { .. } => return vec![],
+        };
+        vec![hint.into()]
+    }
+
+    fn is_input(&self) -> bool {
         match self {
             Self::Io { .. } | Self::NotFinite { .. } | Self::Exhausted(_) | Self::Incomplete { .. } => false,
+            Self::Data(error) => error.is_input(),
+            Self::Model(error) => error.is_input(),
             Self::Checkpoint(error) => error.is_input(),
             Self::Hub(error) => error.is_input(),
             _ => true,
+        }
+    }
+}
+
+impl TrainError {
+    pub(crate) fn mismatch(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Mismatch {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    pub(crate) fn resume(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Resume {
+            message: message.into(),
+            hint: Some(hint.into()),
         }
     }
 
@@ -148,8 +197,5 @@ fn config_report(name: &str, problems: &[ConfigProblem]) -> String {
             }
         })
         .collect();
-    format!(
-        "{}\nhint: `cadft recipe show NAME` prints a complete recipe",
-        lines.join("\n")
-    )
+    lines.join("\n")
 }

@@ -10,14 +10,15 @@ pub use cadft_step::score::{SampleScore, score_samples};
 pub use extract::{BadPattern, Extract, Extractor};
 pub use normalise::normalise;
 pub use pass_at::pass_at;
-pub use questions::{Answered, Answers, OneAnswer, answer_questions, answers_of_run};
+pub use questions::{Answered, Answers, OneAnswer, answer_questions};
 
 use cadft_core::reduction::mean;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 
 /// Likelihood of a set of samples.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
     /// Samples.
     pub samples: usize,

@@ -9,14 +9,10 @@
 //! | `cuda`, `rocm`, `vulkan` | `out of device memory allocating N bytes`; `out-of-memory` of a launch |
 //! | `wgpu` | `Out of Memory` on the device's own thread; readers then find memory that `was never initialized` |
 
-use crate::checkpoint;
-use crate::config::{Precision, Recipe, Recompute};
-use crate::prepare::Prepared;
-use burn::tensor::DType;
 use std::any::Any;
 use std::fmt::{self, Display, Formatter};
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -101,17 +97,13 @@ pub struct ExhaustedRun {
 }
 
 impl ExhaustedRun {
-    pub(crate) fn new(what: Exhausted, step: usize, prepared: &Prepared, run: &Path) -> Self {
-        let newest = checkpoint::newest(run).ok().and_then(|(newest, _)| newest);
-        let has_bf16 = prepared.device.supports_dtype(DType::BF16);
-        Self {
-            what,
-            step,
-            estimate_mib: prepared.plan.memory_mib,
-            checkpoint: newest.map(|restored| restored.path),
-            run: run.to_owned(),
-            advice: advice(&prepared.recipe, has_bf16),
-        }
+    /// What to do about it.
+    pub fn hints(&self) -> impl Iterator<Item = String> {
+        let goes_on = self.checkpoint.is_some().then(|| {
+            let run = cadft_files::shown(&self.run);
+            format!("`cadft train --resume {run} --allow-change --set KEY=VALUE` goes on with less")
+        });
+        std::iter::once(self.advice.clone()).chain(goes_on)
     }
 }
 
@@ -126,49 +118,14 @@ impl Display for ExhaustedRun {
         writeln!(f, "{moment}: {what}")?;
         writeln!(f, "the run was estimated to need {:.0} MiB", self.estimate_mib)?;
         match &self.checkpoint {
-            Some(path) => writeln!(
+            Some(path) => write!(
                 f,
                 "the last checkpoint is intact: `{}`",
                 cadft_files::shown(&path)
-            )?,
-            None => writeln!(f, "there is no checkpoint yet")?,
+            ),
+            None => f.write_str("there is no checkpoint yet"),
         }
-        write!(f, "hint: {}", self.advice)?;
-        if self.checkpoint.is_some() {
-            let run = cadft_files::shown(&self.run);
-            write!(
-                f,
-                "\nhint: `cadft train --resume {run} --allow-change --set KEY=VALUE` goes on with less"
-            )?;
-        }
-        Ok(())
     }
-}
-
-/// What of a recipe can be changed to need less memory, the harmless first.
-fn advice(recipe: &Recipe, has_bf16: bool) -> String {
-    let mut advice = vec![];
-    if recipe.model.recompute == Recompute::None {
-        advice.push("set `model.recompute = \"blocks\"`".to_owned());
-    }
-    match recipe.batch.max_tokens {
-        Some(tokens) => advice.push(format!("lower `batch.max-tokens` (now {tokens})")),
-        None if recipe.batch.micro > 1 => {
-            advice.push(format!("lower `batch.micro` (now {})", recipe.batch.micro));
-        }
-        None => {}
-    }
-    advice.push(format!(
-        "lower `data.max-length` (now {})",
-        recipe.data.max_length
-    ));
-    if has_bf16 && recipe.model.precision == Precision::F32 {
-        advice.push("set `model.precision = \"bf16\"`".to_owned());
-    }
-    if recipe.adapter.is_none() {
-        advice.push("train an `[adapter]`".to_owned());
-    }
-    advice.join(", or ")
 }
 
 /// What `run` gives, or what the device said when it had no memory left. Other panics go on.

@@ -1,10 +1,9 @@
 //! How the model of a run is written for others: a Hugging Face directory, or a PEFT directory where only an adapter
 //! was trained.
 
-use crate::error::TrainError;
 use crate::hub::Spec;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use cadft_data::Preset;
@@ -140,23 +139,4 @@ impl ModuleMapper for Rounded {
             Tensor::from_data(TensorData::new(self.0.rounded(&values), dims), &device)
         })
     }
-}
-
-/// The layers of the recipe's adapter in the model of `config`.
-///
-/// # Errors
-/// Names that the model does not have.
-pub(crate) fn targets(
-    adapter: &AdapterConfig,
-    config: &ModelConfig,
-) -> Result<adapter::AdapterTargets, TrainError> {
-    adapter.targets(config).map_err(|problems| {
-        let lines: Vec<_> = problems
-            .iter()
-            .map(|problem| format!("`adapter`: {problem}"))
-            .collect();
-        TrainError::Mismatch {
-            message: lines.join("\n"),
-        }
-    })
 }

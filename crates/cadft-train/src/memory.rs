@@ -1,23 +1,20 @@
 //! Memory that a run may use, before it uses it: a clear error instead of a process that is killed.
 
+use crate::available::{MIB, address_bytes, available_mib, group_bytes, machine_bytes};
 use crate::config::OnLowMemory;
 use crate::device::host_for;
 use crate::error::TrainError;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use burn::tensor::Device;
 use cadft_files::shown;
-use cadft_model::generate::{SequenceBytes, sequence_bytes};
+use cadft_model::ModelConfig;
 use cadft_model::parameters::expected_parameters;
-use cadft_model::{CausalLm, GenerateOptions, ModelConfig, Request};
 use std::fs;
 use std::path::Path;
 
-const MIB: f64 = (1 << 20) as f64;
 /// An estimate so many times above what there is cannot be right by luck.
 const CERTAIN: f64 = 1.5;
-/// The share of the memory that keys and values may take; the rest is for the tensors of a forward pass.
-const FOR_CACHES: f64 = 0.75;
 
 /// Compares the estimate of the plan with what the system says is available; a warning where it may not be enough.
 ///
@@ -66,63 +63,15 @@ pub fn check_weights(config: &ModelConfig, directory: &Path, device: &Device) ->
     if weights as u64 <= available {
         return Ok(());
     }
-    Err(TrainError::Mismatch {
-        message: format!(
-            "the weights of `{}` take {:.0} MiB of memory, and {:.0} MiB are available\n\
-             hint: take a smaller model, or free some memory; `ulimit -v` limits it, too",
+    Err(TrainError::mismatch(
+        format!(
+            "the weights of `{}` take {:.0} MiB of memory, and {:.0} MiB are available",
             shown(directory),
             weights as f64 / MIB,
             available as f64 / MIB
         ),
-    })
-}
-
-/// The same options with fewer sequences at a time, where the keys and values of so many may not fit into memory. What is
-/// said does not depend on it.
-///
-/// Memory that a device has of its own is not looked at.
-///
-/// # Errors
-/// [`TrainError::Mismatch`] where a single one has no room even at its beginning.
-pub fn fitting(
-    model: &CausalLm,
-    requests: &[Request],
-    options: &GenerateOptions,
-) -> Result<GenerateOptions, TrainError> {
-    let is_elsewhere = host_for(&model.device()).is_some();
-    let Some(available) = available_mib(Path::new("/")).filter(|_| !is_elsewhere) else {
-        return Ok(options.clone());
-    };
-    let bytes = sequence_bytes(model, requests, options);
-    let wanted = options.batch.min(requests.len());
-    let batch = at_a_time(bytes, wanted, available)?;
-    if batch >= wanted {
-        return Ok(options.clone());
-    }
-    tracing::info!("{batch} answers at a time in place of {wanted}: more may not fit into memory");
-    Ok(GenerateOptions {
-        batch,
-        ..options.clone()
-    })
-}
-
-/// How many of the wanted sequences fit; at least one where one can begin, as most end before they are as long as they may
-/// be.
-fn at_a_time(bytes: SequenceBytes, wanted: usize, available: f64) -> Result<usize, TrainError> {
-    let left = available * FOR_CACHES;
-    let mib = |bytes: u64| bytes as f64 / MIB;
-    if mib(bytes.first) > left {
-        return Err(TrainError::Mismatch {
-            message: format!(
-                "the keys and values of one answer take {:.0} MiB of memory from its beginning, and {available:.0} MiB are \
-                 available\n\
-                 hint: allow fewer new tokens, shorten the prompts, or free some memory; `ulimit -v` limits it, too",
-                mib(bytes.first)
-            ),
-        });
-    }
-    let fitting = left / mib(bytes.most).max(f64::MIN_POSITIVE);
-    Ok(wanted.min(fitting as usize).max(1))
+        "take a smaller model, or free some memory; `ulimit -v` limits it, too",
+    ))
 }
 
 /// `needed` is what the run needs, and what it may need while a checkpoint is written.
@@ -143,149 +92,9 @@ fn judge(
     )))
 }
 
-/// What the system below `root` (`/`, but for tests) can still give: the least of what the machine has, what the control
-/// groups of this process allow, and what its limit of address space (`ulimit -v`) leaves. `None` where the system does
-/// not tell.
-fn available_mib(root: &Path) -> Option<f64> {
-    let least = [machine_bytes(root), group_bytes(root), address_bytes(root)];
-    let bytes = least.into_iter().flatten().min()?;
-    Some(bytes as f64 / MIB)
-}
-
-/// What is left of the address space that this process may have.
-fn address_bytes(root: &Path) -> Option<u64> {
-    let text = |name: &str| fs::read_to_string(root.join("proc/self").join(name)).ok();
-    let limits = text("limits")?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max address space"))?;
-    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
-    let status = text("status")?;
-    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
-    let kib: u64 = size.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(limit.saturating_sub(kib * 1024))
-}
-
-fn machine_bytes(root: &Path) -> Option<u64> {
-    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let kib = |key: &str| -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        line.trim().strip_suffix("kB")?.trim().parse().ok()
-    };
-    Some((kib("MemAvailable:")? + kib("SwapFree:").unwrap_or(0)) * 1024)
-}
-
-/// The least that a control group of this process, or one above it, has left.
-fn group_bytes(root: &Path) -> Option<u64> {
-    let text = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let left = text.lines().filter_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next()?, parts.next()?);
-        let (base, files) = if controllers.is_empty() {
-            ("sys/fs/cgroup", ["memory.max", "memory.current"])
-        } else if controllers.split(',').any(|name| name == "memory") {
-            (
-                "sys/fs/cgroup/memory",
-                ["memory.limit_in_bytes", "memory.usage_in_bytes"],
-            )
-        } else {
-            return None;
-        };
-        let base = root.join(base);
-        let group = base.join(path.trim_start_matches('/'));
-        group
-            .ancestors()
-            .take_while(|directory| directory.starts_with(&base))
-            .filter_map(|directory| left_in(directory, files))
-            .min()
-    });
-    left.min()
-}
-
-/// Limit less use of one group; cached files that can be dropped do not count as used.
-fn left_in(group: &Path, [limit, usage]: [&str; 2]) -> Option<u64> {
-    let number =
-        |name: &str| -> Option<u64> { fs::read_to_string(group.join(name)).ok()?.trim().parse().ok() };
-    let cached = fs::read_to_string(group.join("memory.stat"))
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("inactive_file "))?;
-            line.trim().parse::<u64>().ok()
-        });
-    let used = number(usage)?.saturating_sub(cached.unwrap_or(0));
-    Some(number(limit)?.saturating_sub(used))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().expect("a temporary directory");
-        for (name, text) in files {
-            let path = root.path().join(name);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-            fs::write(path, text).expect("a file");
-        }
-        root
-    }
-
-    #[test]
-    fn the_tightest_limit_counts() {
-        let meminfo = (
-            "proc/meminfo",
-            "MemTotal: 9 kB\nMemAvailable:  4096000 kB\nSwapFree: 1024 kB\n",
-        );
-        let root = system(&[meminfo]);
-        assert_eq!(available_mib(root.path()), Some(4001.0));
-        let root = system(&[
-            meminfo,
-            ("proc/self/cgroup", "0::/user/job\n"),
-            ("sys/fs/cgroup/user/job/memory.max", "max\n"),
-            ("sys/fs/cgroup/user/job/memory.current", "5\n"),
-            ("sys/fs/cgroup/user/memory.max", "1073741824\n"),
-            ("sys/fs/cgroup/user/memory.current", "314572800\n"),
-            (
-                "sys/fs/cgroup/user/memory.stat",
-                "anon 1\ninactive_file 104857600\n",
-            ),
-        ]);
-        assert_eq!(available_mib(root.path()), Some(824.0));
-        let root = system(&[
-            ("proc/self/cgroup", "7:cpu:/\n5:memory:/job\n"),
-            ("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "209715200\n"),
-            ("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "104857600\n"),
-        ]);
-        assert_eq!(available_mib(root.path()), Some(100.0));
-        let root = system(&[
-            (
-                "proc/self/limits",
-                "Limit   Soft Limit   Hard Limit   Units\nMax address space   314572800   unlimited   bytes\n",
-            ),
-            ("proc/self/status", "VmPeak:\t 409600 kB\nVmSize:\t 102400 kB\n"),
-        ]);
-        assert_eq!(available_mib(root.path()), Some(200.0));
-        assert_eq!(available_mib(system(&[]).path()), None);
-    }
-
-    #[test]
-    fn as_many_sequences_are_made_at_a_time_as_fit_and_none_is_begun_that_cannot() {
-        let mib = |first: u64, most: u64| SequenceBytes {
-            first: first << 20,
-            most: most << 20,
-        };
-        assert_eq!(at_a_time(mib(1, 2), 32, 1000.0).unwrap(), 32);
-        assert_eq!(at_a_time(mib(10, 25), 32, 400.0).unwrap(), 12);
-        assert_eq!(at_a_time(mib(10, 4000), 32, 400.0).unwrap(), 1);
-        assert_eq!(at_a_time(mib(0, 0), 32, 0.0).unwrap(), 32);
-        let error = at_a_time(mib(301, 301), 1, 400.0).unwrap_err().to_string();
-        assert!(
-            error.contains("301 MiB") && error.contains("400 MiB") && error.contains("\nhint: "),
-            "{error}"
-        );
-    }
 
     #[test]
     fn what_cannot_fit_is_refused_and_what_may_not_is_told() {
@@ -295,7 +104,7 @@ mod tests {
         assert!(judge(100.0, Some(90.0)).unwrap().is_some());
         let saving = |available| super::judge((100.0, 200.0), available, OnLowMemory::Refuse);
         assert!(saving(Some(110.0)).unwrap().is_some() && saving(Some(200.0)).unwrap().is_none());
-        let error = judge(100.0, Some(60.0)).unwrap_err().to_string();
+        let error = cadft_files::with_hints(&judge(100.0, Some(60.0)).unwrap_err());
         assert!(
             error.contains("100 MiB") && error.contains("60 MiB") && error.contains("hint:"),
             "{error}"

@@ -6,55 +6,29 @@ mod rows;
 use crate::config::{Recipe, steps_of};
 use crate::device::Kernels;
 use crate::rewrite::RewritePlan;
-use cadft_core::{AnyObjective, Objective, Standardiser, Statistics};
+use crate::warning::Warning;
+use cadft_core::{AnyObjective, Standardiser, Statistics};
 use cadft_data::{Report, Samples, Source, SourceReport, TemplateTime, epoch_order};
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
 use cadft_step::batch::{Sampler, shapes};
 use memory::MemorySettings;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::fmt::Display;
-
-/// Something a user should know, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// What.
-    pub message: String,
-    /// What to do.
-    pub hint: String,
-}
-
-impl Warning {
-    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: hint.into(),
-        }
-    }
-
-    /// Of something that failed: the hint of the error comes first, if it has one.
-    pub(crate) fn of_error(what: &str, error: &impl Display, hint: &str) -> Self {
-        let text = error.to_string();
-        match text.split_once("\nhint: ") {
-            Some((error, first)) => Self::new(format!("{what}: {error}"), format!("{first}; {hint}")),
-            None => Self::new(format!("{what}: {text}"), hint),
-        }
-    }
-}
 
 /// What a run will do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Plan {
     /// Name of the objective.
-    pub objective: &'static str,
+    pub objective: String,
     /// Name of the objective of the first `start_steps` steps.
     pub start: Option<&'static str>,
     /// Steps of `start`.
     pub start_steps: usize,
     /// Training samples.
     pub samples: usize,
-    /// What became of the rows of each source.
+    /// Rows of each source that are kept, cut and left out.
     pub sources: Vec<PlannedSource>,
     /// Their tokens in one epoch.
     pub tokens: usize,
@@ -64,7 +38,7 @@ pub struct Plan {
     pub longest: usize,
     /// Evaluation samples.
     pub eval_samples: usize,
-    /// What became of the rows of each source of evaluation samples.
+    /// The same of the sources of evaluation samples.
     pub eval_sources: Vec<PlannedSource>,
     /// Optimizer steps in an epoch.
     pub steps_per_epoch: usize,
@@ -72,7 +46,7 @@ pub struct Plan {
     pub steps: usize,
     /// Steps of linear warm-up.
     pub warmup_steps: usize,
-    /// When incompatible samples are rewritten; none without `[rewrite]`.
+    /// When incompatible samples are rewritten; absent without `[rewrite]`.
     pub rewrite: Option<RewritePlan>,
     /// Parameters of the model, those of an adapter not counted.
     pub parameters: usize,
@@ -80,10 +54,11 @@ pub struct Plan {
     pub trainable: usize,
     /// Estimate of the peak memory, without what a checkpoint needs that is written beside the steps.
     pub memory_mib: f64,
-    /// What that may be on top; 0 without checkpoints.
+    /// What a checkpoint may need beside that; 0 without checkpoints.
     pub saving_mib: f64,
-    /// The local time that the chat template tells; absent where it tells none.
+    /// The local time that the chat template shows; absent if it shows none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub template_time: Option<TemplateTime>,
     /// What should be known before it starts.
     pub warnings: Vec<Warning>,
@@ -129,7 +104,7 @@ impl Plan {
         };
         let trainable = trained.map_or(parameters, |(_, targets)| targets.trainable);
         let mut plan = Self {
-            objective: recipe.objective.name(),
+            objective: recipe.objective.name().to_owned(),
             start: start.map(AnyObjective::name),
             start_steps,
             samples,
@@ -186,7 +161,7 @@ impl Plan {
 }
 
 /// What became of the rows of a source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedSource {
     /// As the recipe names it.
     pub path: String,

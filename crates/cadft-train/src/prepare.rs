@@ -1,19 +1,19 @@
 //! Reads and checks everything a run needs, before anything is trained or written.
 
-use crate::config::{self, AdapterSection, Init, Recipe};
+use crate::config::{AdapterSection, Init, Recipe};
 use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
 use crate::error::TrainError;
-use crate::export;
 use crate::hub;
 use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::Plan;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use cadft_data::{Samples, TemplateTime, Tokenizer};
-use cadft_matmul::{Tf32, set_tf32};
+use cadft_kernels::{Tf32, set_tf32};
+use cadft_model::adapter::AdapterTargets;
 use cadft_model::checkpoint::has_tokenizer;
-use cadft_model::decoder::{Precision, Recompute};
+use cadft_model::decoder::Precision;
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// Where the files of the tokenizer are: the model's directory, or that of an adapter that is trained on from.
     pub(crate) carried: PathBuf,
+    /// The layers of the adapter.
+    targets: Option<AdapterTargets>,
     inputs: Inputs,
     weights: WeightsDigests,
 }
@@ -84,7 +86,7 @@ impl Prepared {
             "data are tokenized"
         );
         let targeted = match &adapter {
-            Some(adapter) => Some((adapter.clone(), export::targets(adapter, &config)?)),
+            Some(adapter) => Some((adapter.clone(), targets(adapter, &config)?)),
             None => None,
         };
         let mut plan = Plan::new(
@@ -105,6 +107,7 @@ impl Prepared {
             model_directory: directory,
             config,
             adapter,
+            targets: targeted.map(|(_, targets)| targets),
             train,
             eval,
             questions,
@@ -134,12 +137,9 @@ impl Prepared {
             }
             Init::Random => CausalLm::new(&self.config, &device, seed),
         };
-        let model = model.with_precision(self.recipe.model.precision.into());
-        let model = model.with_recompute(match self.recipe.model.recompute {
-            config::Recompute::None => Recompute::None,
-            config::Recompute::Blocks => Recompute::Blocks,
-        });
-        let Some(adapter) = &self.adapter else {
+        let model = model.with_precision(self.recipe.model.precision);
+        let model = model.with_recompute(self.recipe.model.recompute);
+        let (Some(adapter), Some(targets)) = (&self.adapter, &self.targets) else {
             self.check_dtype(&model)?;
             return Ok(model);
         };
@@ -148,30 +148,26 @@ impl Prepared {
             tracing::info!(path = %cadft_files::shown(&directory), "the adapter is loaded");
             return Ok(adapted.model);
         }
-        let targets = export::targets(adapter, &self.config)?;
-        let model = model.with_adapter(adapter, &targets, seed);
+        let model = model.with_adapter(adapter, targets, seed);
         let zero_rows = model.zero_rows();
         if zero_rows.is_empty() {
             return Ok(model);
         }
-        Err(TrainError::Mismatch {
-            message: format!(
-                "`adapter.kind`: {}\nhint: set `adapter.kind = \"lora\"`, or leave these layers out of \
-                 `adapter.target-modules`",
-                zero_rows.join("\n")
-            ),
-        })
+        Err(TrainError::mismatch(
+            format!("`adapter.kind`: {}", zero_rows.join("\n")),
+            "set `adapter.kind = \"lora\"`, or leave these layers out of `adapter.target-modules`",
+        ))
     }
 
     /// Whether the weights can be saved as the recipe says: better before the first step than after the last.
     fn check_dtype(&self, model: &CausalLm) -> Result<(), TrainError> {
         match checkpoint::check_fits(model, self.recipe.checkpoint.dtype) {
-            Err(ModelError::F16Overflow { tensor, value }) => Err(TrainError::Mismatch {
-                message: format!(
-                    "`checkpoint.dtype`: `f16` has no number as large as `{value}`, which `{tensor}` holds\n\
-                     hint: set it to `bf16` or `f32`"
+            Err(ModelError::F16Overflow { tensor, value }) => Err(TrainError::mismatch(
+                format!(
+                    "`checkpoint.dtype`: `f16` has no number as large as `{value}`, which `{tensor}` holds"
                 ),
-            }),
+                "set it to `bf16` or `f32`",
+            )),
             fits => Ok(fits?),
         }
     }
@@ -199,12 +195,11 @@ fn model_directory(recipe: &Recipe) -> Result<PathBuf, TrainError> {
         return Ok(directory);
     }
     let hint = checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
-    Err(TrainError::Mismatch {
-        message: format!(
-            "`model.path`: `{}` is not a directory\nhint: {hint}",
-            cadft_files::shown(&directory)
-        ),
-    })
+    let shown = cadft_files::shown(&directory);
+    Err(TrainError::mismatch(
+        format!("`model.path`: `{shown}` is not a directory"),
+        hint,
+    ))
 }
 
 /// The tokenizer of a model, or that of an adapter of it; where a time is given, that is the one that the chat template tells.
@@ -228,6 +223,20 @@ fn trained_on(recipe: &Recipe) -> Option<&str> {
     recipe.adapter.as_ref()?.path.as_deref()
 }
 
+/// The layers of an adapter in the model of `config`.
+fn targets(adapter: &AdapterConfig, config: &ModelConfig) -> Result<AdapterTargets, TrainError> {
+    adapter.targets(config).map_err(|problems| {
+        let lines: Vec<_> = problems
+            .iter()
+            .map(|problem| format!("`adapter`: {problem}"))
+            .collect();
+        TrainError::Mismatch {
+            message: lines.join("\n"),
+            hint: None,
+        }
+    })
+}
+
 /// The adapter of a recipe, and the configuration of the model as it leaves it.
 fn adapter_of(
     recipe: &Recipe,
@@ -237,23 +246,13 @@ fn adapter_of(
         return Ok((recipe.adapter.as_ref().map(AdapterSection::config), config));
     };
     if recipe.model.init == Init::Random {
-        return Err(TrainError::Mismatch {
-            message: "`adapter.path`: an adapter belongs to the weights of its model\n\
-                      hint: remove `model.init = \"random\"`, or train a new adapter"
-                .to_owned(),
-        });
+        return Err(TrainError::mismatch(
+            "`adapter.path`: an adapter belongs to the weights of its model",
+            "remove `model.init = \"random\"`, or train a new adapter",
+        ));
     }
     let (adapter, config) = adapter::resolve(&hub::resolve(path)?, &config)?;
     Ok((Some(adapter), config))
-}
-
-impl From<config::Precision> for Precision {
-    fn from(precision: config::Precision) -> Self {
-        match precision {
-            config::Precision::F32 => Self::F32,
-            config::Precision::Bf16 => Self::Bf16,
-        }
-    }
 }
 
 /// A model that computes as in a run of `recipe`. Sets for this process whether products of f32 are computed in TF32.
@@ -263,18 +262,17 @@ impl From<config::Precision> for Precision {
 pub fn computing_as(recipe: &Recipe, model: CausalLm) -> Result<CausalLm, TrainError> {
     check_precision(recipe, &model.device())?;
     set_tf32(Tf32::from_flag(recipe.model.tf32));
-    Ok(model.with_precision(recipe.model.precision.into()))
+    Ok(model.with_precision(recipe.model.precision))
 }
 
 /// The device must have the number format of the recipe.
 fn check_precision(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
-    let is_bf16 = recipe.model.precision == config::Precision::Bf16;
+    let is_bf16 = recipe.model.precision == Precision::Bf16;
     if is_bf16 && !device.supports_dtype(DType::BF16) {
-        return Err(TrainError::Mismatch {
-            message: "`model.precision`: the device has no `bf16`\n\
-                      hint: set `model.precision = \"f32\"`, or use another device: `cadft doctor` shows their formats"
-                .to_owned(),
-        });
+        return Err(TrainError::mismatch(
+            "`model.precision`: the device has no `bf16`",
+            "set `model.precision = \"f32\"`, or use another device: `cadft doctor` shows their formats",
+        ));
     }
     Ok(())
 }
@@ -284,11 +282,9 @@ fn check_stop(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), TrainError> 
     if recipe.rewrite.is_none() || !tokenizer.stop_token_ids().is_empty() {
         return Ok(());
     }
-    Err(TrainError::Mismatch {
-        message: format!(
-            "`{}`: the model has no stop token, so nothing that it writes would be complete\n\
-             hint: name one as `eos_token` in `tokenizer_config.json`, or remove `[rewrite]`",
-            recipe.model.path
-        ),
-    })
+    let model = &recipe.model.path;
+    Err(TrainError::mismatch(
+        format!("`{model}`: the model has no stop token, so nothing that it writes would be complete"),
+        "name one as `eos_token` in `tokenizer_config.json`, or remove `[rewrite]`",
+    ))
 }

@@ -2,15 +2,16 @@
 
 mod compare;
 
+pub use crate::change::{Change, Segment};
 pub(crate) use compare::settings;
-pub use compare::{Change, Comparison, FREE, Segment, compare};
+pub use compare::{Comparison, FREE, compare};
 
-use crate::checkpoint::{self, CHECKPOINTS, DataDigests, Restored, rotate};
+use crate::checkpoint::{self, DataDigests, Restored, rotate};
 use crate::data::Question;
 use crate::error::TrainError;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
-use crate::run_directory::CONFIG;
+use crate::run_files::{CHECKPOINTS, CONFIG};
+use crate::warning::Warning;
 use cadft_data::Example;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -52,13 +53,14 @@ pub fn newest(run: &Path) -> Result<Found, TrainError> {
     let (checkpoint, damaged) = checkpoint::newest(run)?;
     if checkpoint.is_none() && !damaged.is_empty() {
         let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
-        return Err(TrainError::Resume {
-            message: format!(
-                "no checkpoint of `{}` is undamaged:\n{}\nhint: start again with `--out DIR`",
+        return Err(TrainError::resume(
+            format!(
+                "no checkpoint of `{}` is undamaged:\n{}",
                 cadft_files::shown(&run),
                 lines.join("\n")
             ),
-        });
+            "start again with `--out DIR`",
+        ));
     }
     let warnings = (damaged.iter())
         .map(|error| {
@@ -84,12 +86,10 @@ pub fn at(path: &Path) -> Result<Found, TrainError> {
         let found = newest(path)?;
         return match &found.checkpoint {
             Some(_) => Ok(found),
-            None => Err(TrainError::Resume {
-                message: format!(
-                    "`{}` holds no checkpoint\nhint: give a run directory, or one of its `{CHECKPOINTS}/step-…`",
-                    cadft_files::shown(&path)
-                ),
-            }),
+            None => Err(TrainError::resume(
+                format!("`{}` holds no checkpoint", cadft_files::shown(&path)),
+                format!("give a run directory, or one of its `{CHECKPOINTS}/step-…`"),
+            )),
         };
     };
     let run = run_of(path)?;
@@ -119,9 +119,7 @@ pub fn at(path: &Path) -> Result<Found, TrainError> {
             )
         },
     );
-    Err(TrainError::Resume {
-        message: format!("{error}\nhint: {hint}"),
-    })
+    Err(TrainError::resume(error.to_string(), hint))
 }
 
 /// The run directory of a checkpoint, relative where the path is.
@@ -185,13 +183,14 @@ pub(crate) fn refuse_to_go_back(run: &Path, from: &Restored) -> Result<(), Train
         .collect();
     for path in later {
         if checkpoint::open(&path).is_ok() {
-            return Err(TrainError::Resume {
-                message: format!(
-                    "`{}` is later than `{}`\nhint: remove it, or continue into another directory with `--out DIR`",
+            return Err(TrainError::resume(
+                format!(
+                    "`{}` is later than `{}`",
                     cadft_files::shown(&path),
                     cadft_files::shown(&from.path)
                 ),
-            });
+                "remove it, or continue into another directory with `--out DIR`",
+            ));
         }
         // A damaged one would be taken for the newest when old ones are removed.
         checkpoint::durable::set_aside(&path)?;

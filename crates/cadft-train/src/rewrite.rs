@@ -4,6 +4,7 @@
 //! plan.rs    when rounds will take place
 //! round.rs    choose → generate → accept           target.rs  which tokens of a sample are replaced, and by what
 //! record.rs   one line of rewrites.jsonl           log.rs     the file: append-only, synchronised once a round
+//! digest.rs   SHA-256 of a data set with rewrites
 //! replay.rs   a log, applied to a data set         export.rs  the data set with rewrites, as a file
 //! offline.rs  one round without training           compatibility.rs  the moving averages of a run, as a file
 //! ```
@@ -12,6 +13,7 @@
 //! that is replayed and a data set that is exported agree.
 
 mod compatibility;
+mod digest;
 mod export;
 mod log;
 mod offline;
@@ -19,30 +21,28 @@ mod plan;
 mod record;
 mod replay;
 mod round;
-mod source;
 mod target;
 
-pub use compatibility::{COMPATIBILITY, SampleCompatibility, read_compatibility};
+pub use compatibility::{SampleCompatibility, read_compatibility};
+pub use digest::digest;
 pub use export::{ExportSummary, export};
-pub use log::{LOG, RewriteLog, read_log};
+pub use log::{RewriteLog, read_log};
 pub use offline::{Offline, OfflineRound, rewrite_offline};
 pub use plan::RewritePlan;
 pub use record::{
     Decision, FORMAT_VERSION, Header, Record, RoundRecord, SampleRecord, Side, UndoRecord, is_undone,
 };
-pub use replay::{Replay, digest, replay};
-pub(crate) use round::BATCH;
+pub use replay::{Replay, replay};
 pub use round::{Generator, Round, RoundSummary};
-pub use source::SourceSamples;
 pub use target::Target;
 
 use crate::config::RewriteSection;
 use crate::error::TrainError;
-use crate::event::Event;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::run_files::{COMPATIBILITY, REWRITES};
+use crate::warning::Warning;
 use cadft_core::rewrite::{RoundSchedule, Tracker};
-use cadft_data::Example;
+use cadft_data::{Example, Samples};
 use cadft_model::CausalLm;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl Rewriting {
                 (section, schedule)
             }),
             state: RewritingState {
-                tracker: Tracker::new(prepared.train.count(), decay),
+                tracker: Tracker::new(prepared.train.len(), decay),
                 last_round: 0,
                 records: Arc::default(),
             },
@@ -105,15 +105,14 @@ impl Rewriting {
         mut state: RewritingState,
     ) -> Result<Self, TrainError> {
         let fresh = Self::new(prepared, directory);
-        let (found, expected) = (state.tracker.len(), prepared.train.count());
+        let (found, expected) = (state.tracker.len(), prepared.train.len());
         if found != expected {
-            return Err(TrainError::Mismatch {
-                message: format!(
-                    "the checkpoint follows {found} samples, the data has {expected}\nhint: resume with the data of the run"
-                ),
-            });
+            return Err(TrainError::mismatch(
+                format!("the checkpoint follows {found} samples, the data has {expected}"),
+                "resume with the data of the run",
+            ));
         }
-        let path = directory.join(LOG);
+        let path = directory.join(REWRITES);
         for undone in log::undone_since(&path, &state.records)? {
             state.tracker.restored(undone.sample);
             Arc::make_mut(&mut state.records).push(Record::Undo(undone));
@@ -143,7 +142,7 @@ impl Rewriting {
     /// # Panics
     /// If there is no such sample.
     #[must_use]
-    pub fn example(&self, sample: usize, source: &dyn SourceSamples) -> Example {
+    pub fn example(&self, sample: usize, source: &Samples) -> Example {
         let rewritten = self.rewritten.get(&sample).cloned();
         rewritten.unwrap_or_else(|| source.get(sample))
     }
@@ -165,7 +164,7 @@ impl Rewriting {
         fires && self.state.last_round != step
     }
 
-    /// The round after step `step`, where one is due and did not take place yet: what is to be told of it.
+    /// The round after step `step`, if one is due and did not take place yet, and what a user should know about it.
     ///
     /// A round that is interrupted by `stop` changes nothing and is still due. One that cannot be written down does not
     /// take place; the run goes on without it.
@@ -178,20 +177,20 @@ impl Rewriting {
         prepared: &Prepared,
         model: &CausalLm,
         stop: &AtomicBool,
-    ) -> Result<Vec<Event>, TrainError> {
+    ) -> Result<Option<(RoundSummary, Option<Warning>)>, TrainError> {
         let Some((section, _)) = self.section.as_ref().filter(|_| self.is_due(step)) else {
-            return Ok(vec![]);
+            return Ok(None);
         };
         let started = Instant::now();
         let generator = Generator::of_run(prepared, section, model, stop);
         let example = |sample| self.example(sample, &prepared.train);
         let Some(round) = generator.round(step, &self.state.tracker, &example)? else {
-            return Ok(vec![]);
+            return Ok(None);
         };
         self.state.last_round = step;
         let mut summary = round.summary.clone();
-        let told = self.take_in(step, round, prepared);
-        if told.is_some() {
+        let unwritten = self.take_in(step, round, prepared);
+        if unwritten.is_some() {
             summary = RoundSummary {
                 replaced: 0,
                 old_score: None,
@@ -200,30 +199,26 @@ impl Rewriting {
             };
         }
         summary.elapsed_secs = started.elapsed().as_secs_f64();
-        let warning = told.or_else(|| summary.warning(step));
-        let warned = warning.map(|warning| Event::Warned { step, warning });
-        Ok(std::iter::once(Event::Rewrote { step, round: summary })
-            .chain(warned)
-            .collect())
+        let warning = unwritten.or_else(|| summary.warning(step));
+        Ok(Some((summary, warning)))
     }
 
     /// Writes a round down, then replaces what it replaces; a warning where it cannot be written.
     fn take_in(&mut self, step: usize, round: Round, prepared: &Prepared) -> Option<Warning> {
         let mut rewritten = self.rewritten.clone();
         rewritten.extend(round.replaced.iter().cloned());
+        let replaced: Vec<usize> = round.replaced.iter().map(|(sample, _)| *sample).collect();
         let mut records = vec![];
         if self.state.records.is_empty() {
-            records.push(Record::Header(Header::of_run(prepared)));
+            let Prepared {
+                recipe, tokenizer, ..
+            } = prepared;
+            let (data, seed) = ((recipe.model.path.as_str(), &recipe.data), recipe.run.seed);
+            let header = Header::new(data, seed, &prepared.train, tokenizer.template_time());
+            records.push(Record::Header(header));
         }
-        records.extend(round.samples.into_iter().map(Record::Sample));
-        records.push(Record::Round(RoundRecord {
-            step,
-            chosen: round.summary.chosen,
-            drawn: round.summary.drawn,
-            replaced: round.replaced.len(),
-            sha256: digest(&prepared.train, &rewritten),
-        }));
-        let path = self.directory.join(LOG);
+        records.extend(round.records(step, digest(&prepared.train, &rewritten)));
+        let path = self.directory.join(REWRITES);
         if let Err(error) = RewriteLog::open(&path).and_then(|mut log| log.append(&records)) {
             return Some(Warning::new(
                 format!(
@@ -232,8 +227,8 @@ impl Rewriting {
                 "free some space: what is not on record is not rewritten, and training goes on without it",
             ));
         }
-        for (sample, _) in &round.replaced {
-            self.state.tracker.rewritten(*sample);
+        for sample in replaced {
+            self.state.tracker.rewritten(sample);
         }
         self.rewritten = rewritten;
         Arc::make_mut(&mut self.state.records).extend(records);
@@ -244,7 +239,7 @@ impl Rewriting {
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn finish(&self, source: &dyn SourceSamples) -> Result<(), TrainError> {
+    pub fn finish(&self, source: &Samples) -> Result<(), TrainError> {
         compatibility::write(&self.directory.join(COMPATIBILITY), source, &self.state.tracker)
     }
 }

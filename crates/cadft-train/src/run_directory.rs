@@ -15,17 +15,18 @@
 mod logs;
 mod place;
 
-use crate::checkpoint::{CHECKPOINTS, CheckpointError, Restored, durable};
+use crate::change::Segment;
+use crate::checkpoint::{CheckpointError, Restored, durable};
 use crate::config::Recipe;
 use crate::environment::Environment;
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
-use crate::resume::{self, Changes, Comparison, Segment};
-use crate::rewrite;
+use crate::resume::{self, Changes, Comparison};
+use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, HISTORY, LOCK, METRICS, MODEL, REWRITES, SAMPLES};
 use crate::tensorboard::TensorBoard;
+use crate::warning::Warning;
 use cadft_model::CausalLm;
 use logs::{Log, Logs};
 use serde::Serialize;
@@ -35,15 +36,6 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-pub(crate) const CONFIG: &str = "config.resolved.toml";
-const METRICS: &str = "metrics.jsonl";
-const SAMPLES: &str = "samples.jsonl";
-const HISTORY: &str = "history.jsonl";
-const MODEL: &str = "model";
-const ENVIRONMENT: &str = "environment.json";
-const LOCK: &str = "run.lock";
-const TENSORBOARD: &str = "tensorboard";
 
 /// A checkpoint to go on from, and how the run stands to it.
 #[derive(Debug)]
@@ -115,7 +107,7 @@ impl RunDirectory {
         if path.join(MODEL).exists() {
             return Err(TrainError::RunExists(path.to_owned()));
         }
-        let log = path.join(rewrite::LOG);
+        let log = path.join(REWRITES);
         match fs::remove_file(&log) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(TrainError::io(log)(error)),
             _ => {}
@@ -322,6 +314,9 @@ fn write_config(path: &Path, recipe: &Recipe, segments: &[Segment]) -> Result<()
         for change in changed {
             let _ = writeln!(text, "#   {}", change.to_string().replace(char::is_control, " "));
         }
+    }
+    if recipe.objective.named().is_none() {
+        text += "# The objective belongs to the program that started the run: that program continues it.\n";
     }
     let recipe = toml::to_string(recipe).map_err(|error| TrainError::Io {
         path: path.join(CONFIG),

@@ -9,6 +9,7 @@ mod record;
 use crate::config::Recipe;
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
+use crate::run_files::TENSORBOARD;
 use crate::samples::StepSamples;
 use message::{Histogram, Message};
 use record::RecordWriter;
@@ -58,7 +59,7 @@ impl TensorBoard {
         if !recipe.log.tensorboard {
             return Ok(None);
         }
-        let mut board = Self::create(&run.join("tensorboard"), done + 1)?;
+        let mut board = Self::create(&run.join(TENSORBOARD), done + 1)?;
         if done == 0 {
             // A recipe consists of what TOML has.
             board.text(&toml::to_string(recipe).unwrap_or_default())?;
@@ -190,7 +191,7 @@ mod tests {
             step,
             loss: 1.0,
             nll: 1.0,
-            objective: "cadft",
+            objective: "cadft".to_owned(),
             mean_gate: 1.0,
             mean_kl: None,
             mean_weight: 1.0,

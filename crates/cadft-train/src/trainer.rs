@@ -5,6 +5,7 @@
 //! run), the loop waits for it (`settle`).
 
 mod evaluation;
+mod exhausted;
 mod guards;
 mod saving;
 mod settling;
@@ -13,13 +14,13 @@ use crate::checkpoint::saver::Saver;
 use crate::checkpoint::{Before, Best, DataDigests, GuardState};
 use crate::error::TrainError;
 use crate::event::{Event, Summary};
-use crate::exhausted::{ExhaustedRun, caught};
-use crate::plan::Warning;
+use crate::exhausted::caught;
 use crate::prepare::Prepared;
 use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
 use crate::run_directory::{Resumption, RunDirectory};
-use cadft_core::{AnyObjective, Objective, RunningMoments};
+use crate::warning::Warning;
+use cadft_core::{Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
 use cadft_step::batch::{GlobalBatch, Sampler};
@@ -68,7 +69,7 @@ pub fn train(
     let step = trainer.known();
     // Waits for the checkpoint that is being written.
     drop(trainer);
-    let run = ExhaustedRun::new(what, step, prepared, directory.path());
+    let run = exhausted::run(what, step, prepared, directory.path());
     Err(TrainError::Exhausted(Box::new(run)))
 }
 
@@ -218,8 +219,13 @@ impl<'a> Trainer<'a> {
     fn steps(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
         let total = self.prepared.plan.steps;
         while self.done < total && !stop.load(Ordering::Relaxed) {
-            for event in (self.rewriting).round_after(self.done, self.prepared, &model, stop)? {
-                self.tell(&event)?;
+            let round = (self.rewriting).round_after(self.done, self.prepared, &model, stop)?;
+            if let Some((round, warning)) = round {
+                let step = self.done;
+                self.tell(&Event::Rewrote { step, round })?;
+                if let Some(warning) = warning {
+                    self.tell(&Event::Warned { step, warning })?;
+                }
             }
             if self.rewriting.is_due(self.done) {
                 // Stopped before the end of the round: it takes place when the run goes on.
@@ -274,11 +280,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// The objective of a step: `loss.start` for its share of the run, then the recipe's.
-    fn objective(&self, number: usize) -> &'a AnyObjective {
+    fn objective(&self, number: usize) -> &'a dyn Objective {
         let recipe = &self.prepared.recipe;
         match &recipe.loss.start {
             Some(start) if number <= self.prepared.plan.start_steps => start,
-            _ => &recipe.objective,
+            _ => &*recipe.objective,
         }
     }
 

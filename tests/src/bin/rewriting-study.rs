@@ -1,17 +1,18 @@
 //! Does rewriting do what it is for? Trains the quickstart's model with and without it; one JSON object on standard output.
 //!
 //! A fifth of the quickstart's demonstrations is incompatible, and their ids say how. The study asks whether the moving
-//! averages find them, whether CADFT holds them back and nothing else, what becomes of those that are rewritten, and what
+//! averages find them, whether CADFT holds them back and nothing else, what happens to those that are rewritten, and what
 //! all of that does to held-out questions, for NLL, DFT and CADFT, over several seeds.
 
+use cadft_core::Moments;
 use cadft_core::rewrite::Tracker;
-use cadft_core::{Moments, objective::Objective};
 use cadft_data::Example;
 use cadft_model::checkpoint;
 use cadft_train::evaluate::score_samples;
 use cadft_train::rewrite::{
-    Decision, LOG, Record, RewriteLog, SampleCompatibility, SampleRecord, read_compatibility, read_log,
+    Decision, Record, RewriteLog, SampleCompatibility, SampleRecord, read_compatibility, read_log,
 };
+use cadft_train::run_files::REWRITES;
 use cadft_train::{Event, Prepared, RunDirectory, Summary, config, train};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -132,7 +133,7 @@ fn run(folder: &Path, objective: &str, rewriting: bool, seed: u64) -> Result<Run
         summary,
         averages: read_compatibility(&directory)?,
         records: if rewriting {
-            read_log(&directory.join(LOG))?
+            read_log(&directory.join(REWRITES))?
         } else {
             vec![]
         },
@@ -219,7 +220,7 @@ fn area(high: &[f64], low: &[f64]) -> f64 {
     pairs.collect::<Moments>().mean()
 }
 
-/// What became of the rewritten samples, and what rewriting cost.
+/// What happened to the rewritten samples, and what rewriting cost.
 fn rewritten(run: &Run, seed: u64, objective: &str) -> Result<Value> {
     let samples: Vec<&SampleRecord> = (run.records.iter())
         .filter_map(|record| match record {

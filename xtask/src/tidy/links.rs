@@ -1,4 +1,5 @@
-//! Links between the pages lead somewhere, and the table of contents of the book lists every page.
+//! Links between the pages lead somewhere, files that they quote are there, and the table of contents of the book lists
+//! every page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -22,8 +23,27 @@ pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
             }
         }
     }
+    for (path, text) in &pages {
+        findings.extend(unquotable(path, text, &known));
+    }
     findings.extend(unlisted(&pages));
     Ok(findings)
+}
+
+/// Files that a page quotes with `{{#include FILE}}` and that are not there: mdbook would show the directive.
+fn unquotable(page: &Path, text: &str, known: &BTreeSet<&Path>) -> Vec<Finding> {
+    let folder = page.parent().unwrap_or(Path::new(""));
+    let lines = text.lines().enumerate();
+    let quoted = lines.filter_map(|(index, line)| {
+        let (file, _) = line.split_once("{{#include ")?.1.split_once("}}")?;
+        Some((index + 1, file.trim()))
+    });
+    quoted
+        .filter(|(_, file)| {
+            !normalised(&folder.join(file)).is_some_and(|path| known.contains(path.as_path()))
+        })
+        .map(|(line, file)| Finding::at(page, line, format!("`{file}`: there is no such file to quote")))
+        .collect()
 }
 
 fn broken(
@@ -117,6 +137,16 @@ mod tests {
     fn good_links_pass() {
         let text = "# Here\n[a](docs/src/a.md#some-title) [b](./b/c.rs) [folder](b) [here](#here) [web](https://x.y)\n";
         assert_eq!(check_readme(text), [""; 0]);
+    }
+
+    #[test]
+    fn a_quoted_file_is_there() {
+        assert_eq!(check_readme("```rust\n{{#include b/c.rs}}\n```\n"), [""; 0]);
+        let found = check_readme("```rust\n{{#include b/d.rs}}\n```\n");
+        assert!(
+            found.len() == 1 && found[0].starts_with("README.md:2"),
+            "{found:?}"
+        );
     }
 
     #[test]

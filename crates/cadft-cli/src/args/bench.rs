@@ -1,7 +1,7 @@
 //! The arguments of `cadft bench`.
 
 use super::{DeviceArgs, positive};
-use cadft_train::config::{Precision, Recompute};
+use cadft_model::decoder::{Precision, Recompute};
 use clap::{ArgAction, Args};
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! The arguments of `cadft data`.
 
-use super::{FormatName, InputArgs, SourceArgs, TemplateArgs, positive};
-use clap::{Args, Subcommand, ValueEnum};
+use super::{FormatName, InputArgs, MaskName, SourceArgs, TemplateArgs, positive};
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -89,17 +89,4 @@ pub(crate) struct InspectArgs {
     /// Print one JSON object a sample.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// `data.mask` of a recipe.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum MaskName {
-    /// Every assistant turn.
-    Assistant,
-    /// The last assistant turn.
-    LastTurn,
-    /// What follows the prompt.
-    Completion,
-    /// Every token.
-    All,
 }

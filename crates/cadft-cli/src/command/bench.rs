@@ -14,15 +14,15 @@ use anyhow::Result;
 use burn::tensor::{DType, Device};
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, Statistics};
 use cadft_data::{Bucketing, Example, Origin};
-use cadft_matmul::{Tf32, set_tf32};
-use cadft_model::decoder::{Precision, Recompute};
+use cadft_kernels::{Tf32, set_tf32};
+use cadft_model::decoder::Precision;
 use cadft_model::{CausalLm, ModelConfig, flops};
 use cadft_step::StepOutcome;
 use cadft_step::batch::GlobalBatch;
 use cadft_step::optimizer::AdamW;
 use cadft_step::step::{StepSettings, StepState, begin};
 use cadft_step::{AdamWOptions, MicroBatching};
-use cadft_train::config::{self, OptimizerSection};
+use cadft_train::config::OptimizerSection;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -32,7 +32,7 @@ use std::time::Instant;
 const SEED: u64 = 42;
 /// Steps of a turn.
 const TURN: usize = 5;
-/// So many values are drawn, and repeated: what a step takes does not depend on them being all different.
+/// Values that are drawn, and repeated: what a step takes does not depend on them being all different.
 const DRAWN: usize = (1 << 20) - 3;
 
 /// What was measured of one objective.
@@ -48,7 +48,7 @@ struct Measured {
     tokens_per_sec: f64,
     /// Operations of a step, by the count of `cadft_model::flops`, over its time.
     model_tflops_per_sec: f64,
-    /// What the device's allocator holds after the steps, where it tells; it keeps what it once had.
+    /// What the device's allocator holds after the steps, if it reports that. It keeps what it once had.
     device_mib: Option<u64>,
     first_nll: f64,
     last_nll: f64,
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
     let objectives = objectives(args)?;
     let name = device::name(args.device.device.as_deref());
     let device = device::open(name)?.autodiff();
-    if args.precision == config::Precision::Bf16 && !device.supports_dtype(DType::BF16) {
+    if args.precision == Precision::Bf16 && !device.supports_dtype(DType::BF16) {
         return Err(UsageError::new(
             format!("`--precision`: `{name}` has no bf16"),
             "measure with `--precision f32`, or on another device; `cadft doctor` shows the formats of each",
@@ -116,18 +116,17 @@ fn model_config(path: &Path) -> Result<ModelConfig> {
 
 fn objectives(args: &BenchArgs) -> Result<Vec<AnyObjective>> {
     let named = args.objectives.iter().map(|name| {
-        let mut objective = AnyObjective::from_name(name).ok_or_else(|| {
+        let objective = AnyObjective::from_name(name).ok_or_else(|| {
             UsageError::new(
                 format!("`--objectives`: unknown objective `{name}`"),
                 format!("known are {}", AnyObjective::NAMES.join(", ")),
             )
         })?;
-        if let AnyObjective::Cadft(cadft) = &mut objective
-            && args.running
-        {
-            cadft.compatibility.statistics = Statistics::Running;
-        }
-        Ok(objective)
+        Ok(if args.running {
+            objective.with_statistics(Statistics::Running)
+        } else {
+            objective
+        })
     });
     named.collect()
 }
@@ -179,14 +178,8 @@ fn model(args: &BenchArgs, config: &ModelConfig, device: &Device) -> CausalLm {
         values
     };
     CausalLm::with_values(config, device, &mut values)
-        .with_precision(match args.precision {
-            config::Precision::F32 => Precision::F32,
-            config::Precision::Bf16 => Precision::Bf16,
-        })
-        .with_recompute(match args.recompute {
-            config::Recompute::None => Recompute::None,
-            config::Recompute::Blocks => Recompute::Blocks,
-        })
+        .with_precision(args.precision)
+        .with_recompute(args.recompute)
 }
 
 /// Times and likelihoods of one objective's steps.

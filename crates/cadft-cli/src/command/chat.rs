@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use cadft_data::{Content, Message, Row, prompt_ids};
 use cadft_model::generate::generate;
 use cadft_model::{GenerateOptions, Request};
-use cadft_train::memory;
+use cadft_train::room;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
 
@@ -63,7 +63,7 @@ fn answer(
     });
     let prompt = prompt_ids(&row, tokenizer)?;
     let request = Request { prompt, stream: 0 };
-    let options = memory::fitting(&opened.model, std::slice::from_ref(&request), options)?;
+    let options = room::fitting(&opened.model, std::slice::from_ref(&request), options)?;
     let mut text = AnswerText::new(tokenizer, &args.sampling.stop);
     let mut printed = Ok(());
     generate(&opened.model, &[request], &options, &mut |_, token| {

@@ -14,6 +14,7 @@ use burn::tensor::Device;
 use cadft_core::AnyObjective;
 use cadft_files::{listed, shown};
 use cadft_train::resume::{self, Changes};
+use cadft_train::run_files::{CONFIG, MODEL};
 use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config, memory};
 use outcome::Outcome;
 use std::fs;
@@ -30,7 +31,7 @@ struct Job {
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
-    let source = Source::find(&args.recipe)?;
+    let source = Source::find(args.recipe.name())?;
     let mut recipe = source.read(&args.set)?;
     if recipe.data.eval.is_empty() {
         return Err(UsageError::new(
@@ -62,22 +63,19 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
         note(format!("\n{} of {}: `{place}`", index + 1, jobs.len()));
         outcomes.push(train(job, (device_name, &device), &stop)?);
         if stop.load(Ordering::Relaxed) {
-            note("the same command goes on from here");
+            note("the same command continues from here");
             return Ok(Exit::Interrupted);
         }
     }
-    tell(&Table::new(&objectives, &outcomes), &out, args.json)
+    report(&Table::new(&objectives, &outcomes), &out, args.json)
 }
 
 /// The objectives by name; the recipe's own with its settings.
 fn objectives(names: &[String], recipe: &Recipe) -> Result<Vec<AnyObjective>> {
     let mut objectives: Vec<AnyObjective> = vec![];
     for name in names {
-        let objective = if recipe.objective.name() == name {
-            Some(recipe.objective.clone())
-        } else {
-            AnyObjective::from_name(name)
-        };
+        let own = (recipe.objective.named()).filter(|objective| objective.name() == name);
+        let objective = own.cloned().or_else(|| AnyObjective::from_name(name));
         let objective = objective.ok_or_else(|| {
             let known = AnyObjective::NAMES.join(", ");
             UsageError::new(
@@ -102,7 +100,7 @@ fn jobs(recipe: &Recipe, objectives: &[AnyObjective], seeds: usize, out: &Path) 
         for objective in objectives {
             let directory = out.join(format!("{}-{seed}", objective.name()));
             let mut recipe = recipe.clone();
-            recipe.objective = objective.clone();
+            recipe.objective = objective.clone().into();
             recipe.run.seed = seed;
             recipe.run.out = Some(directory.to_string_lossy().into_owned());
             jobs.push(Job {
@@ -145,7 +143,7 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
     if !RunDirectory::is_taken(&job.directory) {
         return Ok(RunDirectory::check_new(&job.directory)?);
     }
-    let place = job.directory.join("config.resolved.toml");
+    let place = job.directory.join(CONFIG);
     let text = cadft_files::read_to_string(&place).with_context(|| cadft_files::shown(&place).to_string())?;
     let found = config::parse(&place.to_string_lossy(), &text, &[])?;
     let differences = config::difference(&job.recipe, &found);
@@ -207,7 +205,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
         return Ok(RunDirectory::create(&job.directory, &prepared.recipe, device)?);
     }
     // Without checkpoints, a run that was cut off in its last evaluation has a model, but no end.
-    let model = job.directory.join("model");
+    let model = job.directory.join(MODEL);
     if model.exists() {
         fs::remove_dir_all(&model).with_context(|| cadft_files::shown(&model).to_string())?;
     }
@@ -215,7 +213,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
 }
 
 /// Writes the table beside the runs, and prints it.
-fn tell(table: &Table, out: &Path, json: bool) -> Result<Exit> {
+fn report(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     let text = serde_json::to_string_pretty(table)?;
     for (file, text) in [("compare.json", text + "\n"), ("compare.md", table.markdown())] {
         let path = out.join(file);

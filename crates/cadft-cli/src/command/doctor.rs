@@ -4,6 +4,7 @@ use crate::args::DoctorArgs;
 use crate::{device, output};
 use anyhow::Result;
 use burn::tensor::{DType, Device};
+use cadft_files::with_hints;
 use cadft_train::device::{BACKENDS, Kernels};
 use serde::Serialize;
 use std::thread;
@@ -30,7 +31,7 @@ struct BackendReport {
     /// What the device calls itself, where it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<String>,
-    /// Its own memory, and how much of it is free, where NVIDIA's driver tells.
+    /// Its own memory, and how much of it is free, if NVIDIA's driver reports that.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_mib: Option<[u64; 2]>,
     /// Number formats it computes with.
@@ -135,7 +136,7 @@ fn examine(name: &'static str) -> BackendReport {
             memory_mib: None,
             kernels: Kernels::of(name),
             dtypes: vec![],
-            error: Some(error.to_string()),
+            error: Some(with_hints(&error)),
         },
     }
 }

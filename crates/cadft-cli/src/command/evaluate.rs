@@ -4,7 +4,7 @@ use crate::args::{AnswerArgs, EvaluateArgs};
 use crate::console::percent;
 use crate::destination;
 use crate::hint::UsageError;
-use crate::model::{OpenInput, warn_about};
+use crate::model::OpenInput;
 use crate::output;
 use anyhow::{Context, Result};
 use cadft_files::shown;
@@ -28,18 +28,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     check(&args.answers)?;
     destination::file_of(args.answers.out.as_deref(), &args.input)?;
     let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
-    let OpenInput {
-        model,
-        config,
-        reader,
-        data,
-        micro,
-    } = &opened;
-    let samples = reader.samples(&data.train, config)?;
-    warn_about(samples.report(), data.max_length);
-    let questions = reader.questions(&data.train, args.answers.questions().unwrap_or(0))?;
-    let micro = args.micro.unwrap_or(*micro);
-    let evaluation = summarise(score_samples(model, &samples, micro));
+    let samples = opened.samples()?;
+    let asked = args.answers.questions().unwrap_or(0);
+    let questions = opened.reader.questions(&opened.data.train, asked)?;
+    let micro = args.micro.unwrap_or(opened.micro);
+    let evaluation = summarise(score_samples(&opened.model, &samples, micro));
     let answered = match args.answers.questions() {
         None => None,
         Some(_) => Some(answer(&opened, &args.answers, &questions)?),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use cadft_data::{Content, Message, Mixing, Row, Tokenizer, prompt_ids, prompt_text, read_rows};
 use cadft_model::generate::generate;
 use cadft_model::{Finish, GenerateOptions, Generated, Request};
-use cadft_train::memory;
+use cadft_train::room;
 use serde::Serialize;
 use std::ops::ControlFlow;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let ids: Vec<_> = prompts.iter().map(|prompt| prompt.token_ids.clone()).collect();
     let requests = Request::samples(&ids, args.samples);
     let options = opened.options(&args.sampling, args.batch);
-    let options = memory::fitting(&opened.model, &requests, &options)?;
+    let options = room::fitting(&opened.model, &requests, &options)?;
     let mut is_first = true;
     // What is done is printed every now and then.
     for (part, requests) in requests.chunks(ROUNDS * args.batch).enumerate() {

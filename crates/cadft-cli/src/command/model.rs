@@ -13,9 +13,10 @@ use crate::console::count;
 use crate::{model, output};
 use anyhow::Result;
 use cadft_data::Tokenizer;
+use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{Dtype, ModelConfig, flops};
-use cadft_train::config::{AdapterSection, Precision, Recompute};
+use cadft_train::config::AdapterSection;
 use cadft_train::plan::memory::{MemorySettings, training_mib};
 use serde::Serialize;
 

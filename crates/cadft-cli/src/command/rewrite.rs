@@ -1,4 +1,4 @@
-//! `cadft rewrite`: the record of rewriting, and the data that comes of it.
+//! `cadft rewrite`: the record of rewriting, and the rewritten data.
 
 mod data;
 mod offline;
@@ -13,8 +13,9 @@ use anyhow::Result;
 use cadft_files::visible_name;
 use cadft_train::RunDirectory;
 use cadft_train::rewrite::{
-    Decision, LOG, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
+    Decision, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
 };
+use cadft_train::run_files::REWRITES;
 use comfy_table::{Table, presets};
 use console::Style;
 use serde::Serialize;
@@ -43,7 +44,7 @@ struct Log {
 impl Log {
     fn open(args: &RecordArgs) -> Result<Self> {
         let path = if args.run.is_dir() {
-            args.run.join(LOG)
+            args.run.join(REWRITES)
         } else {
             args.run.clone()
         };
@@ -265,7 +266,7 @@ fn undo(args: &RewriteUndoArgs) -> Result<()> {
         given.parent()
     };
     let run = run.filter(|run| RunDirectory::is_taken(run));
-    // A run that is going on has the log in memory, and would not see what is appended to it.
+    // A run that is under way has the log in memory, and would not see what is appended to it.
     let _held = run.map(RunDirectory::hold).transpose()?;
     let log = Log::open(&args.record)?;
     let records: Vec<Record> = (log.rewritten_of(&args.ids)?.into_iter())

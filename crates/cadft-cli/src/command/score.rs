@@ -10,7 +10,7 @@ mod summary;
 
 use crate::args::ScoreArgs;
 use crate::destination;
-use crate::model::{OpenInput, warn_about};
+use crate::model::OpenInput;
 use anyhow::{Result, bail};
 use cadft_core::{Compatibility, Standardiser};
 use cadft_data::Samples;
@@ -25,20 +25,13 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     if let Some(out) = &args.out {
         destination::file(out, &args.run)?;
     }
-    let OpenInput {
-        model,
-        config,
-        reader,
-        data,
-        micro,
-    } = OpenInput::open(&args.input, &args.tokens, &args.device)?;
-    let samples = reader.samples(&data.train, &config)?;
-    warn_about(samples.report(), data.max_length);
+    let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let samples = opened.samples()?;
     let averages = averages
         .map(|averages| averages::of_samples(&samples, &averages))
         .transpose()?;
     let mut scores = Vec::with_capacity(samples.len());
-    for score in score_samples(&model, &samples, args.micro.unwrap_or(micro)) {
+    for score in score_samples(&opened.model, &samples, args.micro.unwrap_or(opened.micro)) {
         if !score.nll.is_finite() {
             bail!(
                 "{}: its likelihood is not a finite number",
@@ -49,7 +42,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     }
     let summary = print(args, &samples, &scores, averages.as_deref())?;
     if !args.quiet {
-        summary.show(&args.input.data, &data.train)?;
+        summary.show(&args.input.data, &opened.data.train)?;
     }
     Ok(())
 }

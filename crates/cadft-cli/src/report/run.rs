@@ -1,19 +1,12 @@
-//! A run's directory, read: whatever is there, of a run that has ended, still goes on, or was cut off.
+//! Reads the directory of a run that has ended, is under way or was cut off. Files may be absent.
 
-use super::rewrites::{self, Round};
 use super::settings::flatten;
 use crate::hint::UsageError;
 use anyhow::Result;
-use serde::Serialize;
+use cadft_train::run_files::{CONFIG, ENVIRONMENT, HISTORY, METRICS, REWRITES, SAMPLES};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Events that a table shows by themselves, and steps.
-const KNOWN_EVENTS: [&str; 6] = ["started", "evaluated", "answered", "saved", "warned", "finished"];
-
-/// Warnings and other events that are shown.
-const MOST_EVENTS: usize = 100;
 
 /// What a run's directory holds.
 pub(super) struct Run {
@@ -29,52 +22,9 @@ pub(super) struct Run {
     /// The lines of `samples.jsonl`.
     pub(super) samples: Vec<Map<String, Value>>,
     /// The lines of `rewrites.jsonl`.
-    rewrites: Vec<Map<String, Value>>,
+    pub(super) rewrites: Vec<Map<String, Value>>,
     /// Lines that are not JSON, such as the last one of a run that was killed.
-    broken: usize,
-}
-
-/// What the template shows of a run.
-#[derive(Serialize)]
-pub(super) struct Summary {
-    name: String,
-    objective: String,
-    state: String,
-    steps: String,
-    elapsed: String,
-    before_after: Vec<BeforeAfter>,
-    evaluations: Vec<EvaluationRow>,
-    warnings: Vec<Notice>,
-    events: Vec<Notice>,
-    rounds: Vec<Round>,
-    least_compatible: Vec<super::samples::Incompatible>,
-    broken: usize,
-}
-
-/// A measure before training and after.
-#[derive(Serialize)]
-struct BeforeAfter {
-    name: &'static str,
-    before: String,
-    after: String,
-}
-
-/// An evaluation of the likelihood or of answers.
-#[derive(Serialize)]
-struct EvaluationRow {
-    step: u64,
-    nll: String,
-    perplexity: String,
-    token_accuracy: String,
-    answers: String,
-}
-
-/// Something that happened at a step.
-#[derive(Serialize)]
-struct Notice {
-    step: String,
-    what: String,
-    hint: String,
+    pub(super) broken: usize,
 }
 
 impl Run {
@@ -83,32 +33,32 @@ impl Run {
         let text = |file: &str| {
             cadft_files::read(&directory.join(file)).map(|b| String::from_utf8_lossy(&b).into_owned())
         };
-        let recipe = text("config.resolved.toml").map_err(|error| {
+        let recipe = text(CONFIG).map_err(|error| {
             UsageError::new(
                 format!(
                     "`{}` is not the directory of a run: {error}",
                     cadft_files::shown(&directory)
                 ),
-                "a run's directory holds `config.resolved.toml`; give the one named by `--out` or `run.out`",
+                format!("a run's directory holds `{CONFIG}`; give the one named by `--out` or `run.out`"),
             )
         })?;
         let recipe: Value = toml::from_str(&recipe).unwrap_or(Value::Null);
-        let environment: Value = text("environment.json")
+        let environment: Value = text(ENVIRONMENT)
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or(Value::Null);
         let mut broken = 0;
         let mut lines = |file: &str| json_lines(&text(file).unwrap_or_default(), &mut broken);
-        let metrics = lines("metrics.jsonl");
+        let metrics = lines(METRICS);
         let (mut events, steps): (Vec<_>, Vec<_>) =
             metrics.into_iter().partition(|line| line.contains_key("event"));
         let has_end = events.iter().any(|event| event["event"] == "finished");
-        events.extend(lines("history.jsonl").into_iter().filter(|event| {
+        events.extend(lines(HISTORY).into_iter().filter(|event| {
             let name = event.get("event").and_then(Value::as_str);
             matches!(name, Some("resumed" | "warned")) || (name == Some("finished") && !has_end)
         }));
-        let samples = lines("samples.jsonl");
-        let rewrites = lines("rewrites.jsonl");
+        let samples = lines(SAMPLES);
+        let rewrites = lines(REWRITES);
         Ok(Self {
             name,
             recipe: flatten(&recipe),
@@ -125,83 +75,6 @@ impl Run {
     pub(super) fn events_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Map<String, Value>> {
         self.events.iter().filter(move |event| event["event"] == name)
     }
-
-    /// What the page says about it beside curves, for one of `runs` runs.
-    pub(super) fn summary(&self, runs: usize) -> Summary {
-        let finished = self.events_named("finished").last();
-        let planned = self.events_named("started").last().map(|event| &event["plan"]);
-        let done = self
-            .steps
-            .last()
-            .map_or(0, |step| step["step"].as_u64().unwrap_or(0));
-        let total = planned.and_then(|plan| plan["steps"].as_u64());
-        let state = match finished {
-            Some(event) if event.get("interrupted") == Some(&Value::Bool(true)) => "interrupted",
-            Some(_) => "finished",
-            None if self.steps.is_empty() => "no step yet",
-            None => "not finished",
-        };
-        let elapsed = finished.and_then(|event| event.get("elapsed_secs")?.as_f64());
-        Summary {
-            name: self.name.clone(),
-            objective: objective(planned),
-            state: state.to_owned(),
-            steps: total.map_or_else(|| done.to_string(), |total| format!("{done} of {total}")),
-            elapsed: elapsed.map_or_else(String::new, duration),
-            before_after: before_after(finished),
-            evaluations: self.evaluations(),
-            warnings: self
-                .events_named("warned")
-                .take(MOST_EVENTS)
-                .map(notice)
-                .collect(),
-            events: self
-                .events
-                .iter()
-                .filter(|event| !KNOWN_EVENTS.iter().any(|known| event["event"] == *known))
-                .take(MOST_EVENTS)
-                .map(other)
-                .collect(),
-            rounds: rewrites::rounds(&self.rewrites, runs),
-            least_compatible: super::samples::least_compatible(self),
-            broken: self.broken,
-        }
-    }
-
-    fn evaluations(&self) -> Vec<EvaluationRow> {
-        let mut rows: BTreeMap<u64, EvaluationRow> = BTreeMap::new();
-        for event in &self.events {
-            let (Some(name), Some(step)) =
-                (event["event"].as_str(), event.get("step").and_then(Value::as_u64))
-            else {
-                continue;
-            };
-            if !matches!(name, "evaluated" | "answered") {
-                continue;
-            }
-            let row = rows.entry(step).or_insert_with(|| EvaluationRow {
-                step,
-                nll: String::new(),
-                perplexity: String::new(),
-                token_accuracy: String::new(),
-                answers: String::new(),
-            });
-            if name == "evaluated" {
-                row.nll = digits(event.get("nll"));
-                row.perplexity = digits(event.get("perplexity"));
-                row.token_accuracy = percent(event.get("token_accuracy"));
-            } else {
-                row.answers = answers(&Value::Object(event.clone()));
-            }
-        }
-        // The first and the last of very many.
-        let skip = rows.len().saturating_sub(MOST_EVENTS);
-        rows.into_values()
-            .enumerate()
-            .filter(|(index, _)| *index == 0 || *index > skip)
-            .map(|(_, row)| row)
-            .collect()
-    }
 }
 
 /// The JSON objects of a text, one a line; lines that are none are counted.
@@ -214,122 +87,4 @@ fn json_lines(text: &str, broken: &mut usize) -> Vec<Map<String, Value>> {
         }
     }
     objects
-}
-
-fn objective(plan: Option<&Value>) -> String {
-    let Some(plan) = plan else { return String::new() };
-    let objective = plan["objective"].as_str().unwrap_or_default();
-    match plan["start"].as_str() {
-        Some(start) => format!("{start} for {} steps, then {objective}", plan["start_steps"]),
-        None => objective.to_owned(),
-    }
-}
-
-fn before_after(finished: Option<&Map<String, Value>>) -> Vec<BeforeAfter> {
-    let Some(finished) = finished else { return vec![] };
-    let pair = |table: &str, show: &dyn Fn(&Value) -> String| {
-        let pair = finished.get(table)?.as_array()?;
-        Some([show(pair.first()?), show(pair.get(1)?)])
-    };
-    let rows = [
-        ("eval NLL", pair("evaluation", &|e| digits(e.get("nll")))),
-        (
-            "eval token accuracy",
-            pair("evaluation", &|e| percent(e.get("token_accuracy"))),
-        ),
-        ("right answers", pair("answers", &answers)),
-    ];
-    rows.into_iter()
-        .filter_map(|(name, pair)| {
-            let [before, after] = pair?;
-            Some(BeforeAfter { name, before, after })
-        })
-        .collect()
-}
-
-fn answers(value: &Value) -> String {
-    format!(
-        "{} of {} ({})",
-        value["correct"],
-        value["questions"],
-        percent(value.get("accuracy"))
-    )
-}
-
-fn notice(event: &Map<String, Value>) -> Notice {
-    let text = |key: &str| {
-        event
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    Notice {
-        step: step_text(event),
-        what: text("message"),
-        hint: text("hint"),
-    }
-}
-
-/// An event that this page has no place for, as its keys and values.
-fn other(event: &Map<String, Value>) -> Notice {
-    let values: Vec<String> = event
-        .iter()
-        .filter(|(key, _)| !matches!(key.as_str(), "event" | "step" | "unix_secs"))
-        .map(|(key, value)| format!("{key} {}", shortened(&shown(value), 200)))
-        .collect();
-    Notice {
-        step: step_text(event),
-        what: format!("{}: {}", plain(&event["event"]), values.join(", ")),
-        hint: String::new(),
-    }
-}
-
-/// A value as text; what was changed when a run went on as pairs of values.
-fn shown(value: &Value) -> String {
-    let change = |change: &Value| {
-        let key = change.get("key")?.as_str()?;
-        Some(format!(
-            "{key} from {} to {}",
-            plain(change.get("was")?),
-            plain(change.get("is")?)
-        ))
-    };
-    let changes = value.as_array().filter(|changes| !changes.is_empty());
-    let changes: Option<Vec<String>> = changes.and_then(|changes| changes.iter().map(change).collect());
-    changes.map_or_else(|| plain(value), |changes| changes.join(", "))
-}
-
-fn step_text(event: &Map<String, Value>) -> String {
-    event.get("step").map(plain).unwrap_or_default()
-}
-
-/// A value without the quotes of JSON.
-pub(super) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// The text, cut to about `length` characters.
-pub(super) fn shortened(text: &str, length: usize) -> String {
-    match text.char_indices().nth(length) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-fn digits(value: Option<&Value>) -> String {
-    value
-        .and_then(Value::as_f64)
-        .map_or_else(|| "not finite".to_owned(), |value| format!("{value:.4}"))
-}
-
-fn percent(value: Option<&Value>) -> String {
-    value
-        .and_then(Value::as_f64)
-        .map_or_else(|| "not finite".to_owned(), crate::console::percent)
-}
-
-fn duration(secs: f64) -> String {
-    let duration = std::time::Duration::try_from_secs_f64(secs.round()).unwrap_or_default();
-    format!("{:#}", indicatif::HumanDuration(duration))
 }

@@ -2,7 +2,7 @@
 //! fitted the model least.
 
 use super::run::Run;
-use super::series::rounded;
+use super::text::rounded;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

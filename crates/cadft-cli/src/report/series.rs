@@ -1,6 +1,7 @@
 //! Curves, thinned to what a screen shows: means over buckets of steps, with the least and the largest value of each.
 
 use super::run::Run;
+use super::text::rounded;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -142,11 +143,6 @@ fn thin(values: &[(u64, Option<f64>)], points: usize) -> Curve {
     curve
 }
 
-/// Five digits: more than a chart shows.
-pub(super) fn rounded(value: f64) -> f64 {
-    format!("{value:.4e}").parse().unwrap_or(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,11 +170,5 @@ mod tests {
     #[test]
     fn nothing_is_a_curve_of_nothing() {
         assert_eq!(thin(&[], 500), Curve::default());
-    }
-
-    #[test]
-    fn values_are_rounded_to_five_digits() {
-        assert_eq!(rounded(123_456.7), 123_460.0);
-        assert_eq!(rounded(1e-300), 1e-300);
     }
 }

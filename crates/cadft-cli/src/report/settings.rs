@@ -1,6 +1,7 @@
 //! Recipes and environments of runs, side by side.
 
-use super::run::{Run, plain};
+use super::text::plain;
+use cadft_train::dotted;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +17,8 @@ pub(super) struct Setting {
 }
 
 /// Every key that any run has, with the values of all.
-pub(super) fn compare(runs: &[Run], of: impl Fn(&Run) -> &BTreeMap<String, String>) -> Vec<Setting> {
-    let tables: Vec<_> = runs.iter().map(of).collect();
+pub(super) fn compare<'a>(runs: impl Iterator<Item = &'a BTreeMap<String, String>>) -> Vec<Setting> {
+    let tables: Vec<_> = runs.collect();
     let keys: BTreeSet<&String> = tables.iter().flat_map(|table| table.keys()).collect();
     keys.into_iter()
         .map(|key| {
@@ -34,29 +35,21 @@ pub(super) fn compare(runs: &[Run], of: impl Fn(&Run) -> &BTreeMap<String, Strin
         .collect()
 }
 
-/// The values of a tree of tables by dotted key.
-pub(super) fn flatten(value: &Value) -> BTreeMap<String, String> {
-    let mut settings = BTreeMap::new();
-    collect("", value, &mut settings);
-    settings
+/// The values of nested tables by dotted key, as text; those that are `null` are left out.
+pub(super) fn flatten(table: &Value) -> BTreeMap<String, String> {
+    (dotted::flatten(table).into_iter())
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key, text(&value)))
+        .collect()
 }
 
-fn collect(path: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
+fn text(value: &Value) -> String {
     match value {
-        Value::Object(table) if path.is_empty() || !table.is_empty() => {
-            for (key, value) in table {
-                let dot = if path.is_empty() { "" } else { "." };
-                collect(&format!("{path}{dot}{key}"), value, settings);
-            }
-        }
-        Value::Null => {}
         Value::Array(values) if values.iter().all(Value::is_string) => {
             let values: Vec<String> = values.iter().map(plain).collect();
-            settings.insert(path.to_owned(), values.join(" "));
+            values.join(" ")
         }
-        value => {
-            settings.insert(path.to_owned(), plain(value));
-        }
+        value => plain(value),
     }
 }
 
@@ -66,7 +59,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn tables_become_dotted_keys() {
+    fn values_are_text_and_what_is_absent_is_left_out() {
         let flat = flatten(&json!({"a": {"b": 1, "c": {}}, "d": ["x", "y"], "e": null}));
         let expected = [("a.b", "1"), ("a.c", "{}"), ("d", "x y")];
         let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));

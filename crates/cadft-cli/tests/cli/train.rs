@@ -1,12 +1,20 @@
 //! `cadft train` up to its first step.
 
 use super::{Cadft, fixture, json_lines};
+use serde_json::Value;
+
+/// What a dry run of the fixture's recipe would do.
+fn planned(cadft: &Cadft, options: &[&str]) -> Value {
+    let recipe = fixture("recipe.toml");
+    let args = ["train", "--recipe", &recipe, "--dry-run", "--json"];
+    json_lines(&cadft.answer(&[&args[..], options].concat())).remove(0)
+}
 
 #[test]
 fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     let cadft = Cadft::new();
     let recipe = fixture("recipe.toml");
-    let plan = json_lines(&cadft.answer(&["train", "--recipe", &recipe, "--dry-run", "--json"])).remove(0);
+    let plan = planned(&cadft, &[]);
     assert_eq!(
         (plan["objective"].as_str(), plan["steps"].as_u64()),
         (Some("cadft"), Some(20))
@@ -37,18 +45,8 @@ fn a_dry_run_warns_of_what_the_chat_template_does_not_show() {
     let row = serde_json::json!({"messages": [{"role": "user", "content": "q"},
         {"role": "assistant", "content": "a", "reasoning_content": "because it is"}]});
     cadft.write("d.jsonl", &format!("{row}\n").repeat(12));
-    let recipe = fixture("recipe.toml");
     let data = format!("data.train=[\"{}\"]", cadft.path("d.jsonl").display());
-    let args = [
-        "train",
-        "--recipe",
-        &recipe,
-        "--dry-run",
-        "--json",
-        "--set",
-        &data,
-    ];
-    let plan = json_lines(&cadft.answer(&args)).remove(0);
+    let plan = planned(&cadft, &["--set", &data]);
     assert_eq!(
         plan["warnings"][0]["message"],
         "the chat template does not show the reasoning of 12 of 12 rows"
@@ -58,17 +56,7 @@ fn a_dry_run_warns_of_what_the_chat_template_does_not_show() {
 #[test]
 fn overrides_and_the_files_beside_a_recipe_are_used() {
     let cadft = Cadft::new();
-    let recipe = fixture("recipe.toml");
-    let args = [
-        "train",
-        "--recipe",
-        &recipe,
-        "--dry-run",
-        "--json",
-        "--set",
-        "schedule.steps=3",
-    ];
-    let plan = json_lines(&cadft.answer(&args)).remove(0);
+    let plan = planned(&cadft, &["--set", "schedule.steps=3"]);
     assert_eq!(plan["steps"], 3);
 }
 

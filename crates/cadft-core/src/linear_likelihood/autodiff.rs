@@ -1,8 +1,9 @@
 //! The hand-written backward pass of the fused likelihood.
 
-use super::backend::{CadftBackend, LikelihoodKernels, Saved};
 use super::chunk::ChunkSize;
-use super::divergence::Compared;
+use super::inputs::{Compared, Saved};
+use super::kernels::LikelihoodKernels;
+use super::operations::LikelihoodOperations;
 use super::statistic::Statistic;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -11,7 +12,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use burn::tensor::DType;
-use cadft_matmul::{Precision, cast};
+use cadft_kernels::{Precision, cast};
 
 #[derive(Debug)]
 struct LinearLogProbs;
@@ -71,7 +72,9 @@ fn register<B: LikelihoodKernels>(
     }
 }
 
-impl<B: CadftBackend + LikelihoodKernels, C: CheckpointStrategy> CadftBackend for Autodiff<B, C> {
+impl<B: LikelihoodOperations + LikelihoodKernels, C: CheckpointStrategy> LikelihoodOperations
+    for Autodiff<B, C>
+{
     fn linear_log_probs(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,

@@ -5,8 +5,9 @@
 //! log-sum-exp), another one turns a tile into its gradient. A tile of the weight's gradient is complete when its tile
 //! is done, so nothing of `[vocab, hidden]` is added up, and memory beyond inputs and gradients is one tile.
 
-use super::backend::{LikelihoodKernels, Saved, Wanted};
 use super::chunk::{ChunkSize, chunks};
+use super::inputs::{Saved, Wanted};
+use super::kernels::LikelihoodKernels;
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
@@ -16,7 +17,7 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cadft_matmul::{add_rows, cast, cube_input_gradient, cube_matmul, cube_weight_gradient};
+use cadft_kernels::{add_rows, cast, cube_input_gradient, cube_matmul, cube_weight_gradient};
 
 mod kernel;
 

@@ -1,18 +1,19 @@
 //! The fused likelihood on Flex (CPU): blocked GEMM, rayon, and SIMD chosen when the program runs.
 
 mod divergence;
+mod simd;
 
-use super::backend::{LikelihoodKernels, Saved, Wanted};
 use super::chunk::{ChunkSize, chunks};
-use super::divergence::Compared;
-use super::simd::{row_gradient, row_log_sum_exp, row_statistic};
+use super::inputs::{Compared, Saved, Wanted};
+use super::kernels::LikelihoodKernels;
 use super::statistic::Statistic;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape, TensorData};
-use cadft_kernels::{Threads, View, Write, gemm, round_to_bf16};
-use cadft_matmul::{Precision, cast};
+use cadft_kernels::cpu::{Threads, View, Write, gemm, round_to_bf16};
+use cadft_kernels::{Precision, cast};
 use rayon::prelude::*;
+use simd::{row_gradient, row_log_sum_exp, row_statistic};
 
 type Float = FloatTensor<Flex>;
 

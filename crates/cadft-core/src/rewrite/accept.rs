@@ -2,35 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a rewrite must have a lower score than what it replaces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LowerScore {
-    /// It must. Ours, and the default.
-    #[default]
-    Required,
-    /// It need not.
-    NotRequired,
-}
-
-/// Whether a rewrite must reach the same final answer as what it replaces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SameAnswer {
-    /// It need not: the default, as in the paper.
-    #[default]
-    NotRequired,
-    /// It must. Ours.
-    Required,
-}
-
 /// What a rewrite must be. The paper accepts whatever was sampled; these rules are ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acceptance {
     /// The most tokens of prompt and answer together.
     pub max_length: usize,
-    /// Whether its score must be lower.
-    pub lower_score: LowerScore,
-    /// Whether its final answer must be the same.
-    pub same_answer: SameAnswer,
+    /// Whether its score must be lower than that of what it replaces.
+    pub require_lower_score: bool,
+    /// Whether it must reach the final answer of what it replaces.
+    pub same_answer: bool,
 }
 
 /// What was generated for a sample, as far as it matters for acceptance.
@@ -85,14 +65,8 @@ impl Acceptance {
             (!candidate.stopped, Rejection::Unfinished),
             (candidate.empty, Rejection::Empty),
             (candidate.length > self.max_length, Rejection::TooLong),
-            (
-                self.lower_score == LowerScore::Required && !is_lower,
-                Rejection::NotLower,
-            ),
-            (
-                self.same_answer == SameAnswer::Required && !candidate.same_answer,
-                Rejection::OtherAnswer,
-            ),
+            (self.require_lower_score && !is_lower, Rejection::NotLower),
+            (self.same_answer && !candidate.same_answer, Rejection::OtherAnswer),
         ];
         let first = breaks.into_iter().find(|(broken, _)| *broken);
         first.map_or(Ok(()), |(_, rejection)| Err(rejection))
@@ -105,8 +79,8 @@ mod tests {
 
     const STRICT: Acceptance = Acceptance {
         max_length: 10,
-        lower_score: LowerScore::Required,
-        same_answer: SameAnswer::Required,
+        require_lower_score: true,
+        same_answer: true,
     };
 
     const GOOD: Candidate = Candidate {
@@ -155,8 +129,8 @@ mod tests {
     #[test]
     fn rules_of_choice_can_be_turned_off_and_the_others_stay() {
         let lenient = Acceptance {
-            lower_score: LowerScore::NotRequired,
-            same_answer: SameAnswer::NotRequired,
+            require_lower_score: false,
+            same_answer: false,
             ..STRICT
         };
         let worse = Candidate {

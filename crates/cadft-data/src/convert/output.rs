@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value};
 
-use super::parquet::{Parquet, Schema};
+use super::parquet::{Parquet, Problem, Schema};
 use crate::error::DataError;
 use crate::format::Cells;
 
@@ -175,9 +175,6 @@ impl Output {
         self.file.finish().map_err(|error| failed(&path, error.into()))
     }
 }
-
-/// What goes wrong when a file is written.
-pub(super) type Problem = Box<dyn std::error::Error + Send + Sync>;
 
 fn failed(path: &Path, source: Problem) -> DataError {
     DataError::Write {

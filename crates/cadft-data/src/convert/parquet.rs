@@ -13,7 +13,8 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
-use super::output::Problem;
+/// What goes wrong when a file is written.
+pub(super) type Problem = Box<dyn std::error::Error + Send + Sync>;
 
 /// Rows that are encoded at once.
 const BATCH: usize = 1024;

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Absent, Wrong, kind};
+use super::{Absent, Wrong};
 use crate::exact;
+use crate::shown::kind;
 
 /// The key of a row's own variables of the chat template, as TRL calls it.
 pub(super) const VARIABLES: &str = "chat_template_kwargs";

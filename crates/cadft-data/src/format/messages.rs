@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::fields::list as list_of;
-use super::{Fields, conversations, kind};
+use super::{Fields, speakers};
 use crate::row::{Content, Message, UnclearFlag, flag};
-use crate::shown::short;
+use crate::shown::{kind, short};
 
 const ROLES: [&str; 7] = [
     "system",
@@ -92,8 +92,8 @@ fn message(value: Value) -> Result<Message, String> {
     let Value::Object(mut fields) = value else {
         return Err(format!("expected an object, found {}", kind(&value)));
     };
-    if conversations::is_turn(&fields) {
-        fields = conversations::message(fields)?;
+    if speakers::is_turn(&fields) {
+        fields = speakers::message(fields)?;
     }
     // Tables have every key in every turn, and templates are not shown what is null.
     fields.retain(|key, value| !value.is_null() || key == "content" || key == "role");

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Fields, kind, messages};
+use super::{Fields, messages};
 use crate::row::{Content, Message};
+use crate::shown::kind;
 
 pub(super) fn content(fields: &mut Fields) -> Option<Content> {
     match (fields.take("prompt")?, fields.take("completion")?) {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::jsonl::too_long;
 use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
-use crate::error::Place;
+use crate::row::Place;
 use crate::shown::short;
 
 /// Columns of a table.

@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use super::jsonl::{object, skip_blank, too_long};
 use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
-use crate::error::Place;
+use crate::row::Place;
 
 const UNCLOSED: &str = "the file ends before the list does";
 

@@ -5,10 +5,9 @@ use std::io::{self, BufRead, Read};
 use serde_json::{Map, Value};
 
 use super::{BadValue, Fault, MAX_RECORD_BYTES, Record, cut_short};
-use crate::error::Place;
 use crate::exact;
-use crate::format::kind;
-use crate::shown::short;
+use crate::row::Place;
+use crate::shown::{kind, short};
 
 /// The records of JSON Lines.
 pub(super) struct JsonLines<R> {

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Opened, Record};
-use crate::error::{Place, Problem};
+use crate::error::Problem;
 use crate::format::{Absent, Shape, Wrong};
-use crate::row::Row;
+use crate::row::{Place, Row};
 use crate::shown::names;
 
 /// Bad records after which a file is not read any further: a small one can hold hundreds of millions.

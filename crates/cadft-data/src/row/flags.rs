@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::format::kind;
+use crate::shown::kind;
 
 /// Fields where `true` or 1 means trained, `false` or 0 means context; the first is ours.
 pub(crate) const FLAGS: [&str; 7] = [

@@ -9,8 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::files::error;
-use super::{Source, SourceRows};
+use super::{Source, SourceRows, error};
 use crate::error::{DataError, Problem};
 use crate::row::Row;
 

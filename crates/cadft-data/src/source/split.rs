@@ -8,10 +8,10 @@ use std::path::{Component, Path, PathBuf};
 
 use glob::Pattern;
 
-use super::Source;
 use super::card::{Configuration, configurations};
-use super::files::{Content, content, error, io_error};
+use super::content::{Content, content};
 use super::walk::{Hidden, Walk, matches};
+use super::{Source, error, io_error};
 use crate::error::DataError;
 use crate::shown::names;
 

@@ -126,14 +126,9 @@ impl Walk {
             }
             let text = component.as_os_str().to_string_lossy();
             let pattern = Pattern::new(&text).map_err(|error| GlobError::Pattern(error.to_string()))?;
-            let here = if directory.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                directory
-            };
-            if !here.is_dir() {
+            let Some(here) = readable(directory) else {
                 continue;
-            }
+            };
             let names = self
                 .names(here)
                 .map_err(|error| GlobError::Io(here.to_owned(), error))?;
@@ -149,14 +144,9 @@ impl Walk {
     fn recursive(&mut self, directories: &[PathBuf], pattern: &Pattern) -> Result<Vec<PathBuf>, GlobError> {
         let mut found = Vec::new();
         for directory in directories {
-            let here = if directory.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                directory
-            };
-            if !here.is_dir() {
+            let Some(here) = readable(directory) else {
                 continue;
-            }
+            };
             let files = self
                 .files(here)
                 .map_err(|error| GlobError::Io(here.to_owned(), error))?;
@@ -181,4 +171,14 @@ pub(super) enum GlobError {
 fn is_magic(component: &Component<'_>) -> bool {
     let text = component.as_os_str().to_string_lossy();
     text.contains(['*', '?', '['])
+}
+
+/// The directory as it can be read, `.` if its path is empty; nothing if it is none.
+fn readable(directory: &Path) -> Option<&Path> {
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    directory.is_dir().then_some(directory)
 }

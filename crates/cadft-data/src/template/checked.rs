@@ -3,10 +3,10 @@
 //! The engine charges for what they return; these charge for what they walk, and for what they would build before
 //! it is built. Names that begin with `@` are called by the instructions that `guards` writes.
 
-use minijinja::value::{Kwargs, ObjectRepr, Rest, ValueKind, ValueOrKwargs};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 
-use super::fuel::{DEEPEST, ITEM, afford, measure, measure_kept, pay, weight};
+use super::fuel::{DEEPEST, ITEM, afford, looped, measure, measure_kept, pay, settled, weight};
 use super::json::ToJson;
 use super::python::{bind, invalid, split_keywords, text};
 use super::slice::slice;
@@ -200,42 +200,9 @@ fn searched(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     }
 }
 
-/// The result of an operation that may be a list that is joined only when it is read; it becomes a real one.
-pub(super) fn settled(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
-    let Some(object) = value
-        .as_object()
-        .filter(|object| object.repr() == ObjectRepr::Iterable)
-    else {
-        return Ok(value);
-    };
-    let known = object.enumerator_len();
-    let cost = known.map_or(0, |len| (len as u64).saturating_mul(ITEM));
-    afford(state, cost)?;
-    pay(state, cost)?;
-    let mut items = Vec::new();
-    for item in value.try_iter()?.checked() {
-        if known.is_none() {
-            state.consume_fuel(1)?;
-        }
-        items.push(item?);
-    }
-    Ok(Value::from(items))
-}
-
 /// A value that a namespace is about to keep.
 fn stored(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     measure_kept(state, &value)?;
-    Ok(value)
-}
-
-/// A value that is about to be looped over.
-pub(super) fn looped(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
-    let len = match (value.as_str(), value.as_object()) {
-        (Some(text), _) => text.len(),
-        (_, Some(object)) => object.enumerator_len().unwrap_or(0),
-        _ => 0,
-    };
-    pay(state, (len as u64).saturating_mul(ITEM))?;
     Ok(value)
 }
 

@@ -5,6 +5,8 @@
 use minijinja::value::{DynObject, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value};
 
+use super::objects::held;
+
 /// The cost of one value.
 pub(super) const ITEM: u64 = 32;
 
@@ -122,10 +124,7 @@ impl Walk {
             let message = "it keeps a namespace or a loop in an object".to_owned();
             return Err(Stop::Refused(message));
         }
-        for item in super::globals::held(object)
-            .iter()
-            .chain(super::methods::held(object))
-        {
+        for item in held(object) {
             self.item(item, depth + 1)?;
         }
         if object.repr() == ObjectRepr::Map {
@@ -144,6 +143,39 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+/// The result of an operation that may be a list that is joined only when it is read; it becomes a real one.
+pub(super) fn settled(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    let Some(object) = value
+        .as_object()
+        .filter(|object| object.repr() == ObjectRepr::Iterable)
+    else {
+        return Ok(value);
+    };
+    let known = object.enumerator_len();
+    let cost = known.map_or(0, |len| (len as u64).saturating_mul(ITEM));
+    afford(state, cost)?;
+    pay(state, cost)?;
+    let mut items = Vec::new();
+    for item in value.try_iter()?.checked() {
+        if known.is_none() {
+            state.consume_fuel(1)?;
+        }
+        items.push(item?);
+    }
+    Ok(Value::from(items))
+}
+
+/// A value that is about to be looped over.
+pub(super) fn looped(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    let len = match (value.as_str(), value.as_object()) {
+        (Some(text), _) => text.len(),
+        (_, Some(object)) => object.enumerator_len().unwrap_or(0),
+        _ => 0,
+    };
+    pay(state, (len as u64).saturating_mul(ITEM))?;
+    Ok(value)
 }
 
 fn is_changing(object: &DynObject) -> bool {

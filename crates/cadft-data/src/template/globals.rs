@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use minijinja::value::{
-    DynObject, Enumerator, Kwargs, Object, ObjectRepr, Rest, Tuple, ValueKind, ValueOrKwargs,
-};
+use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Rest, Tuple, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, functions};
 
-use super::fuel::{measure, measure_kept};
+use super::fuel::{looped, measure, measure_kept};
+use super::objects::Cycler;
 use super::python::{bind, invalid, split_keywords, text};
 
 /// Gives an environment these functions.
@@ -30,21 +29,6 @@ fn cycler(state: &State<'_, '_>, items: Rest<Value>) -> Result<Value, Error> {
         items: items.0,
         place: AtomicUsize::new(0),
     }))
-}
-
-/// Gives its values one after another, again and again.
-#[derive(Debug)]
-struct Cycler {
-    items: Vec<Value>,
-    place: AtomicUsize,
-}
-
-/// What an object of this module holds.
-pub(super) fn held(object: &DynObject) -> &[Value] {
-    let items = object
-        .downcast_ref::<Cycler>()
-        .map(|cycler| cycler.items.as_slice());
-    items.unwrap_or_default()
 }
 
 impl Object for Cycler {
@@ -113,7 +97,7 @@ impl Object for Joiner {
 
 fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<Value, Error> {
     if let Some(value) = &value {
-        super::checked::looped(state, value.clone())?;
+        looped(state, value.clone())?;
     }
     let is_list = value.as_ref().is_some_and(|value| value.kind() == ValueKind::Seq);
     let value = if is_list {

@@ -6,6 +6,7 @@
 //! rendering, bounds how deep values are nested, and makes every list a real one. Where an operand is known to be a
 //! string or a number no check is needed, which is nearly everywhere in published templates.
 
+mod jumps;
 mod macros;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use minijinja::value::ObjectRepr;
 use super::globals::{KWARGS, VARARGS};
 use super::python::as_float;
 use super::{checked, methods};
+use jumps::{target, target_mut};
 use macros::hidden;
 
 /// How many filters of one template the engine remembers by number.
@@ -77,31 +79,6 @@ pub(super) fn guarded<'a>(original: &Instructions<'a>) -> Instructions<'a> {
         }
     }
     instructions
-}
-
-/// Where an instruction jumps to.
-fn target(instruction: &Instruction<'_>) -> Option<u32> {
-    match instruction {
-        Instruction::Iterate(place)
-        | Instruction::Jump(place)
-        | Instruction::JumpIfFalse(place)
-        | Instruction::JumpIfFalseOrPop(place)
-        | Instruction::JumpIfTrueOrPop(place)
-        | Instruction::BuildMacro(_, place, _) => Some(*place),
-        _ => None,
-    }
-}
-
-fn target_mut<'i>(instruction: &'i mut Instruction<'_>) -> Option<&'i mut u32> {
-    match instruction {
-        Instruction::Iterate(place)
-        | Instruction::Jump(place)
-        | Instruction::JumpIfFalse(place)
-        | Instruction::JumpIfFalseOrPop(place)
-        | Instruction::JumpIfTrueOrPop(place)
-        | Instruction::BuildMacro(_, place, _) => Some(place),
-        _ => None,
-    }
 }
 
 /// Writes instructions with their checks, and follows what is known of the values on the stack.

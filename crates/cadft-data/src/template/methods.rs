@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use minijinja::value::{DynObject, Object, ObjectRepr, ValueKind};
+use minijinja::value::{Object, ObjectRepr, ValueKind};
 use minijinja::{Error, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::checked::settled;
-use super::fuel::{measure, pay};
+use super::fuel::{measure, pay, settled};
+use super::objects::Method;
 use super::python::{bind, integer, invalid, required};
 use super::strings;
 
@@ -127,18 +127,6 @@ fn is_special(type_name: &str) -> bool {
     ["Namespace", "Loop", "Macro", "Module"]
         .iter()
         .any(|name| type_name.ends_with(&format!("::{name}")))
-}
-
-/// A method of a dictionary that is not called, or called later.
-#[derive(Debug)]
-struct Method {
-    of: Value,
-    name: String,
-}
-
-/// What an object of this module holds.
-pub(super) fn held(object: &DynObject) -> Option<&Value> {
-    object.downcast_ref::<Method>().map(|method| &method.of)
 }
 
 impl Object for Method {

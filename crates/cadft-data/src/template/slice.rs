@@ -3,7 +3,7 @@
 use minijinja::value::{Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::checked::looped;
+use super::fuel::looped;
 
 /// `value[start:stop:step]`, which the engine does lazily on lists.
 pub(super) fn slice(

@@ -161,7 +161,7 @@ const WITHOUT_EFFECT: [(&str, &str); 85] = [
     ),
     (
         "tokenizer_class",
-        "`tokenizer.json` is the tokenizer; what Python's classes would add to it is not taken over",
+        "`tokenizer.json` is the tokenizer; what Python's classes would change is not taken over",
     ),
     ("tokenizer_file", "it says where the tokenizer came from"),
     (

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cadft_data::{Content, Format, Row, Source, convert, parse_file};
+use cadft_data::{Content, Format, Row, Source, convert, parse_file, with_hints};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,7 @@ fn converted(records: &[Value], format: Format, name: &str) -> Result<Vec<Row>, 
             1,
             "nothing is left of what failed"
         );
-        return Err(error.to_string());
+        return Err(with_hints(&error));
     }
     let source = Source {
         format: Some(format),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cadft_data::{Content, Message, Row, Tokenizer, prompt_text};
+use cadft_data::{Content, Message, Row, Tokenizer, prompt_text, with_hints};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -83,7 +83,7 @@ fn a_directory_is_read_as_transformers_reads_it_or_refused() {
         let expected = case.expected.as_object().unwrap();
         match Tokenizer::from_dir(directory.path()) {
             Err(error) => {
-                let error = error.to_string();
+                let error = with_hints(&error);
                 assert!(error.contains("\nhint: "), "{error}");
                 refused.push(format!("{name}: {error}"));
             }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cadft_data::Source;
+use cadft_data::{Source, with_hints};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,7 +28,7 @@ fn read(directory: &TempDir, config: Option<&str>, split: Option<&str>) -> Resul
         ..Source::new(directory.path().display().to_string())
     };
     let name = |path: &Path| path.strip_prefix(directory.path()).unwrap().display().to_string();
-    let files = source.files().map_err(|error| error.to_string())?;
+    let files = source.files().map_err(|error| with_hints(&error))?;
     Ok(files.iter().map(|path| name(path)).collect())
 }
 

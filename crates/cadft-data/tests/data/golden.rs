@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::spans;
+use crate::spans::sound;
 
 /// One template of the fixture.
 #[derive(Deserialize)]
@@ -73,7 +73,7 @@ impl Compared {
     /// No oracle has a mask here; what must hold of every mask still does.
     fn sound(&mut self, name: &str, case: &str, row: &Row, tokenizer: &Tokenizer) {
         let data = tokenize(std::slice::from_ref(row), tokenizer, &options(Mask::Assistant)).unwrap();
-        match spans::check(row, &data.examples[0], tokenizer) {
+        match sound::check(row, &data.examples[0], tokenizer) {
             Ok(()) => self.sound += 1,
             Err(what) => self.differs(name, case, &what),
         }
@@ -156,24 +156,23 @@ impl Golden {
     /// The tokenizer with the template's special tokens added, as the fixture was made with.
     pub(crate) fn tokenizer(&self, source: &str, tokenizer_json: &[u8]) -> Tokenizer {
         let mut tokenizer: Value = serde_json::from_slice(tokenizer_json).unwrap();
-        let next = |tokenizer: &Value| {
-            let added = tokenizer["added_tokens"].as_array().unwrap().len();
-            let vocab = tokenizer["model"]["vocab"].as_object().unwrap();
-            let known = |token: &&Value| vocab.contains_key(token["content"].as_str().unwrap());
-            let inside = tokenizer["added_tokens"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter(known)
-                .count();
-            vocab.len() + added - inside
+        let mut added = match tokenizer["added_tokens"].take() {
+            Value::Array(added) => added,
+            other => panic!("{other} is no list"),
         };
-        for token in &self.tokens {
-            let id = next(&tokenizer);
-            let entry = json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                           "normalized": false, "special": true});
-            tokenizer["added_tokens"].as_array_mut().unwrap().push(entry);
+        let vocab = tokenizer["model"]["vocab"].as_object().unwrap();
+        for token in self.bos.iter().chain(&self.eos).chain(&self.tokens) {
+            if vocab.contains_key(token) || added.iter().any(|entry| entry["content"] == **token) {
+                continue;
+            }
+            let outside = |entry: &&Value| !vocab.contains_key(entry["content"].as_str().unwrap());
+            let id = vocab.len() + added.iter().filter(outside).count();
+            added.push(
+                json!({"id": id, "content": token, "single_word": false, "lstrip": false,
+                              "rstrip": false, "normalized": false, "special": true}),
+            );
         }
+        tokenizer["added_tokens"] = Value::Array(added);
         let mut template = source.to_owned();
         for (date, text) in &self.replace {
             template = template.replace(date, text);
@@ -190,7 +189,7 @@ impl Golden {
 }
 
 /// The conversations of the fixture.
-fn conversations() -> BTreeMap<String, Row> {
+pub(crate) fn conversations() -> BTreeMap<String, Row> {
     let text = std::fs::read_to_string(repository("tests/fixtures/templates/conversations.json")).unwrap();
     let all: Map<String, Value> = serde_json::from_str(&text).unwrap();
     all.into_iter()

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cadft_data::{DataError, Row, parse_file};
+use cadft_data::{DataError, Row, parse_file, with_hints};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -30,7 +30,7 @@ fn problems_beyond_the_first_thousand_are_counted() {
     let text = "{\"text\": \"a\"}\n".to_owned() + &"{\"text\": 1}\n".repeat(5000);
     let (problems, more) = refused("d.jsonl", text.as_bytes());
     assert_eq!((problems.len(), more), (1000, 4000));
-    let error = parse_file("d.jsonl", text.as_bytes()).unwrap_err().to_string();
+    let error = with_hints(&parse_file("d.jsonl", text.as_bytes()).unwrap_err());
     assert!(error.contains("\n... and 4980 more\nhint: "), "{error}");
 }
 
@@ -81,7 +81,7 @@ fn messages_stay_short() {
     let long = format!("{{\"{key}\": 1}}\n{{\"messages\": [{{\"role\": \"{key}\", \"content\": \"\"}}]}}\n");
     let many: String = (0..100_000).map(|n| format!("\"k{n}\": 0,")).collect();
     for text in [long, format!("{{{many} \"k\": 0}}\n")] {
-        let error = parse_file("d.jsonl", text.as_bytes()).unwrap_err().to_string();
+        let error = with_hints(&parse_file("d.jsonl", text.as_bytes()).unwrap_err());
         assert!(error.len() < 4000, "{}", error.len());
     }
 }
@@ -110,7 +110,7 @@ fn one_record_of_millions_of_values_is_refused() {
 
 #[test]
 fn the_hint_about_formats_stands_under_rows_without_one() {
-    let error = |text: &str| parse_file("d.jsonl", text.as_bytes()).unwrap_err().to_string();
+    let error = |text: &str| with_hints(&parse_file("d.jsonl", text.as_bytes()).unwrap_err());
     assert!(error("{\"question\": 1}\n").contains("\nhint: every row has `messages`"));
     for text in ["nope\n", "", "{\"text\": \"\"}\n"] {
         assert!(!error(text).contains("every row has"), "{text}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cadft_data::{ChatTemplate, DataError, GenerationPrompt};
+use cadft_data::{ChatTemplate, DataError, GenerationPrompt, with_hints};
 
 use crate::fixture::messages;
 
@@ -35,7 +35,7 @@ fn repeated(value: &str, times: usize, body: &str) -> String {
 fn assert_out_of_fuel(cases: &[(&str, String)]) {
     for (name, source) in cases {
         let started = std::time::Instant::now();
-        let error = render(source.clone()).unwrap_err().to_string();
+        let error = with_hints(&render(source.clone()).unwrap_err());
         let took = started.elapsed();
         assert!(
             error.contains("the chat template failed: engine ran out of fuel"),
@@ -305,7 +305,7 @@ fn a_template_that_cannot_be_compiled_soon_is_refused() {
             "it joins text and a very large or small number",
         ),
     ] {
-        let error = render(source).unwrap_err().to_string();
+        let error = with_hints(&render(source).unwrap_err());
         assert!(error.contains(expected), "{expected}: {error}");
         assert!(error.contains("hint: it is read from"), "{error}");
     }

@@ -19,6 +19,8 @@ mod mixed;
 mod mutations;
 #[cfg(feature = "real")]
 mod published;
+#[cfg(feature = "real")]
+mod published_tokenizers;
 mod reading;
 mod rewriting_templates;
 mod row_templates;

@@ -2,7 +2,7 @@
 
 use cadft_data::{
     Content, DataError, DropReason, Mask, Message, Row, SpecialTokens, TokenizeOptions, prompt_ids,
-    prompt_text, tokenize,
+    prompt_text, tokenize, with_hints,
 };
 use proptest::prelude::*;
 
@@ -248,7 +248,7 @@ fn a_turn_without_a_stop_token_is_refused() {
         &Fixture::new("</s>", template).build(),
         Mask::Assistant,
     );
-    let message = error.unwrap_err().to_string();
+    let message = with_hints(&error.unwrap_err());
     assert!(
         message.contains("`messages[2]`: the assistant turn does not end with a stop token (`</s>`)"),
         "{message}"
@@ -302,7 +302,7 @@ fn nothing_to_train_is_an_error_with_a_hint() {
     let rows = [completion("abcdefgh", "i"), conversation(&[("user", "a")])];
     let error = tokenize(&rows, &tokenizer, &TokenizeOptions::new(4, Mask::Assistant)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        with_hints(&error),
         "nothing to train on: 2 rows, 1 of them trained only beyond `max-length` 4, 1 without a trained token\n\
          hint: raise `max-length`, or shorten the prompts"
     );

@@ -9,7 +9,7 @@ use crate::golden::{Compared, Golden, repository};
 use crate::spans::Seen;
 
 /// The templates with their names and sources, and SmolLM2's tokenizer.
-fn published() -> (Vec<(String, Golden, String)>, Vec<u8>) {
+pub(crate) fn published() -> (Vec<(String, Golden, String)>, Vec<u8>) {
     let file = std::fs::File::open(repository("tests/fixtures/templates/published.json.gz")).unwrap();
     let mut text = String::new();
     GzDecoder::new(file).read_to_string(&mut text).unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cadft_data::{Content, DataError, Place, Problem, Row, parse_file, read_file};
+use cadft_data::{Content, DataError, Place, Problem, Row, parse_file, read_file, with_hints};
 use proptest::prelude::*;
 
 fn read(text: &str) -> Vec<Row> {
@@ -150,9 +150,7 @@ fn all_problems_of_a_file_are_reported_together() {
 
 #[test]
 fn a_long_list_of_problems_is_cut_and_counted() {
-    let error = parse_file("d.jsonl", "[]\n".repeat(25).as_bytes())
-        .unwrap_err()
-        .to_string();
+    let error = with_hints(&parse_file("d.jsonl", "[]\n".repeat(25).as_bytes()).unwrap_err());
     let lines: Vec<_> = error.lines().collect();
     assert_eq!(lines.len(), 22);
     assert_eq!(lines[0], "d.jsonl:1: expected a JSON object, found a list");
@@ -163,11 +161,8 @@ fn a_long_list_of_problems_is_cut_and_counted() {
 #[test]
 fn an_empty_file_is_an_error() {
     for text in ["", "\n\r\n", "\u{FEFF}"] {
-        let error = parse_file("d.jsonl", text.as_bytes()).unwrap_err();
-        assert!(
-            error.to_string().starts_with("d.jsonl: no rows\nhint: "),
-            "{error}"
-        );
+        let error = with_hints(&parse_file("d.jsonl", text.as_bytes()).unwrap_err());
+        assert!(error.starts_with("d.jsonl: no rows\nhint: "), "{error}");
     }
 }
 
@@ -175,12 +170,12 @@ fn an_empty_file_is_an_error() {
 fn files_are_named_in_errors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.jsonl");
-    let missing = read_file(&path).unwrap_err().to_string();
+    let missing = with_hints(&read_file(&path).unwrap_err());
     let (what, hint) = missing.split_once("\nhint: ").expect("a hint");
     assert_eq!(what, format!("cannot read `{}`", path.display()));
     assert!(hint.contains("current directory"), "{hint}");
     fs::write(&path, "{\"text\": \"a\"}\n{\n").unwrap();
-    let error = read_file(&path).unwrap_err().to_string();
+    let error = with_hints(&read_file(&path).unwrap_err());
     assert!(
         error.starts_with(&format!("{}:2: invalid JSON", path.display())),
         "{error}"

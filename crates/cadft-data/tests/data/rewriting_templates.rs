@@ -1,6 +1,6 @@
 //! Templates that render a turn differently once others follow.
 
-use cadft_data::{Mask, Message};
+use cadft_data::{Mask, Message, with_hints};
 
 use crate::fixture::{Fixture, conversation, dataset, trained};
 
@@ -112,9 +112,8 @@ fn a_template_that_opens_turns_unlike_its_generation_prompt_is_refused() {
     let template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '</s>' }}{% endfor %}\
                     {% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}";
     let row = conversation(&[("user", "q"), ("assistant", "a")]);
-    let error = dataset(&row, &Fixture::new("</s>", template).build(), Mask::Assistant)
-        .unwrap_err()
-        .to_string();
+    let error =
+        with_hints(&dataset(&row, &Fixture::new("</s>", template).build(), Mask::Assistant).unwrap_err());
     assert!(
         error.contains("`messages[1]`: the assistant turn cannot be found"),
         "{error}"

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use cadft_data::{DataError, Mixing, Row, Source, StoppingStrategy, read_rows};
+use cadft_data::{DataError, Mixing, Row, Source, StoppingStrategy, read_rows, with_hints};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ fn names(directory: &TempDir, source: &Source) -> Vec<String> {
 }
 
 fn refused(source: &Source) -> String {
-    source.files().unwrap_err().to_string()
+    with_hints(&source.files().unwrap_err())
 }
 
 #[test]

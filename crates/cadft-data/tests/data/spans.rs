@@ -1,14 +1,16 @@
 //! What is trained of conversations in which every text is a word of its own, under many templates.
 
 mod seams;
+pub(crate) mod sound;
 
 use seams::marked_chatml;
+use sound::{Word, sound};
 
 use std::fmt::Write;
 
 use cadft_data::{
-    Content, Example, GenerationPrompt, Mask, Message, Row, SpecialTokens, TokenizeOptions, Tokenizer,
-    tokenize,
+    Content, GenerationPrompt, Mask, Message, Row, SpecialTokens, TokenizeOptions, Tokenizer, tokenize,
+    with_hints,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,78 +18,6 @@ use serde_json::{Value, json};
 use crate::fixture::{CHATML, Fixture, LLAMA3, dataset};
 use crate::golden::handwritten;
 use crate::mixed::assert_sound_or_refused;
-
-/// A word that only one message has.
-struct Word {
-    message: usize,
-    text: String,
-}
-
-/// What must hold of every mask: what is trained ends with a stop token, and up to that it holds text of one trained
-/// turn and of no other message. Returns the turns that are trained.
-fn sound(
-    words: &[Word],
-    trained: &[usize],
-    example: &Example,
-    tokenizer: &Tokenizer,
-) -> Result<Vec<usize>, String> {
-    let decode = |ids: &[u32]| tokenizer.decode(ids, SpecialTokens::Keep).unwrap();
-    let mut found = Vec::new();
-    let mut at = 0;
-    for run in example.loss_mask.chunk_by(|a, b| a == b) {
-        let ids = &example.token_ids[at..at + run.len()];
-        at += run.len();
-        if !run[0] {
-            continue;
-        }
-        for part in ids.split_inclusive(|id| tokenizer.stop_token_ids().contains(id)) {
-            let text = decode(part);
-            let inside = words.iter().filter(|word| text.contains(&word.text));
-            let mut turns: Vec<usize> = inside.map(|word| word.message).collect();
-            turns.dedup();
-            if let Some(other) = turns.iter().find(|turn| !trained.contains(turn)) {
-                return Err(format!("text of message {other} is trained: `{text}`"));
-            }
-            if turns.len() > 1 {
-                return Err(format!(
-                    "text of messages {turns:?} before a stop token: `{text}`"
-                ));
-            }
-            let ends = part
-                .last()
-                .is_some_and(|id| tokenizer.stop_token_ids().contains(id));
-            if !ends && !text.trim().is_empty() {
-                return Err(format!("no stop token after `{text}`"));
-            }
-            found.extend(turns);
-        }
-    }
-    found.dedup();
-    Ok(found)
-}
-
-/// As [`sound`], for the texts of any conversation that only one of its messages has.
-pub(crate) fn check(row: &Row, example: &Example, tokenizer: &Tokenizer) -> Result<(), String> {
-    let Content::Messages { messages, .. } = &row.content else {
-        return Err("no conversation".to_owned());
-    };
-    let texts: Vec<&str> = messages.iter().map(|message| message.content().trim()).collect();
-    let is_own = |turn: &usize| {
-        let others = texts.iter().enumerate().filter(|(other, _)| other != turn);
-        !texts[*turn].is_empty() && others.into_iter().all(|(_, other)| !other.contains(texts[*turn]))
-    };
-    let words: Vec<Word> = (0..texts.len())
-        .filter(is_own)
-        .map(|message| Word {
-            message,
-            text: texts[message].to_owned(),
-        })
-        .collect();
-    let trained: Vec<usize> = (0..messages.len())
-        .filter(|&turn| messages[turn].is_trained())
-        .collect();
-    sound(&words, &trained, example, tokenizer).map(|_| ())
-}
 
 /// Conversations: `system`, `user` and so on are texts; `calls` are calls without a text, `both` a call beside a text,
 /// `thinks` an answer with reasoning, `thought` one with reasoning in its text, and `!` before a turn means that it is
@@ -360,9 +290,7 @@ fn a_trained_turn_that_holds_nothing_but_its_stop_is_refused() {
         let key = calls.as_object().unwrap().keys().next().unwrap();
         let messages = json!([{"role": "user", "content": "q"}, turn]);
         for tokenizer in [Fixture::chatml().build(), marked_chatml()] {
-            let error = dataset(&row(&messages), &tokenizer, Mask::Assistant)
-                .unwrap_err()
-                .to_string();
+            let error = with_hints(&dataset(&row(&messages), &tokenizer, Mask::Assistant).unwrap_err());
             let expected = format!("`messages[1]`: the chat template does not show the `{key}` of this turn");
             assert!(error.contains(&expected) && error.contains("\nhint: "), "{error}");
         }

@@ -1,6 +1,6 @@
 //! Hugging Face's template semantics.
 
-use cadft_data::{ChatTemplate, DataError, GenerationPrompt};
+use cadft_data::{ChatTemplate, DataError, GenerationPrompt, with_hints};
 
 use crate::fixture::messages;
 
@@ -80,7 +80,7 @@ fn a_template_can_reject_a_conversation_with_its_own_words() {
 #[test]
 fn a_template_that_would_run_for_ever_is_stopped() {
     let rows = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}{% endfor %}{% endfor %}";
-    let error = render(rows).unwrap_err().to_string();
+    let error = with_hints(&render(rows).unwrap_err());
     assert!(error.contains("out of fuel"), "{error}");
     let recursion = "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}";
     assert!(render(recursion).is_err());
@@ -97,7 +97,7 @@ fn a_template_that_would_write_without_end_is_stopped() {
         "{% for i in range(100000) %}{{ 'xxxxxxxxxx' | replace('x', 'yyyyyyyyyyyyyyyyyyyyyyyyy') | replace('y', \
          'zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz') }}{% endfor %}",
     ] {
-        let error = render(source).unwrap_err().to_string();
+        let error = with_hints(&render(source).unwrap_err());
         assert!(error.contains("the chat template failed"), "{source}: {error}");
         assert!(error.contains("\nhint: "), "{source}: {error}");
     }
@@ -119,7 +119,7 @@ fn a_template_reads_no_files() {
             assert!(text.is_empty(), "{source}: {text}");
         }
     }
-    let included = render("{% include '/etc/hostname' %}").unwrap_err().to_string();
+    let included = with_hints(&render("{% include '/etc/hostname' %}").unwrap_err());
     assert!(
         included.contains("hint: a chat template reads no other files"),
         "{included}"
@@ -158,7 +158,7 @@ fn a_template_that_does_not_parse_says_where_it_is_read_from() {
         "{% endgeneration %}",
         "{%é%}",
     ] {
-        let error = ChatTemplate::new(source, &[]).unwrap_err().to_string();
+        let error = with_hints(&ChatTemplate::new(source, &[]).unwrap_err());
         assert!(
             error.contains("cannot be parsed") && error.contains("hint: it is read from"),
             "{source}: {error}"

@@ -4,7 +4,7 @@ use std::fs;
 
 use cadft_data::{
     GenerationPrompt, Mask, SpecialTokens, TokenizeOptions, Tokenizer, TokenizerFiles, inspect, parse_file,
-    tokenize,
+    tokenize, with_hints,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn id(tokenizer: &Tokenizer, token: &str) -> u32 {
 }
 
 fn error(files: &TokenizerFiles) -> String {
-    Tokenizer::from_bytes(files).unwrap_err().to_string()
+    with_hints(&Tokenizer::from_bytes(files).unwrap_err())
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn a_key_whose_meaning_is_not_followed_is_refused() {
 fn a_directory_is_read_whole() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| fs::write(directory.path().join(name), text).unwrap();
-    let missing = Tokenizer::from_dir(directory.path()).unwrap_err().to_string();
+    let missing = with_hints(&Tokenizer::from_dir(directory.path()).unwrap_err());
     assert!(
         missing.contains("tokenizer.json`: no such file\nhint: "),
         "{missing}"
@@ -373,7 +373,7 @@ fn replacing(pattern: &str, content: &str) -> Value {
 /// What is wrong with a tokenizer, or with what it makes of a text.
 fn failing(files: &TokenizerFiles, text: &str) -> String {
     let made = Tokenizer::from_bytes(files).and_then(|tokenizer| tokenizer.encode_plain(text));
-    made.unwrap_err().to_string()
+    with_hints(&made.unwrap_err())
 }
 
 #[test]
@@ -437,7 +437,7 @@ fn a_text_that_is_or_becomes_too_long_is_refused_with_its_row() {
             "its normaliser may make it 200 times as long",
         ),
     ] {
-        let error = tokenizer.encode_plain(&text).unwrap_err().to_string();
+        let error = with_hints(&tokenizer.encode_plain(&text).unwrap_err());
         assert!(error.contains(said) && error.contains("\nhint: split"), "{error}");
     }
     let long = "a".repeat(most + 1);

@@ -4,7 +4,7 @@
 use crate::python::make;
 use crate::server::{COMMIT, Repo, Server};
 use crate::trial::{Trial, check_model, model, weights};
-use cadft_hub::HubError;
+use cadft_hub::{Hint, HubError};
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -2,13 +2,33 @@
 
 use crate::server::{Asked, Reply, Repo, Step};
 use crate::trial::{Trial, check_model, limits, model, paths_below};
+use Change::{By, Header};
 use cadft_hub::{HubError, Limits};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const WEIGHTS: &str = "/storage/";
 
 /// A change to the answer for one file, and what the error says.
-type Case = (&'static str, &'static str, fn(Reply) -> Reply, &'static str);
+type Case = (&'static str, &'static str, Change, &'static str);
+
+/// What is changed of an answer.
+#[derive(Clone, Copy)]
+enum Change {
+    /// A header is set.
+    Header(&'static str, &'static str),
+    /// This is done to it.
+    By(fn(Reply) -> Reply),
+}
+
+impl Change {
+    fn applied(self, reply: Reply) -> Reply {
+        match self {
+            Self::Header(name, value) => reply.with(name, value),
+            Self::By(change) => change(reply),
+        }
+    }
+}
 
 fn is_of(asked: &Asked, file: &str) -> bool {
     asked.method == "GET" && asked.path.contains(file) && !asked.is_api()
@@ -35,7 +55,11 @@ fn check_case(limits: &Limits, repo: &Repo, (case, file, change, message): &Case
     trial.limits = limits.clone();
     let (file, change) = (*file, *change);
     let outcome = trial.ask_changed(repo, "hf://o/n", move |asked, reply| {
-        if is_of(asked, file) { change(reply) } else { reply }
+        if is_of(asked, file) {
+            change.applied(reply)
+        } else {
+            reply
+        }
     });
     let error = outcome.expect_err(case);
     assert!(error.to_string().contains(message), "{case}: {error}");
@@ -44,7 +68,7 @@ fn check_case(limits: &Limits, repo: &Repo, (case, file, change, message): &Case
     trial.limits = crate::trial::limits();
     let outcome = trial.ask_changed(repo, "hf://o/n", |_, reply| reply);
     check_model(&outcome.unwrap_or_else(|error| panic!("{case}: {error}")));
-    assert_eq!(trial.parts(), Vec::<std::path::PathBuf>::new(), "{case}");
+    assert_eq!(trial.parts(), Vec::<PathBuf>::new(), "{case}");
 }
 
 fn half(reply: &Reply) -> Vec<u8> {
@@ -67,77 +91,77 @@ fn bytes_that_are_not_what_was_listed_are_refused() {
     check_cases(
         &limits(),
         &[
-            ("damaged weights", WEIGHTS, damaged, "has not the hash"),
+            ("damaged weights", WEIGHTS, By(damaged), "has not the hash"),
             (
                 "damaged configuration",
                 "config.json",
-                damaged,
+                By(damaged),
                 "has not the hash",
             ),
             (
                 "longer weights",
                 WEIGHTS,
-                |reply| {
+                By(|reply| {
                     let body = [reply.body(), vec![0]].concat();
                     reply.with_body(body)
-                },
+                }),
                 "bytes are sent, where the Hub lists",
             ),
             (
                 "shorter configuration",
                 "config.json",
-                |reply| {
+                By(|reply| {
                     let body = half(&reply);
                     reply.with_body(body)
-                },
+                }),
                 "bytes are ",
             ),
             (
                 "an empty file",
                 WEIGHTS,
-                |reply| reply.with_body(""),
+                By(|reply| reply.with_body("")),
                 "bytes are sent, where the Hub lists",
             ),
             (
                 "compressed",
                 WEIGHTS,
-                |reply| reply.with("content-encoding", "gzip"),
+                Header("content-encoding", "gzip"),
                 "compressed as `gzip`",
             ),
             (
                 "compressed otherwise",
                 "config.json",
-                |reply| reply.with("content-encoding", "br"),
+                Header("content-encoding", "br"),
                 "compressed as `br`",
             ),
             (
                 "a part that was not asked for",
                 WEIGHTS,
-                |reply| Reply { status: 206, ..reply },
+                By(|reply| Reply { status: 206, ..reply }),
                 "a part of the file",
             ),
             (
                 "no content",
                 "config.json",
-                |reply| Reply {
+                By(|reply| Reply {
                     status: 204,
                     ..reply.with_body("")
-                },
+                }),
                 "answers 204",
             ),
             (
                 "not there any more",
                 WEIGHTS,
-                |_| Reply::new(403, "<Error>expired</Error>"),
+                By(|_| Reply::new(403, "<Error>expired</Error>")),
                 "answers 403",
             ),
             (
                 "length is no number",
                 WEIGHTS,
-                |reply| {
+                By(|reply| {
                     let steps = reply.steps.clone();
                     reply.with("content-length", "-5").with_steps(steps)
-                },
+                }),
                 "file `model.safetensors`",
             ),
         ],
@@ -152,37 +176,37 @@ fn what_the_hub_says_of_a_file_must_stay_the_same() {
             (
                 "another content",
                 "config.json",
-                |reply| reply.with("etag", "\"0123456789abcdef0123456789abcdef01234567\""),
+                Header("etag", "\"0123456789abcdef0123456789abcdef01234567\""),
                 "is sent, where the Hub lists",
             ),
             (
                 "absolute etag",
                 "config.json",
-                |reply| reply.with("etag", "\"/tmp/escaped\""),
+                Header("etag", "\"/tmp/escaped\""),
                 "the `ETag`",
             ),
             (
                 "etag above",
                 "config.json",
-                |reply| reply.with("etag", "\"../../escaped\""),
+                Header("etag", "\"../../escaped\""),
                 "the `ETag`",
             ),
             (
                 "etag with escapes",
                 "config.json",
-                |reply| reply.with("etag", "\"\u{1b}[2J\""),
+                Header("etag", "\"\u{1b}[2J\""),
                 "file `config.json`",
             ),
             (
                 "another size",
                 "config.json",
-                |reply| reply.with("x-linked-size", "7"),
+                Header("x-linked-size", "7"),
                 "7 bytes are announced",
             ),
             (
                 "a size that is none",
                 "config.json",
-                |reply| reply.with("x-linked-size", "-7"),
+                Header("x-linked-size", "-7"),
                 "the size `-7`",
             ),
         ],
@@ -197,8 +221,8 @@ fn a_file_without_end_is_cut_off() {
     check_cases(
         &limits(),
         &[
-            ("weights", WEIGHTS, ENDLESS, message),
-            ("configuration", "config.json", ENDLESS, message),
+            ("weights", WEIGHTS, By(ENDLESS), message),
+            ("configuration", "config.json", By(ENDLESS), message),
         ],
     );
 }
@@ -210,7 +234,7 @@ fn a_file_that_comes_too_slowly_is_given_up() {
         ..limits()
     };
     let slow = |reply: Reply| reply.with_steps(vec![Step::Forever(vec![7], Duration::from_millis(5))]);
-    check_cases(&limits, &[("a byte now and then", WEIGHTS, slow, "too slow")]);
+    check_cases(&limits, &[("a byte now and then", WEIGHTS, By(slow), "too slow")]);
 }
 
 #[test]
@@ -227,8 +251,8 @@ fn silence_in_a_file_ends() {
     check_cases(
         &limits,
         &[
-            ("weights", WEIGHTS, STALLS, "timeout"),
-            ("configuration", "config.json", STALLS, "timeout"),
+            ("weights", WEIGHTS, By(STALLS), "timeout"),
+            ("configuration", "config.json", By(STALLS), "timeout"),
         ],
     );
 }
@@ -241,35 +265,50 @@ fn connections_that_always_break_are_given_up() {
             (
                 "half of the configuration",
                 "config.json",
-                |reply| {
+                By(|reply| {
                     let half = half(&reply);
                     reply.with_steps(vec![Step::Send(half)])
-                },
+                }),
                 "after",
             ),
             (
                 "half of it without a size",
                 "config.json",
-                |reply| {
+                By(|reply| {
                     let half = half(&reply);
                     without_size(reply, vec![Step::Send(half)])
-                },
+                }),
                 "file `config.json`",
             ),
             (
                 "nothing of the weights",
                 WEIGHTS,
-                |reply| reply.with_steps(vec![]),
+                By(|reply| reply.with_steps(vec![])),
                 "after 0 bytes",
             ),
             (
                 "nothing without a size",
                 WEIGHTS,
-                |reply| without_size(reply, vec![]),
+                By(|reply| without_size(reply, vec![])),
                 "after 0 bytes",
             ),
         ],
     );
+}
+
+/// A model from a mirror without listings, whose answer for the configuration is changed.
+fn of_mirror(trial: &Trial, change: Change) -> Result<PathBuf, HubError> {
+    let repo = Repo {
+        is_without_tree: true,
+        ..model()
+    };
+    trial.ask_changed(&repo, "hf://o/n", move |asked, reply| {
+        if asked.path.ends_with("config.json") {
+            change.applied(reply)
+        } else {
+            reply
+        }
+    })
 }
 
 #[test]
@@ -284,72 +323,29 @@ fn a_mirror_chooses_no_path_by_its_etag_or_size() {
             "\"a\\b\"",
             "\"a b\"",
         ] {
-            let trial = Trial::new();
-            let repo = Repo {
-                is_without_tree: true,
-                ..model()
-            };
-            let outcome = trial.ask_changed(&repo, "hf://o/n", move |asked, reply| {
-                if asked.path.ends_with("config.json") {
-                    reply.with(header, tag)
-                } else {
-                    reply
-                }
-            });
-            let error = outcome.unwrap_err();
+            let error = of_mirror(&Trial::new(), Header(header, tag)).unwrap_err();
             assert!(
                 matches!(error, HubError::Malformed { .. }) && error.to_string().contains("the `ETag`"),
                 "{tag}: {error}"
             );
         }
     }
-    let trial = Trial::new();
-    let repo = Repo {
-        is_without_tree: true,
-        ..model()
-    };
-    let outcome = trial.ask_changed(&repo, "hf://o/n", |asked, reply| {
-        if asked.path.ends_with("config.json") {
-            reply.without("etag")
-        } else {
-            reply
-        }
-    });
+    let outcome = of_mirror(&Trial::new(), By(|reply| reply.without("etag")));
     assert!(outcome.unwrap_err().to_string().contains("no `ETag`"));
 }
 
 #[test]
 fn a_mirror_may_name_contents_as_it_likes() {
     let trial = Trial::new();
-    let repo = Repo {
-        is_without_tree: true,
-        ..model()
-    };
-    let outcome = trial.ask_changed(&repo, "hf://o/n", |asked, reply| {
-        if asked.path.ends_with("config.json") {
-            reply.with("etag", "W/\"v1.2_of-3\"")
-        } else {
-            reply
-        }
-    });
+    let outcome = of_mirror(&trial, Header("etag", "W/\"v1.2_of-3\""));
     check_model(&outcome.unwrap());
     assert!(trial.cache().join("models--o--n/blobs/v1.2_of-3").is_file());
 }
 
 #[test]
 fn a_file_of_another_commit_is_refused() {
-    let trial = Trial::new();
-    let repo = Repo {
-        is_without_tree: true,
-        ..model()
-    };
-    let outcome = trial.ask_changed(&repo, "hf://o/n", |asked, reply| {
-        if asked.path.ends_with("config.json") {
-            reply.with("x-repo-commit", "f".repeat(40))
-        } else {
-            reply
-        }
-    });
+    let change = By(|reply| reply.with("x-repo-commit", "f".repeat(40)));
+    let outcome = of_mirror(&Trial::new(), change);
     assert!(outcome.unwrap_err().to_string().contains("one of the commit"));
 }
 

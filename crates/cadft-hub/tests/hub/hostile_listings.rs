@@ -2,7 +2,7 @@
 
 use crate::server::{Asked, COMMIT, Entry, Reply, Repo, Step};
 use crate::trial::{TOKEN, Trial, check_model, limits, model, paths_below};
-use cadft_hub::{HubError, Limits};
+use cadft_hub::{Hint, HubError, Limits};
 use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
@@ -195,7 +195,7 @@ fn a_hub_that_says_no_is_quoted_without_what_it_must_not_say() {
     let busy = trial
         .ask_changed(&model(), "hf://o/n", |asked, reply| refuse(asked, reply, 503))
         .unwrap_err();
-    assert!(!busy.is_input() && busy.to_string().contains("try again later"));
+    assert!(!busy.is_input() && cadft_hub::with_hints(&busy).contains("try again later"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::server::{COMMIT, Repo, Server};
 use crate::trial::{TOKEN, Trial, check_model, model, spec};
-use cadft_hub::{Hub, HubError};
+use cadft_hub::{Hint, Hub, HubError};
 use std::fs;
 
 const INDEX: &[u8] =

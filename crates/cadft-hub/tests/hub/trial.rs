@@ -133,7 +133,7 @@ impl Trial {
 
 /// An error has a hint, and neither a secret nor anything that steers a terminal.
 pub(crate) fn check_message(error: &HubError) {
-    let text = error.to_string();
+    let text = cadft_hub::with_hints(error);
     assert!(
         !text.contains(TOKEN) && !format!("{error:?}").contains(TOKEN),
         "{text}"

@@ -1,15 +1,22 @@
 //! `adapter_config.json`, as PEFT reads and writes it.
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
-use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, BaseModel, TargetModules, Tying};
-use crate::json::{cut, show};
+use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, TargetModules, Tying};
+use crate::checkpoint::ADAPTER_CONFIG;
+use crate::error::ModelError;
+use crate::json::{read_object, show};
+use crate::shown::cut;
 
+mod base;
 mod keys;
 mod select;
 
+pub use base::BaseModel;
 pub use keys::WITHOUT_EFFECT;
-pub(super) use select::{Names, Selection, is_end};
+pub(super) use select::{Names, Selection};
 
 /// The PEFT version whose keys are written.
 const PEFT_VERSION: &str = "0.21.2";
@@ -25,6 +32,13 @@ pub(super) struct PeftConfig {
     /// Which layers and modules of a model the names mean.
     pub(super) selection: Selection,
     pub(super) base_model: Option<BaseModel>,
+}
+
+/// Reads `adapter_config.json`.
+pub(super) fn read_peft(directory: &Path) -> Result<PeftConfig, ModelError> {
+    let path = directory.join(ADAPTER_CONFIG);
+    let object = read_object(&path)?;
+    parse(&object).map_err(|problems| ModelError::Adapter { path, problems })
 }
 
 /// Reads the object; every key that is missing, malformed or not supported is a problem.
@@ -76,11 +90,7 @@ pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<Strin
         },
         rank: rank.unwrap_or(1) as usize,
         alpha: alpha.unwrap_or(1.0),
-        scaling: if is_by_root {
-            AdapterScaling::RootRank
-        } else {
-            AdapterScaling::Rank
-        },
+        scaling: AdapterScaling::from(is_by_root),
         dropout: dropout.unwrap_or(0.0),
         target_modules,
         modules_to_save,
@@ -249,6 +259,6 @@ pub(super) fn to_json(
         "trainable_token_indices": null,
         "use_dora": config.kind == AdapterKind::Dora,
         "use_qalora": false,
-        "use_rslora": config.scaling == AdapterScaling::RootRank,
+        "use_rslora": bool::from(config.scaling),
     })
 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::peft::{Names, PeftConfig, Selection, is_end};
-use super::store::read_peft;
-use super::targets::{EMBEDDING, OUTPUT};
+use super::peft::{Names, PeftConfig, Selection, read_peft};
+use super::targets::{EMBEDDING, OUTPUT, is_end};
 use super::{ADAPTER_CONFIG, AdapterConfig, AdapterKind, TargetModules, Tying};
 use crate::config::ModelConfig;
 use crate::error::ModelError;

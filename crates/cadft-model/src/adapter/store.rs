@@ -5,22 +5,20 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 
-use super::peft::{self, PeftConfig};
+use super::peft::{self, BaseModel, PeftConfig, read_peft};
 use super::resolve::Resolved;
 use super::stored::Stored;
 use super::targets::is_parameter_of;
 use super::{AdapterConfig, TargetModules, head};
-use crate::checkpoint::{ChatFormat, Dtype, MappedFile, Replacement, Weight, carry, write_file, write_shard};
+use crate::checkpoint::{
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS, ChatFormat, Dtype, MappedFile, Replacement, Weight, carry, write_shard,
+};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
+use crate::file::write_file;
 use crate::json;
 use crate::parameters::visit_tensors;
-
-/// The name of the configuration in an adapter directory.
-pub const ADAPTER_CONFIG: &str = "adapter_config.json";
-/// The name of the weights in an adapter directory.
-pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
 /// What PEFT puts before every name.
 const PREFIX: &str = "base_model.model.";
@@ -40,43 +38,6 @@ pub struct AdapterSave<'a> {
     pub carry_from: Option<PathBuf>,
     /// What the carried files must say.
     pub chat: ChatFormat,
-}
-
-/// The model that an adapter belongs to, as `adapter_config.json` names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseModel {
-    /// A directory, or `OWNER/NAME` on the Hub.
-    pub name: String,
-    /// A branch, tag or commit on the Hub; its `main` where none is named.
-    pub revision: Option<String>,
-}
-
-impl BaseModel {
-    /// As recipes and commands name it: the directory, or `hf://OWNER/NAME@REVISION` where there is none.
-    #[must_use]
-    pub fn path(&self) -> String {
-        let parts: Vec<&str> = self.name.split('/').collect();
-        let is_hub_name = matches!(parts[..], [owner, name] if !owner.is_empty() && !name.is_empty());
-        let name = match &self.name {
-            name if Path::new(name).is_dir() => return name.clone(),
-            name if name.starts_with("hf://") => name.clone(),
-            name if is_hub_name && !name.starts_with('.') => format!("hf://{name}"),
-            name => return name.clone(),
-        };
-        match &self.revision {
-            Some(revision) if !name.contains('@') => format!("{name}@{revision}"),
-            _ => name,
-        }
-    }
-}
-
-impl From<&str> for BaseModel {
-    fn from(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            revision: None,
-        }
-    }
 }
 
 /// Writes the adapter of `model` into `directory` as PEFT does, in f32.
@@ -133,12 +94,6 @@ pub fn read_config(directory: &Path) -> Result<(AdapterConfig, Option<BaseModel>
         adapter, base_model, ..
     } = read_peft(directory)?;
     Ok((adapter, base_model))
-}
-
-pub(super) fn read_peft(directory: &Path) -> Result<PeftConfig, ModelError> {
-    let path = directory.join(ADAPTER_CONFIG);
-    let object = json::read_object(&path)?;
-    peft::parse(&object).map_err(|problems| ModelError::Adapter { path, problems })
 }
 
 /// A model with an adapter from a PEFT directory.
@@ -212,13 +167,7 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
 fn weights_of(directory: &Path) -> Result<PathBuf, ModelError> {
     let path = directory.join(ADAPTER_WEIGHTS);
     if !path.exists() && directory.join("adapter_model.bin").exists() {
-        return Err(ModelError::Adapter {
-            path: directory.join("adapter_model.bin"),
-            problems: vec![format!(
-                "it is a pickle, which can run code and is not read\nhint: write `{ADAPTER_WEIGHTS}` with PEFT: \
-                 `PeftModel.from_pretrained(base, DIR).save_pretrained(OUT)`"
-            )],
-        });
+        return Err(ModelError::Pickle(directory.join("adapter_model.bin")));
     }
     Ok(path)
 }

@@ -9,8 +9,8 @@ use super::{AdapterConfig, AdapterKind, AdapterTargets, head};
 use crate::checkpoint::Dtype;
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
-use crate::json::cut;
 use crate::parameters::expected_parameters;
+use crate::shown::cut;
 
 const EMBEDDING_WEIGHT: &str = "model.embed_tokens.weight";
 const OUTPUT_WEIGHT: &str = "lm_head.weight";

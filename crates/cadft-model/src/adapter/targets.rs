@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::peft::is_end as matches;
 use super::{AdapterConfig, AdapterKind, TargetModules};
 use crate::config::ModelConfig;
 use crate::decoder::{CausalLm, Linear};
@@ -101,11 +100,11 @@ impl AdapterConfig {
             problems.push("no target modules are named".to_owned());
         }
         for name in names {
-            if matches(OUTPUT, name) || matches(EMBEDDING, name) {
+            if is_end(OUTPUT, name) || is_end(EMBEDDING, name) {
                 problems.push(format!(
                     "`{name}` cannot have a low-rank update; train it whole as a module to save"
                 ));
-            } else if !linear.iter().any(|(layer, _)| matches(layer, name)) {
+            } else if !linear.iter().any(|(layer, _)| is_end(layer, name)) {
                 let known: BTreeSet<_> = linear.iter().map(|(layer, _)| last(layer)).collect();
                 let known: Vec<_> = known.into_iter().collect();
                 problems.push(format!(
@@ -116,7 +115,7 @@ impl AdapterConfig {
         }
         linear
             .iter()
-            .filter(|(layer, _)| names.iter().any(|name| matches(layer, name)))
+            .filter(|(layer, _)| names.iter().any(|name| is_end(layer, name)))
             .map(owned)
             .collect()
     }
@@ -136,7 +135,7 @@ impl AdapterConfig {
             .modules_to_save
             .iter()
             .map(|name| {
-                if tied && matches(OUTPUT, name) {
+                if tied && is_end(OUTPUT, name) {
                     EMBEDDING
                 } else {
                     name
@@ -144,7 +143,7 @@ impl AdapterConfig {
             })
             .collect();
         for name in &names {
-            if !modules.iter().any(|module| matches(module, name)) {
+            if !modules.iter().any(|module| is_end(module, name)) {
                 let known: BTreeSet<_> = modules.iter().map(|module| last(module)).collect();
                 let known: Vec<_> = known.into_iter().collect();
                 problems.push(format!(
@@ -155,12 +154,17 @@ impl AdapterConfig {
         }
         let mut saved: Vec<String> = modules
             .into_iter()
-            .filter(|module| names.iter().any(|name| matches(module, name)))
+            .filter(|module| names.iter().any(|name| is_end(module, name)))
             .map(str::to_owned)
             .collect();
         saved.dedup();
         saved
     }
+}
+
+/// Whether `name` is the whole of `layer` or its end after a dot.
+pub(super) fn is_end(layer: &str, name: &str) -> bool {
+    layer == name || layer.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// Whether the parameter is held by the module itself.

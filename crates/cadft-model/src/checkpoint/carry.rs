@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use cadft_files::Action;
 use serde_json::{Map, Value, json};
 
-use super::save::write_file;
+use super::edit::edit;
+use super::tokenizer_class::keep_tokenizer_class;
 use crate::error::ModelError;
-use crate::json::{pretty, read_object};
+use crate::file::write_file;
 
 /// The files of tokenizer and generation that are copied along with a model, where they exist.
 pub const CARRIED_FILES: [&str; 10] = [
@@ -47,15 +49,16 @@ pub struct ChatFormat {
     pub stop_token_ids: Vec<u32>,
 }
 
-/// Copies the [`CARRIED_FILES`], and the chat templates for other purposes.
+/// Copies the [`CARRIED_FILES`], and the chat templates for other purposes; the tokenizer stays what it was elsewhere.
 pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
     copy(&CARRIED_FILES, source, target)?;
+    keep_tokenizer_class(target)?;
     let names = other_templates(source)?;
     if names.is_empty() {
         return Ok(());
     }
     let directory = target.join(OTHER_TEMPLATES);
-    fs::create_dir_all(&directory).map_err(|error| ModelError::io("create", &directory, error))?;
+    fs::create_dir_all(&directory).map_err(|error| ModelError::io(Action::Create, &directory, error))?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     copy(&names, &source.join(OTHER_TEMPLATES), &directory)
 }
@@ -66,7 +69,7 @@ fn other_templates(directory: &Path) -> Result<Vec<String>, ModelError> {
     if !directory.is_dir() {
         return Ok(vec![]);
     }
-    let io = |error| ModelError::io("read", &directory, error);
+    let io = |error| ModelError::io(Action::Read, &directory, error);
     let mut names = vec![];
     for entry in fs::read_dir(&directory).map_err(io)? {
         names.push(entry.map_err(io)?.file_name().to_string_lossy().into_owned());
@@ -81,7 +84,7 @@ fn remove_other_templates(target: &Path) -> Result<(), ModelError> {
     if !directory.is_dir() {
         return Ok(());
     }
-    fs::remove_dir_all(&directory).map_err(|error| ModelError::io("remove", &directory, error))
+    fs::remove_dir_all(&directory).map_err(|error| ModelError::io(Action::Remove, &directory, error))
 }
 
 /// Whether a directory beside a model, such as an adapter's, brings a tokenizer of its own.
@@ -100,7 +103,7 @@ pub(crate) fn carry_over(adapter: &Path, target: &Path) -> Result<(), ModelError
         {
             let file = target.join(name);
             if file.is_file() {
-                fs::remove_file(&file).map_err(|error| ModelError::io("remove", &file, error))?;
+                fs::remove_file(&file).map_err(|error| ModelError::io(Action::Remove, &file, error))?;
             }
         }
         remove_other_templates(target)?;
@@ -113,7 +116,7 @@ fn copy(names: &[&str], source: &Path, target: &Path) -> Result<(), ModelError> 
     for name in names {
         let file = source.join(name);
         if file.is_file() {
-            let text = fs::read(&file).map_err(|error| ModelError::io("read", &file, error))?;
+            let text = fs::read(&file).map_err(|error| ModelError::io(Action::Read, &file, error))?;
             write_file(&target.join(name), &text)?;
         }
     }
@@ -187,7 +190,7 @@ impl ChatFormat {
         if self.preamble.is_empty() || !path.is_file() {
             return Ok(());
         }
-        let template = fs::read_to_string(path).map_err(|error| ModelError::io("read", path, error))?;
+        let template = fs::read_to_string(path).map_err(|error| ModelError::io(Action::Read, path, error))?;
         write_file(path, self.begun(&template).as_bytes())
     }
 
@@ -220,18 +223,4 @@ impl ChatFormat {
             }
         }
     }
-}
-
-/// Changes the JSON object in `path`, if the file is there; it is written only where something changed.
-fn edit(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), ModelError> {
-    if !path.is_file() {
-        return Ok(());
-    }
-    let carried = read_object(path)?;
-    let mut changed = carried.clone();
-    change(&mut changed);
-    if changed == carried {
-        return Ok(());
-    }
-    write_file(path, &pretty(&changed))
 }

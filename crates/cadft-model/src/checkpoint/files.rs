@@ -3,14 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use cadft_files::Action;
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::error::ModelError;
-use crate::json::cut;
+use crate::shown::cut;
 use crate::{file, json};
 
+/// The description of an adapter, in its directory.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// The weights of an adapter, in its directory.
+pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
@@ -25,7 +30,8 @@ impl MappedFile {
         let file = file::open(&path)?;
         // SAFETY: the mapping is read-only and lives no longer than this load; a program that truncates the file
         // meanwhile breaks it, as it would break any reader of a mapped checkpoint.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io("map", &path, source))?;
+        let bytes =
+            unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io(Action::Map, &path, source))?;
         Ok(Self { path, bytes })
     }
 
@@ -168,7 +174,7 @@ pub fn hint_for(path: &Path) -> Option<&'static str> {
     };
     if path.join("config.json").exists() {
         None
-    } else if path.join(crate::adapter::ADAPTER_CONFIG).exists() {
+    } else if path.join(ADAPTER_CONFIG).exists() {
         Some(ADAPTER)
     } else if is_gguf(path) || entries(path).iter().any(|entry| is_gguf(entry)) {
         Some(GGUF)

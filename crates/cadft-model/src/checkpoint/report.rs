@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::error::shortened;
-use crate::json::cut;
+use crate::shown::{cut, shortened};
 
 /// What does not fit between the weights of a checkpoint and its configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

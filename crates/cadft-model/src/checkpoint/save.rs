@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cadft_files::NewDirectory;
+use cadft_files::{Action, NewDirectory};
 
 use super::carry::{CARRIED_FILES, ChatFormat, OTHER_TEMPLATES, carry, carry_over};
 use super::dtype::Dtype;
+use super::files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use super::weights::{Weight, write_weights};
-use crate::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
+use crate::file::write_file;
 use crate::json;
 use crate::parameters::{ParameterTensor, visit_tensors};
 
@@ -128,10 +129,6 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
     }
 }
 
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    cadft_files::write(path, bytes).map_err(|source| ModelError::io("write", path, source))
-}
-
 /// A directory under construction that takes its place when it is complete.
 pub(crate) struct Replacement {
     target: PathBuf,
@@ -145,7 +142,7 @@ impl Replacement {
         Ok(Self {
             target: target.to_owned(),
             directory: NewDirectory::begin(target)
-                .map_err(|error| ModelError::io("create", target, error))?,
+                .map_err(|error| ModelError::io(Action::Create, target, error))?,
         })
     }
 
@@ -157,13 +154,13 @@ impl Replacement {
     /// Puts the directory in its place, on the disk.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
         make_readable(self.path())?;
-        (self.directory.finish()).map_err(|error| ModelError::io("write", &self.target, error))
+        (self.directory.finish()).map_err(|error| ModelError::io(Action::Write, &self.target, error))
     }
 }
 
 /// safetensors writes through a private temporary file: gives its files the permissions of the others.
 fn make_readable(directory: &Path) -> Result<(), ModelError> {
-    let io = |error| ModelError::io("set permissions in", directory, error);
+    let io = |error| ModelError::io(Action::Permit, directory, error);
     for entry in fs::read_dir(directory).map_err(io)? {
         let path = entry.map_err(io)?.path();
         if !path.is_dir() {

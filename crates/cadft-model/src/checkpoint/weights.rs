@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cadft_files::Action;
 use safetensors::tensor::{View, serialize_to_file};
 use serde_json::json as object;
 
 use super::dtype::Dtype;
-use super::save::write_file;
 use crate::error::ModelError;
+use crate::file::write_file;
 use crate::json;
 
 /// A tensor to be written: its values are asked for when its turn comes.
@@ -78,7 +79,7 @@ pub(crate) fn write_shard(path: &Path, shard: &[Weight<'_>], dtype: Dtype) -> Re
         .iter()
         .map(|weight| (weight.name.as_str(), Encoded { weight, dtype }));
     serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(source) => ModelError::io("write", path, source),
+        safetensors::SafeTensorError::IoError(source) => ModelError::io(Action::Write, path, source),
         source => ModelError::SafeTensors {
             path: path.to_owned(),
             source,

@@ -143,7 +143,7 @@ impl Family {
         object.expect_text("model_type", &names, None);
         if multimodal {
             object.problem(
-                "this is a Gemma 3 with images; hint: save its language model alone, as `gemma3_text` \
+                "this is a Gemma 3 with images; save its language model alone, as `gemma3_text` \
                  (`Gemma3ForCausalLM` in transformers)"
                     .to_owned(),
             );

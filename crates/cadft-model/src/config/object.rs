@@ -251,7 +251,7 @@ impl<'a> Object<'a> {
                 self.problem(format!(
                     "`{}{}` is `{}`; it is not supported",
                     self.prefix,
-                    crate::json::cut(key),
+                    crate::shown::cut(key),
                     show(value)
                 ));
             }

@@ -15,7 +15,8 @@ use std::f64::consts::TAU;
 use serde_json::{Map, Value};
 
 use super::object::Object;
-use crate::json::{cut, show};
+use crate::json::show;
+use crate::shown::cut;
 
 /// How the rotary frequencies are changed for contexts longer than the model was pretrained on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -107,7 +107,7 @@ impl Attention {
             options: self.options(context),
         };
         let output = match cache {
-            Some(cache) => cache.attention(input, context, context.hidden_keys(self.layer)),
+            Some(cache) => cache.attention(input, context.cached(), context.hidden_keys(self.layer)),
             None => fused::causal_attention(input),
         };
         self.o_proj.forward(output)

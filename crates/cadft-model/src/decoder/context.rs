@@ -5,9 +5,9 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use super::{Packing, Rope};
-use crate::cache::{CacheRow, KvCache};
+use crate::cache::{KvCache, Place};
 use crate::config::{LayerAttention, ModelConfig, Positions};
-use crate::fused::Rotation;
+use crate::fused::{CacheRow, Rotation};
 
 /// What the blocks of a model ask of every forward pass.
 #[derive(Clone, Debug)]
@@ -45,27 +45,6 @@ impl Shared {
             .iter()
             .map(|(name, rope)| (*name, rope.rotation(positions, rows, device)))
             .collect()
-    }
-}
-
-/// Where cached keys and values are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In memory, for the kernels of Flex.
-    Host,
-    /// In tensors of the device.
-    Device,
-}
-
-impl Place {
-    /// The place for the activations of a model with this weight.
-    fn of(weight: &Tensor<2>) -> Self {
-        #[cfg(feature = "flex")]
-        if crate::fused::is_plain_flex(weight) {
-            return Self::Host;
-        }
-        let _ = weight;
-        Self::Device
     }
 }
 

@@ -11,8 +11,8 @@
 //! statistics. `PyTorch`'s autocast rounds the factors of the same products, and what comes out of them too.
 
 use burn::tensor::Tensor;
-pub use cadft_matmul::Precision;
-use cadft_matmul::bf16_linear;
+pub use cadft_kernels::Precision;
+use cadft_kernels::bf16_linear;
 
 use crate::fused;
 

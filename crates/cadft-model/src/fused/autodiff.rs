@@ -6,7 +6,7 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use cadft_matmul::Precision;
+use cadft_kernels::Precision;
 
 use super::kernels::{AttentionSaved, DecoderKernels};
 use super::operations::DecoderOperations;

@@ -12,7 +12,7 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cadft_matmul::{Precision, cube_matmul};
+use cadft_kernels::{Precision, cube_matmul};
 
 use super::kernels::{AttentionOutputs, AttentionSaved, DecoderKernels};
 use super::{Activation, AttentionOptions};
@@ -42,7 +42,7 @@ impl DecoderKernels for CubeBackend {
     }
 
     fn column_sums(x: CubeTensor) -> CubeTensor {
-        cadft_matmul::column_sums(x)
+        cadft_kernels::column_sums(x)
     }
 
     fn scatter_rows(grad: CubeTensor, ids: CubeTensor, rows: usize) -> CubeTensor {

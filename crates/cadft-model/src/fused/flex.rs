@@ -6,20 +6,22 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
-use cadft_kernels::{Threads, View, Write, gemm};
-use cadft_matmul::Precision;
+use cadft_kernels::Precision;
+use cadft_kernels::cpu::{Threads, View, Write, gemm};
 use rayon::prelude::*;
 
 use super::kernels::{AttentionOutputs, AttentionSaved, DecoderKernels};
-use super::{Activation, AttentionOptions, FEW_ROWS, simd};
+use super::{Activation, AttentionOptions, FEW_ROWS};
 
 mod attention;
 mod cached;
 mod heads;
 mod rows;
+mod simd;
 
 use attention::{causal_attention, causal_attention_gradients};
 pub(crate) use cached::{SequenceCache, cached_attention};
+pub(super) use simd::log_sum_exp;
 
 type Float = FloatTensor<Flex>;
 

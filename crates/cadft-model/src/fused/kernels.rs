@@ -7,7 +7,7 @@ use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};
 #[cfg(feature = "fusion")]
 use burn::tensor::DType;
 use burn::tensor::{FloatDType, IndexingUpdateOp, Shape};
-use cadft_matmul::{MatmulKernels, Precision, backend_matmul};
+use cadft_kernels::{MatmulKernels, Precision, backend_matmul};
 
 use super::{Activation, AttentionOptions};
 

@@ -8,7 +8,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Shape, Tensor};
 
-use cadft_matmul::Precision;
+use cadft_kernels::Precision;
 
 use super::kernels::DecoderKernels;
 use super::{Activation, AttentionInput, AttentionOptions, Rotation};

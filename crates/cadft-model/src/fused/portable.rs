@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
-use cadft_matmul::{Precision, matmul};
+use cadft_kernels::{Precision, matmul};
 
 use super::{Activation, AttentionInput, AttentionOptions, Rotation};
 

@@ -315,11 +315,13 @@ impl<'a> Engine<'a> {
             } = &mut sequence;
             let request = *request;
             let Some(choice) = choice else {
-                return Err(ModelError::Generate(format!(
-                    "prompt `{request}`: the logits after `{}` new tokens are not finite\n\
-                     hint: the weights may be damaged, or training may have diverged",
-                    generated.token_ids.len()
-                )));
+                let done = generated.token_ids.len();
+                return Err(ModelError::Generate {
+                    message: format!(
+                        "prompt `{request}`: the logits after `{done}` new tokens are not finite"
+                    ),
+                    hints: vec!["the weights may be damaged, or training may have diverged"],
+                });
             };
             generated.token_ids.push(choice.token);
             generated.log_probs.push(choice.log_prob);

@@ -119,7 +119,10 @@ impl Sampling {
         if problems.is_empty() {
             Ok(())
         } else {
-            Err(ModelError::Generate(problems.join("\n")))
+            Err(ModelError::Generate {
+                message: problems.join("\n"),
+                hints: vec![],
+            })
         }
     }
 

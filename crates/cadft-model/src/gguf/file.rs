@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cadft_files::Action;
 use memmap2::Mmap;
 
 use super::quant::GgmlType;
 use crate::error::ModelError;
-use crate::json::cut;
+use crate::shown::cut;
 
 /// The type of strings in the metadata.
 const TEXT: u32 = 8;
@@ -54,7 +55,8 @@ impl GgufFile {
         let file = crate::file::open(path)?;
         // SAFETY: the mapping is read-only and lives no longer than the import; a program that truncates the file
         // meanwhile breaks it, as it would break any reader of a mapped file.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io("map", path, source))?;
+        let bytes =
+            unsafe { Mmap::map(&file) }.map_err(|source| ModelError::io(Action::Map, path, source))?;
         let (metadata, tensors) = parse(&bytes).map_err(|problem| ModelError::gguf(path, problem))?;
         Ok(Self {
             path: path.to_owned(),

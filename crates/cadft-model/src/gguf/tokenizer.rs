@@ -6,7 +6,7 @@ use super::architecture::Architecture;
 use super::file::{GgufFile, Value};
 use super::pre_tokenizer::PreTokenizer;
 use crate::error::ModelError;
-use crate::json::cut;
+use crate::shown::cut;
 
 pub(super) const CONTROL: u64 = 3;
 pub(super) const USER_DEFINED: u64 = 4;

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use cadft_files::NewFile;
+use cadft_files::{Action, NewFile};
 use half::f16;
 use rayon::prelude::*;
 
@@ -40,7 +40,7 @@ pub(super) fn write(
     metadata: &[(String, Field)],
     tensors: &[Output<'_>],
 ) -> Result<(), ModelError> {
-    write_to(path, metadata, tensors).map_err(|source| ModelError::io("write", path, source))
+    write_to(path, metadata, tensors).map_err(|source| ModelError::io(Action::Write, path, source))
 }
 
 fn write_to(path: &Path, metadata: &[(String, Field)], tensors: &[Output<'_>]) -> io::Result<()> {

@@ -250,7 +250,7 @@ fn a_directory_without_weights_says_what_to_do() {
     )
     .unwrap();
     fs::write(directory.path().join("pytorch_model.bin"), "").unwrap();
-    let message = load(directory.path(), &Device::flex()).unwrap_err().to_string();
+    let message = cadft_model::with_hints(&load(directory.path(), &Device::flex()).unwrap_err());
     assert!(
         message.contains("hint: `pytorch_model.bin` is not read"),
         "{message}"

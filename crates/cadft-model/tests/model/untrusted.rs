@@ -32,7 +32,7 @@ fn random() -> CausalLm {
 }
 
 fn refusal(directory: &Path) -> String {
-    load(directory, &Device::flex()).unwrap_err().to_string()
+    cadft_model::with_hints(&load(directory, &Device::flex()).unwrap_err())
 }
 
 fn of_config(changes: Value) -> String {

@@ -7,31 +7,19 @@
 //!
 //! where g is the gradient times a factor that is on the device, and nothing changes if that is negative.
 //!
-//! The default body is the chain of Burn's `AdamW`, and the test oracle. Flex and CubeCL's backends go through the values
+//! The portable body is the chain of Burn's `AdamW`, and the test oracle. Flex and CubeCL's backends go through the values
 //! once, in place where nothing else holds the tensors; on Flex the result is the same bits.
 
-#![cfg_attr(
-    feature = "ndarray",
-    allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")
-)]
-
-#[cfg(feature = "flex")]
-use burn::backend::Flex;
-#[cfg(feature = "ndarray")]
-use burn::backend::NdArray;
-use burn::backend::TensorMetadata;
-#[cfg(feature = "fusion")]
-use burn::backend::fusion::custom::TensorSpec;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-#[cfg(feature = "fusion")]
-use burn::tensor::DType;
-use burn::tensor::{BoolDType, Shape, Tensor};
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+use kernels::UpdateKernels;
 
 #[cfg(feature = "cube")]
 mod cube;
 #[cfg(feature = "flex")]
 mod flex;
+mod kernels;
+mod portable;
 
 /// The numbers of one update of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,90 +63,11 @@ pub(crate) fn sum_of_squares<const D: usize>(grad: Tensor<D>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::sum_of_squares(grad.into_dispatch()))
 }
 
-#[backend_extension(
-    Flex: cfg(feature = "flex"),
-    NdArray: cfg(feature = "ndarray"),
-    Cube: cfg(feature = "cube"),
-    Fusion: cfg(feature = "fusion")
-)]
-pub(crate) trait UpdateKernel: Backend {
-    /// The parameter and its two moments after an update.
-    #[fusion(meta = |value, _, _, first, second, _| (value.clone(), first.clone(), second.clone()))]
-    fn adamw(
-        value: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        factor: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
-        rates: Rates,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        portable::<Self>([value, first, second], grad, factor, rates)
-    }
-
-    /// The sum of the squares of a gradient, `[1]`.
-    #[fusion(meta = |_| TensorSpec::new(Shape::new([1]), DType::F32))]
-    fn sum_of_squares(grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::float_sum(Self::float_mul(grad.clone(), grad))
-    }
-}
-
-#[cfg(feature = "ndarray")]
-impl UpdateKernel for NdArray {}
-
-#[cfg(feature = "flex")]
-impl UpdateKernel for Flex {
-    fn adamw(
-        value: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        factor: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
-        rates: Rates,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        flex::adamw([value, first, second], grad, factor, rates)
-    }
-}
-
-fn portable<B: Backend>(
-    before: [FloatTensor<B>; 3],
-    grad: FloatTensor<B>,
-    factor: FloatTensor<B>,
-    rates: Rates,
-) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-    let Rates {
-        betas,
-        corrections,
-        eps,
-        lr,
-        keep,
-    } = rates;
-    let shape = grad.shape();
-    let factor = B::float_reshape(factor, Shape::from(vec![1; shape.num_dims()]));
-    let factor = B::float_expand(factor, shape);
-    let is_left_out = B::float_lower_elem(factor.clone(), 0f32.into(), BoolDType::Native);
-    let scaled = |x: FloatTensor<B>, factor: f32| B::float_mul_scalar(x, factor.into());
-    let blend = |old, beta: f32, new| B::float_add(scaled(old, beta), scaled(new, 1.0 - beta));
-    let [value, first, second] = before.clone();
-    let grad = B::float_mul(grad, factor);
-    let square = B::float_mul(grad.clone(), grad.clone());
-    let first = blend(first, betas[0], grad);
-    let second = blend(second, betas[1], square);
-    let mean = B::float_div_scalar(first.clone(), corrections[0].into());
-    let scale = B::float_sqrt(B::float_div_scalar(second.clone(), corrections[1].into()));
-    let delta = B::float_div(mean, B::float_add_scalar(scale, eps.into()));
-    let value = B::float_sub(scaled(value, keep), scaled(delta, lr));
-    let kept = |new, old| B::float_mask_where(new, is_left_out.clone(), old);
-    let [old_value, old_first, old_second] = before;
-    (
-        kept(value, old_value),
-        kept(first, old_first),
-        kept(second, old_second),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "flex")]
+    use burn::backend::{Flex, tensor::FloatTensor};
     use burn::tensor::{Device, TensorData};
 
     const RATES: Rates = Rates {
@@ -205,7 +114,7 @@ mod tests {
             let [value, grad, first, second] = problem(shape, &Device::flex());
             let factor = factor(clipped, &Device::flex());
             let inner = |data: TensorData| FloatTensor::<Flex>::from_data(data);
-            let expected = portable::<Flex>(
+            let expected = portable::adamw::<Flex>(
                 [&value, &first, &second].map(|x| inner(x.to_data())),
                 inner(grad.to_data()),
                 inner(factor.to_data()),

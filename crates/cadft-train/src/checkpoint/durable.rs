@@ -1,6 +1,7 @@
 //! Files and directories of checkpoints that are on the disk, not only on their way to it.
 
 use super::CheckpointError;
+use cadft_files::Action;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ pub(crate) fn files(directory: &Path) -> Result<Vec<String>, CheckpointError> {
     let mut found = vec![];
     let mut left = vec![(directory.to_owned(), String::new())];
     while let Some((directory, prefix)) = left.pop() {
-        let read = CheckpointError::io("read", &directory);
+        let read = CheckpointError::io(Action::Read, &directory);
         let entries: Result<Vec<_>, _> = fs::read_dir(&directory).and_then(Iterator::collect);
         for entry in entries.map_err(read)? {
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -29,24 +30,24 @@ pub(crate) fn files(directory: &Path) -> Result<Vec<String>, CheckpointError> {
 pub(crate) fn sync_tree(directory: &Path) -> Result<(), CheckpointError> {
     cadft_files::sync_tree(directory)
         .and_then(|()| cadft_files::sync_parent(directory))
-        .map_err(CheckpointError::io("synchronise", directory))
+        .map_err(CheckpointError::io(Action::Synchronise, directory))
 }
 
 /// Synchronises the directory that `path` is an entry of.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), CheckpointError> {
-    cadft_files::sync_parent(path).map_err(CheckpointError::io("synchronise", path))
+    cadft_files::sync_parent(path).map_err(CheckpointError::io(Action::Synchronise, path))
 }
 
 /// Writes a whole file, in place of the one that may be there.
 pub(crate) fn write(path: &Path, text: &[u8]) -> Result<(), CheckpointError> {
-    cadft_files::write(path, text).map_err(CheckpointError::io("write", path))
+    cadft_files::write(path, text).map_err(CheckpointError::io(Action::Write, path))
 }
 
 /// Removes a directory so that it is never seen half gone: it is renamed first.
 pub(crate) fn remove(directory: &Path) -> Result<(), CheckpointError> {
     let doomed = hidden(directory, "old");
     remove_if_there(&doomed)?;
-    fs::rename(directory, &doomed).map_err(CheckpointError::io("rename", directory))?;
+    fs::rename(directory, &doomed).map_err(CheckpointError::io(Action::Rename, directory))?;
     remove_if_there(&doomed)
 }
 
@@ -54,7 +55,7 @@ pub(crate) fn remove(directory: &Path) -> Result<(), CheckpointError> {
 pub(crate) fn remove_if_there(directory: &Path) -> Result<(), CheckpointError> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(CheckpointError::io("remove", directory)(error))
+            Err(CheckpointError::io(Action::Remove, directory)(error))
         }
         _ => Ok(()),
     }
@@ -71,5 +72,5 @@ pub(crate) fn set_aside(checkpoint: &Path) -> Result<(), CheckpointError> {
     let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
     let aside = checkpoint.with_file_name(format!("{name}.damaged"));
     remove_if_there(&aside)?;
-    fs::rename(checkpoint, &aside).map_err(CheckpointError::io("rename", checkpoint))
+    fs::rename(checkpoint, &aside).map_err(CheckpointError::io(Action::Rename, checkpoint))
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with a checkpoint.
 
+use cadft_files::{Action, Hint};
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,8 @@ pub enum CheckpointError {
     /// The file system says no.
     #[error("cannot {action} `{}`: {source}", cadft_files::shown(.path))]
     Io {
-        /// What was being done, as a verb.
-        action: &'static str,
+        /// What was being done.
+        action: Action,
         /// The file or directory.
         path: PathBuf,
         /// Why.
@@ -31,8 +33,7 @@ pub enum CheckpointError {
     Model(#[from] cadft_model::ModelError),
     /// There is less space than a checkpoint needs.
     #[error(
-        "no space for a checkpoint in `{}`: {} MiB are needed, {} MiB are free\n\
-         hint: free some space, or keep fewer checkpoints with `checkpoint.keep`",
+        "no space for a checkpoint in `{}`: {} MiB are needed, {} MiB are free",
         cadft_files::shown(.path), .needed / MIB, .available / MIB
     )]
     NoSpace {
@@ -48,7 +49,7 @@ pub enum CheckpointError {
 const MIB: u64 = 1 << 20;
 
 impl CheckpointError {
-    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: Action, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { action, path, source }
     }
@@ -59,13 +60,24 @@ impl CheckpointError {
             message: message.to_string(),
         }
     }
+}
 
-    /// Whether what was read is at fault, rather than the machine it should have been written to.
-    #[must_use]
-    pub fn is_input(&self) -> bool {
+impl Hint for CheckpointError {
+    fn hints(&self) -> Vec<Cow<'_, str>> {
+        match self {
+            Self::NoSpace { .. } => {
+                vec!["free some space, or keep fewer checkpoints with `checkpoint.keep`".into()]
+            }
+            Self::Model(error) => error.hints(),
+            Self::Io { .. } | Self::Damaged { .. } => vec![],
+        }
+    }
+
+    /// Whether what was read is at fault, rather than the machine that it should have been written to.
+    fn is_input(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
-            Self::Io { action, .. } => *action == "read",
+            Self::Io { action, .. } => action.is_read(),
             Self::Model(_) | Self::NoSpace { .. } => false,
         }
     }

@@ -1,6 +1,7 @@
 //! The manifest: size and SHA-256 of every file of a checkpoint.
 
 use super::{CheckpointError, FORMAT_VERSION, MANIFEST, durable};
+use cadft_files::Action;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -48,14 +49,14 @@ impl Manifest {
 
     /// Size and SHA-256 of a file.
     pub(crate) fn member(path: &Path) -> Result<Member, CheckpointError> {
-        let mut file = cadft_files::open(path).map_err(CheckpointError::io("read", path))?;
+        let mut file = cadft_files::open(path).map_err(CheckpointError::io(Action::Read, path))?;
         let mut hash = Sha256::new();
         let mut bytes = 0;
         let mut buffer = vec![0; 1 << 20];
         loop {
             let count = file
                 .read(&mut buffer)
-                .map_err(CheckpointError::io("read", path))?;
+                .map_err(CheckpointError::io(Action::Read, path))?;
             if count == 0 {
                 break;
             }
@@ -82,7 +83,7 @@ impl Manifest {
             ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::FileTooLarge => {
                 CheckpointError::damaged(&path, &error)
             }
-            _ => CheckpointError::io("read", &path)(error),
+            _ => CheckpointError::io(Action::Read, &path)(error),
         })?;
         let text = String::from_utf8(bytes).map_err(|_| CheckpointError::damaged(&path, &"not UTF-8"))?;
         let manifest: Self =

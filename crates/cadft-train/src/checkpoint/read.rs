@@ -4,7 +4,9 @@ use super::parameters;
 use super::{
     CheckpointError, FORMAT_VERSION, Manifest, OPTIMIZER, PARAMETERS, STATE, TrainingState, rotate, tensors,
 };
+use crate::run_files::CHECKPOINTS;
 use burn::tensor::TensorData;
+use cadft_files::Action;
 use cadft_model::CausalLm;
 use cadft_step::optimizer::AdamW;
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ pub struct Restored {
 pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
     let manifest = Manifest::verify(path)?;
     let file = path.join(STATE);
-    let text = cadft_files::open(&file).map_err(CheckpointError::io("read", &file))?;
+    let text = cadft_files::open(&file).map_err(CheckpointError::io(Action::Read, &file))?;
     // Not read whole before it is looked at: a file with holes may be of any size.
     let state: TrainingState = serde_json::from_reader(BufReader::new(text))
         .map_err(|error| CheckpointError::damaged(&file, &error))?;
@@ -51,7 +53,7 @@ pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
 /// # Errors
 /// When the directory cannot be read.
 pub fn steps(run: &Path) -> Result<Vec<usize>, CheckpointError> {
-    rotate::steps(&run.join(super::CHECKPOINTS))
+    rotate::steps(&run.join(CHECKPOINTS))
 }
 
 /// The newest checkpoint of the run directory `run` that is complete and undamaged, and what is wrong with newer ones.
@@ -61,7 +63,7 @@ pub fn steps(run: &Path) -> Result<Vec<usize>, CheckpointError> {
 pub fn newest(run: &Path) -> Result<(Option<Restored>, Vec<CheckpointError>), CheckpointError> {
     let mut damaged = vec![];
     for step in steps(run)?.into_iter().rev() {
-        match open(&run.join(super::CHECKPOINTS).join(super::name(step))) {
+        match open(&run.join(CHECKPOINTS).join(super::name(step))) {
             Ok(restored) => return Ok((Some(restored), damaged)),
             Err(error) => damaged.push(error),
         }

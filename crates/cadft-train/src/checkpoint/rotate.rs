@@ -1,6 +1,7 @@
 //! Which checkpoints there are, and which ones go.
 
 use super::{CheckpointError, durable};
+use cadft_files::Action;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn steps(directory: &Path) -> Result<Vec<usize>, CheckpointError> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        entries => entries.map_err(CheckpointError::io("read", directory))?,
+        entries => entries.map_err(CheckpointError::io(Action::Read, directory))?,
     };
     let mut steps: Vec<usize> = entries.filter_map(|entry| step_of(&entry.ok()?.path())).collect();
     steps.sort_unstable();
@@ -39,7 +40,7 @@ fn path_of(directory: &Path, step: usize) -> Result<PathBuf, CheckpointError> {
     if usual.exists() {
         return Ok(usual);
     }
-    let entries = fs::read_dir(directory).map_err(CheckpointError::io("read", directory))?;
+    let entries = fs::read_dir(directory).map_err(CheckpointError::io(Action::Read, directory))?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     Ok(paths.find(|path| step_of(path) == Some(step)).unwrap_or(usual))
 }
@@ -49,7 +50,7 @@ pub(crate) fn put_in_place(complete: &Path, place: &Path) -> Result<(), Checkpoi
     if place.exists() {
         durable::remove(place)?;
     }
-    fs::rename(complete, place).map_err(CheckpointError::io("rename", complete))?;
+    fs::rename(complete, place).map_err(CheckpointError::io(Action::Rename, complete))?;
     durable::sync_parent(place)
 }
 

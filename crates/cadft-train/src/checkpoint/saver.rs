@@ -1,7 +1,7 @@
 //! The thread that writes checkpoints while training goes on, one at a time.
 
 use super::{CheckpointError, Snapshot, rotate};
-use crate::plan::Warning;
+use crate::warning::Warning;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 
 use super::CheckpointError;
 use burn::tensor::TensorData;
+use cadft_files::Action;
 pub use cadft_model::parameters::NamedTensor;
 pub(crate) use cadft_model::parameters::copied;
 use safetensors::SafeTensors;
@@ -40,10 +41,10 @@ pub(crate) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), Checkpoi
         .iter()
         .map(|tensor| (tensor.name.as_str(), Encoded(tensor)));
     serialize_to_file(views, None, path).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(source) => CheckpointError::io("write", path)(source),
+        safetensors::SafeTensorError::IoError(source) => CheckpointError::io(Action::Write, path)(source),
         other => CheckpointError::damaged(path, &other),
     })?;
-    cadft_files::make_readable(path).map_err(CheckpointError::io("write", path))
+    cadft_files::make_readable(path).map_err(CheckpointError::io(Action::Write, path))
 }
 
 /// The f32 tensors of a safetensors file.
@@ -51,7 +52,7 @@ pub(crate) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), Checkpoi
 /// # Errors
 /// A file that cannot be read, that is no safetensors file, or that holds tensors of another type.
 pub fn read(path: &Path) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
-    let bytes = cadft_files::read(path).map_err(CheckpointError::io("read", path))?;
+    let bytes = cadft_files::read(path).map_err(CheckpointError::io(Action::Read, path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::damaged(path, &error))?;
     file.iter()
         .map(|(name, view)| {

@@ -8,8 +8,9 @@ use super::{
 use super::{MANIFEST, rotate};
 use crate::device::host_for;
 use crate::export::Export;
-use crate::plan::Warning;
+use crate::warning::Warning;
 use burn::module::Module;
+use cadft_files::Action;
 use cadft_model::CausalLm;
 use cadft_step::optimizer::AdamW;
 use std::fs::{self, File};
@@ -69,7 +70,7 @@ impl Snapshot {
 
     /// Writes `step-NNNNNN` into `directory` and gives its path, and what should be known about it.
     pub(crate) fn write(&self, directory: &Path) -> Result<(PathBuf, Option<Warning>), CheckpointError> {
-        fs::create_dir_all(directory).map_err(CheckpointError::io("create", directory))?;
+        fs::create_dir_all(directory).map_err(CheckpointError::io(Action::Create, directory))?;
         self.check_space(directory)?;
         let path = directory.join(name(self.state.step));
         let partial = durable::hidden(&path, "partial");
@@ -87,7 +88,7 @@ impl Snapshot {
     fn fill(&self, partial: &Path) -> Result<Option<Warning>, CheckpointError> {
         let warning = self.export.write(partial, &self.model)?;
         let training = partial.join(TRAINING);
-        fs::create_dir(&training).map_err(CheckpointError::io("create", &training))?;
+        fs::create_dir(&training).map_err(CheckpointError::io(Action::Create, &training))?;
         tensors::write(&partial.join(OPTIMIZER), &self.optimizer)?;
         if let Some(parameters) = &self.parameters {
             tensors::write(&partial.join(PARAMETERS), parameters)?;
@@ -95,7 +96,7 @@ impl Snapshot {
         write_state(&partial.join(STATE), &self.state)?;
         for log in &self.logs {
             log.sync_data()
-                .map_err(CheckpointError::io("synchronise", "a log"))?;
+                .map_err(CheckpointError::io(Action::Synchronise, "a log"))?;
         }
         let manifest = Manifest::of(partial)?;
         write(&partial.join(MANIFEST), &manifest.to_json())?;
@@ -119,16 +120,16 @@ impl Snapshot {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CheckpointError> {
-    cadft_files::write_new(path, text).map_err(CheckpointError::io("write", path))
+    cadft_files::write_new(path, text).map_err(CheckpointError::io(Action::Write, path))
 }
 
 fn write_state(path: &Path, state: &TrainingState) -> Result<(), CheckpointError> {
     let mut file = cadft_files::create_new(path)
         .map(BufWriter::new)
-        .map_err(CheckpointError::io("create", path))?;
+        .map_err(CheckpointError::io(Action::Create, path))?;
     serde_json::to_writer(&mut file, state)
         .map_err(io::Error::from)
         .and_then(|()| writeln!(file))
         .and_then(|()| file.flush())
-        .map_err(CheckpointError::io("write", path))
+        .map_err(CheckpointError::io(Action::Write, path))
 }

@@ -1,9 +1,9 @@
 //! Recipes compared key by key.
 
 use super::Recipe;
+use crate::dotted;
 use serde::Serialize;
-use std::collections::BTreeMap;
-use toml::{Table, Value};
+use serde_json::{Value, json};
 
 /// A key whose resolved values differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,52 +16,24 @@ pub struct Difference {
     pub right: Option<String>,
 }
 
-/// Every key of a recipe, dotted, with its value as TOML; defaults included.
-#[must_use]
-pub fn settings(recipe: &Recipe) -> BTreeMap<String, String> {
-    let mut settings = BTreeMap::new();
-    // A recipe consists of what TOML has.
-    if let Ok(table) = Table::try_from(recipe) {
-        collect("", &table, &mut settings);
-    }
-    settings
-}
-
-fn collect(prefix: &str, table: &Table, settings: &mut BTreeMap<String, String>) {
-    for (key, value) in table {
-        let path = format!("{prefix}{key}");
-        match value {
-            Value::Table(inner) if inner.is_empty() => {
-                settings.insert(path, "{}".to_owned());
-            }
-            Value::Table(inner) => collect(&format!("{path}."), inner, settings),
-            value => {
-                settings.insert(path, value.to_string());
-            }
-        }
-    }
-}
-
 /// The keys whose values differ, sorted; a key that only one recipe has is one of them.
 #[must_use]
 pub fn difference(left: &Recipe, right: &Recipe) -> Vec<Difference> {
-    let (left, mut right) = (settings(left), settings(right));
-    let mut differences: Vec<Difference> = left
+    let [left, right] = [left, right].map(|recipe| dotted::flatten(&json!(recipe)));
+    dotted::differences(&left, &right)
         .into_iter()
-        .map(|(key, left)| Difference {
-            right: right.remove(&key),
+        .map(|(key, [left, right])| Difference {
             key,
-            left: Some(left),
+            left: as_toml(&left),
+            right: as_toml(&right),
         })
-        .filter(|difference| difference.left != difference.right)
-        .collect();
-    differences.extend(right.into_iter().map(|(key, right)| Difference {
-        key,
-        left: None,
-        right: Some(right),
-    }));
-    differences.sort_by(|a, b| a.key.cmp(&b.key));
-    differences
+        .collect()
+}
+
+fn as_toml(value: &Value) -> Option<String> {
+    // A number that TOML does not have is written as JSON has it.
+    let text = || toml::Value::try_from(value).map_or_else(|_| value.to_string(), |value| value.to_string());
+    (!value.is_null()).then(text)
 }
 
 #[cfg(test)]
@@ -79,5 +51,6 @@ mod tests {
         let keys: Vec<_> = found.iter().map(|d| d.key.as_str()).collect();
         assert_eq!(keys, ["optimizer.lr", "schedule.steps"]);
         assert_eq!((&found[1].left, found[1].right.as_deref()), (&None, Some("7")));
+        assert_eq!(found[0].right.as_deref(), Some("0.001"), "as TOML writes it");
     }
 }

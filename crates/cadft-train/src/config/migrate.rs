@@ -2,7 +2,7 @@
 //!
 //! There is one format so far. What changes is its header, `format-version`, and keys spelt with underscores.
 
-use super::parse::line_at;
+use super::parse::lines::line_at;
 use super::{FORMAT_VERSION, schema};
 use crate::error::{ConfigProblem, TrainError};
 use serde_json::Value;

@@ -1,10 +1,14 @@
 //! Reads a recipe: every unknown key and every wrong value in one report, each with its line and a suggestion.
 
+pub(in crate::config) mod lines;
+mod words;
+
 use super::Recipe;
 use crate::error::{ConfigProblem, TrainError};
+use lines::{line_at, line_of};
 use serde::de::DeserializeOwned;
-use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
+use words::{explained, unknown_field, unknown_key};
 
 /// Reads a recipe from TOML text, with `KEY=VALUE` overrides merged in before it is checked.
 ///
@@ -206,81 +210,6 @@ fn remove(value: &mut Value, key: &str, path: &str) -> Option<String> {
     table
         .iter_mut()
         .find_map(|(name, inner)| remove(inner, key, &format!("{path}.{name}")))
-}
-
-/// Takes serde's message on an unknown field or variant apart: the name, and what was expected.
-fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
-    let rest = message.strip_prefix("unknown field ")?;
-    let mut quoted = rest.split('`').skip(1).step_by(2);
-    Some((quoted.next()?, quoted.collect()))
-}
-
-fn unknown_key(key: &str, known: &[&str]) -> String {
-    match nearest(key, known) {
-        Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
-        None => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
-    }
-}
-
-/// Serde's message on a wrong value of `key`, in words that help.
-fn explained(key: &str, message: String) -> String {
-    if key == "model.precision" && message.contains("variant `f16`") {
-        return "there is no training in `f16`: small gradients vanish in it without a scaled loss, which cadft does not \
-                have; use `f32`, or `bf16` where the device has it"
-            .to_owned();
-    }
-    suggested(message)
-}
-
-/// Serde's message on an unknown name of a choice, with a suggestion; any other message as it is.
-fn suggested(message: String) -> String {
-    let Some(rest) = message.strip_prefix("unknown variant ") else {
-        return message;
-    };
-    let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    match names
-        .split_first()
-        .and_then(|(name, known)| Some((name, nearest(name, known)?)))
-    {
-        Some((name, known)) => format!("unknown value `{name}`; did you mean `{known}`?"),
-        None => message,
-    }
-}
-
-/// The name that `name` was probably meant to be.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(name, candidate);
-    let nearest = known
-        .iter()
-        .copied()
-        .min_by_key(|candidate| distance(candidate))?;
-    (distance(nearest) <= (name.len() / 3).max(1)).then_some(nearest)
-}
-
-pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())]
-        .iter()
-        .filter(|&&byte| byte == b'\n')
-        .count()
-        + 1
-}
-
-/// The line of a dotted key in TOML text; `None` for one that came from an override.
-fn line_of(text: &str, path: &str) -> Option<usize> {
-    let document = DeTable::parse(text).ok()?;
-    let mut table = document.get_ref();
-    let mut line = None;
-    for key in path.split('.') {
-        let Some((found, value)) = table.iter().find(|(name, _)| name.get_ref() == key) else {
-            break;
-        };
-        line = Some(line_at(text, found.span().start));
-        match value.get_ref() {
-            DeValue::Table(inner) => table = inner,
-            _ => break,
-        }
-    }
-    line
 }
 
 #[cfg(test)]

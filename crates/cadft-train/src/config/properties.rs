@@ -1,8 +1,10 @@
 //! What holds for every key of a recipe, whatever keys there are: they are taken from the schema.
 
-use super::{Recipe, difference, parse, schema, settings};
+use super::{Recipe, difference, parse, schema};
+use crate::dotted;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const SMALL: &str = "[model]\npath = \"m\"\n[data]\ntrain = [\"t.jsonl\"]\neval = [\"e.jsonl\"]\n";
 
@@ -156,6 +158,13 @@ pub(crate) fn other_value(key: &Key) -> Option<String> {
     }
 }
 
+/// Every key that has a value, defaults included.
+fn resolved(recipe: &Recipe) -> BTreeMap<String, Value> {
+    let mut leaves = dotted::flatten(&json!(recipe));
+    leaves.retain(|_, value| !value.is_null());
+    leaves
+}
+
 #[test]
 fn every_value_that_is_set_is_resolved_and_reads_back() {
     let base = parse("r.toml", SMALL, &[]).unwrap();
@@ -168,7 +177,7 @@ fn every_value_that_is_set_is_resolved_and_reads_back() {
             continue;
         };
         set += 1;
-        assert!(settings(&recipe).contains_key(&key.path), "{assignment}");
+        assert!(resolved(&recipe).contains_key(&key.path), "{assignment}");
         let text = toml::to_string(&recipe).unwrap();
         assert_eq!(
             parse("resolved", &text, &[]).unwrap(),
@@ -196,7 +205,7 @@ fn every_key_is_described_and_has_its_default() {
         let described = schema["description"].as_str().is_some_and(|text| text.len() > 8);
         assert!(described, "{path} has no description: {schema}");
     }
-    let resolved = settings(&Recipe::default());
+    let resolved = resolved(&Recipe::default());
     for path in resolved.keys() {
         assert!(
             keys().iter().any(|key| key.path == *path),

@@ -1,9 +1,12 @@
 //! `[rewrite]`: when incompatible demonstrations are rewritten, which, and how.
 
 use super::steps_of;
-use cadft_core::rewrite::{Acceptance, LowerScore, RoundSchedule, SameAnswer, Selection};
+use cadft_core::rewrite::{Acceptance, RoundSchedule, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Candidates in the making at the same time; does not change them.
+pub(crate) const GENERATED_AT_A_TIME: usize = 32;
 
 /// Delayed, low-frequency, compatibility-guided rewriting (CADFT-5). Without the table, nothing is rewritten.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +19,7 @@ pub struct RewriteSection {
     pub every: f64,
     /// Share of the samples that one round looks at; the paper's: about 0.005.
     pub fraction: f64,
-    /// `ρ`, with which each of them is drawn for rewriting; the paper's: 0.5.
+    /// `ρ`, the probability with which each of them is drawn for rewriting; the paper's: 0.5.
     pub probability: f64,
     /// Decay of the moving averages. Ours: 0.9.
     pub decay: f64,
@@ -24,9 +27,9 @@ pub struct RewriteSection {
     pub min_observations: u32,
     /// How often one sample may be rewritten. Ours: 1.
     pub max_per_sample: u32,
-    /// Of the nucleus sampling; the paper's: 0.7.
+    /// Temperature of the sampling; the paper's: 0.7.
     pub temperature: f64,
-    /// Of the nucleus sampling; the paper's: 0.9.
+    /// Probability mass of the nucleus that tokens are drawn from; the paper's: 0.9.
     pub top_p: f64,
     /// Longest rewrite in tokens; `data.max-length` bounds prompt and rewrite together. Ours: 512.
     pub max_new_tokens: usize,
@@ -96,16 +99,8 @@ impl RewriteSection {
     pub fn acceptance(&self, max_length: usize) -> Acceptance {
         Acceptance {
             max_length,
-            lower_score: if self.require_lower_score {
-                LowerScore::Required
-            } else {
-                LowerScore::NotRequired
-            },
-            same_answer: if self.same_answer {
-                SameAnswer::Required
-            } else {
-                SameAnswer::NotRequired
-            },
+            require_lower_score: self.require_lower_score,
+            same_answer: self.same_answer,
         }
     }
 

@@ -4,6 +4,7 @@ use cadft_core::reduction::mean;
 use cadft_data::{SpecialTokens, Tokenizer};
 use cadft_model::generate::{generate, ignore_tokens};
 use cadft_model::{CausalLm, Finish, GenerateOptions, Request};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -11,11 +12,10 @@ use super::extract::Extract;
 use super::pass_at::{pass_at, reported};
 use crate::data::Question;
 use crate::error::TrainError;
-use crate::memory;
-use crate::prepare::Prepared;
+use crate::room;
 
 /// Answers to a set of questions.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Answers {
     /// Questions asked.
     pub questions: usize,
@@ -69,7 +69,7 @@ pub struct OneAnswer {
 /// The answers depend on the options' seed and on the place of a question in the list.
 ///
 /// # Errors
-/// As [`generate`] and [`memory::fitting`].
+/// As [`generate`] and [`room::fitting`].
 pub fn answer_questions(
     model: &CausalLm,
     tokenizer: &Tokenizer,
@@ -82,7 +82,7 @@ pub fn answer_questions(
         .map(|question| question.prompt_ids.clone())
         .collect();
     let requests = Request::samples(&prompts, samples);
-    let options = memory::fitting(model, &requests, options)?;
+    let options = room::fitting(model, &requests, options)?;
     let mut generated = generate(model, &requests, &options, &mut ignore_tokens)?.into_iter();
     questions
         .iter()
@@ -111,23 +111,6 @@ pub fn answer_questions(
             })
         })
         .collect()
-}
-
-/// The answers to the questions of a run, as its recipe wants them; `model` off the autodiff graph.
-///
-/// # Errors
-/// As [`answer_questions`].
-pub fn answers_of_run(prepared: &Prepared, model: &CausalLm) -> Result<Answers, TrainError> {
-    let (tokenizer, section) = (&prepared.tokenizer, &prepared.recipe.evaluate);
-    let options = section.options(
-        prepared.recipe.run.seed,
-        tokenizer.stop_token_ids(),
-        prepared.config.max_position_embeddings,
-    );
-    let extract = section.extractor.compile()?;
-    let how = (&extract, section.samples);
-    let answered = answer_questions(model, tokenizer, &prepared.questions, &options, how)?;
-    Ok(Answers::summarise(&answered))
 }
 
 impl Answers {

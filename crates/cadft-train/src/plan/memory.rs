@@ -16,13 +16,14 @@
 //! A checkpoint shares the tensors of the model while it is written in the background. Where the next update comes
 //! before that is done, the old ones are kept beside the new: [`saving_mib`] is how much that is at most.
 
-use crate::config::{Precision, Recipe, Recompute};
+use crate::config::Recipe;
 use crate::device::{Body, Kernels};
 use crate::plan::largest_pass;
 use cadft_core::linear_likelihood::ChunkSize;
 use cadft_data::Samples;
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::config::Norms;
+use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
 
@@ -77,7 +78,7 @@ impl<'a> MemorySettings<'a> {
             let most = recipe.batch.max_tokens.unwrap_or(rows * length);
             tokens = tokens.max(most);
             row = row.max(length);
-            cached = cached.max(crate::rewrite::BATCH.min(train.len()) * length);
+            cached = cached.max(crate::config::GENERATED_AT_A_TIME.min(train.len()) * length);
         }
         Self {
             adapter,

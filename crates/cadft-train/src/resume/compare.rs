@@ -1,16 +1,19 @@
 //! Everything that the result of a run depends on, compared with what a checkpoint says of it.
 
+mod completed;
+
+use crate::change::Change;
 use crate::checkpoint::{DataDigests, Restored};
-use crate::config::Recipe;
+use crate::config::{Recipe, is_member};
+use crate::dotted;
 use crate::error::TrainError;
 use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use cadft_model::ModelConfig;
-use serde::{Deserialize, Serialize};
+use completed::completed;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::path::{Component, Path};
 
@@ -48,50 +51,6 @@ pub const FREE: [(&str, &str); 18] = [
     ("log.samples", "what is logged besides"),
 ];
 
-/// Something that a result depends on and that is not what it was. `null` stands for a value that is absent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Change {
-    /// The dotted key of the recipe, or what else it is.
-    pub key: String,
-    /// The value in the checkpoint.
-    pub was: Value,
-    /// The value from now on.
-    pub is: Value,
-}
-
-impl Change {
-    fn new(key: impl Into<String>, was: impl Into<Value>, is: impl Into<Value>) -> Self {
-        Self {
-            key: key.into(),
-            was: was.into(),
-            is: is.into(),
-        }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: &Value| match value {
-            Value::Null => "absent".to_owned(),
-            Value::String(text) => format!("`{text}`"),
-            other => format!("`{other}`"),
-        };
-        let (was, is) = (shown(&self.was), shown(&self.is));
-        write!(f, "`{}`: was {was}, is {is}", self.key)
-    }
-}
-
-/// The part of a run before something was changed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Segment {
-    /// The last step that was done before the change.
-    pub until: usize,
-    /// What was changed then.
-    pub changed: Vec<Change>,
-}
-
 /// How a run stands to the checkpoint that it goes on from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
@@ -112,14 +71,24 @@ impl Comparison {
         }
         let mut lines: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
         lines.extend(self.warning().map(|warning| warning.message));
-        Err(TrainError::Resume {
-            message: format!(
-                "the run would not go on as `{}` left it:\n{}\n\
-                 hint: undo the change, or give `--allow-change` to go on with another result",
+        let remedy = match self.own_objective() {
+            Some(name) => format!("continue it with the program that has the objective `{name}`"),
+            None => "undo the change".to_owned(),
+        };
+        Err(TrainError::resume(
+            format!(
+                "the run would not go on as `{}` left it:\n{}",
                 cadft_files::shown(&from.path),
                 lines.join("\n")
             ),
-        })
+            format!("{remedy}, or give `--allow-change` to go on with another result"),
+        ))
+    }
+
+    /// The objective of the checkpoint, if it changed and no recipe can name it.
+    fn own_objective(&self) -> Option<&str> {
+        let changed = self.changes.iter().find(|change| change.key == "objective")?;
+        changed.was.as_str().filter(|name| !is_member(name))
     }
 
     /// What should be known about it.
@@ -256,7 +225,7 @@ fn config_differs(was: &Map<String, Value>, is: &Map<String, Value>, found: &mut
 pub(crate) fn settings(recipe: &Recipe) -> Value {
     let mut settings = serde_json::to_value(recipe).unwrap_or_default();
     for (key, _) in FREE {
-        take(&mut settings, key);
+        dotted::take(&mut settings, key);
     }
     settings
 }
@@ -267,21 +236,16 @@ fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
     let mut was = was.clone();
     if was.get("checkpoint").is_none() {
         found.unknown.push("`checkpoint.best`".to_owned());
-        put(&mut was, "checkpoint", is["checkpoint"].clone());
+        dotted::put(&mut was, "checkpoint", is["checkpoint"].clone());
     }
     for (key, _) in FREE {
         if let Some(value) = is.pointer(&format!("/{}", key.replace('.', "/"))) {
-            put(&mut was, key, value.clone());
+            dotted::put(&mut was, key, value.clone());
         }
     }
-    let then: Option<Recipe> = serde_json::from_value(was.clone()).ok();
-    if then.as_ref() == Some(now) {
+    let Some(was) = completed(&was, now) else {
         return;
-    }
-    // With the defaults of keys that the checkpoint does not know yet.
-    let was = then
-        .and_then(|then| serde_json::to_value(then).ok())
-        .unwrap_or(was);
+    };
     let changes = differences(&was, &is);
     if changes.is_empty() {
         found.changes.push(Change::new("the recipe", was, is));
@@ -306,46 +270,12 @@ fn path_differs(settings: &Value, recipe: &Recipe, found: &mut Comparison) {
     }
 }
 
-/// Sets the value of a dotted key.
-fn put(place: &mut Value, key: &str, value: Value) {
-    let (first, rest) = key
-        .split_once('.')
-        .map_or((key, None), |(first, rest)| (first, Some(rest)));
-    let Some(table) = place.as_object_mut() else {
-        return;
-    };
-    match rest {
-        Some(rest) => put(
-            table.entry(first).or_insert_with(|| Map::new().into()),
-            rest,
-            value,
-        ),
-        None => {
-            table.insert(first.to_owned(), value);
-        }
-    }
-}
-
-/// Removes the value of a dotted key.
-fn take(place: &mut Value, key: &str) {
-    let (parents, last) = key.rsplit_once('.').unwrap_or(("", key));
-    let mut place = Some(place);
-    for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
-        place = place.and_then(|table| table.get_mut(parent));
-    }
-    if let Some(table) = place.and_then(Value::as_object_mut) {
-        table.shift_remove(last);
-    }
-}
-
 /// Keys whose value is one table under the name of what was chosen.
 const CHOICES: [&str; 2] = ["objective", "loss.start"];
 
 /// A change for every value that differs.
 fn differences(was: &Value, is: &Value) -> Vec<Change> {
-    let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
-    flatten("", was, &mut old);
-    flatten("", is, &mut new);
+    let (mut old, mut new) = (dotted::flatten(was), dotted::flatten(is));
     let mut changes = vec![];
     for key in CHOICES {
         let [then, now] = [&old, &new].map(|leaves| chosen(leaves, key));
@@ -356,15 +286,8 @@ fn differences(was: &Value, is: &Value) -> Vec<Change> {
             changes.push(Change::new(key, then, now));
         }
     }
-    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    let value = |leaves: &BTreeMap<String, Value>, key| leaves.get(key).cloned().unwrap_or_default();
-    changes.extend(
-        (keys.into_iter())
-            .map(|key| Change::new(key, value(&old, key), value(&new, key)))
-            .filter(|change| change.was != change.is),
-    );
+    let others = dotted::differences(&old, &new).into_iter();
+    changes.extend(others.map(|(key, [was, is])| Change::new(key, was, is)));
     changes.sort_by(|a, b| a.key.cmp(&b.key));
     changes
 }
@@ -380,25 +303,6 @@ fn chosen(leaves: &BTreeMap<String, Value>, key: &str) -> Option<String> {
     let leaf = leaves.keys().find(|leaf| is_below(leaf, key))?;
     let rest = leaf.strip_prefix(key)?.trim_start_matches('.');
     Some(rest.split('.').next().unwrap_or(rest).to_owned())
-}
-
-/// The values of nested tables by dotted key. An empty table is a value too: `{"dft": {}}` says something.
-fn flatten(prefix: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
-    match value.as_object().filter(|table| !table.is_empty()) {
-        Some(table) => {
-            for (key, value) in table {
-                let key = if prefix.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{prefix}.{key}")
-                };
-                flatten(&key, value, leaves);
-            }
-        }
-        None => {
-            leaves.insert(prefix.to_owned(), value.clone());
-        }
-    }
 }
 
 #[cfg(test)]

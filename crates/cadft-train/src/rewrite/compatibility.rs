@@ -1,16 +1,13 @@
 //! `compatibility.jsonl`: what a run learned about the compatibility of each sample.
 
-use super::source::SourceSamples;
 use crate::error::TrainError;
+use crate::run_files::COMPATIBILITY;
 use cadft_core::rewrite::Tracker;
-use cadft_data::Example;
+use cadft_data::{Example, Samples};
 use cadft_files::NewFile;
 use serde::{Deserialize, Serialize};
 use std::io::{BufWriter, Write};
 use std::path::Path;
-
-/// Name of the file in the directory of a run.
-pub const COMPATIBILITY: &str = "compatibility.jsonl";
 
 /// One line: one sample, in the order of the data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,9 +31,9 @@ pub struct SampleCompatibility {
 }
 
 /// Writes the file under a temporary name, then renames it.
-pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) -> Result<(), TrainError> {
+pub(super) fn write(path: &Path, source: &Samples, tracker: &Tracker) -> Result<(), TrainError> {
     let mut file = BufWriter::new(NewFile::create(path).map_err(TrainError::io(path))?);
-    for sample in 0..source.count() {
+    for sample in 0..source.len() {
         let state = tracker.sample(sample);
         let Example { id, origin, .. } = source.get(sample);
         let line = SampleCompatibility {
@@ -63,20 +60,20 @@ pub(super) fn write(path: &Path, source: &dyn SourceSamples, tracker: &Tracker) 
 /// A directory without it, and a line that is not one of it, by its number.
 pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainError> {
     let path = run.join(COMPATIBILITY);
-    let text = cadft_files::read_to_string(&path).map_err(|error| TrainError::Mismatch {
-        message: format!(
-            "cannot read `{}`: {error}\nhint: `cadft train` leaves it in the directory of a run when the run ends",
-            cadft_files::shown(&path)
-        ),
+    let shown = cadft_files::shown(&path);
+    let text = cadft_files::read_to_string(&path).map_err(|error| {
+        TrainError::mismatch(
+            format!("cannot read `{shown}`: {error}"),
+            "`cadft train` leaves it in the directory of a run when the run ends",
+        )
     })?;
     (text.lines().enumerate())
         .map(|(number, line)| {
-            serde_json::from_str(line).map_err(|error| TrainError::Mismatch {
-                message: format!(
-                    "{}:{}: {error}\nhint: the file is written by `cadft train`",
-                    cadft_files::shown(&path),
-                    number + 1
-                ),
+            serde_json::from_str(line).map_err(|error| {
+                TrainError::mismatch(
+                    format!("{shown}:{}: {error}", number + 1),
+                    "the file is written by `cadft train`",
+                )
             })
         })
         .collect()

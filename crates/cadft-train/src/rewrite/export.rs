@@ -5,7 +5,7 @@ use super::replay::{Replay, replay};
 use super::target::Target;
 use crate::data::SampleReader;
 use crate::error::TrainError;
-use cadft_data::{Content, DataError, Example, Mask, Message, Row};
+use cadft_data::{Content, DataError, Example, Mask, Message, Row, Samples};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -42,17 +42,18 @@ pub fn export(
     reader: &SampleReader,
 ) -> Result<ExportSummary, TrainError> {
     let (rows, dataset) = reader.rows_and_samples(&header.data.train)?;
+    let source = Samples::from(dataset);
     let stop = reader.tokenizer().stop_token_ids();
-    let Replay { examples, rounds } = replay(records, &dataset.examples, stop)?;
+    let Replay { examples, rounds } = replay(records, &source, stop)?;
     let mut summary = ExportSummary {
         rows: rows.len(),
         rewritten: examples.len(),
         rounds,
-        sha256: super::digest(&dataset.examples, &examples),
+        sha256: super::digest(&source, &examples),
         ..ExportSummary::default()
     };
-    let by_row: BTreeMap<usize, (&Example, &Example)> = (examples.iter())
-        .map(|(&sample, rewritten)| (&dataset.examples[sample], rewritten))
+    let by_row: BTreeMap<usize, (Example, &Example)> = (examples.iter())
+        .map(|(&sample, rewritten)| (source.get(sample), rewritten))
         .map(|(source, rewritten)| (source.origin.row, (source, rewritten)))
         .collect();
     let mut files: BTreeMap<&str, Option<Vec<String>>> = BTreeMap::new();
@@ -63,7 +64,7 @@ pub fn export(
         };
         let raw = (lines.as_ref()).and_then(|lines| lines.get(row.line.checked_sub(1)?));
         let line = match by_row.get(&number) {
-            Some(&(source, rewritten)) => {
+            Some((source, rewritten)) => {
                 let (line, row) = edited(row, raw, (source, rewritten), reader)?;
                 summary.same_tokens += usize::from(has_tokens_of(row, rewritten, reader)?);
                 line
@@ -130,11 +131,11 @@ fn content(
 ) -> Result<(Content, usize), TrainError> {
     let (tokenizer, mask) = (reader.tokenizer(), reader.options().mask);
     let stop = tokenizer.stop_token_ids();
-    let misfit = || TrainError::Mismatch {
-        message: format!(
-            "row `{}` cannot be rewritten\nhint: use the data and the model of the run",
-            row.id
-        ),
+    let misfit = || {
+        TrainError::mismatch(
+            format!("row `{}` cannot be rewritten", row.id),
+            "use the data and the model of the run",
+        )
     };
     let text = |example: &Example| {
         let target = Target::of(example, stop).ok_or_else(misfit)?;

@@ -7,9 +7,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Name of the log in the directory of a run.
-pub const LOG: &str = "rewrites.jsonl";
-
 /// A log that is open for appending.
 #[derive(Debug)]
 pub struct RewriteLog {
@@ -62,11 +59,11 @@ impl RewriteLog {
 /// # Errors
 /// A file that cannot be read, and a line that is not a record, by its number.
 pub fn read_log(path: &Path) -> Result<Vec<Record>, TrainError> {
-    let text = cadft_files::read_to_string(path).map_err(|error| TrainError::Mismatch {
-        message: format!(
-            "cannot read `{}`: {error}\nhint: a run has a log of rewrites when its recipe has `[rewrite]` and a round took place",
-            cadft_files::shown(&path)
-        ),
+    let text = cadft_files::read_to_string(path).map_err(|error| {
+        TrainError::mismatch(
+            format!("cannot read `{}`: {error}", cadft_files::shown(&path)),
+            "a run has a log of rewrites when its recipe has `[rewrite]` and a round took place",
+        )
     })?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut records = vec![];
@@ -90,12 +87,10 @@ pub fn read_log(path: &Path) -> Result<Vec<Record>, TrainError> {
 }
 
 fn broken(path: &Path, line: usize, message: &str) -> TrainError {
-    TrainError::Mismatch {
-        message: format!(
-            "{}:{line}: {message}\nhint: the log is written by `cadft train` and `cadft rewrite`, and not to be edited",
-            cadft_files::shown(&path)
-        ),
-    }
+    TrainError::mismatch(
+        format!("{}:{line}: {message}", cadft_files::shown(&path)),
+        "the log is written by `cadft train` and `cadft rewrite`, and not to be edited",
+    )
 }
 
 /// What was undone in the log after the lines that a checkpoint knows, of the rewrites that it knows.
@@ -147,6 +142,7 @@ mod tests {
     use super::*;
     use crate::config::DataSection;
     use crate::rewrite::record::{Header, RoundRecord};
+    use crate::run_files::REWRITES;
 
     fn header() -> Record {
         Record::Header(Header {
@@ -174,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_appended_is_read() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(LOG);
+        let path = directory.path().join(REWRITES);
         RewriteLog::open(&path)
             .unwrap()
             .append(&[header(), round(8)])
@@ -186,7 +182,7 @@ mod tests {
     #[test]
     fn a_line_without_its_end_is_left_out_and_cut_off_before_the_next() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(LOG);
+        let path = directory.path().join(REWRITES);
         RewriteLog::open(&path)
             .unwrap()
             .append(&[header(), round(8)])
@@ -201,7 +197,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_record_is_named_by_its_number() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(LOG);
+        let path = directory.path().join(REWRITES);
         for (text, place) in [
             ("{}\n".to_owned(), ":1:"),
             (text(&path, &[round(8)]).unwrap(), ":1:"),

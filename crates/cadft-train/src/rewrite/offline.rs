@@ -1,7 +1,7 @@
 //! One round on a data set without training, for those who train elsewhere.
 
-use super::record::{FORMAT_VERSION, Header, Record, RoundRecord};
-use super::replay::digest;
+use super::digest::digest;
+use super::record::{Header, Record};
 use super::round::{Generator, RoundSummary};
 use crate::config::DataSection;
 use crate::error::TrainError;
@@ -11,6 +11,7 @@ use cadft_core::Standardiser;
 use cadft_core::rewrite::Tracker;
 use cadft_data::{Example, Samples};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// A data set and the model's directory, as the log is to name them.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,7 @@ pub fn rewrite_offline(
     samples: &Samples,
     source: &Offline<'_>,
 ) -> Result<Option<OfflineRound>, TrainError> {
+    let started = Instant::now();
     let model = generator.model.valid();
     let scores: Vec<f64> = score_samples(&model, samples, generator.micro)
         .map(|score| score.nll)
@@ -50,33 +52,16 @@ pub fn rewrite_offline(
     for (sample, score) in scores.iter().enumerate() {
         tracker.observe(sample, batch.z(*score));
     }
-    let Some(round) = generator.round(0, &tracker, &|sample| samples.get(sample))? else {
+    let Some(mut round) = generator.round(0, &tracker, &|sample| samples.get(sample))? else {
         return Ok(None);
     };
-    let replaced: BTreeMap<usize, Example> = round.replaced.into_iter().collect();
-    let header = Header {
-        format_version: FORMAT_VERSION,
-        cadft: env!("CARGO_PKG_VERSION").to_owned(),
-        model: source.model.to_owned(),
-        data: source.data.clone(),
-        seed: generator.seed,
-        samples: samples.len(),
-        sha256: digest(samples, &BTreeMap::new()),
-        template_time: generator.tokenizer.template_time(),
-    };
-    let end = RoundRecord {
-        step: 0,
-        chosen: round.summary.chosen,
-        drawn: round.summary.drawn,
-        replaced: replaced.len(),
-        sha256: digest(samples, &replaced),
-    };
+    round.summary.elapsed_secs = started.elapsed().as_secs_f64();
+    let replaced: BTreeMap<usize, Example> = round.replaced.iter().cloned().collect();
+    let summary = round.summary.clone();
+    let time = generator.tokenizer.template_time();
+    let header = Header::new((source.model, source.data), generator.seed, samples, time);
     let records = std::iter::once(Record::Header(header))
-        .chain(round.samples.into_iter().map(Record::Sample))
-        .chain([Record::Round(end)])
+        .chain(round.records(0, digest(samples, &replaced)))
         .collect();
-    Ok(Some(OfflineRound {
-        records,
-        summary: round.summary,
-    }))
+    Ok(Some(OfflineRound { records, summary }))
 }

@@ -1,11 +1,12 @@
 //! When the rounds of a run will take place, known before its first step.
 
 use crate::config::RewriteSection;
-use crate::plan::Warning;
+use crate::warning::Warning;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// When incompatible samples will be rewritten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RewritePlan {
     /// The steps after which rounds take place.
     pub rounds: Vec<usize>,

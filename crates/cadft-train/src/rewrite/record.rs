@@ -1,12 +1,11 @@
 //! One line of `rewrites.jsonl`.
 
-use super::replay::digest;
+use super::digest::digest;
 use crate::config::{DataSection, ModelSection, Recipe, RunSection};
 use crate::data::SampleReader;
 use crate::error::TrainError;
-use crate::prepare::Prepared;
 use cadft_core::rewrite::Rejection;
-use cadft_data::{TemplateTime, Tokenizer};
+use cadft_data::{Samples, TemplateTime, Tokenizer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -79,18 +78,22 @@ impl Header {
         SampleReader::new(&self.recipe(), tokenizer)
     }
 
-    /// The header of a run.
-    pub(super) fn of_run(prepared: &Prepared) -> Self {
-        let recipe = &prepared.recipe;
+    /// The header of a log about `samples`, which were read as `data` says with the model at `model`.
+    pub(super) fn new(
+        (model, data): (&str, &DataSection),
+        seed: u64,
+        samples: &Samples,
+        template_time: Option<TemplateTime>,
+    ) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             cadft: env!("CARGO_PKG_VERSION").to_owned(),
-            model: recipe.model.path.clone(),
-            data: recipe.data.clone(),
-            seed: recipe.run.seed,
-            samples: prepared.train.len(),
-            sha256: digest(&prepared.train, &BTreeMap::new()),
-            template_time: prepared.tokenizer.template_time(),
+            model: model.to_owned(),
+            data: data.clone(),
+            seed,
+            samples: samples.len(),
+            sha256: digest(samples, &BTreeMap::new()),
+            template_time,
         }
     }
 }

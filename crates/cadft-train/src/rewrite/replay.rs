@@ -1,13 +1,11 @@
 //! A log, applied to the data set that it was made for.
 
+use super::digest::digest;
 use super::record::{Decision, Record, SampleRecord};
-use super::source::SourceSamples;
 use super::target::Target;
 use crate::error::TrainError;
-use cadft_data::Example;
-use sha2::{Digest, Sha256};
+use cadft_data::{Example, Samples};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 /// What came of a log.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,41 +16,11 @@ pub struct Replay {
     pub rounds: usize,
 }
 
-/// SHA-256 of a data set with some samples replaced: ids, tokens and masks, in order.
-#[must_use]
-pub fn digest(source: &dyn SourceSamples, rewritten: &BTreeMap<usize, Example>) -> String {
-    let mut hash = Sha256::new();
-    for sample in 0..source.count() {
-        let example = rewritten
-            .get(&sample)
-            .cloned()
-            .unwrap_or_else(|| source.get(sample));
-        hash.update((example.id.len() as u64).to_le_bytes());
-        hash.update(&example.id);
-        hash.update((example.token_ids.len() as u64).to_le_bytes());
-        for (id, &trained) in example.token_ids.iter().zip(&example.loss_mask) {
-            let mut bytes = [0; 5];
-            bytes[..4].copy_from_slice(&id.to_le_bytes());
-            bytes[4] = u8::from(trained);
-            hash.update(bytes);
-        }
-    }
-    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
 /// Applies a log to its data set, comparing with what the log says of it on the way.
 ///
 /// # Errors
 /// A log of other data, or one that was changed.
-pub fn replay(
-    records: &[Record],
-    source: &dyn SourceSamples,
-    stop_token_ids: &[u32],
-) -> Result<Replay, TrainError> {
+pub fn replay(records: &[Record], source: &Samples, stop_token_ids: &[u32]) -> Result<Replay, TrainError> {
     let mut replay = Replay::default();
     let compare = |expected: &str, rewritten: &BTreeMap<usize, Example>, place: &str| {
         if digest(source, rewritten) == expected {
@@ -105,10 +73,10 @@ pub(super) fn rewritten(records: &[Record]) -> BTreeSet<usize> {
 fn replaced(
     record: &SampleRecord,
     rewritten: &BTreeMap<usize, Example>,
-    source: &dyn SourceSamples,
+    source: &Samples,
     stop_token_ids: &[u32],
 ) -> Result<Example, TrainError> {
-    let known = record.sample < source.count();
+    let known = record.sample < source.len();
     let example = known.then(|| {
         rewritten
             .get(&record.sample)
@@ -139,23 +107,22 @@ fn replaced(
 }
 
 fn other_data(message: &str) -> TrainError {
-    TrainError::Mismatch {
-        message: format!(
-            "the log of rewrites does not fit the data: {message}\nhint: use the data files and the model of the run"
-        ),
-    }
+    TrainError::mismatch(
+        format!("the log of rewrites does not fit the data: {message}"),
+        "use the data files and the model of the run",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rewrite::record::{RoundRecord, Side, UndoRecord};
-    use cadft_data::Origin;
+    use cadft_data::{Dataset, Origin, Report};
 
     const STOP: u32 = 9;
 
-    fn source() -> Vec<Example> {
-        (0..3)
+    fn source() -> Samples {
+        let examples = (0..3)
             .map(|number| Example {
                 id: format!("row-{number}"),
                 weight: 1.0,
@@ -165,7 +132,11 @@ mod tests {
                 answer: None,
                 origin: Origin::default(),
             })
-            .collect()
+            .collect();
+        Samples::from(Dataset {
+            examples,
+            report: Report::default(),
+        })
     }
 
     fn side(token_ids: &[u32]) -> Option<Side> {

@@ -1,13 +1,13 @@
 //! A round: choose → generate → accept. It decides; nothing is replaced or written here.
 
-use super::record::{Decision, SampleRecord, Side};
+use super::record::{Decision, Record, RoundRecord, SampleRecord, Side};
 use super::target::Target;
-use crate::config::RewriteSection;
+use crate::config::{GENERATED_AT_A_TIME, RewriteSection};
 use crate::error::TrainError;
 use crate::evaluate::{Extractor, score_samples};
-use crate::memory;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::room;
+use crate::warning::Warning;
 use burn::module::Module;
 use cadft_core::reduction::mean;
 use cadft_core::rewrite::{Acceptance, Candidate, Rejection, Tracker, chance, round_seed};
@@ -16,13 +16,11 @@ use cadft_model::{
     CausalLm, Finish, GenerateOptions, Generated, Sampling,
     generate::{Request, generate},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Candidates in the making at the same time; does not change them.
-pub(crate) const BATCH: usize = 32;
 
 /// Makes the candidates of a round, and judges them.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +52,22 @@ pub struct Round {
     pub summary: RoundSummary,
 }
 
+impl Round {
+    /// Its lines of the log; `sha256` is the digest of the data set after it.
+    pub(super) fn records(self, step: usize, sha256: String) -> impl Iterator<Item = Record> {
+        let end = RoundRecord {
+            step,
+            chosen: self.summary.chosen,
+            drawn: self.summary.drawn,
+            replaced: self.replaced.len(),
+            sha256,
+        };
+        (self.samples.into_iter().map(Record::Sample)).chain([Record::Round(end)])
+    }
+}
+
 /// A round in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RoundSummary {
     /// Samples it looked at.
     pub chosen: usize,
@@ -64,6 +76,7 @@ pub struct RoundSummary {
     /// Of these, samples whose target was replaced.
     pub replaced: usize,
     /// The others, by the reason.
+    #[schemars(with = "BTreeMap<String, usize>")]
     pub kept: BTreeMap<Rejection, usize>,
     /// Mean score of the targets that were replaced.
     pub old_score: Option<f64>,
@@ -221,7 +234,7 @@ impl<'a> Generator<'a> {
             max_positions: self.max_length,
             stop_token_ids: self.tokenizer.stop_token_ids().to_vec(),
             sampling: Sampling::nucleus(self.section.temperature, self.section.top_p, seed),
-            batch: BATCH,
+            batch: GENERATED_AT_A_TIME,
         };
         let requests: Vec<Request> = (drafts.iter())
             .map(|draft| Request {
@@ -240,7 +253,7 @@ impl<'a> Generator<'a> {
         if stopped() {
             return Ok(false);
         }
-        let options = memory::fitting(self.model, &requests, &options)?;
+        let options = room::fitting(self.model, &requests, &options)?;
         let generated = generate(self.model, &requests, &options, &mut on_token)?;
         for (draft, generated) in drafts.iter_mut().zip(generated) {
             draft.generated = Some((generated, seed));

@@ -3,10 +3,10 @@
 //! A line that cannot be written, because the disk is full for example, does not end a run: it is kept, and written before
 //! the next one.
 
-use super::METRICS;
 use crate::checkpoint::CheckpointError;
 use crate::error::TrainError;
-use cadft_files::NewFile;
+use crate::run_files::METRICS;
+use cadft_files::{Action, NewFile};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -57,16 +57,15 @@ impl Logs {
             if name.contains(['/', '\\']) || !cadft_files::stays_below(name) {
                 return Err(TrainError::Resume {
                     message: format!("`{name}` of the checkpoint's state is not the name of a log"),
+                    hint: None,
                 });
             }
             if lines > 0 && end_of(&path, lines)?.is_none() {
-                return Err(TrainError::Resume {
-                    message: format!(
-                        "`{}` has fewer lines than the {lines} it had\n\
-                         hint: restore the file; without it, the checkpoint is still a model directory to train anew from",
-                        cadft_files::shown(&path)
-                    ),
-                });
+                let shown = cadft_files::shown(&path);
+                return Err(TrainError::resume(
+                    format!("`{shown}` has fewer lines than the {lines} it had"),
+                    "restore the file; without it, the checkpoint is still a model directory to train anew from",
+                ));
             }
         }
         Ok(())
@@ -110,7 +109,7 @@ impl Logs {
         for (name, log) in &mut self.0 {
             let file = log.write_pending().and_then(|()| log.file.try_clone());
             lines.insert(name.clone(), log.lines);
-            files.push(file.map_err(CheckpointError::io("write", &log.path))?);
+            files.push(file.map_err(CheckpointError::io(Action::Write, &log.path))?);
         }
         Ok((lines, files))
     }

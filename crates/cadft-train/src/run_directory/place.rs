@@ -1,9 +1,9 @@
 //! Whether a directory may become that of a run, and whether it is one.
 
-use super::{CONFIG, ENVIRONMENT, LOCK, MODEL, TENSORBOARD};
-use crate::checkpoint::{CHECKPOINTS, rotate};
+use crate::checkpoint::rotate;
 use crate::error::TrainError;
 use crate::prepare::Prepared;
+use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, LOCK, MODEL, TENSORBOARD};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -55,14 +55,14 @@ pub(super) fn refuse_own_model(path: &Path, prepared: &Prepared) -> Result<(), T
     let Some(place) = written.iter().find(|place| cadft_files::is_within(model, place)) else {
         return Ok(());
     };
-    Err(TrainError::Mismatch {
-        message: format!(
-            "`model.path`: `{}` is in `{}`, which this run writes\n\
-             hint: choose another directory with `--out DIR`, or copy the model",
+    Err(TrainError::mismatch(
+        format!(
+            "`model.path`: `{}` is in `{}`, which this run writes",
             cadft_files::shown(&model),
             cadft_files::shown(&place)
         ),
-    })
+        "choose another directory with `--out DIR`, or copy the model",
+    ))
 }
 
 fn has_environment(path: &Path) -> bool {

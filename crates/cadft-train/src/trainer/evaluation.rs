@@ -4,11 +4,11 @@ use super::Trainer;
 use crate::checkpoint::Best;
 use crate::config::BestBy;
 use crate::error::TrainError;
-use crate::evaluate::{Answers, Evaluation, answers_of_run, score_samples, summarise};
+use crate::evaluate::{Answers, Evaluation, answer_questions, score_samples, summarise};
 use crate::event::Event;
 use crate::export::Export;
-use crate::plan::Warning;
 use crate::prepare::Prepared;
+use crate::warning::Warning;
 use burn::module::Module;
 use cadft_model::CausalLm;
 
@@ -22,6 +22,20 @@ const WORTH_TELLING: f64 = 0.01;
 fn score(prepared: &Prepared, model: &CausalLm) -> Evaluation {
     let micro = prepared.recipe.batch.micro;
     summarise(score_samples(model, &prepared.eval, micro))
+}
+
+/// The answers to the questions of a run, as its recipe wants them; `model` off the autodiff graph.
+fn answers(prepared: &Prepared, model: &CausalLm) -> Result<Answers, TrainError> {
+    let (tokenizer, section) = (&prepared.tokenizer, &prepared.recipe.evaluate);
+    let options = section.options(
+        prepared.recipe.run.seed,
+        tokenizer.stop_token_ids(),
+        prepared.config.max_position_embeddings,
+    );
+    let extract = section.extractor.compile()?;
+    let how = (&extract, section.samples);
+    let answered = answer_questions(model, tokenizer, &prepared.questions, &options, how)?;
+    Ok(Answers::summarise(&answered))
 }
 
 impl Trainer<'_> {
@@ -56,7 +70,7 @@ impl Trainer<'_> {
         if prepared.questions.is_empty() {
             return Ok((evaluation, None));
         }
-        let answers = answers_of_run(prepared, &model)?;
+        let answers = answers(prepared, &model)?;
         self.tell(&Event::Answered {
             step: self.done,
             answers: answers.clone(),

@@ -3,8 +3,7 @@
 use super::Trainer;
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
-use crate::plan::Warning;
-use cadft_core::Objective;
+use crate::warning::Warning;
 
 /// Consecutive steps after the warm-up with a mean gate below [`LOW_GATE`] before a user is told.
 const LOW_GATE_STEPS: usize = 10;

@@ -7,8 +7,8 @@ use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, Trainin
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
-use crate::plan::Warning;
 use crate::resume;
+use crate::warning::Warning;
 use cadft_model::CausalLm;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -51,6 +51,7 @@ impl Trainer<'_> {
         }
         self.saved()?.ok_or_else(|| TrainError::Resume {
             message: "the checkpoint was not begun".to_owned(),
+            hint: None,
         })
     }
 

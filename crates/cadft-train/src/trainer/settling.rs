@@ -16,7 +16,7 @@ use std::time::Instant;
 pub(super) struct StepInFlight {
     /// Counted from 1.
     number: usize,
-    objective: &'static str,
+    objective: String,
     lr: f64,
     /// Places of its samples in the data.
     chosen: Vec<usize>,
@@ -29,14 +29,14 @@ pub(super) struct StepInFlight {
 impl StepInFlight {
     pub(super) fn new(
         number: usize,
-        objective: &'static str,
+        objective: &str,
         lr: f64,
         chosen: Vec<usize>,
         batch: GlobalBatch,
     ) -> Self {
         Self {
             number,
-            objective,
+            objective: objective.to_owned(),
             lr,
             chosen,
             counts: batch.counts(),
@@ -60,7 +60,7 @@ impl StepInFlight {
             step: self.number,
             loss: outcome.loss,
             nll: mean(outcome.nll_sum, counts.supervised),
-            objective: self.objective,
+            objective: self.objective.clone(),
             mean_gate: mean(outcome.gate_sum, counts.supervised),
             mean_kl: (outcome.divergence_sum).map(|sum| mean(sum, counts.supervised)),
             mean_weight: mean(outcome.weights.iter().sum(), counts.samples),

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use cadft_train::Summary;
+use cadft_train::run_files::METRICS;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -57,9 +58,9 @@ impl Outcome {
     }
 }
 
-/// The outcome of a run that is finished in `directory`; none where there is no such run.
+/// The outcome of a run that is finished in `directory`; `None` if there is no such run.
 pub(super) fn read(objective: &str, directory: &Path) -> Result<Option<Outcome>> {
-    let path = directory.join("metrics.jsonl");
+    let path = directory.join(METRICS);
     if !path.exists() {
         return Ok(None);
     }

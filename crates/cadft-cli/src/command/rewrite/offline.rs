@@ -4,27 +4,29 @@ use crate::args::RewriteRunArgs;
 use crate::console::note;
 use crate::destination;
 use crate::hint::{self, UsageError};
-use crate::model::{OpenInput, directory, warn_about};
+use crate::model::{OpenInput, directory};
 use crate::{interrupt, output};
 use anyhow::{Context, Result, bail};
 use cadft_files::{NewDirectory, shown};
 use cadft_train::config::RewriteSection;
 use cadft_train::data::SampleReader;
 use cadft_train::rewrite::{
-    Generator, Header, LOG, Offline, Record, RewriteLog, RoundSummary, export, rewrite_offline,
+    Generator, Header, Offline, Record, RewriteLog, RoundSummary, export, rewrite_offline,
 };
+use cadft_train::run_files::REWRITES;
 
 pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     let section = section(args)?;
     destination::new_directory(&args.out)?;
     let model_directory = directory(&args.input.model)?.to_string_lossy().into_owned();
+    let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
     let OpenInput {
         model,
-        config,
         reader,
         data,
         micro,
-    } = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+        ..
+    } = &opened;
     let tokenizer = reader.tokenizer();
     if tokenizer.stop_token_ids().is_empty() {
         return Err(UsageError::new(
@@ -33,21 +35,20 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         )
         .into());
     }
-    let samples = reader.samples(&data.train, &config)?;
-    warn_about(samples.report(), data.max_length);
+    let samples = opened.samples()?;
     let stop = interrupt::stop_flag()?;
     let generator = Generator {
-        model: &model,
+        model,
         tokenizer,
         section: &section,
         max_length: data.max_length,
         seed: args.seed,
-        micro: args.micro.unwrap_or(micro),
+        micro: args.micro.unwrap_or(*micro),
         stop: &stop,
     };
     let source = Offline {
         model: &model_directory,
-        data: &data,
+        data,
     };
     let Some(round) = rewrite_offline(&generator, &samples, &source)? else {
         bail!("interrupted: nothing was written");
@@ -55,7 +56,7 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     let Some(Record::Header(header)) = round.records.first() else {
         bail!("the round left no header");
     };
-    save(args, header, &round.records, &reader)?;
+    save(args, header, &round.records, reader)?;
     if let Some(warning) = round.summary.warning(0) {
         hint::warn(&warning);
     }
@@ -67,7 +68,7 @@ fn save(args: &RewriteRunArgs, header: &Header, records: &[Record], reader: &Sam
     let exported = export(records, header, reader)?;
     let context = || format!("cannot write `{}`", shown(&args.out));
     let new = NewDirectory::begin(&args.out).with_context(context)?;
-    RewriteLog::open(&new.path().join(LOG))?.append(records)?;
+    RewriteLog::open(&new.path().join(REWRITES))?.append(records)?;
     cadft_files::write_new(&new.path().join("data.jsonl"), &exported.lines).with_context(context)?;
     new.finish().with_context(context)
 }

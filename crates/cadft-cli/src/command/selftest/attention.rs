@@ -9,7 +9,8 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::report::{BF16, F32, Report};
+use super::report::Report;
+use crate::tolerance::{BF16_FOR_F32, F32};
 use anyhow::{Context, Result};
 use burn::tensor::DType;
 use cadft_model::decoder::Precision;
@@ -72,7 +73,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     for (name, case) in cases {
         let tolerance = match case.precision {
             Precision::F32 => F32,
-            Precision::Bf16 => BF16,
+            Precision::Bf16 => BF16_FOR_F32,
         };
         let expected = case.reference();
         let found = case.found(bench)?;

@@ -3,7 +3,8 @@
 use super::Bench;
 use super::arrays::values;
 use super::model::load;
-use super::report::{GRADIENT, REORDERED, Report, largest_error, worst};
+use super::report::{Report, largest_error, worst};
+use crate::tolerance::{REORDERED, REORDERED_GRADIENT};
 use anyhow::{Result, anyhow};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -126,7 +127,7 @@ impl ModuleVisitor for All<'_> {
 
 fn compare(name: &str, found: &Found, expected: &Found, report: &mut Report) -> Result<()> {
     let pairs = found.scalars.iter().zip(&expected.scalars);
-    let scalars = pairs.map(|(found, expected)| largest_error(&[*found], &[*expected], REORDERED.floor));
+    let scalars = pairs.map(|(found, expected)| largest_error(&[*found], &[*expected], REORDERED));
     report.measured(&format!("{name}: loss and statistics"), worst(scalars), REORDERED)?;
     report.compare(
         &format!("{name}: scores"),
@@ -135,11 +136,11 @@ fn compare(name: &str, found: &Found, expected: &Found, report: &mut Report) -> 
         REORDERED,
     )?;
     let pairs = found.gradients.iter().zip(&expected.gradients);
-    let gradients = pairs.map(|(found, expected)| largest_error(found, expected, GRADIENT.floor));
+    let gradients = pairs.map(|(found, expected)| largest_error(found, expected, REORDERED_GRADIENT));
     let error = if found.gradients.len() == expected.gradients.len() {
         worst(gradients)
     } else {
         f64::INFINITY
     };
-    report.measured(&format!("{name}: every gradient"), error, GRADIENT)
+    report.measured(&format!("{name}: every gradient"), error, REORDERED_GRADIENT)
 }

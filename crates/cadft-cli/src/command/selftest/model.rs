@@ -2,7 +2,8 @@
 
 use super::Bench;
 use super::arrays::{read, values};
-use super::report::{BF16, Bound, F32, Report, TEN_STEPS, largest_error};
+use super::report::{Report, largest_error};
+use crate::tolerance::{BF16_FOR_F32, F32, TEN_STEPS, Tolerance};
 use anyhow::{Context, Result};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
@@ -36,7 +37,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     if bench.device.supports_dtype(DType::BF16) {
         let bf16 = model.clone().with_precision(Precision::Bf16);
         let found = values(bf16.logits(bf16.hidden_states(ids.clone())));
-        report.compare("model: logits by bf16 products", &found, &logits, BF16)?;
+        report.compare("model: logits by bf16 products", &found, &logits, BF16_FOR_F32)?;
     }
     ten_steps(model, &ids, &expected, report)?;
     decoding(bench, &expected, report)
@@ -146,7 +147,7 @@ impl Expected {
         kind: &str,
         name: &str,
         found: &Named,
-        bound: Bound,
+        bound: Tolerance,
         report: &mut Report,
     ) -> Result<()> {
         let prefix = format!("{kind}.");
@@ -158,7 +159,7 @@ impl Expected {
         }
         let errors = expected.iter().map(|(name, expected)| {
             let found = found.get(*name).map_or(&[][..], Vec::as_slice);
-            (*name, largest_error(found, expected, bound.floor))
+            (*name, largest_error(found, expected, bound))
         });
         // A NaN of either sign is above every number.
         let worst = errors.max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));

@@ -7,18 +7,12 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::report::{Bound, F32, Report, largest_error};
+use super::report::{Report, largest_error};
+use crate::tolerance::{F32, TF32_PRODUCT};
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Tensor, bf16};
-use cadft_matmul::{Tf32, bf16_linear, matmul};
+use cadft_kernels::{Tf32, bf16_linear, matmul};
 use cadft_model::fused::linear;
-
-/// Products of f32 in f32 and, on some devices, in TF32, which keeps ten bits of each factor.
-const FULL: f64 = 1e-5;
-const REDUCED: Bound = Bound {
-    relative: 5e-3,
-    floor: 1e-2,
-};
 
 /// Of the linear layer.
 const ROWS: usize = 320;
@@ -53,10 +47,10 @@ fn precision(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
         tensor(&a, [rows, inner], &bench.device),
         tensor(&b, [inner, columns], &bench.device),
     );
-    let error = largest_error(&values(matmul(a, b)), &expected, REDUCED.floor);
-    if bench.tf32 == Tf32::Allowed && error > FULL && error <= REDUCED.relative {
+    let error = largest_error(&values(matmul(a, b)), &expected, TF32_PRODUCT);
+    if bench.tf32 == Tf32::Allowed && error > F32.relative && error <= TF32_PRODUCT.relative {
         report.reduce_precision();
-        return report.measured("matrix products", error, REDUCED);
+        return report.measured("matrix products", error, TF32_PRODUCT);
     }
     report.measured("matrix products", error, F32)
 }
@@ -132,7 +126,7 @@ fn product(a: &[f64], b: &[f64], [rows, inner, columns]: [usize; 3]) -> Vec<f64>
     sums
 }
 
-/// A matrix of so many columns, the other way round.
+/// Transposes a row-major matrix with `columns` columns.
 fn transposed(values: &[f64], columns: usize) -> Vec<f64> {
     (0..columns)
         .flat_map(|column| values.iter().skip(column).step_by(columns).copied())

@@ -6,7 +6,8 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::report::{BF16, EXACT, F32, Report};
+use super::report::Report;
+use crate::tolerance::{BF16_FOR_F32, EXACT, F32};
 use anyhow::{Context, Result, anyhow};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::reduction::sample_scores;
@@ -34,7 +35,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
         (7, Precision::F32, F32, "likelihood in chunks of 7"),
     ];
     if bench.device.supports_dtype(DType::BF16) {
-        cases.push((7, Precision::Bf16, BF16, "likelihood of bf16 factors"));
+        cases.push((7, Precision::Bf16, BF16_FOR_F32, "likelihood of bf16 factors"));
     }
     for (rows, precision, tolerance, name) in cases {
         let on = problem.on(&bench.device);

@@ -1,47 +1,17 @@
-//! Errors, tolerances, and a line for every check.
+//! Errors, and a line for every check.
 
 use crate::output;
+use crate::tolerance::{TF32, Tolerance};
 use anyhow::Result;
 use serde::Serialize;
 use std::time::Instant;
-
-/// The largest error that counts as rounding, relative to the largest expected value, or to [`Bound::floor`] where all are
-/// smaller. The rows are those of the test suites.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bound {
-    pub(super) relative: f64,
-    pub(super) floor: f64,
-}
-
-const fn bound(relative: f64, floor: f64) -> Bound {
-    Bound { relative, floor }
-}
-
-/// Single precision against a reference.
-pub(super) const F32: Bound = bound(1e-5, 1e-2);
-/// After ten updates, each divided by the root of a second moment.
-pub(super) const TEN_STEPS: Bound = bound(2e-5, 1e-1);
-/// Sums in another order.
-pub(super) const REORDERED: Bound = bound(2e-5, 5e-4);
-/// As `REORDERED`, of gradients, whose terms almost cancel.
-pub(super) const GRADIENT: Bound = bound(1e-4, 1e-4);
-/// Two implementations of a run drift apart as they train; each value is compared by itself.
-pub(super) const RUN: Bound = bound(1e-4, 1e-3);
-/// bf16 against f32: 2⁻⁸ a rounding, and a few roundings on the way.
-pub(super) const BF16: Bound = bound(5e-2, 1e-2);
-/// Nothing may differ.
-pub(super) const EXACT: Bound = bound(0.0, 1.0);
-
-/// The row for a device that multiplies f32 with fewer digits: that of bf16 products in the test suites, which have fewer
-/// still.
-const REDUCED: f64 = 1e-2;
 
 /// What was found by one check.
 #[derive(Serialize)]
 struct Line<'a> {
     check: &'a str,
     passed: bool,
-    /// Largest error, relative; none where the check did not come so far.
+    /// Largest relative error; `None` if the check broke off before.
     error: Option<f64>,
     tolerance: Option<f64>,
     /// Where several arrays are compared, the one whose error it is.
@@ -98,13 +68,13 @@ impl Report {
         name: &str,
         found: &[f64],
         expected: &[f64],
-        bound: Bound,
+        bound: Tolerance,
     ) -> Result<()> {
-        self.measured(name, largest_error(found, expected, bound.floor), bound)
+        self.measured(name, largest_error(found, expected, bound), bound)
     }
 
     /// Takes in an error that was measured already.
-    pub(super) fn measured(&mut self, name: &str, error: f64, bound: Bound) -> Result<()> {
+    pub(super) fn measured(&mut self, name: &str, error: f64, bound: Tolerance) -> Result<()> {
         self.measured_in(name, None, error, bound)
     }
 
@@ -114,10 +84,10 @@ impl Report {
         name: &str,
         array: Option<&str>,
         error: f64,
-        bound: Bound,
+        bound: Tolerance,
     ) -> Result<()> {
         let tolerance = if self.reduced && bound.relative > 0.0 {
-            bound.relative.max(REDUCED)
+            bound.relative.max(TF32.relative)
         } else {
             bound.relative
         };
@@ -185,9 +155,7 @@ impl Report {
             return Ok(());
         }
         if self.reduced {
-            output::line(
-                "f32 is multiplied with fewer digits on this device (TF32): tolerances are those of bf16",
-            )?;
+            output::line("f32 is multiplied with fewer digits on this device (TF32): tolerances are wider")?;
         }
         output::line(format!(
             "{device}: {} passed, {} failed, in {:.1} s",
@@ -212,13 +180,15 @@ impl Report {
     }
 }
 
-/// The largest difference over the largest expected magnitude, or over `floor`; NaN where a value is, infinite where there
-/// are more values than expected or fewer.
-pub(super) fn largest_error(found: &[f64], expected: &[f64], floor: f64) -> f64 {
+/// The largest difference over the largest expected magnitude, or over the floor of the tolerance; NaN if a value is,
+/// infinite if there are more values than expected or fewer.
+pub(super) fn largest_error(found: &[f64], expected: &[f64], by: Tolerance) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;
     }
-    let scale = expected.iter().fold(floor, |max, value| max.max(value.abs()));
+    let scale = expected
+        .iter()
+        .fold(by.floor(), |max, value| max.max(value.abs()));
     let errors = found
         .iter()
         .zip(expected)
@@ -240,13 +210,18 @@ pub(super) fn worst(errors: impl IntoIterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tolerance::{EXACT, F32};
 
     #[test]
     fn errors_are_relative_to_the_largest_value_and_nan_is_the_worst() {
-        assert_eq!(largest_error(&[1.0, 4.5], &[1.0, 4.0], 1e-2), 0.125);
-        assert_eq!(largest_error(&[1e-3], &[0.0], 1e-2), 0.1);
-        assert!(largest_error(&[f64::NAN, 1.0], &[0.0, 1.0], 1.0).is_nan());
-        assert!(largest_error(&[1.0], &[], 1.0).is_infinite());
+        let by = Tolerance {
+            relative: 0.5,
+            absolute: 0.25,
+        };
+        assert_eq!(largest_error(&[1.0, 4.5], &[1.0, 4.0], by), 0.125);
+        assert_eq!(largest_error(&[0.25], &[0.0], by), 0.5);
+        assert!(largest_error(&[f64::NAN, 1.0], &[0.0, 1.0], EXACT).is_nan());
+        assert!(largest_error(&[1.0], &[], EXACT).is_infinite());
         assert!(worst([1.0, f64::NAN, 2.0]).is_nan());
     }
 

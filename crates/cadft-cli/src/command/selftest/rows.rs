@@ -3,12 +3,13 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::report::{EXACT, F32, Report};
+use super::report::Report;
+use crate::tolerance::{EXACT, F32};
 use anyhow::{Context, Result};
 use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use cadft_matmul::bf16_linear;
+use cadft_kernels::bf16_linear;
 use cadft_model::decoder::Precision;
 use cadft_model::fused::{Activation, add_bias, gated, select_rows};
 use cadft_step::clip::squares;

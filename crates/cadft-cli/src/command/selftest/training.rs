@@ -2,10 +2,12 @@
 //! model that it saved.
 
 use super::Bench;
-use super::report::{EXACT, RUN, Report, largest_error, worst};
+use super::report::{Report, largest_error, worst};
+use crate::tolerance::{EXACT, RUN};
 use anyhow::{Context, Result, anyhow, ensure};
-use cadft_matmul::Tf32;
+use cadft_kernels::Tf32;
 use cadft_model::{SaveOptions, checkpoint};
+use cadft_train::run_files::MODEL;
 use cadft_train::{Event, Prepared, Recipe, RunDirectory, StepMetrics, config};
 use serde_json::Value;
 use std::fs;
@@ -45,12 +47,12 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
         let errors: Vec<f64> = (found.iter().zip(&expected))
             .map(|(found, expected)| {
                 let number = |line: &Value| line[key].as_f64().unwrap_or(f64::NAN);
-                largest_error(&[number(found)], &[number(expected)], RUN.floor)
+                largest_error(&[number(found)], &[number(expected)], RUN)
             })
             .collect();
         report.measured(&format!("training: {key}"), worst(errors), RUN)?;
     }
-    saved(bench, &out.join("model"), &directory.join("again"), report)
+    saved(bench, &out.join(MODEL), &directory.join("again"), report)
 }
 
 /// The recipe, with paths that hold from anywhere.

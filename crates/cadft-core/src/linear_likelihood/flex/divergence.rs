@@ -1,13 +1,12 @@
 //! The divergence from a reference on Flex: two chunks of logits, one of which becomes the gradient in place.
 
-use super::super::backend::Wanted;
-use super::super::chunk::chunks;
-use super::super::divergence::Compared;
-use super::super::simd::{row_divergence, row_divergence_gradient};
+use super::simd::{row_divergence, row_divergence_gradient};
 use super::{Float, Matrix, contiguous, floats, rows, tensor};
+use crate::linear_likelihood::chunk::chunks;
+use crate::linear_likelihood::inputs::{Compared, Wanted};
 use burn::backend::Flex;
-use cadft_kernels::{Threads, View, Write, gemm, round_to_bf16};
-use cadft_matmul::Precision;
+use cadft_kernels::Precision;
+use cadft_kernels::cpu::{Threads, View, Write, gemm, round_to_bf16};
 use rayon::prelude::*;
 
 /// Policy and reference, and room for a chunk of the logits of each.

@@ -4,7 +4,9 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{is_unset, strings};
-use crate::json::{cut, show};
+use crate::adapter::targets::is_end;
+use crate::json::show;
+use crate::shown::cut;
 
 /// Names of layers.
 #[derive(Clone, Debug)]
@@ -114,11 +116,6 @@ impl Names {
             Self::Pattern(pattern) => pattern.is_match(layer),
         }
     }
-}
-
-/// Whether `name` is the whole of `layer` or its end after a dot.
-pub(in crate::adapter) fn is_end(layer: &str, name: &str) -> bool {
-    layer == name || layer.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
 }
 
 fn first<T: Copy>(patterns: &[(Regex, T)], layer: &str) -> Option<T> {

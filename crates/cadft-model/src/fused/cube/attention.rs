@@ -19,7 +19,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use cadft_matmul::{Precision, add_rows, cast, cube_matmul};
+use cadft_kernels::{Precision, add_rows, cast, cube_matmul};
 
 use super::heads::{Rotary, by_head, by_position};
 use super::scores::{TileLaunch, score_gradients, softmax};

@@ -3,7 +3,7 @@
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
-use cadft_matmul::reduce::sum_of_cube;
+use cadft_kernels::reduce::sum_of_cube;
 
 /// `y = w · x · r`, `r = 1 / √(mean(x²) + ε)`.
 #[cube(launch)]

@@ -2,7 +2,7 @@
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
-use cadft_matmul::reduce::{larger, max_of_cube, sum_of_cube};
+use cadft_kernels::reduce::{larger, max_of_cube, sum_of_cube};
 
 /// Scores of a row that a thread holds.
 const KEPT: usize = 8;

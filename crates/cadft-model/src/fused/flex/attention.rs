@@ -10,14 +10,14 @@
 //! where its window does; it never moves back, so a block of queries needs the keys from the first of its first query
 //! to its last query. Inside, every head is a matrix of its own, `[batch, heads, seq, head_dim]`.
 
-use cadft_kernels::{Threads, View, Write, gemm, round_to_bf16};
-use cadft_matmul::Precision;
+use cadft_kernels::Precision;
+use cadft_kernels::cpu::{Threads, View, Write, gemm, round_to_bf16};
 use rayon::prelude::*;
 
 use super::heads::{Rotary, Sizes, by_head, by_position};
-use super::{Flex, Float, floats, tensor};
+use super::{Flex, Float, floats, simd, tensor};
+use crate::fused::AttentionOptions;
 use crate::fused::kernels::{AttentionOutputs, AttentionSaved};
-use crate::fused::{AttentionOptions, simd};
 
 /// Queries in one block.
 const QUERIES: usize = 64;

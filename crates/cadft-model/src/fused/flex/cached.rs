@@ -11,8 +11,8 @@ use burn::tensor::{Tensor, TensorData};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::cache::CacheRow;
-use crate::fused::{AttentionInput, Rotation, simd};
+use super::simd;
+use crate::fused::{AttentionInput, CacheRow, Rotation};
 
 /// Keys and values of one sequence in one block, each `[positions, kv_heads * head_dim]`; keys are rotated.
 #[derive(Clone, Debug, Default)]

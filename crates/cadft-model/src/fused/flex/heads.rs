@@ -3,8 +3,7 @@
 use burn::backend::TensorMetadata;
 use rayon::prelude::*;
 
-use super::{Float, contiguous, floats, tensor};
-use crate::fused::simd;
+use super::{Float, contiguous, floats, simd, tensor};
 
 /// Sizes of one attention.
 #[derive(Clone, Copy, Debug)]

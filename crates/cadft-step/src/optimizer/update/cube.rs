@@ -1,6 +1,7 @@
 //! The update on the backends that CubeCL compiles: one thread a value, in place where nothing else holds the memory.
 
-use super::{Rates, UpdateKernel};
+use super::Rates;
+use super::kernels::UpdateKernels;
 use burn::backend::TensorMetadata;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl;
@@ -8,7 +9,7 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-impl UpdateKernel for CubeBackend {
+impl UpdateKernels for CubeBackend {
     fn adamw(
         value: CubeTensor,
         grad: CubeTensor,
@@ -54,7 +55,7 @@ impl UpdateKernel for CubeBackend {
     }
 
     fn sum_of_squares(grad: CubeTensor) -> CubeTensor {
-        cadft_matmul::sum_of_squares(grad)
+        cadft_kernels::sum_of_squares(grad)
     }
 }
 

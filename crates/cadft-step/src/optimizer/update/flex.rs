@@ -1,9 +1,10 @@
 //! The update on the CPU, in one pass and in place.
 
 use super::Rates;
+use super::kernels::UpdateKernels;
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use cadft_kernels::vectorised;
+use cadft_kernels::cpu::vectorised;
 use rayon::prelude::*;
 
 type Float = FloatTensor<Flex>;
@@ -11,8 +12,21 @@ type Float = FloatTensor<Flex>;
 /// Values that one task handles.
 const BLOCK: usize = 16_384;
 
+impl UpdateKernels for Flex {
+    fn adamw(
+        value: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        rates: Rates,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        adamw([value, first, second], grad, factor, rates)
+    }
+}
+
 /// The parameter and its two moments after an update.
-pub(super) fn adamw(
+fn adamw(
     [value, first, second]: [Float; 3],
     grad: Float,
     factor: Float,

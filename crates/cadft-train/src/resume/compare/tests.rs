@@ -178,8 +178,8 @@ fn values_are_shown_as_they_are_written() {
 fn keys_that_an_older_release_did_not_know_have_their_defaults() {
     let now = read(&[]);
     let mut written = settings(&now);
-    take(&mut written, "data.truncation");
-    take(&mut written, "model.tf32");
+    dotted::take(&mut written, "data.truncation");
+    dotted::take(&mut written, "model.tf32");
     let mut found = Comparison::default();
     settings_differ(&written, &now, &mut found);
     assert_eq!(found, Comparison::default());
@@ -191,7 +191,7 @@ fn keys_that_an_older_release_did_not_know_have_their_defaults() {
 fn a_checkpoint_of_an_older_release_says_what_it_cannot_tell() {
     let now = read(&["checkpoint.best=accuracy".to_owned()]);
     let mut written = settings(&now);
-    take(&mut written, "checkpoint");
+    dotted::take(&mut written, "checkpoint");
     let mut found = Comparison::default();
     settings_differ(&written, &now, &mut found);
     assert_eq!(found.changes, []);
@@ -266,4 +266,46 @@ fn what_a_run_reads_is_compared_by_name() {
         ]
     );
     assert_eq!(found.unknown, ["model.path (stop tokens)"]);
+}
+
+/// Half of the gradient of NLL, under some name.
+#[derive(Debug)]
+struct Called(&'static str);
+
+impl cadft_core::Objective for Called {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn token_gates(&self, stats: &cadft_core::TokenStats) -> burn::tensor::Tensor<1> {
+        stats.log_probs.full_like(0.5)
+    }
+}
+
+#[test]
+fn an_objective_of_ones_own_is_told_by_its_name_alone() {
+    let own = |name: &'static str| read(&[]).with_objective(Box::new(Called(name))).unwrap();
+    assert_eq!(found(&own("half"), &own("half")), []);
+    assert_eq!(
+        found(&own("half"), &own("other")),
+        [Change::new("objective", "half", "other")]
+    );
+    let named = read(&["objective=dft".to_owned()]);
+    assert_eq!(
+        found(&own("half"), &named),
+        [Change::new("objective", "half", "dft")]
+    );
+    assert_eq!(
+        found(&named, &own("half")),
+        [Change::new("objective", "dft", "half")]
+    );
+    // Everything else is compared as ever, with the defaults of keys that are not known yet.
+    let mut other = own("half");
+    other.optimizer.lr = 0.5;
+    let mut written = settings(&own("half"));
+    dotted::take(&mut written, "model.tf32");
+    let mut found = Comparison::default();
+    settings_differ(&written, &other, &mut found);
+    let keys: Vec<&str> = found.changes.iter().map(|change| change.key.as_str()).collect();
+    assert_eq!(keys, ["optimizer.lr"]);
 }

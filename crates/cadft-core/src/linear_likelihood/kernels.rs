@@ -1,0 +1,117 @@
+//! The passes of the fused likelihood on a plain backend. The default bodies are portable; a backend with something faster
+//! overrides them.
+
+#![cfg_attr(
+    feature = "ndarray",
+    allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")
+)]
+
+use super::chunk::ChunkSize;
+use super::inputs::{Compared, Saved, Wanted};
+use super::portable;
+use super::statistic::Statistic;
+#[cfg(feature = "ndarray")]
+use burn::backend::NdArray;
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
+#[cfg(feature = "fusion")]
+use burn::tensor::{DType, Shape};
+use cadft_kernels::MatmulKernels;
+
+/// The passes of the fused likelihood on a plain (not differentiated) backend.
+///
+/// Everywhere: `hidden` is `[tokens, hidden]`, in the number format in which all factors are multiplied, f32 or bf16;
+/// `weight` is `[vocab, hidden]`, and rounded where that is bf16; `targets` is `[tokens]`. No tensor of `[tokens, vocab]`
+/// is ever made, only a part of bounded size at a time. Under fusion each pass is one operation.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "fusion")
+)]
+pub(crate) trait LikelihoodKernels: Backend + MatmulKernels {
+    /// `(log_probs, log_sum_exp)`, each `[tokens]` in f32.
+    #[fusion(meta = |hidden, _, _, _| (per_token(hidden), per_token(hidden)))]
+    fn likelihood_forward(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        chunk: ChunkSize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        portable::forward::<Self>(&hidden, weight, &targets, chunk)
+    }
+
+    /// A statistic of the distribution at each position, `[tokens]` in f32.
+    #[fusion(meta = |hidden, _, _, _| per_token(hidden))]
+    fn likelihood_statistic(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        statistic: Statistic,
+        chunk: ChunkSize,
+    ) -> FloatTensor<Self> {
+        portable::statistics::<Self>(&hidden, weight, statistic, chunk)
+    }
+
+    /// Gradients of `Σ_t grad_t · log_probs_t` with respect to `hidden` and `weight`, in f32.
+    ///
+    /// The logits are computed again, part by part: `∂ log p_t/∂ logits = onehot(y_t) − softmax(logits)` (OBJ-2).
+    #[fusion(meta = |saved, _| (gradient(&saved.hidden), gradient(&saved.weight)))]
+    fn likelihood_backward(
+        #[extension_type] saved: Saved<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (d_hidden, d_weight) = portable::backward::<Self>(saved, &grad, Wanted::Both);
+        (d_hidden, d_weight.expect("both were asked for"))
+    }
+
+    /// The gradient with respect to `hidden` alone, for a weight that is not trained.
+    #[fusion(meta = |saved, _| gradient(&saved.hidden))]
+    fn likelihood_backward_hidden(
+        #[extension_type] saved: Saved<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        portable::backward::<Self>(saved, &grad, Wanted::Hidden).0
+    }
+
+    /// `KL(reference‖policy)` at each position, `[tokens]` in f32, of factors.
+    #[fusion(meta = |compared| per_token(&compared.hidden))]
+    fn divergence_forward(#[extension_type] compared: Compared<Self>) -> FloatTensor<Self> {
+        portable::divergence::<Self>(&compared)
+    }
+
+    /// Gradients of `Σ_t grad_t · KL_t` with respect to the policy's `hidden` and `weight`, in f32 (ASFT-2).
+    #[fusion(meta = |compared, _| (gradient(&compared.hidden), gradient(&compared.weight)))]
+    fn divergence_backward(
+        #[extension_type] compared: Compared<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (d_hidden, d_weight) = portable::divergence_backward::<Self>(&compared, &grad, Wanted::Both);
+        (d_hidden, d_weight.expect("both were asked for"))
+    }
+
+    /// The gradient with respect to `hidden` alone, for a weight that is not trained.
+    #[fusion(meta = |compared, _| gradient(&compared.hidden))]
+    fn divergence_backward_hidden(
+        #[extension_type] compared: Compared<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        portable::divergence_backward::<Self>(&compared, &grad, Wanted::Hidden).0
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl LikelihoodKernels for NdArray {}
+
+/// One f32 for each row of `hidden`.
+#[cfg(feature = "fusion")]
+fn per_token(hidden: &TensorSpec) -> TensorSpec {
+    TensorSpec::new(Shape::new([hidden.shape[0]]), DType::F32)
+}
+
+/// An f32 for each value.
+#[cfg(feature = "fusion")]
+fn gradient(of: &TensorSpec) -> TensorSpec {
+    TensorSpec::new(of.shape.clone(), DType::F32)
+}

@@ -1,0 +1,224 @@
+//! The passes of the fused likelihood in tensor operations, a chunk of rows at a time: what they mean, and the oracle of
+//! the kernels.
+//!
+//! ```text
+//! KL_t = Σ_v q_v · (log q_v − log p_v),   p = softmax(W h_t),  q = softmax(W' h'_t)
+//! ∂KL_t/∂logits_t = p − q                                                                  (ASFT-2)
+//! ```
+
+use super::chunk::{ChunkSize, chunks};
+use super::inputs::{Compared, Saved, Wanted};
+use super::statistic::Statistic;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{IndexingUpdateOp, Shape, Slice};
+use cadft_kernels::{MatmulKernels, backend_matmul, cast};
+
+/// The forward pass.
+pub(super) fn forward<B: MatmulKernels>(
+    hidden: &FloatTensor<B>,
+    weight: FloatTensor<B>,
+    targets: &IntTensor<B>,
+    chunk: ChunkSize,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let tokens = hidden.shape()[0];
+    let vocab = weight.shape()[0];
+    let weight_t = B::float_transpose(cast::<B>(weight, hidden.dtype()));
+    let (mut log_probs, mut sums) = (vec![], vec![]);
+    for (start, end) in chunks(tokens, chunk.rows(vocab)) {
+        let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
+        let lse = log_sum_exp::<B>(&logits);
+        let of_target = B::float_gather(1, logits, target_column::<B>(targets, start, end));
+        let shape = Shape::new([end - start]);
+        log_probs.push(B::float_reshape(
+            B::float_sub(of_target, lse.clone()),
+            shape.clone(),
+        ));
+        sums.push(B::float_reshape(lse, shape));
+    }
+    (B::float_cat(log_probs, 0), B::float_cat(sums, 0))
+}
+
+/// The backward pass.
+pub(super) fn backward<B: MatmulKernels>(
+    saved: Saved<B>,
+    grad: &FloatTensor<B>,
+    wanted: Wanted,
+) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
+    let Saved {
+        hidden,
+        weight,
+        targets,
+        log_sum_exp,
+        chunk,
+    } = saved;
+    let tokens = hidden.shape()[0];
+    let vocab = weight.shape()[0];
+    let dtype = hidden.dtype();
+    let weight = cast::<B>(weight, dtype);
+    let weight_t = B::float_transpose(weight.clone());
+    let mut d_hidden = vec![];
+    let mut d_weight: Option<FloatTensor<B>> = None;
+    for (start, end) in chunks(tokens, chunk.rows(vocab)) {
+        let logits = chunk_logits::<B>(&hidden, &weight_t, (start, end));
+        let probs = B::float_exp(B::float_sub(logits, column::<B>(&log_sum_exp, start, end)));
+        let grad = column::<B>(grad, start, end);
+        // d_logits = grad · (onehot − softmax), [rows, vocab].
+        let d_logits = B::float_mul(B::float_neg(probs), grad.clone());
+        let targets = target_column::<B>(&targets, start, end);
+        let d_logits = B::float_scatter(1, d_logits, targets, grad, IndexingUpdateOp::Add);
+        let d_logits = cast::<B>(d_logits, dtype);
+        if wanted == Wanted::Both {
+            let hidden = rows::<B>(&hidden, start, end);
+            d_weight = Some(add_product::<B>(d_weight, d_logits.clone(), hidden));
+        }
+        d_hidden.push(backend_matmul::<B>(d_logits, weight.clone()));
+    }
+    (B::float_cat(d_hidden, 0), d_weight)
+}
+
+/// The statistic of every row.
+pub(super) fn statistics<B: MatmulKernels>(
+    hidden: &FloatTensor<B>,
+    weight: FloatTensor<B>,
+    statistic: Statistic,
+    chunk: ChunkSize,
+) -> FloatTensor<B> {
+    let tokens = hidden.shape()[0];
+    let vocab = weight.shape()[0];
+    let weight_t = B::float_transpose(cast::<B>(weight, hidden.dtype()));
+    let parts = chunks(tokens, chunk.rows(vocab)).map(|(start, end)| {
+        let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
+        let values = statistic_of::<B>(statistic, logits);
+        B::float_reshape(values, Shape::new([end - start]))
+    });
+    B::float_cat(parts.collect(), 0)
+}
+
+/// `KL(reference‖policy)` of every row, `[tokens]`.
+pub(super) fn divergence<B: MatmulKernels>(compared: &Compared<B>) -> FloatTensor<B> {
+    let parts = compared.chunks().map(|(start, end)| {
+        let [log_p, log_q] = compared.log_probs(start, end);
+        let terms = B::float_mul(B::float_exp(log_q.clone()), B::float_sub(log_q, log_p));
+        B::float_reshape(B::float_sum_dim(terms, 1), Shape::new([end - start]))
+    });
+    B::float_cat(parts.collect(), 0)
+}
+
+/// Gradients of `Σ_t grad_t · KL_t` with respect to the policy's hidden states and, where wanted, its weight.
+pub(super) fn divergence_backward<B: MatmulKernels>(
+    compared: &Compared<B>,
+    grad: &FloatTensor<B>,
+    wanted: Wanted,
+) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
+    let mut d_hidden = vec![];
+    let mut d_weight: Option<FloatTensor<B>> = None;
+    for (start, end) in compared.chunks() {
+        let [p, q] = compared.log_probs(start, end).map(B::float_exp);
+        let d_logits = B::float_mul(B::float_sub(p, q), column::<B>(grad, start, end));
+        let d_logits = cast::<B>(d_logits, compared.hidden.dtype());
+        if wanted == Wanted::Both {
+            let hidden = rows::<B>(&compared.hidden, start, end);
+            d_weight = Some(add_product::<B>(d_weight, d_logits.clone(), hidden));
+        }
+        d_hidden.push(backend_matmul::<B>(d_logits, compared.weight.clone()));
+    }
+    (B::float_cat(d_hidden, 0), d_weight)
+}
+
+impl<B: MatmulKernels> Compared<B> {
+    /// `log p` and `log q` of rows `start..end`, `[rows, vocab]`.
+    fn log_probs(&self, start: usize, end: usize) -> [FloatTensor<B>; 2] {
+        let of = |hidden: &FloatTensor<B>, weight: &FloatTensor<B>| {
+            let weight_t = B::float_transpose(weight.clone());
+            log_softmax::<B>(backend_matmul::<B>(rows::<B>(hidden, start, end), weight_t))
+        };
+        [
+            of(&self.hidden, &self.weight),
+            of(&self.reference_hidden, &self.reference_weight),
+        ]
+    }
+
+    /// Ranges of rows that are held at a time.
+    fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
+        chunks(self.hidden.shape()[0], self.chunk.rows(self.weight.shape()[0]))
+    }
+}
+
+/// The statistic of every row of `logits`, `[rows, vocab]` to `[rows, 1]`.
+fn statistic_of<B: Backend>(statistic: Statistic, logits: FloatTensor<B>) -> FloatTensor<B> {
+    match statistic {
+        Statistic::Entropy => entropy::<B>(logits),
+        Statistic::TopEntropy { k } => {
+            let k = k.min(logits.shape()[1]);
+            entropy::<B>(B::float_topk(logits, 1, k))
+        }
+        Statistic::Collision => {
+            let probs = B::float_exp(log_softmax::<B>(logits));
+            B::float_sum_dim(B::float_mul(probs.clone(), probs), 1)
+        }
+    }
+}
+
+/// `−Σ p·log p` of every row; finite for logits of any size.
+fn entropy<B: Backend>(logits: FloatTensor<B>) -> FloatTensor<B> {
+    let log_probs = log_softmax::<B>(logits);
+    let terms = B::float_mul(B::float_exp(log_probs.clone()), log_probs);
+    B::float_neg(B::float_sum_dim(terms, 1))
+}
+
+/// `log p` of every value of every row.
+fn log_softmax<B: Backend>(logits: FloatTensor<B>) -> FloatTensor<B> {
+    let sums = log_sum_exp::<B>(&logits);
+    B::float_sub(logits, sums)
+}
+
+/// Logits of rows `start..end`, `[rows, vocab]`, f32.
+fn chunk_logits<B: MatmulKernels>(
+    hidden: &FloatTensor<B>,
+    weight_t: &FloatTensor<B>,
+    (start, end): (usize, usize),
+) -> FloatTensor<B> {
+    backend_matmul::<B>(rows::<B>(hidden, start, end), weight_t.clone())
+}
+
+/// `log Σ_v exp(logits_v)` of every row, `[rows, 1]`.
+fn log_sum_exp<B: Backend>(logits: &FloatTensor<B>) -> FloatTensor<B> {
+    let max = B::float_max_dim(logits.clone(), 1);
+    let exp = B::float_exp(B::float_sub(logits.clone(), max.clone()));
+    B::float_add(B::float_log(B::float_sum_dim(exp, 1)), max)
+}
+
+/// The gradient of the weight with that of these rows, `d_logitsᵀ · hidden`, added.
+fn add_product<B: MatmulKernels>(
+    sum: Option<FloatTensor<B>>,
+    d_logits: FloatTensor<B>,
+    hidden: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let part = backend_matmul::<B>(B::float_transpose(d_logits), hidden);
+    match sum {
+        Some(sum) => B::float_add(sum, part),
+        None => part,
+    }
+}
+
+/// Rows `start..end` of a matrix.
+fn rows<B: Backend>(x: &FloatTensor<B>, start: usize, end: usize) -> FloatTensor<B> {
+    let cols = x.shape()[1];
+    B::float_slice(x.clone(), &[Slice::from(start..end), Slice::from(0..cols)])
+}
+
+/// Elements `start..end` of a vector as a column, `[end - start, 1]`.
+fn column<B: Backend>(x: &FloatTensor<B>, start: usize, end: usize) -> FloatTensor<B> {
+    B::float_reshape(
+        B::float_slice(x.clone(), &[Slice::from(start..end)]),
+        Shape::new([end - start, 1]),
+    )
+}
+
+fn target_column<B: Backend>(x: &IntTensor<B>, start: usize, end: usize) -> IntTensor<B> {
+    B::int_reshape(
+        B::int_slice(x.clone(), &[Slice::from(start..end)]),
+        Shape::new([end - start, 1]),
+    )
+}

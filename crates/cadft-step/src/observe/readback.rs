@@ -1,0 +1,71 @@
+//! Reading from the device. Each read makes the host wait for everything in the queue.
+
+use super::{InFlight, Settled};
+use burn::tensor::{Tensor, Transaction};
+
+/// Reads tensors together and counts the reads. The first read also brings the outcome of the step before.
+#[derive(Default)]
+pub(crate) struct Readback {
+    /// How often the host waited.
+    pub(crate) reads: usize,
+    /// The outcome of the step before, once it was read.
+    pub(crate) settled: Option<Settled>,
+    in_flight: Option<InFlight>,
+}
+
+impl Readback {
+    /// The reads of a step; `in_flight` is the step before, if its outcome was not read yet.
+    pub(crate) fn with(in_flight: Option<InFlight>) -> Self {
+        Self {
+            in_flight,
+            ..Self::default()
+        }
+    }
+
+    /// Reads the outcome of the step before, if nothing else has to be read now.
+    pub(crate) fn settle(&mut self) {
+        let _ = self.read(vec![]);
+    }
+
+    /// The values of vectors of f32 on one device, in one read; no read if there are none.
+    ///
+    /// A failed operation (out of memory, for example) fails everything that depends on it, up to the next read. A failed
+    /// update therefore surfaces at the first read after a pass over its parameters: this one, or the next if only the step
+    /// in flight is read.
+    pub(crate) fn read(&mut self, mut vectors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
+        let own = vectors.len();
+        let in_flight = self.in_flight.take();
+        vectors.extend(in_flight.iter().flat_map(InFlight::waiting));
+        if vectors.is_empty() {
+            return vec![];
+        }
+        self.reads += 1;
+        let transaction = (vectors.into_iter()).fold(Transaction::default(), Transaction::register);
+        let read = transaction.execute().into_iter();
+        let mut read: Vec<Vec<f32>> = read.map(|data| data.iter().collect()).collect();
+        let others = read.split_off(own);
+        if let Some(in_flight) = in_flight {
+            self.settled = Some(in_flight.with_read(others));
+        }
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn vectors_come_back_in_their_order_in_one_read() {
+        let device = Device::default();
+        let vectors = [vec![1.0f32, 2.0], vec![3.0]];
+        let tensors = vectors
+            .iter()
+            .map(|values| Tensor::from_floats(values.as_slice(), &device));
+        let mut readback = Readback::default();
+        assert_eq!(readback.read(tensors.collect()), vectors);
+        assert!(readback.read(vec![]).is_empty());
+        assert_eq!(readback.reads, 1);
+    }
+}

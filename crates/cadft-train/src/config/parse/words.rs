@@ -1,0 +1,55 @@
+//! What serde says about a recipe, in words that help.
+
+/// Takes serde's message on an unknown field or variant apart: the name, and what was expected.
+pub(super) fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = message.strip_prefix("unknown field ")?;
+    let mut quoted = rest.split('`').skip(1).step_by(2);
+    Some((quoted.next()?, quoted.collect()))
+}
+
+/// What is wrong with a key that does not exist.
+pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
+    match nearest(key, known) {
+        Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
+        None => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
+    }
+}
+
+/// Serde's message on a wrong value of `key`, in words that help.
+pub(super) fn explained(key: &str, message: String) -> String {
+    if key == "model.precision" && message.contains("variant `f16`") {
+        return "there is no training in `f16`: small gradients vanish in it without a scaled loss, which cadft does not \
+                have; use `f32`, or `bf16` where the device has it"
+            .to_owned();
+    }
+    let message = suggested(message);
+    if key == "objective" && message.starts_with("unknown variant") {
+        return format!("{message}; a run with an objective of another program is continued by that program");
+    }
+    message
+}
+
+/// Serde's message on an unknown name of a choice, with a suggestion; any other message as it is.
+fn suggested(message: String) -> String {
+    let Some(rest) = message.strip_prefix("unknown variant ") else {
+        return message;
+    };
+    let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    match names
+        .split_first()
+        .and_then(|(name, known)| Some((name, nearest(name, known)?)))
+    {
+        Some((name, known)) => format!("unknown value `{name}`; did you mean `{known}`?"),
+        None => message,
+    }
+}
+
+/// The name that `name` was probably meant to be.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |candidate: &str| strsim::damerau_levenshtein(name, candidate);
+    let nearest = known
+        .iter()
+        .copied()
+        .min_by_key(|candidate| distance(candidate))?;
+    (distance(nearest) <= (name.len() / 3).max(1)).then_some(nearest)
+}

@@ -1,0 +1,24 @@
+//! The names of the files and directories of a run, all of them in its directory.
+
+/// The whole recipe as it was run, in TOML.
+pub const CONFIG: &str = "config.resolved.toml";
+/// Program, command line, git revision, machine and backends.
+pub const ENVIRONMENT: &str = "environment.json";
+/// One object a step; other events carry an `event` key.
+pub const METRICS: &str = "metrics.jsonl";
+/// Scores and weights of single samples on some steps.
+pub const SAMPLES: &str = "samples.jsonl";
+/// What happened to this run and to no other, with the time.
+pub const HISTORY: &str = "history.jsonl";
+/// Every decision of every round of rewriting.
+pub const REWRITES: &str = "rewrites.jsonl";
+/// The moving average of every sample's compatibility, at the end of the run.
+pub const COMPATIBILITY: &str = "compatibility.jsonl";
+/// The directory of event files.
+pub const TENSORBOARD: &str = "tensorboard";
+/// The directory of checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
+/// The directory of the final model.
+pub const MODEL: &str = "model";
+/// Held by the process that works here.
+pub const LOCK: &str = "run.lock";

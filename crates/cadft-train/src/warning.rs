@@ -1,0 +1,31 @@
+//! What a user should know although nothing failed.
+
+use cadft_files::Hint;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Something a user should know, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Warning {
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Warning {
+    /// A warning.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// Of something that failed: the hints of the error come first.
+    pub(crate) fn of_error(what: &str, error: &dyn Hint, hint: &str) -> Self {
+        let mut hints = error.hints();
+        hints.push(hint.into());
+        Self::new(format!("{what}: {error}"), hints.join("; "))
+    }
+}
