@@ -8,6 +8,7 @@ use cadft_model::{CausalLm, Dtype, ModelConfig, SaveOptions};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 use tempfile::TempDir;
 
 const MODEL: &str = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
@@ -61,23 +62,33 @@ pub(super) fn weights(bytes: &[u8]) {
     let _ = loads(directory.path());
 }
 
+/// A model in two files, written once.
+fn in_two_files() -> &'static Path {
+    static MADE: OnceLock<TempDir> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let parent = tempfile::tempdir().expect("a directory");
+        let options = SaveOptions {
+            max_shard_bytes: 1500,
+            ..SaveOptions::default()
+        };
+        let model = CausalLm::new(&tiny(), &Device::flex(), 1);
+        save(&parent.path().join("model"), &model, &tiny(), &options).expect("it is written");
+        parent
+    });
+    made.path()
+}
+
 /// Any bytes as the index of a model in two files. It is read only where every name in it is one of those two.
 pub(super) fn index(bytes: &[u8]) {
-    let options = SaveOptions {
-        max_shard_bytes: 1500,
-        ..SaveOptions::default()
-    };
     let parent = tempfile::tempdir().expect("a directory");
     let directory = parent.path().join("model");
-    save(
-        &directory,
-        &CausalLm::new(&tiny(), &Device::flex(), 1),
-        &tiny(),
-        &options,
-    )
-    .expect("it is written");
-    let outside = directory.join("model-00001-of-00002.safetensors");
-    fs::copy(&outside, parent.path().join("outside.safetensors")).expect("more than one file");
+    fs::create_dir(&directory).expect("a directory");
+    for entry in fs::read_dir(in_two_files().join("model")).expect("the model") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, directory.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    let first = directory.join("model-00001-of-00002.safetensors");
+    fs::copy(&first, parent.path().join("outside.safetensors")).expect("more than one file");
     fs::write(directory.join("model.safetensors.index.json"), bytes).expect("it is written");
     if loads(&directory) {
         let index: Value = serde_json::from_slice(bytes).expect("JSON");

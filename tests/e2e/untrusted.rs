@@ -62,124 +62,75 @@ fn with_member(checkpoint: &Path, name: &str, like: &Path) {
     fs::write(&path, text + "\n").expect("a manifest");
 }
 
-/// Puts something else into the place of a file.
-fn replace(path: &Path, make: impl FnOnce(&Path)) {
-    fs::remove_file(path).expect("a file");
-    make(path);
-}
+/// What it is called, and how it is made.
+type Made = (&'static str, fn(&Path));
 
-fn resume(workspace: &Workspace, from: &str) -> Outcome {
-    let args = ["train", "--resume", from, "--out", "again"];
+/// What may stand in the place of a file of a checkpoint.
+const IN_PLACE: [Made; 5] = [
+    ("a pipe", make_pipe),
+    ("a device", |path| symlink("/dev/zero", path).expect("a link")),
+    ("a link to nothing", |path| {
+        symlink("absent", path).expect("a link");
+    }),
+    ("a directory", |path| fs::create_dir(path).expect("a directory")),
+    ("holes", |path| {
+        let file = File::create(path).expect("a file");
+        file.set_len(1 << 36).expect("a file with a hole");
+    }),
+];
+
+/// Damages the last checkpoint of a copy of the run, which must then be refused with these words, and at once.
+fn assert_refused(workspace: &Workspace, what: &str, said: &str, damage: impl FnOnce(&Path)) {
+    let copied = workspace.path("copied");
+    copy(&workspace.path("run"), &copied);
+    let checkpoint = copied.join("checkpoints/step-000004");
+    damage(&checkpoint);
+    let error = checkpoint::open(&checkpoint).expect_err(what).to_string();
+    assert!(error.contains(said), "{what}: {error}");
+    let args = [
+        "train",
+        "--resume",
+        "copied/checkpoints/step-000004",
+        "--out",
+        "again",
+    ];
     let (outcome, cost) = run_measured(CADFT, workspace.root(), &args, MOST);
-    assert!(cost.peak_mib < 1024, "{from}: {cost:?}");
-    outcome
+    outcome.refused(&["error: "]);
+    assert!(cost.peak_mib < 1024, "{what}: {cost:?}");
+    assert!(!workspace.path("again").exists(), "{what}: something was written");
+    fs::remove_dir_all(&copied).expect("the copy");
 }
 
 #[test]
-fn a_checkpoint_of_pipes_links_and_foreign_names_is_refused_at_once() {
+fn a_checkpoint_with_something_else_in_the_place_of_a_file_is_refused_at_once() {
     let workspace = trained();
-    let (outside, last) = (
-        workspace.path("outside"),
-        workspace.path("run/checkpoints/step-000004"),
-    );
+    for place in [
+        "training/manifest.json",
+        "training/state.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ] {
+        let name = place.rsplit('/').next().expect("a name");
+        for (what, make) in IN_PLACE {
+            let what = format!("{what} as {place}");
+            assert_refused(&workspace, &what, name, |at| {
+                fs::remove_file(at.join(place)).expect("a file");
+                make(&at.join(place));
+            });
+        }
+    }
+}
+
+#[test]
+fn a_name_in_a_manifest_stays_in_the_checkpoint() {
+    let workspace = trained();
+    let outside = workspace.path("outside");
     fs::write(&outside, "precious").expect("a file");
     let absolute = outside.to_string_lossy().into_owned();
-    let device = |path: &Path| symlink("/dev/zero", path).expect("a link");
-    let holes = |path: &Path| {
-        let file = File::create(path).expect("a file");
-        file.set_len(1 << 36).expect("a file with a hole");
-    };
-    type Damage<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
-    let damages: [Damage<'_>; 13] = [
-        (
-            "a pipe as the manifest",
-            &|at| replace(&at.join("training/manifest.json"), make_pipe),
-            "manifest.json",
-        ),
-        (
-            "a device as the manifest",
-            &|at| replace(&at.join("training/manifest.json"), device),
-            "manifest.json",
-        ),
-        (
-            "a link to a pipe as the manifest",
-            &|at| {
-                make_pipe(&at.join("pipe"));
-                replace(&at.join("training/manifest.json"), |path| {
-                    symlink("../pipe", path).expect("a link")
-                });
-            },
-            "manifest.json",
-        ),
-        (
-            "a directory as the manifest",
-            &|at| {
-                replace(&at.join("training/manifest.json"), |path| {
-                    fs::create_dir(path).expect("a directory");
-                })
-            },
-            "manifest.json",
-        ),
-        (
-            "holes as the manifest",
-            &|at| replace(&at.join("training/manifest.json"), holes),
-            "larger than 16 MiB",
-        ),
-        (
-            "a name above",
-            &|at| with_member(at, "../../../outside", &outside),
-            "is not the name of a file in the checkpoint",
-        ),
-        (
-            "a name in the middle",
-            &|at| with_member(at, "training/../../../../outside", &outside),
-            "is not the name of a file in the checkpoint",
-        ),
-        (
-            "an absolute name",
-            &|at| with_member(at, &absolute, &outside),
-            "is not the name of a file in the checkpoint",
-        ),
-        (
-            "a name of no file",
-            &|at| with_member(at, ".", &outside),
-            "is not the name of a file in the checkpoint",
-        ),
-        (
-            "a pipe as a member",
-            &|at| replace(&at.join("model.safetensors"), make_pipe),
-            "model.safetensors",
-        ),
-        (
-            "a device as a member",
-            &|at| replace(&at.join("config.json"), device),
-            "config.json",
-        ),
-        (
-            "a pipe as the state",
-            &|at| replace(&at.join("training/state.json"), make_pipe),
-            "state.json",
-        ),
-        (
-            "a directory as a member",
-            &|at| {
-                replace(&at.join("tokenizer.json"), |path| {
-                    fs::create_dir(path).expect("a directory");
-                })
-            },
-            "tokenizer.json",
-        ),
-    ];
-    for (what, damage, part) in damages {
-        let copied = workspace.path("copied");
-        copy(&last, &copied);
-        damage(&copied);
-        let outcome = resume(&workspace, "copied");
-        outcome.refused(&[part]);
-        assert!(!workspace.path("again").exists(), "{what}: something was written");
-        let error = checkpoint::open(&copied).expect_err(what).to_string();
-        assert!(error.contains(part), "{what}: {error}");
-        fs::remove_dir_all(&copied).expect("the copy");
+    let names = ["../../../outside", "training/../../../../outside", &absolute, "."];
+    for name in names {
+        let said = "is not the name of a file in the checkpoint";
+        assert_refused(&workspace, name, said, |at| with_member(at, name, &outside));
     }
     assert_eq!(fs::read_to_string(&outside).expect("a file"), "precious");
 }
@@ -188,7 +139,8 @@ fn a_checkpoint_of_pipes_links_and_foreign_names_is_refused_at_once() {
 fn a_run_passes_over_a_checkpoint_whose_manifest_waits_for_somebody() {
     let workspace = trained();
     let manifest = workspace.path("run/checkpoints/step-000004/training/manifest.json");
-    replace(&manifest, make_pipe);
+    fs::remove_file(&manifest).expect("a file");
+    make_pipe(&manifest);
     let (outcome, _) = run_measured(CADFT, workspace.root(), &["train", "--resume", "run"], MOST);
     let outcome = outcome.succeeded();
     assert!(outcome.stderr.contains("manifest.json"), "{}", outcome.stderr);

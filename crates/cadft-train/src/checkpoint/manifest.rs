@@ -115,10 +115,18 @@ impl Member {
         if !path.is_file() {
             return Err(CheckpointError::damaged(path, &"the file is missing"));
         }
+        let of_another_size = |bytes: u64| {
+            let message = format!("it has {bytes} bytes, not {}", self.bytes);
+            CheckpointError::damaged(path, &message)
+        };
+        // Before it is read: a file with holes may be of any size.
+        let size = std::fs::metadata(path).map_or(self.bytes, |found| found.len());
+        if size != self.bytes {
+            return Err(of_another_size(size));
+        }
         let found = Manifest::member(path)?;
         if found.bytes != self.bytes {
-            let message = format!("it has {} bytes, not {}", found.bytes, self.bytes);
-            return Err(CheckpointError::damaged(path, &message));
+            return Err(of_another_size(found.bytes));
         }
         if found.sha256 != self.sha256 {
             return Err(CheckpointError::damaged(
