@@ -86,9 +86,9 @@ fn the_table_is_the_mean_over_the_runs_and_finished_runs_are_not_repeated() {
     let text = fs::read_to_string(&metrics).expect("metrics");
     let lines: Vec<&str> = text.lines().collect();
     fs::write(&metrics, lines[..lines.len() - 1].join("\n")).expect("metrics");
-    let (again, told) = compare(&out, &[]);
+    let (again, notes) = compare(&out, &[]);
     assert_eq!(again, table);
-    assert_eq!(told.matches("is finished").count(), 3, "{told}");
+    assert_eq!(notes.matches("is finished").count(), 3, "{notes}");
 }
 
 #[test]

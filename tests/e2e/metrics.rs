@@ -10,7 +10,7 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("../../docs/src/reference/metrics.md");
 
-/// Keys that a line may lack: the system does not tell them, or the recipe does not ask for them.
+/// Keys that a line may lack: the system does not report them, or the recipe does not ask for them.
 const OPTIONAL: [&str; 1] = ["peak_rss_mib"];
 
 /// The names in backticks of the first column of the table under `heading`, with the rest of their row.

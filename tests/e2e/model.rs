@@ -121,7 +121,7 @@ fn saving_where_nothing_can_be_written_leaves_nothing() {
     assert_eq!(fs::read_dir(out.path()).expect("a directory").count(), 1);
 }
 
-/// A padding token that was added to the tokenizer and has no row in the embedding: rows are told from their padding by
+/// A padding token that was added to the tokenizer and has no row in the embedding: rows are distinguished from their padding by
 /// their length, so it is never looked up.
 #[test]
 fn a_padding_token_beyond_the_embedding_changes_nothing() {

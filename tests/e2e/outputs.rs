@@ -52,7 +52,7 @@ fn train(workspace: &Workspace, out: &str) -> Outcome {
     workspace.run(CADFT, &[&TRAIN[..], &["--out", out]].concat())
 }
 
-/// A workspace with directories that are nobody's to write in.
+/// A workspace with directories that cannot be written in.
 fn with_others() -> Workspace {
     let workspace = Workspace::new();
     let root = workspace.root();
@@ -463,7 +463,7 @@ fn answers_that_are_lost_are_a_failure_and_the_run_is_none_the_worse() {
         assert!(workspace.path(out).join("model/model.safetensors").is_file());
         assert_eq!(runs::checkpoints(&workspace.path(out)).len(), 2);
     }
-    // A reader that has seen enough is no failure; nor is output that nobody asked for.
+    // A reader that has seen enough is no failure; nor is output that was not asked for.
     for (lost, args) in [("| head -c 1", &["--json"][..]), (">&-", &[])] {
         let out = if args.is_empty() { "quiet" } else { "head" };
         let train = [&TRAIN[..], args, &["--out", out]].concat().join(" ");

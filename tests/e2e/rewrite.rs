@@ -13,7 +13,7 @@ fn rounds_are_on_record_and_can_be_listed_exported_replayed_and_undone() {
     let _ = study.train("run", &[]).succeeded();
     assert_eq!(study.read("train.jsonl"), source, "the source is never modified");
 
-    // As the plan says, and as the metrics tell.
+    // As the plan says, and as the metrics say.
     let plan = study
         .cadft(&["train", "--recipe", "recipe.toml", "--dry-run", "--json"])
         .succeeded();
@@ -107,7 +107,7 @@ fn what_is_undone_gives_the_bytes_of_the_source_and_stays_on_record() {
         .write(true)
         .open(study.path("run/run.lock"))
         .expect("the lock");
-    lock.try_lock().expect("nobody holds it");
+    lock.try_lock().expect("no process holds it");
     study
         .cadft(&["rewrite", "undo", "run", id])
         .refused(&["another process", "hint:"]);
@@ -307,6 +307,7 @@ fn an_offline_round_leaves_a_data_set_and_its_record() {
         (1..=13).contains(&round["chosen"].as_u64().expect("a number")),
         "{round}"
     );
+    assert!(round["elapsed_secs"].as_f64() > Some(0.0), "{round}");
     let data = study.read("offline/data.jsonl");
     let changed = data
         .lines()

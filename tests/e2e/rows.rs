@@ -133,7 +133,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
         fs::read(run.join("config.resolved.toml")).expect("a recipe"),
     )
     .expect("a recipe");
-    for options in [&["--like", "run"][..], &["--like", "like.toml"], &one_by_one] {
+    for options in [&["--recipe", "run"][..], &["--like", "like.toml"], &one_by_one] {
         let found = evaluate(options);
         for key in ["samples", "tokens", "supervised", "nll", "token_accuracy"] {
             assert_eq!(found[key], expected[key], "{options:?}: {key}");
@@ -153,7 +153,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
         ["--truncation", "drop"],
         ["--template", "chatml"],
     ] {
-        let found = evaluate(&[&["--like", "run"][..], &other].concat());
+        let found = evaluate(&[&["--recipe", "run"][..], &other].concat());
         assert_ne!(found["nll"], expected["nll"], "{other:?}");
     }
 }
@@ -241,7 +241,7 @@ fn evaluation_rows_that_are_cut_or_left_out_are_told_by_source() {
         "--data",
         "eval.jsonl",
         "long.jsonl",
-        "--like",
+        "--recipe",
         "run",
         "--json",
     ];

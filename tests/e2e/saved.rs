@@ -1,4 +1,4 @@
-//! A saved model is what was measured, and its files tell other programs how it was trained to talk.
+//! A saved model is what was measured, and its files say to other programs how it was trained to talk.
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run_with};
@@ -43,7 +43,7 @@ fn nll(workspace: &Workspace, args: &[&str]) -> f64 {
     lines(&evaluated.stdout)[0]["nll"].as_f64().expect("nll")
 }
 
-/// The evaluations that a run tells, by step.
+/// The evaluations that a run reports, by step.
 fn evaluations(run: &Path) -> Vec<(u64, f64)> {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     (lines(&metrics).iter())
@@ -318,9 +318,12 @@ fn what_is_measured_after_training_is_what_is_saved() {
             "schedule.steps=8",
         ];
         let run = workspace.trained(CADFT, &settings);
-        let told = evaluations(&run);
-        assert_eq!(told.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 4, 8]);
-        for (step, nll_in_run) in told {
+        let reported = evaluations(&run);
+        assert_eq!(
+            reported.iter().map(|(step, _)| *step).collect::<Vec<_>>(),
+            [0, 4, 8]
+        );
+        for (step, nll_in_run) in reported {
             let saved = match step {
                 0 => workspace.path("model"),
                 8 => run.join("model"),

@@ -22,7 +22,7 @@ fn assert_clean(text: &str, what: &str) {
     assert!(found.is_none(), "{what}: {:?}", found.unwrap_or_default());
 }
 
-/// Asserts that nothing that a command says acts; what it answers is told apart, where that must be exact.
+/// Asserts that no output of a command steers the terminal. Answers are checked separately if they must be exact.
 #[track_caller]
 fn assert_says_nothing(outcome: &Outcome, args: &[&str]) {
     let what = format!("{args:?}");

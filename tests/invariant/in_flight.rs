@@ -309,7 +309,7 @@ impl<'a> Run<'a> {
         self.directory.path().join("run")
     }
 
-    /// Begins the run or goes on with it, until what is told of step `last` ends it; what it tells.
+    /// Begins or resumes the run, until the event of step `last` ends it; returns its events.
     fn until(&self, last: usize) -> Vec<String> {
         let (prepared, path) = (&self.prepared, self.path());
         let mut run = if path.exists() {
@@ -320,14 +320,14 @@ impl<'a> Run<'a> {
             RunDirectory::create(&path, &prepared.recipe, self.device)
         }
         .expect("a directory");
-        let (stop, mut told) = (AtomicBool::new(false), vec![]);
+        let (stop, mut events) = (AtomicBool::new(false), vec![]);
         let model = prepared.model().expect("a model");
         let summary = train(prepared, model, &mut run, &stop, &mut |event| match event {
             Event::Step(metrics) => {
                 stop.store(metrics.step == last, Ordering::Relaxed);
-                told.push(format!("step {}", metrics.step));
+                events.push(format!("step {}", metrics.step));
             }
-            Event::Evaluated { step, .. } => told.push(format!("evaluated {step}")),
+            Event::Evaluated { step, .. } => events.push(format!("evaluated {step}")),
             _ => {}
         })
         .expect("a run");
@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
             "{}",
             self.device
         );
-        told
+        events
     }
 
     /// Weights and moments of the checkpoint of a step.
@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
 fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
     let device = cadft_train::device::parse("flex").expect("the CPU");
     let whole = Run::new("flex", &device);
-    let told = whole.until(9);
+    let events = whole.until(9);
     let expected = [
         "evaluated 0",
         "step 1",
@@ -370,12 +370,12 @@ fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
         "step 9",
         "evaluated 9",
     ];
-    assert_eq!(told, expected);
-    // Step 8 has begun when step 7 is told, and is not updated then.
+    assert_eq!(events, expected);
+    // Step 8 has begun when step 7 is reported, and has not updated the model then.
     let stopped = Run::new("flex", &device);
-    let mut told = stopped.until(7);
-    told.extend(stopped.until(9));
-    assert_eq!(told, expected);
+    let mut events = stopped.until(7);
+    events.extend(stopped.until(9));
+    assert_eq!(events, expected);
     assert!(stopped.checkpoint(9) == whole.checkpoint(9), "another end");
 }
 

@@ -1,4 +1,4 @@
-//! A run that is interrupted around or in a round goes on as if it had not been.
+//! A run that is interrupted around or in a round continues as if it had not been interrupted.
 
 use burn::tensor::Device;
 use cadft_model::CausalLm;
@@ -150,10 +150,10 @@ fn a_round_that_is_interrupted_changes_nothing_and_takes_place_later() {
     let mut rewriting = Rewriting::resume(&run.prepared, run.path(), saved[2].clone()).expect("it resumes");
     let before = everything(&rewriting, &run.prepared, run.path());
     let stop = AtomicBool::new(true);
-    let told = rewriting
+    let lines = rewriting
         .round_after(2, &run.prepared, &run.model, &stop)
         .expect("no error");
-    assert_eq!(told, None);
+    assert_eq!(lines, None);
     assert!(rewriting.is_due(2), "no step may follow before it took place");
     assert_eq!(everything(&rewriting, &run.prepared, run.path()), before);
     go_on(&mut rewriting, 2, &run.prepared, &run.model);

@@ -98,7 +98,7 @@ fn logits_and_greedy_text_equal_transformers() {
             .expect("it generates")
             .remove(0);
         let stop = tokenizer.stop_token_ids();
-        // The fixture goes on past a stop token, which generation ends on.
+        // The fixture continues past a stop token, at which generation ends.
         let text: Vec<usize> = found
             .token_ids
             .iter()

@@ -38,7 +38,7 @@ impl Arrays {
     /// The values of an array.
     ///
     /// # Panics
-    /// If there is none of that name.
+    /// If no array has that name.
     #[must_use]
     pub fn values(&self, name: &str) -> &[f64] {
         &self

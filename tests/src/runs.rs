@@ -36,7 +36,7 @@ impl Started {
     /// Whether it is still running.
     ///
     /// # Panics
-    /// If the system does not tell.
+    /// If the system does not report it.
     pub fn is_running(&mut self) -> bool {
         self.0.try_wait().expect("a child").is_none()
     }

@@ -43,7 +43,7 @@ pub fn run(binary: &str, directory: &Path, args: &[&str]) -> (Option<i32>, Strin
     let mut child = start(binary, directory, args, &theirs);
     drop(theirs);
     let mut written = vec![];
-    // Linux says that nobody has the other end any more with an error.
+    // On Linux, a read fails once the other end is closed.
     let _ = ours.read_to_end(&mut written);
     let code = child.wait().expect("a child").code();
     (code, String::from_utf8_lossy(&written).into_owned())

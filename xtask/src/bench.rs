@@ -102,7 +102,7 @@ fn precision(args: &[String]) -> Result<()> {
             "no SmolLM2 or no data\nhint: `cargo xtask fetch smollm2` and `cargo xtask fetch reasoning-gym`"
         );
     }
-    shell::run(shell::cargo_in_workspace("build").args(["--release", "--package", "cadft-cli"]))?;
+    shell::run(shell::cargo_in_workspace("build").args(["--release", "--package", "cadft"]))?;
     let interpreter = python::environment("fixtures", &root.join("python/requirements.txt"))?;
     shell::run(
         Command::new(interpreter)
@@ -122,7 +122,7 @@ fn precision(args: &[String]) -> Result<()> {
 /// Runs both sides in turns and writes `bench/training.json`.
 fn training(args: &[String]) -> Result<()> {
     let root = shell::workspace_root();
-    let features = ["--package", "cadft-cli", "--features", "cuda,fusion"];
+    let features = ["--package", "cadft", "--features", "cuda,fusion"];
     shell::run(shell::cargo_in_workspace("build").arg("--release").args(features))?;
     let interpreter = python::environment("fixtures", &root.join("python/requirements.txt"))?;
     let shapes = root.join("bench/shapes");

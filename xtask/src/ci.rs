@@ -4,17 +4,19 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{docs, shell, tidy};
+use crate::{docs, reference, shell, tidy};
 
 type Check = fn() -> Result<()>;
 
 /// Runs every check, also after a failure, and names those that failed.
 pub(crate) fn run() -> Result<()> {
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 6] = [
         ("fmt", fmt),
         ("clippy", clippy),
         ("docs", docs::run),
         ("tidy", tidy::run),
+        ("reference", reference::check),
+        ("package", package),
     ];
     let mut failed = Vec::new();
     for (name, check) in checks {
@@ -49,5 +51,19 @@ fn clippy() -> Result<()> {
         "--",
         "-D",
         "warnings",
+    ]))
+}
+
+/// Packs every crate that is published; the tests have built them.
+fn package() -> Result<()> {
+    shell::run(shell::cargo_in_workspace("package").args([
+        "--quiet",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--exclude",
+        "cadft-tests",
+        "--no-verify",
+        "--allow-dirty",
     ]))
 }

@@ -68,7 +68,7 @@ pub(crate) fn smollm2(out: Option<&Path>) -> Result<()> {
             .args([
                 "--release",
                 "--package",
-                "cadft-cli",
+                "cadft",
                 "--bin",
                 "cadft",
                 "--",

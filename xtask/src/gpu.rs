@@ -19,7 +19,7 @@ mod emulate;
 const CUDA_VERSION: &str = "13000";
 /// What can be carried to a machine without a network: the most that the compressed binary may have, in bytes.
 const MOST: u64 = 40_000_000;
-const FEATURES: &str = "cadft-cli/flex,cadft-cli/cuda,cadft-cli/cuda-cpp,cadft-cli/fusion";
+const FEATURES: &str = "cadft/flex,cadft/cuda,cadft/cuda-cpp,cadft/fusion";
 const PATCH: &str = "\n[patch.crates-io]\ncubecl-llvm = { path = \"xtask/stubs/cubecl-llvm\" }\n";
 
 /// Arguments of `cargo xtask gpu`.
@@ -37,13 +37,13 @@ enum What {
     Build,
     /// Run `cadft` with CUDA on the CPU, its kernels compiled by C++; without a command, the self-test.
     Emulate {
-        /// What `cadft` is told: `-- selftest --device cuda --tf32 false`, for example.
+        /// Arguments of `cadft`: `-- selftest --device cuda --tf32 false`, for example.
         #[arg(last = true)]
         command: Vec<String>,
     },
 }
 
-/// Checks, builds or runs `cadft-cli` with the features flex and cuda.
+/// Checks, builds or runs `cadft` with the features flex and cuda.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mirror = mirror(
         &shell::workspace_root(),
@@ -86,7 +86,7 @@ fn compress(binary: &Path) -> Result<()> {
     within(size_of(&compressed)?)
 }
 
-/// The size of a file, which is told.
+/// Prints and checks the size of a file.
 fn size_of(path: &Path) -> Result<u64> {
     let size = std::fs::metadata(path)
         .with_context(|| format!("cannot read `{}`", path.display()))?
@@ -112,7 +112,7 @@ fn cargo(mirror: &Path, verb: &str) -> std::process::Command {
         .arg(mirror.join("Cargo.toml"))
         .args([
             "--package",
-            "cadft-cli",
+            "cadft",
             "--no-default-features",
             "--features",
             FEATURES,

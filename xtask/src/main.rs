@@ -14,6 +14,7 @@ mod fixtures;
 mod gpu;
 mod python;
 mod quickstart;
+mod reference;
 mod shell;
 mod soak;
 mod test;
@@ -46,6 +47,8 @@ enum Verb {
     QuickstartBase,
     /// Build the API documentation and the book, warnings being errors.
     Docs,
+    /// Write the generated parts of the reference pages, or check them.
+    Reference(reference::Args),
     /// Check the rules of the repository that no compiler checks.
     Tidy,
     /// Formatting, lints, documentation and rules: what is checked besides the tests.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Soak(args) => soak::run(&args),
         Verb::QuickstartBase => quickstart::run(),
         Verb::Docs => docs::run(),
+        Verb::Reference(args) => reference::run(&args),
         Verb::Tidy => tidy::run(),
         Verb::Ci => ci::run(),
         Verb::Gpu(args) => gpu::run(&args),

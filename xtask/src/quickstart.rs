@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<()> {
             .args([
                 "--release",
                 "--package",
-                "cadft-cli",
+                "cadft",
                 "--bin",
                 "cadft",
                 "--",

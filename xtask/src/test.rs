@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::backend::{Backend, extra_features};
 use crate::{fetch, python, shell};
 
-/// Tells the suites in `tests/` which of the backends in the build to run on.
+/// Says to the suites in `tests/` which of the backends in the build to run on.
 const ASKED: &str = "CADFT_TEST_BACKENDS";
 
 /// Tells the tests with a real checkpoint which Python has transformers.

@@ -8,11 +8,13 @@ use anyhow::{Context, Result, bail};
 use crate::{files, shell};
 
 mod circles;
+mod dialect;
 mod equations;
 mod fixtures;
 mod links;
 mod manifests;
 mod markdown;
+mod publish;
 mod rust;
 mod unsafety;
 mod words;
@@ -97,7 +99,9 @@ pub(crate) fn run() -> Result<()> {
     for check in [
         rust::check,
         words::check,
+        dialect::check,
         manifests::check,
+        publish::check,
         fixtures::check,
         equations::check,
         links::check,

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn command(args: &Args) -> Command {
     let mut command = shell::cargo_in_workspace("run");
-    command.args(["--release", "--package", "cadft-cli", "--bin", "cadft"]);
+    command.args(["--release", "--package", "cadft", "--bin", "cadft"]);
     let features = extra_features(&[args.backend]);
     if !features.is_empty() {
         command
@@ -70,7 +70,7 @@ mod tests {
     fn without_arguments_the_default_build_runs_the_quickstart() {
         let line = built(&[]);
         assert!(
-            line.ends_with("--release --package cadft-cli --bin cadft -- train"),
+            line.ends_with("--release --package cadft --bin cadft -- train"),
             "{line}"
         );
     }

@@ -10,6 +10,7 @@ mod evaluate;
 mod generate;
 mod model;
 mod recipe;
+mod recipe_name;
 mod report;
 mod rewrite;
 mod score;
@@ -25,6 +26,7 @@ pub(crate) use evaluate::{AnswerArgs, EvaluateArgs};
 pub(crate) use generate::*;
 pub(crate) use model::*;
 pub(crate) use recipe::*;
+pub(crate) use recipe_name::{OptionalRecipe, RequiredRecipe};
 pub(crate) use report::ReportArgs;
 pub(crate) use rewrite::*;
 pub(crate) use score::ScoreArgs;
@@ -62,7 +64,7 @@ pub(crate) enum Command {
     /// Look at models, or convert them.
     #[command(subcommand)]
     Model(ModelCommand),
-    /// The record of rewriting, and the data that comes of it.
+    /// Look at the record of rewriting, and write the rewritten data.
     #[command(subcommand)]
     Rewrite(RewriteCommand),
     /// List, show, compare and describe recipes.
@@ -78,6 +80,9 @@ pub(crate) enum Command {
     Selftest(SelftestArgs),
     /// Measure how fast a device trains a model of some shape; needs its `config.json` only.
     Bench(BenchArgs),
+    /// Print the generated parts of the book as one JSON object, Markdown by name.
+    #[command(hide = true)]
+    Reference,
 }
 
 #[derive(Debug, Args)]
@@ -136,5 +141,42 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_recipe_is_given_bare_or_as_an_option_and_by_its_older_name() {
+        let recipe = |words: &[&str]| match Cli::try_parse_from([&["cadft"], words].concat()) {
+            Ok(Cli { command, .. }) => match command {
+                Command::Train(args) => args.recipe.name().map(str::to_owned),
+                Command::Compare(args) => Some(args.recipe.name().to_owned()),
+                Command::Recipe(RecipeCommand::Show(args)) => Some(args.recipe.name().to_owned()),
+                Command::Score(args) => args.tokens.recipe,
+                Command::Evaluate(args) => args.tokens.recipe,
+                Command::Rewrite(RewriteCommand::Run(args)) => args.tokens.recipe,
+                other => panic!("no recipe in {other:?}"),
+            },
+            Err(error) => panic!("{words:?}: {error}"),
+        };
+        for start in [
+            &["train"][..],
+            &["compare", "--objectives", "nll"],
+            &["recipe", "show"],
+        ] {
+            for given in [&["my.toml"][..], &["--recipe", "my.toml"]] {
+                let words = [start, given].concat();
+                assert_eq!(recipe(&words).as_deref(), Some("my.toml"), "{words:?}");
+            }
+            let twice = [&["cadft"], start, &["a.toml", "--recipe", "b.toml"]].concat();
+            assert!(Cli::try_parse_from(twice).is_err(), "{start:?}");
+        }
+        assert_eq!(recipe(&["train"]), None);
+        assert!(Cli::try_parse_from(["cadft", "compare", "--objectives", "nll"]).is_err());
+        let input = ["--model", "m", "--data", "d"];
+        for start in [&["score"][..], &["evaluate"], &["rewrite", "run", "--out", "o"]] {
+            for name in ["--recipe", "--like"] {
+                let words = [start, &input, &[name, "my.toml"]].concat();
+                assert_eq!(recipe(&words).as_deref(), Some("my.toml"), "{words:?}");
+            }
+        }
     }
 }

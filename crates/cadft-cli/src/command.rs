@@ -9,6 +9,7 @@ mod evaluate;
 mod generate;
 mod model;
 mod recipe;
+mod reference;
 mod report;
 mod rewrite;
 mod score;
@@ -46,6 +47,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit> {
         Command::Report(args) => report::run(args),
         Command::Rewrite(command) => rewrite::run(command),
         Command::Doctor(args) => doctor::run(args),
+        Command::Reference => reference::run(),
     }?;
     Ok(Exit::Done)
 }

@@ -25,7 +25,7 @@ pub(crate) struct Console {
     /// Why events no longer go there.
     lost: Option<anyhow::Error>,
     stop: Arc<AtomicBool>,
-    /// Whether the user was told that the run is about to stop.
+    /// Whether the user knows that the run is about to stop.
     told_stop: bool,
 }
 
@@ -98,7 +98,7 @@ impl Console {
         }
     }
 
-    /// Prints an event as JSON. The run goes on where that fails; a reader that has gone wants no more.
+    /// Prints an event as JSON. If that fails, the run continues; a reader that has gone wants no more.
     fn print(&mut self, event: &Event) {
         if !self.json {
             return;
@@ -141,7 +141,7 @@ impl Console {
 
 /// Writes a line to standard error.
 pub(crate) fn note(text: impl Into<Shown>) {
-    // Nobody can be told that standard error has gone.
+    // If standard error has gone, there is no place to report it.
     let _ = io::stderr().write_all(text.into().and("\n").as_str().as_bytes());
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn file_of(out: Option<&Path>, input: &InputArgs) -> Result<()> {
     )
 }
 
-/// The files of data sources, as far as they can be found; what is wrong with the others is told when they are read.
+/// The files of data sources, as far as they can be found; the others are reported when they are read.
 pub(crate) fn files_of(sources: &[Source]) -> Vec<PathBuf> {
     let found = sources.iter().filter_map(|source| source.files().ok());
     found.flatten().collect()

@@ -29,7 +29,7 @@ impl Exit {
     /// The threads of a graphics driver may still compile when a run ends early. The handlers of its compiler take down what those
     /// threads work with, and the process would end with a signal in place of the code.
     pub fn end(self) -> ! {
-        // Nobody is left to tell.
+        // There is no place left to report it.
         let _ = io::stdout().flush();
         let _ = io::stderr().flush();
         low_level::exit(i32::from(self.code()))

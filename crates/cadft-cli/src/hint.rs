@@ -109,7 +109,7 @@ fn show(label: &Shown, lines: &[String], hints: &[Cow<'_, str>]) {
         .iter()
         .map(|hint| Shown::styled(&cyan, "hint").and(format!(": {hint}\n")));
     let shown: Shown = lines.chain(hints).collect();
-    // Nobody can be told that standard error has gone.
+    // If standard error has gone, there is no place to report it.
     let _ = io::stderr().write_all(shown.as_str().as_bytes());
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn outlive_large_files() {
     let _ = flag::register(libc::SIGXFSZ, Arc::default());
 }
 
-/// Whether whoever started the program wants a signal to be ignored, as `nohup` does.
+/// Whether the parent process wants a signal to be ignored, as `nohup` does.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();

@@ -11,7 +11,7 @@
 //! output.rs      what a command answers on standard output, which `closed.rs` knows to be closed
 //! destination.rs where a command writes
 //! shown.rs       text in which nothing foreign steers the terminal
-//! report.rs      one HTML page about runs
+//! report.rs      one HTML page about runs        reference.rs what the book says of commands, keys and events
 //! hint.rs        errors: how they are shown        exit.rs    how a command ends
 //! panics.rs      panics, as errors too
 //! interrupt.rs   signals                           log.rs     logs, past the progress bar
@@ -37,6 +37,7 @@ mod model;
 mod output;
 mod panics;
 mod recipe;
+mod reference;
 mod report;
 mod shown;
 mod start;

@@ -71,7 +71,7 @@ struct PastTheBar;
 impl Write for PastTheBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Nobody can be told that standard error has gone; who logs would tell it there, and end the program.
+        // If standard error has gone, there is no place to report it. A panic about it would end the program.
         let write = || {
             let _ = io::stderr().write_all(bytes);
         };

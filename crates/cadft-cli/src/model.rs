@@ -49,7 +49,7 @@ impl OpenModel {
         })
     }
 
-    /// How to generate, so many sequences at a time. Tells when nothing but the length can end an answer.
+    /// How to generate, `batch` sequences at a time. Warns if nothing but the length can end an answer.
     pub(crate) fn options(&self, args: &SamplingArgs, batch: usize) -> GenerateOptions {
         let mut stop_token_ids = self.tokenizer.stop_token_ids().to_vec();
         stop_token_ids.extend(args.stop.iter().filter_map(|text| self.tokenizer.token_id(text)));
@@ -74,7 +74,7 @@ impl OpenModel {
     }
 }
 
-/// Samples of one forward pass, where nobody says.
+/// Samples of one forward pass, unless an argument or a recipe sets them.
 const MICRO: usize = 8;
 
 /// A model, and how rows are read for it.
@@ -93,14 +93,14 @@ impl OpenInput {
     /// Reads a model onto a device, as [`OpenModel::open`]; its rows become tokens as `tokens` says.
     pub(crate) fn open(input: &InputArgs, tokens: &TokensArgs, device: &DeviceArgs) -> Result<Self> {
         let sources = sources(&input.data, &input.source)?;
-        // What is wrong with a recipe is told before a model is read.
+        // A wrong recipe is reported before a model is read.
         let _ = tokens.recipe(usize::MAX)?;
         let opened = OpenModel::open(&input.model, input.adapter.as_deref(), device)?;
         let mut recipe = tokens.recipe(opened.config.max_position_embeddings)?;
         recipe.data.train = sources;
         recipe.data.eval = vec![];
         // A score depends on the samples of its forward pass in its last digit.
-        let (model, micro) = match &tokens.like {
+        let (model, micro) = match &tokens.recipe {
             Some(_) => (computing_as(&recipe, opened.model)?, recipe.batch.micro),
             None => (opened.model, MICRO),
         };
@@ -214,7 +214,7 @@ pub(crate) fn sources<'a>(
     Ok(on_disk(&sources)?)
 }
 
-/// Warns about what the chat template does not show of so many rows.
+/// Warns about parts of rows that the chat template does not show, with the number of rows.
 pub(crate) fn warn_about_lost(lost: &BTreeMap<Part, usize>, rows: usize) {
     for (part, &count) in lost {
         let (message, hint) = part.warning(count, rows);

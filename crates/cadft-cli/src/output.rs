@@ -25,7 +25,7 @@ pub(crate) fn line(text: impl Into<Shown>) -> Result<()> {
     write(text.into().and("\n").as_str())
 }
 
-/// Prints text that another program may go on with, as it is: an answer of a model, a recipe. Only a terminal gets it
+/// Prints text for another program, as it is: an answer of a model, a recipe. Only a terminal gets it
 /// without hidden characters.
 pub(crate) fn exact(text: &str) -> Result<()> {
     if io::stdout().is_terminal() {

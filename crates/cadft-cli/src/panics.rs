@@ -1,6 +1,6 @@
 //! Panics: kept instead of shown, so that what ends a command is one error.
 //!
-//! Backends end the thread where they cannot go on, and the thread is often one of their own: its words are the reason, and
+//! Backends end the thread if they cannot continue, and the thread is often one of their own: its words are the reason, and
 //! those of the main thread the consequence.
 
 use crate::exit::Exit;
@@ -73,7 +73,7 @@ pub(crate) fn reason(message: &str) -> String {
     lines.next().unwrap_or_default().to_owned()
 }
 
-/// Tells why a command ended with a panic.
+/// Reports why a command ended with a panic.
 pub(crate) fn report(payload: &(dyn Any + Send)) -> Exit {
     let all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let said = all.iter().map(|seen| seen.message.as_str());

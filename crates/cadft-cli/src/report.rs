@@ -32,7 +32,7 @@ const TEMPLATE: &str = include_str!("report/page/page.html");
 const STYLE: &str = include_str!("report/page/style.css");
 const SCRIPT: &str = include_str!("report/page/charts.js");
 
-/// Runs whose colours can be told apart.
+/// Runs whose colours can be distinguished.
 const MOST_RUNS: usize = 8;
 
 /// What the script draws.
@@ -45,7 +45,7 @@ struct Drawn<'a> {
 /// The page about the runs in these directories.
 ///
 /// # Errors
-/// A directory that holds no run, and more runs than can be told apart.
+/// A directory that holds no run, and more runs than colours can distinguish.
 pub(crate) fn render(directories: &[PathBuf]) -> Result<String> {
     if directories.len() > MOST_RUNS {
         return Err(UsageError::new(
@@ -92,7 +92,7 @@ fn embedded_json<T: Serialize>(value: &T) -> Result<String> {
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
-/// The last parts of the paths, as many as it takes to tell them apart.
+/// The last parts of the paths, as many as it takes to distinguish them.
 fn names(directories: &[PathBuf]) -> Vec<String> {
     let parts: Vec<Vec<String>> = directories.iter().map(|path| components(path)).collect();
     let longest = parts.iter().map(Vec::len).max().unwrap_or(0);

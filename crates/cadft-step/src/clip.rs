@@ -23,6 +23,18 @@ pub fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1
     (!squares.sums.is_empty()).then(|| Tensor::cat(squares.sums, 0))
 }
 
+/// The squared norms of the gradients, and the factor that the update multiplies them by. Without gradients the norm is 0.
+pub(crate) fn clipping<M: Module>(
+    model: &M,
+    grads: &GradientsParams,
+    loss: Tensor<1>,
+    max: f64,
+) -> (Tensor<1>, Tensor<1>) {
+    let squares = squares(model, grads).unwrap_or_else(|| loss.zeros_like());
+    let factor = clip_factor(squares.clone(), loss, max);
+    (squares, factor)
+}
+
 /// The norm, given what [`squares`] found.
 pub(crate) fn norm(squares: &[f32]) -> f64 {
     if squares.is_empty() {

@@ -14,7 +14,7 @@
 //! [`begin`], [`Begun::update`], [`begin`], … and [`StepState::settle`] at the end. [`step`] does one step and waits for it.
 
 use crate::batch::GlobalBatch;
-use crate::clip::{clip_factor, squares};
+use crate::clip::clipping;
 use crate::observe::{InFlight, Observation, Readback, Settled, StepOutcome, TokenValues};
 use crate::optimizer::AdamW;
 use crate::recompute::Graph;
@@ -207,7 +207,6 @@ fn queue(
     readback.settle();
     let gradients = gradients.grads();
     let loss = Tensor::cat(losses, 0).sum(); // [1]
-    let squares = squares(model, &gradients).unwrap_or_else(|| loss.zeros_like()); // [parameters]
-    let factor = clip_factor(squares.clone(), loss, settings.clip);
+    let (squares, factor) = clipping(model, &gradients, loss, settings.clip); // [parameters], [1]
     (gradients, seen.in_flight(squares, factor, weighing.standardiser))
 }

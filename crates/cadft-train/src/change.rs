@@ -1,11 +1,12 @@
 //! What is no longer as it was when a run goes on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
 /// Something that a result depends on and that is not what it was. `null` stands for a value that is absent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// The dotted key of the recipe, or what else it is.

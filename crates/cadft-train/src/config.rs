@@ -8,6 +8,7 @@ mod guard;
 mod log;
 mod migrate;
 mod objective;
+mod own_objective;
 mod parse;
 #[cfg(test)]
 pub(crate) mod properties;
@@ -46,7 +47,7 @@ pub const FORMAT_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Recipe {
-    /// Version of the recipe's format; 1 is the only one so far, and what a recipe without the key has.
+    /// Version of the recipe's format: 1, the only one so far. A recipe without the key has it too.
     pub format_version: u32,
     /// `[model]`.
     pub model: ModelSection,
@@ -122,7 +123,7 @@ impl Default for Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ModelSection {
-    /// A Hugging Face directory.
+    /// A Hugging Face directory, or `hf://OWNER/NAME[@REVISION]`.
     pub path: String,
     /// Number format of the computation.
     pub precision: Precision,
@@ -161,29 +162,30 @@ pub enum Init {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DataSection {
-    /// Files, directories and globs, or tables of `path`, `format`, `columns`, `split` and `weight`. Without weights
-    /// they are read in this order; with weights their rows are mixed in these proportions.
+    /// Sources: paths of files, directories and globs, or tables (see below). Without weights they are read in this
+    /// order; with weights their rows are mixed in these proportions.
     pub train: Vec<Source>,
-    /// The same without weights, for evaluation before and after training.
+    /// Sources for evaluation before and after training; without weights.
     pub eval: Vec<Source>,
     /// When the rows of weighted sources end; the default of `interleave_datasets` of `datasets`.
     pub stopping_strategy: StoppingStrategy,
     /// Longest sample in tokens. The DFT code's: 2048.
     pub max_length: usize,
-    /// What becomes of longer samples, which are counted and reported. The DFT code's: `"right"`.
+    /// What happens to longer samples, which are counted and reported. The DFT code's: `"right"`.
     pub truncation: Truncation,
     /// Order of the samples in an epoch.
     pub order: Order,
     /// Which tokens are trained.
     pub mask: Mask,
-    /// A chat template that comes with cadft (`"chatml"`, `"llama3"`, `"alpaca"`) for a model that has none; it takes
-    /// the place of the model's own. Ours: none.
+    /// A chat template that comes with cadft (`chatml`, `llama3`, `alpaca`), in place of the model's own. It is saved
+    /// with the model, with the token that ends its turns. Ours: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<Preset>,
-    /// Where tokenised data is kept for the next run: `"auto"` for the user's cache directory, `"off"`, or a
-    /// directory. Ours: `"auto"`.
+    /// Where tokenised data is kept for the next run: `auto` for the user's cache directory, `off`, or a directory.
+    /// Ours: `auto`.
     pub cache: String,
-    /// Variables of the chat template, such as `enable_thinking = false`. Ours: none.
+    /// Variables of the chat template, such as `enable_thinking = false`. The `chat_template_kwargs` of a row win over
+    /// them, and the saved model has them as defaults. Ours: none.
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub template_variables: toml::Table,
@@ -252,13 +254,14 @@ impl From<&BatchSection> for MicroBatching {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct LossSection {
-    /// The denominator.
+    /// What the sum of the losses is divided by.
     pub normalisation: Normalisation,
-    /// An objective for the beginning of the run, such as `"nll"`. Ours: none.
+    /// An objective for the beginning of the run, such as `nll`. Ours: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<AnyObjective>,
     /// How long `start` lasts: a fraction of the run below 1, steps from 1 on. Ours: 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 0.1))]
     pub start_until: Option<f64>,
 }
 
@@ -321,8 +324,9 @@ pub struct ScheduleSection {
     pub kind: ScheduleKind,
     /// Linear warm-up: a fraction of the run below 1, steps from 1 on. The DFT code's: 0.1.
     pub warmup: f64,
-    /// Passes over the training data; 1 when `steps` is absent too.
+    /// Passes over the training data; 1 if `steps` is absent too.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 1))]
     pub epochs: Option<f64>,
     /// Optimizer steps, instead of `epochs`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -346,7 +350,7 @@ impl Default for ScheduleSection {
 pub struct RunSection {
     /// Seed of the data order and of random weights.
     pub seed: u64,
-    /// Directory of the run; chosen by the command line when absent.
+    /// Directory of the run. If it is absent, the command line chooses one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
 }

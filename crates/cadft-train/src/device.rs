@@ -104,7 +104,7 @@ pub fn parse(name: &str) -> Result<Device, TrainError> {
             message: format!("`{name}`: this program was not built with `{backend}`; it has {has}"),
             hint: Some(format!(
                 "build it in with `cargo xtask train --backend {backend}`, or \
-                 `cargo build --release -p cadft-cli --features {backend}`"
+                 `cargo build --release -p cadft --features {backend}`"
             )),
         });
     }

@@ -13,11 +13,12 @@ pub use pass_at::pass_at;
 pub use questions::{Answered, Answers, OneAnswer, answer_questions};
 
 use cadft_core::reduction::mean;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 
 /// Likelihood of a set of samples.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
     /// Samples.
     pub samples: usize,

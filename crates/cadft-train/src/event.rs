@@ -35,15 +35,16 @@ use crate::plan::Plan;
 use crate::rewrite::RoundSummary;
 use crate::samples::StepSamples;
 use crate::warning::Warning;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Something that happened in a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
-    /// Everything is read and checked; training begins.
+    /// Everything is read and checked, and training begins.
     Started {
         /// What will be done.
         plan: Plan,
@@ -64,19 +65,19 @@ pub enum Event {
         #[serde(flatten)]
         answers: Answers,
     },
-    /// The run goes on from a checkpoint.
+    /// The run continues from a checkpoint.
     Resumed {
         /// Steps done so far.
         step: usize,
         /// The checkpoint.
         path: PathBuf,
-        /// What is no longer as it was, where that is allowed.
+        /// What has changed since, if `--allow-change` allowed it.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         changed: Vec<Change>,
     },
     /// One optimizer step was done.
     Step(StepMetrics),
-    /// The samples of a step, on the steps that `log.samples` chooses; follows the [`Event::Step`] of that step.
+    /// The samples of a step, on the steps that `log.samples` chooses. It follows the event of that step.
     Samples(StepSamples),
     /// A round of rewriting took place.
     Rewrote {
@@ -86,7 +87,7 @@ pub enum Event {
         #[serde(flatten)]
         round: RoundSummary,
     },
-    /// A step was computed but nothing was updated, because something was not finite.
+    /// A step was computed, but nothing was updated: something was not finite.
     Skipped {
         /// The step.
         step: usize,
@@ -121,32 +122,33 @@ pub enum Event {
 }
 
 /// The line of one step in `metrics.jsonl`; values are of the global batch, before the update.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StepMetrics {
     /// Counted from 1.
     pub step: usize,
-    /// Value of the objective.
+    /// Value of the objective, as normalised.
     pub loss: f64,
-    /// Mean negative log-likelihood of the supervised tokens, nats.
+    /// Mean negative log-likelihood of the supervised tokens, nats; comparable between objectives and with evaluation.
     pub nll: f64,
-    /// Name of the objective in force.
+    /// Name of the objective in force; it changes where `loss.start` ends.
     pub objective: String,
-    /// Mean gate over the supervised tokens.
+    /// Mean token gate over the supervised tokens.
     pub mean_gate: f64,
-    /// Mean divergence from the reference model over the supervised tokens, nats; absent where the objective has none.
+    /// Mean divergence from the model that the run began with, nats a supervised token; absent unless the objective has
+    /// one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean_kl: Option<f64>,
-    /// Mean sample weight.
+    /// Mean sample weight, without the data's `weight`.
     pub mean_weight: f64,
     /// Effective sample size `(Σw)²/Σw²`.
     pub ess: f64,
-    /// Mean of the scores used to standardise.
+    /// Mean of the scores that standardise, (CADFT-2).
     pub mu: f64,
     /// Their deviation.
     pub sigma: f64,
     /// Largest standardised score.
     pub max_z: f64,
-    /// Gradient norm before clipping.
+    /// Norm of all gradients together, before clipping.
     pub grad_norm: f64,
     /// Learning rate of this step.
     pub lr: f64,
@@ -154,15 +156,15 @@ pub struct StepMetrics {
     pub tokens: usize,
     /// Tokens with a loss.
     pub supervised: usize,
-    /// Tokens a second, from the end of the step before, or its own beginning where that was waited for, to the end of this
-    /// one, as the host learns of them.
+    /// Tokens a second, between the ends of two steps as the host learns of them. After a wait, such as an evaluation, from
+    /// the beginning of the step.
     pub tokens_per_sec: f64,
-    /// Largest resident memory of the process so far; absent where the system does not tell.
+    /// Largest resident memory of the process so far; absent if the system does not report it.
     pub peak_rss_mib: Option<f64>,
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Summary {
     /// Steps done.
     pub steps: usize,

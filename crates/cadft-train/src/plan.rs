@@ -13,11 +13,12 @@ use cadft_model::adapter::AdapterTargets;
 use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
 use cadft_step::batch::{Sampler, shapes};
 use memory::MemorySettings;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashSet;
 
 /// What a run will do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Plan {
     /// Name of the objective.
     pub objective: String,
@@ -27,7 +28,7 @@ pub struct Plan {
     pub start_steps: usize,
     /// Training samples.
     pub samples: usize,
-    /// What became of the rows of each source.
+    /// Rows of each source that are kept, cut and left out.
     pub sources: Vec<PlannedSource>,
     /// Their tokens in one epoch.
     pub tokens: usize,
@@ -37,7 +38,7 @@ pub struct Plan {
     pub longest: usize,
     /// Evaluation samples.
     pub eval_samples: usize,
-    /// What became of the rows of each source of evaluation samples.
+    /// The same of the sources of evaluation samples.
     pub eval_sources: Vec<PlannedSource>,
     /// Optimizer steps in an epoch.
     pub steps_per_epoch: usize,
@@ -45,7 +46,7 @@ pub struct Plan {
     pub steps: usize,
     /// Steps of linear warm-up.
     pub warmup_steps: usize,
-    /// When incompatible samples are rewritten; none without `[rewrite]`.
+    /// When incompatible samples are rewritten; absent without `[rewrite]`.
     pub rewrite: Option<RewritePlan>,
     /// Parameters of the model, those of an adapter not counted.
     pub parameters: usize,
@@ -53,10 +54,11 @@ pub struct Plan {
     pub trainable: usize,
     /// Estimate of the peak memory, without what a checkpoint needs that is written beside the steps.
     pub memory_mib: f64,
-    /// What that may be on top; 0 without checkpoints.
+    /// What a checkpoint may need beside that; 0 without checkpoints.
     pub saving_mib: f64,
-    /// The local time that the chat template tells; absent where it tells none.
+    /// The local time that the chat template shows; absent if it shows none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub template_time: Option<TemplateTime>,
     /// What should be known before it starts.
     pub warnings: Vec<Warning>,
@@ -159,7 +161,7 @@ impl Plan {
 }
 
 /// What became of the rows of a source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedSource {
     /// As the recipe names it.
     pub path: String,

@@ -4,13 +4,14 @@
 //! Which steps are recorded depends on nothing but the length of the run, so that a resumed run records the same ones.
 
 use cadft_step::StepOutcome;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Samples of one step that are recorded at most; of larger global batches, evenly spread ones.
 const MOST_SAMPLES: usize = 256;
 
 /// The samples of one step: a line of `samples.jsonl`. The lists have one entry a sample, in the order of the batch.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StepSamples {
     /// Counted from 1.
     pub step: usize,

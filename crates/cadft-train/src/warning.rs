@@ -1,10 +1,11 @@
 //! What a user should know although nothing failed.
 
 use cadft_files::Hint;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Something a user should know, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Warning {
     /// What.
     pub message: String,

@@ -148,7 +148,7 @@ fn a_run_keeps_the_time_that_its_template_writes() {
     let state = read(&plain.path("run/checkpoints/step-000006/training/state.json"));
     assert!(
         state.get("template_time").is_none(),
-        "a template that tells no time has none"
+        "a template that shows no time has none"
     );
 }
 
@@ -240,7 +240,7 @@ fn what_was_changed_is_on_record() {
     let page = fs::read_to_string(workspace.path("page.html")).expect("a page");
     assert!(page.contains("changed optimizer.lr from 0.001 to 0.0005"));
 
-    // The recipe tells what holds now, and what held before; a run that goes on again keeps it.
+    // The recipe says what holds now, and what held before; a run that is resumed again keeps it.
     let whole = "# Changed after step 6:\n#   `optimizer.lr`: was `0.001`, is `0.0005`\n";
     let _ = workspace.run(CADFT, &["train", "--resume", "run"]).succeeded();
     let recipe = fs::read_to_string(workspace.path("run/config.resolved.toml")).expect("a recipe");

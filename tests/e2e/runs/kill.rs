@@ -7,13 +7,13 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Kills of the whole test; more runs are started until there were so many.
+/// Kills of the whole test: runs are started until there were this many.
 const KILLS: usize = 50;
 
 /// Where a kill is meant to hit.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// After so many milliseconds, whatever happens then: start, step, save.
+    /// After this many milliseconds, whatever the run is doing: start, step, save.
     After(u64),
     /// As soon as a checkpoint is being written.
     Save,
@@ -111,7 +111,7 @@ fn sigterm_saves_the_step_and_the_run_goes_on_exactly() {
     let mut codes = vec![];
     let mut begin = args(&sparse);
     begin.extend(["--resume", "auto"]);
-    // The first two are stopped in the middle; the steps of a run are told by its metrics.
+    // The first two are stopped in the middle; the steps of a run are in its metrics.
     for steps in [3, 11] {
         // A run is stopped after a step of its own, however far the one before it came.
         let steps = steps.max(steps_of(&directory) + 1);
@@ -160,7 +160,7 @@ pub(super) fn steps_of(directory: &Path) -> usize {
     text.lines().filter(|line| line.starts_with("{\"step\"")).count()
 }
 
-/// Waits until the metrics of a run have so many steps.
+/// Waits until the metrics of a run have `steps` steps.
 fn wait_for_steps(directory: &Path, steps: usize) {
     let begun = Instant::now();
     while steps_of(directory) < steps {

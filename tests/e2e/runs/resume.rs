@@ -40,7 +40,7 @@ fn a_checkpoint_continued_elsewhere_gives_the_same_run() {
     }
 }
 
-/// The reference model is the one that the run began with, not the one that it goes on from.
+/// The reference model is the one that the run began with, not the one that it continues from.
 #[test]
 fn objectives_with_a_reference_model_continue_exactly() {
     for name in ["asft", "iw-sft"] {
@@ -192,7 +192,7 @@ fn two_processes_never_share_a_run_directory() {
         .write(true)
         .open(workspace.path("run/run.lock"))
         .expect("the lock");
-    lock.try_lock().expect("nobody holds it");
+    lock.try_lock().expect("no process holds it");
     let resume = ["train", "--resume", "run", SETTINGS[0], SETTINGS[1]];
     workspace
         .run(CADFT, &resume)

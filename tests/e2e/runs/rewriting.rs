@@ -72,7 +72,7 @@ fn a_run_that_is_killed_while_it_rewrites_leaves_the_bytes_of_one_that_is_not() 
     assert!(in_round > 0, "no kill hit a round");
 }
 
-/// Trains with checkpoints after steps 7, 14 and 20, removes the last two, and goes on in the second pass over the data.
+/// Trains with checkpoints after steps 7, 14 and 20, removes the last two, and continues in the second pass over the data.
 fn goes_on_exactly(more: &[&str]) {
     let more = [
         more,

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 /// Runs of each kind.
 const ROUNDS: usize = 3;
 const STEPS: usize = 12;
-/// A checkpoint every so many steps.
+/// Steps between two checkpoints.
 const EVERY: usize = 4;
 
 struct Measured {

@@ -1,7 +1,7 @@
 //! Does rewriting do what it is for? Trains the quickstart's model with and without it; one JSON object on standard output.
 //!
 //! A fifth of the quickstart's demonstrations is incompatible, and their ids say how. The study asks whether the moving
-//! averages find them, whether CADFT holds them back and nothing else, what becomes of those that are rewritten, and what
+//! averages find them, whether CADFT holds them back and nothing else, what happens to those that are rewritten, and what
 //! all of that does to held-out questions, for NLL, DFT and CADFT, over several seeds.
 
 use cadft_core::Moments;
@@ -220,7 +220,7 @@ fn area(high: &[f64], low: &[f64]) -> f64 {
     pairs.collect::<Moments>().mean()
 }
 
-/// What became of the rewritten samples, and what rewriting cost.
+/// What happened to the rewritten samples, and what rewriting cost.
 fn rewritten(run: &Run, seed: u64, objective: &str) -> Result<Value> {
     let samples: Vec<&SampleRecord> = (run.records.iter())
         .filter_map(|record| match record {

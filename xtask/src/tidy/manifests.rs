@@ -26,7 +26,7 @@ const FORBIDDEN: [(&str, &str, &str); 19] = [
     ("cadft-files", "burn", "it builds in seconds, without Burn"),
     ("cadft-step", "cadft-files", "a step does no input or output"),
     ("cadft-step", "cadft-train", "a step knows no run"),
-    ("cadft-step", "cadft-cli", "a step knows no run"),
+    ("cadft-step", "cadft-cli", "a step knows no command line"),
     ("cadft-step", "toml", "a step reads no recipe"),
     ("cadft-step", "clap", "a step reads no command line"),
     ("cadft-step", "cadft-hub", "a step does no input or output"),

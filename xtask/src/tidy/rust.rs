@@ -40,10 +40,10 @@ const WRITERS: [&str; 6] = [
     "OpenOptions",
     "NamedTempFile",
 ];
-/// Who writes: the writer, and downloads, which go on from a part that is there in a cache that others read, too.
+/// Who writes: the writer, and downloads, which continue a partial file in a cache that other programs read too.
 const WRITE: [&str; 2] = ["crates/cadft-files", "crates/cadft-hub"];
 
-/// What the program must not do at all: a macro that prints makes nothing visible, and panics where nobody can read it.
+/// What the program must not do at all: a macro that prints does not make hidden characters visible, and panics if standard output is closed.
 const PRINTERS: [&str; 4] = ["print!(", "println!(", "eprint!(", "eprintln!("];
 
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {

@@ -1,21 +1,20 @@
 //! The arguments of `cadft compare`.
 
-use super::{DeviceArgs, positive};
+use super::{DeviceArgs, RequiredRecipe, positive};
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// A recipe file, or the name of an embedded recipe; it needs `data.eval`.
-    #[arg(value_name = "NAME|FILE")]
-    pub(crate) recipe: String,
+    #[command(flatten)]
+    pub(crate) recipe: RequiredRecipe,
     /// The objectives, as in `nll,dft,cadft`; the recipe's own keeps its settings, the others have their defaults.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', required = true)]
     pub(crate) objectives: Vec<String>,
     /// Runs of each objective, with seeds from the recipe's `run.seed` up.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub(crate) seeds: usize,
-    /// Change a value of the recipe for all runs; may be repeated.
+    /// Change a value of the recipe for all runs, as in `--set optimizer.lr=1e-5`; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Directory of the runs and the table [default: `runs/compare-NAME`]. Runs that are finished there are not

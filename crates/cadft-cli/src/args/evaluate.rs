@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Samples of one forward pass of the likelihood [default: 8, with `--like` as there].
+    /// Samples of one forward pass of the likelihood [default: 8, or `batch.micro` of `--recipe`].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) micro: Option<usize>,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) struct AnswerArgs {
     /// Seed of the draws.
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub(crate) seed: u64,
-    /// Answers in the making at the same time; does not change the answers.
+    /// Answers that are generated at the same time; does not change the answers.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) batch: usize,
     /// Write every question with its answers to this file, one JSON object a line.
@@ -64,7 +64,7 @@ pub(crate) struct AnswerArgs {
 }
 
 impl AnswerArgs {
-    /// How many questions are to be answered at most; none where none are.
+    /// How many questions are answered at most; `None` if answers are not wanted.
     pub(crate) fn questions(&self) -> Option<usize> {
         match self.answers {
             Some(limit) => Some(limit.unwrap_or(usize::MAX)),

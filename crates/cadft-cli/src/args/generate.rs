@@ -34,7 +34,7 @@ pub(crate) struct GenerateArgs {
     /// Answers to each prompt, each with draws of its own.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     pub(crate) samples: usize,
-    /// Answers in the making at the same time; does not change the answers.
+    /// Answers that are generated at the same time; does not change the answers.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) batch: usize,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) struct SamplingArgs {
     /// Above 1 flattens the distribution, below 1 sharpens it, 0 always takes the most probable token.
     #[arg(long, value_name = "T", default_value_t = 0.7, value_parser = not_negative)]
     pub(crate) temperature: f64,
-    /// Draw from so many of the most probable tokens only.
+    /// Draw from the K most probable tokens only.
     #[arg(long, value_name = "K", value_parser = positive)]
     pub(crate) top_k: Option<usize>,
     /// Draw from the most probable tokens that have this much probability together.

@@ -1,5 +1,6 @@
 //! The arguments of `cadft recipe`.
 
+use super::RequiredRecipe;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -26,9 +27,8 @@ pub(crate) struct RecipeListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecipeShowArgs {
-    /// A recipe file, a run's directory, or the name of an embedded recipe.
-    #[arg(value_name = "NAME|FILE")]
-    pub(crate) recipe: String,
+    #[command(flatten)]
+    pub(crate) recipe: RequiredRecipe,
     /// Change a value of the recipe; implies `--resolved`.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -39,11 +39,11 @@ pub(crate) struct RecipeShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecipeDiffArgs {
-    /// A recipe file, a run's directory, or the name of an embedded recipe.
-    #[arg(value_name = "A")]
+    /// A recipe file, the directory of a run, or the name of an embedded recipe.
+    #[arg(value_name = "FILE|NAME")]
     pub(crate) left: String,
-    /// Another.
-    #[arg(value_name = "B")]
+    /// The recipe to compare it with.
+    #[arg(value_name = "FILE|NAME")]
     pub(crate) right: String,
     /// Print one JSON object a key that differs.
     #[arg(long)]

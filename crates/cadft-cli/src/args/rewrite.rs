@@ -139,7 +139,7 @@ pub(crate) struct RewriteRunArgs {
     /// Seed of all decisions.
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub(crate) seed: u64,
-    /// Samples of one forward pass [default: 8, with `--like` as there].
+    /// Samples of one forward pass [default: 8, or `batch.micro` of `--recipe`].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) micro: Option<usize>,
     #[command(flatten)]

@@ -17,13 +17,13 @@ pub(crate) struct ScoreArgs {
     /// Strength of the weights.
     #[arg(long, value_name = "B", default_value_t = 1.0, value_parser = not_negative)]
     pub(crate) beta: f64,
-    /// Show so many of the least and of the most compatible samples with their text.
+    /// Show the N least and the N most compatible samples with their text.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) show: usize,
     /// No summary on standard error.
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// Samples of one forward pass [default: 8, with `--like` as there].
+    /// Samples of one forward pass [default: 8, or `batch.micro` of `--recipe`].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) micro: Option<usize>,
     #[command(flatten)]

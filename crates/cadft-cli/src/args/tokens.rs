@@ -11,16 +11,17 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How rows become tokens")]
 pub(crate) struct TokensArgs {
-    /// As in a run or a recipe: its chat template, mask, lengths and number format. The options below win over it.
-    #[arg(long, value_name = "RUN|RECIPE")]
-    pub(crate) like: Option<String>,
+    /// Make tokens as this recipe or run does: chat template, mask, lengths and number format. Options below win over it.
+    /// `--like` is the older name.
+    #[arg(long, alias = "like", value_name = "FILE|NAME")]
+    pub(crate) recipe: Option<String>,
     /// Which tokens are trained [default: assistant].
     #[arg(long, value_enum)]
     pub(crate) mask: Option<MaskName>,
     /// Longest sample in tokens [default: what the model can take].
     #[arg(long, value_name = "N", value_parser = super::positive)]
     pub(crate) max_length: Option<usize>,
-    /// What becomes of longer samples [default: right].
+    /// What happens to longer samples [default: right].
     #[arg(long, value_enum)]
     pub(crate) truncation: Option<TruncationName>,
     #[command(flatten)]
@@ -104,17 +105,17 @@ impl From<TruncationName> for Truncation {
 }
 
 impl TokensArgs {
-    /// The recipe of `--like`, or the defaults, with the other options. `positions` is what the model can take.
+    /// The recipe of `--recipe`, or the defaults, with the other options. `positions` is what the model can take.
     pub(crate) fn recipe(&self, positions: usize) -> Result<Recipe> {
-        let mut recipe = match &self.like {
-            Some(like) => Source::find(like)?.parse(&[])?,
+        let mut recipe = match &self.recipe {
+            Some(recipe) => Source::find(recipe)?.parse(&[])?,
             None => Recipe::default(),
         };
         let data = &mut recipe.data;
         if let Some(mask) = self.mask {
             data.mask = mask.into();
         }
-        if self.like.is_none() {
+        if self.recipe.is_none() {
             data.max_length = positions;
         }
         if let Some(length) = self.max_length {

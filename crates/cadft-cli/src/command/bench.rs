@@ -32,7 +32,7 @@ use std::time::Instant;
 const SEED: u64 = 42;
 /// Steps of a turn.
 const TURN: usize = 5;
-/// So many values are drawn, and repeated: what a step takes does not depend on them being all different.
+/// Values that are drawn, and repeated: what a step takes does not depend on them being all different.
 const DRAWN: usize = (1 << 20) - 3;
 
 /// What was measured of one objective.
@@ -48,7 +48,7 @@ struct Measured {
     tokens_per_sec: f64,
     /// Operations of a step, by the count of `cadft_model::flops`, over its time.
     model_tflops_per_sec: f64,
-    /// What the device's allocator holds after the steps, where it tells; it keeps what it once had.
+    /// What the device's allocator holds after the steps, if it reports that. It keeps what it once had.
     device_mib: Option<u64>,
     first_nll: f64,
     last_nll: f64,

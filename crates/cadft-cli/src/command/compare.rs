@@ -31,7 +31,7 @@ struct Job {
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
-    let source = Source::find(&args.recipe)?;
+    let source = Source::find(args.recipe.name())?;
     let mut recipe = source.read(&args.set)?;
     if recipe.data.eval.is_empty() {
         return Err(UsageError::new(
@@ -63,11 +63,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
         note(format!("\n{} of {}: `{place}`", index + 1, jobs.len()));
         outcomes.push(train(job, (device_name, &device), &stop)?);
         if stop.load(Ordering::Relaxed) {
-            note("the same command goes on from here");
+            note("the same command continues from here");
             return Ok(Exit::Interrupted);
         }
     }
-    tell(&Table::new(&objectives, &outcomes), &out, args.json)
+    report(&Table::new(&objectives, &outcomes), &out, args.json)
 }
 
 /// The objectives by name; the recipe's own with its settings.
@@ -213,7 +213,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
 }
 
 /// Writes the table beside the runs, and prints it.
-fn tell(table: &Table, out: &Path, json: bool) -> Result<Exit> {
+fn report(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     let text = serde_json::to_string_pretty(table)?;
     for (file, text) in [("compare.json", text + "\n"), ("compare.md", table.markdown())] {
         let path = out.join(file);

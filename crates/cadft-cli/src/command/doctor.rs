@@ -31,7 +31,7 @@ struct BackendReport {
     /// What the device calls itself, where it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<String>,
-    /// Its own memory, and how much of it is free, where NVIDIA's driver tells.
+    /// Its own memory, and how much of it is free, if NVIDIA's driver reports that.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_mib: Option<[u64; 2]>,
     /// Number formats it computes with.

@@ -33,7 +33,7 @@ pub(crate) fn list(args: &RecipeListArgs) -> Result<()> {
 }
 
 pub(crate) fn show(args: &RecipeShowArgs) -> Result<()> {
-    let source = Source::find(&args.recipe)?;
+    let source = Source::find(args.recipe.name())?;
     if !args.resolved && args.set.is_empty() {
         return output::exact(&source.text);
     }

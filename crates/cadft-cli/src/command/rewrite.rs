@@ -1,4 +1,4 @@
-//! `cadft rewrite`: the record of rewriting, and the data that comes of it.
+//! `cadft rewrite`: the record of rewriting, and the rewritten data.
 
 mod data;
 mod offline;
@@ -266,7 +266,7 @@ fn undo(args: &RewriteUndoArgs) -> Result<()> {
         given.parent()
     };
     let run = run.filter(|run| RunDirectory::is_taken(run));
-    // A run that is going on has the log in memory, and would not see what is appended to it.
+    // A run that is under way has the log in memory, and would not see what is appended to it.
     let _held = run.map(RunDirectory::hold).transpose()?;
     let log = Log::open(&args.record)?;
     let records: Vec<Record> = (log.rewritten_of(&args.ids)?.into_iter())

@@ -88,7 +88,7 @@ fn write_data(directory: &Path) -> Result<()> {
 /// Runs every group; one that ends early is a check that failed.
 fn run_groups(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     for (name, group) in GROUPS {
-        // Backends end the thread where they cannot go on.
+        // Backends end the thread if they cannot continue.
         let ended = panic::catch_unwind(AssertUnwindSafe(|| group(bench, report)));
         match ended {
             Ok(Ok(())) => {}

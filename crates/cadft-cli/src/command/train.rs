@@ -129,7 +129,7 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
     output::table(&lines)
 }
 
-/// Lines of a table, with what became of the rows of each source below the samples.
+/// Lines of a table, with the counts of each source's rows below the samples.
 fn with_sources(lines: impl Iterator<Item = (&'static str, String)>, plan: &Plan) -> Vec<(String, String)> {
     let rows = |(name, value): (&'static str, String)| {
         let sources = match name {
@@ -169,7 +169,7 @@ fn forward_pass(batch: &BatchSection) -> String {
     }
 }
 
-/// What becomes of the rows of a source.
+/// How many rows of a source are kept, cut and left out.
 fn rows_of(report: &SourceReport) -> String {
     let mut text = format!(
         "{} of {} rows",

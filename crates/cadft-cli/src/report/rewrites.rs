@@ -35,7 +35,7 @@ struct Rewrite {
     new_score: String,
 }
 
-/// The rounds that the lines of a log tell of, with the texts of the first samples; `runs` runs share the page.
+/// The rounds in the lines of a log, with the texts of the first samples; `runs` runs share the page.
 pub(super) fn rounds(lines: &[Map<String, Value>], runs: usize) -> Vec<Round> {
     let mut room = MOST_SHOWN / runs.max(1);
     let (mut rounds, mut round) = (vec![], Round::default());

@@ -1,4 +1,4 @@
-//! A run's directory, read: whatever is there, of a run that has ended, still goes on, or was cut off.
+//! Reads the directory of a run that has ended, is under way or was cut off. Files may be absent.
 
 use super::settings::flatten;
 use crate::hint::UsageError;

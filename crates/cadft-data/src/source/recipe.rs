@@ -15,21 +15,21 @@ use crate::format::{Columns, Format};
 #[derive(serde::Serialize, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    /// A file, a directory, or a glob such as `data/*.jsonl.gz`.
+    /// A file, a directory, a glob such as `data/*.jsonl.gz`, or `hf://datasets/OWNER/NAME[@REVISION][/FILE]`.
     path: String,
-    /// The format of every row; without one, the keys of each row tell.
+    /// The format of every row. If it is absent, the keys of each row decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     format: Option<Format>,
-    /// How often its rows come, in proportion to the other sources'.
+    /// How often its rows come, in proportion to those of the other sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weight: Option<f64>,
-    /// Which files of a directory: those of this split.
+    /// The split whose files are read, of a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     split: Option<String>,
-    /// Which part of a data set: this of the `configs` that its `README.md` has.
+    /// The configuration that is read, of those that the data set's `README.md` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     config: Option<String>,
-    /// Names of columns other than the format's own.
+    /// Names of columns that are not the format's own, such as `{ instruction = "question", output = "answer" }`.
     #[serde(default, skip_serializing_if = "Columns::is_empty")]
     columns: Columns,
 }

@@ -6,6 +6,7 @@ use crate::inputs::Inputs;
 use crate::rewrite::RewritingState;
 use cadft_core::RunningMoments;
 use cadft_data::TemplateTime;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -86,7 +87,7 @@ pub struct GuardState {
 }
 
 /// The best evaluation of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
     /// After how many steps.

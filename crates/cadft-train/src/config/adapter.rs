@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct AdapterSection {
-    /// A PEFT directory, here or on the Hub, to train on from; it says all that the other keys say, which are absent
-    /// then.
+    /// A PEFT directory, or `hf://OWNER/NAME[@REVISION]`, to train on from. It says what the other keys say, so they must
+    /// be absent.
     pub path: Option<String>,
     /// The kind of update.
     pub kind: AdapterKind,

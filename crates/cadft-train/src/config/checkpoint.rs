@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct CheckpointSection {
-    /// Every so many steps, and after the last; 0 = only when the run is interrupted. Ours: 100.
+    /// Steps between two checkpoints; the last step has one too. 0 = only when the run is interrupted. Ours: 100.
     pub every: usize,
-    /// Also when so many minutes have passed since the last one; 0 = never.
+    /// Minutes after which a checkpoint is written in any case; 0 = never.
     pub every_minutes: f64,
-    /// How many of the newest are kept; the best is kept besides. Ours: 3.
+    /// How many of the newest are kept. The best is kept too. Ours: 3.
     pub keep: usize,
     /// What makes a checkpoint the best. An evaluation that is better than all before it is saved. Ours: `nll`.
     pub best: BestBy,
-    /// Number format of the saved weights; training keeps f32, and so does what a continued run starts from.
+    /// Number format of the saved weights. Training and resumed runs stay in f32; evaluations after the first step
+    /// are of the model as it is saved.
     pub dtype: Dtype,
 }
 

@@ -12,7 +12,7 @@ pub(crate) const ANSWERED_AT_A_TIME: usize = 32;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct EvaluateSection {
-    /// Also every so many steps; 0 = never. Ours: never.
+    /// Steps between two evaluations during the run; 0 = none. Ours: none.
     pub every: usize,
     /// Samples with an `answer` that are answered by generation before and after training; 0 = none.
     pub answers: usize,

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 pub struct GuardSection {
     /// Steps in a row whose loss or gradient is not finite before the run stops; each of them is skipped. Ours: 3.
     pub non_finite: usize,
-    /// A gradient norm so many times above its moving average is told; 0 = never. Ours: 10.
+    /// Warn if the gradient norm exceeds its moving average by this factor; 0 = never. Ours: 10.
     pub spike: f64,
-    /// What happens where the estimated memory is far above what the system has. Ours: `refuse`.
+    /// What happens if the estimated memory is far above what the system has. Ours: `refuse`.
     pub memory: OnLowMemory,
 }
 
-/// What happens where the estimated memory is far above what the system has.
+/// What happens if the estimated memory is far above what the system has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnLowMemory {

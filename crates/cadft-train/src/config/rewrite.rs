@@ -19,7 +19,7 @@ pub struct RewriteSection {
     pub every: f64,
     /// Share of the samples that one round looks at; the paper's: about 0.005.
     pub fraction: f64,
-    /// `ρ`, with which each of them is drawn for rewriting; the paper's: 0.5.
+    /// `ρ`, the probability with which each of them is drawn for rewriting; the paper's: 0.5.
     pub probability: f64,
     /// Decay of the moving averages. Ours: 0.9.
     pub decay: f64,
@@ -27,9 +27,9 @@ pub struct RewriteSection {
     pub min_observations: u32,
     /// How often one sample may be rewritten. Ours: 1.
     pub max_per_sample: u32,
-    /// Of the nucleus sampling; the paper's: 0.7.
+    /// Temperature of the sampling; the paper's: 0.7.
     pub temperature: f64,
-    /// Of the nucleus sampling; the paper's: 0.9.
+    /// Probability mass of the nucleus that tokens are drawn from; the paper's: 0.9.
     pub top_p: f64,
     /// Longest rewrite in tokens; `data.max-length` bounds prompt and rewrite together. Ours: 512.
     pub max_new_tokens: usize,

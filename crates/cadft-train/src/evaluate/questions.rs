@@ -4,6 +4,7 @@ use cadft_core::reduction::mean;
 use cadft_data::{SpecialTokens, Tokenizer};
 use cadft_model::generate::{generate, ignore_tokens};
 use cadft_model::{CausalLm, Finish, GenerateOptions, Request};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::data::Question;
 use crate::error::TrainError;
 
 /// Answers to a set of questions.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Answers {
     /// Questions asked.
     pub questions: usize,

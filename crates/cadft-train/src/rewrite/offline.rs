@@ -11,6 +11,7 @@ use cadft_core::Standardiser;
 use cadft_core::rewrite::Tracker;
 use cadft_data::{Example, Samples};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// A data set and the model's directory, as the log is to name them.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,7 @@ pub fn rewrite_offline(
     samples: &Samples,
     source: &Offline<'_>,
 ) -> Result<Option<OfflineRound>, TrainError> {
+    let started = Instant::now();
     let model = generator.model.valid();
     let scores: Vec<f64> = score_samples(&model, samples, generator.micro)
         .map(|score| score.nll)
@@ -50,9 +52,10 @@ pub fn rewrite_offline(
     for (sample, score) in scores.iter().enumerate() {
         tracker.observe(sample, batch.z(*score));
     }
-    let Some(round) = generator.round(0, &tracker, &|sample| samples.get(sample))? else {
+    let Some(mut round) = generator.round(0, &tracker, &|sample| samples.get(sample))? else {
         return Ok(None);
     };
+    round.summary.elapsed_secs = started.elapsed().as_secs_f64();
     let replaced: BTreeMap<usize, Example> = round.replaced.iter().cloned().collect();
     let summary = round.summary.clone();
     let time = generator.tokenizer.template_time();

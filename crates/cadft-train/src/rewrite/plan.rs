@@ -2,10 +2,11 @@
 
 use crate::config::RewriteSection;
 use crate::warning::Warning;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// When incompatible samples will be rewritten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RewritePlan {
     /// The steps after which rounds take place.
     pub rounds: Vec<usize>,

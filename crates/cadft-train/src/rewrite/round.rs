@@ -15,6 +15,7 @@ use cadft_model::{
     CausalLm, Finish, GenerateOptions, Generated, Sampling,
     generate::{Request, generate},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -65,7 +66,7 @@ impl Round {
 }
 
 /// A round in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RoundSummary {
     /// Samples it looked at.
     pub chosen: usize,
@@ -74,6 +75,7 @@ pub struct RoundSummary {
     /// Of these, samples whose target was replaced.
     pub replaced: usize,
     /// The others, by the reason.
+    #[schemars(with = "BTreeMap<String, usize>")]
     pub kept: BTreeMap<Rejection, usize>,
     /// Mean score of the targets that were replaced.
     pub old_score: Option<f64>,

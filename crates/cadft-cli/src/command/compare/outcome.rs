@@ -58,7 +58,7 @@ impl Outcome {
     }
 }
 
-/// The outcome of a run that is finished in `directory`; none where there is no such run.
+/// The outcome of a run that is finished in `directory`; `None` if there is no such run.
 pub(super) fn read(objective: &str, directory: &Path) -> Result<Option<Outcome>> {
     let path = directory.join(METRICS);
     if !path.exists() {

@@ -126,7 +126,7 @@ fn product(a: &[f64], b: &[f64], [rows, inner, columns]: [usize; 3]) -> Vec<f64>
     sums
 }
 
-/// A matrix of so many columns, the other way round.
+/// Transposes a row-major matrix with `columns` columns.
 fn transposed(values: &[f64], columns: usize) -> Vec<f64> {
     (0..columns)
         .flat_map(|column| values.iter().skip(column).step_by(columns).copied())

@@ -11,7 +11,7 @@ use std::time::Instant;
 struct Line<'a> {
     check: &'a str,
     passed: bool,
-    /// Largest error, relative; none where the check did not come so far.
+    /// Largest relative error; `None` if the check broke off before.
     error: Option<f64>,
     tolerance: Option<f64>,
     /// Where several arrays are compared, the one whose error it is.

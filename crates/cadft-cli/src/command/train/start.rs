@@ -12,7 +12,7 @@ use cadft_train::{Prepared, RunDirectory, TrainError};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// The recipe of a run, and what was found to go on from.
+/// The recipe of a run, and the checkpoint to continue from.
 pub(super) struct Target {
     pub(super) source: Source,
     /// With `--resume PATH`, and with `--resume` and `--out`.
@@ -35,14 +35,14 @@ impl Target {
             (Some(path), _) => Some(resume::at(Path::new(path))?),
         };
         let of_run = (found.as_ref()).map(|found| Found::recipe(&found.run).to_string_lossy().into_owned());
-        let source = match (&args.recipe, of_run) {
+        let source = match (args.recipe.name(), of_run) {
             (Some(recipe), _) => Source::find(recipe)?,
             (None, Some(recipe)) if Path::new(&recipe).exists() => Source::find(&recipe)?,
             (None, _) if args.resume.is_some() && found.is_none() => {
                 return Err(UsageError::new(
                     "`--resume` does not say which run",
-                    "name its directory with `--out DIR`, give the directory or a checkpoint as `--resume PATH`, or give \
-                     `--recipe`",
+                    "name its directory with `--out DIR`, give the directory or a checkpoint as `--resume PATH`, or name \
+                     the recipe",
                 )
                 .into());
             }
@@ -83,7 +83,7 @@ impl Target {
     }
 }
 
-/// Where a run would go on.
+/// Where a run would continue.
 #[derive(Serialize)]
 pub(super) struct GoesOn {
     /// Steps that are done.
@@ -108,7 +108,7 @@ impl GoesOn {
 }
 
 impl Start {
-    /// Where the run would go on, if nothing is in the way; none where it would begin.
+    /// Where the run would continue; `None` if it would begin. An error if something prevents it.
     pub(super) fn compare(self, prepared: &Prepared, device: &str) -> Result<Option<GoesOn>, TrainError> {
         let Self::From(_, checkpoint, changes) = self else {
             return Ok(None);
@@ -125,7 +125,7 @@ impl Start {
         }))
     }
 
-    /// The time at which the run began, where its chat template tells it.
+    /// The time at which the run began, if its chat template shows it.
     pub(super) fn template_time(&self) -> Option<TemplateTime> {
         match self {
             Self::From(_, checkpoint, _) => checkpoint.state.template_time,

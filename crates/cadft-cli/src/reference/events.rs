@@ -1,0 +1,46 @@
+//! The lines of a run's logs, from the types that are written.
+
+use super::cell;
+use super::schema::{properties, table};
+use cadft_train::{Event, Plan, StepMetrics, StepSamples, Summary};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A block for each kind of line, one for the events, and one for what they hold.
+pub(super) fn blocks() -> BTreeMap<String, String> {
+    let block = |name: &str, text: String| (format!("events {name}"), text);
+    BTreeMap::from([
+        block("step", table(&schema::<StepMetrics>())),
+        block("samples", table(&schema::<StepSamples>())),
+        block("plan", table(&schema::<Plan>())),
+        block("finished", table(&schema::<Summary>())),
+        block("all", events()),
+    ])
+}
+
+fn schema<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft07().for_serialize();
+    let settings = settings.with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// One row an event: its name, when it happens, and its keys.
+fn events() -> String {
+    let schema = schema::<Event>();
+    let events = schema["oneOf"].as_array().into_iter().flatten();
+    let rows = events.map(|event| {
+        let name = event["properties"]["event"]["const"].as_str().unwrap_or_default();
+        let about = cell(event["description"].as_str().unwrap_or_default());
+        let keys: Vec<_> = (properties(event).into_iter().flatten())
+            .filter(|(key, _)| *key != "event")
+            .map(|(key, _)| format!("`{key}`"))
+            .collect();
+        format!("| `{name}` | {about} | {} |\n", keys.join(", "))
+    });
+    rows.fold(
+        "| `event` | when | other keys |\n|---|---|---|\n".to_owned(),
+        |table, row| table + &row,
+    )
+}
