@@ -3,7 +3,6 @@
 use super::*;
 use crate::config::parse;
 use crate::config::properties::{Key, keys, other_value};
-use crate::dotted::take;
 use cadft_core::{AnyObjective, Gate};
 use serde_json::json;
 
