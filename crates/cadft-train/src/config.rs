@@ -8,6 +8,7 @@ mod guard;
 mod log;
 mod migrate;
 mod objective;
+mod own_objective;
 mod parse;
 #[cfg(test)]
 pub(crate) mod properties;

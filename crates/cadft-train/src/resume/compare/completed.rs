@@ -1,7 +1,7 @@
 //! The settings of a checkpoint, with the defaults of keys that its release did not know.
 
 use crate::config::{Recipe, is_member};
-use crate::dotted::{put, take};
+use crate::dotted;
 use serde_json::Value;
 
 /// The settings `was` with the defaults of keys that the checkpoint does not know yet; none if they are those of `now`.
@@ -12,7 +12,7 @@ pub(super) fn completed(was: &Value, now: &Recipe) -> Option<Value> {
     let is_own = own.is_some_and(|name| !is_member(name));
     let mut readable = was.clone();
     if is_own {
-        take(&mut readable, "objective");
+        dotted::take(&mut readable, "objective");
     }
     let Ok(mut then) = serde_json::from_value::<Recipe>(readable) else {
         return Some(was.clone());
@@ -21,7 +21,7 @@ pub(super) fn completed(was: &Value, now: &Recipe) -> Option<Value> {
         then.objective = now.objective.clone();
     } else if is_own {
         let mut completed = serde_json::to_value(then).ok()?;
-        put(&mut completed, "objective", objective.clone());
+        dotted::put(&mut completed, "objective", objective.clone());
         return Some(completed);
     }
     (then != *now).then(|| serde_json::to_value(then).unwrap_or_else(|_| was.clone()))

@@ -3,7 +3,6 @@
 use super::*;
 use crate::config::parse;
 use crate::config::properties::{Key, keys, other_value};
-use crate::dotted::take;
 use cadft_core::{AnyObjective, Gate};
 use serde_json::json;
 
@@ -304,7 +303,7 @@ fn an_objective_of_ones_own_is_told_by_its_name_alone() {
     let mut other = own("half");
     other.optimizer.lr = 0.5;
     let mut written = settings(&own("half"));
-    take(&mut written, "model.tf32");
+    dotted::take(&mut written, "model.tf32");
     let mut found = Comparison::default();
     settings_differ(&written, &other, &mut found);
     let keys: Vec<&str> = found.changes.iter().map(|change| change.key.as_str()).collect();
