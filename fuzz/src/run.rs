@@ -3,7 +3,8 @@
 use cadft_train::checkpoint::{self, Manifest, TrainingState, tensors};
 use cadft_train::config::parse;
 use cadft_train::evaluate::{Extractor, normalise};
-use cadft_train::rewrite::{COMPATIBILITY, LOG, read_compatibility, read_log};
+use cadft_train::rewrite::{read_compatibility, read_log};
+use cadft_train::run_files::{COMPATIBILITY, REWRITES};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -86,7 +87,10 @@ fn manifest_of(path: &Path) -> String {
 /// Any bytes as what a run noted of its rewriting: records that are the same when they are written and read again.
 pub(super) fn records(bytes: &[u8]) {
     let directory = tempfile::tempdir().expect("a directory");
-    let (log, table) = (directory.path().join(LOG), directory.path().join(COMPATIBILITY));
+    let (log, table) = (
+        directory.path().join(REWRITES),
+        directory.path().join(COMPATIBILITY),
+    );
     let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("it is written");
     write(&log, bytes);
     write(&table, bytes);

@@ -1,4 +1,4 @@
-//! What is asked of an honest Hub, and what comes of it.
+//! What is asked of an honest Hub, and the result.
 
 use crate::server::{COMMIT, Repo, Server};
 use crate::trial::{TOKEN, Trial, check_model, model, spec};
