@@ -63,7 +63,7 @@ pub fn run_with(binary: &str, directory: &Path, args: &[&str], variables: &[(&st
 pub struct Cost {
     /// Time.
     pub elapsed: Duration,
-    /// The largest resident memory, in MiB, as far as the system tells.
+    /// The largest resident memory, in MiB, if the system reports it.
     pub peak_mib: u64,
 }
 

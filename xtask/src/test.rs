@@ -11,7 +11,7 @@ use crate::{fetch, python, shell};
 /// Says to the suites in `tests/` which of the backends in the build to run on.
 const ASKED: &str = "CADFT_TEST_BACKENDS";
 
-/// Tells the tests with a real checkpoint which Python has transformers.
+/// Says to the tests with a real checkpoint which Python has transformers.
 const TRANSFORMERS: &str = "CADFT_TRANSFORMERS_PYTHON";
 
 /// Arguments of `cargo xtask test`.

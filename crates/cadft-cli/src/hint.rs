@@ -117,12 +117,12 @@ fn show(label: &Shown, lines: &[String], hints: &[Cow<'_, str>]) {
 fn told(error: &anyhow::Error) -> (Vec<String>, Vec<Cow<'_, str>>) {
     let (mut lines, mut hints) = (Vec::new(), Vec::new());
     let mut said = String::new();
-    for (depth, cause) in error.chain().enumerate() {
-        for hint in advice(cause).map_or_else(Vec::new, Hint::hints) {
-            if !hints.contains(&hint) {
-                hints.push(hint);
-            }
+    for hint in advising(error).flat_map(Hint::hints) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
         }
+    }
+    for (depth, cause) in error.chain().enumerate() {
         let text = cause.to_string();
         if said.contains(&text) {
             continue;
@@ -141,7 +141,14 @@ fn told(error: &anyhow::Error) -> (Vec<String>, Vec<Cow<'_, str>>) {
 
 /// Whether the input is at fault rather than the run.
 fn is_input(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(advice).any(Hint::is_input)
+    advising(error).any(Hint::is_input)
+}
+
+/// The errors of a chain that say more than their message.
+fn advising(error: &anyhow::Error) -> impl Iterator<Item = &dyn Hint> {
+    // An error that was given as context is within another type, which only `anyhow` sees through.
+    let context = error.downcast_ref::<UsageError>().map(|error| error as &dyn Hint);
+    context.into_iter().chain(error.chain().filter_map(advice))
 }
 
 /// What an error says beside its message, if it is one of ours.
@@ -172,6 +179,7 @@ mod tests {
         let (lines, hints) = told(&error);
         assert_eq!(lines, ["the data is wrong: the disk is full"]);
         assert_eq!(hints, ["buy a disk"]);
+        assert!(is_input(&error));
         let error = Err::<(), _>(UsageError::new("inner\nhint: of a file", "do this")).context("outer");
         let error = error.unwrap_err();
         let (lines, hints) = told(&error);

@@ -133,7 +133,7 @@ pub trait Objective: Debug + Send + Sync {
     /// The weights `w_i`, one for each of `samples.scores`; 1 unless the objective says otherwise.
     ///
     /// They are asked for only if the objective says what they are computed from: [`Objective::compatibility`], or
-    /// [`Reference::Scores`] as its [`Objective::reference`]. Otherwise nobody reads scores, and every weight is 1.
+    /// [`Reference::Scores`] as its [`Objective::reference`]. Otherwise scores are not read, and every weight is 1.
     fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
         vec![1.0; samples.scores.len()]
     }

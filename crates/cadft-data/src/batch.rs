@@ -87,7 +87,7 @@ pub struct Target {
     pub sample: usize,
 }
 
-/// What rows are filled with: a token of every model. Rows are told from it by their length, so that any id would do but
+/// What rows are filled with: a token of every model. Rows are distinguished from it by their length, so that any id would do but
 /// one that the model does not have, as a padding token may be.
 const FILLER: u32 = 0;
 

@@ -84,7 +84,7 @@ fn cached<R: Iterator<Item = Result<Row, Problem>>>(
     if let Some(samples) = existing(&path)? {
         return Ok(samples);
     }
-    // Left by processes that were killed while they wrote; nobody writes while the lock is held.
+    // Left by processes that were killed while they wrote; no process writes while the lock is held.
     cadft_files::clean_beside(&path).map_err(at(directory))?;
     let new = NewFile::create(&path).map_err(at(directory))?;
     let file = new.handle().map_err(at(&path))?;

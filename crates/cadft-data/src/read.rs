@@ -2,7 +2,7 @@
 //!
 //! The kind is known from the name (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet`), else from the first
 //! bytes; gzip and Zstandard are known from the first bytes. One record is in memory at a time, of Parquet one
-//! batch. Reading goes on after a record that is malformed, so that every problem of a file is found.
+//! batch. Reading continues after a record that is malformed, so that every problem of a file is found.
 
 mod caught;
 mod compressed;
@@ -91,7 +91,7 @@ pub fn read_file(path: &Path) -> Result<Vec<Row>, DataError> {
     collect(FileRows::new(&name, 0, opened, shape))
 }
 
-/// Parses the rows of a file held in memory; `name` stands for the path in messages and tells the kind of file.
+/// Parses the rows of a file held in memory; `name` stands for the path in messages and decides the kind of file.
 ///
 /// # Errors
 /// [`DataError::Invalid`] with every problem of the file.
@@ -118,7 +118,7 @@ pub(crate) fn collect(rows: impl Iterator<Item = Result<Row, Problem>>) -> Resul
 /// Opens a file or a pipe.
 ///
 /// # Errors
-/// What the system says where it cannot be opened. What is wrong with the content is told by the records.
+/// The I/O error if the file cannot be opened. Malformed content is reported record by record.
 pub(crate) fn open(path: &Path, shape: &Shape) -> io::Result<Opened> {
     // Looked at before it is opened: opening a device may do something already.
     let is_file = is_file(path)?;

@@ -7,7 +7,7 @@ use crate::cache::file::TokenFile;
 use crate::error::DataError;
 use crate::tokenize::{Dataset, Example, Report};
 
-/// Tokenised samples in the order of their rows, and what became of the rows. By default there are none.
+/// Tokenised samples in the order of their rows, and what happened to the rows. By default there are none.
 #[derive(Debug, Default)]
 pub struct Samples {
     held: Held,
@@ -52,7 +52,7 @@ impl Samples {
     /// A sample.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If `index >= self.len()`.
     pub fn get(&self, index: usize) -> Example {
         match &self.held {
             Held::Memory(examples) => examples[index].clone(),
@@ -70,7 +70,7 @@ impl Samples {
     /// The number of tokens of a sample.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If `index >= self.len()`.
     pub fn tokens_of(&self, index: usize) -> usize {
         match &self.held {
             Held::Memory(examples) => examples[index].token_ids.len(),
@@ -83,7 +83,7 @@ impl Samples {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// What became of the rows.
+    /// What happened to the rows.
     pub fn report(&self) -> &Report {
         &self.report
     }

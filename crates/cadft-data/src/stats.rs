@@ -194,7 +194,7 @@ impl Counts {
     }
 }
 
-/// What becomes of a row.
+/// What happens to a row.
 enum Measured {
     Kept {
         /// Before truncation.

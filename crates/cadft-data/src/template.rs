@@ -3,7 +3,7 @@
 //! The semantics are those of `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, one trailing newline of the
 //! template dropped, loop controls, Python's methods on values, `raise_exception`, `strftime_now` and Python's
 //! `tojson`. What stands between `{% generation %}` and `{% endgeneration %}` is written as it is, and where it
-//! was written is told (see `generation`).
+//! was written is reported (see `generation`).
 //!
 //! A template is a program that came with a download. It reads no files, and what a rendering computes and holds is
 //! bounded: the engine counts instructions and bytes as fuel, and `guards` puts checks into the instructions for
@@ -80,7 +80,7 @@ pub struct ChatTemplate {
 pub struct Rendered {
     /// The text.
     pub text: String,
-    /// The bytes that the template marks with `{% generation %}`, in order and not empty; none where it has no
+    /// The bytes that the template marks with `{% generation %}`, in order and not empty; none if it has no
     /// such marks.
     pub generated: Vec<Range<usize>>,
 }
@@ -134,7 +134,7 @@ impl ChatTemplate {
         Ok(template.with_time(now))
     }
 
-    /// The template at another time, which `strftime_now` tells it.
+    /// The template at another time, which `strftime_now` returns.
     #[must_use]
     pub fn with_time(mut self, time: TemplateTime) -> Self {
         self.time = time;
@@ -146,7 +146,7 @@ impl ChatTemplate {
         self
     }
 
-    /// The time that the template is told, where it asks for one.
+    /// The time that the template gets, if it asks for one.
     pub fn time(&self) -> Option<TemplateTime> {
         self.source.contains("strftime_now").then_some(self.time)
     }

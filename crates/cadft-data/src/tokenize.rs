@@ -58,7 +58,7 @@ pub enum Mask {
 pub struct TokenizeOptions {
     /// Most tokens of a sequence.
     pub max_length: usize,
-    /// What becomes of longer ones.
+    /// What happens to longer ones.
     pub truncation: Truncation,
     /// Which tokens are targets.
     pub mask: Mask,
@@ -101,7 +101,7 @@ impl Example {
     }
 }
 
-/// Examples in the order of their rows, and what became of the rows.
+/// Examples in the order of their rows, and what happened to the rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// The examples, each with at least one target.
@@ -149,7 +149,7 @@ fn portions(mut rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     })
 }
 
-/// The text that a model goes on from to answer a row, with the opening of the answer: the `prompt`, or the
+/// The text that a model continues from to answer a row, with the opening of the answer: the `prompt`, or the
 /// messages before the last one where that is an assistant's, else all of them.
 ///
 /// # Errors
@@ -265,7 +265,7 @@ fn closed_text(text: &str, seam: usize, tokenizer: &Tokenizer) -> Result<Sequenc
     })
 }
 
-/// What became of one row.
+/// What happened to one row.
 enum Outcome {
     Kept {
         example: Example,
@@ -295,7 +295,7 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
     })
 }
 
-/// What became of the rows so far, and everything that is wrong with them.
+/// What happened to the rows so far, and everything that is wrong with them.
 #[derive(Default)]
 struct Gathered {
     /// Rows so far.

@@ -13,7 +13,7 @@
 //! action.rs, hint.rs  what errors say: what was being done, and what to do about it
 //! ```
 //!
-//! A temporary name cannot be guessed and is always made anew, so that nobody can prepare a link of that name. A name
+//! A temporary name cannot be guessed and is always made anew, so that a link of that name cannot be prepared. A name
 //! that is taken by a link is given to the new file; what the link points to is not touched.
 
 mod action;

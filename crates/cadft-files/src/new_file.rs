@@ -106,7 +106,7 @@ pub fn is_temporary(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
-/// Removes what writes left in `directory` that were cut off. Nobody else may write there meanwhile.
+/// Removes what writes left in `directory` that were cut off. No other process may write there meanwhile.
 ///
 /// # Errors
 /// What the file system says.
@@ -120,7 +120,7 @@ pub fn clean(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what writes of the file at `path` left that were cut off. Nobody else may write it meanwhile.
+/// Removes what writes of the file at `path` left that were cut off. No other process may write it meanwhile.
 ///
 /// # Errors
 /// What the file system says.

@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Component, Path};
 
-/// The names in a directory, sorted; none where there is no directory.
+/// The names in a directory, sorted; empty if there is no directory.
 ///
 /// # Errors
 /// What the file system says, such as that it is a file.

@@ -79,7 +79,7 @@ pub fn refuse_link(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What becomes of a name that is a link.
+/// What happens to a name that is a link.
 #[derive(Clone, Copy)]
 enum Links {
     Followed,

@@ -1,4 +1,4 @@
-//! What the cache holds of a name on the Hub, whoever brought it there.
+//! What the cache holds of a name on the Hub, whichever program brought it there.
 
 use crate::cache::Repository;
 use crate::choice::{
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Cached {
     /// All of it, and where.
     Complete(PathBuf),
-    /// All of it as far as can be told: no listing says which files there are.
+    /// Perhaps all of it: no listing says which files there are.
     Unlisted(PathBuf),
     /// Some of a commit.
     Partial { snapshot: PathBuf, missing: Vec<String> },

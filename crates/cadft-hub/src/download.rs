@@ -259,8 +259,8 @@ impl Download<'_> {
         format!("{problem}, after {} bytes", part.len)
     }
 
-    /// What an earlier download left, or a new part. The lock is held: whatever is there is nobody's, and what a process
-    /// without locks does to it, the hash at the end shows.
+    /// What an earlier download left, or a new part. The lock is held, so no other download uses it. A process
+    /// without locks may change it; the hash at the end shows that.
     fn part(&self) -> Result<Part, HubError> {
         let mut best: Option<(u64, PathBuf)> = None;
         for path in self.leftovers() {

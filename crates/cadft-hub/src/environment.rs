@@ -34,7 +34,7 @@ pub(crate) fn read(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Hub, HubErr
             message: problem.to_owned(),
             hint: "give the address of a Hub, such as `https://huggingface.co`, or unset the variable",
         })?,
-        // Without a network nobody is to be told.
+        // Without a network the token is not needed.
         token: if is_offline { None } else { variables.token(&home)? },
         is_offline,
         limits: Limits::default(),

@@ -121,7 +121,7 @@ fn list(
             repository.write_files(&info.commit, &files)?;
             return Ok(Some(files));
         };
-        // Where in the listing it goes on is the Hub's to say; where the Hub is, is not.
+        // The Hub says where the listing continues, but not where the Hub is.
         let next = address
             .join(next)
             .map_err(|what| malformed(format!("the address of the next page {what}")))?;
@@ -267,7 +267,7 @@ impl Commit<'_> {
         Ok(self.repository.snapshot(&self.id).join(name))
     }
 
-    /// What the Hub says of a file that no listing tells of.
+    /// What the Hub says of a file that is in no listing.
     fn ask_about(&self, subject: Subject<'_>, address: &Address) -> Result<Wanted, HubError> {
         let answer = self.client.ask(subject, &Method::HEAD, address, 0)?;
         if answer.status != 200 {

@@ -90,7 +90,7 @@ impl Hub {
         }
     }
 
-    /// A server can say back what it was told.
+    /// A server can repeat what was sent to it.
     fn hide_secrets(&self, mut error: HubError) -> HubError {
         let secrets = [self.token.as_ref(), self.endpoint.password.as_ref()];
         if let HubError::Refused { place, message, .. }

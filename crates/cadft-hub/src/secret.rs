@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Secret {
     scheme: &'static str,
     value: String,
-    /// What the value is made of, as long as it is long enough to be told from other text.
+    /// What the value is made of, if it is long enough to be distinguished from other text.
     parts: Vec<String>,
 }
 

@@ -12,8 +12,8 @@ use crate::fused::{AttentionInput, CacheRow};
 
 /// The keys and values of several sequences, each in a slot of its own and of any length.
 ///
-/// [`KvCache::set_rows`] says which slots the rows of the next forward pass belong to; each row goes on where its slot
-/// ends. Room is made in advance, and doubled where that does not suffice.
+/// [`KvCache::set_rows`] says which slots the rows of the next forward pass belong to; each row continues where its slot
+/// ends. Room is made in advance, and doubled if it does not suffice.
 ///
 /// # Examples
 ///
@@ -111,7 +111,7 @@ impl KvCache {
         self.lengths[to] = length;
     }
 
-    /// Where the rows of the next forward pass go on, each with so many positions.
+    /// Where the rows of the next forward pass continue, each with `positions` positions.
     pub(crate) fn next_rows(&self, positions: usize) -> Vec<CacheRow> {
         let mut lengths = self.lengths.clone();
         let row = |&slot: &usize| {

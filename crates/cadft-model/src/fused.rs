@@ -25,7 +25,7 @@ pub mod portable;
 #[cfg(feature = "flex")]
 pub(crate) use flex::{SequenceCache, cached_attention};
 
-/// On Flex, products of up to so many rows are computed row by row, each in the same order whatever the others are:
+/// On Flex, products of up to this many rows are computed row by row, each in an order that does not depend on the others:
 /// batches of generation stay below.
 pub(crate) const FEW_ROWS: usize = 128;
 
@@ -120,7 +120,7 @@ pub struct AttentionInput {
     pub key: Tensor<3>,
     /// `[batch, seq, kv_heads * head_dim]`.
     pub value: Tensor<3>,
-    /// Rotates queries and keys; none where positions do not enter.
+    /// Rotates queries and keys; `None` if positions do not enter.
     pub rotation: Option<Rotation>,
     /// What else decides the scores.
     pub options: AttentionOptions,
@@ -170,7 +170,7 @@ impl AttentionOptions {
     }
 }
 
-/// Where a row of a forward pass goes on in a cache.
+/// Where a row of a forward pass continues in a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CacheRow {
     /// Its slot.

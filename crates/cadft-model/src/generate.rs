@@ -34,7 +34,7 @@ pub struct GenerateOptions {
     pub stop_token_ids: Vec<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Sequences in the making at the same time. Changes memory and speed, not what is said.
+    /// Sequences that are generated at the same time. Changes memory and speed, not the text.
     pub batch: usize,
 }
 

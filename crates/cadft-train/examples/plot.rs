@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         &mut |event| {
             if let Event::Step(metrics) = event {
                 curve.push(metrics.nll);
-                // As it grows: whoever watches the file sees the run.
+                // As it grows: a program that watches the file sees the run.
                 if let Err(error) = std::fs::write(&file, svg(&curve)) {
                     eprintln!("{}: {error}", file.display());
                 }

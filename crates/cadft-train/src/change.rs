@@ -1,4 +1,4 @@
-//! What is no longer as it was when a run goes on.
+//! What is no longer as it was when a run continues.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

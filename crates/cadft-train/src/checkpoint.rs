@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Written under a temporary name, every file and directory synchronised, then renamed: a directory called
-//! `step-NNNNNN` is complete. What a power failure or a failing disk does to it later, the manifest tells.
+//! `step-NNNNNN` is complete. The manifest shows what a power failure or a failing disk does to it later.
 
 pub(crate) mod durable;
 mod error;

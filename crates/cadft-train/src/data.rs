@@ -38,7 +38,7 @@ pub struct SampleReader {
     mixing: Mixing,
     /// The directory of `data.cache`; nothing for `"off"`.
     cache: Cache,
-    /// Whether the user chose that directory. A run does not depend on one that nobody asked for.
+    /// Whether the user chose that directory. A run does not depend on one that the user did not choose.
     is_cache_chosen: bool,
 }
 
@@ -88,7 +88,7 @@ impl SampleReader {
         self.tokenizer
     }
 
-    /// The mask, the longest sample, and what becomes of longer ones.
+    /// The mask, the longest sample, and what happens to longer ones.
     #[must_use]
     pub fn options(&self) -> &TokenizeOptions {
         &self.options

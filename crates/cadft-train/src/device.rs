@@ -123,7 +123,7 @@ fn keep_kernels() {
     use burn_cubecl::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
     let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
     config.compilation.cache = true;
-    // Whoever set it before, or opened a device, has decided.
+    // If it is set already, or a device is open, that holds.
     let _ = CubeClRuntimeConfig::try_set(config);
 }
 

@@ -22,7 +22,7 @@ pub struct Environment {
     pub command: Vec<String>,
     /// The directory it was started in.
     pub directory: Option<String>,
-    /// State of the git repository of that directory; none where there is none.
+    /// State of the git repository of that directory; none if there is none.
     pub git: Option<Git>,
     /// Name of the device.
     pub device: String,
@@ -34,13 +34,13 @@ pub struct Environment {
     pub os: &'static str,
     /// Instruction set.
     pub arch: &'static str,
-    /// Name of the machine, where the system tells.
+    /// Name of the machine, if the system reports it.
     pub host: Option<String>,
-    /// Name of the processor, where the system tells.
+    /// Name of the processor, if the system reports it.
     pub processor: Option<String>,
     /// Threads that may run at once.
     pub cpus: usize,
-    /// Memory of the machine in MiB, where the system tells.
+    /// Memory of the machine in MiB, if the system reports it.
     pub memory_mib: Option<u64>,
     /// Seconds since 1970 when the run was started.
     pub started_unix_secs: u64,

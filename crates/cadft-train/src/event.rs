@@ -1,8 +1,8 @@
-//! What a run tells its caller. The trainer prints nothing: the console, `metrics.jsonl`, `samples.jsonl` and the files
+//! What a run reports to its caller. The trainer prints nothing: the console, `metrics.jsonl`, `samples.jsonl` and the files
 //! for TensorBoard are made of these, so a callback sees everything that they show.
 //!
-//! A step is told while the next one is under way, before that updates the model, or at once where something waits for it: an
-//! evaluation, a checkpoint, the end. A callback that stops the run stops it after the step that it was told of.
+//! The event of a step is emitted during the next step, before that updates the model, or at once if something waits for it: an
+//! evaluation, a checkpoint, the end. A callback that stops the run stops it after the step that it got.
 //!
 //! ```no_run
 //! use cadft_train::{Event, Prepared, RunDirectory, config, device, train};

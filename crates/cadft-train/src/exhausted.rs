@@ -32,7 +32,7 @@ const FULL: [&str; 7] = [
 /// Memory that a device did not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
-    /// Size of the buffer that could not be made, where the backend tells.
+    /// Size of the buffer that could not be made, if the backend reports it.
     pub bytes: Option<u64>,
     /// Whether it is larger than any buffer of the device may be, however much memory is left.
     pub is_too_large: bool,

@@ -47,7 +47,7 @@ impl Export {
         self.adapter.is_none() && self.options.dtype == Dtype::F32
     }
 
-    /// The number format that weights are rounded to; none where the files hold them as they are, as those of adapters do.
+    /// The number format that weights are rounded to; none if the files hold them as they are, as those of adapters do.
     pub(crate) fn rounds_to(&self) -> Option<Dtype> {
         let dtype = self.options.dtype;
         (self.adapter.is_none() && dtype != Dtype::F32).then_some(dtype)
@@ -112,8 +112,8 @@ fn base_model(path: &str) -> BaseModel {
     }
 }
 
-/// The variables of a chat template as its first lines, so that other programs render conversations as the run did where
-/// nobody gives them another value.
+/// The variables of a chat template as its first lines, so that other programs render conversations as the run did,
+/// unless they give the variables other values.
 fn preamble(variables: &toml::Table) -> String {
     let is_name = |name: &str| {
         name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())

@@ -8,11 +8,11 @@
 //! data.rs          rows to samples, the one way
 //! prepare.rs       read and check everything          plan.rs   what the run will do and take, and its warnings
 //! trainer.rs       the loop; the step is `cadft-step`
-//! evaluate.rs      likelihood and answers             event.rs  what a run tells its caller
+//! evaluate.rs      likelihood and answers             event.rs  what a run reports
 //! export.rs        the model for others: Hugging Face or PEFT layout    inputs.rs  what else a run reads
-//! resume.rs        going on from a checkpoint, and what must be as it was    change.rs  what is not
+//! resume.rs        continuing from a checkpoint, and what must be as it was    change.rs  what is not
 //! dotted.rs        tables by dotted key
-//! rewrite.rs       rounds of rewriting, their record, and the data that comes of them
+//! rewrite.rs       rounds of rewriting, their record, and the rewritten data
 //! run_directory.rs what a run leaves behind           run_files.rs  the names of its files
 //! device.rs        devices by name                    warning.rs    what a user should know
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics

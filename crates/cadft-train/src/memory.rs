@@ -13,7 +13,7 @@ use cadft_model::parameters::expected_parameters;
 use std::fs;
 use std::path::Path;
 
-/// An estimate so many times above what there is cannot be right by luck.
+/// Above the available memory by this factor, an estimate is certain.
 const CERTAIN: f64 = 1.5;
 
 /// Compares the estimate of the plan with what the system says is available; a warning where it may not be enough.

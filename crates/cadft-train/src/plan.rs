@@ -160,7 +160,7 @@ impl Plan {
     }
 }
 
-/// What became of the rows of a source.
+/// What happened to the rows of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedSource {
     /// As the recipe names it.

@@ -58,7 +58,7 @@ impl Prepared {
         Self::begun_at(recipe, device, None)
     }
 
-    /// As [`Prepared::new`], for a run that goes on: a chat template that writes the date writes that of `time`, when the
+    /// As [`Prepared::new`], for a run that continues: a chat template that writes the date writes that of `time`, when the
     /// run began.
     ///
     /// # Errors
@@ -202,7 +202,7 @@ fn model_directory(recipe: &Recipe) -> Result<PathBuf, TrainError> {
     ))
 }
 
-/// The tokenizer of a model, or that of an adapter of it; where a time is given, that is the one that the chat template tells.
+/// The tokenizer of a model, or that of an adapter of it; where a time is given, that is the one that the chat template shows.
 fn tokenizer_of(
     model: &Path,
     adapter: Option<&Path>,

@@ -16,7 +16,7 @@ use cadft_data::Example;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// Where a run goes on.
+/// Where a run continues.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// The run directory that the checkpoint belongs to.
@@ -45,7 +45,7 @@ pub enum Changes {
     Allowed,
 }
 
-/// The newest undamaged checkpoint of the run directory `run`; none where there is no run, or none was written yet.
+/// The newest undamaged checkpoint of the run directory `run`; none if there is no run, or none was written yet.
 ///
 /// # Errors
 /// When all checkpoints of the run are damaged.
@@ -159,7 +159,7 @@ impl DataDigests {
     }
 }
 
-/// SHA-256 of what is asked and what is right; none where nothing is asked.
+/// SHA-256 of what is asked and what is right; none if nothing is asked.
 fn questions_sha256(questions: &[Question]) -> Option<String> {
     let mut hash = Sha256::new();
     for Question {

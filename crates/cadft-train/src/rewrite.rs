@@ -94,7 +94,7 @@ impl Rewriting {
         }
     }
 
-    /// Goes on from a checkpoint. The log becomes what it was at the checkpoint: rounds after it will take place again,
+    /// Continues from a checkpoint. The log becomes what it was at the checkpoint: rounds after it will take place again,
     /// lines that are missing are written again. What was undone since then stays undone.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl Rewriting {
     /// The round after step `step`, if one is due and did not take place yet, and what a user should know about it.
     ///
     /// A round that is interrupted by `stop` changes nothing and is still due. One that cannot be written down does not
-    /// take place; the run goes on without it.
+    /// take place; the run continues without it.
     ///
     /// # Errors
     /// Whatever the model or the tokenizer cannot do.

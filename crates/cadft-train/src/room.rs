@@ -10,8 +10,8 @@ use std::path::Path;
 /// The share of the memory that keys and values may take; the rest is for the tensors of a forward pass.
 const FOR_CACHES: f64 = 0.75;
 
-/// The same options with fewer sequences at a time, where the keys and values of so many may not fit into memory. What is
-/// said does not depend on it.
+/// The same options with fewer sequences at a time, if the keys and values of all may not fit into memory. The answers do
+/// not depend on it.
 ///
 /// Memory that a device has of its own is not looked at.
 ///

@@ -54,7 +54,7 @@ pub struct RunDirectory {
     tensorboard: Option<TensorBoard>,
     restored: Option<Resumption>,
     segments: Vec<Segment>,
-    /// What could not be written and was not told yet.
+    /// What could not be written and is not reported yet.
     trouble: Option<TrainError>,
     /// Held as long as it is open.
     _lock: File,
@@ -68,7 +68,7 @@ struct HistoryLine<'a> {
 }
 
 impl RunDirectory {
-    /// Whether `path` holds a run, as what a run writes when it begins tells.
+    /// Whether `path` holds a run: the files that a run writes when it begins.
     #[must_use]
     pub fn is_taken(path: &Path) -> bool {
         place::is_run(path)
@@ -141,7 +141,7 @@ impl RunDirectory {
     }
 
     /// Opens the directory at `path` to continue from `from`: its own run, or that of another directory, whose logs are
-    /// then copied up to the checkpoint. [`train`](crate::train) goes on from there.
+    /// then copied up to the checkpoint. [`train`](crate::train) continues from there.
     ///
     /// # Errors
     /// Settings that are not those of the checkpoint, unless they are [`Changes::Allowed`]; logs that are shorter than
@@ -257,7 +257,7 @@ impl RunDirectory {
         self.history.append(&HistoryLine { unix_secs, event })
     }
 
-    /// What could not be written, if that was not told yet. Lines of logs are kept, and written as soon as they can be.
+    /// What could not be written, if that is not reported yet. Lines of logs are kept, and written as soon as they can be.
     pub(crate) fn trouble(&mut self) -> Option<TrainError> {
         let of_logs = self.logs.trouble().or_else(|| self.history.trouble());
         self.trouble.take().or(of_logs)

@@ -53,7 +53,7 @@ impl TensorBoard {
         Ok(board)
     }
 
-    /// The event file of the run in the directory `run`, of which `done` steps are kept; none where the recipe asks for
+    /// The event file of the run in the directory `run`, of which `done` steps are kept; none if the recipe asks for
     /// none.
     pub(crate) fn of_run(run: &Path, recipe: &Recipe, done: usize) -> Result<Option<Self>, TrainError> {
         if !recipe.log.tensorboard {

@@ -1,6 +1,6 @@
 //! The loop around the step: evaluate, train, save, tell.
 //!
-//! One step is in flight while the next one begins (`step.rs`): its end is told when the next one has read it, and before
+//! One step is in flight while the next one begins (`step.rs`): its end is reported when the next one has read it, and before
 //! that is updated. Where something depends on its end first (evaluation, a checkpoint, a round of rewriting, the end of the
 //! run), the loop waits for it (`settle`).
 
@@ -36,7 +36,7 @@ pub type OnEvent<'a> = dyn FnMut(&Event) + 'a;
 
 /// Trains the model of a prepared run ([`Prepared::model`]) to its end, or until `stop` is set, and saves it.
 ///
-/// Where `directory` was opened with [`RunDirectory::resume`], the run goes on from its checkpoint, and what it leaves is
+/// Where `directory` was opened with [`RunDirectory::resume`], the run continues from its checkpoint, and what it leaves is
 /// what it would have left without the interruption.
 ///
 /// # Errors
@@ -228,7 +228,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             if self.rewriting.is_due(self.done) {
-                // Stopped before the end of the round: it takes place when the run goes on.
+                // Stopped before the end of the round: it takes place when the run continues.
                 break;
             }
             model = self.step(model, self.done + 1, stop)?;
@@ -242,7 +242,7 @@ impl<'a> Trainer<'a> {
         Ok(model)
     }
 
-    /// Ends the step in flight and does one more, unless whoever is told of the first sets `stop`.
+    /// Ends the step in flight and does one more, unless the callback of the first sets `stop`.
     fn step(&mut self, model: CausalLm, number: usize, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
         self.begin_time();
         let prepared = self.prepared;
@@ -288,7 +288,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Tells what every run with this recipe, data and seed tells.
+    /// Reports what every run with this recipe, data and seed reports.
     fn tell(&mut self, event: &Event) -> Result<(), TrainError> {
         tracing::debug!(?event);
         self.directory.record(event)?;
@@ -296,14 +296,14 @@ impl<'a> Trainer<'a> {
         self.tell_trouble()
     }
 
-    /// Tells what happened to this run only: it does not belong in its metrics.
+    /// Reports what happened to this run only: it does not belong in its metrics.
     fn tell_aside(&mut self, event: &Event) -> Result<(), TrainError> {
         self.directory.note(event)?;
         (self.on_event)(event);
         self.tell_trouble()
     }
 
-    /// Warns of a log that cannot be written: the run goes on without.
+    /// Warns of a log that cannot be written: the run continues without.
     fn tell_trouble(&mut self) -> Result<(), TrainError> {
         let Some(error) = self.directory.trouble() else {
             return Ok(());
@@ -321,7 +321,7 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// A seed of its own for every step, so that a run goes on with the same masks wherever it is resumed.
+/// A seed of its own for every step, so that a run continues with the same masks wherever it is resumed.
 fn dropout_seed(seed: u64, step: usize) -> u64 {
     // The multiplier of a Weyl sequence keeps the ranges of steps apart; a step draws from far fewer passes.
     seed.wrapping_add((step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))

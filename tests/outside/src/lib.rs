@@ -11,6 +11,9 @@ use cadft_step::{
 use std::error::Error;
 use std::path::Path;
 
+/// Samples of a step.
+const GLOBAL: usize = 8;
+
 /// `g = (1 − p)^γ`, near the model that the run began with.
 #[derive(Debug)]
 pub struct Focal {
@@ -41,7 +44,7 @@ impl Objective for Focal {
     }
 }
 
-/// Trains the model in `directory` on the rows of `data`, without a recipe and without a run.
+/// Trains the model in `directory` on the first rows of `data`, all of them in every step, without a recipe and without a run.
 ///
 /// # Errors
 /// Whatever is wrong with the model or the data.
@@ -56,14 +59,15 @@ pub fn trained(
     let reference = objective.reference().map(|_| model.reference());
     let tokenizer = Tokenizer::from_dir(directory)?;
     let options = TokenizeOptions::new(512, Mask::Assistant);
-    let samples = tokenize(&read_file(data)?, &tokenizer, &options)?.examples;
+    let mut samples = tokenize(&read_file(data)?, &tokenizer, &options)?.examples;
+    samples.truncate(GLOBAL);
     let schedule = Schedule {
         lr: 1e-3,
         kind: ScheduleKind::Constant,
         warmup_steps: 0,
         total_steps: steps,
     };
-    let mut sampler = Sampler::new(samples.len(), 8, Order::Sequential, 42);
+    let mut sampler = Sampler::new(samples.len(), GLOBAL, Order::Sequential, 42);
     let mut state = StepState::new(AdamW::new(&AdamWOptions::default()), RunningMoments::new(0.99));
     let mut outcomes = vec![];
     for number in 1..=steps {

@@ -85,7 +85,7 @@ fn prepared(objective: Focal) -> Prepared {
     Prepared::new(recipe(objective), &device).expect("model and data")
 }
 
-/// Trains until the end, or until the step `until` is told of.
+/// Trains until the end, or until the step `until` is reported.
 fn run(prepared: &Prepared, directory: &mut RunDirectory, until: usize) -> Vec<String> {
     let stop = AtomicBool::new(false);
     let mut objectives = vec![];

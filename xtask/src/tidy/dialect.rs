@@ -42,8 +42,7 @@ pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
 
 fn is_checked(path: &Path) -> bool {
     let is_later = LATER.iter().any(|later| path == Path::new(later));
-    let is_checked_crate = !path.starts_with("crates") || path.starts_with("crates/cadft-cli");
-    !is_later && is_checked_crate && !path.starts_with("tests/fixtures")
+    !is_later && !path.starts_with("tests/fixtures")
 }
 
 /// Comments of Rust, and pages without what they quote of code.

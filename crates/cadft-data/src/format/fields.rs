@@ -126,7 +126,7 @@ impl Fields {
         }
     }
 
-    /// Tool definitions, none where the key is absent or its text is empty, as tables have it.
+    /// Tool definitions, none if the key is absent or its text is empty, as tables have it.
     pub(super) fn tools(&mut self) -> Vec<Value> {
         let is_none = |text: &str| ["", "null"].contains(&text.trim());
         if self.get("tools").and_then(Value::as_str).is_some_and(is_none) {
@@ -135,7 +135,7 @@ impl Fields {
         self.list("tools", "").unwrap_or_default()
     }
 
-    /// `chat_template_kwargs`, none where the key is absent. One that is null counts as absent, as tables have every
+    /// `chat_template_kwargs`, none if the key is absent. One that is null counts as absent, as tables have every
     /// key in every row.
     pub(super) fn template_variables(&mut self) -> Map<String, Value> {
         let found = match self.take(VARIABLES) {

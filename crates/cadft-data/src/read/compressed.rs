@@ -63,7 +63,7 @@ pub(super) fn text(reader: Box<dyn Read + Send>, is_named_compressed: bool) -> i
     Ok(reader)
 }
 
-/// Whether so many bytes are far more than text unpacks to: a small file must not fill the memory.
+/// Whether `unpacked` bytes are far more than text unpacks to: a small file must not fill the memory.
 pub(super) fn is_bomb(packed: u64, unpacked: u64) -> bool {
     const SMALL: u64 = 256 << 20;
     unpacked > SMALL && unpacked / MAX_RATIO > packed

@@ -15,7 +15,7 @@ pub(crate) const FLAGS: [&str; 7] = [
     "loss_scale",
 ];
 
-/// Fields that say it in another way: parts of a turn, or the other way round.
+/// Fields that say it in another way: for parts of a turn, or negated.
 const UNKNOWN: [&str; 5] = ["train_detail", "training_detail", "masked", "mask", "ignore_loss"];
 
 /// A field of a message with a value that says nothing clear.

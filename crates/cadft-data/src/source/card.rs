@@ -27,7 +27,7 @@ pub(super) struct Configuration {
     pub(super) files: Option<Vec<(String, Vec<String>)>>,
 }
 
-/// The configurations of a data set, in their order; none where it has no card or the card does not say.
+/// The configurations of a data set, in their order; none if it has no card or the card does not say.
 ///
 /// # Errors
 /// What is wrong with the card.

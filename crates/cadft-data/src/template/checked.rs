@@ -70,7 +70,7 @@ const TESTS: [(&str, &str); 21] = [
 /// Filters and functions that Jinja does not have, or that show the engine's own state.
 const DROPPED: [&str; 5] = ["chain", "lines", "pprint", "split", "zip"];
 
-/// The checked form of a filter with so many arguments, where it needs one.
+/// The checked form of a filter with this number of arguments, if it needs one.
 pub(super) fn filter_name(name: &str, arguments: Option<u16>) -> Option<&'static str> {
     let is_plain = name == "trim" && arguments == Some(1);
     (!is_plain).then(|| checked_name(&FILTERS, name)).flatten()

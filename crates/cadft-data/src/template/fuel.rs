@@ -77,7 +77,7 @@ fn walk(state: &State<'_, '_>, value: &Value, objects: Objects) -> Result<u64, E
     };
     match walk.visit(object, 0) {
         Ok(()) => Ok(walk.spent),
-        // What is left is gone, so that no rendering goes on after this.
+        // What is left is gone, so that no rendering continues after this.
         Err(Stop::Spent) => Err(state.consume_fuel(u64::MAX).err().unwrap_or_else(out_of_fuel)),
         Err(Stop::Refused(message)) => Err(Error::new(ErrorKind::OutOfFuel, message)),
     }

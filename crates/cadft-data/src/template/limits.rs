@@ -29,7 +29,7 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
     let mut brackets = Brackets::default();
     let mut written = Written::default();
     for token in tokenize(source, false, syntax.clone()) {
-        // What cannot be read is told by the parser, with its place.
+        // The parser reports what cannot be read, with its place.
         let Ok((token, span)) = token else {
             return Ok(());
         };

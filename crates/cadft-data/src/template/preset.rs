@@ -40,7 +40,7 @@ impl Preset {
         }
     }
 
-    /// The token that ends a turn; none where that is the tokenizer's own end of a sequence.
+    /// The token that ends a turn; none if that is the tokenizer's own end of a sequence.
     pub fn turn_end(self) -> Option<&'static str> {
         match self {
             Self::ChatMl => Some("<|im_end|>"),

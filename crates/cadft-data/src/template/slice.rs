@@ -45,7 +45,7 @@ pub(super) fn slice(
     })
 }
 
-/// The places that Python's `start:stop:step` chooses of so many items.
+/// The places that Python's `start:stop:step` chooses of `len` items.
 fn places(len: usize, start: Option<i64>, stop: Option<i64>, step: i64) -> impl Iterator<Item = usize> {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     let (lowest, highest) = if step > 0 { (0, len) } else { (-1, len - 1) };

@@ -1,4 +1,4 @@
-//! The local time that `strftime_now` tells a template.
+//! The local time that `strftime_now` gives a template.
 
 use std::fmt::{self, Display};
 use std::fs;

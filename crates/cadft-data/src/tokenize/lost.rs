@@ -74,7 +74,7 @@ impl Part {
     }
 }
 
-/// A text of at least so many bytes is not in a rendering by chance.
+/// A text of at least this many bytes is not in a rendering by chance.
 const TELLING: usize = 4;
 
 /// The parts that a message has, each with its field.
@@ -122,7 +122,7 @@ pub(super) fn lost(
     text: &str,
     render: impl Fn(&[Message], &[Value]) -> Option<String>,
 ) -> Vec<Part> {
-    // Whether a part is there, and whether its text already tells that it is shown.
+    // Whether a part is there, and whether its text already shows that it is there.
     let mut is_shown = BTreeMap::new();
     for (part, _, value) in messages.iter().flat_map(parts) {
         let is_shown = is_shown.entry(part).or_insert(false);

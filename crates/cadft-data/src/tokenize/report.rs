@@ -1,4 +1,4 @@
-//! What became of the rows of a data set.
+//! What happened to the rows of a data set.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::{Example, Part, TokenizeOptions};
 use crate::error::DataError;
 use crate::row::Row;
 
-/// What became of the rows of a data set.
+/// What happened to the rows of a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Rows given.
@@ -35,7 +35,7 @@ pub struct Report {
     pub lost: BTreeMap<Part, usize>,
 }
 
-/// What became of the rows of one source.
+/// What happened to the rows of one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SourceReport {
     /// Rows given.

@@ -2,8 +2,8 @@
 //!
 //! Where the template marks what is generated (`{% generation %}`), those places are trained (`marked`). Else a turn
 //! starts after what the template writes between the text before the turn and the turn itself (`starts`), and ends
-//! with the first stop token after its own text (`ends`). Where the messages' texts are is told by one more rendering
-//! (`trace`); a turn that it does not tell is looked for by itself (`alone`).
+//! with the first stop token after its own text (`ends`). One more rendering finds the messages' texts
+//! (`trace`); a turn that it does not find is looked for alone (`alone`).
 //!
 //! Spans of turns are disjoint and in order, and hold no text of another message. What cannot be bounded so is refused.
 

@@ -18,7 +18,7 @@ const WAITING: usize = 2;
 /// Takes the examples, in the order of their rows.
 type Sink<'a> = dyn FnMut(Example) -> Result<(), DataError> + Send + 'a;
 
-/// Tokenises rows in parallel and hands the examples over in order; reading goes on meanwhile.
+/// Tokenises rows in parallel and hands the examples over in order; reading continues meanwhile.
 ///
 /// # Errors
 /// [`DataError::Invalid`] with everything that is wrong with the files, else as [`super::tokenize`], else what `sink`

@@ -1,11 +1,11 @@
-//! What becomes of sequences that are too long.
+//! What happens to sequences that are too long.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DropReason, Sequence, TokenizeOptions};
 
-/// What becomes of sequences with more than `max_length` tokens.
+/// What happens to sequences with more than `max_length` tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Truncation {

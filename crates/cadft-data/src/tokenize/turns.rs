@@ -41,7 +41,7 @@ pub(super) fn trained_turns(
     })
 }
 
-/// Checks that a row has something to train, as far as that can be told without a tokenizer.
+/// Checks that a row has something to train, as far as that is known without a tokenizer.
 ///
 /// # Errors
 /// [`DataError::Conversation`] where a turn says something unclear about its training, and where no turn of a

@@ -1,4 +1,4 @@
-//! What becomes of each key of `tokenizer_config.json`.
+//! What happens to each key of `tokenizer_config.json`.
 
 use serde_json::{Map, Value};
 

@@ -31,7 +31,7 @@ fn read(name: &str, bytes: &[u8]) -> (Vec<Row>, Vec<Problem>) {
     (rows, problems)
 }
 
-/// One problem with this place and message, beside so many good rows.
+/// One problem with this place and message, beside `good` good rows.
 fn assert_one(name: &str, bytes: &[u8], good: usize, place: Place, message: &str) {
     let (rows, problems) = read(name, bytes);
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]);

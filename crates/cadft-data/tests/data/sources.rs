@@ -8,7 +8,7 @@ use cadft_data::{DataError, Mixing, Row, Source, StoppingStrategy, read_rows, wi
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-/// A directory with these files, each of so many rows of text.
+/// A directory with these files, each with a number of rows of text.
 fn directory(files: &[(&str, usize)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, count) in files {

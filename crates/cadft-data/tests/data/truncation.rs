@@ -1,4 +1,4 @@
-//! What becomes of sequences that are too long.
+//! What happens to sequences that are too long.
 
 use cadft_data::{
     DropReason, Mask, Row, SourceReport, SpecialTokens, TokenizeOptions, Tokenizer, Truncation, tokenize,

@@ -200,7 +200,7 @@ fn a_damaged_file_is_named_and_fetched_again_when_it_is_removed() {
                         matches!(&error, HubError::Damaged { path, .. } if *path == blob),
                         "{error}"
                     );
-                    assert!(error.to_string().contains("remove it"));
+                    assert!(cadft_hub::with_hints(&error).contains("remove it"));
                 }
                 fs::remove_file(&blob).unwrap();
                 check_model(&trial.ask(&server, "hf://o/n").unwrap());

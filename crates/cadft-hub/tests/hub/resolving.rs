@@ -1,8 +1,8 @@
-//! What is asked of an honest Hub, and what comes of it.
+//! What is asked of an honest Hub, and the result.
 
 use crate::server::{COMMIT, Repo, Server};
 use crate::trial::{TOKEN, Trial, check_model, model, spec};
-use cadft_hub::{Hint, Hub, HubError};
+use cadft_hub::{Hint, Hub, HubError, with_hints};
 use std::fs;
 
 const INDEX: &[u8] =
@@ -151,7 +151,7 @@ fn a_gated_repository_needs_the_token_and_a_missing_one_says_so() {
     trial.token = None;
     let error = trial.ask(&server, "hf://owner/name").unwrap_err();
     assert!(matches!(error, HubError::Refused { status: 401, .. }) && error.is_input());
-    let text = error.to_string();
+    let text = with_hints(&error);
     assert!(
         text.contains("`hf://owner/name`")
             && text.contains("`HF_TOKEN`")
@@ -160,7 +160,7 @@ fn a_gated_repository_needs_the_token_and_a_missing_one_says_so() {
     );
     trial.token = Some(TOKEN);
     check_model(&trial.ask(&server, "hf://owner/name").unwrap());
-    let error = trial.ask(&server, "hf://owner/nothing").unwrap_err().to_string();
+    let error = with_hints(&trial.ask(&server, "hf://owner/nothing").unwrap_err());
     assert!(error.contains("the owner, the name and the revision"), "{error}");
 }
 

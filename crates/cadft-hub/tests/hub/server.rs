@@ -98,7 +98,7 @@ impl Reply {
         sent.flatten().collect()
     }
 
-    /// With other bytes, of which the length is told.
+    /// With other bytes, whose length is sent.
     pub(crate) fn with_body(self, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         self.with("content-length", body.len().to_string())

@@ -55,7 +55,7 @@ fn bf16(x: f32) -> f32 {
     let bits = x.to_bits();
     // Half of the last digit that is kept, less where that digit is even; a carry goes into the exponent.
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
-    // The lower half of a NaN's digits may be all that tells it from infinity.
+    // The lower half of a NaN's digits may be all that distinguishes it from infinity.
     let kept = if x.is_nan() { bits } else { rounded };
     f32::from_bits(kept)
 }

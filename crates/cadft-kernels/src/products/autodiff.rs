@@ -40,7 +40,7 @@ impl<B: MatmulKernels> Backward<B, 2> for Product {
 struct Projection;
 
 impl<B: MatmulKernels> Backward<B, 2> for Projection {
-    /// `x` in bf16 where the weight wants its gradient, and the other way round the weight, of which nothing is copied.
+    /// `x` in bf16 if the weight wants its gradient; the weight, which is not copied, if `x` wants its own.
     type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {

@@ -25,11 +25,11 @@ pub struct AdapterConfig {
     pub rank_pattern: BTreeMap<String, usize>,
     /// The numerator of the scaling of layers that have one of their own, by name.
     pub alpha_pattern: BTreeMap<String, f64>,
-    /// What becomes of an embedding and an output weight that are tied, where the adapter changes one of them.
+    /// What happens to a tied embedding and output weight if the adapter changes one of them.
     pub tying: Tying,
 }
 
-/// What becomes of an embedding and an output weight that are tied, where an adapter changes one of them.
+/// What happens to a tied embedding and output weight if an adapter changes one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tying {
     /// Both change: they stay one weight (PEFT's `ensure_weight_tying`).

@@ -10,7 +10,7 @@ use crate::decoder::{CausalLm, LowRank};
 use crate::parameters::Parameters;
 
 /// The names of the tensors of an update, with their shapes, where the weight is `[vocab, hidden]`. PEFT stores the
-/// factors of an embedding the other way round than those of a linear layer.
+/// factors of an embedding in the reverse order of those of a linear layer.
 pub(super) fn expected(end: &str, rank: usize, [vocab, hidden]: [usize; 2]) -> [(String, Vec<usize>); 2] {
     if end == EMBEDDING {
         [

@@ -140,7 +140,7 @@ impl<'a> Object<'a> {
         default
     }
 
-    /// A number above zero, none where absent.
+    /// A number above zero; `None` if absent.
     pub(super) fn optional_number(&mut self, key: &str) -> Option<f64> {
         self.get(key)?;
         Some(self.required_number(key))

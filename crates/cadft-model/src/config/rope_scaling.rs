@@ -248,7 +248,7 @@ pub(super) fn parse_by_layer_type(
     })
 }
 
-/// A copy of the object under a key, none where it is absent or no object, which is a problem.
+/// A copy of the object under a key, `None` if it is absent, or is no object, which is a problem.
 fn values_of(object: &mut Object<'_>, key: &str) -> Option<Map<String, Value>> {
     object.nested(key).map(|nested| nested.values().clone())
 }

@@ -61,11 +61,11 @@ enum Keys {
     Own { starts: Option<Arc<[usize]>> },
     /// Those of a cache too.
     Cached {
-        /// Where each row goes on.
+        /// Where each row continues.
         rows: Vec<CacheRow>,
         /// Where the cache is kept.
         place: Place,
-        /// For each window, `true` where a key is hidden, `[batch or 1, 1, 1, seq, keys]`; none where no key is. Empty
+        /// For each window, `true` where a key is hidden, `[batch or 1, 1, 1, seq, keys]`; `None` if no key is. Empty
         /// where the cache is in memory: its kernels need no mask.
         hidden: Vec<(Option<usize>, Option<Tensor<5, Bool>>)>,
     },
@@ -126,7 +126,7 @@ impl Context {
             .map(|(_, rotation)| rotation)
     }
 
-    /// Where each row goes on in the cache, and where that is kept.
+    /// Where each row continues in the cache, and where that is kept.
     ///
     /// # Panics
     /// Without a cache.
@@ -137,7 +137,7 @@ impl Context {
         }
     }
 
-    /// Where the samples begin, `batch · seq` indices; none where every row is one sample.
+    /// Where the samples begin, `batch · seq` indices; `None` if every row is one sample.
     pub(super) fn starts(&self) -> Option<Arc<[usize]>> {
         match &self.keys {
             Keys::Own { starts } => starts.clone(),
@@ -157,7 +157,7 @@ impl Context {
     }
 }
 
-/// Hides keys after each query and before its window, up to the longest row; none where there are no such keys.
+/// Hides keys after each query and before its window, up to the longest row; `None` if there are no such keys.
 fn hidden_keys(
     seq: usize,
     starts: &[usize],

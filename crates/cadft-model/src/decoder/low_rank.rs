@@ -141,7 +141,7 @@ impl LowRank {
 }
 
 impl Dropout {
-    /// 0 with the probability of dropout and `1 / (1 − p)` otherwise; none where nothing is dropped.
+    /// 0 with the probability of dropout and `1 / (1 − p)` otherwise; `None` if nothing is dropped.
     fn mask(&self, x: &Tensor<3>) -> Option<Tensor<3>> {
         let device = x.device();
         if self.probability == 0.0 || !(device.is_autodiff() || self.clock.is_forced()) {

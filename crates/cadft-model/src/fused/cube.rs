@@ -197,7 +197,7 @@ fn empty_factor(like: &CubeTensor, shape: Shape, precision: Precision) -> CubeTe
     empty_device_contiguous_dtype(client, device, shape, precision.dtype())
 }
 
-/// A power of two: as many threads as a row of so many values keeps busy.
+/// A power of two: as many threads as a row of `columns` values keeps busy.
 fn threads(columns: usize) -> usize {
     columns.next_power_of_two().clamp(32, THREADS)
 }

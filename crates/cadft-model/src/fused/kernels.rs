@@ -44,7 +44,7 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         Self::float_reshape(Self::float_sum_dim(x, 0), columns)
     }
 
-    /// A matrix of so many rows, zero but for the rows of `grad` added to those that `ids` names.
+    /// A matrix of `rows` rows, zero but for the rows of `grad` added to those that `ids` names.
     #[fusion(meta = |grad, _, rows| matrix(*rows, grad.shape[1]))]
     fn scatter_rows(grad: FloatTensor<Self>, ids: IntTensor<Self>, rows: usize) -> FloatTensor<Self> {
         let shape = Shape::new([rows, grad.shape()[1]]);

@@ -11,7 +11,7 @@ use crate::cache::KvCache;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
 
-/// Tokens of one forward pass. On Flex, products of up to so many rows are computed row by row, so that no sequence
+/// Tokens of one forward pass. On Flex, products of up to this many rows are computed row by row, so that no sequence
 /// depends on the others.
 const ROWS: usize = crate::fused::FEW_ROWS;
 /// A prompt waits for another that shares this many more of its tokens than any slot holds.
@@ -35,11 +35,11 @@ pub(super) struct Engine<'a> {
 struct Slot {
     /// The tokens whose keys and values it holds, also after their sequence has ended.
     tokens: Vec<u32>,
-    /// The sequence in the making.
+    /// The sequence that is being generated.
     sequence: Option<Sequence>,
 }
 
-/// One sequence in the making.
+/// One sequence that is being generated.
 struct Sequence {
     request: usize,
     sampler: Sampler,

@@ -25,7 +25,7 @@ pub struct Sampling {
     /// T: above 1 flattens the distribution, below 1 sharpens it. At 0 the most probable token is always taken; of
     /// several, the one with the lowest id.
     pub temperature: f64,
-    /// Keep only so many of the most probable tokens.
+    /// Keep only the K most probable tokens.
     pub top_k: Option<usize>,
     /// Keep only the most probable tokens that reach this mass; 1 keeps all.
     pub top_p: f64,

@@ -5,9 +5,9 @@ use crate::config::{LayerAttention, ModelConfig, Positions, RopeScaling};
 
 /// The tensor with a divisor for every rotary frequency.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
-/// Every so many blocks of `SmolLM3` one has no rotary embedding; llama.cpp knows no other number.
+/// Every fourth block of `SmolLM3` has no rotary embedding; llama.cpp hard-codes the interval.
 pub(super) const NO_ROPE_INTERVAL: usize = 4;
-/// Gemma 3 of so many blocks, the one with 27 billion parameters, scales its queries in a way of its own.
+/// The number of blocks of Gemma 3 27B, which alone scales its queries differently.
 const LARGEST_GEMMA: usize = 62;
 
 /// An architecture of llama.cpp.
@@ -207,7 +207,7 @@ impl Architecture {
     }
 
     /// How many heads of a weight llama.cpp rotates with the two halves of a pair as neighbours; here they are half a head
-    /// apart. None where both rotate alike.
+    /// apart. `None` if both rotate alike.
     fn rotated_heads(self, name: &str, config: &ModelConfig) -> Option<usize> {
         if !matches!(self, Self::Llama | Self::SmolLm3) {
             None

@@ -67,7 +67,7 @@ impl GgmlType {
         self.row().2
     }
 
-    /// The stored size of a shape; none where its rows are no whole number of blocks, or where it overflows.
+    /// The stored size of a shape; `None` if its rows are no whole number of blocks, or if it overflows.
     pub(super) fn bytes(self, shape: &[usize]) -> Option<usize> {
         let &(_, _, _, weights, bytes, _) = self.row();
         let elements = shape

@@ -21,7 +21,7 @@ pub(super) fn divisors(scaling: RopeScaling, theta: f64, pairs: usize) -> Vec<f3
         .collect()
 }
 
-/// The rule of Llama 3.1 that gives these divisors, none where no rule of whole numbers does.
+/// The rule of Llama 3.1 that gives these divisors; `None` if no rule of whole numbers does.
 pub(super) fn llama3_rule(divisors: &[f32], theta: f64) -> Option<RopeScaling> {
     let factor = f64::from(divisors.iter().copied().fold(1.0, f32::max));
     let (low, high) = (1.0, 4.0);

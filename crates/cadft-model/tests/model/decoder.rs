@@ -152,7 +152,7 @@ fn rows_of_different_length_go_on_in_their_slots() {
         let next = tokens(&[&[IDS[2]], &[IDS[3]], &[IDS[4]]], &device);
         let next = values(&model.hidden_states_with_cache(next, &mut cache));
         assert_close(&next, &[at(2), at(3), at(4)].concat(), 1e-5);
-        // One row goes on alone.
+        // One row continues alone.
         cache.set_rows(&[1]);
         let alone = model.hidden_states_with_cache(tokens(&[&IDS[4..6]], &device), &mut cache);
         assert_close(&values(&alone), &[at(4), at(5)].concat(), 1e-5);

@@ -177,7 +177,7 @@ fn a_common_prefix_is_computed_once() {
     let questions = [asked(&[1]), asked(&[2, 2]), vec![9, 9], asked(&[3, 4, 5])];
     let answers = run(&Request::samples(&questions, 1), &options);
     assert_eq!(prefilled(&answers), [51, 2, 2, 3]);
-    // One at a time, each goes on from what the one before left.
+    // One at a time, each continues from what the one before left.
     let alone = GenerateOptions { batch: 1, ..options };
     let answers = run(&Request::samples(&[asked(&[1]), asked(&[2, 2])], 1), &alone);
     assert_eq!(prefilled(&answers), [51, 2]);

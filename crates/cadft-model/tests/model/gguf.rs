@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{tiny, values};
 
-/// A GGUF file in the making: metadata and f32 tensors.
+/// A GGUF file that is being built: metadata and f32 tensors.
 #[derive(Clone, Default)]
 struct Writer {
     metadata: Vec<(String, Vec<u8>)>,

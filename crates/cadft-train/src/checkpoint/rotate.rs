@@ -5,7 +5,7 @@ use cadft_files::Action;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The steps of the checkpoints in a directory, ascending; none where there is no directory.
+/// The steps of the checkpoints in a directory, ascending; none if there is no directory.
 pub(crate) fn steps(directory: &Path) -> Result<Vec<usize>, CheckpointError> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),

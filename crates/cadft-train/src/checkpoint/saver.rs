@@ -1,4 +1,4 @@
-//! The thread that writes checkpoints while training goes on, one at a time.
+//! The thread that writes checkpoints while training continues, one at a time.
 
 use super::{CheckpointError, Snapshot, rotate};
 use crate::warning::Warning;
@@ -19,7 +19,7 @@ pub(crate) struct Saved {
     pub(crate) stall: Duration,
 }
 
-/// The step of a checkpoint, and what became of it.
+/// The step of a checkpoint, and what happened to it.
 type Outcome = (usize, Result<Saved, CheckpointError>);
 
 /// Writes snapshots in the background.

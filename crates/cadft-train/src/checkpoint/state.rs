@@ -47,7 +47,7 @@ pub struct TrainingState {
     /// What else it reads; absent in checkpoints of older releases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Inputs>,
-    /// The local time that the chat template tells in the whole run; absent where it tells none.
+    /// The local time that the chat template shows in the whole run; absent if it shows none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_time: Option<TemplateTime>,
     /// Where `--allow-change` changed something, in the order of the steps.

@@ -335,7 +335,7 @@ mod tests {
             report.contains("did you mean `bf16`?") && report.contains("`optimizer.lr`"),
             "{report}"
         );
-        assert_eq!(report.lines().count(), 3, "{report}");
+        assert_eq!(report.lines().count(), 2, "{report}");
     }
 
     #[test]

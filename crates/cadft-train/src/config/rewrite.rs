@@ -5,7 +5,7 @@ use cadft_core::rewrite::{Acceptance, RoundSchedule, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Candidates in the making at the same time; does not change them.
+/// Candidates being made at the same time; does not change them.
 pub(crate) const GENERATED_AT_A_TIME: usize = 32;
 
 /// Delayed, low-frequency, compatibility-guided rewriting (CADFT-5). Without the table, nothing is rewritten.

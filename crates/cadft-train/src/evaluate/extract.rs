@@ -119,7 +119,7 @@ pub struct Extract {
 }
 
 impl Extract {
-    /// The final answer of a text, normalised; none where there is none.
+    /// The final answer of a text, normalised; none if there is none.
     ///
     /// ```
     /// use cadft_train::evaluate::Extractor;

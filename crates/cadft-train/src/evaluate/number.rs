@@ -10,7 +10,7 @@ pub(super) struct Rational {
 }
 
 impl Rational {
-    /// None where the denominator is zero or a number does not fit.
+    /// None if the denominator is zero or a number does not fit.
     pub(super) fn new(numerator: i128, denominator: i128) -> Option<Self> {
         if denominator == 0 {
             return None;

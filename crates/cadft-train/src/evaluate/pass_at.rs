@@ -24,7 +24,7 @@ pub fn pass_at(k: usize, samples: usize, correct: usize) -> f64 {
     1.0 - all_wrong
 }
 
-/// The values of k that are reported for so many samples: powers of two, and all.
+/// The values of k that are reported for `samples` samples: powers of two, and all.
 #[must_use]
 pub(super) fn reported(samples: usize) -> Vec<usize> {
     let mut values: Vec<usize> = std::iter::successors(Some(1), |k| Some(2 * k))

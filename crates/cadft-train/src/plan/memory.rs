@@ -57,7 +57,7 @@ pub struct MemorySettings<'a> {
 }
 
 impl<'a> MemorySettings<'a> {
-    /// Those of a recipe of so many `steps` on a backend with these kernels.
+    /// Those of a recipe of `steps` steps on a backend with these kernels.
     pub(crate) fn of(
         recipe: &Recipe,
         kernels: Kernels,

@@ -51,12 +51,12 @@ pub const FREE: [(&str, &str); 18] = [
     ("log.samples", "what is logged besides"),
 ];
 
-/// How a run stands to the checkpoint that it goes on from.
+/// How a run stands to the checkpoint that it continues from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
     /// What is not as it was.
     pub changes: Vec<Change>,
-    /// What an older release did not record, so that nobody can tell.
+    /// What an older release did not record, so that it cannot be compared.
     pub unknown: Vec<String>,
 }
 

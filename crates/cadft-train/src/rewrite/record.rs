@@ -98,7 +98,7 @@ impl Header {
     }
 }
 
-/// What became of a sample of a round.
+/// What happened to a sample of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
@@ -117,7 +117,7 @@ pub struct SampleRecord {
     pub sample: usize,
     /// The row's id.
     pub id: String,
-    /// What became of it.
+    /// What happened to it.
     pub decision: Decision,
     /// Why it keeps its target.
     #[serde(skip_serializing_if = "Option::is_none", default)]

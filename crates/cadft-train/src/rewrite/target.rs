@@ -1,4 +1,4 @@
-//! Which tokens of a sample are replaced, and what comes of it.
+//! Which tokens of a sample are replaced, and the result.
 
 use cadft_data::{DataError, Example, SpecialTokens, Tokenizer};
 use std::ops::Range;
@@ -31,7 +31,7 @@ impl Target {
         })
     }
 
-    /// The tokens a model goes on from.
+    /// The tokens a model continues from.
     #[must_use]
     pub fn prompt<'a>(&self, example: &'a Example) -> &'a [u32] {
         &example.token_ids[..self.tokens.start]

@@ -30,7 +30,7 @@ pub(super) struct Log {
     pending: Vec<u8>,
     /// Why not.
     failure: Option<io::Error>,
-    /// Whether somebody was told that lines could not be written.
+    /// Whether it was reported that lines could not be written.
     told: bool,
 }
 

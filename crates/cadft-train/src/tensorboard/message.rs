@@ -1,7 +1,7 @@
 //! The few protocol buffers of an event file, encoded by hand (`event.proto`, `summary.proto`, `tensor.proto` of
 //! TensorFlow; the numbers below are their field numbers).
 
-/// A protocol buffer in the making.
+/// A protocol buffer being made.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
@@ -140,7 +140,7 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// The histogram of the finite ones of `values`; none where there are none.
+    /// The histogram of the finite ones of `values`; none if there are none.
     pub(super) fn of(values: &[f64]) -> Option<Self> {
         let values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
         let min = values.iter().copied().reduce(f64::min)?;

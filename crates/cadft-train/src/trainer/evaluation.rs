@@ -91,7 +91,7 @@ impl Trainer<'_> {
         Ok(Some(evaluation))
     }
 
-    /// Tells what it costs to save the model in the number format of the recipe, where that is much.
+    /// Reports what it costs to save the model in the number format of the recipe, where that is much.
     pub(super) fn tell_rounding(
         &mut self,
         model: &CausalLm,

@@ -5,7 +5,7 @@ use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
 use crate::warning::Warning;
 
-/// Consecutive steps after the warm-up with a mean gate below [`LOW_GATE`] before a user is told.
+/// Consecutive steps after the warm-up with a mean gate below [`LOW_GATE`] before a warning.
 const LOW_GATE_STEPS: usize = 10;
 /// A mean gate below this leaves little of the gradient.
 const LOW_GATE: f64 = 0.2;
@@ -15,7 +15,7 @@ const NORM_STEPS: usize = 20;
 const NORM_DECAY: f64 = 0.95;
 
 impl Trainer<'_> {
-    /// Counts and tells a step without an update; ends the run after `guard.non-finite` in a row.
+    /// Counts and reports a step without an update; ends the run after `guard.non-finite` in a row.
     pub(super) fn skip(
         &mut self,
         step: usize,
@@ -74,7 +74,7 @@ impl Trainer<'_> {
         })
     }
 
-    /// Tells when the gradient norm is far above its moving average, which a spike does not enter.
+    /// Warns when the gradient norm is far above its moving average, which a spike does not enter.
     fn spike(&mut self, metrics: &StepMetrics) -> Option<Warning> {
         let (factor, norm) = (self.prepared.recipe.guard.spike, metrics.grad_norm);
         let guard = &mut self.guard;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 impl Trainer<'_> {
-    /// Begins a checkpoint where one is due, and tells of the one before when that is done.
+    /// Begins a checkpoint where one is due, and reports the one before when that is done.
     pub(super) fn save_if_due(&mut self, model: &CausalLm, is_best: bool) -> Result<(), TrainError> {
         let section = &self.prepared.recipe.checkpoint;
         let is_last = self.done == self.prepared.plan.steps;
@@ -55,7 +55,7 @@ impl Trainer<'_> {
         })
     }
 
-    /// The end of a run: the last checkpoint, evaluation, and the final model, which is written whatever becomes of the
+    /// The end of a run: the last checkpoint, evaluation, and the final model, which is written whatever happens to the
     /// other two.
     pub(super) fn finish(&mut self, model: &CausalLm) -> Result<(PathBuf, Evaluated), TrainError> {
         if let Err(error) = self.saved() {
@@ -98,7 +98,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// Tells that there is no checkpoint of the last step, where something else ends the run.
+    /// Reports that there is no checkpoint of the last step, where something else ends the run.
     fn tell_unsaved(&mut self) -> Result<(), TrainError> {
         let Some(error) = self.unsaved.take() else {
             return Ok(());
@@ -114,7 +114,7 @@ impl Trainer<'_> {
         self.tell_aside(&Event::Warned { step, warning })
     }
 
-    /// Tells of a checkpoint that was written in the background. One that could not be written does not end a run: the
+    /// Reports a checkpoint that was written in the background. One that could not be written does not end a run: the
     /// one before it is still there, and the next may succeed.
     fn tell_saved(&mut self, step: usize, outcome: Result<Saved, CheckpointError>) -> Result<(), TrainError> {
         match outcome {

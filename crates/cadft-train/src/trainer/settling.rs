@@ -1,4 +1,4 @@
-//! The end of a step: what the device found out about it, and what is told.
+//! The end of a step: what the device found out about it, and what is reported.
 
 use super::Trainer;
 use crate::error::TrainError;
@@ -79,7 +79,7 @@ impl StepInFlight {
 }
 
 impl Trainer<'_> {
-    /// Waits for the step in flight and tells how it ended; every decision that depends on it comes after.
+    /// Waits for the step in flight and reports how it ended; every decision that depends on it comes after.
     pub(super) fn settle(&mut self) -> Result<(), TrainError> {
         match self.state.settle() {
             Some(settled) => self.tell_end(&settled),
@@ -87,7 +87,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// Tells how the step in flight ended.
+    /// Reports how the step in flight ended.
     pub(super) fn tell_end(&mut self, Settled { outcome, at }: &Settled) -> Result<(), TrainError> {
         let Some(step) = self.in_flight.take() else {
             return Ok(());

@@ -81,7 +81,7 @@ impl Reader {
         }
     }
 
-    /// The paths inside a macro, whose grammar nobody here knows.
+    /// The paths inside a macro, whose grammar is not known here.
     fn read_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let (mut line, mut colons, mut is_field) = (0, 0, false);

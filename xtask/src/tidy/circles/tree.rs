@@ -81,7 +81,7 @@ impl Tree {
     fn defined_in(&self, module: &[String], path: &[String], uses: usize) -> Option<PathBuf> {
         let (home, names) = split(module, path)?;
         self.named(home, names, uses).or_else(|| {
-            // What a macro defines is seen by nobody here, but a whole path says where it is.
+            // What a macro defines is not seen here, but a whole path says where it is.
             let (_, modules) = names.split_last().filter(|_| path.len() > names.len())?;
             let home: Vec<String> = home.iter().chain(modules).cloned().collect();
             (self.modules.get(&home))

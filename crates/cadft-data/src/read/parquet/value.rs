@@ -53,7 +53,7 @@ fn is_text(data_type: &DataType) -> bool {
     }
 }
 
-/// Makes the values of one row, of at most so many bytes.
+/// Makes the values of one row, up to a limit of bytes.
 pub(super) struct Values {
     left: usize,
 }

@@ -1,4 +1,4 @@
-//! Where an instruction goes on.
+//! Where an instruction continues.
 
 use minijinja::machinery::Instruction;
 

@@ -97,7 +97,7 @@ fn listed<'p>(state: &State<'_, '_>, pieces: impl Iterator<Item = &'p str>) -> R
     Ok(pieces.into_iter().map(Value::from).collect())
 }
 
-/// Words between whitespace, at most so many cuts; from the end if reversed.
+/// Words between whitespace, with a limit of cuts; from the end if reversed.
 fn words<'t>(
     state: &State<'_, '_>,
     this: &'t str,

@@ -148,8 +148,8 @@ impl Conversation<'_> {
         Ok(pieces)
     }
 
-    /// No trained place may hold text of another message, where no trace tells: it is looked for in renderings in which
-    /// the others' texts have characters around them. Turns whose numbers differ in one binary digit are told apart by
+    /// No trained place may hold text of another message. Without a trace, it is looked for in renderings in which
+    /// the others' texts have characters around them. Turns whose numbers differ in one binary digit are distinguished by
     /// one pair of renderings.
     fn check_untraced(
         &self,

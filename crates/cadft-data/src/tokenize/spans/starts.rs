@@ -1,7 +1,7 @@
 //! Where a trained turn starts: after the generation prompt, as far as the template writes it there.
 //!
 //! The conversation before the turn is rendered with the generation prompt. What that writes after the last text of a
-//! message must be how the conversation goes on after that text; then the turn starts behind it. Some templates open a
+//! message must be how the conversation continues after that text; then the turn starts behind it. Some templates open a
 //! turn differently from their generation prompt (`QwQ` and `DeepSeek` R1 write `<think>` there). Then the turn starts
 //! after what the last such opening before its text and the generation prompt have in common.
 //!
@@ -20,7 +20,7 @@ use crate::tokenizer::Encoded;
 #[derive(Default)]
 pub(super) struct Openings<'a>(HashMap<(&'a str, String), Split>);
 
-/// A place in an opening: so many characters that are neither letter nor digit, and then this text.
+/// A place in an opening: a number of characters that are neither letter nor digit, and then this text.
 struct Split {
     bones: usize,
     rest: String,
@@ -121,7 +121,7 @@ impl<'a> Conversation<'a> {
 
     /// Where a turn starts that its template opens with only the first part of its generation prompt: after what
     /// the last such opening in `place` and the prompt have in common. The part must hold a special token, which
-    /// tells an opening from text that looks like one.
+    /// distinguishes an opening from text that looks like one.
     fn opened_otherwise(&self, prompt: &str, place: &str) -> Option<usize> {
         let Encoded { ids, offsets } = self.tokenizer.encode(prompt).ok()?;
         let special = (ids.iter().zip(&offsets)).find(|(id, _)| self.tokenizer.is_special(**id));

@@ -1,4 +1,4 @@
-//! What must hold of the mask of every conversation, whoever tells what it is.
+//! What must hold of the mask of every conversation, however its turns were found.
 
 use cadft_data::{Content, Example, Row, SpecialTokens, Tokenizer};
 

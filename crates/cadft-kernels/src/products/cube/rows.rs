@@ -9,9 +9,9 @@ use burn_cubecl::tensor::CubeTensor;
 
 /// Adds a part to the rows of `whole` from `first` on, in place: nothing else may hold `whole`.
 ///
-/// Where making the part or adding it has failed, for want of memory say, so has `whole`, whatever is added to it later:
-/// the kernel reads what it writes, and `CubeCL` hands a failure on to whoever reads. Assigning the parts one after the other
-/// would forget it, and leave rows that nobody wrote.
+/// If making the part or adding it has failed (out of memory, for example), `whole` has failed too, whatever is added to it
+/// later: the kernel reads what it writes, and `CubeCL` passes a failure on to every reader. Assigning the parts one after
+/// the other would lose the failure, and leave rows that were never written.
 ///
 /// # Shapes
 /// - `whole`: `[matrices, rows, columns]`

@@ -106,7 +106,7 @@ const SQUARE: Cut = Cut {
 const ALONG: u32 = 4;
 
 /// How to compute a product with factors in bf16, copied by TMA and swizzled so that no two threads wait for the same bank
-/// of shared memory; none where the factors would have to be copied first.
+/// of shared memory; `None` if the factors would have to be copied first.
 fn blueprint(lhs: &CubeTensor, rhs: &CubeTensor) -> Option<BatchMatmulBlueprint> {
     let (of_lhs, of_rhs) = (layout(lhs)?, layout(rhs)?);
     let [rows, inner] = last_two(lhs);
@@ -193,7 +193,7 @@ fn tiles_of(cut: Cut, lhs: &CubeTensor, rhs: &CubeTensor) -> usize {
     matrices * rows.div_ceil(of_tile) * columns.div_ceil(across)
 }
 
-/// Whether rows or columns lie together; none where neither do, or matrices do not follow one another.
+/// Whether rows or columns are contiguous; `None` if neither are, or matrices do not follow one another.
 fn layout(x: &CubeTensor) -> Option<MatrixLayout> {
     match matrix_batch_layout(x.meta.strides(), None) {
         MatrixBatchLayout::Contiguous => Some(RowMajor),

@@ -1,4 +1,4 @@
-//! Matrices the other way round in memory, rounded to bf16 on the way.
+//! Matrices transposed in memory, and rounded to bf16.
 
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_elem_type;

@@ -297,7 +297,7 @@ fn along_sequence(x: &CubeTensor, positions: std::ops::Range<usize>) -> [Slice; 
     ]
 }
 
-/// A result in the making, `[matrices, rows, columns]`, zero where nothing was added.
+/// A result that is being summed, `[matrices, rows, columns]`, zero where nothing was added.
 #[derive(Default)]
 struct Parts(Option<CubeTensor>);
 

@@ -153,7 +153,7 @@ fn rotated(
     if dimension < comptime!(2 * pairs) {
         let angle = angles + dimension % pairs;
         let mut sine = sin[angle];
-        // Back is the other way round, and so is the first half's partner.
+        // Backward the rotation is reversed, and so is the partner of the first half.
         if comptime!(direction == Direction::ByPosition) {
             sine = -sine;
         }

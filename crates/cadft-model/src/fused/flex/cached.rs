@@ -22,7 +22,7 @@ pub(crate) struct SequenceCache {
 }
 
 impl SequenceCache {
-    /// Room for so many elements of keys, and of values.
+    /// Room for `elements` elements of keys, and as many of values.
     pub(crate) fn with_capacity(elements: usize) -> Self {
         Self {
             key: Vec::with_capacity(elements),
@@ -45,7 +45,7 @@ impl SequenceCache {
     }
 }
 
-/// Cosines and sines in memory, each `[batch or 1, seq, pairs]`; none where nothing is rotated.
+/// Cosines and sines in memory, each `[batch or 1, seq, pairs]`; `None` if nothing is rotated.
 struct Tables {
     cos: TensorData,
     sin: TensorData,
