@@ -13,6 +13,10 @@
 //! reads the outcome of a step together with the first values that the next step has to read. So a training loop is
 //! [`begin`], [`Begun::update`], [`begin`], … and [`StepState::settle`] at the end. [`step`] does one step and waits for it.
 
+mod backward;
+
+pub use backward::{Backward, backward};
+
 use crate::batch::GlobalBatch;
 use crate::clip::clipping;
 use crate::observe::{InFlight, Observation, Readback, Settled, StepOutcome, TokenValues};
@@ -59,14 +63,6 @@ pub struct Begun {
     gradients: GradientsParams,
     values: InFlight,
     lr: f64,
-}
-
-/// The gradient of a global batch, and its values.
-pub struct Backward {
-    /// Gradients of the whole global batch, before clipping.
-    pub gradients: GradientsParams,
-    /// Values of the whole global batch, before the update.
-    pub outcome: StepOutcome,
 }
 
 /// One whole step. Returns the updated model, or the model as it was if the outcome is not finite.
@@ -148,21 +144,6 @@ impl StepState {
             self.optimizer.left_out();
         }
         outcome.add_to(&mut self.running);
-    }
-}
-
-/// Parts 1 to 3 with their outcome, without an update.
-#[must_use]
-pub fn backward(
-    model: &CausalLm,
-    batch: &GlobalBatch,
-    settings: &StepSettings<'_>,
-    running: &RunningMoments,
-) -> Backward {
-    let (gradients, values) = queue(model, batch, settings, running, &mut Readback::default());
-    Backward {
-        outcome: values.settle().outcome,
-        gradients,
     }
 }
 

@@ -1,0 +1,31 @@
+//! The gradient of a global batch without an update.
+
+use super::{StepSettings, queue};
+use crate::batch::GlobalBatch;
+use crate::observe::{Readback, StepOutcome};
+use burn::optim::GradientsParams;
+use cadft_core::RunningMoments;
+use cadft_model::CausalLm;
+
+/// The gradient of a global batch, and its values.
+pub struct Backward {
+    /// Gradients of the whole global batch, before clipping.
+    pub gradients: GradientsParams,
+    /// Values of the whole global batch, before the update.
+    pub outcome: StepOutcome,
+}
+
+/// Parts 1 to 3 with their outcome, without an update.
+#[must_use]
+pub fn backward(
+    model: &CausalLm,
+    batch: &GlobalBatch,
+    settings: &StepSettings<'_>,
+    running: &RunningMoments,
+) -> Backward {
+    let (gradients, values) = queue(model, batch, settings, running, &mut Readback::default());
+    Backward {
+        outcome: values.settle().outcome,
+        gradients,
+    }
+}
