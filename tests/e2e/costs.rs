@@ -19,7 +19,7 @@ use std::time::Duration;
 
 const MOST_TIME: Duration = Duration::from_secs(60);
 const MOST_MIB: u64 = 1024;
-/// Nobody reads more of an error.
+/// A longer error is not read.
 const LONGEST_OUTPUT: usize = 256 << 10;
 const MIB: usize = 1 << 20;
 
@@ -196,7 +196,7 @@ fn text_that_unpacks_nests_or_repeats_is_read_within_a_minute_and_a_gigabyte() {
     }
 }
 
-/// So many rows of one text, in pages of at most so many bytes.
+/// `rows` rows of one text of `bytes` bytes.
 fn parquet(path: &Path, properties: WriterProperties, bytes: usize, rows: usize) {
     let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]));
     let file = File::create(path).expect("a file");

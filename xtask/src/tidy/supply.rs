@@ -63,8 +63,8 @@ fn words(table: &Table, key: &str) -> BTreeSet<String> {
 fn foreign(lock: &Path, package: &Table) -> Option<Finding> {
     let name = word(package, "name");
     let source = word(package, "source");
-    let is_ours =
-        source.is_empty() && (name == "cadft" || name.starts_with("cadft-") || name == "xtask" || name == "cubecl-llvm");
+    let is_ours = source.is_empty()
+        && (name == "cadft" || name.starts_with("cadft-") || name == "xtask" || name == "cubecl-llvm");
     let is_registered = source.starts_with("registry+") && source.ends_with(REGISTRY);
     let has_checksum = word(package, "checksum").len() == 64;
     if is_ours || (is_registered && has_checksum) {
