@@ -70,9 +70,7 @@ fn the_date_has_the_form_asked_for() {
 
 #[test]
 fn a_template_can_reject_a_conversation_with_its_own_words() {
-    let error = render("{{ raise_exception('roles must alternate') }}")
-        .unwrap_err()
-        .to_string();
+    let error = with_hints(&render("{{ raise_exception('roles must alternate') }}").unwrap_err());
     assert!(error.contains("roles must alternate"), "{error}");
     assert!(error.contains("\nhint: "), "{error}");
 }

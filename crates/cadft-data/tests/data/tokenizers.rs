@@ -279,10 +279,8 @@ fn a_directory_is_read_whole() {
     let files = Fixture::chatml().files();
     write("tokenizer.json", &files.tokenizer);
     let bare = Tokenizer::from_dir(directory.path()).unwrap();
-    let no_template = bare
-        .render_chat(&messages(&[("user", "x")]), GenerationPrompt::Add)
-        .unwrap_err()
-        .to_string();
+    let no_template = bare.render_chat(&messages(&[("user", "x")]), GenerationPrompt::Add);
+    let no_template = with_hints(&no_template.unwrap_err());
     assert!(
         no_template.contains("no chat template") && no_template.contains("`chat_template.jinja`"),
         "{no_template}"
