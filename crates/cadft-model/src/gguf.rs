@@ -69,6 +69,18 @@ pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<G
             values: Box::new(|| architecture.imported(name, file.values(info), &config)),
         })
         .collect();
+    let non_finite: Vec<String> = weights
+        .iter()
+        .filter(|weight| !(weight.values)().iter().all(|value| value.is_finite()))
+        .map(|weight| architecture.tensor_name(&weight.name))
+        .map(|name| format!("tensor `{name}` holds NaN or infinite values"))
+        .collect();
+    if !non_finite.is_empty() {
+        return Err(ModelError::Gguf {
+            path: gguf_path.to_owned(),
+            problems: non_finite,
+        });
+    }
     if dtype == Dtype::F16 {
         weights
             .iter()

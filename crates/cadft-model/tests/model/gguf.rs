@@ -319,6 +319,27 @@ fn llama3_divisors_become_the_rule_they_come_from() {
 }
 
 #[test]
+fn every_tensor_with_a_number_that_no_model_can_be_loaded_with_is_named() {
+    let mut file = tiny_gguf(&original());
+    file.tensors[0].2[3] = f32::NAN;
+    file.tensors[1].2[0] = f32::NEG_INFINITY;
+    let names = [0, 1].map(|index| file.tensors[index].0.clone());
+    let (parent, imported) = import(&file);
+    let message = imported.unwrap_err();
+    for name in names {
+        assert!(
+            message.contains(&format!("`{name}` holds NaN or infinite")),
+            "{message}"
+        );
+    }
+    assert_eq!(
+        fs::read_dir(parent.path()).unwrap().count(),
+        1,
+        "only the file itself"
+    );
+}
+
+#[test]
 fn what_is_missing_left_over_or_unknown_is_named() {
     let mut file = tiny_gguf(&original());
     file.tensors.retain(|(name, _, _)| name != "blk.1.ffn_up.weight");
