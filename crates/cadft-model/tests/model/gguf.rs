@@ -324,19 +324,13 @@ fn every_tensor_with_a_number_that_no_model_can_be_loaded_with_is_named() {
     file.tensors[0].2[3] = f32::NAN;
     file.tensors[1].2[0] = f32::NEG_INFINITY;
     let names = [0, 1].map(|index| file.tensors[index].0.clone());
-    let (parent, imported) = import(&file);
-    let message = imported.unwrap_err();
+    let message = import(&file).1.unwrap_err();
     for name in names {
         assert!(
             message.contains(&format!("`{name}` holds NaN or infinite")),
             "{message}"
         );
     }
-    assert_eq!(
-        fs::read_dir(parent.path()).unwrap().count(),
-        1,
-        "only the file itself"
-    );
 }
 
 #[test]
