@@ -447,7 +447,7 @@ fn a_text_that_is_or_becomes_too_long_is_refused_with_its_row() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("line 2") && error.contains("is too long"),
+        error.contains("d.jsonl:2: ") && error.contains("is too long"),
         "{error}"
     );
 }

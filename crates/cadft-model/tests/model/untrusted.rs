@@ -388,9 +388,7 @@ fn an_adapter_as_a_pickle_says_how_to_convert_it() {
         directory.join("adapter_model.bin"),
     )
     .unwrap();
-    let message = adapter::load(&directory, random(), &config)
-        .unwrap_err()
-        .to_string();
+    let message = cadft_model::with_hints(&adapter::load(&directory, random(), &config).unwrap_err());
     assert!(
         message.contains("pickle") && message.contains("save_pretrained"),
         "{message}"
