@@ -8,6 +8,7 @@ mod files;
 mod keys;
 mod special;
 mod templates;
+mod vocabulary;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -101,6 +102,7 @@ impl Tokenizer {
             .map_err(|error| invalid(TOKENIZER, &error.to_string(), hint))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed)?;
+        vocabulary::check(&inner)?;
         let growth = budget::growth(&inner)?;
         let special_tokens = special::SpecialTokens::read(files, &config)?;
         let token = |name: &str| special_tokens.text(name);

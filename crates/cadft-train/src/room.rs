@@ -54,8 +54,10 @@ fn at_a_time(bytes: SequenceBytes, wanted: usize, available: f64) -> Result<usiz
             "allow fewer new tokens, shorten the prompts, or free some memory; `ulimit -v` limits it, too",
         ));
     }
-    let fitting = left / mib(bytes.most).max(f64::MIN_POSITIVE);
-    Ok(wanted.min(fitting as usize).max(1))
+    if bytes.most == 0 {
+        return Ok(wanted);
+    }
+    Ok(wanted.min((left / mib(bytes.most)) as usize).max(1))
 }
 
 #[cfg(test)]

@@ -51,6 +51,23 @@ fn every_declared_end_stops() {
     }
 }
 
+#[test]
+fn a_vocabulary_that_is_not_the_same_every_time_is_refused() {
+    let files = Fixture::chatml().files();
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut changed: Value = serde_json::from_slice(&files.tokenizer).unwrap();
+        change(&mut changed["model"]);
+        error(&TokenizerFiles {
+            tokenizer: changed.to_string().into_bytes(),
+            ..files.clone()
+        })
+    };
+    let twice = refused(&|model| model["vocab"]["a"] = model["vocab"]["b"].clone());
+    assert!(twice.contains("`a` and `b` have the same id"), "{twice}");
+    let random = refused(&|model| model["dropout"] = json!(0.1));
+    assert!(random.contains("`model.dropout` is `0.1`"), "{random}");
+}
+
 /// Python's `json` writes them, and reads them back.
 #[test]
 fn infinity_in_a_configuration_is_read() {

@@ -1,0 +1,43 @@
+//! What makes a vocabulary ambiguous: the same text or the same ids must mean the same every time that it is read.
+
+use std::collections::BTreeMap;
+
+use tokenizers::{Model, ModelWrapper};
+
+use super::config::{TOKENIZER, invalid};
+use crate::error::DataError;
+
+/// Ids with several tokens are shown up to this many.
+const SHOWN: usize = 5;
+
+/// Refuses a vocabulary of which two tokens have one id, and merges that are left out at random.
+pub(super) fn check(inner: &tokenizers::Tokenizer) -> Result<(), DataError> {
+    let model = inner.get_model();
+    if let ModelWrapper::BPE(bpe) = model
+        && let Some(dropout) = bpe.dropout.filter(|dropout| *dropout > 0.0)
+    {
+        let message = format!("`model.dropout` is `{dropout}`: the ids of a text would be random");
+        return Err(invalid(TOKENIZER, &message, "set it to `null`"));
+    }
+    let vocabulary = model.get_vocab();
+    let mut tokens: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for (token, id) in &vocabulary {
+        tokens.entry(*id).or_default().push(token);
+    }
+    tokens.retain(|_, tokens| tokens.len() > 1);
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = tokens
+        .iter_mut()
+        .take(SHOWN)
+        .map(|(id, tokens)| {
+            tokens.sort_unstable();
+            tokens.truncate(SHOWN);
+            let tokens: Vec<String> = tokens.iter().map(|token| format!("`{token}`")).collect();
+            format!("{} have the same id `{id}`", tokens.join(" and "))
+        })
+        .collect();
+    let message = format!("`model.vocab`: {}", shown.join("; "));
+    Err(invalid(TOKENIZER, &message, "each token needs an id of its own"))
+}
