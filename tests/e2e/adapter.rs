@@ -195,6 +195,39 @@ fn an_embedding_that_left_its_head_is_trained_on_apart() {
     run(CADFT, &fixture("blackbox"), &args).refused(&["`lm_head.weight`", "another model"]);
 }
 
+/// As PEFT, from the current directory; or, if there is none, from the adapter's own.
+#[test]
+fn a_base_with_a_relative_path_is_found_from_the_adapter_too() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let adapter = format!("{}/model", trained(out.path(), &[]));
+    let base = out.path().join("bases/tiny");
+    fs::create_dir_all(&base).expect("a directory");
+    for entry in fs::read_dir(fixture("blackbox/model")).expect("a model") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, base.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    let config = Path::new(&adapter).join("adapter_config.json");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let mut described: Value = serde_json::from_str(&text).expect("JSON");
+    let data = ["--data", "messages.jsonl", "--json"];
+    let beside = nll(&[
+        &["evaluate", "--model", "model", "--adapter", &adapter],
+        &data[..],
+    ]
+    .concat());
+    described["base_model_name_or_path"] = "../../bases/tiny".into();
+    fs::write(&config, described.to_string()).expect("it is written");
+    let alone = [&["evaluate", "--model", &adapter], &data[..]].concat();
+    SAME.assert_near("from the adapter's directory", nll(&alone), beside);
+    described["base_model_name_or_path"] = "../../bases/gone".into();
+    fs::write(&config, described.to_string()).expect("it is written");
+    run(CADFT, &fixture("blackbox"), &alone).refused(&[
+        "`../../bases/gone`",
+        "neither from here nor",
+        "--adapter",
+    ]);
+}
+
 #[test]
 fn what_is_not_a_model_is_told_from_one() {
     let out = tempfile::tempdir().expect("a temporary directory");
