@@ -159,7 +159,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
 }
 
 #[test]
-fn a_variable_of_the_template_is_set_and_one_without_a_value_is_refused() {
+fn a_variable_of_the_template_is_set_in_every_command_and_one_without_a_value_is_refused() {
     let workspace = Workspace::new();
     let template = "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>assistant\n{{ m.content }}\
                     {{ suffix | default('') }}<|im_end|>\n{% else %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
@@ -174,6 +174,34 @@ fn a_variable_of_the_template_is_set_and_one_without_a_value_is_refused() {
         number(&numbers(&workspace.run(CADFT, &[&args[..], more].concat()).succeeded())["supervised"])
     };
     assert!(tokens(&["--template-variable", "suffix=done"]) > tokens(&[]));
+    // What is shown of the data is what is trained.
+    let shown = |command: &str, more: &[&str]| {
+        let args = [
+            "data",
+            command,
+            "--model",
+            "model",
+            "--data",
+            "eval.jsonl",
+            "--json",
+        ];
+        let shown = workspace.run(CADFT, &[&args[..], more].concat()).succeeded();
+        lines(&shown.stdout).remove(0)
+    };
+    let variable = ["--template-variable", "suffix=done"];
+    for more in [&[][..], &variable, &["--template", "chatml"]] {
+        let trained = number(&shown("stats", more)["total"]["supervised"]);
+        assert_eq!(trained, tokens(more), "{more:?}");
+    }
+    let trained = |more: &[&str]| {
+        let shown = shown("inspect", more);
+        let tokens = shown["tokens"].as_array().expect("tokens").clone();
+        let trained = tokens.iter().filter(|token| token["trained"] == true);
+        trained
+            .filter_map(|token| token["text"].as_str())
+            .collect::<String>()
+    };
+    assert!(trained(&variable).ends_with("done<|im_end|>") && !trained(&[]).contains("done"));
     let wrong = [&args[..], &["--template-variable", "suffix"]].concat();
     workspace
         .run(CADFT, &wrong)
