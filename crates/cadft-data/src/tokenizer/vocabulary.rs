@@ -19,6 +19,11 @@ pub(super) fn check(inner: &tokenizers::Tokenizer) -> Result<(), DataError> {
         let message = format!("`model.dropout` is `{dropout}`: the ids of a text would be random");
         return Err(invalid(TOKENIZER, &message, "set it to `null`"));
     }
+    // As many ids as tokens: each token has its own. No copy of the vocabulary is needed to see it.
+    let tokens = u32::try_from(model.get_vocab_size()).unwrap_or(u32::MAX);
+    if (0..tokens).all(|id| model.id_to_token(id).is_some()) {
+        return Ok(());
+    }
     let vocabulary = model.get_vocab();
     let mut tokens: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
     for (token, id) in &vocabulary {
