@@ -1,6 +1,7 @@
 //! What commands write: never over anything that they were not asked to replace, and whole or not at all.
 
 use crate::CADFT;
+use crate::writers::{CONVERT, EVALUATE, GGUF, SCORE};
 use cadft_tests::command::{Outcome, run_after};
 use cadft_tests::runs::Started;
 use cadft_tests::{Workspace, runs};
@@ -273,66 +274,18 @@ fn nothing_of_a_run_goes_through_a_link() {
 
 /// Commands that write one file, and its name.
 fn writers() -> Vec<(Vec<&'static str>, &'static str)> {
-    let score = |out| {
-        let args = [
-            "score",
-            "--quiet",
-            "--model",
-            "model",
-            "--data",
-            "messages.jsonl",
-            "--out",
-            out,
-        ];
-        (args.to_vec(), out)
-    };
-    let convert = |out| {
-        let args = [
-            "data",
-            "convert",
-            "--data",
-            "messages.jsonl",
-            "--to",
-            "messages",
-            "--out",
-            out,
-        ];
-        (args.to_vec(), out)
-    };
-    let evaluate = [
-        "evaluate",
-        "--model",
-        "model",
-        "--data",
-        "questions.jsonl",
-        "--generate",
-        "--limit",
-        "2",
-        "--max-new-tokens",
-        "2",
-        "--out",
-        "answers.jsonl",
-    ];
-    let gguf = [
-        "model",
-        "convert",
-        "--model",
-        "model",
-        "--to",
-        "gguf",
-        "--out",
-        "model.gguf",
-    ];
-    vec![
-        score("scores.jsonl"),
-        score("scores.parquet"),
-        convert("rows.jsonl"),
-        convert("rows.json.gz"),
-        convert("rows.parquet"),
-        (evaluate.to_vec(), "answers.jsonl"),
-        (gguf.to_vec(), "model.gguf"),
-        (["report", "run", "--out", "page.html"].to_vec(), "page.html"),
+    [
+        (SCORE, "scores.jsonl"),
+        (SCORE, "scores.parquet"),
+        (CONVERT, "rows.jsonl"),
+        (CONVERT, "rows.json.gz"),
+        (CONVERT, "rows.parquet"),
+        (EVALUATE, "answers.jsonl"),
+        (GGUF, "model.gguf"),
+        (&["report", "run", "--out"], "page.html"),
     ]
+    .map(|(command, out)| ([command, &[out]].concat(), out))
+    .to_vec()
 }
 
 /// A workspace with a run, whose every file that a command writes has old content.

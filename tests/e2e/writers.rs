@@ -57,38 +57,44 @@ const DIRECTORIES: [&[&str]; 6] = [
     ],
 ];
 
+/// Commands that write one file, without its name.
+pub(crate) const SCORE: &[&str] = &[
+    "score",
+    "--quiet",
+    "--model",
+    "model",
+    "--data",
+    "messages.jsonl",
+    "--out",
+];
+pub(crate) const CONVERT: &[&str] = &[
+    "data",
+    "convert",
+    "--data",
+    "messages.jsonl",
+    "--to",
+    "messages",
+    "--out",
+];
+pub(crate) const EVALUATE: &[&str] = &[
+    "evaluate",
+    "--model",
+    "model",
+    "--data",
+    "questions.jsonl",
+    "--generate",
+    "--max-new-tokens",
+    "2",
+    "--out",
+];
+pub(crate) const GGUF: &[&str] = &["model", "convert", "--model", "model", "--to", "gguf", "--out"];
+
 /// What writes a file, without its name.
 const FILES: [&[&str]; 6] = [
-    &[
-        "score",
-        "--quiet",
-        "--model",
-        "model",
-        "--data",
-        "messages.jsonl",
-        "--out",
-    ],
-    &[
-        "data",
-        "convert",
-        "--data",
-        "messages.jsonl",
-        "--to",
-        "messages",
-        "--out",
-    ],
-    &[
-        "evaluate",
-        "--model",
-        "model",
-        "--data",
-        "questions.jsonl",
-        "--generate",
-        "--max-new-tokens",
-        "2",
-        "--out",
-    ],
-    &["model", "convert", "--model", "model", "--to", "gguf", "--out"],
+    SCORE,
+    CONVERT,
+    EVALUATE,
+    GGUF,
     &["report", "adapter", "--out"],
     &["rewrite", "export", "rewritten", "--out"],
 ];

@@ -69,23 +69,24 @@ pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<G
             values: Box::new(|| architecture.imported(name, file.values(info), &config)),
         })
         .collect();
-    let non_finite: Vec<String> = weights
-        .iter()
-        .filter(|weight| !(weight.values)().iter().all(|value| value.is_finite()))
-        .map(|weight| architecture.tensor_name(&weight.name))
-        .map(|name| format!("tensor `{name}` holds NaN or infinite values"))
-        .collect();
+    let (mut non_finite, mut fits) = (Vec::new(), Ok(()));
+    for weight in &weights {
+        let values = (weight.values)();
+        if !values.iter().all(|value| value.is_finite()) {
+            let name = architecture.tensor_name(&weight.name);
+            non_finite.push(format!("tensor `{name}` holds NaN or infinite values"));
+        }
+        if dtype == Dtype::F16 {
+            fits = fits.and_then(|()| fits_f16(&weight.name, &values));
+        }
+    }
     if !non_finite.is_empty() {
         return Err(ModelError::Gguf {
             path: gguf_path.to_owned(),
             problems: non_finite,
         });
     }
-    if dtype == Dtype::F16 {
-        weights
-            .iter()
-            .try_for_each(|weight| fits_f16(&weight.name, &(weight.values)()))?;
-    }
+    fits?;
     let replacement = Replacement::begin(directory)?;
     let max_shard_bytes = SaveOptions::default().max_shard_bytes;
     write_weights(replacement.path(), &weights, dtype, max_shard_bytes)?;
