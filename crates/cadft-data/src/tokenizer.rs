@@ -9,6 +9,7 @@ mod keys;
 mod special;
 mod templates;
 mod vocabulary;
+mod words;
 
 use std::collections::HashSet;
 use std::fmt;

@@ -16,10 +16,10 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::SplitPattern;
 use tokenizers::tokenizer::SplitDelimiterBehavior;
-use tokenizers::utils::SysRegex;
 use tokenizers::{Model, ModelWrapper};
 
 use super::Encoded;
+use super::words::Words;
 
 /// The words of GPT-2, which `ByteLevel` cuts at.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -31,11 +31,11 @@ const LONGEST: usize = 64;
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What the model made of words: ids and how many bytes of the word each stands for.
-type Words = HashMap<Box<str>, Box<[(u32, u32)]>>;
+type Known = HashMap<Box<str>, Box<[(u32, u32)]>>;
 
 thread_local! {
     /// The words of the tokenizer with this number.
-    static WORDS: RefCell<(u64, Words)> = RefCell::new((u64::MAX, Words::new()));
+    static WORDS: RefCell<(u64, Known)> = RefCell::new((u64::MAX, Known::new()));
 }
 
 /// One step that cuts pieces of text into smaller ones.
@@ -45,7 +45,7 @@ enum Cut {
     /// Runs of numeric characters.
     Digits,
     /// Matches, and what lies between them.
-    Matches(SysRegex),
+    Matches(Words),
 }
 
 /// A tokenizer's byte-level pipeline.
@@ -116,7 +116,7 @@ struct Output<'a> {
     fast: &'a FastBpe,
     model: &'a ModelWrapper,
     text: &'a str,
-    words: &'a mut Words,
+    words: &'a mut Known,
     encoded: &'a mut Encoded,
 }
 
@@ -150,13 +150,14 @@ impl Output<'_> {
                 self.cut_digits(range, step, |run, digits| !digits || run.chars().nth(1).is_none())
             }
             Some(Cut::Digits) => self.cut_digits(range, step, |_, _| true),
-            Some(Cut::Matches(regex)) => {
+            Some(Cut::Matches(pattern)) => {
                 let mut from = 0;
-                for (start, end) in regex.find_iter(piece) {
+                pattern.each(piece, |start, end| {
                     self.cut(range.start + from..range.start + start, step + 1)?;
                     self.cut(range.start + start..range.start + end, step + 1)?;
                     from = end;
-                }
+                    Some(())
+                })?;
                 self.cut(range.start + from..range.end, step + 1)
             }
         }
@@ -285,13 +286,13 @@ fn cuts(pre_tokenizer: &PreTokenizerWrapper) -> Option<Vec<Cut>> {
                 if split.behavior != SplitDelimiterBehavior::Isolated || split.invert {
                     return None;
                 }
-                Cut::Matches(SysRegex::new(pattern).ok()?)
+                Cut::Matches(Words::new(pattern)?)
             }
             _ => return None,
         });
     }
     if last.use_regex {
-        cuts.push(Cut::Matches(SysRegex::new(GPT2).ok()?));
+        cuts.push(Cut::Matches(Words::new(GPT2)?));
     }
     Some(cuts)
 }

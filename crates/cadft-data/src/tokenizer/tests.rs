@@ -60,7 +60,8 @@ fn byte_level(use_regex: bool) -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
 }
 
-/// The pre-tokenizers of GPT-2, SmolLM2 and Llama 3, one with runs of digits, and Qwen's with its normaliser.
+/// The pre-tokenizers of GPT-2, SmolLM2 and Llama 3, one with runs of digits, Qwen's with its normaliser, and
+/// one of two patterns.
 fn tokenizers() -> Vec<Tokenizer> {
     let digits = |each: bool| json!({"type": "Digits", "individual_digits": each});
     let split =
@@ -72,6 +73,8 @@ fn tokenizers() -> Vec<Tokenizer> {
         (sequence(&digits(false), byte_level(true)), Value::Null),
         (sequence(&split, byte_level(false)), Value::Null),
         (sequence(&split, byte_level(false)), json!({"type": "NFC"})),
+        // One pattern cuts the words of another.
+        (sequence(&split, byte_level(true)), Value::Null),
     ];
     all.iter()
         .map(|(pre_tokenizer, normalizer)| tokenizer(pre_tokenizer, normalizer))
