@@ -6,6 +6,7 @@ mod in_flight;
 mod likelihood;
 mod models;
 mod products;
+mod ranks;
 mod reads;
 mod recompute;
 mod rewriting;

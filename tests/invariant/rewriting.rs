@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use cadft_model::CausalLm;
+use cadft_step::Ranks;
 use cadft_train::rewrite::{
     Record, RewriteLog, Rewriting, RewritingState, RoundSummary, UndoRecord, read_log,
 };
@@ -97,7 +98,7 @@ impl Run {
 
     /// The uninterrupted run, with its state as a checkpoint after each step has it.
     fn uninterrupted(&self) -> (Vec<RewritingState>, Everything) {
-        let mut rewriting = Rewriting::new(&self.prepared, self.path());
+        let mut rewriting = Rewriting::new(&Ranks::solo(), &self.prepared, self.path());
         let mut saved = vec![rewriting.state().clone()];
         for step in 0..6 {
             let _ = round(&mut rewriting, step, &self.prepared, &self.model);
@@ -111,7 +112,7 @@ impl Run {
 
     fn resumed(&self, state: &RewritingState, from: usize) -> Everything {
         let mut rewriting =
-            Rewriting::resume(&self.prepared, self.path(), through_a_file(state)).expect("it resumes");
+            Rewriting::resume(&Ranks::solo(), &self.prepared, self.path(), through_a_file(state)).expect("it resumes");
         go_on(&mut rewriting, from, &self.prepared, &self.model);
         everything(&rewriting, &self.prepared, self.path())
     }
@@ -147,7 +148,7 @@ fn a_resumed_run_rewrites_as_the_uninterrupted_one_whatever_became_of_the_log() 
 fn a_round_that_is_interrupted_changes_nothing_and_takes_place_later() {
     let run = Run::new();
     let (saved, end) = run.uninterrupted();
-    let mut rewriting = Rewriting::resume(&run.prepared, run.path(), saved[2].clone()).expect("it resumes");
+    let mut rewriting = Rewriting::resume(&Ranks::solo(), &run.prepared, run.path(), saved[2].clone()).expect("it resumes");
     let before = everything(&rewriting, &run.prepared, run.path());
     let stop = AtomicBool::new(true);
     let lines = rewriting
@@ -163,7 +164,7 @@ fn a_round_that_is_interrupted_changes_nothing_and_takes_place_later() {
 #[test]
 fn a_round_takes_place_once() {
     let run = Run::new();
-    let mut rewriting = Rewriting::new(&run.prepared, run.path());
+    let mut rewriting = Rewriting::new(&Ranks::solo(), &run.prepared, run.path());
     (1..=2).for_each(|step| observe(&mut rewriting, step));
     assert_eq!(
         round(&mut rewriting, 1, &run.prepared, &run.model),
@@ -222,6 +223,6 @@ fn a_log_of_another_run_is_refused() {
     )
     .expect("a log");
     let error =
-        Rewriting::resume(&run.prepared, run.path(), saved[5].clone()).expect_err("another run's log");
+        Rewriting::resume(&Ranks::solo(), &run.prepared, run.path(), saved[5].clone()).expect_err("another run's log");
     assert!(error.to_string().contains("rewrites.jsonl:1"), "{error}");
 }

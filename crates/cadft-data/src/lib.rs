@@ -30,6 +30,7 @@
 mod batch;
 mod cache;
 mod convert;
+mod deal;
 mod error;
 mod exact;
 mod format;
@@ -50,10 +51,11 @@ pub use batch::{Batch, BatchOptions, Bucketing, Packing, Target, micro_batch_sha
 pub use cache::{Cache, CacheKey, load_samples};
 pub use cadft_files::{Hint, with_hints};
 pub use convert::convert;
+pub use deal::deal;
 pub use error::{DataError, Problem, RowProblem};
 pub use format::{Columns, Format};
 pub use inspect::{InspectedToken, inspect};
-pub use order::{Order, epoch_order, rank_shard};
+pub use order::{Order, epoch_order};
 pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Place, Row};
 pub use samples::Samples;

@@ -38,13 +38,3 @@ pub fn epoch_order(len: usize, order: Order, seed: u64, epoch: u64) -> Vec<usize
     }
     positions
 }
-
-/// The part of a global batch that one of several ranks computes: every `ranks`-th sample from the `rank`-th on. The
-/// parts of all ranks are the global batch, and their sizes differ by one at most.
-///
-/// # Panics
-/// If `rank` is not below `ranks`.
-pub fn rank_shard(global_batch: &[usize], rank: usize, ranks: usize) -> Vec<usize> {
-    assert!(rank < ranks, "rank {rank} of {ranks}");
-    global_batch.iter().copied().skip(rank).step_by(ranks).collect()
-}

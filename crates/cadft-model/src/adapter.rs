@@ -181,6 +181,12 @@ impl CausalLm {
     pub fn seed_dropout(&self, seed: u64) {
         self.model.dropout.set(seed);
     }
+
+    /// What the masks of the next forward pass are drawn from.
+    #[must_use]
+    pub fn dropout_seed(&self) -> u64 {
+        self.model.dropout.now()
+    }
 }
 
 /// Gives parameters new values by name.

@@ -1,11 +1,12 @@
 //! Global batches: which samples belong to which step, and their micro-batches on the device.
 
+use crate::ranks::Ranks;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
 use cadft_data::{
     Batch, BatchOptions, Bucketing, Example, Order, Packing as RowPacking, epoch_order, micro_batch_shapes,
 };
-use cadft_model::Packing;
+use cadft_model::{CausalLm, Packing};
 
 /// How a global batch is cut into micro-batches: it changes memory and speed, not the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,10 @@ pub struct MicroBatch {
     pub sample_of: Vec<usize>,
     /// For each sample of this micro-batch, its place in the global batch.
     pub samples: Vec<usize>,
+    /// The shard that it belongs to, counted from the first of this rank.
+    pub shard: usize,
+    /// Which of the micro-batches of all shards it is.
+    pub number: usize,
 }
 
 impl MicroBatch {
@@ -95,11 +100,11 @@ impl MicroBatch {
             targets: Tensor::from_data(ids(targets, &[tokens]), device),
             sample_of: batch.targets.iter().map(|target| target.sample).collect(),
             samples: batch.indices.clone(),
+            shard: 0,
+            number: 0,
         }
     }
-}
 
-impl MicroBatch {
     /// The same tensors on the device without autodiff.
     #[must_use]
     pub fn inner(self) -> Self {
@@ -124,10 +129,13 @@ impl MicroBatch {
     }
 }
 
-/// The samples of one optimizer step.
+/// More than the forward passes that one micro-batch takes, each of which draws other masks.
+const PASSES: u64 = 16;
+
+/// The samples of one optimizer step, and how they are shared out.
 #[derive(Clone, Debug)]
 pub struct GlobalBatch {
-    /// Micro-batches in the order in which they are computed.
+    /// Micro-batches of this rank in the order in which they are computed.
     pub micro: Vec<MicroBatch>,
     /// For each sample its supervised tokens.
     pub supervised: Vec<usize>,
@@ -137,18 +145,116 @@ pub struct GlobalBatch {
     pub ids: Vec<String>,
     /// Tokens of all samples, padding not counted.
     pub tokens: usize,
+    /// How the samples are shared out among ranks.
+    pub shares: Shares,
+}
+
+/// How the samples of a global batch are shared out: the same on every rank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// How many shards there are.
+    pub shards: usize,
+    /// Micro-batches of each shard.
+    pub micro: Vec<usize>,
+    /// How many of the shards are each rank's; rank `r` has the `r`-th such part of them.
+    pub per_rank: usize,
+}
+
+impl Shares {
+    /// The first shard of a rank.
+    #[must_use]
+    pub fn first(&self, ranks: &Ranks) -> usize {
+        ranks.rank() * self.per_rank
+    }
+
+    /// Micro-batches of all ranks.
+    #[must_use]
+    pub fn passes(&self) -> usize {
+        self.micro.iter().sum()
+    }
+
+    /// Micro-batches of each rank.
+    fn of_ranks(&self) -> impl Iterator<Item = usize> {
+        self.micro.chunks(self.per_rank).map(|own| own.iter().sum())
+    }
+
+    /// The most micro-batches that a rank has.
+    #[must_use]
+    pub fn most_micro(&self) -> usize {
+        self.of_ranks().max().unwrap_or(0)
+    }
+
+    /// Whether each rank has samples.
+    #[must_use]
+    pub fn present(&self) -> Vec<bool> {
+        self.of_ranks().map(|micro| micro > 0).collect()
+    }
 }
 
 impl GlobalBatch {
-    /// Cuts `examples` into micro-batches on `device`.
+    /// Cuts `examples` into micro-batches on `device`: one shard on one rank.
     #[must_use]
     pub fn new(examples: &[&Example], cut: &MicroBatching, device: &Device) -> Self {
+        Self::dealt(examples, 1, &Ranks::solo(), cut, device)
+    }
+
+    /// Deals `examples` into shards by tokens, and cuts those of this rank into micro-batches on `device`.
+    ///
+    /// # Panics
+    /// If the number of shards is not a multiple of the number of ranks.
+    #[must_use]
+    pub fn dealt(
+        examples: &[&Example],
+        shards: usize,
+        ranks: &Ranks,
+        cut: &MicroBatching,
+        device: &Device,
+    ) -> Self {
+        assert!(
+            shards > 0 && shards.is_multiple_of(ranks.count()),
+            "{shards} shards on {} ranks",
+            ranks.count()
+        );
+        let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
+        let options = cut.options(lengths.iter().copied().max().unwrap_or(0));
+        let dealt = cadft_data::deal(&lengths, shards);
+        let of_shard = |places: &Vec<usize>| {
+            let lengths: Vec<usize> = places.iter().map(|&place| lengths[place]).collect();
+            micro_batch_shapes(&lengths, &options).len()
+        };
+        let shares = Shares {
+            shards,
+            micro: dealt.iter().map(of_shard).collect(),
+            per_rank: shards / ranks.count(),
+        };
+        let first = shares.first(ranks);
+        let mut number = shares.micro[..first].iter().sum();
+        let mut micro = vec![];
+        for (shard, places) in dealt[first..first + shares.per_rank].iter().enumerate() {
+            let own: Vec<&Example> = places.iter().map(|&place| examples[place]).collect();
+            for batch in cadft_data::micro_batches(&own, &options) {
+                let mut batch = MicroBatch::new(&batch, device);
+                batch.samples.iter_mut().for_each(|sample| *sample = places[*sample]);
+                (batch.shard, batch.number) = (shard, number);
+                micro.push(batch);
+                number += 1;
+            }
+        }
         Self {
-            micro: micro_batches(examples, cut, device).collect(),
+            micro,
             supervised: examples.iter().map(|example| example.supervised()).collect(),
             data_weights: examples.iter().map(|example| example.weight).collect(),
             ids: examples.iter().map(|example| example.id.clone()).collect(),
-            tokens: examples.iter().map(|example| example.token_ids.len()).sum(),
+            tokens: lengths.iter().sum(),
+            shares,
+        }
+    }
+
+    /// Sets what adapter dropout draws the masks of a micro-batch from, so that they do not depend on which rank computes it;
+    /// `seed` is that of the step. One shard draws pass by pass from there.
+    pub(crate) fn seed_dropout(&self, model: &CausalLm, micro: &MicroBatch, seed: u64) {
+        if self.shares.shards > 1 {
+            model.seed_dropout(seed.wrapping_add(micro.number as u64 * PASSES));
         }
     }
 

@@ -3,6 +3,7 @@
 //! Burn's own clipping takes each tensor by itself. Here both numbers stay on the device.
 
 use crate::optimizer::sum_of_squares;
+use crate::ranks::Ranks;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -23,15 +24,31 @@ pub fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1
     (!squares.sums.is_empty()).then(|| Tensor::cat(squares.sums, 0))
 }
 
-/// The squared norms of the gradients, and the factor that the update multiplies them by. Without gradients the norm is 0.
+/// The squared norms of the gradients of all ranks, and the factor that the update multiplies them by. Without gradients the
+/// norm is 0. `loss`, `[1]`, is the part of this rank.
 pub(crate) fn clipping<M: Module>(
     model: &M,
     grads: &GradientsParams,
     loss: Tensor<1>,
     max: f64,
+    ranks: &Ranks,
 ) -> (Tensor<1>, Tensor<1>) {
-    let squares = squares(model, grads).unwrap_or_else(|| loss.zeros_like());
-    let factor = clip_factor(squares.clone(), loss, max);
+    if ranks.count() == 1 {
+        let squares = squares(model, grads).unwrap_or_else(|| loss.zeros_like());
+        let factor = clip_factor(squares.clone(), loss, max);
+        return (squares, factor);
+    }
+    let mut own = OwnSquares {
+        grads,
+        zero: loss.zeros_like(),
+        sums: vec![],
+    };
+    model.visit(&mut own);
+    own.sums.push(loss);
+    let all = ranks.sum(Tensor::cat(own.sums, 0));
+    let parameters = all.dims()[0] - 1;
+    let squares = all.clone().slice([..parameters]);
+    let factor = clip_factor(squares.clone(), all.slice([parameters..]), max);
     (squares, factor)
 }
 
@@ -55,6 +72,22 @@ pub fn clip_factor(squares: Tensor<1>, loss: Tensor<1>, max: f64) -> Tensor<1> {
     let factor = square.sqrt().add_scalar(1e-6).recip().mul_scalar(max);
     // Mask last: `min(1, NaN)` may be 1.
     factor.clamp_max(1.0).mask_fill(is_finite.bool_not(), -1.0)
+}
+
+/// One place for each trained parameter, 0 where another rank owns it.
+struct OwnSquares<'a> {
+    grads: &'a GradientsParams,
+    zero: Tensor<1>,
+    sums: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for OwnSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if param.is_require_grad() {
+            let grad = self.grads.get::<D>(param.id);
+            self.sums.push(grad.map_or_else(|| self.zero.clone(), sum_of_squares));
+        }
+    }
 }
 
 struct Squares<'a> {

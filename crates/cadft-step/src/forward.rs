@@ -114,7 +114,7 @@ pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
     read_scores(model, batch, &mut Readback::default())
 }
 
-/// As [`score`], with one read for all micro-batches.
+/// As [`score`], with one read for all micro-batches of this rank; the scores of all ranks.
 pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut Readback) -> Vec<f64> {
     let log_probs = batch.micro.iter().map(|micro| {
         let micro = micro.clone().inner();
@@ -129,5 +129,6 @@ pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut 
             scores[sample] = score;
         }
     }
+    readback.ranks().complete(batch.shares.shards, &mut scores);
     scores
 }

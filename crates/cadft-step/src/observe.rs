@@ -2,15 +2,18 @@
 //! step.
 
 mod readback;
+mod told;
 
-use crate::batch::MicroBatch;
+use crate::batch::{GlobalBatch, MicroBatch};
 use crate::clip::norm;
+use crate::ranks::Ranks;
 use burn::tensor::{Tensor, TensorData};
 use cadft_core::reduction::sample_scores;
 use cadft_core::{RunningMoments, Standardiser};
 use std::time::Instant;
 
 pub(crate) use readback::Readback;
+use told::{Sums, Told};
 
 /// Values of a global batch, before the update.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,25 +130,33 @@ impl TokenValues {
 
 /// The values of a step while its micro-batches are queued.
 pub(crate) struct Observation {
-    weights: Vec<f64>,
+    samples: usize,
+    shards: usize,
+    /// The first shard of this rank.
+    first: usize,
     /// The factor of the divergence in the loss.
     strength: f64,
     parts: Vec<Part>,
 }
 
-/// The values of a micro-batch; `factors` has one entry a sample.
+/// The values of a micro-batch; `weights` and `factors` have one entry a sample.
 struct Part {
+    /// Counted over all ranks.
+    shard: usize,
     sample_of: Vec<usize>,
     samples: Vec<usize>,
+    weights: Vec<f64>,
     factors: Vec<f64>,
     values: TokenValues,
 }
 
 impl Observation {
-    /// For `samples` samples; a divergence has the factor `strength` in the loss.
-    pub(crate) fn new(samples: usize, strength: f64) -> Self {
+    /// For a global batch; a divergence has the factor `strength` in the loss.
+    pub(crate) fn new(batch: &GlobalBatch, ranks: &Ranks, strength: f64) -> Self {
         Self {
-            weights: vec![1.0; samples],
+            samples: batch.ids.len(),
+            shards: batch.shares.shards,
+            first: batch.shares.first(ranks),
             strength,
             parts: vec![],
         }
@@ -156,19 +167,18 @@ impl Observation {
         &mut self,
         micro: &MicroBatch,
         values: TokenValues,
-        weights: &[f64],
+        weights: Vec<f64>,
         factors: Vec<f64>,
     ) -> Tensor<1> {
-        for (&sample, &weight) in micro.samples.iter().zip(weights) {
-            self.weights[sample] = weight;
-        }
         #[expect(clippy::cast_possible_truncation, reason = "the gradient is computed in f32")]
         let of_tokens: Vec<f32> = (micro.sample_of.iter())
             .map(|&sample| factors[sample] as f32)
             .collect();
         self.parts.push(Part {
+            shard: self.first + micro.shard,
             sample_of: micro.sample_of.clone(),
             samples: micro.samples.clone(),
+            weights,
             factors,
             values,
         });
@@ -207,9 +217,9 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     /// Reads the values, in a read of their own.
-    pub(crate) fn settle(self) -> Settled {
+    pub(crate) fn settle(self, ranks: &Ranks) -> Settled {
         let read = Readback::default().read(self.waiting());
-        self.with_read(read)
+        self.with_read(read, ranks)
     }
 
     /// The vectors that have to be read.
@@ -223,39 +233,43 @@ impl InFlight {
         waiting
     }
 
-    /// The outcome, from the values of [`InFlight::waiting`], which were read just now.
-    pub(crate) fn with_read(self, read: Vec<Vec<f32>>) -> Settled {
+    /// The outcome, from the values of [`InFlight::waiting`], which were read just now, and those of the other ranks.
+    pub(crate) fn with_read(self, read: Vec<Vec<f32>>, ranks: &Ranks) -> Settled {
         let at = Instant::now();
         let Observation {
-            weights,
+            samples,
+            shards,
             strength,
             parts,
+            ..
         } = self.seen;
         let mut read = read.into_iter();
         let [squares, factor] = [(); 2].map(|()| read.next().unwrap_or_default());
-        let mut sums = Sums::new(weights.len(), strength);
+        let mut told = Told::new(shards, samples);
         for part in parts {
             let values = match part.values {
                 TokenValues::OnDevice(values) => values.with(&mut read),
                 TokenValues::Read(values) => values,
             };
-            sums.add(&part.samples, &part.sample_of, &part.factors, &values);
+            told.shards[part.shard].add(&part.sample_of, &part.factors, strength, &values);
+            let scores = sample_scores(&values.log_probs, &part.sample_of, part.samples.len());
+            for ((&sample, score), weight) in part.samples.iter().zip(scores).zip(part.weights) {
+                (told.scores[sample], told.weights[sample]) = (score, weight);
+            }
         }
-        let Sums {
+        let Told {
+            shards,
             scores,
-            loss,
-            nll_sum,
-            gate_sum,
-            divergence_sum,
-            ..
-        } = sums;
+            weights,
+        } = told.by_all(ranks);
+        let sums = shards.into_iter().reduce(Sums::plus).unwrap_or_default();
         let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
         let z = scores.iter().map(|&score| standardiser.z(score)).collect();
         let outcome = StepOutcome {
-            loss,
-            nll_sum,
-            gate_sum,
-            divergence_sum,
+            loss: sums.loss,
+            nll_sum: sums.nll,
+            gate_sum: sums.gate,
+            divergence_sum: (sums.diverging > 0.0).then_some(sums.divergence),
             scores,
             z,
             weights,
@@ -264,56 +278,5 @@ impl InFlight {
             clip_factor: factor.first().copied().map_or(f64::NAN, f64::from),
         };
         Settled { outcome, at }
-    }
-}
-
-/// Sums over the tokens read so far.
-struct Sums {
-    strength: f64,
-    scores: Vec<f64>,
-    loss: f64,
-    nll_sum: f64,
-    gate_sum: f64,
-    divergence_sum: Option<f64>,
-}
-
-impl Sums {
-    fn new(samples: usize, strength: f64) -> Self {
-        Self {
-            strength,
-            scores: vec![0.0; samples],
-            loss: 0.0,
-            nll_sum: 0.0,
-            gate_sum: 0.0,
-            divergence_sum: None,
-        }
-    }
-
-    /// Adds a micro-batch: places of its samples in the global batch, the sample of each token, the factor of each sample.
-    fn add(&mut self, samples: &[usize], sample_of: &[usize], factors: &[f64], values: &OfTokens<Vec<f32>>) {
-        let OfTokens {
-            log_probs,
-            gates,
-            divergence,
-            ..
-        } = values;
-        let mut loss = 0.0;
-        for ((&log_prob, &gate), &sample) in log_probs.iter().zip(gates).zip(sample_of) {
-            self.nll_sum -= f64::from(log_prob);
-            self.gate_sum += f64::from(gate);
-            loss += factors[sample] * (-f64::from(gate) * f64::from(log_prob));
-        }
-        if let Some(divergence) = divergence {
-            let sum = self.divergence_sum.get_or_insert_default();
-            for (&divergence, &sample) in divergence.iter().zip(sample_of) {
-                *sum += f64::from(divergence);
-                loss += factors[sample] * self.strength * f64::from(divergence);
-            }
-        }
-        self.loss += loss;
-        let scores = sample_scores(log_probs, sample_of, samples.len());
-        for (&sample, score) in samples.iter().zip(scores) {
-            self.scores[sample] = score;
-        }
     }
 }

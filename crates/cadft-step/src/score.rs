@@ -2,6 +2,7 @@
 
 use crate::batch::{MicroBatching, micro_batches};
 use crate::forward::supervised_states;
+use crate::ranks::Ranks;
 use cadft_core::reduction::sample_scores;
 use cadft_core::{linear_argmax, linear_log_probs};
 use cadft_data::{Example, Origin};
@@ -70,11 +71,21 @@ pub fn score_samples<'a, E: Borrow<Example> + 'a>(
     samples: impl IntoIterator<Item = E, IntoIter: 'a>,
     micro: usize,
 ) -> impl Iterator<Item = SampleScore> + 'a {
+    score_samples_on(Ranks::solo(), model, samples, micro)
+}
+
+/// As [`score_samples`]; each rank computes some of the micro-batches, and all get every score.
+pub fn score_samples_on<'a, E: Borrow<Example> + 'a>(
+    ranks: Ranks,
+    model: &'a CausalLm,
+    samples: impl IntoIterator<Item = E, IntoIter: 'a>,
+    micro: usize,
+) -> impl Iterator<Item = SampleScore> + 'a {
     let mut samples = samples.into_iter();
     let mut scored = vec![].into_iter();
     std::iter::from_fn(move || {
         if scored.len() == 0 {
-            scored = scores_of(model, &window(&mut samples), micro);
+            scored = scores_of(&ranks, model, &window(&mut samples), micro);
         }
         scored.next()
     })
@@ -93,17 +104,18 @@ fn window<E: Borrow<Example>>(samples: &mut impl Iterator<Item = E>) -> Vec<E> {
 
 /// The scores of samples that are held together, one micro-batch after the other.
 fn scores_of<E: Borrow<Example>>(
+    ranks: &Ranks,
     model: &CausalLm,
     samples: &[E],
     micro: usize,
 ) -> vec::IntoIter<SampleScore> {
     let samples: Vec<&Example> = samples.iter().map(Borrow::borrow).collect();
     let cut = MicroBatching::rows(micro);
-    let mut scores: Vec<SampleScore> = samples
-        .iter()
-        .map(|sample| SampleScore::unknown(sample))
-        .collect();
-    for micro in micro_batches(&samples, &cut, &model.device()) {
+    let mut nlls = vec![0.0; samples.len()];
+    let mut correct = vec![0.0; samples.len()];
+    for (_, micro) in (micro_batches(&samples, &cut, &model.device()).enumerate())
+        .filter(|(number, _)| ranks.has(*number))
+    {
         let states = supervised_states(model, &micro);
         let (weight, precision) = (model.output_weight(), model.precision());
         let ranked_first =
@@ -113,24 +125,29 @@ fn scores_of<E: Borrow<Example>>(
         let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
         let nll = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
         for (&sample, nll) in micro.samples.iter().zip(nll) {
-            scores[sample].nll = nll;
+            nlls[sample] = nll;
         }
         for (&sample, first) in micro.sample_of.iter().zip(ranked_first) {
-            scores[micro.samples[sample]].correct += usize::from(first == 1);
+            correct[micro.samples[sample]] += f64::from(u8::from(first == 1));
         }
     }
+    ranks.exchange(&mut nlls);
+    ranks.exchange(&mut correct);
+    let scores: Vec<SampleScore> = (samples.iter().zip(nlls).zip(correct))
+        .map(|((sample, nll), correct)| SampleScore::new(sample, nll, correct as usize))
+        .collect();
     scores.into_iter()
 }
 
 impl SampleScore {
-    /// That of a sample before the model has seen it.
-    fn unknown(sample: &Example) -> Self {
+    fn new(sample: &Example, nll: f64, correct: usize) -> Self {
         Self {
             id: sample.id.clone(),
             tokens: sample.token_ids.len(),
             supervised: sample.supervised(),
-            nll: 0.0,
-            correct: 0,
+            // No -0, as in a sum with the zeros of other ranks.
+            nll: nll + 0.0,
+            correct,
             origin: sample.origin.clone(),
         }
     }

@@ -21,10 +21,11 @@ use crate::batch::GlobalBatch;
 use crate::clip::clipping;
 use crate::observe::{InFlight, Observation, Readback, Settled, StepOutcome, TokenValues};
 use crate::optimizer::AdamW;
+use crate::ranks::Ranks;
 use crate::recompute::Graph;
+use crate::sum::{LossSum, ShardSum};
 use crate::weighing::Weighing;
-use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Tensor;
+use burn::optim::GradientsParams;
 use cadft_core::{Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss};
 use cadft_model::CausalLm;
 
@@ -34,6 +35,8 @@ pub struct StepState {
     pub optimizer: AdamW,
     /// Statistics of the global batches before the step in flight.
     pub running: RunningMoments,
+    /// The ranks that compute the step together.
+    pub ranks: Ranks,
     /// The step whose update is queued and whose outcome was not read yet.
     in_flight: Option<InFlight>,
 }
@@ -78,7 +81,7 @@ pub fn step(
         "the outcome of the step in flight would be lost"
     );
     let (model, values) = begin(&model, batch, settings, state).apply(model, state);
-    let settled = values.settle();
+    let settled = values.settle(&state.ranks);
     state.take_in(&settled.outcome);
     (model, settled.outcome)
 }
@@ -90,7 +93,7 @@ pub fn begin(
     settings: &StepSettings<'_>,
     state: &mut StepState,
 ) -> Begun {
-    let mut readback = Readback::with(state.in_flight.take());
+    let mut readback = Readback::with(state.in_flight.take(), &state.ranks);
     let (gradients, values) = queue(model, batch, settings, &state.running, &mut readback);
     if let Some(before) = &readback.settled {
         state.take_in(&before.outcome);
@@ -116,24 +119,25 @@ impl Begun {
     fn apply(self, model: CausalLm, state: &mut StepState) -> (CausalLm, InFlight) {
         let factor = self.values.factor.clone();
         let model = state.optimizer.step(self.lr, model, self.gradients, factor);
-        (model, self.values)
+        (state.ranks.spread(model), self.values)
     }
 }
 
 impl StepState {
-    /// Nothing in flight.
+    /// One rank, and nothing in flight.
     #[must_use]
     pub fn new(optimizer: AdamW, running: RunningMoments) -> Self {
         Self {
             optimizer,
             running,
+            ranks: Ranks::solo(),
             in_flight: None,
         }
     }
 
     /// Waits for the step in flight, if there is one, and returns its outcome.
     pub fn settle(&mut self) -> Option<Settled> {
-        let settled = self.in_flight.take()?.settle();
+        let settled = self.in_flight.take()?.settle(&self.ranks);
         self.take_in(&settled.outcome);
         Some(settled)
     }
@@ -156,38 +160,39 @@ fn queue(
     readback: &mut Readback,
 ) -> (GradientsParams, InFlight) {
     let objective = settings.objective;
+    let seed = model.dropout_seed();
     let mut weighing = Weighing::before(model, batch, objective, running, readback);
     let counts = batch.counts();
-    let mut gradients = GradientsAccumulator::new();
+    let mut sum = ShardSum::new(model);
     let strength = match objective.reference() {
         Some(Reference::Anchor { strength }) => strength,
         _ => 0.0,
     };
-    let mut seen = Observation::new(batch.ids.len(), strength);
-    let mut losses = vec![];
+    let mut seen = Observation::new(batch, readback.ranks(), strength);
+    let mut loss_sum = LossSum::default();
     for micro in &batch.micro {
+        batch.seed_dropout(model, micro, seed);
         let (graph, likelihoods) = Graph::forward(model, settings.reference, micro, objective); // [tokens]
         let gates = objective.token_gates(&likelihoods.stats);
         let values = TokenValues::OnDevice(Box::new(likelihoods.values(gates.clone())));
-        let (values, weights) = weighing.weights(micro, values, readback);
+        let (values, weights) = weighing.weights(micro, batch, values, readback);
         let factors = (micro.samples.iter().zip(&weights))
             .map(|(&sample, weight)| {
                 let share = counts.sample_factor(settings.normalisation, batch.supervised[sample]);
                 batch.data_weights[sample] * weight * share
             })
             .collect();
-        let factors = seen.take(micro, values, &weights, factors);
+        let factors = seen.take(micro, values, weights, factors);
         let mut loss = family_loss(likelihoods.log_probs, gates, factors.clone());
         if let Some(divergence) = likelihoods.divergence {
             loss = loss + anchor_loss(divergence, strength, factors);
         }
-        losses.push(loss.clone().inner());
-        graph.backward(&loss, model, &mut gradients);
+        loss_sum.add(&loss);
+        graph.backward(&loss, model, sum.of(micro.shard));
     }
-    // An empty batch has read nothing yet.
-    readback.settle();
-    let gradients = gradients.grads();
-    let loss = Tensor::cat(losses, 0).sum(); // [1]
-    let (squares, factor) = clipping(model, &gradients, loss, settings.clip); // [parameters], [1]
+    weighing.finish(batch, readback);
+    let ranks = readback.ranks();
+    let gradients = ranks.fold(model, sum.total(batch.shares.per_rank), &batch.shares.present());
+    let (squares, factor) = clipping(model, &gradients, loss_sum.total(model), settings.clip, ranks); // [parameters], [1]
     (gradients, seen.in_flight(squares, factor, weighing.standardiser))
 }

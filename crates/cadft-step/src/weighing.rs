@@ -13,6 +13,10 @@
 //! the first forward pass: the host then issues the update while the device computes the backward pass. Running statistics
 //! include the step before, so they are taken after that read. At the start of a run there are none: then the step before
 //! is read first, with one read more, and a step without any statistics is weighed by its own.
+//!
+//! With several ranks, `m` is the most that one of them has. Where that is 1, the scores that each reads before its backward
+//! pass are exchanged then. Adapter dropout makes the scores of the two passes differ, so that with it the scoring pass takes
+//! place where all ranks together have more than one micro-batch: then it does not depend on the number of ranks.
 
 use crate::batch::{GlobalBatch, MicroBatch};
 use crate::forward::read_scores;
@@ -30,6 +34,8 @@ pub(crate) struct Weighing<'a> {
     running: Option<RunningMoments>,
     /// Scores of the whole global batch, if the weighted pass would compute the same ones.
     scores: Option<Vec<f64>>,
+    /// Whether the scores of this rank's one micro-batch, or of none, have to be exchanged with those of other ranks.
+    is_part: bool,
 }
 
 impl<'a> Weighing<'a> {
@@ -46,6 +52,7 @@ impl<'a> Weighing<'a> {
             standardiser: None,
             running: None,
             scores: None,
+            is_part: false,
         };
         let Some(compatibility) = objective.compatibility() else {
             return weighing;
@@ -57,11 +64,17 @@ impl<'a> Weighing<'a> {
             }
             weighing.running = (statistics(running, readback).is_some()).then_some(*running);
         }
-        if weighing.running.is_none() && batch.micro.len() > 1 {
+        if weighing.running.is_some() {
+            return weighing;
+        }
+        let (passes, most) = (batch.shares.passes(), batch.shares.most_micro());
+        if most > 1 || passes > 1 && model.has_adapter_dropout() {
             let scores = read_scores(&model.valid(), batch, readback);
             weighing.standardiser = Some(scores.iter().copied().collect());
             let are_enough = !model.has_adapter_dropout() && !by_reference(objective);
             weighing.scores = are_enough.then_some(scores);
+        } else {
+            weighing.is_part = passes > 1;
         }
         weighing
     }
@@ -70,6 +83,7 @@ impl<'a> Weighing<'a> {
     pub(crate) fn weights(
         &mut self,
         micro: &MicroBatch,
+        batch: &GlobalBatch,
         values: TokenValues,
         readback: &mut Readback,
     ) -> (TokenValues, Vec<f64>) {
@@ -87,6 +101,9 @@ impl<'a> Weighing<'a> {
         if let Some(running) = &self.running {
             self.standardiser = statistics(running, readback);
         }
+        if self.is_part {
+            self.exchange(Some((micro, &scores)), batch, readback);
+        }
         // No statistics: this micro-batch is the whole global batch, or the objective does not use them.
         let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
         let weights = self.objective.sample_weights(&SampleStats {
@@ -95,6 +112,30 @@ impl<'a> Weighing<'a> {
             reference: reference.as_deref(),
         });
         (values, weights)
+    }
+
+    /// Makes the exchanges and the read that a rank without micro-batches has not made.
+    pub(crate) fn finish(&mut self, batch: &GlobalBatch, readback: &mut Readback) {
+        readback.settle();
+        if self.is_part {
+            self.exchange(None, batch, readback);
+        }
+        if let Some(running) = &self.running {
+            self.standardiser = statistics(running, readback);
+        }
+    }
+
+    /// The statistics of the whole batch, from the scores of this rank's micro-batch and those of the other ranks.
+    fn exchange(&mut self, own: Option<(&MicroBatch, &[f64])>, batch: &GlobalBatch, readback: &Readback) {
+        let mut all = vec![0.0; batch.ids.len()];
+        if let Some((micro, scores)) = own {
+            for (&sample, &score) in micro.samples.iter().zip(scores) {
+                all[sample] = score;
+            }
+        }
+        readback.ranks().complete(batch.shares.shards, &mut all);
+        self.standardiser = Some(all.iter().copied().collect());
+        self.is_part = false;
     }
 }
 

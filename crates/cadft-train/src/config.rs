@@ -14,6 +14,7 @@ mod parse;
 pub(crate) mod properties;
 mod rewrite;
 mod schema;
+mod shards;
 mod validate;
 
 pub use adapter::AdapterSection;
@@ -225,6 +226,11 @@ pub struct BatchSection {
     /// Whether samples share rows, which are as long as the longest sample of the global batch; `micro` then counts rows.
     /// The result is that of samples in rows of their own. Ours: none.
     pub packing: Packing,
+    /// Shards that a global batch is dealt into, by tokens; each rank computes as many of them, a power of two. The sums of
+    /// gradients round by it, so the result depends on it; it does not depend on the number of ranks. Ours: the number of
+    /// ranks of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<usize>,
 }
 
 impl Default for BatchSection {
@@ -235,6 +241,7 @@ impl Default for BatchSection {
             max_tokens: None,
             bucketing: Bucketing::ByLength,
             packing: Packing::None,
+            shards: None,
         }
     }
 }

@@ -6,11 +6,11 @@ mod number;
 mod pass_at;
 mod questions;
 
-pub use cadft_step::score::{SampleScore, score_samples};
+pub use cadft_step::score::{SampleScore, score_samples, score_samples_on};
 pub use extract::{BadPattern, Extract, Extractor};
 pub use normalise::normalise;
 pub use pass_at::pass_at;
-pub use questions::{Answered, Answers, OneAnswer, answer_questions};
+pub use questions::{Answered, Answers, OneAnswer, answer_questions, answer_questions_on};
 
 use cadft_core::reduction::mean;
 use schemars::JsonSchema;

@@ -44,6 +44,7 @@ use crate::warning::Warning;
 use cadft_core::rewrite::{RoundSchedule, Tracker};
 use cadft_data::{Example, Samples};
 use cadft_model::CausalLm;
+use cadft_step::Ranks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,12 +72,13 @@ pub struct Rewriting {
     /// Samples that have another target now.
     rewritten: BTreeMap<usize, Example>,
     directory: PathBuf,
+    ranks: Ranks,
 }
 
 impl Rewriting {
     /// At the beginning of a run in `directory`.
     #[must_use]
-    pub fn new(prepared: &Prepared, directory: &Path) -> Self {
+    pub fn new(ranks: &Ranks, prepared: &Prepared, directory: &Path) -> Self {
         let section = prepared.recipe.rewrite.clone();
         let decay = section.clone().unwrap_or_default().decay;
         Self {
@@ -91,6 +93,7 @@ impl Rewriting {
             },
             rewritten: BTreeMap::new(),
             directory: directory.to_owned(),
+            ranks: ranks.clone(),
         }
     }
 
@@ -100,11 +103,12 @@ impl Rewriting {
     /// # Errors
     /// A checkpoint or a log of other data, and whatever the file system says.
     pub fn resume(
+        ranks: &Ranks,
         prepared: &Prepared,
         directory: &Path,
         mut state: RewritingState,
     ) -> Result<Self, TrainError> {
-        let fresh = Self::new(prepared, directory);
+        let fresh = Self::new(ranks, prepared, directory);
         let (found, expected) = (state.tracker.len(), prepared.train.len());
         if found != expected {
             return Err(TrainError::mismatch(
@@ -117,7 +121,11 @@ impl Rewriting {
             state.tracker.restored(undone.sample);
             Arc::make_mut(&mut state.records).push(Record::Undo(undone));
         }
-        log::restore(&path, &state.records)?;
+        // All ranks have read what was undone before the first writes.
+        let _ = ranks.any(false);
+        if ranks.is_first() {
+            log::restore(&path, &state.records)?;
+        }
         let rewritten = replay(
             &state.records,
             &prepared.train,
@@ -182,7 +190,7 @@ impl Rewriting {
             return Ok(None);
         };
         let started = Instant::now();
-        let generator = Generator::of_run(prepared, section, model, stop);
+        let generator = Generator::of_run(&self.ranks, prepared, section, model, stop);
         let example = |sample| self.example(sample, &prepared.train);
         let Some(round) = generator.round(step, &self.state.tracker, &example)? else {
             return Ok(None);
@@ -219,7 +227,13 @@ impl Rewriting {
         }
         records.extend(round.records(step, digest(&prepared.train, &rewritten)));
         let path = self.directory.join(REWRITES);
-        if let Err(error) = RewriteLog::open(&path).and_then(|mut log| log.append(&records)) {
+        let written = if self.ranks.is_first() {
+            RewriteLog::open(&path).and_then(|mut log| log.append(&records))
+        } else {
+            Ok(())
+        };
+        if self.ranks.any(written.is_err()) {
+            let error = written.err().map_or_else(String::new, |error| error.to_string());
             return Some(Warning::new(
                 format!(
                     "the round after step {step} could not be written down and nothing was replaced: {error}"
@@ -240,6 +254,9 @@ impl Rewriting {
     /// # Errors
     /// Whatever the file system says.
     pub fn finish(&self, source: &Samples) -> Result<(), TrainError> {
+        if !self.ranks.is_first() {
+            return Ok(());
+        }
         compatibility::write(&self.directory.join(COMPATIBILITY), source, &self.state.tracker)
     }
 }

@@ -38,25 +38,32 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A checkpoint to go on from, and how the run stands to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resumption {
     pub(crate) from: Restored,
     pub(crate) comparison: Comparison,
 }
 
-/// An open run directory: no other process has it.
+/// An open run directory: no other process has it. Of several ranks, the first writes.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
     device: String,
-    logs: Logs,
-    history: Log,
-    tensorboard: Option<TensorBoard>,
+    /// Absent on the ranks that do not write.
+    files: Option<Files>,
     restored: Option<Resumption>,
     segments: Vec<Segment>,
     /// What could not be written and is not reported yet.
     trouble: Option<TrainError>,
-    /// Held as long as it is open.
+}
+
+/// The files that a run appends to.
+#[derive(Debug)]
+struct Files {
+    logs: Logs,
+    history: Log,
+    tensorboard: Option<TensorBoard>,
+    /// Held as long as they are open.
     _lock: File,
 }
 
@@ -130,14 +137,29 @@ impl RunDirectory {
         Ok(Self {
             path: path.to_owned(),
             device: device.to_owned(),
-            logs: Logs::open(path, &BTreeMap::new())?,
-            history: Log::continued(&path.join(HISTORY))?,
-            tensorboard: TensorBoard::of_run(path, recipe, 0)?,
+            files: Some(Files {
+                logs: Logs::open(path, &BTreeMap::new())?,
+                history: Log::continued(&path.join(HISTORY))?,
+                tensorboard: TensorBoard::of_run(path, recipe, 0)?,
+                _lock: lock,
+            }),
             trouble: None,
             restored: None,
             segments: vec![],
-            _lock: lock,
         })
+    }
+
+    /// The same directory on another rank, which reads what a run continues from and writes nothing.
+    #[must_use]
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            device: self.device.clone(),
+            files: None,
+            restored: self.restored.clone(),
+            segments: self.segments.clone(),
+            trouble: None,
+        }
     }
 
     /// Opens the directory at `path` to continue from `from`: its own run, or that of another directory, whose logs are
@@ -183,13 +205,15 @@ impl RunDirectory {
         Ok(Self {
             path: path.to_owned(),
             device: device.to_owned(),
-            logs: Logs::open(path, &from.state.logs)?,
-            history: Log::continued(&path.join(HISTORY))?,
-            tensorboard: TensorBoard::of_run(path, &prepared.recipe, from.state.step)?,
+            files: Some(Files {
+                logs: Logs::open(path, &from.state.logs)?,
+                history: Log::continued(&path.join(HISTORY))?,
+                tensorboard: TensorBoard::of_run(path, &prepared.recipe, from.state.step)?,
+                _lock: lock,
+            }),
             trouble: None,
             restored: Some(Resumption { from, comparison }),
             segments,
-            _lock: lock,
         })
     }
 
@@ -223,11 +247,12 @@ impl RunDirectory {
     /// Appends an event to `metrics.jsonl`, and to the other files that have a place for it: what any run with this
     /// recipe, data and seed would also tell.
     pub(crate) fn record(&mut self, event: &Event) -> Result<(), TrainError> {
-        if let Some(board) = &mut self.tensorboard
+        if let Some(files) = &mut self.files
+            && let Some(board) = &mut files.tensorboard
             && let Err(error) = board.event(event)
         {
             // Its files are made from what the logs have, too.
-            self.tensorboard = None;
+            files.tensorboard = None;
             self.trouble.get_or_insert(error);
         }
         match event {
@@ -240,7 +265,10 @@ impl RunDirectory {
     /// Appends a line to the log called `name`. A checkpoint knows the number of its lines, and a continued run first
     /// cuts off what came after.
     pub(crate) fn append(&mut self, name: &'static str, line: &impl Serialize) -> Result<(), TrainError> {
-        self.logs.append(&self.path, name, line)
+        match &mut self.files {
+            Some(files) => files.logs.append(&self.path, name, line),
+            None => Ok(()),
+        }
     }
 
     /// Lines of every log so far, and the logs themselves to be synchronised.
@@ -248,18 +276,25 @@ impl RunDirectory {
     /// # Errors
     /// Lines that cannot be written: a checkpoint must not count them.
     pub(crate) fn logs(&mut self) -> Result<(BTreeMap<String, usize>, Vec<File>), CheckpointError> {
-        self.logs.position()
+        match &mut self.files {
+            Some(files) => files.logs.position(),
+            None => Ok(Default::default()),
+        }
     }
 
     /// Appends an event to `history.jsonl`: what happened to this run and to no other.
     pub(crate) fn note(&mut self, event: &Event) -> Result<(), TrainError> {
         let unix_secs = now();
-        self.history.append(&HistoryLine { unix_secs, event })
+        match &mut self.files {
+            Some(files) => files.history.append(&HistoryLine { unix_secs, event }),
+            None => Ok(()),
+        }
     }
 
     /// What could not be written, if that is not reported yet. Lines of logs are kept, and written as soon as they can be.
     pub(crate) fn trouble(&mut self) -> Option<TrainError> {
-        let of_logs = self.logs.trouble().or_else(|| self.history.trouble());
+        let of_logs = |files: &mut Files| files.logs.trouble().or_else(|| files.history.trouble());
+        let of_logs = self.files.as_mut().and_then(of_logs);
         self.trouble.take().or(of_logs)
     }
 
@@ -268,7 +303,10 @@ impl RunDirectory {
     /// # Errors
     /// Lines that still cannot be written.
     pub(crate) fn finish(&mut self) -> Result<(), TrainError> {
-        self.logs.finish().and(self.history.finish())
+        match &mut self.files {
+            Some(files) => files.logs.finish().and(files.history.finish()),
+            None => Ok(()),
+        }
     }
 
     /// Writes `model`; its place, and what should be known about it.
@@ -278,6 +316,9 @@ impl RunDirectory {
         prepared: &Prepared,
     ) -> Result<(PathBuf, Option<Warning>), TrainError> {
         let path = self.path.join(MODEL);
+        if self.files.is_none() {
+            return Ok((path, None));
+        }
         let warning = Export::new(prepared).write(&path, model)?;
         Ok((path, warning))
     }

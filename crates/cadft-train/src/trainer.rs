@@ -23,6 +23,7 @@ use crate::warning::Warning;
 use cadft_core::{Objective, RunningMoments};
 use cadft_data::Example;
 use cadft_model::CausalLm;
+use cadft_step::Ranks;
 use cadft_step::batch::{GlobalBatch, Sampler};
 use cadft_step::optimizer::AdamW;
 use cadft_step::schedule::Schedule;
@@ -49,8 +50,24 @@ pub fn train(
     stop: &AtomicBool,
     on_event: &mut OnEvent<'_>,
 ) -> Result<Summary, TrainError> {
+    train_on(&Ranks::solo(), prepared, model, directory, stop, on_event)
+}
+
+/// Trains as [`train`], as one of several ranks that all make this call. The first one's `directory` is written to.
+///
+/// # Errors
+/// As [`train`], and a number of shards that cannot be shared out among the ranks.
+pub fn train_on(
+    ranks: &Ranks,
+    prepared: &Prepared,
+    model: CausalLm,
+    directory: &mut RunDirectory,
+    stop: &AtomicBool,
+    on_event: &mut OnEvent<'_>,
+) -> Result<Summary, TrainError> {
+    prepared.recipe.batch.check_ranks(ranks.count())?;
     let restored = directory.take_restored();
-    let mut trainer = Trainer::new(prepared, directory, on_event);
+    let mut trainer = Trainer::new(ranks, prepared, directory, on_event);
     trainer.reference = prepared
         .recipe
         .looks_at_reference()
@@ -99,23 +116,30 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(prepared: &'a Prepared, directory: &'a mut RunDirectory, on_event: &'a mut OnEvent<'_>) -> Self {
+    fn new(
+        ranks: &Ranks,
+        prepared: &'a Prepared,
+        directory: &'a mut RunDirectory,
+        on_event: &'a mut OnEvent<'_>,
+    ) -> Self {
         let recipe = &prepared.recipe;
         let decay = recipe
             .objective
             .compatibility()
             .map_or(0.99, |c| c.statistics_decay);
         let (samples, global) = (prepared.train.len(), recipe.batch.global);
+        let mut state = StepState::new(
+            AdamW::new(&(&recipe.optimizer).into()),
+            RunningMoments::new(decay),
+        );
+        state.ranks = ranks.clone();
         Self {
             prepared,
             reference: None,
             schedule: recipe.learning_rates(prepared.plan.steps),
             sampler: Sampler::new(samples, global, recipe.data.order, recipe.run.seed),
-            state: StepState::new(
-                AdamW::new(&(&recipe.optimizer).into()),
-                RunningMoments::new(decay),
-            ),
-            rewriting: Rewriting::new(prepared, directory.path()),
+            state,
+            rewriting: Rewriting::new(ranks, prepared, directory.path()),
             done: 0,
             in_flight: None,
             since: Instant::now(),
@@ -125,7 +149,7 @@ impl<'a> Trainer<'a> {
             saver: Saver::new(directory.checkpoints(), recipe.checkpoint.keep),
             unsaved: None,
             last_save: Instant::now(),
-            data: DataDigests::of(prepared),
+            data: if ranks.is_first() { DataDigests::of(prepared) } else { DataDigests::default() },
             directory,
             on_event,
         }
@@ -149,14 +173,15 @@ impl<'a> Trainer<'a> {
     fn go_on(&mut self, model: CausalLm, from: &Resumption) -> Result<CausalLm, TrainError> {
         let Resumption { from, comparison } = from;
         let model = from.model(model)?;
-        from.optimizer(&mut self.state.optimizer, &model)?;
+        from.optimizer(&mut self.state.optimizer, &model, &self.state.ranks)?;
         let state = from.state.clone();
         self.state.running = state.running;
         self.done = state.step;
         self.guard = state.guard;
         self.before = state.before;
         self.best = state.best;
-        self.rewriting = Rewriting::resume(self.prepared, self.directory.path(), state.rewriting)?;
+        self.rewriting = 
+            Rewriting::resume(&self.state.ranks, self.prepared, self.directory.path(), state.rewriting)?;
         let plan = self.prepared.plan.clone();
         (self.on_event)(&Event::Started { plan });
         let Comparison { changes, .. } = comparison;
@@ -218,7 +243,7 @@ impl<'a> Trainer<'a> {
     /// Every step that is left, or those until `stop` is set.
     fn steps(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
         let total = self.prepared.plan.steps;
-        while self.done < total && !stop.load(Ordering::Relaxed) {
+        while self.done < total && !self.is_stopped(stop) {
             let round = (self.rewriting).round_after(self.done, self.prepared, &model, stop)?;
             if let Some((round, warning)) = round {
                 let step = self.done;
@@ -253,7 +278,8 @@ impl<'a> Trainer<'a> {
             .map(|&sample| self.rewriting.example(sample, &prepared.train))
             .collect();
         let samples: Vec<&Example> = samples.iter().collect();
-        let batch = GlobalBatch::new(&samples, &(&recipe.batch).into(), &model.device());
+        let (cut, shards) = ((&recipe.batch).into(), recipe.batch.shards());
+        let batch = GlobalBatch::dealt(&samples, shards, &self.state.ranks, &cut, &model.device());
         let objective = self.objective(number);
         let lr = self.schedule.at(number);
         let settings = StepSettings {
@@ -267,9 +293,9 @@ impl<'a> Trainer<'a> {
         let begun = step::begin(&model, &batch, &settings, &mut self.state);
         if let Some(before) = &begun.before {
             // A signal lets a step that has begun finish.
-            let is_signalled = stop.load(Ordering::Relaxed);
+            let is_signalled = self.is_stopped(stop);
             self.tell_end(before)?;
-            if stop.load(Ordering::Relaxed) && !is_signalled {
+            if self.is_stopped(stop) && !is_signalled {
                 return Ok(model);
             }
         }
@@ -277,6 +303,11 @@ impl<'a> Trainer<'a> {
         self.in_flight = Some(StepInFlight::new(number, objective.name(), lr, chosen, batch));
         self.done = number;
         Ok(model)
+    }
+
+    /// Whether any rank is to stop: then all do.
+    fn is_stopped(&self, stop: &AtomicBool) -> bool {
+        self.state.ranks.any(stop.load(Ordering::Relaxed))
     }
 
     /// The objective of a step: `loss.start` for its share of the run, then the recipe's.

@@ -9,7 +9,7 @@ use crate::{assets, device, hint, interrupt, output};
 use anyhow::Result;
 use cadft_data::{Packing, SourceReport};
 use cadft_train::config::BatchSection;
-use cadft_train::{Plan, Prepared, memory};
+use cadft_train::{Event, Plan, Prepared, memory};
 use serde::Serialize;
 use start::{GoesOn, Start, Target};
 use std::fmt::Write as _;
@@ -20,6 +20,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
+    let ranks = args.ranks.map_or(1, usize::from);
+    recipe.shard_for(ranks)?;
     if args.dry_run {
         let resumed = match args.resume {
             Some(_) => Some(target.start(args, recipe.run.out.as_deref())?),
@@ -41,12 +43,14 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     recipe.run.out = Some(start.out().to_string_lossy().into_owned());
     let prepared = Prepared::begun_at(recipe, &device, start.template_time())?;
     memory::check(&prepared)?.iter().for_each(hint::warn);
-    let model = prepared.model()?;
     let mut console = Console::new(&prepared, start.out(), args.json, stop.clone());
     let mut directory = start.open(&prepared, device_name)?;
-    let summary = cadft_train::train(&prepared, model, &mut directory, &stop, &mut |event| {
-        console.event(event);
-    })?;
+    let on_event = &mut |event: &Event| console.event(event);
+    let summary = if ranks == 1 {
+        cadft_train::train(&prepared, prepared.model()?, &mut directory, &stop, on_event)?
+    } else {
+        cadft_train::train_on_threads(ranks, &prepared, &mut directory, &stop, on_event)?
+    };
     console.finish()?;
     Ok(if summary.interrupted {
         Exit::Interrupted

@@ -2,7 +2,7 @@
 
 use cadft_data::{
     Batch, BatchOptions, Bucketing, Example, Order, Origin, Packing, epoch_order, micro_batch_shapes,
-    micro_batches, rank_shard,
+    micro_batches,
 };
 use proptest::prelude::*;
 
@@ -172,17 +172,6 @@ proptest! {
             let used = batch.segments.iter().map(|segments| segments.iter().sum::<usize>());
             prop_assert!(used.filter(|used| used * 2 < row_tokens).count() <= 1);
         }
-    }
-
-    #[test]
-    fn the_shards_of_all_ranks_are_the_global_batch(len in 0..40_usize, ranks in 1..7_usize) {
-        let batch = epoch_order(len, Order::Shuffled, 1, 0);
-        let shards: Vec<_> = (0..ranks).map(|rank| rank_shard(&batch, rank, ranks)).collect();
-        let sizes = shards.iter().map(Vec::len);
-        prop_assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
-        let mut all = shards.concat();
-        all.sort_unstable();
-        prop_assert_eq!(all, (0..len).collect::<Vec<_>>());
     }
 
     #[test]

@@ -27,10 +27,19 @@ impl NamedTensor {
     #[must_use]
     pub fn from_values(name: impl Into<String>, values: Vec<f32>) -> Self {
         let count = values.len();
-        let data = TensorData::new(values, [count]);
+        Self::of_shape(name, vec![count], values)
+    }
+
+    /// A tensor with these values, row by row.
+    ///
+    /// # Panics
+    /// If their number is not that of the shape.
+    #[must_use]
+    pub fn of_shape(name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) -> Self {
+        let data = TensorData::new(values, shape.clone());
         Self {
             name: name.into(),
-            shape: vec![count],
+            shape,
             values: Box::new(move || data.clone()),
         }
     }

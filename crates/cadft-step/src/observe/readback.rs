@@ -1,6 +1,11 @@
 //! Reading from the device. Each read makes the host wait for everything in the queue.
+//!
+//! With several ranks, each reads what it computed, and what the others computed is exchanged then. All ranks make the same
+//! exchanges in the same order: the outcome of the step before with the first read, then the scores of this step if its weights
+//! need them.
 
 use super::{InFlight, Settled};
+use crate::ranks::Ranks;
 use burn::tensor::{Tensor, Transaction};
 
 /// Reads tensors together and counts the reads. The first read also brings the outcome of the step before.
@@ -11,15 +16,21 @@ pub(crate) struct Readback {
     /// The outcome of the step before, once it was read.
     pub(crate) settled: Option<Settled>,
     in_flight: Option<InFlight>,
+    ranks: Ranks,
 }
 
 impl Readback {
     /// The reads of a step; `in_flight` is the step before, if its outcome was not read yet.
-    pub(crate) fn with(in_flight: Option<InFlight>) -> Self {
+    pub(crate) fn with(in_flight: Option<InFlight>, ranks: &Ranks) -> Self {
         Self {
             in_flight,
+            ranks: ranks.clone(),
             ..Self::default()
         }
+    }
+
+    pub(crate) fn ranks(&self) -> &Ranks {
+        &self.ranks
     }
 
     /// Reads the outcome of the step before, if nothing else has to be read now.
@@ -45,7 +56,7 @@ impl Readback {
         let mut read: Vec<Vec<f32>> = read.map(|data| data.iter().collect()).collect();
         let others = read.split_off(own);
         if let Some(in_flight) = in_flight {
-            self.settled = Some(in_flight.with_read(others));
+            self.settled = Some(in_flight.with_read(others, &self.ranks));
         }
         read
     }

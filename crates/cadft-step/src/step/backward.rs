@@ -3,6 +3,7 @@
 use super::{StepSettings, queue};
 use crate::batch::GlobalBatch;
 use crate::observe::{Readback, StepOutcome};
+use crate::ranks::Ranks;
 use burn::optim::GradientsParams;
 use cadft_core::RunningMoments;
 use cadft_model::CausalLm;
@@ -25,7 +26,7 @@ pub fn backward(
 ) -> Backward {
     let (gradients, values) = queue(model, batch, settings, running, &mut Readback::default());
     Backward {
-        outcome: values.settle().outcome,
+        outcome: values.settle(&Ranks::solo()).outcome,
         gradients,
     }
 }

@@ -8,6 +8,7 @@ use crate::run_files::CHECKPOINTS;
 use burn::tensor::TensorData;
 use cadft_files::Action;
 use cadft_model::CausalLm;
+use cadft_step::Ranks;
 use cadft_step::optimizer::AdamW;
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -99,10 +100,21 @@ impl Restored {
         Ok(all)
     }
 
-    /// Gives `optimizer` the moments of the checkpoint.
-    pub(crate) fn optimizer(&self, optimizer: &mut AdamW, model: &CausalLm) -> Result<(), CheckpointError> {
+    /// Gives `optimizer` the moments of the checkpoint that belong to parameters of this rank.
+    pub(crate) fn optimizer(
+        &self,
+        optimizer: &mut AdamW,
+        model: &CausalLm,
+        ranks: &Ranks,
+    ) -> Result<(), CheckpointError> {
         let path = self.path.join(OPTIMIZER);
-        let unknown = optimizer.load_state(model, tensors::read(&path)?);
+        let mut state = tensors::read(&path)?;
+        for (name, _) in ranks.owned(model).iter().filter(|(_, is_own)| !is_own) {
+            for part in ["exp_avg", "exp_avg_sq", "step"] {
+                state.remove(&format!("{name}.{part}"));
+            }
+        }
+        let unknown = optimizer.load_state(model, state);
         match unknown.first() {
             None => Ok(()),
             Some(name) => {

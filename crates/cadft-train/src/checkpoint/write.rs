@@ -12,7 +12,6 @@ use crate::warning::Warning;
 use burn::module::Module;
 use cadft_files::Action;
 use cadft_model::CausalLm;
-use cadft_step::optimizer::AdamW;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -32,14 +31,19 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Takes hold of the tensors. In the memory of the host they are shared, and the next update writes to new ones;
     /// those of another device are copied.
-    pub(crate) fn new(model: &CausalLm, optimizer: &AdamW, export: Export, state: TrainingState) -> Self {
+    pub(crate) fn new(
+        model: &CausalLm,
+        optimizer: Vec<NamedTensor>,
+        export: Export,
+        state: TrainingState,
+    ) -> Self {
         let Trained { tensors, frozen, .. } = Trained::of(model);
         let is_exact = frozen == 0 && export.is_exact();
         let mut snapshot = Self {
             model: model.valid(),
             export,
             parameters: (!is_exact).then_some(tensors),
-            optimizer: optimizer.state(model),
+            optimizer,
             state,
             logs: vec![],
         };

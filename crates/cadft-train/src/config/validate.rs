@@ -74,6 +74,7 @@ impl Recipe {
             (batch.global >= 1, "batch.global", AT_LEAST_ONE),
             (batch.micro >= 1, "batch.micro", AT_LEAST_ONE),
             (batch.max_tokens != Some(0), "batch.max-tokens", AT_LEAST_ONE),
+            (batch.shards != Some(0), "batch.shards", AT_LEAST_ONE),
             (
                 evaluate.max_new_tokens >= 1,
                 "evaluate.max-new-tokens",

@@ -4,6 +4,7 @@ use cadft_core::reduction::mean;
 use cadft_data::{SpecialTokens, Tokenizer};
 use cadft_model::generate::{generate, ignore_tokens};
 use cadft_model::{CausalLm, Finish, GenerateOptions, Request};
+use cadft_step::Ranks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use super::extract::Extract;
 use super::pass_at::{pass_at, reported};
 use crate::data::Question;
 use crate::error::TrainError;
+use crate::ranks::shared;
 use crate::room;
 
 /// Answers to a set of questions.
@@ -37,7 +39,7 @@ pub struct Answers {
 }
 
 /// The answers to one question.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
     /// The row's id.
     pub id: String,
@@ -50,7 +52,7 @@ pub struct Answered {
 }
 
 /// One answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneAnswer {
     /// Its text.
     pub text: String,
@@ -75,17 +77,37 @@ pub fn answer_questions(
     tokenizer: &Tokenizer,
     questions: &[Question],
     options: &GenerateOptions,
+    how: (&Extract, usize),
+) -> Result<Vec<Answered>, TrainError> {
+    answer_questions_on(&Ranks::solo(), model, tokenizer, questions, options, how)
+}
+
+/// As [`answer_questions`]; each rank answers some of the questions, and all get every answer.
+///
+/// # Errors
+/// As [`answer_questions`].
+pub fn answer_questions_on(
+    ranks: &Ranks,
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    questions: &[Question],
+    options: &GenerateOptions,
     (extract, samples): (&Extract, usize),
 ) -> Result<Vec<Answered>, TrainError> {
     let prompts: Vec<Vec<u32>> = questions
         .iter()
         .map(|question| question.prompt_ids.clone())
         .collect();
-    let requests = Request::samples(&prompts, samples);
+    let requests: Vec<Request> = (Request::samples(&prompts, samples).into_iter().enumerate())
+        .filter(|(request, _)| ranks.has(request / samples.max(1)))
+        .map(|(_, request)| request)
+        .collect();
+    let own = (questions.iter().enumerate())
+        .filter(|(place, _)| ranks.has(*place))
+        .map(|(_, question)| question);
     let options = room::fitting(model, &requests, options)?;
     let mut generated = generate(model, &requests, &options, &mut ignore_tokens)?.into_iter();
-    questions
-        .iter()
+    let answered: Result<Vec<Answered>, TrainError> = own
         .map(|question| {
             let reference = extract.reference(&question.answer);
             let answers = generated
@@ -110,7 +132,8 @@ pub fn answer_questions(
                 answers,
             })
         })
-        .collect()
+        .collect();
+    Ok(shared(ranks, questions.len(), answered?))
 }
 
 impl Answers {

@@ -4,8 +4,9 @@ use super::record::{Decision, Record, RoundRecord, SampleRecord, Side};
 use super::target::Target;
 use crate::config::{GENERATED_AT_A_TIME, RewriteSection};
 use crate::error::TrainError;
-use crate::evaluate::{Extractor, score_samples};
+use crate::evaluate::{Extractor, score_samples_on};
 use crate::prepare::Prepared;
+use crate::ranks::shared;
 use crate::room;
 use crate::warning::Warning;
 use burn::module::Module;
@@ -16,8 +17,9 @@ use cadft_model::{
     CausalLm, Finish, GenerateOptions, Generated, Sampling,
     generate::{Request, generate},
 };
+use cadft_step::Ranks;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Makes the candidates of a round, and judges them.
 #[derive(Clone, Copy, Debug)]
 pub struct Generator<'a> {
+    /// The ranks that share the work.
+    pub ranks: &'a Ranks,
     /// The model that rewrites.
     pub model: &'a CausalLm,
     /// Its tokenizer.
@@ -140,12 +144,29 @@ struct Draft {
     example: Example,
     target: Target,
     /// The candidate and the seed of its round.
-    generated: Option<(Generated, u64)>,
+    generated: Option<(Drafted, u64)>,
+}
+
+/// A candidate.
+#[derive(Serialize, Deserialize)]
+struct Drafted {
+    token_ids: Vec<u32>,
+    stopped: bool,
+}
+
+impl From<Generated> for Drafted {
+    fn from(generated: Generated) -> Self {
+        Self {
+            stopped: generated.finish == Finish::Stop,
+            token_ids: generated.token_ids,
+        }
+    }
 }
 
 impl<'a> Generator<'a> {
     /// That of a run.
     pub(super) fn of_run(
+        ranks: &'a Ranks,
         prepared: &'a Prepared,
         section: &'a RewriteSection,
         model: &'a CausalLm,
@@ -153,6 +174,7 @@ impl<'a> Generator<'a> {
     ) -> Self {
         let recipe = &prepared.recipe;
         Self {
+            ranks,
             model,
             tokenizer: &prepared.tokenizer,
             section,
@@ -236,8 +258,9 @@ impl<'a> Generator<'a> {
             sampling: Sampling::nucleus(self.section.temperature, self.section.top_p, seed),
             batch: GENERATED_AT_A_TIME,
         };
-        let requests: Vec<Request> = (drafts.iter())
-            .map(|draft| Request {
+        let requests: Vec<Request> = (drafts.iter().enumerate())
+            .filter(|(place, _)| self.ranks.has(*place))
+            .map(|(_, draft)| Request {
                 prompt: draft.target.prompt(&draft.example).to_vec(),
                 stream: samples[draft.place].sample as u64,
             })
@@ -250,15 +273,20 @@ impl<'a> Generator<'a> {
                 ControlFlow::Continue(())
             }
         };
-        if stopped() {
+        if self.ranks.any(stopped()) {
             return Ok(false);
         }
         let options = room::fitting(self.model, &requests, &options)?;
         let generated = generate(self.model, &requests, &options, &mut on_token)?;
-        for (draft, generated) in drafts.iter_mut().zip(generated) {
+        if self.ranks.any(stopped()) {
+            return Ok(false);
+        }
+        let own: Vec<Drafted> = generated.into_iter().map(Drafted::from).collect();
+        let all = shared(self.ranks, drafts.len(), own);
+        for (draft, generated) in drafts.iter_mut().zip(all) {
             draft.generated = Some((generated, seed));
         }
-        Ok(!stopped())
+        Ok(true)
     }
 
     /// Judges the candidates: completes the records, and gives what is to be replaced.
@@ -285,7 +313,7 @@ impl<'a> Generator<'a> {
             let old = side(&draft.example.token_ids[draft.target.tokens.clone()], old_score)?;
             let new = side(&generated.token_ids, new_score)?;
             let candidate = Candidate {
-                stopped: generated.finish == Finish::Stop,
+                stopped: generated.stopped,
                 empty: new.text.trim().is_empty(),
                 length: prompt.len() + generated.token_ids.len(),
                 score: new_score,
@@ -322,7 +350,7 @@ impl<'a> Generator<'a> {
                 [original, candidate].map(|answer| alone(draft.target.prompt(&draft.example), answer))
             })
             .collect();
-        let scores: Vec<f64> = score_samples(&self.model.valid(), &sides, self.micro)
+        let scores: Vec<f64> = score_samples_on(self.ranks.clone(), &self.model.valid(), &sides, self.micro)
             .map(|score| score.nll)
             .collect();
         scores.as_chunks().0.to_vec()

@@ -4,13 +4,14 @@ use super::Trainer;
 use crate::checkpoint::Best;
 use crate::config::BestBy;
 use crate::error::TrainError;
-use crate::evaluate::{Answers, Evaluation, answer_questions, score_samples, summarise};
+use crate::evaluate::{Answers, Evaluation, answer_questions_on, score_samples_on, summarise};
 use crate::event::Event;
 use crate::export::Export;
 use crate::prepare::Prepared;
 use crate::warning::Warning;
 use burn::module::Module;
 use cadft_model::CausalLm;
+use cadft_step::Ranks;
 
 /// Likelihood and answers, where the recipe asks for them.
 pub(super) type Evaluated = (Option<Evaluation>, Option<Answers>);
@@ -19,13 +20,13 @@ pub(super) type Evaluated = (Option<Evaluation>, Option<Answers>);
 const WORTH_TELLING: f64 = 0.01;
 
 /// The likelihood of the evaluation samples.
-fn score(prepared: &Prepared, model: &CausalLm) -> Evaluation {
+fn score(ranks: &Ranks, prepared: &Prepared, model: &CausalLm) -> Evaluation {
     let micro = prepared.recipe.batch.micro;
-    summarise(score_samples(model, &prepared.eval, micro))
+    summarise(score_samples_on(ranks.clone(), model, &prepared.eval, micro))
 }
 
 /// The answers to the questions of a run, as its recipe wants them; `model` off the autodiff graph.
-fn answers(prepared: &Prepared, model: &CausalLm) -> Result<Answers, TrainError> {
+fn answers(ranks: &Ranks, prepared: &Prepared, model: &CausalLm) -> Result<Answers, TrainError> {
     let (tokenizer, section) = (&prepared.tokenizer, &prepared.recipe.evaluate);
     let options = section.options(
         prepared.recipe.run.seed,
@@ -34,7 +35,7 @@ fn answers(prepared: &Prepared, model: &CausalLm) -> Result<Answers, TrainError>
     );
     let extract = section.extractor.compile()?;
     let how = (&extract, section.samples);
-    let answered = answer_questions(model, tokenizer, &prepared.questions, &options, how)?;
+    let answered = answer_questions_on(ranks, model, tokenizer, &prepared.questions, &options, how)?;
     Ok(Answers::summarise(&answered))
 }
 
@@ -70,7 +71,7 @@ impl Trainer<'_> {
         if prepared.questions.is_empty() {
             return Ok((evaluation, None));
         }
-        let answers = answers(prepared, &model)?;
+        let answers = answers(&self.state.ranks, prepared, &model)?;
         self.tell(&Event::Answered {
             step: self.done,
             answers: answers.clone(),
@@ -83,7 +84,7 @@ impl Trainer<'_> {
         if prepared.eval.is_empty() {
             return Ok(None);
         }
-        let evaluation = score(prepared, model);
+        let evaluation = score(&self.state.ranks, prepared, model);
         self.tell(&Event::Evaluated {
             step: self.done,
             evaluation: evaluation.clone(),
@@ -101,7 +102,7 @@ impl Trainer<'_> {
         let (Some(dtype), Some(saved)) = (rounds_to, saved) else {
             return Ok(());
         };
-        let exact = score(self.prepared, &model.valid());
+        let exact = score(&self.state.ranks, self.prepared, &model.valid());
         if saved.nll <= (1.0 + WORTH_TELLING) * exact.nll {
             return Ok(());
         }

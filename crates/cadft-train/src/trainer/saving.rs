@@ -6,6 +6,7 @@ use crate::checkpoint::saver::Saved;
 use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, TrainingState};
 use crate::error::TrainError;
 use crate::event::Event;
+use crate::ranks::tensors_of_all;
 use crate::export::Export;
 use crate::resume;
 use crate::warning::Warning;
@@ -20,13 +21,17 @@ impl Trainer<'_> {
         let is_last = self.done == self.prepared.plan.steps;
         let by_steps = section.every > 0 && (is_best || is_last || self.done.is_multiple_of(section.every));
         let minutes = self.last_save.elapsed().as_secs_f64() / 60.0;
-        let by_time = section.every_minutes > 0.0 && (is_best || is_last || minutes >= section.every_minutes);
+        // By the clock of the first rank: others may differ.
+        let is_time = self.state.ranks.is_first() && minutes >= section.every_minutes;
+        let by_time =
+            section.every_minutes > 0.0 && (is_best || is_last || self.state.ranks.any(is_time));
         let outcome = if by_steps || by_time {
             self.settle()?;
             let stopped = Instant::now();
             self.last_save = stopped;
             match self.snapshot(model) {
-                Ok(snapshot) => self.saver.begin(snapshot, stopped),
+                Ok(None) => None,
+                Ok(Some(snapshot)) => self.saver.begin(snapshot, stopped),
                 Err(error) if is_last => {
                     self.unsaved = Some(error.into());
                     self.saver.finish()
@@ -45,7 +50,9 @@ impl Trainer<'_> {
     /// Writes a checkpoint and waits for it; its directory.
     pub(super) fn save_now(&mut self, model: &CausalLm) -> Result<PathBuf, TrainError> {
         let stopped = Instant::now();
-        let snapshot = self.snapshot(model)?;
+        let Some(snapshot) = self.snapshot(model)? else {
+            return Ok(self.directory.checkpoints().join(checkpoint::name(self.done)));
+        };
         if let Some((step, outcome)) = self.saver.begin(snapshot, stopped) {
             self.tell_saved(step, outcome)?;
         }
@@ -151,7 +158,13 @@ impl Trainer<'_> {
         }
     }
 
-    fn snapshot(&mut self, model: &CausalLm) -> Result<Snapshot, CheckpointError> {
+    /// What a checkpoint holds, on the first rank, which writes it; the others give it their moments.
+    fn snapshot(&mut self, model: &CausalLm) -> Result<Option<Snapshot>, CheckpointError> {
+        let ranks = &self.state.ranks;
+        let optimizer = tensors_of_all(ranks, self.state.optimizer.state(model), &ranks.owned(model));
+        if !ranks.is_first() {
+            return Ok(None);
+        }
         let (logs, files) = self.directory.logs()?;
         let prepared = self.prepared;
         let plan = &prepared.plan;
@@ -175,7 +188,7 @@ impl Trainer<'_> {
             segments: self.directory.segments().to_vec(),
             device: self.directory.device().to_owned(),
         };
-        let snapshot = Snapshot::new(model, &self.state.optimizer, Export::new(prepared), state);
-        Ok(snapshot.with_logs(files))
+        let snapshot = Snapshot::new(model, optimizer, Export::new(prepared), state);
+        Ok(Some(snapshot.with_logs(files)))
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{OpenInput, directory};
 use crate::{interrupt, output};
 use anyhow::{Context, Result, bail};
 use cadft_files::{NewDirectory, shown};
+use cadft_step::Ranks;
 use cadft_train::config::RewriteSection;
 use cadft_train::data::SampleReader;
 use cadft_train::rewrite::{
@@ -37,7 +38,9 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     }
     let samples = opened.samples()?;
     let stop = interrupt::stop_flag()?;
+    let ranks = Ranks::solo();
     let generator = Generator {
+        ranks: &ranks,
         model,
         tokenizer,
         section: &section,

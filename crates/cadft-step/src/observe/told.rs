@@ -1,0 +1,99 @@
+//! What ranks tell each other of a step: sums of each shard, scores and weights of each sample.
+
+use super::OfTokens;
+use crate::ranks::Ranks;
+
+/// Values of a global batch. A rank knows those of its own shards and samples; the others are 0.
+pub(super) struct Told {
+    pub(super) shards: Vec<Sums>,
+    pub(super) scores: Vec<f64>,
+    pub(super) weights: Vec<f64>,
+}
+
+impl Told {
+    pub(super) fn new(shards: usize, samples: usize) -> Self {
+        Self {
+            shards: vec![Sums::default(); shards],
+            scores: vec![0.0; samples],
+            weights: vec![0.0; samples],
+        }
+    }
+
+    /// The same with what the other ranks know.
+    pub(super) fn by_all(self, ranks: &Ranks) -> Self {
+        let (shards, samples) = (self.shards.len(), self.scores.len());
+        let sums = self.shards.iter().flat_map(|sums| sums.values());
+        let mut values: Vec<f64> = sums.chain(self.scores).chain(self.weights).collect();
+        ranks.complete(shards, &mut values);
+        let weights = values.split_off(values.len() - samples);
+        let scores = values.split_off(values.len() - samples);
+        let (sums, _) = values.as_chunks();
+        Self {
+            shards: sums.iter().copied().map(Sums::from_values).collect(),
+            scores,
+            weights,
+        }
+    }
+}
+
+/// Sums over the tokens of a shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    pub(super) loss: f64,
+    pub(super) nll: f64,
+    pub(super) gate: f64,
+    pub(super) divergence: f64,
+    /// How many micro-batches have a divergence.
+    pub(super) diverging: f64,
+}
+
+impl Sums {
+    /// Adds a micro-batch: the sample of each token, the factor of each sample.
+    pub(super) fn add(
+        &mut self,
+        sample_of: &[usize],
+        factors: &[f64],
+        strength: f64,
+        values: &OfTokens<Vec<f32>>,
+    ) {
+        let OfTokens {
+            log_probs,
+            gates,
+            divergence,
+            ..
+        } = values;
+        let mut loss = 0.0;
+        for ((&log_prob, &gate), &sample) in log_probs.iter().zip(gates).zip(sample_of) {
+            self.nll -= f64::from(log_prob);
+            self.gate += f64::from(gate);
+            loss += factors[sample] * (-f64::from(gate) * f64::from(log_prob));
+        }
+        if let Some(divergence) = divergence {
+            self.diverging += 1.0;
+            for (&divergence, &sample) in divergence.iter().zip(sample_of) {
+                self.divergence += f64::from(divergence);
+                loss += factors[sample] * strength * f64::from(divergence);
+            }
+        }
+        self.loss += loss;
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        let (left, right) = (self.values(), other.values());
+        Self::from_values(std::array::from_fn(|place| left[place] + right[place]))
+    }
+
+    fn values(&self) -> [f64; 5] {
+        [self.loss, self.nll, self.gate, self.divergence, self.diverging]
+    }
+
+    fn from_values([loss, nll, gate, divergence, diverging]: [f64; 5]) -> Self {
+        Self {
+            loss,
+            nll,
+            gate,
+            divergence,
+            diverging,
+        }
+    }
+}

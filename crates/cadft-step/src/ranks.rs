@@ -1,0 +1,197 @@
+//! The ranks of a run: processes or threads that compute one global batch together.
+//!
+//! A global batch is dealt into *shards* by tokens ([`cadft_data::deal`]). Each rank computes some of them. Results depend on
+//! the number of shards and not on the number of ranks:
+//!
+//! - what the host sums is a vector in which every place but one rank's is 0, so that no sum rounds;
+//! - gradients are summed by a tree over the shards, which is the same for every number of ranks (`sum.rs`);
+//! - a parameter is updated by one rank, its owner, which alone keeps its moments, and sent to the others (ZeRO-1, Rajbhandari
+//!   et al., arXiv 1910.02054).
+//!
+//! With one rank none of this takes place: a step has the kernels and reads that it has without this module.
+
+mod checked;
+mod collective;
+mod flat;
+mod local;
+mod owners;
+mod staged;
+
+pub use checked::Checked;
+pub use collective::{Collective, Lost, Plane};
+pub use local::Local;
+pub use staged::Staged;
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use flat::{flat_gradients, flat_values, gradients_of, trained_names, with_values};
+use owners::buckets;
+use std::rc::Rc;
+
+/// The ranks of a run, and which of them this one is.
+#[derive(Clone, Debug, Default)]
+pub struct Ranks(Option<Rc<Several>>);
+
+#[derive(Debug)]
+struct Several {
+    host: Rc<dyn Collective>,
+    device: Box<dyn Plane>,
+}
+
+impl Ranks {
+    /// One rank: there is nobody to talk to.
+    #[must_use]
+    pub fn solo() -> Self {
+        Self::default()
+    }
+
+    /// Ranks that talk through the memory of the host; tensors are copied there and back.
+    #[must_use]
+    pub fn new(host: Rc<dyn Collective>) -> Self {
+        let device = Box::new(Staged(host.clone()));
+        Self::with_plane(host, device)
+    }
+
+    /// Ranks whose devices talk through `device`.
+    #[must_use]
+    pub fn with_plane(host: Rc<dyn Collective>, device: Box<dyn Plane>) -> Self {
+        Self((host.ranks() > 1).then(|| Rc::new(Several { host, device })))
+    }
+
+    /// Which of the ranks this one is.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.0.as_ref().map_or(0, |several| several.host.rank())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.as_ref().map_or(1, |several| several.host.ranks())
+    }
+
+    /// Whether this is the rank that writes, prints and decides.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Whether the piece of work with this number is this rank's: every rank has every so many-th.
+    #[must_use]
+    pub fn has(&self, number: usize) -> bool {
+        number % self.count() == self.rank()
+    }
+
+    /// Fills places that other ranks know: a rank gives 0 where it knows nothing, and no place is known by two.
+    pub fn exchange(&self, values: &mut [f64]) {
+        if let Some(several) = &self.0 {
+            several.host.sum(values);
+        }
+    }
+
+    /// As [`Ranks::exchange`], for values of a global batch of `shards` shards. With several, -0 becomes 0 for every number of
+    /// ranks, as in a sum with the zeros of others.
+    pub(crate) fn complete(&self, shards: usize, values: &mut [f64]) {
+        if shards > 1 {
+            values.iter_mut().for_each(|value| *value += 0.0);
+            self.exchange(values);
+        }
+    }
+
+    /// Whether `flag` is set on any rank.
+    #[must_use]
+    pub fn any(&self, flag: bool) -> bool {
+        let mut count = [f64::from(u8::from(flag))];
+        self.exchange(&mut count);
+        count[0] > 0.0
+    }
+
+    /// What the first rank has to say, on every rank.
+    #[must_use]
+    pub fn from_first(&self, bytes: &[u8]) -> Vec<u8> {
+        let own = if self.is_first() { bytes } else { &[] };
+        self.tell(own).swap_remove(0)
+    }
+
+    /// The values of every rank on the first, in the order of ranks, and nothing on the others.
+    #[must_use]
+    pub fn to_first(&self, values: &[f32]) -> Vec<Vec<f32>> {
+        let Some(several) = &self.0 else {
+            return vec![values.to_vec()];
+        };
+        let counts = self.tell(&(values.len() as u64).to_le_bytes());
+        let lengths: Vec<usize> = (counts.iter())
+            .map(|bytes| match bytes.as_slice().try_into() {
+                Ok(count) if self.is_first() => u64::from_le_bytes(count) as usize,
+                _ => 0,
+            })
+            .collect();
+        let mut parts = vec![&[][..]; self.count()];
+        parts[0] = values;
+        let received = several.host.swap(&parts, &lengths);
+        if self.is_first() { received } else { vec![] }
+    }
+
+    /// What every rank has to say, in the order of ranks.
+    #[must_use]
+    pub fn tell(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        match &self.0 {
+            Some(several) => several.host.tell(bytes),
+            None => vec![bytes.to_vec()],
+        }
+    }
+
+    /// The sums over ranks of the parameters' gradients, each on its owner only. `present` says which ranks have gradients.
+    ///
+    /// # Panics
+    /// If this rank is lost to the others, or another is: [`Lost`].
+    pub(crate) fn fold<M: Module>(
+        &self,
+        model: &M,
+        gradients: Option<GradientsParams>,
+        present: &[bool],
+    ) -> GradientsParams {
+        let Some(several) = &self.0 else {
+            return gradients.unwrap_or_default();
+        };
+        let gradients = gradients.unwrap_or_default();
+        let flat = flat_gradients(model, &gradients);
+        drop(gradients);
+        let mut own = vec![];
+        for bucket in buckets(&flat, self.count()) {
+            let sum = several.device.fold(bucket.joined(&flat), &bucket.cuts, present);
+            own.extend(bucket.split(self.rank(), &sum));
+        }
+        gradients_of(model, own)
+    }
+
+    /// Sums over ranks of small vectors, `[n]` each: 0 where a rank knows nothing.
+    pub(crate) fn sum(&self, values: Tensor<1>) -> Tensor<1> {
+        match &self.0 {
+            Some(several) => several.device.sum(values),
+            None => values,
+        }
+    }
+
+    /// The model with every trained parameter as its owner has it.
+    pub(crate) fn spread<M: Module>(&self, model: M) -> M {
+        let Some(several) = &self.0 else {
+            return model;
+        };
+        let flat = flat_values(&model);
+        let mut all = vec![];
+        for bucket in buckets(&flat, self.count()) {
+            let part = bucket.part(self.rank(), &flat);
+            let values = several.device.gather(part, &bucket.cuts);
+            all.extend(bucket.split_all(&values));
+        }
+        with_values(model, all)
+    }
+    /// The names of the trained parameters in the order of the model, and whether this rank owns each.
+    pub fn owned<M: Module>(&self, model: &M) -> Vec<(String, bool)> {
+        let owners = owners::owners(&flat_values(model), self.count());
+        let is_own = owners.into_iter().map(|owner| owner == self.rank());
+        trained_names(model).into_iter().zip(is_own).collect()
+    }
+}

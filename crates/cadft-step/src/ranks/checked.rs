@@ -1,0 +1,70 @@
+//! Ranks that say so when they do not make the same calls.
+
+use super::Collective;
+
+/// Compares every call with those of the other ranks before it takes place: what would be a hang is a message.
+///
+/// # Panics
+/// Its methods panic if a rank makes another call, and say which rank makes which.
+#[derive(Debug)]
+pub struct Checked<C>(pub C);
+
+impl<C: Collective> Checked<C> {
+    fn check(&self, call: &str) {
+        let calls: Vec<String> = (self.0.tell(call.as_bytes()).into_iter())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .collect();
+        if let Some(other) = calls.iter().position(|other| other != call) {
+            panic!(
+                "ranks must make the same calls: rank {} makes `{call}`, rank {other} makes `{}`",
+                self.0.rank(),
+                calls[other]
+            );
+        }
+    }
+}
+
+impl<C: Collective> Collective for Checked<C> {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+
+    fn ranks(&self) -> usize {
+        self.0.ranks()
+    }
+
+    fn sum(&self, values: &mut [f64]) {
+        self.check(&format!("sum of {}", values.len()));
+        self.0.sum(values);
+    }
+
+    fn swap(&self, parts: &[&[f32]], lengths: &[usize]) -> Vec<Vec<f32>> {
+        // What each rank sends and receives differs; what they send each other must agree.
+        self.check("swap");
+        let sent: Vec<u8> = (parts.iter())
+            .flat_map(|part| (part.len() as u64).to_le_bytes())
+            .collect();
+        for (rank, sent) in self.0.tell(&sent).into_iter().enumerate() {
+            let (lengths_sent, _) = sent.as_chunks::<8>();
+            let to_here = lengths_sent.get(self.rank()).map(|bytes| u64::from_le_bytes(*bytes));
+            assert_eq!(
+                to_here,
+                Some(lengths[rank] as u64),
+                "rank {rank} sends another number of values than rank {} expects",
+                self.rank()
+            );
+        }
+        self.0.swap(parts, lengths)
+    }
+
+    fn gather(&self, part: &[f32], lengths: &[usize]) -> Vec<Vec<f32>> {
+        self.check(&format!("gather of {lengths:?}"));
+        assert_eq!(part.len(), lengths[self.rank()], "the part of rank {}", self.rank());
+        self.0.gather(part, lengths)
+    }
+
+    fn tell(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        self.check("tell");
+        self.0.tell(bytes)
+    }
+}

@@ -1,0 +1,45 @@
+//! The shards of a global batch, and the ranks that may share them.
+
+use super::{BatchSection, Recipe};
+use crate::error::TrainError;
+
+impl BatchSection {
+    /// The number of shards; one if the recipe does not say.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.unwrap_or(1)
+    }
+
+    /// Whether the shards can be shared out among ranks: as many to each, and a power of two of them.
+    ///
+    /// # Errors
+    /// Shards that cannot.
+    pub(crate) fn check_ranks(&self, ranks: usize) -> Result<(), TrainError> {
+        let shards = self.shards();
+        let fits = |ranks: usize| {
+            ranks == 1 || shards.is_multiple_of(ranks) && (shards / ranks).is_power_of_two()
+        };
+        if fits(ranks) {
+            return Ok(());
+        }
+        let others = (1..=shards).filter(|&ranks| fits(ranks)).map(|ranks| ranks.to_string());
+        let others: Vec<String> = others.collect();
+        Err(TrainError::mismatch(
+            format!("`batch.shards`: {shards} shards cannot be shared out among {ranks} ranks: each has as many, and a power of two"),
+            format!("run on {} ranks, or set `batch.shards = {ranks}`", others.join(" or ")),
+        ))
+    }
+}
+
+impl Recipe {
+    /// Sets the number of shards for a run on `ranks` ranks, if the recipe does not say it.
+    ///
+    /// # Errors
+    /// Shards that cannot be shared out among the ranks.
+    pub fn shard_for(&mut self, ranks: usize) -> Result<(), TrainError> {
+        if ranks > 1 {
+            self.batch.shards.get_or_insert(ranks);
+        }
+        self.batch.check_ranks(ranks)
+    }
+}

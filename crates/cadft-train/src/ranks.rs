@@ -1,0 +1,136 @@
+//! Runs on several ranks: threads of this process, and what ranks share besides the step.
+
+use crate::error::TrainError;
+use crate::event::Summary;
+use crate::prepare::Prepared;
+use crate::run_directory::RunDirectory;
+use crate::trainer::{OnEvent, train_on};
+use cadft_model::parameters::NamedTensor;
+use cadft_step::Ranks;
+use cadft_step::ranks::{Local, Lost};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+/// Trains as [`train`](crate::train), on `ranks` threads of this process, each with a model of its own. The first rank has
+/// `directory` and `on_event`.
+///
+/// # Errors
+/// As [`train`](crate::train); the first error of a rank ends them all.
+///
+/// # Panics
+/// If a rank panics, with what it panicked with.
+pub fn train_on_threads(
+    ranks: usize,
+    prepared: &Prepared,
+    directory: &mut RunDirectory,
+    stop: &AtomicBool,
+    on_event: &mut OnEvent<'_>,
+) -> Result<Summary, TrainError> {
+    let mut all = Local::all(ranks).into_iter();
+    let first = all.next();
+    let others: Vec<(Local, RunDirectory)> = all.map(|local| (local, directory.beside())).collect();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (others.into_iter())
+            .map(|(local, mut directory)| {
+                scope.spawn(move || run(local, prepared, &mut directory, stop, &mut |_| ()))
+            })
+            .collect();
+        let mut ended = vec![];
+        ended.extend(first.map(|local| run(local, prepared, directory, stop, on_event)));
+        for thread in threads {
+            ended.push(thread.join().unwrap_or_else(Err));
+        }
+        outcome(ended)
+    })
+}
+
+/// What a rank ended with, or panicked with.
+type Ended = Result<Result<Summary, TrainError>, Box<dyn Any + Send>>;
+
+fn run(
+    local: Local,
+    prepared: &Prepared,
+    directory: &mut RunDirectory,
+    stop: &AtomicBool,
+    on_event: &mut OnEvent<'_>,
+) -> Ended {
+    catch_unwind(AssertUnwindSafe(|| {
+        let ranks = Ranks::new(Rc::new(local));
+        let model = prepared.model()?;
+        train_on(&ranks, prepared, model, directory, stop, on_event)
+    }))
+}
+
+/// What went wrong first, or what the first rank has to say. A rank that only lost another has nothing to say.
+fn outcome(ended: Vec<Ended>) -> Result<Summary, TrainError> {
+    let mut summary = None;
+    let mut lost = None;
+    for ended in ended {
+        match ended {
+            Ok(Ok(of_rank)) => summary = summary.or(Some(of_rank)),
+            Ok(Err(error)) => return Err(error),
+            Err(panic) if panic.is::<Lost>() => lost = Some(panic),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+    match (lost, summary) {
+        (None, Some(summary)) => Ok(summary),
+        (Some(lost), _) => resume_unwind(lost),
+        (None, None) => unreachable!("there is a first rank"),
+    }
+}
+
+/// The results of work that was dealt ([`Ranks::has`]), in the order of the work, on every rank.
+pub(crate) fn shared<T: Serialize + DeserializeOwned>(ranks: &Ranks, count: usize, own: Vec<T>) -> Vec<T> {
+    if ranks.count() == 1 {
+        return own;
+    }
+    let bytes = serde_json::to_vec(&own).expect("results are JSON");
+    let mut of_ranks: Vec<_> = (ranks.tell(&bytes).into_iter())
+        .map(|bytes| {
+            let results: Vec<T> = serde_json::from_slice(&bytes).expect("every rank tells its results");
+            results.into_iter()
+        })
+        .collect();
+    (0..count)
+        .map(|number| {
+            let of_rank = &mut of_ranks[number % ranks.count()];
+            of_rank.next().expect("every rank has its share of the work")
+        })
+        .collect()
+}
+
+/// The optimizer's tensors of all ranks on the first, in the order of the model's parameters; nothing on the others.
+pub(crate) fn tensors_of_all(ranks: &Ranks, own: Vec<NamedTensor>, order: &[(String, bool)]) -> Vec<NamedTensor> {
+    if ranks.count() == 1 {
+        return own;
+    }
+    let names: Vec<(&str, &[usize])> = (own.iter())
+        .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()))
+        .collect();
+    let names = ranks.tell(&serde_json::to_vec(&names).expect("names are JSON"));
+    let values: Vec<f32> = (own.iter())
+        .flat_map(|tensor| tensor.to_data().iter::<f32>().collect::<Vec<_>>())
+        .collect();
+    let mut all = vec![];
+    for (names, values) in names.into_iter().zip(ranks.to_first(&values)) {
+        let names: Vec<(String, Vec<usize>)> = serde_json::from_slice(&names).expect("every rank tells its names");
+        let mut rest = values.as_slice();
+        for (name, shape) in names {
+            let (own, after) = rest.split_at(shape.iter().product());
+            all.push(NamedTensor::of_shape(name, shape, own.to_vec()));
+            rest = after;
+        }
+    }
+    let place = |tensor: &NamedTensor| {
+        let parameter = tensor.name.rsplit_once('.').map_or("", |(parameter, _)| parameter);
+        order.iter().position(|(name, _)| name == parameter)
+    };
+    all.sort_by_cached_key(place);
+    all
+}
