@@ -139,8 +139,15 @@ fn told(error: &anyhow::Error) -> (Vec<String>, Vec<Cow<'_, str>>) {
     (lines, hints)
 }
 
+/// What [`report`] would show, without colours and label.
+pub(crate) fn text(error: &anyhow::Error) -> String {
+    let (lines, hints) = told(error);
+    let hints = hints.iter().map(|hint| format!("hint: {hint}"));
+    lines.into_iter().chain(hints).collect::<Vec<_>>().join("\n")
+}
+
 /// Whether the input is at fault rather than the run.
-fn is_input(error: &anyhow::Error) -> bool {
+pub(crate) fn is_input(error: &anyhow::Error) -> bool {
     advising(error).any(Hint::is_input)
 }
 

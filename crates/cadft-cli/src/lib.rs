@@ -32,6 +32,7 @@ mod device;
 mod exit;
 mod hint;
 mod interrupt;
+mod launch;
 mod log;
 mod model;
 mod output;

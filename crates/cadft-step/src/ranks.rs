@@ -14,12 +14,16 @@ mod checked;
 mod collective;
 mod flat;
 mod local;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod owners;
 mod staged;
 
 pub use checked::Checked;
 pub use collective::{Collective, Lost, Plane};
 pub use local::Local;
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use staged::Staged;
 
 use burn::module::Module;
@@ -27,7 +31,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use flat::{flat_gradients, flat_values, gradients_of, trained_names, with_values};
 use owners::buckets;
+use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The ranks of a run, and which of them this one is.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +75,27 @@ impl Ranks {
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.as_ref().map_or(1, |several| several.host.ranks())
+    }
+
+    /// What a rank is called in messages: its number, and where it runs.
+    #[must_use]
+    pub fn name(&self, rank: usize) -> String {
+        let place = self.0.as_ref().map_or_else(String::new, |several| several.host.name(rank));
+        format!("rank {rank} ({place})")
+    }
+
+    /// How long to wait for other ranks before the run is ended, and where ranks that wait may leave a note of it.
+    pub fn watch(&self, directory: &Path, patience: Duration) {
+        if let Some(several) = &self.0 {
+            several.host.watch(directory, patience);
+        }
+    }
+
+    /// Ends the processes of all ranks with this exit code, where ranks are processes.
+    pub fn end_all(&self, code: i32) {
+        if let Some(several) = &self.0 {
+            several.host.end_all(code);
+        }
     }
 
     /// Whether this is the rank that writes, prints and decides.

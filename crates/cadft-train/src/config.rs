@@ -360,10 +360,16 @@ pub struct RunSection {
     /// Directory of the run. If it is absent, the command line chooses one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
+    /// Seconds that a rank waits for the others before it ends the run and names them.
+    pub patience: u64,
 }
 
 impl Default for RunSection {
     fn default() -> Self {
-        Self { seed: 42, out: None }
+        Self {
+            seed: 42,
+            out: None,
+            patience: 600,
+        }
     }
 }

@@ -40,7 +40,7 @@ pub mod memory;
 pub mod plan;
 pub mod prepare;
 mod process;
-mod ranks;
+pub mod ranks;
 pub mod resume;
 pub mod rewrite;
 pub mod room;

@@ -1,5 +1,9 @@
 //! Runs on several ranks: threads of this process, and what ranks share besides the step.
 
+mod agree;
+
+pub use agree::{Disagreement, Statement, agree};
+
 use crate::error::TrainError;
 use crate::event::Summary;
 use crate::prepare::Prepared;

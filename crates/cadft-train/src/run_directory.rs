@@ -149,6 +149,24 @@ impl RunDirectory {
         })
     }
 
+    /// The directory `path` of a run on a rank that reads what the run continues from, and writes nothing: another rank has
+    /// it open.
+    #[must_use]
+    pub fn watched(path: &Path, prepared: &Prepared, device: &str, from: Option<Restored>) -> Self {
+        let restored = from.map(|from| Resumption {
+            comparison: resume::compare(prepared, device, &from),
+            from,
+        });
+        Self {
+            path: path.to_owned(),
+            device: device.to_owned(),
+            files: None,
+            restored,
+            segments: vec![],
+            trouble: None,
+        }
+    }
+
     /// The same directory on another rank, which reads what a run continues from and writes nothing.
     #[must_use]
     pub(crate) fn beside(&self) -> Self {

@@ -1,10 +1,12 @@
 //! `cadft train`.
 
+mod process;
 mod start;
 
 use crate::args::TrainArgs;
 use crate::console::{self, Console};
 use crate::exit::Exit;
+use crate::launch::Launch;
 use crate::{assets, device, hint, interrupt, output};
 use anyhow::Result;
 use cadft_data::{Packing, SourceReport};
@@ -15,12 +17,20 @@ use start::{GoesOn, Start, Target};
 use std::fmt::Write as _;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
+    match Launch::of(args.ranks)? {
+        Launch::Threads(ranks) => run_here(args, ranks),
+        Launch::Process(ranks) if ranks.count() == 1 || args.dry_run => run_here(args, 1),
+        Launch::Process(ranks) => process::run(args, &ranks),
+    }
+}
+
+/// A run of this process alone, on so many threads.
+fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
     let target = Target::of(args)?;
     let mut recipe = target.source.read(&args.set)?;
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
-    let ranks = args.ranks.map_or(1, usize::from);
     recipe.shard_for(ranks)?;
     if args.dry_run {
         let resumed = match args.resume {

@@ -1,6 +1,8 @@
 //! Ranks that say so when they do not make the same calls.
 
 use super::Collective;
+use std::path::Path;
+use std::time::Duration;
 
 /// Compares every call with those of the other ranks before it takes place: what would be a hang is a message.
 ///
@@ -66,5 +68,17 @@ impl<C: Collective> Collective for Checked<C> {
     fn tell(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.check("tell");
         self.0.tell(bytes)
+    }
+
+    fn name(&self, rank: usize) -> String {
+        self.0.name(rank)
+    }
+
+    fn watch(&self, directory: &Path, patience: Duration) {
+        self.0.watch(directory, patience);
+    }
+
+    fn end_all(&self, code: i32) {
+        self.0.end_all(code);
     }
 }

@@ -3,6 +3,8 @@
 use burn::tensor::Tensor;
 use std::fmt::Debug;
 use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
 
 /// What ranks do together through the memory of the host.
 ///
@@ -23,6 +25,14 @@ pub trait Collective: Debug {
     fn gather(&self, part: &[f32], lengths: &[usize]) -> Vec<Vec<f32>>;
     /// Every rank's bytes on every rank, in the order of ranks; of any lengths.
     fn tell(&self, bytes: &[u8]) -> Vec<Vec<u8>>;
+    /// What a rank is called in messages, besides its number: where it runs.
+    fn name(&self, rank: usize) -> String {
+        format!("thread {rank}")
+    }
+    /// Says how long to wait for other ranks, and where ranks that wait may leave a note of it.
+    fn watch(&self, _directory: &Path, _patience: Duration) {}
+    /// Ends the processes of all ranks with this exit code. Threads end by unwinding.
+    fn end_all(&self, _code: i32) {}
 }
 
 /// What ranks do together between the memories of their devices. Queued, not waited for, where the device has a queue.

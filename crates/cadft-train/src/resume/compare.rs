@@ -18,12 +18,13 @@ use std::fs;
 use std::path::{Component, Path};
 
 /// Keys of a recipe that may differ from those of a checkpoint, and why: the steps that follow are the same.
-pub const FREE: [(&str, &str); 18] = [
+pub const FREE: [(&str, &str); 19] = [
     (
         "format-version",
         "how the recipe is written; there is one version",
     ),
     ("run.out", "where the files of the run are"),
+    ("run.patience", "how long ranks wait for each other"),
     ("model.path", "where the model is; its files are compared"),
     (
         "adapter.path",

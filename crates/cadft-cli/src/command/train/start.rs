@@ -127,8 +127,13 @@ impl Start {
 
     /// The time at which the run began, if its chat template shows it.
     pub(super) fn template_time(&self) -> Option<TemplateTime> {
+        self.checkpoint()?.state.template_time
+    }
+
+    /// The checkpoint that it continues from.
+    pub(super) fn checkpoint(&self) -> Option<&Restored> {
         match self {
-            Self::From(_, checkpoint, _) => checkpoint.state.template_time,
+            Self::From(_, checkpoint, _) => Some(checkpoint),
             Self::New(_) | Self::Again(_) => None,
         }
     }

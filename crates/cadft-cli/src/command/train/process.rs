@@ -1,0 +1,172 @@
+//! A run on one of several processes.
+//!
+//! The first decides where the run is and what it continues from. Then each reads recipe, data and weights, the first before
+//! the others, so that what is downloaded or tokenized is there. Nothing begins before all have the same.
+
+use super::start::{Start, Target};
+use crate::args::TrainArgs;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::hint::{self, Failure, UsageError};
+use crate::{assets, device, interrupt};
+use anyhow::Result;
+use cadft_model::CausalLm;
+use cadft_step::Ranks;
+use cadft_train::checkpoint::{self, Restored};
+use cadft_train::ranks::{Statement, agree};
+use cadft_train::{Event, Prepared, RunDirectory, memory, train_on};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the first rank has decided.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Decided {
+    out: PathBuf,
+    checkpoint: Option<PathBuf>,
+}
+
+/// A stage that did not succeed on every rank: the error on the rank that reports it, else how this rank ends.
+type Stage<T> = Result<T, Result<Exit>>;
+
+/// Trains as one of several ranks.
+pub(super) fn run(args: &TrainArgs, ranks: &Ranks) -> Result<Exit> {
+    match begin(args, ranks) {
+        Ok(begun) => {
+            let ended = train(ranks, begun);
+            // What goes wrong on one rank ends all: the others wait for it.
+            ended.or_else(|error| {
+                eprintln!("{}:", ranks.name(ranks.rank()));
+                let exit = hint::report(&error);
+                ranks.end_all(i32::from(exit.code()));
+                Ok(exit)
+            })
+        }
+        Err(ended) => ended,
+    }
+}
+
+/// A run that all ranks can begin.
+struct Begun {
+    prepared: Prepared,
+    model: CausalLm,
+    directory: RunDirectory,
+    out: PathBuf,
+    json: bool,
+}
+
+fn begin(args: &TrainArgs, ranks: &Ranks) -> Stage<Begun> {
+    let device_name = device::name(args.device.device.as_deref());
+    let decision = if ranks.is_first() {
+        decide(args).map(Some)
+    } else {
+        Ok(None)
+    };
+    let start = together(ranks, decision, |_| Statement::default())?;
+    let decided = start.as_ref().map(Decided::of).unwrap_or_default();
+    let decided = ranks.from_first(&serde_json::to_vec(&decided).unwrap_or_default());
+    let decided: Decided = serde_json::from_slice(&decided).unwrap_or_default();
+
+    let first = ranks.is_first().then(|| read(args, ranks, &decided));
+    // Everybody waits for the first here.
+    let _ = ranks.any(false);
+    let own = first.unwrap_or_else(|| read(args, ranks, &decided));
+    let (prepared, model, from) = together(ranks, own, |(prepared, _, from)| {
+        Statement::of(prepared, device_name, from.as_ref())
+    })?;
+    let opened = match start {
+        Some(start) => start.open(&prepared, device_name).map_err(anyhow::Error::from),
+        None => Ok(RunDirectory::watched(&decided.out, &prepared, device_name, from)),
+    };
+    let directory = together(ranks, opened, |_| Statement::default())?;
+    Ok(Begun {
+        prepared,
+        model,
+        directory,
+        out: decided.out,
+        json: args.json,
+    })
+}
+
+/// Where the run is, and what it continues from.
+fn decide(args: &TrainArgs) -> Result<Start> {
+    let target = Target::of(args)?;
+    let recipe = target.source.read(&args.set)?;
+    target.start(args, recipe.run.out.as_deref())
+}
+
+impl Decided {
+    fn of(start: &Start) -> Self {
+        Self {
+            out: start.out().to_owned(),
+            checkpoint: start.checkpoint().map(|from| from.path.clone()),
+        }
+    }
+}
+
+/// Everything that a rank reads.
+fn read(args: &TrainArgs, ranks: &Ranks, decided: &Decided) -> Result<(Prepared, CausalLm, Option<Restored>)> {
+    let mut recipe = Target::of(args)?.source.read(&args.set)?;
+    let device = device::open(device::name(args.device.device.as_deref()))?;
+    assets::materialise(&mut recipe)?;
+    recipe.shard_for(ranks.count())?;
+    recipe.run.out = Some(decided.out.to_string_lossy().into_owned());
+    let from = decided.checkpoint.as_deref().map(checkpoint::open).transpose()?;
+    let time = from.as_ref().and_then(|from| from.state.template_time);
+    let prepared = Prepared::begun_at(recipe, &device, time)?;
+    if ranks.is_first() {
+        memory::check(&prepared)?.iter().for_each(hint::warn);
+    }
+    let model = prepared.model()?;
+    Ok((prepared, model, from))
+}
+
+/// Goes on where all ranks succeeded and say the same; else the first reports everything, and all end alike.
+fn together<T>(ranks: &Ranks, own: Result<T>, say: impl FnOnce(&T) -> Statement) -> Stage<T> {
+    let statement = match &own {
+        Ok(value) => say(value),
+        Err(error) => Statement::failed(hint::text(error), hint::is_input(error)),
+    };
+    let Err(disagreement) = agree(ranks, &statement) else {
+        return own.map_err(Err);
+    };
+    let (exit, message) = (
+        if disagreement.is_input { Exit::Usage } else { Exit::Failed },
+        disagreement.message,
+    );
+    if !ranks.is_first() {
+        return Err(Ok(exit));
+    }
+    Err(match own {
+        Err(error) if disagreement.is_shared => Err(error),
+        _ if exit == Exit::Usage => Err(UsageError::new(message, SAME).into()),
+        _ => Err(Failure::new(message, SAME).into()),
+    })
+}
+
+const SAME: &str = "every rank needs the same program, recipe, data and weights";
+
+fn train(ranks: &Ranks, begun: Begun) -> Result<Exit> {
+    let Begun {
+        prepared,
+        model,
+        mut directory,
+        out,
+        json,
+    } = begun;
+    let patience = Duration::from_secs(prepared.recipe.run.patience);
+    ranks.watch(&out.join("ranks"), patience);
+    let stop = interrupt::stop_flag()?;
+    let mut console = ranks
+        .is_first()
+        .then(|| Console::new(&prepared, &out, json, stop.clone()));
+    let summary = train_on(ranks, &prepared, model, &mut directory, &stop, &mut |event: &Event| {
+        if let Some(console) = &mut console {
+            console.event(event);
+        }
+    })?;
+    if let Some(console) = console {
+        console.finish()?;
+    }
+    Ok(if summary.interrupted { Exit::Interrupted } else { Exit::Done })
+}

@@ -1,0 +1,56 @@
+//! How many ranks a run has: threads of this process, or processes that were started together.
+
+use crate::hint::UsageError;
+use anyhow::Result;
+use cadft_step::Ranks;
+
+/// The ranks of a run.
+pub(crate) enum Launch {
+    /// So many threads of this process.
+    Threads(usize),
+    /// This process is one of several.
+    Process(Ranks),
+}
+
+/// What launchers of processes say: how many there are, or which this one is.
+const MARKS: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "PMIX_RANK"];
+
+impl Launch {
+    /// From `--ranks` and from the environment.
+    pub(crate) fn of(threads: Option<u16>) -> Result<Self> {
+        let threads = threads.map_or(1, usize::from);
+        let Some(mark) = MARKS.into_iter().find(|mark| std::env::var_os(mark).is_some()) else {
+            return Ok(Self::Threads(threads));
+        };
+        if threads > 1 {
+            return Err(UsageError::new(
+                format!("`--ranks` starts threads, and this is one of several processes already (`{mark}` is set)"),
+                "leave `--ranks` out under `mpirun`: each process is a rank",
+            )
+            .into());
+        }
+        processes(mark)
+    }
+}
+
+#[cfg(feature = "mpi")]
+fn processes(_mark: &str) -> Result<Launch> {
+    use cadft_step::ranks::Mpi;
+    use std::rc::Rc;
+    let mpi = Mpi::begin().ok_or_else(|| anyhow::anyhow!("MPI has begun before"))?;
+    Ok(Launch::Process(Ranks::new(Rc::new(mpi))))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn processes(mark: &str) -> Result<Launch> {
+    // A launcher that starts one process is no reason to refuse it.
+    if std::env::var(mark).is_ok_and(|count| count == "1") && mark != "PMIX_RANK" {
+        return Ok(Launch::Threads(1));
+    }
+    Err(UsageError::new(
+        format!("this program was started as one of several processes (`{mark}` is set), and was built without MPI"),
+        "build it with `cargo build --release -p cadft --features mpi` (Debian: `libopenmpi-dev`, `libclang-dev`), or \
+         start it alone with `--ranks N`",
+    )
+    .into())
+}

@@ -1,0 +1,225 @@
+//! Ranks that are processes, by MPI. The only file that names it.
+//!
+//! Every call is begun without waiting, then tested with pauses in between, so that a rank that waits leaves its core to
+//! others, and knows how long it has waited.
+
+use super::Collective;
+use mpi::Threading;
+use mpi::collective::{CommunicatorCollectives, SystemOperation};
+use mpi::datatype::{Equivalence, Partition, PartitionMut};
+use mpi::environment::Universe;
+use mpi::request::{Request, Scope};
+use mpi::topology::{Communicator, SimpleCommunicator};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A process among those that `mpirun` or a job manager started together. MPI ends with the value.
+pub struct Mpi {
+    world: SimpleCommunicator,
+    /// Host and process of each rank.
+    names: Vec<String>,
+    calls: Cell<u64>,
+    /// How long to wait for the others, and where ranks say that they wait.
+    watch: RefCell<Option<(PathBuf, Duration)>>,
+    _universe: Universe,
+}
+
+impl fmt::Debug for Mpi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mpi(rank {} of {})", self.rank(), self.ranks())
+    }
+}
+
+impl Mpi {
+    /// The ranks that this process was started with; `None` if MPI has begun before.
+    #[must_use]
+    pub fn begin() -> Option<Self> {
+        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)?;
+        let mut mpi = Self {
+            world: universe.world(),
+            names: vec![],
+            calls: Cell::new(0),
+            watch: RefCell::default(),
+            _universe: universe,
+        };
+        let host = mpi::environment::processor_name().unwrap_or_default();
+        let name = format!("{host}, process {}", std::process::id());
+        let names = mpi.tell(name.as_bytes()).into_iter();
+        mpi.names = names.map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
+        Some(mpi)
+    }
+
+    /// The library and its version.
+    #[must_use]
+    pub fn library() -> String {
+        mpi::environment::library_version().unwrap_or_default()
+    }
+
+    /// Waits for a call to end.
+    fn finish<'a, D: ?Sized, S: Scope<'a>>(&self, what: &str, mut request: Request<'a, D, S>) {
+        self.calls.set(self.calls.get() + 1);
+        let since = Instant::now();
+        let mut pause = Duration::from_micros(20);
+        let mut note = None;
+        while let Err(unfinished) = request.test() {
+            request = unfinished;
+            // Short calls end sooner than a pause does.
+            if since.elapsed() > Duration::from_millis(1) {
+                sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(2));
+                self.look_around(what, since.elapsed(), &mut note);
+            }
+        }
+        if let Some(note) = note {
+            let _ = fs::remove_file(note);
+        }
+    }
+
+    /// A rank that has waited for half of the time says so; one that has waited for all of it ends the run, and names those
+    /// who do not say that they wait.
+    fn look_around(&self, what: &str, waited: Duration, note: &mut Option<PathBuf>) {
+        let watch = self.watch.borrow();
+        let Some((directory, patience)) = watch.as_ref() else {
+            return;
+        };
+        let of_rank = |rank: usize| directory.join(format!("waits-{rank:05}-{}", self.calls.get()));
+        if note.is_none() && waited > *patience / 2 {
+            let path = of_rank(self.rank());
+            let _ = fs::create_dir_all(directory);
+            let _ = fs::write(&path, what);
+            *note = Some(path);
+        }
+        if waited < *patience {
+            return;
+        }
+        let late: Vec<String> = (0..self.ranks())
+            .filter(|&rank| !of_rank(rank).exists())
+            .map(|rank| format!("rank {rank} ({})", self.names[rank]))
+            .collect();
+        eprintln!(
+            "error: rank {} ({}) has waited {} s in `{what}` for {}\n\
+             hint: look at that process and its host; `run.patience` says how long ranks wait for each other",
+            self.rank(),
+            self.names[self.rank()],
+            waited.as_secs(),
+            late.join(", "),
+        );
+        self.end_all(1);
+    }
+}
+
+impl Collective for Mpi {
+    fn rank(&self) -> usize {
+        self.world.rank() as usize
+    }
+
+    fn ranks(&self) -> usize {
+        self.world.size() as usize
+    }
+
+    fn name(&self, rank: usize) -> String {
+        self.names.get(rank).cloned().unwrap_or_default()
+    }
+
+    fn sum(&self, values: &mut [f64]) {
+        let own = values.to_vec();
+        mpi::request::scope(|scope| {
+            let sum = SystemOperation::sum();
+            self.finish(
+                "sum",
+                self.world.immediate_all_reduce_into(scope, &own[..], values, sum),
+            );
+        });
+    }
+
+    fn swap(&self, parts: &[&[f32]], lengths: &[usize]) -> Vec<Vec<f32>> {
+        let (counts, starts, _) = layout(parts.iter().map(|part| part.len()));
+        let (received, places, total) = layout(lengths.iter().copied());
+        let own = parts.concat();
+        let mut all = vec![0.0_f32; total];
+        {
+            let from = Partition::new(&own[..], counts, starts);
+            let mut to = PartitionMut::new(&mut all[..], &received[..], places);
+            mpi::request::scope(|scope| {
+                self.finish(
+                    "swap",
+                    self.world
+                        .immediate_all_to_all_varcount_into(scope, &from, &mut to),
+                );
+            });
+        }
+        cut(&all, &received)
+    }
+
+    fn gather(&self, part: &[f32], lengths: &[usize]) -> Vec<Vec<f32>> {
+        self.gather_all("gather", part, lengths.iter().copied(), 0.0)
+    }
+
+    fn tell(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut lengths = vec![0_u64; self.ranks()];
+        let own = bytes.len() as u64;
+        mpi::request::scope(|scope| {
+            self.finish(
+                "tell",
+                self.world
+                    .immediate_all_gather_into(scope, &own, &mut lengths[..]),
+            );
+        });
+        self.gather_all("tell", bytes, lengths.iter().map(|&length| length as usize), 0)
+    }
+
+    fn watch(&self, directory: &Path, patience: Duration) {
+        *self.watch.borrow_mut() = Some((directory.to_owned(), patience));
+    }
+
+    fn end_all(&self, code: i32) {
+        self.world.abort(code);
+    }
+}
+
+impl Mpi {
+    fn gather_all<T>(&self, what: &str, part: &[T], lengths: impl Iterator<Item = usize>, zero: T) -> Vec<Vec<T>>
+    where
+        T: Clone + Equivalence,
+    {
+        let (counts, starts, total) = layout(lengths);
+        let mut all = vec![zero; total];
+        {
+            let mut to = PartitionMut::new(&mut all[..], &counts[..], starts);
+            mpi::request::scope(|scope| {
+                self.finish(
+                    what,
+                    self.world
+                        .immediate_all_gather_varcount_into(scope, part, &mut to),
+                );
+            });
+        }
+        cut(&all, &counts)
+    }
+}
+
+/// Where the parts of all ranks stand, and how many values they have.
+fn layout(lengths: impl Iterator<Item = usize>) -> (Vec<i32>, Vec<i32>, usize) {
+    let (mut counts, mut starts, mut end) = (vec![], vec![], 0);
+    for length in lengths {
+        counts.push(i32::try_from(length).expect("a part of less than 2³¹ values"));
+        starts.push(i32::try_from(end).expect("parts of less than 2³¹ values together"));
+        end += length;
+    }
+    (counts, starts, end)
+}
+
+fn cut<T: Clone>(values: &[T], counts: &[i32]) -> Vec<Vec<T>> {
+    let mut rest = values;
+    (counts.iter())
+        .map(|&count| {
+            let (part, after) = rest.split_at(count as usize);
+            rest = after;
+            part.to_vec()
+        })
+        .collect()
+}
