@@ -10,8 +10,8 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("../../docs/src/reference/metrics.md");
 
-/// Keys that a line may lack: the system does not report them, or the recipe does not ask for them.
-const OPTIONAL: [&str; 1] = ["peak_rss_mib"];
+/// Keys that a line may lack: the system does not report them, the recipe does not ask for them, or there is one rank.
+const OPTIONAL: [&str; 2] = ["peak_rss_mib", "ranks"];
 
 /// The names in backticks of the first column of the table under `heading`, with the rest of their row.
 fn table(heading: &str) -> BTreeMap<String, String> {

@@ -5,6 +5,9 @@ mod checkpoints;
 mod disk;
 mod guards;
 mod kill;
+#[cfg(all(feature = "mpi", target_os = "linux"))]
+mod processes;
+mod ranks;
 mod resume;
 mod rewriting;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Keys of `metrics.jsonl` that depend on the machine and the moment, as the reference of metrics says.
-pub const VOLATILE: [&str; 3] = ["tokens_per_sec", "peak_rss_mib", "elapsed_secs"];
+pub const VOLATILE: [&str; 4] = ["tokens_per_sec", "peak_rss_mib", "elapsed_secs", "ranks"];
 
 /// A run that was started.
 #[derive(Debug)]

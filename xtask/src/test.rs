@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// and a browser where there is one.
     #[arg(long)]
     real: bool,
+    /// Build with MPI, and test runs of several processes too: needs Open MPI with its headers, and libclang.
+    #[arg(long)]
+    mpi: bool,
     /// Only tests whose name contains one of these.
     filter: Vec<String>,
 }
@@ -49,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Whether all tests of the workspace were asked for.
 fn is_everything(args: &Args) -> bool {
-    !args.real && args.filter.is_empty() && extra_features(&args.backend).is_empty()
+    !args.real && !args.mpi && args.filter.is_empty() && extra_features(&args.backend).is_empty()
 }
 
 /// The program outside the workspace. Its versions are those of the workspace's `Cargo.lock` and its target directory is the
@@ -99,6 +102,9 @@ fn command(args: &Args) -> Command {
     }
     if args.real {
         features.push("real");
+    }
+    if args.mpi {
+        features.push("mpi");
     }
     if features.is_empty() {
         command.arg("--workspace");

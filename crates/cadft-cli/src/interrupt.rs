@@ -1,5 +1,5 @@
 //! Signals: SIGINT and SIGTERM ask a run to save and stop, and end the program at once when they come again. SIGHUP, of a
-//! terminal that has gone, asks once. A file that grows too large is an error of a write, and no signal.
+//! terminal that has gone, and SIGUSR1, of a job manager, ask once. A file that grows too large is an error of a write, and no signal.
 
 use crate::exit::Exit;
 use anyhow::{Context, Result};
@@ -22,6 +22,9 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
         // The shell and the system may both send it: a second one is no second wish.
         flag::register(libc::SIGHUP, Arc::clone(&stop)).context("cannot listen to signals")?;
     }
+    // What `mpirun` passes on to every rank, and what a job manager sends before the time is up.
+    #[cfg(unix)]
+    flag::register(libc::SIGUSR1, Arc::clone(&stop)).context("cannot listen to signals")?;
     Ok(stop)
 }
 

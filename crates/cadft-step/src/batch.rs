@@ -156,6 +156,8 @@ pub struct Shares {
     pub shards: usize,
     /// Micro-batches of each shard.
     pub micro: Vec<usize>,
+    /// Tokens of each shard.
+    pub tokens: Vec<usize>,
     /// How many of the shards are each rank's; rank `r` has the `r`-th such part of them.
     pub per_rank: usize,
 }
@@ -182,6 +184,15 @@ impl Shares {
     #[must_use]
     pub fn most_micro(&self) -> usize {
         self.of_ranks().max().unwrap_or(0)
+    }
+
+    /// Tokens of the rank that has the most, as a multiple of the mean of all; 1 where there are none.
+    #[must_use]
+    pub fn imbalance(&self) -> f64 {
+        let of_ranks = self.tokens.chunks(self.per_rank).map(|own| own.iter().sum::<usize>());
+        let (count, total) = (of_ranks.len(), self.tokens.iter().sum::<usize>());
+        let most = of_ranks.max().unwrap_or(0);
+        if total == 0 { 1.0 } else { (most * count) as f64 / total as f64 }
     }
 
     /// Whether each rank has samples.
@@ -225,6 +236,9 @@ impl GlobalBatch {
         let shares = Shares {
             shards,
             micro: dealt.iter().map(of_shard).collect(),
+            tokens: (dealt.iter())
+                .map(|places| places.iter().map(|&place| lengths[place]).sum())
+                .collect(),
             per_rank: shards / ranks.count(),
         };
         let first = shares.first(ranks);

@@ -31,9 +31,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use flat::{flat_gradients, flat_values, gradients_of, trained_names, with_values};
 use owners::buckets;
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The ranks of a run, and which of them this one is.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +44,17 @@ pub struct Ranks(Option<Rc<Several>>);
 struct Several {
     host: Rc<dyn Collective>,
     device: Box<dyn Plane>,
+    /// Time spent on exchanges and waiting for others.
+    waited: Cell<Duration>,
+}
+
+impl Several {
+    fn timed<T>(&self, call: impl FnOnce(&Self) -> T) -> T {
+        let since = Instant::now();
+        let result = call(self);
+        self.waited.set(self.waited.get() + since.elapsed());
+        result
+    }
 }
 
 impl Ranks {
@@ -62,7 +74,8 @@ impl Ranks {
     /// Ranks whose devices talk through `device`.
     #[must_use]
     pub fn with_plane(host: Rc<dyn Collective>, device: Box<dyn Plane>) -> Self {
-        Self((host.ranks() > 1).then(|| Rc::new(Several { host, device })))
+        let waited = Cell::default();
+        Self((host.ranks() > 1).then(|| Rc::new(Several { host, device, waited })))
     }
 
     /// Which of the ranks this one is.
@@ -113,8 +126,14 @@ impl Ranks {
     /// Fills places that other ranks know: a rank gives 0 where it knows nothing, and no place is known by two.
     pub fn exchange(&self, values: &mut [f64]) {
         if let Some(several) = &self.0 {
-            several.host.sum(values);
+            several.timed(|several| several.host.sum(values));
         }
+    }
+
+    /// Time spent on exchanges and waiting for others since this was asked last.
+    #[must_use]
+    pub fn take_waited(&self) -> Duration {
+        self.0.as_ref().map_or(Duration::ZERO, |several| several.waited.take())
     }
 
     /// As [`Ranks::exchange`], for values of a global batch of `shards` shards. With several, -0 becomes 0 for every number of
@@ -156,7 +175,7 @@ impl Ranks {
             .collect();
         let mut parts = vec![&[][..]; self.count()];
         parts[0] = values;
-        let received = several.host.swap(&parts, &lengths);
+        let received = several.timed(|several| several.host.swap(&parts, &lengths));
         if self.is_first() { received } else { vec![] }
     }
 
@@ -164,7 +183,7 @@ impl Ranks {
     #[must_use]
     pub fn tell(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
         match &self.0 {
-            Some(several) => several.host.tell(bytes),
+            Some(several) => several.timed(|several| several.host.tell(bytes)),
             None => vec![bytes.to_vec()],
         }
     }
@@ -187,7 +206,8 @@ impl Ranks {
         drop(gradients);
         let mut own = vec![];
         for bucket in buckets(&flat, self.count()) {
-            let sum = several.device.fold(bucket.joined(&flat), &bucket.cuts, present);
+            let joined = bucket.joined(&flat);
+            let sum = several.timed(|several| several.device.fold(joined, &bucket.cuts, present));
             own.extend(bucket.split(self.rank(), &sum));
         }
         gradients_of(model, own)
@@ -196,7 +216,7 @@ impl Ranks {
     /// Sums over ranks of small vectors, `[n]` each: 0 where a rank knows nothing.
     pub(crate) fn sum(&self, values: Tensor<1>) -> Tensor<1> {
         match &self.0 {
-            Some(several) => several.device.sum(values),
+            Some(several) => several.timed(|several| several.device.sum(values)),
             None => values,
         }
     }
@@ -210,7 +230,7 @@ impl Ranks {
         let mut all = vec![];
         for bucket in buckets(&flat, self.count()) {
             let part = bucket.part(self.rank(), &flat);
-            let values = several.device.gather(part, &bucket.cuts);
+            let values = several.timed(|several| several.device.gather(part, &bucket.cuts));
             all.extend(bucket.split_all(&values));
         }
         with_values(model, all)

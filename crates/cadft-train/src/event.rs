@@ -161,6 +161,20 @@ pub struct StepMetrics {
     pub tokens_per_sec: f64,
     /// Largest resident memory of the process so far; absent if the system does not report it.
     pub peak_rss_mib: Option<f64>,
+    /// What several ranks cost; absent on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RankMetrics>,
+}
+
+/// A step of several ranks, as the first of them sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct RankMetrics {
+    /// How many there are.
+    pub count: usize,
+    /// Seconds since the step before that the first rank spent on exchanges with the others, and waiting for them.
+    pub wait_secs: f64,
+    /// Tokens of the rank that has the most, as a multiple of their mean.
+    pub imbalance: f64,
 }
 
 /// How a run ended.

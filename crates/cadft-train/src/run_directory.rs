@@ -7,6 +7,7 @@
 //! samples.jsonl          scores and weights of single samples on some steps
 //! tensorboard/           event files, if asked for
 //! history.jsonl          what happened to the run: started, resumed, saved, interrupted, with the time
+//! ranks/                 notes of ranks that wait for others
 //! run.lock               held by the process that works here
 //! checkpoints/step-NNNNNN/
 //! model/                 the final Hugging Face directory, or PEFT directory where an adapter was trained

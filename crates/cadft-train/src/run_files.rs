@@ -20,5 +20,7 @@ pub const TENSORBOARD: &str = "tensorboard";
 pub const CHECKPOINTS: &str = "checkpoints";
 /// The directory of the final model.
 pub const MODEL: &str = "model";
+/// The directory of notes that ranks leave while they wait for others.
+pub const RANKS: &str = "ranks";
 /// Held by the process that works here.
 pub const LOCK: &str = "run.lock";

@@ -119,6 +119,7 @@ impl TensorBoard {
         ];
         values.extend(metrics.mean_kl.map(|nats| ("train/mean_kl", nats)));
         values.extend(metrics.peak_rss_mib.map(|mib| ("train/peak_rss_mib", mib)));
+        values.extend(metrics.ranks.map(|ranks| ("train/wait_secs", ranks.wait_secs)));
         self.scalars(metrics.step, &values)
     }
 
@@ -205,6 +206,7 @@ mod tests {
             supervised: 1,
             tokens_per_sec: 1.0,
             peak_rss_mib: crate::process::peak_rss_mib(),
+            ranks: None,
         }
     }
 

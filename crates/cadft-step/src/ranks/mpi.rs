@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// How the name of a note begins that a waiting rank leaves.
+const NOTE: &str = "waits-";
+
 /// A process among those that `mpirun` or a job manager started together. MPI ends with the value.
 pub struct Mpi {
     world: SimpleCommunicator,
@@ -86,7 +89,7 @@ impl Mpi {
         let Some((directory, patience)) = watch.as_ref() else {
             return;
         };
-        let of_rank = |rank: usize| directory.join(format!("waits-{rank:05}-{}", self.calls.get()));
+        let of_rank = |rank: usize| directory.join(format!("{NOTE}{rank:05}-{}", self.calls.get()));
         if note.is_none() && waited > *patience / 2 {
             let path = of_rank(self.rank());
             let _ = fs::create_dir_all(directory);
@@ -173,6 +176,14 @@ impl Collective for Mpi {
     }
 
     fn watch(&self, directory: &Path, patience: Duration) {
+        if self.rank() == 0 {
+            // What ranks left that were ended while they waited.
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(NOTE) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
         *self.watch.borrow_mut() = Some((directory.to_owned(), patience));
     }
 

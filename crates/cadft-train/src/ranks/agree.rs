@@ -23,7 +23,7 @@ pub struct Disagreement {
     pub message: String,
     /// Whether an input is at fault.
     pub is_input: bool,
-    /// Whether every rank has the same error.
+    /// Whether every rank has the same error, or only one has an error.
     pub is_shared: bool,
 }
 
@@ -85,7 +85,8 @@ pub fn agree(ranks: &Ranks, own: &Statement) -> Result<(), Disagreement> {
         return Err(Disagreement {
             message: lines.collect::<Vec<_>>().join("\n"),
             is_input: *is_input,
-            is_shared: failed.len() == all.len() && failed.iter().all(|(_, (error, _))| error == first),
+            is_shared: (failed.len() == all.len() || failed.len() == 1)
+                && failed.iter().all(|(_, (error, _))| error == first),
         });
     }
     let lines = differences(ranks, &all);

@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use crate::error::TrainError;
-use crate::event::{Event, StepMetrics};
+use crate::event::{Event, RankMetrics, StepMetrics};
 use crate::process::peak_rss_mib;
 use crate::samples::{StepSamples, is_recorded};
 use cadft_core::GlobalCounts;
@@ -24,6 +24,8 @@ pub(super) struct StepInFlight {
     ids: Vec<String>,
     counts: GlobalCounts,
     tokens: usize,
+    /// Of the heaviest rank, as a multiple of the mean.
+    imbalance: f64,
 }
 
 impl StepInFlight {
@@ -41,6 +43,7 @@ impl StepInFlight {
             chosen,
             counts: batch.counts(),
             tokens: batch.tokens,
+            imbalance: batch.shares.imbalance(),
             ids: batch.ids,
         }
     }
@@ -74,6 +77,7 @@ impl StepInFlight {
             supervised: counts.supervised,
             tokens_per_sec: tokens as f64 / elapsed_secs,
             peak_rss_mib: peak_rss_mib(),
+            ranks: None,
         }
     }
 }
@@ -98,7 +102,15 @@ impl Trainer<'_> {
             return self.skip(step.number, what, step.suspects(outcome));
         }
         self.rewriting.observe(&step.chosen, &outcome.z);
-        let metrics = step.metrics(outcome, elapsed.as_secs_f64());
+        let ranks = &self.state.ranks;
+        let metrics = StepMetrics {
+            ranks: (ranks.count() > 1).then(|| RankMetrics {
+                count: ranks.count(),
+                wait_secs: ranks.take_waited().as_secs_f64(),
+                imbalance: step.imbalance,
+            }),
+            ..step.metrics(outcome, elapsed.as_secs_f64())
+        };
         let warnings = self.watch(&metrics);
         self.tell(&Event::Step(metrics))?;
         let (total, records) = (self.prepared.plan.steps, self.prepared.recipe.log.samples);

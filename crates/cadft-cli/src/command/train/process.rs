@@ -14,6 +14,7 @@ use cadft_model::CausalLm;
 use cadft_step::Ranks;
 use cadft_train::checkpoint::{self, Restored};
 use cadft_train::ranks::{Statement, agree};
+use cadft_train::run_files::RANKS;
 use cadft_train::{Event, Prepared, RunDirectory, memory, train_on};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -155,7 +156,7 @@ fn train(ranks: &Ranks, begun: Begun) -> Result<Exit> {
         json,
     } = begun;
     let patience = Duration::from_secs(prepared.recipe.run.patience);
-    ranks.watch(&out.join("ranks"), patience);
+    ranks.watch(&out.join(RANKS), patience);
     let stop = interrupt::stop_flag()?;
     let mut console = ranks
         .is_first()

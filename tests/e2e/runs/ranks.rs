@@ -1,0 +1,121 @@
+//! Runs on several ranks leave the bytes that they leave on one.
+
+use super::CADFT;
+use super::kill::steps_of;
+use crate::study::Study;
+use cadft_tests::command::{Outcome, run_with};
+use cadft_tests::runs::{self, Started};
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A run with rounds of rewriting, evaluation by likelihood and by answers, and a best checkpoint.
+pub(super) const RUN: [&str; 21] = [
+    "train",
+    "--recipe",
+    "recipe.toml",
+    "--out",
+    "run",
+    "--set",
+    "batch.shards=4",
+    "--set",
+    "checkpoint.every=2",
+    "--set",
+    "checkpoint.keep=2",
+    "--set",
+    "checkpoint.best=accuracy",
+    "--set",
+    "data.eval=[\"train.jsonl\"]",
+    "--set",
+    "evaluate.answers=6",
+    "--set",
+    "evaluate.every=5",
+    "--set",
+    "evaluate.max-new-tokens=24",
+];
+
+pub(super) type Remains = BTreeMap<String, Vec<u8>>;
+
+fn on(ranks: &str, more: &[&str]) -> Outcome {
+    let study = Study::new();
+    study.cadft(&[&RUN[..], &["--ranks", ranks], more].concat())
+}
+
+/// What the run leaves on one rank.
+pub(super) fn alone() -> Remains {
+    let study = Study::new();
+    let _ = study.cadft(&RUN).succeeded();
+    let remains = runs::remains(&study.path("run"));
+    assert!(remains.contains_key("rewrites.jsonl"), "{:?}", remains.keys());
+    remains
+}
+
+/// Waits until the metrics of the run have so many steps.
+pub(super) fn wait_for_steps(study: &Study, steps: usize) {
+    let begun = Instant::now();
+    while steps_of(&study.path("run")) < steps {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no step {steps}");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn threads_leave_the_bytes_of_one_rank_however_many_continue_it() {
+    let expected = alone();
+    for ranks in ["2", "4"] {
+        let study = Study::new();
+        let _ = study.cadft(&[&RUN[..], &["--ranks", ranks]].concat()).succeeded();
+        runs::assert_same(&runs::remains(&study.path("run")), &expected, &format!("{ranks} ranks"));
+    }
+    // Four ranks begin, two go on through the first round, one ends it.
+    let study = Study::new();
+    for (ranks, steps) in [("4", 3), ("2", 8)] {
+        let run = Started::new(
+            CADFT,
+            study.root(),
+            &[&RUN[..], &["--resume", "auto", "--ranks", ranks]].concat(),
+        );
+        wait_for_steps(&study, steps);
+        assert_eq!(run.terminate(), Some(130));
+    }
+    let _ = study.cadft(&[&RUN[..], &["--resume", "auto"]].concat()).succeeded();
+    runs::assert_same(&runs::remains(&study.path("run")), &expected, "4, 2 and 1 ranks");
+}
+
+#[test]
+fn shards_that_cannot_be_shared_out_are_refused() {
+    on("3", &[]).refused(&[
+        "`batch.shards`: 4 shards cannot be shared out among 3 ranks",
+        "run on 1 or 2 or 4 ranks, or set `batch.shards = 3`",
+    ]);
+    on("3", &["--set", "batch.shards=0"]).refused(&["`batch.shards`"]);
+}
+
+#[test]
+fn the_shards_of_a_run_are_on_record() {
+    let study = Study::new();
+    let _ = study
+        .cadft(&[
+            "train", "--recipe", "recipe.toml", "--out", "run", "--ranks", "2", "--set", "schedule.steps=2", "--set",
+            "checkpoint.every=1",
+        ])
+        .succeeded();
+    assert!(study.read("run/config.resolved.toml").contains("\nshards = 2\n"));
+    let other = ["train", "--resume", "run", "--set", "batch.shards=1", "--set", "schedule.steps=3"];
+    study.cadft(&other).refused(&["`batch.shards`: was `2`, is `1`"]);
+}
+
+#[test]
+fn processes_that_cannot_talk_are_refused() {
+    let study = Study::new();
+    let variables = [("OMPI_COMM_WORLD_SIZE", "2")];
+    if cfg!(feature = "mpi") {
+        run_with(CADFT, study.root(), &[&RUN[..], &["--ranks", "2"]].concat(), &variables)
+            .refused(&["`--ranks` starts threads", "leave `--ranks` out under `mpirun`"]);
+    } else {
+        run_with(CADFT, study.root(), &RUN, &variables).refused(&[
+            "was built without MPI",
+            "cargo build --release -p cadft --features mpi",
+        ]);
+    }
+}
