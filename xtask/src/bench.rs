@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements, never part of a test run.
 
 mod data;
+mod scale;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -39,12 +40,15 @@ enum What {
     Rewriting,
     /// What writing checkpoints costs a run.
     Checkpoints,
+    /// What exchanges cost a step on 1, 2 and 4 ranks, into `bench/scale.json`.
+    Scale,
 }
 
 /// Builds the measurement with the features of the whole workspace and runs it.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Data => data::run(),
+        What::Scale => scale::run(),
         What::Memory => {
             shell::run(&mut Command::new(built("likelihood-memory")?))?;
             shell::run(&mut Command::new(built("training-memory")?))?;
