@@ -143,7 +143,7 @@ pub(crate) struct Directories {
 /// The directories of a model and of its adapter. Either may be a run, and the model may be an adapter, which names its own.
 pub(crate) fn directories(path: &str, adapter: Option<&Path>) -> Result<Directories> {
     let found = directory(path)?;
-    let adapter = adapter.map(|adapter| of_run("--adapter", adapter)).transpose()?;
+    let adapter = adapter.map(adapter_directory).transpose()?;
     if !is_adapter(&found) {
         return Ok(Directories { base: found, adapter });
     }
@@ -180,6 +180,22 @@ pub(crate) fn tokenizer(path: &str, adapter: Option<&Path>) -> Result<Tokenizer>
 /// Whether a directory holds an adapter, without its model.
 pub(crate) fn is_adapter(directory: &Path) -> bool {
     directory.join(ADAPTER_CONFIG).is_file()
+}
+
+/// The directory of an adapter, which may be a run.
+fn adapter_directory(given: &Path) -> Result<PathBuf> {
+    let found = of_run("--adapter", given)?;
+    if is_adapter(&found) {
+        return Ok(found);
+    }
+    Err(UsageError::new(
+        format!(
+            "`--adapter`: `{}` holds no `{ADAPTER_CONFIG}`",
+            cadft_files::shown(&found)
+        ),
+        "give the directory of a PEFT adapter, or of a run that trained one",
+    )
+    .into())
 }
 
 /// The directory itself, or that of the run's model or adapter.

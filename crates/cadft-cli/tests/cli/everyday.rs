@@ -43,10 +43,7 @@ fn shells_and_man_get_what_they_read() {
     let cadft = Cadft::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = cadft.answer(&["completions", shell]);
-        assert!(
-            script.contains("--resume") && script.contains("rewrite"),
-            "{shell}"
-        );
+        assert!(script.contains("resume") && script.contains("rewrite"), "{shell}");
     }
     let page = cadft.answer(&["man"]);
     assert!(page.contains(".TH cadft 1") && page.contains("train"), "{page}");
