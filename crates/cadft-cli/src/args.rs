@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 mod bench;
 mod compare;
+mod completions;
 mod data;
 mod evaluate;
 mod generate;
@@ -15,12 +16,14 @@ mod report;
 mod rewrite;
 mod score;
 mod selftest;
+mod shorthand;
 mod source;
 mod tokens;
 mod train;
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use compare::CompareArgs;
+pub(crate) use completions::{CompletionsArgs, ManArgs};
 pub(crate) use data::*;
 pub(crate) use evaluate::{AnswerArgs, EvaluateArgs};
 pub(crate) use generate::*;
@@ -31,19 +34,23 @@ pub(crate) use report::ReportArgs;
 pub(crate) use rewrite::*;
 pub(crate) use score::ScoreArgs;
 pub(crate) use selftest::SelftestArgs;
+pub(crate) use shorthand::{AdapterName, ShorthandArgs};
 pub(crate) use source::{FormatName, SourceArgs};
 pub(crate) use tokens::{MaskName, TemplateArgs, TokensArgs};
 pub(crate) use train::TrainArgs;
 
 /// Fine-tune language models with Compatibility-Aware Dynamic Fine-Tuning.
 #[derive(Debug, Parser)]
-#[command(name = "cadft", version, max_term_width = 100)]
+#[command(name = "cadft", version, long_version = crate::version::long(), max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Log to standard error; twice for details, three times for everything. `CADFT_LOG` filters by module.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// On standard error only warnings and errors: no progress, no summaries, no advice on what comes next.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +87,10 @@ pub(crate) enum Command {
     Selftest(SelftestArgs),
     /// Measure how fast a device trains a model of some shape; needs its `config.json` only.
     Bench(BenchArgs),
+    /// Print the script with which a shell completes commands and options.
+    Completions(CompletionsArgs),
+    /// Print the manual page.
+    Man(ManArgs),
     /// Print the generated parts of the book as one JSON object, Markdown by name.
     #[command(hide = true)]
     Reference,
@@ -104,10 +115,10 @@ pub(crate) struct DeviceArgs {
 /// A model and demonstrations.
 #[derive(Debug, Args)]
 pub(crate) struct InputArgs {
-    /// A Hugging Face model directory.
+    /// A Hugging Face model directory, an adapter, or a run.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: String,
-    /// A PEFT adapter of that model.
+    /// A PEFT adapter of that model, or a run that trained one.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
     /// Files, directories and globs, read in this order.

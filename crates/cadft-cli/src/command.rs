@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod compare;
+mod completions;
 mod data;
 mod doctor;
 mod evaluate;
@@ -47,6 +48,8 @@ pub(crate) fn run(command: &Command) -> Result<Exit> {
         Command::Report(args) => report::run(args),
         Command::Rewrite(command) => rewrite::run(command),
         Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => completions::man(args),
         Command::Reference => reference::run(),
     }?;
     Ok(Exit::Done)

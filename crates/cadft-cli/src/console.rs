@@ -1,10 +1,12 @@
 //! What a run shows on standard error: a bar on a terminal, a few plain lines elsewhere.
 
+mod activity;
 mod progress;
 mod summary;
 
 use crate::shown::Shown;
 use crate::{hint, output};
+pub(crate) use activity::Activity;
 use anyhow::{Context, Result};
 use cadft_files::visible_name;
 use cadft_train::rewrite::RoundSummary;
@@ -27,6 +29,14 @@ pub(crate) struct Console {
     stop: Arc<AtomicBool>,
     /// Whether the user knows that the run is about to stop.
     told_stop: bool,
+    /// An evaluation, where there is no bar to say how far it is.
+    evaluation: Option<Activity>,
+    /// Steps that were done before this process.
+    done_before: usize,
+    /// Whether an adapter is trained.
+    is_adapter: bool,
+    /// Whether the commands are shown that one may go on with.
+    advises: bool,
 }
 
 impl Console {
@@ -39,12 +49,34 @@ impl Console {
             lost: None,
             stop,
             told_stop: false,
+            evaluation: None,
+            done_before: 0,
+            is_adapter: prepared.adapter.is_some(),
+            advises: true,
         }
+    }
+
+    /// Without the commands to go on with: the run is part of something larger.
+    pub(crate) fn without_advice(mut self) -> Self {
+        self.advises = false;
+        self
     }
 
     /// Shows an event.
     pub(crate) fn event(&mut self, event: &Event) {
         self.print(event);
+        match event {
+            Event::Evaluating { done, total, .. } => {
+                let said = || format!("evaluating {} of {} samples", count(*done), count(*total));
+                self.evaluating(*done, *total, said);
+            }
+            Event::Answering { tokens, .. } => {
+                self.evaluating(*tokens, 0, || {
+                    format!("answering: {} tokens so far", count(*tokens))
+                });
+            }
+            _ => self.evaluation = None,
+        }
         match event {
             Event::Started { plan } => note(started(plan)),
             Event::Step(metrics) => {
@@ -70,15 +102,18 @@ impl Console {
                 ));
             }),
             Event::Rewrote { step, round } => self.progress.suspend(|| note(rewrote(*step, round))),
-            Event::Resumed { step, path, changed } => self.progress.suspend(|| {
-                note(format!(
-                    "going on after step {step} from `{}`",
-                    cadft_files::shown(&path)
-                ));
-                changed
-                    .iter()
-                    .for_each(|change| note(format!("  changed: {change}")));
-            }),
+            Event::Resumed { step, path, changed } => {
+                self.done_before = *step;
+                self.progress.suspend(|| {
+                    note(format!(
+                        "going on after step {step} from `{}`",
+                        cadft_files::shown(&path)
+                    ));
+                    changed
+                        .iter()
+                        .for_each(|change| note(format!("  changed: {change}")));
+                });
+            }
             Event::Skipped {
                 step, what, samples, ..
             } => self.progress.suspend(|| {
@@ -92,7 +127,11 @@ impl Console {
                 .suspend(|| note(format!("step {step}: saved `{}`", cadft_files::shown(&path)))),
             Event::Finished(outcome) => {
                 self.progress.finish();
-                summary::show(outcome, &self.run);
+                let before = self.done_before;
+                summary::show(outcome, &self.run, before);
+                if self.advises {
+                    next(&summary::commands(outcome, &self.run, self.is_adapter));
+                }
             }
             _ => {}
         }
@@ -100,7 +139,8 @@ impl Console {
 
     /// Prints an event as JSON. If that fails, the run continues; a reader that has gone wants no more.
     fn print(&mut self, event: &Event) {
-        if !self.json {
+        let is_recorded = !matches!(event, Event::Evaluating { .. } | Event::Answering { .. });
+        if !self.json || !is_recorded {
             return;
         }
         let Err(error) = output::json_line(event) else {
@@ -129,18 +169,67 @@ impl Console {
         }
     }
 
-    fn tell_stop(&mut self) {
-        if self.stop.load(Ordering::Relaxed) && !self.told_stop {
-            self.told_stop = true;
-            self.progress.suspend(|| {
-                note("interrupted: saving a checkpoint after this step; interrupt again to end at once");
+    /// Shows how far an evaluation is.
+    fn evaluating(&mut self, done: usize, total: usize, said: impl FnOnce() -> String) {
+        if !self.progress.says(said) {
+            let evaluation = self.evaluation.get_or_insert_with(|| {
+                let what = if total == 0 { "answering" } else { "evaluating" };
+                Activity::of(what, total)
             });
+            evaluation.at(done);
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            self.evaluation = None;
+            self.tell("interrupted: saving a checkpoint; the evaluation takes place when the run continues");
+        }
+    }
+
+    fn tell_stop(&mut self) {
+        if self.stop.load(Ordering::Relaxed) {
+            self.tell("interrupted: saving a checkpoint after this step; interrupt again to end at once");
+        }
+    }
+
+    /// Says once that the run is about to stop.
+    fn tell(&mut self, text: &str) {
+        if !std::mem::replace(&mut self.told_stop, true) {
+            self.progress.suspend(|| note(text));
         }
     }
 }
 
+/// Whether only warnings and errors go to standard error.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Sends only warnings and errors to standard error.
+pub(crate) fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether only warnings and errors go to standard error.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Says which commands one may go on with.
+pub(crate) fn next(commands: &[String]) {
+    for (number, command) in commands.iter().enumerate() {
+        let name = if number == 0 { "next" } else { "" };
+        note(format!("{name:<6} {command}"));
+    }
+}
+
+/// A number of things, with its noun: `1 step`, `2 steps`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", count(number))
+}
+
 /// Writes a line to standard error.
 pub(crate) fn note(text: impl Into<Shown>) {
+    if is_quiet() {
+        return;
+    }
     // If standard error has gone, there is no place to report it.
     let _ = io::stderr().write_all(text.into().and("\n").as_str().as_bytes());
 }

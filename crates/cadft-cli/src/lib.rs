@@ -12,11 +12,13 @@
 //! destination.rs where a command writes
 //! shown.rs       text in which nothing foreign steers the terminal
 //! report.rs      one HTML page about runs        reference.rs what the book says of commands, keys and events
+//! row_texts.rs   what rows ask and answer, by their ids
+//! facts.rs       what commands that write something say with `--json`
 //! hint.rs        errors: how they are shown        exit.rs    how a command ends
 //! panics.rs      panics, as errors too
 //! interrupt.rs   signals                           log.rs     logs, past the progress bar
 //! start.rs       arguments and settings that cannot be worked with
-//! tolerance.rs   how far results may be from what is expected
+//! tolerance.rs   how far results may be from what is expected   version.rs   what `--version` says
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
@@ -30,6 +32,7 @@ mod console;
 mod destination;
 mod device;
 mod exit;
+mod facts;
 mod hint;
 mod interrupt;
 mod launch;
@@ -40,9 +43,11 @@ mod panics;
 mod recipe;
 mod reference;
 mod report;
+mod row_texts;
 mod shown;
 mod start;
 pub mod tolerance;
+mod version;
 
 use args::Cli;
 use clap::Parser;
@@ -64,6 +69,9 @@ where
     };
     if let Err(error) = start::check().and_then(|()| log::start(cli.verbose)) {
         return hint::report(&error);
+    }
+    if cli.quiet {
+        console::be_quiet();
     }
     panics::keep(cli.verbose);
     // A panic must not change what the exit codes mean.

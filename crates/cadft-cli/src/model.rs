@@ -1,6 +1,7 @@
 //! A model directory, opened for evaluation and generation.
 
 use crate::args::{DeviceArgs, InputArgs, SamplingArgs, SourceArgs, TokensArgs};
+use crate::console::Activity;
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
@@ -11,7 +12,7 @@ use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
 use cadft_train::data::{SampleReader, adapted_tokenizer, on_disk};
 use cadft_train::prepare::computing_as;
-use cadft_train::{Warning, hub, memory};
+use cadft_train::{Warning, hub, memory, model_of};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,15 +26,19 @@ pub(crate) struct OpenModel {
 impl OpenModel {
     /// Reads a Hugging Face directory onto a device, with an adapter merged in where one is given.
     ///
-    /// The directory may be a PEFT adapter's, which names its model.
+    /// The directory may be a PEFT adapter's, which names its model, or that of a run.
     pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
-        let (directory, adapter) = base_and_adapter(path, adapter)?;
+        let Directories {
+            base: directory,
+            adapter,
+        } = directories(path, adapter)?;
         let device = device::open(device::name(device.device.as_deref()))?;
         let tokenizer = match &adapter {
             Some(adapter) => adapted_tokenizer(&directory, adapter)?,
             None => Tokenizer::from_dir(&directory)?,
         };
         check_weights(&directory, &device)?;
+        let _loading = Activity::begin("loading the model");
         let checkpoint = checkpoint::load(&directory, &device)?;
         let (model, config) = match adapter {
             Some(adapter) => {
@@ -115,7 +120,9 @@ impl OpenInput {
 
     /// The samples of `--data`; warns of what was cut and left out.
     pub(crate) fn samples(&self) -> Result<Samples> {
+        let reading = Activity::begin("reading and tokenising the data");
         let samples = self.reader.samples(&self.data.train, &self.config)?;
+        drop(reading);
         warn_about(samples.report(), self.data.max_length);
         Ok(samples)
     }
@@ -127,11 +134,18 @@ pub(crate) fn check_weights(directory: &Path, device: &Device) -> Result<()> {
     Ok(memory::check_weights(&config, directory, device)?)
 }
 
-/// The directories of a model and of its adapter, on disk.
-fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Option<PathBuf>)> {
+/// A model, and an adapter of it, on disk.
+pub(crate) struct Directories {
+    pub(crate) base: PathBuf,
+    pub(crate) adapter: Option<PathBuf>,
+}
+
+/// The directories of a model and of its adapter. Either may be a run, and the model may be an adapter, which names its own.
+pub(crate) fn directories(path: &str, adapter: Option<&Path>) -> Result<Directories> {
     let found = directory(path)?;
-    if !found.join(ADAPTER_CONFIG).is_file() {
-        return Ok((found, adapter.map(Path::to_owned)));
+    let adapter = adapter.map(adapter_directory).transpose()?;
+    if !is_adapter(&found) {
+        return Ok(Directories { base: found, adapter });
     }
     if adapter.is_some() {
         return Err(UsageError::new(
@@ -148,7 +162,57 @@ fn base_and_adapter(path: &str, adapter: Option<&Path>) -> Result<(PathBuf, Opti
         )
         .into());
     };
-    Ok((base_of(&found, &base)?, Some(found)))
+    Ok(Directories {
+        base: base_of(&found, &base)?,
+        adapter: Some(found),
+    })
+}
+
+/// The tokenizer of a model, or of an adapter of it.
+pub(crate) fn tokenizer(path: &str, adapter: Option<&Path>) -> Result<Tokenizer> {
+    let Directories { base, adapter } = directories(path, adapter)?;
+    Ok(match &adapter {
+        Some(adapter) => adapted_tokenizer(&base, adapter)?,
+        None => Tokenizer::from_dir(&base)?,
+    })
+}
+
+/// Whether a directory holds an adapter, without its model.
+pub(crate) fn is_adapter(directory: &Path) -> bool {
+    directory.join(ADAPTER_CONFIG).is_file()
+}
+
+/// The directory of an adapter, which may be a run.
+fn adapter_directory(given: &Path) -> Result<PathBuf> {
+    let found = of_run("--adapter", given)?;
+    if is_adapter(&found) {
+        return Ok(found);
+    }
+    Err(UsageError::new(
+        format!(
+            "`--adapter`: `{}` holds no `{ADAPTER_CONFIG}`",
+            cadft_files::shown(&found)
+        ),
+        "give the directory of a PEFT adapter, or of a run that trained one",
+    )
+    .into())
+}
+
+/// The directory itself, or that of the run's model or adapter.
+fn of_run(option: &str, directory: &Path) -> Result<PathBuf> {
+    model_of(directory).ok_or_else(|| {
+        UsageError::new(
+            format!(
+                "`{option}`: the run `{}` has no model yet",
+                cadft_files::shown(&directory)
+            ),
+            format!(
+                "train it to its first checkpoint: `cadft train --resume {}`",
+                cadft_files::shown(&directory)
+            ),
+        )
+        .into()
+    })
 }
 
 /// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
@@ -172,9 +236,9 @@ fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
     .into())
 }
 
-/// The directory of a model, on disk; from the Hub where the name is one of it.
+/// The directory of a model, on disk; from the Hub where the name is one of it, and the model of a run where it is one's.
 pub(crate) fn directory(path: &str) -> Result<PathBuf> {
-    let directory = hub::resolve(&assets::resolve(path)?)?;
+    let directory = of_run("--model", &hub::resolve(&assets::resolve(path)?)?)?;
     if directory.is_dir() {
         return Ok(directory);
     }

@@ -61,6 +61,16 @@ impl Source {
         }
     }
 
+    /// A recipe that was made for this run.
+    pub(crate) fn chosen(name: String, text: String) -> Self {
+        Self {
+            name,
+            place: "the recipe that was chosen".to_owned(),
+            directory: None,
+            text,
+        }
+    }
+
     /// As [`Source::parse`], with the paths of model and data that are not in the current directory, but are beside
     /// the recipe's file, taken from there.
     pub(crate) fn read(&self, overrides: &[String]) -> Result<Recipe, TrainError> {

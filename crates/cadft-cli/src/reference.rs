@@ -2,6 +2,7 @@
 
 mod commands;
 mod events;
+mod facts;
 mod recipe;
 mod schema;
 
@@ -12,6 +13,7 @@ pub(crate) fn blocks() -> BTreeMap<String, String> {
     let mut blocks = BTreeMap::from([("commands".to_owned(), commands::markdown())]);
     blocks.extend(recipe::blocks());
     blocks.extend(events::blocks());
+    blocks.insert("facts".to_owned(), facts::markdown());
     blocks
 }
 

@@ -5,11 +5,13 @@
 //! samples.rs    weights over time, z against NLL      rewrites.rs rewritten demonstrations
 //! settings.rs   recipes and environments, key by key  page/       template, style and script
 //! summary.rs    what is said beside curves             text.rs     values as text
+//! comparison.rs what `cadft compare` left              texts.rs    what samples ask and answer
 //! ```
 //!
 //! Everything about a run that a screen cannot show is left out here, so that the page stays small: a run of 20,000
 //! steps gives a page of the same size as one of 500.
 
+mod comparison;
 mod rewrites;
 mod run;
 mod samples;
@@ -17,9 +19,11 @@ mod series;
 mod settings;
 mod summary;
 mod text;
+mod texts;
 
 use crate::hint::UsageError;
 use anyhow::Result;
+use comparison::Comparison;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, context};
 use run::Run;
@@ -42,11 +46,20 @@ struct Drawn<'a> {
     samples: Vec<Option<samples::Picture>>,
 }
 
-/// The page about the runs in these directories.
+/// The page about the runs in these directories, or about those of a comparison.
 ///
 /// # Errors
 /// A directory that holds no run, and more runs than colours can distinguish.
 pub(crate) fn render(directories: &[PathBuf]) -> Result<String> {
+    let compared = match directories {
+        [directory] => comparison::read(directory, MOST_RUNS),
+        _ => None,
+    };
+    let (comparison, directories) = match compared {
+        Some((comparison, runs)) => (Some(comparison), runs),
+        None => (None, directories.to_vec()),
+    };
+    let directories = directories.as_slice();
     if directories.len() > MOST_RUNS {
         return Err(UsageError::new(
             format!("{} runs are too many for one page", directories.len()),
@@ -60,10 +73,10 @@ pub(crate) fn render(directories: &[PathBuf]) -> Result<String> {
         .zip(names)
         .map(|(directory, name)| Run::read(directory, name))
         .collect::<Result<Vec<Run>>>()?;
-    page(&runs)
+    page(&runs, comparison.as_ref())
 }
 
-fn page(runs: &[Run]) -> Result<String> {
+fn page(runs: &[Run], comparison: Option<&Comparison>) -> Result<String> {
     let charts = series::charts(runs);
     let drawn = Drawn {
         charts: &charts,
@@ -80,6 +93,7 @@ fn page(runs: &[Run]) -> Result<String> {
         style => STYLE,
         script => SCRIPT,
         data => embedded_json(&drawn)?,
+        comparison => Serde(&comparison),
         charts => Serde(&charts),
         runs => Serde(&shown),
         recipe => Serde(&recipe),

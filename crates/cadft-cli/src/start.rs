@@ -1,11 +1,13 @@
 //! Arguments and settings of the environment that no command can work with.
 
+use crate::console::note;
 use crate::exit::Exit;
 use crate::hint::{self, UsageError};
 use crate::shown::Shown;
 use anyhow::Result;
 use cadft_files::visible_text;
-use clap::error::ErrorKind;
+use cadft_train::config;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -68,6 +70,9 @@ pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
     } else {
         io::stderr().write_all(Shown::from(text).as_str().as_bytes())
     };
+    if let Some(key) = meant(error, args) {
+        note(format!("hint: `--set {key}=VALUE` sets what you probably mean"));
+    }
     match printed {
         // A closed terminal is no reason to fail differently.
         _ if error.use_stderr() => Exit::Usage,
@@ -75,6 +80,19 @@ pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
         // Help and the version are no errors.
         _ => Exit::Done,
     }
+}
+
+/// The key of a recipe that an unknown option of a command with a recipe was probably meant to be.
+fn meant(error: &clap::Error, args: &[OsString]) -> Option<&'static str> {
+    let has_recipe = args
+        .get(1)
+        .is_some_and(|command| command == "train" || command == "compare");
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let is_unknown = has_recipe && error.kind() == ErrorKind::UnknownArgument;
+    let name = option.strip_prefix("--").filter(|_| is_unknown)?;
+    config::suggested_key(name)
 }
 
 #[cfg(test)]

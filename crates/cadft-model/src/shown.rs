@@ -4,7 +4,7 @@
 const LONGEST: usize = 120;
 
 /// Problems that a message shows.
-const MOST: usize = 50;
+const MOST: usize = 20;
 
 /// The beginning of a long text.
 pub(crate) fn cut(text: &str) -> String {

@@ -77,5 +77,5 @@ pub use observe::{Settled, StepOutcome};
 pub use optimizer::{AdamW, AdamWOptions};
 pub use ranks::Ranks;
 pub use schedule::{Schedule, ScheduleKind};
-pub use score::{SampleScore, score_samples};
+pub use score::{SampleScore, score_samples, score_samples_watched};
 pub use step::{StepSettings, StepState, step};

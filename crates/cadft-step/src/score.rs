@@ -9,6 +9,7 @@ use cadft_data::{Example, Origin};
 use cadft_model::CausalLm;
 use serde::Serialize;
 use std::borrow::Borrow;
+use std::ops::ControlFlow;
 use std::vec;
 
 /// Samples, and their tokens, among which those of similar length are put together. No more are held at a time: with
@@ -81,11 +82,29 @@ pub fn score_samples_on<'a, E: Borrow<Example> + 'a>(
     samples: impl IntoIterator<Item = E, IntoIter: 'a>,
     micro: usize,
 ) -> impl Iterator<Item = SampleScore> + 'a {
+    score_samples_watched(ranks, model, samples, micro, |_| ControlFlow::Continue(()))
+}
+
+/// As [`score_samples_on`]; after each forward pass `watch` gets the number of samples that are scored so far, of all that
+/// were asked for, and may end it on a rank that is alone: then there are no more scores. Of several ranks all must continue.
+pub fn score_samples_watched<'a, E: Borrow<Example> + 'a>(
+    ranks: Ranks,
+    model: &'a CausalLm,
+    samples: impl IntoIterator<Item = E, IntoIter: 'a>,
+    micro: usize,
+    mut watch: impl FnMut(usize) -> ControlFlow<()> + 'a,
+) -> impl Iterator<Item = SampleScore> + 'a {
     let mut samples = samples.into_iter();
     let mut scored = vec![].into_iter();
+    let (mut before, mut has_ended) = (0, false);
     std::iter::from_fn(move || {
-        if scored.len() == 0 {
-            scored = scores_of(&ranks, model, &window(&mut samples), micro);
+        if scored.len() == 0 && !has_ended {
+            let window = window(&mut samples);
+            match scores_of(&ranks, model, &window, micro, &mut |done| watch(before + done)) {
+                Some(scores) => scored = scores,
+                None => has_ended = true,
+            }
+            before += window.len();
         }
         scored.next()
     })
@@ -102,19 +121,21 @@ fn window<E: Borrow<Example>>(samples: &mut impl Iterator<Item = E>) -> Vec<E> {
     window
 }
 
-/// The scores of samples that are held together, one micro-batch after the other.
+/// The scores of samples that are held together, one micro-batch after the other; `None` if `watch` ends it.
 fn scores_of<E: Borrow<Example>>(
     ranks: &Ranks,
     model: &CausalLm,
     samples: &[E],
     micro: usize,
-) -> vec::IntoIter<SampleScore> {
+    watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Option<vec::IntoIter<SampleScore>> {
     let samples: Vec<&Example> = samples.iter().map(Borrow::borrow).collect();
     let cut = MicroBatching::rows(micro);
     let mut nlls = vec![0.0; samples.len()];
     let mut correct = vec![0.0; samples.len()];
-    for (_, micro) in (micro_batches(&samples, &cut, &model.device()).enumerate())
-        .filter(|(number, _)| ranks.has(*number))
+    let mut done = 0;
+    for (_, micro) in
+        (micro_batches(&samples, &cut, &model.device()).enumerate()).filter(|(number, _)| ranks.has(*number))
     {
         let states = supervised_states(model, &micro);
         let (weight, precision) = (model.output_weight(), model.precision());
@@ -130,13 +151,18 @@ fn scores_of<E: Borrow<Example>>(
         for (&sample, first) in micro.sample_of.iter().zip(ranked_first) {
             correct[micro.samples[sample]] += f64::from(u8::from(first == 1));
         }
+        done += micro.samples.len();
+        // The other ranks are about as far.
+        if watch((done * ranks.count()).min(samples.len())).is_break() {
+            return None;
+        }
     }
     ranks.exchange(&mut nlls);
     ranks.exchange(&mut correct);
     let scores: Vec<SampleScore> = (samples.iter().zip(nlls).zip(correct))
         .map(|((sample, nll), correct)| SampleScore::new(sample, nll, correct as usize))
         .collect();
-    scores.into_iter()
+    Some(scores.into_iter())
 }
 
 impl SampleScore {

@@ -15,6 +15,7 @@ pub(crate) mod properties;
 mod rewrite;
 mod schema;
 mod shards;
+mod sources;
 mod validate;
 
 pub use adapter::AdapterSection;
@@ -27,7 +28,7 @@ pub use log::LogSection;
 pub use migrate::{Migration, migrate};
 pub use objective::ObjectiveChoice;
 pub(crate) use objective::is_member;
-pub use parse::{parse, set};
+pub use parse::{parse, set, suggested_key};
 pub(crate) use rewrite::GENERATED_AT_A_TIME;
 pub use rewrite::RewriteSection;
 pub use schema::schema;
@@ -163,10 +164,14 @@ pub enum Init {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DataSection {
-    /// Sources: paths of files, directories and globs, or tables (see below). Without weights they are read in this
-    /// order; with weights their rows are mixed in these proportions.
+    /// Sources: paths of files, directories and globs, or tables (see below), in a list or one by itself. Without weights
+    /// they are read in this order; with weights their rows are mixed in these proportions.
+    #[serde(deserialize_with = "sources::one_or_more")]
+    #[schemars(with = "sources::OneOrMore")]
     pub train: Vec<Source>,
     /// Sources for evaluation before and after training; without weights.
+    #[serde(deserialize_with = "sources::one_or_more")]
+    #[schemars(with = "sources::OneOrMore")]
     pub eval: Vec<Source>,
     /// When the rows of weighted sources end; the default of `interleave_datasets` of `datasets`.
     pub stopping_strategy: StoppingStrategy,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of Burn, which is pinned exactly.
-const BURN: &str = "0.22.1";
+pub const BURN: &str = "0.22.1";
 
 /// The content of `environment.json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]

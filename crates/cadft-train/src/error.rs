@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub struct ConfigProblem {
     /// Line in the recipe; `None` for one that came from an override or is about something missing.
     pub line: Option<usize>,
+    /// The override that it came from, as given: `KEY=VALUE`.
+    pub set: Option<String>,
     /// Dotted key; empty when the text is not TOML at all.
     pub key: String,
     /// What is wrong.
@@ -188,8 +190,18 @@ impl TrainError {
 fn config_report(name: &str, problems: &[ConfigProblem]) -> String {
     let lines: Vec<String> = problems
         .iter()
-        .map(|ConfigProblem { line, key, message }| {
-            let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"));
+        .map(|problem| {
+            let ConfigProblem {
+                line,
+                set,
+                key,
+                message,
+            } = problem;
+            let place = match (set, line) {
+                (Some(set), _) => format!("`--set {set}`"),
+                (None, Some(line)) => format!("{name}:{line}"),
+                (None, None) => name.to_owned(),
+            };
             if key.is_empty() {
                 format!("{place}: {message}")
             } else {

@@ -6,11 +6,13 @@ mod number;
 mod pass_at;
 mod questions;
 
-pub use cadft_step::score::{SampleScore, score_samples, score_samples_on};
+pub use cadft_step::score::{SampleScore, score_samples, score_samples_on, score_samples_watched};
 pub use extract::{BadPattern, Extract, Extractor};
 pub use normalise::normalise;
 pub use pass_at::pass_at;
-pub use questions::{Answered, Answers, OneAnswer, answer_questions, answer_questions_on};
+pub use questions::{
+    Answered, Answers, OneAnswer, answer_questions, answer_questions_on, answer_questions_watched,
+};
 
 use cadft_core::reduction::mean;
 use schemars::JsonSchema;

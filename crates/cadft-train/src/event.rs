@@ -57,6 +57,22 @@ pub enum Event {
         #[serde(flatten)]
         evaluation: Evaluation,
     },
+    /// The evaluation files are being scored. Only for callbacks: in no file, and not printed by `--json`.
+    Evaluating {
+        /// Steps done so far; 0 is before training.
+        step: usize,
+        /// Samples that are scored.
+        done: usize,
+        /// All of them.
+        total: usize,
+    },
+    /// Questions are being answered. Only for callbacks: in no file, and not printed by `--json`.
+    Answering {
+        /// Steps done so far; 0 is before training.
+        step: usize,
+        /// Tokens that are generated.
+        tokens: usize,
+    },
     /// Questions were answered by generation.
     Answered {
         /// Steps done so far; 0 is before training.

@@ -13,7 +13,7 @@
 //! resume.rs        continuing from a checkpoint, and what must be as it was    change.rs  what is not
 //! dotted.rs        tables by dotted key
 //! rewrite.rs       rounds of rewriting, their record, and the rewritten data
-//! run_directory.rs what a run leaves behind           run_files.rs  the names of its files
+//! run_directory.rs what a run leaves behind           run_files.rs  the names of its files    run_model.rs  its model
 //! device.rs        devices by name                    warning.rs    what a user should know
 //! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
 //! memory.rs        memory before a run                exhausted.rs  a device that has none left
@@ -46,6 +46,7 @@ pub mod rewrite;
 pub mod room;
 mod run_directory;
 pub mod run_files;
+mod run_model;
 pub mod samples;
 pub mod tensorboard;
 mod trainer;
@@ -67,6 +68,7 @@ pub use prepare::Prepared;
 pub use process::peak_rss_mib;
 pub use ranks::train_on_threads;
 pub use run_directory::RunDirectory;
+pub use run_model::model_of;
 pub use samples::StepSamples;
 pub use tensorboard::TensorBoard;
 pub use trainer::{OnEvent, train, train_on};

@@ -7,11 +7,12 @@ use crate::error::TrainError;
 use crate::hub;
 use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::Plan;
+use crate::run_model::model_of;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use cadft_data::{Samples, TemplateTime, Tokenizer};
 use cadft_kernels::{Tf32, set_tf32};
-use cadft_model::adapter::AdapterTargets;
+use cadft_model::adapter::{ADAPTER_CONFIG, AdapterTargets};
 use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::Precision;
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
@@ -185,12 +186,29 @@ impl Prepared {
 
 /// The directory of the adapter that is trained on, on disk.
 fn adapter_directory(recipe: &Recipe) -> Result<Option<PathBuf>, TrainError> {
-    Ok(trained_on(recipe).map(hub::resolve).transpose()?)
+    let found = trained_on(recipe).map(hub::resolve).transpose()?;
+    Ok(found.map(|directory| model_of(&directory).unwrap_or(directory)))
 }
 
 /// The directory of the model, on disk.
 fn model_directory(recipe: &Recipe) -> Result<PathBuf, TrainError> {
     let directory = hub::resolve(&recipe.model.path)?;
+    let Some(directory) = model_of(&directory) else {
+        return Err(TrainError::mismatch(
+            format!(
+                "`model.path`: the run `{}` has no model yet",
+                cadft_files::shown(&directory)
+            ),
+            "train it to its first checkpoint, or name another model",
+        ));
+    };
+    let is_adapter = directory.join(ADAPTER_CONFIG).is_file() && !directory.join("config.json").is_file();
+    if is_adapter {
+        return Err(TrainError::mismatch(
+            format!("`model.path`: `{}` is an adapter", cadft_files::shown(&directory)),
+            "give the model of the adapter as `model.path`, and this directory as `adapter.path` to train on from it",
+        ));
+    }
     if directory.is_dir() {
         return Ok(directory);
     }
@@ -251,7 +269,8 @@ fn adapter_of(
             "remove `model.init = \"random\"`, or train a new adapter",
         ));
     }
-    let (adapter, config) = adapter::resolve(&hub::resolve(path)?, &config)?;
+    let directory = hub::resolve(path)?;
+    let (adapter, config) = adapter::resolve(&model_of(&directory).unwrap_or(directory), &config)?;
     Ok((Some(adapter), config))
 }
 

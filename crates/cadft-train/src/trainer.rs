@@ -67,7 +67,7 @@ pub fn train_on(
 ) -> Result<Summary, TrainError> {
     prepared.recipe.batch.check_ranks(ranks.count())?;
     let restored = directory.take_restored();
-    let mut trainer = Trainer::new(ranks, prepared, directory, on_event);
+    let mut trainer = Trainer::new(ranks, prepared, directory, stop, on_event);
     trainer.reference = prepared
         .recipe
         .looks_at_reference()
@@ -77,7 +77,7 @@ pub fn train_on(
             Some(restored) => trainer.go_on(model, &restored)?,
             None => trainer.begin(model)?,
         };
-        trainer.run(model, stop)
+        trainer.run(model)
     });
     let what = match ended {
         Ok(ended) => return ended,
@@ -107,6 +107,10 @@ struct Trainer<'a> {
     before: Before,
     best: Option<Best>,
     saver: Saver,
+    /// Whether the evaluation of the steps done was stopped.
+    evaluation_is_due: bool,
+    /// Set when the run is to end.
+    stop: &'a AtomicBool,
     /// Why there is no checkpoint of the last step.
     unsaved: Option<TrainError>,
     last_save: Instant,
@@ -120,6 +124,7 @@ impl<'a> Trainer<'a> {
         ranks: &Ranks,
         prepared: &'a Prepared,
         directory: &'a mut RunDirectory,
+        stop: &'a AtomicBool,
         on_event: &'a mut OnEvent<'_>,
     ) -> Self {
         let recipe = &prepared.recipe;
@@ -147,9 +152,15 @@ impl<'a> Trainer<'a> {
             before: Before::default(),
             best: None,
             saver: Saver::new(directory.checkpoints(), recipe.checkpoint.keep),
+            evaluation_is_due: false,
+            stop,
             unsaved: None,
             last_save: Instant::now(),
-            data: if ranks.is_first() { DataDigests::of(prepared) } else { DataDigests::default() },
+            data: if ranks.is_first() {
+                DataDigests::of(prepared)
+            } else {
+                DataDigests::default()
+            },
             directory,
             on_event,
         }
@@ -164,8 +175,7 @@ impl<'a> Trainer<'a> {
         let started = Event::Started { plan };
         self.directory.note(&started)?;
         self.tell(&started)?;
-        let (evaluation, answers) = self.evaluate(&model)?;
-        self.before = Before { evaluation, answers };
+        self.evaluate_before(&model)?;
         Ok(model)
     }
 
@@ -180,8 +190,12 @@ impl<'a> Trainer<'a> {
         self.guard = state.guard;
         self.before = state.before;
         self.best = state.best;
-        self.rewriting = 
-            Rewriting::resume(&self.state.ranks, self.prepared, self.directory.path(), state.rewriting)?;
+        self.rewriting = Rewriting::resume(
+            &self.state.ranks,
+            self.prepared,
+            self.directory.path(),
+            state.rewriting,
+        )?;
         let plan = self.prepared.plan.clone();
         (self.on_event)(&Event::Started { plan });
         let Comparison { changes, .. } = comparison;
@@ -194,13 +208,18 @@ impl<'a> Trainer<'a> {
             path: from.path.clone(),
             changed: changes.clone(),
         })?;
+        if state.evaluation_is_due && state.step == 0 {
+            self.evaluate_before(&model)?;
+        } else if state.evaluation_is_due && state.step < self.prepared.plan.steps {
+            self.evaluate_if_due(&model)?;
+        }
         Ok(model)
     }
 
-    fn run(&mut self, model: CausalLm, stop: &AtomicBool) -> Result<Summary, TrainError> {
+    fn run(&mut self, model: CausalLm) -> Result<Summary, TrainError> {
         let started = Instant::now();
         let total = self.prepared.plan.steps;
-        let ended = self.steps(model, stop);
+        let ended = self.steps(model, self.stop);
         if ended.is_err() {
             // What was done is on record, whatever went wrong after it; that is what is reported.
             let _ = self.settle().and_then(|()| self.directory.finish());
@@ -208,11 +227,15 @@ impl<'a> Trainer<'a> {
         let model = ended?;
         // What cannot be written is reported when the model is: that is what the run was for.
         let compatibility = self.rewriting.finish(&self.prepared.train);
-        let interrupted = self.done < total;
-        let (path, after) = if interrupted {
-            (self.save_now(&model)?, (None, None))
+        let finished = if self.done < total {
+            None
         } else {
             self.finish(&model)?
+        };
+        let interrupted = finished.is_none();
+        let (path, after) = match finished {
+            Some(finished) => finished,
+            None => (self.save_now(&model)?, (None, None)),
         };
         let summary = Summary {
             steps: self.done,

@@ -69,6 +69,9 @@ pub(crate) struct DataConvertArgs {
     /// Where to; .jsonl, .json, .csv and .tsv, each also with .gz or .zst, or .parquet.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
-    /// A Hugging Face model directory.
+    /// A Hugging Face model directory, an adapter, or a run.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: String,
-    /// A PEFT adapter of that model.
+    /// A PEFT adapter of that model, or a run that trained one.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
     /// One prompt; a user's turn where the model has a chat template.
@@ -46,10 +46,10 @@ pub(crate) struct GenerateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// A Hugging Face model directory.
+    /// A Hugging Face model directory, an adapter, or a run.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: String,
-    /// A PEFT adapter of that model.
+    /// A PEFT adapter of that model, or a run that trained one.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
     /// A system message to begin with.

@@ -18,7 +18,7 @@ pub(crate) enum ModelCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelInspectArgs {
-    /// A Hugging Face model directory.
+    /// A Hugging Face model directory, an adapter or a run.
     #[arg(value_name = "DIR")]
     pub(crate) directory: String,
     /// Print one JSON object.
@@ -36,7 +36,7 @@ pub(crate) struct ConvertArgs {
         conflicts_with = "model"
     )]
     pub(crate) gguf: Option<PathBuf>,
-    /// A Hugging Face model directory to convert.
+    /// A Hugging Face model directory to convert, or a run.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
     /// What to write.
@@ -51,6 +51,9 @@ pub(crate) struct ConvertArgs {
     /// Largest safetensors file, in MB.
     #[arg(long, value_name = "MB", default_value_t = 5000, value_parser = positive)]
     pub(crate) max_shard_size: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What a converted model is written as.
@@ -91,12 +94,12 @@ pub(crate) struct DiffArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
-    /// A Hugging Face model directory.
+    /// A Hugging Face model directory; or an adapter, or a run that trained one, which names its model itself.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: String,
-    /// A PEFT adapter of that model.
+    /// A PEFT adapter of that model, or a run that trained one.
     #[arg(long, value_name = "DIR")]
-    pub(crate) adapter: PathBuf,
+    pub(crate) adapter: Option<PathBuf>,
     /// The directory to write.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -105,6 +108,9 @@ pub(crate) struct MergeArgs {
     pub(crate) dtype: DtypeName,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A number format of stored weights.

@@ -35,6 +35,9 @@ pub(crate) struct RecipeShowArgs {
     /// Check it, and print every key with its value, defaults included.
     #[arg(long)]
     pub(crate) resolved: bool,
+    /// Print it as one JSON object; implies `--resolved`.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

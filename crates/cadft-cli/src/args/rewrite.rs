@@ -61,6 +61,9 @@ pub(crate) struct RewriteDiffArgs {
     /// The samples; without any, all that were replaced.
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
+    /// Print one JSON object a sample.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -73,6 +76,9 @@ pub(crate) struct RewriteUndoArgs {
     /// All samples that were replaced.
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where the data and the tokenizer are, where that is not what the record says.
@@ -95,6 +101,9 @@ pub(crate) struct RewriteExportArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) source: OriginArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

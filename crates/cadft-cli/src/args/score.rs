@@ -11,6 +11,16 @@ pub(crate) struct ScoreArgs {
     /// Write the lines to this file instead of standard output: JSON Lines, or Parquet where it ends in `.parquet`.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Sort the rows into two files by their z, which must be of JSON Lines; those below Z are kept. z is high where the model
+    /// finds a text strange: off-topic, garbled, in another style. A wrong answer that reads well is not found.
+    #[arg(long, value_name = "Z", requires = "kept", allow_negative_numbers = true)]
+    pub(crate) keep_below: Option<f64>,
+    /// Where the rows go that are kept, as they are in their files.
+    #[arg(long, value_name = "FILE", requires = "keep_below")]
+    pub(crate) kept: Option<PathBuf>,
+    /// Where the others go.
+    #[arg(long, value_name = "FILE", requires = "keep_below")]
+    pub(crate) dropped: Option<PathBuf>,
     /// Add the moving averages that a run left for the same samples.
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<PathBuf>,
@@ -20,9 +30,6 @@ pub(crate) struct ScoreArgs {
     /// Show the N least and the N most compatible samples with their text.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) show: usize,
-    /// No summary on standard error.
-    #[arg(long)]
-    pub(crate) quiet: bool,
     /// Samples of one forward pass [default: 8, or `batch.micro` of `--recipe`].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) micro: Option<usize>,

@@ -3,7 +3,7 @@
 use cadft_data::Format;
 use clap::{Args, ValueEnum};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct SourceArgs {
     /// The format of every row [default: by the keys of each row].
     #[arg(long, value_enum, value_name = "FORMAT")]

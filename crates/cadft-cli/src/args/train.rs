@@ -1,6 +1,6 @@
 //! The arguments of `cadft train`.
 
-use super::{DeviceArgs, OptionalRecipe};
+use super::{DeviceArgs, OptionalRecipe, ShorthandArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -30,7 +30,23 @@ pub(crate) struct TrainArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) shorthand: ShorthandArgs,
     /// Print every event of the run as one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl TrainArgs {
+    /// What is changed of the recipe, as `KEY=VALUE`: by its short names, then by `--set`. A recipe that was chosen from the
+    /// short names has them already.
+    pub(crate) fn overrides(&self, is_chosen: bool) -> Vec<String> {
+        let mut overrides = if is_chosen {
+            vec![]
+        } else {
+            self.shorthand.overrides()
+        };
+        overrides.extend(self.set.iter().cloned());
+        overrides
+    }
 }

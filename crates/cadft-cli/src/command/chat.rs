@@ -3,6 +3,7 @@
 use crate::answer_text::AnswerText;
 use crate::args::ChatArgs;
 use crate::console::note;
+use crate::exit::Exit;
 use crate::model::OpenModel;
 use crate::output;
 use anyhow::{Context, Result};
@@ -10,8 +11,11 @@ use cadft_data::{Content, Message, Row, prompt_ids};
 use cadft_model::generate::generate;
 use cadft_model::{GenerateOptions, Request};
 use cadft_train::room;
+use signal_hook::consts::SIGINT;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) fn run(args: &ChatArgs) -> Result<()> {
     let opened = OpenModel::open(&args.model, args.adapter.as_deref(), &args.device)?;
@@ -23,30 +27,43 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
         .map(|text| Message::new("system", text))
         .collect();
     let mut messages = system.clone();
-    let stdin = io::stdin();
-    let is_terminal = stdin.is_terminal();
+    let is_terminal = io::stdin().is_terminal();
+    let mut lines = io::stdin().lock().lines();
+    let stop = Arc::new(AtomicBool::new(true));
     if is_terminal {
-        note("`/reset` forgets the conversation, `/exit` ends it");
+        // Ctrl-C ends the answer, and where there is none, or the second time, the program.
+        let code = i32::from(Exit::Interrupted.code());
+        signal_hook::flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(SIGINT, Arc::clone(&stop)))
+            .context("cannot listen to signals")?;
+        note(HELP);
     }
-    let mut lines = stdin.lock().lines();
     loop {
         if is_terminal {
             let _ = write!(io::stderr(), "> ");
         }
-        let Some(line) = lines.next() else { return Ok(()) };
+        let Some(line) = lines.next() else { break };
         let line = line.context("cannot read standard input")?;
         match line.trim() {
             "" => {}
-            "/exit" => return Ok(()),
+            "/exit" => break,
             "/reset" => messages.clone_from(&system),
+            command if command.starts_with('/') && is_terminal => note(HELP),
             text => {
                 messages.push(Message::new("user", text));
-                let answer = answer(&opened, args, &options, &messages)?;
+                stop.store(false, Ordering::Relaxed);
+                let answer = answer(&opened, args, &options, &messages, &stop)?;
+                // Between answers, a signal ends the program.
+                stop.store(true, Ordering::Relaxed);
                 messages.push(Message::new("assistant", &answer));
             }
         }
     }
+    Ok(())
 }
+
+/// What can be typed beside text.
+const HELP: &str = "`/reset` forgets the conversation, `/exit` or Ctrl-D ends it; Ctrl-C ends an answer, and twice the program";
 
 /// Answers a conversation, printing each piece as it comes.
 fn answer(
@@ -54,6 +71,7 @@ fn answer(
     args: &ChatArgs,
     options: &GenerateOptions,
     messages: &[Message],
+    stop: &AtomicBool,
 ) -> Result<String> {
     let tokenizer = &opened.tokenizer;
     let row = Row::new(Content::Messages {
@@ -69,7 +87,11 @@ fn answer(
     generate(&opened.model, &[request], &options, &mut |_, token| {
         let flow = text.push(token).and_then(|flow| {
             output::exact(&text.news())?;
-            Ok(flow)
+            Ok(if stop.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                flow
+            })
         });
         flow.unwrap_or_else(|error| {
             printed = Err(error);

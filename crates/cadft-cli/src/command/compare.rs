@@ -4,7 +4,7 @@ mod outcome;
 mod table;
 
 use crate::args::CompareArgs;
-use crate::console::{Console, note};
+use crate::console::{Activity, Console, next, note};
 use crate::exit::Exit;
 use crate::hint::{self, UsageError};
 use crate::recipe::Source;
@@ -169,11 +169,13 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
 /// Trains a run to its end, from its newest checkpoint where it has one. A run that diverges is an outcome; any other
 /// error ends the comparison.
 fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> Result<Outcome> {
+    let reading = Activity::begin("reading data and weights");
     let prepared = Prepared::new(job.recipe.clone(), device)?;
     memory::check(&prepared)?.iter().for_each(hint::warn);
     let model = prepared.model()?;
+    drop(reading);
     let mut directory = open(job, &prepared, name)?;
-    let mut console = Console::new(&prepared, &job.directory, false, stop.clone());
+    let mut console = Console::new(&prepared, &job.directory, false, stop.clone()).without_advice();
     let trained = cadft_train::train(&prepared, model, &mut directory, stop, &mut |event| {
         console.event(event);
     });
@@ -228,5 +230,6 @@ fn report(table: &Table, out: &Path, json: bool) -> Result<Exit> {
         "`{}` has it as Markdown and JSON",
         cadft_files::shown(&out)
     ));
+    next(&[format!("cadft report {}", cadft_files::shown(&out))]);
     Ok(Exit::Done)
 }

@@ -8,6 +8,11 @@ pub(crate) mod validate;
 use crate::args::MaskName;
 use cadft_data::Mask;
 
+/// The command that trains a model on data.
+fn train(model: &str, data: &[String]) -> String {
+    format!("cadft train --model {model} --data {}", data.join(" "))
+}
+
 impl From<MaskName> for Mask {
     fn from(name: MaskName) -> Self {
         match name {

@@ -6,12 +6,15 @@ use anyhow::Result;
 use burn::tensor::{DType, Device};
 use cadft_files::with_hints;
 use cadft_train::device::{BACKENDS, Kernels};
+use cadft_train::environment::BURN;
 use serde::Serialize;
 use std::thread;
 
 #[derive(Serialize)]
 struct Diagnosis {
     version: &'static str,
+    commit: &'static str,
+    burn: &'static str,
     os: &'static str,
     arch: &'static str,
     threads: usize,
@@ -46,6 +49,8 @@ struct BackendReport {
 pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     let diagnosis = Diagnosis {
         version: env!("CARGO_PKG_VERSION"),
+        commit: env!("CADFT_COMMIT"),
+        burn: BURN,
         os: std::env::consts::OS,
         arch: std::env::consts::ARCH,
         threads: thread::available_parallelism().map_or(1, usize::from),
@@ -63,6 +68,8 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     let mib = |memory: Option<u64>| memory.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib} MiB"));
     let mut rows = vec![
         ("cadft", diagnosis.version.to_owned()),
+        ("commit", diagnosis.commit.to_owned()),
+        ("burn", diagnosis.burn.to_owned()),
         ("system", format!("{} {}", diagnosis.os, diagnosis.arch)),
         ("threads", diagnosis.threads.to_string()),
         (

@@ -1,7 +1,7 @@
 //! `cadft evaluate`.
 
 use crate::args::{AnswerArgs, EvaluateArgs};
-use crate::console::percent;
+use crate::console::{Activity, counted, percent};
 use crate::destination;
 use crate::hint::UsageError;
 use crate::model::OpenInput;
@@ -9,11 +9,15 @@ use crate::output;
 use anyhow::{Context, Result};
 use cadft_files::shown;
 use cadft_model::GenerateOptions;
+use cadft_step::Ranks;
 use cadft_train::data::Question;
-use cadft_train::evaluate::{Answered, Answers, Evaluation, answer_questions, score_samples, summarise};
+use cadft_train::evaluate::{
+    Answered, Answers, Evaluation, answer_questions, score_samples_watched, summarise,
+};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 #[derive(Serialize)]
@@ -32,7 +36,19 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let asked = args.answers.questions().unwrap_or(0);
     let questions = opened.reader.questions(&opened.data.train, asked)?;
     let micro = args.micro.unwrap_or(opened.micro);
-    let evaluation = summarise(score_samples(&opened.model, &samples, micro));
+    let scoring = Activity::of("evaluating", samples.len());
+    let watch = |done| {
+        scoring.at(done);
+        ControlFlow::Continue(())
+    };
+    let evaluation = summarise(score_samples_watched(
+        Ranks::solo(),
+        &opened.model,
+        &samples,
+        micro,
+        watch,
+    ));
+    drop(scoring);
     let answered = match args.answers.questions() {
         None => None,
         Some(_) => Some(answer(&opened, &args.answers, &questions)?),
@@ -78,13 +94,10 @@ fn answer(opened: &OpenInput, args: &AnswerArgs, questions: &[Question]) -> Resu
     };
     let extract = args.extractor.compile()?;
     let how = (&extract, args.samples);
-    Ok(answer_questions(
-        &opened.model,
-        opened.reader.tokenizer(),
-        questions,
-        &options,
-        how,
-    )?)
+    let answering = Activity::begin(format!("answering {}", counted(questions.len(), "question")));
+    let answered = answer_questions(&opened.model, opened.reader.tokenizer(), questions, &options, how)?;
+    drop(answering);
+    Ok(answered)
 }
 
 /// Writes one line a question, all or nothing.

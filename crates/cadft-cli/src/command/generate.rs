@@ -2,6 +2,7 @@
 
 use crate::answer_text::AnswerText;
 use crate::args::GenerateArgs;
+use crate::console::{Activity, counted};
 use crate::model::{OpenModel, sources};
 use crate::output;
 use anyhow::Result;
@@ -50,7 +51,9 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let mut is_first = true;
     // What is done is printed every now and then.
     for (part, requests) in requests.chunks(ROUNDS * args.batch).enumerate() {
+        let answering = Activity::begin(format!("answering {}", counted(requests.len(), "prompt")));
         let answers = answers(&opened, args, requests, &options)?;
+        drop(answering);
         for (index, (generated, text)) in answers.iter().enumerate() {
             let prompt = &prompts[(part * ROUNDS * args.batch + index) / args.samples];
             let answer = answer(prompt, generated, text);

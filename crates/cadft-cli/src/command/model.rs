@@ -10,19 +10,23 @@ pub(crate) use merge::merge;
 
 use crate::args::{DtypeName, ModelInspectArgs};
 use crate::console::count;
-use crate::{model, output};
+use crate::model::{self, Directories};
+use crate::output;
 use anyhow::Result;
-use cadft_data::Tokenizer;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
-use cadft_model::{Dtype, ModelConfig, flops};
+use cadft_model::{AdapterKind, Dtype, ModelConfig, adapter, flops};
 use cadft_train::config::AdapterSection;
 use cadft_train::plan::memory::{MemorySettings, training_mib};
 use serde::Serialize;
+use std::path::Path;
 
 /// What `config.json` and the tokenizer say.
 #[derive(Serialize)]
 struct Inspection {
+    /// The adapter, where the directory holds one; the other keys are of its model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<InspectedAdapter>,
     model_type: String,
     parameters: usize,
     num_hidden_layers: usize,
@@ -42,6 +46,39 @@ struct Inspection {
     memory_mib: Memory,
 }
 
+/// An adapter, as its configuration has it.
+#[derive(Serialize)]
+struct InspectedAdapter {
+    /// The model that it belongs to.
+    base: String,
+    kind: AdapterKind,
+    rank: usize,
+    alpha: f64,
+}
+
+impl InspectedAdapter {
+    fn read(directory: &Path, base: &Path) -> Result<Self> {
+        let (config, _) = adapter::read_config(directory)?;
+        Ok(Self {
+            base: base.to_string_lossy().into_owned(),
+            kind: config.kind,
+            rank: config.rank,
+            alpha: config.alpha,
+        })
+    }
+
+    fn described(&self) -> String {
+        let kind = match self.kind {
+            AdapterKind::Dora => "DoRA",
+            AdapterKind::Lora => "LoRA",
+        };
+        format!(
+            "{kind} of rank {}, alpha {}, of the model `{}`",
+            self.rank, self.alpha, self.base
+        )
+    }
+}
+
 /// Memory of inference and of training with several settings, one sequence of `context` tokens at a time.
 #[derive(Serialize)]
 struct Memory {
@@ -57,9 +94,12 @@ struct Memory {
 const CONTEXT: usize = 2048;
 
 pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {
-    let directory = model::directory(&args.directory)?;
-    let config = ModelConfig::from_file(&directory.join("config.json"))?;
-    let tokenizer = Tokenizer::from_dir(&directory)?;
+    let Directories { base, adapter } = model::directories(&args.directory, None)?;
+    let config = ModelConfig::from_file(&base.join("config.json"))?;
+    let tokenizer = model::tokenizer(&args.directory, None)?;
+    let adapter = adapter
+        .map(|adapter| InspectedAdapter::read(&adapter, &base))
+        .transpose()?;
     let stop_tokens = tokenizer.stop_token_ids().iter();
     let parameters = expected_parameters(&config)
         .iter()
@@ -67,6 +107,7 @@ pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {
         .sum();
     let context = CONTEXT.min(config.max_position_embeddings);
     let inspection = Inspection {
+        adapter,
         parameters,
         forward_flops: flops::forward(&config, context),
         training_flops: flops::training(&config, context),
@@ -94,7 +135,8 @@ pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {
 
 fn show(inspection: Inspection) -> Result<()> {
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    output::table(&[
+    let adapter = inspection.adapter.as_ref().map(InspectedAdapter::described);
+    let rows = [
         ("model type", inspection.model_type),
         ("parameters", count(inspection.parameters)),
         ("layers", inspection.num_hidden_layers.to_string()),
@@ -127,6 +169,7 @@ fn show(inspection: Inspection) -> Result<()> {
             with_recompute(
                 inspection.memory_mib.training,
                 inspection.memory_mib.training_recompute,
+                inspection.context,
             ),
         ),
         (
@@ -134,13 +177,19 @@ fn show(inspection: Inspection) -> Result<()> {
             with_recompute(
                 inspection.memory_mib.training_lora,
                 inspection.memory_mib.training_lora_recompute,
+                inspection.context,
             ),
         ),
-    ])
+    ];
+    let adapter = adapter.map(|adapter| ("adapter", adapter));
+    output::table(&adapter.into_iter().chain(rows).collect::<Vec<_>>())
 }
 
-fn with_recompute(kept: f64, recomputed: f64) -> String {
-    format!("about {kept:.0} MiB a sequence, {recomputed:.0} MiB with activations recomputed")
+fn with_recompute(kept: f64, recomputed: f64, context: usize) -> String {
+    format!(
+        "about {kept:.0} MiB a sequence of {} tokens, {recomputed:.0} MiB with activations recomputed",
+        count(context)
+    )
 }
 
 fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {

@@ -34,6 +34,9 @@ pub(crate) fn list(args: &RecipeListArgs) -> Result<()> {
 
 pub(crate) fn show(args: &RecipeShowArgs) -> Result<()> {
     let source = Source::find(args.recipe.name())?;
+    if args.json {
+        return output::json_line(&source.parse(&args.set)?);
+    }
     if !args.resolved && args.set.is_empty() {
         return output::exact(&source.text);
     }

@@ -1,6 +1,8 @@
 //! `cadft report`.
 
 use crate::args::ReportArgs;
+use crate::console::next;
+use crate::facts::WrittenPage;
 use crate::{destination, output, report};
 use anyhow::{Context, Result};
 use cadft_files::shown;
@@ -18,5 +20,11 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     destination::file(&out, read)?;
     let page = report::render(&args.runs)?;
     cadft_files::write(&out, page).with_context(|| format!("cannot write `{}`", shown(&out)))?;
-    output::line(shown(&out).to_string())
+    if args.json {
+        let out = out.to_string_lossy().into_owned();
+        return output::json_line(&WrittenPage { out });
+    }
+    output::line(shown(&out).to_string())?;
+    next(&[format!("open {} in a browser", shown(&out))]);
+    Ok(())
 }

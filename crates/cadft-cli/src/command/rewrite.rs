@@ -6,8 +6,11 @@ mod offline;
 use crate::args::{
     RecordArgs, RewriteCommand, RewriteDiffArgs, RewriteListArgs, RewriteShowArgs, RewriteUndoArgs,
 };
+use crate::console::counted;
+use crate::facts::{Rewritten, Undone};
 use crate::hint::UsageError;
 use crate::output;
+use crate::row_texts::{RowText, row_texts};
 use crate::shown::Shown;
 use anyhow::Result;
 use cadft_files::visible_name;
@@ -20,6 +23,7 @@ use comfy_table::{Table, presets};
 use console::Style;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// Runs one of the commands.
@@ -95,6 +99,22 @@ impl Log {
             .filter(|sample| ids.is_empty() || ids.contains(&sample.id))
             .collect())
     }
+}
+
+impl Log {
+    /// The prompts of samples by their ids, as far as the data are where they were.
+    fn prompts<'a>(&self, samples: impl Iterator<Item = &'a SampleRecord>) -> HashMap<String, RowText> {
+        let Some(Record::Header(header)) = self.records.first() else {
+            return HashMap::new();
+        };
+        let ids = samples.map(|sample| sample.id.as_str()).collect();
+        row_texts(&header.data.train, &header.recipe().mixing(), &ids)
+    }
+}
+
+/// The prompt of a sample as a line of its own, where it is known.
+fn prompt_of(prompts: &HashMap<String, RowText>, id: &str) -> Option<String> {
+    prompts.get(id)?.question.clone()
 }
 
 /// One line of `list --json`.
@@ -186,6 +206,7 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
         )
         .into());
     }
+    let prompts = log.prompts(records.iter().map(|(sample, _)| *sample));
     for (number, (sample, undone)) in records.into_iter().enumerate() {
         if args.json {
             output::json_line(sample)?;
@@ -210,6 +231,9 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
         rows.extend(line.reason.map(|reason| ("reason", reason)));
         rows.extend(sample.seed.map(|seed| ("seed", seed.to_string())));
         output::table(&rows)?;
+        if let Some(prompt) = prompt_of(&prompts, &sample.id) {
+            output::line(format!("--- prompt\n{prompt}"))?;
+        }
         for (name, side) in [("old", &sample.old), ("new", &sample.new)] {
             if let Some(side) = side {
                 let score = side
@@ -228,16 +252,40 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
 
 fn diff(args: &RewriteDiffArgs) -> Result<()> {
     let log = Log::open(&args.record)?;
-    for (number, sample) in log.rewritten_of(&args.ids)?.into_iter().enumerate() {
+    let samples = log.rewritten_of(&args.ids)?;
+    let prompts = log.prompts(samples.iter().copied());
+    if args.json {
+        return samples
+            .into_iter()
+            .try_for_each(|sample| rewritten(sample, &prompts));
+    }
+    for (number, sample) in samples.into_iter().enumerate() {
         if number > 0 {
             output::line("")?;
         }
         if let (Some(old), Some(new)) = (&sample.old, &sample.new) {
             output::line(format!("{} (step {})", visible_name(&sample.id), sample.step))?;
+            if let Some(prompt) = prompt_of(&prompts, &sample.id) {
+                output::line(format!("> {}", prompt.trim_end().replace('\n', "\n> ")))?;
+            }
             output::line(difference(&old.text, &new.text))?;
         }
     }
     Ok(())
+}
+
+/// Prints a rewritten sample for programs.
+fn rewritten(sample: &SampleRecord, prompts: &HashMap<String, RowText>) -> Result<()> {
+    let (Some(old), Some(new)) = (&sample.old, &sample.new) else {
+        return Ok(());
+    };
+    output::json_line(&Rewritten {
+        id: &sample.id,
+        step: sample.step,
+        prompt: prompts.get(&sample.id).and_then(|text| text.question.as_deref()),
+        old: &old.text,
+        new: &new.text,
+    })
 }
 
 /// What differs, word by word: `[-old-]` and `{+new+}`, coloured on a terminal.
@@ -278,7 +326,15 @@ fn undo(args: &RewriteUndoArgs) -> Result<()> {
         })
         .collect();
     RewriteLog::open(&log.path)?.append(&records)?;
-    crate::console::note(format!("{} rewrites undone; the log keeps them", records.len()));
+    crate::console::note(format!(
+        "{} undone; the log keeps them",
+        counted(records.len(), "rewrite")
+    ));
+    if args.json {
+        return output::json_line(&Undone {
+            undone: records.len(),
+        });
+    }
     Ok(())
 }
 

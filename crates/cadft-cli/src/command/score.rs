@@ -6,17 +6,23 @@
 mod averages;
 mod extremes;
 mod lines;
+mod split;
 mod summary;
 
 use crate::args::ScoreArgs;
+use crate::console::{self, Activity};
 use crate::destination;
 use crate::model::OpenInput;
 use anyhow::{Result, bail};
 use cadft_core::{Compatibility, Standardiser};
 use cadft_data::Samples;
-use cadft_train::evaluate::score_samples;
+use cadft_step::Ranks;
+use cadft_train::evaluate::score_samples_watched;
 use cadft_train::rewrite::read_compatibility;
 use lines::{Line, Lines};
+use split::Split;
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use summary::Summary;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
@@ -25,13 +31,20 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     if let Some(out) = &args.out {
         destination::file(out, &args.run)?;
     }
+    let mut split = Split::of(args)?;
     let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
     let samples = opened.samples()?;
     let averages = averages
         .map(|averages| averages::of_samples(&samples, &averages))
         .transpose()?;
     let mut scores = Vec::with_capacity(samples.len());
-    for score in score_samples(&opened.model, &samples, args.micro.unwrap_or(opened.micro)) {
+    let scoring = Activity::of("scoring", samples.len());
+    let watch = |done| {
+        scoring.at(done);
+        ControlFlow::Continue(())
+    };
+    let micro = args.micro.unwrap_or(opened.micro);
+    for score in score_samples_watched(Ranks::solo(), &opened.model, &samples, micro, watch) {
         if !score.nll.is_finite() {
             bail!(
                 "{}: its likelihood is not a finite number",
@@ -40,9 +53,17 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         }
         scores.push(score.nll);
     }
-    let summary = print(args, &samples, &scores, averages.as_deref())?;
-    if !args.quiet {
+    drop(scoring);
+    let summary = print(args, &samples, &scores, averages.as_deref(), split.as_mut())?;
+    if !console::is_quiet() {
         summary.show(&args.input.data, &opened.data.train)?;
+    }
+    if let Some(split) = split {
+        split.write(&opened.data.train)?;
+    } else if args.out.is_some() || std::io::stdout().is_terminal() {
+        console::next(&[
+            "cadft score … --keep-below Z --kept FILE --dropped FILE   # sorts the rows by z".to_owned(),
+        ]);
     }
     Ok(())
 }
@@ -53,6 +74,7 @@ fn print(
     samples: &Samples,
     scores: &[f64],
     averages: Option<&[Option<f64>]>,
+    mut split: Option<&mut Split>,
 ) -> Result<Summary> {
     let batch: Standardiser = scores.iter().copied().collect();
     let compatibility = Compatibility {
@@ -76,6 +98,9 @@ fn print(
         };
         lines.push(&line)?;
         summary.push(&line, &sample.origin);
+        if let Some(split) = &mut split {
+            split.push(&sample.origin, z);
+        }
     }
     lines.end()?;
     Ok(summary)

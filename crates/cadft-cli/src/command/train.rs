@@ -1,20 +1,27 @@
 //! `cadft train`.
 
+mod chosen;
 mod process;
 mod start;
 
 use crate::args::TrainArgs;
-use crate::console::{self, Console};
+use crate::console::{self, Activity, Console, note};
 use crate::exit::Exit;
 use crate::launch::Launch;
 use crate::{assets, device, hint, interrupt, output};
-use anyhow::Result;
-use cadft_data::{Packing, SourceReport};
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use cadft_data::{Packing, SourceReport, TemplateTime};
+use cadft_files::shown;
 use cadft_train::config::BatchSection;
-use cadft_train::{Event, Plan, Prepared, memory};
+use cadft_train::{Event, Plan, Prepared, Recipe, memory};
 use serde::Serialize;
 use start::{GoesOn, Start, Target};
 use std::fmt::Write as _;
+use std::path::Path;
+
+/// The recipe that was chosen for a run without one, in its directory.
+const CHOSEN: &str = "recipe.toml";
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     match Launch::of(args.ranks)? {
@@ -27,7 +34,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
 /// A run of this process alone, on so many threads.
 fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
     let target = Target::of(args)?;
-    let mut recipe = target.source.read(&args.set)?;
+    let chosen = target.is_chosen.then(|| target.source.text.clone());
+    let mut recipe = target.recipe(args)?;
+    if let Some(text) = &chosen {
+        note(format!("{}\n", text.trim_end()));
+    }
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
@@ -38,7 +49,7 @@ fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
             None => None,
         };
         let time = resumed.as_ref().and_then(Start::template_time);
-        let prepared = Prepared::begun_at(recipe, &device, time)?;
+        let prepared = prepared(recipe, &device, time)?;
         memory::check(&prepared)?.iter().for_each(hint::warn);
         let goes_on = match resumed {
             Some(start) => start.compare(&prepared, device_name)?,
@@ -51,13 +62,24 @@ fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
     let stop = interrupt::stop_flag()?;
     let start = target.start(args, recipe.run.out.as_deref())?;
     recipe.run.out = Some(start.out().to_string_lossy().into_owned());
-    let prepared = Prepared::begun_at(recipe, &device, start.template_time())?;
+    let prepared = prepared(recipe, &device, start.template_time())?;
+    if let Some(step) = start.is_over(&prepared, device_name) {
+        already_finished(start.out(), step);
+        return Ok(Exit::Done);
+    }
     memory::check(&prepared)?.iter().for_each(hint::warn);
     let mut console = Console::new(&prepared, start.out(), args.json, stop.clone());
     let mut directory = start.open(&prepared, device_name)?;
+    if let Some(text) = &chosen {
+        let path = directory.path().join(CHOSEN);
+        cadft_files::write(&path, text).with_context(|| format!("cannot write `{}`", shown(&path)))?;
+    }
     let on_event = &mut |event: &Event| console.event(event);
     let summary = if ranks == 1 {
-        cadft_train::train(&prepared, prepared.model()?, &mut directory, &stop, on_event)?
+        let loading = Activity::begin("loading the weights");
+        let model = prepared.model()?;
+        drop(loading);
+        cadft_train::train(&prepared, model, &mut directory, &stop, on_event)?
     } else {
         cadft_train::train_on_threads(ranks, &prepared, &mut directory, &stop, on_event)?
     };
@@ -67,6 +89,25 @@ fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
     } else {
         Exit::Done
     })
+}
+
+/// Everything that is read before the weights.
+fn prepared(recipe: Recipe, device: &Device, time: Option<TemplateTime>) -> Result<Prepared> {
+    let _reading = Activity::begin("reading and tokenising the data");
+    Ok(Prepared::begun_at(recipe, device, time)?)
+}
+
+/// Says that there is nothing left to do.
+fn already_finished(run: &Path, step: usize) {
+    let run = shown(run);
+    note(format!(
+        "`{run}` is already finished at step {}",
+        console::count(step)
+    ));
+    console::next(&[
+        format!("cadft chat --model {run}"),
+        format!("cadft train --resume {run} --allow-change --steps N   # goes on to step N"),
+    ]);
 }
 
 /// The parameters, and how many are trained where not all of them are.

@@ -1,6 +1,6 @@
 //! How far a run is: a bar on a terminal, at most about twenty lines elsewhere.
 
-use super::note;
+use super::{is_quiet, note};
 use crate::log;
 use cadft_train::StepMetrics;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -24,7 +24,7 @@ impl Progress {
         Self {
             total,
             bar: None,
-            is_terminal: io::stderr().is_terminal(),
+            is_terminal: io::stderr().is_terminal() && !is_quiet(),
             first_step: None,
         }
     }
@@ -58,6 +58,15 @@ impl Progress {
         }
     }
 
+    /// Puts what happens between steps on the bar; whether there is one.
+    pub(crate) fn says(&self, text: impl FnOnce() -> String) -> bool {
+        let bar = self.bar.as_ref();
+        bar.is_some_and(|bar| {
+            bar.set_message(text());
+            true
+        })
+    }
+
     /// Runs `print` with the bar out of the way.
     pub(crate) fn suspend(&self, print: impl FnOnce()) {
         match &self.bar {
@@ -87,8 +96,8 @@ fn bar(total: usize) -> ProgressBar {
 
 fn values(metrics: &StepMetrics) -> String {
     format!(
-        "nll {:.4}  loss {:.4}  {:.0} tok/s",
-        metrics.nll, metrics.loss, metrics.tokens_per_sec
+        "nll {:.4}  loss {:.4}  lr {:.1e}  {:.0} tok/s",
+        metrics.nll, metrics.loss, metrics.lr, metrics.tokens_per_sec
     )
 }
 

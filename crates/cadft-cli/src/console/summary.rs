@@ -1,6 +1,6 @@
 //! The end of a run: before and after, and where the model is.
 
-use super::{count, note, percent};
+use super::{count, counted, note, percent};
 use crate::shown::Shown;
 use cadft_files::shown;
 use cadft_train::Summary;
@@ -9,8 +9,19 @@ use indicatif::HumanDuration;
 use std::path::Path;
 use std::time::Duration;
 
-/// Shows how a run ended.
-pub(crate) fn show(summary: &Summary, run: &Path) {
+/// The commands that one may go on with.
+pub(crate) fn commands(summary: &Summary, run: &Path, is_adapter: bool) -> Vec<String> {
+    let run = shown(run);
+    if summary.interrupted {
+        return vec![format!("cadft train --resume {run}")];
+    }
+    let merge = is_adapter.then(|| format!("cadft model merge --model {run} --out DIR"));
+    let look = [format!("cadft chat --model {run}"), format!("cadft report {run}")];
+    look.into_iter().chain(merge).collect()
+}
+
+/// Shows how a run ended, of which `before` steps were done by other processes.
+pub(crate) fn show(summary: &Summary, run: &Path, before: usize) {
     let bold = Style::new().for_stderr().bold();
     let rows = rows(summary);
     if !rows.is_empty() {
@@ -25,14 +36,19 @@ pub(crate) fn show(summary: &Summary, run: &Path) {
         }
     }
     let elapsed = HumanDuration(Duration::from_secs_f64(summary.elapsed_secs.max(0.0)));
-    let steps = count(summary.steps);
+    let steps = counted(summary.steps.saturating_sub(before), "step");
+    let after = if before > 0 {
+        format!(" after the {} before", count(before))
+    } else {
+        String::new()
+    };
     let ended = if summary.interrupted {
         ", then interrupted"
     } else {
         ""
     };
     note(
-        Shown::from(format!("\n{steps} steps in {elapsed:#}{ended}\nmodel  "))
+        Shown::from(format!("\n{steps}{after} in {elapsed:#}{ended}\nmodel  "))
             .and(Shown::styled(&bold, &shown(&summary.model).to_string()))
             .and(format!("\nrun    {}", shown(run))),
     );

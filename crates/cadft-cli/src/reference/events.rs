@@ -20,7 +20,7 @@ pub(super) fn blocks() -> BTreeMap<String, String> {
     ])
 }
 
-fn schema<T: JsonSchema>() -> Value {
+pub(super) fn schema<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().for_serialize();
     let settings = settings.with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<T>().to_value()

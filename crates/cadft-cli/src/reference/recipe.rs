@@ -19,7 +19,7 @@ pub(super) fn blocks() -> BTreeMap<String, String> {
         };
         blocks.insert(format!("recipe {name}"), text);
     }
-    let source = &schema["properties"]["data"]["properties"]["train"]["items"];
+    let source = &schema["properties"]["data"]["properties"]["train"]["anyOf"][0]["items"];
     blocks.insert("recipe source".to_owned(), table(source));
     blocks
 }

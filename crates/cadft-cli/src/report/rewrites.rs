@@ -16,15 +16,17 @@ pub(super) struct Round {
     chosen: u64,
     drawn: u64,
     replaced: u64,
-    samples: Vec<Rewrite>,
+    pub(super) samples: Vec<Rewrite>,
     /// Samples with a candidate that are not shown.
     left_out: usize,
 }
 
 /// A sample for which a candidate was generated.
 #[derive(Clone, Debug, Serialize)]
-struct Rewrite {
-    id: String,
+pub(super) struct Rewrite {
+    pub(super) id: String,
+    /// What the sample asks, where the data are still there.
+    pub(super) prompt: String,
     /// `replaced`, or why it was not.
     decision: String,
     replaced: bool,
@@ -81,6 +83,7 @@ fn rewrite(line: &Map<String, Value>) -> Rewrite {
     let replaced = text("decision") == "replaced";
     Rewrite {
         id: text("id"),
+        prompt: String::new(),
         decision: if replaced || !line.contains_key("reason") {
             text("decision")
         } else {

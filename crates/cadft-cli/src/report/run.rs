@@ -13,6 +13,8 @@ pub(super) struct Run {
     pub(super) name: String,
     /// The resolved recipe by dotted key.
     pub(super) recipe: BTreeMap<String, String>,
+    /// The same as it was written, as JSON.
+    pub(super) resolved: Option<Value>,
     /// The environment by key.
     pub(super) environment: BTreeMap<String, String>,
     /// The lines of steps.
@@ -62,6 +64,7 @@ impl Run {
         Ok(Self {
             name,
             recipe: flatten(&recipe),
+            resolved: Some(recipe),
             environment: flatten(&environment),
             steps,
             events,

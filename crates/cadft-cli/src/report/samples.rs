@@ -32,7 +32,10 @@ pub(super) struct Picture {
 /// A sample that fitted the model little, whenever it was seen.
 #[derive(Debug, Serialize)]
 pub(super) struct Incompatible {
-    id: String,
+    pub(super) id: String,
+    /// What it asks and answers, where the data are still there.
+    pub(super) question: String,
+    pub(super) answer: String,
     seen: usize,
     mean_z: String,
     mean_nll: String,
@@ -145,6 +148,8 @@ pub(super) fn least_compatible(run: &Run) -> Vec<Incompatible> {
         .filter(|(_, _, z, ..)| *z > 0.0)
         .map(|(id, seen, z, nll, weight)| Incompatible {
             id: id.to_owned(),
+            question: String::new(),
+            answer: String::new(),
             seen,
             mean_z: format!("{z:.2}"),
             mean_nll: format!("{nll:.3}"),

@@ -4,6 +4,7 @@ use super::rewrites::{self, Round};
 use super::run::Run;
 use super::samples::{Incompatible, least_compatible};
 use super::text::{digits, percent, plain, shortened};
+use super::texts;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -74,6 +75,9 @@ impl Summary {
             None => "not finished",
         };
         let elapsed = finished.and_then(|event| event.get("elapsed_secs")?.as_f64());
+        let mut rounds = rewrites::rounds(&run.rewrites, runs);
+        let mut least_compatible = least_compatible(run);
+        add_texts(run, &mut rounds, &mut least_compatible);
         Self {
             name: run.name.clone(),
             objective: objective(planned),
@@ -90,10 +94,39 @@ impl Summary {
                 .take(MOST_EVENTS)
                 .map(other)
                 .collect(),
-            rounds: rewrites::rounds(&run.rewrites, runs),
-            least_compatible: least_compatible(run),
+            rounds,
+            least_compatible,
             broken: run.broken,
         }
+    }
+}
+
+/// Characters of a sample's text that are shown.
+const LONGEST: usize = 600;
+
+/// Puts in what the samples ask and answer.
+fn add_texts(run: &Run, rounds: &mut [Round], least_compatible: &mut [Incompatible]) {
+    let rewritten = || {
+        rounds
+            .iter()
+            .flat_map(|round| &round.samples)
+            .map(|sample| sample.id.as_str())
+    };
+    let ids = rewritten()
+        .chain(least_compatible.iter().map(|sample| sample.id.as_str()))
+        .collect();
+    let texts = texts::of(run, &ids);
+    let question = |id: &str| {
+        let text = texts.get(id).and_then(|text| text.question.as_deref());
+        shortened(text.unwrap_or_default(), LONGEST)
+    };
+    for sample in rounds.iter_mut().flat_map(|round| &mut round.samples) {
+        sample.prompt = question(&sample.id);
+    }
+    for sample in least_compatible {
+        sample.question = question(&sample.id);
+        let answer = texts.get(&sample.id).map_or("", |text| &text.answer);
+        sample.answer = shortened(answer, LONGEST);
     }
 }
 
@@ -158,9 +191,15 @@ fn before_after(finished: Option<&Map<String, Value>>) -> Vec<BeforeAfter> {
     rows.into_iter()
         .filter_map(|(name, pair)| {
             let [before, after] = pair?;
+            let [before, after] = [before, after].map(|text| unbroken(&text));
             Some(BeforeAfter { name, before, after })
         })
         .collect()
+}
+
+/// A text that may be broken before a bracket only: a number stays with its unit.
+fn unbroken(text: &str) -> String {
+    text.replace(' ', "\u{a0}").replace("\u{a0}(", " (")
 }
 
 fn answers(value: &Value) -> String {

@@ -10,7 +10,7 @@ fn allowing_a_change_needs_a_run_to_go_on_from() {
 
 #[test]
 fn the_version_is_that_of_the_package() {
-    let version = Cadft::new().answer(&["--version"]);
+    let version = Cadft::new().answer(&["-V"]);
     assert_eq!(version.trim(), format!("cadft {}", env!("CARGO_PKG_VERSION")));
 }
 

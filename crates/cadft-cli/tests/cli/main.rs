@@ -1,6 +1,8 @@
 //! The command as a program: what it says, where it says it, and the code it exits with.
 
 mod data;
+mod everyday;
+mod first_hour;
 mod help;
 mod model;
 mod recipe;

@@ -19,6 +19,7 @@ use crate::error::ModelError;
 use crate::file::write_file;
 use crate::json;
 use crate::parameters::visit_tensors;
+use crate::shown::cut;
 
 /// What PEFT puts before every name.
 const PREFIX: &str = "base_model.model.";
@@ -118,11 +119,13 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
         let path = directory.join(name);
         move |problems| ModelError::Adapter { path, problems }
     };
+    let peft = read_peft(directory)?;
+    let base = peft.base_model.clone();
     let Resolved {
         adapter,
         config,
         ends,
-    } = (read_peft(directory)?.resolve(config)).map_err(problem(ADAPTER_CONFIG))?;
+    } = (peft.resolve(config)).map_err(problem(ADAPTER_CONFIG))?;
     let targets = if matches!(&adapter.target_modules, TargetModules::Names(names) if names.is_empty()) {
         adapter.targets_without_updates(&config)
     } else {
@@ -142,7 +145,7 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
     };
     let values = Stored { tensors: &tensors }
         .check(&adapter, &targets, (&config, &ends), &model)
-        .map_err(problem(ADAPTER_WEIGHTS))?;
+        .map_err(|problems| problem(ADAPTER_WEIGHTS)(with_base(problems, base)))?;
     let device = model.device();
     let model = ends
         .iter()
@@ -161,6 +164,20 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
         adapter,
         config,
     })
+}
+
+/// What does not fit, after the model that the adapter belongs to: where much does not fit, that is the reason.
+fn with_base(mut problems: Vec<String>, base: Option<BaseModel>) -> Vec<String> {
+    if let Some(base) = base.filter(|_| problems.len() > 1) {
+        problems.insert(
+            0,
+            format!(
+                "it may belong to another model: `{ADAPTER_CONFIG}` names `{}`",
+                cut(&base.name)
+            ),
+        );
+    }
+    problems
 }
 
 /// The file of the weights; PEFT's older format is a pickle, which is not read.

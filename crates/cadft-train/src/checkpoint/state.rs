@@ -40,6 +40,9 @@ pub struct TrainingState {
     pub logs: BTreeMap<String, usize>,
     /// Compatibility of every sample so far, and what was rewritten.
     pub rewriting: RewritingState,
+    /// Whether the evaluation of this step was stopped: it takes place when the run continues.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation_is_due: bool,
     /// The settings that the result depends on, as in `config.resolved.toml`.
     pub settings: Value,
     /// What it is trained on and evaluated with.

@@ -28,6 +28,7 @@ pub fn migrate(name: &str, text: &str) -> Result<Migration, TrainError> {
     let fail = |line, key: &str, message: String| TrainError::Config {
         name: name.to_owned(),
         problems: vec![ConfigProblem {
+            set: None,
             line,
             key: key.to_owned(),
             message,

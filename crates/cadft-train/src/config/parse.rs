@@ -1,19 +1,23 @@
 //! Reads a recipe: every unknown key and every wrong value in one report, each with its line and a suggestion.
 
 pub(in crate::config) mod lines;
+mod names;
+mod overrides;
 mod words;
 
 use super::Recipe;
 use crate::error::{ConfigProblem, TrainError};
 use lines::{line_at, line_of};
+use overrides::to_blame;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 use words::{explained, unknown_field, unknown_key};
 
 /// Reads a recipe from TOML text, with `KEY=VALUE` overrides merged in before it is checked.
 ///
-/// `name` is how errors call the text. A value that is not TOML by itself is taken as a string, so that
-/// `model.path=models/x` needs no quotes.
+/// `name` is how errors call the text; what is wrong with an override is said of that. A value that is not TOML by itself is
+/// taken as a string, so that `model.path=models/x` needs no quotes. An override of `schedule.steps` takes the place of
+/// `schedule.epochs`, and the other way.
 ///
 /// # Errors
 /// [`TrainError::Config`] with everything that is wrong.
@@ -26,37 +30,36 @@ pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, Tra
         let line = error.span().map(|span| line_at(text, span.start));
         fail(vec![ConfigProblem {
             line,
+            set: None,
             key: String::new(),
             message: error.message().to_owned(),
         }])
     })?;
-    let mut problems = vec![];
-    for assignment in overrides {
-        if let Err(message) = set(&mut table, assignment) {
-            problems.push(ConfigProblem {
-                line: None,
-                key: assignment.clone(),
-                message,
-            });
-        }
-    }
-    let recipe = Reader {
+    let mut problems = overrides::merge(&mut table, overrides);
+    let mut reader = Reader {
         text,
+        overrides,
         problems: &mut problems,
-    }
-    .read(&table);
+    };
+    let recipe = reader.read(&table);
     recipe.check(&mut |key, message| {
-        problems.push(ConfigProblem {
-            line: line_of(text, key),
-            key: key.to_owned(),
-            message,
-        });
+        // The default that stands for a wrong value is no second problem.
+        if !reader.problems.iter().any(|problem| problem.key == key) {
+            reader.report(key, message);
+        }
     });
     if problems.is_empty() {
         Ok(recipe)
     } else {
         Err(fail(problems))
     }
+}
+
+/// The dotted key of a recipe that `name` was probably meant to be: a last part that only one key has, such as `lr`, or what
+/// another program calls it, such as `learning_rate`.
+#[must_use]
+pub fn suggested_key(name: &str) -> Option<&'static str> {
+    names::suggested(name)
 }
 
 /// The key of a token gate, which is a name or one table under a name.
@@ -99,6 +102,7 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<(), String> {
 
 struct Reader<'a> {
     text: &'a str,
+    overrides: &'a [String],
     problems: &'a mut Vec<ConfigProblem>,
 }
 
@@ -174,28 +178,37 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, key: &str, message: String) {
-        let line = line_of(self.text, key);
+        let set = to_blame(self.overrides, key).cloned();
+        let line = (set.is_none()).then(|| line_of(self.text, key)).flatten();
         self.problems.push(ConfigProblem {
             line,
+            set,
             key: key.to_owned(),
             message,
         });
     }
 }
 
-/// The key of a section without which the section can be read: the one with the wrong value.
+/// The key of a section without which the section can be read, or else one that cannot be read by itself: the one with the
+/// wrong value.
 fn failing_key<T: DeserializeOwned>(value: &Value, section: &str) -> String {
     let Some(table) = value.as_table() else {
         return section.to_owned();
     };
-    for key in table.keys() {
+    let is_read_without = |key: &str| {
         let mut rest = table.clone();
         rest.remove(key);
-        if T::deserialize(Value::Table(rest)).is_ok() {
-            return format!("{section}.{key}");
-        }
-    }
-    section.to_owned()
+        T::deserialize(Value::Table(rest)).is_ok()
+    };
+    let is_wrong_alone = |key: &str| {
+        let alone = table.iter().filter(|(name, _)| *name == key);
+        let alone = alone.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let error = T::deserialize(Value::Table(alone)).err();
+        error.is_some_and(|error| unknown_field(error.message().trim()).is_none())
+    };
+    let found = table.keys().find(|key| is_read_without(key));
+    let found = found.or_else(|| table.keys().find(|key| table.len() > 1 && is_wrong_alone(key)));
+    found.map_or_else(|| section.to_owned(), |key| format!("{section}.{key}"))
 }
 
 /// Removes a key from a table or from the tables in it; its dotted path.
@@ -278,6 +291,73 @@ mod tests {
         assert_eq!(recipe.data.train, ["a".into(), "b".into()]);
         assert!(problems(SMALL, &["lr"]).contains("KEY=VALUE"));
         assert!(problems(SMALL, &["optimizer.rl=1"]).contains("did you mean `lr`"));
+    }
+
+    #[test]
+    fn a_problem_of_an_override_is_said_of_the_override() {
+        let text = format!("{SMALL}[batch]\nglobal = 8\n");
+        for (overrides, said) in [
+            (
+                &["batch.global=0"][..],
+                "`--set batch.global=0`: `batch.global`: must be at least 1",
+            ),
+            (
+                &["lr=1e-3"],
+                "`--set lr=1e-3`: `lr`: unknown key `lr`; did you mean `optimizer.lr`?",
+            ),
+            (
+                &["lr"],
+                "`--set lr`: an override has the form KEY=VALUE, as in `optimizer.lr=…`",
+            ),
+            (
+                &["optimizer.lr=fast"],
+                "`--set optimizer.lr=fast`: `optimizer.lr`: found \"fast\", expected a number",
+            ),
+            (&["model.tf32=True"], "expected `true` or `false`"),
+            (&["batch.global=8", "batch.global=-1"], "`--set batch.global=-1`"),
+        ] {
+            let report = problems(&text, overrides);
+            assert!(report.contains(said) && !report.contains("r.toml"), "{report}");
+            assert_eq!(report.lines().count(), 1, "{report}");
+        }
+        let report = problems("[model]\npath = \"m\"\n[data]\ntrain = 3\nlr = 1\n", &[]);
+        assert!(
+            report.contains("r.toml:5: `data.lr`: unknown key `lr`; did you mean `optimizer.lr`?"),
+            "{report}"
+        );
+        assert_eq!(
+            report.lines().count(),
+            2,
+            "a wrong value is no missing one: {report}"
+        );
+    }
+
+    #[test]
+    fn steps_take_the_place_of_epochs_and_the_other_way() {
+        let length = |of_file: &str, overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(|&o| o.to_owned()).collect();
+            let schedule = parse("r.toml", &format!("{SMALL}[schedule]\n{of_file}\n"), &overrides)
+                .unwrap()
+                .schedule;
+            (schedule.epochs, schedule.steps)
+        };
+        assert_eq!(length("epochs = 2", &["schedule.steps=3"]), (None, Some(3)));
+        assert_eq!(length("steps = 2", &["schedule.epochs=0.5"]), (Some(0.5), None));
+        let both = problems(SMALL, &["schedule.epochs=1", "schedule.steps=3"]);
+        assert!(both.contains("not both"), "{both}");
+    }
+
+    #[test]
+    fn one_training_file_needs_no_list() {
+        let recipe = parse(
+            "r.toml",
+            "[model]\npath = \"m\"\n[data]\ntrain = \"t.jsonl\"\n",
+            &[],
+        )
+        .unwrap();
+        assert_eq!(recipe.data.train, ["t.jsonl".into()]);
+        let recipe = parse("r.toml", SMALL, &["data.eval=e.jsonl".to_owned()]).unwrap();
+        assert_eq!(recipe.data.eval, ["e.jsonl".into()]);
     }
 
     #[test]

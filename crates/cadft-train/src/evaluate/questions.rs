@@ -2,12 +2,13 @@
 
 use cadft_core::reduction::mean;
 use cadft_data::{SpecialTokens, Tokenizer};
-use cadft_model::generate::{generate, ignore_tokens};
+use cadft_model::generate::generate;
 use cadft_model::{CausalLm, Finish, GenerateOptions, Request};
 use cadft_step::Ranks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::extract::Extract;
 use super::pass_at::{pass_at, reported};
@@ -92,8 +93,30 @@ pub fn answer_questions_on(
     tokenizer: &Tokenizer,
     questions: &[Question],
     options: &GenerateOptions,
-    (extract, samples): (&Extract, usize),
+    how: (&Extract, usize),
 ) -> Result<Vec<Answered>, TrainError> {
+    let watch = &mut |_| ControlFlow::Continue(());
+    answer_questions_watched((ranks, model), tokenizer, questions, options, how, watch)
+}
+
+/// As [`answer_questions_on`]; `watch` gets the number of tokens so far, and may end it on a rank that is alone: then every
+/// answer ends where it is.
+///
+/// # Errors
+/// As [`answer_questions`].
+pub fn answer_questions_watched(
+    (ranks, model): (&Ranks, &CausalLm),
+    tokenizer: &Tokenizer,
+    questions: &[Question],
+    options: &GenerateOptions,
+    (extract, samples): (&Extract, usize),
+    watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<Vec<Answered>, TrainError> {
+    let mut tokens = 0;
+    let mut on_token = |_: usize, _: u32| {
+        tokens += 1;
+        watch(tokens)
+    };
     let prompts: Vec<Vec<u32>> = questions
         .iter()
         .map(|question| question.prompt_ids.clone())
@@ -106,7 +129,7 @@ pub fn answer_questions_on(
         .filter(|(place, _)| ranks.has(*place))
         .map(|(_, question)| question);
     let options = room::fitting(model, &requests, options)?;
-    let mut generated = generate(model, &requests, &options, &mut ignore_tokens)?.into_iter();
+    let mut generated = generate(model, &requests, &options, &mut on_token)?.into_iter();
     let answered: Result<Vec<Answered>, TrainError> = own
         .map(|question| {
             let reference = extract.reference(&question.answer);

@@ -4,14 +4,14 @@ use super::Trainer;
 use crate::checkpoint::Best;
 use crate::config::BestBy;
 use crate::error::TrainError;
-use crate::evaluate::{Answers, Evaluation, answer_questions_on, score_samples_on, summarise};
+use crate::evaluate::{Answers, Evaluation, answer_questions_watched, score_samples_watched, summarise};
 use crate::event::Event;
 use crate::export::Export;
-use crate::prepare::Prepared;
 use crate::warning::Warning;
 use burn::module::Module;
 use cadft_model::CausalLm;
-use cadft_step::Ranks;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 /// Likelihood and answers, where the recipe asks for them.
 pub(super) type Evaluated = (Option<Evaluation>, Option<Answers>);
@@ -19,27 +19,72 @@ pub(super) type Evaluated = (Option<Evaluation>, Option<Answers>);
 /// The part of the NLL that rounding may add without a word.
 const WORTH_TELLING: f64 = 0.01;
 
-/// The likelihood of the evaluation samples.
-fn score(ranks: &Ranks, prepared: &Prepared, model: &CausalLm) -> Evaluation {
-    let micro = prepared.recipe.batch.micro;
-    summarise(score_samples_on(ranks.clone(), model, &prepared.eval, micro))
-}
-
-/// The answers to the questions of a run, as its recipe wants them; `model` off the autodiff graph.
-fn answers(ranks: &Ranks, prepared: &Prepared, model: &CausalLm) -> Result<Answers, TrainError> {
-    let (tokenizer, section) = (&prepared.tokenizer, &prepared.recipe.evaluate);
-    let options = section.options(
-        prepared.recipe.run.seed,
-        tokenizer.stop_token_ids(),
-        prepared.config.max_position_embeddings,
-    );
-    let extract = section.extractor.compile()?;
-    let how = (&extract, section.samples);
-    let answered = answer_questions_on(ranks, model, tokenizer, &prepared.questions, &options, how)?;
-    Ok(Answers::summarise(&answered))
-}
-
 impl Trainer<'_> {
+    /// Continues an evaluation unless somebody wants the run to end. Of several ranks none leaves before the others.
+    fn go_on_evaluating(&mut self, event: &Event) -> ControlFlow<()> {
+        (self.on_event)(event);
+        if self.stop.load(Ordering::Relaxed) && self.state.ranks.count() == 1 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// The likelihood of the evaluation samples; `None` if it was stopped.
+    fn score(&mut self, model: &CausalLm) -> Option<Evaluation> {
+        let (prepared, step) = (self.prepared, self.done);
+        let (micro, total) = (prepared.recipe.batch.micro, prepared.eval.len());
+        let ranks = self.state.ranks.clone();
+        let mut flow = ControlFlow::Continue(());
+        let watch = |done| {
+            flow = self.go_on_evaluating(&Event::Evaluating { step, done, total });
+            flow
+        };
+        let evaluation = summarise(score_samples_watched(ranks, model, &prepared.eval, micro, watch));
+        flow.is_continue().then_some(evaluation)
+    }
+
+    /// The answers to the questions of the run, as its recipe wants them; `None` if it was stopped.
+    fn answers(&mut self, model: &CausalLm) -> Result<Option<Answers>, TrainError> {
+        let (prepared, step) = (self.prepared, self.done);
+        let (tokenizer, section) = (&prepared.tokenizer, &prepared.recipe.evaluate);
+        let options = section.options(
+            prepared.recipe.run.seed,
+            tokenizer.stop_token_ids(),
+            prepared.config.max_position_embeddings,
+        );
+        let extract = section.extractor.compile()?;
+        let how = (&extract, section.samples);
+        let ranks = self.state.ranks.clone();
+        let mut flow = ControlFlow::Continue(());
+        let mut watch = |tokens| {
+            flow = self.go_on_evaluating(&Event::Answering { step, tokens });
+            flow
+        };
+        let answered = answer_questions_watched(
+            (&ranks, model),
+            tokenizer,
+            &prepared.questions,
+            &options,
+            how,
+            &mut watch,
+        )?;
+        Ok((flow.is_continue()).then(|| Answers::summarise(&answered)))
+    }
+
+    /// The evaluation before the first step, or what is left of it.
+    pub(super) fn evaluate_before(&mut self, model: &CausalLm) -> Result<(), TrainError> {
+        let model = self.measured(model);
+        self.evaluation_is_due = false;
+        if self.before.evaluation.is_none() {
+            self.before.evaluation = self.likelihood(&model)?;
+        }
+        if self.before.answers.is_none() && !self.evaluation_is_due {
+            self.before.answers = self.answer(&model)?;
+        }
+        Ok(())
+    }
+
     /// Evaluates every `evaluate.every` steps; whether the model is the best so far.
     pub(super) fn evaluate_if_due(&mut self, model: &CausalLm) -> Result<bool, TrainError> {
         let recipe = &self.prepared.recipe;
@@ -48,6 +93,7 @@ impl Trainer<'_> {
             return Ok(false);
         }
         self.settle()?;
+        self.evaluation_is_due = false;
         let evaluated = match recipe.checkpoint.best {
             BestBy::Nll => (self.likelihood(&self.measured(model))?, None),
             BestBy::Accuracy => self.evaluate(model)?,
@@ -64,27 +110,40 @@ impl Trainer<'_> {
         Export::new(self.prepared).as_saved(model)
     }
 
+    /// Likelihood and answers. If somebody stops it, nothing is reported, and the evaluation is due when the run continues.
     pub(super) fn evaluate(&mut self, model: &CausalLm) -> Result<Evaluated, TrainError> {
         let model = self.measured(model);
+        self.evaluation_is_due = false;
         let evaluation = self.likelihood(&model)?;
-        let prepared = self.prepared;
-        if prepared.questions.is_empty() {
-            return Ok((evaluation, None));
+        if self.evaluation_is_due {
+            return Ok((None, None));
         }
-        let answers = answers(&self.state.ranks, prepared, &model)?;
+        Ok((evaluation, self.answer(&model)?))
+    }
+
+    fn answer(&mut self, model: &CausalLm) -> Result<Option<Answers>, TrainError> {
+        if self.prepared.questions.is_empty() {
+            return Ok(None);
+        }
+        let Some(answers) = self.answers(model)? else {
+            self.evaluation_is_due = true;
+            return Ok(None);
+        };
         self.tell(&Event::Answered {
             step: self.done,
             answers: answers.clone(),
         })?;
-        Ok((evaluation, Some(answers)))
+        Ok(Some(answers))
     }
 
     fn likelihood(&mut self, model: &CausalLm) -> Result<Option<Evaluation>, TrainError> {
-        let prepared = self.prepared;
-        if prepared.eval.is_empty() {
+        if self.prepared.eval.is_empty() {
             return Ok(None);
         }
-        let evaluation = score(&self.state.ranks, prepared, model);
+        let Some(evaluation) = self.score(model) else {
+            self.evaluation_is_due = true;
+            return Ok(None);
+        };
         self.tell(&Event::Evaluated {
             step: self.done,
             evaluation: evaluation.clone(),
@@ -102,7 +161,9 @@ impl Trainer<'_> {
         let (Some(dtype), Some(saved)) = (rounds_to, saved) else {
             return Ok(());
         };
-        let exact = score(&self.state.ranks, self.prepared, &model.valid());
+        let Some(exact) = self.score(&model.valid()) else {
+            return Ok(());
+        };
         if saved.nll <= (1.0 + WORTH_TELLING) * exact.nll {
             return Ok(());
         }

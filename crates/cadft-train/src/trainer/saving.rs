@@ -6,8 +6,8 @@ use crate::checkpoint::saver::Saved;
 use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, TrainingState};
 use crate::error::TrainError;
 use crate::event::Event;
-use crate::ranks::tensors_of_all;
 use crate::export::Export;
+use crate::ranks::tensors_of_all;
 use crate::resume;
 use crate::warning::Warning;
 use cadft_model::CausalLm;
@@ -23,8 +23,7 @@ impl Trainer<'_> {
         let minutes = self.last_save.elapsed().as_secs_f64() / 60.0;
         // By the clock of the first rank: others may differ.
         let is_time = self.state.ranks.is_first() && minutes >= section.every_minutes;
-        let by_time =
-            section.every_minutes > 0.0 && (is_best || is_last || self.state.ranks.any(is_time));
+        let by_time = section.every_minutes > 0.0 && (is_best || is_last || self.state.ranks.any(is_time));
         let outcome = if by_steps || by_time {
             self.settle()?;
             let stopped = Instant::now();
@@ -63,12 +62,15 @@ impl Trainer<'_> {
     }
 
     /// The end of a run: the last checkpoint, evaluation, and the final model, which is written whatever happens to the
-    /// other two.
-    pub(super) fn finish(&mut self, model: &CausalLm) -> Result<(PathBuf, Evaluated), TrainError> {
+    /// other two. `None` if somebody stopped the evaluation: the run ends when it continues.
+    pub(super) fn finish(&mut self, model: &CausalLm) -> Result<Option<(PathBuf, Evaluated)>, TrainError> {
         if let Err(error) = self.saved() {
             self.unsaved = Some(error);
         }
         let after = self.evaluate(model);
+        if self.evaluation_is_due {
+            return Ok(None);
+        }
         if let Ok(after) = &after {
             self.is_best(after);
             self.tell_rounding(model, after.0.as_ref())?;
@@ -89,7 +91,7 @@ impl Trainer<'_> {
             write_secs: secs,
             stall_secs: secs,
         })?;
-        Ok((path, after?))
+        Ok(Some((path, after?)))
     }
 
     /// Waits for the checkpoint that was begun last, which must not fail.
@@ -181,6 +183,7 @@ impl Trainer<'_> {
             before: self.before.clone(),
             logs,
             rewriting: self.rewriting.state().clone(),
+            evaluation_is_due: self.evaluation_is_due,
             settings: resume::settings(&prepared.recipe),
             data: self.data.clone(),
             inputs: Some(prepared.inputs()),

@@ -1,19 +1,26 @@
 //! `cadft data convert`.
 
 use crate::args::DataConvertArgs;
-use crate::console::{count, note};
+use crate::console::{count, next, note};
 use crate::destination;
+use crate::facts::WrittenRows;
 use crate::model::sources;
+use crate::output;
 use anyhow::Result;
+use cadft_files::shown;
 
 pub(crate) fn run(args: &DataConvertArgs) -> Result<()> {
     let sources = sources(&args.data, &args.source)?;
     destination::file(&args.out, destination::files_of(&sources))?;
     let rows = cadft_data::convert(&sources, args.to.into(), &args.out)?;
-    note(format!(
-        "{} rows in `{}`",
-        count(rows),
-        cadft_files::shown(&args.out)
-    ));
+    note(format!("{} rows in `{}`", count(rows), shown(&args.out)));
+    next(&[super::train("DIR", &[shown(&args.out).to_string()])]);
+    if args.json {
+        return output::json_line(&WrittenRows {
+            out: args.out.to_string_lossy().into_owned(),
+            rows,
+            rewritten: None,
+        });
+    }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::model::{self, sources, warn_about};
 use crate::output;
 use crate::shown::Shown;
 use anyhow::Result;
-use cadft_data::{InspectedToken, Mixing, TokenizeOptions, Tokenizer, first_rows, inspect, tokenize};
+use cadft_data::{InspectedToken, Mixing, TokenizeOptions, first_rows, inspect, tokenize};
 use cadft_files::visible_name;
 use console::{Style, colors_enabled};
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let sources = sources(&args.input.data, &args.input.source)?;
     let limit = args.limit.unwrap_or(usize::MAX);
     let rows = first_rows(&sources, &Mixing::default(), limit, |_| true)?;
-    let tokenizer = Tokenizer::from_dir(&model::directory(&args.input.model)?)?;
+    let tokenizer = model::tokenizer(&args.input.model, args.input.adapter.as_deref())?;
     let tokenizer = args.template.tokenizer(tokenizer)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
     let dataset = tokenize(&rows, &tokenizer, &options)?;

@@ -1,11 +1,12 @@
 //! `cadft data stats`.
 
+use super::train;
 use crate::args::StatsArgs;
-use crate::console::{count, percent};
-use crate::model::{directory, sources, warn_about_lost};
+use crate::console::{Activity, count, next, percent};
+use crate::model::{sources, tokenizer, warn_about_lost};
 use crate::output;
 use anyhow::Result;
-use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, Tokenizer, stats};
+use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, stats};
 use cadft_files::visible_name;
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -14,10 +15,12 @@ const WIDTH: usize = 40;
 
 pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     let sources = sources(&args.input.data, &args.input.source)?;
-    let tokenizer = Tokenizer::from_dir(&directory(&args.input.model)?)?;
+    let tokenizer = tokenizer(&args.input.model, args.input.adapter.as_deref())?;
     let tokenizer = args.template.tokenizer(tokenizer)?;
     let options = TokenizeOptions::new(args.max_length, args.mask.into());
+    let counting = Activity::begin("reading and tokenising the data");
     let stats = stats(&sources, &tokenizer, &options)?;
+    drop(counting);
     warn_about_lost(&stats.total.lost, stats.total.rows);
     if args.json {
         return output::json_line(&stats);
@@ -31,6 +34,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     for bar in &stats.histogram {
         output::line(shown(bar, most, &stats))?;
     }
+    next(&[train(&args.input.model, &args.input.data)]);
     Ok(())
 }
 

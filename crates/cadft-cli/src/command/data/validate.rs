@@ -1,10 +1,10 @@
 //! `cadft data validate`.
 
 use crate::args::ValidateArgs;
-use crate::console::{count, note};
+use crate::console::{count, next, note};
 use crate::exit::Exit;
 use crate::hint::UsageError;
-use crate::model::{directory, sources, warn_about_lost};
+use crate::model::{sources, tokenizer, warn_about_lost};
 use crate::output;
 use anyhow::Result;
 use cadft_data::{
@@ -45,10 +45,7 @@ struct Validation {
 pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
     let sources = sources(&args.data, &args.source)?;
     let tokenizer = match &args.model {
-        Some(model) => Some(
-            args.template
-                .tokenizer(Tokenizer::from_dir(&directory(model)?)?)?,
-        ),
+        Some(model) => Some(args.template.tokenizer(tokenizer(model, None)?)?),
         None if args.template.is_given() => {
             return Err(UsageError::new(
                 "`--template` and `--template-variable` need `--model`",
@@ -92,6 +89,9 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
             count(rows)
         ),
     });
+    if problems == 0 {
+        next(&[super::train(args.model.as_deref().unwrap_or("DIR"), &args.data)]);
+    }
     Ok(match problems {
         0 => Exit::Done,
         _ => Exit::Usage,

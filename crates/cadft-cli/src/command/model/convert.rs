@@ -1,15 +1,16 @@
 //! `cadft model convert`.
 
 use crate::args::{ConvertArgs, Layout, StoredName};
-use crate::console::{count, note};
+use crate::console::{count, next, note};
 use crate::destination;
+use crate::facts::Converted;
 use crate::hint::UsageError;
-use crate::{device, model};
+use crate::{device, model, output};
 use anyhow::Result;
 use cadft_model::Dtype;
 use cadft_model::checkpoint::{self, SaveOptions};
 use cadft_model::gguf::{self, GgufDtype};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
     match (&args.gguf, &args.model, args.to) {
@@ -43,7 +44,20 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
         cadft_files::shown(&args.out),
         dtype.torch_name(),
     ));
-    Ok(())
+    next(&[format!("cadft chat --model {}", cadft_files::shown(&args.out))]);
+    facts(args, dtype.torch_name(), Some(import.parameters))
+}
+
+/// What was written, for programs.
+fn facts(args: &ConvertArgs, dtype: &str, parameters: Option<usize>) -> Result<()> {
+    if !args.json {
+        return Ok(());
+    }
+    output::json_line(&Converted {
+        out: args.out.to_string_lossy().into_owned(),
+        dtype: dtype.to_owned(),
+        parameters,
+    })
 }
 
 fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
@@ -58,7 +72,7 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
             .into());
         }
     };
-    let directory = model::directory(directory)?;
+    let directory = whole(directory)?;
     destination::file(&args.out, [&directory])?;
     let parameters = gguf::export_gguf(&directory, &args.out, dtype)?;
     note(format!(
@@ -66,11 +80,15 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
         count(parameters),
         cadft_files::shown(&args.out)
     ));
-    Ok(())
+    next(&[format!(
+        "llama-cli -m {}   # of llama.cpp",
+        cadft_files::shown(&args.out)
+    )]);
+    facts(args, name, Some(parameters))
 }
 
 fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
-    let directory = model::directory(directory)?;
+    let directory = whole(directory)?;
     let dtype = directory_dtype(args.dtype)?;
     destination::new_directory(&args.out)?;
     let device = device::open(device::name(None))?;
@@ -88,7 +106,24 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
         cadft_files::shown(&args.out),
         dtype.torch_name()
     ));
-    Ok(())
+    next(&[format!("cadft chat --model {}", cadft_files::shown(&args.out))]);
+    facts(args, dtype.torch_name(), None)
+}
+
+/// The directory of a model whose weights are all there.
+fn whole(directory: &str) -> Result<PathBuf> {
+    let found = model::directory(directory)?;
+    if !model::is_adapter(&found) {
+        return Ok(found);
+    }
+    Err(UsageError::new(
+        format!("`--model`: `{}` is an adapter", cadft_files::shown(&found)),
+        format!(
+            "merge it first: `cadft model merge --model {} --out DIR`, then convert that directory",
+            cadft_files::shown(&directory)
+        ),
+    )
+    .into())
 }
 
 fn directory_dtype(name: Option<StoredName>) -> Result<Dtype> {

@@ -2,10 +2,14 @@
 
 use super::dtype;
 use crate::args::MergeArgs;
-use crate::console::note;
-use crate::{destination, device, model};
+use crate::console::{next, note};
+use crate::facts::Merged;
+use crate::hint::UsageError;
+use crate::model::Directories;
+use crate::{destination, device, model, output};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
+use cadft_files::shown;
 use cadft_model::checkpoint::{self, ChatFormat, SaveOptions, has_tokenizer};
 use cadft_model::{CausalLm, adapter};
 use cadft_train::adapted_tokenizer;
@@ -17,12 +21,22 @@ const TOLERANCE: f64 = 1e-4;
 const TOKENS: usize = 64;
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
-    let directory = model::directory(&args.model)?;
+    let Directories {
+        base: directory,
+        adapter,
+    } = model::directories(&args.model, args.adapter.as_deref())?;
+    let Some(adapter) = adapter else {
+        return Err(UsageError::new(
+            format!("`--model`: `{}` is a model without an adapter", shown(&directory)),
+            "give the adapter as `--model`, which names its model, or with `--adapter`",
+        )
+        .into());
+    };
     destination::new_directory(&args.out)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
     model::check_weights(&directory, &device)?;
     let base = checkpoint::load(&directory, &device)?;
-    let adapted = adapter::load(&args.adapter, base.model, &base.config)?;
+    let adapted = adapter::load(&adapter, base.model, &base.config)?;
     let config = adapted.config;
     let before = logits(&adapted.model, config.vocab_size);
     let merged = adapted.model.merge_adapter();
@@ -33,22 +47,32 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
             "merging changes the logits by {difference:.1e} of the largest, more than {TOLERANCE:e}: nothing was written"
         );
     }
+    let base_directory = directory.to_string_lossy().into_owned();
     let options = SaveOptions {
         dtype: dtype(args.dtype),
         chat: ChatFormat {
-            stop_token_ids: stop_token_ids(&directory, &args.adapter)?,
+            stop_token_ids: stop_token_ids(&directory, &adapter)?,
             ..ChatFormat::default()
         },
         carry_from: Some(directory),
-        carry_over: Some(args.adapter.clone()),
+        carry_over: Some(adapter.clone()),
         ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &merged, &config, &options)?;
     note(format!(
         "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
-        cadft_files::shown(&args.adapter),
-        cadft_files::shown(&args.out),
+        shown(&adapter),
+        shown(&args.out),
     ));
+    next(&[format!("cadft chat --model {}", shown(&args.out))]);
+    if args.json {
+        return output::json_line(&Merged {
+            out: args.out.to_string_lossy().into_owned(),
+            model: base_directory,
+            adapter: adapter.to_string_lossy().into_owned(),
+            difference,
+        });
+    }
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use super::Log;
 use crate::args::{OriginArgs, RewriteExportArgs, RewriteReplayArgs};
-use crate::console::{count, note};
+use crate::console::{count, next, note};
+use crate::facts::WrittenRows;
 use crate::hint::UsageError;
 use crate::output;
 use crate::{assets, destination, model};
@@ -38,6 +39,17 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
         count(summary.rows),
         count(summary.rewritten)
     ));
+    next(&[format!(
+        "cadft train --model DIR --data {}",
+        cadft_files::shown(&args.out)
+    )]);
+    if args.json {
+        return output::json_line(&WrittenRows {
+            out: args.out.to_string_lossy().into_owned(),
+            rows: summary.rows,
+            rewritten: Some(summary.rewritten),
+        });
+    }
     Ok(())
 }
 

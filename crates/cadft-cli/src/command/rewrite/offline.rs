@@ -1,7 +1,7 @@
 //! `cadft rewrite run`: one round on a data set, without training.
 
 use crate::args::RewriteRunArgs;
-use crate::console::note;
+use crate::console::{next, note};
 use crate::destination;
 use crate::hint::{self, UsageError};
 use crate::model::{OpenInput, directory};
@@ -111,5 +111,6 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
         cadft_files::shown(&args.out.join("data.jsonl")),
         cadft_files::shown(&args.out)
     ));
+    next(&[format!("cadft rewrite diff {}", cadft_files::shown(&args.out))]);
     Ok(())
 }

@@ -3,10 +3,11 @@
 use super::extremes::{Extremes, Ranked};
 use super::lines::Line;
 use crate::console::{count, note};
+use crate::row_texts::question_and_answer;
 use anyhow::Result;
 use cadft_core::Moments;
 use cadft_core::compatibility::effective_sample_size;
-use cadft_data::{Content, Message, Mixing, Origin, Row, Source, rows};
+use cadft_data::{Mixing, Origin, Row, Source, rows};
 use cadft_files::visible_name;
 use comfy_table::{Table, presets};
 use std::collections::{HashMap, HashSet};
@@ -170,7 +171,7 @@ fn table(sources: &[OfSource], files: &[String]) -> String {
 }
 
 fn described(ranked: &Ranked<Audited>, row: Option<&Row>) -> String {
-    let (question, answer) = row.map_or((None, ""), texts);
+    let (question, answer) = row.map_or((None, ""), question_and_answer);
     let Audited { id, z, weight, .. } = &ranked.sample;
     let question = question.map_or_else(String::new, |text| format!("\n    > {}", shortened(text)));
     format!(
@@ -179,19 +180,6 @@ fn described(ranked: &Ranked<Audited>, row: Option<&Row>) -> String {
         ranked.nll,
         shortened(answer)
     )
-}
-
-/// What a row asks last, and what it answers.
-fn texts(row: &Row) -> (Option<&str>, &str) {
-    match &row.content {
-        Content::Messages { messages, .. } => {
-            let answer = messages.iter().rposition(Message::is_assistant).unwrap_or(0);
-            let question = messages[..answer].last().map(Message::content);
-            (question, messages.get(answer).map_or("", Message::content))
-        }
-        Content::PromptCompletion { prompt, completion } => (Some(prompt), completion),
-        Content::Text(text) => (None, text),
-    }
 }
 
 /// A text in one line, its beginning if it is long.

@@ -92,7 +92,7 @@ fn begin(args: &TrainArgs, ranks: &Ranks) -> Stage<Begun> {
 /// Where the run is, and what it continues from.
 fn decide(args: &TrainArgs) -> Result<Start> {
     let target = Target::of(args)?;
-    let recipe = target.source.read(&args.set)?;
+    let recipe = target.recipe(args)?;
     target.start(args, recipe.run.out.as_deref())
 }
 
@@ -106,8 +106,12 @@ impl Decided {
 }
 
 /// Everything that a rank reads.
-fn read(args: &TrainArgs, ranks: &Ranks, decided: &Decided) -> Result<(Prepared, CausalLm, Option<Restored>)> {
-    let mut recipe = Target::of(args)?.source.read(&args.set)?;
+fn read(
+    args: &TrainArgs,
+    ranks: &Ranks,
+    decided: &Decided,
+) -> Result<(Prepared, CausalLm, Option<Restored>)> {
+    let mut recipe = Target::of(args)?.recipe(args)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
     assets::materialise(&mut recipe)?;
     recipe.shard_for(ranks.count())?;
@@ -132,7 +136,11 @@ fn together<T>(ranks: &Ranks, own: Result<T>, say: impl FnOnce(&T) -> Statement)
         return own.map_err(Err);
     };
     let (exit, message) = (
-        if disagreement.is_input { Exit::Usage } else { Exit::Failed },
+        if disagreement.is_input {
+            Exit::Usage
+        } else {
+            Exit::Failed
+        },
         disagreement.message,
     );
     if !ranks.is_first() {
@@ -161,13 +169,24 @@ fn train(ranks: &Ranks, begun: Begun) -> Result<Exit> {
     let mut console = ranks
         .is_first()
         .then(|| Console::new(&prepared, &out, json, stop.clone()));
-    let summary = train_on(ranks, &prepared, model, &mut directory, &stop, &mut |event: &Event| {
-        if let Some(console) = &mut console {
-            console.event(event);
-        }
-    })?;
+    let summary = train_on(
+        ranks,
+        &prepared,
+        model,
+        &mut directory,
+        &stop,
+        &mut |event: &Event| {
+            if let Some(console) = &mut console {
+                console.event(event);
+            }
+        },
+    )?;
     if let Some(console) = console {
         console.finish()?;
     }
-    Ok(if summary.interrupted { Exit::Interrupted } else { Exit::Done })
+    Ok(if summary.interrupted {
+        Exit::Interrupted
+    } else {
+        Exit::Done
+    })
 }

@@ -1,5 +1,6 @@
 //! Where a run starts: anew in its directory, again, or from a checkpoint.
 
+use super::chosen;
 use crate::args::TrainArgs;
 use crate::console;
 use crate::hint::{self, UsageError};
@@ -8,13 +9,17 @@ use anyhow::Result;
 use cadft_data::TemplateTime;
 use cadft_train::checkpoint::Restored;
 use cadft_train::resume::{self, Change, Changes, Found};
-use cadft_train::{Prepared, RunDirectory, TrainError};
+use cadft_train::run_files::{HISTORY, MODEL};
+use cadft_train::{Prepared, Recipe, RunDirectory, TrainError};
 use serde::Serialize;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// The recipe of a run, and the checkpoint to continue from.
 pub(super) struct Target {
     pub(super) source: Source,
+    /// Whether the recipe was chosen for a model and data.
+    pub(super) is_chosen: bool,
     /// With `--resume PATH`, and with `--resume` and `--out`.
     found: Option<Found>,
 }
@@ -35,7 +40,9 @@ impl Target {
             (Some(path), _) => Some(resume::at(Path::new(path))?),
         };
         let of_run = (found.as_ref()).map(|found| Found::recipe(&found.run).to_string_lossy().into_owned());
+        let is_chosen = args.recipe.name().is_none() && found.is_none() && args.shorthand.begins();
         let source = match (args.recipe.name(), of_run) {
+            _ if is_chosen => chosen::recipe(&args.shorthand, &args.device)?,
             (Some(recipe), _) => Source::find(recipe)?,
             (None, Some(recipe)) if Path::new(&recipe).exists() => Source::find(&recipe)?,
             (None, _) if args.resume.is_some() && found.is_none() => {
@@ -48,7 +55,16 @@ impl Target {
             }
             (None, _) => Source::find("quickstart")?,
         };
-        Ok(Self { source, found })
+        Ok(Self {
+            source,
+            is_chosen,
+            found,
+        })
+    }
+
+    /// The recipe with what the command line changes of it.
+    pub(super) fn recipe(&self, args: &TrainArgs) -> Result<Recipe, TrainError> {
+        self.source.read(&args.overrides(self.is_chosen))
     }
 
     /// Decides how to start; `of_recipe` is `run.out`.
@@ -125,6 +141,18 @@ impl Start {
         }))
     }
 
+    /// The step of a run that has ended and would only end again; `None` if there is something to do.
+    pub(super) fn is_over(&self, prepared: &Prepared, device: &str) -> Option<usize> {
+        let Self::From(out, checkpoint, _) = self else {
+            return None;
+        };
+        let step = checkpoint.state.step;
+        let is_over = step >= prepared.plan.steps
+            && has_finished(out)
+            && resume::compare(prepared, device, checkpoint).changes.is_empty();
+        is_over.then_some(step)
+    }
+
     /// The time at which the run began, if its chat template shows it.
     pub(super) fn template_time(&self) -> Option<TemplateTime> {
         self.checkpoint()?.state.template_time
@@ -155,6 +183,17 @@ impl Start {
             }
         }
     }
+}
+
+/// Whether the last thing that happened to a run is its end, and its model is there.
+fn has_finished(run: &Path) -> bool {
+    let history = cadft_files::read_to_string(&run.join(HISTORY)).unwrap_or_default();
+    let last: Option<Value> = history
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok());
+    let is_end = last.is_some_and(|event| event["event"] == "finished" && event["interrupted"] == false);
+    is_end && run.join(MODEL).is_dir()
 }
 
 /// The directory asked for, else a new one under `runs`. One that holds anything is refused before data are read.

@@ -106,6 +106,25 @@
     return text;
   };
 
+  // The moving average of values that jump; null for those that do not, or that are few.
+  const smoothed = (values) => {
+    const finite = values.filter((v) => v !== null);
+    if (finite.length < 40) return null;
+    const [low, high] = [Math.min(...finite), Math.max(...finite)];
+    const jumps = finite.slice(1).reduce((sum, v, i) => sum + Math.abs(v - finite[i]), 0);
+    // One way from end to end is the range; noise goes it many times.
+    if (jumps < 4 * (high - low)) return null;
+    const keep = 1 - 2 / (finite.length / 12 + 1);
+    let [sum, weight] = [0, 0];
+    return values.map((v) => {
+      if (v === null) return null;
+      [sum, weight] = [keep * sum + (1 - keep) * v, keep * weight + (1 - keep)];
+      return sum / weight;
+    });
+  };
+  const several = data.samples.length > 1;
+  const dash = (run) => (several ? ` dash-${run}` : "");
+
   const drawCurves = (place, chart) => {
     const curves = chart.curves.filter((curve) => !hidden.has(curve.run));
     if (curves.length === 0) return empty(place, "Every run is switched off.");
@@ -119,7 +138,9 @@
     for (const curve of curves) {
       if (curve.min.length) svg.append(element("path", { class: "band", d: band(curve, px, py), fill: color(curve.run) }));
       const drawn = curve.mean.filter((v) => v !== null).length;
-      svg.append(element("path", { class: "curve", d: path(curve.steps, curve.mean, px, py), stroke: color(curve.run) }));
+      const smooth = smoothed(curve.mean);
+      if (smooth) svg.append(element("path", { class: "raw", d: path(curve.steps, curve.mean, px, py), stroke: color(curve.run) }));
+      svg.append(element("path", { class: `curve${dash(curve.run)}`, d: path(curve.steps, smooth ?? curve.mean, px, py), stroke: color(curve.run) }));
       curve.mean.forEach((value, i) => {
         // A point with gaps on both sides would not be seen.
         if (value !== null && (drawn === 1 || ((curve.mean[i - 1] ?? null) === null && (curve.mean[i + 1] ?? null) === null)))

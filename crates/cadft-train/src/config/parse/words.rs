@@ -1,5 +1,7 @@
 //! What serde says about a recipe, in words that help.
 
+use super::names;
+
 /// Takes serde's message on an unknown field or variant apart: the name, and what was expected.
 pub(super) fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
     let rest = message.strip_prefix("unknown field ")?;
@@ -9,7 +11,7 @@ pub(super) fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
 
 /// What is wrong with a key that does not exist.
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
-    match nearest(key, known) {
+    match nearest(key, known).or_else(|| names::suggested(key)) {
         Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
         None => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
     }
@@ -22,11 +24,38 @@ pub(super) fn explained(key: &str, message: String) -> String {
                 have; use `f32`, or `bf16` where the device has it"
             .to_owned();
     }
-    let message = suggested(message);
-    if key == "objective" && message.starts_with("unknown variant") {
+    let message = plain(suggested(message));
+    if key == "objective" && message.starts_with("unknown value") && message.contains("expected") {
         return format!("{message}; a run with an objective of another program is continued by that program");
     }
     message
+}
+
+/// Serde's words for types, and what a recipe's author calls them.
+const TYPES: [(&str, &str); 7] = [
+    ("f64", "a number"),
+    ("usize", "a whole number, 0 or more"),
+    ("u64", "a whole number, 0 or more"),
+    ("u32", "a whole number, 0 or more"),
+    ("a sequence", "a list"),
+    ("a boolean", "`true` or `false`"),
+    ("a string", "text"),
+];
+
+/// Serde's message on a value of a wrong type without the words of a programmer.
+fn plain(message: String) -> String {
+    if let Some(rest) = message.strip_prefix("unknown variant ") {
+        return format!("unknown value {rest}");
+    }
+    let rest = (message.strip_prefix("invalid type: ")).or_else(|| message.strip_prefix("invalid value: "));
+    let Some((found, expected)) = rest.and_then(|rest| rest.split_once(", expected ")) else {
+        return message;
+    };
+    let known = TYPES.iter().find(|(name, _)| *name == expected);
+    let expected = known.map_or(expected, |(_, words)| words);
+    // `string "x"`, `integer `3``: the value says what it is.
+    let found = (found.split_once(' ')).map_or(found, |(_, value)| value);
+    format!("found {found}, expected {expected}")
 }
 
 /// Serde's message on an unknown name of a choice, with a suggestion; any other message as it is.
