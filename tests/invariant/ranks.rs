@@ -76,7 +76,10 @@ fn samples(step: usize, broken: bool) -> Vec<Example> {
     let mut samples = unequal(count);
     for (i, sample) in samples.iter_mut().enumerate() {
         let shift = (step * 5 + i) as u32;
-        sample.token_ids.iter_mut().for_each(|id| *id = (*id + shift) % 37);
+        sample
+            .token_ids
+            .iter_mut()
+            .for_each(|id| *id = (*id + shift) % 37);
         sample.weight = 1.0 + 0.5 * (i % 3) as f64;
     }
     if broken {
@@ -141,7 +144,10 @@ fn on(ranks: usize, case: &Case<'_>) -> Vec<Left> {
         let threads: Vec<_> = (Local::all(ranks).into_iter())
             .map(|rank| scope.spawn(|| run(case, &Ranks::new(Rc::new(Checked(rank))))))
             .collect();
-        threads.into_iter().map(|thread| thread.join().expect("a rank")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a rank"))
+            .collect()
     })
 }
 
@@ -153,7 +159,10 @@ fn assert_same(what: &str, case: &Case<'_>, counts: &[usize]) {
         let mut moments = BTreeMap::new();
         for (rank, found) in on(ranks, case).into_iter().enumerate() {
             assert_eq!(found.outcomes, alone.outcomes, "{what}, rank {rank} of {ranks}");
-            assert!(found.parameters == alone.parameters, "{what}, parameters of rank {rank} of {ranks}");
+            assert!(
+                found.parameters == alone.parameters,
+                "{what}, parameters of rank {rank} of {ranks}"
+            );
             assert_eq!(found.running, alone.running, "{what}, rank {rank} of {ranks}");
             for (name, values) in found.moments {
                 let other = moments.insert(name.clone(), values);
@@ -242,7 +251,10 @@ fn a_step_that_is_not_finite_on_one_rank_is_left_out_on_all() {
     };
     for left in on(4, &case) {
         let last = left.outcomes.last().expect("outcomes");
-        assert!(last.contains("loss: NaN") && last.contains("clip_factor: -1.0"), "{last}");
+        assert!(
+            last.contains("loss: NaN") && last.contains("clip_factor: -1.0"),
+            "{last}"
+        );
         let counts = left.moments.iter().filter(|(name, _)| name.ends_with(".step"));
         for (name, count) in counts {
             assert_eq!(f32::from_bits(count[0]), (STEPS - 1) as f32, "{name}");
@@ -273,7 +285,10 @@ fn one_shard_is_the_batch_that_is_not_dealt() {
         ..Case::new(&objective)
     };
     let [one, two] = [one, two].map(|case| on(1, &case).remove(0));
-    assert_ne!(one.parameters, two.parameters, "sums in another order round otherwise");
+    assert_ne!(
+        one.parameters, two.parameters,
+        "sums in another order round otherwise"
+    );
 }
 
 #[test]
@@ -295,7 +310,10 @@ fn ranks_that_part_ways_are_named() {
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().expect("caught")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("caught"))
+            .collect()
     });
     assert_eq!(
         found[0],

@@ -112,7 +112,8 @@ impl Run {
 
     fn resumed(&self, state: &RewritingState, from: usize) -> Everything {
         let mut rewriting =
-            Rewriting::resume(&Ranks::solo(), &self.prepared, self.path(), through_a_file(state)).expect("it resumes");
+            Rewriting::resume(&Ranks::solo(), &self.prepared, self.path(), through_a_file(state))
+                .expect("it resumes");
         go_on(&mut rewriting, from, &self.prepared, &self.model);
         everything(&rewriting, &self.prepared, self.path())
     }
@@ -148,7 +149,8 @@ fn a_resumed_run_rewrites_as_the_uninterrupted_one_whatever_became_of_the_log() 
 fn a_round_that_is_interrupted_changes_nothing_and_takes_place_later() {
     let run = Run::new();
     let (saved, end) = run.uninterrupted();
-    let mut rewriting = Rewriting::resume(&Ranks::solo(), &run.prepared, run.path(), saved[2].clone()).expect("it resumes");
+    let mut rewriting =
+        Rewriting::resume(&Ranks::solo(), &run.prepared, run.path(), saved[2].clone()).expect("it resumes");
     let before = everything(&rewriting, &run.prepared, run.path());
     let stop = AtomicBool::new(true);
     let lines = rewriting
@@ -222,7 +224,7 @@ fn a_log_of_another_run_is_refused() {
         end.1.replacen("\"seed\":42", "\"seed\":43", 1),
     )
     .expect("a log");
-    let error =
-        Rewriting::resume(&Ranks::solo(), &run.prepared, run.path(), saved[5].clone()).expect_err("another run's log");
+    let error = Rewriting::resume(&Ranks::solo(), &run.prepared, run.path(), saved[5].clone())
+        .expect_err("another run's log");
     assert!(error.to_string().contains("rewrites.jsonl:1"), "{error}");
 }

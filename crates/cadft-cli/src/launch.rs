@@ -24,7 +24,9 @@ impl Launch {
         };
         if threads > 1 {
             return Err(UsageError::new(
-                format!("`--ranks` starts threads, and this is one of several processes already (`{mark}` is set)"),
+                format!(
+                    "`--ranks` starts threads, and this is one of several processes already (`{mark}` is set)"
+                ),
                 "leave `--ranks` out under `mpirun`: each process is a rank",
             )
             .into());

@@ -248,7 +248,10 @@ impl GlobalBatch {
             let own: Vec<&Example> = places.iter().map(|&place| examples[place]).collect();
             for batch in cadft_data::micro_batches(&own, &options) {
                 let mut batch = MicroBatch::new(&batch, device);
-                batch.samples.iter_mut().for_each(|sample| *sample = places[*sample]);
+                batch
+                    .samples
+                    .iter_mut()
+                    .for_each(|sample| *sample = places[*sample]);
                 (batch.shard, batch.number) = (shard, number);
                 micro.push(batch);
                 number += 1;

@@ -85,7 +85,8 @@ impl ModuleVisitor for OwnSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if param.is_require_grad() {
             let grad = self.grads.get::<D>(param.id);
-            self.sums.push(grad.map_or_else(|| self.zero.clone(), sum_of_squares));
+            self.sums
+                .push(grad.map_or_else(|| self.zero.clone(), sum_of_squares));
         }
     }
 }

@@ -93,7 +93,10 @@ impl Ranks {
     /// What a rank is called in messages: its number, and where it runs.
     #[must_use]
     pub fn name(&self, rank: usize) -> String {
-        let place = self.0.as_ref().map_or_else(String::new, |several| several.host.name(rank));
+        let place = self
+            .0
+            .as_ref()
+            .map_or_else(String::new, |several| several.host.name(rank));
         format!("rank {rank} ({place})")
     }
 

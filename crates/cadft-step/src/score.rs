@@ -113,8 +113,8 @@ fn scores_of<E: Borrow<Example>>(
     let cut = MicroBatching::rows(micro);
     let mut nlls = vec![0.0; samples.len()];
     let mut correct = vec![0.0; samples.len()];
-    for (_, micro) in (micro_batches(&samples, &cut, &model.device()).enumerate())
-        .filter(|(number, _)| ranks.has(*number))
+    for (_, micro) in
+        (micro_batches(&samples, &cut, &model.device()).enumerate()).filter(|(number, _)| ranks.has(*number))
     {
         let states = supervised_states(model, &micro);
         let (weight, precision) = (model.output_weight(), model.precision());

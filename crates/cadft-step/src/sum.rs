@@ -14,7 +14,10 @@ use burn::tensor::Tensor;
 use cadft_model::CausalLm;
 
 /// The sum of leaves by the tree; leaves that are absent are passed over.
-pub(crate) fn tree<T>(leaves: impl IntoIterator<Item = Option<T>>, mut add: impl FnMut(T, T) -> T) -> Option<T> {
+pub(crate) fn tree<T>(
+    leaves: impl IntoIterator<Item = Option<T>>,
+    mut add: impl FnMut(T, T) -> T,
+) -> Option<T> {
     let mut sums = Sums(vec![]);
     for leaf in leaves {
         sums.push(leaf, &mut add);
@@ -147,9 +150,16 @@ mod tests {
         for (shards, ranks) in [(4, 2), (6, 3), (8, 2), (12, 3), (12, 6)] {
             let own = shards / ranks;
             let of_ranks = (0..ranks).map(|rank| {
-                tree((rank * own..(rank + 1) * own).map(|leaf| Some(leaf.to_string())), add)
+                tree(
+                    (rank * own..(rank + 1) * own).map(|leaf| Some(leaf.to_string())),
+                    add,
+                )
             });
-            assert_eq!(tree(of_ranks, add).unwrap(), shown(shards), "{shards} shards on {ranks} ranks");
+            assert_eq!(
+                tree(of_ranks, add).unwrap(),
+                shown(shards),
+                "{shards} shards on {ranks} ranks"
+            );
         }
     }
 

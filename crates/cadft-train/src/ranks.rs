@@ -110,7 +110,11 @@ pub(crate) fn shared<T: Serialize + DeserializeOwned>(ranks: &Ranks, count: usiz
 }
 
 /// The optimizer's tensors of all ranks on the first, in the order of the model's parameters; nothing on the others.
-pub(crate) fn tensors_of_all(ranks: &Ranks, own: Vec<NamedTensor>, order: &[(String, bool)]) -> Vec<NamedTensor> {
+pub(crate) fn tensors_of_all(
+    ranks: &Ranks,
+    own: Vec<NamedTensor>,
+    order: &[(String, bool)],
+) -> Vec<NamedTensor> {
     if ranks.count() == 1 {
         return own;
     }
@@ -123,7 +127,8 @@ pub(crate) fn tensors_of_all(ranks: &Ranks, own: Vec<NamedTensor>, order: &[(Str
         .collect();
     let mut all = vec![];
     for (names, values) in names.into_iter().zip(ranks.to_first(&values)) {
-        let names: Vec<(String, Vec<usize>)> = serde_json::from_slice(&names).expect("every rank tells its names");
+        let names: Vec<(String, Vec<usize>)> =
+            serde_json::from_slice(&names).expect("every rank tells its names");
         let mut rest = values.as_slice();
         for (name, shape) in names {
             let (own, after) = rest.split_at(shape.iter().product());
@@ -132,7 +137,10 @@ pub(crate) fn tensors_of_all(ranks: &Ranks, own: Vec<NamedTensor>, order: &[(Str
         }
     }
     let place = |tensor: &NamedTensor| {
-        let parameter = tensor.name.rsplit_once('.').map_or("", |(parameter, _)| parameter);
+        let parameter = tensor
+            .name
+            .rsplit_once('.')
+            .map_or("", |(parameter, _)| parameter);
         order.iter().position(|(name, _)| name == parameter)
     };
     all.sort_by_cached_key(place);

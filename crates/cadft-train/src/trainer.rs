@@ -149,7 +149,11 @@ impl<'a> Trainer<'a> {
             saver: Saver::new(directory.checkpoints(), recipe.checkpoint.keep),
             unsaved: None,
             last_save: Instant::now(),
-            data: if ranks.is_first() { DataDigests::of(prepared) } else { DataDigests::default() },
+            data: if ranks.is_first() {
+                DataDigests::of(prepared)
+            } else {
+                DataDigests::default()
+            },
             directory,
             on_event,
         }
@@ -180,8 +184,12 @@ impl<'a> Trainer<'a> {
         self.guard = state.guard;
         self.before = state.before;
         self.best = state.best;
-        self.rewriting = 
-            Rewriting::resume(&self.state.ranks, self.prepared, self.directory.path(), state.rewriting)?;
+        self.rewriting = Rewriting::resume(
+            &self.state.ranks,
+            self.prepared,
+            self.directory.path(),
+            state.rewriting,
+        )?;
         let plan = self.prepared.plan.clone();
         (self.on_event)(&Event::Started { plan });
         let Comparison { changes, .. } = comparison;

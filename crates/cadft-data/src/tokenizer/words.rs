@@ -139,17 +139,26 @@ mod tests {
     }
 
     fn published() -> Vec<Words> {
-        HEADS.iter().map(|head| Words::new(&format!("{head}{TAIL}")).unwrap()).collect()
+        HEADS
+            .iter()
+            .map(|head| Words::new(&format!("{head}{TAIL}")).unwrap())
+            .collect()
     }
 
     #[test]
     fn every_character_stands_in_the_word_in_which_onig_has_it() {
-        let planes = (0..0x3_4000).chain(0xE_0000..0xE_0200).chain((0x3_4000..0x11_0000).step_by(4093));
+        let planes = (0..0x3_4000)
+            .chain(0xE_0000..0xE_0200)
+            .chain((0x3_4000..0x11_0000).step_by(4093));
         let characters: Vec<char> = planes.filter_map(char::from_u32).collect();
         for words in published() {
             for some in characters.chunks(32) {
                 let text: String = (some.iter())
-                    .flat_map(|c| ['a', *c, *c, ' ', *c, 'B', '1', *c, '\n', *c, '\'', *c, 't', ' ', ' ', *c])
+                    .flat_map(|c| {
+                        [
+                            'a', *c, *c, ' ', *c, 'B', '1', *c, '\n', *c, '\'', *c, 't', ' ', ' ', *c,
+                        ]
+                    })
                     .collect();
                 let [found, expected] = both(&words, &text);
                 assert_eq!(found, expected, "{text:?}");

@@ -48,7 +48,9 @@ impl<C: Collective> Collective for Checked<C> {
             .collect();
         for (rank, sent) in self.0.tell(&sent).into_iter().enumerate() {
             let (lengths_sent, _) = sent.as_chunks::<8>();
-            let to_here = lengths_sent.get(self.rank()).map(|bytes| u64::from_le_bytes(*bytes));
+            let to_here = lengths_sent
+                .get(self.rank())
+                .map(|bytes| u64::from_le_bytes(*bytes));
             assert_eq!(
                 to_here,
                 Some(lengths[rank] as u64),
@@ -61,7 +63,12 @@ impl<C: Collective> Collective for Checked<C> {
 
     fn gather(&self, part: &[f32], lengths: &[usize]) -> Vec<Vec<f32>> {
         self.check(&format!("gather of {lengths:?}"));
-        assert_eq!(part.len(), lengths[self.rank()], "the part of rank {}", self.rank());
+        assert_eq!(
+            part.len(),
+            lengths[self.rank()],
+            "the part of rank {}",
+            self.rank()
+        );
         self.0.gather(part, lengths)
     }
 

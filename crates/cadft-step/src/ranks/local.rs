@@ -77,7 +77,8 @@ impl Local {
         let brought = now.brought.clone();
         drop(now);
         let same = brought.into_iter().map(Arc::downcast);
-        same.map(|part| part.expect("all ranks make the same calls")).collect()
+        same.map(|part| part.expect("all ranks make the same calls"))
+            .collect()
     }
 }
 

@@ -52,7 +52,9 @@ impl Mpi {
         let host = mpi::environment::processor_name().unwrap_or_default();
         let name = format!("{host}, process {}", std::process::id());
         let names = mpi.tell(name.as_bytes()).into_iter();
-        mpi.names = names.map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
+        mpi.names = names
+            .map(|name| String::from_utf8_lossy(&name).into_owned())
+            .collect();
         Some(mpi)
     }
 
@@ -193,7 +195,13 @@ impl Collective for Mpi {
 }
 
 impl Mpi {
-    fn gather_all<T>(&self, what: &str, part: &[T], lengths: impl Iterator<Item = usize>, zero: T) -> Vec<Vec<T>>
+    fn gather_all<T>(
+        &self,
+        what: &str,
+        part: &[T],
+        lengths: impl Iterator<Item = usize>,
+        zero: T,
+    ) -> Vec<Vec<T>>
     where
         T: Clone + Equivalence,
     {

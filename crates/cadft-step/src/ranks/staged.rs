@@ -14,7 +14,10 @@ impl Plane for Staged {
     fn sum(&self, values: Tensor<1>) -> Tensor<1> {
         let mut sums: Vec<f64> = read(&values).into_iter().map(f64::from).collect();
         self.0.sum(&mut sums);
-        #[expect(clippy::cast_possible_truncation, reason = "a value of one rank, or a sum that is looked at as finite or not")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a value of one rank, or a sum that is looked at as finite or not"
+        )]
         let sums = sums.into_iter().map(|sum| sum as f32).collect();
         like(&values, sums)
     }

@@ -16,17 +16,23 @@ impl BatchSection {
     /// Shards that cannot.
     pub(crate) fn check_ranks(&self, ranks: usize) -> Result<(), TrainError> {
         let shards = self.shards();
-        let fits = |ranks: usize| {
-            ranks == 1 || shards.is_multiple_of(ranks) && (shards / ranks).is_power_of_two()
-        };
+        let fits =
+            |ranks: usize| ranks == 1 || shards.is_multiple_of(ranks) && (shards / ranks).is_power_of_two();
         if fits(ranks) {
             return Ok(());
         }
-        let others = (1..=shards).filter(|&ranks| fits(ranks)).map(|ranks| ranks.to_string());
+        let others = (1..=shards)
+            .filter(|&ranks| fits(ranks))
+            .map(|ranks| ranks.to_string());
         let others: Vec<String> = others.collect();
         Err(TrainError::mismatch(
-            format!("`batch.shards`: {shards} shards cannot be shared out among {ranks} ranks: each has as many, and a power of two"),
-            format!("run on {} ranks, or set `batch.shards = {ranks}`", others.join(" or ")),
+            format!(
+                "`batch.shards`: {shards} shards cannot be shared out among {ranks} ranks: each has as many, and a power of two"
+            ),
+            format!(
+                "run on {} ranks, or set `batch.shards = {ranks}`",
+                others.join(" or ")
+            ),
         ))
     }
 }

@@ -36,7 +36,10 @@ impl Statement {
             let _ = facts.insert(name.to_owned(), value);
         };
         add("the program", executable());
-        add("the kind of device", device.split(':').next().unwrap_or(device).to_owned());
+        add(
+            "the kind of device",
+            device.split(':').next().unwrap_or(device).to_owned(),
+        );
         let data = DataDigests::of(prepared);
         add("the training data", data.train);
         add("the evaluation data", data.eval);

@@ -6,8 +6,8 @@ use crate::checkpoint::saver::Saved;
 use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, TrainingState};
 use crate::error::TrainError;
 use crate::event::Event;
-use crate::ranks::tensors_of_all;
 use crate::export::Export;
+use crate::ranks::tensors_of_all;
 use crate::resume;
 use crate::warning::Warning;
 use cadft_model::CausalLm;
@@ -23,8 +23,7 @@ impl Trainer<'_> {
         let minutes = self.last_save.elapsed().as_secs_f64() / 60.0;
         // By the clock of the first rank: others may differ.
         let is_time = self.state.ranks.is_first() && minutes >= section.every_minutes;
-        let by_time =
-            section.every_minutes > 0.0 && (is_best || is_last || self.state.ranks.any(is_time));
+        let by_time = section.every_minutes > 0.0 && (is_best || is_last || self.state.ranks.any(is_time));
         let outcome = if by_steps || by_time {
             self.settle()?;
             let stopped = Instant::now();

@@ -106,7 +106,11 @@ impl Decided {
 }
 
 /// Everything that a rank reads.
-fn read(args: &TrainArgs, ranks: &Ranks, decided: &Decided) -> Result<(Prepared, CausalLm, Option<Restored>)> {
+fn read(
+    args: &TrainArgs,
+    ranks: &Ranks,
+    decided: &Decided,
+) -> Result<(Prepared, CausalLm, Option<Restored>)> {
     let mut recipe = Target::of(args)?.source.read(&args.set)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
     assets::materialise(&mut recipe)?;
@@ -132,7 +136,11 @@ fn together<T>(ranks: &Ranks, own: Result<T>, say: impl FnOnce(&T) -> Statement)
         return own.map_err(Err);
     };
     let (exit, message) = (
-        if disagreement.is_input { Exit::Usage } else { Exit::Failed },
+        if disagreement.is_input {
+            Exit::Usage
+        } else {
+            Exit::Failed
+        },
         disagreement.message,
     );
     if !ranks.is_first() {
@@ -161,13 +169,24 @@ fn train(ranks: &Ranks, begun: Begun) -> Result<Exit> {
     let mut console = ranks
         .is_first()
         .then(|| Console::new(&prepared, &out, json, stop.clone()));
-    let summary = train_on(ranks, &prepared, model, &mut directory, &stop, &mut |event: &Event| {
-        if let Some(console) = &mut console {
-            console.event(event);
-        }
-    })?;
+    let summary = train_on(
+        ranks,
+        &prepared,
+        model,
+        &mut directory,
+        &stop,
+        &mut |event: &Event| {
+            if let Some(console) = &mut console {
+                console.event(event);
+            }
+        },
+    )?;
     if let Some(console) = console {
         console.finish()?;
     }
-    Ok(if summary.interrupted { Exit::Interrupted } else { Exit::Done })
+    Ok(if summary.interrupted {
+        Exit::Interrupted
+    } else {
+        Exit::Done
+    })
 }
