@@ -64,7 +64,10 @@ TABLES = {
     "start": CADFT + 'statistics = "running"\n\n[loss]\nstart = "nll"\nstart-until = 0.25\n\n',
     "gate-nll": CADFT + 'statistics = "exact"\ngate = "nll"\n\n[loss]\nnormalisation = "sample-mean"\n\n',
 }
-BY_NAME = ("nll", "dft", "asft", "eaft", "iw-sft", "idft", "deft")
+BY_NAME = (
+    *("nll", "dft", "asft", "eaft", "iw-sft", "idft", "deft"),
+    *("info-sft", "chord-phi", "profit", "sed-sft", "talr", "kl-sft"),
+)
 HAND_WRITTEN: list[dict] = [
     {
         "id": "system",

@@ -39,6 +39,7 @@ import generation_keys
 import hub_cache
 import jinja_golden
 import objectives_golden
+import probe_golden
 import published_templates
 import sampling_golden
 import smollm2_golden
@@ -84,6 +85,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "families": Generator("families.py", families.SEED, families.generate),
         "tiny-adapters": Generator("tiny_adapters.py", tiny_adapters.SEED, tiny_adapters.generate),
         "foreign-adapters": Generator("foreign_adapters.py", foreign_adapters.SEED, foreign_adapters.generate),
+        "probe": Generator("probe_golden.py", probe_golden.SEED, probe_golden.generate),
         "config-keys": Generator("config_keys.py", config_keys.SEED, config_keys.generate),
         "generation-keys": Generator("generation_keys.py", generation_keys.SEED, generation_keys.generate),
         "tiny-bf16": Generator("tiny_bf16.py", tiny_bf16.SEED, tiny_bf16.generate),

@@ -5,7 +5,7 @@
     z_i     = (c_i − μ) / (σ + 1e-6),  σ the population standard deviation;  z = 0 at |B| = 1
     w_i     = exp(−β · max(0, z_i)),  or of iw-SFT clamp(exp(τ·(c_i before training − c_i)), 0, 16)
 
-ASFT adds λ·KL(before training‖now) of each token, with the same factor as −g·log p.
+ASFT and KL-SFT add λ·KL(before training‖now) of each token, with the same factor as −g·log p.
 
 `a_i` is the data's `weight` field, `w_i` the method's weight; both stay out of every denominator:
 
@@ -25,18 +25,19 @@ EPS = 1e-6
 NORMALISATIONS = ("token-mean", "sample-mean", "sample-sum")
 
 
-Gate = Callable[[Tensor, Tensor], Tensor]
+# Of log p of the targets [tokens], all log-probabilities [tokens, vocab] and the scores of the global batch [samples].
+Gate = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def power(alpha: float) -> Gate:
     """g = p^alpha."""
-    return lambda log_p, log_probs: torch.exp(alpha * log_p)
+    return lambda log_p, log_probs, c: torch.exp(alpha * log_p)
 
 
 def eaft(alpha: float, k: int = 20) -> Gate:
     """g = (H_k / ln k)^alpha, with the entropy of the k most likely tokens, renormalised."""
 
-    def gate(log_p: Tensor, log_probs: Tensor) -> Tensor:
+    def gate(log_p: Tensor, log_probs: Tensor, c: Tensor) -> Tensor:
         top = torch.log_softmax(torch.topk(log_probs, min(k, log_probs.shape[1]), dim=1).values, 1)
         return (-(top.exp() * top).sum(1) / math.log(k)).clamp(min=0.0) ** alpha
 
@@ -46,17 +47,62 @@ def eaft(alpha: float, k: int = 20) -> Gate:
 def idft(beta: float) -> Gate:
     """g = p^gamma, gamma = clamp(exp(−(log p + H)/beta), 0.1, 2)."""
 
-    def gate(log_p: Tensor, log_probs: Tensor) -> Tensor:
+    def gate(log_p: Tensor, log_probs: Tensor, c: Tensor) -> Tensor:
         phi = log_p + entropy(log_probs)
         return torch.exp(log_p * torch.exp(-phi / beta).clamp(0.1, 2.0))
 
     return gate
 
 
-def deft(log_p: Tensor, log_probs: Tensor) -> Tensor:
+def deft(log_p: Tensor, log_probs: Tensor, c: Tensor) -> Tensor:
     """g = alpha/(alpha + 1e-6)·p^alpha with alpha = Σ p²: the derivative of (1 − p^alpha)/(alpha + 1e-6) by −log p."""
     alpha = collision(log_probs)
     return alpha / (alpha + 1e-6) * torch.exp(alpha * log_p)
+
+
+def info_sft(threshold: float) -> Gate:
+    """g = p·max(0, logit(threshold) − logit(p))."""
+    return lambda log_p, log_probs, c: log_p.exp() * (math.log(threshold / (1 - threshold)) - logit(log_p)).clamp(min=0.0)
+
+
+def logit(log_p: Tensor) -> Tensor:
+    """log(p/(1 − p))."""
+    return log_p - torch.log(-torch.expm1(log_p))
+
+
+def chord_phi(log_p: Tensor, log_probs: Tensor, c: Tensor) -> Tensor:
+    """g = p(1 − p)."""
+    return log_p.exp() * (1.0 - log_p.exp())
+
+
+def profit(threshold: float) -> Gate:
+    """g = 1 where p > threshold."""
+    return lambda log_p, log_probs, c: (log_p.exp() > threshold).to(log_p.dtype)
+
+
+def sed_sft(strength: float, k: int, threshold: float) -> Gate:
+    """g = 1 − 2·strength·M·p(p − 1/2), M = 1 where the k likeliest have less than the threshold."""
+
+    def gate(log_p: Tensor, log_probs: Tensor, c: Tensor) -> Tensor:
+        p, has_room = log_p.exp(), top_mass(log_probs, k) < threshold
+        return 1.0 - 2.0 * strength * has_room * p * (p - 0.5)
+
+    return gate
+
+
+def talr(temperature: float | None, floor: float) -> Gate:
+    """g = max(p^{1/temperature}, floor); without a temperature, the lower median of the scores."""
+
+    def gate(log_p: Tensor, log_probs: Tensor, c: Tensor) -> Tensor:
+        tau = c.median().item() if temperature is None else temperature
+        return torch.exp(log_p / max(tau, 1e-6)).clamp(min=floor)
+
+    return gate
+
+
+def top_mass(log_probs: Tensor, k: int) -> Tensor:
+    """Probability of the k likeliest of every row."""
+    return torch.topk(log_probs, min(k, log_probs.shape[1]), dim=1).values.exp().sum(1)
 
 
 def entropy(log_probs: Tensor) -> Tensor:
@@ -81,12 +127,12 @@ class Objective:
     name: str
     gates: Gate
     beta: float = 0.0  # CADFT's sample weights
-    anchor: float = 0.0  # ASFT's factor of the divergence from the model before training
+    anchor: float = 0.0  # factor of the divergence from the model before training
     temperature: float | None = None  # iw-SFT's sample weights
 
-    def gate(self, log_p: Tensor, log_probs: Tensor) -> Tensor:
-        """Detached gates of targets of these `log_p`, `[tokens]`, in distributions `[tokens, vocab]`."""
-        return self.gates(log_p.detach(), log_probs.detach())
+    def gate(self, log_p: Tensor, log_probs: Tensor, c: Tensor) -> Tensor:
+        """Detached gates of targets of these `log_p`, in these distributions, in a batch of scores `c`: see `Gate`."""
+        return self.gates(log_p.detach(), log_probs.detach(), c.detach())
 
     def weights(self, z: Tensor, c: Tensor, before: Tensor | None) -> Tensor:
         """Sample weights of scores `c`, of which `z` are standardised, and of those of the model before training."""

@@ -25,6 +25,7 @@ from objectives import (
     multipliers,
     scores,
     standardise_batch,
+    top_mass,
 )
 from recipe import parse_objective
 
@@ -49,6 +50,19 @@ OBJECTIVES: dict[str, dict] = {
     "idft": {"idft": {}},
     "idft-beta2.0": {"idft": {"beta": 2.0}},
     "deft": {"deft": {}},
+    "info-sft": {"info-sft": {}},
+    "info-sft-threshold0.5": {"info-sft": {"threshold": 0.5}},
+    "chord-phi": {"chord-phi": {}},
+    # No threshold at a probability of a case: 0.1 is one.
+    "profit-threshold0.05": {"profit": {"threshold": 0.05}},
+    "profit-threshold0.3": {"profit": {"threshold": 0.3}},
+    "sed-sft": {"sed-sft": {}},
+    "sed-sft-lambda0.5": {"sed-sft": {"lambda": 0.5, "k": 3, "threshold": 0.65}},
+    "talr": {"talr": {}},
+    "talr-temperature2.0": {"talr": {"temperature": 2.0, "floor": 0.2}},
+    "kl-sft": {"kl-sft": {}},
+    "kl-sft-lambda0.7": {"kl-sft": {"gate": "chord-phi", "lambda": 0.7}},
+    "cadft-sed-sft": {"cadft": {"gate": "sed-sft"}},
 }
 
 # TRL has no per-sample weights, so only cases whose data weights are 1 compare.
@@ -148,6 +162,10 @@ def published(objective: dict, log_p: Tensor, log_probs: Tensor) -> Tensor | Non
     if name == "deft":
         alpha = collision(log_probs.detach())
         return (1.0 - log_p.exp() ** alpha) / (alpha + 1e-6)
+    if name == "sed-sft":
+        k, threshold = options.get("k", 2), options.get("threshold", 0.95)
+        has_room = top_mass(log_probs.detach(), k) < threshold
+        return -log_p + options.get("lambda", 1.0) * has_room * (log_p.exp() - 0.5) ** 2
     return None
 
 
@@ -161,7 +179,7 @@ def evaluate(case: Case, table: dict, arrays: dict[str, Tensor], prefix: str) ->
     c = scores(log_probs.gather(1, targets)[:, 0], case.sample_index, samples)
     z = standardise_batch(c)
     w = objective.weights(z, c, scores(before.gather(1, targets)[:, 0], case.sample_index, samples))
-    gate = objective.gate(log_probs.gather(1, targets)[:, 0], log_probs)
+    gate = objective.gate(log_probs.gather(1, targets)[:, 0], log_probs, c)
     arrays |= {f"{prefix}/gate": gate, f"{prefix}/z": z, f"{prefix}/w": w}
     result = {}
     for normalisation in NORMALISATIONS:
@@ -221,8 +239,9 @@ def generate(out: Path) -> None:
             f"{name}/log_p": log_p,
             f"{name}/before": case.before(),
             f"{name}/entropy": entropy(log_probs),
-            f"{name}/top_entropy": eaft(1.0)(log_p, log_probs) * math.log(20),
+            f"{name}/top_entropy": eaft(1.0)(log_p, log_probs, c) * math.log(20),
             f"{name}/collision": collision(log_probs),
+            f"{name}/top_mass": top_mass(log_probs, 2),
             f"{name}/divergence": divergence(log_probs, torch.log_softmax(case.before(), -1)),
             f"{name}/scores": c,
         }

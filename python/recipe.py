@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives import DFT, NLL, Objective, deft, eaft, idft, power
+from objectives import DFT, NLL, Objective, chord_phi, deft, eaft, idft, info_sft, power, profit, sed_sft, talr
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,24 @@ def parse_objective(value: str | dict) -> tuple[Objective, dict]:
     ((name, options),) = value.items()
     alpha = options.get("alpha", {"eaft": 1.0, "power": 0.5}.get(name))
     beta = options.get("beta", 1.0)
+    threshold = options.get("threshold", {"info-sft": 0.93, "profit": 0.1, "sed-sft": 0.95}.get(name))
+    gate = lambda default: parse_objective(options.get("gate", default))[0].gates
     members = {
         "nll": lambda: NLL,
         "dft": lambda: DFT,
-        "cadft": lambda: Objective(name, power({"dft": 1.0, "nll": 0.0}[options.get("gate", "dft")]), beta),
+        "cadft": lambda: Objective(name, gate("dft"), beta),
         "power": lambda: Objective(name, power(alpha)),
         "asft": lambda: Objective(name, power(1.0), anchor=options.get("lambda", 0.05)),
         "eaft": lambda: Objective(name, eaft(alpha)),
         "iw-sft": lambda: Objective(name, power(0.0), temperature=options.get("temperature", 1.0)),
         "idft": lambda: Objective(name, idft(beta)),
         "deft": lambda: Objective(name, deft),
+        "info-sft": lambda: Objective(name, info_sft(threshold)),
+        "chord-phi": lambda: Objective(name, chord_phi),
+        "profit": lambda: Objective(name, profit(threshold)),
+        "sed-sft": lambda: Objective(name, sed_sft(options.get("lambda", 1.0), options.get("k", 2), threshold)),
+        "talr": lambda: Objective(name, talr(options.get("temperature"), options.get("floor", 0.01))),
+        "kl-sft": lambda: Objective(name, gate("nll"), anchor=options.get("lambda", 0.05)),
     }
     return members[name](), options
 

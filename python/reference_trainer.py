@@ -135,11 +135,11 @@ class Trainer:
         w = objective.weights(z, c, scores(log_p_before, index, n) if objective.looks_back else None)
         data_weights = torch.tensor([e.weight for e in batch], dtype=torch.float64)
         factors = multipliers(data_weights * w, index, n, r.normalisation)
-        gates, loss = objective.gate(log_p.double(), log_probs.double()), 0.0
+        gates, loss = objective.gate(log_p.double(), log_probs.double(), c), 0.0
         for start, part in parts:
             live, live_probs = distributions(self.model, part)
             mine = (index >= start) & (index < start + len(part))
-            tokens = -objective.gate(live, live_probs) * live
+            tokens = -objective.gate(live, live_probs, c) * live
             if objective.anchor > 0.0:
                 tokens = tokens + objective.anchor * divergence(live_probs, before[mine])
             partial = (factors[mine].to(live.dtype) * tokens).sum()

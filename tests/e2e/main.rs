@@ -12,6 +12,7 @@ mod memory;
 mod metrics;
 mod model;
 mod outputs;
+mod probe;
 mod report;
 mod rewrite;
 mod rows;

@@ -89,7 +89,19 @@ fn dft_follows_the_reference() {
 
 #[test]
 fn the_baselines_follow_the_reference() {
-    for name in ["asft", "eaft", "iw-sft", "idft", "deft"] {
+    for name in [
+        "asft",
+        "eaft",
+        "iw-sft",
+        "idft",
+        "deft",
+        "info-sft",
+        "chord-phi",
+        "profit",
+        "sed-sft",
+        "talr",
+        "kl-sft",
+    ] {
         let (recipe, expected) = (format!("recipe.{name}.toml"), format!("expected.{name}.jsonl"));
         assert_follows_reference("blackbox", &recipe, &expected, RUN);
     }

@@ -3,7 +3,7 @@
 use super::models::{adapted, model, unequal};
 use burn::module::Module;
 use burn::tensor::Device;
-use cadft_core::{AnyObjective, Cadft, Normalisation, RunningMoments, Statistics};
+use cadft_core::{AnyObjective, Cadft, Gate, Normalisation, RunningMoments, Statistics};
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, TargetModules};
@@ -96,12 +96,20 @@ fn a_step_waits_for_the_device_no_more_often_than_its_weights_need() {
         let mut warm = fresh;
         warm.update(&[1.0, 2.0].into_iter().collect());
         let cadft = named("cadft");
+        let over_talr = AnyObjective::Cadft(Cadft {
+            gate: Gate::from_name("talr").expect("a gate"),
+            ..Cadft::default()
+        });
         for (model, objective, moments, micro, expected) in [
             (&plain, &named("nll"), &fresh, 6, [0, 1]),
             (&plain, &named("dft"), &fresh, 2, [0, 1]),
             (&plain, &named("eaft"), &fresh, 2, [0, 1]),
             (&plain, &named("asft"), &fresh, 2, [0, 1]),
             (&plain, &named("iw-sft"), &fresh, 2, [3, 3]),
+            (&plain, &named("talr"), &fresh, 6, [1, 1]),
+            (&plain, &named("talr"), &fresh, 2, [1, 1]),
+            (&plain, &over_talr, &fresh, 6, [1, 1]),
+            (&plain, &over_talr, &fresh, 2, [1, 1]),
             (&plain, &cadft, &fresh, 6, [1, 1]),
             (&plain, &cadft, &fresh, 2, [1, 1]),
             (&plain, &running(), &warm, 6, [1, 1]),

@@ -8,6 +8,8 @@ mod foreign;
 mod generation_keys;
 mod keys;
 mod objectives;
+mod probe;
+mod probe_cases;
 mod sampling;
 mod training;
 

@@ -1,7 +1,7 @@
 //! Every objective, value and gradient, against `PyTorch` in f64 (`python/objectives_golden.py`).
 
 use burn::tensor::{Device, Tensor, TensorData};
-use cadft_core::reduction::sample_scores;
+use cadft_core::reduction::{median_score, sample_scores};
 use cadft_core::{
     AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Reference, SampleStats,
     Standardiser, Statistic, TokenStats, anchor_loss, family_loss, linear_divergence,
@@ -50,19 +50,20 @@ impl Case<'_> {
         let log_probs =
             linear_log_probs_chunked(hidden.clone(), weight.clone(), targets, Precision::F32, chunk);
 
-        let stats = TokenStats {
+        let mut stats = TokenStats {
             statistic: objective.statistic().map(|statistic| {
                 let (hidden, weight) = (hidden.clone().inner(), weight.clone().inner());
                 linear_statistic(hidden, weight, statistic, Precision::F32)
             }),
             ..TokenStats::detached(&log_probs)
         };
-        let gates = objective.token_gates(&stats);
         let scores_of = |log_probs: Tensor<1>| {
             let host: Vec<f32> = log_probs.into_data().iter().collect();
             sample_scores(&host, &sample_of, self.samples)
         };
         let scores = scores_of(stats.log_probs.clone());
+        stats.median_score = Some(median_score(&scores));
+        let gates = objective.token_gates(&stats);
         let batch: Standardiser = scores.iter().copied().collect();
         let before = self.before(&device);
         let weights = objective.sample_weights(&SampleStats {
@@ -170,8 +171,8 @@ fn for_every_case(check: impl Fn(&Case<'_>, &str, &AnyObjective, &Value, &Device
         }
     }
     assert!(
-        checked >= 133,
-        "the fixture covers at least 7 cases of 19 objectives, not {checked}"
+        checked >= 217,
+        "the fixture covers at least 7 cases of 31 objectives, not {checked}"
     );
 }
 
@@ -273,6 +274,7 @@ fn statistics_and_divergence_equal_pytorch_in_f64() {
                 ("entropy", Statistic::Entropy),
                 ("top_entropy", Statistic::TopEntropy { k: 20 }),
                 ("collision", Statistic::Collision),
+                ("top_mass", Statistic::TopMass { k: 2 }),
             ] {
                 let found = linear_statistic(hidden.clone(), weight.clone(), statistic, Precision::F32);
                 check(array, found);

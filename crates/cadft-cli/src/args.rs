@@ -10,6 +10,7 @@ mod data;
 mod evaluate;
 mod generate;
 mod model;
+mod probe;
 mod recipe;
 mod recipe_name;
 mod report;
@@ -28,6 +29,7 @@ pub(crate) use data::*;
 pub(crate) use evaluate::{AnswerArgs, EvaluateArgs};
 pub(crate) use generate::*;
 pub(crate) use model::*;
+pub(crate) use probe::ProbeArgs;
 pub(crate) use recipe::*;
 pub(crate) use recipe_name::{OptionalRecipe, RequiredRecipe};
 pub(crate) use report::ReportArgs;
@@ -61,6 +63,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// How compatible each demonstration is with a model: score, z-score and weight.
     Score(ScoreArgs),
+    /// The gradients of single demonstrations under several objectives, without training.
+    Probe(ProbeArgs),
     /// Answer prompts.
     Generate(GenerateArgs),
     /// Talk to a model.

@@ -9,6 +9,7 @@ mod doctor;
 mod evaluate;
 mod generate;
 mod model;
+mod probe;
 mod recipe;
 mod reference;
 mod report;
@@ -30,12 +31,14 @@ pub(crate) fn run(command: &Command) -> Result<Exit> {
         Command::Bench(args) => return bench::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Score(args) => score::run(args),
+        Command::Probe(args) => probe::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Data(DataCommand::Inspect(args)) => data::inspect::run(args),
         Command::Data(DataCommand::Stats(args)) => data::stats::run(args),
         Command::Data(DataCommand::Validate(args)) => return data::validate::run(args),
         Command::Data(DataCommand::Convert(args)) => data::convert::run(args),
+        Command::Data(DataCommand::Corrupt(args)) => data::corrupt::run(args),
         Command::Model(ModelCommand::Inspect(args)) => model::inspect(args),
         Command::Model(ModelCommand::Convert(args)) => model::convert(args),
         Command::Model(ModelCommand::Diff(args)) => model::diff(args),

@@ -32,7 +32,7 @@ pub use linear_likelihood::{
     linear_statistic, naive_log_probs,
 };
 pub use objective::{
-    AnyObjective, Asft, Cadft, Deft, Dft, Eaft, Gate, Idft, IwSft, Nll, Objective, Power, Reference,
-    SampleStats, TokenStats, anchor_loss, family_loss,
+    AnyObjective, Asft, Cadft, ChordPhi, Deft, Dft, Eaft, Gate, Idft, InfoSft, IwSft, KlSft, Nll, Objective,
+    Power, Profit, Reference, SampleStats, SedSft, Talr, TokenStats, anchor_loss, family_loss,
 };
 pub use reduction::{GlobalCounts, Normalisation};

@@ -12,24 +12,36 @@
 
 mod asft;
 mod cadft;
+mod chord_phi;
 mod config;
 mod deft;
 mod dft;
 mod eaft;
 mod idft;
+mod info_sft;
 mod iw_sft;
+mod kl_sft;
 mod nll;
 mod power;
+mod profit;
+mod sed_sft;
+mod talr;
 
 pub use asft::Asft;
 pub use cadft::Cadft;
+pub use chord_phi::ChordPhi;
 pub use deft::Deft;
 pub use dft::Dft;
 pub use eaft::Eaft;
 pub use idft::Idft;
+pub use info_sft::InfoSft;
 pub use iw_sft::IwSft;
+pub use kl_sft::KlSft;
 pub use nll::Nll;
 pub use power::Power;
+pub use profit::Profit;
+pub use sed_sft::SedSft;
+pub use talr::Talr;
 
 use crate::compatibility::{Compatibility, Standardiser, Statistics};
 use crate::linear_likelihood::Statistic;
@@ -43,6 +55,8 @@ pub struct TokenStats {
     pub log_probs: Tensor<1>,
     /// What [`Objective::statistic`] asked of the next-token distribution, `[tokens]`, f32, off the autodiff graph.
     pub statistic: Option<Tensor<1>>,
+    /// The median of the scores of the global batch (CADFT-1), if [`Objective::looks_at_median`] asked for it.
+    pub median_score: Option<f64>,
 }
 
 impl TokenStats {
@@ -57,6 +71,7 @@ impl TokenStats {
         Self {
             log_probs,
             statistic: None,
+            median_score: None,
         }
     }
 
@@ -67,6 +82,16 @@ impl TokenStats {
     #[must_use]
     pub fn requested(&self) -> Tensor<1> {
         (self.statistic.clone()).expect("the statistic that `Objective::statistic` asks for")
+    }
+
+    /// The median of the scores, for an objective that asked for it.
+    ///
+    /// # Panics
+    /// If the objective asked for none.
+    #[must_use]
+    pub fn requested_median(&self) -> f64 {
+        self.median_score
+            .expect("the median that `Objective::looks_at_median` asks for")
     }
 }
 
@@ -146,6 +171,12 @@ pub trait Objective: Debug + Send + Sync {
     /// What must be known of the next-token distributions: [`TokenStats::statistic`].
     fn statistic(&self) -> Option<Statistic> {
         None
+    }
+
+    /// Whether the gates go by the median of the scores of the global batch: [`TokenStats::median_score`]. A step then scores
+    /// its samples first.
+    fn looks_at_median(&self) -> bool {
+        false
     }
 
     /// For what the model is compared with the reference model, if it is.
@@ -264,6 +295,9 @@ macro_rules! members {
             fn statistic(&self) -> Option<Statistic> {
                 self.member().statistic()
             }
+            fn looks_at_median(&self) -> bool {
+                self.member().looks_at_median()
+            }
             fn reference(&self) -> Option<Reference> {
                 self.member().reference()
             }
@@ -295,6 +329,18 @@ members! {
     Idft,
     /// Dynamic entropy fine-tuning.
     Deft,
+    /// Information-aware fine-tuning.
+    InfoSft,
+    /// The token weight of CHORD.
+    ChordPhi,
+    /// Likelihood of the tokens that the model finds likely.
+    Profit,
+    /// Likelihood that encourages diversity where there is room for it.
+    SedSft,
+    /// Token-adaptive loss reweighting.
+    Talr,
+    /// Likelihood, or another gate, held near the model that the run began with.
+    KlSft,
 }
 
 members! {
@@ -313,6 +359,16 @@ members! {
     Idft,
     /// A power of the probability by how concentrated the distribution is.
     Deft,
+    /// The probability, and how far its log-odds are below a threshold.
+    InfoSft,
+    /// `g = p(1 − p)`.
+    ChordPhi,
+    /// 1 where the token is likely, else 0.
+    Profit,
+    /// Likelihood, less of it where the token is likely and others have room.
+    SedSft,
+    /// A power of the probability by the scores of the batch.
+    Talr,
 }
 
 impl AnyObjective {

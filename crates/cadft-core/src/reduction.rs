@@ -77,6 +77,15 @@ pub fn sample_scores(log_probs: &[f32], sample_of: &[usize], samples: usize) -> 
         .collect()
 }
 
+/// The median of scores; of two, the lower one. 1 if there are none.
+#[must_use]
+pub fn median_score(scores: &[f64]) -> f64 {
+    let mut sorted = scores.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len().saturating_sub(1) / 2;
+    sorted.get(middle).copied().unwrap_or(1.0)
+}
+
 /// Mean of values already summed; 0 for an empty sum.
 #[must_use]
 pub fn mean(sum: f64, count: usize) -> f64 {
@@ -86,6 +95,14 @@ pub fn mean(sum: f64, count: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_is_a_score_whatever_their_order() {
+        assert_eq!(median_score(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median_score(&[4.0, 3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median_score(&[0.5]), 0.5);
+        assert_eq!(median_score(&[]), 1.0);
+    }
 
     #[test]
     fn each_normalisation_divides_by_its_own_denominator() {

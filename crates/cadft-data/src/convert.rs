@@ -7,6 +7,8 @@ mod output;
 mod parquet;
 mod record;
 
+pub(crate) use record::of as record_of;
+
 use std::path::Path;
 
 use serde_json::{Map, Value};

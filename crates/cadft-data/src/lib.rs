@@ -11,6 +11,7 @@
 //! exact.rs      JSON whose integers are not rounded      shown.rs: names and lists in messages, cut short
 //! format.rs     a record -> Row                          (format/: a file a format; row.rs: Row, Content, Message)
 //! convert.rs    rows -> another format and kind of file   (convert/)
+//! corrupt.rs    rows -> the same with planted noise
 //! template.rs   messages -> the text the model sees      (Hugging Face chat templates)
 //! tokenizer.rs  text <-> ids, stop tokens, BOS           (a Hugging Face tokenizer directory)
 //! tokenize.rs   Row -> Example: ids and a loss mask      (tokenize/spans.rs: which text is trained)
@@ -30,6 +31,7 @@
 mod batch;
 mod cache;
 mod convert;
+mod corrupt;
 mod deal;
 mod error;
 mod exact;
@@ -51,6 +53,7 @@ pub use batch::{Batch, BatchOptions, Bucketing, Packing, Target, micro_batch_sha
 pub use cache::{Cache, CacheKey, load_samples};
 pub use cadft_files::{Hint, with_hints};
 pub use convert::convert;
+pub use corrupt::{Corruption, Noise, corrupt, planted};
 pub use deal::deal;
 pub use error::{DataError, Problem, RowProblem};
 pub use format::{Columns, Format};

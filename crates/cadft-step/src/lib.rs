@@ -9,6 +9,7 @@
 //! weighing.rs   weights of samples                     observe.rs   the values of a step, read when the host waits
 //! recompute.rs  backward block by block, if activations are not kept
 //! score.rs      likelihood of single samples, of a data set of any size
+//! probe.rs      gradients of single samples, without an update
 //! ranks.rs  sum.rs                                     one batch on several ranks, the same bits for each number of them
 //! optimizer.rs  clip.rs  schedule.rs                   AdamW, clipping by the global norm, learning rate
 //! ```
@@ -64,6 +65,7 @@ pub mod clip;
 pub mod forward;
 mod observe;
 pub mod optimizer;
+pub mod probe;
 pub mod ranks;
 mod recompute;
 pub mod schedule;
@@ -75,6 +77,7 @@ mod weighing;
 pub use batch::{GlobalBatch, MicroBatch, MicroBatching, Sampler};
 pub use observe::{Settled, StepOutcome};
 pub use optimizer::{AdamW, AdamWOptions};
+pub use probe::{Coordinates, Probe, ProbedSample, probe};
 pub use ranks::Ranks;
 pub use schedule::{Schedule, ScheduleKind};
 pub use score::{SampleScore, score_samples, score_samples_watched};

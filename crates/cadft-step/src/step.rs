@@ -172,7 +172,8 @@ fn queue(
     let mut loss_sum = LossSum::default();
     for micro in &batch.micro {
         batch.seed_dropout(model, micro, seed);
-        let (graph, likelihoods) = Graph::forward(model, settings.reference, micro, objective); // [tokens]
+        let (graph, mut likelihoods) = Graph::forward(model, settings.reference, micro, objective); // [tokens]
+        likelihoods.stats.median_score = weighing.median_score;
         let gates = objective.token_gates(&likelihoods.stats);
         let values = TokenValues::OnDevice(Box::new(likelihoods.values(gates.clone())));
         let (values, weights) = weighing.weights(micro, batch, values, readback);

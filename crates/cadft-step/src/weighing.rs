@@ -9,6 +9,9 @@
 //! | of earlier global batches | `m` | before each backward pass | `m` |
 //! | none, the weights go by the reference model | `m` | before each backward pass | `m` |
 //!
+//! An objective whose gates go by the median of the scores has a scoring pass too, before anything else, and a read with it,
+//! which the weights share.
+//!
 //! The first read also brings the outcome of the step before. If weights need no read, one is made for that outcome, after
 //! the first forward pass: the host then issues the update while the device computes the backward pass. Running statistics
 //! include the step before, so they are taken after that read. At the start of a run there are none: then the step before
@@ -22,6 +25,7 @@ use crate::batch::{GlobalBatch, MicroBatch};
 use crate::forward::read_scores;
 use crate::observe::{Readback, TokenValues};
 use burn::module::Module;
+use cadft_core::reduction::median_score;
 use cadft_core::{Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
 use cadft_model::CausalLm;
 
@@ -36,6 +40,8 @@ pub(crate) struct Weighing<'a> {
     scores: Option<Vec<f64>>,
     /// Whether the scores of this rank's one micro-batch, or of none, have to be exchanged with those of other ranks.
     is_part: bool,
+    /// The median of the scores of the global batch, if the gates go by it.
+    pub(crate) median_score: Option<f64>,
 }
 
 impl<'a> Weighing<'a> {
@@ -53,7 +59,14 @@ impl<'a> Weighing<'a> {
             running: None,
             scores: None,
             is_part: false,
+            median_score: None,
         };
+        let mut scored = None;
+        if objective.looks_at_median() {
+            let scores = read_scores(&model.valid(), batch, readback);
+            weighing.median_score = Some(median_score(&scores));
+            scored = Some(scores);
+        }
         let Some(compatibility) = objective.compatibility() else {
             return weighing;
         };
@@ -68,8 +81,8 @@ impl<'a> Weighing<'a> {
             return weighing;
         }
         let (passes, most) = (batch.shares.passes(), batch.shares.most_micro());
-        if most > 1 || passes > 1 && model.has_adapter_dropout() {
-            let scores = read_scores(&model.valid(), batch, readback);
+        if most > 1 || scored.is_some() || passes > 1 && model.has_adapter_dropout() {
+            let scores = scored.unwrap_or_else(|| read_scores(&model.valid(), batch, readback));
             weighing.standardiser = Some(scores.iter().copied().collect());
             let are_enough = !model.has_adapter_dropout() && !by_reference(objective);
             weighing.scores = are_enough.then_some(scores);

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
 }
 
 /// The objectives by name; the recipe's own with its settings.
-fn objectives(names: &[String], recipe: &Recipe) -> Result<Vec<AnyObjective>> {
+pub(super) fn objectives(names: &[String], recipe: &Recipe) -> Result<Vec<AnyObjective>> {
     let mut objectives: Vec<AnyObjective> = vec![];
     for name in names {
         let own = (recipe.objective.named()).filter(|objective| objective.name() == name);

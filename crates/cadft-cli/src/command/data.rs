@@ -1,6 +1,7 @@
 //! `cadft data`.
 
 pub(crate) mod convert;
+pub(crate) mod corrupt;
 pub(crate) mod inspect;
 pub(crate) mod stats;
 pub(crate) mod validate;

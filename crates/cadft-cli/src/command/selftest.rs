@@ -14,6 +14,7 @@
 mod arrays;
 mod attention;
 mod batches;
+mod gates;
 mod model;
 mod products;
 mod projection;

@@ -157,6 +157,12 @@ fn statistic_of<B: Backend>(statistic: Statistic, logits: FloatTensor<B>) -> Flo
             let probs = B::float_exp(log_softmax::<B>(logits));
             B::float_sum_dim(B::float_mul(probs.clone(), probs), 1)
         }
+        Statistic::TopMass { k } => {
+            let k = k.min(logits.shape()[1]);
+            let sums = log_sum_exp::<B>(&logits);
+            let largest = B::float_topk(logits, 1, k);
+            B::float_sum_dim(B::float_exp(B::float_sub(largest, sums)), 1)
+        }
     }
 }
 

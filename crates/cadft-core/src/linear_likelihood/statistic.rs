@@ -12,4 +12,9 @@ pub enum Statistic {
     },
     /// `Σ_v p_v²`, the probability that two draws agree.
     Collision,
+    /// The probability of the `k` most likely tokens together.
+    TopMass {
+        /// How many; all of a smaller vocabulary.
+        k: usize,
+    },
 }

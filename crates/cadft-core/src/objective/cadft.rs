@@ -50,6 +50,10 @@ impl Objective for Cadft {
         self.gate.statistic()
     }
 
+    fn looks_at_median(&self) -> bool {
+        self.gate.looks_at_median()
+    }
+
     fn low_gate_means_unlikely(&self) -> bool {
         self.gate.low_gate_means_unlikely()
     }
@@ -134,6 +138,7 @@ mod tests {
         let stats = TokenStats {
             log_probs: Tensor::from_floats([-0.1, -2.0, -7.5], &device),
             statistic: Some(Tensor::from_floats([0.9, 0.4, 0.2], &device)),
+            median_score: Some(1.0),
         };
         let scores = [0.5, 1.0, 4.0];
         let batch: Standardiser = scores.iter().copied().collect();
@@ -157,6 +162,7 @@ mod tests {
                 "{name}"
             );
             assert_eq!(cadft.statistic(), gate.statistic(), "{name}");
+            assert_eq!(cadft.looks_at_median(), gate.looks_at_median(), "{name}");
             assert_eq!(
                 gate.sample_weights(&samples),
                 [1.0; 3],

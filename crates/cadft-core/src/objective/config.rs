@@ -63,31 +63,49 @@ pub(super) fn name_or_table<S: Serializer>(gate: &Gate, serializer: S) -> Result
     }
 }
 
-/// Readers of settings that are finite and at least 0, one a key, as a message names it.
-macro_rules! non_negative {
-    ($($key:ident),+) => {
-        $(pub(super) fn $key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-            let value = f64::deserialize(deserializer)?;
-            if value.is_finite() && value >= 0.0 {
-                return Ok(value);
-            }
-            let key = stringify!($key);
-            Err(D::Error::custom(format!("`{key}` must be finite and at least 0, not `{value}`")))
+/// Readers of settings, each with its key and its range as a message names them.
+macro_rules! readers {
+    ($($reader:ident: $key:literal, $range:expr, $words:literal;)+) => {
+        $(pub(super) fn $reader<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+            in_range(f64::deserialize(deserializer)?, $key, $range, $words)
         })+
     };
 }
 
-non_negative!(alpha, lambda, temperature);
+readers! {
+    alpha: "alpha", |x| x >= 0.0, "finite and at least 0";
+    lambda: "lambda", |x| x >= 0.0, "finite and at least 0";
+    temperature: "temperature", |x| x >= 0.0, "finite and at least 0";
+    positive_beta: "beta", |x| x > 0.0, "finite and above 0";
+    floor: "floor", |x| (0.0..1.0).contains(&x), "at least 0 and below 1";
+    threshold: "threshold", |x| (0.0..1.0).contains(&x), "at least 0 and below 1";
+    closed_threshold: "threshold", |x| (0.0..=1.0).contains(&x), "at least 0 and at most 1";
+    open_threshold: "threshold", |x| x > 0.0 && x < 1.0, "above 0 and below 1";
+    lambda_of_one: "lambda", |x| (0.0..=1.0).contains(&x), "at least 0 and at most 1";
+}
 
-/// A `beta` that something is divided by.
-pub(super) fn positive_beta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+/// A `temperature` that something is divided by, if it is given.
+pub(super) fn optional_temperature<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<f64>, D::Error> {
     let value = f64::deserialize(deserializer)?;
-    if value.is_finite() && value > 0.0 {
+    in_range(value, "temperature", |x| x > 0.0, "finite and above 0").map(Some)
+}
+
+/// A `k` of something that there is.
+pub(super) fn k<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    match u8::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("`k` must be at least 1, not `0`")),
+        k => Ok(k),
+    }
+}
+
+/// The value if it is finite and in its range.
+fn in_range<E: Error>(value: f64, key: &str, range: impl Fn(f64) -> bool, words: &str) -> Result<f64, E> {
+    if value.is_finite() && range(value) {
         Ok(value)
     } else {
-        Err(D::Error::custom(format!(
-            "`beta` must be finite and above 0, not `{value}`"
-        )))
+        Err(E::custom(format!("`{key}` must be {words}, not `{value}`")))
     }
 }
 
@@ -110,7 +128,7 @@ pub(super) fn schema<T: Named>(settings: Vec<(&str, Schema)>) -> Schema {
 
 #[cfg(test)]
 mod tests {
-    use crate::{AnyObjective, Cadft, Gate, Nll, Objective, Power, Statistics};
+    use crate::{AnyObjective, Cadft, Gate, KlSft, Nll, Objective, Power, Profit, Statistics};
 
     #[derive(serde::Deserialize, serde::Serialize, Debug, PartialEq)]
     struct Recipe {
@@ -177,8 +195,26 @@ mod tests {
     }
 
     #[test]
+    fn the_anchor_takes_a_gate_and_a_temperature_may_be_left_out() {
+        let objective = read("[objective.kl-sft]\ngate.profit.threshold = 0.2").unwrap();
+        let AnyObjective::KlSft(KlSft { gate, lambda }) = &objective else {
+            panic!("not kl-sft")
+        };
+        assert_eq!(*gate, Gate::Profit(Profit { threshold: 0.2 }));
+        assert_eq!(*lambda, 0.05);
+        for (text, median) in [("", true), ("temperature = 0.5", false)] {
+            let objective = read(&format!("[objective.talr]\n{text}")).unwrap();
+            assert_eq!(objective.looks_at_median(), median);
+            let written = toml::to_string(&Recipe {
+                objective: objective.clone(),
+            });
+            assert_eq!(read(&written.unwrap()).unwrap(), objective);
+        }
+    }
+
+    #[test]
     fn a_member_with_weights_or_a_reference_is_no_gate() {
-        for name in ["cadft", "asft", "iw-sft"] {
+        for name in ["cadft", "asft", "iw-sft", "kl-sft"] {
             let error = read(&format!("[objective.cadft]\ngate = \"{name}\"")).unwrap_err();
             assert!(error.contains(name) && error.contains("eaft"), "{error}");
         }
@@ -222,6 +258,20 @@ mod tests {
             let (_, name) = key.split_once('.').unwrap();
             let error = read(&format!("objective.{key} = {value}")).unwrap_err();
             assert!(error.contains(&format!("`{name}` must be finite")), "{error}");
+        }
+        for (key, value) in [
+            ("info-sft.threshold", "1"),
+            ("profit.threshold", "1.0"),
+            ("sed-sft.threshold", "1.1"),
+            ("sed-sft.lambda", "2"),
+            ("sed-sft.k", "0"),
+            ("talr.temperature", "0"),
+            ("talr.floor", "1"),
+            ("kl-sft.lambda", "-1"),
+        ] {
+            let (_, name) = key.split_once('.').unwrap();
+            let error = read(&format!("objective.{key} = {value}")).unwrap_err();
+            assert!(error.contains(&format!("`{name}` must be")), "{error}");
         }
     }
 }

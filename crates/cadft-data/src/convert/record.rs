@@ -7,7 +7,7 @@ use crate::row::{Content, FLAGS, Message, Row};
 use crate::shown::list;
 
 /// The record of a row in a format.
-pub(super) fn of(row: &Row, format: Format) -> Result<Map<String, Value>, String> {
+pub(crate) fn of(row: &Row, format: Format) -> Result<Map<String, Value>, String> {
     let mut record = Map::new();
     record.insert("id".to_owned(), json!(row.id));
     match &row.content {

@@ -62,8 +62,8 @@ pub fn suggested_key(name: &str) -> Option<&'static str> {
     names::suggested(name)
 }
 
-/// The key of a token gate, which is a name or one table under a name.
-const GATE: [&str; 3] = ["objective", "cadft", "gate"];
+/// The keys of token gates, each a name or one table under a name.
+const GATES: [[&str; 3]; 2] = [["objective", "cadft", "gate"], ["objective", "kl-sft", "gate"]];
 
 /// Sets one dotted key of a table, as `KEY=VALUE`. A value that is not TOML by itself is taken as a string.
 ///
@@ -84,7 +84,7 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<(), String> {
     for (depth, key) in keys.iter().enumerate() {
         // `objective.cadft.beta=2` replaces `objective = "dft"` and any other member's table.
         // So does `objective.cadft.gate.power.alpha=0.3` with another gate.
-        let is_choice = keys[..depth] == ["objective"] || keys[..depth] == GATE;
+        let is_choice = keys[..depth] == ["objective"] || GATES.iter().any(|gate| keys[..depth] == *gate);
         if is_choice {
             place.retain(|member, _| *member == **key);
         }

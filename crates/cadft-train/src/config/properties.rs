@@ -22,6 +22,9 @@ pub(crate) fn keys() -> Vec<Key> {
     keys
 }
 
+/// The keys of a token gate: a name, or a table of the settings under its name.
+pub(crate) const GATES: [&str; 2] = ["objective.cadft.gate", "objective.kl-sft.gate"];
+
 fn collect(prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{prefix}{name}");
@@ -29,8 +32,7 @@ fn collect(prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
         for table in &forms {
             collect(&format!("{path}."), table, keys);
         }
-        // A gate is a name, or a table of the settings under its name.
-        if forms.is_empty() || path == "objective.cadft.gate" {
+        if forms.is_empty() || GATES.contains(&path.as_str()) {
             let schema = schema.clone();
             keys.push(Key { path, schema });
         }

@@ -6,11 +6,12 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
+use super::gates::gate;
 use super::report::Report;
 use crate::tolerance::{BF16_FOR_F32, EXACT, F32};
 use anyhow::{Context, Result, anyhow};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use cadft_core::reduction::sample_scores;
+use cadft_core::reduction::{median_score, sample_scores};
 use cadft_core::{
     AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Reference, SampleStats,
     Standardiser, TokenStats, anchor_loss, family_loss, linear_argmax, linear_divergence,
@@ -82,12 +83,13 @@ fn objective(
         _ => 0.0,
     };
     let factors = problem.factors(&objective, [&exact.scores(), &exact_before.scores()]);
+    let median = median_score(&exact.scores());
     let (mut loss, mut coefficients) = (0.0, vec![]);
     let mut logits = vec![vec![0.0; VOCAB]; TOKENS];
     for (token, &factor) in factors.iter().enumerate() {
         let (p, q) = (&exact.probabilities[token], &exact_before.probabilities[token]);
         let log_prob = exact.log_probs[token];
-        let coefficient = -factor * gate(&objective, log_prob, p);
+        let coefficient = -factor * gate(&objective, log_prob, p, median);
         loss += coefficient * log_prob;
         coefficients.push(coefficient);
         for ((logit, p), q) in logits[token].iter_mut().zip(p).zip(q) {
@@ -106,6 +108,7 @@ fn objective(
     });
     let stats = TokenStats {
         statistic,
+        median_score: Some(median),
         ..TokenStats::detached(&log_probs)
     };
     let gates = objective.token_gates(&stats);
@@ -143,32 +146,6 @@ fn objective(
         &expected[1],
         F32,
     )
-}
-
-/// The token gate of a target of that log-likelihood, among tokens of these probabilities.
-fn gate(objective: &AnyObjective, log_prob: f64, probabilities: &[f64]) -> f64 {
-    let entropy = |probabilities: &[f64]| probabilities.iter().map(|p| -p * p.ln()).sum::<f64>();
-    match objective {
-        AnyObjective::Nll(_) | AnyObjective::IwSft(_) => 1.0,
-        AnyObjective::Dft(_) | AnyObjective::Cadft(_) | AnyObjective::Asft(_) => log_prob.exp(),
-        AnyObjective::Power(power) => (power.alpha * log_prob).exp(),
-        AnyObjective::Eaft(eaft) => {
-            let mut likeliest = probabilities.to_vec();
-            likeliest.sort_by(|a, b| b.total_cmp(a));
-            likeliest.truncate(20);
-            let sum: f64 = likeliest.iter().sum();
-            likeliest.iter_mut().for_each(|p| *p /= sum);
-            (entropy(&likeliest) / 20_f64.ln()).powf(eaft.alpha)
-        }
-        AnyObjective::Idft(idft) => {
-            let phi = log_prob + entropy(probabilities);
-            (log_prob * (-phi / idft.beta).exp().clamp(0.1, 2.0)).exp()
-        }
-        AnyObjective::Deft(_) => {
-            let alpha: f64 = probabilities.iter().map(|p| p * p).sum();
-            alpha / (alpha + 1e-6) * (alpha * log_prob).exp()
-        }
-    }
 }
 
 /// Hidden states, an output weight and targets.

@@ -56,6 +56,7 @@ pub(super) fn row_statistic(row: &[f32], statistic: Statistic) -> f32 {
         Statistic::Entropy => row_entropy(row),
         Statistic::TopEntropy { k } => row_entropy(&largest(row, k)),
         Statistic::Collision => row_collision(row),
+        Statistic::TopMass { k } => row_top_mass(row, k),
     }
 }
 
@@ -80,6 +81,12 @@ fn row_collision(row: &[f32]) -> f32 {
         #[inline(always)]
         |x| fast_exp(2.0 * (x - log_sum_exp)),
     )
+}
+
+/// `Σ p` of the `k` largest values.
+fn row_top_mass(row: &[f32], k: usize) -> f32 {
+    let log_sum_exp = row_log_sum_exp(row);
+    largest(row, k).iter().map(|x| fast_exp(x - log_sum_exp)).sum()
 }
 
 /// `KL(softmax(q)‖softmax(p))` of two rows of logits.
@@ -187,10 +194,12 @@ mod tests {
             let mut sorted = row.clone();
             sorted.sort_by(|a, b| b.total_cmp(a));
             let collision = probs(&row).iter().map(|p| p * p).sum::<f64>();
+            let mass = probs(&sorted).iter().take(2).sum::<f64>();
             for (statistic, exact) in [
                 (Statistic::Entropy, entropy(&row)),
                 (Statistic::TopEntropy { k: 20 }, entropy(&sorted[..len.min(20)])),
                 (Statistic::Collision, collision),
+                (Statistic::TopMass { k: 2 }, mass),
             ] {
                 let found = f64::from(row_statistic(&row, statistic));
                 assert!(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::parse;
-use crate::config::properties::{Key, keys, other_value};
+use crate::config::properties::{GATES, Key, keys, other_value};
 use cadft_core::{AnyObjective, Gate};
 use serde_json::json;
 
@@ -37,8 +37,10 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
 }
 
 /// Another value of a key whose schema does not tell one, and what must be set before it.
-const VALUES: [(&str, &str, &[&str]); 20] = [
+const VALUES: [(&str, &str, &[&str]); 22] = [
     ("objective.cadft.gate", "'nll'", &["objective=cadft"]),
+    ("objective.kl-sft.gate", "'dft'", &["objective=kl-sft"]),
+    ("objective.talr.temperature", "2.0", &["objective=talr"]),
     ("model.path", "'other'", &[]),
     ("data.train", "['other.jsonl']", &[]),
     ("data.eval", "['other.jsonl']", &[]),
@@ -64,6 +66,12 @@ const VALUES: [(&str, &str, &[&str]); 20] = [
     ("evaluate.extractor", "'boxed'", &[]),
 ];
 
+/// The key of the token gate that a key is below of, and the rest of it.
+fn below_gate(path: &str) -> Option<(&'static str, &str)> {
+    let below = |gate: &&'static str| Some((*gate, path.strip_prefix(*gate)?.strip_prefix('.')?));
+    GATES.iter().find_map(below)
+}
+
 /// The assignments of a recipe before a key is set, and the one that sets it to another value.
 fn other(key: &Key) -> (Vec<String>, String) {
     let path = key.path.as_str();
@@ -71,14 +79,15 @@ fn other(key: &Key) -> (Vec<String>, String) {
         let before = before.iter().map(ToString::to_string);
         return (before.collect(), format!("{path}={value}"));
     }
-    if let Some(member) = path.strip_prefix("objective.cadft.gate.") {
+    if let Some((owner, member)) = below_gate(path) {
         let (name, setting) = member.split_once('.').unwrap_or((member, ""));
         let other = Gate::NAMES.iter().find(|other| **other != name).unwrap();
-        let gate = |name: &str| format!("objective.cadft.gate={name}");
+        let objective = owner.split('.').nth(1).unwrap();
+        let before = |gate: &str| vec![format!("objective={objective}"), format!("{owner}={gate}")];
         let value = other_value(key);
         return match value.filter(|_| !setting.is_empty()) {
-            None => (vec![gate(other)], gate(name)),
-            Some(value) => (vec![gate(name)], format!("{path}={value}")),
+            None => (before(other), format!("{owner}={name}")),
+            Some(value) => (before(name), format!("{path}={value}")),
         };
     }
     if let Some(name) = path.strip_prefix("objective.").filter(|rest| !rest.contains('.')) {
@@ -114,11 +123,7 @@ fn every_key_of_a_recipe_is_compared_or_is_free_for_a_reason() {
         assert!(!changes.is_empty(), "{assignment} is not noticed");
         let (set, _) = assignment.split_once('=').unwrap();
         // A gate with its default settings is written as its name.
-        let set = if set.starts_with("objective.cadft.gate.") {
-            "objective.cadft.gate"
-        } else {
-            set
-        };
+        let set = below_gate(set).map_or(set, |(owner, _)| owner);
         for change in changes {
             assert!(is_below(&change.key, set), "{assignment}: {change}");
         }

@@ -1,0 +1,168 @@
+//! What a probe found: one object, and a table for a terminal.
+
+use super::noise::Recall;
+use cadft_core::{AnyObjective, Normalisation};
+use cadft_step::Probe;
+use comfy_table::{CellAlignment, presets};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Where the bins of the weights begin; the last one holds weights of 1.
+const BINS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Found {
+    /// Samples of `--data`.
+    pub(super) samples: usize,
+    /// Samples of `--clean`.
+    pub(super) clean_samples: Option<usize>,
+    /// Parameters of the model.
+    pub(super) parameters: usize,
+    /// What the loss is divided by.
+    pub(super) normalisation: Normalisation,
+    /// The size of the sketch; absent where all coordinates were looked at.
+    pub(super) sketch: Option<usize>,
+    /// What the sketch was drawn from.
+    pub(super) seed: Option<u64>,
+    /// Strength of the weights of the bins.
+    pub(super) beta: f64,
+    /// One row an objective.
+    pub(super) objectives: Vec<Row>,
+}
+
+/// What was found for an objective.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    name: &'static str,
+    /// The objective with its settings, as a recipe spells it.
+    objective: Value,
+    /// `E‖u‖²` of the weighted gradients (PROBE-2).
+    second_moment: f64,
+    /// The same with all weights 1.
+    unweighted_second_moment: f64,
+    /// `‖ū‖`.
+    mean_norm: f64,
+    /// PROBE-3; absent where the samples do not differ.
+    signal_to_noise: Option<f64>,
+    /// `(Σw)²/Σw²`.
+    effective_sample_size: f64,
+    /// Between the mean gradients of `--data` and of `--clean`.
+    cosine_to_clean: Option<f64>,
+    /// Of data in which noise was planted.
+    noise: Option<Recall>,
+    /// By CADFT's weight of the sample, whatever the objective's own is.
+    bins: Vec<Bin>,
+}
+
+/// The samples with weights of one range.
+#[derive(Debug, PartialEq, Serialize)]
+struct Bin {
+    /// Where the range begins; it ends where the next one begins.
+    from: f64,
+    samples: usize,
+    /// Share of the second moment.
+    second_moment: f64,
+    /// Share of the second moment with all weights 1.
+    unweighted_second_moment: f64,
+}
+
+impl Row {
+    /// Of the samples, `weights` are those of the bins; `planted` says which are planted noise, if that is known.
+    pub(super) fn new(
+        objective: &AnyObjective,
+        probe: &Probe,
+        clean: Option<&Probe>,
+        (weights, planted): (&[f64], Option<&[bool]>),
+    ) -> Self {
+        Self {
+            name: objective.name(),
+            objective: super::spelled(objective),
+            second_moment: probe.second_moment(),
+            unweighted_second_moment: probe.unweighted_second_moment(),
+            mean_norm: probe.mean_norm(),
+            signal_to_noise: finite(probe.signal_to_noise()),
+            effective_sample_size: probe.effective_sample_size(),
+            cosine_to_clean: clean.and_then(|clean| finite(probe.cosine(clean))),
+            noise: planted.map(|planted| Recall::new(probe, planted)),
+            bins: bins(probe, weights),
+        }
+    }
+
+    fn cells(&self, with_clean: bool) -> Vec<String> {
+        let optional =
+            |value: Option<f64>, digits| value.map_or("–".to_owned(), |x| format!("{x:.digits$}"));
+        let mut cells = vec![
+            self.name.to_owned(),
+            format!("{:.4e}", self.second_moment),
+            format!("{:.4e}", self.unweighted_second_moment),
+            format!("{:.4e}", self.mean_norm),
+            optional(self.signal_to_noise, 4),
+            format!("{:.1}", self.effective_sample_size),
+        ];
+        if with_clean {
+            cells.push(optional(self.cosine_to_clean, 4));
+        }
+        cells.extend(self.noise.iter().flat_map(Recall::cells));
+        cells.extend((self.bins.iter()).map(|bin| format!("{:.1} %", 100.0 * bin.second_moment)));
+        cells
+    }
+}
+
+impl Found {
+    /// For a terminal.
+    pub(super) fn terminal(&self) -> String {
+        let with_clean = self.clean_samples.is_some();
+        let mut header = vec!["objective", "E‖u‖²", "E‖G‖²", "‖ū‖", "signal/noise", "effective"];
+        if with_clean {
+            header.push("cos clean");
+        }
+        if self.objectives.iter().any(|row| row.noise.is_some()) {
+            header.extend(["noise AUC", "noise recall"]);
+        }
+        header.extend(["w < 0.2", "< 0.4", "< 0.6", "< 0.8", "< 1", "w = 1"]);
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(header);
+        table.add_rows(self.objectives.iter().map(|row| row.cells(with_clean)));
+        for index in 1..table.column_count() {
+            if let Some(column) = table.column_mut(index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.trim_fmt()
+    }
+}
+
+/// Shares of the second moments by ranges of weights.
+fn bins(probe: &Probe, weights: &[f64]) -> Vec<Bin> {
+    let (mut bins, mut sums) = (vec![], [0.0; 2]);
+    for from in BINS {
+        bins.push(Bin {
+            from,
+            samples: 0,
+            second_moment: 0.0,
+            unweighted_second_moment: 0.0,
+        });
+    }
+    for (sample, &weight) in probe.samples.iter().zip(weights) {
+        let index = BINS.iter().rposition(|&from| weight >= from).unwrap_or(0);
+        let bin = &mut bins[index];
+        let weighted = sample.weight * sample.weight * sample.squared_norm;
+        bin.samples += 1;
+        bin.second_moment += weighted;
+        bin.unweighted_second_moment += sample.squared_norm;
+        sums[0] += weighted;
+        sums[1] += sample.squared_norm;
+    }
+    for bin in &mut bins {
+        // Without any gradient, no bin has a share.
+        bin.second_moment /= if sums[0] > 0.0 { sums[0] } else { 1.0 };
+        bin.unweighted_second_moment /= if sums[1] > 0.0 { sums[1] } else { 1.0 };
+    }
+    bins
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
