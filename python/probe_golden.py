@@ -24,7 +24,10 @@ FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 OBJECTIVES: dict[str, dict] = {
     **{
         name: {name: {}}
-        for name in ("nll", "dft", "cadft", "eaft", "iw-sft", "asft", "info-sft", "chord-phi", "profit", "sed-sft", "talr")
+        for name in (
+            *("nll", "dft", "cadft", "eaft", "iw-sft", "asft"),
+            *("info-sft", "chord-phi", "profit", "sed-sft", "talr"),
+        )
     },
     "cadft-nll": {"cadft": {"gate": "nll", "beta": 2.0}},
 }
@@ -52,12 +55,15 @@ def log_probs_of(model: PreTrainedModel, sample: dict) -> tuple[Tensor, Tensor]:
     return log_probs.gather(1, ids[0, 1:][trained][:, None])[:, 0], log_probs
 
 
-def gradients(model: PreTrainedModel, samples: list[dict], table: dict, normalisation: str) -> tuple[Tensor, Tensor, Tensor, list[float]]:
+def gradients(
+    model: PreTrainedModel, samples: list[dict], table: dict, normalisation: str
+) -> tuple[Tensor, Tensor, Tensor, list[float]]:
     """The rows G_i, `[samples, parameters]`, the weights w_i and a_i, and the mean gate of each sample."""
     objective, _ = parse_objective(table)
     with torch.no_grad():
         parts = [log_probs_of(model, sample)[0] for sample in samples]
-    n, index = len(samples), torch.repeat_interleave(torch.arange(len(samples)), torch.tensor([len(p) for p in parts]))
+    n = len(samples)
+    index = torch.repeat_interleave(torch.arange(n), torch.tensor([len(p) for p in parts]))
     c = scores(torch.cat(parts), index, n)
     w = objective.weights(standardise_batch(c), c, c)
     ones = multipliers(torch.ones(n, dtype=torch.float64), index, n, normalisation)
