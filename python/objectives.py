@@ -62,7 +62,8 @@ def deft(log_p: Tensor, log_probs: Tensor, c: Tensor) -> Tensor:
 
 def info_sft(threshold: float) -> Gate:
     """g = p·max(0, logit(threshold) − logit(p))."""
-    return lambda log_p, log_probs, c: log_p.exp() * (math.log(threshold / (1 - threshold)) - logit(log_p)).clamp(min=0.0)
+    highest = math.log(threshold / (1 - threshold))
+    return lambda log_p, log_probs, c: log_p.exp() * (highest - logit(log_p)).clamp(min=0.0)
 
 
 def logit(log_p: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
     G_i = (n/normaliser_i)·∇ Σ_t −g·log p,   u_i = a_i·w_i·G_i      over n samples, statistics of all of them
 
 For each tiny checkpoint two sets of samples, and for each objective and normalisation the squared norms of G_i, the
-weights a_i·w_i, the moments of u, and the cosine between the mean gradients of the two sets.
+weights w_i, the moments of u, and the cosine between the mean gradients of the two sets.
 """
 
 import json
@@ -24,7 +24,10 @@ FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 OBJECTIVES: dict[str, dict] = {
     **{
         name: {name: {}}
-        for name in ("nll", "dft", "cadft", "eaft", "iw-sft", "asft", "info-sft", "chord-phi", "profit", "sed-sft", "talr")
+        for name in (
+            *("nll", "dft", "cadft", "eaft", "iw-sft", "asft"),
+            *("info-sft", "chord-phi", "profit", "sed-sft", "talr"),
+        )
     },
     "cadft-nll": {"cadft": {"gate": "nll", "beta": 2.0}},
 }
@@ -52,12 +55,15 @@ def log_probs_of(model: PreTrainedModel, sample: dict) -> tuple[Tensor, Tensor]:
     return log_probs.gather(1, ids[0, 1:][trained][:, None])[:, 0], log_probs
 
 
-def gradients(model: PreTrainedModel, samples: list[dict], table: dict, normalisation: str) -> tuple[Tensor, Tensor, list[float]]:
-    """The rows G_i, `[samples, parameters]`, the weights a_i·w_i, and the mean gate of each sample."""
+def gradients(
+    model: PreTrainedModel, samples: list[dict], table: dict, normalisation: str
+) -> tuple[Tensor, Tensor, Tensor, list[float]]:
+    """The rows G_i, `[samples, parameters]`, the weights w_i and a_i, and the mean gate of each sample."""
     objective, _ = parse_objective(table)
     with torch.no_grad():
         parts = [log_probs_of(model, sample)[0] for sample in samples]
-    n, index = len(samples), torch.repeat_interleave(torch.arange(len(samples)), torch.tensor([len(p) for p in parts]))
+    n = len(samples)
+    index = torch.repeat_interleave(torch.arange(n), torch.tensor([len(p) for p in parts]))
     c = scores(torch.cat(parts), index, n)
     w = objective.weights(standardise_batch(c), c, c)
     ones = multipliers(torch.ones(n, dtype=torch.float64), index, n, normalisation)
@@ -70,22 +76,22 @@ def gradients(model: PreTrainedModel, samples: list[dict], table: dict, normalis
         loss = (n * share * -gate * log_p).sum()
         grads = torch.autograd.grad(loss, list(model.parameters()))
         rows.append(torch.cat([g.reshape(-1) for g in grads]))
-    return torch.stack(rows), w * torch.tensor([s["weight"] for s in samples], dtype=torch.float64), gates
+    return torch.stack(rows), w, torch.tensor([s["weight"] for s in samples], dtype=torch.float64), gates
 
 
-def moments(rows: Tensor, weights: Tensor, gates: list[float]) -> dict:
+def moments(rows: Tensor, w: Tensor, a: Tensor, gates: list[float]) -> dict:
     """What is expected of one set."""
-    weighted = weights[:, None] * rows
+    weighted = (a * w)[:, None] * rows
     second, mean = weighted.square().sum(1).mean().item(), weighted.mean(0).norm().item()
     return {
-        "weights": weights.tolist(),
+        "weights": w.tolist(),
         "mean_gates": gates,
         "squared_norms": rows.square().sum(1).tolist(),
         "second_moment": second,
         "unweighted_second_moment": rows.square().sum(1).mean().item(),
         "mean_norm": mean,
         "signal_to_noise": mean**2 / (second - mean**2),
-        "effective_sample_size": (weights.sum() ** 2 / weights.square().sum()).item(),
+        "effective_sample_size": (w.sum() ** 2 / w.square().sum()).item(),
     }
 
 
@@ -104,7 +110,7 @@ def generate(out: Path) -> None:
             expected[label] = {}
             for normalisation in NORMALISATIONS:
                 found = {name: gradients(model, samples, table, normalisation) for name, samples in sets.items()}
-                means = [(w[:, None] * rows).mean(0) for rows, w, _ in found.values()]
+                means = [((a * w)[:, None] * rows).mean(0) for rows, w, a, _ in found.values()]
                 expected[label][normalisation] = {
                     **{name: moments(*of) for name, of in found.items()},
                     "cosine": torch.nn.functional.cosine_similarity(*means, dim=0).item(),

@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives import DFT, NLL, Objective, chord_phi, deft, eaft, idft, info_sft, power, profit, sed_sft, talr
+from objectives import DFT, NLL, Gate, Objective, chord_phi, deft, eaft, idft, info_sft, power, profit, sed_sft, talr
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ def parse_objective(value: str | dict) -> tuple[Objective, dict]:
     alpha = options.get("alpha", {"eaft": 1.0, "power": 0.5}.get(name))
     beta = options.get("beta", 1.0)
     threshold = options.get("threshold", {"info-sft": 0.93, "profit": 0.1, "sed-sft": 0.95}.get(name))
-    gate = lambda default: parse_objective(options.get("gate", default))[0].gates
+
+    def gate(default: str) -> Gate:
+        return parse_objective(options.get("gate", default))[0].gates
+
     members = {
         "nll": lambda: NLL,
         "dft": lambda: DFT,

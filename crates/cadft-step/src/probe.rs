@@ -55,8 +55,10 @@ pub struct Probe {
 /// The gradient of one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProbedSample {
-    /// `a_i · w_i`: the weight of the data row by that of the objective.
+    /// `w_i`, the objective's weight.
     pub weight: f64,
+    /// `a_i`, the `weight` of the data row.
+    pub data_weight: f64,
     /// `‖G_i‖²`, without weights.
     pub squared_norm: f64,
     /// The mean gate of its tokens.
@@ -91,12 +93,12 @@ pub fn probe<E: Borrow<Example>>(
     for (sample, weight) in samples.iter().map(Borrow::borrow).zip(weights) {
         let share = counts.sample_factor(normalisation, sample.supervised());
         let factor = counts.samples as f64 * share;
-        let weight = sample.weight * weight;
         let Backward { gradients, outcome } = backward_of(model, sample, &alone);
         let gradient = flat(model, &gradients);
-        let squares = coordinates.add(&gradient, factor * weight, &mut probe.sum);
+        let squares = coordinates.add(&gradient, factor * weight * sample.weight, &mut probe.sum);
         probe.samples.push(ProbedSample {
             weight,
+            data_weight: sample.weight,
             squared_norm: factor * factor * squares,
             mean_gate: outcome.gate_sum / sample.supervised() as f64,
         });
@@ -104,11 +106,19 @@ pub fn probe<E: Borrow<Example>>(
     probe
 }
 
+impl ProbedSample {
+    /// `‖u_i‖²`.
+    #[must_use]
+    pub fn weighted(&self) -> f64 {
+        (self.data_weight * self.weight).powi(2) * self.squared_norm
+    }
+}
+
 impl Probe {
     /// `E‖u‖²`.
     #[must_use]
     pub fn second_moment(&self) -> f64 {
-        self.mean_of(|sample| sample.weight * sample.weight * sample.squared_norm)
+        self.mean_of(ProbedSample::weighted)
     }
 
     /// `E‖G‖²`: what the second moment were if every weight were 1.
@@ -130,7 +140,7 @@ impl Probe {
         signal / (self.second_moment() - signal).max(0.0)
     }
 
-    /// `(Σw)²/Σw²` of the weights.
+    /// `(Σw)²/Σw²` of the objective's weights.
     #[must_use]
     pub fn effective_sample_size(&self) -> f64 {
         let weights: Vec<f64> = self.samples.iter().map(|sample| sample.weight).collect();

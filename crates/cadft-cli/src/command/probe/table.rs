@@ -148,7 +148,7 @@ fn bins(probe: &Probe, weights: &[f64]) -> Vec<Bin> {
     for (sample, &weight) in probe.samples.iter().zip(weights) {
         let index = BINS.iter().rposition(|&from| weight >= from).unwrap_or(0);
         let bin = &mut bins[index];
-        let weighted = sample.weight * sample.weight * sample.squared_norm;
+        let weighted = sample.weighted();
         bin.samples += 1;
         bin.second_moment += weighted;
         bin.unweighted_second_moment += sample.squared_norm;

@@ -37,7 +37,8 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
 }
 
 /// Another value of a key whose schema does not tell one, and what must be set before it.
-const VALUES: [(&str, &str, &[&str]); 22] = [
+const VALUES: [(&str, &str, &[&str]); 23] = [
+    ("batch.shards", "4", &[]),
     ("objective.cadft.gate", "'nll'", &["objective=cadft"]),
     ("objective.kl-sft.gate", "'dft'", &["objective=kl-sft"]),
     ("objective.talr.temperature", "2.0", &["objective=talr"]),
