@@ -237,7 +237,7 @@ fn what_is_not_a_model_is_told_from_one() {
     let gguf = gguf.to_str().expect("UTF-8");
     let target = out.path().join("out");
     let target = target.to_str().expect("UTF-8");
-    for (path, hint) in [(&adapter[..], "this is an adapter"), (gguf, "convert --gguf")] {
+    for (path, hint) in [(&adapter[..], "is an adapter"), (gguf, "convert --gguf")] {
         let setting = format!("model.path={path}");
         for args in [
             vec![
@@ -253,7 +253,6 @@ fn what_is_not_a_model_is_told_from_one() {
             vec![
                 "model", "convert", "--model", path, "--to", "gguf", "--out", target,
             ],
-            vec!["model", "inspect", path],
             vec![
                 "model",
                 "merge",
@@ -269,6 +268,12 @@ fn what_is_not_a_model_is_told_from_one() {
             assert!(!Path::new(target).exists());
         }
     }
+    let inspect = |path| run(CADFT, &fixture("blackbox"), &["model", "inspect", path]);
+    inspect(gguf).refused(&[gguf, "convert --gguf"]);
+    assert!(
+        inspect(&adapter).succeeded().stdout.contains("adapter"),
+        "it names its model"
+    );
 }
 
 #[test]

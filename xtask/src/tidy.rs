@@ -59,22 +59,26 @@ impl fmt::Display for Finding {
 struct Repository {
     root: PathBuf,
     texts: Vec<(PathBuf, String)>,
+    /// Files that hold no text, such as pictures.
+    others: Vec<PathBuf>,
 }
 
 impl Repository {
     fn open(root: &Path) -> Result<Self> {
-        let mut texts = Vec::new();
+        let (mut texts, mut others) = (Vec::new(), Vec::new());
         for path in files::repository(root)? {
             let bytes = std::fs::read(root.join(&path))
                 .with_context(|| format!("cannot read `{}`", path.display()))?;
             // What is not UTF-8 is data: the manifest of the fixtures vouches for it.
-            if let Ok(text) = String::from_utf8(bytes) {
-                texts.push((path, text));
+            match String::from_utf8(bytes) {
+                Ok(text) => texts.push((path, text)),
+                Err(_) => others.push(path),
             }
         }
         Ok(Self {
             root: root.to_path_buf(),
             texts,
+            others,
         })
     }
 
@@ -133,6 +137,7 @@ fn repository_of(texts: &[(&str, &str)]) -> Repository {
     Repository {
         root: PathBuf::from("does-not-exist"),
         texts,
+        others: vec![],
     }
 }
 

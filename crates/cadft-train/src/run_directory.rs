@@ -79,7 +79,7 @@ impl RunDirectory {
     /// Whether `path` holds a run: the files that a run writes when it begins.
     #[must_use]
     pub fn is_taken(path: &Path) -> bool {
-        place::is_run(path)
+        crate::run_model::is_run(path)
     }
 
     /// Refuses a directory that is not for a new run: only one that is not there, that is empty, or that holds no more than

@@ -1,29 +1,44 @@
-//! The model of a run: the run's directory is one wherever a model is asked for.
+//! Whether a directory is that of a run, and the run's model: its directory is one wherever a model is asked for.
 
-use crate::checkpoint;
-use crate::run_directory::RunDirectory;
-use crate::run_files::{CHECKPOINTS, MODEL};
+use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, MODEL};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
+
+/// Whether there is a run: its recipe, and the environment that it was started in, as this program writes it.
+pub(crate) fn is_run(path: &Path) -> bool {
+    path.join(CONFIG).is_file() && has_environment(path)
+}
+
+pub(crate) fn has_environment(path: &Path) -> bool {
+    let text = cadft_files::read_up_to(&path.join(ENVIRONMENT), 1 << 20).unwrap_or_default();
+    let value: Value = serde_json::from_slice(&text).unwrap_or_default();
+    value["format_version"].is_u64() && value["cadft"].is_string()
+}
 
 /// The directory of the model that `path` stands for: that of a run is the run's final model, before there is one that of its
 /// newest checkpoint. `None` for a run that has neither; any other path stands for itself.
 #[must_use]
 pub fn model_of(path: &Path) -> Option<PathBuf> {
-    if !RunDirectory::is_taken(path) {
+    if !is_run(path) {
         return Some(path.to_owned());
     }
     let model = path.join(MODEL);
     if model.is_dir() {
         return Some(model);
     }
-    let newest = checkpoint::steps(path).ok()?.into_iter().max()?;
-    Some(path.join(CHECKPOINTS).join(checkpoint::name(newest)))
+    let checkpoints = path.join(CHECKPOINTS);
+    let step = |name: &String| name.strip_prefix("step-")?.parse::<usize>().ok();
+    let names = cadft_files::entries(&checkpoints).ok()?;
+    let newest = names
+        .iter()
+        .filter(|name| step(name).is_some())
+        .max_by_key(|name| step(name))?;
+    Some(checkpoints.join(newest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run_files::{CONFIG, ENVIRONMENT};
     use std::fs;
 
     #[test]
@@ -39,12 +54,9 @@ mod tests {
         .unwrap();
         assert_eq!(model_of(run), None);
         for step in [7, 30] {
-            fs::create_dir_all(run.join(CHECKPOINTS).join(checkpoint::name(step))).unwrap();
+            fs::create_dir_all(run.join(CHECKPOINTS).join(format!("step-{step:06}"))).unwrap();
         }
-        assert_eq!(
-            model_of(run),
-            Some(run.join(CHECKPOINTS).join(checkpoint::name(30)))
-        );
+        assert_eq!(model_of(run), Some(run.join(CHECKPOINTS).join("step-000030")));
         fs::create_dir(run.join(MODEL)).unwrap();
         assert_eq!(model_of(run), Some(run.join(MODEL)));
     }

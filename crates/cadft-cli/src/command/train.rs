@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use cadft_data::{Packing, SourceReport, TemplateTime};
 use cadft_files::shown;
 use cadft_train::config::BatchSection;
-use cadft_train::{Event, Plan, Prepared, Recipe, memory};
+use cadft_train::{Event, Plan, Prepared, Recipe, RunDirectory, memory};
 use serde::Serialize;
 use start::{GoesOn, Start, Target};
 use std::fmt::Write as _;
@@ -64,10 +64,15 @@ fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
     recipe.run.out = Some(start.out().to_string_lossy().into_owned());
     let prepared = prepared(recipe, &device, start.template_time())?;
     if let Some(step) = start.is_over(&prepared, device_name) {
+        let _held = RunDirectory::hold(start.out())?;
         already_finished(start.out(), step);
         return Ok(Exit::Done);
     }
     memory::check(&prepared)?.iter().for_each(hint::warn);
+    // Weights that cannot be used are refused before there is a run; threads read their own.
+    let loading = Activity::begin("loading the weights");
+    let model = (ranks == 1).then(|| prepared.model()).transpose()?;
+    drop(loading);
     let mut console = Console::new(&prepared, start.out(), args.json, stop.clone());
     let mut directory = start.open(&prepared, device_name)?;
     if let Some(text) = &chosen {
@@ -75,13 +80,9 @@ fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
         cadft_files::write(&path, text).with_context(|| format!("cannot write `{}`", shown(&path)))?;
     }
     let on_event = &mut |event: &Event| console.event(event);
-    let summary = if ranks == 1 {
-        let loading = Activity::begin("loading the weights");
-        let model = prepared.model()?;
-        drop(loading);
-        cadft_train::train(&prepared, model, &mut directory, &stop, on_event)?
-    } else {
-        cadft_train::train_on_threads(ranks, &prepared, &mut directory, &stop, on_event)?
+    let summary = match model {
+        Some(model) => cadft_train::train(&prepared, model, &mut directory, &stop, on_event)?,
+        None => cadft_train::train_on_threads(ranks, &prepared, &mut directory, &stop, on_event)?,
     };
     console.finish()?;
     Ok(if summary.interrupted {

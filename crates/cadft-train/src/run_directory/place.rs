@@ -3,15 +3,10 @@
 use crate::checkpoint::rotate;
 use crate::error::TrainError;
 use crate::prepare::Prepared;
-use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, LOCK, MODEL, TENSORBOARD};
-use serde_json::Value;
+use crate::run_files::{CHECKPOINTS, ENVIRONMENT, LOCK, MODEL, TENSORBOARD};
+use crate::run_model::{has_environment, is_run};
 use std::fs;
 use std::path::Path;
-
-/// Whether there is a run: its recipe, and the environment that it was started in, as this program writes it.
-pub(super) fn is_run(path: &Path) -> bool {
-    path.join(CONFIG).is_file() && has_environment(path)
-}
 
 /// Refuses a directory that holds anything but what a run leaves that was cut off while it began.
 pub(super) fn refuse_others(path: &Path) -> Result<(), TrainError> {
@@ -63,12 +58,6 @@ pub(super) fn refuse_own_model(path: &Path, prepared: &Prepared) -> Result<(), T
         ),
         "choose another directory with `--out DIR`, or copy the model",
     ))
-}
-
-fn has_environment(path: &Path) -> bool {
-    let text = cadft_files::read_up_to(&path.join(ENVIRONMENT), 1 << 20).unwrap_or_default();
-    let value: Value = serde_json::from_slice(&text).unwrap_or_default();
-    value["format_version"].is_u64() && value["cadft"].is_string()
 }
 
 /// Whether an entry is what a run leaves that was cut off before it had begun.

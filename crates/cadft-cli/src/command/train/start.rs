@@ -9,7 +9,7 @@ use anyhow::Result;
 use cadft_data::TemplateTime;
 use cadft_train::checkpoint::Restored;
 use cadft_train::resume::{self, Change, Changes, Found};
-use cadft_train::run_files::{HISTORY, MODEL};
+use cadft_train::run_files::{METRICS, MODEL};
 use cadft_train::{Prepared, Recipe, RunDirectory, TrainError};
 use serde::Serialize;
 use serde_json::Value;
@@ -185,10 +185,10 @@ impl Start {
     }
 }
 
-/// Whether the last thing that happened to a run is its end, and its model is there.
+/// Whether the metrics of a run have its end, and its model is there.
 fn has_finished(run: &Path) -> bool {
-    let history = cadft_files::read_to_string(&run.join(HISTORY)).unwrap_or_default();
-    let last: Option<Value> = history
+    let metrics = cadft_files::read_to_string(&run.join(METRICS)).unwrap_or_default();
+    let last: Option<Value> = metrics
         .lines()
         .last()
         .and_then(|line| serde_json::from_str(line).ok());
