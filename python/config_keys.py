@@ -24,8 +24,18 @@ MODELS = (
     "tiny-smollm3-untied",
     # The untied one caps the scores of attention, which transformers 5.23 does not.
     "tiny-gemma3-tied",
+    "tiny-olmo2-tied",
+    "tiny-olmo3-untied",
+    "tiny-phi3-untied",
+    "tiny-glm4-untied",
+    "tiny-granite-tied",
+    "tiny-ministral3-untied",
+    "tiny-gemma2-tied",
+    "tiny-granite4-tied",
 )
 LINEAR = {"rope_type": "linear", "factor": 4.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4, "beta_fast": 4.0}
+LONG = {"rope_type": "longrope", "short_factor": [1.5, 2.0, 2.5], "long_factor": [2.0, 3.0, 4.0]}
 # Applied to every family: what a family does not read must change nothing.
 CHANGES: dict[str, list] = {
     "attention_bias": [True, False],
@@ -34,6 +44,7 @@ CHANGES: dict[str, list] = {
     "bos_token_id": [3, [0, 1], None],
     "chunk_size_feed_forward": [2],
     "dtype": ["float32"],
+    "embd_pdrop": [0.0, 0.5],
     "eos_token_id": [3, [0, 1], None],
     "final_logit_softcapping": [2.0, None],
     "head_dim": [None, 12],
@@ -49,14 +60,18 @@ CHANGES: dict[str, list] = {
     "no_rope_layer_interval": [2, 3],
     "no_rope_layers": [[1, 0], None],
     "num_hidden_layers": [1],
+    "num_local_experts": [0, 2],
     "num_key_value_heads": [1, None],
+    "original_max_position_embeddings": [4, 100],
     "output_hidden_states": [True],
     "pad_token_id": [0, 1000, None],
     "partial_rotary_factor": [1.0, 0.5],
     "per_layer_config": [{"0": {"sliding_window": 2}}],
+    "position_embedding_type": ["rope", None],
     "pretraining_tp": [2],
     "problem_type": ["regression"],
     "query_pre_attn_scalar": [9],
+    "resid_pdrop": [0.0, 0.5],
     "return_dict": [True],
     "rms_norm_eps": [0.1, 0.0],
     "rope_local_base_freq": [50.0],
@@ -67,6 +82,12 @@ CHANGES: dict[str, list] = {
         {"full_attention": LINEAR, "sliding_attention": {"rope_type": "default"}},
         {"full_attention": {"rope_type": "default", "rope_theta": 500.0}},
         {"full_attention": None, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}},
+        YARN | {"rope_theta": 500.0},
+        YARN | {"llama_4_scaling_beta": 0.5},
+        LINEAR | {"llama_4_scaling_beta": 0.5},
+        LINEAR | {"partial_rotary_factor": 0.5},
+        LONG,
+        LONG | {"attention_factor": 1.5, "original_max_position_embeddings": 4},
     ],
     "rope_scaling": [
         None,
@@ -76,6 +97,7 @@ CHANGES: dict[str, list] = {
         {"type": "yarn", "rope_type": "linear", "factor": 4.0},
     ],
     "rope_theta": [500.0, 1000000],
+    "shared_intermediate_size": [64],
     "sliding_window": [None, 3],
     "sliding_window_pattern": [1, 2],
     "_sliding_window_pattern": [1, 2],

@@ -37,8 +37,9 @@ def rotary_forward(rotary: nn.Module):
     inv_freq, scaling = rotary.inv_freq.clone(), rotary.attention_scaling
 
     def forward(_x: Tensor, position_ids: Tensor, **_) -> tuple[Tensor, Tensor]:
-        if rotary.rope_type == "dynamic":
-            now, _ = ROPE_INIT_FUNCTIONS["dynamic"](rotary.config, "cpu", seq_len=int(position_ids.max()) + 1)
+        if rotary.rope_type in ("dynamic", "longrope"):
+            of_length = ROPE_INIT_FUNCTIONS[rotary.rope_type]
+            now, _ = of_length(rotary.config, "cpu", seq_len=int(position_ids.max()) + 1)
             return rotation(now, position_ids, scaling)
         return rotation(inv_freq, position_ids, scaling)
 
@@ -47,9 +48,11 @@ def rotary_forward(rotary: nn.Module):
 
 def to_f64(model: PreTrainedModel) -> PreTrainedModel:
     """Convert the weights and replace what casts to f32; the same object comes back."""
-    forward = rotary_forward(model.model.rotary_emb)
+    rotary = model.model.rotary_emb
+    forward = None if rotary is None else rotary_forward(rotary)
     model.double()
-    model.model.rotary_emb.forward = forward
+    if rotary is not None:
+        rotary.forward = forward
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = lambda x, m=module: rms_norm(m, x)

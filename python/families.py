@@ -107,7 +107,158 @@ CONFIGS: dict[str, dict] = {
         "attn_logit_softcapping": 1.5,
         **UNTIED,
     },
+    "tiny-olmo2-tied": {"model_type": "olmo2", "rope_scaling": YARN, **TIED},
+    "tiny-olmo2-untied": {
+        "model_type": "olmo2",
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
+        "attention_bias": True,
+        "rms_norm_eps": 1e-5,
+        **UNTIED,
+    },
+    "tiny-olmo3-tied": {
+        "model_type": "olmo3",
+        "num_hidden_layers": 5,
+        "sliding_window": 4,
+        "rope_scaling": {**YARN, "beta_slow": 1.0, "attention_factor": 1.3},
+        **TIED,
+    },
+    "tiny-olmo3-untied": {
+        "model_type": "olmo3",
+        "sliding_window": 3,
+        "layer_types": ["full_attention", "sliding_attention"],
+        "attention_bias": True,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 20.0},
+        },
+        "rope_theta": None,
+        **UNTIED,
+    },
+    "tiny-phi3-tied": {
+        "model_type": "phi3",
+        "head_dim": 8,
+        "hidden_size": 24,
+        "partial_rotary_factor": 0.75,
+        "max_position_embeddings": 32,
+        "original_max_position_embeddings": 3,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.5, 2.0], "long_factor": [1.0, 3.0, 7.0]},
+        **TIED,
+    },
+    "tiny-phi3-untied": {
+        "model_type": "phi3",
+        "num_key_value_heads": 3,
+        "sliding_window": 4,
+        "max_position_embeddings": 64,
+        "original_max_position_embeddings": 64,
+        "rope_parameters": {
+            "rope_type": "longrope",
+            "rope_theta": 50.0,
+            "short_factor": [1.1, 1.5, 2.0],
+            "long_factor": [1.0, 3.0, 7.0],
+            "factor": 3.0,
+        },
+        "rope_theta": None,
+        **UNTIED,
+    },
+    "tiny-glm4-tied": {"model_type": "glm4", "head_dim": 8, "attention_bias": False, **TIED},
+    "tiny-glm4-untied": {
+        "model_type": "glm4",
+        "hidden_size": 20,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 12,
+        # Of whole heads: without rotation, a bias of the keys has no gradient but rounding.
+        "partial_rotary_factor": 1.0,
+        "rms_norm_eps": 1.5625e-07,
+        **UNTIED,
+    },
+    "tiny-granite-tied": {
+        "model_type": "granite",
+        "embedding_multiplier": 5.0,
+        "attention_multiplier": 0.3,
+        "residual_multiplier": 0.4,
+        "logits_scaling": 3.0,
+        **TIED,
+    },
+    "tiny-granite-untied": {
+        "model_type": "granite",
+        "attention_bias": True,
+        "mlp_bias": True,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.7,
+        "logits_scaling": 0.5,
+        **UNTIED,
+    },
+    "tiny-ministral3-tied": {
+        "model_type": "ministral3",
+        "head_dim": 8,
+        "rope_parameters": YARN
+        | {"rope_theta": 100.0, "llama_4_scaling_beta": 0.7, "original_max_position_embeddings": 4}
+        | {"mscale": 1.0, "mscale_all_dim": 1.0},
+        "rope_theta": None,
+        **TIED,
+    },
+    "tiny-ministral3-untied": {
+        "model_type": "ministral3",
+        "head_dim": 6,
+        "sliding_window": 5,
+        "rope_scaling": YARN | {"llama_4_scaling_beta": 0.3, "original_max_position_embeddings": 3},
+        **UNTIED,
+    },
+    "tiny-gemma2-tied": {
+        "model_type": "gemma2",
+        "num_hidden_layers": 3,
+        "head_dim": 6,
+        "query_pre_attn_scalar": 10,
+        "sliding_window": 4,
+        "attn_logit_softcapping": 1.5,
+        "final_logit_softcapping": 2.5,
+        "hidden_activation": "gelu_pytorch_tanh",
+        **TIED,
+    },
+    "tiny-gemma2-untied": {
+        "model_type": "gemma2",
+        "head_dim": 4,
+        "query_pre_attn_scalar": 4,
+        "sliding_window": 5,
+        "layer_types": ["full_attention", "sliding_attention"],
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": 4.0,
+        "attention_bias": True,
+        "rope_scaling": YARN,
+        **UNTIED,
+    },
+    "tiny-granite4-tied": {
+        "model_type": "granitemoehybrid",
+        "num_local_experts": 0,
+        "layer_types": ["attention", "attention"],
+        "position_embedding_type": "rope",
+        "shared_intermediate_size": 13,
+        "embedding_multiplier": 5.0,
+        "attention_multiplier": 0.3,
+        "residual_multiplier": 0.4,
+        "logits_scaling": 3.0,
+        "mamba_n_heads": 4,
+        "mamba_expand": 2,
+        **TIED,
+    },
+    "tiny-granite4-untied": {
+        "model_type": "granitemoehybrid",
+        "num_local_experts": 0,
+        "layer_types": ["full_attention", "full_attention"],
+        "shared_intermediate_size": 17,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.6,
+        "mamba_n_heads": 4,
+        **UNTIED,
+    },
 }
+
+
+# Answers beyond the original length of LongRoPE are not compared: cached keys keep the frequencies of the length they had.
+WITHOUT_GREEDY = {"tiny-phi3-tied"}
 
 
 def soft_capped_attention(
@@ -121,8 +272,8 @@ def soft_capped_attention(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-def greedy(model: PreTrainedModel, prompts: Tensor) -> Tensor:
-    """The tokens that `generate` appends; the choice must not depend on rounding."""
+def greedy(model: PreTrainedModel, prompts: Tensor) -> Tensor | None:
+    """The tokens that `generate` appends; none where a choice may depend on rounding."""
     model.generation_config.eos_token_id = None
     out = model.generate(
         prompts,
@@ -134,8 +285,8 @@ def greedy(model: PreTrainedModel, prompts: Tensor) -> Tensor:
         return_dict_in_generate=True,
     )
     top = torch.stack(out.logits, 1).topk(2).values
-    if (margin := (top[..., 0] - top[..., 1]).min().item()) < 1e-3:
-        raise ValueError(f"a greedy choice has a margin of only {margin}: take another seed")
+    if (top[..., 0] - top[..., 1]).min().item() < 1e-3:
+        return None
     return out.sequences[:, prompts.shape[1] :]
 
 
@@ -144,6 +295,8 @@ def build(keys: dict) -> PreTrainedModel:
     keys = copy.deepcopy(keys)
     config = AutoConfig.for_model(keys.pop("model_type"), **keys)
     attention = SOFT_CAPPED if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+    if config.model_type == "gemma2":
+        attention = "eager"
     return AutoModelForCausalLM.from_config(config, attn_implementation=attention)
 
 
@@ -151,7 +304,7 @@ def write_checkpoint(keys: dict, seed: int, out: Path) -> PreTrainedModel:
     """A model with random weights, and its folder."""
     model = build(keys)
     randomise(model, seed)
-    if keys["model_type"] == "gemma3_text":
+    if keys["model_type"] in ("gemma2", "gemma3_text"):
         with torch.no_grad():
             for weight in (p for n, p in model.named_parameters() if "norm" in n):
                 weight -= 1.0
@@ -178,8 +331,10 @@ def rounding_of_training(model: PreTrainedModel, ids: Tensor, expected: dict[str
 
 
 def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
-    """One checkpoint folder, of the first seed whose training f32 resolves."""
+    """One checkpoint folder, of the first seed whose training f32 resolves, and whose greedy choices."""
     keys = COMMON | keys
+    if keys["rope_theta"] is None:  # it is in `rope_parameters`
+        del keys["rope_theta"]
     ids = torch.randint(keys["vocab_size"], (2, 11), generator=torch.Generator().manual_seed(seed + 1))
     for attempt in range(20):
         model = write_checkpoint(keys, seed + 1000 * attempt, out)
@@ -190,11 +345,13 @@ def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
         if not torch.equal(forward_states(read(), ids)["logits"], forward_states(model, ids)["logits"]):
             raise ValueError(f"`{name}`: the written configuration reads back as another model")
         expected = expected_values(model, ids)
-        if rounding_of_training(read(), ids, expected) < 4e-6:
-            follow = greedy(to_f64(read()), ids[:, :PROMPT])
-            save_file({**expected, "greedy": follow.contiguous()}, out / "expected.safetensors")
+        follow = greedy(to_f64(read()), ids[:, :PROMPT])
+        if follow is not None and rounding_of_training(read(), ids, expected) < 4e-6:
+            if name not in WITHOUT_GREEDY:
+                expected["greedy"] = follow.contiguous()
+            save_file(expected, out / "expected.safetensors")
             return
-    raise ValueError(f"`{name}`: no seed whose training f32 resolves")
+    raise ValueError(f"`{name}`: no seed whose training and greedy choices f32 resolves")
 
 
 def generate(out: Path) -> None:

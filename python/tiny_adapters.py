@@ -1,4 +1,4 @@
-"""Random PEFT adapters on the tiny Llama checkpoints, and what PEFT computes with them.
+"""Random PEFT adapters on tiny checkpoints, and what PEFT computes with them.
 
 Each folder holds `adapter_config.json` and `adapter_model.safetensors` as `save_pretrained` writes them (lists sorted),
 for the checkpoint that `base_model_name_or_path` names, and `expected.safetensors` (f64, rounded to f32):
@@ -17,7 +17,7 @@ from random import Random
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 import tiny_llama
 from double_precision import to_f64
@@ -48,6 +48,12 @@ CASES: dict[str, tuple[str, dict]] = {
             "ensure_weight_tying": True,
         },
     ),
+    "tiny-phi3-lora": ("tiny-phi3-untied", {"r": 2, "lora_alpha": 3, "target_modules": "all-linear"}),
+    "tiny-glm4-dora": (
+        "tiny-glm4-untied",
+        {"r": 3, "lora_alpha": 4, "use_dora": True, "target_modules": ["k_proj", "gate_up_proj", "down_proj"]},
+    ),
+    "tiny-granite-lora": ("tiny-granite-untied", {"r": 2, "lora_alpha": 5, "target_modules": "all-linear"}),
 }
 
 
@@ -97,7 +103,7 @@ def generate_one(name: str, base: str, keys: dict, seed: int, out: Path) -> None
     """One adapter folder."""
     # The checkpoint is the committed one: the same bytes that the tests load.
     fixtures = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
-    model = LlamaForCausalLM.from_pretrained(fixtures / base, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(fixtures / base, attn_implementation="sdpa")
     torch.manual_seed(seed)
     model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **keys))
     randomise(model, seed)

@@ -93,19 +93,28 @@ def nll(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 
 def forward_states(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
-    """Embedding, each layer's output, normalised output and logits."""
+    """Embedding, each layer's output, normalised output and logits.
+
+    The embedding is what the first layer gets, and the normalised output what the output weight multiplies to logits:
+    Granite multiplies the first after looking it up, and divides logits instead of the second.
+    """
     states: dict[str, Tensor] = {}
 
     def keep(name: str):
         return lambda _module, _args, out: states.update({name: (out[0] if isinstance(out, tuple) else out).clone()})
 
-    modules = {"hidden.embedding": model.model.embed_tokens, "hidden.norm": model.model.norm, "logits": model.lm_head}
-    modules |= {f"hidden.layers.{i}": layer for i, layer in enumerate(model.model.layers)}
+    def keep_input(_module, args, _kwargs):
+        states["hidden.embedding"] = args[0].clone()
+
+    modules = {f"hidden.layers.{i}": layer for i, layer in enumerate(model.model.layers)}
     hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    hooks.append(model.model.layers[0].register_forward_pre_hook(keep_input, with_kwargs=True))
+    hooks.append(model.model.norm.register_forward_hook(keep("hidden.norm")))
     with torch.no_grad():
-        model(input_ids=ids, use_cache=False)
+        states["logits"] = model(input_ids=ids, use_cache=False).logits
     for hook in hooks:
         hook.remove()
+    states["hidden.norm"] = states["hidden.norm"] / getattr(model.config, "logits_scaling", 1.0)
     return states
 
 

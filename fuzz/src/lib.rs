@@ -45,6 +45,8 @@ pub const TARGETS: [Target; 17] = [
         model::config,
         &[
             "tiny-gemma3-tied/config.json",
+            "tiny-phi3-tied/config.json",
+            "tiny-ministral3-tied/config.json",
             "tiny-llama-llama3-rope/config.json",
         ],
     ),

@@ -12,4 +12,5 @@ mod recompute;
 mod rewriting;
 mod rounding;
 mod scores;
+mod softcap;
 mod split;

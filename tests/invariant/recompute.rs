@@ -58,6 +58,11 @@ fn recomputed_gradients_are_the_same_bits() {
             model("tiny-llama-untied", &device),
             model("tiny-qwen3-tied", &device),
             model("tiny-gemma3-untied", &device),
+            model("tiny-olmo3-tied", &device),
+            model("tiny-phi3-untied", &device),
+            model("tiny-glm4-tied", &device),
+            model("tiny-granite-tied", &device),
+            model("tiny-ministral3-untied", &device),
             with_adapter("tiny-llama-tied", &device, AdapterKind::Lora),
             with_adapter("tiny-llama-untied", &device, AdapterKind::Dora),
         ] {

@@ -14,10 +14,13 @@ use std::fs;
 use super::training::{assert_all, gradients, loss, ten_steps};
 
 /// Adapters and the checkpoints they belong to.
-const ADAPTERS: [(&str, &str); 3] = [
+const ADAPTERS: [(&str, &str); 6] = [
     ("tiny-lora", "tiny-llama-tied"),
     ("tiny-rslora", "tiny-llama-untied"),
     ("tiny-dora", "tiny-llama-tied"),
+    ("tiny-phi3-lora", "tiny-phi3-untied"),
+    ("tiny-glm4-dora", "tiny-glm4-untied"),
+    ("tiny-granite-lora", "tiny-granite-untied"),
 ];
 
 struct Case {
@@ -91,10 +94,10 @@ fn ten_clipped_adamw_steps_equal_peft_and_leave_frozen_weights_alone() {
             ids,
             ..
         } = case;
-        let frozen = model.model.layers[0].self_attn.k_proj.weight.val();
+        let frozen = model.model.layers[0].self_attn.o_proj.weight.val();
         let model = ten_steps(name, model, &ids, &expected, TEN_STEPS);
         assert_all("trained", name, &trained(&model), &expected, TEN_STEPS);
-        let after = model.model.layers[0].self_attn.k_proj.weight.val();
+        let after = model.model.layers[0].self_attn.o_proj.weight.val();
         assert_eq!(values(after), values(frozen), "{name}: a frozen weight moved");
     });
 }

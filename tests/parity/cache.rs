@@ -29,7 +29,17 @@ fn for_every_model(check: impl Fn(&str, &Checkpoint, &Device)) {
 
 /// Whether a sequence depends on the length of its companions, by the rule of its model.
 fn depends_on_length(config: &ModelConfig) -> bool {
-    matches!(config.rope_scaling, RopeScaling::Dynamic { .. })
+    match config.rope_scaling {
+        RopeScaling::Dynamic {
+            original_max_position_embeddings: original,
+            ..
+        }
+        | RopeScaling::LongRope {
+            original_max_position_embeddings: original,
+            ..
+        } => original < 32.0,
+        _ => false,
+    }
 }
 
 fn tokens(rows: &[&[i64]], device: &Device) -> Tensor<2, Int> {

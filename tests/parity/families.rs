@@ -2,12 +2,13 @@
 //! steps (`python/tiny_llama.py`, `python/families.py`).
 
 use burn::tensor::Device;
-use cadft_model::{CausalLm, checkpoint};
+use cadft_model::{CausalLm, ModelConfig, SaveOptions, checkpoint};
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, TEN_STEPS, devices, fixture, trained};
 
 use super::MODELS;
 use super::training::{assert_all, gradients, loss, ten_steps};
+use std::fs;
 
 fn for_every_model(check: impl Fn(&str, CausalLm, &Arrays, &Device)) {
     for (_, device) in devices() {
@@ -73,4 +74,21 @@ fn ten_clipped_adamw_steps_equal_pytorch() {
         let model = ten_steps(name, model, &ids, expected, TEN_STEPS);
         assert_all("trained", name, &trained(&model), expected, TEN_STEPS);
     });
+}
+
+#[test]
+fn weights_are_saved_as_the_bytes_they_were_read_from() {
+    let (_, device) = devices().remove(0);
+    for name in MODELS {
+        let loaded = checkpoint::load(&fixture(name), &device).expect("the fixture loads");
+        let out = tempfile::tempdir().expect("a temporary directory");
+        let saved = out.path().join("model");
+        checkpoint::save(&saved, &loaded.model, &loaded.config, &SaveOptions::default())
+            .expect("it is saved");
+        let [weights, expected] = [&saved, &fixture(name)]
+            .map(|directory| fs::read(directory.join("model.safetensors")).expect("a file"));
+        assert!(weights == expected, "{name}: the weights are others");
+        let again = ModelConfig::from_file(&saved.join("config.json")).expect("it is read again");
+        assert_eq!(again, loaded.config, "{name}: the configuration");
+    }
 }

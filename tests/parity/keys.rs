@@ -79,6 +79,7 @@ fn verdict(row: &Value, base: &[f64], ours: Result<Vec<f64>, String>) -> Option<
         "attention_bias",
         "mlp_bias",
         "num_hidden_layers",
+        "shared_intermediate_size",
         "tie_word_embeddings",
     ];
     let wrong = match ours {

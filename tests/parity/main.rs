@@ -14,7 +14,7 @@ mod sampling;
 mod training;
 
 /// The tiny models: every family with tied and with untied embeddings, every scaling of rotary frequencies.
-const MODELS: [&str; 14] = [
+const MODELS: [&str; 30] = [
     "tiny-llama-tied",
     "tiny-llama-untied",
     "tiny-llama-llama3-rope",
@@ -29,4 +29,20 @@ const MODELS: [&str; 14] = [
     "tiny-smollm3-untied",
     "tiny-gemma3-tied",
     "tiny-gemma3-untied",
+    "tiny-olmo2-tied",
+    "tiny-olmo2-untied",
+    "tiny-olmo3-tied",
+    "tiny-olmo3-untied",
+    "tiny-phi3-tied",
+    "tiny-phi3-untied",
+    "tiny-glm4-tied",
+    "tiny-glm4-untied",
+    "tiny-granite-tied",
+    "tiny-granite-untied",
+    "tiny-ministral3-tied",
+    "tiny-ministral3-untied",
+    "tiny-granite4-tied",
+    "tiny-granite4-untied",
+    "tiny-gemma2-tied",
+    "tiny-gemma2-untied",
 ];

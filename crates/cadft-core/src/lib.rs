@@ -25,7 +25,7 @@ pub mod rewrite;
 
 /// The Burn that these crates are built on. A program that names it so has no other version.
 pub use burn;
-pub use cadft_kernels::Precision;
+pub use cadft_kernels::{LogitOptions, Precision};
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{
     ChunkSize, Statistic, linear_argmax, linear_divergence, linear_log_probs, linear_log_probs_chunked,

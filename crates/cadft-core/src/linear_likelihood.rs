@@ -1,7 +1,7 @@
 //! The fused output projection and likelihood: never holds `[tokens, vocab]`.
 //!
 //! ```text
-//! log p_t = logits_t[y_t] − log Σ_v exp(logits_t[v]),   logits_t = W h_t
+//! log p_t = logits_t[y_t] − log Σ_v exp(logits_t[v]),   logits_t = W h_t, or cap · tanh(W h_t / cap)
 //! ∂/∂logits_t Σ_t g_t · log p_t = g_t · (onehot(y_t) − softmax(logits_t))      (OBJ-2)
 //! ```
 //!
@@ -28,7 +28,7 @@ pub use statistic::Statistic;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Int, Tensor};
-use cadft_kernels::{Precision, bf16_linear, matmul};
+use cadft_kernels::{LogitOptions, Precision, bf16_linear, matmul};
 use operations::LikelihoodOperations;
 
 /// Log-likelihood of each target, differentiable in `hidden` and `weight`.
@@ -63,9 +63,9 @@ pub fn linear_log_probs(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
-    precision: Precision,
+    options: impl Into<LogitOptions>,
 ) -> Tensor<1> {
-    linear_log_probs_chunked(hidden, weight, targets, precision, ChunkSize::Auto)
+    linear_log_probs_chunked(hidden, weight, targets, options, ChunkSize::Auto)
 }
 
 /// [`linear_log_probs`] with a chosen number of rows of logits held at a time.
@@ -77,7 +77,7 @@ pub fn linear_log_probs_chunked(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
-    precision: Precision,
+    options: impl Into<LogitOptions>,
     chunk: ChunkSize,
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight);
@@ -87,7 +87,7 @@ pub fn linear_log_probs_chunked(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         targets.into_dispatch(),
-        precision,
+        options.into(),
         chunk,
     ))
 }
@@ -104,20 +104,21 @@ pub fn linear_statistic(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     statistic: Statistic,
-    precision: Precision,
+    options: impl Into<LogitOptions>,
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight);
     Tensor::from_dispatch(<Dispatch as LikelihoodOperations>::linear_statistic(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         statistic,
-        precision,
+        options.into(),
         ChunkSize::Auto,
     ))
 }
 
 /// `KL(reference‖policy)` of the next-token distributions at each position, in nats; differentiable in `hidden` and
-/// `weight`, not in those of the reference, which are taken off the autodiff graph.
+/// `weight`, not in those of the reference, which are taken off the autodiff graph. Factors of both are multiplied in the number
+/// format of the policy.
 ///
 /// # Shapes
 /// `[tokens, hidden]` and `[vocab, hidden]`, each for the policy and for the reference, whose hidden size may be another;
@@ -129,7 +130,7 @@ pub fn linear_statistic(
 pub fn linear_divergence(
     [hidden, weight]: [Tensor<2>; 2],
     [reference_hidden, reference_weight]: [Tensor<2>; 2],
-    precision: Precision,
+    options: impl Into<[LogitOptions; 2]>,
     chunk: ChunkSize,
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight);
@@ -156,12 +157,13 @@ pub fn linear_divergence(
         weight.into_dispatch(),
         reference_hidden.into_dispatch(),
         reference_weight.into_dispatch(),
-        precision,
+        options.into(),
         chunk,
     ))
 }
 
-/// The most likely token at each position, the lower id where two are equal; holds one chunk of logits at a time.
+/// The most likely token at each position, the lower id where two are equal; holds one chunk of logits at a time. A soft-cap does not
+/// change the order of logits.
 ///
 /// # Shapes
 /// `hidden` `[tokens, hidden]`, `weight` `[vocab, hidden]`, output `[tokens]`.

@@ -10,9 +10,11 @@
 
 mod backends;
 pub mod cpu;
-pub mod products;
+pub mod logits;
+mod products;
 
 pub use backends::{backend_has_kernels, has_kernels};
+pub use logits::LogitOptions;
 pub use products::{
     MatmulKernels, Precision, Tf32, backend_matmul, bf16_linear, cast, full_matmul, matmul, set_tf32, tf32,
 };

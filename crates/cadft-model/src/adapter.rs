@@ -139,17 +139,22 @@ impl CausalLm {
     /// The linear layers of the blocks by name.
     fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
         self.model.layers.iter().enumerate().flat_map(|(index, block)| {
-            let (attention, mlp) = (&block.self_attn, &block.mlp);
+            let (attention, mlp, shared) = (&block.self_attn, block.mlp.as_ref(), block.shared_mlp.as_ref());
             [
-                ("self_attn.q_proj", &attention.q_proj),
-                ("self_attn.k_proj", &attention.k_proj),
-                ("self_attn.v_proj", &attention.v_proj),
-                ("self_attn.o_proj", &attention.o_proj),
-                ("mlp.gate_proj", &mlp.gate_proj),
-                ("mlp.up_proj", &mlp.up_proj),
-                ("mlp.down_proj", &mlp.down_proj),
+                ("self_attn.q_proj", attention.q_proj.as_ref()),
+                ("self_attn.k_proj", attention.k_proj.as_ref()),
+                ("self_attn.v_proj", attention.v_proj.as_ref()),
+                ("self_attn.qkv_proj", attention.qkv_proj.as_ref()),
+                ("self_attn.o_proj", Some(&attention.o_proj)),
+                ("mlp.gate_proj", mlp.and_then(|mlp| mlp.gate_proj.as_ref())),
+                ("mlp.up_proj", mlp.and_then(|mlp| mlp.up_proj.as_ref())),
+                ("mlp.gate_up_proj", mlp.and_then(|mlp| mlp.gate_up_proj.as_ref())),
+                ("mlp.down_proj", mlp.map(|mlp| &mlp.down_proj)),
+                ("shared_mlp.input_linear", shared.map(|mlp| &mlp.input_linear)),
+                ("shared_mlp.output_linear", shared.map(|mlp| &mlp.output_linear)),
             ]
-            .map(|(part, linear)| (format!("model.layers.{index}.{part}"), linear))
+            .into_iter()
+            .filter_map(move |(part, linear)| Some((format!("model.layers.{index}.{part}"), linear?)))
         })
     }
 

@@ -16,26 +16,20 @@ mod family;
 mod keys;
 mod layers;
 mod object;
+mod options;
 mod refused;
+mod rope_parameters;
 mod rope_scaling;
 
 pub use crate::fused::Activation;
-use family::{AttentionBias, Family};
+use family::{AttentionBias, Family, Rotary};
 pub use keys::{GENERATION_KEYS_READ, GENERATION_WITHOUT_EFFECT, WITHOUT_EFFECT};
 pub use layers::{LayerAttention, Positions};
 use object::Object;
+pub use options::{Fused, Norms, QueryKeyNorm, RotaryPairs, Temperature};
 use refused::{activation_key, inconsistencies, refuse_unsupported};
-use rope_scaling::RopeParameters;
+use rope_parameters::RopeParameters;
 pub use rope_scaling::RopeScaling;
-
-/// The norms of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Norms {
-    /// One before attention and one before the feed-forward block, multiplied by their weight.
-    Before,
-    /// Gemma 3: before and after both, multiplied by 1 + their weight.
-    Gemma,
-}
 
 /// The configuration of a decoder-only transformer, under the names of Hugging Face's `config.json`.
 ///
@@ -55,7 +49,8 @@ pub enum Norms {
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// The family: `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3` or `gemma3_text`.
+    /// The family: `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`, `gemma3_text`, `olmo2`, `olmo3`, `phi3`, `glm4`, `granite`,
+    /// `granitemoehybrid` or `ministral3`.
     pub model_type: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
@@ -79,8 +74,12 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Change of the rotary frequencies for long contexts.
     pub rope_scaling: RopeScaling,
-    /// Base of the rotary frequencies of sliding layers (Gemma 3).
+    /// Base of the rotary frequencies of sliding layers (Gemma 3, `OLMo` 3).
     pub rope_local_base_freq: f64,
+    /// Dimensions of a head that are rotated, from the first.
+    pub rotary_dims: usize,
+    /// Which of them are rotated together.
+    pub rotary_pairs: RotaryPairs,
     /// Whether the embedding also is the output weight.
     pub tie_word_embeddings: bool,
     /// Whether the query, key and value projections have biases.
@@ -93,14 +92,24 @@ pub struct ModelConfig {
     pub hidden_act: Activation,
     /// The norms of a block.
     pub norms: Norms,
-    /// Whether queries and keys are normalised by head, before rotation.
-    pub qk_norm: bool,
+    /// The norms of queries and keys, before rotation.
+    pub qk_norm: QueryKeyNorm,
+    /// Which projections are one matrix.
+    pub fused: Fused,
     /// What embeddings are multiplied by.
     pub embedding_scale: f64,
     /// What the product of query and key is multiplied by.
     pub attention_scale: f64,
+    /// What the outputs of attention and of the feed-forward block are multiplied by.
+    pub residual_scale: f64,
+    /// What logits are multiplied by.
+    pub logits_scale: f64,
+    /// How queries are multiplied by their position.
+    pub temperature: Option<Temperature>,
     /// Scores `s` become `cap · tanh(s / cap)`.
     pub attn_logit_softcapping: Option<f64>,
+    /// Logits `z` become `cap · tanh(z / cap)`.
+    pub final_logit_softcapping: Option<f64>,
     /// What the attention of each block sees.
     pub layers: Vec<LayerAttention>,
     /// Standard deviation of a random initialisation.
@@ -224,43 +233,38 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     let num_hidden_layers = layers::count(&mut object);
     let max_position_embeddings = object.positive("max_position_embeddings", family.max_position_embeddings);
     let [rope, local_rope] = rope(&mut object, family, max_position_embeddings);
-    let has_bias = match family.attention_bias {
-        AttentionBias::Never => [false, false],
-        AttentionBias::QueryKeyValue => [true, false],
-        AttentionBias::Key => [object.flag("attention_bias"); 2],
-    };
+    let (attention_bias, attention_output_bias) = attention_biases(&mut object, family);
     let mut config = ModelConfig {
         model_type: family.model_type.to_owned(),
         vocab_size: object.required("vocab_size"),
         hidden_size,
-        intermediate_size: object.required("intermediate_size"),
+        intermediate_size: intermediate_size(&mut object, family),
         num_hidden_layers,
         num_attention_heads,
         num_key_value_heads,
         head_dim,
         max_position_embeddings,
-        rms_norm_eps: object.number_from_zero("rms_norm_eps", 1e-6),
+        rms_norm_eps: object.number_from_zero("rms_norm_eps", family.rms_norm_eps),
         rope_theta: rope.theta,
         rope_scaling: rope.scaling,
         rope_local_base_freq: local_rope.theta,
+        rotary_dims: (head_dim as f64 * rope.partial_rotary_factor) as usize,
+        rotary_pairs: family.rotary_pairs(),
         tie_word_embeddings: object.flag_or("tie_word_embeddings", family.tied),
-        attention_bias: has_bias[0],
-        attention_output_bias: has_bias[1],
+        attention_bias,
+        attention_output_bias,
         mlp_bias: family.mlp_bias && object.flag("mlp_bias"),
         hidden_act: activation(&mut object, family),
-        norms: if family.is_gemma() {
-            Norms::Gemma
-        } else {
-            Norms::Before
-        },
+        norms: family.norms,
         qk_norm: family.qk_norm,
-        embedding_scale: if family.is_gemma() {
-            (hidden_size as f64).sqrt()
-        } else {
-            1.0
-        },
+        fused: family.fused,
+        embedding_scale: embedding_scale(&mut object, family, hidden_size),
         attention_scale: attention_scale(&mut object, family, head_dim),
-        attn_logit_softcapping: object.optional_number("attn_logit_softcapping"),
+        residual_scale: multiplier(&mut object, family, "residual_multiplier"),
+        logits_scale: multiplier(&mut object, family, "logits_scaling").recip(),
+        temperature: rope.temperature,
+        attn_logit_softcapping: soft_cap(&mut object, family, "attn_logit_softcapping"),
+        final_logit_softcapping: soft_cap(&mut object, family, "final_logit_softcapping"),
         layers: layers::parse(&mut object, family, num_hidden_layers),
         initializer_range: object.number_from_zero("initializer_range", 0.02),
         bos_token_id: object.token_ids("bos_token_id"),
@@ -270,7 +274,7 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     };
     let mut problems = object.into_problems();
     if problems.is_empty() {
-        problems.extend(inconsistencies(&config, &raw));
+        problems.extend(inconsistencies(&config, family, &raw));
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -279,18 +283,44 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     Ok(config)
 }
 
+fn intermediate_size(object: &mut Object<'_>, family: &Family) -> usize {
+    if family.is_hybrid() {
+        object.positive("shared_intermediate_size", 1024)
+    } else {
+        object.required("intermediate_size")
+    }
+}
+
 /// The rotary parameters of full and of sliding layers.
 fn rope(object: &mut Object<'_>, family: &Family, max_positions: usize) -> [RopeParameters; 2] {
-    if !family.is_gemma() {
-        return [rope_scaling::parse(object, family.rope_theta, max_positions); 2];
+    let local_theta = match family.rotary {
+        Rotary::Gemma3 => object.number("rope_local_base_freq", 1e4),
+        _ => family.rope_theta,
+    };
+    if !family.has_local_rotary() {
+        let rope = rope_parameters::parse(object, family, max_positions);
+        return [rope.clone(), rope];
     }
-    let rope = rope_scaling::parse_by_layer_type(object, [family.rope_theta, 1e4], max_positions);
+    let rope = rope_parameters::parse_by_layer_type(object, family, local_theta, max_positions);
     if rope[1].scaling != RopeScaling::Default {
         object.problem(
             "`rope_parameters.sliding_attention.rope_type` is not `default`; it is not supported".to_owned(),
         );
     }
     rope
+}
+
+/// Whether queries, keys and values have biases, and whether the output has one.
+fn attention_biases(object: &mut Object<'_>, family: &Family) -> (bool, bool) {
+    match family.attention_bias {
+        AttentionBias::Never => (false, false),
+        AttentionBias::QueryKeyValue => (true, false),
+        AttentionBias::KeyWithoutOutput => (object.flag_or("attention_bias", true), false),
+        AttentionBias::Key => {
+            let has_bias = object.flag("attention_bias");
+            (has_bias, has_bias)
+        }
+    }
 }
 
 fn activation(object: &mut Object<'_>, family: &Family) -> Activation {
@@ -301,11 +331,45 @@ fn activation(object: &mut Object<'_>, family: &Family) -> Activation {
     }
 }
 
+fn embedding_scale(object: &mut Object<'_>, family: &Family, hidden_size: usize) -> f64 {
+    if family.is_gemma() {
+        (hidden_size as f64).sqrt()
+    } else {
+        multiplier(object, family, "embedding_multiplier")
+    }
+}
+
 fn attention_scale(object: &mut Object<'_>, family: &Family, head_dim: usize) -> f64 {
+    if family.multipliers {
+        return multiplier(object, family, "attention_multiplier");
+    }
     let size = if family.is_gemma() {
         object.optional_number("query_pre_attn_scalar").unwrap_or(256.0)
     } else {
         head_dim as f64
     };
     size.powf(-0.5)
+}
+
+/// One of the soft-caps of Gemma.
+fn soft_cap(object: &mut Object<'_>, family: &Family, key: &str) -> Option<f64> {
+    if !family.is_gemma() {
+        object.expect_absent(key);
+        return None;
+    }
+    let default = match key {
+        "attn_logit_softcapping" => 50.0,
+        _ => 30.0,
+    };
+    let has_default = family.soft_caps && !object.is_null(key);
+    object.optional_number(key).or(has_default.then_some(default))
+}
+
+/// One of the multipliers of Granite; 1 in other families.
+fn multiplier(object: &mut Object<'_>, family: &Family, key: &str) -> f64 {
+    if family.multipliers {
+        object.optional_number(key).unwrap_or(1.0)
+    } else {
+        1.0
+    }
 }

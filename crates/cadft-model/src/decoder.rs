@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
+use cadft_kernels::LogitOptions;
 
 use crate::adapter::DropoutClock;
 use crate::cache::KvCache;
@@ -20,6 +21,7 @@ mod packing;
 mod precision;
 mod recompute;
 mod rope;
+mod shared_mlp;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -33,6 +35,7 @@ pub use packing::Packing;
 pub use precision::Precision;
 pub use recompute::{Recompute, Recorded};
 pub use rope::Rope;
+pub use shared_mlp::SharedMlp;
 
 /// A decoder-only transformer with its output weight.
 #[derive(Module, Debug)]
@@ -54,6 +57,9 @@ pub struct Decoder {
     pub norm: RmsNorm,
     /// What embeddings are multiplied by.
     embedding_scale: f64,
+    /// The soft-cap of logits.
+    #[module(skip)]
+    softcap: Option<f64>,
     #[module(skip)]
     shared: Shared,
     /// What adapter dropout draws from, not a parameter.
@@ -103,7 +109,7 @@ impl CausalLm {
         let layers = (0..config.num_hidden_layers)
             .map(|layer| Block::new(config, layer, &mut make))
             .collect();
-        let norm = RmsNorm::new("model.norm", hidden_size, config, &mut make);
+        let norm = RmsNorm::new("model.norm", hidden_size, config, &mut make).scaled(config.logits_scale);
         let lm_head = (!config.tie_word_embeddings).then(|| {
             Linear::new(
                 "lm_head",
@@ -118,6 +124,7 @@ impl CausalLm {
                 layers,
                 norm,
                 embedding_scale: config.embedding_scale,
+                softcap: config.final_logit_softcapping,
                 shared: Shared::new(config),
                 dropout: DropoutClock::default(),
                 recompute: Recompute::None,
@@ -143,7 +150,7 @@ impl CausalLm {
         self
     }
 
-    /// Hidden states after the final norm.
+    /// Hidden states after the final norm, times what logits are multiplied by.
     ///
     /// Attention is causal, so sequences padded on the right need no mask: their hidden states up to their own length
     /// do not depend on the padding.
@@ -222,6 +229,15 @@ impl CausalLm {
         self.model.precision
     }
 
+    /// How logits are made of hidden states.
+    #[must_use]
+    pub fn logit_options(&self) -> LogitOptions {
+        LogitOptions {
+            precision: self.model.precision,
+            softcap: self.model.softcap,
+        }
+    }
+
     /// The logits of hidden states.
     ///
     /// # Shapes
@@ -229,7 +245,11 @@ impl CausalLm {
     /// - output: `[batch, seq, vocab]`
     #[must_use]
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        precision::project(hidden, self.output_weight(), self.precision())
+        let logits = precision::project(hidden, self.output_weight(), self.precision());
+        match self.model.softcap {
+            Some(cap) => (logits / cap).tanh() * cap,
+            None => logits,
+        }
     }
 
     /// The parameters under their Hugging Face names, in module order.

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use crate::config::{ModelConfig, Norms};
+use crate::config::{Fused, ModelConfig, Norms};
 
 mod named;
 pub use named::{NamedTensor, copied};
@@ -72,38 +72,48 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         std::iter::once((format!("{name}.weight"), vec![output, input])).chain(bias)
     };
     let mut parameters = vec![("model.embed_tokens.weight".to_owned(), vec![vocab, hidden])];
+    let qkv: &[(&str, usize)] = if config.fused.qkv() {
+        &[("qkv_proj", query + 2 * key)]
+    } else {
+        &[("q_proj", query), ("k_proj", key), ("v_proj", key)]
+    };
+    let (gate_up, down): (&[(&str, usize)], &str) = match config.fused {
+        Fused::Nothing => (
+            &[("mlp.gate_proj", intermediate), ("mlp.up_proj", intermediate)],
+            "mlp.down_proj",
+        ),
+        Fused::GateUp | Fused::All => (&[("mlp.gate_up_proj", 2 * intermediate)], "mlp.down_proj"),
+        Fused::SharedMlp => (
+            &[("shared_mlp.input_linear", 2 * intermediate)],
+            "shared_mlp.output_linear",
+        ),
+    };
     for layer in 0..config.num_hidden_layers {
         let prefix = format!("model.layers.{layer}");
-        parameters.push((format!("{prefix}.input_layernorm.weight"), vec![hidden]));
-        for (name, output, input, bias) in [
-            ("q_proj", query, hidden, config.attention_bias),
-            ("k_proj", key, hidden, config.attention_bias),
-            ("v_proj", key, hidden, config.attention_bias),
-            ("o_proj", hidden, query, config.attention_output_bias),
-        ] {
+        let norm = |name: &&str| (format!("{prefix}.{name}.weight"), vec![hidden]);
+        let (first, others): (Vec<&str>, Vec<&str>) = config
+            .norms
+            .names()
+            .iter()
+            .partition(|name| **name == "input_layernorm");
+        parameters.extend(first.iter().map(norm));
+        let inputs = qkv
+            .iter()
+            .map(|&(name, output)| (name, output, hidden, config.attention_bias));
+        for (name, output, input, bias) in
+            inputs.chain([("o_proj", hidden, query, config.attention_output_bias)])
+        {
             parameters.extend(linear(&format!("{prefix}.self_attn.{name}"), output, input, bias));
         }
-        if config.qk_norm {
-            let norm = |name| (format!("{prefix}.self_attn.{name}.weight"), vec![config.head_dim]);
-            parameters.extend(["q_norm", "k_norm"].map(norm));
+        for (name, width) in [("q_norm", query), ("k_norm", key)] {
+            let size = config.qk_norm.size(config.head_dim, width);
+            parameters.extend(size.map(|size| (format!("{prefix}.self_attn.{name}.weight"), vec![size])));
         }
-        let norms: &[&str] = match config.norms {
-            Norms::Before => &["post_attention_layernorm"],
-            Norms::Gemma => &[
-                "post_attention_layernorm",
-                "pre_feedforward_layernorm",
-                "post_feedforward_layernorm",
-            ],
-        };
-        let norm = |name: &&str| (format!("{prefix}.{name}.weight"), vec![hidden]);
-        parameters.extend(norms.iter().map(norm));
-        for (name, output, input) in [
-            ("gate_proj", intermediate, hidden),
-            ("up_proj", intermediate, hidden),
-            ("down_proj", hidden, intermediate),
-        ] {
+        parameters.extend(others.iter().map(norm));
+        let inputs = gate_up.iter().map(|&(name, output)| (name, output, hidden));
+        for (name, output, input) in inputs.chain([(down, hidden, intermediate)]) {
             parameters.extend(linear(
-                &format!("{prefix}.mlp.{name}"),
+                &format!("{prefix}.{name}"),
                 output,
                 input,
                 config.mlp_bias,

@@ -5,7 +5,8 @@ use crate::observe::{OfTokens, Readback};
 use burn::tensor::Tensor;
 use cadft_core::reduction::sample_scores;
 use cadft_core::{
-    ChunkSize, Objective, Reference, TokenStats, linear_divergence, linear_log_probs, linear_statistic,
+    ChunkSize, LogitOptions, Objective, Reference, TokenStats, linear_divergence, linear_log_probs,
+    linear_statistic,
 };
 use cadft_model::{CausalLm, fused};
 
@@ -76,10 +77,10 @@ pub(crate) fn likelihoods_of(
     objective: &dyn Objective,
 ) -> Likelihoods {
     let states = select_supervised(hidden, micro);
-    let (weight, precision) = (model.output_weight(), model.precision());
+    let (weight, options) = (model.output_weight(), model.logit_options());
     let statistic = (objective.statistic())
-        .map(|wanted| linear_statistic(states.clone().inner(), weight.clone().inner(), wanted, precision));
-    let log_probs = linear_log_probs(states.clone(), weight.clone(), micro.targets.clone(), precision);
+        .map(|wanted| linear_statistic(states.clone().inner(), weight.clone().inner(), wanted, options));
+    let log_probs = linear_log_probs(states.clone(), weight.clone(), micro.targets.clone(), options);
     let mut likelihoods = Likelihoods {
         stats: TokenStats {
             statistic,
@@ -95,13 +96,21 @@ pub(crate) fn likelihoods_of(
     let reference = reference.expect("a reference model for an objective that looks at one");
     let micro = micro.clone().inner();
     let before = [supervised_states(reference, &micro), reference.output_weight()];
+    let of_both = [
+        options,
+        LogitOptions {
+            precision: options.precision,
+            ..reference.logit_options()
+        },
+    ];
     match wanted {
         Reference::Scores => {
             let [states, weight] = before;
-            likelihoods.reference = Some(linear_log_probs(states, weight, micro.targets, precision));
+            let options = of_both[1];
+            likelihoods.reference = Some(linear_log_probs(states, weight, micro.targets, options));
         }
         Reference::Anchor { .. } => {
-            let divergence = linear_divergence([states, weight], before, precision, ChunkSize::Auto);
+            let divergence = linear_divergence([states, weight], before, of_both, ChunkSize::Auto);
             likelihoods.divergence = Some(divergence);
         }
     }
@@ -119,7 +128,12 @@ pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut 
     let log_probs = batch.micro.iter().map(|micro| {
         let micro = micro.clone().inner();
         let states = supervised_states(model, &micro);
-        linear_log_probs(states, model.output_weight(), micro.targets, model.precision())
+        linear_log_probs(
+            states,
+            model.output_weight(),
+            micro.targets,
+            model.logit_options(),
+        )
     });
     let read = readback.read(log_probs.collect());
     let mut scores = vec![0.0; batch.ids.len()];

@@ -138,11 +138,11 @@ fn scores_of<E: Borrow<Example>>(
         (micro_batches(&samples, &cut, &model.device()).enumerate()).filter(|(number, _)| ranks.has(*number))
     {
         let states = supervised_states(model, &micro);
-        let (weight, precision) = (model.output_weight(), model.precision());
+        let (weight, options) = (model.output_weight(), model.logit_options());
         let ranked_first =
-            linear_argmax(states.clone(), weight.clone(), precision).equal(micro.targets.clone());
+            linear_argmax(states.clone(), weight.clone(), options.precision).equal(micro.targets.clone());
         let ranked_first: Vec<i64> = ranked_first.int().into_data().iter().collect();
-        let log_probs = linear_log_probs(states, weight, micro.targets.clone(), precision);
+        let log_probs = linear_log_probs(states, weight, micro.targets.clone(), options);
         let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
         let nll = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
         for (&sample, nll) in micro.samples.iter().zip(nll) {

@@ -1,7 +1,7 @@
 //! The hand-written backward pass of the fused likelihood.
 
 use super::chunk::ChunkSize;
-use super::inputs::{Compared, Saved};
+use super::inputs::{Compared, Logits, Saved};
 use super::kernels::LikelihoodKernels;
 use super::operations::LikelihoodOperations;
 use super::statistic::Statistic;
@@ -12,7 +12,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use burn::tensor::DType;
-use cadft_kernels::{Precision, cast};
+use cadft_kernels::{LogitOptions, cast};
 
 #[derive(Debug)]
 struct LinearLogProbs;
@@ -79,7 +79,7 @@ impl<B: LikelihoodOperations + LikelihoodKernels, C: CheckpointStrategy> Likelih
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
-        precision: Precision,
+        options: LogitOptions,
         chunk: ChunkSize,
     ) -> FloatTensor<Self> {
         let prepared = LinearLogProbs
@@ -90,20 +90,21 @@ impl<B: LikelihoodOperations + LikelihoodKernels, C: CheckpointStrategy> Likelih
         match prepared {
             OpsKind::Tracked(prepared) => {
                 let dtypes = [hidden.dtype(), weight.dtype()];
-                let hidden = precision.factor::<B>(hidden);
+                let hidden = options.precision.factor::<B>(hidden);
+                let logits = Logits::new(options, chunk);
                 let (log_probs, log_sum_exp) =
-                    B::likelihood_forward(hidden.clone(), weight.clone(), targets.clone(), chunk);
+                    B::likelihood_forward(hidden.clone(), weight.clone(), targets.clone(), logits);
                 let saved = Saved {
                     hidden,
                     weight,
                     targets,
                     log_sum_exp,
-                    chunk,
+                    logits,
                 };
                 prepared.finish((saved, dtypes), log_probs)
             }
             OpsKind::UnTracked(prepared) => {
-                prepared.finish(B::linear_log_probs(hidden, weight, targets, precision, chunk))
+                prepared.finish(B::linear_log_probs(hidden, weight, targets, options, chunk))
             }
         }
     }
@@ -112,11 +113,11 @@ impl<B: LikelihoodOperations + LikelihoodKernels, C: CheckpointStrategy> Likelih
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         statistic: Statistic,
-        precision: Precision,
+        options: LogitOptions,
         chunk: ChunkSize,
     ) -> FloatTensor<Self> {
         let (hidden, weight) = (Self::inner(hidden), Self::inner(weight));
-        Self::from_inner(B::linear_statistic(hidden, weight, statistic, precision, chunk))
+        Self::from_inner(B::linear_statistic(hidden, weight, statistic, options, chunk))
     }
 
     fn linear_divergence(
@@ -124,7 +125,7 @@ impl<B: LikelihoodOperations + LikelihoodKernels, C: CheckpointStrategy> Likelih
         weight: FloatTensor<Self>,
         reference_hidden: FloatTensor<Self>,
         reference_weight: FloatTensor<Self>,
-        precision: Precision,
+        options: [LogitOptions; 2],
         chunk: ChunkSize,
     ) -> FloatTensor<Self> {
         let prepared = LinearDivergence
@@ -137,14 +138,8 @@ impl<B: LikelihoodOperations + LikelihoodKernels, C: CheckpointStrategy> Likelih
         match prepared {
             OpsKind::Tracked(prepared) => {
                 let dtypes = [hidden.dtype(), weight.dtype()];
-                let compared = Compared {
-                    hidden,
-                    weight,
-                    reference_hidden,
-                    reference_weight,
-                    chunk,
-                };
-                let compared = compared.factors(precision);
+                let factors = [hidden, weight, reference_hidden, reference_weight];
+                let compared = Compared::new(factors, options, chunk);
                 let divergence = B::divergence_forward(compared.clone());
                 prepared.finish((compared, dtypes), divergence)
             }
@@ -153,7 +148,7 @@ impl<B: LikelihoodOperations + LikelihoodKernels, C: CheckpointStrategy> Likelih
                 weight,
                 reference_hidden,
                 reference_weight,
-                precision,
+                options,
                 chunk,
             )),
         }

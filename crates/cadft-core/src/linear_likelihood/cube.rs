@@ -5,9 +5,10 @@
 //! log-sum-exp), another one turns a tile into its gradient. A tile of the weight's gradient is complete when its tile
 //! is done, so nothing of `[vocab, hidden]` is added up, and memory beyond inputs and gradients is one tile.
 
-use super::chunk::{ChunkSize, chunks};
-use super::inputs::{Saved, Wanted};
+use super::chunk::chunks;
+use super::inputs::{Logits, Saved, Wanted};
 use super::kernels::LikelihoodKernels;
+use super::portable::{bent, straightened};
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
@@ -28,9 +29,9 @@ impl LikelihoodKernels for CubeBackend {
         hidden: CubeTensor,
         weight: CubeTensor,
         targets: CubeTensor,
-        chunk: ChunkSize,
+        logits: Logits,
     ) -> (CubeTensor, CubeTensor) {
-        let problem = Problem::new(hidden, weight, targets, chunk);
+        let problem = Problem::new(hidden, weight, targets, logits);
         let [max, sum, of_target] = std::array::from_fn(|_| problem.per_token());
         for (start, end) in problem.tiles() {
             let logits = problem.logits(problem.weight_rows(start, end));
@@ -51,7 +52,7 @@ impl LikelihoodKernels for CubeBackend {
 }
 
 fn backward(saved: Saved<CubeBackend>, grad: CubeTensor, wanted: Wanted) -> (CubeTensor, Option<CubeTensor>) {
-    let problem = Problem::new(saved.hidden, saved.weight, saved.targets, saved.chunk);
+    let problem = Problem::new(saved.hidden, saved.weight, saved.targets, saved.logits);
     let (log_sum_exp, grad) = (into_contiguous(saved.log_sum_exp), into_contiguous(grad));
     let size = problem.size;
     let mut d_hidden: Option<CubeTensor> = None;
@@ -89,10 +90,11 @@ struct Problem {
     vocab: usize,
     size: usize,
     columns: usize,
+    softcap: Option<f32>,
 }
 
 impl Problem {
-    fn new(hidden: CubeTensor, weight: CubeTensor, targets: CubeTensor, chunk: ChunkSize) -> Self {
+    fn new(hidden: CubeTensor, weight: CubeTensor, targets: CubeTensor, logits: Logits) -> Self {
         let [tokens, size] = hidden.shape().dims();
         let [vocab, _] = weight.shape().dims();
         Self {
@@ -102,7 +104,8 @@ impl Problem {
             tokens,
             vocab,
             size,
-            columns: chunk.columns(tokens, vocab),
+            columns: logits.chunk.columns(tokens, vocab),
+            softcap: logits.softcap,
         }
     }
 
@@ -121,7 +124,8 @@ impl Problem {
     /// Logits of a tile of the vocabulary at every position, `[tokens, columns]`, f32.
     fn logits(&self, weight_rows: CubeTensor) -> CubeTensor {
         let weight_t = CubeBackend::float_transpose(weight_rows);
-        into_contiguous(cube_matmul(self.hidden.clone(), weight_t, DType::F32))
+        let products = cube_matmul(self.hidden.clone(), weight_t, DType::F32);
+        into_contiguous(bent::<CubeBackend>(products, self.softcap))
     }
 
     /// Takes a tile into the running maximum, the running sum and the logit of the target, each `[tokens]`.
@@ -144,7 +148,7 @@ impl Problem {
         );
     }
 
-    /// `grad · (onehot − softmax)` of a tile, in the dtype of `hidden`.
+    /// `grad · (onehot − softmax)` of a tile, times the slope of the soft-cap, in the dtype of `hidden`.
     fn differentiate(
         &self,
         logits: &CubeTensor,
@@ -152,7 +156,10 @@ impl Problem {
         [log_sum_exp, grad]: [&CubeTensor; 2],
     ) -> CubeTensor {
         let [tokens, columns] = logits.shape().dims();
-        let dtype = self.hidden.dtype();
+        let dtype = match self.softcap {
+            Some(_) => DType::F32,
+            None => self.hidden.dtype(),
+        };
         let output = self.empty([tokens, columns], dtype);
         let values = tokens * columns;
         let dim = CubeDim::new(&logits.client, values);
@@ -168,7 +175,11 @@ impl Problem {
             first_column as u32,
             [dtype_to_elem_type(dtype), dtype_to_elem_type(self.targets.dtype)],
         );
-        output
+        if self.softcap.is_none() {
+            return output;
+        }
+        let output = straightened::<CubeBackend>(output, logits.clone(), self.softcap);
+        cast::<CubeBackend>(output, self.hidden.dtype())
     }
 
     /// An f32 for each token, not initialised.

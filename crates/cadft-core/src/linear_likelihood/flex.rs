@@ -4,7 +4,7 @@ mod divergence;
 mod simd;
 
 use super::chunk::{ChunkSize, chunks};
-use super::inputs::{Compared, Saved, Wanted};
+use super::inputs::{Compared, Logits, Saved, Wanted};
 use super::kernels::LikelihoodKernels;
 use super::statistic::Statistic;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -25,7 +25,7 @@ impl LikelihoodKernels for Flex {
         hidden: Float,
         weight: Float,
         targets: IntTensor<Self>,
-        chunk: ChunkSize,
+        Logits { softcap, chunk }: Logits,
     ) -> (Float, Float) {
         let precision = Precision::of(&hidden);
         let (hidden, weight) = (Matrix::new(hidden, precision), Matrix::new(weight, precision));
@@ -45,10 +45,11 @@ impl LikelihoodKernels for Flex {
                 Threads::All,
             );
             logits
-                .par_chunks(vocab)
+                .par_chunks_mut(vocab)
                 .zip(log_probs[start..end].par_iter_mut())
                 .zip(sums[start..end].par_iter_mut().zip(&targets[start..end]))
                 .for_each(|((row, log_prob), (sum, &target))| {
+                    bend(row, softcap);
                     *sum = row_log_sum_exp(row);
                     *log_prob = row[target] - *sum;
                 });
@@ -56,7 +57,8 @@ impl LikelihoodKernels for Flex {
         (tensor(log_probs, [tokens]), tensor(sums, [tokens]))
     }
 
-    fn likelihood_statistic(hidden: Float, weight: Float, statistic: Statistic, chunk: ChunkSize) -> Float {
+    fn likelihood_statistic(hidden: Float, weight: Float, statistic: Statistic, logits: Logits) -> Float {
+        let Logits { softcap, chunk } = logits;
         let precision = Precision::of(&hidden);
         let (hidden, weight) = (Matrix::new(hidden, precision), Matrix::new(weight, precision));
         let (tokens, vocab) = (hidden.rows, weight.rows);
@@ -67,8 +69,10 @@ impl LikelihoodKernels for Flex {
             let logits = &mut logits[..(end - start) * vocab];
             let h = hidden.view().row_range(start, end);
             gemm(logits, h, weight.view().transpose(), Write::Set, Threads::All);
-            (logits.par_chunks(vocab).zip(&mut values[start..end]))
-                .for_each(|(row, value)| *value = row_statistic(row, statistic));
+            (logits.par_chunks_mut(vocab).zip(&mut values[start..end])).for_each(|(row, value)| {
+                bend(row, softcap);
+                *value = row_statistic(row, statistic);
+            });
         }
         tensor(values, [tokens])
     }
@@ -102,7 +106,7 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
         weight,
         targets,
         log_sum_exp,
-        chunk,
+        logits: Logits { softcap, chunk },
     } = saved;
     let precision = Precision::of(&hidden);
     let (hidden, weight) = (Matrix::new(hidden, precision), Matrix::new(weight, precision));
@@ -127,8 +131,10 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
                     .zip(&targets[start..end]),
             )
             .for_each(|(row, ((&sum, &grad), &target))| {
+                let slopes = bend(row, softcap);
                 row_gradient(row, sum, grad);
                 row[target] += grad;
+                straighten(row, slopes);
                 if precision == Precision::Bf16 {
                     round_to_bf16(row);
                 }
@@ -150,6 +156,24 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
         tensor(d_hidden, [tokens, size]),
         d_weight.map(|values| tensor(values, [vocab, size])),
     )
+}
+
+/// Turns products into logits in place; the slopes, where there is a cap.
+fn bend(row: &mut [f32], softcap: Option<f32>) -> Option<Vec<f32>> {
+    let cap = softcap?;
+    let slopes = row.iter_mut().map(|z| {
+        let tanh = (*z / cap).tanh();
+        *z = cap * tanh;
+        1.0 - tanh * tanh
+    });
+    Some(slopes.collect())
+}
+
+/// Turns gradients of logits into those of the products.
+fn straighten(row: &mut [f32], slopes: Option<Vec<f32>>) {
+    for (gradient, slope) in row.iter_mut().zip(slopes.into_iter().flatten()) {
+        *gradient *= slope;
+    }
 }
 
 /// Rows of logits held at a time.

@@ -6,8 +6,7 @@
     allow(deprecated, reason = "Burn deprecates ndarray; it was promised to users")
 )]
 
-use super::chunk::ChunkSize;
-use super::inputs::{Compared, Saved, Wanted};
+use super::inputs::{Compared, Logits, Saved, Wanted};
 use super::portable;
 use super::statistic::Statistic;
 #[cfg(feature = "ndarray")]
@@ -38,9 +37,9 @@ pub(crate) trait LikelihoodKernels: Backend + MatmulKernels {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
-        chunk: ChunkSize,
+        logits: Logits,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        portable::forward::<Self>(&hidden, weight, &targets, chunk)
+        portable::forward::<Self>(&hidden, weight, &targets, logits)
     }
 
     /// A statistic of the distribution at each position, `[tokens]` in f32.
@@ -49,9 +48,9 @@ pub(crate) trait LikelihoodKernels: Backend + MatmulKernels {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         statistic: Statistic,
-        chunk: ChunkSize,
+        logits: Logits,
     ) -> FloatTensor<Self> {
-        portable::statistics::<Self>(&hidden, weight, statistic, chunk)
+        portable::statistics::<Self>(&hidden, weight, statistic, logits)
     }
 
     /// Gradients of `Σ_t grad_t · log_probs_t` with respect to `hidden` and `weight`, in f32.

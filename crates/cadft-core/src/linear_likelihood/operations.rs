@@ -6,7 +6,7 @@
 )]
 
 use super::chunk::ChunkSize;
-use super::inputs::Compared;
+use super::inputs::{Compared, Logits};
 use super::kernels::LikelihoodKernels;
 use super::statistic::Statistic;
 #[cfg(feature = "cube")]
@@ -17,7 +17,7 @@ use burn::backend::Flex;
 use burn::backend::NdArray;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
-use cadft_kernels::Precision;
+use cadft_kernels::LogitOptions;
 
 /// The operations of the fused likelihood.
 #[backend_extension(
@@ -32,7 +32,7 @@ pub(crate) trait LikelihoodOperations: Backend {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
-        precision: Precision,
+        options: LogitOptions,
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
 
@@ -41,7 +41,7 @@ pub(crate) trait LikelihoodOperations: Backend {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         statistic: Statistic,
-        precision: Precision,
+        options: LogitOptions,
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
 
@@ -52,7 +52,7 @@ pub(crate) trait LikelihoodOperations: Backend {
         weight: FloatTensor<Self>,
         reference_hidden: FloatTensor<Self>,
         reference_weight: FloatTensor<Self>,
-        precision: Precision,
+        options: [LogitOptions; 2],
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
 }
@@ -64,22 +64,22 @@ macro_rules! route {
                 hidden: FloatTensor<Self>,
                 weight: FloatTensor<Self>,
                 targets: IntTensor<Self>,
-                precision: Precision,
+                options: LogitOptions,
                 chunk: ChunkSize,
             ) -> FloatTensor<Self> {
-                let hidden = precision.factor::<Self>(hidden);
-                Self::likelihood_forward(hidden, weight, targets, chunk).0
+                let hidden = options.precision.factor::<Self>(hidden);
+                Self::likelihood_forward(hidden, weight, targets, Logits::new(options, chunk)).0
             }
 
             fn linear_statistic(
                 hidden: FloatTensor<Self>,
                 weight: FloatTensor<Self>,
                 statistic: Statistic,
-                precision: Precision,
+                options: LogitOptions,
                 chunk: ChunkSize,
             ) -> FloatTensor<Self> {
-                let hidden = precision.factor::<Self>(hidden);
-                Self::likelihood_statistic(hidden, weight, statistic, chunk)
+                let hidden = options.precision.factor::<Self>(hidden);
+                Self::likelihood_statistic(hidden, weight, statistic, Logits::new(options, chunk))
             }
 
             fn linear_divergence(
@@ -87,17 +87,11 @@ macro_rules! route {
                 weight: FloatTensor<Self>,
                 reference_hidden: FloatTensor<Self>,
                 reference_weight: FloatTensor<Self>,
-                precision: Precision,
+                options: [LogitOptions; 2],
                 chunk: ChunkSize,
             ) -> FloatTensor<Self> {
-                let compared = Compared {
-                    hidden,
-                    weight,
-                    reference_hidden,
-                    reference_weight,
-                    chunk,
-                };
-                Self::divergence_forward(compared.factors(precision))
+                let factors = [hidden, weight, reference_hidden, reference_weight];
+                Self::divergence_forward(Compared::new(factors, options, chunk))
             }
         }
     };

@@ -4,10 +4,11 @@
 //! ```text
 //! KL_t = Σ_v q_v · (log q_v − log p_v),   p = softmax(W h_t),  q = softmax(W' h'_t)
 //! ∂KL_t/∂logits_t = p − q                                                                  (ASFT-2)
+//! ∂logits_t/∂z_t = 1 − (logits_t / cap)²   where logits_t = cap · tanh(z_t / cap),  z_t = W h_t
 //! ```
 
-use super::chunk::{ChunkSize, chunks};
-use super::inputs::{Compared, Saved, Wanted};
+use super::chunk::chunks;
+use super::inputs::{Compared, Logits, Saved, Wanted};
 use super::statistic::Statistic;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
@@ -19,14 +20,14 @@ pub(super) fn forward<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
     targets: &IntTensor<B>,
-    chunk: ChunkSize,
+    logits: Logits,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let tokens = hidden.shape()[0];
     let vocab = weight.shape()[0];
     let weight_t = B::float_transpose(cast::<B>(weight, hidden.dtype()));
     let (mut log_probs, mut sums) = (vec![], vec![]);
-    for (start, end) in chunks(tokens, chunk.rows(vocab)) {
-        let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
+    for (start, end) in chunks(tokens, logits.chunk.rows(vocab)) {
+        let logits = chunk_logits::<B>(hidden, &weight_t, (start, end), logits.softcap);
         let lse = log_sum_exp::<B>(&logits);
         let of_target = B::float_gather(1, logits, target_column::<B>(targets, start, end));
         let shape = Shape::new([end - start]);
@@ -50,7 +51,7 @@ pub(super) fn backward<B: MatmulKernels>(
         weight,
         targets,
         log_sum_exp,
-        chunk,
+        logits,
     } = saved;
     let tokens = hidden.shape()[0];
     let vocab = weight.shape()[0];
@@ -59,14 +60,19 @@ pub(super) fn backward<B: MatmulKernels>(
     let weight_t = B::float_transpose(weight.clone());
     let mut d_hidden = vec![];
     let mut d_weight: Option<FloatTensor<B>> = None;
-    for (start, end) in chunks(tokens, chunk.rows(vocab)) {
-        let logits = chunk_logits::<B>(&hidden, &weight_t, (start, end));
-        let probs = B::float_exp(B::float_sub(logits, column::<B>(&log_sum_exp, start, end)));
+    for (start, end) in chunks(tokens, logits.chunk.rows(vocab)) {
+        let softcap = logits.softcap;
+        let logits = chunk_logits::<B>(&hidden, &weight_t, (start, end), softcap);
+        let probs = B::float_exp(B::float_sub(
+            logits.clone(),
+            column::<B>(&log_sum_exp, start, end),
+        ));
         let grad = column::<B>(grad, start, end);
         // d_logits = grad · (onehot − softmax), [rows, vocab].
         let d_logits = B::float_mul(B::float_neg(probs), grad.clone());
         let targets = target_column::<B>(&targets, start, end);
         let d_logits = B::float_scatter(1, d_logits, targets, grad, IndexingUpdateOp::Add);
+        let d_logits = straightened::<B>(d_logits, logits, softcap);
         let d_logits = cast::<B>(d_logits, dtype);
         if wanted == Wanted::Both {
             let hidden = rows::<B>(&hidden, start, end);
@@ -82,13 +88,13 @@ pub(super) fn statistics<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
     statistic: Statistic,
-    chunk: ChunkSize,
+    logits: Logits,
 ) -> FloatTensor<B> {
     let tokens = hidden.shape()[0];
     let vocab = weight.shape()[0];
     let weight_t = B::float_transpose(cast::<B>(weight, hidden.dtype()));
-    let parts = chunks(tokens, chunk.rows(vocab)).map(|(start, end)| {
-        let logits = chunk_logits::<B>(hidden, &weight_t, (start, end));
+    let parts = chunks(tokens, logits.chunk.rows(vocab)).map(|(start, end)| {
+        let logits = chunk_logits::<B>(hidden, &weight_t, (start, end), logits.softcap);
         let values = statistic_of::<B>(statistic, logits);
         B::float_reshape(values, Shape::new([end - start]))
     });
@@ -98,7 +104,7 @@ pub(super) fn statistics<B: MatmulKernels>(
 /// `KL(reference‖policy)` of every row, `[tokens]`.
 pub(super) fn divergence<B: MatmulKernels>(compared: &Compared<B>) -> FloatTensor<B> {
     let parts = compared.chunks().map(|(start, end)| {
-        let [log_p, log_q] = compared.log_probs(start, end);
+        let [log_p, log_q] = compared.logits(start, end).map(log_softmax::<B>);
         let terms = B::float_mul(B::float_exp(log_q.clone()), B::float_sub(log_q, log_p));
         B::float_reshape(B::float_sum_dim(terms, 1), Shape::new([end - start]))
     });
@@ -114,8 +120,10 @@ pub(super) fn divergence_backward<B: MatmulKernels>(
     let mut d_hidden = vec![];
     let mut d_weight: Option<FloatTensor<B>> = None;
     for (start, end) in compared.chunks() {
-        let [p, q] = compared.log_probs(start, end).map(B::float_exp);
+        let [logits, of_reference] = compared.logits(start, end);
+        let [p, q] = [logits.clone(), of_reference].map(|logits| B::float_exp(log_softmax::<B>(logits)));
         let d_logits = B::float_mul(B::float_sub(p, q), column::<B>(grad, start, end));
+        let d_logits = straightened::<B>(d_logits, logits, compared.logits.softcap);
         let d_logits = cast::<B>(d_logits, compared.hidden.dtype());
         if wanted == Wanted::Both {
             let hidden = rows::<B>(&compared.hidden, start, end);
@@ -127,21 +135,28 @@ pub(super) fn divergence_backward<B: MatmulKernels>(
 }
 
 impl<B: MatmulKernels> Compared<B> {
-    /// `log p` and `log q` of rows `start..end`, `[rows, vocab]`.
-    fn log_probs(&self, start: usize, end: usize) -> [FloatTensor<B>; 2] {
-        let of = |hidden: &FloatTensor<B>, weight: &FloatTensor<B>| {
+    /// Logits of policy and reference of rows `start..end`, `[rows, vocab]`.
+    fn logits(&self, start: usize, end: usize) -> [FloatTensor<B>; 2] {
+        let of = |hidden: &FloatTensor<B>, weight: &FloatTensor<B>, softcap| {
             let weight_t = B::float_transpose(weight.clone());
-            log_softmax::<B>(backend_matmul::<B>(rows::<B>(hidden, start, end), weight_t))
+            chunk_logits::<B>(hidden, &weight_t, (start, end), softcap)
         };
         [
-            of(&self.hidden, &self.weight),
-            of(&self.reference_hidden, &self.reference_weight),
+            of(&self.hidden, &self.weight, self.logits.softcap),
+            of(
+                &self.reference_hidden,
+                &self.reference_weight,
+                self.reference_softcap,
+            ),
         ]
     }
 
     /// Ranges of rows that are held at a time.
     fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
-        chunks(self.hidden.shape()[0], self.chunk.rows(self.weight.shape()[0]))
+        chunks(
+            self.hidden.shape()[0],
+            self.logits.chunk.rows(self.weight.shape()[0]),
+        )
     }
 }
 
@@ -184,8 +199,39 @@ fn chunk_logits<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight_t: &FloatTensor<B>,
     (start, end): (usize, usize),
+    softcap: Option<f32>,
 ) -> FloatTensor<B> {
-    backend_matmul::<B>(rows::<B>(hidden, start, end), weight_t.clone())
+    bent::<B>(
+        backend_matmul::<B>(rows::<B>(hidden, start, end), weight_t.clone()),
+        softcap,
+    )
+}
+
+/// `cap · tanh(z / cap)`, where there is a cap.
+pub(super) fn bent<B: Backend>(z: FloatTensor<B>, softcap: Option<f32>) -> FloatTensor<B> {
+    match softcap {
+        Some(cap) => {
+            let z = B::float_div_scalar(z, cap.into());
+            B::float_mul_scalar(B::float_tanh(z), cap.into())
+        }
+        None => z,
+    }
+}
+
+/// The gradient of what [`bent`] was given, from that of the `logits` it made.
+pub(super) fn straightened<B: Backend>(
+    d_logits: FloatTensor<B>,
+    logits: FloatTensor<B>,
+    softcap: Option<f32>,
+) -> FloatTensor<B> {
+    match softcap {
+        Some(cap) => {
+            let tanh = B::float_div_scalar(logits, cap.into());
+            let square = B::float_mul(tanh.clone(), tanh);
+            B::float_sub(d_logits.clone(), B::float_mul(d_logits, square))
+        }
+        None => d_logits,
+    }
 }
 
 /// `log Σ_v exp(logits_v)` of every row, `[rows, 1]`.

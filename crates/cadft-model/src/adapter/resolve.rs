@@ -189,7 +189,10 @@ fn saved(
         }
         if owners.contains(module.as_str()) {
             saved.insert(module.as_str());
-        } else if module.ends_with(".self_attn") || module.ends_with(".mlp") {
+        } else if module.ends_with(".self_attn")
+            || module.ends_with(".mlp")
+            || module.ends_with(".shared_mlp")
+        {
             let inside = |owner: &&str| {
                 owner
                     .strip_prefix(module.as_str())

@@ -182,17 +182,30 @@ fn last(path: &str) -> &str {
 pub(super) fn linears_mut(model: &mut CausalLm) -> Vec<(String, &mut Linear)> {
     let mut linears = vec![];
     for (index, block) in model.model.layers.iter_mut().enumerate() {
-        let (attention, mlp) = (&mut block.self_attn, &mut block.mlp);
-        let parts = [
-            ("self_attn.q_proj", &mut attention.q_proj),
-            ("self_attn.k_proj", &mut attention.k_proj),
-            ("self_attn.v_proj", &mut attention.v_proj),
-            ("self_attn.o_proj", &mut attention.o_proj),
-            ("mlp.gate_proj", &mut mlp.gate_proj),
-            ("mlp.up_proj", &mut mlp.up_proj),
-            ("mlp.down_proj", &mut mlp.down_proj),
+        let attention = &mut block.self_attn;
+        let mut parts = vec![
+            ("self_attn.q_proj", attention.q_proj.as_mut()),
+            ("self_attn.k_proj", attention.k_proj.as_mut()),
+            ("self_attn.v_proj", attention.v_proj.as_mut()),
+            ("self_attn.qkv_proj", attention.qkv_proj.as_mut()),
+            ("self_attn.o_proj", Some(&mut attention.o_proj)),
         ];
-        linears.extend(parts.map(|(part, linear)| (format!("model.layers.{index}.{part}"), linear)));
+        if let Some(mlp) = &mut block.mlp {
+            parts.extend([
+                ("mlp.gate_proj", mlp.gate_proj.as_mut()),
+                ("mlp.up_proj", mlp.up_proj.as_mut()),
+                ("mlp.gate_up_proj", mlp.gate_up_proj.as_mut()),
+                ("mlp.down_proj", Some(&mut mlp.down_proj)),
+            ]);
+        }
+        if let Some(mlp) = &mut block.shared_mlp {
+            parts.extend([
+                ("shared_mlp.input_linear", Some(&mut mlp.input_linear)),
+                ("shared_mlp.output_linear", Some(&mut mlp.output_linear)),
+            ]);
+        }
+        let named = |(part, linear)| Some((format!("model.layers.{index}.{part}"), linear?));
+        linears.extend(parts.into_iter().filter_map(named));
     }
     linears
 }

@@ -39,6 +39,19 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("problem_type", CLASSIFIER),
     ("classifier_dropout", CLASSIFIER),
     ("hidden_dropout", CLASSIFIER),
+    ("mamba_n_heads", NO_MAMBA),
+    ("mamba_n_groups", NO_MAMBA),
+    ("mamba_d_state", NO_MAMBA),
+    ("mamba_d_head", NO_MAMBA),
+    ("mamba_d_conv", NO_MAMBA),
+    ("mamba_expand", NO_MAMBA),
+    ("mamba_chunk_size", NO_MAMBA),
+    ("mamba_conv_bias", NO_MAMBA),
+    ("mamba_proj_bias", NO_MAMBA),
+    ("time_step_limit", NO_MAMBA),
+    ("num_experts_per_tok", NO_EXPERTS),
+    ("output_router_logits", NO_EXPERTS),
+    ("router_aux_loss_coef", NO_EXPERTS),
     ("bos_token_id", TOKENIZER),
     ("pad_token_id", PADDING),
     ("sep_token_id", "no supported family has one"),
@@ -132,12 +145,7 @@ pub(super) const OFF: &[&str] = &[
 ];
 
 /// Settings that would change the computation and are refused when they are there.
-pub(super) const ABSENT: &[&str] = &[
-    "quantization_config",
-    "final_logit_softcapping",
-    "per_layer_config",
-    "attention_chunk_size",
-];
+pub(super) const ABSENT: &[&str] = &["quantization_config", "per_layer_config", "attention_chunk_size"];
 
 const NAMES: &str = "says where the file comes from";
 const IMPLEMENTATION: &str = "every implementation computes the same";
@@ -149,6 +157,8 @@ const ENDS: &str = "an answer ends at a token";
 const BEAMS: &str = "there is no beam search";
 const DRAFTS: &str = "no other model drafts an answer";
 const CACHE: &str = "it says how the answer is computed, not what it is";
+const NO_MAMBA: &str = "a model with layers that are not attention is refused";
+const NO_EXPERTS: &str = "a model with experts is refused";
 const TOKENIZER: &str = "the tokenizer puts it before a text";
 const PADDING: &str = "rows are told from their padding by their length";
 const ENCODER: &str = "it belongs to models with an encoder";

@@ -18,7 +18,7 @@ pub struct LayerAttention {
 pub enum Positions {
     /// Rotary embedding.
     Rotary,
-    /// Rotary embedding with the base of sliding layers (Gemma 3).
+    /// Rotary embedding with the base of sliding layers (Gemma 3, `OLMo` 3).
     LocalRotary,
     /// Not at all (`NoPE`).
     None,
@@ -54,7 +54,7 @@ pub(super) fn parse(object: &mut Object<'_>, family: &Family, layers: usize) -> 
         .zip(rotary)
         .map(|(sliding, rotary)| LayerAttention {
             window: window.filter(|_| sliding),
-            positions: match (rotary, sliding && family.is_gemma()) {
+            positions: match (rotary, sliding && family.has_local_rotary()) {
                 (false, _) => Positions::None,
                 (true, true) => Positions::LocalRotary,
                 (true, false) => Positions::Rotary,
@@ -71,7 +71,8 @@ fn window(object: &mut Object<'_>, family: &Family) -> Option<usize> {
             object.expect_absent(key);
             return None;
         }
-        Windows::All | Windows::Pattern => (true, Some(4096)),
+        Windows::All | Windows::Pattern | Windows::AllButEvery(_) => (true, Some(4096)),
+        Windows::AllWhereGiven => (true, None),
         Windows::AfterMaxWindowLayers => (object.flag("use_sliding_window"), Some(4096)),
         Windows::WithoutPositions => (object.flag("use_sliding_window"), None),
     };
@@ -93,13 +94,19 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
     let rule: Vec<_> = (0..layers)
         .map(|layer| match family.windows {
             Windows::Never => false,
-            Windows::All => has_window,
+            Windows::All | Windows::AllWhereGiven => has_window,
             Windows::AfterMaxWindowLayers => has_window && layer >= first,
             Windows::WithoutPositions => has_window && !rotary[layer],
             Windows::Pattern => (layer + 1) % pattern != 0,
+            Windows::AllButEvery(pattern) => (layer + 1) % pattern != 0,
         })
         .collect();
     let Some(types) = object.get("layer_types") else {
+        if family.is_hybrid() {
+            object.problem(
+                "`layer_types` is missing; layers that are not attention are not supported".to_owned(),
+            );
+        }
         return rule;
     };
     let sliding = types.as_array().map(|types| {
@@ -107,12 +114,16 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
             .iter()
             .map(|kind| match kind.as_str() {
                 Some("full_attention") => Some(false),
+                Some("attention") if family.is_hybrid() => Some(false),
                 Some("sliding_attention") => Some(true),
                 _ => None,
             })
             .collect::<Option<Vec<_>>>()
     });
-    let fixed = matches!(family.windows, Windows::Never | Windows::All);
+    let fixed = matches!(
+        family.windows,
+        Windows::Never | Windows::All | Windows::AllWhereGiven
+    );
     match sliding.flatten() {
         Some(sliding) if sliding.len() == layers && (!fixed || sliding == rule) => sliding,
         _ => {
@@ -132,6 +143,14 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
 
 /// Which blocks have rotary embeddings.
 fn rotary_layers(object: &mut Object<'_>, family: &Family, layers: usize) -> Vec<bool> {
+    if family.is_hybrid() {
+        let key = "position_embedding_type";
+        let has_rope = object.get(key).is_some();
+        if has_rope {
+            object.expect_text(key, &["rope"], None);
+        }
+        return vec![has_rope; layers];
+    }
     if family.windows != Windows::WithoutPositions {
         return vec![true; layers];
     }

@@ -161,6 +161,23 @@ impl<'a> Object<'a> {
             })
     }
 
+    /// A list of numbers above zero that must be there; empty stands in for one that is not.
+    pub(super) fn required_numbers(&mut self, key: &str) -> Vec<f64> {
+        let Some(value) = self.get(key) else {
+            self.missing(key);
+            return Vec::new();
+        };
+        let is_sensible = |number: &f64| SENSIBLE.contains(number);
+        let numbers = value.as_array().and_then(|values| {
+            let numbers = values.iter().map(|value| value.as_f64().filter(is_sensible));
+            numbers.collect::<Option<Vec<_>>>()
+        });
+        numbers.unwrap_or_else(|| {
+            self.wrong(key, value, "a list of numbers above zero");
+            Vec::new()
+        })
+    }
+
     /// A boolean, `false` where absent.
     pub(super) fn flag(&mut self, key: &str) -> bool {
         self.flag_or(key, false)
@@ -233,7 +250,11 @@ impl<'a> Object<'a> {
 
     pub(super) fn expect_absent(&mut self, key: &str) {
         if let Some(value) = self.get(key) {
-            self.problem(format!("`{key}` is `{}`; it is not supported", show(value)));
+            let prefix = &self.prefix;
+            self.problem(format!(
+                "`{prefix}{key}` is `{}`; it is not supported",
+                show(value)
+            ));
         }
     }
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::family::{AttentionBias, Family};
+use super::family::{AttentionBias, Family, Rotary};
 use super::object::Object;
-use super::{ModelConfig, keys};
+use super::{ModelConfig, RopeScaling, keys};
 use crate::json;
 
 /// The key that names the activation.
@@ -21,7 +21,17 @@ pub(super) fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
     let activations = ["silu", "swish", "gelu_pytorch_tanh"];
     object.expect_text(activation_key(family), &activations, Some("silu"));
     object.expect_number("attention_dropout", 0.0);
-    object.expect_number("partial_rotary_factor", 1.0);
+    match family.rotary {
+        Rotary::Phi => {
+            object.expect_number("resid_pdrop", 0.0);
+            object.expect_number("embd_pdrop", 0.0);
+        }
+        Rotary::Glm => {}
+        _ => object.expect_number("partial_rotary_factor", 1.0),
+    }
+    if family.is_hybrid() && object.whole("num_local_experts", 8) != 0 {
+        object.problem("`num_local_experts` is not `0`; experts are not supported".to_owned());
+    }
     for key in keys::ABSENT {
         object.expect_absent(key);
     }
@@ -37,9 +47,6 @@ pub(super) fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
     if !family.mlp_bias {
         object.expect_off("mlp_bias");
     }
-    if !family.is_gemma() {
-        object.expect_absent("attn_logit_softcapping");
-    }
     if let Some(architectures) = object.get("architectures")
         && !architectures
             .as_array()
@@ -54,7 +61,11 @@ pub(super) fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
 }
 
 /// What of a configuration contradicts itself.
-pub(super) fn inconsistencies(config: &ModelConfig, raw: &Map<String, Value>) -> Vec<String> {
+pub(super) fn inconsistencies(
+    config: &ModelConfig,
+    family: &Family,
+    raw: &Map<String, Value>,
+) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(count) = too_many_parameters(config) {
         problems.push(format!(
@@ -66,6 +77,7 @@ pub(super) fn inconsistencies(config: &ModelConfig, raw: &Map<String, Value>) ->
         num_attention_heads,
         num_key_value_heads,
         head_dim,
+        rotary_dims,
         ..
     } = config;
     if !num_attention_heads.is_multiple_of(*num_key_value_heads) {
@@ -74,9 +86,8 @@ pub(super) fn inconsistencies(config: &ModelConfig, raw: &Map<String, Value>) ->
              `{num_key_value_heads}`"
         ));
     }
-    let family_sets_head_dim = matches!(config.model_type.as_str(), "qwen3" | "gemma3_text");
     if raw.get("head_dim").is_none_or(Value::is_null)
-        && !family_sets_head_dim
+        && family.head_dim.is_none()
         && !hidden_size.is_multiple_of(*num_attention_heads)
     {
         problems.push(format!(
@@ -87,6 +98,27 @@ pub(super) fn inconsistencies(config: &ModelConfig, raw: &Map<String, Value>) ->
         problems.push(format!(
             "`head_dim` is `{head_dim}`; rotary embeddings need an even number"
         ));
+    } else if *rotary_dims == 0 || rotary_dims > head_dim || !rotary_dims.is_multiple_of(2) {
+        problems.push(format!(
+            "`partial_rotary_factor` makes `{rotary_dims}` dimensions of `head_dim` `{head_dim}` rotate; that is not an even number up \
+             to it"
+        ));
+    }
+    if let RopeScaling::LongRope {
+        short_factor,
+        long_factor,
+        ..
+    } = &config.rope_scaling
+    {
+        for (key, factors) in [("short_factor", short_factor), ("long_factor", long_factor)] {
+            if factors.len() != rotary_dims / 2 {
+                problems.push(format!(
+                    "`rope_scaling.{key}` holds `{}` numbers; expected `{}`, half of the dimensions that rotate",
+                    factors.len(),
+                    rotary_dims / 2
+                ));
+            }
+        }
     }
     problems
 }

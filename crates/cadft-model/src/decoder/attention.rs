@@ -9,9 +9,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::linear::{Bias, Linear, shared_factor};
+use super::mlp::cut;
+use super::rope::halves;
 use super::{Context, Precision, RmsNorm};
 use crate::cache::LayerCache;
-use crate::config::{LayerAttention, ModelConfig};
+use crate::config::{LayerAttention, ModelConfig, QueryKeyNorm, RotaryPairs};
 use crate::fused::{self, AttentionInput, AttentionOptions};
 use crate::parameters::Parameters;
 
@@ -19,16 +21,18 @@ use crate::parameters::Parameters;
 #[derive(Module, Debug)]
 pub struct Attention {
     /// Query projection.
-    pub q_proj: Linear,
+    pub q_proj: Option<Linear>,
     /// Key projection.
-    pub k_proj: Linear,
+    pub k_proj: Option<Linear>,
     /// Value projection.
-    pub v_proj: Linear,
+    pub v_proj: Option<Linear>,
+    /// Query, key and value projection as one matrix, in place of the three.
+    pub qkv_proj: Option<Linear>,
     /// Output projection.
     pub o_proj: Linear,
-    /// Norm of each query head.
+    /// Norm of each query head, or of all heads together.
     pub q_norm: Option<RmsNorm>,
-    /// Norm of each key head.
+    /// Norm of each key head, or of all heads together.
     pub k_norm: Option<RmsNorm>,
     #[module(skip)]
     layer: LayerAttention,
@@ -39,7 +43,12 @@ pub struct Attention {
 /// How scores are made.
 #[derive(Clone, Copy, Debug)]
 struct Scores {
+    heads: usize,
+    kv_heads: usize,
     head_dim: usize,
+    qk_norm: QueryKeyNorm,
+    /// Dimensions that are rotated, and how they are paired.
+    rotary: (usize, RotaryPairs),
     scale: f64,
     softcap: Option<f64>,
     precision: Precision,
@@ -49,36 +58,47 @@ impl Attention {
     pub(crate) fn new(config: &ModelConfig, index: usize, make: &mut Parameters<'_>) -> Self {
         let ModelConfig {
             hidden_size,
-            head_dim,
+            num_attention_heads: heads,
             num_key_value_heads: kv_heads,
+            head_dim,
+            qk_norm,
             ..
         } = *config;
         let name = format!("model.layers.{index}.self_attn");
-        let (query, key) = (config.num_attention_heads * head_dim, kv_heads * head_dim);
+        let (query, key) = (heads * head_dim, kv_heads * head_dim);
         let (bias, output_bias) = (
             Bias::from_flag(config.attention_bias),
             Bias::from_flag(config.attention_output_bias),
         );
         let mut linear =
             |part: &str, shape: [usize; 2], bias| Linear::new(&format!("{name}.{part}"), shape, bias, make);
+        let fused = config.fused.qkv();
+        let mut input =
+            |part: &str, width: usize, exists: bool| exists.then(|| linear(part, [width, hidden_size], bias));
         let [q_proj, k_proj, v_proj] = [("q_proj", query), ("k_proj", key), ("v_proj", key)]
-            .map(|(part, width)| linear(part, [width, hidden_size], bias));
+            .map(|(part, width)| input(part, width, !fused));
+        let qkv_proj = input("qkv_proj", query + 2 * key, fused);
         let o_proj = linear("o_proj", [hidden_size, query], output_bias);
-        let mut norm = |part: &str| {
-            config
-                .qk_norm
-                .then(|| RmsNorm::new(&format!("{name}.{part}"), head_dim, config, make))
+        let mut norm = |part: &str, width: usize| {
+            qk_norm
+                .size(head_dim, width)
+                .map(|size| RmsNorm::new(&format!("{name}.{part}"), size, config, make))
         };
         Self {
             q_proj,
             k_proj,
             v_proj,
+            qkv_proj,
             o_proj,
-            q_norm: norm("q_norm"),
-            k_norm: norm("k_norm"),
+            q_norm: norm("q_norm", query),
+            k_norm: norm("k_norm", key),
             layer: config.layers[index],
             scores: Scores {
+                heads,
+                kv_heads,
                 head_dim,
+                qk_norm,
+                rotary: (config.rotary_dims, config.rotary_pairs),
                 scale: config.attention_scale,
                 softcap: config.attn_logit_softcapping,
                 precision: Precision::F32,
@@ -92,16 +112,14 @@ impl Attention {
         context: &Context,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        let x = shared_factor(x, [&self.q_proj, &self.k_proj, &self.v_proj]);
-        let device = x.device();
-        let [for_query, for_key] = [x.clone(), x.clone()];
-        let query = || self.by_head(&self.q_norm, self.q_proj.forward(for_query)); // [batch, seq, heads * head_dim]
-        let key = || self.by_head(&self.k_norm, self.k_proj.forward(for_key)); // [batch, seq, kv_heads * head_dim]
-        let value = || self.v_proj.forward(x);
-        let (query, (key, value)) = fused::both(&device, query, || fused::both(&device, key, value));
+        let [query, key, value] = self.project(x);
+        let query = match context.temperature() {
+            Some(temperature) => query * temperature.clone(),
+            None => query,
+        };
         let input = AttentionInput {
-            query,
-            key,
+            query: self.paired(query),
+            key: self.paired(key),
             value,
             rotation: context.rotation(self.layer).cloned(),
             options: self.options(context),
@@ -113,17 +131,60 @@ impl Attention {
         self.o_proj.forward(output)
     }
 
+    /// Queries `[batch, seq, heads * head_dim]`, keys and values `[batch, seq, kv_heads * head_dim]`, normalised.
+    fn project(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
+        if let Some(qkv) = &self.qkv_proj {
+            let y = qkv.forward(x);
+            let (query, key) = (self.scores.heads * self.scores.head_dim, self.key_width());
+            let [query, key, value] =
+                [(0, query), (query, key), (query + key, key)].map(|(start, width)| cut(&y, start, width));
+            return [
+                self.normed(&self.q_norm, query),
+                self.normed(&self.k_norm, key),
+                value,
+            ];
+        }
+        let (Some(q_proj), Some(k_proj), Some(v_proj)) = (&self.q_proj, &self.k_proj, &self.v_proj) else {
+            panic!("attention has query, key and value projections, or one matrix");
+        };
+        let x = shared_factor(x, [q_proj, k_proj, v_proj]);
+        let device = x.device();
+        let [for_query, for_key] = [x.clone(), x.clone()];
+        let query = || self.normed(&self.q_norm, q_proj.forward(for_query));
+        let key = || self.normed(&self.k_norm, k_proj.forward(for_key));
+        let value = || v_proj.forward(x);
+        let (query, (key, value)) = fused::both(&device, query, || fused::both(&device, key, value));
+        [query, key, value]
+    }
+
     pub(crate) fn set_precision(&mut self, precision: Precision) {
         self.scores.precision = precision;
     }
 
-    /// Normalises each head, where the model does.
-    fn by_head(&self, norm: &Option<RmsNorm>, x: Tensor<3>) -> Tensor<3> {
+    /// Width of all keys of a position, and of all values.
+    pub(crate) fn key_width(&self) -> usize {
+        self.scores.kv_heads * self.scores.head_dim
+    }
+
+    /// Normalises each head, or all together, where the model does.
+    fn normed(&self, norm: &Option<RmsNorm>, x: Tensor<3>) -> Tensor<3> {
         let Some(norm) = norm else { return x };
+        if self.scores.qk_norm == QueryKeyNorm::Whole {
+            return norm.forward(x);
+        }
         let [batch, seq, width] = x.dims();
         let head_dim = self.scores.head_dim;
         let heads = x.reshape([batch, seq * width / head_dim, head_dim]);
         norm.forward(heads).reshape([batch, seq, width])
+    }
+
+    /// Queries or keys with the dimensions that are rotated together half of them apart, as [`fused`] pairs them. The same order
+    /// in both leaves their products as they are.
+    fn paired(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.scores.rotary {
+            (_, RotaryPairs::Halves) => x,
+            (dims, RotaryPairs::Neighbours) => halves(x, self.scores.head_dim, dims),
+        }
     }
 
     fn options(&self, context: &Context) -> AttentionOptions {
@@ -132,6 +193,7 @@ impl Attention {
             scale,
             softcap,
             precision,
+            ..
         } = self.scores;
         AttentionOptions {
             head_dim,

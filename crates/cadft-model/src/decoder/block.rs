@@ -1,9 +1,13 @@
-//! One block: attention and feed-forward, each on a normalised input and added to the residual stream.
+//! One block: attention and feed-forward, each added to the residual stream, with norms before, after or around them.
+//!
+//! ```text
+//! x ← x + m · after(f(before(x)))          f: attention, then feed-forward; a norm that a family lacks changes nothing
+//! ```
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{Attention, Context, Mlp, RmsNorm};
+use super::{Attention, Context, Mlp, RmsNorm, SharedMlp};
 use crate::cache::LayerCache;
 use crate::config::{ModelConfig, Norms};
 use crate::parameters::Parameters;
@@ -11,18 +15,28 @@ use crate::parameters::Parameters;
 /// One block of the decoder.
 #[derive(Module, Debug)]
 pub struct Block {
-    /// Norm before attention.
-    pub input_layernorm: RmsNorm,
+    /// Norm before attention; `OLMo` has none.
+    pub input_layernorm: Option<RmsNorm>,
     /// Attention.
     pub self_attn: Attention,
-    /// Norm before the feed-forward block; in Gemma 3, after attention.
+    /// Norm after attention, in GLM-4.
+    pub post_self_attn_layernorm: Option<RmsNorm>,
+    /// Norm before the feed-forward block; in Gemma and `OLMo`, after attention.
     pub post_attention_layernorm: RmsNorm,
-    /// Norm before the feed-forward block, in Gemma 3.
+    /// Norm before the feed-forward block, in Gemma.
     pub pre_feedforward_layernorm: Option<RmsNorm>,
-    /// Norm after the feed-forward block, in Gemma 3.
+    /// Norm after the feed-forward block, in Gemma and `OLMo`.
     pub post_feedforward_layernorm: Option<RmsNorm>,
+    /// Norm after the feed-forward block, in GLM-4.
+    pub post_mlp_layernorm: Option<RmsNorm>,
     /// Feed-forward block.
-    pub mlp: Mlp,
+    pub mlp: Option<Mlp>,
+    /// Feed-forward block, in Granite 4.
+    pub shared_mlp: Option<SharedMlp>,
+    #[module(skip)]
+    norms: Norms,
+    /// What is added to the residual stream is multiplied by this.
+    residual_scale: f64,
 }
 
 impl Block {
@@ -31,15 +45,22 @@ impl Block {
         let norm = |part: &str, make: &mut Parameters<'_>| {
             RmsNorm::new(&format!("{name}.{part}"), config.hidden_size, config, make)
         };
-        let gemma_norm =
-            |part: &str, make: &mut Parameters<'_>| (config.norms == Norms::Gemma).then(|| norm(part, make));
+        let optional = |part: &str, make: &mut Parameters<'_>| {
+            (config.norms.names().contains(&part)).then(|| norm(part, make))
+        };
         Self {
-            input_layernorm: norm("input_layernorm", make),
+            input_layernorm: optional("input_layernorm", make),
             self_attn: Attention::new(config, index, make),
+            post_self_attn_layernorm: optional("post_self_attn_layernorm", make),
             post_attention_layernorm: norm("post_attention_layernorm", make),
-            pre_feedforward_layernorm: gemma_norm("pre_feedforward_layernorm", make),
-            post_feedforward_layernorm: gemma_norm("post_feedforward_layernorm", make),
-            mlp: Mlp::new(config, &format!("{name}.mlp"), make),
+            pre_feedforward_layernorm: optional("pre_feedforward_layernorm", make),
+            post_feedforward_layernorm: optional("post_feedforward_layernorm", make),
+            post_mlp_layernorm: optional("post_mlp_layernorm", make),
+            mlp: (!config.fused.is_shared_mlp()).then(|| Mlp::new(config, &format!("{name}.mlp"), make)),
+            shared_mlp: (config.fused.is_shared_mlp())
+                .then(|| SharedMlp::new(config, &format!("{name}.shared_mlp"), make)),
+            norms: config.norms,
+            residual_scale: config.residual_scale,
         }
     }
 
@@ -49,18 +70,55 @@ impl Block {
         context: &Context,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        let attended = self
-            .self_attn
-            .forward(self.input_layernorm.forward(x.clone()), context, cache);
-        match (&self.pre_feedforward_layernorm, &self.post_feedforward_layernorm) {
-            (Some(before), Some(after)) => {
-                let x = x + self.post_attention_layernorm.forward(attended);
-                x.clone() + after.forward(self.mlp.forward(before.forward(x)))
-            }
-            _ => {
-                let x = x + attended;
-                x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
-            }
+        let [attention, feed_forward] = self.norms();
+        let x = self.add(x, attention, |x| self.self_attn.forward(x, context, cache));
+        self.add(x, feed_forward, |x| match (&self.mlp, &self.shared_mlp) {
+            (Some(mlp), _) => mlp.forward(x),
+            (None, Some(mlp)) => mlp.forward(x),
+            (None, None) => panic!("a block has a feed-forward block"),
+        })
+    }
+
+    /// `x + m · after(f(before(x)))`.
+    fn add(
+        &self,
+        x: Tensor<3>,
+        [before, after]: [Option<&RmsNorm>; 2],
+        f: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let apply = |norm: Option<&RmsNorm>, x: Tensor<3>| match norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        };
+        let y = apply(after, f(apply(before, x.clone())));
+        if self.residual_scale == 1.0 {
+            x + y
+        } else {
+            x + y * self.residual_scale
+        }
+    }
+
+    /// The norms before and after attention, and before and after the feed-forward block.
+    fn norms(&self) -> [[Option<&RmsNorm>; 2]; 2] {
+        let input = self.input_layernorm.as_ref();
+        let post_attention = Some(&self.post_attention_layernorm);
+        match self.norms {
+            Norms::Before => [[input, None], [post_attention, None]],
+            Norms::After => [
+                [None, post_attention],
+                [None, self.post_feedforward_layernorm.as_ref()],
+            ],
+            Norms::Around => [
+                [input, self.post_self_attn_layernorm.as_ref()],
+                [post_attention, self.post_mlp_layernorm.as_ref()],
+            ],
+            Norms::Gemma => [
+                [input, post_attention],
+                [
+                    self.pre_feedforward_layernorm.as_ref(),
+                    self.post_feedforward_layernorm.as_ref(),
+                ],
+            ],
         }
     }
 }

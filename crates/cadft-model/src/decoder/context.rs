@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use super::{Packing, Rope};
 use crate::cache::{KvCache, Place};
-use crate::config::{LayerAttention, ModelConfig, Positions};
+use crate::config::{LayerAttention, ModelConfig, Positions, Temperature};
 use crate::fused::{CacheRow, Rotation};
 
 /// What the blocks of a model ask of every forward pass.
@@ -16,6 +16,8 @@ pub(super) struct Shared {
     ropes: Vec<(Positions, Rope)>,
     /// The windows in use.
     windows: Vec<Option<usize>>,
+    /// How queries are scaled by their position.
+    temperature: Option<Temperature>,
 }
 
 impl Shared {
@@ -37,6 +39,7 @@ impl Shared {
                 .filter(|(positions, _)| uses(*positions))
                 .collect(),
             windows,
+            temperature: config.temperature,
         }
     }
 
@@ -46,11 +49,27 @@ impl Shared {
             .map(|(name, rope)| (*name, rope.rotation(positions, rows, device)))
             .collect()
     }
+
+    /// What queries at these positions are multiplied by, `[rows, seq, 1]`; `None` where that is 1 for all.
+    fn temperatures(&self, positions: &[usize], rows: usize, device: &Device) -> Option<Tensor<3>> {
+        let temperature = self.temperature?;
+        let last = positions.iter().max().copied().unwrap_or(0);
+        if temperature.at(last) == 1.0 {
+            return None;
+        }
+        let factors: Vec<f32> = positions
+            .iter()
+            .map(|&position| temperature.at(position) as f32)
+            .collect();
+        let data = TensorData::new(factors, [rows, positions.len() / rows, 1]);
+        Some(Tensor::from_data(data, device))
+    }
 }
 
 /// What the blocks of one forward pass share.
 pub(crate) struct Context {
     rotations: Vec<(Positions, Rotation)>,
+    temperature: Option<Tensor<3>>,
     keys: Keys,
 }
 
@@ -79,6 +98,7 @@ impl Context {
             let positions: Vec<_> = (0..seq).collect();
             return Self {
                 rotations: shared.rotations(&positions, 1, &device),
+                temperature: shared.temperatures(&positions, 1, &device),
                 keys: Keys::Own { starts: None },
             };
         };
@@ -98,6 +118,7 @@ impl Context {
         };
         Self {
             rotations: shared.rotations(&positions, starts.len(), &device),
+            temperature: shared.temperatures(&positions, starts.len(), &device),
             keys: Keys::Cached { rows, place, hidden },
         }
     }
@@ -112,6 +133,7 @@ impl Context {
             .collect();
         Self {
             rotations: shared.rotations(&positions, packing.lengths.len(), device),
+            temperature: shared.temperatures(&positions, packing.lengths.len(), device),
             keys: Keys::Own {
                 starts: Some(starts.into()),
             },
@@ -124,6 +146,11 @@ impl Context {
             .iter()
             .find(|(positions, _)| *positions == layer.positions)
             .map(|(_, rotation)| rotation)
+    }
+
+    /// What queries are multiplied by, `[batch or 1, seq, 1]`; `None` where that is 1 for all.
+    pub(super) fn temperature(&self) -> Option<&Tensor<3>> {
+        self.temperature.as_ref()
     }
 
     /// Where each row continues in the cache, and where that is kept.

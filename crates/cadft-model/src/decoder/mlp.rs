@@ -17,9 +17,11 @@ use crate::parameters::Parameters;
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// Gate projection.
-    pub gate_proj: Linear,
+    pub gate_proj: Option<Linear>,
     /// Up projection.
-    pub up_proj: Linear,
+    pub up_proj: Option<Linear>,
+    /// Gate and up projection as one matrix, in place of the two.
+    pub gate_up_proj: Option<Linear>,
     /// Down projection.
     pub down_proj: Linear,
     #[module(skip)]
@@ -36,9 +38,14 @@ impl Mlp {
         let bias = Bias::from_flag(config.mlp_bias);
         let mut linear =
             |part: &str, shape: [usize; 2]| Linear::new(&format!("{name}.{part}"), shape, bias, make);
+        let fused = config.fused.gate_up();
+        let mut input = |part: &str, parts: usize, exists: bool| {
+            exists.then(|| linear(part, [parts * intermediate_size, hidden_size]))
+        };
         Self {
-            gate_proj: linear("gate_proj", [intermediate_size, hidden_size]),
-            up_proj: linear("up_proj", [intermediate_size, hidden_size]),
+            gate_proj: input("gate_proj", 1, !fused),
+            up_proj: input("up_proj", 1, !fused),
+            gate_up_proj: input("gate_up_proj", 2, fused),
             down_proj: linear("down_proj", [hidden_size, intermediate_size]),
             activation: config.hidden_act,
         }
@@ -49,16 +56,14 @@ impl Mlp {
     /// # Shapes
     /// - `x`: `[batch, seq, hidden]`
     /// - output: `[batch, seq, hidden]`
+    ///
+    /// # Panics
+    /// When the block has neither gate and up projections nor the one matrix.
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = shared_factor(x, [&self.gate_proj, &self.up_proj]);
-        let (device, for_gate) = (x.device(), x.clone());
-        let gate = || self.gate_proj.forward(for_gate);
-        let up = || self.up_proj.forward(x);
-        let (gate, up) = fused::both(&device, gate, up); // each [batch, seq, intermediate]
+        let ([gate, up], are_products) = self.gate_and_up(x); // each [batch, seq, intermediate]
         // What stands between two products is needed as their factor only.
-        let layers = [&self.gate_proj, &self.up_proj, &self.down_proj];
-        let precision = if layers.into_iter().all(Linear::is_product) {
+        let precision = if are_products && self.down_proj.is_product() {
             self.down_proj.precision
         } else {
             Precision::F32
@@ -66,4 +71,25 @@ impl Mlp {
         self.down_proj
             .forward(fused::gated(self.activation, gate, up, precision))
     }
+
+    /// Gate and up, and whether both are products and nothing else.
+    fn gate_and_up(&self, x: Tensor<3>) -> ([Tensor<3>; 2], bool) {
+        if let Some(gate_up) = &self.gate_up_proj {
+            let y = gate_up.forward(x);
+            let [_, _, width] = y.dims();
+            return ([0, 1].map(|part| cut(&y, part * width / 2, width / 2)), false);
+        }
+        let (Some(gate), Some(up)) = (&self.gate_proj, &self.up_proj) else {
+            panic!("a feed-forward block has gate and up projections, or one matrix");
+        };
+        let x = shared_factor(x, [gate, up]);
+        let (device, for_gate) = (x.device(), x.clone());
+        let (gated, upped) = fused::both(&device, || gate.forward(for_gate), || up.forward(x));
+        ([gated, upped], gate.is_product() && up.is_product())
+    }
+}
+
+/// Elements `start..start + width` of the last dimension.
+pub(super) fn cut(x: &Tensor<3>, start: usize, width: usize) -> Tensor<3> {
+    x.clone().slice_dim(2, start..start + width)
 }

@@ -4,7 +4,7 @@
 //! y = w · x / √(mean(x²) + ε)
 //! ```
 //!
-//! Gemma 3 keeps w − 1 in its checkpoints.
+//! Gemma keeps w − 1 in its checkpoints.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -21,6 +21,8 @@ pub struct RmsNorm {
     epsilon: f64,
     /// Added to the weight.
     offset: f64,
+    /// What comes out is multiplied by this.
+    scale: f64,
 }
 
 impl RmsNorm {
@@ -30,7 +32,13 @@ impl RmsNorm {
             weight,
             epsilon: config.rms_norm_eps,
             offset: if config.norms == Norms::Gemma { 1.0 } else { 0.0 },
+            scale: 1.0,
         }
+    }
+
+    /// The norm with what comes out of it multiplied by `scale`.
+    pub(crate) fn scaled(self, scale: f64) -> Self {
+        Self { scale, ..self }
     }
 
     /// Normalises the last dimension.
@@ -45,6 +53,11 @@ impl RmsNorm {
             weight
         } else {
             weight + self.offset
+        };
+        let weight = if self.scale == 1.0 {
+            weight
+        } else {
+            weight * self.scale
         };
         fused::rms_norm(x, weight, self.epsilon)
     }

@@ -5,6 +5,28 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::fused::Rotation;
 
+/// The first `dims` dimensions of every head in another order: those at even places, then those at odd ones, so that neighbours
+/// are half of them apart.
+///
+/// # Shapes
+/// - `x`, output: `[batch, seq, heads * head_dim]`
+pub(super) fn halves(x: Tensor<3>, head_dim: usize, dims: usize) -> Tensor<3> {
+    let [batch, seq, width] = x.dims();
+    let rows = batch * seq * width / head_dim;
+    let x = x.reshape([rows, head_dim]);
+    let rotated = x.clone().slice_dim(1, 0..dims);
+    let rotated = rotated
+        .reshape([rows, dims / 2, 2])
+        .swap_dims(1, 2)
+        .reshape([rows, dims]);
+    let x = if dims == head_dim {
+        rotated
+    } else {
+        Tensor::cat(vec![rotated, x.slice_dim(1, dims..head_dim)], 1)
+    };
+    x.reshape([batch, seq, width])
+}
+
 /// One set of rotary frequencies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
@@ -31,18 +53,18 @@ impl Rope {
     pub fn new(config: &ModelConfig) -> Self {
         Self {
             theta: config.rope_theta,
-            scaling: config.rope_scaling,
-            pairs: config.head_dim / 2,
+            scaling: config.rope_scaling.clone(),
+            pairs: config.rotary_dims / 2,
         }
     }
 
-    /// The frequencies of sliding blocks that have their own base (Gemma 3).
+    /// The frequencies of sliding blocks that have their own base (Gemma 3, `OLMo` 3).
     #[must_use]
     pub fn local(config: &ModelConfig) -> Self {
         Self {
             theta: config.rope_local_base_freq,
             scaling: RopeScaling::Default,
-            pairs: config.head_dim / 2,
+            pairs: config.rotary_dims / 2,
         }
     }
 

@@ -21,10 +21,11 @@ pub struct SequenceBytes {
 #[must_use]
 pub fn sequence_bytes(model: &CausalLm, requests: &[Request], options: &GenerateOptions) -> SequenceBytes {
     // A key and a value of each width, in f32 at most.
-    let widths = model.model.layers.iter().map(|block| {
-        let [width, _] = block.self_attn.k_proj.weight.dims();
-        8 * width as u64
-    });
+    let widths = model
+        .model
+        .layers
+        .iter()
+        .map(|block| 8 * block.self_attn.key_width() as u64);
     let position: u64 = widths.sum();
     let first = first_positions(requests, options);
     let last = positions(requests, options).saturating_add(PADDING);

@@ -86,7 +86,7 @@ impl Architecture {
         let scaling = &config.rope_scaling;
         // A rule that its divisors do not tell would not come back.
         let comes_back = !matches!(scaling, RopeScaling::Llama3 { .. }) || {
-            let divisors = rope::divisors(*scaling, config.rope_theta, config.head_dim / 2);
+            let divisors = rope::divisors(scaling, config.rope_theta, config.head_dim / 2);
             rope::llama3_rule(&divisors, config.rope_theta).is_some()
         };
         if !self.takes(scaling) || !comes_back {
@@ -114,8 +114,13 @@ impl Architecture {
                 config.attention_scale.powi(-2).to_string(),
             );
         }
-        if let Some(cap) = config.attn_logit_softcapping {
-            refuse("attn_logit_softcapping", cap.to_string());
+        for (key, cap) in [
+            ("attn_logit_softcapping", config.attn_logit_softcapping),
+            ("final_logit_softcapping", config.final_logit_softcapping),
+        ] {
+            if let Some(cap) = cap {
+                refuse(key, cap.to_string());
+            }
         }
         if self == Self::SmolLm3 && !config.layers.iter().enumerate().all(has_rope_by_interval) {
             let flags: Vec<_> = config.layers.iter().map(has_rope).map(u8::from).collect();
@@ -140,7 +145,7 @@ impl Architecture {
                 truncate,
                 ..
             } => truncate && (attention_factor - (0.1 * factor.max(1.0).ln() + 1.0)).abs() < 1e-6,
-            RopeScaling::Dynamic { .. } => false,
+            RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. } => false,
         }
     }
 

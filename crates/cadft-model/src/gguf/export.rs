@@ -182,7 +182,10 @@ fn rope_scaling(config: &ModelConfig) -> Vec<(&'static str, Field)> {
             ("rope.scaling.yarn_beta_fast", real(beta_fast)),
             ("rope.scaling.yarn_beta_slow", real(beta_slow)),
         ],
-        RopeScaling::Default | RopeScaling::Dynamic { .. } | RopeScaling::Llama3 { .. } => vec![],
+        RopeScaling::Default
+        | RopeScaling::Dynamic { .. }
+        | RopeScaling::LongRope { .. }
+        | RopeScaling::Llama3 { .. } => vec![],
     }
 }
 
@@ -192,7 +195,7 @@ fn rope_factors(config: &ModelConfig) -> Option<Output<'static>> {
         return None;
     }
     let pairs = config.head_dim / 2;
-    let divisors = rope::divisors(config.rope_scaling, config.rope_theta, pairs);
+    let divisors = rope::divisors(&config.rope_scaling, config.rope_theta, pairs);
     Some(Output {
         name: ROPE_FACTORS.to_owned(),
         shape: vec![pairs],

@@ -11,7 +11,7 @@ use crate::config::RopeScaling;
 
 /// The divisors of `pairs` frequencies as a file holds them.
 #[expect(clippy::cast_possible_truncation, reason = "GGUF stores them as f32")]
-pub(super) fn divisors(scaling: RopeScaling, theta: f64, pairs: usize) -> Vec<f32> {
+pub(super) fn divisors(scaling: &RopeScaling, theta: f64, pairs: usize) -> Vec<f32> {
     let plain = RopeScaling::Default.frequencies(theta, pairs, 0);
     let scaled = scaling.frequencies(theta, pairs, 0);
     plain
@@ -45,7 +45,7 @@ pub(super) fn llama3_rule(divisors: &[f32], theta: f64) -> Option<RopeScaling> {
         .filter(|original| (1.0..=1e9).contains(original))
         .map(rule)
         .find(|rule| {
-            let expected = self::divisors(*rule, theta, divisors.len());
+            let expected = self::divisors(rule, theta, divisors.len());
             (divisors.iter().zip(expected)).all(|(found, expected)| (found / expected - 1.0).abs() < 1e-5)
         })
 }
@@ -69,9 +69,9 @@ mod tests {
                 high_freq_factor: 4.0,
                 original_max_position_embeddings: original,
             };
-            let written = divisors(scaling, theta, pairs);
+            let written = divisors(&scaling, theta, pairs);
             let found = llama3_rule(&written, theta).expect("a rule");
-            assert_eq!(divisors(found, theta, pairs), written, "{original}: {found:?}");
+            assert_eq!(divisors(&found, theta, pairs), written, "{original}: {found:?}");
         }
         assert_eq!(llama3_rule(&[1.0, 2.0, 1.0, 8.0], 1e4), None);
     }
@@ -84,6 +84,6 @@ mod tests {
             high_freq_factor: 8.0,
             original_max_position_embeddings: 8192.0,
         };
-        assert_eq!(llama3_rule(&divisors(scaling, 5e5, 64), 5e5), None);
+        assert_eq!(llama3_rule(&divisors(&scaling, 5e5, 64), 5e5), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Reading `config.json`: defaults, both places of the rotary settings, refusals by key and value.
 
-use cadft_model::config::{Activation, LayerAttention, Norms};
+use cadft_model::config::{Activation, LayerAttention, Norms, QueryKeyNorm};
 use cadft_model::{Dtype, ModelConfig, Positions, RopeScaling, decoder::Rope};
 use serde_json::json;
 
@@ -54,7 +54,7 @@ fn rope_parameters_are_read_as_rope_scaling_is() {
     let new = tiny(json!({"rope_theta": null, "rope_parameters": parameters}));
     assert_eq!(
         (old.rope_theta, old.rope_scaling),
-        (new.rope_theta, new.rope_scaling)
+        (new.rope_theta, new.rope_scaling.clone())
     );
     assert_eq!(old.rope_theta, 5e5);
     assert!(matches!(new.rope_scaling, RopeScaling::Llama3 { .. }));
@@ -102,9 +102,19 @@ fn unsupported_settings_are_refused_by_key_and_value() {
             "bits",
         ),
         (
-            json!({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}),
+            json!({"rope_scaling": {"rope_type": "proportional", "factor": 4.0}}),
             "`rope_scaling.rope_type`",
-            "`longrope`",
+            "`proportional`",
+        ),
+        (
+            json!({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0, 2.0]}}),
+            "`rope_scaling.long_factor`",
+            "missing",
+        ),
+        (
+            json!({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0, 2.0], "long_factor": [1.0]}}),
+            "`rope_scaling.long_factor`",
+            "`2`",
         ),
         (
             json!({"rope_parameters": {"factor": 4.0}}),
@@ -247,7 +257,7 @@ fn families_take_the_defaults_of_transformers() {
     assert_eq!(qwen2.layers, [rotary(None); 2]);
     assert!(qwen2.attention_bias && !qwen2.attention_output_bias && !qwen2.tie_word_embeddings);
     let qwen3 = family("qwen3", "Qwen3ForCausalLM", json!({})).unwrap();
-    assert!(qwen3.qk_norm && !qwen3.attention_bias);
+    assert!(qwen3.qk_norm == QueryKeyNorm::Heads && !qwen3.attention_bias);
     assert_eq!((qwen3.head_dim, qwen3.attention_scale), (128, 128f64.powf(-0.5)));
     let smollm3 = family(
         "smollm3",

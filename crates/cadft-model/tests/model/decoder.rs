@@ -222,13 +222,9 @@ fn packed_samples_equal_single_samples_in_value_and_gradient() {
             .unwrap();
         let gradients = loss.backward();
         let attention = &model.model.layers[0].self_attn;
-        [
-            &attention.q_proj.weight,
-            &attention.k_proj.weight,
-            &attention.v_proj.weight,
-        ]
-        .map(|weight| values(&weight.val().grad(&gradients).unwrap()))
-        .concat()
+        [&attention.q_proj, &attention.k_proj, &attention.v_proj]
+            .map(|linear| values(&linear.as_ref().unwrap().weight.val().grad(&gradients).unwrap()))
+            .concat()
     };
     let (found, expected) = (gradients(parts), gradients(singles));
     let scale = expected.iter().map(|x| x.abs()).fold(0.0, f32::max);
@@ -242,16 +238,12 @@ fn grouped_heads_equal_repeated_heads() {
     let mut full = CausalLm::new(&tiny(json!({"num_key_value_heads": 4})), &device, 4);
     for (full, grouped) in full.model.layers.iter_mut().zip(&grouped.model.layers) {
         let pairs = [
-            (
-                &mut full.self_attn.k_proj.weight,
-                &grouped.self_attn.k_proj.weight,
-            ),
-            (
-                &mut full.self_attn.v_proj.weight,
-                &grouped.self_attn.v_proj.weight,
-            ),
+            (&mut full.self_attn.k_proj, &grouped.self_attn.k_proj),
+            (&mut full.self_attn.v_proj, &grouped.self_attn.v_proj),
         ];
         for (full, grouped) in pairs {
+            let full = &mut full.as_mut().unwrap().weight;
+            let grouped = &grouped.as_ref().unwrap().weight;
             // Rows of head j serve the query heads 2j and 2j + 1.
             let repeated = grouped
                 .val()
@@ -277,9 +269,9 @@ fn every_parameter_gets_a_gradient_that_matches_finite_differences() {
     let gradients = loss(&model, &device).backward();
     let attention = &model.model.layers[0].self_attn;
     for (name, param) in [
-        ("q", &attention.q_proj.weight),
-        ("k", &attention.k_proj.weight),
-        ("v", &attention.v_proj.weight),
+        ("q", &attention.q_proj.as_ref().unwrap().weight),
+        ("k", &attention.k_proj.as_ref().unwrap().weight),
+        ("v", &attention.v_proj.as_ref().unwrap().weight),
     ] {
         let gradient = values(&param.val().grad(&gradients).unwrap());
         let id = param.id;

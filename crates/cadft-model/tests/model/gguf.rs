@@ -124,28 +124,54 @@ fn tiny_gguf(model: &CausalLm) -> Writer {
     file.text("tokenizer.chat_template", "{{ messages[0].content }}<|im_end|>");
 
     let layers = model.model.layers.iter().enumerate().flat_map(|(i, layer)| {
-        let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+        let (attention, mlp) = (&layer.self_attn, layer.mlp.as_ref().unwrap());
         [
             (
                 "attn_q",
-                interleave(&values(&attention.q_proj.weight.val()), 4, 4, 16),
+                interleave(
+                    &values(&attention.q_proj.as_ref().unwrap().weight.val()),
+                    4,
+                    4,
+                    16,
+                ),
                 vec![16, 16],
             ),
             (
                 "attn_k",
-                interleave(&values(&attention.k_proj.weight.val()), 2, 4, 16),
+                interleave(
+                    &values(&attention.k_proj.as_ref().unwrap().weight.val()),
+                    2,
+                    4,
+                    16,
+                ),
                 vec![8, 16],
             ),
-            ("attn_v", values(&attention.v_proj.weight.val()), vec![8, 16]),
+            (
+                "attn_v",
+                values(&attention.v_proj.as_ref().unwrap().weight.val()),
+                vec![8, 16],
+            ),
             (
                 "attn_output",
                 values(&attention.o_proj.weight.val()),
                 vec![16, 16],
             ),
-            ("ffn_gate", values(&mlp.gate_proj.weight.val()), vec![24, 16]),
-            ("ffn_up", values(&mlp.up_proj.weight.val()), vec![24, 16]),
+            (
+                "ffn_gate",
+                values(&mlp.gate_proj.as_ref().unwrap().weight.val()),
+                vec![24, 16],
+            ),
+            (
+                "ffn_up",
+                values(&mlp.up_proj.as_ref().unwrap().weight.val()),
+                vec![24, 16],
+            ),
             ("ffn_down", values(&mlp.down_proj.weight.val()), vec![16, 24]),
-            ("attn_norm", values(&layer.input_layernorm.weight.val()), vec![16]),
+            (
+                "attn_norm",
+                values(&layer.input_layernorm.as_ref().unwrap().weight.val()),
+                vec![16],
+            ),
             (
                 "ffn_norm",
                 values(&layer.post_attention_layernorm.weight.val()),
@@ -398,14 +424,17 @@ fn an_exported_f16_file_imports_as_the_same_model_and_tokenizer() {
     let device = Device::flex();
     let (ours, theirs) = (load(&again, &device).unwrap(), load(&directory, &device).unwrap());
     for (ours, theirs) in ours.model.model.layers.iter().zip(&theirs.model.model.layers) {
-        let rounded: Vec<f32> = values(&theirs.self_attn.k_proj.weight.val())
+        let rounded: Vec<f32> = values(&theirs.self_attn.k_proj.as_ref().unwrap().weight.val())
             .iter()
             .map(|&value| half::f16::from_f32(value).to_f32())
             .collect();
-        assert_eq!(values(&ours.self_attn.k_proj.weight.val()), rounded);
         assert_eq!(
-            values(&ours.input_layernorm.weight.val()),
-            values(&theirs.input_layernorm.weight.val())
+            values(&ours.self_attn.k_proj.as_ref().unwrap().weight.val()),
+            rounded
+        );
+        assert_eq!(
+            values(&ours.input_layernorm.as_ref().unwrap().weight.val()),
+            values(&theirs.input_layernorm.as_ref().unwrap().weight.val())
         );
     }
 }

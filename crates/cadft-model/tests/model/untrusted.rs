@@ -354,7 +354,14 @@ fn an_adapter_with_magnitudes_over_zero_rows_names_the_layers() {
         ..AdapterConfig::default()
     };
     let mut model = random();
-    let weight = &mut model.model.layers[1].mlp.up_proj.weight;
+    let weight = &mut model.model.layers[1]
+        .mlp
+        .as_mut()
+        .unwrap()
+        .up_proj
+        .as_mut()
+        .unwrap()
+        .weight;
     *weight = weight.clone().map(|weight| weight.slice_fill([3..5, 0..16], 0.0));
     let targets = adapter.targets(&config).unwrap();
     let adapted = model.with_adapter(&adapter, &targets, 1);

@@ -22,7 +22,7 @@ use crate::plan::largest_pass;
 use cadft_core::linear_likelihood::ChunkSize;
 use cadft_data::Samples;
 use cadft_model::adapter::AdapterTargets;
-use cadft_model::config::Norms;
+use cadft_model::config::QueryKeyNorm;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
@@ -248,11 +248,12 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
         width(config.num_key_value_heads),
     );
     let (hidden, intermediate) = (config.hidden_size as f64, config.intermediate_size as f64);
-    let norms = match config.norms {
-        Norms::Before => 2.0 * hidden,
-        Norms::Gemma => 4.0 * hidden,
+    let norms = config.norms.count() as f64 * hidden;
+    let head_norms = if config.qk_norm == QueryKeyNorm::Absent {
+        0.0
+    } else {
+        query + key
     };
-    let head_norms = if config.qk_norm { query + key } else { 0.0 };
     // Query and output, key and value, by head; one number for each head.
     let attention = 2.0 * query + 2.0 * key + config.num_attention_heads as f64;
     let gated = 2.0 * intermediate;

@@ -59,7 +59,7 @@ fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
         hidden.reshape([tokens, size]),
         model.output_weight(),
         targets,
-        model.precision(),
+        model.logit_options(),
     )
     .mean()
     .neg()

@@ -1,7 +1,7 @@
 //! The divergence from a reference on Flex: two chunks of logits, one of which becomes the gradient in place.
 
 use super::simd::{row_divergence, row_divergence_gradient};
-use super::{Float, Matrix, contiguous, floats, rows, tensor};
+use super::{Float, Matrix, bend, contiguous, floats, rows, straighten, tensor};
 use crate::linear_likelihood::chunk::chunks;
 use crate::linear_likelihood::inputs::{Compared, Wanted};
 use burn::backend::Flex;
@@ -14,6 +14,7 @@ struct Problem {
     policy: [Matrix; 2],
     reference: [Matrix; 2],
     logits: [Vec<f32>; 2],
+    softcaps: [Option<f32>; 2],
     rows: usize,
 }
 
@@ -26,11 +27,12 @@ impl Problem {
             matrix(compared.reference_weight),
         ];
         let (tokens, vocab) = (policy[0].rows, policy[1].rows);
-        let rows = rows(compared.chunk, tokens, vocab);
+        let rows = rows(compared.logits.chunk, tokens, vocab);
         Self {
             policy,
             reference,
             logits: [(); 2].map(|()| vec![0.0; rows * vocab]),
+            softcaps: [compared.logits.softcap, compared.reference_softcap],
             rows,
         }
     }
@@ -68,11 +70,16 @@ pub(super) fn forward(compared: Compared<Flex>) -> Float {
     let mut problem = Problem::new(compared, precision);
     let (tokens, vocab) = (problem.policy[0].rows, problem.vocab());
     let mut values = vec![0.0; tokens];
+    let softcaps = problem.softcaps;
     for (start, end) in chunks(tokens, problem.rows) {
         let [p, q] = problem.logits(start, end);
-        (p.par_chunks(vocab).zip(q.par_chunks(vocab)))
+        (p.par_chunks_mut(vocab).zip(q.par_chunks_mut(vocab)))
             .zip(&mut values[start..end])
-            .for_each(|((p, q), value)| *value = row_divergence(p, q));
+            .for_each(|((p, q), value)| {
+                bend(p, softcaps[0]);
+                bend(q, softcaps[1]);
+                *value = row_divergence(p, q);
+            });
     }
     tensor(values, [tokens])
 }
@@ -83,14 +90,18 @@ pub(super) fn backward(compared: Compared<Flex>, grad: Float, wanted: Wanted) ->
     let (tokens, vocab, size) = (problem.policy[0].rows, problem.vocab(), problem.policy[0].columns);
     let grad = contiguous(grad);
     let grad = floats(&grad);
+    let softcaps = problem.softcaps;
     let mut d_hidden = vec![0.0; tokens * size];
     let mut d_weight = (wanted == Wanted::Both).then(|| vec![0.0; vocab * size]);
     for (start, end) in chunks(tokens, problem.rows) {
         let [p, q] = problem.logits(start, end);
-        (p.par_chunks_mut(vocab).zip(q.par_chunks(vocab)))
+        (p.par_chunks_mut(vocab).zip(q.par_chunks_mut(vocab)))
             .zip(&grad[start..end])
             .for_each(|((p, q), &grad)| {
+                let slopes = bend(p, softcaps[0]);
+                bend(q, softcaps[1]);
                 row_divergence_gradient(p, q, grad);
+                straighten(p, slopes);
                 if precision == Precision::Bf16 {
                     round_to_bf16(p);
                 }

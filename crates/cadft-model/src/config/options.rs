@@ -1,0 +1,123 @@
+//! The options of the decoder that families choose between.
+
+/// The norms of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norms {
+    /// One before attention and one before the feed-forward block, multiplied by their weight.
+    Before,
+    /// `OLMo` 2 and 3: one after each.
+    After,
+    /// GLM-4: before and after both.
+    Around,
+    /// Gemma: before and after both, multiplied by 1 + their weight.
+    Gemma,
+}
+
+impl Norms {
+    /// The norms of a block in module order, under the names that the family gives them.
+    pub(crate) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Before => &["input_layernorm", "post_attention_layernorm"],
+            Self::After => &["post_attention_layernorm", "post_feedforward_layernorm"],
+            Self::Around => &[
+                "input_layernorm",
+                "post_self_attn_layernorm",
+                "post_attention_layernorm",
+                "post_mlp_layernorm",
+            ],
+            Self::Gemma => &[
+                "input_layernorm",
+                "post_attention_layernorm",
+                "pre_feedforward_layernorm",
+                "post_feedforward_layernorm",
+            ],
+        }
+    }
+
+    /// How many there are in a block.
+    #[must_use]
+    pub fn count(self) -> usize {
+        self.names().len()
+    }
+}
+
+/// Which norms queries and keys have before rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryKeyNorm {
+    /// None.
+    Absent,
+    /// One of each head.
+    Heads,
+    /// One of all heads together.
+    Whole,
+}
+
+impl QueryKeyNorm {
+    /// The number of weights, for heads of `head_dim` that are `width` together; none without a norm.
+    pub(crate) fn size(self, head_dim: usize, width: usize) -> Option<usize> {
+        match self {
+            Self::Absent => None,
+            Self::Heads => Some(head_dim),
+            Self::Whole => Some(width),
+        }
+    }
+}
+
+/// Which dimensions of a head are rotated together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotaryPairs {
+    /// Dimension `i` and `i + rotary_dims / 2`.
+    Halves,
+    /// Dimension `2 i` and `2 i + 1`.
+    Neighbours,
+}
+
+/// Which projections with the same input are one matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fused {
+    /// None.
+    Nothing,
+    /// Gate and up.
+    GateUp,
+    /// Gate and up; and query, key and value.
+    All,
+    /// Granite 4: gate and up, in a feed-forward block with other names.
+    SharedMlp,
+}
+
+impl Fused {
+    /// Whether gate and up are one matrix.
+    #[must_use]
+    pub fn gate_up(self) -> bool {
+        self != Self::Nothing
+    }
+
+    /// Whether the feed-forward block is called as in Granite 4.
+    #[must_use]
+    pub fn is_shared_mlp(self) -> bool {
+        self == Self::SharedMlp
+    }
+
+    /// Whether query, key and value are one matrix.
+    #[must_use]
+    pub fn qkv(self) -> bool {
+        self == Self::All
+    }
+}
+
+/// Queries at position `t` are multiplied by `1 + beta · ln(1 + ⌊t / original⌋)` (Ministral 3).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// How fast they grow.
+    pub beta: f64,
+    /// The context of the pretraining.
+    pub original_max_position_embeddings: f64,
+}
+
+impl Temperature {
+    /// The factor at a position.
+    pub(crate) fn at(&self, position: usize) -> f64 {
+        let turns = (position as f64 / self.original_max_position_embeddings).floor();
+        1.0 + self.beta * turns.ln_1p()
+    }
+}

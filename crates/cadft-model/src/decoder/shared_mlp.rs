@@ -1,0 +1,57 @@
+//! The feed-forward block of Granite 4, under the names that it has there: what all tokens share beside the experts.
+//!
+//! ```text
+//! [g, u] = W_in x,   y = W_out (activation(g) · u)
+//! ```
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::Precision;
+use super::linear::{Bias, Linear};
+use super::mlp::cut;
+use crate::config::ModelConfig;
+use crate::fused::{self, Activation};
+use crate::parameters::Parameters;
+
+/// The feed-forward block of Granite 4.
+#[derive(Module, Debug)]
+pub struct SharedMlp {
+    /// Gate and up projection as one matrix.
+    pub input_linear: Linear,
+    /// Down projection.
+    pub output_linear: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl SharedMlp {
+    pub(crate) fn new(config: &ModelConfig, name: &str, make: &mut Parameters<'_>) -> Self {
+        let ModelConfig {
+            hidden_size,
+            intermediate_size,
+            ..
+        } = *config;
+        let mut linear =
+            |part: &str, shape: [usize; 2]| Linear::new(&format!("{name}.{part}"), shape, Bias::Absent, make);
+        Self {
+            input_linear: linear("input_linear", [2 * intermediate_size, hidden_size]),
+            output_linear: linear("output_linear", [hidden_size, intermediate_size]),
+            activation: config.hidden_act,
+        }
+    }
+
+    /// Applies the block.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, hidden]`
+    /// - output: `[batch, seq, hidden]`
+    #[must_use]
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let y = self.input_linear.forward(x);
+        let [_, _, width] = y.dims();
+        let [gate, up] = [0, 1].map(|part| cut(&y, part * width / 2, width / 2)); // each [batch, seq, intermediate]
+        self.output_linear
+            .forward(fused::gated(self.activation, gate, up, Precision::F32))
+    }
+}
