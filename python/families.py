@@ -257,7 +257,7 @@ CONFIGS: dict[str, dict] = {
 }
 
 
-# Answers beyond the original length of LongRoPE are not compared: cached keys keep the frequencies of the length they had.
+# Answers end at the original length of LongRoPE, which is shorter than the prompts here.
 WITHOUT_GREEDY = {"tiny-phi3-tied"}
 
 

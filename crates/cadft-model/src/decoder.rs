@@ -229,6 +229,11 @@ impl CausalLm {
         self.model.precision
     }
 
+    /// How many positions a cache of keys may hold, if that is limited.
+    pub(crate) fn cached_positions(&self) -> Option<usize> {
+        self.model.shared.cached_positions()
+    }
+
     /// How logits are made of hidden states.
     #[must_use]
     pub fn logit_options(&self) -> LogitOptions {

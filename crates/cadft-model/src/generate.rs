@@ -110,6 +110,9 @@ pub fn ignore_tokens(_request: usize, _token: u32) -> ControlFlow<()> {
 
 /// Answers every request, in their order.
 ///
+/// With `longrope`, an answer ends at the length of the pretraining: beyond it, all keys that were computed would have to be
+/// computed again.
+///
 /// # Errors
 /// Before anything is computed: a prompt that is empty, leaves no room in `max_positions`, or holds a token outside the
 /// vocabulary, and options that make no sense. Later: logits that are no distribution, as those of a model whose
@@ -144,8 +147,13 @@ pub fn generate(
 ) -> Result<Vec<Generated>, ModelError> {
     let model = model.valid();
     let [vocab, _] = model.output_weight().dims();
-    check(requests, options, vocab)?;
-    Engine::new(&model, requests, options).run(on_token)
+    let cached = model.cached_positions().unwrap_or(usize::MAX);
+    let options = GenerateOptions {
+        max_positions: options.max_positions.min(cached),
+        ..options.clone()
+    };
+    check(requests, &options, vocab)?;
+    Engine::new(&model, requests, &options).run(on_token)
 }
 
 /// All that is wrong with the options, or else with the first few prompts.
@@ -196,7 +204,7 @@ fn problem(index: usize, prompt: &[u32], options: &GenerateOptions, vocab: usize
         let tokens = prompt.len();
         return Some((
             format!("prompt `{index}` has `{tokens}` tokens, and the model `{positions}` positions"),
-            "shorten the prompt",
+            "shorten the prompt; with LongRoPE, text is generated up to the length of the pretraining",
         ));
     }
     let token = prompt.iter().find(|&&token| token as usize >= vocab)?;

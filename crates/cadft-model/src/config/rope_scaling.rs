@@ -129,6 +129,18 @@ impl RopeScaling {
         }
     }
 
+    /// How many positions a cache of keys may hold, where a rule says: beyond the original context, LongRoPE turns keys by other
+    /// frequencies, and those of a cache are turned already.
+    pub(crate) fn cached_positions(&self) -> Option<usize> {
+        match *self {
+            Self::LongRope {
+                original_max_position_embeddings: original,
+                ..
+            } => Some(original as usize),
+            _ => None,
+        }
+    }
+
     /// Whether frequencies depend on the length of the longest sequence.
     #[must_use]
     pub fn depends_on_length(&self) -> bool {

@@ -21,6 +21,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// How many positions a cache of keys may hold.
+    pub(super) fn cached_positions(&self) -> Option<usize> {
+        let of_ropes = self.ropes.iter().filter_map(|(_, rope)| rope.cached_positions());
+        of_ropes.min()
+    }
+
     pub(super) fn new(config: &ModelConfig) -> Self {
         let uses = |positions| config.layers.iter().any(|layer| layer.positions == positions);
         let ropes = [

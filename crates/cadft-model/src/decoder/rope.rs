@@ -68,6 +68,11 @@ impl Rope {
         }
     }
 
+    /// How many positions a cache of keys may hold.
+    pub(super) fn cached_positions(&self) -> Option<usize> {
+        self.scaling.cached_positions()
+    }
+
     /// The frequencies in radians a position, fastest first, for sequences of at most `length` positions.
     #[must_use]
     pub fn frequencies(&self, length: usize) -> Vec<f64> {
