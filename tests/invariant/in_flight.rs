@@ -324,7 +324,8 @@ impl<'a> Run<'a> {
         let model = prepared.model().expect("a model");
         let summary = train(prepared, model, &mut run, &stop, &mut |event| match event {
             Event::Step(metrics) => {
-                stop.store(metrics.step == last, Ordering::Relaxed);
+                // After the last step it would stop the evaluation at the end.
+                stop.store(metrics.step == last && last < 9, Ordering::Relaxed);
                 events.push(format!("step {}", metrics.step));
             }
             Event::Evaluated { step, .. } => events.push(format!("evaluated {step}")),

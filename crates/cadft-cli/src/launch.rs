@@ -9,7 +9,10 @@ pub(crate) enum Launch {
     /// So many threads of this process.
     Threads(usize),
     /// This process is one of several.
-    #[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "without MPI, processes are refused"))]
+    #[cfg_attr(
+        not(feature = "mpi"),
+        expect(dead_code, reason = "without MPI, processes are refused")
+    )]
     Process(Ranks),
 }
 

@@ -189,10 +189,17 @@ impl Shares {
     /// Tokens of the rank that has the most, as a multiple of the mean of all; 1 where there are none.
     #[must_use]
     pub fn imbalance(&self) -> f64 {
-        let of_ranks = self.tokens.chunks(self.per_rank).map(|own| own.iter().sum::<usize>());
+        let of_ranks = self
+            .tokens
+            .chunks(self.per_rank)
+            .map(|own| own.iter().sum::<usize>());
         let (count, total) = (of_ranks.len(), self.tokens.iter().sum::<usize>());
         let most = of_ranks.max().unwrap_or(0);
-        if total == 0 { 1.0 } else { (most * count) as f64 / total as f64 }
+        if total == 0 {
+            1.0
+        } else {
+            (most * count) as f64 / total as f64
+        }
     }
 
     /// Whether each rank has samples.

@@ -136,7 +136,9 @@ impl Ranks {
     /// Time spent on exchanges and waiting for others since this was asked last.
     #[must_use]
     pub fn take_waited(&self) -> Duration {
-        self.0.as_ref().map_or(Duration::ZERO, |several| several.waited.take())
+        self.0
+            .as_ref()
+            .map_or(Duration::ZERO, |several| several.waited.take())
     }
 
     /// As [`Ranks::exchange`], for values of a global batch of `shards` shards. With several, -0 becomes 0 for every number of

@@ -165,8 +165,10 @@ mod tests {
 
     #[test]
     fn absent_leaves_are_passed_over() {
-        let leaves = [None, Some(1), None, None, Some(2), Some(3)];
-        assert_eq!(tree(leaves, |left, right| left * 10 + right), Some(123));
+        let leaves = [None, Some("1"), None, None, Some("2"), Some("3")];
+        let leaves = leaves.map(|leaf| leaf.map(str::to_owned));
+        let sum = tree(leaves, |left, right| format!("({left}+{right})"));
+        assert_eq!(sum.as_deref(), Some("(1+(2+3))"));
         assert_eq!(tree([None, None::<u8>], |left, _| left), None);
     }
 }

@@ -24,7 +24,12 @@ const VARIABLES: [(&str, &str); 4] = [
 const KILLS: usize = 20;
 
 fn mpirun(directory: &Path, ranks: &str, program: &str, args: &[&str]) -> Outcome {
-    run_with("mpirun", directory, &[&["-n", ranks, program], args].concat(), &VARIABLES)
+    run_with(
+        "mpirun",
+        directory,
+        &[&["-n", ranks, program], args].concat(),
+        &VARIABLES,
+    )
 }
 
 /// A run that was started by `mpirun`.
@@ -48,18 +53,27 @@ impl Job {
     fn ranks(&self) -> Vec<u32> {
         let id = self.0.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+        children
+            .split_whitespace()
+            .filter_map(|id| id.parse().ok())
+            .collect()
     }
 
     fn signal_to(id: u32, name: &str) {
-        let _ = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status();
+        let _ = Command::new("kill")
+            .args([&format!("-{name}"), &id.to_string()])
+            .status();
     }
 
     /// How it ended, and how long that took.
     fn end(self) -> (Option<i32>, String, Duration) {
         let begun = Instant::now();
         let Output { status, stderr, .. } = self.0.wait_with_output().expect("mpirun ends");
-        (status.code(), String::from_utf8_lossy(&stderr).into_owned(), begun.elapsed())
+        (
+            status.code(),
+            String::from_utf8_lossy(&stderr).into_owned(),
+            begun.elapsed(),
+        )
     }
 }
 
@@ -69,7 +83,11 @@ fn processes_leave_the_bytes_of_one_rank() {
     for ranks in ["1", "2", "4"] {
         let study = Study::new();
         let _ = mpirun(study.root(), ranks, CADFT, &RUN).succeeded();
-        runs::assert_same(&runs::remains(&study.path("run")), &expected, &format!("{ranks} processes"));
+        runs::assert_same(
+            &runs::remains(&study.path("run")),
+            &expected,
+            &format!("{ranks} processes"),
+        );
     }
 }
 
@@ -78,7 +96,11 @@ fn ranks_that_have_not_the_same_are_named_before_anything_is_written() {
     let study = Study::new();
     fs::copy(study.path("train.jsonl"), study.path("other.jsonl")).expect("a copy");
     let rows = study.read("train.jsonl");
-    fs::write(study.path("shorter.jsonl"), rows.lines().skip(1).collect::<Vec<_>>().join("\n")).expect("rows");
+    fs::write(
+        study.path("shorter.jsonl"),
+        rows.lines().skip(1).collect::<Vec<_>>().join("\n"),
+    )
+    .expect("rows");
     let mut program = fs::read(CADFT).expect("the program");
     program.push(0);
     fs::write(study.path("other-cadft"), program).expect("a program");
@@ -95,10 +117,19 @@ fn ranks_that_have_not_the_same_are_named_before_anything_is_written() {
         mpirun(study.root(), "2", "./rank.sh", &RUN)
     };
     for (second, wanted) in [
-        (format!("{CADFT} \"$@\" --set optimizer.lr=9e-4"), "`optimizer.lr` is 0.0009, and 0.0005 on rank 0"),
-        (format!("{CADFT} \"$@\" --set data.train=[\\\"shorter.jsonl\\\"]"), "the training data is"),
+        (
+            format!("{CADFT} \"$@\" --set optimizer.lr=9e-4"),
+            "`optimizer.lr` is 0.0009, and 0.0005 on rank 0",
+        ),
+        (
+            format!("{CADFT} \"$@\" --set data.train=[\\\"shorter.jsonl\\\"]"),
+            "the training data is",
+        ),
         ("./other-cadft \"$@\"".to_owned(), "the program is"),
-        (format!("{CADFT} \"$@\" --set optimizer.foo=1"), "`optimizer.foo`: unknown key"),
+        (
+            format!("{CADFT} \"$@\" --set optimizer.foo=1"),
+            "`optimizer.foo`: unknown key",
+        ),
     ] {
         let outcome = script(&second);
         assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
@@ -106,7 +137,12 @@ fn ranks_that_have_not_the_same_are_named_before_anything_is_written() {
         assert!(outcome.stderr.contains("rank 1 ("), "{}", outcome.stderr);
         assert!(!study.path("run").exists(), "{second}");
     }
-    let both = mpirun(study.root(), "2", CADFT, &[&RUN[..], &["--set", "optimizer.foo=1"]].concat());
+    let both = mpirun(
+        study.root(),
+        "2",
+        CADFT,
+        &[&RUN[..], &["--set", "optimizer.foo=1"]].concat(),
+    );
     assert_eq!(both.code, Some(2), "{}", both.stderr);
     assert_eq!(both.stderr.matches("unknown key").count(), 1, "{}", both.stderr);
 }
@@ -148,7 +184,11 @@ fn a_rank_that_is_killed_ends_the_others_and_the_run_goes_on_from_its_checkpoint
             }
         }
         let _ = study.cadft(&resume);
-        runs::assert_same(&runs::remains(&study.path("run")), &expected, "killed and continued");
+        runs::assert_same(
+            &runs::remains(&study.path("run")),
+            &expected,
+            "killed and continued",
+        );
     }
 }
 
@@ -164,7 +204,10 @@ fn a_rank_that_stops_is_named_after_a_while() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(after < Duration::from_secs(12), "{after:?}");
     let wanted = format!("process {process})");
-    assert!(stderr.contains("has waited 2 s in") && stderr.contains(&wanted), "{stderr}");
+    assert!(
+        stderr.contains("has waited 2 s in") && stderr.contains(&wanted),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -175,6 +218,12 @@ fn sigusr1_saves_and_stops_on_all_ranks() {
     Job::signal_to(job.0.id(), "USR1");
     let (code, stderr, _) = job.end();
     assert_eq!(code, Some(130), "{stderr}");
-    let _ = study.cadft(&[&RUN[..], &["--resume", "auto"]].concat()).succeeded();
-    runs::assert_same(&runs::remains(&study.path("run")), &alone(), "stopped and continued");
+    let _ = study
+        .cadft(&[&RUN[..], &["--resume", "auto"]].concat())
+        .succeeded();
+    runs::assert_same(
+        &runs::remains(&study.path("run")),
+        &alone(),
+        "stopped and continued",
+    );
 }

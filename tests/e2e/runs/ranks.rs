@@ -65,7 +65,11 @@ fn threads_leave_the_bytes_of_one_rank_however_many_continue_it() {
     for ranks in ["2", "4"] {
         let study = Study::new();
         let _ = study.cadft(&[&RUN[..], &["--ranks", ranks]].concat()).succeeded();
-        runs::assert_same(&runs::remains(&study.path("run")), &expected, &format!("{ranks} ranks"));
+        runs::assert_same(
+            &runs::remains(&study.path("run")),
+            &expected,
+            &format!("{ranks} ranks"),
+        );
     }
     // Four ranks begin, two go on through the first round, one ends it.
     let study = Study::new();
@@ -78,7 +82,9 @@ fn threads_leave_the_bytes_of_one_rank_however_many_continue_it() {
         wait_for_steps(&study, steps);
         assert_eq!(run.terminate(), Some(130));
     }
-    let _ = study.cadft(&[&RUN[..], &["--resume", "auto"]].concat()).succeeded();
+    let _ = study
+        .cadft(&[&RUN[..], &["--resume", "auto"]].concat())
+        .succeeded();
     runs::assert_same(&runs::remains(&study.path("run")), &expected, "4, 2 and 1 ranks");
 }
 
@@ -96,12 +102,29 @@ fn the_shards_of_a_run_are_on_record() {
     let study = Study::new();
     let _ = study
         .cadft(&[
-            "train", "--recipe", "recipe.toml", "--out", "run", "--ranks", "2", "--set", "schedule.steps=2", "--set",
+            "train",
+            "--recipe",
+            "recipe.toml",
+            "--out",
+            "run",
+            "--ranks",
+            "2",
+            "--set",
+            "schedule.steps=2",
+            "--set",
             "checkpoint.every=1",
         ])
         .succeeded();
     assert!(study.read("run/config.resolved.toml").contains("\nshards = 2\n"));
-    let other = ["train", "--resume", "run", "--set", "batch.shards=1", "--set", "schedule.steps=3"];
+    let other = [
+        "train",
+        "--resume",
+        "run",
+        "--set",
+        "batch.shards=1",
+        "--set",
+        "schedule.steps=3",
+    ];
     study.cadft(&other).refused(&["`batch.shards`: was `2`, is `1`"]);
 }
 
@@ -110,8 +133,13 @@ fn processes_that_cannot_talk_are_refused() {
     let study = Study::new();
     let variables = [("OMPI_COMM_WORLD_SIZE", "2")];
     if cfg!(feature = "mpi") {
-        run_with(CADFT, study.root(), &[&RUN[..], &["--ranks", "2"]].concat(), &variables)
-            .refused(&["`--ranks` starts threads", "leave `--ranks` out under `mpirun`"]);
+        run_with(
+            CADFT,
+            study.root(),
+            &[&RUN[..], &["--ranks", "2"]].concat(),
+            &variables,
+        )
+        .refused(&["`--ranks` starts threads", "leave `--ranks` out under `mpirun`"]);
     } else {
         run_with(CADFT, study.root(), &RUN, &variables).refused(&[
             "was built without MPI",

@@ -49,7 +49,8 @@ pub(super) fn run() -> Result<()> {
             }
         }
         for (ranks, rounds) in RANKS.into_iter().zip(of_ranks) {
-            let column = |number: usize| median(rounds.iter().map(|round: &[f64; 3]| round[number]).collect());
+            let column =
+                |number: usize| median(rounds.iter().map(|round: &[f64; 3]| round[number]).collect());
             let measured = Measured {
                 ranks,
                 trained,
@@ -66,7 +67,12 @@ pub(super) fn run() -> Result<()> {
         "{{\n  \"command\": \"cargo xtask bench scale\",\n  \"commit\": \"{}\",\n  \"machine\": \"{} {}, {} threads\",\n  \
          \"backend\": \"flex\",\n  \"ranks are\": \"threads of one process\",\n  \"model\": \"quickstart\",\n  \"steps\": \
          [\n    {}\n  ]\n}}\n",
-        shell::output(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(&root))?.trim(),
+        shell::output(
+            Command::new("git")
+                .args(["rev-parse", "--short", "HEAD"])
+                .current_dir(&root)
+        )?
+        .trim(),
         std::env::consts::OS,
         std::env::consts::ARCH,
         std::thread::available_parallelism().map_or(1, usize::from),
@@ -86,15 +92,22 @@ fn steps(binary: &Path, ranks: usize, settings: &[&str], out: &Path) -> Result<[
     for setting in fixed.iter().chain(settings) {
         command.args(["--set", setting]);
     }
-    shell::run(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()))?;
+    shell::run(
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null()),
+    )?;
     let metrics = out.join("metrics.jsonl");
-    let text = fs::read_to_string(&metrics).with_context(|| format!("cannot read `{}`", metrics.display()))?;
+    let text =
+        fs::read_to_string(&metrics).with_context(|| format!("cannot read `{}`", metrics.display()))?;
     let (mut seconds, mut waited, mut imbalances) = (vec![], vec![], vec![]);
     for line in text.lines() {
         let line: Value = serde_json::from_str(line)?;
-        let (Some(number), Some(tokens), Some(speed)) =
-            (line["step"].as_u64(), line["tokens"].as_f64(), line["tokens_per_sec"].as_f64())
-        else {
+        let (Some(number), Some(tokens), Some(speed)) = (
+            line["step"].as_u64(),
+            line["tokens"].as_f64(),
+            line["tokens_per_sec"].as_f64(),
+        ) else {
             continue;
         };
         if number as usize > SKIPPED {

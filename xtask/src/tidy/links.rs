@@ -15,7 +15,9 @@ const BOOK: &str = "docs/src";
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
     let pages: BTreeMap<&Path, &str> = repository.with_extension("md").collect();
     let texts = repository.texts.iter().map(|(path, _)| path.as_path());
-    let known: BTreeSet<&Path> = texts.chain(repository.others.iter().map(PathBuf::as_path)).collect();
+    let known: BTreeSet<&Path> = texts
+        .chain(repository.others.iter().map(PathBuf::as_path))
+        .collect();
     let mut findings = Vec::new();
     for (path, text) in &pages {
         for link in links(text) {

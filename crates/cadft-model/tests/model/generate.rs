@@ -357,19 +357,33 @@ fn logits_that_are_not_numbers_are_an_error_that_names_the_prompt() {
 
 #[test]
 fn with_longrope_an_answer_ends_at_the_length_of_the_pretraining() {
-    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-phi3-tied");
-    let model = cadft_model::checkpoint::load(&fixture, &Device::flex()).unwrap().model;
+    let fixture =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-phi3-tied");
+    let model = cadft_model::checkpoint::load(&fixture, &Device::flex())
+        .unwrap()
+        .model;
     let options = GenerateOptions {
         max_new_tokens: 12,
         sampling: Sampling::greedy(),
         ..GenerateOptions::default()
     };
     let answer = |prompt: Vec<u32>| {
-        generate(&model, &Request::samples(&[prompt], 1), &options, &mut ignore_tokens)
+        generate(
+            &model,
+            &Request::samples(&[prompt], 1),
+            &options,
+            &mut ignore_tokens,
+        )
     };
     // The length is 3.
     let [answer_of_one] = answer(vec![5]).unwrap().try_into().unwrap();
-    assert_eq!((answer_of_one.token_ids.len(), answer_of_one.finish), (2, Finish::Length));
+    assert_eq!(
+        (answer_of_one.token_ids.len(), answer_of_one.finish),
+        (2, Finish::Length)
+    );
     let error = cadft_files::with_hints(&answer(vec![5, 6, 7]).unwrap_err());
-    assert!(error.contains("prompt `0` has `3` tokens") && error.contains("LongRoPE"), "{error}");
+    assert!(
+        error.contains("prompt `0` has `3` tokens") && error.contains("LongRoPE"),
+        "{error}"
+    );
 }
