@@ -35,13 +35,13 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
     }
     let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
     let micro = args.micro.unwrap_or(opened.micro);
-    let data = Set::new(opened.samples()?, &opened.model, micro)?;
+    let data = Set::new(&opened.samples()?, &opened.model, micro)?;
     let clean = if clean.is_empty() {
         None
     } else {
         let samples = opened.reader.samples(&clean, &opened.config)?;
         warn_about(samples.report(), opened.data.max_length);
-        Some(Set::new(samples, &opened.model, micro)?)
+        Some(Set::new(&samples, &opened.model, micro)?)
     };
     let normalisation = (args.normalisation).map_or(recipe.loss.normalisation, Normalisation::from);
     let coordinates = coordinates(args);
@@ -122,7 +122,7 @@ fn print(args: &ProbeArgs, found: &Found) -> Result<()> {
 }
 
 impl Set {
-    fn new(samples: Samples, model: &CausalLm, micro: usize) -> Result<Self> {
+    fn new(samples: &Samples, model: &CausalLm, micro: usize) -> Result<Self> {
         if samples.is_empty() {
             return Err(UsageError::new(
                 "no sample has a token that is trained",
@@ -131,7 +131,7 @@ impl Set {
             .into());
         }
         let mut scores = Vec::with_capacity(samples.len());
-        for score in score_samples(model, &samples, micro) {
+        for score in score_samples(model, samples, micro) {
             if !score.nll.is_finite() {
                 bail!(
                     "{}: its likelihood is not a finite number",

@@ -43,7 +43,7 @@ const KEPT: usize = 4;
 /// A pattern that cuts text into words.
 pub(super) struct Words {
     pattern: SysRegex,
-    automaton: Option<Automaton>,
+    automaton: Option<Box<Automaton>>,
 }
 
 struct Automaton {
@@ -56,7 +56,7 @@ impl Words {
     pub(super) fn new(pattern: &str) -> Option<Self> {
         Some(Self {
             pattern: SysRegex::new(pattern).ok()?,
-            automaton: Automaton::new(pattern),
+            automaton: Automaton::new(pattern).map(Box::new),
         })
     }
 

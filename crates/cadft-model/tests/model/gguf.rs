@@ -88,8 +88,8 @@ fn interleave(values: &[f32], heads: usize, head_dim: usize, width: usize) -> Ve
     out
 }
 
-/// The tiny model of these tests as a GGUF file.
-fn tiny_gguf(model: &CausalLm) -> Writer {
+/// A GGUF file with the settings and the tokenizer of the tiny model, without tensors.
+fn tiny_settings() -> Writer {
     let mut file = Writer::default();
     file.text("general.architecture", "llama");
     for (key, value) in [
@@ -122,7 +122,12 @@ fn tiny_gguf(model: &CausalLm) -> Writer {
     file.list("tokenizer.ggml.merges", 8, &[text("t 1")]);
     file.unsigned("tokenizer.ggml.eos_token_id", 2);
     file.text("tokenizer.chat_template", "{{ messages[0].content }}<|im_end|>");
+    file
+}
 
+/// The tiny model of these tests as a GGUF file.
+fn tiny_gguf(model: &CausalLm) -> Writer {
+    let mut file = tiny_settings();
     let layers = model.model.layers.iter().enumerate().flat_map(|(i, layer)| {
         let (attention, mlp) = (&layer.self_attn, layer.mlp.as_ref().unwrap());
         [

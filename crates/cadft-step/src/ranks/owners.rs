@@ -90,7 +90,7 @@ fn split<'a>(places: impl Iterator<Item = &'a Place>, values: &Tensor<1>) -> Vec
     places
         .map(|&(_, id, length)| {
             start += length;
-            (id, values.clone().slice([start - length..start]))
+            (id, values.clone().narrow(0, start - length, length))
         })
         .collect()
 }

@@ -252,10 +252,10 @@ fn computes_in_bf16(device: &DeviceArgs) -> Result<bool> {
 /// What the run is called: the last part of the model's name.
 fn name(model: &str) -> String {
     let path = model.trim_end_matches('/');
-    let parts = path
+    let mut parts = path
         .split(['/', ':', '@'])
         .filter(|part| !matches!(*part, "model" | "." | ".." | ""));
-    let last = parts.last().unwrap_or("model");
+    let last = parts.next_back().unwrap_or("model");
     last.to_owned()
 }
 
