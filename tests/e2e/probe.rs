@@ -141,7 +141,7 @@ fn planted_noise_is_told_from_the_rest() {
     let found: Value = serde_json::from_str(&workspace.run(CADFT, &probe).succeeded().stdout).expect("JSON");
     let [nll, cadft] = [0, 1].map(|index| found["objectives"][index]["noise"].clone());
     assert_eq!([&nll["planted"], &cadft["planted"]], [18, 18]);
-    // Likelihood tells nothing from anything.
+    // Likelihood separates nothing.
     assert_eq!(number(&nll["auc"]), 0.5);
     assert!((number(&nll["recall"]) - 18.0 / 61.0).abs() < 1e-12);
     assert!((0.0..=1.0).contains(&number(&cadft["auc"])));

@@ -6,7 +6,7 @@ use cadft_step::Ranks;
 
 /// The ranks of a run.
 pub(crate) enum Launch {
-    /// So many threads of this process.
+    /// Threads of this process, and their number.
     Threads(usize),
     /// This process is one of several.
     #[cfg_attr(

@@ -3,7 +3,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cpu`] | what CPU kernels are made of: slices, without tensors |
-//! | [`products`] | products of tensors in f32, TF32, or of factors rounded to bf16, as an extension of Burn's backends |
+//! | [`matmul`] and others | products of tensors in f32, TF32, or of factors rounded to bf16, as an extension of Burn's backends |
+//! | [`logits`] | how logits are made: number format and soft-cap |
 //! | [`has_kernels`] | for which backends there are kernels |
 //!
 //! With the feature `cube` also what kernels on CubeCL's backends share: `reduce`, `add_rows`, sums.

@@ -46,7 +46,8 @@ pub(crate) fn clipping<M: Module>(
     model.visit(&mut own);
     own.sums.push(loss);
     let all = ranks.sum(Tensor::cat(own.sums, 0));
-    let parameters = all.dims()[0] - 1;
+    let [places] = all.dims();
+    let parameters = places - 1;
     let squares = all.clone().slice([..parameters]);
     let factor = clip_factor(squares.clone(), all.slice([parameters..]), max);
     (squares, factor)

@@ -20,7 +20,7 @@ mod owners;
 mod staged;
 
 pub use checked::Checked;
-pub use collective::{Collective, Lost, Plane};
+pub use collective::{Collective, Lost, Plane, Watch};
 pub use local::Local;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
@@ -32,7 +32,6 @@ use burn::tensor::Tensor;
 use flat::{flat_gradients, flat_values, gradients_of, trained_names, with_values};
 use owners::buckets;
 use std::cell::Cell;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -58,7 +57,7 @@ impl Several {
 }
 
 impl Ranks {
-    /// One rank: there is nobody to talk to.
+    /// One rank: no other rank is talked to.
     #[must_use]
     pub fn solo() -> Self {
         Self::default()
@@ -100,10 +99,10 @@ impl Ranks {
         format!("rank {rank} ({place})")
     }
 
-    /// How long to wait for other ranks before the run is ended, and where ranks that wait may leave a note of it.
-    pub fn watch(&self, directory: &Path, patience: Duration) {
+    /// Sets how long to wait for other ranks before the run is ended, and who hears of long waits.
+    pub fn watch(&self, patience: Duration, watch: Box<dyn Watch>) {
         if let Some(several) = &self.0 {
-            several.host.watch(directory, patience);
+            several.host.watch(patience, watch);
         }
     }
 
@@ -120,7 +119,7 @@ impl Ranks {
         self.rank() == 0
     }
 
-    /// Whether the piece of work with this number is this rank's: every rank has every so many-th.
+    /// Whether the piece of work with this number is this rank's: rank `r` of `R` has the numbers `r`, `r + R`, ….
     #[must_use]
     pub fn has(&self, number: usize) -> bool {
         number % self.count() == self.rank()

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! An empty shard is passed over. The consecutive shards of a rank are a subtree where their number is a power of two, so that
-//! a rank adds its own and the tree over ranks goes on with the results: the sum has the same bits for every number of ranks.
+//! a rank adds its own and the tree over ranks continues with the results: the sum has the same bits for every number of ranks.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};

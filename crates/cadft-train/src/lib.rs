@@ -48,6 +48,7 @@ mod run_directory;
 pub mod run_files;
 mod run_model;
 pub mod samples;
+mod sharing;
 pub mod tensorboard;
 mod trainer;
 mod warning;

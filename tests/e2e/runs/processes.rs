@@ -1,4 +1,4 @@
-//! Ranks that are processes: the bytes of threads, and what becomes of a run if one of them fails.
+//! Ranks that are processes: the bytes of threads, and what happens to a run if one of them fails.
 
 use super::CADFT;
 use super::kill::{Random, steps_of};

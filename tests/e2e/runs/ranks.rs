@@ -50,7 +50,7 @@ pub(super) fn alone() -> Remains {
     remains
 }
 
-/// Waits until the metrics of the run have so many steps.
+/// Waits until the metrics of the run have this number of steps.
 pub(super) fn wait_for_steps(study: &Study, steps: usize) {
     let begun = Instant::now();
     while steps_of(&study.path("run")) < steps {

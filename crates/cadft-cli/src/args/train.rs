@@ -21,7 +21,7 @@ pub(crate) struct TrainArgs {
     /// Continue although settings that the result depends on have changed.
     #[arg(long, requires = "resume")]
     pub(crate) allow_change: bool,
-    /// Compute each step on so many threads of this process, each with a model of its own. The result depends on
+    /// Compute each step on N threads of this process, each with a model of its own. The result depends on
     /// `batch.shards` (without it: one for each rank) and not on this number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) ranks: Option<u16>,

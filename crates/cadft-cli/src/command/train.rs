@@ -3,6 +3,7 @@
 mod chosen;
 mod process;
 mod start;
+mod waiting;
 
 use crate::args::TrainArgs;
 use crate::console::{self, Activity, Console, note};
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     }
 }
 
-/// A run of this process alone, on so many threads.
+/// A run of this process alone, on a number of threads.
 fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
     let target = Target::of(args)?;
     let chosen = target.is_chosen.then(|| target.source.text.clone());

@@ -1,7 +1,6 @@
 //! Ranks that say so when they do not make the same calls.
 
-use super::Collective;
-use std::path::Path;
+use super::{Collective, Watch};
 use std::time::Duration;
 
 /// Compares every call with those of the other ranks before it takes place: what would be a hang is a message.
@@ -81,8 +80,8 @@ impl<C: Collective> Collective for Checked<C> {
         self.0.name(rank)
     }
 
-    fn watch(&self, directory: &Path, patience: Duration) {
-        self.0.watch(directory, patience);
+    fn watch(&self, patience: Duration, watch: Box<dyn Watch>) {
+        self.0.watch(patience, watch);
     }
 
     fn end_all(&self, code: i32) {

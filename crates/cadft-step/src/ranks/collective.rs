@@ -3,7 +3,6 @@
 use burn::tensor::Tensor;
 use std::fmt::Debug;
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
 /// What ranks do together through the memory of the host.
@@ -29,10 +28,20 @@ pub trait Collective: Debug {
     fn name(&self, rank: usize) -> String {
         format!("thread {rank}")
     }
-    /// Says how long to wait for other ranks, and where ranks that wait may leave a note of it.
-    fn watch(&self, _directory: &Path, _patience: Duration) {}
+    /// Sets how long to wait for other ranks, and who hears of long waits.
+    fn watch(&self, _patience: Duration, _watch: Box<dyn Watch>) {}
     /// Ends the processes of all ranks with this exit code. Threads end by unwinding.
     fn end_all(&self, _code: i32) {}
+}
+
+/// Hears of a rank that waits for others. Calls are counted alike on all ranks.
+pub trait Watch {
+    /// It has waited for half of its patience in the call with this number.
+    fn waits(&self, call: u64, what: &str);
+    /// The call for which [`Watch::waits`] was called has ended.
+    fn ended(&self, call: u64);
+    /// Its patience is over. The run is ended after this.
+    fn gives_up(&self, call: u64, what: &str, waited: Duration);
 }
 
 /// What ranks do together between the memories of their devices. Queued, not waited for, where the device has a queue.

@@ -3,7 +3,7 @@
 //! Every call is begun without waiting, then tested with pauses in between, so that a rank that waits leaves its core to
 //! others, and knows how long it has waited.
 
-use super::Collective;
+use super::{Collective, Watch};
 use mpi::Threading;
 use mpi::collective::{CommunicatorCollectives, SystemOperation};
 use mpi::datatype::{Equivalence, Partition, PartitionMut};
@@ -12,13 +12,8 @@ use mpi::request::{Request, Scope};
 use mpi::topology::{Communicator, SimpleCommunicator};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// How the name of a note begins that a waiting rank leaves.
-const NOTE: &str = "waits-";
 
 /// A process among those that `mpirun` or a job manager started together. MPI ends with the value.
 pub struct Mpi {
@@ -26,8 +21,8 @@ pub struct Mpi {
     /// Host and process of each rank.
     names: Vec<String>,
     calls: Cell<u64>,
-    /// How long to wait for the others, and where ranks say that they wait.
-    watch: RefCell<Option<(PathBuf, Duration)>>,
+    /// How long to wait for the others, and who hears of it.
+    watch: RefCell<Option<(Duration, Box<dyn Watch>)>>,
     _universe: Universe,
 }
 
@@ -69,51 +64,35 @@ impl Mpi {
         self.calls.set(self.calls.get() + 1);
         let since = Instant::now();
         let mut pause = Duration::from_micros(20);
-        let mut note = None;
+        let mut is_noted = false;
         while let Err(unfinished) = request.test() {
             request = unfinished;
             // Short calls end sooner than a pause does.
             if since.elapsed() > Duration::from_millis(1) {
                 sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(2));
-                self.look_around(what, since.elapsed(), &mut note);
+                self.look_around(what, since.elapsed(), &mut is_noted);
             }
         }
-        if let Some(note) = note {
-            let _ = fs::remove_file(note);
+        if is_noted && let Some((_, watch)) = &*self.watch.borrow() {
+            watch.ended(self.calls.get());
         }
     }
 
-    /// A rank that has waited for half of the time says so; one that has waited for all of it ends the run, and names those
-    /// who do not say that they wait.
-    fn look_around(&self, what: &str, waited: Duration, note: &mut Option<PathBuf>) {
+    /// A rank that has waited for half of the time says so; one that has waited for all of it ends the run.
+    fn look_around(&self, what: &str, waited: Duration, is_noted: &mut bool) {
         let watch = self.watch.borrow();
-        let Some((directory, patience)) = watch.as_ref() else {
+        let Some((patience, watch)) = watch.as_ref() else {
             return;
         };
-        let of_rank = |rank: usize| directory.join(format!("{NOTE}{rank:05}-{}", self.calls.get()));
-        if note.is_none() && waited > *patience / 2 {
-            let path = of_rank(self.rank());
-            let _ = fs::create_dir_all(directory);
-            let _ = fs::write(&path, what);
-            *note = Some(path);
+        if !*is_noted && waited > *patience / 2 {
+            watch.waits(self.calls.get(), what);
+            *is_noted = true;
         }
-        if waited < *patience {
-            return;
+        if waited > *patience {
+            watch.gives_up(self.calls.get(), what, waited);
+            self.end_all(1);
         }
-        let late: Vec<String> = (0..self.ranks())
-            .filter(|&rank| !of_rank(rank).exists())
-            .map(|rank| format!("rank {rank} ({})", self.names[rank]))
-            .collect();
-        eprintln!(
-            "error: rank {} ({}) has waited {} s in `{what}` for {}\n\
-             hint: look at that process and its host; `run.patience` says how long ranks wait for each other",
-            self.rank(),
-            self.names[self.rank()],
-            waited.as_secs(),
-            late.join(", "),
-        );
-        self.end_all(1);
     }
 }
 
@@ -177,16 +156,8 @@ impl Collective for Mpi {
         self.gather_all("tell", bytes, lengths.iter().map(|&length| length as usize), 0)
     }
 
-    fn watch(&self, directory: &Path, patience: Duration) {
-        if self.rank() == 0 {
-            // What ranks left that were ended while they waited.
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                if entry.file_name().to_string_lossy().starts_with(NOTE) {
-                    let _ = fs::remove_file(entry.path());
-                }
-            }
-        }
-        *self.watch.borrow_mut() = Some((directory.to_owned(), patience));
+    fn watch(&self, patience: Duration, watch: Box<dyn Watch>) {
+        *self.watch.borrow_mut() = Some((patience, watch));
     }
 
     fn end_all(&self, code: i32) {

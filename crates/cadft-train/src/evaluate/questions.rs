@@ -14,8 +14,8 @@ use super::extract::Extract;
 use super::pass_at::{pass_at, reported};
 use crate::data::Question;
 use crate::error::TrainError;
-use crate::ranks::shared;
 use crate::room;
+use crate::sharing::shared;
 
 /// Answers to a set of questions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

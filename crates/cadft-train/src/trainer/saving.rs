@@ -7,8 +7,8 @@ use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, Trainin
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
-use crate::ranks::tensors_of_all;
 use crate::resume;
+use crate::sharing::tensors_of_all;
 use crate::warning::Warning;
 use cadft_model::CausalLm;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! How far an objective tells planted noise from the rest.
+//! How far an objective separates planted noise from the rest.
 
 use cadft_step::{Probe, ProbedSample};
 use serde::Serialize;

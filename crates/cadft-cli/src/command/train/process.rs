@@ -4,6 +4,7 @@
 //! the others, so that what is downloaded or tokenized is there. Nothing begins before all have the same.
 
 use super::start::{Start, Target};
+use super::waiting::Notes;
 use crate::args::TrainArgs;
 use crate::console::Console;
 use crate::exit::Exit;
@@ -37,8 +38,7 @@ pub(super) fn run(args: &TrainArgs, ranks: &Ranks) -> Result<Exit> {
             let ended = train(ranks, begun);
             // What goes wrong on one rank ends all: the others wait for it.
             ended.or_else(|error| {
-                eprintln!("{}:", ranks.name(ranks.rank()));
-                let exit = hint::report(&error);
+                let exit = hint::report(&error.context(ranks.name(ranks.rank())));
                 ranks.end_all(i32::from(exit.code()));
                 Ok(exit)
             })
@@ -126,7 +126,7 @@ fn read(
     Ok((prepared, model, from))
 }
 
-/// Goes on where all ranks succeeded and say the same; else the first reports everything, and all end alike.
+/// Continues where all ranks succeeded and say the same; else the first reports everything, and all end alike.
 fn together<T>(ranks: &Ranks, own: Result<T>, say: impl FnOnce(&T) -> Statement) -> Stage<T> {
     let statement = match &own {
         Ok(value) => say(value),
@@ -164,7 +164,7 @@ fn train(ranks: &Ranks, begun: Begun) -> Result<Exit> {
         json,
     } = begun;
     let patience = Duration::from_secs(prepared.recipe.run.patience);
-    ranks.watch(&out.join(RANKS), patience);
+    ranks.watch(patience, Box::new(Notes::new(&out.join(RANKS), ranks)));
     let stop = interrupt::stop_flag()?;
     let mut console = ranks
         .is_first()

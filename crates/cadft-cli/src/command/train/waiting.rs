@@ -1,0 +1,69 @@
+//! Ranks that wait for others leave notes in the run directory, so that the one that is missing can be named.
+
+use crate::hint::{self, Failure};
+use cadft_step::Ranks;
+use cadft_step::ranks::Watch;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The notes of one rank.
+pub(super) struct Notes {
+    directory: PathBuf,
+    rank: usize,
+    /// What each rank is called.
+    names: Vec<String>,
+}
+
+/// How the name of a note begins.
+const NOTE: &str = "waits-";
+
+impl Notes {
+    /// Removes the notes of ranks that were ended while they waited.
+    pub(super) fn new(directory: &Path, ranks: &Ranks) -> Self {
+        if ranks.is_first() {
+            for name in cadft_files::entries(directory).unwrap_or_default() {
+                if name.starts_with(NOTE) {
+                    let _ = fs::remove_file(directory.join(name));
+                }
+            }
+        }
+        Self {
+            directory: directory.to_owned(),
+            rank: ranks.rank(),
+            names: (0..ranks.count()).map(|rank| ranks.name(rank)).collect(),
+        }
+    }
+
+    fn note(&self, rank: usize, call: u64) -> PathBuf {
+        self.directory.join(format!("{NOTE}{rank:05}-{call}"))
+    }
+}
+
+impl Watch for Notes {
+    fn waits(&self, call: u64, what: &str) {
+        // Without the note, this rank is taken for one that is late: it is only a message.
+        let _ = fs::create_dir_all(&self.directory);
+        let _ = cadft_files::write(&self.note(self.rank, call), what);
+    }
+
+    fn ended(&self, call: u64) {
+        let _ = fs::remove_file(self.note(self.rank, call));
+    }
+
+    fn gives_up(&self, call: u64, what: &str, waited: Duration) {
+        let late: Vec<&str> = (self.names.iter().enumerate())
+            .filter(|(rank, _)| !self.note(*rank, call).exists())
+            .map(|(_, name)| name.as_str())
+            .collect();
+        let message = format!(
+            "{} has waited {} s in `{what}` for {}",
+            self.names[self.rank],
+            waited.as_secs(),
+            late.join(", ")
+        );
+        let hint =
+            "look at that process and its host; `run.patience` says how long ranks wait for each other";
+        let _ = hint::report(&Failure::new(message, hint).into());
+    }
+}
