@@ -27,8 +27,9 @@ const CHOSEN: &str = "recipe.toml";
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     match Launch::of(args.ranks)? {
         Launch::Threads(ranks) => run_here(args, ranks),
-        Launch::Process(ranks) if ranks.count() == 1 || args.dry_run => run_here(args, 1),
-        Launch::Process(ranks) => process::run(args, &ranks),
+        Launch::Process(ranks) if args.dry_run && !ranks.is_first() => Ok(Exit::Done),
+        Launch::Process(ranks) if args.dry_run || ranks.count() == 1 => run_here(args, 1),
+        Launch::Process(ranks) => Ok(process::run(args, &ranks)),
     }
 }
 

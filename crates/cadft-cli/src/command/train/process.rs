@@ -14,7 +14,7 @@ use anyhow::Result;
 use cadft_model::CausalLm;
 use cadft_step::Ranks;
 use cadft_train::checkpoint::{self, Restored};
-use cadft_train::ranks::{Statement, agree};
+use cadft_train::ranks::{Disagreement, Statement, agree};
 use cadft_train::run_files::RANKS;
 use cadft_train::{Event, Prepared, RunDirectory, memory, train_on};
 use serde::{Deserialize, Serialize};
@@ -28,23 +28,23 @@ struct Decided {
     checkpoint: Option<PathBuf>,
 }
 
-/// A stage that did not succeed on every rank: the error on the rank that reports it, else how this rank ends.
-type Stage<T> = Result<T, Result<Exit>>;
+/// A stage that did not succeed on every rank has been reported; how all ranks end.
+type Stage<T> = Result<T, Exit>;
 
 /// Trains as one of several ranks.
-pub(super) fn run(args: &TrainArgs, ranks: &Ranks) -> Result<Exit> {
-    match begin(args, ranks) {
-        Ok(begun) => {
-            let ended = train(ranks, begun);
-            // What goes wrong on one rank ends all: the others wait for it.
-            ended.or_else(|error| {
-                let exit = hint::report(&error.context(ranks.name(ranks.rank())));
-                ranks.end_all(i32::from(exit.code()));
-                Ok(exit)
-            })
-        }
-        Err(ended) => ended,
-    }
+pub(super) fn run(args: &TrainArgs, ranks: &Ranks) -> Exit {
+    let exit = match begin(args, ranks) {
+        // What goes wrong on one rank ends all: the others wait for it.
+        Ok(begun) => train(ranks, begun).unwrap_or_else(|error| {
+            let exit = hint::report(&error.context(ranks.name(ranks.rank())));
+            ranks.end_all(i32::from(exit.code()));
+            exit
+        }),
+        Err(exit) => exit,
+    };
+    // A launcher stops all ranks as soon as one ends with a code that is not zero: all that is printed comes before.
+    let _ = ranks.any(false);
+    exit
 }
 
 /// A run that all ranks can begin.
@@ -133,24 +133,21 @@ fn together<T>(ranks: &Ranks, own: Result<T>, say: impl FnOnce(&T) -> Statement)
         Err(error) => Statement::failed(hint::text(error), hint::is_input(error)),
     };
     let Err(disagreement) = agree(ranks, &statement) else {
-        return own.map_err(Err);
+        return own.map_err(|error| hint::report(&error));
     };
-    let (exit, message) = (
-        if disagreement.is_input {
-            Exit::Usage
-        } else {
-            Exit::Failed
-        },
-        disagreement.message,
-    );
-    if !ranks.is_first() {
-        return Err(Ok(exit));
+    let Disagreement {
+        message,
+        is_input,
+        is_shared,
+    } = disagreement;
+    if ranks.is_first() {
+        let _ = hint::report(&match own {
+            Err(error) if is_shared => error,
+            _ if is_input => UsageError::new(message, SAME).into(),
+            _ => Failure::new(message, SAME).into(),
+        });
     }
-    Err(match own {
-        Err(error) if disagreement.is_shared => Err(error),
-        _ if exit == Exit::Usage => Err(UsageError::new(message, SAME).into()),
-        _ => Err(Failure::new(message, SAME).into()),
-    })
+    Err(if is_input { Exit::Usage } else { Exit::Failed })
 }
 
 const SAME: &str = "every rank needs the same program, recipe, data and weights";
