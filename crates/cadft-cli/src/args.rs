@@ -38,7 +38,7 @@ pub(crate) use score::ScoreArgs;
 pub(crate) use selftest::SelftestArgs;
 pub(crate) use shorthand::{AdapterName, ShorthandArgs};
 pub(crate) use source::{FormatName, SourceArgs};
-pub(crate) use tokens::{MaskName, TemplateArgs, TokensArgs};
+pub(crate) use tokens::{MaskName, ScoringArgs, TemplateArgs, TokensArgs};
 pub(crate) use train::TrainArgs;
 
 /// Fine-tune language models with Compatibility-Aware Dynamic Fine-Tuning.

@@ -1,6 +1,6 @@
 //! A model directory, opened for evaluation and generation.
 
-use crate::args::{DeviceArgs, InputArgs, SamplingArgs, SourceArgs, TokensArgs};
+use crate::args::{DeviceArgs, InputArgs, SamplingArgs, ScoringArgs, SourceArgs};
 use crate::console::Activity;
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
@@ -90,13 +90,14 @@ pub(crate) struct OpenInput {
     pub(crate) reader: SampleReader,
     /// How it does, as a recipe says it; `data.train` is what `--data` names.
     pub(crate) data: DataSection,
-    /// Samples of one forward pass, where the command line does not say.
+    /// Samples of one forward pass.
     pub(crate) micro: usize,
 }
 
 impl OpenInput {
-    /// Reads a model onto a device, as [`OpenModel::open`]; its rows become tokens as `tokens` says.
-    pub(crate) fn open(input: &InputArgs, tokens: &TokensArgs, device: &DeviceArgs) -> Result<Self> {
+    /// Reads a model onto a device, as [`OpenModel::open`]; its rows become tokens as `scoring` says.
+    pub(crate) fn open(input: &InputArgs, scoring: &ScoringArgs) -> Result<Self> {
+        let ScoringArgs { micro, tokens, device } = scoring;
         let sources = sources(&input.data, &input.source)?;
         // A wrong recipe is reported before a model is read.
         let _ = tokens.recipe(usize::MAX)?;
@@ -105,7 +106,7 @@ impl OpenInput {
         recipe.data.train = sources;
         recipe.data.eval = vec![];
         // A score depends on the samples of its forward pass in its last digit.
-        let (model, micro) = match &tokens.recipe {
+        let (model, default) = match &tokens.recipe {
             Some(_) => (computing_as(&recipe, opened.model)?, recipe.batch.micro),
             None => (opened.model, MICRO),
         };
@@ -114,7 +115,7 @@ impl OpenInput {
             config: opened.config,
             reader: SampleReader::new(&recipe, opened.tokenizer)?,
             data: recipe.data,
-            micro,
+            micro: micro.unwrap_or(default),
         })
     }
 

@@ -11,7 +11,7 @@ pub use extract::{BadPattern, Extract, Extractor};
 pub use normalise::normalise;
 pub use pass_at::pass_at;
 pub use questions::{
-    Answered, Answers, OneAnswer, answer_questions, answer_questions_on, answer_questions_watched,
+    Answered, Answers, OneAnswer, answer_questions, answer_questions_watched,
 };
 
 use cadft_core::reduction::mean;

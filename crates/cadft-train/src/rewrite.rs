@@ -21,6 +21,7 @@ mod plan;
 mod record;
 mod replay;
 mod round;
+mod summary;
 mod target;
 
 pub use compatibility::{SampleCompatibility, read_compatibility};
@@ -33,7 +34,8 @@ pub use record::{
     Decision, FORMAT_VERSION, Header, Record, RoundRecord, SampleRecord, Side, UndoRecord, is_undone,
 };
 pub use replay::{Replay, replay};
-pub use round::{Generator, Round, RoundSummary};
+pub use round::{Generator, Round};
+pub use summary::RoundSummary;
 pub use target::Target;
 
 use crate::config::RewriteSection;

@@ -13,6 +13,7 @@
 //! model/                 the final Hugging Face directory, or PEFT directory where an adapter was trained
 //! ```
 
+mod lock;
 mod logs;
 mod place;
 
@@ -25,15 +26,16 @@ use crate::event::Event;
 use crate::export::Export;
 use crate::prepare::Prepared;
 use crate::resume::{self, Changes, Comparison};
-use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, HISTORY, LOCK, METRICS, MODEL, REWRITES, SAMPLES};
+use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL, REWRITES, SAMPLES};
 use crate::tensorboard::TensorBoard;
 use crate::warning::Warning;
 use cadft_model::CausalLm;
+use lock::{Held, lock};
 use logs::{Log, Logs};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -340,29 +342,6 @@ impl RunDirectory {
         }
         let warning = Export::new(prepared).write(&path, model)?;
         Ok((path, warning))
-    }
-}
-
-/// A run directory that is held.
-struct Held(File);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Closing the file releases it too.
-        let _ = self.0.unlock();
-    }
-}
-
-fn lock(path: &Path) -> Result<File, TrainError> {
-    fs::create_dir_all(path).map_err(TrainError::io(path))?;
-    let file = path.join(LOCK);
-    let lock = cadft_files::append(&file).map_err(TrainError::io(&file))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(TrainError::Locked(path.to_owned())),
-        // Some network file systems have no locks.
-        Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(lock),
-        Err(TryLockError::Error(error)) => Err(TrainError::io(file)(error)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The arguments of `cadft evaluate`.
 
-use super::{DeviceArgs, InputArgs, TokensArgs, not_negative, positive};
+use super::{InputArgs, ScoringArgs, not_negative, positive};
 use cadft_model::Sampling;
 use cadft_train::evaluate::Extractor;
 use clap::Args;
@@ -10,15 +10,10 @@ use std::path::PathBuf;
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Samples of one forward pass of the likelihood [default: 8, or `batch.micro` of `--recipe`].
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub(crate) micro: Option<usize>,
     #[command(flatten)]
-    pub(crate) tokens: TokensArgs,
+    pub(crate) scoring: ScoringArgs,
     #[command(flatten)]
     pub(crate) answers: AnswerArgs,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,6 @@
 //! The arguments of `cadft probe`.
 
-use super::{DeviceArgs, InputArgs, TokensArgs, not_negative, positive};
+use super::{InputArgs, ScoringArgs, not_negative, positive};
 use cadft_core::Normalisation;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -35,13 +35,8 @@ pub(crate) struct ProbeArgs {
     /// Write the JSON to this file, too.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Samples of one forward pass of the scores [default: 8, or `batch.micro` of `--recipe`].
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub(crate) micro: Option<usize>,
     #[command(flatten)]
-    pub(crate) tokens: TokensArgs,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
+    pub(crate) scoring: ScoringArgs,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,6 @@
 //! The arguments of `cadft rewrite`.
 
-use super::{DeviceArgs, InputArgs, TokensArgs, positive};
+use super::{InputArgs, ScoringArgs, positive};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -148,13 +148,8 @@ pub(crate) struct RewriteRunArgs {
     /// Seed of all decisions.
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub(crate) seed: u64,
-    /// Samples of one forward pass [default: 8, or `batch.micro` of `--recipe`].
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub(crate) micro: Option<usize>,
     #[command(flatten)]
-    pub(crate) tokens: TokensArgs,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
+    pub(crate) scoring: ScoringArgs,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,6 @@
 //! The arguments of `cadft score`.
 
-use super::{DeviceArgs, InputArgs, TokensArgs, not_negative, positive};
+use super::{InputArgs, ScoringArgs, not_negative};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -30,13 +30,8 @@ pub(crate) struct ScoreArgs {
     /// Show the N least and the N most compatible samples with their text.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) show: usize,
-    /// Samples of one forward pass [default: 8, or `batch.micro` of `--recipe`].
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub(crate) micro: Option<usize>,
     #[command(flatten)]
-    pub(crate) tokens: TokensArgs,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
+    pub(crate) scoring: ScoringArgs,
     /// Has no effect: the output is JSON Lines.
     #[arg(long, hide = true)]
     pub(crate) json: bool,

@@ -1,5 +1,6 @@
 //! How rows become tokens.
 
+use super::DeviceArgs;
 use crate::hint::UsageError;
 use crate::recipe::Source;
 use anyhow::Result;
@@ -7,6 +8,18 @@ use cadft_data::{Preset, Tokenizer, Truncation};
 use cadft_train::data::SampleReader;
 use cadft_train::{Recipe, config};
 use clap::{Args, ValueEnum};
+
+/// How rows become tokens, and tokens scores.
+#[derive(Debug, Args)]
+pub(crate) struct ScoringArgs {
+    /// Samples of one forward pass [default: 8, or `batch.micro` of `--recipe`].
+    #[arg(long, value_name = "N", value_parser = super::positive)]
+    pub(crate) micro: Option<usize>,
+    #[command(flatten)]
+    pub(crate) tokens: TokensArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How rows become tokens")]

@@ -31,11 +31,10 @@ struct Report {
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     check(&args.answers)?;
     destination::file_of(args.answers.out.as_deref(), &args.input)?;
-    let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let opened = OpenInput::open(&args.input, &args.scoring)?;
     let samples = opened.samples()?;
     let asked = args.answers.questions().unwrap_or(0);
     let questions = opened.reader.questions(&opened.data.train, asked)?;
-    let micro = args.micro.unwrap_or(opened.micro);
     let scoring = Activity::of("evaluating", samples.len());
     let watch = |done| {
         scoring.at(done);
@@ -45,7 +44,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         Ranks::solo(),
         &opened.model,
         &samples,
-        micro,
+        opened.micro,
         watch,
     ));
     drop(scoring);

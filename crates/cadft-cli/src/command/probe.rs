@@ -27,21 +27,20 @@ struct Set {
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
     destination::file_of(args.out.as_deref(), &args.input)?;
-    let recipe = args.tokens.recipe(usize::MAX)?;
+    let recipe = args.scoring.tokens.recipe(usize::MAX)?;
     let objectives = super::compare::objectives(&args.objectives, &recipe)?;
     let clean = sources(&args.clean, &args.input.source)?;
     if let Some(out) = &args.out {
         destination::file(out, destination::files_of(&clean))?;
     }
-    let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
-    let micro = args.micro.unwrap_or(opened.micro);
-    let data = Set::new(&opened.samples()?, &opened.model, micro)?;
+    let opened = OpenInput::open(&args.input, &args.scoring)?;
+    let data = Set::new(&opened.samples()?, &opened.model, opened.micro)?;
     let clean = if clean.is_empty() {
         None
     } else {
         let samples = opened.reader.samples(&clean, &opened.config)?;
         warn_about(samples.report(), opened.data.max_length);
-        Some(Set::new(&samples, &opened.model, micro)?)
+        Some(Set::new(&samples, &opened.model, opened.micro)?)
     };
     let normalisation = (args.normalisation).map_or(recipe.loss.normalisation, Normalisation::from);
     let coordinates = coordinates(args);

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         destination::file(out, &args.run)?;
     }
     let mut split = Split::of(args)?;
-    let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let opened = OpenInput::open(&args.input, &args.scoring)?;
     let samples = opened.samples()?;
     let averages = averages
         .map(|averages| averages::of_samples(&samples, &averages))
@@ -43,8 +43,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         scoring.at(done);
         ControlFlow::Continue(())
     };
-    let micro = args.micro.unwrap_or(opened.micro);
-    for score in score_samples_watched(Ranks::solo(), &opened.model, &samples, micro, watch) {
+    for score in score_samples_watched(Ranks::solo(), &opened.model, &samples, opened.micro, watch) {
         if !score.nll.is_finite() {
             bail!(
                 "{}: its likelihood is not a finite number",

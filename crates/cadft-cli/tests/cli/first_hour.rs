@@ -58,6 +58,22 @@ impl Hour {
         }
     }
 
+    /// Starts `cadft`, and stops it as Ctrl-C does as soon as `is_time`; what it says.
+    fn stops(&self, words: &[&str], is_time: impl Fn() -> bool) -> String {
+        let child = (self.cadft.command(words).stderr(Stdio::piped()).spawn()).expect("it starts");
+        let begun = Instant::now();
+        while !is_time() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "it did not begin");
+            sleep(Duration::from_millis(5));
+        }
+        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(kill.is_ok_and(|status| status.success()));
+        let ran = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(130), "{said}");
+        said
+    }
+
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.cadft.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
@@ -152,29 +168,10 @@ fn stop_and_go_on(hour: &mut Hour) {
         "--out",
         "long",
     ];
-    let child = hour
-        .cadft
-        .command(&words)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
     let metrics = hour.cadft.path("long/metrics.jsonl");
-    let begun = Instant::now();
-    while !fs::read_to_string(&metrics).is_ok_and(|text| text.contains("\"step\":2,")) {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no step was done");
-        sleep(Duration::from_millis(20));
-    }
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .expect("kill")
-            .success()
-    );
-    let ran = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(130), "{said}");
+    let said = hour.stops(&words, || {
+        fs::read_to_string(&metrics).is_ok_and(|text| text.contains("\"step\":2,"))
+    });
     assert!(said.contains("next   cadft train --resume long"), "{said}");
 
     let planned = hour
@@ -268,31 +265,7 @@ fn a_run_that_is_stopped_in_its_first_evaluation_evaluates_when_it_goes_on() {
         "--out",
         "run",
     ];
-    let child = hour
-        .cadft
-        .command(&words)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let begun = Instant::now();
-    while !hour.cadft.path("run/history.jsonl").is_file() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "the run did not begin"
-        );
-        sleep(Duration::from_millis(5));
-    }
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .expect("kill")
-            .success()
-    );
-    let ran = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(130), "{said}");
+    let said = hour.stops(&words, || hour.cadft.path("run/history.jsonl").is_file());
     assert!(
         said.contains("0 steps") && said.contains("cadft train --resume run"),
         "{said}"

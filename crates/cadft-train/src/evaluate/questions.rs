@@ -80,27 +80,12 @@ pub fn answer_questions(
     options: &GenerateOptions,
     how: (&Extract, usize),
 ) -> Result<Vec<Answered>, TrainError> {
-    answer_questions_on(&Ranks::solo(), model, tokenizer, questions, options, how)
-}
-
-/// As [`answer_questions`]; each rank answers some of the questions, and all get every answer.
-///
-/// # Errors
-/// As [`answer_questions`].
-pub fn answer_questions_on(
-    ranks: &Ranks,
-    model: &CausalLm,
-    tokenizer: &Tokenizer,
-    questions: &[Question],
-    options: &GenerateOptions,
-    how: (&Extract, usize),
-) -> Result<Vec<Answered>, TrainError> {
     let watch = &mut |_| ControlFlow::Continue(());
-    answer_questions_watched((ranks, model), tokenizer, questions, options, how, watch)
+    answer_questions_watched((&Ranks::solo(), model), tokenizer, questions, options, how, watch)
 }
 
-/// As [`answer_questions_on`]; `watch` gets the number of tokens so far, and may end it on a rank that is alone: then every
-/// answer ends where it is.
+/// As [`answer_questions`]; each rank answers some of the questions, and all get every answer. `watch` gets the number of
+/// tokens so far, and may end it on a rank that is alone: then every answer ends where it is.
 ///
 /// # Errors
 /// As [`answer_questions`].

@@ -2,7 +2,8 @@
 
 use super::digest::digest;
 use super::record::{Header, Record};
-use super::round::{Generator, RoundSummary};
+use super::round::Generator;
+use super::summary::RoundSummary;
 use crate::config::DataSection;
 use crate::error::TrainError;
 use crate::evaluate::score_samples;

@@ -20,7 +20,7 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     let section = section(args)?;
     destination::new_directory(&args.out)?;
     let model_directory = directory(&args.input.model)?.to_string_lossy().into_owned();
-    let opened = OpenInput::open(&args.input, &args.tokens, &args.device)?;
+    let opened = OpenInput::open(&args.input, &args.scoring)?;
     let OpenInput {
         model,
         reader,
@@ -46,7 +46,7 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         section: &section,
         max_length: data.max_length,
         seed: args.seed,
-        micro: args.micro.unwrap_or(*micro),
+        micro: *micro,
         stop: &stop,
     };
     let source = Offline {

@@ -1,6 +1,6 @@
 //! What the command line changes of a recipe, and which of its changes a problem comes from.
 
-use super::{names, set};
+use super::names;
 use crate::error::ConfigProblem;
 use toml::{Table, Value};
 
@@ -9,6 +9,44 @@ const EXCLUSIVE: [[&str; 2]; 2] = [
     ["schedule.epochs", "schedule.steps"],
     ["schedule.steps", "schedule.epochs"],
 ];
+
+/// The keys of token gates, each a name or one table under a name.
+const GATES: [[&str; 3]; 2] = [["objective", "cadft", "gate"], ["objective", "kl-sft", "gate"]];
+
+/// Sets one dotted key of a table, as `KEY=VALUE`. A value that is not TOML by itself is taken as a string.
+///
+/// # Errors
+/// An assignment without `=`.
+pub fn set(table: &mut Table, assignment: &str) -> Result<(), String> {
+    let (path, value) = assignment
+        .split_once('=')
+        .ok_or("an override has the form KEY=VALUE")?;
+    let value = value.trim();
+    let value = toml::from_str::<Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut keys: Vec<&str> = path.trim().split('.').collect();
+    let last = keys.pop().unwrap_or_default();
+    let mut place = table;
+    for (depth, key) in keys.iter().enumerate() {
+        // `objective.cadft.beta=2` replaces `objective = "dft"` and any other member's table.
+        // So does `objective.cadft.gate.power.alpha=0.3` with another gate.
+        let is_choice = keys[..depth] == ["objective"] || GATES.iter().any(|gate| keys[..depth] == *gate);
+        if is_choice {
+            place.retain(|member, _| *member == **key);
+        }
+        let entry = place
+            .entry((*key).to_owned())
+            .or_insert_with(|| Value::Table(Table::new()));
+        if !entry.is_table() {
+            *entry = Value::Table(Table::new());
+        }
+        place = entry.as_table_mut().ok_or("not a table")?;
+    }
+    place.insert(last.to_owned(), value);
+    Ok(())
+}
 
 /// The key of an assignment.
 fn key(assignment: &str) -> &str {
