@@ -38,7 +38,7 @@ pub(crate) use score::ScoreArgs;
 pub(crate) use selftest::SelftestArgs;
 pub(crate) use shorthand::{AdapterName, ShorthandArgs};
 pub(crate) use source::{FormatName, SourceArgs};
-pub(crate) use tokens::{MaskName, ScoringArgs, TemplateArgs, TokensArgs};
+pub(crate) use tokens::{MaskName, ScoringArgs, TemplateArgs};
 pub(crate) use train::TrainArgs;
 
 /// Fine-tune language models with Compatibility-Aware Dynamic Fine-Tuning.
@@ -165,9 +165,9 @@ mod tests {
                 Command::Train(args) => args.recipe.name().map(str::to_owned),
                 Command::Compare(args) => Some(args.recipe.name().to_owned()),
                 Command::Recipe(RecipeCommand::Show(args)) => Some(args.recipe.name().to_owned()),
-                Command::Score(args) => args.tokens.recipe,
-                Command::Evaluate(args) => args.tokens.recipe,
-                Command::Rewrite(RewriteCommand::Run(args)) => args.tokens.recipe,
+                Command::Score(args) => args.scoring.tokens.recipe,
+                Command::Evaluate(args) => args.scoring.tokens.recipe,
+                Command::Rewrite(RewriteCommand::Run(args)) => args.scoring.tokens.recipe,
                 other => panic!("no recipe in {other:?}"),
             },
             Err(error) => panic!("{words:?}: {error}"),

@@ -97,7 +97,11 @@ pub(crate) struct OpenInput {
 impl OpenInput {
     /// Reads a model onto a device, as [`OpenModel::open`]; its rows become tokens as `scoring` says.
     pub(crate) fn open(input: &InputArgs, scoring: &ScoringArgs) -> Result<Self> {
-        let ScoringArgs { micro, tokens, device } = scoring;
+        let ScoringArgs {
+            micro,
+            tokens,
+            device,
+        } = scoring;
         let sources = sources(&input.data, &input.source)?;
         // A wrong recipe is reported before a model is read.
         let _ = tokens.recipe(usize::MAX)?;

@@ -10,9 +10,7 @@ pub use cadft_step::score::{SampleScore, score_samples, score_samples_on, score_
 pub use extract::{BadPattern, Extract, Extractor};
 pub use normalise::normalise;
 pub use pass_at::pass_at;
-pub use questions::{
-    Answered, Answers, OneAnswer, answer_questions, answer_questions_watched,
-};
+pub use questions::{Answered, Answers, OneAnswer, answer_questions, answer_questions_watched};
 
 use cadft_core::reduction::mean;
 use schemars::JsonSchema;

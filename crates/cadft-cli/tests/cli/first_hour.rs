@@ -66,7 +66,9 @@ impl Hour {
             assert!(begun.elapsed() < Duration::from_secs(120), "it did not begin");
             sleep(Duration::from_millis(5));
         }
-        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        let kill = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
         assert!(kill.is_ok_and(|status| status.success()));
         let ran = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();

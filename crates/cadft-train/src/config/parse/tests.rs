@@ -206,8 +206,7 @@ fn rewriting_is_off_without_its_table_and_has_defaults_with_it() {
 
 #[test]
 fn every_wrong_value_of_rewriting_is_named() {
-    let text =
-        format!("{SMALL}mask = \"all\"\n[rewrite]\nwarm-up = 1\nfraction = 2\nevery = 0\ndecay = 1\n");
+    let text = format!("{SMALL}mask = \"all\"\n[rewrite]\nwarm-up = 1\nfraction = 2\nevery = 0\ndecay = 1\n");
     let report = problems(&text, &[]);
     for part in [
         "`rewrite.warm-up`: unknown key `warm-up`; did you mean `warmup`?",
