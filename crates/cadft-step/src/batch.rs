@@ -1,6 +1,6 @@
 //! Global batches: which samples belong to which step, and their micro-batches on the device.
 
-use crate::ranks::Ranks;
+use crate::ranks::{Ranks, ZeroStage};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_core::GlobalCounts;
 use cadft_data::{
@@ -72,6 +72,8 @@ pub struct MicroBatch {
     pub samples: Vec<usize>,
     /// The shard that it belongs to, counted from the first of this rank.
     pub shard: usize,
+    /// Which of the micro-batches of its shard it is.
+    pub round: usize,
     /// Which of the micro-batches of all shards it is.
     pub number: usize,
 }
@@ -101,6 +103,7 @@ impl MicroBatch {
             sample_of: batch.targets.iter().map(|target| target.sample).collect(),
             samples: batch.indices.clone(),
             shard: 0,
+            round: 0,
             number: 0,
         }
     }
@@ -207,32 +210,30 @@ impl Shares {
     pub fn present(&self) -> Vec<bool> {
         self.of_ranks().map(|micro| micro > 0).collect()
     }
+
+    /// Whether each rank has a shard with more than `round` micro-batches.
+    pub(crate) fn present_in(&self, round: usize) -> Vec<bool> {
+        let has = |own: &[usize]| own.iter().any(|&micro| micro > round);
+        self.micro.chunks(self.per_rank).map(has).collect()
+    }
+
+    /// Micro-batches of the shard that has the most.
+    pub(crate) fn rounds(&self) -> usize {
+        self.micro.iter().copied().max().unwrap_or(0)
+    }
 }
 
 impl GlobalBatch {
     /// Cuts `examples` into micro-batches on `device`: one shard on one rank.
     #[must_use]
     pub fn new(examples: &[&Example], cut: &MicroBatching, device: &Device) -> Self {
-        Self::dealt(examples, 1, &Ranks::solo(), cut, device)
+        Self::dealt(examples, &Ranks::solo(), cut, device)
     }
 
     /// Deals `examples` into shards by tokens, and cuts those of this rank into micro-batches on `device`.
-    ///
-    /// # Panics
-    /// If the number of shards is not a multiple of the number of ranks.
     #[must_use]
-    pub fn dealt(
-        examples: &[&Example],
-        shards: usize,
-        ranks: &Ranks,
-        cut: &MicroBatching,
-        device: &Device,
-    ) -> Self {
-        assert!(
-            shards > 0 && shards.is_multiple_of(ranks.count()),
-            "{shards} shards on {} ranks",
-            ranks.count()
-        );
+    pub fn dealt(examples: &[&Example], ranks: &Ranks, cut: &MicroBatching, device: &Device) -> Self {
+        let shards = ranks.shards();
         let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
         let options = cut.options(lengths.iter().copied().max().unwrap_or(0));
         let dealt = cadft_data::deal(&lengths, shards);
@@ -253,16 +254,19 @@ impl GlobalBatch {
         let mut micro = vec![];
         for (shard, places) in dealt[first..first + shares.per_rank].iter().enumerate() {
             let own: Vec<&Example> = places.iter().map(|&place| examples[place]).collect();
-            for batch in cadft_data::micro_batches(&own, &options) {
+            for (round, batch) in cadft_data::micro_batches(&own, &options).enumerate() {
                 let mut batch = MicroBatch::new(&batch, device);
                 batch
                     .samples
                     .iter_mut()
                     .for_each(|sample| *sample = places[*sample]);
-                (batch.shard, batch.number) = (shard, number);
+                (batch.shard, batch.round, batch.number) = (shard, round, number);
                 micro.push(batch);
                 number += 1;
             }
+        }
+        if ranks.stage() == ZeroStage::Two {
+            micro.sort_by_key(|batch| (batch.round, batch.shard));
         }
         Self {
             micro,

@@ -3,10 +3,11 @@
 //! Burn's own clipping takes each tensor by itself. Here both numbers stay on the device.
 
 use crate::optimizer::sum_of_squares;
-use crate::ranks::Ranks;
-use burn::module::{Module, ModuleVisitor, Param};
+use crate::ranks::{Owned, Ranks};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use std::collections::HashMap;
 
 /// The Euclidean norm of all gradients together, accumulated in f64 over the parameters.
 #[must_use]
@@ -33,13 +34,15 @@ pub(crate) fn clipping<M: Module>(
     max: f64,
     ranks: &Ranks,
 ) -> (Tensor<1>, Tensor<1>) {
-    if ranks.count() == 1 {
+    if ranks.shards() == 1 {
         let squares = squares(model, grads).unwrap_or_else(|| loss.zeros_like());
         let factor = clip_factor(squares.clone(), loss, max);
         return (squares, factor);
     }
     let mut own = OwnSquares {
         grads,
+        ranks,
+        owned: ranks.owned_by_id(model).into_iter().collect(),
         zero: loss.zeros_like(),
         sums: vec![],
     };
@@ -75,20 +78,34 @@ pub fn clip_factor(squares: Tensor<1>, loss: Tensor<1>, max: f64) -> Tensor<1> {
     factor.clamp_max(1.0).mask_fill(is_finite.bool_not(), -1.0)
 }
 
-/// One place for each trained parameter, 0 where another rank owns it.
+/// One place for each trained parameter, and one for each piece of a parameter that is cut; 0 where another rank owns it.
 struct OwnSquares<'a> {
     grads: &'a GradientsParams,
+    ranks: &'a Ranks,
+    owned: HashMap<ParamId, Owned>,
     zero: Tensor<1>,
     sums: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for OwnSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if param.is_require_grad() {
-            let grad = self.grads.get::<D>(param.id);
+        if !param.is_require_grad() {
+            return;
+        }
+        let grad = self.grads.get::<D>(param.id);
+        let owned = self.owned.get(&param.id).unwrap_or(&Owned::Not);
+        let Some((first, pieces)) = self.ranks.pieces(owned, param.lazy_shape()[0]) else {
             self.sums
                 .push(grad.map_or_else(|| self.zero.clone(), sum_of_squares));
+            return;
+        };
+        let mut sums = vec![self.zero.clone(); self.ranks.shards()];
+        if let Some(grad) = grad {
+            for (sum, rows) in sums[first..].iter_mut().zip(pieces) {
+                *sum = sum_of_squares(grad.clone().slice([rows]));
+            }
         }
+        self.sums.extend(sums);
     }
 }
 

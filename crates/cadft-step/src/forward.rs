@@ -143,6 +143,6 @@ pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut 
             scores[sample] = score;
         }
     }
-    readback.ranks().complete(batch.shares.shards, &mut scores);
+    readback.ranks().complete(&mut scores);
     scores
 }

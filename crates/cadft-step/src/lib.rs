@@ -63,6 +63,7 @@
 pub mod batch;
 pub mod clip;
 pub mod forward;
+mod gradients;
 mod observe;
 pub mod optimizer;
 pub mod probe;

@@ -17,6 +17,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use cadft_model::parameters::{self, NamedTensor};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 pub(crate) use update::sum_of_squares;
 use update::{Rates, update};
 
@@ -70,6 +71,8 @@ pub struct AdamW {
     moments: Moments,
     /// The parameters of the last update.
     last: Vec<ParamId>,
+    /// Of parameters that are cut between ranks, the rows that are updated here.
+    rows: HashMap<ParamId, Range<usize>>,
 }
 
 /// What is known about each parameter that was updated so far.
@@ -91,7 +94,13 @@ impl AdamW {
             weight_decay: f64::from(options.weight_decay as f32),
             moments: Moments::default(),
             last: vec![],
+            rows: HashMap::new(),
         }
+    }
+
+    /// Updates only these rows of these parameters, of which gradients and moments have no others.
+    pub(crate) fn own(&mut self, rows: HashMap<ParamId, Range<usize>>) {
+        self.rows = rows;
     }
 
     /// One update of every parameter that has a gradient, by the gradient times `factor`, `[1]` on its device. Where that is
@@ -122,7 +131,8 @@ impl AdamW {
     }
 
     /// The moments under the names of the parameters of `model`, as `PyTorch` calls them: `NAME.exp_avg` and
-    /// `NAME.exp_avg_sq`, and `NAME.step`, the number of updates.
+    /// `NAME.exp_avg_sq`, and `NAME.step`, the number of updates. On one of several ranks those of what it owns
+    /// ([`Ranks::owned`](crate::Ranks::owned)).
     #[must_use]
     pub fn state<M: Module>(&self, model: &M) -> Vec<NamedTensor> {
         let mut export = Export {
@@ -134,12 +144,13 @@ impl AdamW {
         export.tensors
     }
 
-    /// Takes over moments that [`AdamW::state`] gave; the names that no parameter of `model` took.
+    /// Takes over moments that [`AdamW::state`] gave on a rank that is alone; the names that no parameter of `model` took.
     pub fn load_state<M: Module>(&mut self, model: &M, state: BTreeMap<String, TensorData>) -> Vec<String> {
         self.moments = Moments::default();
         self.last.clear();
         let mut import = Import {
             moments: &mut self.moments,
+            rows: &self.rows,
             state,
             path: vec![],
         };
@@ -165,6 +176,7 @@ impl Update<'_> {
             weight_decay,
             ref mut moments,
             ref mut last,
+            ..
         } = *self.optimizer;
         last.push(id);
         let before = [&mut moments.first, &mut moments.second]
@@ -206,7 +218,16 @@ impl ModuleMapper for Update<'_> {
             return Param::from_mapped_value(id, tensor, mapper);
         };
         let is_trained = tensor.is_require_grad();
-        let updated = Tensor::from_inner(self.updated(id, tensor.inner(), grad));
+        let rows = self.optimizer.rows.get(&id).cloned();
+        let updated = match rows {
+            None => self.updated(id, tensor.inner(), grad),
+            Some(rows) => {
+                let whole = tensor.inner();
+                let own = self.updated(id, whole.clone().slice([rows.clone()]), grad);
+                whole.slice_assign([rows], own)
+            }
+        };
+        let updated = Tensor::from_inner(updated);
         Param::from_mapped_value(id, updated.set_require_grad(is_trained), mapper)
     }
 }
@@ -252,6 +273,7 @@ impl ModuleVisitor for Export<'_> {
 
 struct Import<'a> {
     moments: &'a mut Moments,
+    rows: &'a HashMap<ParamId, Range<usize>>,
     state: BTreeMap<String, TensorData>,
     path: Vec<String>,
 }
@@ -280,12 +302,15 @@ impl ModuleVisitor for Import<'_> {
         let (Some(first), Some(second), Some(updates)) = moments else {
             return;
         };
-        self.moments
-            .first
-            .register(param.id, Tensor::<D>::from_data(first, &device));
-        self.moments
-            .second
-            .register(param.id, Tensor::<D>::from_data(second, &device));
+        let [first, second] = [first, second].map(|moment| {
+            let whole = Tensor::<D>::from_data(moment, &device);
+            match self.rows.get(&param.id) {
+                Some(rows) => whole.slice([rows.clone()]),
+                None => whole,
+            }
+        });
+        self.moments.first.register(param.id, first);
+        self.moments.second.register(param.id, second);
         #[expect(clippy::cast_possible_truncation, reason = "a count of updates")]
         let updates = updates.iter::<f32>().next().unwrap_or_default() as i32;
         self.moments.updates.insert(param.id, updates);

@@ -5,11 +5,12 @@
 //!
 //! - what the host sums is a vector in which every place but one rank's is 0, so that no sum rounds;
 //! - gradients are summed by a tree over the shards, which is the same for every number of ranks (`sum.rs`);
-//! - a parameter is updated by one rank, its owner, which alone keeps its moments, and sent to the others (ZeRO-1, Rajbhandari
-//!   et al., arXiv 1910.02054).
+//! - a parameter, or a row of a large one, is updated by one rank, its owner, which alone keeps its moments, and sent to the
+//!   others (stage 1 of ZeRO, Rajbhandari et al., arXiv 1910.02054). In stage 2 only the owner keeps its gradient too.
 //!
 //! With one rank none of this takes place: a step has the kernels and reads that it has without this module.
 
+mod buckets;
 mod checked;
 mod collective;
 mod flat;
@@ -24,20 +25,49 @@ pub use collective::{Collective, Lost, Plane, Watch};
 pub use local::Local;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+pub use owners::{Owned, owned_values};
 pub use staged::Staged;
 
-use burn::module::Module;
-use burn::optim::GradientsParams;
+pub(crate) use flat::{Flat, flat_gradients, gradients_of};
+pub(crate) use owners::Owners;
+
+use buckets::buckets;
+use burn::module::{Module, ParamId};
 use burn::tensor::Tensor;
-use flat::{flat_gradients, flat_values, gradients_of, trained_names, with_values};
-use owners::buckets;
+use flat::{flat_values, with_values};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// The ranks of a run, and which of them this one is.
-#[derive(Clone, Debug, Default)]
-pub struct Ranks(Option<Rc<Several>>);
+#[derive(Clone, Debug)]
+pub struct Ranks {
+    several: Option<Rc<Several>>,
+    sharing: Sharing,
+}
+
+/// How a global batch and its gradients are shared out. Results depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// The shards that a global batch is dealt into.
+    pub shards: usize,
+    /// What only owners keep.
+    pub stage: ZeroStage,
+}
+
+/// What only the owner of a parameter keeps, by the stages of ZeRO: 1 or 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "u8", into = "u8")]
+#[schemars(with = "u8")]
+pub enum ZeroStage {
+    /// Moments. Gradients of all micro-batches of a shard are added before ranks add theirs.
+    #[default]
+    One,
+    /// Moments and gradients. Ranks add the gradients of the first micro-batch of every shard, then of the second, ….
+    Two,
+}
 
 #[derive(Debug)]
 struct Several {
@@ -56,11 +86,44 @@ impl Several {
     }
 }
 
+impl TryFrom<u8> for ZeroStage {
+    type Error = String;
+
+    fn try_from(stage: u8) -> Result<Self, String> {
+        match stage {
+            1 => Ok(Self::One),
+            2 => Ok(Self::Two),
+            _ => Err(format!("{stage} is no stage: 1 or 2")),
+        }
+    }
+}
+
+impl From<ZeroStage> for u8 {
+    fn from(stage: ZeroStage) -> Self {
+        match stage {
+            ZeroStage::One => 1,
+            ZeroStage::Two => 2,
+        }
+    }
+}
+
+impl Default for Ranks {
+    fn default() -> Self {
+        Self::solo()
+    }
+}
+
 impl Ranks {
-    /// One rank: no other rank is talked to.
+    /// One rank, and one shard: no other rank is talked to.
     #[must_use]
     pub fn solo() -> Self {
-        Self::default()
+        Self {
+            several: None,
+            sharing: Sharing {
+                shards: 1,
+                stage: ZeroStage::One,
+            },
+        }
     }
 
     /// Ranks that talk through the memory of the host; tensors are copied there and back.
@@ -73,27 +136,60 @@ impl Ranks {
     /// Ranks whose devices talk through `device`.
     #[must_use]
     pub fn with_plane(host: Rc<dyn Collective>, device: Box<dyn Plane>) -> Self {
-        let waited = Cell::default();
-        Self((host.ranks() > 1).then(|| Rc::new(Several { host, device, waited })))
+        let (waited, shards) = (Cell::default(), host.ranks());
+        Self {
+            several: (shards > 1).then(|| Rc::new(Several { host, device, waited })),
+            ..Self::solo()
+        }
+        .with_sharing(Sharing {
+            shards,
+            stage: ZeroStage::One,
+        })
+    }
+
+    /// With another number of shards than ranks, or another stage.
+    ///
+    /// # Panics
+    /// If the number of shards is not a multiple of the number of ranks.
+    #[must_use]
+    pub fn with_sharing(self, sharing: Sharing) -> Self {
+        let (shards, ranks) = (sharing.shards, self.count());
+        assert!(
+            shards > 0 && shards.is_multiple_of(ranks),
+            "{shards} shards on {ranks} ranks"
+        );
+        Self { sharing, ..self }
+    }
+
+    /// How many shards a global batch is dealt into.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.sharing.shards
+    }
+
+    /// What only owners keep.
+    #[must_use]
+    pub fn stage(&self) -> ZeroStage {
+        self.sharing.stage
     }
 
     /// Which of the ranks this one is.
     #[must_use]
     pub fn rank(&self) -> usize {
-        self.0.as_ref().map_or(0, |several| several.host.rank())
+        self.several.as_ref().map_or(0, |several| several.host.rank())
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.as_ref().map_or(1, |several| several.host.ranks())
+        self.several.as_ref().map_or(1, |several| several.host.ranks())
     }
 
     /// What a rank is called in messages: its number, and where it runs.
     #[must_use]
     pub fn name(&self, rank: usize) -> String {
         let place = self
-            .0
+            .several
             .as_ref()
             .map_or_else(String::new, |several| several.host.name(rank));
         format!("rank {rank} ({place})")
@@ -101,14 +197,14 @@ impl Ranks {
 
     /// Sets how long to wait for other ranks before the run is ended, and who hears of long waits.
     pub fn watch(&self, patience: Duration, watch: Box<dyn Watch>) {
-        if let Some(several) = &self.0 {
+        if let Some(several) = &self.several {
             several.host.watch(patience, watch);
         }
     }
 
     /// Ends the processes of all ranks with this exit code, where ranks are processes.
     pub fn end_all(&self, code: i32) {
-        if let Some(several) = &self.0 {
+        if let Some(several) = &self.several {
             several.host.end_all(code);
         }
     }
@@ -127,7 +223,7 @@ impl Ranks {
 
     /// Fills places that other ranks know: a rank gives 0 where it knows nothing, and no place is known by two.
     pub fn exchange(&self, values: &mut [f64]) {
-        if let Some(several) = &self.0 {
+        if let Some(several) = &self.several {
             several.timed(|several| several.host.sum(values));
         }
     }
@@ -135,15 +231,15 @@ impl Ranks {
     /// Time spent on exchanges and waiting for others since this was asked last.
     #[must_use]
     pub fn take_waited(&self) -> Duration {
-        self.0
+        self.several
             .as_ref()
             .map_or(Duration::ZERO, |several| several.waited.take())
     }
 
-    /// As [`Ranks::exchange`], for values of a global batch of `shards` shards. With several, -0 becomes 0 for every number of
-    /// ranks, as in a sum with the zeros of others.
-    pub(crate) fn complete(&self, shards: usize, values: &mut [f64]) {
-        if shards > 1 {
+    /// As [`Ranks::exchange`], for values of a global batch. With several shards, -0 becomes 0 for every number of ranks, as
+    /// in a sum with the zeros of others.
+    pub(crate) fn complete(&self, values: &mut [f64]) {
+        if self.shards() > 1 {
             values.iter_mut().for_each(|value| *value += 0.0);
             self.exchange(values);
         }
@@ -167,7 +263,7 @@ impl Ranks {
     /// The values of every rank on the first, in the order of ranks, and nothing on the others.
     #[must_use]
     pub fn to_first(&self, values: &[f32]) -> Vec<Vec<f32>> {
-        let Some(several) = &self.0 else {
+        let Some(several) = &self.several else {
             return vec![values.to_vec()];
         };
         let counts = self.tell(&(values.len() as u64).to_le_bytes());
@@ -186,40 +282,37 @@ impl Ranks {
     /// What every rank has to say, in the order of ranks.
     #[must_use]
     pub fn tell(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
-        match &self.0 {
+        match &self.several {
             Some(several) => several.timed(|several| several.host.tell(bytes)),
             None => vec![bytes.to_vec()],
         }
     }
 
-    /// The sums over ranks of the parameters' gradients, each on its owner only. `present` says which ranks have gradients.
+    /// The owners of the trained parameters of a model.
+    pub(crate) fn owners<M: Module>(&self, model: &M) -> Owners {
+        Owners::of(model, self)
+    }
+
+    /// The sums over ranks of gradients, of each what this rank owns. `present` says which ranks have gradients.
     ///
     /// # Panics
     /// If this rank is lost to the others, or another is: [`Lost`].
-    pub(crate) fn fold<M: Module>(
-        &self,
-        model: &M,
-        gradients: Option<GradientsParams>,
-        present: &[bool],
-    ) -> GradientsParams {
-        let Some(several) = &self.0 else {
-            return gradients.unwrap_or_default();
+    pub(crate) fn fold(&self, owners: &Owners, gradients: &[Flat], present: &[bool]) -> Owns {
+        let Some(several) = &self.several else {
+            return (gradients.iter()).map(|flat| (flat.id, flat.values())).collect();
         };
-        let gradients = gradients.unwrap_or_default();
-        let flat = flat_gradients(model, &gradients);
-        drop(gradients);
         let mut own = vec![];
-        for bucket in buckets(&flat, self.count()) {
-            let joined = bucket.joined(&flat);
+        for bucket in buckets(gradients, owners, self.count()) {
+            let joined = bucket.joined(gradients);
             let sum = several.timed(|several| several.device.fold(joined, &bucket.cuts, present));
             own.extend(bucket.split(self.rank(), &sum));
         }
-        gradients_of(model, own)
+        own
     }
 
     /// Sums over ranks of small vectors, `[n]` each: 0 where a rank knows nothing.
     pub(crate) fn sum(&self, values: Tensor<1>) -> Tensor<1> {
-        match &self.0 {
+        match &self.several {
             Some(several) => several.timed(|several| several.device.sum(values)),
             None => values,
         }
@@ -227,22 +320,20 @@ impl Ranks {
 
     /// The model with every trained parameter as its owner has it.
     pub(crate) fn spread<M: Module>(&self, model: M) -> M {
-        let Some(several) = &self.0 else {
+        let Some(several) = &self.several else {
             return model;
         };
         let flat = flat_values(&model);
+        let owners = Owners::of(&model, self);
         let mut all = vec![];
-        for bucket in buckets(&flat, self.count()) {
+        for bucket in buckets(&flat, &owners, self.count()) {
             let part = bucket.part(self.rank(), &flat);
             let values = several.timed(|several| several.device.gather(part, &bucket.cuts));
             all.extend(bucket.split_all(&values));
         }
         with_values(model, all)
     }
-    /// The names of the trained parameters in the order of the model, and whether this rank owns each.
-    pub fn owned<M: Module>(&self, model: &M) -> Vec<(String, bool)> {
-        let owners = owners::owners(&flat_values(model), self.count());
-        let is_own = owners.into_iter().map(|owner| owner == self.rank());
-        trained_names(model).into_iter().zip(is_own).collect()
-    }
 }
+
+/// What a rank owns, value by value.
+pub(crate) type Owns = Vec<(ParamId, Tensor<1>)>;

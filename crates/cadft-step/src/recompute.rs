@@ -3,10 +3,10 @@
 use crate::batch::MicroBatch;
 use crate::forward::{Likelihoods, likelihoods_of, token_likelihoods};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 use cadft_core::Objective;
 use cadft_model::CausalLm;
-use cadft_model::decoder::{Recompute, Recorded};
+use cadft_model::decoder::{Block, Recompute, Recorded};
 
 /// What the backward pass of a micro-batch needs in addition to its loss.
 pub(crate) struct Graph(Option<(Recorded, Tensor<3>)>);
@@ -28,27 +28,54 @@ impl Graph {
         (Self(Some((recorded, last))), likelihoods)
     }
 
-    /// Adds the gradients of `loss` to those accumulated.
-    pub(crate) fn backward(
-        self,
-        loss: &Tensor<1>,
-        model: &CausalLm,
-        gradients: &mut GradientsAccumulator<CausalLm>,
-    ) {
-        let mut grads = loss.backward();
+    /// The gradients of `loss`, part by part.
+    pub(crate) fn parts<'a>(self, loss: &Tensor<1>, model: &'a CausalLm) -> Parts<'a> {
+        Parts {
+            graph: self,
+            grads: loss.backward(),
+            model,
+        }
+    }
+}
+
+/// A part of the model that has its gradients at once.
+#[derive(Clone, Copy)]
+pub(crate) enum Part<'a> {
+    /// A block, if activations are recomputed.
+    Block(&'a Block),
+    /// Everything else; the whole model if activations are kept.
+    Rest,
+}
+
+/// The gradients of a micro-batch that are to be given away.
+pub(crate) struct Parts<'a> {
+    graph: Graph,
+    grads: Gradients,
+    model: &'a CausalLm,
+}
+
+impl Parts<'_> {
+    /// Gives each part its gradients: the blocks, last first, then the rest.
+    pub(crate) fn each(self, each: &mut dyn FnMut(Part<'_>, GradientsParams)) {
+        let Self {
+            graph,
+            mut grads,
+            model,
+        } = self;
         // The gradients of this micro-batch alone. Both uses of a tied embedding are then added first, in the same order as
         // without recomputation.
         let mut own = GradientsAccumulator::new();
         own.accumulate(model, GradientsParams::from_module(&mut grads, model));
-        if let Some((recorded, last)) = self.0
+        if let Some((recorded, last)) = graph.0
             && let Some(up) = last.grad_remove(&mut grads)
         {
             drop(grads);
-            let embedding = model.pull_back(recorded, up, &mut |found| gradients.accumulate(model, found));
+            let embedding =
+                model.pull_back(recorded, up, &mut |block, found| each(Part::Block(block), found));
             if let Some(embedding) = embedding {
                 own.accumulate(model, embedding);
             }
         }
-        gradients.accumulate(model, own.grads());
+        each(Part::Rest, own.grads());
     }
 }

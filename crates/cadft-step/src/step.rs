@@ -19,12 +19,14 @@ pub use backward::{Backward, backward};
 
 use crate::batch::GlobalBatch;
 use crate::clip::clipping;
+use crate::gradients::GradientSum;
 use crate::observe::{InFlight, Observation, Readback, Settled, StepOutcome, TokenValues};
 use crate::optimizer::AdamW;
 use crate::ranks::Ranks;
 use crate::recompute::Graph;
-use crate::sum::{LossSum, ShardSum};
+use crate::sum::LossSum;
 use crate::weighing::Weighing;
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use cadft_core::{Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss};
 use cadft_model::CausalLm;
@@ -36,7 +38,7 @@ pub struct StepState {
     /// Statistics of the global batches before the step in flight.
     pub running: RunningMoments,
     /// The ranks that compute the step together.
-    pub ranks: Ranks,
+    pub(crate) ranks: Ranks,
     /// The step whose update is queued and whose outcome was not read yet.
     in_flight: Option<InFlight>,
 }
@@ -135,6 +137,18 @@ impl StepState {
         }
     }
 
+    /// Shares the steps with other ranks, before the first. Each rank then has the moments of what it owns of `model`.
+    pub fn share<M: Module>(&mut self, ranks: &Ranks, model: &M) {
+        self.optimizer.own(ranks.own_rows(model));
+        self.ranks = ranks.clone();
+    }
+
+    /// The ranks that compute the steps together.
+    #[must_use]
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
     /// Waits for the step in flight, if there is one, and returns its outcome.
     pub fn settle(&mut self) -> Option<Settled> {
         let settled = self.in_flight.take()?.settle(&self.ranks);
@@ -163,7 +177,7 @@ fn queue(
     let seed = model.dropout_seed();
     let mut weighing = Weighing::before(model, batch, objective, running, readback);
     let counts = batch.counts();
-    let mut sum = ShardSum::new(model);
+    let mut sum = GradientSum::new(model, &batch.shares, readback.ranks());
     let strength = match objective.reference() {
         Some(Reference::Anchor { strength }) => strength,
         _ => 0.0,
@@ -189,11 +203,11 @@ fn queue(
             loss = loss + anchor_loss(divergence, strength, factors);
         }
         loss_sum.add(&loss);
-        graph.backward(&loss, model, sum.of(micro.shard));
+        sum.add(graph, &loss, micro);
     }
     weighing.finish(batch, readback);
-    let ranks = readback.ranks();
-    let gradients = ranks.fold(model, sum.total(batch.shares.per_rank), &batch.shares.present());
-    let (squares, factor) = clipping(model, &gradients, loss_sum.total(model), settings.clip, ranks); // [parameters], [1]
+    let gradients = sum.total();
+    let loss = loss_sum.total(model);
+    let (squares, factor) = clipping(model, &gradients, loss, settings.clip, readback.ranks()); // [parameters], [1]
     (gradients, seen.in_flight(squares, factor, weighing.standardiser))
 }

@@ -146,7 +146,7 @@ impl<'a> Weighing<'a> {
                 all[sample] = score;
             }
         }
-        readback.ranks().complete(batch.shares.shards, &mut all);
+        readback.ranks().complete(&mut all);
         self.standardiser = Some(all.iter().copied().collect());
         self.is_part = false;
     }

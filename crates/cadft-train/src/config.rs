@@ -36,6 +36,7 @@ pub use schema::schema;
 use cadft_core::{AnyObjective, Normalisation, Objective};
 use cadft_data::{Bucketing, Mask, Mixing, Order, Packing, Preset, Source, StoppingStrategy, Truncation};
 use cadft_model::decoder::{Precision, Recompute};
+use cadft_step::ranks::ZeroStage;
 pub use cadft_step::schedule::{ScheduleKind, steps_of};
 use cadft_step::{AdamWOptions, MicroBatching, Schedule};
 use schemars::JsonSchema;
@@ -236,6 +237,9 @@ pub struct BatchSection {
     /// ranks of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<usize>,
+    /// What only the owner of a parameter keeps, if there are several ranks: 1, its moments; 2, its moments and its gradient,
+    /// which travel more often. With several shards, sums round by it. 2 needs `model.recompute = "blocks"`. Ours: 1.
+    pub zero_stage: ZeroStage,
 }
 
 impl Default for BatchSection {
@@ -247,6 +251,7 @@ impl Default for BatchSection {
             bucketing: Bucketing::ByLength,
             packing: Packing::None,
             shards: None,
+            zero_stage: ZeroStage::One,
         }
     }
 }

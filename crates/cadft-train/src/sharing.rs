@@ -2,6 +2,7 @@
 
 use cadft_model::parameters::NamedTensor;
 use cadft_step::Ranks;
+use cadft_step::ranks::Owned;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -29,7 +30,7 @@ pub(crate) fn shared<T: Serialize + DeserializeOwned>(ranks: &Ranks, count: usiz
 pub(crate) fn tensors_of_all(
     ranks: &Ranks,
     own: Vec<NamedTensor>,
-    order: &[(String, bool)],
+    order: &[(String, Owned)],
 ) -> Vec<NamedTensor> {
     if ranks.count() == 1 {
         return own;
@@ -41,24 +42,31 @@ pub(crate) fn tensors_of_all(
     let values: Vec<f32> = (own.iter())
         .flat_map(|tensor| tensor.to_data().iter::<f32>().collect::<Vec<_>>())
         .collect();
-    let mut all = vec![];
+    // Ranks own rows of large parameters, in the order of ranks.
+    let mut all: Vec<(String, Vec<usize>, Vec<f32>)> = vec![];
     for (names, values) in names.into_iter().zip(ranks.to_first(&values)) {
         let names: Vec<(String, Vec<usize>)> =
             serde_json::from_slice(&names).expect("every rank tells its names");
         let mut rest = values.as_slice();
         for (name, shape) in names {
             let (own, after) = rest.split_at(shape.iter().product());
-            all.push(NamedTensor::of_shape(name, shape, own.to_vec()));
+            match all.iter_mut().find(|(known, ..)| *known == name) {
+                None => all.push((name, shape, own.to_vec())),
+                Some(_) if name.ends_with(".step") => {}
+                Some((_, whole, values)) => {
+                    whole[0] += shape[0];
+                    values.extend_from_slice(own);
+                }
+            }
             rest = after;
         }
     }
-    let place = |tensor: &NamedTensor| {
-        let parameter = tensor
-            .name
-            .rsplit_once('.')
-            .map_or("", |(parameter, _)| parameter);
+    let place = |(name, ..): &(String, Vec<usize>, Vec<f32>)| {
+        let parameter = name.rsplit_once('.').map_or("", |(parameter, _)| parameter);
         order.iter().position(|(name, _)| name == parameter)
     };
     all.sort_by_cached_key(place);
-    all
+    all.into_iter()
+        .map(|(name, shape, values)| NamedTensor::of_shape(name, shape, values))
+        .collect()
 }

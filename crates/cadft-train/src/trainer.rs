@@ -67,7 +67,9 @@ pub fn train_on(
 ) -> Result<Summary, TrainError> {
     prepared.recipe.batch.check_ranks(ranks.count())?;
     let restored = directory.take_restored();
+    let ranks = &ranks.clone().with_sharing(prepared.recipe.batch.sharing());
     let mut trainer = Trainer::new(ranks, prepared, directory, stop, on_event);
+    trainer.state.share(ranks, &model);
     trainer.reference = prepared
         .recipe
         .looks_at_reference()
@@ -133,11 +135,10 @@ impl<'a> Trainer<'a> {
             .compatibility()
             .map_or(0.99, |c| c.statistics_decay);
         let (samples, global) = (prepared.train.len(), recipe.batch.global);
-        let mut state = StepState::new(
+        let state = StepState::new(
             AdamW::new(&(&recipe.optimizer).into()),
             RunningMoments::new(decay),
         );
-        state.ranks = ranks.clone();
         Self {
             prepared,
             reference: None,
@@ -183,7 +184,8 @@ impl<'a> Trainer<'a> {
     fn go_on(&mut self, model: CausalLm, from: &Resumption) -> Result<CausalLm, TrainError> {
         let Resumption { from, comparison } = from;
         let model = from.model(model)?;
-        from.optimizer(&mut self.state.optimizer, &model, &self.state.ranks)?;
+        let ranks = self.state.ranks().clone();
+        from.optimizer(&mut self.state.optimizer, &model, &ranks)?;
         let state = from.state.clone();
         self.state.running = state.running;
         self.done = state.step;
@@ -191,7 +193,7 @@ impl<'a> Trainer<'a> {
         self.before = state.before;
         self.best = state.best;
         self.rewriting = Rewriting::resume(
-            &self.state.ranks,
+            self.state.ranks(),
             self.prepared,
             self.directory.path(),
             state.rewriting,
@@ -301,8 +303,8 @@ impl<'a> Trainer<'a> {
             .map(|&sample| self.rewriting.example(sample, &prepared.train))
             .collect();
         let samples: Vec<&Example> = samples.iter().collect();
-        let (cut, shards) = ((&recipe.batch).into(), recipe.batch.shards());
-        let batch = GlobalBatch::dealt(&samples, shards, &self.state.ranks, &cut, &model.device());
+        let cut = (&recipe.batch).into();
+        let batch = GlobalBatch::dealt(&samples, self.state.ranks(), &cut, &model.device());
         let objective = self.objective(number);
         let lr = self.schedule.at(number);
         let settings = StepSettings {
@@ -330,7 +332,7 @@ impl<'a> Trainer<'a> {
 
     /// Whether any rank is to stop: then all do.
     fn is_stopped(&self, stop: &AtomicBool) -> bool {
-        self.state.ranks.any(stop.load(Ordering::Relaxed))
+        self.state.ranks().any(stop.load(Ordering::Relaxed))
     }
 
     /// The objective of a step: `loss.start` for its share of the run, then the recipe's.

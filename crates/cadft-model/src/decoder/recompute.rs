@@ -15,6 +15,7 @@ use burn::tensor::{Int, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::block::Block;
 use super::{CausalLm, Context, Packing};
 
 /// Whether the backward pass keeps activations or runs blocks again: the same gradients, less memory, a third more time.
@@ -89,7 +90,7 @@ impl CausalLm {
         self.model.norm.forward(last)
     }
 
-    /// Runs the blocks again, last first, and gives the gradients of their parameters to `each`; those of the embedding
+    /// Runs the blocks again, last first, and gives each with the gradients of its parameters to `each`; those of the embedding
     /// come back, where it is trained, for a tied one has gradients as output weight too.
     ///
     /// # Shapes
@@ -98,7 +99,7 @@ impl CausalLm {
         &self,
         recorded: Recorded,
         mut up: Tensor<3>,
-        each: &mut dyn FnMut(GradientsParams),
+        each: &mut dyn FnMut(&Block, GradientsParams),
     ) -> Option<GradientsParams> {
         let Recorded {
             token_ids,
@@ -113,7 +114,7 @@ impl CausalLm {
             let input = Tensor::from_inner(input).require_grad();
             let output = block.forward(input.clone(), &context, None);
             let mut grads = (output * Tensor::from_inner(up)).sum().backward();
-            each(GradientsParams::from_module(&mut grads, block));
+            each(block, GradientsParams::from_module(&mut grads, block));
             up = input
                 .grad_remove(&mut grads)
                 .expect("the input of a block reaches its output");

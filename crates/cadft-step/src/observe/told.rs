@@ -21,10 +21,10 @@ impl Told {
 
     /// The same with what the other ranks know.
     pub(super) fn by_all(self, ranks: &Ranks) -> Self {
-        let (shards, samples) = (self.shards.len(), self.scores.len());
+        let samples = self.scores.len();
         let sums = self.shards.iter().flat_map(Sums::values);
         let mut values: Vec<f64> = sums.chain(self.scores).chain(self.weights).collect();
-        ranks.complete(shards, &mut values);
+        ranks.complete(&mut values);
         let weights = values.split_off(values.len() - samples);
         let scores = values.split_off(values.len() - samples);
         let (sums, _) = values.as_chunks();

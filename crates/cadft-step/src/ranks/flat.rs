@@ -6,9 +6,11 @@ use burn::tensor::{Device, Tensor};
 use std::collections::HashMap;
 
 /// One trained parameter, or its gradient.
-pub(super) struct Flat {
-    pub(super) id: ParamId,
+pub(crate) struct Flat {
+    pub(crate) id: ParamId,
     pub(super) length: usize,
+    /// The first dimension of its shape.
+    pub(super) rows: usize,
     /// Off the autodiff graph.
     pub(super) device: Device,
     /// `[length]`; a gradient that is absent is 0.
@@ -31,28 +33,29 @@ pub(super) fn trained_names<M: Module>(model: &M) -> Vec<String> {
     names.found
 }
 
+/// Every trained parameter without its values.
+pub(super) fn flat_shapes<M: Module>(model: &M) -> Vec<Flat> {
+    flattened(model, Look::Shapes)
+}
+
 /// The values of every trained parameter.
 pub(super) fn flat_values<M: Module>(model: &M) -> Vec<Flat> {
-    let mut flatten = Flatten {
-        gradients: None,
-        found: vec![],
-    };
-    model.visit(&mut flatten);
-    flatten.found
+    flattened(model, Look::Values)
 }
 
 /// The gradient of every trained parameter.
-pub(super) fn flat_gradients<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Flat> {
-    let mut flatten = Flatten {
-        gradients: Some(gradients),
-        found: vec![],
-    };
+pub(crate) fn flat_gradients<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Flat> {
+    flattened(model, Look::Gradients(gradients))
+}
+
+fn flattened<M: Module>(model: &M, at: Look<'_>) -> Vec<Flat> {
+    let mut flatten = Flatten { at, found: vec![] };
     model.visit(&mut flatten);
     flatten.found
 }
 
-/// The gradients that `values` are, in the shapes of their parameters.
-pub(super) fn gradients_of<M: Module>(model: &M, values: Vec<(ParamId, Tensor<1>)>) -> GradientsParams {
+/// The gradients that `values` are, in the shapes of their parameters, or of the rows that they are of.
+pub(crate) fn gradients_of<M: Module>(model: &M, values: Vec<(ParamId, Tensor<1>)>) -> GradientsParams {
     let mut give = Give {
         values: values.into_iter().collect(),
         gradients: GradientsParams::new(),
@@ -61,14 +64,25 @@ pub(super) fn gradients_of<M: Module>(model: &M, values: Vec<(ParamId, Tensor<1>
     give.gradients
 }
 
-/// The model with these values of its parameters.
+/// The model with these values of its parameters; several of one parameter stand one after the other.
 pub(super) fn with_values<M: Module>(model: M, values: Vec<(ParamId, Tensor<1>)>) -> M {
-    model.map(&mut Set(values.into_iter().collect()))
+    let mut of_parameters: HashMap<ParamId, Vec<Tensor<1>>> = HashMap::new();
+    for (id, values) in values {
+        of_parameters.entry(id).or_default().push(values);
+    }
+    model.map(&mut Set(of_parameters))
+}
+
+/// What is looked at of a parameter.
+#[derive(Clone, Copy)]
+enum Look<'a> {
+    Shapes,
+    Values,
+    Gradients(&'a GradientsParams),
 }
 
 struct Flatten<'a> {
-    /// Gradients are looked for here; without, the parameters themselves.
-    gradients: Option<&'a GradientsParams>,
+    at: Look<'a>,
     found: Vec<Flat>,
 }
 
@@ -77,14 +91,17 @@ impl ModuleVisitor for Flatten<'_> {
         if !param.is_require_grad() {
             return;
         }
-        let length = param.lazy_shape().num_elements();
-        let values = match self.gradients {
-            Some(gradients) => gradients.get::<D>(param.id),
-            None => Some(param.val().inner()),
+        let shape = param.lazy_shape();
+        let (length, rows) = (shape.num_elements(), shape[0]);
+        let values = match self.at {
+            Look::Shapes => None,
+            Look::Values => Some(param.val().inner()),
+            Look::Gradients(gradients) => gradients.get::<D>(param.id),
         };
         self.found.push(Flat {
             id: param.id,
             length,
+            rows,
             device: param.lazy_device().inner(),
             values: values.map(|values| values.reshape([length])),
         });
@@ -120,19 +137,25 @@ struct Give {
 impl ModuleVisitor for Give {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(values) = self.values.remove(&param.id) {
-            let shape = param.lazy_shape().dims::<D>();
+            let mut shape = param.lazy_shape().dims::<D>();
+            let [length] = values.dims();
+            shape[0] = length / shape[1..].iter().product::<usize>();
             self.gradients.register::<D>(param.id, values.reshape(shape));
         }
     }
 }
 
-struct Set(HashMap<ParamId, Tensor<1>>);
+struct Set(HashMap<ParamId, Vec<Tensor<1>>>);
 
 impl ModuleMapper for Set {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, tensor, mapper) = param.consume();
-        let Some(values) = self.0.remove(&id) else {
+        let Some(mut values) = self.0.remove(&id) else {
             return Param::from_mapped_value(id, tensor, mapper);
+        };
+        let values = match values.len() {
+            1 => values.remove(0),
+            _ => Tensor::cat(values, 0),
         };
         let is_trained = tensor.is_require_grad();
         let value = Tensor::from_inner(values.reshape(tensor.dims()));

@@ -1,104 +1,187 @@
-//! Which rank owns which parameter, and in which pieces parameters travel.
+//! Which rank owns which parameter, or which rows of it.
+//!
+//! The biggest parameter first to the rank that has the least. Of a parameter that is larger than a quarter of the equal share of
+//! a shard, which would leave some ranks with much more than others, each rank owns rows. Whether it is cut depends on the
+//! number of shards, and so do the pieces whose squares are added for the norm: not on the number of ranks.
 
-use super::flat::Flat;
-use burn::module::ParamId;
-use burn::tensor::Tensor;
+use super::Ranks;
+use super::flat::{Flat, flat_shapes, trained_names};
+use burn::module::{Module, ParamId};
+use std::collections::HashMap;
 use std::ops::Range;
 
-/// Most values that travel together, unless one parameter has more.
-const BUCKET: usize = 16 << 20;
+/// What a rank owns of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owned {
+    /// Nothing: another rank owns it.
+    Not,
+    /// All of it.
+    Whole,
+    /// These rows.
+    Rows(Range<usize>),
+}
 
-/// The owner of each parameter: the biggest first to the lightest rank, ties by place. The same on every rank.
-pub(super) fn owners(parameters: &[Flat], ranks: usize) -> Vec<usize> {
-    let sizes: Vec<usize> = parameters.iter().map(|parameter| parameter.length).collect();
-    let mut owners = vec![0; sizes.len()];
-    for (rank, places) in cadft_data::deal(&sizes, ranks).into_iter().enumerate() {
+/// Who owns a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    One(usize),
+    /// Every rank has as many rows, or one more.
+    All,
+}
+
+/// The owner of each parameter. The same on every rank.
+pub(crate) struct Owners(HashMap<ParamId, Owner>);
+
+impl Owners {
+    /// Those of the trained parameters of a model.
+    pub(super) fn of<M: Module>(model: &M, ranks: &Ranks) -> Self {
+        let shapes = flat_shapes(model);
+        let sizes: Vec<[usize; 2]> = shapes.iter().map(|flat| [flat.rows, flat.length]).collect();
+        let owners = owners(&sizes, ranks.shards(), ranks.count());
+        Self(shapes.iter().map(|flat| flat.id).zip(owners).collect())
+    }
+
+    /// The values of a parameter that a rank owns.
+    pub(super) fn values(&self, flat: &Flat, rank: usize, ranks: usize) -> Range<usize> {
+        match self.0.get(&flat.id) {
+            Some(Owner::All) => {
+                let rows = rows_of(flat.rows, rank, ranks);
+                let columns = flat.length / flat.rows;
+                rows.start * columns..rows.end * columns
+            }
+            Some(&Owner::One(owner)) if owner == rank => 0..flat.length,
+            _ => 0..0,
+        }
+    }
+}
+
+/// The rows of part `part` of `parts`.
+fn rows_of(rows: usize, part: usize, parts: usize) -> Range<usize> {
+    rows * part / parts..rows * (part + 1) / parts
+}
+
+/// For parameters of `[rows, values]`.
+fn owners(sizes: &[[usize; 2]], shards: usize, ranks: usize) -> Vec<Owner> {
+    let total: usize = sizes.iter().map(|[_, length]| length).sum();
+    let is_cut = |&[rows, length]: &[usize; 2]| shards > 1 && rows >= shards && 4 * length * shards > total;
+    let whole: Vec<usize> = (0..sizes.len()).filter(|&place| !is_cut(&sizes[place])).collect();
+    let lengths: Vec<usize> = whole.iter().map(|&place| sizes[place][1]).collect();
+    let mut owners = vec![Owner::All; sizes.len()];
+    for (rank, places) in cadft_data::deal(&lengths, ranks).into_iter().enumerate() {
         for place in places {
-            owners[place] = rank;
+            owners[whole[place]] = Owner::One(rank);
         }
     }
     owners
 }
 
-/// Place in the list, id, number of values.
-type Place = (usize, ParamId, usize);
-
-/// Parameters that travel together.
-pub(super) struct Bucket {
-    /// For each rank those that it owns.
-    of_ranks: Vec<Vec<Place>>,
-    /// Where the values of each rank stand.
-    pub(super) cuts: Vec<Range<usize>>,
-}
-
-/// All parameters in their order, those of each bucket by owner.
-pub(super) fn buckets(parameters: &[Flat], ranks: usize) -> Vec<Bucket> {
-    let owners = owners(parameters, ranks);
-    let mut buckets = vec![];
-    let mut of_ranks = vec![vec![]; ranks];
-    let mut size = 0;
-    for (place, (parameter, owner)) in parameters.iter().zip(owners).enumerate() {
-        if size > 0 && size + parameter.length > BUCKET {
-            buckets.push(Bucket::new(std::mem::replace(&mut of_ranks, vec![vec![]; ranks])));
-            size = 0;
-        }
-        of_ranks[owner].push((place, parameter.id, parameter.length));
-        size += parameter.length;
+impl Ranks {
+    /// The names of the trained parameters in the order of the model, and what this rank owns of each.
+    pub fn owned<M: Module>(&self, model: &M) -> Vec<(String, Owned)> {
+        let owned = self.owned_by_id(model).into_iter().map(|(_, owned)| owned);
+        trained_names(model).into_iter().zip(owned).collect()
     }
-    if size > 0 {
-        buckets.push(Bucket::new(of_ranks));
-    }
-    buckets
-}
 
-impl Bucket {
-    fn new(of_ranks: Vec<Vec<Place>>) -> Self {
-        let mut end = 0;
-        let cuts = (of_ranks.iter())
-            .map(|own| {
-                let start = end;
-                end += own.iter().map(|(_, _, length)| length).sum::<usize>();
-                start..end
+    /// The rows that this rank owns of parameters that are cut.
+    pub(crate) fn own_rows<M: Module>(&self, model: &M) -> HashMap<ParamId, Range<usize>> {
+        let rows = |owned| match owned {
+            Owned::Rows(rows) => Some(rows),
+            _ => None,
+        };
+        (self.owned_by_id(model).into_iter())
+            .filter_map(|(id, owned)| Some((id, rows(owned)?)))
+            .collect()
+    }
+
+    /// Where the squares of a parameter of so many rows are added piece by piece: the pieces of this rank, counted from the
+    /// first row that it owns, among those of all shards. `None` for a parameter that is not cut.
+    pub(crate) fn pieces(&self, owned: &Owned, rows: usize) -> Option<(usize, Vec<Range<usize>>)> {
+        let Owned::Rows(own) = owned else { return None };
+        let per_rank = self.shards() / self.count();
+        let first = self.rank() * per_rank;
+        let pieces = (first..first + per_rank).map(|piece| {
+            let rows = rows_of(rows, piece, self.shards());
+            rows.start - own.start..rows.end - own.start
+        });
+        Some((first, pieces.collect()))
+    }
+
+    pub(crate) fn owned_by_id<M: Module>(&self, model: &M) -> Vec<(ParamId, Owned)> {
+        let owners = Owners::of(model, self);
+        (flat_shapes(model).iter())
+            .map(|flat| {
+                let owned = match owners.0.get(&flat.id) {
+                    Some(Owner::All) => Owned::Rows(rows_of(flat.rows, self.rank(), self.count())),
+                    Some(&Owner::One(owner)) if owner == self.rank() => Owned::Whole,
+                    _ => Owned::Not,
+                };
+                (flat.id, owned)
             })
-            .collect();
-        Self { of_ranks, cuts }
-    }
-
-    /// The values of all, by owner, `[n]`.
-    pub(super) fn joined(&self, parameters: &[Flat]) -> Tensor<1> {
-        cat(parameters, self.of_ranks.iter().flatten())
-    }
-
-    /// The values that a rank owns.
-    pub(super) fn part(&self, rank: usize, parameters: &[Flat]) -> Tensor<1> {
-        cat(parameters, self.of_ranks[rank].iter())
-    }
-
-    /// The parameters of a rank, from their values, `[length of its cut]`.
-    pub(super) fn split(&self, rank: usize, values: &Tensor<1>) -> Vec<(ParamId, Tensor<1>)> {
-        split(self.of_ranks[rank].iter(), values)
-    }
-
-    /// The parameters of all ranks, from their values by owner, `[n]`.
-    pub(super) fn split_all(&self, values: &Tensor<1>) -> Vec<(ParamId, Tensor<1>)> {
-        split(self.of_ranks.iter().flatten(), values)
+            .collect()
     }
 }
 
-fn split<'a>(places: impl Iterator<Item = &'a Place>, values: &Tensor<1>) -> Vec<(ParamId, Tensor<1>)> {
-    let mut start = 0;
-    places
-        .map(|&(_, id, length)| {
-            start += length;
-            (id, values.clone().narrow(0, start - length, length))
-        })
-        .collect()
+/// Values of each of `ranks` ranks of parameters of `[rows, values]`, for estimates of memory.
+#[must_use]
+pub fn owned_values(sizes: &[[usize; 2]], shards: usize, ranks: usize) -> Vec<usize> {
+    let mut of_ranks = vec![0; ranks];
+    for (&[rows, length], owner) in sizes.iter().zip(owners(sizes, shards, ranks)) {
+        match owner {
+            Owner::One(rank) => of_ranks[rank] += length,
+            Owner::All => {
+                for (rank, values) in of_ranks.iter_mut().enumerate() {
+                    *values += rows_of(rows, rank, ranks).len() * (length / rows);
+                }
+            }
+        }
+    }
+    of_ranks
 }
 
-fn cat<'a>(parameters: &[Flat], places: impl Iterator<Item = &'a Place>) -> Tensor<1> {
-    let values: Vec<_> = places.map(|&(place, ..)| parameters[place].values()).collect();
-    if values.is_empty() {
-        return Tensor::empty([0], &parameters[0].device);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_cut_if_it_is_larger_than_a_quarter_of_an_equal_share() {
+        let sizes = [[100, 1000], [10, 50], [10, 50], [1, 10]];
+        assert_eq!(owners(&sizes, 1, 1), [Owner::One(0); 4]);
+        let owners = owners(&sizes, 4, 2);
+        assert_eq!(owners[0], Owner::All);
+        assert!(owners[1] != owners[2] && owners[1] != Owner::All);
     }
-    Tensor::cat(values, 0)
+
+    #[test]
+    fn no_rank_owns_much_more_than_another() {
+        // Qwen2.5-Math-1.5B's: a tied embedding and 28 blocks.
+        let block = [
+            1536 * 1536,
+            256 * 1536,
+            256 * 1536,
+            1536 * 1536,
+            8960 * 1536,
+            8960 * 1536,
+            8960 * 1536,
+        ];
+        let mut sizes = vec![[151_936, 151_936 * 1536]];
+        for _ in 0..28 {
+            sizes.extend(block.map(|length| [1536, length]));
+        }
+        let total: usize = sizes.iter().map(|[_, length]| length).sum();
+        for ranks in [2, 4, 8, 32, 64] {
+            let most = owned_values(&sizes, ranks, ranks).into_iter().max().unwrap();
+            let share = most as f64 * ranks as f64 / total as f64;
+            assert!(share < 1.05, "{share} of an equal share on {ranks} ranks");
+        }
+    }
+
+    #[test]
+    fn rows_of_parts_are_all_rows() {
+        for (rows, parts) in [(7, 3), (8, 4), (5, 5)] {
+            let all: Vec<usize> = (0..parts).flat_map(|part| rows_of(rows, part, parts)).collect();
+            assert_eq!(all, (0..rows).collect::<Vec<_>>());
+            // What a rank has is what its shards have.
+            assert_eq!(rows_of(rows, 0, 2).end, rows_of(rows, 1, 4).end);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use cadft_files::Action;
 use cadft_model::CausalLm;
 use cadft_step::Ranks;
 use cadft_step::optimizer::AdamW;
+use cadft_step::ranks::Owned;
 use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,8 @@ impl Restored {
     ) -> Result<(), CheckpointError> {
         let path = self.path.join(OPTIMIZER);
         let mut state = tensors::read(&path)?;
-        for (name, _) in ranks.owned(model).iter().filter(|(_, is_own)| !is_own) {
+        let others = ranks.owned(model).into_iter();
+        for (name, _) in others.filter(|(_, owned)| *owned == Owned::Not) {
             for part in ["exp_avg", "exp_avg_sq", "step"] {
                 state.remove(&format!("{name}.{part}"));
             }

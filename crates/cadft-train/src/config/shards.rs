@@ -2,12 +2,21 @@
 
 use super::{BatchSection, Recipe};
 use crate::error::TrainError;
+use cadft_step::ranks::Sharing;
 
 impl BatchSection {
     /// The number of shards; one if the recipe does not say.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.shards.unwrap_or(1)
+    }
+
+    /// How global batches and gradients are shared out.
+    pub(crate) fn sharing(&self) -> Sharing {
+        Sharing {
+            shards: self.shards(),
+            stage: self.zero_stage,
+        }
     }
 
     /// Whether the shards can be shared out among ranks: as many to each, and a power of two of them.

@@ -2,6 +2,8 @@
 
 use super::{BestBy, FORMAT_VERSION, Recipe, RewriteSection};
 use cadft_data::{Mask, StoppingStrategy};
+use cadft_model::decoder::Recompute;
+use cadft_step::ranks::ZeroStage;
 
 /// One requirement: whether it holds, the dotted key, what to do.
 type Requirement = (bool, &'static str, &'static str);
@@ -75,6 +77,11 @@ impl Recipe {
             (batch.micro >= 1, "batch.micro", AT_LEAST_ONE),
             (batch.max_tokens != Some(0), "batch.max-tokens", AT_LEAST_ONE),
             (batch.shards != Some(0), "batch.shards", AT_LEAST_ONE),
+            (
+                batch.zero_stage == ZeroStage::One || self.model.recompute == Recompute::Blocks,
+                "batch.zero-stage",
+                "stage 2 gives gradients away block by block: set `model.recompute = \"blocks\"`",
+            ),
             (
                 evaluate.max_new_tokens >= 1,
                 "evaluate.max-new-tokens",

@@ -23,7 +23,7 @@ impl Trainer<'_> {
     /// Continues an evaluation unless somebody wants the run to end. Of several ranks none leaves before the others.
     fn go_on_evaluating(&mut self, event: &Event) -> ControlFlow<()> {
         (self.on_event)(event);
-        if self.stop.load(Ordering::Relaxed) && self.state.ranks.count() == 1 {
+        if self.stop.load(Ordering::Relaxed) && self.state.ranks().count() == 1 {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -34,7 +34,7 @@ impl Trainer<'_> {
     fn score(&mut self, model: &CausalLm) -> Option<Evaluation> {
         let (prepared, step) = (self.prepared, self.done);
         let (micro, total) = (prepared.recipe.batch.micro, prepared.eval.len());
-        let ranks = self.state.ranks.clone();
+        let ranks = self.state.ranks().clone();
         let mut flow = ControlFlow::Continue(());
         let watch = |done| {
             flow = self.go_on_evaluating(&Event::Evaluating { step, done, total });
@@ -55,7 +55,7 @@ impl Trainer<'_> {
         );
         let extract = section.extractor.compile()?;
         let how = (&extract, section.samples);
-        let ranks = self.state.ranks.clone();
+        let ranks = self.state.ranks().clone();
         let mut flow = ControlFlow::Continue(());
         let mut watch = |tokens| {
             flow = self.go_on_evaluating(&Event::Answering { step, tokens });

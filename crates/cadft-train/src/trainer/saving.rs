@@ -22,8 +22,8 @@ impl Trainer<'_> {
         let by_steps = section.every > 0 && (is_best || is_last || self.done.is_multiple_of(section.every));
         let minutes = self.last_save.elapsed().as_secs_f64() / 60.0;
         // By the clock of the first rank: others may differ.
-        let is_time = self.state.ranks.is_first() && minutes >= section.every_minutes;
-        let by_time = section.every_minutes > 0.0 && (is_best || is_last || self.state.ranks.any(is_time));
+        let is_time = self.state.ranks().is_first() && minutes >= section.every_minutes;
+        let by_time = section.every_minutes > 0.0 && (is_best || is_last || self.state.ranks().any(is_time));
         let outcome = if by_steps || by_time {
             self.settle()?;
             let stopped = Instant::now();
@@ -162,7 +162,7 @@ impl Trainer<'_> {
 
     /// What a checkpoint holds, on the first rank, which writes it; the others give it their moments.
     fn snapshot(&mut self, model: &CausalLm) -> Result<Option<Snapshot>, CheckpointError> {
-        let ranks = &self.state.ranks;
+        let ranks = self.state.ranks();
         let optimizer = tensors_of_all(ranks, self.state.optimizer.state(model), &ranks.owned(model));
         if !ranks.is_first() {
             return Ok(None);

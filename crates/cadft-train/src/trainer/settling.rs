@@ -102,7 +102,7 @@ impl Trainer<'_> {
             return self.skip(step.number, what, step.suspects(outcome));
         }
         self.rewriting.observe(&step.chosen, &outcome.z);
-        let ranks = &self.state.ranks;
+        let ranks = self.state.ranks();
         let metrics = StepMetrics {
             ranks: (ranks.count() > 1).then(|| RankMetrics {
                 count: ranks.count(),

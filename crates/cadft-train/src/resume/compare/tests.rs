@@ -37,8 +37,9 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
 }
 
 /// Another value of a key whose schema does not tell one, and what must be set before it.
-const VALUES: [(&str, &str, &[&str]); 23] = [
+const VALUES: [(&str, &str, &[&str]); 24] = [
     ("batch.shards", "4", &[]),
+    ("batch.zero-stage", "2", &["model.recompute=blocks"]),
     ("objective.cadft.gate", "'nll'", &["objective=cadft"]),
     ("objective.kl-sft.gate", "'dft'", &["objective=kl-sft"]),
     ("objective.talr.temperature", "2.0", &["objective=talr"]),
