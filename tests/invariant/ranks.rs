@@ -5,10 +5,10 @@ use burn::tensor::Device;
 use cadft_core::{AnyObjective, Normalisation, RunningMoments, Statistics};
 use cadft_data::{Example, Packing};
 use cadft_model::decoder::Recompute;
-use cadft_model::parameters::NamedTensor;
+use cadft_model::parameters::{NamedTensor, named_parameters};
 use cadft_model::{AdapterConfig, AdapterKind, CausalLm, TargetModules};
 use cadft_step::batch::GlobalBatch;
-use cadft_step::ranks::{Checked, Collective, Local, Sharing, ZeroStage};
+use cadft_step::ranks::{Checked, Collective, Local, Sharing, ZeroStage, owned_values};
 use cadft_step::{AdamW, AdamWOptions, MicroBatching, Ranks, Settled, StepSettings, StepState, step};
 use cadft_tests::{Named, trained};
 use std::collections::BTreeMap;
@@ -320,6 +320,29 @@ fn large_parameters_are_shared_out_by_rows() {
         four.iter().all(|&values| values > 0 && values < one / 2),
         "{four:?}"
     );
+}
+
+#[test]
+fn ranks_have_the_moments_that_the_plan_counts() {
+    let objective = exact();
+    for (shards, ranks) in [(4, 4), (4, 2), (6, 3)] {
+        let case = Case {
+            shards,
+            ..Case::new(&objective)
+        };
+        let sizes: Vec<[usize; 2]> = (named_parameters(&tied()).iter())
+            .map(|parameter| [parameter.shape[0], parameter.shape.iter().product()])
+            .collect();
+        let planned = owned_values(&sizes, shards, ranks);
+        let is_moment = |(name, _): &(&String, &Vec<u32>)| name.ends_with(".exp_avg_sq");
+        let found: Vec<usize> = (on(ranks, &case).iter())
+            .map(|left| {
+                let moments = left.moments.iter().filter(is_moment);
+                moments.map(|(_, values)| values.len()).sum()
+            })
+            .collect();
+        assert_eq!(found, planned, "{shards} shards on {ranks} ranks");
+    }
 }
 
 #[test]

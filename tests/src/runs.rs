@@ -150,6 +150,11 @@ pub fn metrics(run: &Path) -> Vec<String> {
             for key in VOLATILE {
                 let _ = line.as_object_mut().and_then(|line| line.remove(key));
             }
+            // What a rank needs depends on how many there are.
+            for key in ["memory_mib", "saving_mib", "ranks"] {
+                let plan = line.get_mut("plan").and_then(Value::as_object_mut);
+                let _ = plan.and_then(|plan| plan.remove(key));
+            }
             line.to_string()
         })
         .collect()

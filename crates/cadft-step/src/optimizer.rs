@@ -144,7 +144,8 @@ impl AdamW {
         export.tensors
     }
 
-    /// Takes over moments that [`AdamW::state`] gave on a rank that is alone; the names that no parameter of `model` took.
+    /// Takes over moments that [`AdamW::state`] gave, on this rank or on one that is alone; the names that no parameter of
+    /// `model` took.
     pub fn load_state<M: Module>(&mut self, model: &M, state: BTreeMap<String, TensorData>) -> Vec<String> {
         self.moments = Moments::default();
         self.last.clear();
@@ -291,7 +292,15 @@ impl ModuleVisitor for Import<'_> {
         let name = self.path.join(".");
         let shape = param.lazy_shape();
         let key = |part: &str| format!("{name}.{part}");
-        let fits = |key: &str| self.state.get(key).is_some_and(|data| *data.shape() == shape);
+        let rows = self.rows.get(&param.id);
+        let mut own = shape.clone();
+        if let Some(rows) = rows {
+            own[0] = rows.len();
+        }
+        let fits = |key: &str| {
+            let is_known = |data: &TensorData| *data.shape() == shape || *data.shape() == own;
+            self.state.get(key).is_some_and(is_known)
+        };
         let has_all = fits(&key("exp_avg")) && fits(&key("exp_avg_sq"));
         if !has_all || !self.state.contains_key(&key("step")) {
             return;
@@ -303,10 +312,10 @@ impl ModuleVisitor for Import<'_> {
             return;
         };
         let [first, second] = [first, second].map(|moment| {
-            let whole = Tensor::<D>::from_data(moment, &device);
-            match self.rows.get(&param.id) {
-                Some(rows) => whole.slice([rows.clone()]),
-                None => whole,
+            let found = Tensor::<D>::from_data(moment, &device);
+            match rows {
+                Some(rows) if found.dims() != own.dims::<D>() => found.slice([rows.clone()]),
+                _ => found,
             }
         });
         self.moments.first.register(param.id, first);

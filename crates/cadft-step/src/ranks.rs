@@ -31,6 +31,8 @@ pub use staged::Staged;
 pub(crate) use flat::{Flat, flat_gradients, gradients_of};
 pub(crate) use owners::Owners;
 
+pub use buckets::BUCKET;
+
 use buckets::buckets;
 use burn::module::{Module, ParamId};
 use burn::tensor::Tensor;
@@ -195,6 +197,20 @@ impl Ranks {
         format!("rank {rank} ({place})")
     }
 
+    /// How many ranks are on the machine of this one.
+    #[must_use]
+    pub fn on_machine(&self) -> usize {
+        let Some(several) = &self.several else {
+            return 1;
+        };
+        let host = |rank| {
+            let name = several.host.name(rank);
+            name.rsplit_once(", ").map(|(host, _)| host.to_owned())
+        };
+        let own = host(self.rank());
+        (0..self.count()).filter(|&rank| host(rank) == own).count()
+    }
+
     /// Sets how long to wait for other ranks before the run is ended, and who hears of long waits.
     pub fn watch(&self, patience: Duration, watch: Box<dyn Watch>) {
         if let Some(several) = &self.several {
@@ -258,25 +274,6 @@ impl Ranks {
     pub fn from_first(&self, bytes: &[u8]) -> Vec<u8> {
         let own = if self.is_first() { bytes } else { &[] };
         self.tell(own).swap_remove(0)
-    }
-
-    /// The values of every rank on the first, in the order of ranks, and nothing on the others.
-    #[must_use]
-    pub fn to_first(&self, values: &[f32]) -> Vec<Vec<f32>> {
-        let Some(several) = &self.several else {
-            return vec![values.to_vec()];
-        };
-        let counts = self.tell(&(values.len() as u64).to_le_bytes());
-        let lengths: Vec<usize> = (counts.iter())
-            .map(|bytes| match bytes.as_slice().try_into() {
-                Ok(count) if self.is_first() => u64::from_le_bytes(count) as usize,
-                _ => 0,
-            })
-            .collect();
-        let mut parts = vec![&[][..]; self.count()];
-        parts[0] = values;
-        let received = several.timed(|several| several.host.swap(&parts, &lengths));
-        if self.is_first() { received } else { vec![] }
     }
 
     /// What every rank has to say, in the order of ranks.

@@ -4,7 +4,8 @@
 //! checkpoints/step-000100/
 //!   config.json, model.safetensors, tokenizer.json, …   what every other tool reads; with an adapter, its PEFT files
 //!   training/state.json              step, running moments, guards, best, lengths of logs, rewriting, settings
-//!   training/optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step of every trained parameter, f32
+//!   training/optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step of every trained parameter, f32; with several
+//!                                    shards optimizer-00001-of-00004.safetensors, …, one for each
 //!   training/parameters.safetensors  the trained parameters in f32, where the model's files do not hold exactly these
 //!   training/manifest.json           size and SHA-256 of every file above; written last
 //! ```
@@ -19,6 +20,7 @@ pub(crate) mod parameters;
 mod read;
 pub(crate) mod rotate;
 pub(crate) mod saver;
+pub(crate) mod shards;
 mod state;
 pub mod tensors;
 mod write;
@@ -28,14 +30,13 @@ pub use manifest::Manifest;
 pub(crate) use manifest::hex;
 pub use read::{Restored, newest, open, steps};
 pub use state::{Before, Best, DataDigests, GuardState, TrainingState};
-pub(crate) use write::Snapshot;
+pub(crate) use write::{Others, Snapshot, on_host};
 
 /// The `format_version` of what this program writes.
 pub const FORMAT_VERSION: u32 = 1;
 /// The directory of everything but the model in a checkpoint.
 const TRAINING: &str = "training";
 const STATE: &str = "training/state.json";
-const OPTIMIZER: &str = "training/optimizer.safetensors";
 const PARAMETERS: &str = "training/parameters.safetensors";
 const MANIFEST: &str = "training/manifest.json";
 

@@ -240,6 +240,27 @@ pub struct BatchSection {
     /// What only the owner of a parameter keeps, if there are several ranks: 1, its moments; 2, its moments and its gradient,
     /// which travel more often. With several shards, sums round by it. 2 needs `model.recompute = "blocks"`. Ours: 1.
     pub zero_stage: ZeroStage,
+    /// The ranks of this run, for the estimate of its memory; no part of a recipe.
+    #[serde(skip)]
+    pub ranks: RanksOfRun,
+}
+
+/// The ranks of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RanksOfRun {
+    /// All of them.
+    pub count: usize,
+    /// Those on this machine.
+    pub on_machine: usize,
+}
+
+impl Default for RanksOfRun {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            on_machine: 1,
+        }
+    }
 }
 
 impl Default for BatchSection {
@@ -252,6 +273,7 @@ impl Default for BatchSection {
             packing: Packing::None,
             shards: None,
             zero_stage: ZeroStage::One,
+            ranks: RanksOfRun::default(),
         }
     }
 }

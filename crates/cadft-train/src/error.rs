@@ -79,6 +79,8 @@ pub enum TrainError {
         needed: f64,
         /// What the system has, in MiB.
         available: f64,
+        /// A setting with which it would be enough.
+        way: Option<String>,
     },
     /// The device had no memory left.
     #[error("{0}")]
@@ -131,7 +133,8 @@ impl Hint for TrainError {
     fn hints(&self) -> Vec<Cow<'_, str>> {
         let hint = match self {
             Self::Config { .. } => "`cadft recipe show NAME` prints a complete recipe",
-            Self::Memory { .. } => {
+            Self::Memory { way: Some(way), .. } => return vec![way.into()],
+            Self::Memory { way: None, .. } => {
                 "lower `batch.micro` or `data.max-length`, train a smaller model, or try it with `guard.memory = \"warn\"`"
             }
             Self::Locked(_) => "wait for it, or choose another directory with `--out DIR`",

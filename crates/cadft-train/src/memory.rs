@@ -24,10 +24,28 @@ pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
     if host_for(&prepared.device).is_some() {
         return Ok(None);
     }
-    let available = available_mib(Path::new("/"));
+    let here = prepared.recipe.batch.ranks.on_machine as f64;
+    // Of one rank.
+    let available = available_mib(Path::new("/")).map(|available| available / here);
     let plan = &prepared.plan;
     let needed = (plan.memory_mib, plan.memory_mib + plan.saving_mib);
-    judge(needed, available, prepared.recipe.guard.memory)
+    let judged = judge(needed, available, prepared.recipe.guard.memory);
+    let way = (plan.ways.iter()).find(|(_, mib)| available.is_some_and(|available| *mib < available));
+    let Some((setting, mib)) = way else {
+        return judged;
+    };
+    let hint = format!("with `{setting}`, about {mib:.0} MiB are needed");
+    match judged {
+        Ok(Some(warning)) => Ok(Some(Warning::new(warning.message, hint))),
+        Err(TrainError::Memory {
+            needed, available, ..
+        }) => Err(TrainError::Memory {
+            needed,
+            available,
+            way: Some(hint),
+        }),
+        other => other,
+    }
 }
 
 /// Refuses a model whose weights alone do not fit, where the device computes in the memory of the host.
@@ -84,7 +102,11 @@ fn judge(
         return Ok(None);
     };
     if on_low_memory == OnLowMemory::Refuse && needed > CERTAIN * available {
-        return Err(TrainError::Memory { needed, available });
+        return Err(TrainError::Memory {
+            needed,
+            available,
+            way: None,
+        });
     }
     Ok(Some(Warning::new(
         format!("the run may need {most:.0} MiB of memory, and {available:.0} MiB are available"),

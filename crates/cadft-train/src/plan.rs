@@ -56,6 +56,11 @@ pub struct Plan {
     pub memory_mib: f64,
     /// What a checkpoint may need beside that; 0 without checkpoints.
     pub saving_mib: f64,
+    /// Ranks, each of which needs that much.
+    pub ranks: usize,
+    /// Settings that take less memory, and the estimate with each.
+    #[serde(skip)]
+    pub(crate) ways: Vec<(&'static str, f64)>,
     /// The local time that the chat template shows; absent if it shows none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -96,6 +101,7 @@ impl Plan {
         let trained = adapter.map(|(config, targets)| (config, targets));
         let settings = MemorySettings::of(recipe, kernels, trained, (train, eval, steps));
         let memory_mib = memory::training_mib(config, &settings);
+        let ways = memory::ways(config, &settings);
         let saves = recipe.checkpoint.every > 0 || recipe.checkpoint.every_minutes > 0.0;
         let saving_mib = if saves {
             memory::saving_mib(config, &settings)
@@ -123,6 +129,8 @@ impl Plan {
             trainable,
             memory_mib,
             saving_mib,
+            ranks: recipe.batch.ranks.count,
+            ways,
             template_time: None,
             warnings: vec![],
         };

@@ -47,6 +47,8 @@ pub(super) fn alone() -> Remains {
     let _ = study.cadft(&RUN).succeeded();
     let remains = runs::remains(&study.path("run"));
     assert!(remains.contains_key("rewrites.jsonl"), "{:?}", remains.keys());
+    let of_shards = |name: &&String| name.contains("/training/optimizer-");
+    assert_eq!(remains.keys().filter(of_shards).count(), 4, "{:?}", remains.keys());
     remains
 }
 
@@ -126,6 +128,44 @@ fn the_shards_of_a_run_are_on_record() {
         "schedule.steps=3",
     ];
     study.cadft(&other).refused(&["`batch.shards`: was `2`, is `1`"]);
+    // The moments of two shards are those of one.
+    let _ = study
+        .cadft(&[&other[..], &["--allow-change"]].concat())
+        .succeeded();
+}
+
+#[test]
+fn gradients_that_only_owners_keep_leave_the_bytes_of_one_rank() {
+    let stage = [
+        "--set",
+        "batch.zero-stage=2",
+        "--set",
+        "model.recompute=blocks",
+        "--set",
+        "schedule.steps=6",
+    ];
+    let remains = |ranks: &str| {
+        let study = Study::new();
+        let args = [&RUN[..], &stage, &["--ranks", ranks]].concat();
+        let _ = study.cadft(&args).succeeded();
+        runs::remains(&study.path("run"))
+    };
+    runs::assert_same(&remains("4"), &remains("1"), "stage 2 on 4 ranks");
+    on("4", &["--set", "batch.zero-stage=2"]).refused(&["`batch.zero-stage`", "model.recompute"]);
+    on("4", &["--set", "batch.zero-stage=3"]).refused(&["`batch.zero-stage`", "3 is no stage: 1 or 2"]);
+}
+
+#[test]
+fn the_memory_of_a_rank_is_in_the_plan() {
+    let planned = |more: &[&str]| -> f64 {
+        let outcome = on("4", &[more, &["--dry-run", "--json"]].concat()).succeeded();
+        let plan: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("a plan");
+        assert_eq!(plan["plan"]["ranks"], 4);
+        plan["plan"]["memory_mib"].as_f64().expect("MiB")
+    };
+    let blocks = ["--set", "model.recompute=blocks"];
+    let two = planned(&[&blocks[..], &["--set", "batch.zero-stage=2"]].concat());
+    assert!(two < planned(&blocks), "stage 2 takes less");
 }
 
 #[test]

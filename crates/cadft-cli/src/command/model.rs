@@ -17,7 +17,7 @@ use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterKind, Dtype, ModelConfig, adapter, flops};
 use cadft_train::config::AdapterSection;
-use cadft_train::plan::memory::{MemorySettings, training_mib};
+use cadft_train::plan::memory::{MemorySettings, Share, training_mib};
 use serde::Serialize;
 use std::path::Path;
 
@@ -207,6 +207,7 @@ fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
             accumulates: true,
             keeps_reference: false,
             cached: 0,
+            share: Share::default(),
         };
         training_mib(config, &settings)
     };

@@ -14,7 +14,8 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use cadft_data::{Packing, SourceReport, TemplateTime};
 use cadft_files::shown;
-use cadft_train::config::BatchSection;
+use cadft_step::Ranks;
+use cadft_train::config::{BatchSection, RanksOfRun};
 use cadft_train::{Event, Plan, Prepared, Recipe, RunDirectory, memory};
 use serde::Serialize;
 use start::{GoesOn, Start, Target};
@@ -26,15 +27,26 @@ const CHOSEN: &str = "recipe.toml";
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     match Launch::of(args.ranks)? {
-        Launch::Threads(ranks) => run_here(args, ranks),
+        Launch::Threads(count) => {
+            let on_machine = count;
+            run_here(args, RanksOfRun { count, on_machine })
+        }
         Launch::Process(ranks) if args.dry_run && !ranks.is_first() => Ok(Exit::Done),
-        Launch::Process(ranks) if args.dry_run || ranks.count() == 1 => run_here(args, 1),
+        Launch::Process(ranks) if args.dry_run || ranks.count() == 1 => run_here(args, of_run(&ranks)),
         Launch::Process(ranks) => Ok(process::run(args, &ranks)),
     }
 }
 
-/// A run of this process alone, on a number of threads.
-fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
+/// Ranks that are processes.
+fn of_run(ranks: &Ranks) -> RanksOfRun {
+    RanksOfRun {
+        count: ranks.count(),
+        on_machine: ranks.on_machine(),
+    }
+}
+
+/// A run of this process alone, each rank a thread; or what a run on several would be.
+fn run_here(args: &TrainArgs, ranks: RanksOfRun) -> Result<Exit> {
     let target = Target::of(args)?;
     let chosen = target.is_chosen.then(|| target.source.text.clone());
     let mut recipe = target.recipe(args)?;
@@ -73,7 +85,7 @@ fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
     memory::check(&prepared)?.iter().for_each(hint::warn);
     // Weights that cannot be used are refused before there is a run; threads read their own.
     let loading = Activity::begin("loading the weights");
-    let model = (ranks == 1).then(|| prepared.model()).transpose()?;
+    let model = (ranks.count == 1).then(|| prepared.model()).transpose()?;
     drop(loading);
     let mut console = Console::new(&prepared, start.out(), args.json, stop.clone());
     let mut directory = start.open(&prepared, device_name)?;
@@ -84,7 +96,7 @@ fn run_here(args: &TrainArgs, ranks: usize) -> Result<Exit> {
     let on_event = &mut |event: &Event| console.event(event);
     let summary = match model {
         Some(model) => cadft_train::train(&prepared, model, &mut directory, &stop, on_event)?,
-        None => cadft_train::train_on_threads(ranks, &prepared, &mut directory, &stop, on_event)?,
+        None => cadft_train::train_on_threads(ranks.count, &prepared, &mut directory, &stop, on_event)?,
     };
     console.finish()?;
     Ok(if summary.interrupted {
@@ -206,6 +218,9 @@ fn with_sources(lines: impl Iterator<Item = (&'static str, String)>, plan: &Plan
 /// What the run needs, and what a checkpoint may need beside it.
 fn memory_of(plan: &Plan) -> String {
     let mut text = format!("about {:.0} MiB", plan.memory_mib);
+    if plan.ranks > 1 {
+        let _ = write!(text, " on each of {} ranks", plan.ranks);
+    }
     if plan.saving_mib > 0.0 {
         let _ = write!(
             text,

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use std::ops::Range;
 
 /// Most values that travel together, unless one parameter has more.
-const BUCKET: usize = 16 << 20;
+pub const BUCKET: usize = 16 << 20;
 
 /// What one rank owns of a parameter.
 #[derive(Clone)]

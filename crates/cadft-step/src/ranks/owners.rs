@@ -1,8 +1,9 @@
 //! Which rank owns which parameter, or which rows of it.
 //!
-//! The biggest parameter first to the rank that has the least. Of a parameter that is larger than a quarter of the equal share of
-//! a shard, which would leave some ranks with much more than others, each rank owns rows. Whether it is cut depends on the
-//! number of shards, and so do the pieces whose squares are added for the norm: not on the number of ranks.
+//! Parameters are dealt to shards as samples are: the biggest first to the shard that has the least. A parameter that is larger
+//! than a quarter of an equal share, which would leave some with much more than others, is cut by rows, a piece for each shard.
+//! A rank owns what its shards have. So the pieces whose squares are added for the norm, and the files of a checkpoint, do not
+//! depend on the number of ranks.
 
 use super::Ranks;
 use super::flat::{Flat, flat_shapes, trained_names};
@@ -24,32 +25,40 @@ pub enum Owned {
 /// Who owns a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
+    /// One shard.
     One(usize),
-    /// Every rank has as many rows, or one more.
+    /// Every shard has as many rows, or one more.
     All,
 }
 
 /// The owner of each parameter. The same on every rank.
-pub(crate) struct Owners(HashMap<ParamId, Owner>);
+pub(crate) struct Owners {
+    of: HashMap<ParamId, Owner>,
+    /// Shards of a rank.
+    per_rank: usize,
+}
 
 impl Owners {
     /// Those of the trained parameters of a model.
     pub(super) fn of<M: Module>(model: &M, ranks: &Ranks) -> Self {
         let shapes = flat_shapes(model);
         let sizes: Vec<[usize; 2]> = shapes.iter().map(|flat| [flat.rows, flat.length]).collect();
-        let owners = owners(&sizes, ranks.shards(), ranks.count());
-        Self(shapes.iter().map(|flat| flat.id).zip(owners).collect())
+        let owners = owners(&sizes, ranks.shards());
+        Self {
+            of: shapes.iter().map(|flat| flat.id).zip(owners).collect(),
+            per_rank: ranks.shards() / ranks.count(),
+        }
     }
 
     /// The values of a parameter that a rank owns.
     pub(super) fn values(&self, flat: &Flat, rank: usize, ranks: usize) -> Range<usize> {
-        match self.0.get(&flat.id) {
+        match self.of.get(&flat.id) {
             Some(Owner::All) => {
                 let rows = rows_of(flat.rows, rank, ranks);
                 let columns = flat.length / flat.rows;
                 rows.start * columns..rows.end * columns
             }
-            Some(&Owner::One(owner)) if owner == rank => 0..flat.length,
+            Some(&Owner::One(shard)) if shard / self.per_rank == rank => 0..flat.length,
             _ => 0..0,
         }
     }
@@ -61,15 +70,15 @@ fn rows_of(rows: usize, part: usize, parts: usize) -> Range<usize> {
 }
 
 /// For parameters of `[rows, values]`.
-fn owners(sizes: &[[usize; 2]], shards: usize, ranks: usize) -> Vec<Owner> {
+fn owners(sizes: &[[usize; 2]], shards: usize) -> Vec<Owner> {
     let total: usize = sizes.iter().map(|[_, length]| length).sum();
     let is_cut = |&[rows, length]: &[usize; 2]| shards > 1 && rows >= shards && 4 * length * shards > total;
     let whole: Vec<usize> = (0..sizes.len()).filter(|&place| !is_cut(&sizes[place])).collect();
     let lengths: Vec<usize> = whole.iter().map(|&place| sizes[place][1]).collect();
     let mut owners = vec![Owner::All; sizes.len()];
-    for (rank, places) in cadft_data::deal(&lengths, ranks).into_iter().enumerate() {
+    for (shard, places) in cadft_data::deal(&lengths, shards).into_iter().enumerate() {
         for place in places {
-            owners[whole[place]] = Owner::One(rank);
+            owners[whole[place]] = Owner::One(shard);
         }
     }
     owners
@@ -97,22 +106,50 @@ impl Ranks {
     /// first row that it owns, among those of all shards. `None` for a parameter that is not cut.
     pub(crate) fn pieces(&self, owned: &Owned, rows: usize) -> Option<(usize, Vec<Range<usize>>)> {
         let Owned::Rows(own) = owned else { return None };
-        let per_rank = self.shards() / self.count();
-        let first = self.rank() * per_rank;
-        let pieces = (first..first + per_rank).map(|piece| {
+        let shards = self.own_shards();
+        let first = shards.start;
+        let pieces = shards.map(|piece| {
             let rows = rows_of(rows, piece, self.shards());
             rows.start - own.start..rows.end - own.start
         });
         Some((first, pieces.collect()))
     }
 
+    /// The shards of this rank.
+    #[must_use]
+    pub fn own_shards(&self) -> Range<usize> {
+        let per_rank = self.shards() / self.count();
+        self.rank() * per_rank..(self.rank() + 1) * per_rank
+    }
+
+    /// For each shard of this rank the names of the parameters that it owns, in the order of the model; for one that is cut also
+    /// the rows, counted from the first that this rank owns.
+    pub fn held<M: Module>(&self, model: &M) -> Vec<Vec<(String, Option<Range<usize>>)>> {
+        let owners = Owners::of(model, self);
+        let shapes = flat_shapes(model);
+        let named: Vec<(String, &Flat)> = trained_names(model).into_iter().zip(&shapes).collect();
+        let own = self.own_shards();
+        let of_shard = |shard: usize| {
+            let held = |(name, flat): &(String, &Flat)| match owners.of.get(&flat.id)? {
+                Owner::One(owner) => (*owner == shard).then(|| (name.clone(), None)),
+                Owner::All => {
+                    let rows = rows_of(flat.rows, shard, self.shards());
+                    let first = rows_of(flat.rows, own.start, self.shards()).start;
+                    Some((name.clone(), Some(rows.start - first..rows.end - first)))
+                }
+            };
+            named.iter().filter_map(held).collect()
+        };
+        own.clone().map(of_shard).collect()
+    }
+
     pub(crate) fn owned_by_id<M: Module>(&self, model: &M) -> Vec<(ParamId, Owned)> {
         let owners = Owners::of(model, self);
         (flat_shapes(model).iter())
             .map(|flat| {
-                let owned = match owners.0.get(&flat.id) {
+                let owned = match owners.of.get(&flat.id) {
                     Some(Owner::All) => Owned::Rows(rows_of(flat.rows, self.rank(), self.count())),
-                    Some(&Owner::One(owner)) if owner == self.rank() => Owned::Whole,
+                    Some(&Owner::One(shard)) if self.own_shards().contains(&shard) => Owned::Whole,
                     _ => Owned::Not,
                 };
                 (flat.id, owned)
@@ -125,9 +162,9 @@ impl Ranks {
 #[must_use]
 pub fn owned_values(sizes: &[[usize; 2]], shards: usize, ranks: usize) -> Vec<usize> {
     let mut of_ranks = vec![0; ranks];
-    for (&[rows, length], owner) in sizes.iter().zip(owners(sizes, shards, ranks)) {
+    for (&[rows, length], owner) in sizes.iter().zip(owners(sizes, shards)) {
         match owner {
-            Owner::One(rank) => of_ranks[rank] += length,
+            Owner::One(shard) => of_ranks[shard * ranks / shards] += length,
             Owner::All => {
                 for (rank, values) in of_ranks.iter_mut().enumerate() {
                     *values += rows_of(rows, rank, ranks).len() * (length / rows);
@@ -145,8 +182,8 @@ mod tests {
     #[test]
     fn a_parameter_is_cut_if_it_is_larger_than_a_quarter_of_an_equal_share() {
         let sizes = [[100, 1000], [10, 50], [10, 50], [1, 10]];
-        assert_eq!(owners(&sizes, 1, 1), [Owner::One(0); 4]);
-        let owners = owners(&sizes, 4, 2);
+        assert_eq!(owners(&sizes, 1), [Owner::One(0); 4]);
+        let owners = owners(&sizes, 4);
         assert_eq!(owners[0], Owner::All);
         assert!(owners[1] != owners[2] && owners[1] != Owner::All);
     }

@@ -31,6 +31,12 @@ pub enum CheckpointError {
     /// A model that cannot be written or read.
     #[error(transparent)]
     Model(#[from] cadft_model::ModelError),
+    /// Another rank did not write its part.
+    #[error("{message}")]
+    OfRank {
+        /// What the rank says, with its name.
+        message: String,
+    },
     /// There is less space than a checkpoint needs.
     #[error(
         "no space for a checkpoint in `{}`: {} MiB are needed, {} MiB are free",
@@ -69,7 +75,7 @@ impl Hint for CheckpointError {
                 vec!["free some space, or keep fewer checkpoints with `checkpoint.keep`".into()]
             }
             Self::Model(error) => error.hints(),
-            Self::Io { .. } | Self::Damaged { .. } => vec![],
+            Self::Io { .. } | Self::Damaged { .. } | Self::OfRank { .. } => vec![],
         }
     }
 
@@ -78,7 +84,7 @@ impl Hint for CheckpointError {
         match self {
             Self::Damaged { .. } => true,
             Self::Io { action, .. } => action.is_read(),
-            Self::Model(_) | Self::NoSpace { .. } => false,
+            Self::Model(_) | Self::NoSpace { .. } | Self::OfRank { .. } => false,
         }
     }
 }

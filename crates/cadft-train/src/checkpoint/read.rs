@@ -2,7 +2,7 @@
 
 use super::parameters;
 use super::{
-    CheckpointError, FORMAT_VERSION, Manifest, OPTIMIZER, PARAMETERS, STATE, TrainingState, rotate, tensors,
+    CheckpointError, FORMAT_VERSION, Manifest, PARAMETERS, STATE, TrainingState, rotate, shards, tensors,
 };
 use crate::run_files::CHECKPOINTS;
 use burn::tensor::TensorData;
@@ -108,8 +108,7 @@ impl Restored {
         model: &CausalLm,
         ranks: &Ranks,
     ) -> Result<(), CheckpointError> {
-        let path = self.path.join(OPTIMIZER);
-        let mut state = tensors::read(&path)?;
+        let mut state = shards::read(&self.path, &self.manifest, ranks)?;
         let others = ranks.owned(model).into_iter();
         for (name, _) in others.filter(|(_, owned)| *owned == Owned::Not) {
             for part in ["exp_avg", "exp_avg_sq", "step"] {
@@ -121,7 +120,7 @@ impl Restored {
             None => Ok(()),
             Some(name) => {
                 let message = format!("`{name}` belongs to no trained parameter of this model");
-                Err(CheckpointError::damaged(&path, &message))
+                Err(CheckpointError::damaged(&self.path, &message))
             }
         }
     }

@@ -61,7 +61,9 @@ pub(crate) fn clean(directory: &Path) -> Result<(), CheckpointError> {
     };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_rest = name.ends_with(".partial") || name.ends_with(".old");
+        let is_rest = [".partial", ".parts", ".old"]
+            .iter()
+            .any(|end| name.ends_with(end));
         if is_rest && name.trim_start_matches('.').starts_with("step-") {
             durable::remove_if_there(&entry.path())?;
         }
@@ -113,6 +115,7 @@ mod tests {
             "step-000002",
             ".step-000003.partial",
             ".step-000001.old",
+            ".step-000003.parts",
             "..step-000003.partial.partial",
             ".notes.old",
         ];

@@ -1,5 +1,6 @@
 //! The thread that writes checkpoints while training continues, one at a time.
 
+use super::shards::{Shard, give};
 use super::{CheckpointError, Snapshot, rotate};
 use crate::warning::Warning;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,31 @@ pub(crate) struct Saved {
 
 /// The step of a checkpoint, and what happened to it.
 type Outcome = (usize, Result<Saved, CheckpointError>);
+
+/// What a rank writes of a checkpoint.
+pub(crate) enum Part {
+    /// The first, which puts the checkpoint in its place.
+    First(Box<Snapshot>),
+    /// Another one. What goes wrong is for the first to say.
+    Other {
+        step: usize,
+        shards: Vec<Shard>,
+        /// Its name.
+        rank: String,
+    },
+}
+
+impl Saved {
+    fn at(step: usize, path: PathBuf) -> Self {
+        Self {
+            step,
+            path,
+            warning: None,
+            written_in: Duration::ZERO,
+            stall: Duration::ZERO,
+        }
+    }
+}
 
 /// Writes snapshots in the background.
 #[derive(Debug)]
@@ -47,12 +73,16 @@ impl Saver {
     }
 
     /// Starts to write, after the one before is done; gives the outcome of that. Training waits since `stopped`.
-    pub(crate) fn begin(&mut self, snapshot: Snapshot, stopped: Instant) -> Option<Outcome> {
+    pub(crate) fn begin(&mut self, part: Part, stopped: Instant) -> Option<Outcome> {
         let before = self.finish();
         let (directory, keep) = (self.directory.clone(), self.keep);
-        let thread = std::thread::spawn(move || {
-            let step = snapshot.state().step;
-            (step, save(&snapshot, &directory, keep))
+        let thread = std::thread::spawn(move || match part {
+            Part::First(snapshot) => (snapshot.state().step, save(&snapshot, &directory, keep)),
+            Part::Other { step, shards, rank } => {
+                let path = directory.join(super::name(step));
+                give(&shards, &path, &rank);
+                (step, Ok(Saved::at(step, path)))
+            }
         });
         let stall = stopped.elapsed();
         self.writing = Some(Writing { thread, stall });
@@ -94,10 +124,8 @@ fn save(snapshot: &Snapshot, directory: &Path, keep: usize) -> Result<Saved, Che
     let best = state.best.map(|best| best.step);
     rotate::rotate(directory, keep, best.as_slice())?;
     Ok(Saved {
-        step: state.step,
-        path,
         warning,
         written_in: started.elapsed(),
-        stall: Duration::ZERO,
+        ..Saved::at(state.step, path)
     })
 }

@@ -1,20 +1,30 @@
 //! Writing a checkpoint: complete, on the disk, then under its name.
 
 use super::parameters::{Trained, copy_to};
+use super::shards::{self, Shard};
 use super::tensors::{self, NamedTensor};
-use super::{
-    CheckpointError, Manifest, OPTIMIZER, PARAMETERS, STATE, TRAINING, TrainingState, durable, name,
-};
+use super::{CheckpointError, Manifest, PARAMETERS, STATE, TRAINING, TrainingState, durable, name};
 use super::{MANIFEST, rotate};
 use crate::device::host_for;
 use crate::export::Export;
 use crate::warning::Warning;
 use burn::module::Module;
+use burn::tensor::Device;
 use cadft_files::Action;
 use cadft_model::CausalLm;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The other ranks, which write their shards themselves.
+#[derive(Default)]
+pub(crate) struct Others {
+    /// The name of the rank of each shard; none if there are no others.
+    pub(crate) of_shards: Vec<String>,
+    /// How long to wait for them.
+    pub(crate) patience: Duration,
+}
 
 /// A run at one step: later steps do not change it.
 pub(crate) struct Snapshot {
@@ -22,7 +32,9 @@ pub(crate) struct Snapshot {
     export: Export,
     /// Where the files of the model do not hold the trained parameters bit for bit.
     parameters: Option<Vec<NamedTensor>>,
-    optimizer: Vec<NamedTensor>,
+    /// Of the shards of this rank.
+    optimizer: Vec<Shard>,
+    others: Others,
     state: TrainingState,
     /// The logs whose lines `state` counts.
     logs: Vec<File>,
@@ -31,19 +43,15 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Takes hold of the tensors. In the memory of the host they are shared, and the next update writes to new ones;
     /// those of another device are copied.
-    pub(crate) fn new(
-        model: &CausalLm,
-        optimizer: Vec<NamedTensor>,
-        export: Export,
-        state: TrainingState,
-    ) -> Self {
+    pub(crate) fn new(model: &CausalLm, optimizer: Vec<Shard>, export: Export, state: TrainingState) -> Self {
         let Trained { tensors, frozen, .. } = Trained::of(model);
         let is_exact = frozen == 0 && export.is_exact();
         let mut snapshot = Self {
             model: model.valid(),
             export,
             parameters: (!is_exact).then_some(tensors),
-            optimizer,
+            optimizer: on_host(optimizer, &model.device()),
+            others: Others::default(),
             state,
             logs: vec![],
         };
@@ -51,7 +59,6 @@ impl Snapshot {
             let on_host = |tensors: Vec<NamedTensor>| tensors.into_iter().map(NamedTensor::on_host).collect();
             snapshot.model = copy_to(snapshot.model, &host);
             snapshot.parameters = snapshot.parameters.map(on_host);
-            snapshot.optimizer = on_host(snapshot.optimizer);
         }
         snapshot
     }
@@ -61,6 +68,11 @@ impl Snapshot {
         Self { logs, ..self }
     }
 
+    /// Of several ranks, whose shards are waited for.
+    pub(crate) fn with_others(self, others: Others) -> Self {
+        Self { others, ..self }
+    }
+
     pub(crate) fn state(&self) -> &TrainingState {
         &self.state
     }
@@ -68,8 +80,10 @@ impl Snapshot {
     /// Bytes of tensors that will be written.
     fn bytes(&self) -> u64 {
         let sum = |tensors: &[NamedTensor]| tensors.iter().map(NamedTensor::bytes).sum::<usize>();
-        (self.export.bytes(&self.model) + sum(&self.optimizer) + self.parameters.as_deref().map_or(0, sum))
-            as u64
+        let own: usize = self.optimizer.iter().map(|shard| sum(&shard.tensors)).sum();
+        // Ranks have about as much each.
+        let of_all = own * self.others.of_shards.len().max(1) / self.optimizer.len().max(1);
+        (self.export.bytes(&self.model) + of_all + self.parameters.as_deref().map_or(0, sum)) as u64
     }
 
     /// Writes `step-NNNNNN` into `directory` and gives its path, and what should be known about it.
@@ -79,25 +93,32 @@ impl Snapshot {
         let path = directory.join(name(self.state.step));
         let partial = durable::hidden(&path, "partial");
         durable::remove_if_there(&partial)?;
-        let written = self.fill(&partial);
+        let written = self.fill(&partial, &path);
         if written.is_err() {
             // What is left takes space that the next attempt may need.
             let _ = durable::remove_if_there(&partial);
+            let _ = durable::remove_if_there(&shards::meeting_place(&path));
         }
         let warning = written?;
         rotate::put_in_place(&partial, &path)?;
         Ok((path, warning))
     }
 
-    fn fill(&self, partial: &Path) -> Result<Option<Warning>, CheckpointError> {
+    fn fill(&self, partial: &Path, path: &Path) -> Result<Option<Warning>, CheckpointError> {
         let warning = self.export.write(partial, &self.model)?;
         let training = partial.join(TRAINING);
         fs::create_dir(&training).map_err(CheckpointError::io(Action::Create, &training))?;
-        tensors::write(&partial.join(OPTIMIZER), &self.optimizer)?;
+        for shard in &self.optimizer {
+            tensors::write(&training.join(&shard.file), &shard.tensors)?;
+        }
         if let Some(parameters) = &self.parameters {
             tensors::write(&partial.join(PARAMETERS), parameters)?;
         }
         write_state(&partial.join(STATE), &self.state)?;
+        let Others { of_shards, patience } = &self.others;
+        if !of_shards.is_empty() {
+            shards::take(of_shards, path, &training, *patience)?;
+        }
         for log in &self.logs {
             log.sync_data()
                 .map_err(CheckpointError::io(Action::Synchronise, "a log"))?;
@@ -121,6 +142,19 @@ impl Snapshot {
             _ => Ok(()),
         }
     }
+}
+
+/// The tensors in the memory of the host: those of another device are copied.
+pub(crate) fn on_host(shards: Vec<Shard>, device: &Device) -> Vec<Shard> {
+    if host_for(device).is_none() {
+        return shards;
+    }
+    (shards.into_iter())
+        .map(|shard| Shard {
+            tensors: shard.tensors.into_iter().map(NamedTensor::on_host).collect(),
+            ..shard
+        })
+        .collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CheckpointError> {

@@ -1,6 +1,6 @@
 //! The shards of a global batch, and the ranks that may share them.
 
-use super::{BatchSection, Recipe};
+use super::{BatchSection, RanksOfRun, Recipe};
 use crate::error::TrainError;
 use cadft_step::ranks::Sharing;
 
@@ -47,14 +47,15 @@ impl BatchSection {
 }
 
 impl Recipe {
-    /// Sets the number of shards for a run on `ranks` ranks, if the recipe does not say it.
+    /// Sets the ranks of the run, and the number of shards if the recipe does not say it.
     ///
     /// # Errors
     /// Shards that cannot be shared out among the ranks.
-    pub fn shard_for(&mut self, ranks: usize) -> Result<(), TrainError> {
-        if ranks > 1 {
-            self.batch.shards.get_or_insert(ranks);
+    pub fn shard_for(&mut self, ranks: RanksOfRun) -> Result<(), TrainError> {
+        if ranks.count > 1 {
+            self.batch.shards.get_or_insert(ranks.count);
         }
-        self.batch.check_ranks(ranks)
+        self.batch.ranks = ranks;
+        self.batch.check_ranks(ranks.count)
     }
 }

@@ -10,7 +10,7 @@
 //!   answers            keys and values of the questions that are answered at a time
 //! ```
 //!
-//! `P` parameters, `T` of them trained. Where attention has no kernel of its own, its scores are activations too; what such
+//! `P` parameters, `T` of them trained. One of several ranks has the moments of what it owns, in stage 2 the gradients too. Where attention has no kernel of its own, its scores are activations too; what such
 //! backends keep besides is not counted.
 //!
 //! A checkpoint shares the tensors of the model while it is written in the background. Where the next update comes
@@ -26,6 +26,7 @@ use cadft_model::config::QueryKeyNorm;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
+use cadft_step::ranks::{BUCKET, ZeroStage, owned_values};
 
 const MIB: f64 = 1_048_576.0;
 /// The command before it reads a model: its code, a tokenizer, the stacks and buffers of its threads.
@@ -54,6 +55,29 @@ pub struct MemorySettings<'a> {
     pub keeps_reference: bool,
     /// Tokens whose keys and values are kept while questions are answered or samples rewritten.
     pub cached: usize,
+    /// What other ranks hold.
+    pub share: Share,
+}
+
+/// How moments and gradients are shared out among ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The ranks of the run.
+    pub ranks: usize,
+    /// The shards that they compute.
+    pub shards: usize,
+    /// What only owners keep.
+    pub stage: ZeroStage,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self {
+            ranks: 1,
+            shards: 1,
+            stage: ZeroStage::One,
+        }
+    }
 }
 
 impl<'a> MemorySettings<'a> {
@@ -92,6 +116,11 @@ impl<'a> MemorySettings<'a> {
             accumulates: pass.accumulates,
             keeps_reference: recipe.looks_at_reference(),
             cached,
+            share: Share {
+                ranks: recipe.batch.ranks.count,
+                shards: recipe.batch.shards(),
+                stage: recipe.batch.zero_stage,
+            },
         }
     }
 }
@@ -105,18 +134,29 @@ fn longest_prompt(eval: &Samples) -> usize {
 #[must_use]
 pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
-    let held = F32 * (sizes.weights + 2.0 * sizes.trained + sizes.reference);
-    let gathered = if settings.accumulates {
-        F32 * sizes.trained
+    let Share { ranks, shards, stage } = settings.share;
+    let held = F32 * (sizes.weights + 2.0 * sizes.owned + sizes.reference);
+    let by_block = ranks > 1 && ranks == shards && settings.recompute == Recompute::Blocks;
+    // Gradients that stay until the step is done: those of this rank, or what it owns; and sums of its shards.
+    let kept = if stage == ZeroStage::Two && by_block {
+        sizes.owned
+    } else {
+        sizes.trained
+    };
+    let sums = f64::from((shards / ranks).ilog2());
+    let gathered = F32 * (sums * sizes.trained + if settings.accumulates { kept } else { 0.0 });
+    let backward = match settings.recompute {
+        Recompute::None => sizes.backward(gathered),
+        Recompute::Blocks => sizes.backward_by_block(gathered, F32 * kept),
+    };
+    // Parameters that travel together, twice: to and from the host, or to other devices.
+    let exchange = if ranks > 1 {
+        F32 * (kept + sizes.owned) + 2.0 * F32 * sizes.largest.max(BUCKET as f64)
     } else {
         0.0
     };
-    let backward = match settings.recompute {
-        Recompute::None => sizes.backward(gathered),
-        Recompute::Blocks => sizes.backward_by_block(gathered),
-    };
-    let update = F32 * sizes.trained;
-    let training = held + backward.max(update).max(sizes.answers);
+    let update = F32 * sizes.owned;
+    let training = held + backward.max(update).max(exchange).max(sizes.answers);
     // A tensor as it is read, and as it is given to the device.
     let loading = F32 * (sizes.weights + 2.0 * sizes.largest);
     (PROGRAM + training.max(loading)) / MIB
@@ -126,7 +166,23 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
 /// before an update.
 #[must_use]
 pub fn saving_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
-    3.0 * F32 * Sizes::new(config, settings).trained / MIB
+    let sizes = Sizes::new(config, settings);
+    F32 * (sizes.trained + 2.0 * sizes.owned) / MIB
+}
+
+/// Settings that take less memory, each with the ones before it, and what training takes with them, in MiB.
+pub(crate) fn ways(config: &ModelConfig, settings: &MemorySettings<'_>) -> Vec<(&'static str, f64)> {
+    let mut settings = *settings;
+    let mut ways = vec![];
+    if settings.recompute == Recompute::None {
+        settings.recompute = Recompute::Blocks;
+        ways.push(("model.recompute = \"blocks\"", training_mib(config, &settings)));
+    }
+    if settings.share.ranks > 1 && settings.share.stage == ZeroStage::One {
+        settings.share.stage = ZeroStage::Two;
+        ways.push(("batch.zero-stage = 2", training_mib(config, &settings)));
+    }
+    ways
 }
 
 /// Elements of parameters, and bytes of everything else.
@@ -136,6 +192,8 @@ struct Sizes {
     weights: f64,
     /// Those that are trained.
     trained: f64,
+    /// Those of them that the rank owns that owns most.
+    owned: f64,
     /// Those of the reference model that are not the trained model's too.
     reference: f64,
     /// The largest parameter.
@@ -200,6 +258,7 @@ impl Sizes {
             layers,
             weights: parameters + if settings.adapter.is_some() { trained } else { 0.0 },
             trained,
+            owned: owned(settings, &shapes, trained),
             reference: replaced * when(settings.keeps_reference),
             largest,
             block: tokens * token_bytes(config, settings),
@@ -229,15 +288,40 @@ impl Sizes {
     }
 
     /// The same with activations recomputed: the gradients of a block are added as soon as they are there.
-    fn backward_by_block(&self, gathered: f64) -> f64 {
+    fn backward_by_block(&self, gathered: f64, kept: f64) -> f64 {
         let inputs = (self.layers + 1.0) * self.hidden;
         let begins = gathered + inputs + 2.0 * self.hidden + self.logits + self.output;
         let graph = self.block + self.block_gradients;
         let first_block = gathered + inputs + self.output + graph;
-        let last_block = F32 * self.trained + self.output + graph;
-        let ends = F32 * self.trained + self.output + 2.0 * self.embedding;
+        let last_block = kept + self.output + graph;
+        let ends = kept + self.output + 2.0 * self.embedding;
         begins.max(first_block).max(last_block).max(ends)
     }
+}
+
+/// Trained values that the rank owns that owns most.
+fn owned(settings: &MemorySettings<'_>, shapes: &[(String, Vec<usize>)], trained: f64) -> f64 {
+    let Share { ranks, shards, .. } = settings.share;
+    if ranks == 1 {
+        return trained;
+    }
+    let of = |shape: &[usize]| [shape[0], shape.iter().product()];
+    let sizes: Vec<[usize; 2]> = match settings.adapter {
+        None => shapes.iter().map(|(_, shape)| of(shape)).collect(),
+        Some((adapter, targets)) => {
+            let saved = shapes.iter().filter(|(name, _)| {
+                let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
+                targets.saved.iter().any(|saved| saved == module)
+            });
+            let updates = (targets.layers.iter())
+                .flat_map(|(_, [output, input])| [[adapter.rank, *input], [*output, adapter.rank]]);
+            (saved.map(|(_, shape)| of(shape)))
+                .chain(updates.map(|shape| of(&shape)))
+                .collect()
+        }
+    };
+    let most = owned_values(&sizes, shards, ranks).into_iter().max();
+    most.map_or(trained, |most| most as f64)
 }
 
 /// Bytes for each token that one block keeps for its backward pass.

@@ -2,17 +2,17 @@
 
 use super::Trainer;
 use super::evaluation::Evaluated;
-use crate::checkpoint::saver::Saved;
-use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, TrainingState};
+use crate::checkpoint::saver::{Part, Saved};
+use crate::checkpoint::shards::{self, Shard, make_meeting_place};
+use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Others, Snapshot, TrainingState, on_host};
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
 use crate::resume;
-use crate::sharing::tensors_of_all;
 use crate::warning::Warning;
 use cadft_model::CausalLm;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Trainer<'_> {
     /// Begins a checkpoint where one is due, and reports the one before when that is done.
@@ -28,9 +28,9 @@ impl Trainer<'_> {
             self.settle()?;
             let stopped = Instant::now();
             self.last_save = stopped;
-            match self.snapshot(model) {
+            match self.part(model) {
                 Ok(None) => None,
-                Ok(Some(snapshot)) => self.saver.begin(snapshot, stopped),
+                Ok(Some(part)) => self.saver.begin(part, stopped),
                 Err(error) if is_last => {
                     self.unsaved = Some(error.into());
                     self.saver.finish()
@@ -49,10 +49,10 @@ impl Trainer<'_> {
     /// Writes a checkpoint and waits for it; its directory.
     pub(super) fn save_now(&mut self, model: &CausalLm) -> Result<PathBuf, TrainError> {
         let stopped = Instant::now();
-        let Some(snapshot) = self.snapshot(model)? else {
+        let Some(part) = self.part(model)? else {
             return Ok(self.directory.checkpoints().join(checkpoint::name(self.done)));
         };
-        if let Some((step, outcome)) = self.saver.begin(snapshot, stopped) {
+        if let Some((step, outcome)) = self.saver.begin(part, stopped) {
             self.tell_saved(step, outcome)?;
         }
         self.saved()?.ok_or_else(|| TrainError::Resume {
@@ -160,13 +160,45 @@ impl Trainer<'_> {
         }
     }
 
-    /// What a checkpoint holds, on the first rank, which writes it; the others give it their moments.
-    fn snapshot(&mut self, model: &CausalLm) -> Result<Option<Snapshot>, CheckpointError> {
+    /// What this rank writes of a checkpoint; `None` on the others if the first cannot begin.
+    fn part(&mut self, model: &CausalLm) -> Result<Option<Part>, CheckpointError> {
         let ranks = self.state.ranks();
-        let optimizer = tensors_of_all(ranks, self.state.optimizer.state(model), &ranks.owned(model));
-        if !ranks.is_first() {
+        let shards = shards::shards(ranks, self.state.optimizer.state(model), ranks.held(model));
+        if ranks.count() == 1 {
+            return Ok(Some(Part::First(Box::new(self.snapshot(model, shards)?))));
+        }
+        let path = self.directory.checkpoints().join(checkpoint::name(self.done));
+        let begun = if ranks.is_first() {
+            make_meeting_place(&path)
+        } else {
+            Ok(())
+        };
+        // Nobody writes before there is a place.
+        let can_begin = !ranks.any(begun.is_err());
+        begun?;
+        if !can_begin {
             return Ok(None);
         }
+        if !ranks.is_first() {
+            return Ok(Some(Part::Other {
+                step: self.done,
+                shards: on_host(shards, &model.device()),
+                rank: ranks.name(ranks.rank()),
+            }));
+        }
+        let per_rank = ranks.shards() / ranks.count();
+        let others = Others {
+            of_shards: (0..ranks.shards())
+                .map(|shard| ranks.name(shard / per_rank))
+                .collect(),
+            patience: Duration::from_secs(self.prepared.recipe.run.patience),
+        };
+        let snapshot = self.snapshot(model, shards)?.with_others(others);
+        Ok(Some(Part::First(Box::new(snapshot))))
+    }
+
+    /// What the first rank writes of a checkpoint.
+    fn snapshot(&mut self, model: &CausalLm, optimizer: Vec<Shard>) -> Result<Snapshot, CheckpointError> {
         let (logs, files) = self.directory.logs()?;
         let prepared = self.prepared;
         let plan = &prepared.plan;
@@ -192,6 +224,6 @@ impl Trainer<'_> {
             device: self.directory.device().to_owned(),
         };
         let snapshot = Snapshot::new(model, optimizer, Export::new(prepared), state);
-        Ok(Some(snapshot.with_logs(files)))
+        Ok(snapshot.with_logs(files))
     }
 }

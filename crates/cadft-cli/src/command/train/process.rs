@@ -114,7 +114,7 @@ fn read(
     let mut recipe = Target::of(args)?.recipe(args)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
     assets::materialise(&mut recipe)?;
-    recipe.shard_for(ranks.count())?;
+    recipe.shard_for(super::of_run(ranks))?;
     recipe.run.out = Some(decided.out.to_string_lossy().into_owned());
     let from = decided.checkpoint.as_deref().map(checkpoint::open).transpose()?;
     let time = from.as_ref().and_then(|from| from.state.template_time);

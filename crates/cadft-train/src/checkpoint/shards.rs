@@ -1,0 +1,195 @@
+//! The optimizer's files of a checkpoint, one for each shard, each written by the rank that has the shard.
+//!
+//! ```text
+//! training/optimizer.safetensors                   with one shard
+//! training/optimizer-00001-of-00004.safetensors    with four; a large parameter has rows in each, one after the other
+//! ```
+//!
+//! The other ranks put theirs into a directory beside the checkpoint that is being written, under their names when they are
+//! complete and on the disk. The first waits for them, and takes them.
+
+use super::{CheckpointError, Manifest, TRAINING, durable, tensors};
+use burn::tensor::TensorData;
+use cadft_files::Action;
+use cadft_model::parameters::NamedTensor;
+use cadft_step::Ranks;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// What the file of one shard holds.
+pub(crate) struct Shard {
+    pub(crate) file: String,
+    pub(crate) tensors: Vec<NamedTensor>,
+}
+
+/// The name of a shard's file within `training`.
+fn file_name(shard: usize, shards: usize) -> String {
+    match shards {
+        1 => "optimizer.safetensors".to_owned(),
+        _ => format!("optimizer-{:05}-of-{shards:05}.safetensors", shard + 1),
+    }
+}
+
+/// The optimizer's tensors of this rank, by the files they go to; `held` is [`Ranks::held`].
+pub(crate) fn shards(
+    ranks: &Ranks,
+    state: Vec<NamedTensor>,
+    held: Vec<Vec<(String, Option<Range<usize>>)>>,
+) -> Vec<Shard> {
+    let mut by_parameter: BTreeMap<String, Vec<NamedTensor>> = BTreeMap::new();
+    for tensor in state {
+        let parameter = parameter_of(&tensor.name).to_owned();
+        by_parameter.entry(parameter).or_default().push(tensor);
+    }
+    (ranks.own_shards().zip(held))
+        .map(|(shard, held)| {
+            let mut tensors = vec![];
+            for (name, rows) in held {
+                match rows {
+                    None => tensors.extend(by_parameter.remove(&name).unwrap_or_default()),
+                    Some(rows) => {
+                        let own = by_parameter.get(&name).into_iter().flatten();
+                        tensors.extend(own.map(|tensor| rows_of(tensor, &rows)));
+                    }
+                }
+            }
+            Shard {
+                file: file_name(shard, ranks.shards()),
+                tensors,
+            }
+        })
+        .collect()
+}
+
+/// Some rows of a moment; a count of updates is that of all rows.
+fn rows_of(tensor: &NamedTensor, rows: &Range<usize>) -> NamedTensor {
+    let (name, values) = (tensor.name.clone(), tensor.to_data());
+    let values: Vec<f32> = values.iter().collect();
+    if name.ends_with(".step") {
+        return NamedTensor::from_values(name, values);
+    }
+    let mut shape = tensor.shape.clone();
+    let columns: usize = shape[1..].iter().product();
+    shape[0] = rows.len();
+    NamedTensor::of_shape(
+        name,
+        shape,
+        values[rows.start * columns..rows.end * columns].to_vec(),
+    )
+}
+
+fn parameter_of(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(parameter, _)| parameter)
+}
+
+/// The optimizer's tensors in the checkpoint at `path`: those of this rank's shards, if it was written for as many shards, else
+/// all of them.
+pub(crate) fn read(
+    path: &Path,
+    manifest: &Manifest,
+    ranks: &Ranks,
+) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
+    let prefix = format!("{TRAINING}/optimizer");
+    let mut files: Vec<&String> = (manifest.files.keys())
+        .filter(|name| name.starts_with(&prefix))
+        .collect();
+    if files.is_empty() {
+        let file = path.join(TRAINING).join(file_name(0, 1));
+        return Err(CheckpointError::damaged(&file, &"the manifest has no moments"));
+    }
+    if files.len() == ranks.shards() {
+        files = files[ranks.own_shards()].to_vec();
+    }
+    let mut all: BTreeMap<String, TensorData> = BTreeMap::new();
+    for file in files {
+        for (name, data) in tensors::read(&path.join(file))? {
+            let joined = match all.remove(&name) {
+                Some(before) if !name.ends_with(".step") => stacked(&before, &data),
+                _ => data,
+            };
+            all.insert(name, joined);
+        }
+    }
+    Ok(all)
+}
+
+/// The rows of both, one after the other.
+fn stacked(above: &TensorData, below: &TensorData) -> TensorData {
+    let mut shape = above.shape().clone();
+    shape[0] += below.shape()[0];
+    TensorData::new(above.iter().chain(below.iter()).collect::<Vec<f32>>(), shape)
+}
+
+/// Where other ranks put their files.
+pub(crate) fn meeting_place(checkpoint: &Path) -> PathBuf {
+    durable::hidden(checkpoint, "parts")
+}
+
+/// Makes an empty directory for the files of other ranks.
+pub(crate) fn make_meeting_place(checkpoint: &Path) -> Result<(), CheckpointError> {
+    let place = meeting_place(checkpoint);
+    durable::remove_if_there(&place)?;
+    fs::create_dir_all(&place).map_err(CheckpointError::io(Action::Create, &place))
+}
+
+/// Gives the files of this rank to the first; what goes wrong is left there in words.
+pub(crate) fn give(shards: &[Shard], checkpoint: &Path, rank: &str) {
+    let place = meeting_place(checkpoint);
+    for shard in shards {
+        if let Err(error) = put(shard, &place) {
+            let message = format!("{rank}: {error}");
+            let _ = cadft_files::write_new(&place.join(format!("{}.failed", shard.file)), &message);
+        }
+    }
+}
+
+fn put(shard: &Shard, place: &Path) -> Result<(), CheckpointError> {
+    let (file, unfinished) = (place.join(&shard.file), place.join(format!(".{}", shard.file)));
+    tensors::write(&unfinished, &shard.tensors)?;
+    File::open(&unfinished)
+        .and_then(|written| written.sync_all())
+        .map_err(CheckpointError::io(Action::Synchronise, &unfinished))?;
+    fs::rename(&unfinished, &file).map_err(CheckpointError::io(Action::Rename, &file))
+}
+
+/// Moves the files of the other ranks into `training` when all are there.
+///
+/// # Errors
+/// What a rank says, or a file that has not come after `patience`.
+pub(crate) fn take(
+    ranks: &[String],
+    checkpoint: &Path,
+    training: &Path,
+    patience: Duration,
+) -> Result<(), CheckpointError> {
+    let shards = ranks.len();
+    let place = meeting_place(checkpoint);
+    let since = Instant::now();
+    for (shard, rank) in ranks.iter().enumerate() {
+        let name = file_name(shard, shards);
+        let to = training.join(&name);
+        if to.exists() {
+            continue;
+        }
+        let (file, failed) = (place.join(&name), place.join(format!("{name}.failed")));
+        while !file.exists() {
+            if failed.exists() {
+                let message = cadft_files::read(&failed).unwrap_or_default();
+                let message = String::from_utf8_lossy(&message).into_owned();
+                let message = if message.is_empty() { rank.clone() } else { message };
+                return Err(CheckpointError::OfRank { message });
+            }
+            if since.elapsed() > patience {
+                let message = format!("{rank}: no `{name}` after {} s", patience.as_secs());
+                return Err(CheckpointError::OfRank { message });
+            }
+            sleep(Duration::from_millis(5));
+        }
+        fs::rename(&file, &to).map_err(CheckpointError::io(Action::Rename, &file))?;
+    }
+    durable::remove_if_there(&place)
+}
