@@ -30,7 +30,7 @@ pub use manifest::Manifest;
 pub(crate) use manifest::hex;
 pub use read::{Restored, newest, open, steps};
 pub use state::{Before, Best, DataDigests, GuardState, TrainingState};
-pub(crate) use write::{Others, Snapshot, on_host};
+pub(crate) use write::{Snapshot, on_host};
 
 /// The `format_version` of what this program writes.
 pub const FORMAT_VERSION: u32 = 1;

@@ -4,6 +4,8 @@ use super::shards::{Shard, give};
 use super::{CheckpointError, Snapshot, rotate};
 use crate::warning::Warning;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,10 @@ pub(crate) struct Saver {
     directory: PathBuf,
     keep: usize,
     writing: Option<Writing>,
+    /// The outcome of one that was waited for, until it is asked for.
+    ended: Option<Outcome>,
+    /// Set when the run ends without waiting: ranks that have not written their part never will.
+    is_ending: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -69,15 +75,20 @@ impl Saver {
             directory,
             keep,
             writing: None,
+            ended: None,
+            is_ending: Arc::default(),
         }
     }
 
     /// Starts to write, after the one before is done; gives the outcome of that. Training waits since `stopped`.
     pub(crate) fn begin(&mut self, part: Part, stopped: Instant) -> Option<Outcome> {
         let before = self.finish();
-        let (directory, keep) = (self.directory.clone(), self.keep);
+        let (directory, keep, is_ending) = (self.directory.clone(), self.keep, self.is_ending.clone());
         let thread = std::thread::spawn(move || match part {
-            Part::First(snapshot) => (snapshot.state().step, save(&snapshot, &directory, keep)),
+            Part::First(snapshot) => (
+                snapshot.state().step,
+                save(&snapshot, &directory, keep, &is_ending),
+            ),
             Part::Other { step, shards, rank } => {
                 let path = directory.join(super::name(step));
                 give(&shards, &path, &rank);
@@ -91,16 +102,22 @@ impl Saver {
 
     /// The outcome of what was begun, if it is done.
     pub(crate) fn poll(&mut self) -> Option<Outcome> {
-        if self.writing.as_ref()?.thread.is_finished() {
-            self.finish()
-        } else {
-            None
+        match &self.writing {
+            Some(writing) if !writing.thread.is_finished() => None,
+            _ => self.finish(),
         }
+    }
+
+    /// Waits for what was begun; the outcome is given later.
+    pub(crate) fn wait(&mut self) {
+        self.ended = self.finish();
     }
 
     /// Waits for what was begun.
     pub(crate) fn finish(&mut self) -> Option<Outcome> {
-        let Writing { thread, stall } = self.writing.take()?;
+        let Some(Writing { thread, stall }) = self.writing.take() else {
+            return self.ended.take();
+        };
         match thread.join() {
             Ok((step, outcome)) => Some((step, outcome.map(|saved| Saved { stall, ..saved }))),
             Err(panic) => std::panic::resume_unwind(panic),
@@ -111,16 +128,22 @@ impl Saver {
 impl Drop for Saver {
     /// A run that ends in an error still has the checkpoint that it had begun.
     fn drop(&mut self) {
+        self.is_ending.store(true, Ordering::Relaxed);
         if let Some(writing) = self.writing.take() {
             let _ = writing.thread.join();
         }
     }
 }
 
-fn save(snapshot: &Snapshot, directory: &Path, keep: usize) -> Result<Saved, CheckpointError> {
+fn save(
+    snapshot: &Snapshot,
+    directory: &Path,
+    keep: usize,
+    is_ending: &AtomicBool,
+) -> Result<Saved, CheckpointError> {
     let started = Instant::now();
     let state = snapshot.state();
-    let (path, warning) = snapshot.write(directory)?;
+    let (path, warning) = snapshot.write(directory, is_ending)?;
     let best = state.best.map(|best| best.step);
     rotate::rotate(directory, keep, best.as_slice())?;
     Ok(Saved {

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -156,40 +157,72 @@ fn put(shard: &Shard, place: &Path) -> Result<(), CheckpointError> {
     fs::rename(&unfinished, &file).map_err(CheckpointError::io(Action::Rename, &file))
 }
 
-/// Moves the files of the other ranks into `training` when all are there.
+/// The other ranks, which write their shards themselves.
+#[derive(Default)]
+pub(crate) struct Others {
+    /// The name of the rank of each shard; none if there are no others.
+    pub(crate) of_shards: Vec<String>,
+    /// How long to wait for them.
+    pub(crate) patience: Duration,
+}
+
+/// Moves the files of the other ranks into `training` when all are there. They have [`LAST`] from when `is_ending` is set.
 ///
 /// # Errors
-/// What a rank says, or a file that has not come after `patience`.
+/// What a rank says, or a file that has not come in time.
 pub(crate) fn take(
-    ranks: &[String],
+    others: &Others,
     checkpoint: &Path,
     training: &Path,
-    patience: Duration,
+    is_ending: &AtomicBool,
 ) -> Result<(), CheckpointError> {
-    let shards = ranks.len();
+    if others.of_shards.is_empty() {
+        return Ok(());
+    }
     let place = meeting_place(checkpoint);
-    let since = Instant::now();
-    for (shard, rank) in ranks.iter().enumerate() {
-        let name = file_name(shard, shards);
+    let mut waiting = Waiting {
+        since: Instant::now(),
+        last: None,
+    };
+    for (shard, rank) in others.of_shards.iter().enumerate() {
+        let name = file_name(shard, others.of_shards.len());
         let to = training.join(&name);
         if to.exists() {
             continue;
         }
         let (file, failed) = (place.join(&name), place.join(format!("{name}.failed")));
         while !file.exists() {
+            let of_rank = |message| Err(CheckpointError::OfRank { message });
             if failed.exists() {
                 let message = cadft_files::read(&failed).unwrap_or_default();
                 let message = String::from_utf8_lossy(&message).into_owned();
-                let message = if message.is_empty() { rank.clone() } else { message };
-                return Err(CheckpointError::OfRank { message });
+                return of_rank(if message.is_empty() { rank.clone() } else { message });
             }
-            if since.elapsed() > patience {
-                let message = format!("{rank}: no `{name}` after {} s", patience.as_secs());
-                return Err(CheckpointError::OfRank { message });
+            if waiting.is_over(others.patience, is_ending) {
+                let secs = waiting.since.elapsed().as_secs();
+                return of_rank(format!("{rank}: no `{name}` after {secs} s"));
             }
             sleep(Duration::from_millis(5));
         }
         fs::rename(&file, &to).map_err(CheckpointError::io(Action::Rename, &file))?;
     }
     durable::remove_if_there(&place)
+}
+
+/// For ranks that are writing when the run ends.
+const LAST: Duration = Duration::from_secs(5);
+
+struct Waiting {
+    since: Instant,
+    /// Since when the run is ending.
+    last: Option<Instant>,
+}
+
+impl Waiting {
+    fn is_over(&mut self, patience: Duration, is_ending: &AtomicBool) -> bool {
+        if is_ending.load(Ordering::Relaxed) {
+            return self.last.get_or_insert_with(Instant::now).elapsed() > LAST;
+        }
+        self.since.elapsed() > patience
+    }
 }

@@ -1,7 +1,7 @@
 //! Writing a checkpoint: complete, on the disk, then under its name.
 
 use super::parameters::{Trained, copy_to};
-use super::shards::{self, Shard};
+use super::shards::{self, Others, Shard};
 use super::tensors::{self, NamedTensor};
 use super::{CheckpointError, Manifest, PARAMETERS, STATE, TRAINING, TrainingState, durable, name};
 use super::{MANIFEST, rotate};
@@ -15,16 +15,7 @@ use cadft_model::CausalLm;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// The other ranks, which write their shards themselves.
-#[derive(Default)]
-pub(crate) struct Others {
-    /// The name of the rank of each shard; none if there are no others.
-    pub(crate) of_shards: Vec<String>,
-    /// How long to wait for them.
-    pub(crate) patience: Duration,
-}
+use std::sync::atomic::AtomicBool;
 
 /// A run at one step: later steps do not change it.
 pub(crate) struct Snapshot {
@@ -87,13 +78,18 @@ impl Snapshot {
     }
 
     /// Writes `step-NNNNNN` into `directory` and gives its path, and what should be known about it.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(PathBuf, Option<Warning>), CheckpointError> {
+    /// `is_ending` is set when other ranks have ended.
+    pub(crate) fn write(
+        &self,
+        directory: &Path,
+        is_ending: &AtomicBool,
+    ) -> Result<(PathBuf, Option<Warning>), CheckpointError> {
         fs::create_dir_all(directory).map_err(CheckpointError::io(Action::Create, directory))?;
         self.check_space(directory)?;
         let path = directory.join(name(self.state.step));
         let partial = durable::hidden(&path, "partial");
         durable::remove_if_there(&partial)?;
-        let written = self.fill(&partial, &path);
+        let written = self.fill(&partial, &path, is_ending);
         if written.is_err() {
             // What is left takes space that the next attempt may need.
             let _ = durable::remove_if_there(&partial);
@@ -104,7 +100,12 @@ impl Snapshot {
         Ok((path, warning))
     }
 
-    fn fill(&self, partial: &Path, path: &Path) -> Result<Option<Warning>, CheckpointError> {
+    fn fill(
+        &self,
+        partial: &Path,
+        path: &Path,
+        is_ending: &AtomicBool,
+    ) -> Result<Option<Warning>, CheckpointError> {
         let warning = self.export.write(partial, &self.model)?;
         let training = partial.join(TRAINING);
         fs::create_dir(&training).map_err(CheckpointError::io(Action::Create, &training))?;
@@ -115,10 +116,7 @@ impl Snapshot {
             tensors::write(&partial.join(PARAMETERS), parameters)?;
         }
         write_state(&partial.join(STATE), &self.state)?;
-        let Others { of_shards, patience } = &self.others;
-        if !of_shards.is_empty() {
-            shards::take(of_shards, path, &training, *patience)?;
-        }
+        shards::take(&self.others, path, &training, is_ending)?;
         for log in &self.logs {
             log.sync_data()
                 .map_err(CheckpointError::io(Action::Synchronise, "a log"))?;

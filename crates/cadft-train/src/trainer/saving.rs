@@ -3,8 +3,8 @@
 use super::Trainer;
 use super::evaluation::Evaluated;
 use crate::checkpoint::saver::{Part, Saved};
-use crate::checkpoint::shards::{self, Shard, make_meeting_place};
-use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Others, Snapshot, TrainingState, on_host};
+use crate::checkpoint::shards::{self, Others, Shard, make_meeting_place};
+use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, TrainingState, on_host};
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
@@ -167,6 +167,9 @@ impl Trainer<'_> {
         if ranks.count() == 1 {
             return Ok(Some(Part::First(Box::new(self.snapshot(model, shards)?))));
         }
+        // The one before may be of the same step.
+        self.saver.wait();
+        let ranks = self.state.ranks();
         let path = self.directory.checkpoints().join(checkpoint::name(self.done));
         let begun = if ranks.is_first() {
             make_meeting_place(&path)
