@@ -48,7 +48,12 @@ pub(super) fn alone() -> Remains {
     let remains = runs::remains(&study.path("run"));
     assert!(remains.contains_key("rewrites.jsonl"), "{:?}", remains.keys());
     let of_shards = |name: &&String| name.contains("/training/optimizer-");
-    assert_eq!(remains.keys().filter(of_shards).count(), 4, "{:?}", remains.keys());
+    assert_eq!(
+        remains.keys().filter(of_shards).count(),
+        4,
+        "{:?}",
+        remains.keys()
+    );
     remains
 }
 
