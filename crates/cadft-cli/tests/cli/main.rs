@@ -1,5 +1,6 @@
 //! The command as a program: what it says, where it says it, and the code it exits with.
 
+mod book;
 mod data;
 mod everyday;
 mod first_hour;
