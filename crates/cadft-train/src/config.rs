@@ -32,6 +32,7 @@ pub use parse::{parse, set, suggested_key};
 pub(crate) use rewrite::GENERATED_AT_A_TIME;
 pub use rewrite::RewriteSection;
 pub use schema::schema;
+pub use shards::RanksOfRun;
 
 use cadft_core::{AnyObjective, Normalisation, Objective};
 use cadft_data::{Bucketing, Mask, Mixing, Order, Packing, Preset, Source, StoppingStrategy, Truncation};
@@ -243,24 +244,6 @@ pub struct BatchSection {
     /// The ranks of this run, for the estimate of its memory; no part of a recipe.
     #[serde(skip)]
     pub ranks: RanksOfRun,
-}
-
-/// The ranks of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RanksOfRun {
-    /// All of them.
-    pub count: usize,
-    /// Those on this machine.
-    pub on_machine: usize,
-}
-
-impl Default for RanksOfRun {
-    fn default() -> Self {
-        Self {
-            count: 1,
-            on_machine: 1,
-        }
-    }
 }
 
 impl Default for BatchSection {

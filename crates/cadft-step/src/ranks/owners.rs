@@ -102,7 +102,7 @@ impl Ranks {
             .collect()
     }
 
-    /// Where the squares of a parameter of so many rows are added piece by piece: the pieces of this rank, counted from the
+    /// Where the squares of a parameter of `rows` rows are added piece by piece: the pieces of this rank, counted from the
     /// first row that it owns, among those of all shards. `None` for a parameter that is not cut.
     pub(crate) fn pieces(&self, owned: &Owned, rows: usize) -> Option<(usize, Vec<Range<usize>>)> {
         let Owned::Rows(own) = owned else { return None };

@@ -1,8 +1,32 @@
 //! The shards of a global batch, and the ranks that may share them.
 
-use super::{BatchSection, RanksOfRun, Recipe};
+use super::{BatchSection, Recipe};
 use crate::error::TrainError;
 use cadft_step::ranks::Sharing;
+
+/// The ranks of a run. Recipes are equal whatever ranks run them.
+#[derive(Clone, Copy, Debug)]
+pub struct RanksOfRun {
+    /// All of them.
+    pub count: usize,
+    /// Those on this machine.
+    pub on_machine: usize,
+}
+
+impl PartialEq for RanksOfRun {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Default for RanksOfRun {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            on_machine: 1,
+        }
+    }
+}
 
 impl BatchSection {
     /// The number of shards; one if the recipe does not say.

@@ -176,7 +176,7 @@ impl Trainer<'_> {
         } else {
             Ok(())
         };
-        // Nobody writes before there is a place.
+        // No rank writes before there is a place.
         let can_begin = !ranks.any(begun.is_err());
         begun?;
         if !can_begin {
