@@ -166,12 +166,6 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The first shard of a rank.
-    #[must_use]
-    pub fn first(&self, ranks: &Ranks) -> usize {
-        ranks.rank() * self.per_rank
-    }
-
     /// Micro-batches of all ranks.
     #[must_use]
     pub fn passes(&self) -> usize {
@@ -205,13 +199,7 @@ impl Shares {
         }
     }
 
-    /// Whether each rank has samples.
-    #[must_use]
-    pub fn present(&self) -> Vec<bool> {
-        self.of_ranks().map(|micro| micro > 0).collect()
-    }
-
-    /// Whether each rank has a shard with more than `round` micro-batches.
+    /// Whether each rank has a shard with more than `round` micro-batches; in round 0, whether it has samples.
     pub(crate) fn present_in(&self, round: usize) -> Vec<bool> {
         let has = |own: &[usize]| own.iter().any(|&micro| micro > round);
         self.micro.chunks(self.per_rank).map(has).collect()
@@ -233,7 +221,7 @@ impl GlobalBatch {
     /// Deals `examples` into shards by tokens, and cuts those of this rank into micro-batches on `device`.
     #[must_use]
     pub fn dealt(examples: &[&Example], ranks: &Ranks, cut: &MicroBatching, device: &Device) -> Self {
-        let shards = ranks.shards();
+        let (shards, own_shards) = (ranks.shards(), ranks.own_shards());
         let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
         let options = cut.options(lengths.iter().copied().max().unwrap_or(0));
         let dealt = cadft_data::deal(&lengths, shards);
@@ -247,12 +235,11 @@ impl GlobalBatch {
             tokens: (dealt.iter())
                 .map(|places| places.iter().map(|&place| lengths[place]).sum())
                 .collect(),
-            per_rank: shards / ranks.count(),
+            per_rank: own_shards.len(),
         };
-        let first = shares.first(ranks);
-        let mut number = shares.micro[..first].iter().sum();
+        let mut number = shares.micro[..own_shards.start].iter().sum();
         let mut micro = vec![];
-        for (shard, places) in dealt[first..first + shares.per_rank].iter().enumerate() {
+        for (shard, places) in dealt[own_shards].iter().enumerate() {
             let own: Vec<&Example> = places.iter().map(|&place| examples[place]).collect();
             for (round, batch) in cadft_data::micro_batches(&own, &options).enumerate() {
                 let mut batch = MicroBatch::new(&batch, device);

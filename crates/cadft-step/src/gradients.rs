@@ -70,7 +70,7 @@ impl<'a> GradientSum<'a> {
             return self.own.grads();
         }
         let sum = std::mem::replace(&mut self.shards, ShardSum::new(self.model));
-        self.folded(sum.total(self.shares.per_rank), &self.shares.present())
+        self.folded(sum.total(self.shares.per_rank), &self.shares.present_in(0))
     }
 
     /// Whether gradients leave block by block.

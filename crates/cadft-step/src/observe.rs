@@ -156,7 +156,7 @@ impl Observation {
         Self {
             samples: batch.ids.len(),
             shards: batch.shares.shards,
-            first: batch.shares.first(ranks),
+            first: ranks.own_shards().start,
             strength,
             parts: vec![],
         }

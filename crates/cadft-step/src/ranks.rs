@@ -200,15 +200,9 @@ impl Ranks {
     /// How many ranks are on the machine of this one.
     #[must_use]
     pub fn on_machine(&self) -> usize {
-        let Some(several) = &self.several else {
-            return 1;
-        };
-        let host = |rank| {
-            let name = several.host.name(rank);
-            name.rsplit_once(", ").map(|(host, _)| host.to_owned())
-        };
-        let own = host(self.rank());
-        (0..self.count()).filter(|&rank| host(rank) == own).count()
+        self.several
+            .as_ref()
+            .map_or(1, |several| several.host.on_machine())
     }
 
     /// Sets how long to wait for other ranks before the run is ended, and who hears of long waits.

@@ -32,7 +32,6 @@ pub use parse::{parse, set, suggested_key};
 pub(crate) use rewrite::GENERATED_AT_A_TIME;
 pub use rewrite::RewriteSection;
 pub use schema::schema;
-pub use shards::RanksOfRun;
 
 use cadft_core::{AnyObjective, Normalisation, Objective};
 use cadft_data::{Bucketing, Mask, Mixing, Order, Packing, Preset, Source, StoppingStrategy, Truncation};
@@ -241,9 +240,6 @@ pub struct BatchSection {
     /// What only the owner of a parameter keeps, if there are several ranks: 1, its moments; 2, its moments and its gradient,
     /// which travel more often. With several shards, sums round by it. 2 needs `model.recompute = "blocks"`. Ours: 1.
     pub zero_stage: ZeroStage,
-    /// The ranks of this run, for the estimate of its memory; no part of a recipe.
-    #[serde(skip)]
-    pub ranks: RanksOfRun,
 }
 
 impl Default for BatchSection {
@@ -256,7 +252,6 @@ impl Default for BatchSection {
             packing: Packing::None,
             shards: None,
             zero_stage: ZeroStage::One,
-            ranks: RanksOfRun::default(),
         }
     }
 }

@@ -24,28 +24,12 @@ pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
     if host_for(&prepared.device).is_some() {
         return Ok(None);
     }
-    let here = prepared.recipe.batch.ranks.on_machine as f64;
     // Of one rank.
-    let available = available_mib(Path::new("/")).map(|available| available / here);
+    let available =
+        available_mib(Path::new("/")).map(|available| available / prepared.ranks.on_machine as f64);
     let plan = &prepared.plan;
     let needed = (plan.memory_mib, plan.memory_mib + plan.saving_mib);
-    let judged = judge(needed, available, prepared.recipe.guard.memory);
-    let way = (plan.ways.iter()).find(|(_, mib)| available.is_some_and(|available| *mib < available));
-    let Some((setting, mib)) = way else {
-        return judged;
-    };
-    let hint = format!("with `{setting}`, about {mib:.0} MiB are needed");
-    match judged {
-        Ok(Some(warning)) => Ok(Some(Warning::new(warning.message, hint))),
-        Err(TrainError::Memory {
-            needed, available, ..
-        }) => Err(TrainError::Memory {
-            needed,
-            available,
-            way: Some(hint),
-        }),
-        other => other,
-    }
+    judge(needed, available, prepared.recipe.guard.memory, &plan.ways)
 }
 
 /// Refuses a model whose weights alone do not fit, where the device computes in the memory of the host.
@@ -92,25 +76,31 @@ pub fn check_weights(config: &ModelConfig, directory: &Path, device: &Device) ->
     ))
 }
 
-/// `needed` is what the run needs, and what it may need while a checkpoint is written.
+/// `needed` is what the run needs, and what it may need while a checkpoint is written; `ways` are settings that take less, with
+/// what the run needs with each.
 fn judge(
     (needed, most): (f64, f64),
     available: Option<f64>,
     on_low_memory: OnLowMemory,
+    ways: &[(&str, f64)],
 ) -> Result<Option<Warning>, TrainError> {
     let Some(available) = available.filter(|&available| most > available) else {
         return Ok(None);
     };
+    let way = ways.iter().find(|(_, mib)| *mib < available);
+    let way = way.map(|(setting, mib)| format!("with `{setting}`, about {mib:.0} MiB are needed"));
     if on_low_memory == OnLowMemory::Refuse && needed > CERTAIN * available {
         return Err(TrainError::Memory {
             needed,
             available,
-            way: None,
+            way,
         });
     }
     Ok(Some(Warning::new(
         format!("the run may need {most:.0} MiB of memory, and {available:.0} MiB are available"),
-        "lower `batch.micro` or `data.max-length`, or train a smaller model",
+        way.unwrap_or_else(|| {
+            "lower `batch.micro` or `data.max-length`, or train a smaller model".to_owned()
+        }),
     )))
 }
 
@@ -120,11 +110,11 @@ mod tests {
 
     #[test]
     fn what_cannot_fit_is_refused_and_what_may_not_is_told() {
-        let judge = |needed, available| judge((needed, needed), available, OnLowMemory::Refuse);
+        let judge = |needed, available| judge((needed, needed), available, OnLowMemory::Refuse, &[]);
         assert_eq!(judge(100.0, None).unwrap(), None);
         assert_eq!(judge(100.0, Some(100.0)).unwrap(), None);
         assert!(judge(100.0, Some(90.0)).unwrap().is_some());
-        let saving = |available| super::judge((100.0, 200.0), available, OnLowMemory::Refuse);
+        let saving = |available| super::judge((100.0, 200.0), available, OnLowMemory::Refuse, &[]);
         assert!(saving(Some(110.0)).unwrap().is_some() && saving(Some(200.0)).unwrap().is_none());
         let error = cadft_files::with_hints(&judge(100.0, Some(60.0)).unwrap_err());
         assert!(
@@ -132,9 +122,24 @@ mod tests {
             "{error}"
         );
         assert!(
-            super::judge((100.0, 100.0), Some(60.0), OnLowMemory::Warn)
+            super::judge((100.0, 100.0), Some(60.0), OnLowMemory::Warn, &[])
                 .unwrap()
                 .is_some()
         );
+    }
+
+    #[test]
+    fn the_first_setting_that_is_enough_is_named() {
+        let ways = [("a = 1", 90.0), ("b = 2", 70.0), ("c = 3", 10.0)];
+        let said = |available| {
+            let judged = super::judge((150.0, 150.0), Some(available), OnLowMemory::Refuse, &ways);
+            match judged {
+                Ok(warning) => warning.expect("too little memory").hint,
+                Err(error) => cadft_files::with_hints(&error),
+            }
+        };
+        assert!(said(110.0).contains("with `a = 1`, about 90 MiB are needed"));
+        assert!(said(80.0).contains("with `b = 2`, about 70 MiB are needed"));
+        assert!(said(5.0).contains("lower `batch.micro`"));
     }
 }

@@ -69,6 +69,26 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
 }
 
+/// The ranks of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RanksOfRun {
+    /// All of them.
+    pub count: usize,
+    /// Those on this machine.
+    pub on_machine: usize,
+}
+
+impl RanksOfRun {
+    /// Threads of one process; one of them is a run without other ranks.
+    #[must_use]
+    pub fn threads(count: usize) -> Self {
+        Self {
+            count,
+            on_machine: count,
+        }
+    }
+}
+
 impl Plan {
     /// `adapter` is what is trained where that is not everything; `kernels` are those of the device.
     pub(crate) fn new(
@@ -76,6 +96,7 @@ impl Plan {
         config: &ModelConfig,
         adapter: Option<&(AdapterConfig, AdapterTargets)>,
         kernels: Kernels,
+        ranks: usize,
         (train, eval): (&Samples, &Samples),
     ) -> Self {
         let samples = train.len();
@@ -99,7 +120,7 @@ impl Plan {
             .map(|(_, shape)| shape.iter().product::<usize>())
             .sum();
         let trained = adapter.map(|(config, targets)| (config, targets));
-        let settings = MemorySettings::of(recipe, kernels, trained, (train, eval, steps));
+        let settings = MemorySettings::of(recipe, kernels, trained, ranks, (train, eval, steps));
         let memory_mib = memory::training_mib(config, &settings);
         let ways = memory::ways(config, &settings);
         let saves = recipe.checkpoint.every > 0 || recipe.checkpoint.every_minutes > 0.0;
@@ -129,7 +150,7 @@ impl Plan {
             trainable,
             memory_mib,
             saving_mib,
-            ranks: recipe.batch.ranks.count,
+            ranks,
             ways,
             template_time: None,
             warnings: vec![],

@@ -6,7 +6,7 @@ use crate::device::Kernels;
 use crate::error::TrainError;
 use crate::hub;
 use crate::inputs::{Inputs, WeightsDigests};
-use crate::plan::Plan;
+use crate::plan::{Plan, RanksOfRun};
 use crate::run_model::model_of;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
@@ -40,6 +40,8 @@ pub struct Prepared {
     pub questions: Vec<Question>,
     /// What the run will do.
     pub plan: Plan,
+    /// The ranks that share the memory of this machine.
+    pub(crate) ranks: RanksOfRun,
     /// Where the files of the tokenizer are: the model's directory, or that of an adapter that is trained on from.
     pub(crate) carried: PathBuf,
     /// The layers of the adapter.
@@ -56,15 +58,20 @@ impl Prepared {
     /// # Errors
     /// Whatever is wrong with a file, and data that does not fit the model.
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
-        Self::begun_at(recipe, device, None)
+        Self::begun_at(recipe, device, None, RanksOfRun::threads(1))
     }
 
-    /// As [`Prepared::new`], for a run that continues: a chat template that writes the date writes that of `time`, when the
-    /// run began.
+    /// As [`Prepared::new`], for a run on these ranks, or one that continues: a chat template that writes the date writes that of
+    /// `time`, when the run began.
     ///
     /// # Errors
     /// As [`Prepared::new`].
-    pub fn begun_at(recipe: Recipe, device: &Device, time: Option<TemplateTime>) -> Result<Self, TrainError> {
+    pub fn begun_at(
+        recipe: Recipe,
+        device: &Device,
+        time: Option<TemplateTime>,
+        ranks: RanksOfRun,
+    ) -> Result<Self, TrainError> {
         let directory = model_directory(&recipe)?;
         check_precision(&recipe, device)?;
         set_tf32(Tf32::from_flag(recipe.model.tf32));
@@ -95,6 +102,7 @@ impl Prepared {
             &config,
             targeted.as_ref(),
             Kernels::on(device),
+            ranks.count,
             (&train, &eval),
         );
         plan.template_time = reader.tokenizer().template_time();
@@ -113,6 +121,7 @@ impl Prepared {
             eval,
             questions,
             plan,
+            ranks,
         })
     }
 

@@ -15,7 +15,8 @@ use burn::tensor::Device;
 use cadft_data::{Packing, SourceReport, TemplateTime};
 use cadft_files::shown;
 use cadft_step::Ranks;
-use cadft_train::config::{BatchSection, RanksOfRun};
+use cadft_train::config::BatchSection;
+use cadft_train::plan::RanksOfRun;
 use cadft_train::{Event, Plan, Prepared, Recipe, RunDirectory, memory};
 use serde::Serialize;
 use start::{GoesOn, Start, Target};
@@ -27,10 +28,7 @@ const CHOSEN: &str = "recipe.toml";
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     match Launch::of(args.ranks)? {
-        Launch::Threads(count) => {
-            let on_machine = count;
-            run_here(args, RanksOfRun { count, on_machine })
-        }
+        Launch::Threads(count) => run_here(args, RanksOfRun::threads(count)),
         Launch::Process(ranks) if args.dry_run && !ranks.is_first() => Ok(Exit::Done),
         Launch::Process(ranks) if args.dry_run || ranks.count() == 1 => run_here(args, of_run(&ranks)),
         Launch::Process(ranks) => Ok(process::run(args, &ranks)),
@@ -56,14 +54,14 @@ fn run_here(args: &TrainArgs, ranks: RanksOfRun) -> Result<Exit> {
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
-    recipe.shard_for(ranks)?;
+    recipe.shard_for(ranks.count)?;
     if args.dry_run {
         let resumed = match args.resume {
             Some(_) => Some(target.start(args, recipe.run.out.as_deref())?),
             None => None,
         };
         let time = resumed.as_ref().and_then(Start::template_time);
-        let prepared = prepared(recipe, &device, time)?;
+        let prepared = prepared(recipe, &device, time, ranks)?;
         memory::check(&prepared)?.iter().for_each(hint::warn);
         let goes_on = match resumed {
             Some(start) => start.compare(&prepared, device_name)?,
@@ -76,7 +74,7 @@ fn run_here(args: &TrainArgs, ranks: RanksOfRun) -> Result<Exit> {
     let stop = interrupt::stop_flag()?;
     let start = target.start(args, recipe.run.out.as_deref())?;
     recipe.run.out = Some(start.out().to_string_lossy().into_owned());
-    let prepared = prepared(recipe, &device, start.template_time())?;
+    let prepared = prepared(recipe, &device, start.template_time(), ranks)?;
     if let Some(step) = start.is_over(&prepared, device_name) {
         let _held = RunDirectory::hold(start.out())?;
         already_finished(start.out(), step);
@@ -107,9 +105,14 @@ fn run_here(args: &TrainArgs, ranks: RanksOfRun) -> Result<Exit> {
 }
 
 /// Everything that is read before the weights.
-fn prepared(recipe: Recipe, device: &Device, time: Option<TemplateTime>) -> Result<Prepared> {
+fn prepared(
+    recipe: Recipe,
+    device: &Device,
+    time: Option<TemplateTime>,
+    ranks: RanksOfRun,
+) -> Result<Prepared> {
     let _reading = Activity::begin("reading and tokenising the data");
-    Ok(Prepared::begun_at(recipe, device, time)?)
+    Ok(Prepared::begun_at(recipe, device, time, ranks)?)
 }
 
 /// Says that there is nothing left to do.

@@ -80,6 +80,10 @@ impl<C: Collective> Collective for Checked<C> {
         self.0.name(rank)
     }
 
+    fn on_machine(&self) -> usize {
+        self.0.on_machine()
+    }
+
     fn watch(&self, patience: Duration, watch: Box<dyn Watch>) {
         self.0.watch(patience, watch);
     }

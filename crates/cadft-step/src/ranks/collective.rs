@@ -28,6 +28,10 @@ pub trait Collective: Debug {
     fn name(&self, rank: usize) -> String {
         format!("thread {rank}")
     }
+    /// How many ranks are on the machine of this one.
+    fn on_machine(&self) -> usize {
+        self.ranks()
+    }
     /// Sets how long to wait for other ranks, and who hears of long waits.
     fn watch(&self, _patience: Duration, _watch: Box<dyn Watch>) {}
     /// Ends the processes of all ranks with this exit code. Threads end by unwinding.

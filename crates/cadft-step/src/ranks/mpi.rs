@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// A process among those that `mpirun` or a job manager started together. MPI ends with the value.
 pub struct Mpi {
     world: SimpleCommunicator,
-    /// Host and process of each rank.
-    names: Vec<String>,
+    /// Host of each rank, and its process.
+    places: Vec<(String, u32)>,
     calls: Cell<u64>,
     /// How long to wait for the others, and who hears of it.
     watch: RefCell<Option<(Duration, Box<dyn Watch>)>>,
@@ -39,16 +39,21 @@ impl Mpi {
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)?;
         let mut mpi = Self {
             world: universe.world(),
-            names: vec![],
+            places: vec![],
             calls: Cell::new(0),
             watch: RefCell::default(),
             _universe: universe,
         };
         let host = mpi::environment::processor_name().unwrap_or_default();
-        let name = format!("{host}, process {}", std::process::id());
-        let names = mpi.tell(name.as_bytes()).into_iter();
-        mpi.names = names
-            .map(|name| String::from_utf8_lossy(&name).into_owned())
+        let place = [&std::process::id().to_le_bytes(), host.as_bytes()].concat();
+        mpi.places = (mpi.tell(&place).iter())
+            .map(|place| {
+                let (id, host) = place.split_first_chunk().expect("every rank tells its process");
+                (
+                    String::from_utf8_lossy(host).into_owned(),
+                    u32::from_le_bytes(*id),
+                )
+            })
             .collect();
         Some(mpi)
     }
@@ -106,7 +111,12 @@ impl Collective for Mpi {
     }
 
     fn name(&self, rank: usize) -> String {
-        self.names.get(rank).cloned().unwrap_or_default()
+        (self.places.get(rank)).map_or_else(String::new, |(host, id)| format!("{host}, process {id}"))
+    }
+
+    fn on_machine(&self) -> usize {
+        let own = &self.places[self.rank()].0;
+        self.places.iter().filter(|(host, _)| host == own).count()
     }
 
     fn sum(&self, values: &mut [f64]) {

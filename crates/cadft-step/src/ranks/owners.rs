@@ -46,7 +46,7 @@ impl Owners {
         let owners = owners(&sizes, ranks.shards());
         Self {
             of: shapes.iter().map(|flat| flat.id).zip(owners).collect(),
-            per_rank: ranks.shards() / ranks.count(),
+            per_rank: ranks.own_shards().len(),
         }
     }
 

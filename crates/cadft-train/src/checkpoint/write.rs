@@ -85,11 +85,11 @@ impl Snapshot {
         is_ending: &AtomicBool,
     ) -> Result<(PathBuf, Option<Warning>), CheckpointError> {
         fs::create_dir_all(directory).map_err(CheckpointError::io(Action::Create, directory))?;
-        self.check_space(directory)?;
         let path = directory.join(name(self.state.step));
         let partial = durable::hidden(&path, "partial");
-        durable::remove_if_there(&partial)?;
-        let written = self.fill(&partial, &path, is_ending);
+        let written = (self.check_space(directory))
+            .and_then(|()| durable::remove_if_there(&partial))
+            .and_then(|()| self.fill(&partial, &path, is_ending));
         if written.is_err() {
             // What is left takes space that the next attempt may need.
             let _ = durable::remove_if_there(&partial);

@@ -4,30 +4,6 @@ use super::{BatchSection, Recipe};
 use crate::error::TrainError;
 use cadft_step::ranks::Sharing;
 
-/// The ranks of a run. Recipes are equal whatever ranks run them.
-#[derive(Clone, Copy, Debug)]
-pub struct RanksOfRun {
-    /// All of them.
-    pub count: usize,
-    /// Those on this machine.
-    pub on_machine: usize,
-}
-
-impl PartialEq for RanksOfRun {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Default for RanksOfRun {
-    fn default() -> Self {
-        Self {
-            count: 1,
-            on_machine: 1,
-        }
-    }
-}
-
 impl BatchSection {
     /// The number of shards; one if the recipe does not say.
     #[must_use]
@@ -71,15 +47,14 @@ impl BatchSection {
 }
 
 impl Recipe {
-    /// Sets the ranks of the run, and the number of shards if the recipe does not say it.
+    /// Sets the number of shards for a run on `ranks` ranks, if the recipe does not say it.
     ///
     /// # Errors
     /// Shards that cannot be shared out among the ranks.
-    pub fn shard_for(&mut self, ranks: RanksOfRun) -> Result<(), TrainError> {
-        if ranks.count > 1 {
-            self.batch.shards.get_or_insert(ranks.count);
+    pub fn shard_for(&mut self, ranks: usize) -> Result<(), TrainError> {
+        if ranks > 1 {
+            self.batch.shards.get_or_insert(ranks);
         }
-        self.batch.ranks = ranks;
-        self.batch.check_ranks(ranks.count)
+        self.batch.check_ranks(ranks)
     }
 }

@@ -86,6 +86,7 @@ impl<'a> MemorySettings<'a> {
         recipe: &Recipe,
         kernels: Kernels,
         adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
+        ranks: usize,
         (train, eval, steps): (&Samples, &Samples, usize),
     ) -> Self {
         let pass = largest_pass(recipe, train, steps);
@@ -117,7 +118,7 @@ impl<'a> MemorySettings<'a> {
             keeps_reference: recipe.looks_at_reference(),
             cached,
             share: Share {
-                ranks: recipe.batch.ranks.count,
+                ranks,
                 shards: recipe.batch.shards(),
                 stage: recipe.batch.zero_stage,
             },

@@ -189,7 +189,7 @@ impl Trainer<'_> {
                 rank: ranks.name(ranks.rank()),
             }));
         }
-        let per_rank = ranks.shards() / ranks.count();
+        let per_rank = ranks.own_shards().len();
         let others = Others {
             of_shards: (0..ranks.shards())
                 .map(|shard| ranks.name(shard / per_rank))

@@ -114,11 +114,11 @@ fn read(
     let mut recipe = Target::of(args)?.recipe(args)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
     assets::materialise(&mut recipe)?;
-    recipe.shard_for(super::of_run(ranks))?;
+    recipe.shard_for(ranks.count())?;
     recipe.run.out = Some(decided.out.to_string_lossy().into_owned());
     let from = decided.checkpoint.as_deref().map(checkpoint::open).transpose()?;
     let time = from.as_ref().and_then(|from| from.state.template_time);
-    let prepared = Prepared::begun_at(recipe, &device, time)?;
+    let prepared = Prepared::begun_at(recipe, &device, time, super::of_run(ranks))?;
     if ranks.is_first() {
         memory::check(&prepared)?.iter().for_each(hint::warn);
     }
