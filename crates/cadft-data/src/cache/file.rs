@@ -5,7 +5,7 @@
 //! records, one a sample
 //!   tokens, supervised, id bytes, answer bytes   4 × u32; no answer: u32::MAX
 //!   weight                                       f64
-//!   source, file, line, row                      4 × u64: where it was read; file: position in the list of files
+//!   source, file, line, row                      4 × u32: where it was read; file: position in the list of files
 //!   tokens                                       u32 each, the highest bit set where it is trained
 //!   id, answer                                   UTF-8
 //! offsets                                        u64 each: where every record begins
@@ -27,12 +27,12 @@ use sha2::{Digest, Sha256};
 use crate::tokenize::{Example, Origin, Report};
 
 /// The version of the format; part of every key too.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 const MAGIC: &[u8; 8] = b"cadfttok";
 const TRAINED: u32 = 1 << 31;
 const NO_ANSWER: u32 = u32::MAX;
-const RECORD: usize = 56;
+const RECORD: usize = 40;
 const FOOTER: usize = 24 + 32;
 /// Bytes read from the map after which its pages are given back, so that reading all of a large file in any order
 /// does not fill the memory with it.
@@ -53,7 +53,7 @@ pub(super) struct Writer<'a> {
     offsets: Vec<u64>,
     /// The files of the samples so far, and the place of each in the list.
     files: Vec<String>,
-    places: HashMap<Arc<str>, u64>,
+    places: HashMap<Arc<str>, usize>,
     record: Vec<u8>,
 }
 
@@ -99,8 +99,11 @@ impl<'a> Writer<'a> {
             line,
             row,
         } = &example.origin;
-        let numbers = [*source as u64, self.place_of(path), *line as u64, *row as u64];
-        record.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        for number in [*source, self.place_of(path), *line, *row] {
+            let number = u32::try_from(number)
+                .map_err(|_| io::Error::other(format!("`{path}`: row {row} is above 2³²")))?;
+            record.extend(number.to_le_bytes());
+        }
         for (&id, &trained) in example.token_ids.iter().zip(&example.loss_mask) {
             if id & TRAINED != 0 {
                 return Err(io::Error::other(format!("token id {id} is above 2³¹")));
@@ -116,11 +119,11 @@ impl<'a> Writer<'a> {
     }
 
     /// The place of a file in the list of files.
-    fn place_of(&mut self, path: &Arc<str>) -> u64 {
+    fn place_of(&mut self, path: &Arc<str>) -> usize {
         if let Some(&place) = self.places.get(path) {
             return place;
         }
-        let place = self.files.len() as u64;
+        let place = self.files.len();
         self.files.push(path.to_string());
         self.places.insert(Arc::clone(path), place);
         place
@@ -223,12 +226,11 @@ impl TokenFile {
         let number = |place: usize| read_u32(&self.map, start + 4 * place) as usize;
         let (tokens, id_len, answer_len) = (number(0), number(2), number(3));
         let weight = f64::from_bits(read_u64(&self.map, start + 16));
-        let place = |place: usize| read_u64(&self.map, start + 24 + 8 * place) as usize;
         let origin = Origin {
-            source: place(0),
-            path: self.files.get(place(1)).cloned().unwrap_or_default(),
-            line: place(2),
-            row: place(3),
+            source: number(6),
+            path: self.files.get(number(7)).cloned().unwrap_or_default(),
+            line: number(8),
+            row: number(9),
         };
         let ids_end = start + RECORD + 4 * tokens;
         let words = self.map[start + RECORD..ids_end].as_chunks::<4>().0;
@@ -263,6 +265,9 @@ impl TokenFile {
 
     /// Counts what was read and, from time to time, lets the kernel take the pages back.
     fn give_back(&self, bytes: usize) {
+        if self.map.len() <= RESIDENT {
+            return;
+        }
         // The kernel maps the pages around the one that is read, 64 KiB of them, and a record may lie on two.
         if self.read.fetch_add(bytes + 2 * AROUND, Ordering::Relaxed) > RESIDENT {
             self.read.store(0, Ordering::Relaxed);

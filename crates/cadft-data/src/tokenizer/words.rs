@@ -6,6 +6,7 @@
 //! `tokenizers` uses, as `tests.rs` shows.
 
 use std::cell::RefCell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -43,7 +44,10 @@ const KEPT: usize = 4;
 /// A pattern that cuts text into words.
 pub(super) struct Words {
     pattern: SysRegex,
-    automaton: Option<Box<Automaton>>,
+    /// The head of a published pattern.
+    head: Option<&'static str>,
+    /// Made when a text is cut: one whose tokens are in the cache never is.
+    automaton: OnceLock<Option<Box<Automaton>>>,
 }
 
 struct Automaton {
@@ -54,15 +58,24 @@ struct Automaton {
 impl Words {
     /// A pattern in onig's syntax; nothing where onig can't read it.
     pub(super) fn new(pattern: &str) -> Option<Self> {
+        let head = pattern.strip_suffix(TAIL);
         Some(Self {
             pattern: SysRegex::new(pattern).ok()?,
-            automaton: Automaton::new(pattern).map(Box::new),
+            head: HEADS.into_iter().find(|known| head == Some(*known)),
+            automaton: OnceLock::new(),
         })
+    }
+
+    fn automaton(&self) -> Option<&Automaton> {
+        let made = self
+            .automaton
+            .get_or_init(|| Automaton::new(self.head?).map(Box::new));
+        made.as_deref()
     }
 
     /// Calls `each` with the first byte and the byte after the last of every word, until it returns nothing.
     pub(super) fn each(&self, text: &str, mut each: impl FnMut(usize, usize) -> Option<()>) -> Option<()> {
-        let from = match &self.automaton {
+        let from = match self.automaton() {
             Some(automaton) => automaton.each(text, &mut each)?,
             None => 0,
         };
@@ -74,9 +87,8 @@ impl Words {
 }
 
 impl Automaton {
-    /// The automaton of a published pattern.
-    fn new(pattern: &str) -> Option<Self> {
-        let head = pattern.strip_suffix(TAIL).filter(|head| HEADS.contains(head))?;
+    /// The automaton of a published pattern with this head.
+    fn new(head: &str) -> Option<Self> {
         let dfa = DFA::builder()
             .configure(DFA::config().cache_capacity(STATES))
             .build_many(&[&format!(r"{head}|\s+\z"), r"\s+\s", r"\s+"])
@@ -129,7 +141,7 @@ mod tests {
 
     fn both(words: &Words, text: &str) -> [Vec<(usize, usize)>; 2] {
         let mut found = Vec::new();
-        let automaton = words.automaton.as_ref().unwrap();
+        let automaton = words.automaton().unwrap();
         let end = automaton.each(text, &mut |start, end| {
             found.push((start, end));
             Some(())
@@ -187,7 +199,7 @@ mod tests {
     #[test]
     fn other_patterns_have_no_automaton() {
         for pattern in [r"\s+(?!\S)|\s+", r"\p{L}++|\s+(?!\S)|\s+", r"\p{N}{1,3}"] {
-            assert!(Words::new(pattern).unwrap().automaton.is_none(), "{pattern}");
+            assert!(Words::new(pattern).unwrap().automaton().is_none(), "{pattern}");
         }
     }
 }
