@@ -1,4 +1,4 @@
-"""The peer of `cargo xtask bench data`: `datasets` and `transformers` on the same file, and that file itself.
+"""The peer of `cargo xtask bench data`: runs `datasets` and `transformers` on the same file. Also makes that file.
 
     python bench_data.py make --rows N --out FILE       conversations, the same for every run
     python bench_data.py run MODEL DATA TEMPLATE CACHE  tokenise with masks in two processes, then read from the cache
@@ -46,7 +46,7 @@ def make(rows: int, out: Path) -> None:
 
 
 def run(model: str, data: str, template: str, cache: str) -> dict:
-    """Times of tokenising (or of finding it in the cache) and of reading every sample in a shuffled order."""
+    """Seconds of tokenising (or of reading the cache), and of reading all samples in a shuffled order."""
     datasets.disable_progress_bars()
     started = time.perf_counter()
     tokenizer = AutoTokenizer.from_pretrained(model)

@@ -1,4 +1,4 @@
-"""Tokens a second of our generation and of `transformers.generate`, in one alternating run.
+"""Tokens a second of cadft's generation and of `transformers.generate`, in one alternating run.
 
     python bench_generate.py --model DIR --binary generate-speed --out FILE [--rounds 3] [--threads 2] [--new-tokens 64]
 
@@ -25,7 +25,7 @@ THINGS = ["apples", "trains", "rivers", "clocks", "stars", "letters", "songs", "
 
 
 def prompts(tokenizer) -> list[list[int]]:
-    """Chat prompts of different length."""
+    """Chat prompts of different lengths."""
     made = []
     for index in range(max(BATCHES)):
         things = ", ".join(THINGS[: 1 + index % len(THINGS)])
@@ -36,7 +36,7 @@ def prompts(tokenizer) -> list[list[int]]:
 
 
 def ours(args: argparse.Namespace, prompt_file: str) -> dict[int, dict]:
-    """One process of ours: seconds and tokens by batch size."""
+    """One process of cadft: seconds and tokens by batch size."""
     command = [args.binary, args.model, prompt_file, str(args.new_tokens), *map(str, BATCHES)]
     environment = {**os.environ, "RAYON_NUM_THREADS": str(args.threads)}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Training steps of cadft beside PyTorch and transformers on one GPU, in one alternating run.
+"""Training steps of cadft compared with PyTorch and transformers on one GPU, in one alternating run.
 
     python bench_training.py --binary cadft --config FILE... --out FILE [--rounds 2] [--steps 5] [--micro 8,4,2]
                              [--device cuda] [--profile FILE]
@@ -32,7 +32,7 @@ PEERS = ["autocast", "bf16", "autocast-liger"]
 
 
 class Memory:
-    """The most memory of the first GPU that was used, in MiB, while a block runs."""
+    """Peak used memory of the first GPU while a block runs, in MiB."""
 
     def __enter__(self):
         command = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--loop-ms=100"]
@@ -56,7 +56,7 @@ class DoesNotFit(Exception):
 
 
 def output_of(command: list[str]) -> list[str]:
-    """What a command says, line by line."""
+    """The output of a command, line by line."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
         return done.stdout.splitlines()
@@ -67,7 +67,7 @@ def output_of(command: list[str]) -> list[str]:
 
 
 def ours(args: argparse.Namespace, config: str, micro: int, steps: int) -> list[dict]:
-    """One process of ours: an object for each objective."""
+    """One process of cadft: an object for each objective."""
     command = [args.binary, "bench", "--config", config, "--device", args.device, "--precision", "bf16", "--json"]
     command += ["--running", "--objectives", "nll,cadft", "--global", str(GLOBAL), "--length", str(LENGTH)]
     command += ["--micro", str(micro), "--steps", str(steps), "--warmup", "2"]
@@ -118,7 +118,7 @@ def peer(kind: str, config: str, micro: int, steps: int) -> dict:
 
 
 def peer_process(kind: str, config: str, micro: int, steps: int) -> list[dict]:
-    """The same in a process of its own, which gives its memory back."""
+    """The same in a separate process, which releases its memory."""
     command = [sys.executable, __file__, "--peer", kind, "--config", config]
     command += ["--micro", str(micro), "--steps", str(steps)]
     return [json.loads(output_of(command)[-1])]
@@ -139,7 +139,7 @@ def summary(rows: list[dict], flops: float) -> dict:
 
 
 def measure(args: argparse.Namespace, config: str) -> dict:
-    """Every side in turns."""
+    """Runs all sides alternately."""
     rows: dict[str, list[dict]] = {}
     micro: dict[str, list[int]] = {}
     flops = 0.0
@@ -179,7 +179,7 @@ def measure(args: argparse.Namespace, config: str) -> dict:
 
 
 def profile(args: argparse.Namespace, config: str, micro: int) -> dict:
-    """What a step of ours is made of: the kernels of its last step by name, each waited for, from CubeCL's own log."""
+    """The time of a step by kernel, from CubeCL's log of the last step, in which every kernel is waited for."""
     settings = Path("cubecl.toml")
     before = settings.read_text(encoding="utf-8") if settings.exists() else ""
     log = Path(args.profile).absolute()
@@ -205,7 +205,7 @@ def kernels(log: str) -> dict:
         fields = [field.strip() for field in line.strip("| ").split("|")]
         if len(fields) < 4:
             continue
-        # A name may have parts, of which the first says what it is and the last which one.
+        # A name may have several parts: the first is the kind of kernel, the last its variant.
         *parts, duration, launches, _ = fields
         name = parts[0] if len(parts) == 1 else f"{parts[0]}_{parts[-1].rpartition('_')[2]}"
         number, unit = re.fullmatch(r"([0-9.]+)(\D+)", duration).groups()

@@ -1,4 +1,4 @@
-"""Everything an end-to-end test needs: a tiny model, data in two shapes, recipes, and the curves and scores to expect.
+"""All files of the end-to-end tests: a tiny model, data in two formats, recipes, and the expected curves and scores.
 
 model/                            checkpoint directory with tokenizer files
 messages.jsonl                    61 samples, so the last global batch of an epoch has 5
@@ -139,7 +139,7 @@ def chat(identifier: str, problem: word_problems.Problem) -> dict:
 
 
 def data() -> dict[str, list[dict]]:
-    """The rows of each file, and under `pretrain` what the model has seen."""
+    """The rows of each file; `pretrain` has the rows that the model was trained on."""
     rng = Random(SEED)
     seen: set[str] = set()
     generated = word_problems.spoil_fraction(rng, word_problems.distinct(rng, 54, seen), 0.22)
@@ -167,7 +167,7 @@ def recipe(name: str) -> str:
 
 
 def check_seam(rows: list[dict], tokenizer) -> None:
-    """One prompt/completion sample must have a token across its seam, or the fixture does not test it."""
+    """One prompt/completion sample must have a token across the boundary, or the fixture does not test this case."""
     row = next(r for r in rows if r["id"] == "seam-inside-word")
     example = examples.build(row, tokenizer, "")
     prompt = tokenizer(row["prompt"])["input_ids"]

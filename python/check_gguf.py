@@ -1,4 +1,4 @@
-"""GGUF files that `cadft` writes, loaded in llama.cpp and in transformers: logits beside those of the original model.
+"""Loads GGUF files of `cadft` in llama.cpp and transformers, and compares logits with those of the original model.
 
     python check_gguf.py --cadft target/release/cadft --tokenizer tests/fixtures/blackbox/model
 
@@ -76,12 +76,12 @@ MODELS: dict[str, dict] = {
         **UNTIED,
     },
 }
-# transformers reads neither rotary scaling nor these settings from GGUF, and knows no `smollm3` there.
+# From GGUF, transformers reads neither rotary scaling nor these settings, and does not support `smollm3`.
 READ_BY_TRANSFORMERS = ["llama", "mistral", "qwen2", "qwen3", "gemma3"]
 
 
 def random_model(settings: dict, vocab_size: int) -> PreTrainedModel:
-    """A model of matrices in numbers that F16 holds."""
+    """A model whose matrices are exact in F16."""
     torch.manual_seed(7)
     config = AutoConfig.for_model(**COMMON | settings | {"vocab_size": vocab_size})
     model = AutoModelForCausalLM.from_config(config).float().eval()
@@ -104,7 +104,7 @@ def logits_of(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 
 class Model(llama_cpp.LlamaModel):
-    """A model that says how many tokens it has, which the binding of contexts asks for."""
+    """A model with the size of its vocabulary, which the binding of contexts needs."""
 
     @property
     def n_vocab(self) -> int:
@@ -133,7 +133,7 @@ def convert(cadft: Path, *args: str | Path) -> None:
 
 
 def check(name: str, cadft: Path, tokenizer: Path, folder: Path) -> dict:
-    """Every way that a model of this name goes."""
+    """All conversions of the model with this name."""
     splitter = AutoTokenizer.from_pretrained(tokenizer)
     vocab_size = json.loads((tokenizer / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     model = random_model(MODELS[name], vocab_size)

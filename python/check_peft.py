@@ -1,4 +1,4 @@
-"""Loads an adapter in PEFT and compares the likelihood of plain texts with what `cadft score` says.
+"""Loads an adapter in PEFT, and compares the likelihood of plain texts with the output of `cadft score`.
 
     cadft score --model BASE --adapter ADAPTER --data texts.jsonl --out scores.jsonl
     python check_peft.py --base BASE --adapter ADAPTER --data texts.jsonl --scores scores.jsonl

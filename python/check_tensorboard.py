@@ -1,4 +1,4 @@
-"""Reads the event files of a directory with TensorBoard and prints what it found, as JSON."""
+"""Reads the event files of a directory with TensorBoard, and prints their contents as JSON."""
 
 import json
 import sys

@@ -12,7 +12,7 @@ TEXT_TOLERANCE = 2e-4
 
 
 def difference(committed: Path, fresh: Path) -> str | None:
-    """Nothing where the files agree, otherwise what differs first."""
+    """`None` if the files agree, otherwise the first difference."""
     if committed.read_bytes() == fresh.read_bytes():
         return None
     if committed.suffix == ".safetensors":

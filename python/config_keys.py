@@ -1,4 +1,4 @@
-"""What transformers makes of single changes of `config.json`: `config-keys.json`.
+"""The results of transformers for single changes of `config.json`: `config-keys.json`.
 
 For each family, keys of the committed tiny checkpoint's configuration are changed, removed or added, and the logits
 of a few tokens are noted, or that transformers refuses the file. `fields` holds the names that transformers'
@@ -22,7 +22,7 @@ MODELS = (
     "tiny-qwen2-untied",
     "tiny-qwen3-untied",
     "tiny-smollm3-untied",
-    # The untied one caps the scores of attention, which transformers 5.23 does not.
+    # The untied one has a soft-cap of attention scores, which transformers 5.23 ignores.
     "tiny-gemma3-tied",
     "tiny-olmo2-tied",
     "tiny-olmo3-untied",
@@ -36,7 +36,7 @@ MODELS = (
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4, "beta_fast": 4.0}
 LONG = {"rope_type": "longrope", "short_factor": [1.5, 2.0, 2.5], "long_factor": [2.0, 3.0, 4.0]}
-# Applied to every family: what a family does not read must change nothing.
+# Applied to every family: a key that a family does not read must change nothing.
 CHANGES: dict[str, list] = {
     "attention_bias": [True, False],
     "attention_dropout": [0.0],
@@ -121,13 +121,13 @@ def verdict(folder: Path, ids: torch.Tensor) -> dict:
         model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
         with torch.no_grad():
             logits = model.eval()(input_ids=ids, use_cache=False, return_dict=True).logits[0]
-    except Exception as error:  # whatever transformers raises is a refusal
+    except Exception as error:  # any exception of transformers is a refusal
         return {"error": type(error).__name__}
     return {"logits": [round(float(value), 6) for value in torch.cat([logits[-1, :8], logits[4, :4]])]}
 
 
 def fields(folder: Path) -> list[str]:
-    """What the configuration class reads by name."""
+    """The keys that the configuration class reads."""
     config = AutoConfig.from_pretrained(folder)
     return sorted(field.name for field in dataclasses.fields(config))
 

@@ -1,4 +1,4 @@
-"""A 40-step golden curve of CADFT with a fifth of incompatible samples: f32, and f64 to show how far f32 itself drifts.
+"""A 40-step golden curve of CADFT with a fifth of incompatible samples, in f32, and in f64 to show the drift of f32.
 
 model/, train.jsonl, recipe.toml, expected.jsonl (f32), expected.f64.jsonl
 """

@@ -87,7 +87,7 @@ CALLS = [
 
 
 def dump(value: object) -> str:
-    """JSON as a table has it in a column of text."""
+    """A value as JSON text, for a column of a table."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -97,7 +97,7 @@ def write_lines(path: Path, rows: list[dict]) -> None:
 
 
 def write_text(out: Path, name: str, rows: list[dict]) -> None:
-    """The kinds of text files."""
+    """Writes all kinds of text files."""
     write_lines(out / f"{name}.jsonl", rows)
     (out / f"{name}.list.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     flat = [{key: dump(value) if isinstance(value, list) else value for key, value in row.items()} for row in rows]
@@ -145,7 +145,7 @@ def arrow_table(string: pa.DataType, real: pa.DataType, weight: pa.DataType, lis
 
 
 def write_plain(out: Path) -> None:
-    """Rows that have columns of nested types."""
+    """Rows with columns of nested types."""
     write_text(out, "plain", PLAIN)
     rows = filled(PLAIN)
     pd.DataFrame(rows).to_parquet(out / "plain.pandas.parquet")
@@ -183,7 +183,7 @@ def write_plain(out: Path) -> None:
 
 
 def write_calls(out: Path) -> None:
-    """Rows whose tools and calls have no type in common: JSON within columns."""
+    """Rows whose tools and calls have no common type: JSON in columns."""
     write_text(out, "calls", CALLS)
     cache = out / "cache"
     dataset = load_dataset("json", data_files=str(out / "calls.jsonl"), split="train", cache_dir=str(cache))
@@ -200,7 +200,7 @@ def write_calls(out: Path) -> None:
 
 
 def write_refused(out: Path) -> None:
-    """A value in the second row that no row can have."""
+    """Files whose second row has an unsupported value."""
     text = ["a", "b"]
     turns = [{"role": "assistant", "content": "a", "score": 1.0}]
     bad = [{"role": "user", "content": "b", "score": 2.0}, {"role": "assistant", "content": "b", "score": float("inf")}]
@@ -221,7 +221,7 @@ def write_refused(out: Path) -> None:
 
 
 def write_bombs(out: Path) -> None:
-    """A few bytes that unpack to gigabytes: a page, a row of many nulls, values that share their beginnings."""
+    """A few bytes that decompress to gigabytes: a page, a row of many nulls, values with common prefixes."""
     plain = {"compression": "zstd", "write_statistics": False, "store_schema": False}
     table = pa.table({"text": ["a", "a" * (420 << 20)]})
     pq.write_table(table, out / "refused-page.parquet", use_dictionary=False, **plain)

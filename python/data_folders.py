@@ -1,4 +1,4 @@
-"""What `load_dataset` of `datasets` reads of a directory: directories of empty files, and what is chosen of them.
+"""The files that `load_dataset` of `datasets` chooses from a directory: directories of empty files, and the choices.
 
 data-folders.json: for each directory its files, its README.md, and the files of each split that `datasets` chooses, for
 the default configuration and for each that is named; null where it refuses. `refused` says that cadft refuses what
@@ -101,13 +101,13 @@ FOLDERS: list[tuple[list[str], str | None, bool]] = [
 
 
 def choice(root: Path, config: str | None) -> dict[str, list[str]] | None:
-    """The files of each split, or nothing where `datasets` refuses."""
+    """The files of each split; `None` if `datasets` refuses."""
     try:
         builder = load_dataset_builder(str(root), config, cache_dir=str(root.parent / "cache"))
         found = builder.config.data_files
         found = found.resolve(str(root)) if hasattr(found, "resolve") else found
     except Exception:
-        # Whatever it says, it reads nothing.
+        # Any exception: it reads nothing.
         return None
     base = root.resolve()
     splits = {
@@ -118,7 +118,7 @@ def choice(root: Path, config: str | None) -> dict[str, list[str]] | None:
 
 
 def folder(files: list[str], readme: str | None, refused: bool) -> dict:
-    """A directory and what is chosen of it."""
+    """A directory, and the files that are chosen."""
     with tempfile.TemporaryDirectory() as parent:
         root = Path(parent) / "set"
         for name in files:

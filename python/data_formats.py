@@ -17,7 +17,7 @@ SEED = 0
 TOOLS = [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}]
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
 
-# `None` is what a table has where a turn has no such key.
+# In a table, a key that a turn does not have is `None`.
 MESSAGES = [
     {
         "id": "m1",
@@ -52,7 +52,7 @@ QA = [{"question": "1 + 2?", "answer": "3", "level": 1}, {"question": "2 · 2?",
 
 
 def messages_features() -> Features:
-    """Columns as `datasets` would have them, `tools` and the arguments of calls typed by their first row."""
+    """Columns as in `datasets`: the first row determines the types of `tools` and of the arguments of calls."""
     call = {
         "type": Value("string"),
         "function": {"name": Value("string"), "arguments": {"a": Value("int64"), "b": Value("int64")}},
@@ -101,7 +101,7 @@ def fill(message: dict) -> dict:
 
 
 def write_alpaca(out: Path) -> None:
-    """Flat columns of strings that invite a reader to guess: quotes, newlines, `NA`, `null`, `007`."""
+    """Flat columns of strings that readers may misinterpret: quotes, newlines, `NA`, `null`, `007`."""
     frame = pd.DataFrame(ALPACA)
     frame.to_csv(out / "alpaca.pandas.csv", index=False, lineterminator="\r\n", encoding="utf-8-sig")
     with pa.CompressedOutputStream(str(out / "alpaca.pandas.tsv.zst"), "zstd") as file:
@@ -114,7 +114,7 @@ def write_alpaca(out: Path) -> None:
 
 
 def write_expected(out: Path) -> None:
-    """What is in each file: read with the library that wrote it, absent keys taken out."""
+    """The contents of each file, read with the library that wrote it, without absent keys."""
     rows = {"messages": MESSAGES, "alpaca": [], "qa": []}
     for row in ALPACA:
         user = "\n".join(part for part in (row["instruction"], row["input"]) if part)

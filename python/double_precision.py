@@ -1,4 +1,4 @@
-"""Makes a transformers decoder compute in f64 throughout; by itself it keeps normalisation and rotation in f32."""
+"""Makes a transformers decoder compute everything in f64; by default, normalisation and rotation stay in f32."""
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ def rotary_forward(rotary: nn.Module):
 
 
 def to_f64(model: PreTrainedModel) -> PreTrainedModel:
-    """Convert the weights and replace what casts to f32; the same object comes back."""
+    """Convert the weights, and replace modules that cast to f32. Returns the same object."""
     rotary = model.model.rotary_emb
     forward = None if rotary is None else rotary_forward(rotary)
     model.double()

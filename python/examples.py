@@ -1,9 +1,9 @@
-"""Rows to token ids with a loss mask, by the contract and independent of the Rust code.
+"""Rows to token ids with a loss mask, by the specification and independent of the Rust code.
 
 - `messages`: the rendered chat is tokenised once. An assistant turn is trained from the end of its generation prompt to
   its stop token, that token included; the newline that the template puts after it is not.
 - `prompt`/`completion`: prompt + completion + EOS is tokenised once; completion and EOS are trained. A token that
-  straddles the seam belongs to the completion.
+  crosses the boundary belongs to the completion.
 - `text`: everything, with EOS.
 - The first token of a sequence is never a target.
 """
@@ -46,7 +46,7 @@ def chat_spans(messages: list[dict], tokenizer: PreTrainedTokenizerFast) -> tupl
 
 
 def build(row: dict, tokenizer: PreTrainedTokenizerFast, fallback_id: str) -> Example:
-    """Tokenise one row of any of the three shapes."""
+    """Tokenise one row of any of the three formats."""
     eos = tokenizer.eos_token
     if "messages" in row:
         text, spans = chat_spans(row["messages"], tokenizer)
@@ -63,7 +63,7 @@ def build(row: dict, tokenizer: PreTrainedTokenizerFast, fallback_id: str) -> Ex
 
 
 def load(paths: list[Path], tokenizer: PreTrainedTokenizerFast, max_length: int) -> list[Example]:
-    """All samples of some JSONL files, in order; none may be longer than `max_length` or leave nothing to learn."""
+    """All samples of JSONL files, in order. None may be longer than `max_length`, or have no trained token."""
     result = []
     for path in paths:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of every family and what transformers computes with them.
+"""Tiny random checkpoints of every family, and the results of transformers for them.
 
 Each folder holds what `tiny_llama.py` writes, and `greedy [2, 12]`, the tokens that follow the first five of each row.
 For each family one checkpoint is tied with its `config.json` as released ones have it, one is untied with the file that
@@ -77,7 +77,7 @@ CONFIGS: dict[str, dict] = {
         **UNTIED,
     },
     "tiny-smollm3-tied": {"model_type": "smollm3", "no_rope_layer_interval": 2, "use_sliding_window": False, **TIED},
-    # Without `attention_bias`: without rotation, a bias of the keys has no gradient but rounding.
+    # Without `attention_bias`: without rotation, the gradient of a bias of the keys is only rounding.
     "tiny-smollm3-untied": {
         "model_type": "smollm3",
         "no_rope_layers": [0, 1],
@@ -169,7 +169,7 @@ CONFIGS: dict[str, dict] = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "head_dim": 12,
-        # Of whole heads: without rotation, a bias of the keys has no gradient but rounding.
+        # Of whole heads: without rotation, the gradient of a bias of the keys is only rounding.
         "partial_rotary_factor": 1.0,
         "rms_norm_eps": 1.5625e-07,
         **UNTIED,
@@ -273,7 +273,7 @@ def soft_capped_attention(
 
 
 def greedy(model: PreTrainedModel, prompts: Tensor) -> Tensor | None:
-    """The tokens that `generate` appends; none where a choice may depend on rounding."""
+    """The tokens that `generate` appends; `None` if a choice may depend on rounding."""
     model.generation_config.eos_token_id = None
     out = model.generate(
         prompts,
@@ -333,7 +333,7 @@ def rounding_of_training(model: PreTrainedModel, ids: Tensor, expected: dict[str
 def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
     """One checkpoint folder, of the first seed whose training f32 resolves, and whose greedy choices."""
     keys = COMMON | keys
-    if keys["rope_theta"] is None:  # it is in `rope_parameters`
+    if keys["rope_theta"] is None:  # the base is in `rope_parameters`
         del keys["rope_theta"]
     ids = torch.randint(keys["vocab_size"], (2, 11), generator=torch.Generator().manual_seed(seed + 1))
     for attempt in range(20):

@@ -70,7 +70,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Generator:
-    """A function that writes some files under a folder, and what the manifest says of it."""
+    """A function that writes files under a folder, and its entry in the manifest."""
 
     script: str
     seed: int

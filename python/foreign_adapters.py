@@ -1,4 +1,4 @@
-"""Adapters as PEFT writes them with settings that `tiny_adapters.py` does not have, and what PEFT computes with them.
+"""Adapters of PEFT with settings that `tiny_adapters.py` does not have, and the results of PEFT for them.
 
 Each folder under `foreign-adapters` holds the two files of `save_pretrained` for the checkpoint that
 `base_model_name_or_path` names, and `expected.safetensors`: `input_ids [2, 11]`, `logits [2, 11, vocab]` in f32.
@@ -55,7 +55,7 @@ CASES: dict[str, tuple[str, dict]] = {
         "tiny-llama-tied",
         LORA | {"target_modules": ["q_proj", "c_attn"], "modules_to_save": ["score"]},
     ),
-    # Their start takes something from the base: PEFT takes it again when it loads them.
+    # Their initialisation changes the base weights; PEFT repeats that when it loads them.
     "pissa": ("tiny-llama-tied", LORA | {"init_lora_weights": "pissa"}),
     "pissa-fast": ("tiny-llama-tied", LORA | {"init_lora_weights": "pissa_niter_4"}),
     "olora": ("tiny-llama-tied", LORA | {"init_lora_weights": "olora"}),
@@ -124,7 +124,7 @@ def tokens(vocab: int, seed: int) -> torch.Tensor:
 
 
 def generate_one(name: str, model_name: str, keys: dict, seed: int, out: Path) -> None:
-    """One by a model that was trained (here: moved), and read by another."""
+    """An adapter of a model that was trained (here: moved), loaded by another model."""
     torch.manual_seed(seed)
     model = get_peft_model(base(model_name), LoraConfig(task_type="CAUSAL_LM", **keys))
     tiny_adapters.randomise(model, seed)
@@ -136,11 +136,11 @@ def generate_one(name: str, model_name: str, keys: dict, seed: int, out: Path) -
 
 
 def verdict(folder: Path, ids: torch.Tensor) -> dict:
-    """What PEFT makes of a directory: the logits of the last position, or an error."""
+    """The result of PEFT for a directory: the logits of the last position, or an error."""
     try:
         model = PeftModel.from_pretrained(base("tiny-llama-tied"), folder)
         found = logits(model, ids)
-    except Exception as error:  # whatever PEFT raises is a refusal
+    except Exception as error:  # any exception of PEFT is a refusal
         return {"error": type(error).__name__}
     return {"logits": [round(float(value), 6) for value in found[0, -1, :12]]}
 

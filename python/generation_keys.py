@@ -1,4 +1,4 @@
-"""What transformers makes of `generation_config.json`: `generation-keys.json`.
+"""The results of transformers for changes of `generation_config.json`: `generation-keys.json`.
 
 `fields` holds the names that its class reads. `rows` holds changes of `eos_token_id`, and of the key that says how many
 tokens there are, with the tokens that a tiny model then goes on with, greedily. `config` is the `eos_token_id` of

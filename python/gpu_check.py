@@ -1,4 +1,4 @@
-"""Everything that should be run on a GPU, with a `cadft` that was carried there: no cargo, no network.
+"""Runs all checks that need a GPU, with a `cadft` binary that was copied there: no cargo, no network.
 
     python gpu_check.py --binary cadft[.xz] --out DIR [--limit 280] [--shapes qwen2.5-math-1.5b,llama-3.2-3b]
 
@@ -28,12 +28,12 @@ SETTINGS = '[compilation]\ncache = true\n\n[environment]\npath = "local"\n'
 
 
 def left(args: argparse.Namespace) -> float:
-    """Seconds until the limit."""
+    """Seconds left until the limit."""
     return args.limit - (time.monotonic() - STARTED)
 
 
 def directory_of(args: argparse.Namespace, name: str) -> Path:
-    """A directory whose processes keep compiled kernels in it."""
+    """Makes a directory in which processes keep their compiled kernels."""
     directory = args.work / name
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "cubecl.toml").write_text(SETTINGS, encoding="utf-8")
@@ -41,7 +41,7 @@ def directory_of(args: argparse.Namespace, name: str) -> Path:
 
 
 def start(args: argparse.Namespace, name: str, command: list[str]) -> tuple[str, subprocess.Popen]:
-    """Starts a command in a directory of its own."""
+    """Starts a command in a separate directory."""
     directory = directory_of(args, name)
     log = (args.out / f"{name}.log").open("w", encoding="utf-8")
     output = (args.out / f"{name}.jsonl").open("w", encoding="utf-8")
@@ -62,7 +62,7 @@ def largest_differences(expected: Path, found: Path) -> dict:
 
 
 def together(args: argparse.Namespace) -> None:
-    """What is mostly compiling, side by side."""
+    """Runs commands that mostly compile, in parallel."""
     running = []
     for name, tf32 in (("tf32", "true"), ("f32", "false")):
         selftest = ["selftest", "--device", args.device, "--tf32", tf32, "--json"]
@@ -96,7 +96,7 @@ def together(args: argparse.Namespace) -> None:
 
 
 def alone(args: argparse.Namespace) -> None:
-    """Training steps beside the peer, shape by shape, each in the directory that has its kernels."""
+    """Training steps compared with the peer, shape by shape, each in the directory that has its kernels."""
     for index, shape in enumerate(args.shapes):
         command = [sys.executable, str(ROOT / "python/bench_training.py"), "--binary", args.binary]
         command += ["--device", args.device, "--config", str(ROOT / "bench/shapes" / f"{shape}.json")]
@@ -139,7 +139,7 @@ def main() -> None:
             shutil.copyfileobj(packed, plain)
         unpacked.chmod(0o755)
         args.binary = str(unpacked)
-    # Where a CUDA toolkit is, its compiler is found.
+    # If there is a CUDA toolkit, its compiler is found.
     path = os.environ.get("LD_LIBRARY_PATH", "")
     os.environ["LD_LIBRARY_PATH"] = f"/usr/local/cuda/lib64:{path}" if path else "/usr/local/cuda/lib64"
     if args.skip != "together":

@@ -1,4 +1,4 @@
-"""The cache that `huggingface_hub` makes of a model and a data set on a Hub on loopback.
+"""The cache that `huggingface_hub` writes for a model and a data set of a local Hub.
 
 hub/cache.json: the files of the Hub, and every path of the cache with what a link points to or a file holds
 """
@@ -42,10 +42,10 @@ def git_hash(data: bytes) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The Hub's interface, as far as downloads need it."""
+    """The part of the Hub's interface that downloads need."""
 
     def log_message(self, *args) -> None:
-        """Nothing on the console."""
+        """Print nothing."""
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
         """One answer."""
@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         digest = hashlib.sha256(data).hexdigest()
         return self.answer(
             302,
-            # Another host than that of the Hub, as with the real one.
+            # Another host than the Hub's, as in reality.
             Location=f"http://localhost:{self.server.server_port}/storage/{digest}",
             X_Linked_ETag=f'"{digest}"',
             X_Linked_Size=str(len(data)),
@@ -108,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def listing(cache: Path) -> dict[str, str]:
-    """Every file below the cache: where a link points to, or what a file holds."""
+    """Every file below the cache: the target of a link, or the content of a file."""
     paths = sorted(path for path in cache.rglob("*") if path.is_symlink() or path.is_file())
     return {
         path.relative_to(cache).as_posix(): f"-> {path.readlink()}" if path.is_symlink() else path.read_text()
@@ -130,7 +130,7 @@ def generate(out: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
-        # In a process of its own: the package reads its variables once, when it is imported.
+        # In a separate process: the package reads its variables once, when it is imported.
         variables = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0", "HF_HOME": folder}
         variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
         subprocess.run([sys.executable, __file__, f"{folder}/hub"], check=True, env={**os.environ, **variables})

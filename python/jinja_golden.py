@@ -1,4 +1,4 @@
-"""What Jinja2, set up as transformers sets it up, makes of small templates: `templates/jinja.json`.
+"""The results of Jinja2, configured as in transformers, for small templates: `templates/jinja.json`.
 
 Each case is a template, and the text that it writes over the values of `CONTEXT`, or nothing where Python fails. They hold
 the parts of Jinja and of Python's own types that chat templates use: numbers as text, `tojson`, methods, filters, tests.
@@ -211,7 +211,7 @@ FUNCTIONS = r"""
 
 
 def sources() -> list[str]:
-    """Every template once; what stands side by side in a line without statements is a template each."""
+    """Every template once; expressions side by side in a line without statements are separate templates."""
     found = {}
     for block in (NUMBERS, METHODS, FORMATS, FILTERS, TESTS, FUNCTIONS):
         for line in block.strip().split("\n"):
@@ -221,13 +221,13 @@ def sources() -> list[str]:
 
 
 def cases() -> list[dict]:
-    """Every template, and the text that it writes or nothing."""
+    """Every template with the text that it writes; `None` if it fails."""
     found = []
     for source in sources():
         case = {"source": source}
         try:
             case["text"] = _compile_jinja_template(source).render(**CONTEXT)
-        except Exception as error:  # noqa: BLE001 - whatever Python says, it writes no text
+        except Exception as error:  # noqa: BLE001 - any exception means that it writes no text
             case["why"] = f"{type(error).__name__}: {error}"
         found.append(case)
     return found

@@ -123,7 +123,7 @@ def divergence(log_probs: Tensor, before: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    """A member of the family; what is 0 or None is not part of it."""
+    """A member of the family; parts that are 0 or None are absent."""
 
     name: str
     gates: Gate
@@ -181,7 +181,7 @@ def sample_weights(z: Tensor, beta: float) -> Tensor:
 
 
 def multipliers(weights: Tensor, sample: Tensor, samples: int, normalisation: str) -> Tensor:
-    """What every token's −g·log p is multiplied by: its sample's weight over the one global denominator."""
+    """The factor of every token's −g·log p: its sample's weight over the global denominator."""
     n = lengths(sample, samples)
     per_sample = {
         "token-mean": weights / n.sum(),

@@ -30,7 +30,7 @@ from objectives import (
 from recipe import parse_objective
 
 SEED = 20260611
-# By label, as a recipe spells them.
+# By label, in the spelling of recipes.
 OBJECTIVES: dict[str, dict] = {
     "nll": {"nll": {}},
     "dft": {"dft": {}},
@@ -53,7 +53,7 @@ OBJECTIVES: dict[str, dict] = {
     "info-sft": {"info-sft": {}},
     "info-sft-threshold0.5": {"info-sft": {"threshold": 0.5}},
     "chord-phi": {"chord-phi": {}},
-    # No threshold at a probability of a case: 0.1 is one.
+    # The threshold must not equal a probability of a case, such as 0.1.
     "profit-threshold0.05": {"profit": {"threshold": 0.05}},
     "profit-threshold0.3": {"profit": {"threshold": 0.3}},
     "sed-sft": {"sed-sft": {}},
@@ -83,7 +83,7 @@ class Case:
     about: str
 
     def before(self) -> Tensor:
-        """Logits of a model before training: those of this one, moved by as much as they are large."""
+        """Logits of a model before training: those of this one, changed by as much as their own size."""
         g = torch.Generator().manual_seed(SEED + 6)
         logits = self.hidden @ self.weight.T
         scale = 0.1 * max(5.0, logits.abs().max().item())
@@ -155,7 +155,7 @@ def cases() -> dict[str, Case]:
 
 
 def published(objective: dict, log_p: Tensor, log_probs: Tensor) -> Tensor | None:
-    """The loss of each token as its authors write it, where that is not −sg[g]·log p."""
+    """The loss of each token as its authors write it, if that is not −sg[g]·log p."""
     ((name, options),) = objective.items()
     if name == "power":
         return (1.0 - log_p.exp() ** options["alpha"]) / options["alpha"]
@@ -199,14 +199,14 @@ def evaluate(case: Case, table: dict, arrays: dict[str, Tensor], prefix: str) ->
             theirs = (factor * theirs).sum()
             result[normalisation]["reported_loss"] = theirs.item()
             (grad,) = torch.autograd.grad(theirs, logits)
-            # Not where p underflows: there 0 · inf has no gradient.
+            # Except where p underflows: there 0 · inf has no gradient.
             if not torch.allclose(torch.nan_to_num(grad), grads["logits"], atol=1e-12):
                 raise ValueError(f"`{prefix}`: the gradient of the published loss is another one")
     return result
 
 
 def trl_agreement(name: str, case: Case, report: dict, arrays: dict[str, Tensor]) -> dict:
-    """TRL's own DFT loss and gradient beside ours; raises where they differ."""
+    """Compares TRL's DFT loss and gradient with ours; raises if they differ."""
     loss, grad = trl_peer.dft_loss(case.hidden, case.weight, case.targets)
     ours = report["cases"][name]["objectives"]["dft"]["token-mean"]["loss"]
     error = (grad - arrays[f"{name}/dft/token-mean/grad_hidden"]).abs().max().item()

@@ -1,4 +1,4 @@
-"""AdamW, clipping and the learning-rate schedule, as the contract defines them.
+"""AdamW, clipping and the learning-rate schedule, as specified.
 
     factor(k) = k / warmup                              for step k ≤ warmup (steps count from 1)
     progress  = (k − warmup) / (total − warmup + 1)     after it, so the rate never reaches 0 inside the run

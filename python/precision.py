@@ -60,7 +60,7 @@ RUNS = {"full_f32": [], "full_bf16": BF16, "lora_f32": LORA, "lora_bf16": LORA +
 
 
 def short_rows(path: Path) -> list[dict]:
-    """The shortest rows of a file of chats in their order, as prompt and completion without a template."""
+    """The shortest rows of a file of chats, in file order, as prompt and completion without a template."""
     lines = path.read_text(encoding="utf-8").splitlines()
     shortest = sorted(sorted(range(len(lines)), key=lambda at: len(lines[at]))[:SAMPLES])
     rows = []
@@ -90,7 +90,7 @@ def peft(folder: Path, adapter: Path) -> list[dict]:
 
 
 class Autocast(nn.Module):
-    """A model in f32 whose operations `torch.autocast` runs in bf16 where it does; logits are f32."""
+    """A model in f32 that runs under `torch.autocast` to bf16; logits are f32."""
 
     def __init__(self, model: LlamaForCausalLM) -> None:
         super().__init__()

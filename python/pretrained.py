@@ -22,7 +22,7 @@ from reference_trainer import log_likelihoods
 
 
 def texts(rows: list[dict]) -> list[str]:
-    """Every string of some rows that a tokenizer is trained on."""
+    """All strings in these rows, to train a tokenizer on."""
     chats = [m["content"] for r in rows for m in r.get("messages", [])]
     return (
         chats + [r[k] for r in rows for k in ("prompt", "completion") if k in r] + ["user", "assistant", "system"] * 20

@@ -34,7 +34,7 @@ OBJECTIVES: dict[str, dict] = {
 
 
 def sample_set(model: PreTrainedModel, rng: Random, likely: list[bool]) -> list[dict]:
-    """One sample an entry, of drawn tokens; where `likely`, targets are what the model says."""
+    """One sample for each entry, of random tokens; if `likely`, the targets are the model's predictions."""
     vocab, samples = model.config.vocab_size, []
     for is_likely in likely:
         prompt, answer = rng.randint(2, 4), rng.randint(2, 6)
@@ -49,7 +49,7 @@ def sample_set(model: PreTrainedModel, rng: Random, likely: list[bool]) -> list[
 
 
 def log_probs_of(model: PreTrainedModel, sample: dict) -> tuple[Tensor, Tensor]:
-    """log p of the trained tokens, and of everything in their place."""
+    """log p of the trained tokens, and of all tokens at their positions."""
     ids, trained = torch.tensor([sample["token_ids"]]), torch.tensor(sample["loss_mask"])[1:]
     log_probs = torch.log_softmax(model(input_ids=ids, use_cache=False).logits[0, :-1][trained], -1)
     return log_probs.gather(1, ids[0, 1:][trained][:, None])[:, 0], log_probs
@@ -80,7 +80,7 @@ def gradients(
 
 
 def moments(rows: Tensor, w: Tensor, a: Tensor, gates: list[float]) -> dict:
-    """What is expected of one set."""
+    """The expected values of one set."""
     weighted = (a * w)[:, None] * rows
     second, mean = weighted.square().sum(1).mean().item(), weighted.mean(0).norm().item()
     return {

@@ -1,4 +1,4 @@
-"""What transformers makes of conversations under published chat templates: `templates/published.json.gz`.
+"""The renderings of transformers for conversations with published chat templates: `templates/published.json.gz`.
 
 The templates are not committed: `cargo xtask fetch templates` takes them out of the pinned wheels of `trl` and
 `axolotl`, and SmolLM2's is in its checkpoint. The ids are those of SmolLM2's tokenizer with the special tokens of each
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from template_golden import entries
 
-# What trl does not have.
+# Templates that trl does not have.
 AXOLOTL = ("chatml", "mistral_v1", "mistral_v2v3", "mistral_v3_tekken", "mistral_v7_tekken", "deepseek_v2", "exaone")
 
 

@@ -1,4 +1,4 @@
-"""What transformers makes of texts and conversations with published tokenizers (`cargo xtask fetch tokenizers`).
+"""The results of transformers for texts and conversations with published tokenizers (`cargo xtask fetch tokenizers`).
 
 Reads `{"texts": [..], "conversations": {name: {"messages": [..], "tools": [..]}}}` from standard input, and prints for each
 directory of the command line, by its name:

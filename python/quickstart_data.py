@@ -1,4 +1,4 @@
-"""The quickstart's tokenizer, model configuration and data, and the corpus that its base model is trained on.
+"""The quickstart's tokenizer, model configuration and data, and the training corpus of its base model.
 
     python quickstart_data.py --assets DIR      tokenizer files, config.json, train.jsonl, eval.jsonl
     python quickstart_data.py --pretrain DIR    pretrain.jsonl

@@ -1,4 +1,4 @@
-"""The part of a training recipe that the reference trainer follows; keys and defaults are those of the command line."""
+"""The part of a training recipe that the reference trainer supports; keys and defaults are those of cadft."""
 
 import tomllib
 from dataclasses import dataclass

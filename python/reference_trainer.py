@@ -56,7 +56,7 @@ class RunningStatistics:
         self.decay, self.batches, self.mean, self.square = decay, 0, 0.0, 0.0
 
     def observe(self, c: Tensor) -> None:
-        """Take in one global batch."""
+        """Add one global batch."""
         self.batches += 1
         self.mean = self.decay * self.mean + (1 - self.decay) * c.mean().item()
         self.square = self.decay * self.square + (1 - self.decay) * (c**2).mean().item()
@@ -69,13 +69,13 @@ class RunningStatistics:
 
 
 def load_model(path: Path, dtype: torch.dtype) -> LlamaForCausalLM:
-    """A checkpoint in `dtype`; f64 throughout where that is chosen."""
+    """A checkpoint in `dtype`; with f64, everything is computed in f64."""
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa").train()
     return to_f64(model) if dtype == torch.float64 else model
 
 
 def distributions(model: LlamaForCausalLM, batch: list[Example]) -> tuple[Tensor, Tensor]:
-    """log p of every trained token and of everything in its place; padding on the right is never looked at."""
+    """log p of every trained token, and of all tokens at its position; padding on the right is never attended to."""
     width = max(len(e.ids) for e in batch)
     ids = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in batch])
     real = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in batch])
@@ -113,7 +113,7 @@ class Trainer:
         self.before = copy.deepcopy(model).requires_grad_(False) if recipe.objective.looks_back else None
 
     def standardised(self, c: Tensor, running: bool) -> tuple[Tensor, float, float]:
-        """z of each sample and the statistics it was made with."""
+        """z of each sample, and the statistics used for it."""
         if running and self.running.batches > 0:
             mu, sigma = self.running.mu_sigma()
             return standardise(c, mu, sigma), mu, sigma

@@ -1,4 +1,4 @@
-"""What the logits processors of transformers make of fixed logits: `sampling.json`.
+"""The results of transformers' logits processors for fixed logits: `sampling.json`.
 
 Each case holds logits, the tokens seen so far, the settings, and the distribution that `generate` would draw from.
 Logits are distinct, so that no cut falls between equal ones, and cuts stay away from rounding (checked here).
@@ -63,7 +63,7 @@ def distribution(logits: torch.Tensor, seen: torch.Tensor, settings: dict) -> li
 
 
 def is_clear(logits: torch.Tensor, seen: torch.Tensor, settings: dict) -> bool:
-    """Whether the cuts leave the same tokens when they are moved a little."""
+    """Whether slightly different limits keep the same tokens."""
     kept = [p > 0 for p in distribution(logits, seen, settings)]
     for factor in (1 - 1e-4, 1 + 1e-4):
         moved = {k: v * factor if k in ("top_p", "min_p") else v for k, v in settings.items()}

@@ -1,4 +1,4 @@
-"""What transformers computes with SmolLM2-135M-Instruct in f32: `smollm2.json` and `smollm2.safetensors`.
+"""The results of transformers for SmolLM2-135M-Instruct in f32: `smollm2.json` and `smollm2.safetensors`.
 
 Arrays: `{prompt}/ids` [tokens], `{prompt}/last_logits` [vocab], `{prompt}/positions` [4] and `{prompt}/logits` [4, 256]
 at those positions for the vocabulary ids in `vocab_ids` [256], `{prompt}/greedy` [40]. The JSON holds the prompts, the

@@ -1,4 +1,4 @@
-"""What transformers makes of conversations under chat templates: `templates/handwritten.json`.
+"""The renderings of transformers for conversations with chat templates: `templates/handwritten.json`.
 
 The templates are those of `tests/fixtures/templates/*.jinja`, written for the tests in the manner of well-known models,
 and the presets. The ids are those of the small tokenizer of `blackbox/model` with the special tokens of the template
@@ -56,7 +56,7 @@ BOS_EOS = {
     "qwq": (None, "<|im_end|>"),
     "marked": (None, "<|im_end|>"),
 }
-# What opens and ends an assistant's turn, where no variant of the template with marks says so.
+# The texts that open and end an assistant's turn, if no variant of the template with marks shows them.
 TURNS = {
     "mistral": (r"\[/INST\]|\[/TOOL_RESULTS\]", "</s>"),
     "llama2": (r" \[/INST\]", "</s>"),
@@ -92,13 +92,13 @@ def sha256(text: str) -> str:
 
 
 def runs(mask: list[int]) -> list[list[int]]:
-    """Where a mask is set, as [start, end)."""
+    """The ranges in which a mask is set, as [start, end)."""
     edges = [i for i in range(len(mask) + 1) if bool(mask[i - 1] if i else 0) != bool(mask[i] if i < len(mask) else 0)]
     return [list(pair) for pair in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def tokens_of(encoding, start: int, end: int) -> range:
-    """The tokens of characters [start, end), those that lie there only partly included."""
+    """The tokens of characters [start, end), including those that are only partly in the range."""
     inside = [i for i, (a, b) in enumerate(encoding.offset_mapping) if b > start and a < end]
     return range(inside[0], inside[-1] + 1)
 
@@ -135,14 +135,14 @@ class Case:
         return out["assistant_masks"]
 
     def turns(self, text: str, messages: list) -> list[tuple[int, int]] | None:
-        """Characters of the assistant's turns by what opens and ends them; nothing where some are not found."""
+        """Ranges of the assistant's turns, found by the texts that open and end them; `None` if some are missing."""
         opening, stop = by_prefix(TURNS, self.stem, (None, None))
         if opening is None:
             return None
         found = []
         for match in re.finditer(opening, text):
             end = text.find(stop, match.end())
-            # Of openings without a turn between them, the last one is the turn's.
+            # If openings follow each other without a turn in between, the last one opens the turn.
             if end >= 0 and not re.search(opening, text[match.end() : end]):
                 found.append((match.end(), end + len(stop)))
         return found if len(found) == sum(message["role"] == "assistant" for message in messages) else None
@@ -154,7 +154,7 @@ class Case:
             mask = self.marks(messages, tools)
             return {"mask": runs(mask), "by": "marks"} if any(mask) else {}
         if conversation.get("spells_tokens"):
-            # What a user spells like a turn must not be taken for one: only a variant with marks can tell.
+            # User text that looks like a turn must not be taken for one: only a variant with marks distinguishes them.
             spans = self.variant_spans(conversation, text, encoding, variant)
         else:
             spans = self.turns(text, messages) or self.variant_spans(conversation, text, encoding, variant)
@@ -193,12 +193,12 @@ class Case:
                     start = start - before + len(prompt)
                     break
             else:
-                return None  # The template opens the turn otherwise.
+                return None  # The template opens the turn in another way.
             spans.append((start, end))
         return spans
 
     def entry(self, variant: "Case | None") -> dict:
-        """What the fixture says of this template."""
+        """The entry of this template in the fixture."""
         cases = {}
         for name, conversation in conversations().items():
             messages, tools = conversation["messages"], conversation.get("tools")
@@ -209,7 +209,7 @@ class Case:
                 case = {"text": sha256(text), "ids": encoding.input_ids}
                 case |= self.mask(conversation, text, encoding, variant)
             except TemplateError as error:
-                # Only what the template raises itself has words of its own.
+                # Only errors that the template raises itself have a message to compare.
                 case = {"error": str(error)} if type(error) is TemplateError else {"error": "", "why": str(error)}
             except (TypeError, AttributeError) as error:
                 case = {"error": "", "why": str(error)}
@@ -227,13 +227,13 @@ class Case:
 
 
 def entries(sources: dict[str, str], directory: Path) -> dict[str, dict]:
-    """What the fixture says of some templates."""
+    """The entries of several templates in the fixture."""
     result = {}
     for name, source in sources.items():
         marked = sources.get(f"{name}_training")
         variant = None
         if marked is not None:
-            # The variant under the tokens of the template itself.
+            # The variant with the tokens of the template itself.
             variant = Case(name, source, directory)
             variant.tokenizer.chat_template = marked
         result[name] = Case(name, source, directory).entry(variant)

@@ -1,4 +1,4 @@
-"""Random PEFT adapters on tiny checkpoints, and what PEFT computes with them.
+"""Random PEFT adapters on tiny checkpoints, and the results of PEFT for them.
 
 Each folder holds `adapter_config.json` and `adapter_model.safetensors` as `save_pretrained` writes them (lists sorted),
 for the checkpoint that `base_model_name_or_path` names, and `expected.safetensors` (f64, rounded to f32):
@@ -64,7 +64,7 @@ def plain(name: str) -> str:
 
 
 def trained(model: PeftModel) -> dict[str, torch.nn.Parameter]:
-    """What an optimizer updates, by plain name."""
+    """The parameters that an optimizer updates, by plain name."""
     return {plain(name): p for name, p in model.named_parameters() if p.requires_grad}
 
 

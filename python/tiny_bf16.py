@@ -1,4 +1,4 @@
-"""What the tiny Llama checkpoints give when all their products are of factors in bf16, the rest in f32.
+"""Results of the tiny Llama checkpoints if the factors of all products are rounded to bf16, and the rest is in f32.
 
 Each folder `tiny-bf16/NAME` holds `expected.safetensors` for the checkpoint NAME, as `tiny_llama.py` describes it without
 the states. In every linear layer, the output projection among them, and in both products of attention the factors of the
@@ -23,7 +23,7 @@ NAMES = ("tiny-llama-tied", "tiny-llama-untied")
 
 
 def rounded(x: Tensor) -> Tensor:
-    """`x` with the digits of bf16, in f32."""
+    """`x` rounded to bf16, in f32."""
     return x.bfloat16().float()
 
 
@@ -46,7 +46,7 @@ class Bf16Product(torch.autograd.Function):
 
 
 def bf16_linear(module: nn.Linear, x: Tensor) -> Tensor:
-    """The product of bf16 factors; the bias, where there is one, in f32."""
+    """The product of bf16 factors; the bias, if there is one, in f32."""
     y = Bf16Product.apply(x.flatten(0, 1), module.weight.T).unflatten(0, x.shape[:2])
     return y if module.bias is None else y + module.bias
 

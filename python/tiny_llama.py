@@ -1,4 +1,4 @@
-"""Tiny random Llama checkpoints and what transformers computes with them: states, logits, gradients, ten AdamW steps.
+"""Tiny random Llama checkpoints, and the results of transformers: states, logits, gradients, ten AdamW steps.
 
 Each folder holds `config.json`, `model.safetensors` (f32) and `expected.safetensors` (f64, rounded to f32):
 
@@ -119,7 +119,7 @@ def forward_states(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
 
 
 def save_checkpoint(model: LlamaForCausalLM, out: Path, classic: dict | None) -> None:
-    """`model.safetensors` and `config.json`, the latter from `classic` keys where given."""
+    """`model.safetensors` and `config.json`; the latter from `classic` keys if given."""
     out.mkdir(parents=True, exist_ok=True)
     tied = model.config.tie_word_embeddings
     weights = {k: v.detach().clone() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
@@ -143,7 +143,7 @@ def ten_steps(model: PreTrainedModel, ids: Tensor) -> tuple[list[float], list[fl
 
 
 def expected_values(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
-    """What a model computes in f64, rounded to f32: states, loss, gradients, ten steps. The model is changed."""
+    """The results of a model in f64, rounded to f32: states, loss, gradients, ten steps. The model is changed."""
     expected = {"input_ids": ids, **forward_states(to_f64(model), ids)}
     loss = nll(model, ids)
     loss.backward()

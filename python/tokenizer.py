@@ -44,7 +44,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def config() -> dict:
-    """What `tokenizer_config.json` holds."""
+    """The content of `tokenizer_config.json`."""
     added = {
         str(i): {
             "content": text,

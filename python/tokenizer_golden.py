@@ -1,4 +1,4 @@
-"""What transformers makes of tokenizer directories: `tokenizers.json`.
+"""The results of transformers for tokenizer directories: `tokenizers.json`.
 
 Each case is the directory of `blackbox/model` with some keys of `tokenizer_config.json` set (`null` removes one) and
 other files beside it. Of each: the ids of `TEXTS`, the size of the vocabulary, the end-of-sequence token, and the text
@@ -26,7 +26,7 @@ SHOWN = (
 PLAIN = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
 ADDED = {"__type": "AddedToken", "special": True, **PLAIN}
 
-# Keys of `tokenizer_config.json`, each with values that it has in published models.
+# Keys of `tokenizer_config.json`, each with values from published models.
 KEYS = {
     "add_bos_token": [True, False],
     "add_eos_token": [True, False],
@@ -109,10 +109,10 @@ OTHERS = [
 
 
 def cases() -> list[dict]:
-    """Every case without what is expected."""
+    """Every case without its expected values."""
     keys = [{"config": {key: value}} for key, values in KEYS.items() for value in values]
     shown = {"chat_template": SHOWN}
-    # The classes of Python have special tokens of their own, which only a template would show.
+    # Python's tokenizer classes add special tokens, which only a template would show.
     unshown = [case for case in keys if "tokenizer_class" in case["config"]]
     cases = [{"config": {}}, *unshown] + [{"config": {**shown, **case["config"]}} for case in keys if case not in unshown]
     cases += TEMPLATES + [{**case, "config": {**shown, **case.get("config", {})}} for case in OTHERS]
@@ -132,7 +132,7 @@ def write(folder: Path, case: dict) -> None:
 
 
 def expected(case: dict) -> dict:
-    """What transformers makes of a case."""
+    """The result of transformers for a case."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), case)
         try:

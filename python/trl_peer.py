@@ -1,4 +1,4 @@
-"""TRL's own DFT loss on given hidden states: `SFTTrainer.compute_loss` of a real trainer whose backbone is replaced."""
+"""TRL's DFT loss on given hidden states: `SFTTrainer.compute_loss` of a real trainer whose backbone is replaced."""
 
 import contextlib
 import io

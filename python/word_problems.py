@@ -109,7 +109,7 @@ def distinct(rng: Random, count: int, skip: set[str]) -> list[Problem]:
 
 
 def shuffled_words(rng: Random, text: str) -> str:
-    """The words of `text` in an order that is not its own."""
+    """The words of `text` in another order."""
     words = text.split()
     original = list(words)
     while words == original and len(set(words)) > 1:

@@ -1,4 +1,4 @@
-//! Builds the crate again when an embedded file appears or goes, and says which commit the program is made from.
+//! Rebuilds the crate when an embedded file is added or removed, and records the commit that the program is built from.
 
 use std::process::Command;
 
@@ -6,7 +6,8 @@ fn main() {
     println!("cargo:rerun-if-changed=assets");
     println!("cargo:rerun-if-changed=.cargo_vcs_info.json");
     println!("cargo:rerun-if-env-changed=CADFT_COMMIT");
-    // Without this the crate would be built again after every commit, or say a wrong one.
+    // `rerun-if-changed` above turns off Cargo's default, a rebuild after every change in the package. So a checkout
+    // may be later than the recorded commit, and the text says so.
     let known = std::env::var("CADFT_COMMIT").ok().or_else(of_package);
     let commit = known.or_else(|| Some(format!("{} or later, from a checkout", of_checkout()?)));
     println!(
@@ -15,7 +16,7 @@ fn main() {
     );
 }
 
-/// The commit that `cargo package` writes down.
+/// The commit that `cargo package` recorded.
 fn of_package() -> Option<String> {
     let text = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
     let (_, rest) = text.split_once("\"sha1\"")?;

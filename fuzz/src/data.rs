@@ -6,10 +6,10 @@ mod mixed;
 use cadft_data::{ChatTemplate, DataError, GenerationPrompt, Message, Source, parse_file};
 use std::fs;
 
-/// More than this is not said about a file, whatever is in it.
+/// Longest error message about a file, in bytes, whatever the file holds.
 const LONGEST_MESSAGE: usize = 32 << 10;
 
-/// Rows, or problems that are short and few; the same ones when the file is read again.
+/// Reading gives rows, or short error messages; reading again gives the same.
 fn rows(name: &str, bytes: &[u8]) {
     match (parse_file(name, bytes), parse_file(name, bytes)) {
         (Ok(once), Ok(again)) => assert_eq!(format!("{once:?}"), format!("{again:?}")),
@@ -25,7 +25,7 @@ fn rows(name: &str, bytes: &[u8]) {
     }
 }
 
-/// Any bytes as text, compressed or not.
+/// Any bytes as text data, compressed or not.
 pub(super) fn jsonl(bytes: &[u8]) {
     for name in ["d.jsonl", "d.json", "d.csv", "d.jsonl.gz", "d.jsonl.zst"] {
         rows(name, bytes);
@@ -37,7 +37,7 @@ pub(super) fn parquet(bytes: &[u8]) {
     rows("d.parquet", bytes);
 }
 
-/// Any bytes as the card of a data set: whatever files it asks for, those that are read are in the data set.
+/// Any bytes as the card of a data set: all files that are read are inside the data set.
 pub(super) fn card(bytes: &[u8]) {
     let parent = tempfile::tempdir().expect("a directory");
     let root = parent.path().join("set");
@@ -73,7 +73,7 @@ pub(super) fn card(bytes: &[u8]) {
     }
 }
 
-/// Any text as a chat template: the same text every time, and not too long, or an error.
+/// Any text as a chat template: the result is a text of limited length, the same every time, or an error.
 pub(super) fn template(bytes: &[u8]) {
     let Ok(source) = std::str::from_utf8(bytes) else {
         return;
@@ -95,8 +95,8 @@ pub(super) fn template(bytes: &[u8]) {
     }
 }
 
-/// Any conversation under any of many templates: what is trained ends with a stop token, and up to that it holds text of
-/// one trained turn and of no other message; or the row is refused.
+/// Any conversation under any of many templates: the trained tokens end with a stop token, and up to it they hold text
+/// of one trained turn and of no other message; or the row is refused.
 pub(super) fn conversation(bytes: &[u8]) {
     mixed::assert_sound_or_refused(bytes);
 }

@@ -1,11 +1,11 @@
-//! The answers of a Hub, and names that a user gives.
+//! The answers of a Hub, and names that users type.
 
 use cadft_train::hub::Spec;
 use cadft_train::hub::listing::{Info, Listed, from_cache, parse_page, shards_of};
 use cadft_train::hub::name::{etag, is_commit, problem};
 use std::path::{Component, Path};
 
-/// Any bytes as the answers of a Hub: names and hashes that are fit for paths, or an error.
+/// Any bytes as the answers of a Hub: the names and hashes are safe in paths, or there is an error.
 pub(super) fn answers(bytes: &[u8]) {
     let mut names = Vec::new();
     if let Ok(info) = Info::parse(bytes) {

@@ -1,7 +1,7 @@
-//! What holds for any bytes that come from somebody else: one function for each kind of file, for fuzzing and for the tests.
+//! Properties that hold for any foreign bytes: one function for each kind of file, for fuzzing and for the tests.
 //!
-//! The targets of cargo-fuzz call these functions, and so does `tests/invariant/fuzzed.rs`, which includes this file: over
-//! everything that is committed, and over bytes that are changed in ways that are the same every time.
+//! The targets of cargo-fuzz call these functions. `tests/invariant/fuzzed.rs` includes this file and calls them too:
+//! with all committed inputs, and with inputs that are mutated deterministically.
 
 mod data;
 mod hub;
@@ -9,14 +9,14 @@ mod model;
 mod run;
 mod tokenizer;
 
-/// A property, and where inputs for it begin.
+/// A property, and where its initial inputs are.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name: that of the binary, and of the directory in `fuzz/seeds`.
+    /// Its name: also the name of the binary, and of the directory in `fuzz/seeds`.
     pub name: &'static str,
-    /// Panics where the property does not hold.
+    /// Panics if the property does not hold.
     pub check: fn(&[u8]),
-    /// Files, and directories of files, below `tests/fixtures`, that are inputs.
+    /// Initial inputs: files, and directories of files, below `tests/fixtures`.
     pub fixtures: &'static [&'static str],
 }
 
@@ -70,10 +70,10 @@ const fn target(name: &'static str, check: fn(&[u8]), fixtures: &'static [&'stat
     }
 }
 
-/// Runs the property of that name.
+/// Runs the property of this name.
 ///
 /// # Panics
-/// Where it does not hold, and where there is none of that name.
+/// If it does not hold, or if there is none of this name.
 pub fn check(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
     (target.expect("a target").check)(bytes);

@@ -32,7 +32,8 @@ fn loads(directory: &Path) -> bool {
     load(directory, &Device::flex()).is_ok()
 }
 
-/// Any bytes as `config.json`: the same configuration or problems every time, never memory for what a number asks for.
+/// Any bytes as `config.json`: the result is the same configuration or problems every time. Memory does not depend on
+/// the numbers in the file.
 pub(super) fn config(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         match (ModelConfig::from_json(text), ModelConfig::from_json(text)) {
@@ -43,7 +44,7 @@ pub(super) fn config(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as `adapter_config.json`: an adapter of a tiny model or problems.
+/// Any bytes as `adapter_config.json`: the result is an adapter of a tiny model, or problems.
 pub(super) fn adapter_config(bytes: &[u8]) {
     let directory = directory_with(&[(ADAPTER_CONFIG, bytes)]);
     let _ = resolve(directory.path(), &tiny());
@@ -56,13 +57,13 @@ pub(super) fn adapter_weights(bytes: &[u8]) {
     let _ = adapter::load(directory.path(), model, &tiny());
 }
 
-/// Any bytes as the weights of a model: a model, which is written and read again, or problems.
+/// Any bytes as the weights of a model: the result is a model that is equal after writing and reading it, or problems.
 pub(super) fn weights(bytes: &[u8]) {
     let directory = directory_with(&[("config.json", MODEL.as_bytes()), ("model.safetensors", bytes)]);
     let _ = loads(directory.path());
 }
 
-/// A model in two files, written once.
+/// A model in two files, made once.
 fn in_two_files() -> &'static Path {
     static MADE: OnceLock<TempDir> = OnceLock::new();
     let made = MADE.get_or_init(|| {
@@ -78,7 +79,7 @@ fn in_two_files() -> &'static Path {
     made.path()
 }
 
-/// Any bytes as the index of a model in two files. It is read only where every name in it is one of those two.
+/// Any bytes as the index of a model in two files: it is accepted only if every file name in it is one of the two.
 pub(super) fn index(bytes: &[u8]) {
     let parent = tempfile::tempdir().expect("a directory");
     let directory = parent.path().join("model");
@@ -103,7 +104,7 @@ pub(super) fn index(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a GGUF file: a directory that can be read, or a problem and no directory.
+/// Any bytes as a GGUF file: the result is a directory that can be read, or a problem and no directory.
 pub(super) fn gguf(bytes: &[u8]) {
     let directory = directory_with(&[("m.gguf", bytes)]);
     let out = directory.path().join("out");

@@ -1,4 +1,4 @@
-//! Files of runs: recipes, checkpoints and what they hold, records of rewriting; and what a model answers.
+//! Files of runs: recipes, checkpoints and their parts, records of rewriting; and answers of models.
 
 use cadft_train::checkpoint::{self, Manifest, TrainingState, tensors};
 use cadft_train::config::parse;
@@ -14,7 +14,7 @@ const MANIFEST: &str = "training/manifest.json";
 const STATE: &str = "training/state.json";
 const OPTIMIZER: &str = "training/optimizer.safetensors";
 
-/// Any text as a recipe: a recipe, which is the same when it is written and read again, or problems.
+/// Any text as a recipe: the result is a recipe that is equal after writing and reading it, or problems.
 pub(super) fn recipe(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -40,7 +40,7 @@ pub(super) fn manifest(bytes: &[u8]) {
     if checkpoint::open(&path).is_ok() {
         names_stay_inside(bytes);
     }
-    // What is accepted of a manifest that is right is the question of the other two.
+    // Now with a correct manifest, so that the state and the tensors are read.
     fs::write(path.join(STATE), bytes).expect("it is written");
     fs::write(path.join(MANIFEST), manifest_of(&path)).expect("it is written");
     match checkpoint::open(&path) {
@@ -68,7 +68,7 @@ fn names_stay_inside(bytes: &[u8]) {
     }
 }
 
-/// The manifest of the files that are there.
+/// The manifest of the present files.
 fn manifest_of(path: &Path) -> String {
     let member = |name: &str| {
         let bytes = fs::read(path.join(name)).expect("it is read");
@@ -84,7 +84,7 @@ fn manifest_of(path: &Path) -> String {
     text.expect("JSON") + "\n"
 }
 
-/// Any bytes as what a run noted of its rewriting: records that are the same when they are written and read again.
+/// Any bytes as a log of rewriting: the records are equal after writing and reading them.
 pub(super) fn records(bytes: &[u8]) {
     let directory = tempfile::tempdir().expect("a directory");
     let (log, table) = (
@@ -109,7 +109,7 @@ fn lines<T: serde::Serialize>(values: &[T]) -> String {
     values.iter().map(line).collect()
 }
 
-/// Any text as an answer: what is taken from it is not much longer than it.
+/// Any text as an answer: the extracted answer is not much longer than the text.
 pub(super) fn answer(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let is_short = |answer: &str| assert!(answer.len() <= 4 * text.len() + 400, "{} bytes", answer.len());

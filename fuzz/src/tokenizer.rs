@@ -5,10 +5,10 @@ use cadft_data::{
 };
 use std::fs;
 
-/// What is between the files in one input.
+/// Separator of the files in one input.
 const BETWEEN: u8 = 0;
 
-/// The names of the files, in their order.
+/// The names of the files, in order.
 const NAMES: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -19,7 +19,7 @@ const NAMES: [&str; 7] = [
     "chat_template.json",
 ];
 
-/// What stands for a `tokenizer.json` of no bytes, so that the other files are read too.
+/// Replaces an empty `tokenizer.json`, so that the other files are read too.
 const PLAIN: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": null,
     "post_processor": null, "decoder": null,
     "added_tokens": [{"id": 5, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
@@ -28,7 +28,8 @@ const PLAIN: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "
               "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
               "vocab": {"u": 0, "a": 1, "b": 2, "ab": 3, " ": 4}, "merges": ["a b"]}}"#;
 
-/// Any bytes as the files of a directory, with a zero between them: a tokenizer that says the same every time, or an error.
+/// Any bytes as the files of a directory, separated by zeros: the result is a tokenizer that gives the same tokens
+/// every time, or an error.
 pub(super) fn files(bytes: &[u8]) {
     let directory = tempfile::tempdir().expect("a directory");
     for (name, part) in NAMES.iter().zip(bytes.split(|&byte| byte == BETWEEN)) {
@@ -56,7 +57,7 @@ fn says_the_same(once: &Tokenizer, again: &Tokenizer) {
         let ids = once.encode_with_special(text).ok();
         assert_eq!(ids, again.encode_with_special(text).ok());
         let Some(ids) = ids else { continue };
-        // A text becomes at most 256 times as long, and a byte at most a few tokens.
+        // Normalisation makes a text at most 256 times as long, and a byte becomes at most a few tokens.
         assert!(ids.len() <= 4096 * (text.len() + 1), "{} ids", ids.len());
         let kept = |tokenizer: &Tokenizer| tokenizer.decode(&ids, SpecialTokens::Keep).ok();
         assert_eq!(kept(once), kept(again));

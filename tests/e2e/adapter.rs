@@ -1,4 +1,4 @@
-//! A run that trains an adapter: what it writes, and what the other commands make of it.
+//! Runs that train an adapter: the files that they write, and how the other commands use them.
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run, steps};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Trains an adapter on the black-box recipe; the directory of the run.
+/// Trains an adapter with the black-box recipe. Returns the run's model directory.
 fn trained(out: &Path, more: &[&str]) -> String {
     let directory = out.join("run").to_str().expect("UTF-8").to_owned();
     let mut args = vec!["train", "--recipe", "recipe.toml", "--out", &directory];
@@ -28,7 +28,7 @@ fn nll(args: &[&str]) -> f64 {
     lines(&evaluated.stdout)[0]["nll"].as_f64().expect("nll")
 }
 
-/// The reference model is the one without the adapter, which an untrained adapter does not change.
+/// The reference model is the model without the adapter. An untrained adapter does not change it.
 #[test]
 fn an_adapter_is_held_near_the_model_without_it() {
     let out = tempfile::tempdir().expect("a temporary directory");
@@ -104,7 +104,8 @@ fn a_trained_adapter_is_evaluated_and_merged_to_the_same_likelihood() {
     }
 }
 
-/// Six steps, and then none: what is trained on from begins where the first run ended, with its settings.
+/// A second run starts from the adapter of the first, with its settings: its evaluation before training equals that of
+/// the first run at the end.
 #[test]
 fn an_adapter_is_trained_on_from_where_it_was() {
     let out = tempfile::tempdir().expect("a temporary directory");
@@ -154,7 +155,7 @@ fn an_adapter_is_trained_on_from_where_it_was() {
     ] {
         assert_eq!(first[key], second[key], "{key}");
     }
-    // What the directory says, the recipe must not say too.
+    // Settings that the adapter's directory has must not be in the recipe too.
     let both = ["--set", "adapter.rank=16"];
     run(CADFT, &fixture("blackbox"), &[&args[..], &more, &both].concat()).refused(&[
         "`adapter.path`",
@@ -163,7 +164,8 @@ fn an_adapter_is_trained_on_from_where_it_was() {
     ]);
 }
 
-/// PEFT's default leaves the head of a tied model as the base has it: so does what is trained on, and what is written.
+/// With PEFT's default, the head of a tied model stays as in the base. Here `ensure_weight_tying` is changed to false
+/// after training.
 #[test]
 fn an_embedding_that_left_its_head_is_trained_on_apart() {
     let out = tempfile::tempdir().expect("a temporary directory");
@@ -180,7 +182,7 @@ fn an_embedding_that_left_its_head_is_trained_on_apart() {
         text.replace("\"ensure_weight_tying\": true", "\"ensure_weight_tying\": false"),
     )
     .expect("it is written");
-    // The file has the trained head too, which PEFT takes no notice of then: here it is refused by name.
+    // The file still has the trained head, which PEFT would ignore: here it is refused by name.
     let second = out.path().join("second").to_str().expect("UTF-8").to_owned();
     let from = format!("adapter.path={adapter}");
     let args = [
@@ -195,7 +197,7 @@ fn an_embedding_that_left_its_head_is_trained_on_apart() {
     run(CADFT, &fixture("blackbox"), &args).refused(&["`lm_head.weight`", "another model"]);
 }
 
-/// As PEFT, from the current directory; or, if there is none, from the adapter's own.
+/// As in PEFT, relative to the current directory; if it does not exist there, relative to the adapter's directory.
 #[test]
 fn a_base_with_a_relative_path_is_found_from_the_adapter_too() {
     let out = tempfile::tempdir().expect("a temporary directory");

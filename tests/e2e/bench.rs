@@ -54,7 +54,7 @@ fn objectives_are_trained_in_turns_on_the_same_model() {
                 "{device}: {measured}"
             );
         }
-        // The second objective continues from what the first has trained.
+        // The second objective continues from the model that the first has trained.
         assert!(
             cadft["first_nll"].as_f64() < nll["first_nll"].as_f64(),
             "{device}"

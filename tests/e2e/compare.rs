@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Compares two objectives over two seeds in `out`; the table.
+/// Compares two objectives over two seeds in `out`. Returns the table.
 fn compare(out: &Path, more: &[&str]) -> (Value, String) {
     let mut args = vec![
         "compare",
@@ -30,7 +30,7 @@ fn compare(out: &Path, more: &[&str]) -> (Value, String) {
     (table, done.stderr)
 }
 
-/// The evaluation of a run after training.
+/// The NLL of a run after training.
 fn nll(directory: &Path) -> f64 {
     let text = fs::read_to_string(directory.join("metrics.jsonl")).expect("metrics");
     let last: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
@@ -77,7 +77,7 @@ fn the_table_is_the_mean_over_the_runs_and_finished_runs_are_not_repeated() {
         serde_json::from_str(&fs::read_to_string(out.join("compare.json")).expect("a table")).expect("JSON");
     assert_eq!(written, table);
 
-    // One run is cut off, as by a kill: it is the only one that is done again, with the same result.
+    // One run is interrupted, as by a kill. Only it is repeated, with the same result.
     let cut = first
         .iter()
         .find(|path| path.to_string_lossy().contains("dft"))

@@ -1,5 +1,5 @@
-//! Small files from somebody else: none takes more than a minute or a gigabyte, and none ends the command but with an answer
-//! or an error. Time also grows with the text that is tokenised, so that files that may be read hold some ten megabytes.
+//! Small foreign files: no command takes more than a minute or a gigabyte for them, and each ends with an answer or an
+//! error. Since time grows with the text that is tokenised, files that may be read hold about ten megabytes of it.
 
 use crate::CADFT;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
@@ -19,11 +19,11 @@ use std::time::Duration;
 
 const MOST_TIME: Duration = Duration::from_secs(60);
 const MOST_MIB: u64 = 1024;
-/// A longer error is not read.
+/// Largest output of a command, in bytes.
 const LONGEST_OUTPUT: usize = 256 << 10;
 const MIB: usize = 1 << 20;
 
-/// Whether a command must refuse its input, or may answer.
+/// Whether a command must refuse its input, or may accept it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Refused,
@@ -31,14 +31,14 @@ enum Expected {
 }
 use Expected::{Either, Refused};
 
-/// Runs commands on a file; prints what they took.
+/// Runs commands on a file, and prints their time and memory.
 fn check(workspace: &Workspace, name: &str, expected: Expected) {
     check_reading(workspace, name, expected);
     let args = ["data", "stats", "--model", "model", "--data", name];
     check_command(workspace, name, &args, expected);
 }
 
-/// Reads, and does not tokenise.
+/// Runs only commands that do not tokenise.
 fn check_reading(workspace: &Workspace, name: &str, expected: Expected) {
     check_command(workspace, name, &["data", "validate", "--data", name], expected);
 }
@@ -90,7 +90,7 @@ fn repeat(out: &mut impl Write, start: &[u8], repeated: &[u8], times: usize) {
     }
 }
 
-/// Text that nests or unpacks.
+/// Text that is deeply nested, or that decompresses to much more.
 fn nested_or_packed() -> Vec<(&'static str, Vec<u8>, Expected)> {
     vec![
         ("deep.jsonl", "[".repeat(1_000_000).into_bytes(), Refused),
@@ -119,7 +119,7 @@ fn nested_or_packed() -> Vec<(&'static str, Vec<u8>, Expected)> {
     ]
 }
 
-/// Text that repeats.
+/// Repetitive text.
 fn repeated() -> Vec<(&'static str, Vec<u8>, Expected)> {
     let message = |content: &str| {
         format!(
@@ -201,7 +201,7 @@ fn text_that_unpacks_nests_or_repeats_is_read_within_a_minute_and_a_gigabyte() {
     }
 }
 
-/// A file of rows that all have one text of `bytes` bytes.
+/// Writes a file of rows that all have the same text of `bytes` bytes.
 fn parquet(path: &Path, properties: WriterProperties, bytes: usize, rows: usize) {
     let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]));
     let file = File::create(path).expect("a file");
@@ -232,7 +232,7 @@ fn parquet_that_unpacks_is_read_within_a_minute_and_a_gigabyte() {
             .set_dictionary_enabled(false)
     };
     for (name, codec) in codecs {
-        // Rows of 1 MiB, and one page of all of them.
+        // Rows of 1 MiB, all in one page.
         let file = format!("rows.{name}.parquet");
         parquet(&workspace.path(&file), builder(codec).build(), MIB, 8);
         check(&workspace, &file, Either);
@@ -247,12 +247,12 @@ fn parquet_that_unpacks_is_read_within_a_minute_and_a_gigabyte() {
             96,
         );
         check_reading(&workspace, &file, Either);
-        // One row that is larger than any may be.
+        // One row that exceeds the limit.
         let file = format!("row.{name}.parquet");
         parquet(&workspace.path(&file), builder(codec).build(), 200 * MIB, 1);
         check_reading(&workspace, &file, Refused);
     }
-    // A word of 1 MiB that every row repeats by its number.
+    // A dictionary with one word of 1 MiB, to which every row refers.
     let dictionary = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_dictionary_page_size_limit(1 << 30);
@@ -303,7 +303,7 @@ fn a_walk_of_many_stars_over_links_that_loop_ends() {
     }
 }
 
-/// A copy of the model with one of its files changed.
+/// A copy of the model with one file changed.
 fn model_with(workspace: &Workspace, name: &str, change: impl FnOnce(&Path)) {
     let model = workspace.path(name);
     fs::create_dir(&model).expect("a directory");

@@ -1,4 +1,4 @@
-//! What a recipe says about data and batches, through the command.
+//! The settings of data and batches in a recipe, through the command.
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run, steps};
@@ -11,7 +11,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The steps of a run of the fixture recipe with these settings.
+/// The steps of a run with the fixture recipe and these settings.
 fn steps_with(settings: &[&str]) -> Vec<Value> {
     let workspace = Workspace::new();
     let directory = workspace.trained(CADFT, settings);
@@ -81,7 +81,7 @@ fn a_preset_is_saved_with_the_model_that_was_trained_under_it() {
     let directory = workspace.trained(CADFT, &["data.template=alpaca", "schedule.steps=1"]);
     let template = read(&directory.join("model/chat_template.jinja"));
     assert!(template.contains("### Response:"), "{template}");
-    // The saved model answers under it.
+    // The saved model generates with it.
     let tokenizer = cadft_data::Tokenizer::from_dir(&directory.join("model")).expect("the tokenizer loads");
     let messages = [cadft_data::Message::new("user", "2 + 2?")];
     let text = tokenizer

@@ -1,4 +1,4 @@
-//! Bad input: one clear error with its place, exit code 2, nothing lost, no panic.
+//! Bad input: one clear error with its place, exit code 2, no lost files, no panic.
 
 use crate::CADFT;
 use burn::tensor::DType;
@@ -6,7 +6,7 @@ use cadft_tests::command::{Outcome, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A copy of the black-box fixture to break.
+/// A copy of the black-box fixture, to be damaged.
 struct Workspace(cadft_tests::Workspace);
 
 impl Workspace {
@@ -106,7 +106,7 @@ fn every_tensor_that_does_not_fit_is_in_one_report() {
             "model.layers.1.input_layernorm.weight",
             "model.layers.7.input_layernorm.weight",
         );
-        // Transposes one matrix: 64 × 32 becomes 32 × 64, the bytes stay.
+        // Changes the shape of one matrix from 64 × 32 to 32 × 64. Its bytes stay the same.
         renamed.replacen("[64,32]", "[32,64]", 1)
     });
     workspace.train(&[]).refused(&[

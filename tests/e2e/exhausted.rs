@@ -1,4 +1,4 @@
-//! Memory that is not there: before a run, and in the middle of one.
+//! Insufficient memory: before a run, and during one.
 
 use crate::CADFT;
 use crate::memory::larger_workspace;
@@ -6,7 +6,8 @@ use cadft_tests::{Workspace, backends, command, runs};
 use serde_json::{Value, json};
 use std::fs;
 
-/// A sample that a wide feed-forward block turns into buffers of 156 MiB, after sixteen short ones.
+/// A workspace whose data have sixteen short samples, and a last one for which a wide feed-forward block needs buffers
+/// of 156 MiB.
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     let row = |answer: &str| json!({"prompt": "say: ", "completion": answer}).to_string();
@@ -148,7 +149,7 @@ fn answers_are_made_fewer_at_a_time_where_more_do_not_fit() {
     let mut config: Value = serde_json::from_str(&text).expect("JSON");
     config["max_position_embeddings"] = json!(8192);
     workspace.write("run/model/config.json", &config.to_string());
-    // Every token ends an answer: the room for long ones is made all the same.
+    // Every token ends an answer, but memory for long answers is reserved anyway.
     let vocab = config["vocab_size"].as_u64().expect("a size");
     let ends = json!({"eos_token_id": (0..vocab).collect::<Vec<_>>()});
     workspace.write("run/model/generation_config.json", &ends.to_string());
@@ -170,7 +171,7 @@ fn answers_are_made_fewer_at_a_time_where_more_do_not_fit() {
     ];
     let expected = workspace.run(CADFT, &args).succeeded().stdout;
     assert_eq!(expected.lines().count(), 32);
-    // 32 of them take 2.2 GiB.
+    // 32 sequences would take 2.2 GiB.
     let limited = command::run_after("ulimit -v 1400000", CADFT, workspace.root(), &args).succeeded();
     assert_eq!(limited.stdout, expected);
 }

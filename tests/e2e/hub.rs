@@ -1,4 +1,4 @@
-//! Names on the Hub, through the command. What a Hub may do otherwise is in `crates/cadft-hub/tests`.
+//! Names on the Hub, through the command. Other behaviour of a Hub is tested in `crates/cadft-hub/tests`.
 
 use crate::CADFT;
 use cadft_data::Source;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 const TOKEN: &str = "hf_s3cretOfTheUser";
 
-/// A Hub that has the same answer to everything; its address.
+/// A server that gives the same answer to every request. Returns its address.
 fn hub(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -27,7 +27,7 @@ fn hub(answer: &'static str) -> String {
     address
 }
 
-/// Generates with a model of a Hub, with a cache below `directory`.
+/// Generates with a model from this Hub, with a cache below `directory`.
 fn generate(directory: &Path, endpoint: &str) -> Outcome {
     let home = format!("HF_HOME={}", directory.join("hf").display());
     let (token, endpoint) = (format!("HF_TOKEN={TOKEN}"), format!("HF_ENDPOINT={endpoint}"));
@@ -39,14 +39,14 @@ fn generate(directory: &Path, endpoint: &str) -> Outcome {
         "-u",
         "TRANSFORMERS_OFFLINE",
         "NO_PROXY=*",
-        // The most that the program says of itself.
+        // The most detailed log level.
         "CADFT_LOG=trace",
     ];
     let command = [
         &home, &token, &endpoint, CADFT, "generate", "--model", "hf://o/n", "--prompt", "hi",
     ];
     let outcome = run("env", directory, &[&variables[..], &command].concat());
-    // Bytes are logged by sixteen: a piece of the token is as bad as all of it.
+    // Bytes are logged in pieces of sixteen: a piece of the token must not be logged either.
     let pieces = TOKEN
         .as_bytes()
         .windows(8)

@@ -1,11 +1,11 @@
-//! The estimate of memory beside what runs take.
+//! The estimate of memory compared with the memory of runs.
 
 use crate::CADFT;
 use cadft_tests::Workspace;
 use cadft_tests::command::{lines, steps};
 use serde_json::{Value, json};
 
-/// A model of some 30 million parameters: the program itself is a small part of what training takes.
+/// A model with about 30 million parameters: most of the memory of training is not the program's own.
 pub(crate) fn larger_workspace() -> Workspace {
     let workspace = Workspace::new();
     let text = std::fs::read_to_string(workspace.path("model/config.json")).expect("a config");

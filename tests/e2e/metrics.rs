@@ -10,10 +10,11 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("../../docs/src/reference/metrics.md");
 
-/// Keys that a line may lack: the system does not report them, the recipe does not ask for them, or there is one rank.
+/// Keys that may be absent: the system does not report them, the recipe does not request them, or there is only one
+/// rank.
 const OPTIONAL: [&str; 2] = ["peak_rss_mib", "ranks"];
 
-/// The names in backticks of the first column of the table under `heading`, with the rest of their row.
+/// The names in backticks in the first column of the table under `heading`, with the rest of their rows.
 fn table(heading: &str) -> BTreeMap<String, String> {
     let section = PAGE.split("\n## ").find(|section| section.starts_with(heading));
     let section = section.unwrap_or_else(|| panic!("the page has no section {heading}"));
@@ -36,7 +37,7 @@ fn keys(line: &Value) -> BTreeSet<String> {
     line.as_object().expect("an object").keys().cloned().collect()
 }
 
-/// That a line has the documented keys and no others.
+/// Asserts that a line has exactly the documented keys.
 fn assert_documented(what: &str, line: &Value, documented: &BTreeSet<String>) {
     let found = keys(line);
     let undocumented: Vec<_> = found.difference(documented).collect();
@@ -54,7 +55,7 @@ fn assert_documented(what: &str, line: &Value, documented: &BTreeSet<String>) {
     );
 }
 
-/// The names in backticks of a text.
+/// The names in backticks in a text.
 fn quoted(text: &str) -> BTreeSet<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -67,7 +68,7 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
         "evaluate.every=5",
         "data.eval=[\"eval.jsonl\"]",
         "log.samples=4",
-        // The objective with the most keys, and something to warn of.
+        // The objective with the most keys, and settings that cause a warning.
         "objective.asft.lambda=0.1",
         "data.max-length=70",
     ];

@@ -18,7 +18,7 @@ fn inspection_counts_operations_and_orders_memory() {
     let number = |key: &str| found[key].as_f64().expect(key);
     let memory = |key: &str| found["memory_mib"][key].as_f64().expect(key);
     assert!((number("training_flops") - 3.0 * number("forward_flops")).abs() < 1.0);
-    // Two operations for each weight that multiplies, and attention on top.
+    // Two operations for each weight of a product, and those of attention.
     assert!(number("forward_flops") > number("parameters"));
     assert!((memory("weights_f32") - 2.0 * memory("weights_bf16")).abs() < 1e-9);
     assert!(memory("training_lora_recompute") <= memory("training_lora"));
@@ -121,8 +121,8 @@ fn saving_where_nothing_can_be_written_leaves_nothing() {
     assert_eq!(fs::read_dir(out.path()).expect("a directory").count(), 1);
 }
 
-/// A padding token that was added to the tokenizer and has no row in the embedding: rows are distinguished from their padding by
-/// their length, so it is never looked up.
+/// The tokenizer has an added padding token without a row in the embedding. Padding is recognised by the length of
+/// rows, so this token is never looked up.
 #[test]
 fn a_padding_token_beyond_the_embedding_changes_nothing() {
     let out = tempfile::tempdir().expect("a temporary directory");

@@ -1,4 +1,4 @@
-//! What commands write: never over anything that they were not asked to replace, and whole or not at all.
+//! Outputs of commands: they replace only what they were asked to replace, and are complete or absent.
 
 use crate::CADFT;
 use crate::writers::{CONVERT, EVALUATE, GGUF, SCORE};
@@ -22,7 +22,7 @@ const TRAIN: [&str; 7] = [
     "checkpoint.every=1",
 ];
 
-/// Every file below a directory, and what links point to.
+/// Every file below a directory, and the targets of links.
 fn all(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(root).expect("a directory") {
@@ -41,7 +41,7 @@ fn all(root: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Runs a command that must be refused and leave everything as it was.
+/// Runs a command that must be refused and change nothing.
 #[track_caller]
 fn refused(workspace: &Workspace, args: &[&str], parts: &[&str]) {
     let before = all(workspace.root());
@@ -53,7 +53,7 @@ fn train(workspace: &Workspace, out: &str) -> Outcome {
     workspace.run(CADFT, &[&TRAIN[..], &["--out", out]].concat())
 }
 
-/// A workspace with directories that cannot be written in.
+/// A workspace with directories that are not writable.
 fn with_others() -> Workspace {
     let workspace = Workspace::new();
     let root = workspace.root();
@@ -252,7 +252,7 @@ fn nothing_of_a_run_goes_through_a_link() {
             fs::rename(&aside, &place).expect("what was there");
         }
     }
-    // Files that are written whole take the place of a link.
+    // A file that is written replaces a link.
     for name in ["config.resolved.toml", "model"] {
         let place = run.join(name);
         let aside = workspace.path(&format!("aside.{name}"));
@@ -272,7 +272,7 @@ fn nothing_of_a_run_goes_through_a_link() {
     assert!(run.join("model/config.json").is_file() && !run.join("model").is_symlink());
 }
 
-/// Commands that write one file, and its name.
+/// Commands that write one file, with its name.
 fn writers() -> Vec<(Vec<&'static str>, &'static str)> {
     [
         (SCORE, "scores.jsonl"),
@@ -288,7 +288,7 @@ fn writers() -> Vec<(Vec<&'static str>, &'static str)> {
     .to_vec()
 }
 
-/// A workspace with a run, whose every file that a command writes has old content.
+/// A workspace with a run, in which every file that a command writes has old content.
 fn with_old_files() -> Workspace {
     let workspace = Workspace::new();
     let _ = train(&workspace, "run").succeeded();
@@ -416,7 +416,7 @@ fn answers_that_are_lost_are_a_failure_and_the_run_is_none_the_worse() {
         assert!(workspace.path(out).join("model/model.safetensors").is_file());
         assert_eq!(runs::checkpoints(&workspace.path(out)).len(), 2);
     }
-    // A reader that has seen enough is no failure; nor is output that was not asked for.
+    // A reader that stops early is not a failure; neither is a closed output that was not asked for.
     for (lost, args) in [("| head -c 1", &["--json"][..]), (">&-", &[])] {
         let out = if args.is_empty() { "quiet" } else { "head" };
         let train = [&TRAIN[..], args, &["--out", out]].concat().join(" ");

@@ -27,7 +27,7 @@ fn weights_lower_the_second_moment_and_shares_add_up() {
         [&nll["name"], &dft["name"], &cadft["name"]],
         ["nll", "dft", "cadft"]
     );
-    // Weights are at most 1, and CADFT has the gate of DFT.
+    // Weights are at most 1, and the gate of CADFT is that of DFT.
     assert!(number(&cadft["second_moment"]) < number(&cadft["unweighted_second_moment"]));
     let [of_dft, of_cadft] = [&dft, &cadft].map(|row| number(&row["unweighted_second_moment"]));
     assert!((of_dft / of_cadft - 1.0).abs() < 1e-9);
@@ -141,7 +141,7 @@ fn planted_noise_is_told_from_the_rest() {
     let found: Value = serde_json::from_str(&workspace.run(CADFT, &probe).succeeded().stdout).expect("JSON");
     let [nll, cadft] = [0, 1].map(|index| found["objectives"][index]["noise"].clone());
     assert_eq!([&nll["planted"], &cadft["planted"]], [18, 18]);
-    // Likelihood separates nothing.
+    // NLL does not separate noise from clean samples.
     assert_eq!(number(&nll["auc"]), 0.5);
     assert!((number(&nll["recall"]) - 18.0 / 61.0).abs() < 1e-12);
     assert!((0.0..=1.0).contains(&number(&cadft["auc"])));

@@ -15,7 +15,7 @@ fn page(runs: &[&Path], out: &Path) -> String {
     fs::read_to_string(out).expect("a page")
 }
 
-/// What the script of the page draws.
+/// The data that the script of the page draws.
 fn drawn(page: &str) -> Value {
     let opening = "id=\"data\">";
     let start = page.find(opening).expect("data") + opening.len();

@@ -1,4 +1,4 @@
-//! `cadft train` with rewriting, and `cadft rewrite` on what it leaves.
+//! `cadft train` with rewriting, and `cadft rewrite` on the resulting log.
 
 use crate::study::Study;
 use cadft_tests::command::lines;
@@ -13,7 +13,7 @@ fn rounds_are_on_record_and_can_be_listed_exported_replayed_and_undone() {
     let _ = study.train("run", &[]).succeeded();
     assert_eq!(study.read("train.jsonl"), source, "the source is never modified");
 
-    // As the plan says, and as the metrics say.
+    // Rounds take place according to the plan, and the metrics agree.
     let plan = study
         .cadft(&["train", "--recipe", "recipe.toml", "--dry-run", "--json"])
         .succeeded();
@@ -32,7 +32,7 @@ fn rounds_are_on_record_and_can_be_listed_exported_replayed_and_undone() {
         "{rounds:?}"
     );
 
-    // Every replaced sample ends with a stop token and has a lower score than what it replaced.
+    // Every replaced sample ends with a stop token, and has a lower score than its original.
     let samples = study.log("run", "sample");
     let replaced: Vec<&Value> = samples
         .iter()
@@ -64,14 +64,14 @@ fn rounds_are_on_record_and_can_be_listed_exported_replayed_and_undone() {
     let diff = study.cadft(&["rewrite", "diff", "run", id]).succeeded().stdout;
     assert!(diff.contains("{+") || diff.contains("[-"), "{diff}");
 
-    // The replayed data set is that of every round.
+    // The replayed data set equals that of every round.
     let replay = study.cadft(&["rewrite", "replay", "run", "--json"]).succeeded();
     let replay: Value = serde_json::from_str(&replay.stdout).expect("one JSON object");
     assert_eq!(replay["rounds"], 2);
     assert_eq!(replay["rewritten"], replaced.len());
     assert_eq!(replay["sha256"], rounds[1]["sha256"]);
 
-    // The export has the new text where there is one, and the bytes of the source everywhere else.
+    // The export has the new text in rewritten rows, and the bytes of the source elsewhere.
     let _ = study
         .cadft(&["rewrite", "export", "run", "--out", "new.jsonl"])
         .succeeded();
@@ -248,7 +248,7 @@ fn a_full_disk_costs_the_round_and_not_the_run() {
     let study = Study::new();
     let begun = study.path("run/config.resolved.toml");
     let log = study.path("run/rewrites.jsonl");
-    // Before the first round, the log is made impossible to write.
+    // Before the first round, the log is made unwritable.
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !begun.exists() {
@@ -273,7 +273,7 @@ fn a_full_disk_costs_the_round_and_not_the_run() {
             .iter()
             .all(|event| event["replaced"] == 0)
     );
-    // What was not written down was not trained on either.
+    // A rewrite that was not recorded was not trained on.
     let _ = study.train("without", &["rewrite.warmup=3000"]).succeeded();
     let weights = |out: &str| fs::read(study.path(out).join("model/model.safetensors")).expect("a model");
     assert_eq!(weights("run"), weights("without"));

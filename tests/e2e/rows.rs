@@ -1,4 +1,4 @@
-//! The same rows are the same tokens in every command, and every sample knows the row that it was made from.
+//! The same rows give the same tokens in every command, and every sample knows its row.
 
 use crate::CADFT;
 use crate::study::Study;
@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The settings that decide how rows become tokens, none of them the default.
+/// The settings that decide how rows become tokens, each different from its default.
 const SETTINGS: [&str; 4] = [
     "data.mask=last-turn",
     "data.max-length=200",
     "data.truncation=left-prompt",
     "data.template=alpaca",
 ];
-/// The same as options.
+/// The same settings as options.
 const OPTIONS: [&str; 8] = [
     "--mask",
     "last-turn",
@@ -28,14 +28,14 @@ const OPTIONS: [&str; 8] = [
     "alpaca",
 ];
 
-/// The commit of a repository on the Hub.
+/// A commit of a repository on the Hub.
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn text(rows: impl IntoIterator<Item = Value>) -> String {
     rows.into_iter().map(|row| format!("{row}\n")).collect()
 }
 
-/// Rows of two turns and of unequal length.
+/// Rows of two turns with different lengths.
 fn conversations() -> String {
     text((0..12).map(|number| {
         let turn = |role: &str, content: String| json!({"role": role, "content": content});
@@ -146,7 +146,7 @@ fn evaluate_and_score_give_the_number_of_a_run_with_its_settings() {
         let mean = sum / number(&expected["supervised"]);
         F64.assert_near(&format!("{options:?}"), mean, number(&expected["nll"]));
     }
-    // Each of the settings matters, and an option wins over the run.
+    // Each of the settings matters, and an option takes precedence over the run.
     for other in [
         ["--mask", "assistant"],
         ["--max-length", "180"],
@@ -174,7 +174,7 @@ fn a_variable_of_the_template_is_set_in_every_command_and_one_without_a_value_is
         number(&numbers(&workspace.run(CADFT, &[&args[..], more].concat()).succeeded())["supervised"])
     };
     assert!(tokens(&["--template-variable", "suffix=done"]) > tokens(&[]));
-    // What is shown of the data is what is trained.
+    // The data that are shown are those that are trained.
     let shown = |command: &str, more: &[&str]| {
         let args = [
             "data",
@@ -281,7 +281,7 @@ fn evaluation_rows_that_are_cut_or_left_out_are_told_by_source() {
     assert!(warned.contains(&cut) && warned.contains(dropped), "{warned}");
 }
 
-/// The samples of a log that were replaced, each with its last text.
+/// The replaced samples in a log, with their last text.
 fn replaced(study: &Study, run: &str) -> BTreeMap<usize, Value> {
     let samples = study.log(run, "sample").into_iter();
     samples
@@ -293,7 +293,7 @@ fn replaced(study: &Study, run: &str) -> BTreeMap<usize, Value> {
         .collect()
 }
 
-/// Asserts that the log of `run` gives its data set again, and that the export has each rewrite in the row `row_of`
+/// Asserts that replaying the log of `run` gives its data set, and that the export has each rewrite in the row `row_of`
 /// its sample.
 fn assert_exports(study: &Study, run: &str, rows: &str, row_of: impl Fn(usize) -> usize) {
     let variables = hub(study);
@@ -322,7 +322,7 @@ fn assert_exports(study: &Study, run: &str, rows: &str, row_of: impl Fn(usize) -
     assert_eq!(changed, expected);
 }
 
-/// A cache of the Hub that holds the study's data, and the environment of a machine without a network.
+/// A Hub cache with the study's data, and the environment of a machine without a network.
 fn hub(study: &Study) -> [(&'static str, String); 2] {
     let cache = study.path("hub");
     let repository = cache.join("datasets--cadft--rows");

@@ -1,4 +1,4 @@
-//! Runs that are interrupted, and what they continue from.
+//! Interrupted runs, and the checkpoints that they continue from.
 
 mod changes;
 mod checkpoints;
@@ -16,7 +16,7 @@ use cadft_tests::command::Outcome;
 use cadft_tests::{Workspace, runs};
 use std::collections::BTreeMap;
 
-/// Twenty steps of 8 samples in micro-batches of 2: two and a half passes over the data, shuffled, with evaluation.
+/// Twenty steps of 8 samples, in micro-batches of 2: two and a half shuffled passes over the data, with evaluation.
 const RECIPE: [&str; 9] = [
     "train",
     "--recipe",
@@ -38,7 +38,7 @@ fn train(workspace: &Workspace, more: &[&str]) -> Outcome {
     workspace.run(CADFT, &args(more))
 }
 
-/// What the run leaves when nothing interrupts it.
+/// The files of an uninterrupted run.
 fn uninterrupted(more: &[&str]) -> BTreeMap<String, Vec<u8>> {
     let workspace = Workspace::new();
     let _ = train(&workspace, more).succeeded();

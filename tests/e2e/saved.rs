@@ -1,4 +1,4 @@
-//! A saved model is what was measured, and its files say to other programs how it was trained to talk.
+//! A saved model is the one that was evaluated, and its files give other programs the chat format of training.
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run_with};
@@ -18,7 +18,8 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(path, serde_json::to_string_pretty(&value).expect("JSON")).expect("a file");
 }
 
-/// A base whose files name `<|endoftext|>` (0) as the end, while its template ends turns with `<|im_end|>` (2).
+/// A base model whose files name `<|endoftext|>` (0) as the end, although its template ends turns with `<|im_end|>`
+/// (2).
 fn base() -> Workspace {
     let workspace = Workspace::new();
     let model = workspace.path("model");
@@ -43,7 +44,7 @@ fn nll(workspace: &Workspace, args: &[&str]) -> f64 {
     lines(&evaluated.stdout)[0]["nll"].as_f64().expect("nll")
 }
 
-/// The evaluations that a run reports, by step.
+/// The NLL of each evaluation of a run, by step.
 fn evaluations(run: &Path) -> Vec<(u64, f64)> {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     (lines(&metrics).iter())
@@ -61,10 +62,10 @@ fn evaluations(run: &Path) -> Vec<(u64, f64)> {
 fn what_ends_a_turn_is_a_stop_token_of_the_saved_model() {
     let workspace = base();
     let saved = workspace.trained(CADFT, &["schedule.steps=2"]).join("model");
-    // transformers reads `config.json` where there is no `generation_config.json`.
+    // transformers reads `config.json` if there is no `generation_config.json`.
     assert_eq!(object(&saved.join("config.json"))["eos_token_id"], json!([0, 2]));
     assert!(!saved.join("generation_config.json").exists());
-    // The template is the model's own, and so is its `eos_token`.
+    // The template is the model's, and so is its `eos_token`.
     let tokenizer = object(&saved.join("tokenizer_config.json"));
     assert_eq!(tokenizer["eos_token"]["content"], "<|endoftext|>");
 
@@ -146,7 +147,7 @@ fn variables_of_the_template_are_saved_as_its_defaults() {
     let (_, after) = *evaluations(&run).last().expect("an evaluation");
     let saved = run.join("model");
     let found = nll(&workspace, &["--model", saved.to_str().expect("UTF-8")]);
-    // The command may take other samples together than the run.
+    // The command may group samples differently from the run.
     NLL.assert_near("now, and in the run", found, after);
     let tokenizer = cadft_data::Tokenizer::from_dir(&saved).expect("a tokenizer");
     let messages = [cadft_data::Message::new("user", "a")];
@@ -199,8 +200,8 @@ fn an_adapter_is_evaluated_under_the_template_that_it_was_trained_with() {
     }
 }
 
-/// As TRL and PEFT leave them: a tokenizer with its template in `tokenizer_config.json`, beside a base whose template is in
-/// a file of its own.
+/// As TRL and PEFT write them: a tokenizer with its template in `tokenizer_config.json`, for a base whose template is
+/// in a separate file.
 #[test]
 fn a_tokenizer_beside_an_adapter_takes_the_place_of_that_of_its_model() {
     let workspace = Workspace::new();
@@ -283,7 +284,7 @@ fn an_adapter_names_the_revision_of_its_model_on_the_hub() {
     let written = object(&config);
     assert_eq!(written["base_model_name_or_path"], "owner/name");
     assert_eq!(written["revision"], "v2");
-    // The model is found by what is written, as PEFT writes it and as this program names it.
+    // The model is found by the name in the adapter, in PEFT's form and in this program's form.
     let evaluate = [
         "evaluate",
         "--model",
@@ -336,7 +337,7 @@ fn what_is_measured_after_training_is_what_is_saved() {
     }
 }
 
-/// Sets the first value of the last tensor of the file, whatever it is.
+/// Sets the first value of the last tensor in the file.
 fn set_first_value(path: &Path, value: f32) {
     let mut bytes = fs::read(path).expect("weights");
     let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
@@ -358,7 +359,7 @@ fn weights_beyond_f16_are_refused_before_the_first_step() {
         "hint: set it to `bf16` or `f32`",
     ]);
     assert!(!workspace.path("run").exists(), "nothing is written");
-    // An adapter is saved in f32, whatever the format of models is.
+    // An adapter is saved in f32, whatever the format for models is.
     let adapter = [
         "--set",
         "checkpoint.dtype=f16",

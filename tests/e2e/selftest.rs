@@ -1,4 +1,4 @@
-//! `cadft selftest` on every backend, and where its data come from.
+//! `cadft selftest` on every backend, and the origin of its data.
 
 use crate::CADFT;
 use cadft_tests::command::{lines, run};

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Rounds after steps 8 and 10: four steps are an epoch, so every sample was seen twice by then.
+/// Rounds after steps 8 and 10. An epoch has four steps, so by then every sample has been seen twice.
 const RECIPE: &str = r#"
 objective = "nll"
 [model]
@@ -32,7 +32,7 @@ probability = 1.0
 max-new-tokens = 48
 "#;
 
-/// A directory with the recipe and 64 demonstrations of the quickstart, of every kind.
+/// A directory with the recipe and 64 demonstrations of the quickstart, of all kinds.
 pub(crate) struct Study(TempDir);
 
 impl Study {
@@ -63,20 +63,20 @@ impl Study {
         run(CADFT, self.0.path(), args)
     }
 
-    /// Trains into `out` with settings.
+    /// Trains into `out` with these settings.
     pub(crate) fn train(&self, out: &str, settings: &[&str]) -> Outcome {
         let set: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
         self.cadft(&[&["train", "--recipe", "recipe.toml", "--out", out][..], &set].concat())
     }
 
-    /// The events of a kind in a run's metrics.
+    /// The events of one kind in the metrics of a run.
     pub(crate) fn events(&self, out: &str, kind: &str) -> Vec<Value> {
         let mut events = lines(&self.read(&format!("{out}/metrics.jsonl")));
         events.retain(|event| event["event"] == kind);
         events
     }
 
-    /// The lines of a run's log of a kind.
+    /// The lines of one kind in the rewriting log of a run.
     pub(crate) fn log(&self, out: &str, kind: &str) -> Vec<Value> {
         let mut records = lines(&self.read(&format!("{out}/rewrites.jsonl")));
         records.retain(|record| record["kind"] == kind);

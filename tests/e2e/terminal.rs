@@ -1,4 +1,4 @@
-//! Foreign text on a terminal: what comes from a file, a name or a model steers nothing.
+//! Foreign text on a terminal: text from a file, a name or a model must not control it.
 
 mod commands;
 
@@ -9,10 +9,10 @@ use cadft_tests::{Workspace, terminal};
 use serde_json::{Value, json};
 use std::fs;
 
-/// Sets a title, rings, clears the screen with an 8-bit sequence, and turns the direction of writing.
+/// Sets the title, rings the bell, clears the screen with an 8-bit sequence, and reverses the text direction.
 const HOSTILE: &str = "x\u{1b}]0;title\u{7}\u{1b}[8m\u{9b}2J\u{202e}\u{7f}y";
 
-/// Whether a character acts on a terminal or on what follows it; lines and tabs do not.
+/// Whether a character controls the terminal or the text after it; line breaks and tabs do not.
 fn acts(character: char) -> bool {
     (character.is_control() && !matches!(character, '\n' | '\t'))
         || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
@@ -24,7 +24,7 @@ fn assert_clean(text: &str, what: &str) {
     assert!(found.is_none(), "{what}: {:?}", found.unwrap_or_default());
 }
 
-/// Asserts that no output of a command steers the terminal. Answers are checked separately if they must be exact.
+/// Asserts that no output of a command controls the terminal. Answers that must be exact are checked separately.
 #[track_caller]
 fn assert_says_nothing(outcome: &Outcome, args: &[&str]) {
     let what = format!("{args:?}");
@@ -34,7 +34,7 @@ fn assert_says_nothing(outcome: &Outcome, args: &[&str]) {
     }
 }
 
-/// A workspace in which every name and text is hostile.
+/// A workspace in which all names and texts are hostile.
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     let row = |index: usize| {
@@ -152,7 +152,7 @@ fn no_command_lets_a_name_or_a_text_act_on_the_terminal() {
     run_all(&workspace, commands);
 }
 
-/// A model of a hostile type, and a hostile chat template.
+/// Adds a model with a hostile type, and one with a hostile chat template.
 fn with_broken_models(workspace: &Workspace) {
     let config = fs::read_to_string(workspace.path("model/config.json")).expect("a config");
     let config = config.replace("\"llama\"", &json!(HOSTILE).to_string());

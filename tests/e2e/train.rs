@@ -1,4 +1,4 @@
-//! `cadft train` against an independent `PyTorch` trainer (`python/reference_trainer.py`), and what a run leaves.
+//! `cadft train` against an independent `PyTorch` trainer (`python/reference_trainer.py`), and the files of a run.
 
 use crate::CADFT;
 use cadft_model::{SaveOptions, checkpoint};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Values that must agree with the reference at every step, relative.
+/// Metrics that must agree with the reference at every step.
 const COMPARED: [&str; 10] = [
     "loss",
     "nll",
@@ -22,7 +22,7 @@ const COMPARED: [&str; 10] = [
     "lr",
 ];
 
-/// Runs a recipe in its folder and compares every step of `metrics.jsonl`.
+/// Runs a recipe in its folder, and compares every step of `metrics.jsonl`.
 fn assert_follows_reference(folder: &str, recipe: &str, expected: &str, by: Tolerance) {
     let out = tempfile::tempdir().expect("a temporary directory");
     for device in cadft_tests::backends() {
@@ -125,7 +125,7 @@ fn a_run_leaves_what_the_contract_says() {
     let environment: Value = serde_json::from_str(&read(&directory.join("environment.json"))).expect("JSON");
     assert_eq!(environment["format_version"], 1);
 
-    // Numeric order, the newest two, and the final model beside them.
+    // In numeric order: the newest two, and the final model.
     let mut saved: Vec<_> = fs::read_dir(directory.join("checkpoints"))
         .expect("checkpoints")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
@@ -141,7 +141,7 @@ fn a_run_leaves_what_the_contract_says() {
         assert!(directory.join("model").join(file).is_file(), "{file}");
     }
 
-    // The same bytes again after loading and saving.
+    // Loading and saving again gives the same bytes.
     let device = cadft_train::device::parse(cadft_train::device::compiled()[0]).expect("a device");
     let loaded = checkpoint::load(&directory.join("model"), &device).expect("the saved model loads");
     let again = workspace.path("again");
@@ -155,7 +155,7 @@ fn a_run_leaves_what_the_contract_says() {
         assert_eq!(bytes(&again), bytes(&directory.join("model")), "{file}");
     }
 
-    // A second run does not write over the first.
+    // A second run does not overwrite the first.
     let args = ["train", "--recipe", "recipe.toml", "--out", "run"];
     workspace
         .run(CADFT, &args)
@@ -244,7 +244,7 @@ fn a_dry_run_tells_the_plan_and_writes_nothing() {
 #[test]
 fn a_gate_that_stays_low_is_told_once_with_the_remedies() {
     let workspace = Workspace::new();
-    // A model without knowledge gives every target about 1/vocab.
+    // An untrained model gives every target a probability of about 1/vocab.
     let args = [
         "train",
         "--recipe",
@@ -292,7 +292,7 @@ fn the_quickstart_learns_and_answers() {
     assert!(after < 0.5 * before, "evaluation NLL from {before} to {after}");
     let [before, after] = pair("answers", "accuracy");
     assert!(after > before + 0.1, "accuracy from {before} to {after}");
-    // A fifth of the demonstrations is incompatible: some samples are held back, most are not.
+    // A fifth of the demonstrations is incompatible: some samples get small weights, most do not.
     let steps = steps(&read(&directory.join("metrics.jsonl")));
     let weighted: Vec<&Value> = steps.iter().filter(|step| step["objective"] == "cadft").collect();
     assert_eq!(weighted.len(), 24, "a fifth of the steps starts with NLL");

@@ -1,4 +1,4 @@
-//! Runs from elsewhere, and surroundings that make no sense: refused at once, and nothing outside is read.
+//! Foreign runs, and invalid environments: they are refused at once, and no file outside is read.
 
 use crate::CADFT;
 use cadft_tests::command::{Outcome, make_pipe, run_measured, run_with};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const MOST: Duration = Duration::from_secs(60);
 
-/// A workspace with a run of four steps, and a checkpoint at each.
+/// A workspace with a run of four steps, with a checkpoint after each.
 fn trained() -> Workspace {
     let workspace = Workspace::new();
     let args = [
@@ -46,7 +46,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Writes the manifest with one more member, as this program writes it.
+/// Adds a member to the manifest, in the form that this program writes.
 fn with_member(checkpoint: &Path, name: &str, like: &Path) {
     let path = checkpoint.join("training/manifest.json");
     let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("a manifest")).expect("JSON");
@@ -62,10 +62,10 @@ fn with_member(checkpoint: &Path, name: &str, like: &Path) {
     fs::write(&path, text + "\n").expect("a manifest");
 }
 
-/// What it is called, and how it is made.
+/// The name of a thing, and a function that makes it.
 type Made = (&'static str, fn(&Path));
 
-/// What may stand in the place of a file of a checkpoint.
+/// Things that may be in place of a file of a checkpoint.
 const IN_PLACE: [Made; 5] = [
     ("a pipe", make_pipe),
     ("a device", |path| symlink("/dev/zero", path).expect("a link")),
@@ -79,7 +79,7 @@ const IN_PLACE: [Made; 5] = [
     }),
 ];
 
-/// Damages the last checkpoint of a copy of the run, which must then be refused with these words, and at once.
+/// Damages the last checkpoint of a copy of the run. It must be refused with the text `said`, at once.
 fn assert_refused(workspace: &Workspace, what: &str, said: &str, damage: impl FnOnce(&Path)) {
     let copied = workspace.path("copied");
     copy(&workspace.path("run"), &copied);

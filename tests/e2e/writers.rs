@@ -1,5 +1,5 @@
-//! Writers of directories and of several files: a full disk, a directory that cannot be written, a link, an end in the
-//! middle, and two at once leave what was there or what is new.
+//! Commands that write directories or several files. After a full disk, a directory that is not writable, a link, a
+//! kill, or two writers at once, either the old or the new files are complete.
 
 use crate::CADFT;
 use cadft_model::checkpoint::load;
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// What writes a directory, without its name.
+/// Commands that write a directory, without its name.
 const DIRECTORIES: [&[&str]; 6] = [
     &[
         "train",
@@ -57,7 +57,7 @@ const DIRECTORIES: [&[&str]; 6] = [
     ],
 ];
 
-/// Commands that write one file, without its name.
+/// A command that writes one file, without its name.
 pub(crate) const SCORE: &[&str] = &[
     "score",
     "--quiet",
@@ -89,7 +89,7 @@ pub(crate) const EVALUATE: &[&str] = &[
 ];
 pub(crate) const GGUF: &[&str] = &["model", "convert", "--model", "model", "--to", "gguf", "--out"];
 
-/// What writes a file, without its name.
+/// Commands that write a file, without its name.
 const FILES: [&[&str]; 6] = [
     SCORE,
     CONVERT,
@@ -112,7 +112,7 @@ fn workspace() -> Workspace {
     workspace
 }
 
-/// The name of the file that a command writes.
+/// The file name for a command.
 fn name_of(command: &[&str]) -> &'static str {
     match command[1] {
         "export" | "convert" if command.contains(&"gguf") => "out.gguf",
@@ -134,9 +134,13 @@ fn names(directory: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every `config.json` below a directory belongs to a model or an adapter that is whole.
+/// Asserts that every `config.json` below a directory belongs to a complete model or adapter. What has a temporary name may be
+/// incomplete.
 fn assert_models_are_whole(directory: &Path, what: &str) {
     for name in names(directory) {
+        if name.starts_with('.') && name.ends_with(".partial") {
+            continue;
+        }
         let path = directory.join(&name);
         if path.is_dir() && !path.is_symlink() {
             assert_models_are_whole(&path, what);
@@ -197,7 +201,7 @@ fn a_full_disk_leaves_no_part_of_a_directory() {
         assert_failed(&outcome, &what);
         let new = workspace.path("new");
         if command[0] == "train" || command[0] == "compare" {
-            // What a run noted stays, and its model is whole or absent.
+            // The logs of a run remain, and its model is complete or absent.
             assert_models_are_whole(&new, &what);
             fs::remove_dir_all(&new).expect("the run");
         }
@@ -279,7 +283,7 @@ fn a_link_is_not_written_through() {
         fs::remove_file(workspace.path(out)).expect("the file");
     }
     for command in DIRECTORIES {
-        // A dangling link would make a directory somewhere else.
+        // With a dangling link, the directory would be made somewhere else.
         symlink(elsewhere.path().join("absent"), workspace.path("dangling")).expect("a link");
         let outcome = workspace.run(CADFT, &[command, &["dangling"]].concat());
         assert!(

@@ -1,5 +1,5 @@
-//! What holds for any bytes that come from somebody else, over every input that is committed, and over inputs that are
-//! changed: the properties of the fuzz targets, with the same changes every time.
+//! The properties of the fuzz targets, which hold for any foreign bytes: with every committed input, and with inputs
+//! that are mutated deterministically.
 
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "it is a crate of its own when it is fuzzed")]
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use targets::{TARGETS, Target};
 
-/// Changed inputs of a target, all seeds together.
+/// Number of mutated inputs of a target, over all seeds.
 const CHANGED: usize = 400;
-/// Inputs longer than this are not changed: most of them would be numbers.
+/// Longer inputs are not mutated: they consist mostly of numbers.
 const LONGEST: usize = 64 << 10;
-/// No input may take longer; the slowest ones are templates that use up their fuel.
+/// Time limit for one input. The slowest inputs are templates that use up their fuel.
 const SLOWEST: Duration = Duration::from_secs(20);
 
-/// What is put into an input: what the formats are made of, and numbers that are too large.
+/// Bytes to insert into an input: elements of the formats, and numbers that are too large.
 const TOKENS: [&[u8]; 20] = [
     b"\"",
     b"{",
@@ -43,7 +43,7 @@ const TOKENS: [&[u8]; 20] = [
     b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
 ];
 
-/// Numbers that look random (SplitMix64).
+/// Pseudorandom numbers (SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -55,7 +55,7 @@ impl Random {
         ((z ^ (z >> 31)) % end.max(1) as u64) as usize
     }
 
-    /// Some changes to an input.
+    /// Mutates an input.
     fn changed(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for _ in 0..=self.below(4) {
@@ -93,7 +93,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The inputs of a target that are committed.
+/// The committed inputs of a target.
 fn inputs(target: &Target) -> Vec<Vec<u8>> {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
     let mut paths: Vec<PathBuf> = (target.fixtures.iter())

@@ -1,4 +1,4 @@
-//! Steps that overlap: one is in flight while the next begins, and nothing comes out differently for it.
+//! Overlapping steps: one step is in flight while the next begins, and the results are the same.
 
 use super::models::{model, unequal};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -22,16 +22,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
-/// Below the norms of these gradients.
+/// Less than the norms of these gradients, so that they are clipped.
 const CLIP: f64 = 1e-3;
 
-/// What a step is made to be by the weights of its rows.
+/// The kind of a step, set by the weights of its rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Good,
-    /// A loss that is no number.
+    /// The loss is NaN.
     Lost,
-    /// A finite loss with a norm that is not.
+    /// The loss is finite, but the gradient norm is not.
     Steep,
 }
 
@@ -76,7 +76,7 @@ fn state() -> StepState {
     StepState::new(AdamW::new(&AdamWOptions::default()), RunningMoments::new(0.9))
 }
 
-/// What some steps leave, to the last bit.
+/// The state after some steps, bit for bit.
 #[derive(Debug, PartialEq)]
 struct Left {
     weights: Named,
@@ -96,7 +96,7 @@ fn left(model: &CausalLm, state: &StepState) -> Left {
     }
 }
 
-/// Every step waited for.
+/// Waits for every step before the next.
 fn one_by_one(
     device: &Device,
     objectives: &[AnyObjective],
@@ -113,7 +113,7 @@ fn one_by_one(
     (left(&model, &state), outcomes)
 }
 
-/// One step in flight while the next begins.
+/// Begins each step while the previous one is in flight.
 fn overlapping(
     device: &Device,
     objectives: &[AnyObjective],
@@ -154,7 +154,7 @@ fn steps_that_overlap_are_those_that_are_waited_for() {
             ] {
                 let (expected, outcomes) = one_by_one(&device, &objectives, micro, &kinds);
                 let (found, of_overlapping) = overlapping(&device, &objectives, micro, &kinds);
-                // What is no number is not equal to itself.
+                // As text, because NaN is not equal to itself.
                 assert_eq!(format!("{of_overlapping:?}"), format!("{outcomes:?}"));
                 assert_eq!(found, expected, "{objectives:?} {micro} {kinds:?}");
                 for (outcome, kind) in outcomes.iter().zip(kinds) {
@@ -178,7 +178,7 @@ fn a_step_that_is_left_out_leaves_what_would_be_there_without_it() {
             let objectives = [objective];
             for kinds in [[Lost, Good, Good], [Good, Steep, Good], [Good, Good, Lost]] {
                 let (found, _) = overlapping(&device, &objectives, 3, &kinds);
-                // The same steps with the same batches, but the one that is left out.
+                // The same steps with the same batches, without the skipped one.
                 let (mut model, mut state) = (model("tiny-llama-tied", &device), state());
                 for (number, _) in kinds.iter().enumerate().filter(|(_, kind)| **kind == Good) {
                     let batch = batch(&model, number, 3, Good);
@@ -212,7 +212,7 @@ fn the_factor_of_clipping_is_negative_where_something_is_not_finite() {
     }
 }
 
-/// Gradients times a number.
+/// Multiplies gradients by a number.
 struct Scaled<'a> {
     gradients: &'a GradientsParams,
     by: f32,
@@ -246,7 +246,7 @@ fn the_update_multiplies_the_gradient_by_the_factor_and_does_nothing_where_that_
         let gradient = |by: f32| scaled(&model, &gradients, by);
         let mut state = state();
         let mut optimizer = AdamW::new(&AdamWOptions::default());
-        // Products with a power of two are exact.
+        // Multiplication by a power of two is exact.
         let expected = optimizer.step(1e-3, model.clone(), gradient(0.25), factor(1.0));
         let found = (state.optimizer).step(1e-3, model.clone(), gradient(1.0), factor(0.25));
         let after_one = left(&found, &state);
@@ -278,7 +278,7 @@ fn the_norm_is_that_of_all_gradients_together() {
     }
 }
 
-/// A run of nine steps that evaluates and saves.
+/// A run of nine steps with evaluations and checkpoints.
 struct Run<'a> {
     directory: TempDir,
     prepared: Prepared,
@@ -309,7 +309,7 @@ impl<'a> Run<'a> {
         self.directory.path().join("run")
     }
 
-    /// Begins or resumes the run, until the event of step `last` ends it; returns its events.
+    /// Begins or resumes the run, and stops it at the event of step `last`. Returns its events.
     fn until(&self, last: usize) -> Vec<String> {
         let (prepared, path) = (&self.prepared, self.path());
         let mut run = if path.exists() {
@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
         let model = prepared.model().expect("a model");
         let summary = train(prepared, model, &mut run, &stop, &mut |event| match event {
             Event::Step(metrics) => {
-                // After the last step it would stop the evaluation at the end.
+                // After the last step, it would interrupt the final evaluation.
                 stop.store(metrics.step == last && last < 9, Ordering::Relaxed);
                 events.push(format!("step {}", metrics.step));
             }
@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
         events
     }
 
-    /// Weights and moments of the checkpoint of a step.
+    /// The weights and moments in the checkpoint of a step.
     fn checkpoint(&self, step: usize) -> [Vec<u8>; 2] {
         let checkpoint = self.path().join(format!("checkpoints/step-{step:06}"));
         ["model.safetensors", "training/optimizer.safetensors"]
@@ -372,7 +372,7 @@ fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
         "evaluated 9",
     ];
     assert_eq!(events, expected);
-    // Step 8 has begun when step 7 is reported, and has not updated the model then.
+    // When step 7 is reported, step 8 has begun but has not updated the model.
     let stopped = Run::new("flex", &device);
     let mut events = stopped.until(7);
     events.extend(stopped.until(9));
@@ -383,7 +383,7 @@ fn a_run_tells_every_step_in_its_place_and_ends_with_the_one_that_stops_it() {
 #[test]
 fn a_checkpoint_holds_nothing_of_the_steps_that_run_while_it_is_written() {
     for (name, device) in devices() {
-        // The first ends with its checkpoint.
+        // The first run ends at its checkpoint.
         let [alone, beside] = [3, 5].map(|last| {
             let run = Run::new(name, &device);
             let _ = run.until(last);

@@ -1,4 +1,4 @@
-//! The fused likelihood against its naive reference.
+//! The fused likelihood against a naive reference.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::{
@@ -38,7 +38,7 @@ fn problem() -> impl Strategy<Value = Problem> {
 
 type Likelihood<'a> = &'a dyn Fn(Tensor<2>, Tensor<2>, Tensor<1, Int>) -> Tensor<1>;
 
-/// Value and both gradients.
+/// The value and both gradients.
 fn differentiate(problem: &Problem, device: &Device, likelihood: Likelihood<'_>) -> [Vec<f64>; 3] {
     let device = device.clone().autodiff();
     let [tokens, size, vocab] = problem.shape;
@@ -109,7 +109,7 @@ fn logits_of_ten_thousand_stay_finite() {
         let log_probs = linear_log_probs(hidden.clone(), weight, targets, Precision::F32);
         F32.assert_close(name, &values(log_probs.clone()), &[0.0, -2e4]);
         let grads = log_probs.sum().backward();
-        // The second row's target loses to the second token: d/dh = w₀ − w₁ = 2.
+        // In the second row, the second token is more likely than the target: d/dh = w₀ − w₁ = 2.
         F32.assert_close(
             name,
             &values(hidden.grad(&grads).expect("a gradient")),
@@ -140,7 +140,7 @@ fn a_frozen_weight_gets_no_gradient_and_changes_nothing() {
 #[test]
 fn argmax_is_the_most_likely_token() {
     for (name, device) in devices() {
-        // In bf16 the first two rows of the weight are one, and the lower id is taken.
+        // In bf16 the first two rows of the weight are equal, and the lower id is taken.
         let hidden = Tensor::<2>::from_floats([[1.0, 0.0], [-1.0, 0.0]], &device);
         let weight = Tensor::<2>::from_floats([[1.0, 0.5], [1.0 + 1e-4, 0.5], [0.5, 0.5]], &device);
         for (precision, expected) in [(Precision::F32, [1, 2]), (Precision::Bf16, [0, 2])] {

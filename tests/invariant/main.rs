@@ -1,5 +1,5 @@
-//! What must not change the result: how a batch is split, padded or ordered, how much is held at a time, and when
-//! the device is read. And what must hold of any bytes that come from somebody else.
+//! Invariants: results must not depend on how a batch is split, padded or ordered, on how much is in memory at a time,
+//! or on when the device is read. Also properties that hold for any foreign bytes.
 
 mod fuzzed;
 mod in_flight;

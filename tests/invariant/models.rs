@@ -1,4 +1,4 @@
-//! Models and samples that several invariants are about.
+//! Models and samples that several tests share.
 
 use burn::tensor::Device;
 use cadft_data::{Example, Origin};
@@ -12,14 +12,14 @@ pub(super) fn model(name: &str, device: &Device) -> CausalLm {
         .model
 }
 
-/// The same with an adapter.
+/// The fixture `name` with an adapter, on the autodiff graph of `device`.
 pub(super) fn adapted(name: &str, device: &Device, adapter: &AdapterConfig) -> CausalLm {
     let loaded = checkpoint::load(&fixture(name), &device.clone().autodiff()).expect("the fixture loads");
     let targets = adapter.targets(&loaded.config).expect("the names exist");
     loaded.model.with_adapter(adapter, &targets, 5)
 }
 
-/// Samples of unequal length, all but the first token of each trained.
+/// Samples of different lengths. All tokens but the first are trained.
 pub(super) fn unequal(count: u32) -> Vec<Example> {
     (0..count)
         .map(|i| {

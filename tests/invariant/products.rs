@@ -1,5 +1,5 @@
-//! Products of f32 with TF32 refused: the digits of f32, forward and backward, and the same training. Products of bf16
-//! factors: the digits of f32 in what is summed.
+//! Products of f32 with TF32 refused have the precision of f32, forward and backward, and training is the same.
+//! Products of bf16 factors have sums with the precision of f32.
 
 use super::models::{model, unequal};
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -17,7 +17,7 @@ const ROWS: usize = 37;
 const INNER: usize = 130;
 const COLUMNS: usize = 21;
 
-/// Numbers between −1 and 1.
+/// Pseudorandom numbers between −1 and 1.
 fn drawn(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     (0..count)
@@ -75,7 +75,7 @@ fn a_full_product_and_its_gradients_have_the_digits_of_f32() {
     for (name, device) in devices() {
         let device = device.autodiff();
         let a = tensor(&a, [2, BATCH / 2, ROWS, INNER], &device).require_grad();
-        // As the weight of a linear layer is: kept transposed.
+        // Transposed in memory, like the weight of a linear layer.
         let b = tensor(&b, [2, BATCH / 2, INNER, COLUMNS], &device);
         let b = (b.swap_dims(2, 3) * 1.0).require_grad();
         let y = full_matmul(a.clone(), b.clone().swap_dims(2, 3));
@@ -93,7 +93,7 @@ fn a_full_product_and_its_gradients_have_the_digits_of_f32() {
     }
 }
 
-/// `x` with the digits of bf16.
+/// `x` rounded to bf16.
 fn bf16(x: f64) -> f64 {
     burn::tensor::bf16::from_f32(x as f32).to_f64()
 }

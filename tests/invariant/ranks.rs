@@ -18,7 +18,7 @@ use std::thread;
 
 const STEPS: usize = 12;
 
-/// What a run is made of, besides its ranks.
+/// The settings of a run, besides its ranks.
 #[derive(Clone, Copy)]
 struct Case<'a> {
     objective: &'a AnyObjective,
@@ -28,7 +28,7 @@ struct Case<'a> {
     recompute: Recompute,
     stage: ZeroStage,
     model: fn() -> CausalLm,
-    /// A step in which one sample has a weight that is not a number.
+    /// The step in which one sample has a NaN weight.
     broken: Option<usize>,
 }
 
@@ -63,7 +63,7 @@ fn with_adapter(kind: AdapterKind) -> CausalLm {
     adapted("tiny-llama-tied", &Device::flex(), &adapter)
 }
 
-/// Everything that a run leaves, to the bit.
+/// All results of a run, bit for bit.
 #[derive(Debug, PartialEq)]
 struct Left {
     outcomes: Vec<String>,
@@ -73,7 +73,7 @@ struct Left {
 }
 
 fn samples(step: usize, broken: bool) -> Vec<Example> {
-    // Every fourth batch is the rest of an epoch, with fewer samples than ranks.
+    // Every fourth batch is the end of an epoch, with fewer samples than ranks.
     let count = if step % 4 == 3 { 2 } else { 9 };
     let mut samples = unequal(count);
     for (i, sample) in samples.iter_mut().enumerate() {
@@ -97,7 +97,7 @@ fn bits(tensors: &[NamedTensor]) -> BTreeMap<String, Vec<u32>> {
         .collect()
 }
 
-/// A run on one of its ranks.
+/// The part of a run on one of its ranks.
 fn run(case: &Case<'_>, ranks: &Ranks) -> Left {
     let mut model = (case.model)().with_recompute(case.recompute);
     let reference = model.reference();
@@ -113,7 +113,7 @@ fn run(case: &Case<'_>, ranks: &Ranks) -> Left {
     };
     let mut outcomes = vec![];
     let mut note = |settled: Option<Settled>| {
-        // Every number is shown with all its digits.
+        // The debug format shows all digits.
         outcomes.extend(settled.map(|settled| format!("{:?}", settled.outcome)));
     };
     for number in 0..STEPS {
@@ -141,7 +141,7 @@ fn run(case: &Case<'_>, ranks: &Ranks) -> Left {
     }
 }
 
-/// The run on each of several ranks, with all calls of the ranks compared.
+/// The run on each of `ranks` ranks. The calls of the ranks are checked against each other.
 fn on(ranks: usize, case: &Case<'_>) -> Vec<Left> {
     if ranks == 1 {
         return vec![run(case, &Ranks::solo())];
@@ -171,7 +171,7 @@ fn assert_same(what: &str, case: &Case<'_>, counts: &[usize]) {
             );
             assert_eq!(found.running, alone.running, "{what}, rank {rank} of {ranks}");
             for (name, values) in found.moments {
-                // Ranks have rows of large parameters, one after the other.
+                // Each rank has a block of rows of large parameters; join the blocks.
                 let known: &mut Vec<u32> = moments.entry(name.clone()).or_default();
                 if name.ends_with(".step") && !known.is_empty() {
                     assert_eq!(*known, values, "{what}: `{name}`");

@@ -1,4 +1,4 @@
-//! How often a step waits for the device, and that reading late changes nothing.
+//! How often a step waits for the device, and that reading late does not change results.
 
 use super::models::{adapted, model, unequal};
 use burn::module::Module;
@@ -28,7 +28,7 @@ fn with_adapter(device: &Device, dropout: f64) -> CausalLm {
     adapted("tiny-llama-tied", device, &adapter)
 }
 
-/// Six samples of unequal length in micro-batches of `micro`.
+/// Six samples of different lengths, in micro-batches of `micro`.
 fn batch(model: &CausalLm, micro: usize, packing: Packing) -> GlobalBatch {
     let examples = unequal(6);
     let section = MicroBatching {
@@ -51,7 +51,7 @@ fn settings<'a>(objective: &'a AnyObjective, reference: &'a CausalLm) -> StepSet
     }
 }
 
-/// Reads of a step with nothing in flight, and of the one after it.
+/// The numbers of reads of a step with nothing in flight, and of the next step.
 fn reads(
     model: &CausalLm,
     batch: &GlobalBatch,
@@ -114,7 +114,7 @@ fn a_step_waits_for_the_device_no_more_often_than_its_weights_need() {
             (&plain, &cadft, &fresh, 2, [1, 1]),
             (&plain, &running(), &warm, 6, [1, 1]),
             (&plain, &running(), &warm, 2, [3, 3]),
-            // The first has no statistics; the second waits for those of the first.
+            // The first step has no statistics; the second waits for those of the first.
             (&plain, &running(), &fresh, 2, [1, 4]),
             (&dropped, &cadft, &fresh, 2, [4, 4]),
         ] {
@@ -141,7 +141,12 @@ fn the_scoring_pass_and_the_training_pass_give_the_same_bits() {
     ] {
         for recompute in [Recompute::None, Recompute::Blocks] {
             let model = model.clone().with_recompute(recompute);
-            for (micro, packing) in [(1, Packing::None), (4, Packing::None), (2, Packing::BestFit)] {
+            for (micro, packing) in [
+                (1, Packing::None),
+                (4, Packing::None),
+                (4, Packing::PaddingFree),
+                (2, Packing::BestFit),
+            ] {
                 let batch = batch(&model, micro, packing);
                 let scored = score(&model.valid(), &batch);
                 let found = gradient(&model, &batch, &named("cadft"), &RunningMoments::new(0.99));

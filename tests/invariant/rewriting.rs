@@ -1,4 +1,4 @@
-//! A run that is interrupted around or in a round continues as if it had not been interrupted.
+//! A run that is interrupted before, in or after a round continues as if it had not been interrupted.
 
 use burn::tensor::Device;
 use cadft_model::CausalLm;
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
-/// Four samples are an epoch's step; a round takes place after every step from the second on.
+/// An epoch is one step of four samples; a round takes place after every step from the second on.
 fn prepared(directory: &Path) -> Prepared {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cadft-cli/assets/quickstart");
     let rows = fs::read_to_string(assets.join("train.jsonl")).expect("the quickstart's data");
@@ -34,7 +34,7 @@ fn device() -> Device {
     cadft_train::device::parse(name).expect("a device")
 }
 
-/// Scores that keep the first samples incompatible; every step has all samples.
+/// Records scores that keep the first samples incompatible; every step has all samples.
 fn observe(rewriting: &mut Rewriting, step: usize) {
     let samples: Vec<usize> = (0..20).collect();
     let z: Vec<f64> = (0..20)
@@ -43,7 +43,7 @@ fn observe(rewriting: &mut Rewriting, step: usize) {
     rewriting.observe(&samples, &z);
 }
 
-/// A round and what is to be known about it.
+/// A round, and a warning if there is one.
 type Told = (RoundSummary, Option<Warning>);
 
 fn round(rewriting: &mut Rewriting, step: usize, prepared: &Prepared, model: &CausalLm) -> Option<Told> {
@@ -53,7 +53,7 @@ fn round(rewriting: &mut Rewriting, step: usize, prepared: &Prepared, model: &Ca
         .expect("a round")
 }
 
-/// Steps and rounds from after step `from` to the end.
+/// Does the remaining steps and rounds, after step `from`.
 fn go_on(rewriting: &mut Rewriting, from: usize, prepared: &Prepared, model: &CausalLm) {
     for step in from..6 {
         let _ = round(rewriting, step, prepared, model);
@@ -61,7 +61,7 @@ fn go_on(rewriting: &mut Rewriting, from: usize, prepared: &Prepared, model: &Ca
     }
 }
 
-/// State, log and tokens of every sample: all that the next step depends on.
+/// State, log and tokens of every sample: everything that the next step depends on.
 type Everything = (RewritingState, String, Vec<Vec<u32>>);
 
 fn everything(rewriting: &Rewriting, prepared: &Prepared, run: &Path) -> Everything {
@@ -96,7 +96,7 @@ impl Run {
         self.directory.path()
     }
 
-    /// The uninterrupted run, with its state as a checkpoint after each step has it.
+    /// The uninterrupted run, with the state in the checkpoint after each step.
     fn uninterrupted(&self) -> (Vec<RewritingState>, Everything) {
         let mut rewriting = Rewriting::new(&Ranks::solo(), &self.prepared, self.path());
         let mut saved = vec![rewriting.state().clone()];
@@ -131,7 +131,7 @@ fn a_resumed_run_rewrites_as_the_uninterrupted_one_whatever_became_of_the_log() 
     );
     let lines: Vec<&str> = end.1.lines().collect();
     for (step, state) in saved.iter().enumerate() {
-        // Gone, cut in the middle of a line, cut in the middle of a round, and with rounds that the checkpoint does not know.
+        // The log removed, cut within a line, cut within a round, and with rounds that the checkpoint does not have.
         let cuts = [
             "".to_owned(),
             end.1[..end.1.len() / 2].to_owned(),

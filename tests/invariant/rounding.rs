@@ -1,4 +1,4 @@
-//! Attention and the likelihood of bf16 factors: exactly the factors of their products are rounded, forward and backward.
+//! Attention and likelihood with bf16 factors: exactly the factors of products are rounded, forward and backward.
 //!
 //! ```text
 //! S = r(Q) r(K)ᵀ    P = softmax(S)    O = r(P) r(V)
@@ -7,8 +7,9 @@
 //! L = r(H) r(W)ᵀ    dL = g (onehot − softmax(L))    dH = r(dL) r(W)    dW = r(dL)ᵀ r(H)
 //! ```
 //!
-//! What is rounded on the way, P, dS and dL, is computed in f32 here and in f64 there: a few of many land on the other side of
-//! a middle. So what is compared is the distance to these sums, beside that of the same sums without `r`.
+//! The intermediate values P, dS and dL are computed in f32 here and in f64 in the reference, so a few of them are
+//! rounded to the other neighbour. Therefore the test compares distances: to the sums with `r`, relative to the
+//! distance between the sums with and without `r`.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, bf16};
 use cadft_core::{
@@ -18,13 +19,13 @@ use cadft_model::fused::{AttentionInput, AttentionOptions, causal_attention};
 use cadft_tests::arrays::values;
 use cadft_tests::{BF16, F32, devices};
 
-/// The distance that is left, at most, relative to what rounding does.
+/// Largest remaining distance, relative to the effect of rounding.
 const LEFT: f64 = 0.05;
 
 type Round = fn(f64) -> f64;
 
 fn rounded(x: f64) -> f64 {
-    // All that is rounded is an f32 first.
+    // All values that are rounded are f32 before.
     bf16::from_f32(x as f32).to_f64()
 }
 
@@ -32,7 +33,7 @@ fn exact(x: f64) -> f64 {
     x
 }
 
-/// A matrix by rows.
+/// A row-major matrix.
 #[derive(Clone)]
 struct Matrix {
     values: Vec<f64>,
@@ -40,7 +41,7 @@ struct Matrix {
 }
 
 impl Matrix {
-    /// Numbers between −1 and 1, each an f32.
+    /// Pseudorandom numbers between −1 and 1, exact in f32.
     fn drawn(rows: usize, columns: usize, seed: u64) -> Self {
         let mut state = seed;
         let values = (0..rows * columns).map(|_| {
@@ -106,7 +107,7 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
 }
 
-/// Compares each part with what it is with rounding and without.
+/// Compares each part with its values with and without rounding.
 fn assert_rounded(name: &str, parts: &[&str], found: &[Vec<f64>], [with, without]: &[Vec<Matrix>; 2]) {
     for (index, part) in parts.iter().enumerate() {
         let (with, without) = (&with[index].values, &without[index].values);
@@ -130,7 +131,7 @@ const SEQ: usize = 150;
 const HEAD_DIM: usize = 16;
 const SCALE: f64 = 0.25;
 
-/// Output and gradients of queries, keys and values of one causal head; the scale is a power of two.
+/// The output, and the gradients of queries, keys and values, of one causal head; the scale is a power of two.
 fn attention([query, key, value, up]: &[Matrix; 4], round: Round) -> Vec<Matrix> {
     let [query, key, value, up] = [query, key, value, up].map(|x| x.map(round));
     let scores = query.product(&key.transposed()).map(|x| x * SCALE);
@@ -200,7 +201,7 @@ fn target(token: usize) -> usize {
     token * 37 % VOCAB
 }
 
-/// Log-likelihoods, their gradients for hidden states and weight, and entropies.
+/// Log-likelihoods, their gradients with respect to hidden states and weight, and entropies.
 fn likelihood([hidden, weight, up]: &[Matrix; 3], round: Round) -> Vec<Matrix> {
     let [hidden, weight] = [hidden, weight].map(|x| x.map(round));
     let logits = hidden.product(&weight.transposed());
@@ -244,7 +245,7 @@ fn the_likelihood_rounds_the_factors_of_its_products_and_nothing_else() {
                 Precision::Bf16,
                 ChunkSize::Rows(rows),
             );
-            // The sums of the logits are those of f32.
+            // The sums in the logits have the precision of f32.
             F32.assert_close(name, &values(log_probs.clone()), &expected[0][0].values);
             let grads = (log_probs.clone() * up.clone()).sum().backward();
             let gradient = |leaf: &Tensor<2>| values(leaf.grad(&grads).expect("a gradient"));
@@ -266,7 +267,7 @@ fn the_likelihood_rounds_the_factors_of_its_products_and_nothing_else() {
     });
 }
 
-/// Factors that are rounded already leave the gradient of the logits to be rounded.
+/// The given factors are exact in bf16 already, so only the gradient of the logits is rounded.
 #[test]
 fn the_divergence_rounds_the_factors_of_its_products_and_nothing_else() {
     on_devices(|name, device| {

@@ -1,4 +1,4 @@
-//! Scores of single samples: each is its own, and how many there are costs no memory.
+//! Scores of single samples: each is independent of the others, and memory does not grow with their number.
 
 use burn::module::Module;
 use cadft_data::Example;
@@ -24,7 +24,7 @@ fn a_score_does_not_depend_on_what_is_scored_beside_it() {
     }
 }
 
-/// A sample that is counted while it is held.
+/// A sample that is counted while it is in memory.
 struct Held<'a> {
     sample: Example,
     count: &'a Cell<usize>,

@@ -1,5 +1,5 @@
-//! Soft-capped logits in the fused likelihood, the statistics and the divergence, against tensor operations that hold all of
-//! them.
+//! Soft-capped logits in the fused likelihood, the statistics and the divergence, against tensor operations that hold
+//! all logits.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use cadft_core::{
@@ -20,7 +20,7 @@ fn capped(cap: f64) -> LogitOptions {
     }
 }
 
-/// Some numbers between −1.6 and 1.6.
+/// Numbers between −1.6 and 1.6.
 fn matrix(rows: usize, seed: usize, device: &Device) -> Tensor<2> {
     let values: Vec<f32> = (0..rows * SIZE)
         .map(|i| ((i * 7919 + seed * 31) % 97) as f32 / 30.0 - 1.6)
@@ -38,7 +38,7 @@ fn log_softmax(hidden: Tensor<2>, weight: Tensor<2>, cap: f64) -> Tensor<2> {
     activation::log_softmax(logits, 1)
 }
 
-/// The value, and the gradients of its sum with weights.
+/// The value, and the gradients of a weighted sum of it.
 fn differentiate(device: &Device, f: impl FnOnce(Tensor<2>, Tensor<2>) -> Tensor<1>) -> [Vec<f64>; 3] {
     let (hidden, weight) = (
         matrix(TOKENS, 1, device).require_grad(),

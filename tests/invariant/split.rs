@@ -1,4 +1,4 @@
-//! Micro-batches, padding and order of the samples of one global batch.
+//! Micro-batches, padding and order of the samples in a global batch.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -22,7 +22,7 @@ fn model(device: &Device) -> CausalLm {
     super::models::model("tiny-llama-tied", device)
 }
 
-/// Eight samples of unequal length with unequal data weights.
+/// Eight samples of different lengths, with different data weights.
 fn examples(seed: u32) -> Vec<Example> {
     (0..8u32)
         .map(|i| {
@@ -153,7 +153,7 @@ proptest! {
             let examples = examples(seed);
             for name in AnyObjective::NAMES {
                 let objective = objective(name);
-                // Every factor of the loss is in these two.
+                // These two objectives have every factor of the loss, so only they use all normalisations.
                 let some = if ["cadft", "asft"].contains(name) { 3 } else { 1 };
                 for normalisation in NORMALISATIONS.into_iter().take(some) {
                     let run = |micro| Setting { normalisation, ..Setting::exact(&objective, micro) }.run(&model, &examples);
@@ -178,6 +178,8 @@ proptest! {
                 let objective = objective(name);
                 let alone = Setting { packing: Packing::None, ..Setting::exact(&objective, 1) }.run(&model, &examples);
                 for (packing, micro, max_tokens) in [
+                    (Packing::PaddingFree, 3, None),
+                    (Packing::PaddingFree, 1, Some(max_tokens)),
                     (Packing::BestFit, 2, None),
                     (Packing::BestFit, 8, None),
                     (Packing::BestFit, 1, Some(max_tokens)),
@@ -211,7 +213,7 @@ fn padding_changes_nothing() {
     for (_, device) in devices() {
         let model = model(&device);
         let objective = objective("cadft");
-        // By length, micro-batches of two hold almost no padding; unsorted, much; one at a time, none.
+        // Micro-batches of two: by length, almost no padding; unsorted, much padding. One at a time: none.
         let samples = examples(3);
         let none = Setting::exact(&objective, 1).run(&model, &samples);
         for bucketing in [Bucketing::ByLength, Bucketing::None] {
@@ -252,7 +254,7 @@ fn cadft_with_equal_scores_is_dft() {
             Setting::exact(&cadft, 2).run(&model, &samples),
             Setting::exact(&dft, 2).run(&model, &samples),
         );
-        // Equal scores are their own mean: the standardised score is 0, and the weight 1, exactly.
+        // If all scores are equal, the standardised score is exactly 0, and the weight exactly 1.
         assert_eq!(found.0.weights, [1.0; 8]);
         assert_same("equal scores", &found, &expected);
     }

@@ -1,5 +1,5 @@
-//! Adapters against PEFT (`python/tiny_adapters.py`): logits, loss, every gradient by name, ten optimizer steps, and the
-//! files themselves.
+//! Adapters against PEFT (`python/tiny_adapters.py`): logits, loss, every gradient by name, ten optimizer steps, and
+//! the files.
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
@@ -13,7 +13,7 @@ use std::fs;
 
 use super::training::{assert_all, gradients, loss, ten_steps};
 
-/// Adapters and the checkpoints they belong to.
+/// Adapters, with their checkpoints.
 const ADAPTERS: [(&str, &str); 6] = [
     ("tiny-lora", "tiny-llama-tied"),
     ("tiny-rslora", "tiny-llama-untied"),
@@ -79,7 +79,7 @@ fn logits_loss_and_every_gradient_by_name_equal_peft() {
             &values(loss.clone()),
             expected.values("loss"),
         );
-        // The names are equal too: frozen weights have no gradient.
+        // The names must agree too: frozen weights have no gradient.
         assert_all("grad", name, &gradients(&model, &loss), &expected, F32);
     });
 }
@@ -154,7 +154,7 @@ fn an_adapter_is_written_as_peft_writes_it() {
         };
         let (ours, theirs) = (json(&directory), json(&fixture(case.name)));
         for (key, value) in &ours {
-            // PEFT lists a saved embedding under both its names, and layers of `all-linear` one by one.
+            // PEFT lists a saved embedding under both of its names, and the layers of `all-linear` one by one.
             if key != "modules_to_save" && key != "target_modules" {
                 assert_eq!(theirs.get(key), Some(value), "{}: `{key}`", case.name);
             }

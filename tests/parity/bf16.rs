@@ -1,4 +1,4 @@
-//! bf16 products with f32 master weights against `PyTorch` (`python/tiny_bf16.py`).
+//! Products in bf16 with f32 master weights, against `PyTorch` (`python/tiny_bf16.py`).
 
 use burn::tensor::{DType, Int, Tensor};
 use cadft_model::decoder::Precision;

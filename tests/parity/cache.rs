@@ -1,5 +1,5 @@
-//! The same states whichever way a sequence is run: whole, in parts with a cache, padded and beside rows of other length, packed; and the
-//! greedy text of transformers.
+//! The states are the same however a sequence is run: whole, in parts with a cache, padded and with rows of other
+//! lengths, or packed. Also the greedy text of transformers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_model::generate::{generate, ignore_tokens};
@@ -12,7 +12,7 @@ use std::cell::Cell;
 
 use super::MODELS;
 
-/// Row 0 of the fixture, and two rows more.
+/// Row 0 of the fixture, and two other rows.
 const ROWS: [[i64; 11]; 2] = [
     [3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 9],
     [2, 7, 1, 8, 28, 18, 28, 4, 5, 9, 0],
@@ -27,7 +27,7 @@ fn for_every_model(check: impl Fn(&str, &Checkpoint, &Device)) {
     }
 }
 
-/// Whether a sequence depends on the length of its companions, by the rule of its model.
+/// Whether a sequence depends on the length of the others in its batch, by its model's rule for rotary frequencies.
 fn depends_on_length(config: &ModelConfig) -> bool {
     match config.rope_scaling {
         RopeScaling::Dynamic {
@@ -86,7 +86,8 @@ fn padding_and_rows_of_other_length_change_nothing() {
             .slice([1..2, 0..7]);
         F32.assert_close(&format!("{name}: right"), &values(found), &expected);
 
-        // With a cache: nine positions at once, of which the last two of the short row are forgotten; then one by one.
+        // With a cache: first nine positions at once, of which the last two of the short row are dropped; then one by
+        // one.
         let mut cache = KvCache::new(config, 2, 4);
         let first = model.hidden_states_with_cache(tokens(&[&long[..9], &right[..9]], device), &mut cache);
         cache.truncate(1, 6);
@@ -151,7 +152,7 @@ fn padding_on_the_left_is_a_segment_of_its_own_and_changes_nothing() {
     });
 }
 
-/// The likeliest token after each prompt, found without a cache.
+/// The most likely token after each prompt, without a cache.
 fn greedy_without_cache(model: &CausalLm, prompt: &[u32], count: usize, device: &Device) -> Vec<u32> {
     let mut ids: Vec<i64> = prompt.iter().map(|&id| id.into()).collect();
     for _ in 0..count {

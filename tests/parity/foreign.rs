@@ -1,4 +1,4 @@
-//! Adapters as PEFT writes them, beside those that this program writes (`python/foreign_adapters.py`): the logits are
+//! Adapters in forms that PEFT writes and this program does not (`python/foreign_adapters.py`): the logits equal
 //! PEFT's, or the adapter is refused by the key.
 
 use burn::tensor::Device;
@@ -10,7 +10,7 @@ use cadft_tests::{Arrays, F32, fixture};
 use serde_json::Value;
 use std::path::Path;
 
-/// Adapters that are read.
+/// Adapters that are accepted.
 const READ: [&str; 17] = [
     "saved-embedding-apart",
     "saved-head-apart",
@@ -30,7 +30,7 @@ const READ: [&str; 17] = [
     "mica",
     "some-unknown-names",
 ];
-/// Adapters whose start took something from the base.
+/// Adapters whose initialisation changes the base weights.
 const REFUSED: [&str; 3] = ["pissa", "pissa-fast", "olora"];
 
 fn directory(name: &str) -> std::path::PathBuf {

@@ -1,5 +1,5 @@
-//! Every key of `generation_config.json`: it ends answers where transformers ends them, or it is on the list of those
-//! that change nothing (`python/generation_keys.py`).
+//! Every key of `generation_config.json`: either answers end where transformers ends them, or the key is in the list of
+//! keys without effect (`python/generation_keys.py`).
 
 use burn::tensor::Device;
 use cadft_model::checkpoint::{self, Checkpoint};
@@ -29,7 +29,7 @@ fn golden() -> Golden {
     serde_json::from_slice(&fs::read(fixture("generation-keys.json")).expect("a fixture")).expect("JSON")
 }
 
-/// The tiny model with these ends.
+/// The tiny model with these end tokens.
 fn loaded(generation: Option<&Map<String, Value>>, ends: &Value) -> Checkpoint {
     let copy = tempfile::tempdir().expect("a directory");
     let source = fixture("tiny-llama-tied");
@@ -62,7 +62,7 @@ fn an_answer_ends_where_transformers_ends_it() {
     let golden = golden();
     for row in &golden.rows {
         let named = row.generation.as_ref().and_then(|keys| keys.get("eos_token_id"));
-        // A `generation_config.json` without an end hides the one of `config.json` from transformers alone.
+        // A `generation_config.json` without an end token hides the one of `config.json`, but only from transformers.
         let is_hidden = row.generation.is_some() && named.is_none_or(Value::is_null) && !row.config.is_null();
         let of_config = |other: &&Row| other.generation.is_none() && other.config == row.config;
         let expected = match golden.rows.iter().find(of_config) {

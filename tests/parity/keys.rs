@@ -1,5 +1,5 @@
-//! Every key of `config.json` and `adapter_config.json`: changed alone, it means what it means to transformers and PEFT,
-//! or is refused by name (`python/config_keys.py`, `python/foreign_adapters.py`).
+//! Every key of `config.json` and `adapter_config.json`, changed alone: it has the same effect as in transformers and
+//! PEFT, or is refused by name (`python/config_keys.py`, `python/foreign_adapters.py`).
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_model::adapter::{self, ADAPTER_CONFIG};
@@ -10,14 +10,14 @@ use cadft_tests::fixture;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// The largest difference of two logits that are the same: the fixtures have six digits.
+/// Largest difference of equal logits: the fixtures have six digits.
 const SAME: f64 = 2e-5;
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("a fixture")).expect("JSON")
 }
 
-/// A copy of a directory in which one key of a file is as the row says.
+/// A copy of a directory in which one key of a file has the row's value.
 fn changed(source: &Path, file: &str, row: &Value) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a directory");
     for entry in std::fs::read_dir(source).expect("a directory") {
@@ -55,7 +55,7 @@ fn tokens(ids: &Value, device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(rows.concat(), shape), device)
 }
 
-/// The logits at a row of the fixture's places: positions with how many of the first tokens.
+/// The logits at the places of a fixture row: positions, each with the number of tokens to compare.
 fn logits_at(model: &CausalLm, ids: Tensor<2, Int>, places: &[(usize, usize)]) -> Vec<f64> {
     let logits = model.logits(model.hidden_states(ids));
     let [_, _, vocab] = logits.dims();
@@ -70,11 +70,11 @@ fn is_same(a: &[f64], b: &[f64]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= SAME)
 }
 
-/// What is wrong with how a change was taken: it must be the oracle's result, or an error that names the key. Where the
-/// oracle itself refuses, nothing may have changed.
+/// The problem with a changed key; `None` if the result is the oracle's, or an error names the key. If the oracle
+/// refuses the key, the result may also be unchanged.
 fn verdict(row: &Value, base: &[f64], ours: Result<Vec<f64>, String>) -> Option<String> {
     let key = row["key"].as_str().unwrap_or_default();
-    // These say which tensors there are: an error names those that do not fit.
+    // These keys determine the tensors: an error names the tensors that do not fit.
     let of_tensors = [
         "attention_bias",
         "mlp_bias",
@@ -175,7 +175,7 @@ fn a_key_of_an_adapter_means_what_peft_takes_it_for_or_is_refused() {
     );
 }
 
-/// Keys that are read or refused; the rest of what transformers reads must be in the list of those without effect.
+/// Every key that transformers reads must be read, refused, or in the list of keys without effect.
 #[test]
 fn every_field_of_transformers_is_read_refused_or_listed_with_a_reason() {
     for model in json(&fixture("config-keys.json")).as_array().expect("a list") {

@@ -13,7 +13,7 @@ mod probe_cases;
 mod sampling;
 mod training;
 
-/// The tiny models: every family with tied and with untied embeddings, every scaling of rotary frequencies.
+/// The tiny models: every family with tied and untied embeddings, and every scaling of rotary frequencies.
 const MODELS: [&str; 30] = [
     "tiny-llama-tied",
     "tiny-llama-untied",

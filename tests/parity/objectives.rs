@@ -12,7 +12,7 @@ use cadft_tests::{Arrays, F32, F32_CANCELLING, F32_LARGE, Tolerance, devices, fi
 use serde_json::Value;
 use std::fs;
 
-/// One objective on one batch under one normalisation.
+/// The result of one objective on one batch with one normalisation.
 struct Result {
     log_probs: Vec<f64>,
     gates: Vec<f64>,

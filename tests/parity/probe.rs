@@ -99,7 +99,7 @@ fn a_sketch_is_within_five_percent() {
     });
 }
 
-/// What the probe says of a global batch is what a step sees of it.
+/// The probe of a global batch agrees with a step on it.
 #[test]
 fn the_mean_is_the_gradient_of_a_step() {
     use burn::tensor::Device;

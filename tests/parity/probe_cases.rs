@@ -8,7 +8,7 @@ use cadft_tests::{devices, fixture};
 use serde_json::{Map, Value};
 use std::fs;
 
-/// Samples, and what the model says of them.
+/// Samples, with their scores under the model.
 pub(super) struct Set {
     pub(super) samples: Vec<Example>,
     pub(super) scores: Vec<f64>,
@@ -22,7 +22,7 @@ pub(super) struct Case<'a> {
     pub(super) clean: Set,
     /// Settings by label.
     pub(super) objectives: &'a Value,
-    /// What is expected, by label and normalisation.
+    /// The expected values, by label and normalisation.
     pub(super) expected: &'a Map<String, Value>,
 }
 

@@ -1,4 +1,4 @@
-//! The distributions that tokens are drawn from equal those of transformers (`python/sampling_golden.py`).
+//! The sampling distributions equal those of transformers (`python/sampling_golden.py`).
 
 use cadft_model::Sampling;
 use cadft_tests::fixture;

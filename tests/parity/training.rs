@@ -1,4 +1,4 @@
-//! What the suites of models share: the loss, tensors by name, and ten optimizer steps.
+//! Shared code of the model suites: the loss, tensors by name, and ten optimizer steps.
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
@@ -26,7 +26,7 @@ pub(super) fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
     .neg()
 }
 
-/// The gradients there are, by name.
+/// The gradients that exist, by name.
 pub(super) fn gradients(model: &CausalLm, loss: &Tensor<1>) -> Named {
     let grads = GradientsParams::from_grads(loss.backward(), model);
     gradients_by_name(model, &grads)
@@ -36,7 +36,7 @@ pub(super) fn gradients(model: &CausalLm, loss: &Tensor<1>) -> Named {
 const LR: f64 = 1e-3;
 const CLIP: f64 = 1.0;
 
-/// Ten clipped `AdamW` steps against the fixture's losses and gradient norms; the model after them.
+/// Does ten clipped `AdamW` steps, and compares losses and gradient norms with the fixture. Returns the model.
 pub(super) fn ten_steps(
     name: &str,
     mut model: CausalLm,
@@ -60,7 +60,7 @@ pub(super) fn ten_steps(
     model
 }
 
-/// Asserts that `found` are the fixture's arrays `kind.*`: the same names, close values.
+/// Asserts that `found` equals the fixture's arrays `kind.*`: the same names, and close values.
 pub(super) fn assert_all(kind: &str, model: &str, found: &Named, expected: &Arrays, by: Tolerance) {
     let wanted: Vec<&str> = expected
         .names()

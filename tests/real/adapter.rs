@@ -1,4 +1,4 @@
-//! A LoRA of SmolLM2: trained, read back, merged.
+//! A LoRA adapter of SmolLM2: trained, loaded again, merged.
 
 use super::directory;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -12,7 +12,7 @@ use std::path::Path;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cadft-under-test");
 
-/// Trains two steps; the directory of the adapter.
+/// Trains two steps. Returns the directory of the adapter.
 fn train(out: &Path) -> String {
     let rows: Vec<String> = (1..5)
         .map(|i| format!(r#"{{"prompt":"{i} + {i} =","completion":" {}"}}"#, 2 * i))

@@ -1,7 +1,7 @@
 //! SmolLM2-135M-Instruct against transformers (`python/smollm2_golden.py`), and a short fine-tune of it.
 //!
-//! Needs `models/smollm2-135m-instruct`, which `cargo xtask fetch smollm2` makes. Beside it: what only other programs can
-//! check: transformers, TensorBoard and a browser.
+//! Needs `models/smollm2-135m-instruct`, which `cargo xtask fetch smollm2` makes. Also tests that need other programs:
+//! transformers, TensorBoard and a browser.
 
 mod adapter;
 mod report;
@@ -57,7 +57,7 @@ fn logits_and_greedy_text_equal_transformers() {
     let (config, golden) = golden();
     let mut longest = 0;
     for name in PROMPTS {
-        // The prompt is rendered and tokenised here, not read from the fixture.
+        // Render and tokenise the prompt here, instead of taking the tokens of the fixture.
         let row = serde_json::json!({ "messages": config["prompts"][name]["messages"] });
         let row = parse_file(name, row.to_string().as_bytes())
             .expect("a prompt")
@@ -98,7 +98,7 @@ fn logits_and_greedy_text_equal_transformers() {
             .expect("it generates")
             .remove(0);
         let stop = tokenizer.stop_token_ids();
-        // The fixture continues past a stop token, at which generation ends.
+        // The fixture continues after a stop token; generation ends there.
         let text: Vec<usize> = found
             .token_ids
             .iter()

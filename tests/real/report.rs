@@ -1,4 +1,4 @@
-//! The report, opened in a real browser where there is one.
+//! The report in a real browser, if one is installed.
 
 use cadft_tests::command::run;
 use cadft_tests::synthetic::{self, HOSTILE, Kind};
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Names under which systems have Chromium.
+/// Names of Chromium on different systems.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
 fn browser() -> Option<&'static str> {
@@ -20,7 +20,7 @@ fn browser() -> Option<&'static str> {
     })
 }
 
-/// The document after its scripts have run, and what they said on the console.
+/// The document after its scripts have run, and their console output.
 fn opened(browser: &str, page: &Path, profile: &Path) -> (String, String) {
     let output = Command::new(browser)
         .args([
@@ -77,7 +77,7 @@ fn the_report_draws_every_kind_of_run_without_an_error() {
         assert!(!document.contains("<title>broken"), "{kind:?}");
         let curves = document.matches("class=\"curve\"").count();
         match kind {
-            // One chart with the evaluation before training, and nothing else to draw.
+            // One chart with the evaluation before training, and no other curve.
             Kind::Empty => assert_eq!(curves, 1, "{document}"),
             _ => assert_eq!(curves, 11, "{kind:?}"),
         }

@@ -1,4 +1,5 @@
-//! What a run saves, in transformers and PEFT: it stops where it was trained to stop, and conversations are rendered alike.
+//! Saved models in transformers and PEFT: they stop at the stop token of training, and conversations are rendered
+//! alike.
 
 use cadft_data::{GenerationPrompt, Message, Tokenizer};
 use cadft_tests::Workspace;
@@ -10,7 +11,7 @@ use std::{env, fs};
 const BINARY: &str = env!("CARGO_BIN_EXE_cadft-under-test");
 const QUESTION: &str = "Ben has 28 pens and Sam has 4. How many pens do they have together?";
 
-/// What `python/check_transformers.py` says of a saved directory.
+/// The output of `python/check_transformers.py` for a saved directory.
 fn answered(workspace: &Workspace, directory: &Path) -> Value {
     let python = env::var_os("CADFT_TRANSFORMERS_PYTHON")
         .expect("`cargo xtask test --real` names a Python with transformers");
@@ -27,7 +28,7 @@ fn answered(workspace: &Workspace, directory: &Path) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// A run on a base whose files name `<|endoftext|>` as the end, while turns end with `<|im_end|>`.
+/// A run on a base model whose files name `<|endoftext|>` as the end, although turns end with `<|im_end|>`.
 fn trained(settings: &[&str]) -> (Workspace, PathBuf) {
     let workspace = Workspace::new();
     for (file, key, value) in [

@@ -1,4 +1,4 @@
-//! The event files of a run, read by the `tensorboard` of the Python package index.
+//! The event files of a run, read by the Python package `tensorboard`.
 
 use cadft_tests::Workspace;
 use cadft_tests::command::{lines, steps};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// What `python/check_tensorboard.py` finds in a directory.
+/// The output of `python/check_tensorboard.py` for a directory.
 fn read(directory: &Path) -> Value {
     let python = env::var_os("CADFT_TENSORBOARD_PYTHON")
         .expect("`cargo xtask test --real` names a Python with tensorboard");

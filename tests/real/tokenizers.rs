@@ -1,5 +1,5 @@
-//! Published tokenizers, fetched by `cargo xtask fetch tokenizers`: a model that is saved with one reads texts and
-//! conversations in transformers as it did here.
+//! Published tokenizers, fetched by `cargo xtask fetch tokenizers`: a model that is saved with one gives the same
+//! tokens for texts and conversations in transformers as here.
 
 use cadft_data::{Content, GenerationPrompt, Tokenizer, parse_file};
 use cadft_model::checkpoint::keep_tokenizer_class;
@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-/// Texts on which tokenizers differ: spaces, digits, scripts, marks that combine, code, and what looks like a token.
+/// Texts on which tokenizers differ: spaces, digits, scripts, combining marks, code, and text that resembles a special
+/// token.
 const TEXTS: [&str; 28] = [
     "",
     " ",
@@ -44,7 +45,7 @@ const TEXTS: [&str; 28] = [
     "0x1F 1e-5 v1.2.3 2026-11-28T12:00:00Z",
 ];
 
-/// What transformers says of one tokenizer.
+/// The results of transformers for one tokenizer.
 #[derive(Deserialize)]
 struct Answer {
     texts: Vec<Vec<u32>>,
@@ -63,7 +64,7 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// The tokenizers by name, each copied as a saved model has it.
+/// The tokenizers by name, each copied into the form of a saved model.
 fn saved(scratch: &Path) -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(repository("models/tokenizers")).expect("`cargo xtask fetch tokenizers`") {
@@ -81,7 +82,7 @@ fn saved(scratch: &Path) -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// What `python/published_tokenizers.py` says of all of them.
+/// The results of `python/published_tokenizers.py` for all of them.
 fn answers(
     directories: &BTreeMap<String, PathBuf>,
     conversations: &Map<String, Value>,
@@ -104,7 +105,7 @@ fn answers(
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// What differs in one conversation.
+/// The difference in one conversation, if there is one.
 fn difference(tokenizer: &Tokenizer, row: &Value, expected: &Rendered) -> Option<String> {
     let row = parse_file("row", row.to_string().as_bytes())
         .expect("a row")
@@ -144,7 +145,7 @@ fn published_tokenizers_give_what_transformers_gives() {
                 tokenizer.encode_plain(text).expect("ids"),
                 tokenizer.encode_with_special(text).expect("ids"),
             );
-            // What a text begins with already is not put there twice, which transformers does.
+            // If a text begins with the special token already, it is not added again here; transformers adds it.
             let twice = special.len() > plain.len() && special[0] == *plain.first().unwrap_or(&u32::MAX);
             let special = if twice { plain } else { special };
             if found != (plain.clone(), special.clone()) {

@@ -48,7 +48,7 @@ impl Arrays {
             .1
     }
 
-    /// An array as f32 tensor.
+    /// An array as an f32 tensor.
     ///
     /// # Panics
     /// If it is missing or of another rank.
@@ -59,7 +59,7 @@ impl Arrays {
         Tensor::from_data(TensorData::new(values, self.0[name].0.clone()), device)
     }
 
-    /// An array as integer tensor.
+    /// An array as an integer tensor.
     ///
     /// # Panics
     /// If it is missing or of another rank.

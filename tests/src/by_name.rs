@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 /// Values by Hugging Face name.
 pub type Named = BTreeMap<String, Vec<f64>>;
 
-/// The parameters that are trained.
+/// The trained parameters.
 #[must_use]
 pub fn trained(model: &CausalLm) -> Named {
     by_name(model, None)
 }
 
-/// The gradients there are.
+/// The gradients that exist.
 #[must_use]
 pub fn gradients_by_name(model: &CausalLm, gradients: &GradientsParams) -> Named {
     by_name(model, Some(gradients))

@@ -7,10 +7,10 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What a command said and how it ended.
+/// The output of a command, and its exit code.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Exit code.
+    /// Exit code; `None` if a signal ended the command.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -18,7 +18,7 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-/// The cache of the commands under test: not the user's, and shared as that of a user is.
+/// The cache directory of the commands under test: shared by all of them, and not the user's.
 pub(crate) fn cache() -> PathBuf {
     std::env::temp_dir().join("cadft-tests-cache")
 }
@@ -26,16 +26,16 @@ pub(crate) fn cache() -> PathBuf {
 /// Runs `binary` with `args` in `directory`.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If the command cannot be started.
 #[must_use]
 pub fn run(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
     run_with(binary, directory, args, &[])
 }
 
-/// As [`run`], with these variables in the environment.
+/// As [`run`], with these environment variables.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If the command cannot be started.
 #[must_use]
 pub fn run_with(binary: &str, directory: &Path, args: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let Output {
@@ -58,19 +58,20 @@ pub fn run_with(binary: &str, directory: &Path, args: &[&str], variables: &[(&st
     }
 }
 
-/// What a command took.
+/// The resources that a command used.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// Time of the processor, of all threads together: other programs on the machine do not count.
+    /// CPU time of all threads together: independent of other programs on the machine.
     pub elapsed: Duration,
-    /// The largest resident memory, in MiB, if the system reports it.
+    /// The largest resident memory in MiB; 0 if the system does not report it.
     pub peak_mib: u64,
 }
 
-/// As [`run`], with what it took. It is ended, without a code, when it takes longer than `most`, or ten times that by the clock.
+/// As [`run`], and measures resources. The command is killed, without an exit code, if it uses more than `most` of CPU
+/// time, or ten times that of wall-clock time.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If the command cannot be started.
 #[must_use]
 pub fn run_measured(binary: &str, directory: &Path, args: &[&str], most: Duration) -> (Outcome, Cost) {
     let outputs = tempfile::tempdir().expect("a temporary directory");
@@ -109,10 +110,10 @@ pub fn run_measured(binary: &str, directory: &Path, args: &[&str], most: Duratio
 }
 
 fn processor_time_of(process: u32) -> Option<Duration> {
-    /// What the kernel counts times in, for programs.
+    /// The unit of CPU times that the kernel reports to programs.
     const TICK: Duration = Duration::from_millis(10);
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
+    // The name, in parentheses, may contain anything.
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks = fields.split_ascii_whitespace().skip(11).take(2);
     let ticks: u32 = ticks.filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
@@ -126,10 +127,10 @@ fn peak_mib_of(process: u32) -> Option<u64> {
     Some(kib >> 10)
 }
 
-/// Runs `binary` as a user who may write only where permissions say so, which is not so of root.
+/// Runs `binary` as a user to whom file permissions apply, unlike root.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If the command cannot be started.
 #[must_use]
 pub fn run_without_privileges(binary: &str, directory: &Path, args: &[&str]) -> Outcome {
     let drop = ["--inh-caps=-all", "--bounding-set=-all", binary];
@@ -151,21 +152,21 @@ pub fn make_pipe(path: &Path) {
     assert!(status.is_ok_and(|status| status.success()), "{}", path.display());
 }
 
-/// Runs `binary` with files limited to `kib`, a disk that is full as far as a larger file is concerned. The system sends a
-/// signal for it, which would end a process that does nothing about it.
+/// Runs `binary` with the size of files limited to `kib`, which behaves like a full disk for larger files. The system
+/// sends a signal for it, which ends a process that does not handle it.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If the command cannot be started.
 #[must_use]
 pub fn run_on_a_full_disk(binary: &str, directory: &Path, kib: usize, args: &[&str]) -> Outcome {
     let script = format!("ulimit -f {}", 2 * kib);
     run_after(&script, binary, directory, args)
 }
 
-/// Runs `binary` in a shell that has done `script`, or with the redirections of it.
+/// Runs `binary` in a shell after the commands `script`. If `script` begins with a redirection, it applies to `binary`.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If the command cannot be started.
 #[must_use]
 pub fn run_after(script: &str, binary: &str, directory: &Path, args: &[&str]) -> Outcome {
     let script = match script.starts_with(['>', '<', '2']) {

@@ -1,4 +1,4 @@
-//! Shared parts of the test suites: fixtures, devices, the table of tolerances.
+//! Shared code of the test suites: fixtures, devices, the table of tolerances.
 
 pub mod arrays;
 mod by_name;
@@ -16,12 +16,12 @@ pub use by_name::{Named, gradients_by_name, trained};
 pub use cadft_cli::tolerance::{self, *};
 pub use workspace::Workspace;
 
-/// The example of the README is compiled and run.
+/// Compiles and runs the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
-/// A file or directory under `tests/fixtures`.
+/// The path of a file or directory under `tests/fixtures`.
 #[must_use]
 pub fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -29,13 +29,13 @@ pub fn fixture(path: &str) -> PathBuf {
         .join(path)
 }
 
-/// Which of the compiled backends the suites run on, separated by commas; all of them where it is not set.
+/// The variable with the backends to test, separated by commas. If it is not set, all compiled ones are tested.
 const ASKED: &str = "CADFT_TEST_BACKENDS";
 
-/// The names of the backends that the suites run on.
+/// The names of the backends to test.
 ///
 /// # Panics
-/// If one that is asked for was not compiled: a suite must not pass without it.
+/// If a requested backend is not compiled in: a suite must not pass without it.
 #[must_use]
 pub fn backends() -> Vec<&'static str> {
     let compiled = cadft_train::device::compiled();
@@ -49,10 +49,10 @@ pub fn backends() -> Vec<&'static str> {
     asked.split(',').map(name).collect()
 }
 
-/// Every device the suites run on, by name, without autodiff.
+/// Every device to test, by name, without autodiff.
 ///
 /// # Panics
-/// If a backend has no device: a suite that was asked to run on it must not pass without it.
+/// If a backend has no device: a suite must not pass without it.
 #[must_use]
 pub fn devices() -> Vec<(&'static str, Device)> {
     backends()

@@ -1,4 +1,4 @@
-//! Runs that are started, killed and compared.
+//! Starts, kills and compares runs.
 
 use crate::command::cache;
 use cadft_train::run_files::{CHECKPOINTS, COMPATIBILITY, METRICS, MODEL, REWRITES};
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Keys of `metrics.jsonl` that depend on the machine and the moment, as the reference of metrics says.
+/// Keys of `metrics.jsonl` that depend on the machine and the time, as documented in the reference of metrics.
 pub const VOLATILE: [&str; 4] = ["tokens_per_sec", "peak_rss_mib", "elapsed_secs", "ranks"];
 
 /// A run that was started.
@@ -16,7 +16,7 @@ pub const VOLATILE: [&str; 4] = ["tokens_per_sec", "peak_rss_mib", "elapsed_secs
 pub struct Started(pub Child);
 
 impl Started {
-    /// Starts `binary` in `root`, its output thrown away.
+    /// Starts `binary` in `root`, without its output.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -41,7 +41,7 @@ impl Started {
         self.0.try_wait().expect("a child").is_none()
     }
 
-    /// SIGKILL; whether it was still running.
+    /// Sends SIGKILL. Returns whether the run was still running.
     ///
     /// # Panics
     /// If it cannot be killed.
@@ -52,7 +52,7 @@ impl Started {
         was_running
     }
 
-    /// SIGTERM; the exit code.
+    /// Sends SIGTERM. Returns the exit code.
     ///
     /// # Panics
     /// If it cannot be signalled.
@@ -60,7 +60,7 @@ impl Started {
         self.signal("TERM")
     }
 
-    /// A signal by its name without `SIG`; the exit code.
+    /// Sends a signal, by its name without `SIG`. Returns the exit code.
     ///
     /// # Panics
     /// If it cannot be signalled.
@@ -79,7 +79,7 @@ impl Drop for Started {
     }
 }
 
-/// What a run leaves that must not depend on its interruptions: `metrics.jsonl` without its volatile keys, what there is
+/// The results of a run that must not depend on interruptions: `metrics.jsonl` without its volatile keys, the files
 /// about rewriting, and every file of the final model and of the last checkpoint.
 ///
 /// # Panics
@@ -112,10 +112,10 @@ pub fn remains(run: &Path) -> BTreeMap<String, Vec<u8>> {
     remains
 }
 
-/// Asserts that two runs left the same, naming the first file that differs.
+/// Asserts that two runs have the same results. The message names the first file that differs.
 ///
 /// # Panics
-/// If they did not.
+/// If they differ.
 #[track_caller]
 pub fn assert_same(found: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Vec<u8>>, what: &str) {
     let names = |remains: &BTreeMap<String, Vec<u8>>| remains.keys().cloned().collect::<Vec<_>>();
@@ -150,7 +150,7 @@ pub fn metrics(run: &Path) -> Vec<String> {
             for key in VOLATILE {
                 let _ = line.as_object_mut().and_then(|line| line.remove(key));
             }
-            // What a rank needs depends on how many there are.
+            // The memory of a rank depends on the number of ranks.
             for key in ["memory_mib", "saving_mib", "ranks"] {
                 let plan = line.get_mut("plan").and_then(Value::as_object_mut);
                 let _ = plan.and_then(|plan| plan.remove(key));

@@ -1,4 +1,4 @@
-//! Directories of runs that never took place, for what reads such directories.
+//! Directories of invented runs, for tests of code that reads run directories.
 
 use std::fmt::Write;
 use std::fs;
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 /// A kind of run that a reader must cope with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Started, and then nothing.
+    /// Started, without any step.
     Empty,
     /// A single step.
     OneStep,
-    /// Values that are no numbers from the middle on, and no end.
+    /// Values that are not finite from the middle on, and no end.
     Diverged,
     /// 20,000 steps with evaluations, samples and rewrites.
     Long,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Empty, Self::OneStep, Self::Diverged, Self::Long];
 
     fn steps(self) -> usize {
@@ -31,10 +31,10 @@ impl Kind {
     }
 }
 
-/// Text that must not get out of its place in a page.
+/// Text that must be escaped in a page.
 pub const HOSTILE: &str = "</script><script>document.title='broken'</script>& <b>\"bold\"";
 
-/// Writes the directory of a run of that kind in `parent`; its path.
+/// Writes the directory of a run of this kind in `parent`. Returns its path.
 ///
 /// # Panics
 /// If it cannot be written.
@@ -115,7 +115,7 @@ fn metrics(kind: Kind) -> String {
                 evaluation(1.0)
             );
         }
-        // The last line of a run that was killed.
+        // An incomplete last line, as in a run that was killed.
         Kind::Diverged => text += "{\"step\":61,\"lo",
         Kind::Empty => {}
     }

@@ -1,4 +1,4 @@
-//! Runs a command on a terminal, or on one that has gone.
+//! Runs a command on a terminal, or on a terminal that has been closed.
 
 use crate::command::cache;
 use std::fs::File;
@@ -11,10 +11,10 @@ use std::process::{Child, Command, Stdio};
 fn pair() -> (File, OwnedFd) {
     let (mut ours, mut theirs) = (-1, -1);
     let none = std::ptr::null_mut();
-    // SAFETY: the two places are there, and the system needs no name and no settings.
+    // SAFETY: both pointers are valid, and the system accepts null for name and settings.
     let code = unsafe { libc::openpty(&raw mut ours, &raw mut theirs, none, none.cast(), none.cast()) };
     assert_eq!(code, 0, "the system has terminals");
-    // SAFETY: the call has just opened them for us.
+    // SAFETY: the call has just opened both descriptors, and nothing else owns them.
     unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) }
 }
 
@@ -33,7 +33,7 @@ fn start(binary: &str, directory: &Path, args: &[&str], terminal: &OwnedFd) -> C
     child.expect("the command starts")
 }
 
-/// What `binary` writes to a terminal, and its exit code.
+/// The output of `binary` on a terminal, and its exit code.
 ///
 /// # Panics
 /// If it cannot be started.
@@ -43,13 +43,13 @@ pub fn run(binary: &str, directory: &Path, args: &[&str]) -> (Option<i32>, Strin
     let mut child = start(binary, directory, args, &theirs);
     drop(theirs);
     let mut written = vec![];
-    // On Linux, a read fails once the other end is closed.
+    // On Linux, a read fails after the other end is closed.
     let _ = ours.read_to_end(&mut written);
     let code = child.wait().expect("a child").code();
     (code, String::from_utf8_lossy(&written).into_owned())
 }
 
-/// The exit code of `binary` on a terminal that is gone before it writes anything.
+/// The exit code of `binary` on a terminal that is closed before the first output.
 ///
 /// # Panics
 /// If it cannot be started.

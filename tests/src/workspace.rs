@@ -36,13 +36,13 @@ impl Workspace {
         Self(directory)
     }
 
-    /// Where it is.
+    /// The path of the workspace.
     #[must_use]
     pub fn root(&self) -> &Path {
         self.0.path()
     }
 
-    /// A path in it.
+    /// The path of a file in it.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
@@ -56,10 +56,10 @@ impl Workspace {
         fs::write(self.path(name), text).expect("a file");
     }
 
-    /// Trains `recipe.toml` with these settings into `run`, whose path it gives.
+    /// Trains `recipe.toml` with these settings into `run`. Returns that path.
     ///
     /// # Panics
-    /// If that fails.
+    /// If training fails.
     #[must_use]
     pub fn trained(&self, binary: &str, settings: &[&str]) -> PathBuf {
         let set = settings.iter().flat_map(|setting| ["--set", setting]);

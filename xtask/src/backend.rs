@@ -18,7 +18,7 @@ pub(crate) enum Backend {
     Vulkan,
     /// WebGPU, with WGSL kernels.
     WebGpu,
-    /// Whatever graphics interface is there, with WGSL kernels.
+    /// The graphics interface of the system, with WGSL kernels.
     Wgpu,
     /// The compiled CPU backend of CubeCL.
     Cpu,
@@ -41,9 +41,9 @@ impl Backend {
     }
 }
 
-/// The `--features` value for these backends beside the CPU backend that is always there.
+/// The `--features` value for these backends. The CPU backend flex is always compiled in.
 ///
-/// Empty for flex alone, which is the default of the command-line crate.
+/// Empty for flex alone, the default of the command-line crate.
 pub(crate) fn extra_features(backends: &[Backend]) -> Vec<&'static str> {
     let mut features = Vec::new();
     for backend in backends.iter().filter(|backend| **backend != Backend::Flex) {

@@ -23,24 +23,27 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum What {
-    /// Peak memory of the fused likelihood over inputs, gradients and one chunk; of steps with activations kept and
-    /// recomputed; of loading a checkpoint over its size; and, where `cargo xtask fetch smollm2` and `cargo xtask fetch
-    /// reasoning-gym` were run, of training `SmolLM2` beside its estimate, into `bench/memory.json`.
+    /// Peak memory, into `bench/memory.json`: of the fused likelihood relative to inputs, gradients and one chunk; of
+    /// steps with activations kept and recomputed; of loading a checkpoint relative to its size; and, after `cargo
+    /// xtask fetch smollm2` and `cargo xtask fetch reasoning-gym`, of training `SmolLM2` compared with its estimate.
     Memory,
     /// The curves of `SmolLM2` in f32 and bf16, all weights and LoRA, and of the same LoRA in PEFT; needs `cargo xtask fetch
     /// smollm2` and `cargo xtask fetch reasoning-gym`.
     Precision,
-    /// Training steps on a GPU beside `PyTorch` and transformers, into `bench/training.json`; needs CUDA.
+    /// Training steps on a GPU compared with `PyTorch` and transformers, into `bench/training.json`; needs CUDA.
     Training,
-    /// Tokens a second of generation beside `transformers.generate`; needs `cargo xtask fetch smollm2`.
+    /// Training steps on the CPU beside `PyTorch`, TRL and PEFT, into `bench/step.json`; needs `cargo xtask fetch smollm2` and
+    /// `cargo xtask fetch reasoning-gym`.
+    Step,
+    /// Tokens a second of generation compared with `transformers.generate`; needs `cargo xtask fetch smollm2`.
     Generate,
-    /// Tokenising and reading training data, beside `datasets` and `transformers`.
+    /// Tokenising and reading training data, compared with `datasets` and `transformers`.
     Data,
-    /// Whether rewriting does what it is for: the quickstart's model with and without it, for three seeds.
+    /// Whether rewriting helps: the quickstart's model with and without it, for three seeds.
     Rewriting,
-    /// What writing checkpoints costs a run.
+    /// The cost of writing checkpoints for a run.
     Checkpoints,
-    /// What exchanges cost a step on 1, 2 and 4 ranks, into `bench/scale.json`.
+    /// The cost of exchanges in a step on 1, 2 and 4 ranks, into `bench/scale.json`.
     Scale,
 }
 
@@ -56,19 +59,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         What::Precision => precision(&args.args),
         What::Training => training(&args.args),
+        What::Step => step(&args.args),
         What::Generate => generate(&args.args),
         What::Checkpoints => shell::run(&mut Command::new(built("checkpoint-stall")?)),
         What::Rewriting => shell::run(&mut Command::new(built("rewriting-study")?)),
     }
 }
 
-/// Builds a measuring program; returns its path.
+/// Builds a measuring program. Returns its path.
 fn built(binary: &str) -> Result<PathBuf> {
     shell::run(shell::cargo_in_workspace("build").args(["--release", "--workspace", "--bin", binary]))?;
     Ok(shell::target_dir().join("release").join(binary))
 }
 
-/// Trains `SmolLM2` under several settings and writes `bench/memory.json`: peaks beside their estimates.
+/// Trains `SmolLM2` under several settings, and writes `bench/memory.json`: peaks next to their estimates.
 fn estimate() -> Result<()> {
     let root = shell::workspace_root();
     let (model, data) = (
@@ -94,7 +98,7 @@ fn estimate() -> Result<()> {
     Ok(())
 }
 
-/// Trains the same steps five times and writes `bench/smollm2-precision.json`.
+/// Trains the same steps in five ways, and writes `bench/smollm2-precision.json`.
 fn precision(args: &[String]) -> Result<()> {
     let root = shell::workspace_root();
     let (model, data) = (
@@ -123,7 +127,7 @@ fn precision(args: &[String]) -> Result<()> {
     )
 }
 
-/// Runs both sides in turns and writes `bench/training.json`.
+/// Runs both sides alternately, and writes `bench/training.json`.
 fn training(args: &[String]) -> Result<()> {
     let root = shell::workspace_root();
     let features = ["--package", "cadft", "--features", "cuda,fusion"];
@@ -143,7 +147,41 @@ fn training(args: &[String]) -> Result<()> {
     )
 }
 
-/// Runs both sides in turns and writes `bench/generate.json`.
+/// Runs both sides alternately, and writes `bench/step.json`.
+fn step(args: &[String]) -> Result<()> {
+    let root = shell::workspace_root();
+    let model = root.join("models/smollm2-135m-instruct");
+    let data = root.join("data/reasoning-gym/gsm_symbolic_train.jsonl");
+    if !model.is_dir() || !data.is_file() {
+        bail!(
+            "no SmolLM2 or no data\nhint: `cargo xtask fetch smollm2` and `cargo xtask fetch reasoning-gym`"
+        );
+    }
+    let binary = built("cadft")?;
+    let interpreter = python::environment("fixtures", &root.join("python/requirements.txt"))?;
+    let commit = shell::output(
+        Command::new("git")
+            .args(["rev-parse", "--short", "HEAD"])
+            .current_dir(&root),
+    )?;
+    shell::run(
+        Command::new(interpreter)
+            .arg(root.join("python/bench_step.py"))
+            .arg("--binary")
+            .arg(binary)
+            .arg("--model")
+            .arg(model)
+            .arg("--data")
+            .arg(data)
+            .arg("--commit")
+            .arg(commit.trim())
+            .arg("--out")
+            .arg(root.join("bench/step.json"))
+            .args(args),
+    )
+}
+
+/// Runs both sides alternately, and writes `bench/generate.json`.
 fn generate(args: &[String]) -> Result<()> {
     let root = shell::workspace_root();
     let model = root.join("models/smollm2-135m-instruct");

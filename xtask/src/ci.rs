@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: everything that is checked besides the tests.
+//! `cargo xtask ci`: all checks except the tests.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::{docs, reference, shell, tidy};
 
 type Check = fn() -> Result<()>;
 
-/// Runs every check, also after a failure, and names those that failed.
+/// Runs every check, even after a failure, and lists those that failed.
 pub(crate) fn run() -> Result<()> {
     let checks: [(&str, Check); 6] = [
         ("fmt", fmt),
@@ -42,7 +42,7 @@ fn fmt() -> Result<()> {
     shell::run(shell::cargo_in_workspace("fmt").args(["--all", "--", "--check"]))
 }
 
-// The release profile, so that build scripts and macros are those the tests have already built.
+// The release profile: the tests have already compiled build scripts and macros in it.
 fn clippy() -> Result<()> {
     shell::run(shell::cargo_in_workspace("clippy").args([
         "--release",
@@ -54,7 +54,7 @@ fn clippy() -> Result<()> {
     ]))
 }
 
-/// Packs every crate that is published; the tests have built them.
+/// Packages every crate that is published, without compiling it: the tests do that.
 fn package() -> Result<()> {
     shell::run(shell::cargo_in_workspace("package").args([
         "--quiet",

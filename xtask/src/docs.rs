@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::shell;
 
-/// Builds both; the book is skipped, saying so, where `mdbook` is not installed. `tidy` checks its links.
+/// Builds both. If `mdbook` is not installed, skips the book with a message; `tidy` checks its links.
 pub(crate) fn run() -> Result<()> {
     shell::run(
         shell::cargo_in_workspace("doc")

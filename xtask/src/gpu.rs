@@ -1,10 +1,9 @@
 //! `cargo xtask gpu`: the CUDA backend on a machine that has neither a GPU nor LLVM.
 //!
-//! Burn's CUDA backend depends on `cubecl-llvm`, whose build script downloads LLVM. Kernels can also be compiled
-//! by NVRTC (feature `cuda-cpp`), which needs nothing at build time. Here a stand-in replaces `cubecl-llvm`, in a
-//! mirror of the workspace made of links, so that neither `Cargo.toml` nor `Cargo.lock` of the real one changes.
-//! The stand-in is for checks and for machines without a network; released builds use the real crate.
-//!
+//! Burn's CUDA backend depends on `cubecl-llvm`, whose build script downloads LLVM. Kernels can also be compiled by
+//! NVRTC (feature `cuda-cpp`), which needs nothing at build time. Here a stub replaces `cubecl-llvm`, in a copy of the
+//! workspace made of links, so that the real `Cargo.toml` and `Cargo.lock` do not change.
+//! The stub is for checks, and for machines without a network; released builds use the real crate.
 //! `cargo xtask gpu emulate` goes one step further: see [`emulate`].
 
 use std::path::{Path, PathBuf};
@@ -15,9 +14,9 @@ use crate::shell;
 
 mod emulate;
 
-/// The CUDA version whose driver interface is compiled in: what the oldest supported driver speaks.
+/// The CUDA version whose driver interface is compiled in: that of the oldest supported driver.
 const CUDA_VERSION: &str = "13000";
-/// What can be carried to a machine without a network: the most that the compressed binary may have, in bytes.
+/// Largest compressed binary, in bytes, that can be transferred to a machine without a network.
 const MOST: u64 = 40_000_000;
 const FEATURES: &str = "cadft/flex,cadft/cuda,cadft/cuda-cpp,cadft/fusion";
 const PATCH: &str = "\n[patch.crates-io]\ncubecl-llvm = { path = \"xtask/stubs/cubecl-llvm\" }\n";
@@ -50,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         &shell::target_dir().join("gpu-workspace"),
     )?;
     match &args.what {
-        // The crate of kernels too, whose example needs CUDA.
+        // Includes the crate of kernels, whose example needs CUDA.
         What::Check => shell::run(cargo(&mirror, "check").args([
             "--package",
             "cadft-kernels",
@@ -65,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Builds a stripped binary.
 fn build(mirror: &Path) -> Result<PathBuf> {
-    // A directory of its own: the binary must not take the place of the one built for this machine.
+    // A separate target directory, so that the binary does not replace the one for this machine.
     let target = shell::target_dir().join("gpu");
     shell::run(
         cargo(mirror, "build")
@@ -122,7 +121,8 @@ fn cargo(mirror: &Path, verb: &str) -> std::process::Command {
     command
 }
 
-/// A workspace like `root` at `mirror`: links to its folders, the manifest with the patch, a copy of the lock file.
+/// Makes a workspace like `root` at `mirror`: links to its folders, the manifest with the patch, and a copy of the lock
+/// file.
 fn mirror(root: &Path, mirror: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(mirror).with_context(|| format!("cannot create `{}`", mirror.display()))?;
     for name in ["crates", "tests", "xtask"] {

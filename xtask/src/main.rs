@@ -75,7 +75,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A child that failed has already said why: pass its exit code on, add nothing.
+            // A failed child process has already printed its error: only pass its exit code on.
             if let Some(exit) = error.downcast_ref::<shell::ChildExit>() {
                 eprintln!("xtask: {exit}");
                 return ExitCode::from(exit.code);

@@ -1,4 +1,4 @@
-//! Python, for what only Python can do: packages from its registry and golden numbers from PyTorch.
+//! Runs Python, for tasks that need it: packages from its registry, and golden numbers from PyTorch.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{files, shell};
 
-/// The interpreter that must be on the path.
+/// The interpreter, which must be in `PATH`.
 pub(crate) const INTERPRETER: &str = "python3";
 
 /// Fails with a hint unless `python3 -m MODULE` exists.
@@ -24,7 +24,7 @@ pub(crate) fn require(module: &str) -> Result<()> {
     Ok(())
 }
 
-/// A virtual environment in the cache that holds exactly what `requirements` names; made or updated when needed.
+/// A virtual environment in the cache with exactly the packages in `requirements`. It is made or updated if necessary.
 pub(crate) fn environment(name: &str, requirements: &Path) -> Result<PathBuf> {
     require("venv")?;
     require("ensurepip")?;

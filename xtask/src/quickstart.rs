@@ -1,4 +1,4 @@
-//! `cargo xtask quickstart-base`: makes the embedded base model again, from random weights.
+//! `cargo xtask quickstart-base`: rebuilds the embedded base model from random weights.
 
 use std::process::Command;
 
@@ -8,7 +8,8 @@ use crate::{python, shell};
 
 const ASSETS: &str = "crates/cadft-cli/assets";
 
-/// Writes the base's corpus, trains on it with the `cadft` command, and puts the weights beside the other assets.
+/// Writes the corpus of the base model, trains on it with the `cadft` command, and stores the weights with the other
+/// assets.
 pub(crate) fn run() -> Result<()> {
     let root = shell::workspace_root();
     let python = python::environment("quickstart", &root.join("python/requirements-quickstart.txt"))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask reference`: the generated parts of the reference pages, made by the command itself.
+//! `cargo xtask reference`: the generated parts of the reference pages, written by the `cadft` command.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// Where the pages are.
+/// The directory of the pages.
 const PAGES: &str = "docs/src/reference";
-/// A generated part stands between `<!-- generated: NAME -->` and this.
+/// Ends a generated part, which begins with `<!-- generated: NAME -->`.
 const END: &str = "<!-- end of generated -->";
 const BEGIN: &str = "<!-- generated: ";
 
@@ -79,7 +79,7 @@ fn pages() -> Result<Vec<PathBuf>> {
     Ok(pages)
 }
 
-/// A page with its generated parts; their names are added to `used`.
+/// A page with its generated parts filled in. Adds their names to `used`.
 fn filled(page: &str, blocks: &BTreeMap<String, String>, used: &mut BTreeSet<String>) -> Result<String> {
     let mut written = String::new();
     let mut rest = page;

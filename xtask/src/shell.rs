@@ -1,4 +1,4 @@
-//! Runs other programs, showing each command line, and knows where things lie.
+//! Runs other programs, showing each command line, and knows the directories of the project.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,9 @@ impl std::fmt::Display for ChildExit {
 
 impl std::error::Error for ChildExit {}
 
-/// The root of the workspace this binary belongs to.
+/// The root of the workspace that this binary belongs to.
 pub(crate) fn workspace_root() -> PathBuf {
-    // Cargo sets the variable at run time; the compiled-in value serves a binary started by hand.
+    // Cargo sets the variable at run time; the compiled-in value is for a binary that is started directly.
     let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest_dir
@@ -33,7 +33,7 @@ pub(crate) fn workspace_root() -> PathBuf {
         .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-/// Where downloads and Python environments are kept: `CADFT_CACHE`, or `cadft` in the user's cache directory.
+/// The directory for downloads and Python environments: `CADFT_CACHE`, or `cadft` in the user's cache directory.
 pub(crate) fn cache_dir() -> Result<PathBuf> {
     let set = |name: &str| {
         std::env::var_os(name)
@@ -46,7 +46,7 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
         .ok_or_else(|| anyhow!("no cache directory: none of `CADFT_CACHE`, `XDG_CACHE_HOME`, `HOME` is set"))
 }
 
-/// Cargo's target directory for this workspace, which the environment or a configuration may have moved.
+/// Cargo's target directory for this workspace, which the environment or a configuration may have changed.
 pub(crate) fn target_dir() -> PathBuf {
     let asked = cargo_in_workspace("metadata")
         .args(["--no-deps", "--format-version", "1", "--offline"])
@@ -66,7 +66,8 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// `cargo --locked VERB --manifest-path ROOT/Cargo.toml`, in the caller's directory: what is built is what the lock file says.
+/// `cargo --locked VERB --manifest-path ROOT/Cargo.toml`, in the caller's directory. Dependencies are exactly those of
+/// the lock file.
 pub(crate) fn cargo_in_workspace(verb: &str) -> Command {
     let mut command = cargo();
     command
@@ -94,7 +95,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     .into())
 }
 
-/// As [`run`], with what the command prints on standard output.
+/// As [`run`]; returns the standard output of the command.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let program = short_name(command.get_program());
     eprintln!("$ {}", display(command));
@@ -109,7 +110,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{program}` printed no text"))
 }
 
-/// Whether `program ARGS..` can be started and succeeds; prints nothing.
+/// Whether `program ARGS..` can be started and succeeds. Prints nothing.
 pub(crate) fn succeeds<S: AsRef<OsStr>>(program: S, args: &[&str]) -> bool {
     Command::new(program)
         .args(args)
@@ -169,7 +170,7 @@ fn short_name(program: &OsStr) -> String {
         .into_owned()
 }
 
-/// The arguments of a command that was not run, separated by spaces.
+/// The arguments of a command, separated by spaces, for messages.
 #[cfg(test)]
 pub(crate) fn arguments(command: &Command) -> String {
     command

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: a long run of the tiny model, watched for memory and file descriptors that grow.
+//! `cargo xtask soak`: a long run of the tiny model. Fails if memory or the number of file descriptors grows.
 
 use std::fs;
 use std::path::Path;
@@ -10,12 +10,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell;
 
-/// Steps before the values are taken to have settled.
+/// Number of steps after which the values are expected to be stable.
 const SETTLED: usize = 200;
-/// Growth of the median resident memory that counts as flat: allocators keep what they were once given.
+/// Largest growth factor of the median resident memory that counts as constant: allocators keep memory that they once
+/// reserved.
 const FLAT: f64 = 1.05;
 
-/// Rounds throughout the run. What was replaced is state that a run keeps, so few samples are.
+/// Rounds of rewriting throughout the run. Few samples are replaced, because replaced samples are state that a run
+/// keeps.
 const REWRITING: [&str; 6] = [
     "rewrite.warmup=100",
     "rewrite.every=100",
@@ -33,7 +35,7 @@ pub(crate) struct Args {
     steps: usize,
 }
 
-/// What the system says about the process after a step.
+/// The operating system's values for the process after a step.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     step: usize,
@@ -41,7 +43,8 @@ struct Sample {
     descriptors: usize,
 }
 
-/// Trains with evaluation every 50 steps, a checkpoint every 10 and a round of rewriting every 100, and compares the beginning with the end.
+/// Trains with an evaluation every 50 steps, a checkpoint every 10 and a round of rewriting every 100. Compares the
+/// beginning with the end.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(args.steps >= 4 * SETTLED, "at least {} steps", 4 * SETTLED);
     let binary = "cadft-under-test";
@@ -92,7 +95,7 @@ fn watch(mut child: Child, out: &Path) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-/// `None` between the end of a process and its being waited for, and before its first step.
+/// `None` before the first step, and after the process has ended.
 fn sample(process: u32, out: &Path) -> Option<Sample> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -107,7 +110,7 @@ fn sample(process: u32, out: &Path) -> Option<Sample> {
     })
 }
 
-/// Compares the first steps after settling with the last as many.
+/// Compares the first `steps` after settling with the last ones.
 fn judge(samples: &[Sample], steps: usize) -> Result<()> {
     let between = |from: usize, to: usize| -> Vec<Sample> {
         let chosen = samples.iter().filter(|sample| (from..=to).contains(&sample.step));

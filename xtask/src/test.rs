@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use crate::backend::{Backend, extra_features};
 use crate::{fetch, python, shell};
 
-/// Says to the suites in `tests/` which of the backends in the build to run on.
+/// The variable that selects the backends for the suites in `tests/`, out of those in the build.
 const ASKED: &str = "CADFT_TEST_BACKENDS";
 
-/// Says to the tests with a real checkpoint which Python has transformers.
+/// The variable with the Python that has transformers, for the tests with a real checkpoint.
 const TRANSFORMERS: &str = "CADFT_TRANSFORMERS_PYTHON";
 
 /// Arguments of `cargo xtask test`.
@@ -20,8 +20,8 @@ pub(crate) struct Args {
     /// Backends to test, separated by commas; flex alone tests the whole workspace, others the suites in `tests/`.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
     backend: Vec<Backend>,
-    /// Test against a real checkpoint, published chat templates and tokenizers, which are fetched first, transformers, TensorBoard,
-    /// and a browser where there is one.
+    /// Test against a real checkpoint, published chat templates and tokenizers (all fetched first), transformers,
+    /// TensorBoard and, if there is one, a browser.
     #[arg(long)]
     real: bool,
     /// Build with MPI, and test runs of several processes too: needs Open MPI with its headers, and libclang.
@@ -50,13 +50,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if is_everything(args) { outside() } else { Ok(()) }
 }
 
-/// Whether all tests of the workspace were asked for.
+/// Whether all tests of the workspace are requested.
 fn is_everything(args: &Args) -> bool {
     !args.real && !args.mpi && args.filter.is_empty() && extra_features(&args.backend).is_empty()
 }
 
-/// The program outside the workspace. Its versions are those of the workspace's `Cargo.lock` and its target directory is the
-/// workspace's, so that only the crates of the repository are compiled for it.
+/// The program outside the workspace. It uses the versions of the workspace's `Cargo.lock` and the workspace's target
+/// directory, so that only the crates of the repository are compiled for it.
 fn outside() -> Result<()> {
     let directory = shell::workspace_root().join("tests/outside");
     let lock = directory.join("Cargo.lock");
@@ -71,7 +71,7 @@ fn outside() -> Result<()> {
     )
 }
 
-/// The tests of the data crate that need what was fetched.
+/// The tests of the data crate that need fetched files.
 fn published(args: &Args) -> Command {
     let mut command = shell::cargo_in_workspace("test");
     command.args([

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the rules of the repository that no compiler checks, all findings in one report.
+//! `cargo xtask tidy`: the rules of the repository that no compiler checks. Reports all findings together.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ mod markdown;
 mod publish;
 mod rust;
 mod supply;
+mod tree;
 mod unsafety;
 mod words;
 
@@ -55,11 +56,11 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The files of the repository that are text, in order of their paths, and where the repository is.
+/// The text files of the repository by path, and its root directory.
 struct Repository {
     root: PathBuf,
     texts: Vec<(PathBuf, String)>,
-    /// Files that hold no text, such as pictures.
+    /// Files without text, such as pictures.
     others: Vec<PathBuf>,
 }
 
@@ -69,7 +70,7 @@ impl Repository {
         for path in files::repository(root)? {
             let bytes = std::fs::read(root.join(&path))
                 .with_context(|| format!("cannot read `{}`", path.display()))?;
-            // What is not UTF-8 is data: the manifest of the fixtures vouches for it.
+            // Files that are not UTF-8 are data, covered by the manifest of the fixtures.
             match String::from_utf8(bytes) {
                 Ok(text) => texts.push((path, text)),
                 Err(_) => others.push(path),
@@ -97,7 +98,7 @@ impl Repository {
     }
 }
 
-/// Checks every rule; fails when any finding is left.
+/// Checks every rule. Fails if there are findings.
 pub(crate) fn run() -> Result<()> {
     let repository = Repository::open(&shell::workspace_root())?;
     let mut findings = Vec::new();
@@ -113,6 +114,7 @@ pub(crate) fn run() -> Result<()> {
         links::check,
         unsafety::check,
         circles::check,
+        tree::check,
     ] {
         findings.extend(check(&repository)?);
     }

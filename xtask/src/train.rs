@@ -12,7 +12,7 @@ use crate::shell;
 pub(crate) struct Args {
     /// A recipe file, or the name of an embedded recipe; without one the embedded quickstart.
     recipe: Option<String>,
-    /// The backend to compile in beside flex, and to train on.
+    /// The backend to compile in besides flex, and to train on.
     #[arg(long, value_enum, default_value = "flex")]
     backend: Backend,
     /// Arguments for `cadft train`, after `--`.

@@ -1,18 +1,18 @@
-//! Tokens that become text while they are generated: texts that end an answer, and streaming.
+//! Turns tokens into text while they are generated: finds stop texts, and streams.
 
 use anyhow::Result;
 use cadft_data::{SpecialTokens, Tokenizer};
 use std::ops::ControlFlow;
 
-/// The text of one answer, so far.
+/// The text of one answer so far.
 pub(crate) struct AnswerText<'a> {
     tokenizer: &'a Tokenizer,
     /// Texts that end the answer.
     stops: &'a [String],
     token_ids: Vec<u32>,
-    /// The text without the stop that ended it.
+    /// The text, without the stop text that ended it.
     text: String,
-    /// Bytes that were shown.
+    /// Number of bytes that were shown.
     shown: usize,
 }
 
@@ -27,7 +27,7 @@ impl<'a> AnswerText<'a> {
         }
     }
 
-    /// Takes in a token; breaks where the text now holds a stop.
+    /// Appends a token. Breaks if the text now contains a stop text.
     pub(crate) fn push(&mut self, token: u32) -> Result<ControlFlow<()>> {
         self.token_ids.push(token);
         self.text = self.tokenizer.decode(&self.token_ids, SpecialTokens::Skip)?;
@@ -41,8 +41,8 @@ impl<'a> AnswerText<'a> {
         })
     }
 
-    /// What can be shown since the last call: nothing that ends in the middle of a character, or that may turn out to
-    /// be the beginning of a stop.
+    /// The text that became showable since the last call. Held back are an incomplete character and what may be the
+    /// beginning of a stop text.
     pub(crate) fn news(&mut self) -> String {
         let complete = self.text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
         let held_back = self.stops.iter().map(|stop| overlap(&self.text, stop)).max();
@@ -50,7 +50,7 @@ impl<'a> AnswerText<'a> {
         self.show(until)
     }
 
-    /// Everything that was not shown yet; called once the answer has ended.
+    /// The text that was not shown yet. Called once the answer has ended.
     pub(crate) fn rest(&mut self) -> String {
         self.show(self.text.len())
     }
@@ -67,7 +67,7 @@ impl<'a> AnswerText<'a> {
     }
 }
 
-/// How many bytes at the end of `text` are the beginning of `stop`.
+/// Length in bytes of the longest end of `text` that is a beginning of `stop`.
 fn overlap(text: &str, stop: &str) -> usize {
     stop.char_indices()
         .map(|(at, _)| at)

@@ -1,4 +1,4 @@
-//! The embedded quickstart: paths that begin with `embedded:` are written to the user's cache and rewritten.
+//! The embedded quickstart: files under `embedded:` paths are written to the user's cache, and the paths are replaced.
 
 use crate::hint::UsageError;
 use anyhow::{Context, Result};
@@ -13,7 +13,7 @@ static ASSETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets");
 
 const PREFIX: &str = "embedded:";
 
-/// Writes out what a recipe's embedded paths name, and puts the paths on disk in their place.
+/// Writes the files of a recipe's embedded paths to the cache, and replaces the paths by those on disk.
 pub(crate) fn materialise(recipe: &mut Recipe) -> Result<()> {
     recipe.model.path = resolve(&recipe.model.path)?;
     for source in recipe.data.train.iter_mut().chain(&mut recipe.data.eval) {
@@ -22,7 +22,7 @@ pub(crate) fn materialise(recipe: &mut Recipe) -> Result<()> {
     Ok(())
 }
 
-/// The path on disk of a path that may be embedded.
+/// The path on disk of `path`, which may be an embedded one.
 pub(crate) fn resolve(path: &str) -> Result<String> {
     let Some(embedded) = path.strip_prefix(PREFIX) else {
         return Ok(path.to_owned());
@@ -52,7 +52,7 @@ pub(crate) fn resolve(path: &str) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Writes an embedded directory to `CACHE/NAME-HASH`, unless it is there.
+/// Writes an embedded directory to `CACHE/NAME-HASH`, unless it exists.
 fn write(name: &str, directory: &Dir<'_>, cache: &Path) -> Result<PathBuf> {
     let target = cache.join(format!("{name}-{}", fingerprint(directory)));
     if is_complete(directory, &target) {
@@ -64,7 +64,7 @@ fn write(name: &str, directory: &Dir<'_>, cache: &Path) -> Result<PathBuf> {
         cadft_files::write_new(&new.path().join(file_name(file)), file.contents()).with_context(context)?;
     }
     match new.finish() {
-        // Another process was faster.
+        // Another process has written it in the meantime.
         Err(_) if is_complete(directory, &target) => Ok(target),
         finished => finished.with_context(context).map(|()| target),
     }
@@ -81,7 +81,7 @@ fn file_name<'a>(file: &'a include_dir::File<'_>) -> &'a Path {
     file.path().file_name().map_or(file.path(), Path::new)
 }
 
-/// The first 12 hexadecimal digits of the SHA-256 of every name and content.
+/// The first 12 hexadecimal digits of the SHA-256 of all names and contents.
 fn fingerprint(directory: &Dir<'_>) -> String {
     let mut files: Vec<_> = directory.files().collect();
     files.sort_by_key(|file| file.path());

@@ -22,20 +22,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Console {
     progress: Progress,
     run: PathBuf,
-    /// Whether events also go to standard output as JSON.
+    /// Whether events are also printed to standard output as JSON.
     json: bool,
-    /// Why events no longer go there.
+    /// The error that ended the printing of events.
     lost: Option<anyhow::Error>,
     stop: Arc<AtomicBool>,
-    /// Whether the user knows that the run is about to stop.
+    /// Whether the user was notified that the run is about to stop.
     told_stop: bool,
-    /// An evaluation, where there is no bar to say how far it is.
+    /// The running evaluation, if no bar shows its progress.
     evaluation: Option<Activity>,
-    /// Steps that were done before this process.
+    /// Number of steps done before this process.
     done_before: usize,
-    /// Whether an adapter is trained.
+    /// Whether the run trains an adapter.
     is_adapter: bool,
-    /// Whether the commands are shown that one may go on with.
+    /// Whether to suggest commands to continue with.
     advises: bool,
 }
 
@@ -56,7 +56,7 @@ impl Console {
         }
     }
 
-    /// Without the commands to go on with: the run is part of something larger.
+    /// Without suggested commands, for a run that is part of a comparison.
     pub(crate) fn without_advice(mut self) -> Self {
         self.advises = false;
         self
@@ -137,7 +137,7 @@ impl Console {
         }
     }
 
-    /// Prints an event as JSON. If that fails, the run continues; a reader that has gone wants no more.
+    /// Prints an event as JSON. If that fails, the run continues. A closed pipe is not an error.
     fn print(&mut self, event: &Event) {
         let is_recorded = !matches!(event, Event::Evaluating { .. } | Event::Answering { .. });
         if !self.json || !is_recorded {
@@ -158,10 +158,10 @@ impl Console {
         }
     }
 
-    /// Ends a run that did what it was asked.
+    /// Ends the console of a successful run.
     ///
     /// # Errors
-    /// Events that could not be printed.
+    /// If events could not be printed.
     pub(crate) fn finish(self) -> Result<()> {
         match self.lost {
             None => Ok(()),
@@ -169,7 +169,7 @@ impl Console {
         }
     }
 
-    /// Shows how far an evaluation is.
+    /// Shows the progress of an evaluation.
     fn evaluating(&mut self, done: usize, total: usize, said: impl FnOnce() -> String) {
         if !self.progress.says(said) {
             let evaluation = self.evaluation.get_or_insert_with(|| {
@@ -190,7 +190,7 @@ impl Console {
         }
     }
 
-    /// Says once that the run is about to stop.
+    /// Announces, once, that the run is about to stop.
     fn tell(&mut self, text: &str) {
         if !std::mem::replace(&mut self.told_stop, true) {
             self.progress.suspend(|| note(text));
@@ -211,7 +211,7 @@ pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// Says which commands one may go on with.
+/// Suggests commands to continue with.
 pub(crate) fn next(commands: &[String]) {
     for (number, command) in commands.iter().enumerate() {
         let name = if number == 0 { "next" } else { "" };
@@ -219,7 +219,7 @@ pub(crate) fn next(commands: &[String]) {
     }
 }
 
-/// A number of things, with its noun: `1 step`, `2 steps`.
+/// A number with its noun: `1 step`, `2 steps`.
 pub(crate) fn counted(number: usize, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{} {noun}{ending}", count(number))
@@ -230,16 +230,16 @@ pub(crate) fn note(text: impl Into<Shown>) {
     if is_quiet() {
         return;
     }
-    // If standard error has gone, there is no place to report it.
+    // If standard error is closed, the failure cannot be reported.
     let _ = io::stderr().write_all(text.into().and("\n").as_str().as_bytes());
 }
 
-/// A share, in percent.
+/// A share in percent.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// A number with a space between thousands.
+/// A number with spaces between thousands.
 pub(crate) fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! Where a command writes, looked at before anything is read or computed: what cannot be written, what would be written
-//! over, and what is being read are refused.
+//! Checks output paths before anything is read or computed. Refused are paths that cannot be written, that would be
+//! overwritten, or that are also an input.
 
 use crate::args::InputArgs;
 use crate::hint::UsageError;
@@ -10,7 +10,7 @@ use cadft_files::{check_directory, entries, is_same, is_within, listed, shown};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Refuses a directory to write that cannot be made, or that is there and holds anything.
+/// Refuses an output directory that cannot be made, or that exists and is not empty.
 pub(crate) fn new_directory(out: &Path) -> Result<()> {
     let found = entries(out);
     let message = match found {
@@ -24,7 +24,7 @@ pub(crate) fn new_directory(out: &Path) -> Result<()> {
     Err(UsageError::new(message, hint).into())
 }
 
-/// Refuses a file to write that cannot be, or that is one of `inputs` or in one that is a directory.
+/// Refuses an output file that cannot be written, or that is one of `inputs` or inside one of them.
 pub(crate) fn file<P: AsRef<Path>>(out: &Path, inputs: impl IntoIterator<Item = P>) -> Result<()> {
     for input in inputs {
         let input = input.as_ref();
@@ -47,7 +47,7 @@ pub(crate) fn file<P: AsRef<Path>>(out: &Path, inputs: impl IntoIterator<Item = 
     Err(UsageError::new(format!("{message}: {error}"), hint).into())
 }
 
-/// As [`file`], of a command that reads a model and data; without `out` it prints.
+/// As [`file`], for a command that reads a model and data. Without `out`, the command prints.
 pub(crate) fn file_of(out: Option<&Path>, input: &InputArgs) -> Result<()> {
     let Some(out) = out else { return Ok(()) };
     file(out, files_of(&sources(&input.data, &input.source)?))?;
@@ -59,7 +59,7 @@ pub(crate) fn file_of(out: Option<&Path>, input: &InputArgs) -> Result<()> {
     )
 }
 
-/// The files of data sources, as far as they can be found; the others are reported when they are read.
+/// The files of data sources. Sources that cannot be found are left out; they are reported when they are read.
 pub(crate) fn files_of(sources: &[Source]) -> Vec<PathBuf> {
     let found = sources.iter().filter_map(|source| source.files().ok());
     found.flatten().collect()

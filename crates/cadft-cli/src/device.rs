@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use cadft_train::{TrainError, device};
 use std::panic;
 
-/// The name of the device a command computes on.
+/// The name of the device to compute on.
 pub(crate) fn name(asked: Option<&str>) -> &str {
     let compiled = device::compiled();
     let default = if compiled.contains(&"flex") {
@@ -16,9 +16,9 @@ pub(crate) fn name(asked: Option<&str>) -> &str {
     asked.unwrap_or(default)
 }
 
-/// The device of that name, after a small computation on it.
+/// The device of this name, after a small test computation.
 ///
-/// Backends end the program's thread where there is no such device; here it becomes an error.
+/// If there is no such device, backends panic; this is turned into an error here.
 pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
     let before = panics::kept();
     let opened = panic::catch_unwind(|| {
@@ -41,18 +41,18 @@ pub(crate) fn open(name: &str) -> Result<Device, TrainError> {
         Ok(Ok((_, sum))) => Err(failed(format!("it says that 1 + 1 is {sum}"))),
         Ok(Err(error)) => Err(error),
         Err(payload) => Err(failed(
-            // The thread of the device knows the reason; this one only that it has gone.
+            // The device's thread knows the reason; this thread knows only that it has ended.
             panics::first_since(before)
                 .unwrap_or_else(|| panics::reason(panics::message_of(payload.as_ref()))),
         )),
     }
 }
 
-/// What to do about a library of a driver that is not there.
+/// The hint for a missing driver library.
 const NAME_LIBRARIES: &str = "NVIDIA's driver brings `libcuda`, the CUDA toolkit `libnvrtc`; name their directory in \
                               `LD_LIBRARY_PATH` where they are installed";
 
-/// That a library of a driver is not there, in fewer words than those of `cudarc`.
+/// A shorter message for a missing driver library than that of `cudarc`; `None` for other messages.
 fn missing_library(message: &str) -> Option<String> {
     let (_, rest) = message.split_once("Unable to dynamically load the \"")?;
     let (library, _) = rest.split_once('"')?;

@@ -1,9 +1,9 @@
-//! How a command ends.
+//! Exit codes.
 
 use signal_hook::low_level;
 use std::io::{self, Write};
 
-/// How a command ended.
+/// The result of a command, with its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -24,12 +24,12 @@ impl Exit {
         self as u8
     }
 
-    /// Ends the process with this exit code, and at once: what libraries registered with `atexit` is not run.
+    /// Ends the process at once with this exit code, without running `atexit` handlers.
     ///
-    /// The threads of a graphics driver may still compile when a run ends early. The handlers of its compiler take down what those
-    /// threads work with, and the process would end with a signal in place of the code.
+    /// When a run ends early, threads of a graphics driver may still be compiling. The `atexit` handlers of its
+    /// compiler destroy data that these threads use, and the process would end with a signal instead of the exit code.
     pub fn end(self) -> ! {
-        // There is no place left to report it.
+        // A failure to flush cannot be reported any more.
         let _ = io::stdout().flush();
         let _ = io::stderr().flush();
         low_level::exit(i32::from(self.code()))

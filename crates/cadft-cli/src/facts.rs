@@ -1,4 +1,4 @@
-//! What commands that write something say with `--json`, and what the book says about it.
+//! The JSON output of commands that write something. The reference page is generated from these types.
 
 use schemars::JsonSchema;
 use serde::Serialize;

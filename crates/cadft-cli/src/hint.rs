@@ -1,4 +1,4 @@
-//! Errors: how they are shown, and how a command ends with one.
+//! Shows errors, and decides the exit code of a command that failed.
 
 use crate::exit::Exit;
 use crate::shown::Shown;
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, Write};
 
-/// Usage or input that a command cannot work with.
+/// Wrong usage, or input that a command cannot work with.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct UsageError {
@@ -40,7 +40,7 @@ impl Hint for UsageError {
     }
 }
 
-/// A command that failed through no fault of its input.
+/// A command that failed although its input is valid.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -64,7 +64,7 @@ impl Hint for Failure {
     }
 }
 
-/// Shows an error on standard error; how a command ends with it.
+/// Shows an error on standard error. Returns the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Done;
@@ -90,7 +90,7 @@ pub(crate) fn warn(warning: &Warning) {
     );
 }
 
-/// Whether the reader of standard output has gone, which is no error.
+/// Whether the error is a closed pipe: the reader of standard output has exited, which is not a failure.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -98,7 +98,7 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The first line after the label, the others below it, and the hints at the end.
+/// Shows the first line after the label, the other lines below it, and the hints at the end.
 fn show(label: &Shown, lines: &[String], hints: &[Cow<'_, str>]) {
     let cyan = Style::new().for_stderr().cyan().bold();
     let lines = lines.iter().enumerate().map(|(index, line)| match index {
@@ -109,11 +109,12 @@ fn show(label: &Shown, lines: &[String], hints: &[Cow<'_, str>]) {
         .iter()
         .map(|hint| Shown::styled(&cyan, "hint").and(format!(": {hint}\n")));
     let shown: Shown = lines.chain(hints).collect();
-    // If standard error has gone, there is no place to report it.
+    // If standard error is closed, the failure cannot be reported.
     let _ = io::stderr().write_all(shown.as_str().as_bytes());
 }
 
-/// The lines of the error and of its causes, and all of their hints. Causes that the error spells out are not repeated.
+/// The lines of the error and of its causes, and all of their hints. Causes whose text the error contains are not
+/// repeated.
 fn told(error: &anyhow::Error) -> (Vec<String>, Vec<Cow<'_, str>>) {
     let (mut lines, mut hints) = (Vec::new(), Vec::new());
     let mut said = String::new();
@@ -139,26 +140,26 @@ fn told(error: &anyhow::Error) -> (Vec<String>, Vec<Cow<'_, str>>) {
     (lines, hints)
 }
 
-/// What [`report`] would show, without colours and label.
+/// The text that [`report`] would show, without colours and label.
 pub(crate) fn text(error: &anyhow::Error) -> String {
     let (lines, hints) = told(error);
     let hints = hints.iter().map(|hint| format!("hint: {hint}"));
     lines.into_iter().chain(hints).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether the input is at fault rather than the run.
+/// Whether the input is at fault.
 pub(crate) fn is_input(error: &anyhow::Error) -> bool {
     advising(error).any(Hint::is_input)
 }
 
-/// The errors of a chain that say more than their message.
+/// The errors of a chain that implement [`Hint`].
 fn advising(error: &anyhow::Error) -> impl Iterator<Item = &dyn Hint> {
-    // An error that was given as context is within another type, which only `anyhow` sees through.
+    // An error that was added as context is wrapped in another type; only `anyhow` can downcast it.
     let context = error.downcast_ref::<UsageError>().map(|error| error as &dyn Hint);
     context.into_iter().chain(error.chain().filter_map(advice))
 }
 
-/// What an error says beside its message, if it is one of ours.
+/// The [`Hint`] of an error, if it is one of our types.
 fn advice<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a dyn Hint> {
     fn of<'a, E: Hint + 'static>(cause: &'a (dyn Error + 'static)) -> Option<&'a dyn Hint> {
         cause.downcast_ref::<E>().map(|error| error as &dyn Hint)

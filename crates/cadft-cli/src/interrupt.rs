@@ -1,5 +1,6 @@
-//! Signals: SIGINT and SIGTERM ask a run to save and stop, and end the program at once when they come again. SIGHUP, of a
-//! terminal that has gone, and SIGUSR1, of a job manager, ask once. A file that grows too large is an error of a write, and no signal.
+//! Signals. The first SIGINT or SIGTERM asks a run to save and stop; the second ends the program at once. SIGHUP (from
+//! a closed terminal) and SIGUSR1 (from a job manager) only ask. SIGXFSZ is turned into a write error: a file that
+//! grows too large does not end the process.
 
 use crate::exit::Exit;
 use anyhow::{Context, Result};
@@ -12,35 +13,36 @@ use std::sync::atomic::AtomicBool;
 pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the signal that sets the flag must not find it set.
+        // In this order: the first handler ends the program if the flag is set, so it must run before the second one
+        // sets the flag.
         flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), Arc::clone(&stop))
             .and_then(|_| flag::register(signal, Arc::clone(&stop)))
             .context("cannot listen to signals")?;
     }
     #[cfg(unix)]
     if !is_ignored(libc::SIGHUP) {
-        // The shell and the system may both send it: a second one is no second wish.
+        // The shell and the system may both send SIGHUP: the second does not end the program.
         flag::register(libc::SIGHUP, Arc::clone(&stop)).context("cannot listen to signals")?;
     }
-    // What `mpirun` passes on to every rank, and what a job manager sends before the time is up.
+    // `mpirun` forwards SIGUSR1 to every rank, and job managers send it before the time is up.
     #[cfg(unix)]
     flag::register(libc::SIGUSR1, Arc::clone(&stop)).context("cannot listen to signals")?;
     Ok(stop)
 }
 
-/// Makes a write to a file that may not grow any more fail, where it would otherwise end the process.
+/// Makes a write beyond the file size limit fail with an error instead of ending the process.
 pub(crate) fn outlive_large_files() {
-    // Without it, the signal ends the program as it would have before.
+    // If this fails, the signal ends the program, as by default.
     #[cfg(unix)]
     let _ = flag::register(libc::SIGXFSZ, Arc::default());
 }
 
-/// Whether the parent process wants a signal to be ignored, as `nohup` does.
+/// Whether the parent process has set a signal to be ignored, as `nohup` does.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: without a new action the call changes nothing, and fills in the old one where it succeeds; all zeros are a
-    // value of the type, too.
+    // SAFETY: without a new action, the call changes nothing and, if it succeeds, fills in the old action; all zeros
+    // are a valid value of the type.
     let action = unsafe {
         libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
         action.assume_init()

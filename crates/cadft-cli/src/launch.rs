@@ -1,4 +1,4 @@
-//! How many ranks a run has: threads of this process, or processes that were started together.
+//! How a run is launched: as one process with threads as ranks, or as several processes that were started together.
 
 use crate::hint::UsageError;
 use anyhow::Result;
@@ -6,7 +6,7 @@ use cadft_step::Ranks;
 
 /// The ranks of a run.
 pub(crate) enum Launch {
-    /// Threads of this process, and their number.
+    /// Threads of this process: their number.
     Threads(usize),
     /// This process is one of several.
     #[cfg_attr(
@@ -16,11 +16,11 @@ pub(crate) enum Launch {
     Process(Ranks),
 }
 
-/// What launchers of processes say: how many there are, or which this one is.
+/// Variables that launchers set: the number of processes, or the number of this process.
 const MARKS: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "PMIX_RANK"];
 
 impl Launch {
-    /// From `--ranks` and from the environment.
+    /// The launch of `--ranks` and the environment.
     pub(crate) fn of(threads: Option<u16>) -> Result<Self> {
         let threads = threads.map_or(1, usize::from);
         let Some(mark) = MARKS.into_iter().find(|mark| std::env::var_os(mark).is_some()) else {
@@ -49,7 +49,7 @@ fn processes(_mark: &str) -> Result<Launch> {
 
 #[cfg(not(feature = "mpi"))]
 fn processes(mark: &str) -> Result<Launch> {
-    // A launcher that starts one process is no reason to refuse it.
+    // A launcher that starts a single process is accepted.
     if std::env::var(mark).is_ok_and(|count| count == "1") && mark != "PMIX_RANK" {
         return Ok(Launch::Threads(1));
     }

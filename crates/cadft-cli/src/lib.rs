@@ -1,24 +1,24 @@
 //! The command line of cadft: arguments, recipes, console and exit codes around the other crates.
 //!
-//! Promised to users are the command, its JSON and its exit codes. The library is internal: any version may change it.
+//! Users can rely on the command, its JSON and its exit codes. The library is internal: any version may change it.
 //!
 //! ```text
 //! args.rs        the arguments as typed            command/   one file a command
 //! recipe.rs      recipes by file or name           assets.rs  the embedded quickstart model and data
-//! model.rs       a model directory, opened         device.rs  a device, opened and probed
-//! answer_text.rs tokens that become text, piece by piece, up to a text that ends them
+//! model.rs       a model directory, opened         device.rs  a device, opened and tested
+//! answer_text.rs tokens to text while they are generated, up to a stop text
 //! console.rs     what a run shows on standard error
-//! output.rs      what a command answers on standard output, which `closed.rs` knows to be closed
-//! destination.rs where a command writes
-//! shown.rs       text in which nothing foreign steers the terminal
-//! report.rs      one HTML page about runs        reference.rs what the book says of commands, keys and events
-//! row_texts.rs   what rows ask and answer, by their ids
-//! facts.rs       what commands that write something say with `--json`
-//! hint.rs        errors: how they are shown        exit.rs    how a command ends
-//! panics.rs      panics, as errors too
-//! interrupt.rs   signals                           log.rs     logs, past the progress bar
-//! start.rs       arguments and settings that cannot be worked with
-//! tolerance.rs   how far results may be from what is expected   version.rs   what `--version` says
+//! output.rs      the answers of commands, on standard output; `closed.rs` detects that it is closed
+//! destination.rs checks of output paths
+//! shown.rs       text whose foreign parts cannot control the terminal
+//! report.rs      one HTML page about runs          reference.rs the generated parts of the book
+//! row_texts.rs   questions and answers of rows, by id
+//! facts.rs       the `--json` output of commands that write something
+//! hint.rs        how errors are shown              exit.rs    exit codes
+//! panics.rs      panics as errors                  log.rs     logs that leave the progress bar intact
+//! interrupt.rs   signals                           launch.rs  threads or processes as ranks
+//! start.rs       checks of arguments and environment, before any command
+//! tolerance.rs   the tolerances of all tests       version.rs the text of `--version`
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
@@ -74,7 +74,7 @@ where
         console::be_quiet();
     }
     panics::keep(cli.verbose);
-    // A panic must not change what the exit codes mean.
+    // A panic must not change the meaning of the exit codes.
     match panic::catch_unwind(AssertUnwindSafe(|| command::run(&cli.command))) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => hint::report(&error),

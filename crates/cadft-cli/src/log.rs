@@ -1,6 +1,7 @@
-//! Logs on standard error, past the progress bar: `--verbose`, or `CADFT_LOG` with a filter such as `cadft_train=debug`.
+//! Logs on standard error that leave the progress bar intact: `--verbose`, or `CADFT_LOG` with a filter such as
+//! `cadft_train=debug`.
 //!
-//! Logs are for looking into a program; what a user should know is an event of the run, which is shown and recorded.
+//! Logs are for developers. What a user should know is an event of the run, which is shown and recorded.
 
 use crate::hint::UsageError;
 use anyhow::Result;
@@ -11,16 +12,16 @@ use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::uptime;
 
-/// The variable that filters logs.
+/// The environment variable with the filter.
 const VARIABLE: &str = "CADFT_LOG";
 
-/// The bar that is drawn, if any.
+/// The progress bar, if there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Starts to log; `verbose` counts how often `--verbose` was given. `CADFT_LOG` wins.
+/// Starts logging. `verbose` is the number of `--verbose` options; `CADFT_LOG` takes precedence.
 ///
 /// # Errors
-/// A filter that cannot be read.
+/// If the filter of `CADFT_LOG` cannot be parsed.
 pub(crate) fn start(verbose: u8) -> Result<()> {
     let filter = match env::var(VARIABLE) {
         Ok(filter) if !filter.trim().is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
@@ -31,7 +32,7 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
         })?,
         _ => EnvFilter::new(default_filter(verbose)),
     };
-    // Its most detailed level shows every byte of a request, and with them the token of the Hub.
+    // The `trace` level of `ureq` logs every byte of a request, including the Hub token.
     let quiet = ["ureq_proto=info", "ureq=debug"].map(|directive| directive.parse().expect("a directive"));
     let filter = quiet.into_iter().fold(filter, EnvFilter::add_directive);
     // A second start, as in a test that runs two commands, keeps the first.
@@ -52,7 +53,7 @@ fn default_filter(verbose: u8) -> String {
         format!("{others}{}", crates.concat())
     };
     match verbose {
-        // What libraries warn of is for those who look into the program.
+        // Warnings of libraries are for developers.
         0 => of_cadft("warn"),
         1 => of_cadft("info"),
         2 => of_cadft("debug"),
@@ -60,18 +61,18 @@ fn default_filter(verbose: u8) -> String {
     }
 }
 
-/// Names the bar that must make way for a line; none when it is gone.
+/// Sets the bar to hide while a line is written; `None` when it is gone.
 pub(crate) fn pass_by(bar: Option<ProgressBar>) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
 }
 
-/// Standard error with the bar out of the way.
+/// Standard error; hides the bar while it writes.
 struct PastTheBar;
 
 impl Write for PastTheBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // If standard error has gone, there is no place to report it. A panic about it would end the program.
+        // If standard error is closed, the failure cannot be reported, and a panic about it would end the program.
         let write = || {
             let _ = io::stderr().write_all(bytes);
         };

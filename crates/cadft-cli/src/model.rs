@@ -1,4 +1,4 @@
-//! A model directory, opened for evaluation and generation.
+//! Opens a model directory for evaluation and generation.
 
 use crate::args::{DeviceArgs, InputArgs, SamplingArgs, ScoringArgs, SourceArgs};
 use crate::console::Activity;
@@ -24,9 +24,9 @@ pub(crate) struct OpenModel {
 }
 
 impl OpenModel {
-    /// Reads a Hugging Face directory onto a device, with an adapter merged in where one is given.
+    /// Loads a Hugging Face directory onto a device, and merges an adapter if one is given.
     ///
-    /// The directory may be a PEFT adapter's, which names its model, or that of a run.
+    /// The directory may also be that of a PEFT adapter, which names its model, or that of a run.
     pub(crate) fn open(path: &str, adapter: Option<&Path>, device: &DeviceArgs) -> Result<Self> {
         let Directories {
             base: directory,
@@ -54,7 +54,7 @@ impl OpenModel {
         })
     }
 
-    /// How to generate, `batch` sequences at a time. Warns if nothing but the length can end an answer.
+    /// The options for generation, with `batch` sequences at a time. Warns if only the length limit can end an answer.
     pub(crate) fn options(&self, args: &SamplingArgs, batch: usize) -> GenerateOptions {
         let mut stop_token_ids = self.tokenizer.stop_token_ids().to_vec();
         stop_token_ids.extend(args.stop.iter().filter_map(|text| self.tokenizer.token_id(text)));
@@ -79,23 +79,23 @@ impl OpenModel {
     }
 }
 
-/// Samples of one forward pass, unless an argument or a recipe sets them.
+/// Number of samples in a forward pass, unless an argument or a recipe sets it.
 const MICRO: usize = 8;
 
-/// A model, and how rows are read for it.
+/// A model, and how to read rows for it.
 pub(crate) struct OpenInput {
     pub(crate) model: CausalLm,
     pub(crate) config: ModelConfig,
-    /// Makes samples of rows.
+    /// Converts rows to samples.
     pub(crate) reader: SampleReader,
-    /// How it does, as a recipe says it; `data.train` is what `--data` names.
+    /// The settings of `reader`, as in a recipe; `data.train` holds the sources of `--data`.
     pub(crate) data: DataSection,
-    /// Samples of one forward pass.
+    /// Number of samples in a forward pass.
     pub(crate) micro: usize,
 }
 
 impl OpenInput {
-    /// Reads a model onto a device, as [`OpenModel::open`]; its rows become tokens as `scoring` says.
+    /// Loads a model as [`OpenModel::open`]; `scoring` says how rows become tokens.
     pub(crate) fn open(input: &InputArgs, scoring: &ScoringArgs) -> Result<Self> {
         let ScoringArgs {
             micro,
@@ -103,13 +103,13 @@ impl OpenInput {
             device,
         } = scoring;
         let sources = sources(&input.data, &input.source)?;
-        // A wrong recipe is reported before a model is read.
+        // Report errors in the recipe before reading the model.
         let _ = tokens.recipe(usize::MAX)?;
         let opened = OpenModel::open(&input.model, input.adapter.as_deref(), device)?;
         let mut recipe = tokens.recipe(opened.config.max_position_embeddings)?;
         recipe.data.train = sources;
         recipe.data.eval = vec![];
-        // A score depends on the samples of its forward pass in its last digit.
+        // The last digit of a score depends on the other samples of its forward pass, so `micro` is the recipe's.
         let (model, default) = match &tokens.recipe {
             Some(_) => (computing_as(&recipe, opened.model)?, recipe.batch.micro),
             None => (opened.model, MICRO),
@@ -123,7 +123,7 @@ impl OpenInput {
         })
     }
 
-    /// The samples of `--data`; warns of what was cut and left out.
+    /// The samples of `--data`. Warns about samples that were cut or left out.
     pub(crate) fn samples(&self) -> Result<Samples> {
         let reading = Activity::begin("reading and tokenising the data");
         let samples = self.reader.samples(&self.data.train, &self.config)?;
@@ -139,13 +139,14 @@ pub(crate) fn check_weights(directory: &Path, device: &Device) -> Result<()> {
     Ok(memory::check_weights(&config, directory, device)?)
 }
 
-/// A model, and an adapter of it, on disk.
+/// The directories of a model and of its adapter.
 pub(crate) struct Directories {
     pub(crate) base: PathBuf,
     pub(crate) adapter: Option<PathBuf>,
 }
 
-/// The directories of a model and of its adapter. Either may be a run, and the model may be an adapter, which names its own.
+/// The directories of a model and of its adapter. Either path may be a run; the model's path may be an adapter, which
+/// names its model.
 pub(crate) fn directories(path: &str, adapter: Option<&Path>) -> Result<Directories> {
     let found = directory(path)?;
     let adapter = adapter.map(adapter_directory).transpose()?;
@@ -173,7 +174,7 @@ pub(crate) fn directories(path: &str, adapter: Option<&Path>) -> Result<Director
     })
 }
 
-/// The tokenizer of a model, or of an adapter of it.
+/// The tokenizer of a model, or of an adapter.
 pub(crate) fn tokenizer(path: &str, adapter: Option<&Path>) -> Result<Tokenizer> {
     let Directories { base, adapter } = directories(path, adapter)?;
     Ok(match &adapter {
@@ -182,12 +183,12 @@ pub(crate) fn tokenizer(path: &str, adapter: Option<&Path>) -> Result<Tokenizer>
     })
 }
 
-/// Whether a directory holds an adapter, without its model.
+/// Whether a directory holds an adapter, but no model.
 pub(crate) fn is_adapter(directory: &Path) -> bool {
     directory.join(ADAPTER_CONFIG).is_file()
 }
 
-/// The directory of an adapter, which may be a run.
+/// The directory of an adapter; `given` may be a run.
 fn adapter_directory(given: &Path) -> Result<PathBuf> {
     let found = of_run("--adapter", given)?;
     if is_adapter(&found) {
@@ -203,7 +204,7 @@ fn adapter_directory(given: &Path) -> Result<PathBuf> {
     .into())
 }
 
-/// The directory itself, or that of the run's model or adapter.
+/// The directory itself or, if it is a run, the directory of its model or adapter.
 fn of_run(option: &str, directory: &Path) -> Result<PathBuf> {
     model_of(directory).ok_or_else(|| {
         UsageError::new(
@@ -220,8 +221,8 @@ fn of_run(option: &str, directory: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The model that an adapter names: as PEFT, a path is one of the current directory; else it may be one of the
-/// adapter's directory.
+/// The directory of the model that an adapter names. As in PEFT, a relative path is resolved from the current
+/// directory; if it does not exist there, from the adapter's directory.
 fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
     let beside = adapter.join(&base.name);
     if !Path::new(&base.name).is_dir() && beside.is_dir() {
@@ -241,7 +242,7 @@ fn base_of(adapter: &Path, base: &BaseModel) -> Result<PathBuf> {
     .into())
 }
 
-/// The directory of a model, on disk; from the Hub where the name is one of it, and the model of a run where it is one's.
+/// The directory of a model on disk. `path` may also name a model on the Hub, or a run.
 pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     let directory = of_run("--model", &hub::resolve(&assets::resolve(path)?)?)?;
     if directory.is_dir() {
@@ -283,7 +284,7 @@ pub(crate) fn sources<'a>(
     Ok(on_disk(&sources)?)
 }
 
-/// Warns about parts of rows that the chat template does not show, with the number of rows.
+/// Warns about parts of rows that the chat template omits, with the number of rows.
 pub(crate) fn warn_about_lost(lost: &BTreeMap<Part, usize>, rows: usize) {
     for (part, &count) in lost {
         let (message, hint) = part.warning(count, rows);
@@ -292,7 +293,7 @@ pub(crate) fn warn_about_lost(lost: &BTreeMap<Part, usize>, rows: usize) {
     }
 }
 
-/// Warns about samples that were cut or left out, and about what is not shown of them.
+/// Warns about samples that were cut or left out, and about parts of them that are not shown.
 pub(crate) fn warn_about(report: &Report, max_length: usize) {
     warn_about_lost(&report.lost, report.rows);
     if report.truncated > 0 {

@@ -1,4 +1,4 @@
-//! What a command answers on standard output.
+//! The output of commands on standard output.
 
 use crate::closed;
 use crate::shown::Shown;
@@ -7,7 +7,7 @@ use cadft_files::{visible_json, visible_name, visible_text};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
-/// Prints a value as one line of JSON. A terminal gets the same value without hidden characters.
+/// Prints a value as one line of JSON. On a terminal, hidden characters are escaped.
 pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<()> {
     json(&(serde_json::to_string(value)? + "\n"))
 }
@@ -20,13 +20,13 @@ pub(crate) fn json(text: &str) -> Result<()> {
     write(text)
 }
 
-/// Prints a line or more.
+/// Prints one or more lines.
 pub(crate) fn line(text: impl Into<Shown>) -> Result<()> {
     write(text.into().and("\n").as_str())
 }
 
-/// Prints text for another program, as it is: an answer of a model, a recipe. Only a terminal gets it
-/// without hidden characters.
+/// Prints text for another program unchanged: an answer of a model, or a recipe. Only on a terminal are hidden
+/// characters escaped.
 pub(crate) fn exact(text: &str) -> Result<()> {
     if io::stdout().is_terminal() {
         return write(&visible_text(text));
@@ -34,7 +34,7 @@ pub(crate) fn exact(text: &str) -> Result<()> {
     write(text)
 }
 
-/// Prints names and values in two columns.
+/// Prints a table of two columns: names and values.
 pub(crate) fn table(rows: &[(&str, String)]) -> Result<()> {
     let name = |name| visible_name(name).into_owned();
     let width = rows.iter().map(|row| name(row.0).len()).max().unwrap_or(0);

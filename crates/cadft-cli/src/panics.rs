@@ -1,7 +1,7 @@
-//! Panics: kept instead of shown, so that what ends a command is one error.
+//! Records panics instead of showing them, so that a command that panics reports one error.
 //!
-//! Backends end the thread if they cannot continue, and the thread is often one of their own: its words are the reason, and
-//! those of the main thread the consequence.
+//! Backends panic if they cannot continue, often in a thread of their own. The message of that thread is the reason;
+//! the panic of the main thread is only a consequence.
 
 use crate::exit::Exit;
 use crate::hint::{self, Failure};
@@ -11,9 +11,9 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic;
 use std::sync::{Mutex, PoisonError};
 
-/// With `--verbose` given so often, panics are shown as they happen, too.
+/// With this number of `--verbose` options, panics are also shown when they happen.
 const SHOWN: u8 = 2;
-/// Panics that are kept: the first of many is the one to read.
+/// Largest number of panics that are kept. The first ones matter.
 const KEPT: usize = 16;
 
 static SEEN: Mutex<Vec<Seen>> = Mutex::new(vec![]);
@@ -22,11 +22,11 @@ static SEEN: Mutex<Vec<Seen>> = Mutex::new(vec![]);
 struct Seen {
     message: String,
     place: String,
-    /// Where `RUST_BACKTRACE` asks for it.
+    /// The backtrace, if `RUST_BACKTRACE` asks for one.
     backtrace: Option<String>,
 }
 
-/// Keeps panics from now on.
+/// Records panics from now on.
 pub(crate) fn keep(verbose: u8) {
     let shown = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -47,12 +47,12 @@ pub(crate) fn keep(verbose: u8) {
     }));
 }
 
-/// How many panics are kept so far.
+/// Number of panics recorded so far.
 pub(crate) fn kept() -> usize {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).len()
 }
 
-/// What the first panic after those said that were kept before. They are dealt with then, and not kept any longer.
+/// The message of the first panic after the first `before` ones. Removes those after `before`: the caller handles them.
 pub(crate) fn first_since(before: usize) -> Option<String> {
     let mut all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let first = all.get(before).map(|seen| reason(&seen.message));
@@ -60,7 +60,7 @@ pub(crate) fn first_since(before: usize) -> Option<String> {
     first
 }
 
-/// Why, in one line, of a message that may have many: that memory is gone, or the cause that is named last, or the first
+/// The reason in a message of several lines, as one line: that memory is exhausted, else the last cause, else the first
 /// line.
 pub(crate) fn reason(message: &str) -> String {
     if let Some(what) = Exhausted::of_message(message) {
@@ -73,7 +73,7 @@ pub(crate) fn reason(message: &str) -> String {
     lines.next().unwrap_or_default().to_owned()
 }
 
-/// Reports why a command ended with a panic.
+/// Reports the panic that ended a command.
 pub(crate) fn report(payload: &(dyn Any + Send)) -> Exit {
     let all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let said = all.iter().map(|seen| seen.message.as_str());
@@ -92,14 +92,14 @@ pub(crate) fn report(payload: &(dyn Any + Send)) -> Exit {
     hint::report(&Failure::new(message, hint).into())
 }
 
-/// What panics say about memory; the one that names a size, where one does.
+/// The message about exhausted memory, if there is one; preferably one that names a size.
 fn exhausted<'a>(messages: impl Iterator<Item = &'a str>) -> Option<Exhausted> {
     let found: Vec<_> = messages.filter_map(Exhausted::of_message).collect();
     let sized = found.iter().find(|what| what.bytes.is_some());
     sized.or(found.first()).copied()
 }
 
-/// What a thread said when it ended.
+/// The message of a panic payload.
 pub(crate) fn message_of(payload: &dyn Any) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied())

@@ -17,21 +17,21 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     ("lora-8gb", include_str!("../recipes/lora-8gb.toml")),
 ];
 
-/// The text of a recipe and what it is called.
+/// The text of a recipe, with its name and place.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// The name of an embedded recipe, or the stem of a file's name.
     pub(crate) name: String,
-    /// How errors call the text.
+    /// The name of the text in error messages.
     place: String,
-    /// Where the file is; none for an embedded recipe.
+    /// The directory of the file; `None` for an embedded recipe.
     directory: Option<PathBuf>,
-    /// TOML.
+    /// The recipe as TOML.
     pub(crate) text: String,
 }
 
 impl Source {
-    /// The recipe of that name, in that file, or of the run in that directory. An embedded name comes first; `./NAME`
+    /// The recipe of this name, in this file, or of the run in this directory. Embedded names take precedence; `./NAME`
     /// is always a path.
     pub(crate) fn find(recipe: &str) -> Result<Self, anyhow::Error> {
         if let Some((name, text)) = EMBEDDED.iter().find(|(name, _)| *name == recipe) {
@@ -61,7 +61,7 @@ impl Source {
         }
     }
 
-    /// A recipe that was made for this run.
+    /// A recipe that was chosen for this run.
     pub(crate) fn chosen(name: String, text: String) -> Self {
         Self {
             name,
@@ -71,8 +71,8 @@ impl Source {
         }
     }
 
-    /// As [`Source::parse`], with the paths of model and data that are not in the current directory, but are beside
-    /// the recipe's file, taken from there.
+    /// As [`Source::parse`]. A relative path of a model or data that does not exist in the current directory, but does
+    /// next to the recipe's file, is resolved there.
     pub(crate) fn read(&self, overrides: &[String]) -> Result<Recipe, TrainError> {
         let mut recipe = self.parse(overrides)?;
         if let Some(directory) = &self.directory {
@@ -94,7 +94,7 @@ impl Source {
     }
 }
 
-/// The path below a directory, where something is there that is not at the path itself.
+/// The path below `directory`, if something exists there and nothing at `path` itself; else `path`.
 fn beside(directory: &Path, path: &str, is_there: impl Fn(&Path) -> bool) -> String {
     let below = directory.join(path);
     if !is_there(Path::new(path)) && is_there(&below) {

@@ -1,4 +1,4 @@
-//! What the reference pages of the book say about commands, recipes and events, made from the code itself.
+//! The generated parts of the book's reference pages: commands, recipes and events, from the code itself.
 
 mod commands;
 mod events;
@@ -8,7 +8,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 
-/// The generated parts of the pages, Markdown by name. `cargo xtask reference` puts them between the marks that name them.
+/// The generated parts, Markdown by name. `cargo xtask reference` puts each between the marks with its name.
 pub(crate) fn blocks() -> BTreeMap<String, String> {
     let mut blocks = BTreeMap::from([("commands".to_owned(), commands::markdown())]);
     blocks.extend(recipe::blocks());
@@ -17,7 +17,7 @@ pub(crate) fn blocks() -> BTreeMap<String, String> {
     blocks
 }
 
-/// Text for a cell of a table: one line, with nothing that ends the cell.
+/// Text for a table cell: one line, with `|` escaped.
 fn cell(text: &str) -> String {
     text.split_whitespace()
         .collect::<Vec<_>>()

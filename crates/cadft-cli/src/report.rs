@@ -1,15 +1,15 @@
 //! One self-contained HTML page about runs: what `cadft report` writes.
 //!
 //! ```text
-//! run.rs        a run's directory, read               series.rs   curves, thinned to what a screen shows
+//! run.rs        reads a run's directory               series.rs   curves with a limited number of points
 //! samples.rs    weights over time, z against NLL      rewrites.rs rewritten demonstrations
 //! settings.rs   recipes and environments, key by key  page/       template, style and script
-//! summary.rs    what is said beside curves             text.rs     values as text
-//! comparison.rs what `cadft compare` left              texts.rs    what samples ask and answer
+//! summary.rs    facts next to the curves              text.rs     values as text
+//! comparison.rs the result of `cadft compare`         texts.rs    questions and answers of samples
 //! ```
 //!
-//! Everything about a run that a screen cannot show is left out here, so that the page stays small: a run of 20,000
-//! steps gives a page of the same size as one of 500.
+//! Curves and lists are reduced to what a screen can show, so that the page stays small: a run of 20,000 steps gives a
+//! page of the same size as one of 500.
 
 mod comparison;
 mod rewrites;
@@ -36,10 +36,10 @@ const TEMPLATE: &str = include_str!("report/page/page.html");
 const STYLE: &str = include_str!("report/page/style.css");
 const SCRIPT: &str = include_str!("report/page/charts.js");
 
-/// Runs whose colours can be distinguished.
+/// Largest number of runs: their colours must be distinguishable.
 const MOST_RUNS: usize = 8;
 
-/// What the script draws.
+/// The data that the script draws.
 #[derive(Serialize)]
 struct Drawn<'a> {
     charts: &'a [Chart],
@@ -49,7 +49,7 @@ struct Drawn<'a> {
 /// The page about the runs in these directories, or about those of a comparison.
 ///
 /// # Errors
-/// A directory that holds no run, and more runs than colours can distinguish.
+/// If a directory holds no run, or if there are more than [`MOST_RUNS`] runs.
 pub(crate) fn render(directories: &[PathBuf]) -> Result<String> {
     let compared = match directories {
         [directory] => comparison::read(directory, MOST_RUNS),
@@ -101,12 +101,12 @@ fn page(runs: &[Run], comparison: Option<&Comparison>) -> Result<String> {
     })?)
 }
 
-/// JSON that can stand in a script element: nothing in it ends the element.
+/// JSON for a script element, escaped so that it cannot end the element.
 fn embedded_json<T: Serialize>(value: &T) -> Result<String> {
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
-/// The last parts of the paths, as many as it takes to distinguish them.
+/// Names for the paths: the last parts of each, as many as needed to distinguish them.
 fn names(directories: &[PathBuf]) -> Vec<String> {
     let parts: Vec<Vec<String>> = directories.iter().map(|path| components(path)).collect();
     let longest = parts.iter().map(Vec::len).max().unwrap_or(0);

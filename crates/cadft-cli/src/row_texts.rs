@@ -1,20 +1,20 @@
-//! What rows ask and answer, by their ids, read again from where a run read them.
+//! The questions and answers of rows by id, read again from the sources of a run.
 //!
-//! For views only: rows that are no longer there, and ids that several rows have, have no text.
+//! For display only: rows that no longer exist, and ids that several rows share, have no text.
 
 use cadft_data::{Content, Message, Mixing, Row, Source, rows};
 use cadft_train::data::on_disk;
 use std::collections::{HashMap, HashSet};
 
-/// Rows that are looked through at most.
+/// Largest number of rows to search.
 const MOST: usize = 200_000;
 
 /// The texts of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RowText {
-    /// What it asks last; none for plain text.
+    /// The last question; `None` for plain text.
     pub(crate) question: Option<String>,
-    /// What it answers.
+    /// The answer.
     pub(crate) answer: String,
 }
 
@@ -28,7 +28,7 @@ impl RowText {
     }
 }
 
-/// What a row asks last, and what it answers.
+/// The last question of a row, and its answer.
 pub(crate) fn question_and_answer(row: &Row) -> (Option<&str>, &str) {
     match &row.content {
         Content::Messages { messages, .. } => {
@@ -41,7 +41,7 @@ pub(crate) fn question_and_answer(row: &Row) -> (Option<&str>, &str) {
     }
 }
 
-/// The texts of the rows with these ids, as far as the sources are still there.
+/// The texts of the rows with these ids; rows of sources that no longer exist are missing.
 pub(crate) fn row_texts(
     sources: &[Source],
     mixing: &Mixing,
@@ -61,7 +61,7 @@ pub(crate) fn row_texts(
     {
         let text = RowText::of(&row);
         let known = found.entry(row.id).or_insert_with(|| Some(text.clone()));
-        // Two rows of one id, which says of neither which it was.
+        // Two rows share the id, so neither text can be attributed.
         known.take_if(|known| *known != text);
     }
     found

@@ -1,20 +1,20 @@
-//! What is shown to a user: text in which nothing foreign steers the terminal, with colours of our own.
+//! Text for users. Foreign text cannot control the terminal; only our own code adds colours.
 
 use cadft_files::visible_text;
 use console::Style;
 
-/// Text to show. Whatever becomes one from a string is made visible, so that only [`Shown::styled`] can bring escape
+/// Text to show. A conversion from a string makes control characters visible, so only [`Shown::styled`] can add escape
 /// sequences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown(String);
 
 impl Shown {
-    /// A text in a style, where the terminal has styles.
+    /// Text in a style, if the terminal supports styles.
     pub(crate) fn styled(style: &Style, text: &str) -> Self {
         Self(style.apply_to(visible_text(text)).to_string())
     }
 
-    /// With more after it.
+    /// Appends text.
     pub(crate) fn and(mut self, more: impl Into<Self>) -> Self {
         self.0.push_str(&more.into().0);
         self

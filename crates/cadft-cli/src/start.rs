@@ -1,4 +1,4 @@
-//! Arguments and settings of the environment that no command can work with.
+//! Checks arguments and environment variables before any command runs.
 
 use crate::console::note;
 use crate::exit::Exit;
@@ -14,16 +14,16 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Component, Path};
 
-/// The variable that says how many threads compute.
+/// The environment variable with the number of threads.
 const THREADS: &str = "RAYON_NUM_THREADS";
-/// More threads than any machine has that this program was made for.
+/// More threads than any machine that this program was made for has.
 const MOST_THREADS: usize = 4096;
 
-/// Refuses settings of the environment that would end in trouble.
+/// Refuses values of environment variables that would cause failures later.
 pub(crate) fn check() -> Result<()> {
     check_time_zone(&env::var("TZ").unwrap_or_default())?;
     let asked = env::var(THREADS).unwrap_or_default();
-    // What is no number is ignored, as everywhere else where the variable is read.
+    // Values that are not numbers are ignored, as by rayon.
     match asked.trim().parse::<usize>() {
         Ok(threads) if threads > MOST_THREADS => Err(UsageError::new(
             format!("`{THREADS}`: {threads} threads are more than the {MOST_THREADS} that can be asked for"),
@@ -34,7 +34,7 @@ pub(crate) fn check() -> Result<()> {
     }
 }
 
-/// A zone may be the path of a file, which is read whole when a template asks for the date.
+/// Checks a time zone. It may be the path of a file, which is read completely when a template asks for the date.
 fn check_time_zone(zone: &str) -> Result<()> {
     const LARGEST: u64 = 1 << 20;
     let path = Path::new(zone.strip_prefix(':').unwrap_or(zone));
@@ -50,7 +50,7 @@ fn check_time_zone(zone: &str) -> Result<()> {
     .into())
 }
 
-/// Shows what `clap` says about the arguments; how the program ends.
+/// Shows the message of `clap` about the arguments. Returns the exit code.
 pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
     if error.kind() == ErrorKind::InvalidUtf8 {
         let names = args.iter().filter(|argument| argument.to_str().is_none());
@@ -74,15 +74,15 @@ pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
         note(format!("hint: `--set {key}=VALUE` sets what you probably mean"));
     }
     match printed {
-        // A closed terminal is no reason to fail differently.
+        // If standard error is closed, the exit code stays the same.
         _ if error.use_stderr() => Exit::Usage,
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed,
-        // Help and the version are no errors.
+        // Help and the version are not errors.
         _ => Exit::Done,
     }
 }
 
-/// The key of a recipe that an unknown option of a command with a recipe was probably meant to be.
+/// For an unknown option of a command with a recipe, the recipe key that was probably meant.
 fn meant(error: &clap::Error, args: &[OsString]) -> Option<&'static str> {
     let has_recipe = args
         .get(1)

@@ -1,9 +1,9 @@
-//! What `--version` says: the version, the commit, Burn, and the backends in the program.
+//! The text of `--version`: the version, the commit, the Burn version, and the compiled backends.
 
 use cadft_train::environment::BURN;
 use std::sync::LazyLock;
 
-/// The lines of `--version` after the program's name; `-V` says the first word of them.
+/// The lines of `--version` after the program's name. `-V` prints the first word.
 pub(crate) fn long() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
         format!(

@@ -8,8 +8,8 @@
 //!
 //! Everything here is host arithmetic in f64 and carries no gradient.
 //!
-//! Statistics of a micro-batch are no substitute for global ones: the largest z among n samples is √(n−1), so a
-//! micro-batch of 4 caps z at 1.73 (w ≥ 0.18) where |B| = 256 allows 15.97.
+//! Statistics of a micro-batch cannot replace those of the global batch. The largest z-score among n samples is √(n−1):
+//! a micro-batch of 4 caps z at 1.73 (w ≥ 0.18), while |B| = 256 allows 15.97.
 
 mod moments;
 mod running;
@@ -22,7 +22,7 @@ pub use standardise::{EPSILON, Standardiser};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where the mean and the deviation of CADFT-2 come from.
+/// The source of mean and deviation in CADFT-2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Statistics {
@@ -71,7 +71,14 @@ impl Compatibility {
     }
 }
 
-/// Kish's effective sample size `(Σ w)² / Σ w²`; 0 when every weight is 0.
+/// Kish's effective sample size `(Σ w)² / Σ w²`; 0 if every weight is 0.
+///
+/// # Examples
+/// ```
+/// use cadft_core::compatibility::effective_sample_size;
+///
+/// assert_eq!(effective_sample_size(&[1.0, 1.0, 0.0]), 2.0);
+/// ```
 #[must_use]
 pub fn effective_sample_size(weights: &[f64]) -> f64 {
     let sum: f64 = weights.iter().sum();
@@ -83,7 +90,7 @@ pub fn effective_sample_size(weights: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Quantiles of the standard normal distribution by bisection on erf's series is overkill: sum on a fine grid.
+    /// The expectation of `f` under the standard normal distribution, summed on a fine grid.
     fn expectation_under_gaussian(f: impl Fn(f64) -> f64) -> f64 {
         let (mut sum, mut mass) = (0.0, 0.0);
         for i in -80_000..=80_000 {

@@ -1,9 +1,9 @@
 //! Loss mathematics of Compatibility-Aware Dynamic Fine-Tuning (CADFT, arXiv 2606.11206), on Burn.
 //!
-//! All that is public is for users, and changes as semantic versions say. The extension of Burn's backends is private.
+//! All public items are for users and follow semantic versioning. The extension of Burn's backends is private.
 //!
-//! The crate does no input or output, keeps no clock and no global random state. It knows nothing of models: it
-//! meets one on `(hidden states, output weight, targets)`.
+//! The crate does no input or output, and has no clock and no global random state. It does not depend on models: a loss
+//! takes hidden states, the output weight and targets.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -23,7 +23,7 @@ pub mod objective;
 pub mod reduction;
 pub mod rewrite;
 
-/// The Burn that these crates are built on. A program that names it so has no other version.
+/// The version of Burn that these crates are built on. Import Burn from here, and the versions cannot differ.
 pub use burn;
 pub use cadft_kernels::{LogitOptions, Precision};
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};

@@ -1,13 +1,12 @@
-//! The fused output projection and likelihood: never holds `[tokens, vocab]`.
+//! The fused output projection and likelihood: the `[tokens, vocab]` logits never exist as a whole.
 //!
 //! ```text
 //! log p_t = logits_t[y_t] − log Σ_v exp(logits_t[v]),   logits_t = W h_t, or cap · tanh(W h_t / cap)
 //! ∂/∂logits_t Σ_t g_t · log p_t = g_t · (onehot(y_t) − softmax(logits_t))      (OBJ-2)
 //! ```
 //!
-//! The forward pass keeps one number a token, `log Σ exp`; the backward pass computes the logits again, a chunk
-//! of rows at a time. Memory beyond inputs and gradients is one chunk, `rows × vocab`. Only supervised positions
-//! should be passed in.
+//! The forward pass keeps one number a token, `log Σ exp`. The backward pass computes the logits again, a chunk of rows
+//! at a time. Memory beyond inputs and gradients is one chunk, `rows × vocab` values. Pass only supervised positions.
 
 mod autodiff;
 mod chunk;
@@ -33,8 +32,8 @@ use operations::LikelihoodOperations;
 
 /// Log-likelihood of each target, differentiable in `hidden` and `weight`.
 ///
-/// With [`Precision::Bf16`], or `hidden` in bf16, the factors of the products are rounded to bf16, in the backward pass
-/// the gradients of the logits among them; sums, statistics and results are f32.
+/// With [`Precision::Bf16`], or `hidden` in bf16, the factors of all matrix products are rounded to bf16. In the
+/// backward pass these include the gradients of the logits. Sums, statistics and results stay f32.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, hidden]`, f32 or bf16
@@ -68,7 +67,7 @@ pub fn linear_log_probs(
     linear_log_probs_chunked(hidden, weight, targets, options, ChunkSize::Auto)
 }
 
-/// [`linear_log_probs`] with a chosen number of rows of logits held at a time.
+/// [`linear_log_probs`] with a given number of logit rows in memory at a time.
 ///
 /// # Panics
 /// If there are no tokens or the shapes disagree.
@@ -116,13 +115,15 @@ pub fn linear_statistic(
     ))
 }
 
-/// `KL(reference‖policy)` of the next-token distributions at each position, in nats; differentiable in `hidden` and
-/// `weight`, not in those of the reference, which are taken off the autodiff graph. Factors of both are multiplied in the number
-/// format of the policy.
+/// `KL(reference‖policy)` of the next-token distributions at each position, in nats.
+///
+/// It is differentiable in the policy's `hidden` and `weight`. The reference is detached from the autodiff graph.
+/// Products of both use the number format of the policy.
 ///
 /// # Shapes
-/// `[tokens, hidden]` and `[vocab, hidden]`, each for the policy and for the reference, whose hidden size may be another;
-/// output `[tokens]`, f32.
+/// - policy: `[tokens, hidden]` and `[vocab, hidden]`
+/// - reference: the same shapes; its hidden size may differ
+/// - output: `[tokens]`, f32
 ///
 /// # Panics
 /// If there are no tokens or the shapes disagree.
@@ -162,8 +163,9 @@ pub fn linear_divergence(
     ))
 }
 
-/// The most likely token at each position, the lower id where two are equal; holds one chunk of logits at a time. A soft-cap does not
-/// change the order of logits.
+/// The most likely token at each position; the lower id wins a tie. One chunk of logits is in memory at a time.
+///
+/// There is no soft-cap argument: a soft-cap does not change the order of logits.
 ///
 /// # Shapes
 /// `hidden` `[tokens, hidden]`, `weight` `[vocab, hidden]`, output `[tokens]`.
@@ -176,7 +178,7 @@ pub fn linear_argmax(hidden: Tensor<2>, weight: Tensor<2>, precision: Precision)
     let ([tokens, _], [vocab, _]) = (hidden.dims(), weight.dims());
     let weight = match precision {
         Precision::F32 => weight,
-        Precision::Bf16 => weight.cast(DType::BF16), // once for all chunks
+        Precision::Bf16 => weight.cast(DType::BF16), // converted once, for all chunks
     };
     let rows = ChunkSize::Auto.rows(vocab).min(tokens);
     let parts = hidden.split(rows, 0).into_iter().map(|rows| {

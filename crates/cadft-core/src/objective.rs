@@ -5,10 +5,10 @@
 //! ∂loss/∂logits_{i,t} = w_i · g_{i,t} · (softmax(logits_{i,t}) − onehot(y_t)) / normaliser     (OBJ-2)
 //! ```
 //!
-//! A member is one file that implements [`Objective`] and one line in the lists at the end of this one.
+//! A member is one file that implements [`Objective`], and one line in the lists at the end of this file.
 //!
-//! The stop-gradient is load-bearing: without it the derivative of `p·log p` carries the factor `1 + log p`, which
-//! changes sign at `p = 1/e` and pushes unlikely targets further down.
+//! The stop-gradient is essential: without it the derivative of `p·log p` has the factor `1 + log p`, which changes
+//! sign at `p = 1/e` and pushes unlikely targets further down.
 
 mod asft;
 mod cadft;
@@ -48,19 +48,19 @@ use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
 use std::fmt::Debug;
 
-/// Detached statistics of the supervised positions of one micro-batch.
+/// Statistics of the supervised positions of one micro-batch, off the autodiff graph.
 #[derive(Clone, Debug)]
 pub struct TokenStats {
-    /// Log-likelihood of each target, `[tokens]`, f32, off the autodiff graph.
+    /// Log-likelihood of each target, `[tokens]`, f32.
     pub log_probs: Tensor<1>,
-    /// What [`Objective::statistic`] asked of the next-token distribution, `[tokens]`, f32, off the autodiff graph.
+    /// The statistic that [`Objective::statistic`] requests, `[tokens]`, f32.
     pub statistic: Option<Tensor<1>>,
-    /// The median of the scores of the global batch (CADFT-1), if [`Objective::looks_at_median`] asked for it.
+    /// The median of the scores of the global batch (CADFT-1), if [`Objective::looks_at_median`] requests it.
     pub median_score: Option<f64>,
 }
 
 impl TokenStats {
-    /// Statistics of log-likelihoods, taken off the autodiff graph if they are on it.
+    /// Token statistics that hold only log-likelihoods, detached from the autodiff graph.
     #[must_use]
     pub fn detached(log_probs: &Tensor<1>) -> Self {
         let log_probs = if log_probs.is_autodiff() {
@@ -75,19 +75,19 @@ impl TokenStats {
         }
     }
 
-    /// The statistic, for an objective that asked for one.
+    /// The statistic that the objective requested.
     ///
     /// # Panics
-    /// If the objective asked for none.
+    /// If the objective requested no statistic.
     #[must_use]
     pub fn requested(&self) -> Tensor<1> {
         (self.statistic.clone()).expect("the statistic that `Objective::statistic` asks for")
     }
 
-    /// The median of the scores, for an objective that asked for it.
+    /// The median of the scores of the global batch, in nats a token.
     ///
     /// # Panics
-    /// If the objective asked for none.
+    /// If the objective did not request the median.
     #[must_use]
     pub fn requested_median(&self) -> f64 {
         self.median_score
@@ -95,32 +95,32 @@ impl TokenStats {
     }
 }
 
-/// What the weights of the samples of a micro-batch may depend on.
+/// The inputs of the sample weights of one micro-batch.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleStats<'a> {
     /// Scores under the model, nats a token (CADFT-1).
     pub scores: &'a [f64],
-    /// The statistics of the scores of the global batch.
+    /// Mean and deviation of the scores of the global batch.
     pub batch: &'a Standardiser,
-    /// Scores of the same samples under the reference model; present when [`Objective::reference`] asked for them.
+    /// Scores of the same samples under the reference model; present if [`Objective::reference`] requests them.
     pub reference: Option<&'a [f64]>,
 }
 
-/// For what an objective looks at the reference model: the one that the run began with.
+/// How an objective uses the reference model, which is the model at the start of the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reference {
-    /// For its scores: [`SampleStats::reference`].
+    /// It reads the reference's scores: [`SampleStats::reference`].
     Scores,
-    /// To stay near it: `strength · KL(reference‖model)` of each supervised token is added to the loss.
+    /// It penalises divergence: `strength · KL(reference‖model)` of each supervised token is added to the loss.
     Anchor {
-        /// The factor, at least 0.
+        /// Factor of the divergence, at least 0.
         strength: f64,
     },
 }
 
 /// A member of the family OBJ-1.
 ///
-/// The step takes a `&dyn Objective`: one that recipes do not know needs nothing but this trait.
+/// The step takes a `&dyn Objective`. An objective that no recipe names needs only this trait.
 ///
 /// ```
 /// use burn::tensor::Tensor;
@@ -145,8 +145,8 @@ pub enum Reference {
 /// assert_eq!(gates.into_data().iter::<f32>().collect::<Vec<_>>(), [1.0, 0.0]);
 /// ```
 pub trait Objective: Debug + Send + Sync {
-    /// The name in metrics, checkpoints and messages. A run that is resumed is known by it: what the objective computes
-    /// must not change under one name.
+    /// The name in metrics, checkpoints and messages. A resumed run compares it with the stored name, so the
+    /// computation behind a name must not change.
     fn name(&self) -> &str;
 
     /// The gates `g_{i,t}` of each supervised position.
@@ -155,36 +155,36 @@ pub trait Objective: Debug + Send + Sync {
     /// `[tokens]`, like `stats.log_probs`; non-negative; off the autodiff graph.
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1>;
 
-    /// The weights `w_i`, one for each of `samples.scores`; 1 unless the objective says otherwise.
+    /// The weights `w_i`, one for each of `samples.scores`; 1 by default.
     ///
-    /// They are asked for only if the objective says what they are computed from: [`Objective::compatibility`], or
-    /// [`Reference::Scores`] as its [`Objective::reference`]. Otherwise scores are not read, and every weight is 1.
+    /// This method is called only if the objective declares what its weights depend on: [`Objective::compatibility`],
+    /// or [`Reference::Scores`] from [`Objective::reference`]. Otherwise every weight is 1 and no scores are read.
     fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
         vec![1.0; samples.scores.len()]
     }
 
-    /// The compatibility settings of an objective whose sample weights need statistics of the global batch.
+    /// The compatibility settings, if the sample weights need statistics of the global batch.
     fn compatibility(&self) -> Option<&Compatibility> {
         None
     }
 
-    /// What must be known of the next-token distributions: [`TokenStats::statistic`].
+    /// The statistic of the next-token distributions that the gates need, if any: [`TokenStats::statistic`].
     fn statistic(&self) -> Option<Statistic> {
         None
     }
 
-    /// Whether the gates go by the median of the scores of the global batch: [`TokenStats::median_score`]. A step then scores
+    /// Whether the gates need the median score of the global batch: [`TokenStats::median_score`]. Each step then scores
     /// its samples first.
     fn looks_at_median(&self) -> bool {
         false
     }
 
-    /// For what the model is compared with the reference model, if it is.
+    /// How the objective uses the reference model; `None` if it does not.
     fn reference(&self) -> Option<Reference> {
         None
     }
 
-    /// Whether a low mean gate says that the model finds the targets unlikely. A run then warns of it.
+    /// Whether a low mean gate means that the targets are unlikely under the model. A run then warns.
     fn low_gate_means_unlikely(&self) -> bool {
         true
     }
@@ -192,11 +192,12 @@ pub trait Objective: Debug + Send + Sync {
 
 /// The loss of OBJ-1 for one micro-batch: `Σ_t −factor_t · gate_t · log p_t`.
 ///
-/// `factors` hold, for each token, its sample's weight over the global denominator
-/// ([`GlobalCounts::sample_factor`](crate::GlobalCounts::sample_factor)). The micro-batches' losses add up to the loss of the global batch.
+/// `factors` holds, for each token, its sample's weight divided by the global denominator
+/// ([`GlobalCounts::sample_factor`](crate::GlobalCounts::sample_factor)). The losses of the micro-batches add up to the
+/// loss of the global batch.
 ///
 /// # Shapes
-/// All `[tokens]`; `log_probs` on the autodiff graph, `gates` and `factors` off it; output `[1]`.
+/// All `[tokens]`. `log_probs` is on the autodiff graph, `gates` and `factors` are not. Output `[1]`.
 #[must_use]
 pub fn family_loss(log_probs: Tensor<1>, gates: Tensor<1>, factors: Tensor<1>) -> Tensor<1> {
     let coefficients = (gates * factors).neg();
@@ -208,16 +209,16 @@ pub fn family_loss(log_probs: Tensor<1>, gates: Tensor<1>, factors: Tensor<1>) -
     (log_probs * coefficients).sum()
 }
 
-/// What [`Reference::Anchor`] adds to the loss of one micro-batch: `Σ_t factor_t · strength · KL_t` (ASFT-1).
+/// The term that [`Reference::Anchor`] adds to the loss of one micro-batch: `Σ_t factor_t · strength · KL_t` (ASFT-1).
 ///
 /// # Shapes
-/// `[tokens]`, `divergence` on the autodiff graph and `factors` as in [`family_loss`]; output `[1]`.
+/// `divergence`, on the autodiff graph, and `factors`: `[tokens]`, as in [`family_loss`]. Output `[1]`.
 #[must_use]
 pub fn anchor_loss(divergence: Tensor<1>, strength: f64, factors: Tensor<1>) -> Tensor<1> {
     family_loss(divergence, factors.full_like(-strength), factors)
 }
 
-/// Defines an enum of members: each is its own type and is named by that type's `NAME`.
+/// Defines an enum of members. Each variant holds the type of its name, and is named in recipes by that type's `NAME`.
 macro_rules! members {
     ($(#[$about:meta])* $enum:ident, $schema:literal, $kind:literal: $($(#[$doc:meta])* $variant:ident,)+) => {
         $(#[$about])*
@@ -309,7 +310,7 @@ macro_rules! members {
 }
 
 members! {
-    /// Any member of the family, as a recipe names it.
+    /// Any member of the family, as recipes name it.
     AnyObjective, "Objective", "objective":
     /// Negative log-likelihood.
     Nll,
@@ -333,46 +334,46 @@ members! {
     InfoSft,
     /// The token weight of CHORD.
     ChordPhi,
-    /// Likelihood of the tokens that the model finds likely.
+    /// Likelihood of the tokens that are likely under the model.
     Profit,
-    /// Likelihood that encourages diversity where there is room for it.
+    /// Likelihood that encourages diversity if several tokens are plausible.
     SedSft,
     /// Token-adaptive loss reweighting.
     Talr,
-    /// Likelihood, or another gate, held near the model that the run began with.
+    /// Likelihood, or another gate, kept close to the initial model of the run.
     KlSft,
 }
 
 members! {
-    /// A token gate under CADFT's sample weights: a member that weighs every sample by 1 and looks at no reference model.
+    /// A token gate for CADFT: a member that weighs all samples equally and uses no reference model.
     Gate, "Gate", "token gate":
     /// `g = p`, the paper's.
     Dft,
-    /// `g = 1`: the sample level alone. Ours: an ablation, and the practical choice for a base that does not yet give
-    /// the targets fair probability.
+    /// `g = 1`: sample weights alone. Ours: an ablation, and the practical choice for a base model that gives the
+    /// targets low probability.
     Nll,
     /// `g = p^α`.
     Power,
     /// The entropy of the model.
     Eaft,
-    /// A power of the probability by how typical the token is.
+    /// A power of the probability; the exponent depends on how typical the token is.
     Idft,
-    /// A power of the probability by how concentrated the distribution is.
+    /// A power of the probability; the exponent measures how concentrated the distribution is.
     Deft,
-    /// The probability, and how far its log-odds are below a threshold.
+    /// The probability times the distance of its log-odds below a threshold.
     InfoSft,
     /// `g = p(1 − p)`.
     ChordPhi,
-    /// 1 where the token is likely, else 0.
+    /// 1 if the token is likely, else 0.
     Profit,
-    /// Likelihood, less of it where the token is likely and others have room.
+    /// Likelihood, reduced if the token is likely although others are plausible.
     SedSft,
-    /// A power of the probability by the scores of the batch.
+    /// A power of the probability; the exponent depends on the scores of the batch.
     Talr,
 }
 
 impl AnyObjective {
-    /// The same objective with the statistics of its sample weights taken from elsewhere, if it has such weights.
+    /// The same objective, with another source for the statistics of its sample weights, if it has such weights.
     #[must_use]
     pub fn with_statistics(mut self, statistics: Statistics) -> Self {
         if let Self::Cadft(cadft) = &mut self {

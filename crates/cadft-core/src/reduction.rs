@@ -1,12 +1,12 @@
-//! Counts and normalisation: the only place of the loss that divides by a count.
+//! Counts and normalisation: the only code of the loss that divides by a count.
 //!
-//! One global denominator for each optimizer step, counted over the global batch before the first backward pass:
+//! Each optimizer step has one global denominator, counted over the global batch before the first backward pass. It is
 //! never a mean of micro-batch means.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the sum of OBJ-1 is divided by.
+/// The divisor of the sum in OBJ-1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
@@ -30,7 +30,7 @@ pub struct GlobalCounts {
 }
 
 impl GlobalCounts {
-    /// Counts samples of the given numbers of supervised tokens.
+    /// Counts the samples, given the number of supervised tokens of each.
     #[must_use]
     pub fn of(supervised: impl IntoIterator<Item = usize>) -> Self {
         supervised
@@ -41,10 +41,19 @@ impl GlobalCounts {
             })
     }
 
-    /// The factor of every token of a sample with `sample_tokens` supervised tokens, for weight 1.
+    /// The factor of every token of a sample with weight 1 and `sample_tokens` supervised tokens.
     ///
     /// # Panics
     /// If the batch or the sample is empty.
+    ///
+    /// # Examples
+    /// ```
+    /// use cadft_core::{GlobalCounts, Normalisation};
+    ///
+    /// let counts = GlobalCounts::of([2, 3, 5]); // three samples, ten tokens
+    /// assert_eq!(counts.sample_factor(Normalisation::TokenMean, 3), 0.1);
+    /// assert_eq!(counts.sample_factor(Normalisation::SampleSum, 3), 1.0 / 3.0);
+    /// ```
     #[must_use]
     pub fn sample_factor(&self, normalisation: Normalisation, sample_tokens: usize) -> f64 {
         assert!(
@@ -61,7 +70,7 @@ impl GlobalCounts {
 
 /// CADFT-1 for every sample: the mean negative log-likelihood of its supervised tokens, in nats.
 ///
-/// `log_probs` and `sample_of` go token by token; the result has one score for each of `samples`.
+/// `log_probs` and `sample_of` have one entry for each token; the result has one score for each of `samples`.
 ///
 /// # Panics
 /// If a sample index is out of range.
@@ -77,7 +86,7 @@ pub fn sample_scores(log_probs: &[f32], sample_of: &[usize], samples: usize) -> 
         .collect()
 }
 
-/// The median of scores; of two, the lower one. 1 if there are none.
+/// The lower median of scores; 1 if there are none.
 #[must_use]
 pub fn median_score(scores: &[f64]) -> f64 {
     let mut sorted = scores.to_vec();
@@ -86,7 +95,7 @@ pub fn median_score(scores: &[f64]) -> f64 {
     sorted.get(middle).copied().unwrap_or(1.0)
 }
 
-/// Mean of values already summed; 0 for an empty sum.
+/// The mean, from a sum and its count; 0 if the count is 0.
 #[must_use]
 pub fn mean(sum: f64, count: usize) -> f64 {
     if count > 0 { sum / count as f64 } else { 0.0 }

@@ -11,10 +11,10 @@
 //! | [`MovingAverage`], [`Tracker`] | how persistently incompatible each sample is |
 //! | [`RoundSchedule`] | after which steps a round takes place |
 //! | [`Selection`] | which samples a round looks at |
-//! | [`chance`], [`round_seed`] | which of them are drawn, and with which random numbers they are rewritten |
-//! | [`Acceptance`] | whether a candidate takes the place of what it was made for |
+//! | [`chance`], [`round_seed`] | which of them are drawn, and the random numbers of their rewriting |
+//! | [`Acceptance`] | whether a candidate replaces the original answer |
 //!
-//! Nothing here generates, reads or writes: the same inputs give the same decisions, whatever ran before.
+//! This module does not generate, read or write. The same inputs always give the same decisions.
 
 mod accept;
 mod moving_average;

@@ -4,8 +4,8 @@
 //! tokenize MODEL_DIRECTORY DATA_FILE CACHE_DIRECTORY
 //! ```
 //!
-//! Prints one JSON object. Where the samples are in the cache already, `load_secs` is the time to find, check and map
-//! them. `read_secs` is the time to visit every sample once in a shuffled order.
+//! Prints one JSON object. If the samples are already in the cache, `load_secs` is the time to find, check and map
+//! them. `read_secs` is the time to visit every sample once in shuffled order.
 
 use std::path::Path;
 use std::time::Instant;
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: tokenize MODEL_DIRECTORY DATA_FILE CACHE_DIRECTORY".into());
     };
     let started = Instant::now();
-    // A template that marks what is generated, which is what transformers needs to give a mask.
+    // A template that marks generated text, which transformers needs to compute a mask.
     let tokenizer = Tokenizer::from_dir(Path::new(model))?.with_preset(Preset::ChatMl)?;
     let setup_secs = started.elapsed().as_secs_f64();
     let started = Instant::now();
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Largest resident memory so far, in MiB, if the system reports it.
+/// The peak resident memory in MiB, if the system reports it.
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,9 +1,9 @@
-//! Keeps tokenised data on disk, so that the next run with the same data, tokenizer, template and settings begins at
+//! Caches tokenised data on disk, so that the next run with the same data, tokenizer, template and settings starts at
 //! once.
 //!
-//! A file is named after the SHA-256 of everything its content depends on, the bytes of the data files included. It
-//! is written under another name while a lock is held and renamed when complete: of two processes that want the same
-//! file, one makes it and the other waits. A damaged file is made again.
+//! A file is named after the SHA-256 of everything its content depends on, including the bytes of the data files. It is
+//! written under a temporary name while a lock is held, and renamed when it is complete. If two processes need the same
+//! file, one writes it and the other waits. A damaged file is written again.
 
 pub(crate) mod file;
 mod key;
@@ -18,27 +18,27 @@ use crate::error::{DataError, Problem};
 use crate::row::Row;
 use crate::samples::Samples;
 use crate::source::{Mixing, Source, rows};
-use crate::tokenize::{Example, TokenizeOptions, tokenize, tokenize_stream};
+use crate::tokenize::{TokenizeOptions, tokenize, tokenize_stream};
 use crate::tokenizer::Tokenizer;
+use cadft_batch::Example;
 use cadft_files::NewFile;
 use file::Writer;
 
-/// Whether tokenised data is kept.
+/// Whether tokenised data is cached on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cache {
-    /// It is held in memory only.
+    /// Samples are only in memory.
     Off,
-    /// It is kept in, and read from, this directory.
+    /// Samples are stored in this directory, and read from it.
     Directory(PathBuf),
 }
 
-/// The tokenised samples of sources, from the cache where they are in it.
+/// Loads the tokenised samples of sources, from the cache if they are there.
 ///
-/// Rows are read, tokenised in parallel and written as a stream: how much memory that takes does not depend on how
-/// many rows there are.
+/// Rows are read, tokenised in parallel and written as a stream. The memory does not depend on the number of rows.
 ///
 /// # Errors
-/// Whatever is wrong with the sources or with their rows, as [`rows`] and [`tokenize`]; [`DataError::Io`].
+/// As [`rows`] and [`tokenize`]; [`DataError::Io`] if the cache cannot be read or written.
 pub fn load_samples(
     sources: &[Source],
     mixing: &Mixing,
@@ -47,7 +47,7 @@ pub fn load_samples(
     cache: &Cache,
 ) -> Result<Samples, DataError> {
     let directory = match cache {
-        // The name of a file in the cache is a digest of the data, and a pipe can be read only once.
+        // The name of a cached file is a digest of the data, but a pipe can be read only once.
         Cache::Directory(directory) if !sources.iter().any(Source::is_pipe) => directory,
         _ => {
             let rows = crate::source::read_rows(sources, mixing)?;
@@ -80,11 +80,11 @@ fn cached<R: Iterator<Item = Result<Row, Problem>>>(
     let lock_path = directory.join(format!("{key}.lock"));
     let lock = cadft_files::append(&lock_path).map_err(at(&lock_path))?;
     lock.lock().map_err(at(&lock_path))?;
-    // Another process may have made it while this one waited.
+    // Another process may have written it in the meantime.
     if let Some(samples) = existing(&path)? {
         return Ok(samples);
     }
-    // Left by processes that were killed while they wrote; no process writes while the lock is held.
+    // Partial files of killed processes; no process writes while the lock is held.
     cadft_files::clean_beside(&path).map_err(at(directory))?;
     let new = NewFile::create(&path).map_err(at(directory))?;
     let file = new.handle().map_err(at(&path))?;
@@ -101,7 +101,7 @@ fn cached<R: Iterator<Item = Result<Row, Problem>>>(
     })
 }
 
-/// The samples of a file of the cache, if it is there and whole.
+/// The samples of a cached file; `None` if the file is absent or damaged.
 fn existing(path: &Path) -> Result<Option<Samples>, DataError> {
     match cadft_files::open(path) {
         Ok(file) => Samples::from_file(path, &file),

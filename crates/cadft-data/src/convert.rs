@@ -1,7 +1,7 @@
-//! Rows in another format and another kind of file, where nothing that is trained is lost.
+//! Converts rows to another format and another kind of file, without losing anything that is trained.
 //!
-//! Every record is read back before it is written: what would not give the same conversation, the same trained turns,
-//! `id`, `weight` and `answer` is refused with a reason. Keys that are no part of a row are not carried over.
+//! Every record is read back before it is written. A row is refused, with the reason, unless this gives the same
+//! conversation, trained turns, `id`, `weight` and `answer`. Keys that are not part of a row are dropped.
 
 mod output;
 mod parquet;
@@ -20,14 +20,14 @@ use crate::source::{Mixing, Source, rows};
 use output::{Kind, Output};
 use parquet::Schema;
 
-/// Writes all rows of the sources to a file, in one format; the ending of its name says which kind of file:
-/// `.jsonl`, `.json`, `.csv`, `.tsv` (each also `.gz` or `.zst`) or `.parquet`. Returns the number of rows.
+/// Writes all rows of the sources to a file in one format. The file extension decides the kind of file: `.jsonl`,
+/// `.json`, `.csv`, `.tsv` (each also with `.gz` or `.zst`) or `.parquet`. Returns the number of rows.
 ///
-/// The sources are read twice, so that nothing is written when a row cannot be converted.
+/// The sources are read twice, so that nothing is written if a row cannot be converted.
 ///
 /// # Errors
-/// [`DataError::Invalid`] with everything that is wrong with the files and every row that would lose something,
-/// [`DataError::Source`] for an unknown ending, [`DataError::Write`] when the file cannot be written.
+/// [`DataError::Invalid`] with all problems of the files and all rows that would lose something, [`DataError::Source`]
+/// for an unknown extension or a pipe, [`DataError::Write`] if the file cannot be written.
 pub fn convert(sources: &[Source], format: Format, out: &Path) -> Result<usize, DataError> {
     let kind = Kind::of(out)?;
     if let Some(pipe) = sources.iter().find(|source| source.is_pipe()) {
@@ -57,7 +57,7 @@ pub fn convert(sources: &[Source], format: Format, out: &Path) -> Result<usize, 
             row.and_then(|row| record(&row, format, kind).map_err(|message| problem(&row, message)));
         match written {
             Ok(record) => output.write(record)?,
-            // The files have changed since they were checked.
+            // The files have changed since the check.
             Err(problem) => {
                 return Err(DataError::Invalid {
                     problems: vec![problem],
@@ -70,7 +70,7 @@ pub fn convert(sources: &[Source], format: Format, out: &Path) -> Result<usize, 
     Ok(count)
 }
 
-/// The record of a row as the kind of file holds it.
+/// The record of a row, with values as this kind of file stores them.
 fn record(row: &Row, format: Format, kind: Kind) -> Result<Map<String, Value>, String> {
     let record = record::of(row, format)?;
     let cells = kind.cells(record);

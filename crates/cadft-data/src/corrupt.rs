@@ -1,13 +1,14 @@
-//! Planted noise: a share of the rows gets a wrong answer, and every row says whether it is one of them.
+//! Planted noise: a fraction of the rows gets a wrong answer, and every row records whether it did.
 //!
-//! Which rows, which kind and what is drawn for them follow from the seed. What is made wrong is the last turn that is
-//! trained, or the completion. A file of it is JSON Lines, with the key `planted`: the kind of noise, or `none`.
+//! The seed determines the rows, the kinds of noise and all random choices. The text that is made wrong is the last
+//! trained turn, or the completion. The output is JSON Lines with the key `planted`: the kind of noise, or `none`.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use cadft_batch::{Order, epoch_order};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Deserialize;
@@ -16,13 +17,12 @@ use serde_json::json;
 use crate::convert::record_of;
 use crate::error::{DataError, Problem, Problems};
 use crate::format::Format;
-use crate::order::{Order, epoch_order};
 use crate::row::{Content, Row};
 use crate::source::{Mixing, Source, read_rows};
 
-/// The key of a row that says what was planted in it.
+/// The key that records the planted noise.
 const KEY: &str = "planted";
-/// What it says of a row that was left alone.
+/// The value of this key in an unchanged row.
 const NONE: &str = "none";
 
 /// A kind of noise.
@@ -30,19 +30,19 @@ const NONE: &str = "none";
 pub enum Noise {
     /// The answer of another row.
     Swap,
-    /// Other digits in place of every digit.
+    /// Every digit is replaced by another digit.
     Numbers,
-    /// Words of other answers in place of half of the words.
+    /// Half of the words are replaced by words of other answers.
     Words,
-    /// The first half of the answer.
+    /// Only the first half of the answer.
     Cut,
 }
 
 impl Noise {
-    /// All kinds.
+    /// All kinds of noise.
     pub const ALL: [Self; 4] = [Self::Swap, Self::Numbers, Self::Words, Self::Cut];
 
-    /// Its name in rows and on the command line.
+    /// The name in rows and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Swap => "swap",
@@ -53,22 +53,22 @@ impl Noise {
     }
 }
 
-/// How much noise, and of which kinds.
+/// The amount and the kinds of noise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Corruption {
-    /// The kinds, of which there are equally many as far as rows allow it.
+    /// The kinds of noise; they are used equally often as far as the rows allow.
     pub kinds: Vec<Noise>,
-    /// The share of the rows, from 0 to 1.
+    /// The fraction of rows, from 0 to 1.
     pub share: f64,
-    /// What everything is drawn from.
+    /// The seed of all random choices.
     pub seed: u64,
 }
 
-/// Writes the rows of `sources` with planted noise to `out`, JSON Lines. Returns the number of rows, and of those of
-/// each kind; fewer than asked for are planted where no kind changes a row, as `numbers` does not without digits.
+/// Writes the rows of `sources` with planted noise to `out` as JSON Lines. Returns the number of rows, and the number
+/// for each kind. Fewer rows than requested are changed if no kind changes a row; `numbers`, for example, needs digits.
 ///
 /// # Errors
-/// As [`read_rows`]; [`DataError::Invalid`] with every row that has no answer, and [`DataError::Write`].
+/// As [`read_rows`]; [`DataError::Invalid`] with every row that has no answer; [`DataError::Write`].
 pub fn corrupt(
     sources: &[Source],
     corruption: &Corruption,
@@ -97,7 +97,7 @@ pub fn corrupt(
             break;
         }
         let mut random = Random::new(corruption.seed, index);
-        // The rarest kind first, so that all come equally often.
+        // The rarest kind first, so that all are used equally often.
         let mut kinds: Vec<usize> = (0..counts.len()).collect();
         kinds.sort_by_key(|&kind| counts[kind].1);
         for kind in kinds {
@@ -126,10 +126,10 @@ pub fn corrupt(
     Ok((rows.len(), counts))
 }
 
-/// What was planted in the rows of JSON Lines files that say so, by id; `None` of a row that was left alone.
+/// The planted noise by row id, from JSON Lines files with the key `planted`; `None` for an unchanged row.
 ///
 /// # Errors
-/// As [`Source::files`], and [`DataError::Io`].
+/// As [`Source::files`]; [`DataError::Io`].
 pub fn planted(sources: &[Source]) -> Result<HashMap<String, Option<String>>, DataError> {
     #[derive(Deserialize)]
     struct Marked {
@@ -156,7 +156,7 @@ pub fn planted(sources: &[Source]) -> Result<HashMap<String, Option<String>>, Da
     Ok(found)
 }
 
-/// One line of the file.
+/// One line of the output.
 fn line(row: &Row, planted: Option<Noise>) -> Result<String, String> {
     let format = match row.content {
         Content::Messages { .. } => Format::Messages,
@@ -168,7 +168,7 @@ fn line(row: &Row, planted: Option<Noise>) -> Result<String, String> {
     Ok(json!(record).to_string() + "\n")
 }
 
-/// The text that is learned last.
+/// The last text that is trained.
 fn answer(row: &Row) -> Option<&str> {
     let text = match &row.content {
         Content::Messages { messages, .. } => messages.iter().rfind(|turn| turn.is_trained())?.content(),
@@ -190,7 +190,7 @@ fn set_answer(row: &mut Row, answer: String) {
     }
 }
 
-/// What is drawn for one row.
+/// The random choices for one row.
 struct Random(ChaCha8Rng);
 
 impl Random {
@@ -198,17 +198,17 @@ impl Random {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&(row as u64).to_le_bytes());
-        // Not the stream of the order of an epoch.
+        // A stream that differs from that of the epoch's order.
         key[16] = 1;
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// A number below `end`.
+    /// A random number below `end`.
     fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.0.next_u64()) * end as u128) >> 64) as usize
     }
 
-    /// A wrong answer to a row; the right one where this kind changes nothing.
+    /// A wrong answer to a row; the right one if this kind of noise changes nothing.
     fn wrong(&mut self, noise: Noise, answers: &[String], row: usize) -> String {
         let right = &answers[row];
         match noise {

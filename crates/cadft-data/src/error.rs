@@ -1,4 +1,4 @@
-//! What can go wrong between a data file and a batch.
+//! Errors between a data file and a batch.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
@@ -10,22 +10,22 @@ use cadft_files::{Hint, shown, visible_name};
 use crate::row::{Place, Row};
 use crate::shown::short;
 
-/// How many problems an error message spells out.
+/// Number of problems that an error message shows.
 const SHOWN: usize = 20;
 
-/// How many problems are kept; the others are counted.
+/// Number of problems that are kept; the others are only counted.
 const KEPT: usize = 1000;
 
-/// One thing wrong with a data file.
+/// A problem of a data file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The file.
     pub path: String,
-    /// Where in the file.
+    /// The place in the file.
     pub place: Place,
     /// What is wrong.
     pub message: String,
-    /// What to do about it, where the message does not say it.
+    /// What to do about it, if the message does not say so.
     pub hint: Option<&'static str>,
 }
 
@@ -51,21 +51,21 @@ impl Display for Problem {
     }
 }
 
-/// One row that was read well but cannot be turned into tokens.
+/// A row that was read correctly, but cannot be converted to tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowProblem {
     /// The row's id.
     pub id: String,
-    /// The file it came from; empty for a row that was not read.
+    /// The file of the row; empty if the row was not read from a file.
     pub file: Arc<str>,
-    /// Where it is in that file.
+    /// The place in that file.
     pub place: Place,
     /// What is wrong.
     pub message: String,
 }
 
 impl RowProblem {
-    /// What is wrong with a row.
+    /// A problem of a row.
     pub fn new(row: &Row, message: String) -> Self {
         Self {
             id: row.id.clone(),
@@ -94,7 +94,7 @@ impl Display for RowProblem {
     }
 }
 
-/// The first problems, and how many more there are: a small file can hold millions.
+/// The first problems, and the number of further ones: a small file can cause millions.
 #[derive(Debug)]
 pub(crate) struct Problems<P> {
     first: Vec<P>,
@@ -123,7 +123,7 @@ impl<P> Problems<P> {
         self.first.is_empty()
     }
 
-    /// The first problems, and the number of the others.
+    /// The first problems, and the number of further ones.
     pub(crate) fn into_parts(self) -> (Vec<P>, usize) {
         (self.first, self.more)
     }
@@ -136,7 +136,7 @@ impl<P> Extend<P> for Problems<P> {
 }
 
 impl Problems<Problem> {
-    /// The rows, unless something was wrong with a file.
+    /// Returns `good`, or an error if there are any problems.
     pub(crate) fn or<T>(self, good: T) -> Result<T, DataError> {
         let (problems, more) = self.into_parts();
         if problems.is_empty() {
@@ -147,11 +147,11 @@ impl Problems<Problem> {
     }
 }
 
-/// What to do about a file that is not there.
+/// The hint for a file that does not exist.
 const WHERE_PATHS_BEGIN: &str =
     "paths begin in the current directory, and those in a recipe's file also in the directory of that file";
 
-/// Every error of this crate.
+/// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -160,7 +160,7 @@ pub enum DataError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A file could not be written.
@@ -168,56 +168,56 @@ pub enum DataError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the writer.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A data source that names no file, or not clearly which.
+    /// A data source that names no file, or is ambiguous.
     #[error("`{}`: {message}", shown(path))]
     Source {
-        /// The source as it was given.
+        /// The source as it was written.
         path: String,
         /// What is wrong.
         message: String,
         /// What to do about it.
         hint: String,
     },
-    /// Everything that is wrong with the data files.
+    /// The problems of data files.
     #[error("{}", listed(problems, *more))]
     Invalid {
         /// The first problems, in the order of the files.
         problems: Vec<Problem>,
-        /// How many more there are.
+        /// Number of further problems.
         more: usize,
     },
-    /// Everything that is wrong with the rows of a data set under this tokenizer and chat template.
+    /// The problems of a data set's rows with this tokenizer and chat template.
     #[error("{}", listed(problems, *more))]
     Rows {
         /// The first problems, in the order of the rows.
         problems: Vec<RowProblem>,
-        /// How many more there are.
+        /// Number of further problems.
         more: usize,
-        /// What to do about the first of them.
+        /// What to do about the first problem.
         hint: String,
     },
-    /// No row has a token to learn from.
+    /// No row has a token to train.
     #[error("nothing to train on: {message}")]
     NothingToTrain {
-        /// How many rows there were and why they were dropped.
+        /// The number of rows, and why they were dropped.
         message: String,
         /// What to do about it.
         hint: String,
     },
-    /// A file of the tokenizer directory is missing, malformed or contradicts another.
+    /// A file of the tokenizer directory is missing, malformed, or contradicts another.
     #[error("`{}`: {message}", shown(file))]
     Tokenizer {
-        /// The file, and the key where there is one.
+        /// The file, and the key if there is one.
         file: String,
         /// What is wrong.
         message: String,
         /// What to do about it.
         hint: String,
     },
-    /// A conversation that the chat template cannot render, or whose trained turns cannot be found.
+    /// A conversation that the chat template cannot render, or whose trained turns cannot be located.
     #[error("{message}")]
     Conversation {
         /// What is wrong.
@@ -225,10 +225,10 @@ pub enum DataError {
         /// What to do about it.
         hint: String,
     },
-    /// The tokenizer failed on a text or on ids.
+    /// The tokenizer failed on a text or on token ids.
     #[error("the tokenizer failed")]
     Encoding {
-        /// What it said.
+        /// The error of the tokenizer.
         source: tokenizers::Error,
     },
 }
@@ -253,12 +253,12 @@ impl Hint for DataError {
     }
 }
 
-/// What to do about rows of no format.
+/// The hint for rows of an unknown format.
 pub(crate) const FORMAT_HINT: &str = "every row has `messages`, `conversations`, `prompt` and `completion`, \
                                       `instruction` and `output`, or `text`; columns of other names can be mapped \
                                       to these";
 
-/// The hint of the first problem shown that has one.
+/// The hint of the first shown problem that has one.
 fn hint_of(problems: &[Problem]) -> &'static str {
     problems
         .iter()

@@ -1,4 +1,4 @@
-//! JSON whose integers are what they were written as: those beyond 64 bits would be rounded without a word.
+//! JSON with exact integers: those beyond 64 bits are refused, as they would otherwise be rounded silently.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::shown::short;
 /// An integer that does not fit in 64 bits.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge {
-    /// The key of the outermost object that it is in, as it is written.
+    /// The key in the outermost object whose value contains the integer.
     key: String,
     digits: String,
 }
@@ -23,7 +23,7 @@ impl TooLarge {
     }
 }
 
-/// Values of one JSON text. Each takes more memory than the two bytes that it may have.
+/// Largest number of values in a JSON text. A value may have two bytes of text, but takes more memory.
 const MAX_VALUES: usize = 2_000_000;
 
 /// Refuses a text whose values would fill the memory.
@@ -46,7 +46,7 @@ pub(crate) fn check_size(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A value of JSON text.
+/// Parses the value of a JSON text.
 pub(crate) fn value(text: &str) -> Result<Value, String> {
     check_size(text)?;
     let value = serde_json::from_str(text).map_err(|error| {
@@ -60,9 +60,10 @@ pub(crate) fn value(text: &str) -> Result<Value, String> {
     }
 }
 
-/// The integers of well-formed JSON that 64 bits do not hold.
+/// The integers in well-formed JSON that do not fit in 64 bits.
 pub(crate) fn too_large(text: &str) -> Vec<TooLarge> {
-    // 19 digits are the fewest that can be too many, and a run of them touches every 16th byte. Hardly any row has them.
+    // Such integers have at least 19 digits, so they cover at least one 16th byte. Very few rows have such a run of
+    // digits.
     let bytes = text.as_bytes();
     let is_long = |at: usize| {
         let before = bytes[..at]
@@ -108,7 +109,7 @@ fn scan(text: &str) -> Vec<TooLarge> {
     found
 }
 
-/// Where the string ends that begins here.
+/// The end of the string that starts here.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(&byte) = bytes.get(at) {
@@ -127,7 +128,7 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
     start + length
 }
 
-/// Whether a number is no integer, or one of 64 bits.
+/// Whether a number is not an integer, or an integer of at most 64 bits.
 fn fits(number: &str) -> bool {
     number.contains(['.', 'e', 'E']) || number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()
 }

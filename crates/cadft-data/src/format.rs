@@ -1,4 +1,4 @@
-//! The formats a row can have, recognised by its keys or given, and what each means as [`Content`].
+//! The formats of rows, detected by their keys or given, and their conversion to [`Content`].
 //!
 //! | format | keys | becomes |
 //! |---|---|---|
@@ -8,7 +8,7 @@
 //! | `prompt-completion` | `prompt`, `completion`, `tools` | two strings, or a conversation |
 //! | `text` | `text` | text |
 //!
-//! With every format go `id`, `weight`, `answer` and `chat_template_kwargs`.
+//! Every format also has `id`, `weight`, `answer` and `chat_template_kwargs`.
 
 mod alpaca;
 mod columns;
@@ -71,7 +71,7 @@ impl Format {
         }
     }
 
-    /// The keys without which a row is not of this format.
+    /// The keys that a row of this format must have.
     fn required(self) -> &'static [&'static str] {
         match self {
             Self::Messages => &["messages"],
@@ -82,8 +82,8 @@ impl Format {
         }
     }
 
-    /// The format whose keys a row has. Data sets often repeat one format in the keys of another: the first user
-    /// turn as `prompt`, the rendered conversation as `text`. So the order matters.
+    /// Detects the format from the keys of a row. Data sets often repeat one format in the keys of another: the first
+    /// user turn as `prompt`, or the rendered conversation as `text`. So the order matters.
     fn detect(fields: &Fields) -> Option<Self> {
         let order = [
             Self::Messages,
@@ -107,17 +107,17 @@ impl fmt::Display for Format {
     }
 }
 
-/// How the records of a source become rows.
+/// How the records of a source are converted to rows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shape {
-    /// The format; without one, each row's keys tell.
+    /// The format; if it is absent, the keys of each row decide.
     pub(crate) format: Option<Format>,
-    /// Names of columns other than the formats'.
+    /// Column names that differ from the keys of the formats.
     pub(crate) columns: Columns,
 }
 
 impl Shape {
-    /// Whether a column can have a part in a row.
+    /// Whether a column can affect a row.
     pub(crate) fn reads(&self, column: &str) -> bool {
         let mapped = self.columns.mapped();
         let is_key = columns::KEYS.contains(&column) || column == fields::VARIABLES;
@@ -125,7 +125,7 @@ impl Shape {
         mapped.iter().any(|(_, name)| name == column) || is_key && !is_replaced
     }
 
-    /// The row of a record, or all that is wrong with it.
+    /// Converts a record to a row; otherwise returns all its problems.
     pub(crate) fn row(&self, record: Map<String, Value>, cells: Cells) -> Result<Row, Vec<Wrong>> {
         let mut fields = Fields::new(record, cells);
         self.columns.rename(&mut fields);

@@ -1,17 +1,17 @@
 //! Shows which tokens of an example are trained.
 
+use cadft_batch::Example;
 use serde::Serialize;
 
-use crate::tokenize::Example;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// One token of an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InspectedToken {
-    /// The id.
+    /// The token id.
     pub id: u32,
-    /// What the token adds to the text. The pieces of an example put together are its text: a token that ends in
-    /// the middle of a character shows nothing, and the token that completes it shows the whole character.
+    /// The text that the token adds. All pieces together are the text of the example. A token that ends within a
+    /// character has an empty piece, and the token that completes the character has the whole character.
     pub text: String,
     /// Whether the token is a target.
     pub trained: bool,
@@ -38,7 +38,7 @@ pub fn inspect(example: &Example, tokenizer: &Tokenizer) -> Vec<InspectedToken> 
             special: tokenizer.is_special(id),
         });
     }
-    // What a stream holds back at its end, the bytes of a character cut in two, goes to the last token.
+    // Bytes of an incomplete character at the end are added to the last token.
     let whole = decode(&example.token_ids);
     if let (Some(last), Some(rest)) = (tokens.last_mut(), whole.get(shown..)) {
         last.text.push_str(rest);

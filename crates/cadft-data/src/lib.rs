@@ -1,9 +1,10 @@
 //! Rows, conversations, chat templates, tokens, loss masks and batches for supervised fine-tuning.
 //!
-//! All that is public is for users, and changes as semantic versions say. The modules are private: what is promised is
-//! named here. The files of the cache are internal, and made anew when their format changes.
+//! All public items are for users and follow semantic versioning. The modules are private; the public API is
+//! re-exported here. The files of the cache are internal, and are written again if their format changes.
 //!
-//! Plain vectors in and out: this crate does not know about tensors.
+//! Plain vectors in and out: this crate does not know about tensors. Examples, their order and their batches are those of
+//! `cadft-batch`, under the same names.
 //!
 //! ```text
 //! source.rs     files, directories, globs and mixtures   (source/: which files, splits, weights)
@@ -16,28 +17,23 @@
 //! tokenizer.rs  text <-> ids, stop tokens, BOS           (a Hugging Face tokenizer directory)
 //! tokenize.rs   Row -> Example: ids and a loss mask      (tokenize/spans.rs: which text is trained)
 //! samples.rs    Examples in memory or in a mapped file   (cache.rs: which file; cache/: its format and name)
-//! order.rs      which example comes when in an epoch
-//! batch.rs      Examples -> padded or packed micro-batches with their targets
 //! stats.rs      lengths, truncation, drops, duplicates, by source
-//! inspect.rs    one line a token: what is trained and what is not
+//! inspect.rs    one line per token: whether it is trained
 //! ```
 //!
 //! Invariants:
 //! - A conversation is rendered once and tokenised once; spans are mapped to tokens by byte offsets.
-//! - A loss mask marks *targets*: `loss_mask[t]` is true when token `t` is learned, from token `t - 1`.
+//! - A loss mask marks *targets*: `loss_mask[t]` is true if token `t` is learned, predicted at token `t - 1`.
 //!   The first token of a sequence is never a target.
-//! - Padding is known by length, never by token id.
+//! - Padding is recognised by length, never by token id.
 
-mod batch;
 mod cache;
 mod convert;
 mod corrupt;
-mod deal;
 mod error;
 mod exact;
 mod format;
 mod inspect;
-mod order;
 mod read;
 mod row;
 mod samples;
@@ -49,16 +45,17 @@ mod template;
 mod tokenize;
 mod tokenizer;
 
-pub use batch::{Batch, BatchOptions, Bucketing, Packing, Target, micro_batch_shapes, micro_batches};
 pub use cache::{Cache, CacheKey, load_samples};
+pub use cadft_batch::{
+    Batch, BatchOptions, Bucketing, Example, Order, Origin, Packing, Target, deal, epoch_order,
+    micro_batch_shapes, micro_batches,
+};
 pub use cadft_files::{Hint, with_hints};
 pub use convert::convert;
 pub use corrupt::{Corruption, Noise, corrupt, planted};
-pub use deal::deal;
 pub use error::{DataError, Problem, RowProblem};
 pub use format::{Columns, Format};
 pub use inspect::{InspectedToken, inspect};
-pub use order::{Order, epoch_order};
 pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Place, Row};
 pub use samples::Samples;
@@ -67,7 +64,7 @@ pub use stats::{Bar, Dropped, Lengths, SourceStats, Stats, stats};
 pub use table::write_parquet;
 pub use template::{ChatTemplate, GenerationPrompt, Preset, Rendered, TemplateTime};
 pub use tokenize::{
-    Dataset, DropReason, DroppedSample, Example, Mask, Origin, Part, Report, SourceReport, TokenizeOptions,
-    Truncation, check_rows, prompt_ids, prompt_text, tokenize,
+    Dataset, DropReason, DroppedSample, Mask, Part, Report, SourceReport, TokenizeOptions, Truncation,
+    check_rows, prompt_ids, prompt_text, tokenize,
 };
 pub use tokenizer::{SpecialTokens, Tokenizer, TokenizerFiles};

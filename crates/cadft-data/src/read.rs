@@ -1,8 +1,9 @@
-//! Opens data files and streams their records, whatever kind of file they are in.
+//! Opens data files and streams their records, independent of the kind of file.
 //!
-//! The kind is known from the name (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet`), else from the first
-//! bytes; gzip and Zstandard are known from the first bytes. One record is in memory at a time, of Parquet one
-//! batch. Reading continues after a record that is malformed, so that every problem of a file is found.
+//! The kind of file is detected from its name (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet`), otherwise
+//! from its first bytes. gzip and Zstandard are detected from the first bytes. Only one record is in memory at a time,
+//! or one batch of a Parquet file. Reading continues after a malformed record, so that all problems of a file are
+//! found.
 
 mod caught;
 mod compressed;
@@ -34,26 +35,26 @@ pub(crate) use kind::of_name as unread_kind;
 use parquet::Parquet;
 pub(crate) use rows::FileRows;
 
-/// A record longer than this is refused.
+/// Largest size of a record in bytes; a longer record is refused.
 pub(crate) const MAX_RECORD_BYTES: usize = 64 << 20;
 
-/// One record of a file, before its format is known.
+/// A record of a file, before its format is known.
 pub(crate) struct Record {
-    /// Its line, or its row number.
+    /// The line of the record, or its row number.
     number: usize,
     fields: Map<String, Value>,
-    /// Values that no row can have, which matter where their columns are read.
+    /// Invalid values; they matter only if their columns are used.
     bad: Vec<BadValue>,
 }
 
-/// A value that cannot be taken as it is.
+/// A value that cannot be used.
 struct BadValue {
     column: String,
-    /// With the place in the column.
+    /// What is wrong, and the place within the column.
     message: String,
 }
 
-/// Something wrong with a file, before the file's name is put to it.
+/// A problem of a file, before the file's name is added.
 pub(crate) struct Fault {
     place: Place,
     wrong: Wrong,
@@ -68,18 +69,18 @@ impl Fault {
 
 type Records = Box<dyn Iterator<Item = Result<Record, Fault>> + Send>;
 
-/// A file that is being read.
+/// An opened file.
 pub(crate) struct Opened {
     records: Records,
     cells: Cells,
-    /// Makes a place of a record's number.
+    /// Converts the number of a record to a place.
     place: fn(usize) -> Place,
 }
 
 /// Reads the rows of one file of any kind and format.
 ///
 /// # Errors
-/// [`DataError::Io`] when it cannot be opened, [`DataError::Invalid`] with every problem of the file.
+/// [`DataError::Io`] if the file cannot be opened, [`DataError::Invalid`] with all problems of the file.
 pub fn read_file(path: &Path) -> Result<Vec<Row>, DataError> {
     let io_error = |source| DataError::Io {
         path: path.to_owned(),
@@ -91,10 +92,21 @@ pub fn read_file(path: &Path) -> Result<Vec<Row>, DataError> {
     collect(FileRows::new(&name, 0, opened, shape))
 }
 
-/// Parses the rows of a file held in memory; `name` stands for the path in messages and decides the kind of file.
+/// Parses the rows of a file in memory. `name` is the path in messages, and decides the kind of file as in
+/// [`read_file`].
 ///
 /// # Errors
-/// [`DataError::Invalid`] with every problem of the file.
+/// [`DataError::Invalid`] with all problems of the file.
+///
+/// # Examples
+/// ```
+/// use cadft_data::{Content, parse_file};
+///
+/// let rows = parse_file("data.jsonl", br#"{"prompt": "1 + 1 = ", "completion": "2"}"#)?;
+/// assert_eq!(rows.len(), 1);
+/// assert!(matches!(rows[0].content, Content::PromptCompletion { .. }));
+/// # Ok::<(), cadft_data::DataError>(())
+/// ```
 pub fn parse_file(name: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     let shape = Arc::new(Shape::default());
     let bytes = Bytes::copy_from_slice(bytes);
@@ -102,7 +114,7 @@ pub fn parse_file(name: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     collect(FileRows::new(name, 0, opened, shape))
 }
 
-/// All rows, or the first problems.
+/// Collects all rows, or the first problems.
 pub(crate) fn collect(rows: impl Iterator<Item = Result<Row, Problem>>) -> Result<Vec<Row>, DataError> {
     let (mut good, mut problems) = (Vec::new(), Problems::default());
     for row in rows {
@@ -120,7 +132,7 @@ pub(crate) fn collect(rows: impl Iterator<Item = Result<Row, Problem>>) -> Resul
 /// # Errors
 /// The I/O error if the file cannot be opened. Malformed content is reported record by record.
 pub(crate) fn open(path: &Path, shape: &Shape) -> io::Result<Opened> {
-    // Looked at before it is opened: opening a device may do something already.
+    // Checked before opening: opening a device may have an effect.
     let is_file = is_file(path)?;
     let file = File::open(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -132,10 +144,10 @@ pub(crate) fn open(path: &Path, shape: &Shape) -> io::Result<Opened> {
     Ok(opened(&name, file, Box::new(text), shape))
 }
 
-/// Whether a path is a file rather than a pipe.
+/// Whether a path is a regular file (true) or a pipe (false).
 ///
 /// # Errors
-/// For a directory and for a device, which may have no end.
+/// If the path is a directory or a device, which may have no end.
 pub(crate) fn is_file(path: &Path) -> io::Result<bool> {
     let file_type = path.metadata()?.file_type();
     if file_type.is_dir() {
@@ -156,7 +168,7 @@ fn is_parquet(name: &str) -> bool {
     name.ends_with(".parquet") || name.ends_with(".pq")
 }
 
-/// The records of an input that can be read as Parquet and as a stream.
+/// The records of an input that can be read both as Parquet and as a stream.
 fn opened<P: ChunkReader + 'static>(
     name: &str,
     input: P,
@@ -219,9 +231,9 @@ fn records<P: ChunkReader + 'static>(
     })
 }
 
-/// A `.json` file: a list of objects, or JSON Lines.
+/// The records of a `.json` file: a list of objects, or JSON Lines.
 fn json(mut text: Text) -> io::Result<Records> {
-    // Blank lines before the first are kept, for the sake of line numbers.
+    // Blank lines at the start are kept, for correct line numbers.
     let mut start = Vec::new();
     while start.trim_ascii().is_empty() {
         if text.by_ref().take(1 << 16).read_until(b'\n', &mut start)? == 0 {
@@ -245,7 +257,7 @@ fn json(mut text: Text) -> io::Result<Records> {
     })
 }
 
-/// What is said of a file that cannot be read to its end.
+/// The message for a file that cannot be read to its end.
 fn cut_short(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {

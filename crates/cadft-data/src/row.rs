@@ -1,4 +1,4 @@
-//! One row of a data file: what it says, how much it weighs, and what to call it.
+//! One row of a data file: its content, weight and id.
 
 mod flags;
 
@@ -11,14 +11,14 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use flags::{FLAGS, UnclearFlag, flag};
 
-/// Where in a data file something is.
+/// A place in a data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The file as a whole.
     File,
     /// A line of a text file, counted from 1.
     Line(usize),
-    /// A row of a file that has no lines (Parquet), counted from 1.
+    /// A row of a file without lines (Parquet), counted from 1.
     Row(usize),
 }
 
@@ -27,24 +27,24 @@ pub enum Place {
 pub struct Row {
     /// The row's `id`, or the first 16 hexadecimal digits of the SHA-256 of its content.
     pub id: String,
-    /// A multiplier of the row's loss, finite and not negative.
+    /// The factor of the row's loss; finite and not negative.
     pub weight: f64,
-    /// The reference answer that evaluation by generation compares with.
+    /// The reference answer for evaluation by generation.
     pub answer: Option<String>,
-    /// Variables of the chat template for this row alone (`chat_template_kwargs`), which come before those of a recipe.
+    /// Chat template variables for this row (`chat_template_kwargs`); they override those of a recipe.
     pub template_variables: Map<String, Value>,
-    /// The file it was read from; empty for a row that was not read.
+    /// The file of the row; empty if the row was not read from a file.
     pub file: Arc<str>,
-    /// Its line in that file, or its row number in a Parquet file, counted from 1.
+    /// The line in that file, or the row number in a Parquet file, counted from 1.
     pub line: usize,
-    /// The position of its source in the list of sources that was read.
+    /// The index of the row's source in the list of sources.
     pub source: usize,
-    /// What is learned from.
+    /// The content that is trained.
     pub content: Content,
 }
 
 impl Row {
-    /// A row of weight 1 that is named after its content.
+    /// A row of weight 1 whose id is the fingerprint of its content.
     pub fn new(content: Content) -> Self {
         Self {
             id: content.fingerprint(),
@@ -52,7 +52,7 @@ impl Row {
         }
     }
 
-    /// [`Content::fingerprint`], in which the row's template variables count too.
+    /// [`Content::fingerprint`], extended by the row's template variables.
     pub fn fingerprint(&self) -> String {
         if self.template_variables.is_empty() {
             return self.content.fingerprint();
@@ -62,7 +62,7 @@ impl Row {
         )
     }
 
-    /// Where it is in its file.
+    /// The place in its file.
     pub fn place(&self) -> Place {
         let name = self.file.to_lowercase();
         if name.ends_with(".parquet") || name.ends_with(".pq") {
@@ -72,7 +72,7 @@ impl Row {
         }
     }
 
-    /// A row of weight 1 without a name.
+    /// A row of weight 1 with an empty id.
     pub(crate) fn of(content: Content) -> Self {
         Self {
             id: String::new(),
@@ -87,26 +87,26 @@ impl Row {
     }
 }
 
-/// The formats a row can have.
+/// The content of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
-    /// A conversation, to be rendered by the model's chat template.
+    /// A conversation that the model's chat template renders.
     Messages {
-        /// The turns, in order.
+        /// The turns in their order.
         messages: Vec<Message>,
-        /// Tool definitions, given to the template as they are.
+        /// Tool definitions, passed to the template unchanged.
         tools: Vec<Value>,
-        /// Messages before this one are a prompt and never trained (a `prompt` and `completion` of messages).
+        /// Messages before this index are a prompt and never trained (for `prompt` and `completion` with messages).
         trained_from: Option<usize>,
     },
-    /// Two strings that follow each other; only the second is learned.
+    /// Two consecutive strings; only the second is trained.
     PromptCompletion {
         /// The context.
         prompt: String,
-        /// What is learned.
+        /// The text that is trained.
         completion: String,
     },
-    /// Plain text, learned whole.
+    /// Plain text, all of which is trained.
     Text(String),
 }
 
@@ -123,7 +123,7 @@ fn bytes_of(value: &Value) -> usize {
 }
 
 impl Content {
-    /// The bytes of its texts, more or less.
+    /// The approximate size of its texts in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Messages { messages, tools, .. } => {
@@ -135,8 +135,8 @@ impl Content {
         }
     }
 
-    /// The first 16 hexadecimal digits of the SHA-256 of the content as JSON with sorted keys. Neither the
-    /// order of keys nor whitespace between them in the file matters, nor do `weight` and `answer`.
+    /// The first 16 hexadecimal digits of the SHA-256 of the content, as JSON with sorted keys. It does not depend on
+    /// the order of keys or whitespace in the file, nor on `weight` and `answer`.
     pub fn fingerprint(&self) -> String {
         let canonical = match self {
             Self::Messages {
@@ -167,7 +167,7 @@ fn hashed(mut value: Value) -> String {
         })
 }
 
-/// One turn of a conversation, with every key of the file kept for the chat template.
+/// One turn of a conversation. It keeps every key of the file for the chat template.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Message(Map<String, Value>);
@@ -184,43 +184,43 @@ impl Message {
         )
     }
 
-    /// A turn with these fields; `role` is expected among them.
+    /// A turn with these fields, which should include `role`.
     pub fn from_fields(fields: Map<String, Value>) -> Self {
         Self(fields)
     }
 
-    /// Who speaks: `system`, `user`, `assistant`, ...
+    /// The role of the speaker: `system`, `user`, `assistant`, ...
     pub fn role(&self) -> &str {
         self.text("role")
     }
 
-    /// The text of the turn, empty where it has none (a turn of tool calls).
+    /// The text of the turn; empty if it has none, as in a turn with tool calls.
     pub fn content(&self) -> &str {
         self.text("content")
     }
 
-    /// Whether the model says this turn.
+    /// Whether the turn is the model's.
     pub fn is_assistant(&self) -> bool {
         self.role() == "assistant"
     }
 
-    /// Whether the model says this turn and no field takes it out of training: `"train": false`, OpenAI's
-    /// `"weight": 0`, or what other tools write for that (`training`, `trainable`, `loss`, `loss_mask`, `loss_scale`).
+    /// Whether the turn is the model's and no field excludes it from training: `"train": false`, OpenAI's
+    /// `"weight": 0`, or the fields of other tools (`training`, `trainable`, `loss`, `loss_mask`, `loss_scale`).
     pub fn is_trained(&self) -> bool {
         self.is_assistant() && !matches!(flag(&self.0), Ok(Some((_, false))))
     }
 
-    /// Every field of the turn.
+    /// All fields of the turn.
     pub fn fields(&self) -> &Map<String, Value> {
         &self.0
     }
 
-    /// A field such as `tool_calls` or `reasoning_content`.
+    /// The field `key`, such as `tool_calls` or `reasoning_content`; `None` if it is absent.
     pub fn field(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
 
-    /// The same turn with another text.
+    /// The same turn with a different text.
     pub fn with_content(&self, content: &str) -> Self {
         let mut fields = self.0.clone();
         fields.insert("content".to_owned(), Value::from(content));

@@ -1,13 +1,15 @@
-//! Tokenised training samples: in memory, or in a file that is mapped into it.
+//! Tokenised samples: in memory, or in a mapped file.
 
 use std::fs::File;
 use std::path::Path;
 
+use cadft_batch::Example;
+
 use crate::cache::file::TokenFile;
 use crate::error::DataError;
-use crate::tokenize::{Dataset, Example, Report};
+use crate::tokenize::{Dataset, Report};
 
-/// Tokenised samples in the order of their rows, and what happened to the rows. By default there are none.
+/// Tokenised samples in the order of their rows, and the report on all rows. The default is empty.
 #[derive(Debug, Default)]
 pub struct Samples {
     held: Held,
@@ -21,7 +23,7 @@ enum Held {
 }
 
 impl Samples {
-    /// The samples of a file that [`crate::cache`] wrote; nothing where it is damaged or of another version.
+    /// The samples of a file that [`crate::cache`] wrote; `None` if it is damaged or has another version.
     ///
     /// # Errors
     /// [`DataError::Io`].
@@ -36,7 +38,7 @@ impl Samples {
         }))
     }
 
-    /// How many samples there are.
+    /// Number of samples.
     pub fn len(&self) -> usize {
         match &self.held {
             Held::Memory(examples) => examples.len(),
@@ -44,12 +46,12 @@ impl Samples {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A sample.
+    /// The sample at `index`.
     ///
     /// # Panics
     /// If `index >= self.len()`.
@@ -60,14 +62,14 @@ impl Samples {
         }
     }
 
-    /// Has samples read ahead that will be asked for soon, where they are in a file; returns at once.
+    /// Starts reading samples ahead if they are in a file; returns at once.
     pub fn prefetch(&self, indices: &[usize]) {
         if let Held::File(file) = &self.held {
             file.prefetch(indices);
         }
     }
 
-    /// The number of tokens of a sample.
+    /// Number of tokens of the sample at `index`.
     ///
     /// # Panics
     /// If `index >= self.len()`.
@@ -78,12 +80,12 @@ impl Samples {
         }
     }
 
-    /// All samples, one at a time.
+    /// Iterates over all samples in their order.
     pub fn iter(&self) -> impl Iterator<Item = Example> + '_ {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// What happened to the rows.
+    /// The report on all rows, including dropped ones.
     pub fn report(&self) -> &Report {
         &self.report
     }

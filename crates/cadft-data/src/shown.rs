@@ -1,4 +1,4 @@
-//! Names, values and lists in messages, short enough to be read.
+//! Names, values and lists in messages, cut to a readable length.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -6,13 +6,13 @@ use std::fmt::Display;
 use cadft_files::visible_name;
 use serde_json::Value;
 
-/// Characters of a name or value that a message shows.
+/// Largest number of characters of a name or value in a message.
 const LONGEST: usize = 120;
 
-/// Items of a list that a message shows.
+/// Largest number of items of a list in a message.
 const MOST: usize = 20;
 
-/// A name or value in one line with every character visible, cut if it is long.
+/// A name or value in one line, with hidden characters escaped; cut if it is too long.
 pub(crate) fn short(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
         None => visible_name(text),
@@ -20,7 +20,7 @@ pub(crate) fn short(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first items of a list, each cut if it is long, and how many more there are.
+/// The first items of a list, each cut if it is too long, and the number of further ones.
 pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     joined(
         items
@@ -29,7 +29,7 @@ pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     )
 }
 
-/// [`list`] of names, in backticks.
+/// Like [`list`], with each name in backticks.
 pub(crate) fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     joined(
         names
@@ -49,7 +49,7 @@ fn joined(mut items: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// What a value is, for messages.
+/// The JSON type of a value, for messages.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

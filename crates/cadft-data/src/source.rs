@@ -1,4 +1,4 @@
-//! Where rows come from: files, directories and globs, each with a format and a weight, and mixtures of them.
+//! Sources of rows: files, directories and globs, each with a format and a weight, and mixtures of sources.
 
 mod card;
 mod content;
@@ -18,25 +18,25 @@ use crate::read::{self, FileRows};
 use crate::row::{Place, Row};
 pub use mixture::{Mixing, Rows, StoppingStrategy};
 
-/// Where rows come from.
+/// A source of rows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Source {
     /// A file, a directory, or a glob such as `data/*.jsonl.gz`.
     pub path: String,
-    /// The format of every row; without one, the keys of each row tell.
+    /// The format of every row; if it is absent, the keys of each row decide.
     pub format: Option<Format>,
-    /// Names of columns other than the format's own.
+    /// Column names that differ from the keys of the format.
     pub columns: Columns,
-    /// How often its rows come, in proportion to the other sources'; see [`Mixing`].
+    /// How often its rows occur, in proportion to the other sources; see [`Mixing`].
     pub weight: Option<f64>,
-    /// Which files of a directory: those of this split.
+    /// The split whose files are read from a directory.
     pub split: Option<String>,
-    /// Which part of a data set: this of the `configs` that its `README.md` has.
+    /// The configuration of a data set, from the `configs` in its `README.md`.
     pub config: Option<String>,
 }
 
 impl Source {
-    /// A source that is only a path.
+    /// A source with only a path.
     pub fn new(path: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -44,23 +44,23 @@ impl Source {
         }
     }
 
-    /// The files, sorted by path.
+    /// The files of the source, sorted by path.
     ///
     /// # Errors
-    /// [`DataError::Source`] when there is none, or when it is not clear which files of a directory are meant.
+    /// [`DataError::Source`] if there are no files, or if it is ambiguous which files of a directory to read.
     pub fn files(&self) -> Result<Vec<PathBuf>, DataError> {
         files::of(self)
     }
 
-    /// Whether it can be read only once.
+    /// Whether the source can be read only once.
     pub(crate) fn is_pipe(&self) -> bool {
         matches!(read::is_file(Path::new(&self.path)), Ok(false))
     }
 
-    /// The rows of its files, one after the other.
+    /// The rows of the files, one file after the other.
     ///
     /// # Errors
-    /// As [`Source::files`]. What is wrong within the files is among the rows.
+    /// As [`Source::files`]. Problems within the files are items of the result.
     pub fn rows(&self) -> Result<Rows, DataError> {
         rows(std::slice::from_ref(self), &Mixing::default())
     }
@@ -72,28 +72,28 @@ impl From<&str> for Source {
     }
 }
 
-/// The rows of several sources: one after the other, or mixed where any of them has a weight.
+/// The rows of several sources: one source after the other, or mixed if any source has a weight.
 ///
-/// One record is in memory at a time. An item is a row, or something that is wrong with a file in its place.
+/// Only one record is in memory at a time. An item is a row, or a problem of a file in its place.
 ///
 /// # Errors
-/// As [`Source::files`], and [`DataError::Source`] for a weight that is not above 0.
+/// As [`Source::files`]; [`DataError::Source`] for a weight that is not above 0.
 pub fn rows(sources: &[Source], mixing: &Mixing) -> Result<Rows, DataError> {
     mixture::rows(sources, mixing)
 }
 
-/// All rows of several sources, in the order of [`rows`].
+/// Reads all rows of several sources, in the order of [`rows`].
 ///
 /// # Errors
-/// As [`rows`], and [`DataError::Invalid`] with every problem of every file.
+/// As [`rows`]; [`DataError::Invalid`] with all problems of all files.
 pub fn read_rows(sources: &[Source], mixing: &Mixing) -> Result<Vec<Row>, DataError> {
     read::collect(rows(sources, mixing)?)
 }
 
-/// The first `limit` rows for which `is_wanted` is true, in the order of [`rows`]; of the others, none is held.
+/// The first `limit` rows for which `is_wanted` is true, in the order of [`rows`]. Other rows are not kept.
 ///
 /// # Errors
-/// As [`rows`], and [`DataError::Invalid`] with every problem up to the last row that was looked at.
+/// As [`rows`]; [`DataError::Invalid`] with all problems up to the last row that was read.
 pub fn first_rows(
     sources: &[Source],
     mixing: &Mixing,
@@ -120,7 +120,7 @@ struct SourceRows {
     index: usize,
     files: Arc<[PathBuf]>,
     shape: Arc<Shape>,
-    /// The file that is opened next.
+    /// The index of the next file to open.
     next: usize,
     current: Option<FileRows>,
 }
@@ -139,7 +139,7 @@ impl SourceRows {
         })
     }
 
-    /// Begins again with the first file.
+    /// Starts again with the first file.
     fn restart(&mut self) {
         self.next = 0;
         self.current = None;

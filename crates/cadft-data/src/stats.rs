@@ -1,4 +1,4 @@
-//! Numbers about data: lengths, what truncation cuts and drops, duplicates, and how much of it is trained.
+//! Statistics about data: lengths, truncated and dropped rows, duplicates, and the trained share.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,102 +11,102 @@ use crate::source::{Mixing, Source, rows};
 use crate::tokenize::{Part, TokenizeOptions, tokenize};
 use crate::tokenizer::{LONGEST_TEXT, Tokenizer};
 
-/// Rows that are measured together.
+/// Number of rows that are measured together.
 const PORTION: usize = 512;
 
-/// Bars of a histogram at most.
+/// Largest number of bars in a histogram.
 const BARS: usize = 16;
 
-/// Numbers about several sources.
+/// Statistics about several sources.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stats {
-    /// The length that rows are cut to, in tokens.
+    /// The length to which rows are truncated, in tokens.
     pub max_length: usize,
-    /// Numbers of each source, in the order of the sources.
+    /// Statistics of each source, in the order of the sources.
     pub sources: Vec<SourceStats>,
-    /// Numbers of all sources together.
+    /// Statistics of all sources together.
     pub total: SourceStats,
-    /// How many of the rows that have a trained token have which length, before truncation.
+    /// The distribution of lengths before truncation, over rows with a trained token.
     pub histogram: Vec<Bar>,
 }
 
-/// Numbers about one source.
+/// Statistics about one source.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct SourceStats {
     /// The source's path.
     pub path: String,
-    /// Rows in its files.
+    /// Number of rows in the files.
     pub rows: usize,
-    /// Rows that are trained.
+    /// Number of rows that are kept for training.
     pub kept: usize,
-    /// Rows that are cut, of those kept.
+    /// Number of kept rows that are truncated.
     pub truncated: usize,
-    /// Rows that are left out, and why.
+    /// Number of dropped rows, by reason.
     pub dropped: Dropped,
-    /// Rows whose content was there before, in this source or one before it.
+    /// Number of rows whose content occurred earlier, in this source or a previous one.
     pub duplicates: usize,
-    /// Tokens of the rows kept, after truncation.
+    /// Tokens of the kept rows, after truncation.
     pub tokens: usize,
-    /// Trained tokens among them.
+    /// Trained tokens of the kept rows.
     pub supervised: usize,
-    /// Trained tokens as a share of all.
+    /// Trained tokens as a fraction of all tokens.
     pub supervised_share: f64,
-    /// Lengths in tokens, before truncation, of the rows that have a trained token.
+    /// Lengths in tokens before truncation, over rows with a trained token.
     pub lengths: Lengths,
-    /// How many of the rows kept lack a part that the chat template does not show.
+    /// Number of kept rows for each part that the chat template does not show.
     pub lost: BTreeMap<Part, usize>,
 }
 
-/// Rows that are left out, by reason.
+/// Numbers of dropped rows, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Dropped {
-    /// The row is longer than the maximum length, and cutting it leaves nothing to train.
+    /// The row exceeds the maximum length, and after truncation there is nothing to train.
     pub too_long: usize,
-    /// The mask selects no token.
+    /// The loss mask selects no token.
     pub nothing_trained: usize,
 }
 
 impl Dropped {
-    /// For whatever reason.
+    /// The number of dropped rows for any reason.
     pub fn total(&self) -> usize {
         self.too_long + self.nothing_trained
     }
 }
 
-/// The distribution of lengths, in tokens. Quantiles are lengths that occur: the smallest that is not exceeded by
-/// that share of the rows.
+/// The distribution of lengths in tokens. A quantile is a length that occurs: the smallest that this share of the rows
+/// does not exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Lengths {
-    /// The shortest.
+    /// The shortest length.
     pub min: usize,
-    /// The mean.
+    /// The mean length.
     pub mean: f64,
-    /// The median.
+    /// The median length.
     pub p50: usize,
     /// The 90th percentile.
     pub p90: usize,
     /// The 99th percentile.
     pub p99: usize,
-    /// The longest.
+    /// The longest length.
     pub max: usize,
 }
 
 /// A bar of a histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Bar {
-    /// The shortest length.
+    /// The shortest length in the bar.
     pub from: usize,
-    /// The longest length.
+    /// The longest length in the bar.
     pub to: usize,
-    /// Rows of a length between these.
+    /// Number of rows with a length from `from` to `to`.
     pub rows: usize,
 }
 
-/// Reads and tokenises all rows of the sources, each row once whatever the sources weigh.
+/// Reads and tokenises all rows of the sources, each row once, regardless of weights.
 ///
 /// # Errors
-/// [`DataError::Invalid`] with everything that is wrong with the files, [`DataError::Rows`] with every row that
-/// cannot be rendered or masked, and as [`crate::tokenize`].
+/// [`DataError::Invalid`] with all problems of the files, [`DataError::Rows`] with every row that cannot be rendered or
+/// masked, and the errors of [`crate::tokenize()`].
 pub fn stats(
     sources: &[Source],
     tokenizer: &Tokenizer,
@@ -142,7 +142,7 @@ pub fn stats(
     counting.finish()
 }
 
-/// Numbers of a source while its rows are read.
+/// Statistics of a source while its rows are read.
 struct Counts {
     stats: SourceStats,
     lengths: Vec<usize>,
@@ -194,14 +194,14 @@ impl Counts {
     }
 }
 
-/// What happens to a row.
+/// The outcome of a row.
 enum Measured {
     Kept {
-        /// Before truncation.
+        /// Length in tokens, before truncation.
         length: usize,
         tokens: usize,
         supervised: usize,
-        /// What of the row the chat template does not show.
+        /// The parts of the row that the chat template does not show.
         lost: Vec<Part>,
     },
     TooLong {
@@ -316,7 +316,7 @@ fn total(sources: &[SourceStats], lengths: &[usize]) -> SourceStats {
 }
 
 impl Lengths {
-    /// Of sorted lengths.
+    /// The distribution of sorted lengths.
     fn of(sorted: &[usize]) -> Self {
         let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else {
             return Self::default();
@@ -333,7 +333,7 @@ impl Lengths {
     }
 }
 
-/// Bars of equal width, which is 1, 2 or 5 times a power of ten.
+/// Bars of equal width; the width is 1, 2 or 5 times a power of ten.
 fn histogram(sorted: &[usize]) -> Vec<Bar> {
     let Some(&max) = sorted.last() else {
         return Vec::new();

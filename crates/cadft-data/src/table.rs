@@ -1,4 +1,4 @@
-//! Flat records as a Parquet file, for tables that this project makes.
+//! Writes flat records as a Parquet file, for the tables of this project.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use serde_json::Value;
 
 use crate::error::DataError;
 
-/// Records that are encoded at once.
+/// Number of records that are encoded together.
 const BATCH: usize = 4096;
 
-/// Writes objects of texts, numbers and flags as a Parquet file, one column a key, in the order of the first object's
-/// keys; a key that an object lacks is null. The file is written under a temporary name and renamed.
+/// Writes objects with strings, numbers and booleans as a Parquet file. Each key is a column, in the order of the first
+/// object; an absent key is null. The file is written under a temporary name and renamed.
 ///
 /// # Errors
-/// [`DataError::Write`] for whatever the file system says, and for values that no column can hold.
+/// [`DataError::Write`] for errors of the file system, and for values that no column can store.
 pub fn write_parquet(path: &Path, records: &[Value]) -> Result<(), DataError> {
     let written = NewFile::create(path).map_err(ArrowError::from).and_then(|file| {
         write(&file.handle()?, records)?;

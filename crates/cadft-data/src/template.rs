@@ -1,13 +1,13 @@
 //! Renders a conversation with a Hugging Face chat template.
 //!
-//! The semantics are those of `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, one trailing newline of the
-//! template dropped, loop controls, Python's methods on values, `raise_exception`, `strftime_now` and Python's
-//! `tojson`. What stands between `{% generation %}` and `{% endgeneration %}` is written as it is, and where it
-//! was written is reported (see `generation`).
+//! The behaviour is that of `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, removal of one trailing newline of
+//! the template, loop controls, Python's methods of values, `raise_exception`, `strftime_now` and Python's `tojson`.
+//! Text between `{% generation %}` and `{% endgeneration %}` is written normally, and its position is reported (see
+//! `generation`).
 //!
-//! A template is a program that came with a download. It reads no files, and what a rendering computes and holds is
-//! bounded: the engine counts instructions and bytes as fuel, and `guards` puts checks into the instructions for
-//! what the engine does not count. `limits` bounds what is done while a template is compiled.
+//! A template is a program from a download. It cannot read files, and the computation and memory of a rendering are
+//! limited: the engine counts instructions and bytes as fuel, and `guards` inserts checks into the instructions for
+//! what the engine does not count. `limits` limits the work of compiling a template.
 
 mod checked;
 mod filters;
@@ -45,17 +45,16 @@ use crate::error::DataError;
 use crate::row::Message;
 use program::Program;
 
-/// What one rendering may cost: about as many instructions, or 64 times as many bytes, so that it holds at most some
-/// 300 MB. A conversation of a million characters needs far less; a template that loops for ever is stopped within a
-/// second or so.
+/// Fuel of one rendering: about this many instructions, or 64 times this many bytes, which limits its memory to about
+/// 300 MB. A conversation of a million characters needs far less. An endless loop is stopped within about a second.
 const FUEL: u64 = 5_000_000;
 
-/// The longest text of a conversation, in bytes.
+/// Largest size of a conversation's text, in bytes.
 const LONGEST: usize = 64 << 20;
 
 const NAME: &str = "chat_template";
 
-/// Whether the text ends with the opening of an assistant turn, for the model to go on.
+/// Whether the text ends with the opening of an assistant turn, which the model then continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GenerationPrompt {
     /// The opening is written.
@@ -65,6 +64,18 @@ pub enum GenerationPrompt {
 }
 
 /// A compiled chat template.
+///
+/// # Examples
+/// ```
+/// use cadft_data::{ChatTemplate, GenerationPrompt, Message};
+///
+/// let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}\
+///               {% if add_generation_prompt %}<assistant>{% endif %}";
+/// let template = ChatTemplate::new(source, &[("eos_token", "</s>".to_owned())])?;
+/// let text = template.render(&[Message::new("user", "Hello")], &[], GenerationPrompt::Add)?;
+/// assert_eq!(text, "<user>Hello</s><assistant>");
+/// # Ok::<(), cadft_data::DataError>(())
+/// ```
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -80,19 +91,19 @@ pub struct ChatTemplate {
 pub struct Rendered {
     /// The text.
     pub text: String,
-    /// The bytes that the template marks with `{% generation %}`, in order and not empty; none if it has no
+    /// The byte ranges that the template marks with `{% generation %}`, in order and not empty; no ranges if it has no
     /// such marks.
     pub generated: Vec<Range<usize>>,
 }
 
 impl ChatTemplate {
-    /// Compiles a template; `special_tokens` are variables it can use, such as `("bos_token", "<s>")`.
+    /// Compiles a template. `special_tokens` are variables for it, such as `("bos_token", "<s>")`.
     ///
-    /// `strftime_now` answers with the local time of this call, so that every row sees the same date; see
+    /// `strftime_now` returns the local time of this call, so that every row gets the same date; see
     /// [`Self::with_time`].
     ///
     /// # Errors
-    /// [`DataError::Tokenizer`] when the template cannot be parsed.
+    /// [`DataError::Tokenizer`] if the template cannot be parsed.
     pub fn new(source: &str, special_tokens: &[(&str, String)]) -> Result<Self, DataError> {
         let parse_error = |error: Error| DataError::Tokenizer {
             file: NAME.to_owned(),
@@ -117,7 +128,7 @@ impl ChatTemplate {
         for (name, token) in special_tokens {
             environment.add_global((*name).to_owned(), token.as_str());
         }
-        // Python's engine sees one kind of newline, whatever the file has.
+        // Python's Jinja converts all newlines to one kind.
         let lines = source.replace("\r\n", "\n").replace('\r', "\n");
         let compiled = generation::as_blocks(&lines).map_err(parse_error)?;
         let marks_generation = compiled.is_some();
@@ -134,7 +145,7 @@ impl ChatTemplate {
         Ok(template.with_time(now))
     }
 
-    /// The template at another time, which `strftime_now` returns.
+    /// The template with another time for `strftime_now`.
     #[must_use]
     pub fn with_time(mut self, time: TemplateTime) -> Self {
         self.time = time;
@@ -146,12 +157,12 @@ impl ChatTemplate {
         self
     }
 
-    /// The time that the template gets, if it asks for one.
+    /// The time that the template uses; `None` if it does not use the time.
     pub fn time(&self) -> Option<TemplateTime> {
         self.source.contains("strftime_now").then_some(self.time)
     }
 
-    /// What the text depends on of [`Self::time`]: the date, and the time of day where a format asks for it.
+    /// The part of [`Self::time`] that affects the text: the date, and the time of day if a format uses it.
     pub(crate) fn time_key(&self) -> Option<String> {
         let time = self.time()?;
         Some(if time::asks_for_time(&self.source) {
@@ -161,15 +172,15 @@ impl ChatTemplate {
         })
     }
 
-    /// Whether the template can show a call only if its arguments are a string.
+    /// Whether the template can show a tool call only if its arguments are a string.
     fn needs_text_arguments(&self) -> bool {
         *self
             .needs_text_arguments
             .get_or_init(|| message::needs_text_arguments(self))
     }
 
-    /// The template with these variables defined, such as `enable_thinking`; messages and the variables of
-    /// every template come before them.
+    /// The template with additional variables, such as `enable_thinking`. Messages and the standard variables override
+    /// them.
     #[must_use]
     pub fn with_variables(mut self, variables: &serde_json::Map<String, serde_json::Value>) -> Self {
         for (name, value) in variables {
@@ -179,20 +190,20 @@ impl ChatTemplate {
         self
     }
 
-    /// The template as it was given.
+    /// The source of the template.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Whether the template says with `{% generation %}` what the assistant writes.
+    /// Whether the template marks the assistant's text with `{% generation %}`.
     pub fn marks_generation(&self) -> bool {
         self.marks_generation
     }
 
-    /// The text of a conversation; `tools` are definitions of tools as the template expects them.
+    /// Renders a conversation; `tools` are tool definitions in the form that the template expects.
     ///
     /// # Errors
-    /// [`DataError::Conversation`] when the template rejects it, fails, or does not come to an end.
+    /// [`DataError::Conversation`] if the template rejects the conversation, fails, or does not terminate.
     pub fn render(
         &self,
         messages: &[Message],
@@ -203,7 +214,7 @@ impl ChatTemplate {
         RowTemplate::new(self, &none).render_values(&values(messages), tools, prompt)
     }
 
-    /// The text of a row's messages, over its variables, with the places that the template marks as generated.
+    /// Renders a row's messages with the row's variables, and reports the ranges that are marked as generated.
     fn render_row(
         &self,
         messages: &[Value],
@@ -256,7 +267,7 @@ impl ChatTemplate {
     }
 }
 
-/// What went wrong, without the name of the template's file, which has none.
+/// The message of an error, without the template's file name, which does not exist.
 fn reason(error: &Error) -> String {
     let text = error.to_string();
     text.replace(&format!(" (in {NAME}:"), " (at line ")

@@ -1,26 +1,28 @@
-//! Turns rows into token ids with a loss mask.
+//! Converts rows to token ids with a loss mask.
 //!
 //! What is trained:
-//! - `messages`: the rendered text is tokenised once, without added special tokens, as the template writes them.
-//!   An assistant turn is trained from the end of its generation prompt to its stop token, that token included.
-//! - `prompt` and `completion`: both together and the end-of-sequence token, tokenised once. The completion and
+//! - `messages`: the rendered text is tokenised once, without adding special tokens; the template writes them.
+//!   An assistant turn is trained from the end of its generation prompt up to and including its stop token.
+//! - `prompt` and `completion`: both texts and the end-of-sequence token are tokenised together. The completion and
 //!   its end are trained.
-//! - `text`: everything, with the end-of-sequence token.
+//! - `text`: everything is trained, with the end-of-sequence token.
 //!
-//! A token that straddles the seam between context and trained text is trained. Where the tokenizer puts a BOS
-//! before a text, the sequence starts with exactly one, whether or not the template or the row wrote it: that is
-//! decided on the ids of the rendered text. A sequence that ends with the end-of-sequence token already does not
-//! get a second one. The first token of a sequence is never a target.
+//! A token that overlaps the seam between context and trained text is trained. If the tokenizer puts a BOS before
+//! texts, the sequence starts with exactly one, even if the template or the row wrote one already: this is decided on
+//! the ids of the rendered text. A sequence that ends with the end-of-sequence token does not get a second one. The
+//! first token of a sequence is never a target.
 
 mod check;
 mod lost;
-mod origin;
 mod report;
 mod spans;
 mod stream;
 mod truncate;
 mod turns;
 
+use std::sync::Arc;
+
+use cadft_batch::{Example, Origin};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,41 +33,40 @@ use crate::template::{self, GenerationPrompt};
 use crate::tokenizer::{Encoded, LONGEST_TEXT, Tokenizer};
 pub use check::check_rows;
 pub use lost::Part;
-pub use origin::Origin;
 pub use report::{DropReason, DroppedSample, Report, SourceReport};
 use spans::{Conversation, Masked};
 pub(crate) use stream::tokenize_stream;
 pub use truncate::Truncation;
 use turns::trained_turns;
 
-/// Which tokens are targets. Only `all` changes what is trained of strings; `text` is always trained whole.
+/// Which tokens are targets. For rows of strings only `all` makes a difference; `text` is always trained in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mask {
-    /// Every assistant turn, those of a `prompt` of messages excepted.
+    /// Every assistant turn, except those in a `prompt` of messages.
     #[default]
     Assistant,
     /// The last assistant turn.
     LastTurn,
-    /// What follows the prompt: every assistant turn of a `completion` of messages, the last one of `messages`.
+    /// The text after the prompt: every assistant turn of a `completion` of messages, the last one of `messages`.
     Completion,
-    /// Every token but the first, context and template text included.
+    /// Every token except the first, including context and template text.
     All,
 }
 
-/// How rows become tokens.
+/// How rows are converted to tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TokenizeOptions {
-    /// Most tokens of a sequence.
+    /// Largest number of tokens in a sequence.
     pub max_length: usize,
-    /// What happens to longer ones.
+    /// What happens to longer sequences.
     pub truncation: Truncation,
     /// Which tokens are targets.
     pub mask: Mask,
 }
 
 impl TokenizeOptions {
-    /// These options with the first `max_length` tokens kept of longer sequences.
+    /// Options that keep the first `max_length` tokens of longer sequences.
     pub fn new(max_length: usize, mask: Mask) -> Self {
         Self {
             max_length,
@@ -75,46 +76,20 @@ impl TokenizeOptions {
     }
 }
 
-/// A tokenised row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Example {
-    /// The row's id.
-    pub id: String,
-    /// A multiplier of its loss.
-    pub weight: f64,
-    /// The tokens.
-    pub token_ids: Vec<u32>,
-    /// Whether each token is a target, learned from the tokens before it.
-    pub loss_mask: Vec<bool>,
-    /// How many tokens come before the first target.
-    pub prompt_len: usize,
-    /// The reference answer for evaluation by generation.
-    pub answer: Option<String>,
-    /// Where its row was read; nothing that is computed depends on it.
-    pub origin: Origin,
-}
-
-impl Example {
-    /// How many tokens are targets.
-    pub fn supervised(&self) -> usize {
-        self.loss_mask.iter().filter(|&&trained| trained).count()
-    }
-}
-
-/// Examples in the order of their rows, and what happened to the rows.
+/// Examples in the order of their rows, and a report on all rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// The examples, each with at least one target.
     pub examples: Vec<Example>,
-    /// What was kept, cut and dropped.
+    /// What was kept, truncated and dropped.
     pub report: Report,
 }
 
-/// Tokenises rows, in parallel and in order.
+/// Tokenises rows in parallel; the examples are in the order of the rows.
 ///
 /// # Errors
-/// [`DataError::Rows`] with every row that cannot be rendered or masked, [`DataError::NothingToTrain`] when no row
-/// has a target, [`DataError::Tokenizer`] when the tokenizer lacks what a row needs.
+/// [`DataError::Rows`] with every row that cannot be rendered or masked, [`DataError::NothingToTrain`] if no row has a
+/// target, [`DataError::Tokenizer`] if the tokenizer lacks something that a row needs.
 pub fn tokenize(
     rows: &[Row],
     tokenizer: &Tokenizer,
@@ -135,7 +110,7 @@ pub fn tokenize(
     Ok(Dataset { examples, report })
 }
 
-/// Rows in portions of the text that is tokenised at a time, as each thread takes memory for its own.
+/// Splits rows into portions of limited text size, because each thread needs memory for its portion.
 fn portions(mut rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
@@ -149,8 +124,8 @@ fn portions(mut rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     })
 }
 
-/// The text that a model continues from to answer a row, with the opening of the answer: the `prompt`, or the
-/// messages before the last one where that is an assistant's, else all of them.
+/// The text that a model continues to answer a row, including the opening of the answer. It is made from the `prompt`,
+/// or from the messages without a final assistant message.
 ///
 /// # Errors
 /// [`DataError::Conversation`] for a `text` row, which has no prompt, and as [`Tokenizer::render_chat`].
@@ -193,9 +168,9 @@ pub fn prompt_ids(row: &Row, tokenizer: &Tokenizer) -> Result<Vec<u32>, DataErro
 struct Sequence {
     ids: Vec<u32>,
     mask: Vec<bool>,
-    /// How many ids at the start belong to every sequence (a BOS).
+    /// Number of ids at the start that every sequence has (a BOS).
     prefix: usize,
-    /// What of the row the chat template does not show.
+    /// The parts of the row that the chat template does not show.
     lost: Vec<Part>,
 }
 
@@ -232,9 +207,8 @@ fn sequence(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Result<Sequence, Da
     Ok(sequence)
 }
 
-/// The first token of a text that is trained from byte `seam` on. A token that straddles the seam is trained, but for
-/// an added one (`<|assistant|>` that takes in whitespace on its right): such a token is what the model is prompted
-/// with.
+/// The first trained token of a text that is trained from byte `seam` on. A token that overlaps the seam is trained,
+/// unless it is an added token (`<|assistant|>` with whitespace on its right): such a token is part of the prompt.
 fn first_trained(encoded: &Encoded, seam: usize, tokenizer: &Tokenizer) -> usize {
     let Encoded { ids, offsets } = encoded;
     let first = offsets.partition_point(|&(_, end)| end <= seam);
@@ -243,7 +217,7 @@ fn first_trained(encoded: &Encoded, seam: usize, tokenizer: &Tokenizer) -> usize
     first + usize::from(is_prompt)
 }
 
-/// A text and its end-of-sequence token; trained from byte `seam` on.
+/// Tokenises a text with its end-of-sequence token; it is trained from byte `seam` on.
 fn closed_text(text: &str, seam: usize, tokenizer: &Tokenizer) -> Result<Sequence, DataError> {
     let eos = tokenizer.eos_token_id().ok_or_else(|| DataError::Tokenizer {
         file: "tokenizer_config.json: eos_token".to_owned(),
@@ -265,7 +239,7 @@ fn closed_text(text: &str, seam: usize, tokenizer: &Tokenizer) -> Result<Sequenc
     })
 }
 
-/// What happened to one row.
+/// The outcome of one row.
 enum Outcome {
     Kept {
         example: Example,
@@ -295,19 +269,29 @@ fn outcome(row: &Row, tokenizer: &Tokenizer, options: &TokenizeOptions) -> Resul
     })
 }
 
-/// What happened to the rows so far, and everything that is wrong with them.
+/// Where `row` was read, at position `number` among all rows.
+fn origin_of(row: &Row, number: usize) -> Origin {
+    Origin {
+        source: row.source,
+        row: number,
+        path: Arc::clone(&row.file),
+        line: row.line,
+    }
+}
+
+/// The report on the rows so far, and their problems.
 #[derive(Default)]
 struct Gathered {
-    /// Rows so far.
+    /// Number of rows so far.
     rows: usize,
     report: Report,
     problems: Problems<RowProblem>,
-    /// What to do about the first problem.
+    /// The hint for the first problem.
     hint: Option<String>,
 }
 
 impl Gathered {
-    /// Takes in one row; its example, if there is one.
+    /// Adds the outcome of one row; returns its example, if there is one.
     fn take(&mut self, row: &Row, outcome: Result<Outcome, DataError>) -> Result<Option<Example>, DataError> {
         let number = self.rows;
         self.rows += 1;
@@ -317,7 +301,7 @@ impl Gathered {
                 was_cut,
                 lost,
             }) => {
-                example.origin = Origin::new(row, number);
+                example.origin = origin_of(row, number);
                 self.report.keep(row, &example, was_cut);
                 self.report.lose(&lost);
                 return Ok(Some(example));

@@ -1,4 +1,4 @@
-//! A Hugging Face tokenizer with what a model directory says about it: special tokens, stop tokens, chat template.
+//! A Hugging Face tokenizer with the related settings of a model directory: special tokens, stop tokens, chat template.
 
 mod budget;
 mod config;
@@ -32,7 +32,7 @@ use fast::FastBpe;
 pub use files::TokenizerFiles;
 use templates::Templates;
 
-/// Whether decoded text shows special tokens.
+/// How decoded text treats special tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialTokens {
     /// They are part of the text.
@@ -41,31 +41,31 @@ pub enum SpecialTokens {
     Skip,
 }
 
-/// Text to ids and back, and conversations to text.
+/// Converts text to ids and back, and conversations to text.
 ///
-/// The post-processor of `tokenizer.json` is not run: the ids it puts around a text are found once and put there
-/// by [`Tokenizer::encode_with_special`], so that offsets stay exact (byte-level post-processors trim them).
-/// Truncation and padding set in `tokenizer.json` are ignored.
+/// The post-processor of `tokenizer.json` is not run. The ids that it puts around a text are determined once and added
+/// by [`Tokenizer::encode_with_special`]. So offsets stay exact; byte-level post-processors would trim them. Truncation
+/// and padding settings in `tokenizer.json` are ignored.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     fast: Option<FastBpe>,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     special: HashSet<u32>,
-    /// Tokens that are found in a text before it is cut into pieces, special or not.
+    /// Tokens that are matched in a text before it is split, special or not.
     added: HashSet<u32>,
     eos: Option<u32>,
     stop: Vec<u32>,
     bos: Option<String>,
     eos_text: Option<String>,
     templates: Option<Templates>,
-    /// How much longer the normaliser makes a text at most.
+    /// Upper bound of the factor by which the normaliser lengthens a text.
     growth: f64,
-    /// A digest of the files and of what was changed since.
+    /// A digest of the files and of later changes.
     fingerprint: Sha256,
 }
 
-/// Ids of a text and the bytes each of them stands for.
+/// The ids of a text, and the byte range of each.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Encoded {
     pub(crate) ids: Vec<u32>,
@@ -81,7 +81,7 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the tokenizer of a model directory.
+    /// Loads the tokenizer of a model directory.
     ///
     /// # Errors
     /// [`DataError::Io`] or [`DataError::Tokenizer`], naming the file and the key.
@@ -89,7 +89,7 @@ impl Tokenizer {
         Self::from_bytes(&TokenizerFiles::from_dir(directory)?)
     }
 
-    /// Makes a tokenizer from the contents of its files.
+    /// Creates a tokenizer from the contents of its files.
     ///
     /// # Errors
     /// [`DataError::Tokenizer`], naming the file and the key.
@@ -108,7 +108,7 @@ impl Tokenizer {
         let special_tokens = special::SpecialTokens::read(files, &config)?;
         let token = |name: &str| special_tokens.text(name);
         let id = |name: &str| token(name).and_then(|token| inner.token_to_id(token));
-        // What is added below has no weights in a model that was not made for it: it ends nothing.
+        // Tokens added below have no trained weights in the model, so they cannot end a sequence.
         let mut eos = id("eos_token");
         if let (Some(token), None) = (token("eos_token"), eos) {
             let message = format!("`{token}` is not in the vocabulary of `{TOKENIZER}`");
@@ -155,16 +155,16 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The ids of a text as they are, with no token added.
+    /// The ids of a text, without added tokens.
     ///
     /// # Errors
-    /// [`DataError::Encoding`], and [`DataError::Conversation`] for a text of more than 4 MiB.
+    /// [`DataError::Encoding`]; [`DataError::Conversation`] for a text of more than 4 MiB.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, DataError> {
         Ok(self.encode(text)?.ids)
     }
 
-    /// The ids of a text with the special tokens that the tokenizer puts around one (often a BOS). What the text
-    /// already has at its start or end is not put there twice.
+    /// The ids of a text with the special tokens that the tokenizer puts around it, often a BOS. Tokens that the text
+    /// already has at its start or end are not added again.
     ///
     /// # Errors
     /// [`DataError::Encoding`].
@@ -177,7 +177,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The text of some ids.
+    /// The text of token ids.
     ///
     /// # Errors
     /// [`DataError::Encoding`].
@@ -185,25 +185,24 @@ impl Tokenizer {
         guarded(|| self.inner.decode(ids, special_tokens == SpecialTokens::Skip))?.map_err(failed)
     }
 
-    /// The end-of-sequence token: `eos_token` of `tokenizer_config.json`, else `eos_token_id` of
+    /// The end-of-sequence token: `eos_token` of `tokenizer_config.json`, otherwise `eos_token_id` of
     /// `generation_config.json` or `config.json`.
     pub fn eos_token_id(&self) -> Option<u32> {
         self.eos
     }
 
-    /// The tokens that end an answer: every `eos_token_id` of the model's files, and the special token with which
-    /// the chat template ends an assistant turn.
+    /// The tokens that end an answer: every `eos_token_id` in the model's files, and the special token with which the
+    /// chat template ends an assistant turn.
     pub fn stop_token_ids(&self) -> &[u32] {
         &self.stop
     }
 
-    /// Whether a token is a special one, such as a turn's start or end.
+    /// Whether a token is special, such as the start or the end of a turn.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
     }
 
-    /// Whether a token is found in a text before the text is cut into pieces. Such a token may take in the whitespace
-    /// beside it.
+    /// Whether a token is matched in a text before the text is split. Such a token may include adjacent whitespace.
     pub(crate) fn is_added(&self, id: u32) -> bool {
         self.added.contains(&id)
     }
@@ -213,28 +212,28 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// The id of the token that the vocabulary writes so.
+    /// The id of a token, as the vocabulary writes it.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// How many tokens there are, added ones included.
+    /// Number of tokens, including added ones.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// The text of a conversation without tools under the model's chat template.
+    /// Renders a conversation without tools with the model's chat template.
     ///
     /// # Errors
-    /// [`DataError::Tokenizer`] without a chat template, else as [`ChatTemplate::render`].
+    /// [`DataError::Tokenizer`] if there is no chat template; otherwise as [`ChatTemplate::render`].
     pub fn render_chat(&self, messages: &[Message], prompt: GenerationPrompt) -> Result<String, DataError> {
         self.chat_template()?.render(messages, &[], prompt)
     }
 
-    /// The chat template of the model, of several the one for conversations without tools.
+    /// The chat template of the model; of several, the one for conversations without tools.
     ///
     /// # Errors
-    /// [`DataError::Tokenizer`] when it has none.
+    /// [`DataError::Tokenizer`] if there is none.
     pub fn chat_template(&self) -> Result<&ChatTemplate, DataError> {
         self.templates().map(Templates::default)
     }
@@ -248,9 +247,9 @@ impl Tokenizer {
         Ok(RowTemplate::new(self.templates()?.with_tools(tools), variables))
     }
 
-    /// The time that the chat template writes; nothing where it asks for none.
+    /// The time that the chat template writes; `None` if it does not write the time.
     ///
-    /// It is that of the call that made the tokenizer. A run that is to be repeated keeps it.
+    /// It is the time at which the tokenizer was created. A reproducible run must store it.
     pub fn template_time(&self) -> Option<TemplateTime> {
         self.templates.as_ref()?.all().find_map(ChatTemplate::time)
     }
@@ -275,11 +274,11 @@ impl Tokenizer {
         })
     }
 
-    /// The same tokenizer with a chat template that comes with this crate, in place of its own if it has one.
+    /// The same tokenizer with a chat template of this crate, which replaces an existing one.
     ///
     /// # Errors
-    /// [`DataError::Tokenizer`] where a token that the template writes is not in the vocabulary, or where it
-    /// needs an end-of-sequence token and there is none.
+    /// [`DataError::Tokenizer`] if a token of the template is not in the vocabulary, or if the template needs an
+    /// end-of-sequence token and there is none.
     pub fn with_preset(mut self, preset: Preset) -> Result<Self, DataError> {
         let hint = "choose another template, or add the token to the tokenizer and train its embedding";
         let missing = |token: &&str| self.inner.token_to_id(token).is_none();
@@ -308,7 +307,7 @@ impl Tokenizer {
         Ok(self)
     }
 
-    /// The same tokenizer with these variables for its chat template, such as `enable_thinking`.
+    /// The same tokenizer with additional variables for its chat template, such as `enable_thinking`.
     #[must_use]
     pub fn with_template_variables(mut self, variables: &Map<String, Value>) -> Self {
         self.templates = self
@@ -319,8 +318,8 @@ impl Tokenizer {
         self
     }
 
-    /// A digest of everything that ids depend on: the files, the chat template with its variables, and the date where
-    /// the template writes it.
+    /// A digest of everything that affects ids: the files, the chat template with its variables, and the date if the
+    /// template writes it.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         let mut digest = self.fingerprint.clone();
         let templates = self.templates.iter().flat_map(Templates::all);
@@ -344,7 +343,7 @@ impl Tokenizer {
         self.encode_slowly(text)
     }
 
-    /// Through `tokenizers` itself.
+    /// Encodes with the `tokenizers` crate itself.
     fn encode_slowly(&self, text: &str) -> Result<Encoded, DataError> {
         let encoding = guarded(|| self.inner.encode(text, false))?.map_err(failed)?;
         Ok(Encoded {
@@ -353,7 +352,7 @@ impl Tokenizer {
         })
     }
 
-    /// What the tokenizer puts before a text, unless these ids start with it.
+    /// The ids that the tokenizer puts before a text; empty if `ids` starts with them.
     pub(crate) fn missing_prefix(&self, ids: &[u32]) -> &[u32] {
         if ids.starts_with(&self.prefix) {
             &[]
@@ -362,7 +361,7 @@ impl Tokenizer {
         }
     }
 
-    /// How many ids the tokenizer puts before a text.
+    /// Number of ids that the tokenizer puts before a text.
     pub(crate) fn prefix_len(&self) -> usize {
         self.prefix.len()
     }

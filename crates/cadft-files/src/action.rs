@@ -1,40 +1,40 @@
-//! What a program does with a file, for errors that say what failed.
+//! Operations on files, named in errors.
 
 use std::fmt;
 
-/// What was being done with a file or directory when it failed.
+/// The operation on a file or directory that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
-    /// Making a directory, or an empty file.
+    /// Creating a directory or an empty file.
     Create,
     /// Mapping a file into memory to read it.
     Map,
     /// Opening a file to read it.
     Open,
-    /// Setting who may read and write.
+    /// Setting the permissions of a file.
     Permit,
     /// Reading a file, or the names in a directory.
     Read,
-    /// Removing.
+    /// Removing a file or directory.
     Remove,
-    /// Renaming.
+    /// Renaming a file or directory.
     Rename,
-    /// Bringing what is written to the disk.
+    /// Synchronising written data to the disk.
     Synchronise,
-    /// Writing.
+    /// Writing a file.
     Write,
 }
 
 impl Action {
-    /// Whether nothing is changed by it, so that what it fails on is input.
+    /// Whether the operation changes nothing. A failure is then a fault of the input.
     #[must_use]
     pub fn is_read(self) -> bool {
         matches!(self, Self::Map | Self::Open | Self::Read)
     }
 }
 
-/// As it is said after *cannot*.
+/// The verb that follows *cannot* in a message.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

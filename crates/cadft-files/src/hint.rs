@@ -1,19 +1,19 @@
-//! What an error says beside its message: what to do about it, and whether the input is at fault.
+//! Hints of errors: what to do, and whether the input is at fault.
 
 use std::borrow::Cow;
 use std::error::Error;
 
-/// An error with advice, which is kept apart from its message.
+/// An error whose advice is separate from its message.
 pub trait Hint: Error {
-    /// What to do about it, in the order to read it in; nothing if the message says it all.
+    /// What to do about the error, in reading order; empty if the message is enough.
     fn hints(&self) -> Vec<Cow<'_, str>>;
 
-    /// Whether the input is at fault: the same input fails again. Otherwise it is the machine, its disk or the network, and
-    /// the next attempt may succeed.
+    /// Whether the input is at fault: the same input fails again. Otherwise the machine, its disk or the network
+    /// failed, and a retry may succeed.
     fn is_input(&self) -> bool;
 }
 
-/// The message of an error, and below it each hint on a line of its own.
+/// The message of an error, then each hint on a separate line.
 #[must_use]
 pub fn with_hints(error: &dyn Hint) -> String {
     let mut text = error.to_string();

@@ -1,35 +1,47 @@
-//! Files and directories that appear whole or not at all, the only place of the workspace that writes them; foreign text, as
-//! it can be shown; and what errors say beside their message.
+//! Atomic writing of files and directories, the only code of the workspace that writes them. Also: making foreign text
+//! safe to show, and hints of errors.
 //!
 //! Internal to cadft: nothing here is promised to users, and any version may change it.
 //!
 //! ```text
-//! new_file.rs       a file under a temporary name, then under its own
+//! new_file.rs       a file, written under a temporary name and then renamed
 //! new_directory.rs  a directory, likewise
-//! open.rs           files that grow, and files that are read: never through a link, never waiting for a device
-//! sync.rs           what is on the disk, not only on its way to it
-//! occupied.rs       what a directory holds, and whether two paths are one file
-//! visible.rs        text from elsewhere, as it can be shown
-//! action.rs, hint.rs  what errors say: what was being done, and what to do about it
+//! open.rs           opening files to append or to read; links and devices are refused as needed
+//! sync.rs           synchronising files and directories to the disk
+//! occupied.rs       what a directory holds, and whether two paths are the same file
+//! visible.rs        text from elsewhere, made safe to show
+//! action.rs, hint.rs  what errors contain: the failed operation, and what to do about it
 //! ```
+//!
+//! The feature `files`, on by default, is what opens and writes; without it text and errors remain.
 //!
 //! A temporary name cannot be guessed and is always made anew, so that a link of that name cannot be prepared. A name
 //! that is taken by a link is given to the new file; what the link points to is not touched.
 
 mod action;
 mod hint;
+#[cfg(feature = "files")]
 mod new_directory;
+#[cfg(feature = "files")]
 mod new_file;
+#[cfg(feature = "files")]
 mod occupied;
+#[cfg(feature = "files")]
 mod open;
+#[cfg(feature = "files")]
 mod sync;
 mod visible;
 
 pub use action::Action;
 pub use hint::{Hint, with_hints};
+#[cfg(feature = "files")]
 pub use new_directory::{NewDirectory, check_directory};
+#[cfg(feature = "files")]
 pub use new_file::{NewFile, check_target, clean, clean_beside, create_new, is_temporary, write, write_new};
+#[cfg(feature = "files")]
 pub use occupied::{entries, is_same, is_within, listed, stays_below};
+#[cfg(feature = "files")]
 pub use open::{append, open, read, read_to_string, read_up_to, refuse_link};
+#[cfg(feature = "files")]
 pub use sync::{make_readable, sync, sync_parent, sync_tree};
 pub use visible::{ShownPath, shown, visible_json, visible_name, visible_text};

@@ -1,4 +1,4 @@
-//! A directory that is filled under a temporary name beside its place, brought to the disk, and renamed.
+//! A directory that is filled under a temporary name next to its target, synchronised to the disk, and renamed.
 
 use crate::new_file::plain;
 use crate::sync::{parent_of, sync_parent, sync_tree};
@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tempfile::{Builder, TempDir};
 
-/// A directory under construction. It is removed where it is not finished.
+/// A directory under construction. Dropping it without [`NewDirectory::finish`] removes it.
 #[derive(Debug)]
 pub struct NewDirectory {
     temporary: TempDir,
@@ -16,10 +16,10 @@ pub struct NewDirectory {
 }
 
 impl NewDirectory {
-    /// Begins a directory that will be at `target`; those above it are made.
+    /// Begins a directory that will be at `target`; missing parent directories are created.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn begin(target: &Path) -> io::Result<Self> {
         let target = std::path::absolute(target)?;
         fs::create_dir_all(parent_of(&target))?;
@@ -27,17 +27,17 @@ impl NewDirectory {
         Ok(Self { temporary, target })
     }
 
-    /// Where to write.
+    /// The temporary directory to write into.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.temporary.path()
     }
 
-    /// Brings everything to the disk and puts the directory in its place. What is there, a link included, is removed; the
-    /// target of a link is not touched.
+    /// Synchronises the content to the disk and moves the directory to its target. An existing file, directory or link
+    /// at the target is removed; the file that a link points to is not touched.
     ///
     /// # Errors
-    /// What the file system says. What was there is then unchanged.
+    /// Any error of the file system. The old content of the target is then unchanged.
     pub fn finish(self) -> io::Result<()> {
         sync_tree(self.path())?;
         match fs::symlink_metadata(&self.target) {
@@ -48,11 +48,11 @@ impl NewDirectory {
     }
 }
 
-/// Whether a directory can be made at `target`, found out before the work whose result it is to hold. Nothing is left of the
-/// trial.
+/// Checks that a directory can be created at `target`, before the work that will fill it. The check leaves nothing
+/// behind.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn check_directory(target: &Path) -> io::Result<()> {
     let target = std::path::absolute(target)?;
     let above = target.ancestors().skip(1).find(|above| above.exists());
@@ -69,23 +69,24 @@ fn hidden(target: &Path, suffix: &str) -> io::Result<TempDir> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // The system takes the umask off.
+        // The operating system applies the umask.
         builder.permissions(fs::Permissions::from_mode(0o777));
     }
     builder.tempdir_in(parent_of(target)).map_err(plain)
 }
 
-/// Swaps the two, so that at every moment one of them is at `target`; what was there is removed with the temporary name.
+/// Swaps the two directories, so that one of them is at `target` at every moment. The old one is removed with the
+/// temporary name.
 fn replace(temporary: &TempDir, target: &Path) -> io::Result<()> {
     if exchange(temporary.path(), target).is_ok() {
         return Ok(());
     }
-    // Not every system and file system can swap.
+    // Not every operating system and file system can swap.
     let aside = hidden(target, ".old")?;
     let old = aside.path().join("old");
     fs::rename(target, &old)?;
     fs::rename(temporary.path(), target).inspect_err(|_| {
-        // The error is what is reported.
+        // The error of the rename is the one to report.
         let _ = fs::rename(&old, target);
     })
 }

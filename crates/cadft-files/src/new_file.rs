@@ -1,4 +1,4 @@
-//! A file that is written under a temporary name beside its place, brought to the disk, and renamed.
+//! A file that is written under a temporary name next to its target, synchronised to the disk, and renamed.
 
 use crate::sync::{parent_of, sync_parent};
 use std::fs::{self, File};
@@ -9,7 +9,7 @@ use tempfile::{Builder, NamedTempFile};
 const PREFIX: &str = ".cadft-";
 const SUFFIX: &str = ".tmp";
 
-/// A file under construction. It is removed where it is not finished.
+/// A file under construction. Dropping it without [`NewFile::finish`] removes it.
 #[derive(Debug)]
 pub struct NewFile {
     temporary: NamedTempFile,
@@ -20,7 +20,7 @@ impl NewFile {
     /// Begins a file that will be at `path`.
     ///
     /// # Errors
-    /// A place that is taken by anything but a file or a link to one, and what the file system says.
+    /// If `path` exists and is not a file or a link to one; any error of the file system.
     pub fn create(path: &Path) -> io::Result<Self> {
         refuse_special(path)?;
         Ok(Self {
@@ -29,18 +29,18 @@ impl NewFile {
         })
     }
 
-    /// A second handle of the same file, for a writer that keeps it.
+    /// A second handle of the same file, for a writer that takes ownership of it.
     ///
     /// # Errors
-    /// Too many open files.
+    /// If too many files are open.
     pub fn handle(&self) -> io::Result<File> {
         self.temporary.as_file().try_clone()
     }
 
-    /// Brings the file to the disk and gives it its name. It takes the permissions of the file that it replaces.
+    /// Synchronises the file to the disk and renames it. It gets the permissions of the file that it replaces.
     ///
     /// # Errors
-    /// What the file system says. The file that was there is then unchanged.
+    /// Any error of the file system. The old file is then unchanged.
     pub fn finish(self) -> io::Result<()> {
         let file = self.temporary.as_file();
         if let Ok(found) = fs::symlink_metadata(&self.path)
@@ -64,52 +64,52 @@ impl Write for NewFile {
     }
 }
 
-/// Writes a whole file, in place of the one that may be there.
+/// Writes a whole file; an existing file is replaced.
 ///
 /// # Errors
-/// As [`NewFile::create`] and [`NewFile::finish`].
+/// The same as [`NewFile::create`] and [`NewFile::finish`].
 pub fn write(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     let mut file = NewFile::create(path)?;
     file.write_all(content.as_ref())?;
     file.finish()
 }
 
-/// Makes a file that must not be there, not even as a link.
+/// Creates a file. Nothing may exist at `path`, not even a link.
 ///
-/// It is for the files of a [`NewDirectory`](crate::NewDirectory), which appear and reach the disk with it.
+/// For files in a [`NewDirectory`](crate::NewDirectory): they appear, and are synchronised, together with it.
 ///
 /// # Errors
-/// What the file system says.
+/// If `path` exists; any other error of the file system.
 pub fn create_new(path: &Path) -> io::Result<File> {
     File::create_new(path)
 }
 
-/// Writes a file as [`create_new`] makes it.
+/// Creates a file with [`create_new`] and writes its content.
 ///
 /// # Errors
-/// What the file system says.
+/// If `path` exists; any other error of the file system.
 pub fn write_new(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     create_new(path)?.write_all(content.as_ref())
 }
 
-/// Whether a file can be written at `path`, found out before the work whose result it is to hold.
+/// Checks that a file can be written at `path`, before the work that will produce its content.
 ///
 /// # Errors
-/// As [`NewFile::create`].
+/// The same as [`NewFile::create`].
 pub fn check_target(path: &Path) -> io::Result<()> {
     NewFile::create(path).map(drop)
 }
 
-/// Whether a file of this name is the rest of a write that was cut off.
+/// Whether a file with this name is left over from an interrupted write.
 #[must_use]
 pub fn is_temporary(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
-/// Removes what writes left in `directory` that were cut off. No other process may write there meanwhile.
+/// Removes the files that interrupted writes left in `directory`. No other process may write there at the same time.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn clean(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -120,10 +120,10 @@ pub fn clean(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what writes of the file at `path` left that were cut off. No other process may write it meanwhile.
+/// Removes the files that interrupted writes of `path` left next to it. No other process may write it at the same time.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn clean_beside(path: &Path) -> io::Result<()> {
     let prefix = prefix(path);
     for entry in fs::read_dir(parent_of(path))? {
@@ -136,14 +136,14 @@ pub fn clean_beside(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// How the temporary names of a file begin; cut, as names must not become too long.
+/// The prefix of the temporary names of a file. It is cut, because file names have a maximum length.
 fn prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name: String = name.chars().take(40).collect();
     format!("{PREFIX}{name}.")
 }
 
-/// A temporary file beside `path` with the permissions of any other new file.
+/// A temporary file next to `path`, with the permissions of a usual new file.
 fn temporary(path: &Path) -> io::Result<NamedTempFile> {
     let prefix = prefix(path);
     let mut builder = Builder::new();
@@ -151,13 +151,13 @@ fn temporary(path: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // The system takes the umask off.
+        // The operating system applies the umask.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(parent_of(path)).map_err(plain)
 }
 
-/// A device, a pipe or a directory would be replaced by the file.
+/// Refuses a device, pipe or directory, which the rename would replace.
 fn refuse_special(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
@@ -170,7 +170,7 @@ pub(crate) fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
-/// What the system says, without the temporary name that `tempfile` adds to it.
+/// The system's error, without the temporary name that `tempfile` adds.
 pub(crate) fn plain(error: io::Error) -> io::Error {
     match error.to_string().rsplit_once(" at path ") {
         Some((said, _)) => io::Error::new(error.kind(), said.to_owned()),

@@ -1,14 +1,14 @@
-//! What a directory holds, and whether two paths are one file.
+//! What a directory holds, and whether two paths are the same file.
 
 use crate::visible::visible_name;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Component, Path};
 
-/// The names in a directory, sorted; empty if there is no directory.
+/// The sorted names in a directory; empty if the directory does not exist.
 ///
 /// # Errors
-/// What the file system says, such as that it is a file.
+/// Any other error of the file system, for example if `directory` is a file.
 pub fn entries(directory: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -22,7 +22,7 @@ pub fn entries(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The first of some names, and how many there are besides.
+/// The first few names, and the number of further ones.
 #[must_use]
 pub fn listed(names: &[String]) -> String {
     const SHOWN: usize = 5;
@@ -36,7 +36,7 @@ pub fn listed(names: &[String]) -> String {
     }
 }
 
-/// Whether two paths are one file or one directory, through whatever links they go.
+/// Whether two paths are the same file or directory; links are followed.
 #[must_use]
 pub fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| fs::canonicalize(path).ok();
@@ -44,21 +44,21 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
     is_one_path || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-/// Whether `path` is there and is `directory` or below it, through whatever links it goes.
+/// Whether `path` exists and is `directory` or below it; links are followed.
 #[must_use]
 pub fn is_within(path: &Path, directory: &Path) -> bool {
     let real = |path: &Path| fs::canonicalize(path).ok();
     real(path).is_some_and(|path| real(directory).is_some_and(|directory| path.starts_with(directory)))
 }
 
-/// Whether a name from a file stays below the directory that it is joined to.
+/// Whether a name from a file stays below the directory to which it is joined.
 #[must_use]
 pub fn stays_below(name: &str) -> bool {
     let mut parts = Path::new(name).components().peekable();
     parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Where a file is stored, which all of its names share.
+/// Device and inode of a file: equal for all hard links to it.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     identity_of(&fs::metadata(path).ok()?)
 }

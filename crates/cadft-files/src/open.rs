@@ -1,14 +1,15 @@
-//! Files that grow, and files that are read.
+//! Opening files to append and to read.
 
 use crate::new_file::not_regular;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Opens a file to append to, or makes it. A link is refused: what is appended would go to another directory.
+/// Opens a file to append to, and creates it if it is absent. A link is refused: the data would go to another
+/// directory.
 ///
 /// # Errors
-/// A link, anything else that is not a regular file, and what the file system says.
+/// If `path` is a link or not a regular file; any error of the file system.
 pub fn append(path: &Path) -> io::Result<File> {
     refuse_link(path)?;
     let mut options = OpenOptions::new();
@@ -17,10 +18,10 @@ pub fn append(path: &Path) -> io::Result<File> {
     regular(options.open(path)?)
 }
 
-/// Opens a regular file for reading; a link to one is followed. A pipe or a device is refused rather than waited for.
+/// Opens a regular file for reading; links are followed. A pipe or a device is refused, so that the call cannot block.
 ///
 /// # Errors
-/// Anything but a regular file, and what the file system says.
+/// If `path` is not a regular file; any error of the file system.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -31,18 +32,18 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// The bytes of a regular file.
 ///
 /// # Errors
-/// As [`open`].
+/// The same as [`open`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The bytes of a regular file of at most `limit` bytes. A file may have holes: its size says nothing about how much had to
-/// be sent for it.
+/// The bytes of a regular file of at most `limit` bytes. The limit also guards against sparse files, whose size costs
+/// no download.
 ///
 /// # Errors
-/// As [`open`], and a file that is larger.
+/// The same as [`open`]; also if the file is larger.
 pub fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
     open(path)?
@@ -58,17 +59,17 @@ pub fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// The text of a regular file.
 ///
 /// # Errors
-/// As [`open`], and a text that is not UTF-8.
+/// The same as [`open`]; also if the text is not UTF-8.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Refuses a name that is a link: what is written below it would go elsewhere.
+/// Returns an error if `path` is a link: writing below it would change another directory.
 ///
 /// # Errors
-/// The link.
+/// If `path` is a link.
 pub fn refuse_link(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => Err(io::Error::new(
@@ -79,7 +80,7 @@ pub fn refuse_link(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What happens to a name that is a link.
+/// How links are treated.
 #[derive(Clone, Copy)]
 enum Links {
     Followed,
@@ -97,7 +98,7 @@ fn regular(file: File) -> io::Result<File> {
     Ok(file)
 }
 
-/// The system refuses a link that was made after it was looked for, and does not wait for the other end of a pipe.
+/// Lets the system refuse a link created after the check, and open pipes without waiting for the other end.
 #[cfg(unix)]
 fn strictly(options: &mut OpenOptions, links: Links) {
     use rustix::fs::OFlags;

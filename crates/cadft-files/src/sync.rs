@@ -1,33 +1,33 @@
-//! What is on the disk, not only on its way to it.
+//! Synchronising files and directories to the disk.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// Synchronises a file or a directory itself.
+/// Synchronises one file or directory, without its entries.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn sync(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
-        // Some file systems cannot do that with a directory, and need not.
+        // Some file systems cannot synchronise a directory, and do not need to.
         Err(error) if is_unsupported(&error) && path.is_dir() => Ok(()),
         synchronised => synchronised,
     }
 }
 
-/// Synchronises the directory that `path` is an entry of.
+/// Synchronises the parent directory of `path`.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     sync(parent_of(path))
 }
 
-/// Synchronises everything below `directory`, and the directory. Links in it are left alone.
+/// Synchronises `directory` and everything below it. Links are not followed.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn sync_tree(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -41,12 +41,12 @@ pub fn sync_tree(directory: &Path) -> io::Result<()> {
     sync(directory)
 }
 
-/// Gives a file the permissions that other new files have, where a library made it readable by its owner only.
+/// Gives a file the usual permissions of new files; some libraries create files that only the owner can read.
 ///
-/// They are those of its directory, which must be new as well.
+/// The permissions are taken from the parent directory, which must be new as well.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn make_readable(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -57,7 +57,7 @@ pub fn make_readable(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The directory that a path is in; the current one for a bare name.
+/// The parent directory of a path; the current directory for a bare name.
 pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,13 +1,13 @@
-//! Text from elsewhere, as it can be shown: what steers a terminal or turns the direction of writing is spelt out.
+//! Makes foreign text safe to show: control characters and characters that change the text direction are escaped.
 //!
-//! File names, ids, texts of data and of models, and names in model files come with a download. An escape sequence in
-//! one of them could clear the screen, set the title, or hide a part of a message.
+//! File names, ids, texts of data and of models, and names in model files come from downloads. An escape sequence in
+//! them could clear the screen, set the window title, or hide a part of a message.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::Path;
 
-/// A text of any number of lines: line ends and tabs stay.
+/// Escapes a text of several lines; line ends and tabs stay.
 #[must_use]
 pub fn visible_text(text: &str) -> Cow<'_, str> {
     replaced(text, |character, next| {
@@ -15,19 +15,19 @@ pub fn visible_text(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// A name, an id or a value, in one line.
+/// Escapes a name, an id or a value that is shown in one line.
 #[must_use]
 pub fn visible_name(name: &str) -> Cow<'_, str> {
     replaced(name, |character, _| is_hidden(character))
 }
 
-/// A path, as [`visible_name`].
+/// Escapes a path as [`visible_name`] does.
 #[must_use]
 pub fn shown(path: &(impl AsRef<Path> + ?Sized)) -> ShownPath {
     ShownPath(visible_name(&path.as_ref().to_string_lossy()).into_owned())
 }
 
-/// A path to be shown.
+/// A path that is safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownPath(String);
 
@@ -37,7 +37,7 @@ impl Display for ShownPath {
     }
 }
 
-/// JSON with the same values, in which no character is hidden: JSON itself leaves some as they are.
+/// Escapes hidden characters in JSON; the values stay the same. JSON itself permits some of these characters.
 #[must_use]
 pub fn visible_json(json: &str) -> Cow<'_, str> {
     if !json.chars().any(is_hidden) {
@@ -55,7 +55,7 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character acts on a terminal, or on the direction in which others are written.
+/// Whether a character controls a terminal or the text direction.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(

@@ -1,4 +1,4 @@
-//! Writers leave the old bytes or the new ones, and touch nothing but what they name.
+//! Writers leave either the old or the new bytes, and touch only the files that they are asked to write.
 
 #![cfg(unix)]
 

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use std::fmt;
 use ureq::http::Uri;
 
-/// A scheme, a host and a port: what a token is for.
+/// Scheme, host and port: the scope of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) is_encrypted: bool,
@@ -14,15 +14,15 @@ pub(crate) struct Origin {
     port: u16,
 }
 
-/// An `http` or `https` address without a user and a password.
+/// An `http` or `https` address without user and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) origin: Origin,
-    /// The path, which begins with `/` unless it is empty, and the query.
+    /// The path and the query. The path begins with `/` or is empty.
     path: String,
 }
 
-/// Where the Hub is, and what its address itself says of who asks.
+/// The address of the Hub, and the credentials that were part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub(crate) address: Address,
@@ -30,7 +30,7 @@ pub struct Endpoint {
 }
 
 impl Address {
-    /// Takes an address apart; a user and a password in it are dropped.
+    /// Parses an address; a user and a password in it are dropped.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let uri: Uri = text.parse().map_err(|_| "is no address")?;
         let is_encrypted = match uri.scheme_str() {
@@ -63,7 +63,7 @@ impl Address {
         })
     }
 
-    /// What a `Location` stands for that came from this address.
+    /// The target of a redirection: resolves a `Location` header against this address.
     pub(crate) fn join(&self, location: &str) -> Result<Self, &'static str> {
         let location = location.trim();
         if location.is_empty() {
@@ -86,7 +86,7 @@ impl Address {
         Self::parse(&format!("{}{directory}{location}", self.origin))
     }
 
-    /// The address of something below this one; `rest` begins with `/`.
+    /// An address below this one; `rest` begins with `/`.
     pub(crate) fn below(&self, rest: &str) -> Self {
         Self {
             origin: self.origin.clone(),
@@ -94,7 +94,7 @@ impl Address {
         }
     }
 
-    /// The same address with the query of another one.
+    /// The same address with the query of `other`.
     pub(crate) fn with_query_of(&self, other: &Self) -> Self {
         let query = other.path.split_once('?').map_or("", |(_, query)| query);
         Self {
@@ -103,7 +103,7 @@ impl Address {
         }
     }
 
-    /// As a request names it.
+    /// The address as a request contains it.
     pub(crate) fn for_request(&self) -> String {
         let slash = if self.path.starts_with('/') { "" } else { "/" };
         format!("{}{slash}{}", self.origin, self.path)
@@ -130,7 +130,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Without the query, which may be signed and then opens what it names.
+/// Without the query: a signed query grants access to the file.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.origin, Visible(self.without_query()))
@@ -138,13 +138,13 @@ impl fmt::Display for Address {
 }
 
 impl Endpoint {
-    /// Where the Hub is when nothing else is said.
+    /// The address of the Hub by default.
     pub const USUAL: &str = "https://huggingface.co";
 
-    /// An address of a Hub, which may have a user and a password.
+    /// Parses the address of a Hub, which may contain a user and a password.
     ///
     /// # Errors
-    /// What is wrong with the address, without showing it.
+    /// What is wrong with the address; the message does not contain it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let text = text.trim().trim_end_matches('/');
         let mut address = Address::parse(text)?;

@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::{Builder, NamedTempFile};
 
-/// As Python writes it: programs that make backups pass such directories over.
+/// As Python writes it. Backup programs skip directories with this tag.
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This file is a cache directory tag created by huggingface_hub.\n\
     # For information about cache directory tags, see:\n\
     #\thttps://bford.info/cachedir/\n";
 
-/// The part of the cache that belongs to one repository.
+/// The part of the cache for one repository.
 pub(crate) struct Repository {
     cache: PathBuf,
     folder: String,
@@ -52,7 +52,7 @@ impl Repository {
         self.root().join("snapshots").join(commit)
     }
 
-    /// The commit that the cache knows a revision as.
+    /// The commit that the cache stores for a revision.
     pub(crate) fn commit_of(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -61,7 +61,7 @@ impl Repository {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// The commits that the cache holds something of.
+    /// The commits of which the cache holds any file.
     pub(crate) fn commits(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root().join("snapshots"))
             .into_iter()
@@ -75,7 +75,7 @@ impl Repository {
         commits
     }
 
-    /// The listing of a commit, where the cache keeps it.
+    /// The listing of a commit, if the cache has one.
     pub(crate) fn files(&self, commit: &str) -> Option<Files> {
         listing::from_cache(&fs::read(self.tree(commit)).ok()?)
     }
@@ -88,7 +88,7 @@ impl Repository {
         self.root().join("trees").join(format!("{commit}.json"))
     }
 
-    /// Says what a revision stands for from now on.
+    /// Stores the commit of a revision.
     pub(crate) fn write_ref(&self, revision: &str, commit: &str) -> Result<(), HubError> {
         let path = self.root().join("refs").join(revision);
         if revision == commit || fs::read_to_string(&path).is_ok_and(|text| text == commit) {
@@ -97,7 +97,7 @@ impl Repository {
         write(&path, commit.as_bytes())
     }
 
-    /// Makes the directories that every download needs.
+    /// Creates the directories that every download needs.
     pub(crate) fn create(&self) -> Result<(), HubError> {
         create(&self.blobs())?;
         let tag = self.cache.join("CACHEDIR.TAG");
@@ -108,7 +108,7 @@ impl Repository {
         }
     }
 
-    /// Keeps other processes from downloading the same content, until what comes back is dropped.
+    /// Locks a content against downloads by other processes, until the returned file is dropped.
     pub(crate) fn lock(&self, etag: &str, limit: Duration) -> Result<File, HubError> {
         let directory = self.cache.join(".locks").join(&self.folder);
         create(&directory)?;
@@ -133,7 +133,7 @@ impl Repository {
                         "another process has been downloading the file for too long",
                     )));
                 }
-                // A file system without locks: each process has its own part, so that nothing is damaged.
+                // On a file system without locks each process writes a separate part, so nothing is damaged.
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                     return Ok(file);
                 }
@@ -142,7 +142,7 @@ impl Repository {
         }
     }
 
-    /// Lets a name in a snapshot stand for a content.
+    /// Links a name in a snapshot to a content.
     pub(crate) fn point(&self, commit: &str, name: &str, etag: &str) -> Result<(), HubError> {
         let path = self.snapshot(commit).join(name);
         let target = target(name, etag);
@@ -158,7 +158,7 @@ impl Repository {
             .map(NamedTempFile::into_temp_path);
         let made = match made {
             Ok(made) => made,
-            // Where there are no links, the content itself lies in the snapshot.
+            // Without links, the content itself is copied into the snapshot.
             Err(error) if is_without_links(&error) => {
                 let copy = Builder::new()
                     .suffix(".tmp")
@@ -172,7 +172,8 @@ impl Repository {
         made.persist(&path).map_err(|error| fail(error.error))
     }
 
-    /// Whether a name in a snapshot stands for a content, or is a copy of one where there are no links.
+    /// Whether a name in a snapshot links to this content. Any regular file counts too: it may be a copy, on systems
+    /// without links.
     pub(crate) fn stands_for(&self, commit: &str, name: &str, etag: &str) -> bool {
         let path = self.snapshot(commit).join(name);
         match fs::read_link(&path) {
@@ -182,7 +183,7 @@ impl Repository {
     }
 }
 
-/// Where a content is, seen from the directory of a name in a snapshot.
+/// The relative path of a content, from the directory of a name in a snapshot.
 fn target(name: &str, etag: &str) -> PathBuf {
     let up = "../".repeat(name.split('/').count() + 1);
     PathBuf::from(format!("{up}blobs/{etag}"))
@@ -198,14 +199,14 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::windows::fs::symlink_file(target, link)
 }
 
-/// Whether an error says that the file system, or Windows without the right to it, has no links.
+/// Whether an error means that links are impossible: the file system has none, or Windows forbids them.
 fn is_without_links(error: &io::Error) -> bool {
     const NO_RIGHT_ON_WINDOWS: i32 = 1314;
     error.kind() == io::ErrorKind::Unsupported
         || (cfg!(windows) && error.raw_os_error() == Some(NO_RIGHT_ON_WINDOWS))
 }
 
-/// A new file that is removed again unless it is renamed, and that others may read as the user wishes.
+/// A new file with the user's default permissions; it is removed unless it is renamed.
 pub(crate) fn temporary(directory: &Path, prefix: &str, suffix: &str) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(prefix).suffix(suffix).rand_bytes(8);
@@ -218,7 +219,7 @@ fn create(directory: &Path) -> Result<(), HubError> {
     fs::create_dir_all(directory).map_err(HubError::io("create", directory))
 }
 
-/// Writes a small file under a temporary name, and renames it.
+/// Writes a small file atomically.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     create(path.parent().expect("files of the cache are in directories"))?;
     cadft_files::write(path, bytes).map_err(HubError::io("write", path))

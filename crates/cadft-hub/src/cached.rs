@@ -1,4 +1,4 @@
-//! What the cache holds of a name on the Hub, whichever program brought it there.
+//! What the cache holds of a name on the Hub, no matter which program downloaded it.
 
 use crate::cache::Repository;
 use crate::choice::{
@@ -13,20 +13,20 @@ use std::path::{Path, PathBuf};
 
 /// What the cache holds of a name.
 pub(crate) enum Cached {
-    /// All of it, and where.
+    /// All files, at this path.
     Complete(PathBuf),
-    /// Perhaps all of it: no listing says which files there are.
+    /// Possibly all files: there is no listing to compare with.
     Unlisted(PathBuf),
-    /// Some of a commit.
+    /// Some files of a commit.
     Partial { snapshot: PathBuf, missing: Vec<String> },
     /// Nothing of the revision.
     Nothing,
 }
 
-/// Looks a name up in the cache.
+/// Looks up a name in the cache.
 ///
 /// # Errors
-/// A damaged file.
+/// If a cached file is damaged.
 pub(crate) fn look_up(repository: &Repository, spec: &Spec) -> Result<Cached, HubError> {
     let Some(commit) = repository.commit_of(&spec.revision) else {
         return Ok(Cached::Nothing);
@@ -67,7 +67,7 @@ fn check(path: &Path, listed: Option<&listing::Listed>) -> Result<(), HubError> 
     if let Some(listed) = listed {
         return check_cached(path, listed.etag(), Some(listed.bytes()));
     }
-    // What a link of the cache points to is called by the name of its content.
+    // A link of the cache points to a file whose name is the `ETag` of the content.
     let target = fs::read_link(path).ok();
     let etag = target
         .as_deref()
@@ -76,9 +76,9 @@ fn check(path: &Path, listed: Option<&listing::Listed>) -> Result<(), HubError> 
     check_cached(path, etag.unwrap_or_default(), None)
 }
 
-/// What a model needs: by the listing, or by its own configuration and index.
+/// The files that a model needs, by the listing, or by its configuration and index if there is none.
 fn needed_of_model(snapshot: &Path, files: Option<&Files>) -> Vec<String> {
-    // A link that leads nowhere is there too, and its file is absent.
+    // A broken link counts as present here; its target is then reported as absent.
     let has = |name: &str| match files {
         Some(files) => files.contains_key(name),
         None => snapshot.join(name).symlink_metadata().is_ok(),
@@ -101,7 +101,7 @@ fn needed_of_model(snapshot: &Path, files: Option<&Files>) -> Vec<String> {
     needed
 }
 
-/// What a data set needs: by the listing, or what is there and the numbers in its names.
+/// The files that a data set needs: by the listing, or by the files present and the shard numbers in their names.
 fn needed_of_data(snapshot: &Path, files: Option<&Files>) -> Vec<String> {
     if let Some(files) = files {
         return files.keys().filter(|name| is_data_file(name)).cloned().collect();
@@ -112,7 +112,7 @@ fn needed_of_data(snapshot: &Path, files: Option<&Files>) -> Vec<String> {
     found
 }
 
-/// Adds the data files below a directory, by their names in the repository.
+/// Adds the data files below a directory, with their names in the repository.
 fn collect(directory: &Path, prefix: &str, found: &mut Vec<String>) {
     let mut entries: Vec<_> = fs::read_dir(directory).into_iter().flatten().flatten().collect();
     entries.sort_by_key(fs::DirEntry::file_name);

@@ -1,8 +1,8 @@
-//! Which files of a repository are of use: those of a model or adapter, and data files.
+//! Which files of a repository are needed: those of a model or adapter, and data files.
 
 use std::collections::BTreeMap;
 
-/// Everything about a model but its weights.
+/// The files of a model except its weights.
 const AROUND_WEIGHTS: [&str; 12] = [
     ADAPTER_CONFIG,
     ADAPTER,
@@ -17,7 +17,7 @@ const AROUND_WEIGHTS: [&str; 12] = [
     "added_tokens.json",
     "tokenizer.model",
 ];
-/// What repeats parts of `tokenizer.json`, where there is one.
+/// Files whose content `tokenizer.json` repeats.
 const IN_TOKENIZER: [&str; 4] = ["vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model"];
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -27,13 +27,13 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 
-/// What describes a data set, its configurations among it.
+/// The card of a data set, which may define configurations.
 pub(crate) const CARD: &str = "README.md";
 
-/// The extensions of data files, which may be compressed.
+/// The extensions of data files; a compression extension may follow.
 const EXTENSIONS: [&str; 7] = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet", "pq"];
 const COMPRESSED: [&str; 4] = [".gz", ".gzip", ".zst", ".zstd"];
-/// Metadata that lies beside data.
+/// Metadata stored beside data.
 const METADATA: [&str; 4] = [
     "config.json",
     "dataset_info.json",
@@ -46,15 +46,15 @@ pub(crate) fn around_weights<'a>(has: impl Fn(&str) -> bool + 'a) -> impl Iterat
     AROUND_WEIGHTS.into_iter().filter(move |name| has(name))
 }
 
-/// Those of [`around_weights`] that a model is not the same without.
+/// The files of [`around_weights`] that change the model's behaviour if they are absent.
 pub(crate) fn needed_around_weights<'a>(
     has: impl Fn(&str) -> bool + Copy + 'a,
 ) -> impl Iterator<Item = &'static str> + 'a {
     around_weights(has).filter(move |name| !(has(TOKENIZER) && IN_TOKENIZER.contains(name)))
 }
 
-/// Whether a file is read as data where a directory of data is named: by the end of its name, unless it is hidden, in a
-/// directory such as `__pycache__`, or metadata.
+/// Whether a file in a directory of data is read as data. Its extension decides. Hidden files, metadata and files below
+/// directories such as `__pycache__` are not data.
 #[must_use]
 pub fn is_data_file(name: &str) -> bool {
     let name = name.to_lowercase();
@@ -73,9 +73,9 @@ pub fn is_data_file(name: &str) -> bool {
         .is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
 }
 
-/// The shards that must be among `names` by the numbers in them: `train-00000-of-00002.parquet` has a second one.
+/// The absent shards of `names`, by their numbers: `train-00000-of-00002.parquet` implies a second shard.
 pub(crate) fn absent_shards(names: &[String]) -> Vec<String> {
-    /// No data set has more; a larger number is no count of shards.
+    /// No data set has more shards; a larger number is not a shard count.
     const MOST: usize = 100_000;
     let mut sets: BTreeMap<(&str, &str, &str), Vec<&str>> = BTreeMap::new();
     for name in names {
@@ -99,7 +99,7 @@ pub(crate) fn absent_shards(names: &[String]) -> Vec<String> {
     absent
 }
 
-/// `train`, `00000`, `00002`, `.parquet` of `train-00000-of-00002.parquet`.
+/// The parts of a shard name: `train`, `00000`, `00002`, `.parquet` for `train-00000-of-00002.parquet`.
 fn parts_of_shard(name: &str) -> Option<(&str, &str, &str, &str)> {
     let (front, back) = name.rsplit_once("-of-")?;
     let (start, number) = front.rsplit_once('-')?;

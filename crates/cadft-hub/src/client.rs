@@ -1,4 +1,4 @@
-//! Requests to the Hub: redirections that keep the token at home, bounds on time and size, and patience.
+//! Requests to the Hub: redirections without the token, limits on time and size, and retries.
 
 use crate::Hub;
 use crate::address::Address;
@@ -12,7 +12,7 @@ use ureq::http::header::HeaderMap;
 use ureq::http::{Method, Request};
 use ureq::{Agent, BodyReader};
 
-/// What is asked for, for messages.
+/// The requested name and file, for messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) spec: &'a Spec,
@@ -43,22 +43,22 @@ impl Subject<'_> {
     }
 }
 
-/// What the Hub itself says of a file, wherever its bytes come from.
+/// What the Hub's own headers report about a file, even if its bytes come from elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) etag: Option<String>,
     pub(crate) size: Option<u64>,
     pub(crate) commit: Option<String>,
-    /// Whether the Hub has said what the file is that it redirects to: a storage on its own host knows less.
+    /// Whether the Hub sent `X-Linked-ETag` with a redirection. The `ETag` of a storage server is then ignored.
     is_linked: bool,
 }
 
-/// The beginning of an answer.
+/// An answer whose body is not read yet.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) facts: Facts,
-    /// Where it came from in the end.
+    /// The final address, after redirections.
     pub(crate) address: Address,
     pub(crate) body: BodyReader<'static>,
 }
@@ -74,7 +74,7 @@ impl<'a> Client<'a> {
         let limits = &hub.limits;
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // Every redirection is looked at here, as it decides about the token.
+            // Redirections are followed here, because each one decides whether the token is sent.
             .max_redirects(0)
             .timeout_resolve(Some(limits.connect))
             .timeout_connect(Some(limits.connect))
@@ -90,7 +90,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The whole of an answer with JSON, and its headers.
+    /// The whole body of a JSON answer, and its headers.
     pub(crate) fn json(
         &self,
         subject: Subject<'_>,
@@ -123,7 +123,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The beginning of an answer to a request for the bytes from `from`; repeated while the Hub is busy.
+    /// Requests the bytes from offset `from` and returns the headers. Retries while the Hub is busy.
     pub(crate) fn ask(
         &self,
         subject: Subject<'_>,
@@ -152,7 +152,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Follows redirections to an answer that is none.
+    /// Follows redirections to the final answer.
     fn follow(
         &self,
         subject: Subject<'_>,
@@ -162,7 +162,7 @@ impl<'a> Client<'a> {
     ) -> Result<Answer, HubError> {
         let mut address = start.clone();
         let mut facts = Facts::default();
-        // A redirection away from the Hub ends the trust, even if another one leads back.
+        // After a redirection away from the Hub the token is never sent again, even if a later one leads back.
         let mut is_home = true;
         for _ in 0..=self.hub.limits.redirects {
             let response = self.send(subject, method, &address, (from, is_home))?;
@@ -186,7 +186,7 @@ impl<'a> Client<'a> {
             let next = redirection(&address, text(&head.headers, "location"))
                 .map_err(|message| subject.malformed(&address, message))?;
             is_home &= next.origin == self.hub.endpoint.address.origin;
-            // What a file is, is said where it leaves the Hub; a request about it needs no more.
+            // The facts of a file are in the redirection that leaves the Hub; a `HEAD` request ends there.
             if *method == Method::HEAD && !is_home {
                 return Ok(Answer {
                     status: 200,
@@ -235,7 +235,7 @@ impl<'a> Client<'a> {
 }
 
 impl Facts {
-    /// Adds what the headers of the Hub itself say.
+    /// Adds the facts in the Hub's own headers.
     fn add(&mut self, headers: &HeaderMap, status: u16) -> Result<(), String> {
         let linked = text(headers, "x-linked-etag");
         let plain = || text(headers, "etag").filter(|_| matches!(status, 200 | 206) && !self.is_linked);
@@ -259,10 +259,10 @@ impl Facts {
     }
 }
 
-/// Where a redirection leads, unless it leads from an encrypted connection to one that is not.
+/// The target of a redirection; an error if it leads from an encrypted to an unencrypted connection.
 fn redirection(from: &Address, location: Option<&str>) -> Result<Address, String> {
     let location = location.ok_or("a redirection without a `Location`")?;
-    // What follows `?` may be signed, and then opens what it names.
+    // A query may be signed, and then grants access to the file.
     let shown = Visible(location.split('?').next().unwrap_or_default());
     let next = from
         .join(location)
@@ -276,7 +276,7 @@ fn redirection(from: &Address, location: Option<&str>) -> Result<Address, String
     Ok(next)
 }
 
-/// An answer that is not the one that was wished for.
+/// The error for an unexpected answer.
 pub(crate) fn refused(subject: Subject<'_>, answer: &Answer) -> HubError {
     HubError::Refused {
         place: subject.at(&answer.address),
@@ -287,17 +287,17 @@ pub(crate) fn refused(subject: Subject<'_>, answer: &Answer) -> HubError {
     }
 }
 
-/// A header that is text.
+/// The value of a header, if it is text.
 pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// An error in words; those of the library name no address.
+/// The message of an error of the HTTP library; it contains no address.
 pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     Visible(&error.to_string()).to_string()
 }
 
-/// Compressed bytes cannot be compared with sizes and hashes, and were not asked for.
+/// Refuses compressed answers: they were not requested, and their sizes and hashes cannot be compared.
 fn check_encoding(headers: &HeaderMap) -> Result<(), String> {
     match text(headers, "content-encoding").map(str::trim) {
         None | Some("" | "identity") => Ok(()),

@@ -1,4 +1,4 @@
-//! Whether bytes are what the name of their content says.
+//! Compares the content of files with the hash in their names.
 
 use crate::name::is_hex;
 use sha1::Sha1;
@@ -7,13 +7,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Whether the name of a content is a hash of it.
+/// Whether an `ETag` is a hash of the content.
 pub(crate) fn is_hash(etag: &str) -> bool {
     is_hex(etag, 40) || is_hex(etag, 64)
 }
 
-/// Whether a file has the content that `etag` names: SHA-256 with 64 digits, the hash of git with 40. Servers that
-/// keep copies of the Hub name a content by its plain SHA-1, which is as good. Other names say nothing.
+/// Whether a file has the content that `etag` names. 64 digits are a SHA-256, 40 digits a git hash. Mirrors of the Hub
+/// may use the plain SHA-1 instead, which is accepted. Any other name is not checked.
 pub(crate) fn is_content(path: &Path, etag: &str) -> io::Result<bool> {
     if is_hex(etag, 64) {
         let mut hash = Sha256::new();
@@ -33,7 +33,7 @@ pub(crate) fn is_content(path: &Path, etag: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// How long a file of safetensors is by its own header; `None` for what has no such header.
+/// The total length of a safetensors file according to its header; `None` if there is no such header.
 pub(crate) fn length_of_safetensors(path: &Path) -> Option<u64> {
     #[derive(serde::Deserialize)]
     struct Tensor {

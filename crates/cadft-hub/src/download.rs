@@ -1,4 +1,4 @@
-//! One file from the Hub into the cache: resumed, bounded, verified, renamed.
+//! One file from the Hub into the cache: resumed, limited, verified, renamed.
 
 use crate::address::Address;
 use crate::cache::{Repository, temporary};
@@ -13,16 +13,16 @@ use std::time::Instant;
 use tempfile::{NamedTempFile, TempPath};
 use ureq::http::Method;
 
-/// What a file must be.
+/// The required properties of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    /// The name of its content.
+    /// The `ETag`, which names the content.
     pub(crate) etag: String,
-    /// Its bytes; `None` where the Hub does not tell.
+    /// Size in bytes; `None` if the Hub does not report it.
     pub(crate) size: Option<u64>,
 }
 
-/// A file that is being downloaded.
+/// A download of one file.
 pub(crate) struct Download<'a> {
     pub(crate) client: &'a Client<'a>,
     pub(crate) repository: &'a Repository,
@@ -31,16 +31,16 @@ pub(crate) struct Download<'a> {
     pub(crate) wanted: Wanted,
 }
 
-/// Bytes that were received, in a file that goes away unless it is renamed.
+/// Received bytes, in a file that is removed unless it is renamed.
 struct Part {
     file: NamedTempFile,
     len: u64,
-    /// Whether another download began it.
+    /// Whether an earlier download began it.
     is_adopted: bool,
 }
 
 impl Download<'_> {
-    /// Brings the content into the cache unless it is there; with the lock of the content held.
+    /// Downloads the content unless the cache has it, while holding the lock of the content.
     pub(crate) fn run(&self) -> Result<(), HubError> {
         let limits = &self.client.hub.limits;
         let _lock = self.repository.lock(&self.wanted.etag, limits.lock)?;
@@ -79,7 +79,7 @@ impl Download<'_> {
         is_content(path, &self.wanted.etag).map_err(HubError::io("read", path))
     }
 
-    /// Receives until the part is complete. What a broken connection leaves is kept for the next try.
+    /// Receives until the part is complete. Bytes from a broken connection are kept for the next attempt.
     fn fill(&self, part: &mut Part) -> Result<(), HubError> {
         let limits = &self.client.hub.limits;
         let mut futile = 0;
@@ -100,7 +100,7 @@ impl Download<'_> {
         }
     }
 
-    /// Receives what is absent, over one connection.
+    /// Receives the remaining bytes over one connection.
     fn receive(&self, part: &mut Part) -> Result<(), HubError> {
         if part.len > 0 && Some(part.len) == self.wanted.size {
             return Ok(());
@@ -112,7 +112,7 @@ impl Download<'_> {
         match answer.status {
             200 => part.clear().map_err(HubError::io("write", part.file.path()))?,
             206 if part.len > 0 => self.check_range(&answer, part.len)?,
-            // The part is as long as the file, or longer, by what the server knows.
+            // According to the server, the part is as long as the file, or longer.
             416 if part.len > 0 => {
                 part.clear().map_err(HubError::io("write", part.file.path()))?;
                 return Err(self
@@ -127,7 +127,7 @@ impl Download<'_> {
         self.copy(answer, part, size)
     }
 
-    /// The size of the whole file, by what is known before and by the answer, which must agree.
+    /// The size of the whole file. The known size and that of the answer must agree.
     fn size(&self, answer: &Answer, received: u64) -> Result<Option<u64>, HubError> {
         let Some(length) = text(&answer.headers, "content-length") else {
             return Ok(self.wanted.size);
@@ -144,7 +144,7 @@ impl Download<'_> {
         }
     }
 
-    /// What the Hub says of the file while it sends it must be what it said before.
+    /// Checks that the Hub still reports the same facts about the file as before the download.
     fn check_facts(&self, answer: &Answer) -> Result<(), HubError> {
         let facts = &answer.facts;
         if let Some(etag) = facts.etag.as_ref().filter(|etag| **etag != self.wanted.etag) {
@@ -190,7 +190,7 @@ impl Download<'_> {
     fn check_space(&self, size: Option<u64>, part: &Part) -> Result<(), HubError> {
         let directory = self.repository.blobs();
         let needed = size.unwrap_or(0).saturating_sub(part.len);
-        // A file system that does not tell is tried.
+        // If the file system does not report free space, the download is tried.
         let available = fs4::available_space(&directory).unwrap_or(u64::MAX);
         if needed <= available {
             return Ok(());
@@ -206,7 +206,7 @@ impl Download<'_> {
         )))
     }
 
-    /// Copies the body into the part, and holds it to its size and to the least speed.
+    /// Copies the body into the part; enforces the size and the minimum speed.
     fn copy(&self, mut answer: Answer, part: &mut Part, size: Option<u64>) -> Result<(), HubError> {
         let limits = &self.client.hub.limits;
         let most = size.unwrap_or(limits.small_bytes);
@@ -259,8 +259,8 @@ impl Download<'_> {
         format!("{problem}, after {} bytes", part.len)
     }
 
-    /// What an earlier download left, or a new part. The lock is held, so no other download uses it. A process
-    /// without locks may change it; the hash at the end shows that.
+    /// The longest usable part of an earlier download, or a new part. The lock prevents other downloads from using it.
+    /// A process without locks may still change it; the final hash check detects this.
     fn part(&self) -> Result<Part, HubError> {
         let mut best: Option<(u64, PathBuf)> = None;
         for path in self.leftovers() {
@@ -297,7 +297,7 @@ impl Download<'_> {
         })
     }
 
-    /// Parts of this content, under the names that versions of Python's `huggingface_hub` and this crate give them.
+    /// Parts of this content, by the names that this crate and versions of Python's `huggingface_hub` use.
     fn leftovers(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.repository.blobs())
             .into_iter()
@@ -334,12 +334,12 @@ impl Part {
     }
 }
 
-/// Whether a file of the cache still is what its name says, as far as that is known without reading a large one.
+/// Checks that a cached file still matches its name, as far as possible without reading a large file.
 ///
 /// # Errors
-/// A damaged file.
+/// If the file is damaged.
 pub(crate) fn check_cached(path: &Path, etag: &str, size: Option<u64>) -> Result<(), HubError> {
-    /// Files up to this size are read again each time.
+    /// Files up to this size are read again at every use.
     const SMALL: u64 = 4 << 20;
     let damaged = |message: String| {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

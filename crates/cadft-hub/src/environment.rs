@@ -1,4 +1,4 @@
-//! The variables of the environment that say where the Hub and its cache are, as Python's `huggingface_hub` reads them.
+//! The environment variables for the Hub and its cache, read as Python's `huggingface_hub` does.
 
 use crate::Hub;
 use crate::address::Endpoint;
@@ -10,10 +10,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Where the values of variables come from.
+/// A function that returns the values of variables.
 struct Variables<'a>(&'a dyn Fn(&str) -> Option<OsString>);
 
-/// The Hub and its cache by variables of the environment.
+/// Builds the Hub and its cache from environment variables.
 pub(crate) fn read(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Hub, HubError> {
     let variables = Variables(get);
     let home = variables.path("HF_HOME").unwrap_or_else(|| {
@@ -34,7 +34,7 @@ pub(crate) fn read(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Hub, HubErr
             message: problem.to_owned(),
             hint: "give the address of a Hub, such as `https://huggingface.co`, or unset the variable",
         })?,
-        // Without a network the token is not needed.
+        // Offline, the token is not needed.
         token: if is_offline { None } else { variables.token(&home)? },
         is_offline,
         limits: Limits::default(),
@@ -42,7 +42,7 @@ pub(crate) fn read(get: &dyn Fn(&str) -> Option<OsString>) -> Result<Hub, HubErr
 }
 
 impl Variables<'_> {
-    /// A variable that is set to something.
+    /// The value of a variable, unless it is empty.
     fn set(&self, name: &str) -> Option<OsString> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
@@ -65,7 +65,7 @@ impl Variables<'_> {
         std::env::home_dir().unwrap_or_default()
     }
 
-    /// A path, with `~` at its beginning and `$NAME` in it replaced. One that is not UTF-8 is taken as it is.
+    /// A path, with a leading `~` and every `$NAME` replaced. A path that is not UTF-8 is returned as it is.
     fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.set(name)?;
         let Some(text) = value.to_str() else {
@@ -79,7 +79,7 @@ impl Variables<'_> {
         })
     }
 
-    /// Replaces `$NAME` and `${NAME}`; what is not set stays.
+    /// Replaces `$NAME` and `${NAME}`; unset names stay as they are.
     fn expand(&self, text: &str) -> String {
         let mut pieces = text.split('$');
         let mut expanded = pieces.next().unwrap_or_default().to_owned();
@@ -103,7 +103,7 @@ impl Variables<'_> {
         expanded
     }
 
-    /// The token of the environment, or the one that `hf auth login` stored.
+    /// The token from the environment, or the one that `hf auth login` stored.
     fn token(&self, home: &Path) -> Result<Option<Secret>, HubError> {
         for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
             if let Some(text) = self.text(name)?.filter(|text| !text.trim().is_empty()) {
@@ -142,7 +142,7 @@ mod tests {
         })
     }
 
-    /// A place without a stored token.
+    /// A directory without a stored token.
     const HOME: (&str, &str) = ("HF_HOME", "/nowhere/hf");
 
     #[test]

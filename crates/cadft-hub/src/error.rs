@@ -1,4 +1,4 @@
-//! Everything that can go wrong between a name on the Hub and a path on disk.
+//! Errors of resolving a name on the Hub to a path on disk.
 
 use crate::spec::Spec;
 use crate::text::{Visible, some_of};
@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What was asked for, and where.
+/// The requested name and file, and the address.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub(crate) spec: Spec,
@@ -30,25 +30,25 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// Not of the form of a name on the Hub.
+    /// The name is malformed.
     #[error("`{}` is not a name on the Hub: {message}", Visible(.spec))]
     Spec {
         /// The name as written.
         spec: String,
-        /// What is wrong.
+        /// What is wrong with it.
         message: String,
     },
-    /// A variable of the environment that makes no sense.
+    /// An environment variable has an invalid value.
     #[error("`{name}` {message}")]
     Variable {
-        /// The variable, or the file that stands for it.
+        /// The variable, or the file that is used in its place.
         name: String,
-        /// What is wrong, without its value, which may be a secret.
+        /// What is wrong. It does not contain the value, which may be a secret.
         message: String,
         /// What to do.
         hint: &'static str,
     },
-    /// Not in the cache, and the network is off.
+    /// The name is not in the cache, and the network is off.
     #[error(
         "`{spec}` is not in the cache `{}`, and `HF_HUB_OFFLINE` is set{}", shown(.cache), listed(.commits)
     )]
@@ -57,7 +57,7 @@ pub enum HubError {
         spec: Box<Spec>,
         /// The cache.
         cache: PathBuf,
-        /// The commits that the cache does hold, where the revision is none of them.
+        /// The commits in the cache, if none of them is the revision.
         commits: Vec<String>,
     },
     /// The cache holds some of the files, and the network is off.
@@ -68,61 +68,61 @@ pub enum HubError {
     Incomplete {
         /// The name.
         spec: Box<Spec>,
-        /// Where the files are that are there.
+        /// The directory of the files that are present.
         snapshot: PathBuf,
-        /// The files that are not.
+        /// The absent files.
         missing: Vec<String>,
     },
-    /// The repository holds nothing that can be used.
+    /// The repository has no usable files.
     #[error("`{spec}` holds no {wanted}")]
     Empty {
         /// The name.
         spec: Box<Spec>,
-        /// What was looked for.
+        /// The kind of files that was expected.
         wanted: &'static str,
     },
-    /// The Hub does not give what was asked for.
+    /// The Hub refuses the request.
     #[error("{place}: the Hub answers {status}{}", said(.message))]
     Refused {
-        /// What was asked for.
+        /// The requested name, file and address.
         place: Box<Place>,
-        /// The number of the answer.
+        /// The HTTP status.
         status: u16,
-        /// What the Hub says of it.
+        /// The Hub's message.
         message: String,
     },
-    /// An answer that is not what the Hub's interface, its sizes or its hashes say.
+    /// An answer does not match the Hub's API, its sizes or its hashes.
     #[error("{place}: {message}")]
     Malformed {
-        /// What was asked for.
+        /// The requested name, file and address.
         place: Box<Place>,
         /// What is wrong.
         message: String,
     },
-    /// There is no connection, or one that is too slow.
+    /// The connection failed or is too slow.
     #[error("{place}: {message}")]
     Network {
-        /// What was asked for.
+        /// The requested name, file and address.
         place: Box<Place>,
         /// What happened.
         message: String,
     },
-    /// A file of the cache is not what the Hub gave.
+    /// A cached file does not match what the Hub sent.
     #[error("`{}` in the cache of the Hub {message}: it is damaged, or was changed by hand", shown(.path))]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How it is known.
+        /// The evidence.
         message: String,
     },
     /// The cache cannot be read or written.
     #[error("cannot {action} `{}`: {source}", shown(.path))]
     Io {
-        /// What was to be done.
+        /// The failed operation.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
 }
@@ -171,7 +171,7 @@ impl HubError {
     }
 }
 
-/// Whether a later request may be answered otherwise.
+/// Whether a retry may succeed.
 pub(crate) fn is_busy(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
 }

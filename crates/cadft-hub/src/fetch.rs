@@ -1,4 +1,4 @@
-//! Downloads into the cache: the files that are of use, all of one commit.
+//! Downloads into the cache: the needed files, all of one commit.
 
 use crate::Hub;
 use crate::address::Address;
@@ -25,7 +25,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 const PLAIN_OR_SLASH: &AsciiSet = &PLAIN.remove(b'/');
 
-/// Downloads what `spec` names; where it is on disk.
+/// Downloads what `spec` names, and returns its path on disk.
 pub(crate) fn fetch(hub: &Hub, spec: &Spec) -> Result<PathBuf, HubError> {
     let client = Client::new(hub);
     let repository = Repository::new(hub, spec);
@@ -68,13 +68,13 @@ pub(crate) fn fetch(hub: &Hub, spec: &Spec) -> Result<PathBuf, HubError> {
     };
     let found = commit.fetch()?;
     commit.check_placed()?;
-    // Only a complete download becomes what the revision stands for.
+    // The revision is stored only after a complete download.
     repository.write_ref(&spec.revision, &commit.id)?;
     Ok(found)
 }
 
-/// All files of a commit, from the cache or page by page from the Hub; `None` where the Hub has no such listing, as a
-/// mirror may not.
+/// All files of a commit, from the cache or page by page from the Hub; `None` if the server has no such listing, which
+/// is the case for some mirrors.
 fn list(
     client: &Client<'_>,
     repository: &Repository,
@@ -121,7 +121,7 @@ fn list(
             repository.write_files(&info.commit, &files)?;
             return Ok(Some(files));
         };
-        // The Hub says where the listing continues, but not where the Hub is.
+        // Only the query of the next address is used: a mirror may return the address of the Hub itself.
         let next = address
             .join(next)
             .map_err(|what| malformed(format!("the address of the next page {what}")))?;
@@ -138,11 +138,11 @@ struct Commit<'a> {
     id: String,
     files: Option<Files>,
     names: BTreeSet<String>,
-    /// What was fetched, and the names of the contents.
+    /// The names of fetched files, with their `ETag`s.
     placed: RefCell<Vec<(String, String)>>,
 }
 
-/// Whether a file may be as large as the Hub says.
+/// Whether the size of a file is limited to `Limits::small_bytes`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Size {
     Any,
@@ -158,7 +158,7 @@ impl Commit<'_> {
         }
     }
 
-    /// Everything that belongs to a model or adapter.
+    /// Downloads all files of a model or adapter.
     fn model(&self) -> Result<PathBuf, HubError> {
         let has = |name: &str| self.names.contains(name);
         let weights = if has(ADAPTER) {
@@ -179,7 +179,7 @@ impl Commit<'_> {
         Ok(self.repository.snapshot(&self.id))
     }
 
-    /// The files that the index of the weights names.
+    /// The files that the index of the weights lists.
     fn shards(&self) -> Result<Vec<String>, HubError> {
         let path = self.get(INDEX, Size::Small)?;
         let index = fs::read(&path).map_err(HubError::io("read", &path))?;
@@ -205,11 +205,11 @@ impl Commit<'_> {
         if data.is_empty() {
             return Err(self.empty("data files"));
         }
-        // All of them before the first is fetched: a data set without some of its files is another one.
+        // All names are checked before the first download: a data set without some of its files is a different one.
         for name in &data {
             self.check_name(name)?;
         }
-        // It may say which of the files belong together.
+        // The card may define which files belong together.
         let card = self.names.iter().filter(|name| *name == CARD);
         for name in card.chain(data) {
             self.get(name, Size::Any)?;
@@ -234,7 +234,7 @@ impl Commit<'_> {
         }
     }
 
-    /// One file, in the cache.
+    /// Downloads one file into the cache.
     fn get(&self, name: &str, size: Size) -> Result<PathBuf, HubError> {
         self.check_name(name)?;
         let subject = self.subject(name);
@@ -267,7 +267,7 @@ impl Commit<'_> {
         Ok(self.repository.snapshot(&self.id).join(name))
     }
 
-    /// What the Hub says of a file that is in no listing.
+    /// Requests the facts of a file that is not in a listing.
     fn ask_about(&self, subject: Subject<'_>, address: &Address) -> Result<Wanted, HubError> {
         let answer = self.client.ask(subject, &Method::HEAD, address, 0)?;
         if answer.status != 200 {
@@ -310,7 +310,7 @@ impl Commit<'_> {
         ))
     }
 
-    /// Where a file system takes two names for one, the later file has taken the place of the earlier.
+    /// Detects file systems that treat two names as one: the later file has then replaced the earlier.
     fn check_placed(&self) -> Result<(), HubError> {
         let placed = self.placed.borrow();
         let lost = placed

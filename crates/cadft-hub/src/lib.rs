@@ -1,15 +1,14 @@
 //! Models and data sets by name on the Hugging Face Hub: `hf://OWNER/NAME[@REVISION]` and
 //! `hf://datasets/OWNER/NAME[@REVISION][/FILE]`, as the Hub's own file system writes them.
 //!
-//! All that is public is for users, and changes as semantic versions say. The layout of the cache is that of
-//! `huggingface_hub`.
+//! All public items are for users and follow semantic versioning. The layout of the cache is that of `huggingface_hub`.
 //!
-//! What the local cache holds is used without asking the Hub; the rest is downloaded into the cache, which is the one
-//! that Python's `huggingface_hub` uses. `HF_HOME` and `HF_HUB_CACHE` say where it is, `HF_TOKEN` opens private and
-//! gated repositories, `HF_HUB_OFFLINE=1` forbids the network, `HF_ENDPOINT` names a mirror.
+//! Files in the local cache are used without asking the Hub. Others are downloaded into the cache, which is shared with
+//! Python's `huggingface_hub`. `HF_HOME` and `HF_HUB_CACHE` set its location, `HF_TOKEN` grants access to private and
+//! gated repositories, `HF_HUB_OFFLINE=1` turns the network off, and `HF_ENDPOINT` selects a mirror.
 //!
-//! Nothing that the network says is trusted: names become paths only where they stay below their directory, the token
-//! goes to the Hub itself only, sizes and hashes are compared, and everything has a [limit](Limits).
+//! Nothing from the network is trusted. Names become paths only if they stay below their directory. The token is sent
+//! only to the Hub itself. Sizes and hashes are compared, and everything has a [limit](Limits).
 
 mod address;
 mod cache;
@@ -40,39 +39,39 @@ use cache::Repository;
 use cached::Cached;
 use std::path::PathBuf;
 
-/// Where the Hub and its cache are, and how to get in.
+/// The Hub and its cache: addresses, access and limits.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    /// The cache: `models--OWNER--NAME` and so on below it.
+    /// The directory of the cache, which contains `models--OWNER--NAME` and so on.
     pub cache: PathBuf,
-    /// The Hub's address.
+    /// The address of the Hub.
     pub endpoint: Endpoint,
-    /// For private and gated repositories.
+    /// The token for private and gated repositories.
     pub token: Option<Secret>,
-    /// Whether the network may not be used.
+    /// Whether the network must not be used.
     pub is_offline: bool,
-    /// How long the Hub is waited for, and how much of it is taken.
+    /// Limits on time and size.
     pub limits: Limits,
 }
 
 impl Hub {
-    /// As the environment says.
+    /// The Hub that the environment variables describe.
     ///
     /// # Errors
-    /// A variable that makes no sense.
+    /// [`HubError::Variable`] if a variable has an invalid value.
     pub fn from_env() -> Result<Self, HubError> {
         environment::read(&|name| std::env::var_os(name))
     }
 
-    /// The directory of a model or data set, or the file of a data set, on disk.
+    /// The path on disk of a model, a data set, or one file of a data set. Absent files are downloaded.
     ///
     /// # Errors
-    /// A repository that is not in the cache and cannot be fetched.
+    /// If the repository is not in the cache and cannot be downloaded.
     pub fn resolve(&self, spec: &Spec) -> Result<PathBuf, HubError> {
         let repository = Repository::new(self, spec);
         match cached::look_up(&repository, spec)? {
             Cached::Complete(found) => Ok(found),
-            // Whether it is all of the data set only the Hub knows.
+            // Without a listing only the Hub knows whether the data set is complete.
             Cached::Unlisted(found) if self.is_offline => Ok(found),
             Cached::Partial { snapshot, missing } if self.is_offline && !missing.is_empty() => {
                 Err(HubError::Incomplete {
@@ -90,7 +89,7 @@ impl Hub {
         }
     }
 
-    /// A server can repeat what was sent to it.
+    /// Removes secrets from an error: a server may repeat what was sent to it.
     fn hide_secrets(&self, mut error: HubError) -> HubError {
         let secrets = [self.token.as_ref(), self.endpoint.password.as_ref()];
         if let HubError::Refused { place, message, .. }
@@ -107,10 +106,10 @@ impl Hub {
     }
 }
 
-/// The path on disk of a path that may be a name on the Hub; others come back as they are.
+/// The path on disk of a path that may be a name on the Hub. A path that is no such name is returned unchanged.
 ///
 /// # Errors
-/// As [`Hub::resolve`].
+/// The same as [`Hub::resolve`].
 pub fn resolve(path: &str) -> Result<PathBuf, HubError> {
     match Spec::parse(path)? {
         Some(spec) => Hub::from_env()?.resolve(&spec),

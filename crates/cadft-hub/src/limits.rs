@@ -1,37 +1,37 @@
-//! How long the Hub is waited for, and how much of it is taken.
+//! Limits on the time and size of the Hub's answers.
 
 use std::time::Duration;
 
-/// Bounds on time, size and number; a server that passes one of them is an error.
+/// Limits on time, size and number. A server that exceeds one of them causes an error.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Looking up a name, connecting and agreeing on a key.
+    /// Time for resolving the host name, and for connecting with TLS.
     pub connect: Duration,
-    /// From a request to the end of the headers of its answer.
+    /// Time from a request to the end of the answer's headers.
     pub answer: Duration,
-    /// Between two pieces of an answer.
+    /// Time between two pieces of an answer.
     pub silence: Duration,
-    /// In this time, a file must grow by [`Limits::progress_bytes`]: a large file may take hours, but not stand still.
+    /// In this time a file must grow by [`Limits::progress_bytes`]. A large file may take hours, but must not stall.
     pub progress: Duration,
-    /// As much a file must grow by in [`Limits::progress`].
+    /// Bytes by which a file must grow in [`Limits::progress`].
     pub progress_bytes: u64,
-    /// The whole of one answer with JSON.
+    /// Time for a whole JSON answer.
     pub listing: Duration,
-    /// Bytes of one answer with JSON.
+    /// Bytes of one JSON answer.
     pub listing_bytes: u64,
-    /// Bytes of a file that is neither weights nor data, and of one whose size the Hub does not tell.
+    /// Bytes of a file that is neither weights nor data, and of a file whose size the Hub does not report.
     pub small_bytes: u64,
-    /// Files of one repository.
+    /// Number of files in a repository.
     pub files: usize,
-    /// Redirections from one address.
+    /// Number of redirections from one address.
     pub redirects: u32,
-    /// How often a request is repeated that the Hub was too busy for, and a download without progress.
+    /// Number of retries of a request while the Hub is busy, and of a download without progress.
     pub retries: u32,
-    /// The wait before the first repetition; it doubles each time, unless the Hub says how long.
+    /// Wait before the first retry. It doubles each time, unless the Hub specifies a wait.
     pub wait: Duration,
-    /// The Hub is not waited for longer than this before a repetition, whatever it says.
+    /// Longest wait before a retry, even if the Hub asks for more.
     pub longest_wait: Duration,
-    /// For another process that downloads the same file.
+    /// Wait for another process that downloads the same file.
     pub lock: Duration,
 }
 

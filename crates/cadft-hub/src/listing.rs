@@ -1,15 +1,15 @@
-//! The JSON of the Hub: which commit a revision is, and which files it has. Nothing in it is trusted.
+//! The Hub's JSON: the commit of a revision, and its files. Nothing in it is trusted.
 
 use crate::name::{is_commit, is_hex};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What the Hub says of a repository at a revision.
+/// The Hub's information about a repository at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
-    /// The commit that the revision is now.
+    /// The current commit of the revision.
     pub commit: String,
-    /// Its files, by name; a name may be anything.
+    /// The names of its files. They are not checked, and may be any text.
     pub files: Vec<String>,
 }
 
@@ -26,10 +26,10 @@ struct RawSibling {
 }
 
 impl Info {
-    /// Reads the answer to `/api/models/OWNER/NAME/revision/REVISION`.
+    /// Parses the answer to `/api/models/OWNER/NAME/revision/REVISION`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the answer.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let raw: RawInfo =
             serde_json::from_slice(bytes).map_err(|error| format!("is not what it should be: {error}"))?;
@@ -43,32 +43,32 @@ impl Info {
     }
 }
 
-/// What is known of a file before it is asked for. The words are those of Python's cache of listings.
+/// The listing's entry for a file. The names of the fields are those of Python's cached listings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// Its size; of a file in LFS, that of the file itself.
+    /// Size in bytes; for a file in LFS, that of the file itself.
     pub size: u64,
-    /// The git hash; of a file in LFS, that of its pointer.
+    /// The git hash; for a file in LFS, that of its pointer.
     pub blob_id: String,
-    /// SHA-256, of a file in LFS.
+    /// The SHA-256 of a file in LFS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lfs_sha256: Option<String>,
-    /// The size again, of a file in LFS.
+    /// The size of a file in LFS, again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lfs_size: Option<u64>,
-    /// A hash of another storage, kept for Python.
+    /// A hash used by the Xet storage; kept for Python.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xet_hash: Option<String>,
 }
 
 impl Listed {
-    /// The name of its content: what the Hub sends as `ETag`.
+    /// The name of the content: the `ETag` that the Hub sends.
     #[must_use]
     pub fn etag(&self) -> &str {
         self.lfs_sha256.as_deref().unwrap_or(&self.blob_id)
     }
 
-    /// How many bytes it has.
+    /// Size in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.lfs_size.unwrap_or(self.size)
@@ -79,7 +79,7 @@ impl Listed {
     }
 }
 
-/// The files of one commit; the names are those of the Hub, and may be anything.
+/// The files of one commit by name. The names are not checked, and may be any text.
 pub type Files = BTreeMap<String, Listed>;
 
 #[derive(Deserialize)]
@@ -101,10 +101,10 @@ struct RawLfs {
     size: u64,
 }
 
-/// Reads one page of `/api/models/OWNER/NAME/tree/COMMIT`: the files, without the directories.
+/// Parses one page of `/api/models/OWNER/NAME/tree/COMMIT` into its files; directories are left out.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the page.
 pub fn parse_page(bytes: &[u8]) -> Result<Files, String> {
     let raw: Vec<RawEntry> =
         serde_json::from_slice(bytes).map_err(|error| format!("is not what it should be: {error}"))?;
@@ -136,14 +136,14 @@ struct Stored<T> {
     files: T,
 }
 
-/// Reads a listing that the cache keeps; `None` where it is damaged or of another version.
+/// Parses a cached listing; `None` if it is damaged or has another version.
 #[must_use]
 pub fn from_cache(bytes: &[u8]) -> Option<Files> {
     let stored: Stored<Files> = serde_json::from_slice(bytes).ok()?;
     (stored.format_version == VERSION && stored.files.values().all(Listed::is_valid)).then_some(stored.files)
 }
 
-/// Writes a listing as Python does.
+/// Serialises a listing as Python does.
 pub(crate) fn for_cache(files: &Files) -> Vec<u8> {
     let mut bytes = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
@@ -158,10 +158,10 @@ pub(crate) fn for_cache(files: &Files) -> Vec<u8> {
     bytes
 }
 
-/// The files that an index of weights names.
+/// The files that an index of weights lists.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the index.
 pub fn shards_of(index: &[u8]) -> Result<Vec<String>, String> {
     #[derive(Deserialize)]
     struct Index {
@@ -175,7 +175,7 @@ pub fn shards_of(index: &[u8]) -> Result<Vec<String>, String> {
     Ok(files.into_iter().collect())
 }
 
-/// Where the next page of a listing is, from the header `Link`.
+/// The address of the next page, from the `Link` header.
 pub(crate) fn next_page(link: &str) -> Option<&str> {
     link.split(',').find_map(|link| {
         let (address, rest) = link.trim().strip_prefix('<')?.split_once('>')?;

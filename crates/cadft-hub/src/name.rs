@@ -1,19 +1,19 @@
-//! Names that the network chooses, and which of them may become part of a path.
+//! Names from the network: which of them may become part of a path.
 
-/// What a commit, and the git hash of a file, is written with: 40 hexadecimal digits.
+/// Whether a text is a commit or a git hash: 40 hexadecimal digits.
 #[must_use]
 pub fn is_commit(text: &str) -> bool {
     is_hex(text, 40)
 }
 
-/// Whether a text is `digits` lower-case hexadecimal digits.
+/// Whether a text consists of exactly `digits` lower-case hexadecimal digits.
 pub(crate) fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The tag that names one content of a file, without its quotes; `None` unless it is fit to be the name of a file.
+/// The content's tag from an `ETag` header, without quotes; `None` if it cannot be a file name.
 ///
-/// Weak tags, `W/"…"`, are taken as Python takes them.
+/// Weak tags, `W/"…"`, are accepted, as in Python.
 #[must_use]
 pub fn etag(header: &str) -> Option<&str> {
     const LONGEST: usize = 128;
@@ -25,15 +25,15 @@ pub fn etag(header: &str) -> Option<&str> {
         .unwrap_or(tag);
     let is_legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     let is_name = (1..=LONGEST).contains(&tag.len()) && tag.bytes().all(is_legal);
-    // Names that end as those of parts do would be taken for parts.
+    // A name with the ending of a partial download would be mistaken for one.
     (is_name && !tag.starts_with('.') && !tag.ends_with('.') && !tag.ends_with(".incomplete")).then_some(tag)
 }
 
-/// Why a name cannot be that of a file below a directory; `None` where it can.
+/// Why a name cannot be a file below a directory; `None` if it can.
 ///
-/// A name is made of parts with `/` between them. A part is not empty, `.` or `..`, does not look like the drive of
-/// Windows, has at most 255 bytes, and is made of visible characters without `\`. On Windows it is none of the names and
-/// has none of the characters either that Windows keeps for itself.
+/// A valid name consists of parts separated by `/`. A part is not empty, `.` or `..`, does not look like a Windows
+/// drive, has at most 255 bytes, and consists of visible characters without `\`. On Windows, reserved names and
+/// characters are refused too.
 #[must_use]
 pub fn problem(name: &str) -> Option<&'static str> {
     const LONGEST: usize = 1024;
@@ -57,7 +57,7 @@ fn problem_of_part(part: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a character is one of control, or is not seen but changes how others are.
+/// Whether a character is a control character, or invisible and changes how others are shown.
 fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -1,18 +1,18 @@
-//! A token or password that no output shows.
+//! A token or password that is never shown.
 
 use std::fmt;
 
-/// What is sent with `Authorization`, and shown nowhere.
+/// The value of an `Authorization` header; it is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     scheme: &'static str,
     value: String,
-    /// What the value is made of, if it is long enough to be distinguished from other text.
+    /// The secret parts of the value, if they are long enough to be distinguished from other text.
     parts: Vec<String>,
 }
 
 impl Secret {
-    /// A token; `None` when it has characters that no token has, such as a line end within it.
+    /// A token; `None` if it is empty or has characters that no token has, such as a line end.
     #[must_use]
     pub fn token(text: &str) -> Option<Self> {
         let token = text.trim();
@@ -20,7 +20,7 @@ impl Secret {
         is_plain.then(|| Self::new("Bearer", token.to_owned(), vec![]))
     }
 
-    /// A name and a password.
+    /// A user name and a password.
     pub(crate) fn password(user: &str, password: &str) -> Self {
         use base64::Engine;
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
@@ -39,7 +39,7 @@ impl Secret {
         format!("{} {}", self.scheme, self.value)
     }
 
-    /// A text without the secret: a server can say it back.
+    /// Replaces the secret in a text: a server may repeat it.
     pub(crate) fn hide(&self, text: &str) -> String {
         let hide = |text: String, part: &String| text.replace(part, "[secret]");
         self.parts.iter().fold(text.to_owned(), hide)

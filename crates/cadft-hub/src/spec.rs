@@ -17,7 +17,7 @@ pub enum RepoKind {
 }
 
 impl RepoKind {
-    /// As in addresses of the Hub's interface and in names of the cache.
+    /// The plural used in the Hub's API and in directory names of the cache.
     pub(crate) fn plural(self) -> &'static str {
         match self {
             Self::Model => "models",
@@ -35,12 +35,12 @@ pub struct Spec {
     pub id: String,
     /// A branch, tag or commit.
     pub revision: String,
-    /// A file of a data set.
+    /// A file of a data set, if only one file is named.
     pub file: Option<String>,
 }
 
 impl Spec {
-    /// The directory in the cache.
+    /// The name of the repository's directory in the cache.
     pub(crate) fn folder(&self) -> String {
         format!("{}--{}", self.kind.plural(), self.id.replace('/', "--"))
     }

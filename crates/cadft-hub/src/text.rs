@@ -1,12 +1,12 @@
-//! Text of others, made fit to be shown.
+//! Foreign text, made safe to show.
 
 use cadft_files::visible_name;
 use std::fmt::{self, Display};
 
-/// More of a foreign text is not shown.
+/// Foreign texts are cut to this length.
 const LONGEST: usize = 300;
 
-/// Shows a text that another machine or file chose, in one line: what steers a terminal is spelt out; a long text is cut.
+/// Shows a foreign text in one line: control characters are escaped, and a long text is cut.
 pub(crate) struct Visible<'a>(pub(crate) &'a str);
 
 impl Display for Visible<'_> {
@@ -17,7 +17,7 @@ impl Display for Visible<'_> {
     }
 }
 
-/// The first of several names, and how many more there are.
+/// The first few names, and the number of further ones.
 pub(crate) fn some_of<S: AsRef<str>>(names: &[S]) -> String {
     const SHOWN: usize = 10;
     let shown: Vec<String> = names

@@ -1,11 +1,12 @@
-//! How fast CubeCL's kernels multiply the matrices of a decoder, those first that the table in `src/products/cube/table.rs` names.
+//! Speed of CubeCL's kernels on the matrix products of a decoder; those that `src/products/cube/table.rs` names come
+//! first.
 //!
 //! ```text
 //! cargo run --release -p cadft-kernels --example kernels --features cuda
 //! ```
 //!
-//! A line for each kernel and product: milliseconds, TFLOP/s, seconds of the first launch (compiling), and the mean of the
-//! output over `Σ_k ½ · ½`, which is 1 for factors drawn uniformly from 0 to 1.
+//! Prints a line for each kernel and product: milliseconds, TFLOP/s, seconds of the first launch (with compilation),
+//! and the mean of the output divided by `Σ_k ½ · ½`. That ratio is 1 for factors drawn uniformly from 0 to 1.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{Backend, Distribution, cubecl::dtype_to_elem_type};
@@ -26,7 +27,7 @@ use std::time::Instant;
 
 const LAUNCHES: u32 = 10;
 
-/// Matrices, rows, inner dimension, columns: linear layers, a tile of the likelihood, scores of attention.
+/// Dtype, number of matrices, `[rows, inner, columns]`: linear layers, a tile of the likelihood, attention scores.
 const PRODUCTS: [(DType, usize, [usize; 3]); 5] = [
     (DType::BF16, 1, [16384, 1536, 8960]),
     (DType::BF16, 1, [16384, 8960, 1536]),
@@ -118,7 +119,7 @@ fn measure(kernel: Option<&Strategy>, lhs: &CubeTensor, rhs: &CubeTensor, device
     )
 }
 
-/// By a kernel, or by what the table chooses.
+/// Multiplies with `kernel`, or with the table's choice if it is `None`.
 fn launched(kernel: Option<&Strategy>, lhs: CubeTensor, rhs: CubeTensor) -> Result<CubeTensor, String> {
     let Some(kernel) = kernel else {
         return Ok(cube_matmul(lhs, rhs, DType::F32));

@@ -1,8 +1,8 @@
-//! Which backends run kernels of ours; the others run portable forms of the same operations.
+//! Which backends have our kernels. The others run portable versions of the same operations.
 
 use burn::tensor::Device;
 
-/// Whether there are kernels for the backend of a device, with or without autodiff.
+/// Whether the backend of a device, with or without autodiff, has our kernels.
 #[must_use]
 pub fn has_kernels(device: &Device) -> bool {
     match device.clone().without_autodiff().as_dispatch() {
@@ -12,7 +12,7 @@ pub fn has_kernels(device: &Device) -> bool {
     }
 }
 
-/// Whether there are kernels for the backend with this name.
+/// Whether the backend with this name has our kernels.
 #[must_use]
 pub fn backend_has_kernels(name: &str) -> bool {
     name != "ndarray"

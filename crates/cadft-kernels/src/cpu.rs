@@ -1,5 +1,5 @@
-//! What hand-written CPU kernels are made of: matrix products, vectorised loops, a fast exponential. Slices in, slices out;
-//! no tensors.
+//! Building blocks of hand-written CPU kernels: matrix products, vectorised loops, a fast exponential. They work on
+//! slices, not on tensors.
 //!
 //! ```
 //! use cadft_kernels::cpu::{Threads, View, Write, gemm};
@@ -14,5 +14,5 @@
 mod matrix;
 mod simd;
 
-pub use matrix::{Threads, View, Write, gemm};
-pub use simd::{LANES, fast_exp, round_to_bf16, vectorised};
+pub use matrix::{Threads, View, Write, gemm, product};
+pub use simd::{LANES, bf16_bits, fast_exp, round_to_bf16, vectorised};

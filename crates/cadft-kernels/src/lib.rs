@@ -1,16 +1,19 @@
-//! Internal to cadft: what its kernels share. Nothing here is promised to users, and any version may change it.
+//! Internal to cadft: code that its kernels share. Nothing here is promised to users, and any version may change it.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`cpu`] | what CPU kernels are made of: slices, without tensors |
+//! | `flex` | between tensors of Flex and slices |
 //! | [`matmul`] and others | products of tensors in f32, TF32, or of factors rounded to bf16, as an extension of Burn's backends |
-//! | [`logits`] | how logits are made: number format and soft-cap |
-//! | [`has_kernels`] | for which backends there are kernels |
+//! | [`logits`] | how logits are computed: number format and soft-cap |
+//! | [`has_kernels`] | which backends have our kernels |
 //!
-//! With the feature `cube` also what kernels on CubeCL's backends share: `reduce`, `add_rows`, sums.
+//! The feature `cube` adds shared parts of kernels on CubeCL's backends: `reduce`, `add_rows`, sums.
 
 mod backends;
 pub mod cpu;
+#[cfg(feature = "flex")]
+pub mod flex;
 pub mod logits;
 mod products;
 

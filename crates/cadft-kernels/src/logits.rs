@@ -1,4 +1,4 @@
-//! How logits are made of hidden states and the output weight.
+//! How logits are computed from hidden states and the output weight.
 //!
 //! ```text
 //! z = W h,   logits = z, or cap · tanh(z / cap)
@@ -6,12 +6,12 @@
 
 use crate::Precision;
 
-/// How logits are made of hidden states and the output weight.
+/// How logits are computed from hidden states and the output weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LogitOptions {
     /// The number format of the factors.
     pub precision: Precision,
-    /// Logits `z` become `cap · tanh(z / cap)`.
+    /// Maps logits `z` to `cap · tanh(z / cap)`.
     pub softcap: Option<f64>,
 }
 

@@ -1,4 +1,4 @@
-//! Products of f32 matrices: in f32, in TF32 where a device has it and that is allowed, or of factors rounded to bf16.
+//! Products of f32 matrices: in f32, in TF32 if the device has it and it is allowed, or with factors rounded to bf16.
 //!
 //! ```text
 //! f32     y = Σ_k a_k · b_k                      24 bits a factor
@@ -6,10 +6,11 @@
 //! bf16    y = Σ_k bf16(a_k) · bf16(b_k)           8 bits a factor, sums in f32
 //! ```
 //!
-//! CubeCL takes TF32 for products of f32 on tensor cores wherever a device has it, and has no setting for that. Refused
-//! here, such a product is launched with a kernel that uses no tensor cores, and therefore f32, forward and backward.
+//! CubeCL uses TF32 for f32 products on tensor cores if the device has it, and has no setting for this. If TF32 is
+//! refused, such a product is launched with a kernel without tensor cores, so that forward and backward stay in f32.
 
 mod autodiff;
+mod cast;
 #[cfg(feature = "cube")]
 mod cube;
 mod kernels;
@@ -21,20 +22,21 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, TensorMetadata};
 use burn::tensor::{DType, Tensor};
 
+pub use cast::cast;
 #[cfg(feature = "cube")]
 pub use cube::{
     add_rows, column_sums, cube_input_gradient, cube_matmul, cube_weight_gradient, reduce, sum_of_squares,
 };
 pub use kernels::MatmulKernels;
 use operations::MatmulOperations;
-pub use precision::{Precision, cast};
+pub use precision::Precision;
 pub use tf32::{Tf32, set_tf32, tf32};
 
-/// `lhs · rhs` over the last two dimensions, by the setting of the process.
+/// `lhs · rhs` over the last two dimensions. The process-wide setting [`tf32()`] decides whether TF32 is allowed.
 ///
 /// # Shapes
 /// - `lhs`: `[.., m, k]`
-/// - `rhs`: `[.., k, n]`, the other dimensions as those of `lhs`
+/// - `rhs`: `[.., k, n]`, with the other dimensions of `lhs`
 /// - output: `[.., m, n]`
 #[must_use]
 pub fn matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
@@ -44,7 +46,7 @@ pub fn matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// [`matmul`] below the tensors, off the autodiff graph: factors of one format, f32 or bf16, and a result in f32.
+/// [`matmul`] on backend tensors, without autodiff. Both factors have one format, f32 or bf16; the result is f32.
 #[must_use]
 pub fn backend_matmul<B: MatmulKernels>(lhs: FloatTensor<B>, rhs: FloatTensor<B>) -> FloatTensor<B> {
     if lhs.dtype() == DType::BF16 {
@@ -56,10 +58,10 @@ pub fn backend_matmul<B: MatmulKernels>(lhs: FloatTensor<B>, rhs: FloatTensor<B>
     }
 }
 
-/// [`matmul`] with TF32 refused. Factors of other formats than f32 are multiplied as the backend does.
+/// [`matmul`] without TF32. If a factor is not f32, the backend's own product is used.
 ///
 /// # Panics
-/// If factors of f32 disagree in the other dimensions than the last two.
+/// If both factors are f32 and their dimensions before the last two differ.
 #[must_use]
 pub fn full_matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> {
     if lhs.dtype() != DType::F32 || rhs.dtype() != DType::F32 {
@@ -75,7 +77,8 @@ pub fn full_matmul<const D: usize>(lhs: Tensor<D>, rhs: Tensor<D>) -> Tensor<D> 
     Tensor::from_dispatch(Dispatch::full_matmul(lhs.into_dispatch(), rhs.into_dispatch()))
 }
 
-/// `x Wᵀ` of factors that are rounded to bf16, summed and given in f32; both gradients alike, with ∂y rounded too.
+/// `x Wᵀ` with factors rounded to bf16; sums and result are f32. Both gradients are computed alike, with ∂y rounded
+/// too.
 ///
 /// # Shapes
 /// - `x`: `[rows, input]`, f32 or bf16

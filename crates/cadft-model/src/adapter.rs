@@ -2,14 +2,14 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `adapter/choices.rs` | kind, scaling and names of layers, as recipes spell them |
-//! | `adapter/targets.rs` | which layers get an update, which modules are trained whole |
+//! | `adapter/choices.rs` | kind, scaling and layer names, as recipes write them |
+//! | `adapter/targets.rs` | which layers get an update, which modules are trained in full |
 //! | `adapter/peft.rs` | `adapter_config.json` |
-//! | `adapter/resolve.rs` | what the names of that file mean in a model |
+//! | `adapter/resolve.rs` | which layers of a model the names in that file select |
 //! | `adapter/store.rs` | [`load`] and [`save`] of PEFT directories |
 //! | `adapter/stored.rs` | the tensors of a PEFT directory |
 //! | `adapter/head.rs` | updates of the embedding and of the output weight |
-//! | `adapter/dropout.rs` | which masks dropout draws |
+//! | `adapter/dropout.rs` | the random masks of dropout |
 //!
 //! The update itself is [`crate::decoder::LowRank`].
 
@@ -28,24 +28,33 @@ mod choices;
 mod config;
 mod dropout;
 mod head;
+#[cfg(feature = "files")]
 mod peft;
+#[cfg(feature = "files")]
 mod resolve;
+#[cfg(feature = "files")]
 mod store;
+#[cfg(feature = "files")]
 mod stored;
 mod targets;
 
+#[cfg(feature = "files")]
 pub use crate::checkpoint::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 pub use choices::{AdapterKind, AdapterScaling, TargetModules};
 pub use config::{AdapterConfig, Tying};
 pub use dropout::DropoutClock;
+#[cfg(feature = "files")]
 pub use peft::{BaseModel, WITHOUT_EFFECT};
+#[cfg(feature = "files")]
 pub use resolve::resolve;
+#[cfg(feature = "files")]
 pub use store::{Adapted, AdapterSave, load, read_config, save};
 pub use targets::AdapterTargets;
 
 impl CausalLm {
-    /// Freezes the model and attaches an untrained adapter, which changes nothing yet: `A` is uniform in
-    /// `±1/√input`, `B` is 0, and magnitudes are the norms of the rows. The values depend on `seed` alone.
+    /// Freezes the model and attaches an untrained adapter, which does not change the output yet: `A` is uniform in
+    /// `±1/√input`, `B` is 0, and DoRA's magnitudes are the norms of the weight's rows. The values depend on `seed`
+    /// alone.
     #[must_use]
     pub fn with_adapter(self, config: &AdapterConfig, targets: &AdapterTargets, seed: u64) -> Self {
         let device = self.device();
@@ -66,7 +75,7 @@ impl CausalLm {
         model
     }
 
-    /// Freezes everything but the modules to save, and attaches updates with the given values.
+    /// Freezes everything except `modules_to_save`, and attaches updates with the given values.
     pub(crate) fn attach(
         self,
         config: &AdapterConfig,
@@ -88,12 +97,12 @@ impl CausalLm {
         model
     }
 
-    /// The model with other values for the named parameters.
+    /// The model with new values for the named parameters.
     pub(crate) fn assign(self, values: &BTreeMap<String, Vec<f32>>) -> Self {
         self.map(&mut Assign { path: vec![], values })
     }
 
-    /// Sets the number format in which the model multiplies.
+    /// Sets the number format of the model's matrix products.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         for (_, linear) in targets::linears_mut(&mut self) {
@@ -112,13 +121,14 @@ impl CausalLm {
         self.updates().next().is_some()
     }
 
-    /// Whether training passes draw masks of adapter dropout, which passes without gradient do not.
+    /// Whether training passes apply adapter dropout. Passes without gradient never do.
     #[must_use]
     pub fn has_adapter_dropout(&self) -> bool {
         self.updates().any(LowRank::has_dropout)
     }
 
-    /// Layers whose magnitudes cannot be trained, a line for each: DoRA divides by the norms of the rows, and some are 0.
+    /// The layers whose magnitudes cannot be trained, one message each: DoRA divides by the norms of rows, and some of
+    /// these norms are 0.
     #[must_use]
     pub fn zero_rows(&self) -> Vec<String> {
         self.linears()
@@ -131,12 +141,12 @@ impl CausalLm {
             .collect()
     }
 
-    /// The updates of all layers.
+    /// The updates of all layers that have one.
     fn updates(&self) -> impl Iterator<Item = &LowRank> {
         self.linears().filter_map(|(_, linear)| linear.adapter.as_ref())
     }
 
-    /// The linear layers of the blocks by name.
+    /// The linear layers of the blocks, by name.
     fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
         self.model.layers.iter().enumerate().flat_map(|(index, block)| {
             let (attention, mlp, shared) = (&block.self_attn, block.mlp.as_ref(), block.shared_mlp.as_ref());
@@ -158,7 +168,7 @@ impl CausalLm {
         })
     }
 
-    /// The model with its updates added into the weights, for inference: the parameters come back off the graph.
+    /// Adds the updates into the weights, for inference. The parameters of the result are off the autodiff graph.
     #[must_use]
     pub fn merge_adapter(self) -> Self {
         let mut model = self;
@@ -171,8 +181,8 @@ impl CausalLm {
         model
     }
 
-    /// The model as it is, off the autodiff graph, without its updates, to be looked at while this one is trained: an
-    /// adapter that was not trained yet changes nothing. Parameters are shared until they are trained.
+    /// A frozen copy without adapters, for comparison during training. A fresh adapter is the identity, so
+    /// both models are equal at the start of training. Parameters share memory until they are trained.
     #[must_use]
     pub fn reference(&self) -> Self {
         let mut model = self.valid();
@@ -182,19 +192,19 @@ impl CausalLm {
         model
     }
 
-    /// Sets what the masks of adapter dropout are drawn from until the next call: give each step its own seed.
+    /// Sets the seed of the adapter dropout masks until the next call. Use a separate seed for each step.
     pub fn seed_dropout(&self, seed: u64) {
         self.model.dropout.set(seed);
     }
 
-    /// What the masks of the next forward pass are drawn from.
+    /// The seed of the masks of the next forward pass.
     #[must_use]
     pub fn dropout_seed(&self) -> u64 {
         self.model.dropout.now()
     }
 }
 
-/// Gives parameters new values by name.
+/// Assigns new values to parameters by name.
 struct Assign<'a> {
     path: Vec<String>,
     values: &'a BTreeMap<String, Vec<f32>>,
@@ -221,7 +231,7 @@ impl ModuleMapper for Assign<'_> {
     }
 }
 
-/// Sets which parameters are trained.
+/// Marks which parameters are trained.
 struct Freeze<'a> {
     path: Vec<String>,
     saved: &'a [String],
@@ -246,7 +256,7 @@ impl ModuleMapper for Freeze<'_> {
     }
 }
 
-/// Uniform for `A`, 0 for `B`, 1 for magnitudes. Each parameter draws from its own stream, as in the base model.
+/// Uniform for `A`, 0 for `B`, 1 for magnitudes. Each parameter has a separate random stream, as in the base model.
 fn initial_values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
     let count = shape.iter().product();
     if name.ends_with(".lora_magnitude_vector") {

@@ -1,4 +1,4 @@
-//! Keys and values of the tokens already seen, for every block.
+//! Keys and values of the earlier tokens, for every block.
 
 #[cfg(feature = "flex")]
 use burn::tensor::TensorData;
@@ -10,10 +10,10 @@ use crate::fused::portable::{attend, merge_heads, rotate, split_heads};
 use crate::fused::{self, SequenceCache};
 use crate::fused::{AttentionInput, CacheRow};
 
-/// The keys and values of several sequences, each in a slot of its own and of any length.
+/// The keys and values of several sequences of any lengths, each in a separate slot.
 ///
-/// [`KvCache::set_rows`] says which slots the rows of the next forward pass belong to; each row continues where its slot
-/// ends. Room is made in advance, and doubled if it does not suffice.
+/// [`KvCache::set_rows`] assigns the rows of the next forward pass to slots; each row continues at the end of its slot.
+/// Memory is allocated in advance, and doubled if it does not suffice.
 ///
 /// # Examples
 ///
@@ -43,13 +43,13 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Empty slots, each with room for `capacity` positions; the rows are the slots in their order.
+    /// Creates empty slots with room for `capacity` positions each. Initially, row `i` belongs to slot `i`.
     #[must_use]
     pub fn new(config: &ModelConfig, slots: usize, capacity: usize) -> Self {
         Self::with_layers(config.num_hidden_layers, slots, capacity)
     }
 
-    /// As [`KvCache::new`], for that many blocks.
+    /// Like [`KvCache::new`], for `layers` blocks.
     pub(crate) fn with_layers(layers: usize, slots: usize, capacity: usize) -> Self {
         let layer = LayerCache {
             slots,
@@ -63,25 +63,25 @@ impl KvCache {
         }
     }
 
-    /// Number of positions that a slot holds.
+    /// Number of positions in a slot.
     ///
     /// # Panics
-    /// When there is no such slot.
+    /// If there is no such slot.
     #[must_use]
     pub fn len(&self, slot: usize) -> usize {
         self.lengths[slot]
     }
 
-    /// Whether no slot holds anything.
+    /// Whether all slots are empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lengths.iter().all(|&length| length == 0)
     }
 
-    /// Says which slots the rows of the next forward pass belong to. Rows of the same slot go on from one another.
+    /// Assigns the rows of the next forward pass to slots. Rows of the same slot continue each other, in their order.
     ///
     /// # Panics
-    /// When there is no such slot.
+    /// If there is no such slot.
     pub fn set_rows(&mut self, slots: &[usize]) {
         for &slot in slots {
             assert!(slot < self.lengths.len(), "there is no slot `{slot}`");
@@ -89,18 +89,18 @@ impl KvCache {
         self.rows = slots.to_vec();
     }
 
-    /// Forgets all but the first `length` positions of a slot.
+    /// Keeps only the first `length` positions of a slot.
     ///
     /// # Panics
-    /// When there is no such slot.
+    /// If there is no such slot.
     pub fn truncate(&mut self, slot: usize, length: usize) {
         self.lengths[slot] = self.lengths[slot].min(length);
     }
 
-    /// Makes a slot hold the first `length` positions of another, or of itself.
+    /// Replaces a slot by the first `length` positions of another slot, or of itself.
     ///
     /// # Panics
-    /// When there is no such slot, or it holds less.
+    /// If there is no such slot, or if `length > self.len(from)`.
     pub fn copy_prefix(&mut self, from: usize, to: usize, length: usize) {
         assert!(length <= self.lengths[from], "slot `{from}` holds less");
         if from != to && length > 0 {
@@ -111,7 +111,7 @@ impl KvCache {
         self.lengths[to] = length;
     }
 
-    /// Where the rows of the next forward pass continue, each with `positions` positions.
+    /// Where each row of the next forward pass starts, if each has `positions` positions.
     pub(crate) fn next_rows(&self, positions: usize) -> Vec<CacheRow> {
         let mut lengths = self.lengths.clone();
         let row = |&slot: &usize| {
@@ -126,7 +126,7 @@ impl KvCache {
         &mut self.layers[index]
     }
 
-    /// Counts positions that every block has taken in.
+    /// Adds positions to the lengths, after every block has stored them.
     pub(crate) fn advance(&mut self, positions: usize) {
         for &slot in &self.rows {
             self.lengths[slot] += positions;
@@ -134,7 +134,7 @@ impl KvCache {
     }
 }
 
-/// Where cached keys and values are kept.
+/// Where cached keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In memory, for the kernels of Flex.
@@ -165,24 +165,24 @@ pub(crate) struct LayerCache {
 
 #[derive(Clone, Debug)]
 enum Buffers {
-    /// Nothing was taken in yet.
+    /// No position has been stored yet.
     Empty,
-    /// On Flex: vectors that are written in place.
+    /// On Flex: vectors that are updated in place.
     #[cfg(feature = "flex")]
     Host {
         sequences: Vec<SequenceCache>,
         kv_width: usize,
     },
-    /// Elsewhere: keys and values, each `[slots, kv_heads, capacity, head_dim]`.
+    /// On other backends: keys and values, each `[slots, kv_heads, capacity, head_dim]`.
     Device(Box<[Tensor<4>; 2]>),
 }
 
 impl LayerCache {
-    /// Takes in the keys and values of new positions, whose rows go on there in the cache, and attends to all positions
-    /// up to each query's own.
+    /// Stores the keys and values of new positions, and attends each query to all stored positions up to its own.
     ///
     /// # Shapes
-    /// - `is_hidden`: `[batch or 1, 1, 1, seq, keys]`, where the cache is on the device and some keys are
+    /// - `is_hidden`: `[batch or 1, 1, 1, seq, keys]`; given only if the cache is on the device and some keys are
+    ///   hidden
     /// - output: `[batch, seq, heads * head_dim]`
     pub(crate) fn attention(
         &mut self,
@@ -228,7 +228,7 @@ impl LayerCache {
         Tensor::from_data(TensorData::new(output, shape), &device)
     }
 
-    /// Takes in `[batch, kv_heads, seq, head_dim]`; returns the positions of these rows, up to the longest.
+    /// Stores `[batch, kv_heads, seq, head_dim]`. Returns all keys and values of these rows, up to the longest row.
     fn append(&mut self, key: Tensor<4>, value: Tensor<4>, rows: &[CacheRow]) -> (Tensor<4>, Tensor<4>) {
         let [_, kv_heads, seq, head_dim] = key.dims();
         let end = rows.iter().map(|row| row.start + seq).max().unwrap_or(0);
@@ -267,7 +267,7 @@ impl LayerCache {
         (key, value)
     }
 
-    /// A buffer with room for `end` positions that holds what `old` does.
+    /// A buffer with room for `end` positions and the content of `old`; `old` itself if it has room.
     fn with_room(&mut self, end: usize, old: Option<Tensor<4>>, like: &Tensor<4>) -> Tensor<4> {
         while self.capacity < end {
             self.capacity = (2 * self.capacity).max(1);

@@ -2,7 +2,6 @@
 
 mod carry;
 mod compare;
-mod dtype;
 mod edit;
 mod files;
 mod load;
@@ -11,10 +10,10 @@ mod save;
 mod tokenizer_class;
 mod weights;
 
+pub use crate::dtype::Dtype;
 pub(crate) use carry::carry;
 pub use carry::{CARRIED_FILES, ChatFormat, has_tokenizer};
 pub use compare::{TensorDifference, compare};
-pub use dtype::Dtype;
 pub(crate) use files::MappedFile;
 pub use files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, hint_for};
 pub use load::{Checkpoint, load};

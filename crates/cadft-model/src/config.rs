@@ -1,14 +1,15 @@
-//! `config.json` of a Hugging Face checkpoint: what the decoder needs, and the object it came from.
+//! `config.json` of a Hugging Face checkpoint: the settings of the decoder, and the original object.
 //!
-//! A key that would change the computation and is not supported is refused by name and value; keys that do not
-//! matter to the computation are kept, and written back when the model is saved.
+//! A key that would change the computation and is not supported is refused, with its name and value. Other keys are
+//! kept, and written back when the model is saved.
 
+#[cfg(feature = "files")]
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::checkpoint::Dtype;
+use crate::dtype::Dtype;
 use crate::error::ModelError;
 use crate::json;
 
@@ -33,7 +34,7 @@ pub use rope_scaling::RopeScaling;
 
 /// The configuration of a decoder-only transformer, under the names of Hugging Face's `config.json`.
 ///
-/// The public fields are what was read from the original object; that object, not the fields, is written back.
+/// The public fields are read from the original object. That object, not the fields, is written back.
 ///
 /// # Examples
 ///
@@ -49,8 +50,8 @@ pub use rope_scaling::RopeScaling;
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// The family: `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`, `gemma3_text`, `olmo2`, `olmo3`, `phi3`, `glm4`, `granite`,
-    /// `granitemoehybrid` or `ministral3`.
+    /// The family: `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`, `gemma3_text`, `olmo2`, `olmo3`, `phi3`, `glm4`,
+    /// `granite`, `granitemoehybrid` or `ministral3`.
     pub model_type: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
@@ -66,9 +67,9 @@ pub struct ModelConfig {
     pub num_key_value_heads: usize,
     /// Width of one head; defaults to `hidden_size / num_attention_heads`.
     pub head_dim: usize,
-    /// Longest sequence the model was made for.
+    /// Longest sequence that the model supports.
     pub max_position_embeddings: usize,
-    /// Added to the mean square before its root.
+    /// Added to the mean square before the square root.
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
@@ -76,11 +77,11 @@ pub struct ModelConfig {
     pub rope_scaling: RopeScaling,
     /// Base of the rotary frequencies of sliding layers (Gemma 3, `OLMo` 3).
     pub rope_local_base_freq: f64,
-    /// Dimensions of a head that are rotated, from the first.
+    /// Number of dimensions of a head that are rotated, counted from the first.
     pub rotary_dims: usize,
-    /// Which of them are rotated together.
+    /// Which dimensions are rotated together.
     pub rotary_pairs: RotaryPairs,
-    /// Whether the embedding also is the output weight.
+    /// Whether the embedding is also the output weight.
     pub tie_word_embeddings: bool,
     /// Whether the query, key and value projections have biases.
     pub attention_bias: bool,
@@ -94,27 +95,27 @@ pub struct ModelConfig {
     pub norms: Norms,
     /// The norms of queries and keys, before rotation.
     pub qk_norm: QueryKeyNorm,
-    /// Which projections are one matrix.
+    /// Which projections are fused into one matrix.
     pub fused: Fused,
-    /// What embeddings are multiplied by.
+    /// Factor of embeddings.
     pub embedding_scale: f64,
-    /// What the product of query and key is multiplied by.
+    /// Factor of the product of query and key.
     pub attention_scale: f64,
-    /// What the outputs of attention and of the feed-forward block are multiplied by.
+    /// Factor of the outputs of attention and of the feed-forward block.
     pub residual_scale: f64,
-    /// What logits are multiplied by.
+    /// Factor of logits.
     pub logits_scale: f64,
-    /// How queries are multiplied by their position.
+    /// The position-dependent factor of queries, if there is one.
     pub temperature: Option<Temperature>,
-    /// Scores `s` become `cap · tanh(s / cap)`.
+    /// Maps scores `s` to `cap · tanh(s / cap)`.
     pub attn_logit_softcapping: Option<f64>,
-    /// Logits `z` become `cap · tanh(z / cap)`.
+    /// Maps logits `z` to `cap · tanh(z / cap)`.
     pub final_logit_softcapping: Option<f64>,
-    /// What the attention of each block sees.
+    /// Window and positions of the attention of each block.
     pub layers: Vec<LayerAttention>,
     /// Standard deviation of a random initialisation.
     pub initializer_range: f64,
-    /// Tokens that may open a sequence.
+    /// Tokens that may begin a sequence.
     pub bos_token_id: Vec<u32>,
     /// Tokens that end a sequence.
     pub eos_token_id: Vec<u32>,
@@ -128,8 +129,9 @@ impl ModelConfig {
     /// Reads a `config.json` file.
     ///
     /// # Errors
-    /// When the file cannot be read or parsed, and when it asks for something unsupported: one report names every
-    /// such key with its value.
+    /// If the file cannot be read or parsed, or if it uses an unsupported feature. One report names every such key with
+    /// its value.
+    #[cfg(feature = "files")]
     pub fn from_file(path: &Path) -> Result<Self, ModelError> {
         if let Some(directory) = path.parent()
             && !path.exists()
@@ -138,17 +140,17 @@ impl ModelConfig {
             let path = directory.to_owned();
             return Err(ModelError::NotAModel { path, hint });
         }
-        let object = json::read_object(path)?;
+        let object = crate::file::read_object(path)?;
         parse(object).map_err(|problems| ModelError::Config {
             path: Some(path.to_owned()),
             problems,
         })
     }
 
-    /// Reads the text of a `config.json`.
+    /// Parses the text of a `config.json`.
     ///
     /// # Errors
-    /// As [`ModelConfig::from_file`].
+    /// The same as [`ModelConfig::from_file`].
     pub fn from_json(text: &str) -> Result<Self, ModelError> {
         let object = json::parse_object(text.as_bytes()).map_err(|error| ModelError::Config {
             path: None,
@@ -157,7 +159,7 @@ impl ModelConfig {
         Self::try_from(object)
     }
 
-    /// The original object, with `torch_dtype` or `dtype` naming `dtype` where such a key is present.
+    /// The original object; an existing `torch_dtype` or `dtype` is set to `dtype`.
     #[must_use]
     pub fn to_object(&self, dtype: Dtype) -> Map<String, Value> {
         let mut object = self.raw.clone();
@@ -169,7 +171,7 @@ impl ModelConfig {
         object
     }
 
-    /// Whether both describe the same computation: keys that do not matter to it may differ.
+    /// Whether both describe the same computation. Keys without effect on it may differ.
     #[must_use]
     pub fn computes_as(&self, other: &Self) -> bool {
         let without_raw = |config: &Self| Self {
@@ -179,14 +181,14 @@ impl ModelConfig {
         without_raw(self) == without_raw(other)
     }
 
-    /// The configuration of the same model with an output weight of its own.
+    /// The configuration of the same model with a separate output weight.
     pub(crate) fn untied(mut self) -> Self {
         self.tie_word_embeddings = false;
         self.raw.insert("tie_word_embeddings".to_owned(), false.into());
         self
     }
 
-    /// Number of query heads that share one key and value head.
+    /// Number of query heads for each key and value head.
     #[must_use]
     pub fn num_key_value_groups(&self) -> usize {
         self.num_attention_heads / self.num_key_value_heads
@@ -207,7 +209,7 @@ impl From<ModelConfig> for Map<String, Value> {
     }
 }
 
-/// The token ids under a key of an object: one, several, or none.
+/// The token ids under a key of an object; empty if the key is absent.
 pub(crate) fn token_ids(object: &Map<String, Value>, key: &str) -> Result<Vec<u32>, Vec<String>> {
     let mut object = Object::new(object);
     let ids = object.token_ids(key);
@@ -310,7 +312,7 @@ fn rope(object: &mut Object<'_>, family: &Family, max_positions: usize) -> [Rope
     rope
 }
 
-/// Whether queries, keys and values have biases, and whether the output has one.
+/// Whether queries, keys and values have biases, and whether the output projection has one.
 fn attention_biases(object: &mut Object<'_>, family: &Family) -> (bool, bool) {
     match family.attention_bias {
         AttentionBias::Never => (false, false),
@@ -351,7 +353,7 @@ fn attention_scale(object: &mut Object<'_>, family: &Family, head_dim: usize) ->
     size.powf(-0.5)
 }
 
-/// One of the soft-caps of Gemma.
+/// One of Gemma's soft-caps; `None` in other families.
 fn soft_cap(object: &mut Object<'_>, family: &Family, key: &str) -> Option<f64> {
     if !family.is_gemma() {
         object.expect_absent(key);
@@ -365,7 +367,7 @@ fn soft_cap(object: &mut Object<'_>, family: &Family, key: &str) -> Option<f64> 
     object.optional_number(key).or(has_default.then_some(default))
 }
 
-/// One of the multipliers of Granite; 1 in other families.
+/// One of Granite's multipliers; 1 in other families.
 fn multiplier(object: &mut Object<'_>, family: &Family, key: &str) -> f64 {
     if family.multipliers {
         object.optional_number(key).unwrap_or(1.0)

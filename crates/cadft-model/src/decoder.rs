@@ -1,4 +1,4 @@
-//! The decoder: embedding, blocks, final norm, output weight. One forward serves training, prefill and decode.
+//! The decoder: embedding, blocks, final norm, output weight. One forward pass serves training, prefill and decoding.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
@@ -42,7 +42,7 @@ pub use shared_mlp::SharedMlp;
 pub struct CausalLm {
     /// Everything up to the final norm.
     pub model: Decoder,
-    /// The output weight, absent where the embedding is used in its place.
+    /// The output weight; `None` if it is tied to the embedding.
     pub lm_head: Option<Linear>,
 }
 
@@ -55,14 +55,14 @@ pub struct Decoder {
     pub layers: Vec<Block>,
     /// The final norm.
     pub norm: RmsNorm,
-    /// What embeddings are multiplied by.
+    /// The factor of embeddings.
     embedding_scale: f64,
     /// The soft-cap of logits.
     #[module(skip)]
     softcap: Option<f64>,
     #[module(skip)]
     shared: Shared,
-    /// What adapter dropout draws from, not a parameter.
+    /// The random state of adapter dropout; not a parameter.
     #[module(skip)]
     pub(crate) dropout: DropoutClock,
     #[module(skip)]
@@ -71,7 +71,7 @@ pub struct Decoder {
     pub(crate) precision: Precision,
 }
 
-/// Rows of a matrix looked up by token id.
+/// The embedding: rows of a matrix, selected by token id.
 #[derive(Module, Debug)]
 pub struct Embedding {
     /// `[vocab, hidden]`.
@@ -79,7 +79,7 @@ pub struct Embedding {
 }
 
 impl CausalLm {
-    /// A randomly initialised model: matrices are normal with standard deviation `initializer_range`, norms multiply by
+    /// A randomly initialised model: matrices are normal with standard deviation `initializer_range`, norms have factor
     /// 1, biases are 0.
     ///
     /// The values depend on `seed` alone, not on the device. On a device with autodiff the parameters are trainable.
@@ -90,7 +90,7 @@ impl CausalLm {
         })
     }
 
-    /// A model whose parameter values are asked for by name and shape, in module order.
+    /// A model with given values: `values` is called with the name and shape of each parameter, in module order.
     #[must_use]
     pub fn with_values(
         config: &ModelConfig,
@@ -134,7 +134,7 @@ impl CausalLm {
         }
     }
 
-    /// The model with an output weight of its own, which begins as the embedding where that was used in its place.
+    /// The model with a separate output weight. If it was tied, the output weight starts as a copy of the embedding.
     #[must_use]
     pub(crate) fn untied(mut self) -> Self {
         let embedding = &self.model.embed_tokens.weight;
@@ -150,10 +150,10 @@ impl CausalLm {
         self
     }
 
-    /// Hidden states after the final norm, times what logits are multiplied by.
+    /// Hidden states after the final norm, multiplied by the factor of logits.
     ///
-    /// Attention is causal, so sequences padded on the right need no mask: their hidden states up to their own length
-    /// do not depend on the padding.
+    /// Attention is causal, so sequences padded on the right need no mask: the padding does not affect earlier hidden
+    /// states.
     ///
     /// # Shapes
     /// - `token_ids`: `[batch, seq]`, each below `vocab_size`
@@ -163,16 +163,16 @@ impl CausalLm {
         self.model.forward(token_ids, None)
     }
 
-    /// Hidden states after the final norm of rows that hold several samples each: positions restart with every sample,
-    /// and no sample sees another.
+    /// Hidden states after the final norm, for rows with several samples each. Positions restart with every sample, and
+    /// samples do not attend to each other.
     ///
     /// # Shapes
     /// - `token_ids`: `[rows, seq]`, each below `vocab_size`
-    /// - `packing`: as many rows, each with samples of at most `seq` tokens together
+    /// - `packing`: the same number of rows; the samples of a row have at most `seq` tokens in total
     /// - output: `[rows, seq, hidden]`
     ///
     /// # Panics
-    /// When `packing` does not fit the shape of `token_ids`.
+    /// If `packing` does not fit the shape of `token_ids`.
     #[must_use]
     pub fn hidden_states_packed(&self, token_ids: Tensor<2, Int>, packing: &Packing) -> Tensor<3> {
         let [rows, seq] = token_ids.dims();
@@ -185,13 +185,14 @@ impl CausalLm {
         self.model.run(token_ids, &context, None, &mut |_| {})
     }
 
-    /// Hidden states after the final norm of tokens that follow those already in `cache`, which takes them in.
+    /// Hidden states after the final norm, for tokens that continue those in `cache`. The new tokens are added to the
+    /// cache.
     ///
-    /// Row by row, the tokens go on in the slots that [`KvCache::set_rows`] named.
+    /// [`KvCache::set_rows`] gives the slot that each row continues.
     ///
     /// # Shapes
     /// - `token_ids`: `[rows, seq]`
-    /// - output: `[batch, seq, hidden]`
+    /// - output: `[rows, seq, hidden]`
     #[must_use]
     pub fn hidden_states_with_cache(&self, token_ids: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         self.model.forward(token_ids, Some(cache))
@@ -212,7 +213,7 @@ impl CausalLm {
         states
     }
 
-    /// The matrix that turns hidden states into logits: the embedding where tied.
+    /// The matrix that maps hidden states to logits; the embedding if it is tied.
     ///
     /// # Shapes
     /// - output: `[vocab, hidden]`
@@ -223,18 +224,18 @@ impl CausalLm {
             .map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
     }
 
-    /// The number format in which the model multiplies.
+    /// The number format of the model's matrix products.
     #[must_use]
     pub fn precision(&self) -> Precision {
         self.model.precision
     }
 
-    /// How many positions a cache of keys may hold, if that is limited.
+    /// Largest number of positions in a key cache, if it is limited.
     pub(crate) fn cached_positions(&self) -> Option<usize> {
         self.model.shared.cached_positions()
     }
 
-    /// How logits are made of hidden states.
+    /// How logits are computed from hidden states.
     #[must_use]
     pub fn logit_options(&self) -> LogitOptions {
         LogitOptions {
@@ -275,7 +276,7 @@ impl Decoder {
         self.forward_observed(token_ids, cache, &mut |_| {})
     }
 
-    /// The forward pass, showing the embedding output and the output of every block to `observe`.
+    /// The forward pass; calls `observe` with the embedding output and the output of every block.
     fn forward_observed(
         &self,
         token_ids: Tensor<2, Int>,
@@ -301,7 +302,7 @@ impl Decoder {
         }
     }
 
-    /// The forward pass under a given context.
+    /// The forward pass in a given context.
     fn run(
         &self,
         token_ids: Tensor<2, Int>,

@@ -1,28 +1,29 @@
-//! The error type of this crate: what went wrong, and where.
+//! The error type of this crate.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use cadft_files::{Action, Hint};
 
+#[cfg(feature = "files")]
 use crate::checkpoint::CheckpointReport;
 use crate::shown::shortened;
 
-/// Everything that can go wrong while reading, writing or running a model.
+/// Errors of reading, writing or running a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// A file or directory could not be read or written.
     #[error("cannot {action} `{}`: {source}", cadft_files::shown(path))]
     Io {
-        /// What was being done.
+        /// The failed operation.
         action: Action,
         /// The file or directory.
         path: PathBuf,
         /// The operating system's error.
         source: std::io::Error,
     },
-    /// A JSON file does not parse.
+    /// A JSON file cannot be parsed.
     #[error("`{}` is not valid JSON: {source}", cadft_files::shown(path))]
     Json {
         /// The file.
@@ -30,15 +31,15 @@ pub enum ModelError {
         /// The parser's error.
         source: serde_json::Error,
     },
-    /// A model configuration asks for something that is missing, malformed or not supported.
+    /// A model configuration lacks a key, or has a malformed or unsupported one.
     #[error("{} cannot be used:{}", config_place(path.as_deref()), list(problems))]
     Config {
-        /// The file, where the configuration came from one.
+        /// The file, if the configuration came from one.
         path: Option<PathBuf>,
-        /// Every problem found, each naming its key and value.
+        /// Every problem, each with its key and value.
         problems: Vec<String>,
     },
-    /// A directory holds no weights that can be read.
+    /// A directory holds no readable weights.
     #[error(
         "`{}` holds no `model.safetensors` or `model.safetensors.index.json`",
         cadft_files::shown(path)
@@ -46,18 +47,18 @@ pub enum ModelError {
     NoWeights {
         /// The directory.
         path: PathBuf,
-        /// What to do instead, where that is known.
+        /// What to do instead, if that is known.
         hint: Option<String>,
     },
-    /// `model.safetensors.index.json` does not say where the weights are.
+    /// `model.safetensors.index.json` does not locate the weights.
     #[error("`{}` cannot be used:{}", cadft_files::shown(path), list(problems))]
     Index {
         /// The index.
         path: PathBuf,
-        /// Every problem found.
+        /// Every problem.
         problems: Vec<String>,
     },
-    /// Not a model directory, but something that a model can be made of.
+    /// A path is not a model directory, but a model can be made from it.
     #[error(
         "`{}` is not a model directory: it holds no `config.json`",
         cadft_files::shown(path)
@@ -69,6 +70,7 @@ pub enum ModelError {
         hint: &'static str,
     },
     /// A safetensors file is truncated or corrupt.
+    #[cfg(feature = "files")]
     #[error("`{}` is truncated or corrupt: {source}", cadft_files::shown(path))]
     SafeTensors {
         /// The file.
@@ -76,7 +78,8 @@ pub enum ModelError {
         /// The parser's error.
         source: safetensors::SafeTensorError,
     },
-    /// The weights of a checkpoint do not fit its configuration.
+    /// The weights of a checkpoint do not match its configuration.
+    #[cfg(feature = "files")]
     #[error(
         "the weights in `{}` do not fit its `config.json`:{report}",
         cadft_files::shown(path)
@@ -84,27 +87,27 @@ pub enum ModelError {
     Checkpoint {
         /// The checkpoint directory.
         path: PathBuf,
-        /// Everything that does not fit.
+        /// All mismatches.
         report: Box<CheckpointReport>,
     },
-    /// An adapter that cannot be used.
+    /// An adapter cannot be used.
     #[error("`{}` cannot be used:{}", cadft_files::shown(path), list(problems))]
     Adapter {
         /// The file or directory.
         path: PathBuf,
-        /// Every problem found.
+        /// Every problem.
         problems: Vec<String>,
     },
-    /// The weights of an adapter in a format that is not read.
+    /// The weights of an adapter are a pickle, which is not read.
     #[error(
         "`{}` cannot be used:\n  - it is a pickle, which can run code and is not read",
         cadft_files::shown(.0)
     )]
     Pickle(PathBuf),
-    /// A model whose adapter is not merged cannot be written as a checkpoint.
+    /// A model with an unmerged adapter cannot be written as a checkpoint.
     #[error("`{}`: the model has an adapter", cadft_files::shown(.0))]
     Unmerged(PathBuf),
-    /// A directory that would be replaced holds files this crate did not write.
+    /// A directory to be replaced holds files that this crate did not write.
     #[error(
         "`{}` exists and holds other files: {}",
         cadft_files::shown(path),
@@ -116,7 +119,7 @@ pub enum ModelError {
         /// The files that would be lost.
         entries: Vec<String>,
     },
-    /// A value does not fit the floating-point type it should be saved as.
+    /// A value is too large for f16.
     #[error("tensor `{tensor}` holds `{value}`, too large for f16")]
     F16Overflow {
         /// The tensor.
@@ -129,13 +132,13 @@ pub enum ModelError {
     Gguf {
         /// The file.
         path: PathBuf,
-        /// Every problem found.
+        /// Every problem.
         problems: Vec<String>,
     },
-    /// A generation request cannot be served.
+    /// A generation request is invalid.
     #[error("{message}")]
     Generate {
-        /// Everything that is wrong.
+        /// What is wrong.
         message: String,
         /// What to do about it.
         hints: Vec<&'static str>,
@@ -143,7 +146,7 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// An input or output error of `path`.
+    /// An I/O error of `path`.
     pub(crate) fn io(action: Action, path: &Path, source: std::io::Error) -> Self {
         Self::Io {
             action,
@@ -152,7 +155,7 @@ impl ModelError {
         }
     }
 
-    /// One problem of a GGUF file.
+    /// A single problem of a GGUF file.
     pub(crate) fn gguf(path: &Path, problem: impl Into<String>) -> Self {
         Self::Gguf {
             path: path.to_owned(),
@@ -178,7 +181,7 @@ impl Hint for ModelError {
         vec![hint.into()]
     }
 
-    /// A model that cannot be read is input; one that cannot be written is not.
+    /// A model that cannot be read is bad input. A failed write is not.
     fn is_input(&self) -> bool {
         !matches!(self, Self::Io { action, .. } if !action.is_read())
     }

@@ -1,14 +1,19 @@
-//! Files of models: only regular ones are opened, and names that a file gives stay in its directory.
+//! Files of models: only regular files are opened, and names from files stay in their directory.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
 use std::path::Path;
 
 use cadft_files::Action;
+use serde_json::{Map, Value};
 
 use crate::error::ModelError;
+use crate::json;
 
-/// Opens a regular file: a pipe or a device would be waited for, or read without end.
+/// Files above this are no configuration: what is read is held in memory several times over.
+const LARGEST_JSON: u64 = 512 << 20;
+
+/// Opens a regular file. A pipe or a device is refused: it could block, or have no end.
 pub(crate) fn open(path: &Path) -> Result<File, ModelError> {
     let failed = |source| ModelError::io(Action::Open, path, source);
     let metadata = std::fs::metadata(path).map_err(failed)?;
@@ -25,7 +30,7 @@ pub(crate) fn open(path: &Path) -> Result<File, ModelError> {
     }
 }
 
-/// The bytes of a regular file of at most `limit` bytes.
+/// Reads a regular file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
     let failed = |source| ModelError::io(Action::Read, path, source);
     let mut bytes = vec![];
@@ -40,13 +45,22 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
     Ok(bytes)
 }
 
+/// Reads a JSON object from a file.
+pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError> {
+    let bytes = read(path, LARGEST_JSON)?;
+    json::parse_object(&bytes).map_err(|source| ModelError::Json {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Whether a name stands for a file of the directory itself: letters, digits, `.`, `_` and `-`, not only dots.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     name.len() <= 255 && name.chars().all(is_allowed) && name.chars().any(|c| c != '.')
 }
 
-/// Writes a whole file, or none.
+/// Writes a whole file atomically.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     cadft_files::write(path, bytes).map_err(|source| ModelError::io(Action::Write, path, source))
 }

@@ -1,18 +1,18 @@
-//! Floating-point operations of a decoder: the products with weights and those of attention.
+//! Floating-point operations of a decoder: products with weights, and those of attention.
 //!
 //! ```text
 //! forward, per token     2·(weights of all matrices that multiply) + 2·2·heads·head_dim·layers·(context + 1)/2
 //! training, per token    3 times that: two products backward for each forward
 //! ```
 //!
-//! A product of matrices counts two operations for each multiplication and addition (Kaplan et al. 2020, arXiv
-//! 2001.08361, section 2.1); norms, rotations and softmax are not counted. The looked-up embedding multiplies nothing,
-//! the output weight does.
+//! A matrix product counts two operations for each multiplication and addition (Kaplan et al. 2020, arXiv 2001.08361,
+//! section 2.1). Norms, rotations and softmax are not counted. The output weight is a product; the embedding is a
+//! lookup and counts nothing.
 
 use crate::config::ModelConfig;
 use crate::parameters::expected_parameters;
 
-/// Operations of the forward pass for each token of a sequence of `context` tokens, on average.
+/// Operations of a forward pass per token, averaged over a sequence of `context` tokens.
 ///
 /// # Examples
 ///
@@ -42,7 +42,7 @@ pub fn forward(config: &ModelConfig, context: usize) -> f64 {
     2.0 * (matrices + output) as f64 + 4.0 * width * attended
 }
 
-/// Operations of a training step for each token of a sequence of `context` tokens, on average.
+/// Operations of a training step per token, averaged over a sequence of `context` tokens.
 #[must_use]
 pub fn training(config: &ModelConfig, context: usize) -> f64 {
     3.0 * forward(config, context)

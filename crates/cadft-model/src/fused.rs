@@ -1,9 +1,9 @@
-//! The decoder's operations, each with one entry: hand-written on Flex (CPU) and on the backends that CubeCL compiles,
-//! tensor operations elsewhere.
+//! The decoder's operations, each with one entry point: hand-written kernels on Flex (CPU) and on the backends that
+//! CubeCL compiles, tensor operations on others.
 //!
-//! Where they are hand-written the forward pass keeps little and the backward pass is written out, in place of the chain
-//! of small operations that automatic differentiation would run. The portable forms below are the definition and the
-//! test oracle; other backends run them, and differentiate them automatically.
+//! The hand-written forward passes keep little, and the backward passes are explicit, instead of a chain of small
+//! operations from automatic differentiation. The portable versions define the results and are the test oracle. Other
+//! backends run them, and differentiate them automatically.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ pub mod portable;
 #[cfg(feature = "flex")]
 pub(crate) use flex::{SequenceCache, cached_attention};
 
-/// On Flex, products of up to this many rows are computed row by row, each in an order that does not depend on the others:
-/// batches of generation stay below.
+/// On Flex, products of up to this many rows are computed row by row. The order of a row's sum does not depend on the
+/// other rows. Batches of generation have fewer rows.
 pub(crate) const FEW_ROWS: usize = 128;
 
 /// `x Wᵀ`.
@@ -44,11 +44,11 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     portable::linear(x, weight)
 }
 
-/// The rows of a matrix that `ids` names, some of them more than once perhaps.
+/// Selects the rows of a matrix by index; an index may occur several times.
 ///
 /// # Shapes
 /// - `x`: `[rows, columns]`
-/// - `ids`: `[selected]`, each less than `rows`
+/// - `ids`: `[selected]`, each below `rows`
 /// - output: `[selected, columns]`
 #[must_use]
 pub fn select_rows(x: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
@@ -59,7 +59,7 @@ pub fn select_rows(x: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
     portable::select_rows(x, ids)
 }
 
-/// `x + b`, with the same `b` for every row.
+/// `x + b`, with the same `b` added to every row.
 ///
 /// # Shapes
 /// - `x`, output: `[rows, columns]`
@@ -97,11 +97,12 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// `activation(gate) · up`, as the factor of a product. In bf16 the gradients may be rounded too: gate and up must be products
-/// themselves, which round the gradients that they get.
+/// `activation(gate) · up`, in the dtype of a product's factor. For bf16, gate and up must be direct results of
+/// products, because their gradients may be rounded as well.
 ///
 /// # Shapes
-/// - `gate`, `up`, output: `[batch, seq, intermediate]`; gate and up in f32
+/// - `gate`, `up`: `[batch, seq, intermediate]`, f32
+/// - output: the same shape, in the dtype of `precision`
 #[must_use]
 pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>, precision: Precision) -> Tensor<3> {
     #[cfg(any(feature = "flex", feature = "cube"))]
@@ -111,7 +112,7 @@ pub fn gated(activation: Activation, gate: Tensor<3>, up: Tensor<3>, precision: 
     portable::gated(activation, gate, up, precision)
 }
 
-/// The projected input of attention, what rotates it, and what else decides the scores.
+/// The projected input of attention, its rotation, and the options of the scores.
 #[derive(Clone, Debug)]
 pub struct AttentionInput {
     /// `[batch, seq, heads * head_dim]`.
@@ -120,15 +121,15 @@ pub struct AttentionInput {
     pub key: Tensor<3>,
     /// `[batch, seq, kv_heads * head_dim]`.
     pub value: Tensor<3>,
-    /// Rotates queries and keys; `None` if positions do not enter.
+    /// Rotation of queries and keys; `None` without position encoding.
     pub rotation: Option<Rotation>,
-    /// What else decides the scores.
+    /// Options of the scores.
     pub options: AttentionOptions,
 }
 
 /// Cosines and sines of the positions, each `[batch or 1, seq, pairs]`.
 ///
-/// Dimension `i` of a head is rotated with dimension `i + pairs`; dimensions from `2 · pairs` on stay.
+/// Dimension `i` of a head is rotated with dimension `i + pairs`. Dimensions from `2 · pairs` on are not rotated.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     /// Cosines.
@@ -137,27 +138,27 @@ pub struct Rotation {
     pub sin: Tensor<3>,
 }
 
-/// How scores are made, and which keys a query may attend to.
+/// How scores are computed, and which keys a query may attend to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionOptions {
     /// Width of one head.
     pub head_dim: usize,
-    /// What the product of query and key is multiplied by.
+    /// Factor of the product of query and key.
     pub scale: f64,
-    /// Scores `s` become `cap · tanh(s / cap)`.
+    /// Maps scores `s` to `cap · tanh(s / cap)`.
     pub softcap: Option<f64>,
-    /// How many of the latest positions a query attends to, its own included.
+    /// Number of latest positions that a query attends to, including its own; `None` means no limit.
     pub window: Option<usize>,
-    /// For every position of every row, the index in the row at which its sample begins, `batch · seq` numbers; none
-    /// where every row is one sample.
+    /// For every position of every row, the index in the row at which its sample starts: `batch · seq` numbers. `None`
+    /// if every row is one sample.
     pub starts: Option<Arc<[usize]>>,
-    /// The format of the factors of all products, the rotated and scaled queries, probabilities and gradients among them.
-    /// Attention over a cache, and where a backend has no kernels, multiplies in f32.
+    /// The format of the factors of all products, including rotated and scaled queries, probabilities and gradients.
+    /// Attention over a cache, and attention on backends without our kernels, multiplies in f32.
     pub precision: Precision,
 }
 
 impl AttentionOptions {
-    /// The first key that a query of row `row` of a whole batch may attend to; the last is its own position.
+    /// The first key that a query of a row may attend to. The last one is at its own position.
     pub(crate) fn first_key(&self, row: usize, position: usize, seq: usize) -> usize {
         let start = self
             .starts
@@ -173,9 +174,9 @@ impl AttentionOptions {
 /// Where a row of a forward pass continues in a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CacheRow {
-    /// Its slot.
+    /// The slot of the row.
     pub(crate) slot: usize,
-    /// Positions that the slot holds.
+    /// Number of positions already in the slot.
     pub(crate) start: usize,
 }
 
@@ -195,7 +196,7 @@ pub fn causal_attention(input: AttentionInput) -> Tensor<3> {
     portable::causal_attention(input)
 }
 
-/// `log Σ exp` of a row in memory; NaN where an element is NaN or +∞, or all are −∞.
+/// `log Σ exp` of a row in host memory; NaN if an element is NaN or +∞, or if all are −∞.
 pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
     #[cfg(feature = "flex")]
     return flex::log_sum_exp(row);
@@ -203,7 +204,7 @@ pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
     portable::log_sum_exp(row)
 }
 
-/// Whether a tensor is f32 and on a backend with kernels, with or without autodiff.
+/// Whether a tensor is f32 and its backend has our kernels, with or without autodiff.
 #[cfg(any(feature = "flex", feature = "cube"))]
 fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == burn::tensor::DType::F32 && cadft_kernels::has_kernels(&x.device())
@@ -215,8 +216,8 @@ pub(crate) fn is_plain_flex<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == burn::tensor::DType::F32 && runs_on_cpu(&x.device())
 }
 
-/// Two results that do not need each other: side by side where this is a thread of the pool already, as in generation on
-/// the CPU, whose products are too small to wait for one after the other.
+/// Computes two independent results. On the CPU backend without autodiff they run in parallel if this is a thread of
+/// the rayon pool, as in generation: its products are too small to use all threads one after the other.
 pub(crate) fn both<A: Send, B: Send>(
     device: &Device,
     first: impl FnOnce() -> A + Send,

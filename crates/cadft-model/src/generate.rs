@@ -1,9 +1,9 @@
-//! Text generation: a queue of prompts, a batch that sequences enter and leave, one random stream a sequence.
+//! Text generation: a queue of prompts, a batch that sequences enter and leave, and one random stream per sequence.
 //!
-//! The keys and values of a sequence lie in one slot of a [`KvCache`](crate::KvCache). A sequence that ends frees its
-//! slot for the next prompt of the queue. What a prompt has in common with a slot is copied, not computed again: many
-//! samples of one prompt, or a system prompt shared by all, are paid for once. What a sequence says depends on its
-//! prompt, the settings and its stream, never on its companions; on Flex not even in the last bit.
+//! The keys and values of a sequence are stored in one slot of a [`KvCache`](crate::KvCache). When a sequence ends, its
+//! slot is free for the next prompt of the queue. A prefix that a prompt shares with a slot is copied, not computed
+//! again. So several samples of one prompt, or a common system prompt, are computed once. The generated text depends
+//! only on the prompt, the settings and the random stream, never on other sequences; on Flex not even in the last bit.
 
 use burn::module::Module;
 
@@ -22,24 +22,25 @@ pub use room::{SequenceBytes, sequence_bytes};
 pub use sampling::Sampling;
 use std::ops::ControlFlow;
 
-/// How to generate.
+/// Settings of generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerateOptions {
-    /// The most tokens a sequence may get.
+    /// Limit for the number of new tokens of a sequence.
     pub max_new_tokens: usize,
-    /// The most tokens that prompt and text may have together: what the model was made for
+    /// Limit for the number of tokens of prompt and text together: the length that the model supports
     /// (`max_position_embeddings`).
     pub max_positions: usize,
-    /// Tokens that end a sequence; the one that did is part of the result. Without any, sequences end at their length.
+    /// Tokens that end a sequence; the result includes the stop token. If the list is empty, sequences end at a length
+    /// limit.
     pub stop_token_ids: Vec<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Sequences that are generated at the same time. Changes memory and speed, not the text.
+    /// Number of sequences that are generated at the same time. It affects memory and speed, not the text.
     pub batch: usize,
 }
 
 impl Default for GenerateOptions {
-    /// Greedy, 256 tokens, no stop token, any length, 32 sequences at a time.
+    /// Greedy, 256 tokens, no stop token, no limit of positions, 32 sequences at a time.
     fn default() -> Self {
         Self {
             max_new_tokens: 256,
@@ -51,17 +52,17 @@ impl Default for GenerateOptions {
     }
 }
 
-/// A sequence to be made.
+/// A request for one sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The tokens to continue.
     pub prompt: Vec<u32>,
-    /// Which random stream of [`Sampling::seed`] it draws from; samples of one prompt need streams of their own.
+    /// The random stream of [`Sampling::seed`] for this sequence. Samples of the same prompt need different streams.
     pub stream: u64,
 }
 
 impl Request {
-    /// `samples` requests for each prompt, one after another. The streams count up from 0.
+    /// `samples` requests for each prompt, prompt by prompt. Streams are numbered from 0.
     #[must_use]
     pub fn samples(prompts: &[Vec<u32>], samples: usize) -> Vec<Self> {
         (0..)
@@ -81,7 +82,7 @@ impl Request {
 /// Why a sequence ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// It chose a stop token, or [`OnToken`] said so.
+    /// It generated a stop token, or [`OnToken`] ended it.
     Stop,
     /// It reached `max_new_tokens` or `max_positions`.
     Length,
@@ -90,33 +91,34 @@ pub enum Finish {
 /// A generated sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generated {
-    /// The new tokens, the stop token included.
+    /// The new tokens, including the stop token.
     pub token_ids: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
-    /// The log-probability of each new token under the model itself: without penalty, temperature and cuts.
+    /// The log-probability of each new token under the model, before penalty, temperature and cuts.
     pub log_probs: Vec<f64>,
-    /// Tokens of the prompt that were computed; the others were copied from sequences that begin alike.
+    /// Number of prompt tokens that were computed; the others were copied from sequences with the same beginning.
     pub prefilled: usize,
 }
 
-/// Called with the index of the request and each token as it is chosen; breaking ends the sequence after that token.
+/// A callback with the index of the request and each token as it is generated. `Break` ends the sequence after that
+/// token.
 pub type OnToken<'a> = dyn FnMut(usize, u32) -> ControlFlow<()> + 'a;
 
-/// An [`OnToken`] that does nothing.
+/// An [`OnToken`] callback that does nothing.
 pub fn ignore_tokens(_request: usize, _token: u32) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Answers every request, in their order.
+/// Generates a sequence for every request. The results are in the order of the requests.
 ///
-/// With `longrope`, an answer ends at the length of the pretraining: beyond it, all keys that were computed would have to be
+/// With `longrope`, a sequence ends at the context length of the pretraining: beyond it all keys would have to be
 /// computed again.
 ///
 /// # Errors
-/// Before anything is computed: a prompt that is empty, leaves no room in `max_positions`, or holds a token outside the
-/// vocabulary, and options that make no sense. Later: logits that are no distribution, as those of a model whose
-/// weights are not finite.
+/// Before any computation: if a prompt is empty, leaves no room in `max_positions` or contains a token outside the
+/// vocabulary, or if an option is invalid. Later: if the logits are not a distribution, for example because weights are
+/// not finite.
 ///
 /// # Examples
 ///
@@ -156,7 +158,7 @@ pub fn generate(
     Engine::new(&model, requests, &options).run(on_token)
 }
 
-/// All that is wrong with the options, or else with the first few prompts.
+/// Checks the options; if they are valid, checks the prompts and reports the first few problems.
 fn check(requests: &[Request], options: &GenerateOptions, vocab: usize) -> Result<(), ModelError> {
     const SHOWN: usize = 5;
     options.sampling.check()?;
@@ -189,7 +191,7 @@ fn check(requests: &[Request], options: &GenerateOptions, vocab: usize) -> Resul
     }
 }
 
-/// What is wrong with a prompt, and what to do about it.
+/// What is wrong with a prompt, and the hint.
 type Problem = (String, &'static str);
 
 fn problem(index: usize, prompt: &[u32], options: &GenerateOptions, vocab: usize) -> Option<Problem> {

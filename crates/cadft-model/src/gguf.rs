@@ -1,7 +1,7 @@
-//! GGUF files imported as Hugging Face checkpoint directories, and written from them.
+//! GGUF files: imported as Hugging Face checkpoint directories, and written from them.
 //!
-//! Weights are dequantised, the rows that llama.cpp reorders for its rotary layout are put back, and the tokenizer is
-//! rebuilt from the metadata, so that the directory reads like any other checkpoint.
+//! Import dequantises the weights, restores the rows that llama.cpp reorders for its rotary layout, and rebuilds the
+//! tokenizer from the metadata. The directory then loads like any other checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,25 +28,24 @@ use architecture::{Architecture, ROPE_FACTORS};
 pub use export::{GgufDtype, export_gguf};
 use file::{GgufFile, TensorInfo};
 
-/// What was imported.
+/// The result of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GgufImport {
     /// Number of parameters.
     pub parameters: usize,
-    /// Number of tensors stored as each type, such as `Q4_1`.
+    /// Number of tensors of each stored type, such as `Q4_1`.
     pub tensor_types: BTreeMap<&'static str, usize>,
 }
 
-/// Turns the GGUF file at `gguf_path` into a Hugging Face checkpoint in `directory`, its weights stored as `dtype`.
+/// Converts the GGUF file at `gguf_path` to a Hugging Face checkpoint in `directory`. Weights are stored as `dtype`.
 ///
-/// Types: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K. Architectures: `llama`, `qwen2`, `qwen3`,
-/// `smollm3` and `gemma3`. Tokenizer: byte-level
-/// BPE with a known pre-tokenizer.
+/// Supported types: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K. Supported architectures: `llama`,
+/// `qwen2`, `qwen3`, `smollm3` and `gemma3`. Supported tokenizers: byte-level BPE with a known pre-tokenizer.
 ///
 /// # Errors
-/// When the file is malformed or holds what is not supported, and when the directory cannot be written; nothing is left
-/// behind then.
+/// If the file is malformed or uses an unsupported feature, or if the directory cannot be written. Nothing is left
+/// behind.
 pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<GgufImport, ModelError> {
     let file = GgufFile::open(gguf_path)?;
     let architecture = settings::architecture(&file)?;
@@ -113,7 +112,7 @@ pub fn import_gguf(gguf_path: &Path, directory: &Path, dtype: Dtype) -> Result<G
     })
 }
 
-/// Finds the tensor of every parameter; one report names all that is missing, left over or of another shape.
+/// Finds the tensor of every parameter. One report names all that are missing, unused or of a wrong shape.
 fn match_tensors<'f>(
     file: &'f GgufFile,
     config: &ModelConfig,

@@ -1,31 +1,17 @@
-//! JSON as Python writes it: `Infinity` and `NaN` are read and written back, a key that appears twice is an error.
+//! JSON as Python writes it: `Infinity` and `NaN` are read and written back, and duplicate keys are errors.
 
 use std::fmt;
-use std::path::Path;
 
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::error::ModelError;
-use crate::file;
 use crate::shown::cut;
 
-/// Files above this are no configuration: what is read is held in memory several times over.
-const MAX_BYTES: u64 = 512 << 20;
 /// What Python writes for numbers that JSON does not have.
 const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
-/// Before such a number where it is kept as a string: no text of a file begins so.
+/// Prefix of such a number when it is kept as a string. No string in a file begins with it.
 const MARK: &str = "\0number:";
-
-/// Reads an object from a file.
-pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError> {
-    let bytes = file::read(path, MAX_BYTES)?;
-    parse_object(&bytes).map_err(|source| ModelError::Json {
-        path: path.to_owned(),
-        source,
-    })
-}
 
 /// Reads an object from bytes.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
@@ -39,7 +25,7 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_jso
     }
 }
 
-/// JSON as Hugging Face writes it: two spaces, a newline at the end.
+/// Formats JSON as Hugging Face does: indented by two spaces, with a newline at the end.
 pub(crate) fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut text = unquote_numbers(&text).into_bytes();
@@ -47,12 +33,12 @@ pub(crate) fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
     text
 }
 
-/// A value for a message: long ones are cut.
+/// Shows a value in a message; a long value is cut.
 pub(crate) fn show(value: &Value) -> String {
     cut(&unquote_numbers(&value.to_string()))
 }
 
-/// Puts the numbers that JSON does not have into marked strings.
+/// Replaces numbers that JSON lacks by marked strings.
 fn quote_numbers(bytes: &[u8]) -> Vec<u8> {
     let mut quoted = Vec::with_capacity(bytes.len());
     let (mut at, mut in_string) = (0, false);
@@ -84,9 +70,9 @@ fn unquote_numbers(text: &str) -> String {
     })
 }
 
-/// Reads a value, refusing an object that has a key twice.
+/// Deserialises a value; an error for an object with a duplicate key.
 struct Unique<'a> {
-    /// The key that the value stands under.
+    /// The key of the value in the enclosing object.
     key: Option<&'a str>,
 }
 

@@ -1,34 +1,41 @@
 //! Decoder-only transformers on Burn: Hugging Face checkpoints in and out, adapters, GGUF in and out, generation.
 //!
-//! All that is public is for users, and changes as semantic versions say; but [`fused`] is for the other crates of cadft, and
-//! any version may change it. The extension of Burn's backends is private.
+//! All public items are for users and follow semantic versioning, except [`fused`]: it is for the other crates of
+//! cadft, and any version may change it. The extension of Burn's backends is private.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | `config.json`: parsing, refusals, the original object |
-//! | [`decoder`] | [`CausalLm`], the one decoder forward for training, prefill and decode |
-//! | [`parameters`] | parameter names, ids and shapes; which ones decay |
+//! | [`decoder`] | [`CausalLm`], with one forward pass for training, prefill and decoding |
+//! | [`parameters`] | names, ids and shapes of parameters; which ones decay |
 //! | [`adapter`] | LoRA and DoRA: attach, train, merge; PEFT directories in and out |
 //! | [`cache`] | [`KvCache`] |
 //! | [`checkpoint`] | [`checkpoint::load`] and [`checkpoint::save`] of Hugging Face directories |
 //! | [`flops`] | operations per token |
 //! | [`fused`] | the operations of a block: hand-written on Flex, portable elsewhere |
 //! | [`gguf`] | [`gguf::import_gguf`] and [`gguf::export_gguf`]: GGUF files from and to Hugging Face directories |
-//! | [`generate`] | batched generation: greedy or nucleus |
+//! | [`generate`] | batched generation: greedy decoding or sampling |
+//!
+//! The feature `files`, on by default, is what reads and writes checkpoints, adapters and GGUF files. Without it the network,
+//! its configuration from text, adapters in memory and generation remain.
 //!
 //! Shapes are written `[batch, seq, hidden]`; `heads`, `kv_heads`, `head_dim` and `vocab` are used as in
 //! `config.json`. Module fields carry the names of the Hugging Face weights, so names map by identity.
 
 pub mod adapter;
 pub mod cache;
+#[cfg(feature = "files")]
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
+mod dtype;
 mod error;
+#[cfg(feature = "files")]
 mod file;
 pub mod flops;
 pub mod fused;
 pub mod generate;
+#[cfg(feature = "files")]
 pub mod gguf;
 mod json;
 pub mod parameters;
@@ -37,8 +44,10 @@ mod shown;
 pub use adapter::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules};
 pub use cache::KvCache;
 pub use cadft_files::{Action, Hint, with_hints};
-pub use checkpoint::{Checkpoint, Dtype, SaveOptions};
+#[cfg(feature = "files")]
+pub use checkpoint::{Checkpoint, SaveOptions};
 pub use config::{ModelConfig, Positions, RopeScaling};
 pub use decoder::{CausalLm, Packing};
+pub use dtype::Dtype;
 pub use error::ModelError;
 pub use generate::{Finish, GenerateOptions, Generated, Request, Sampling};

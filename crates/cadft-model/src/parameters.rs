@@ -1,4 +1,4 @@
-//! The parameters of a model: Hugging Face names, stable ids, shapes, and which ones decay.
+//! The parameters of a model: Hugging Face names, stable ids, shapes, and which ones have weight decay.
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -16,13 +16,13 @@ pub use named::{NamedTensor, copied};
 pub struct NamedParameter {
     /// The Hugging Face name of the weight, such as `model.layers.0.self_attn.q_proj.weight`.
     pub name: String,
-    /// The id under which gradients and optimizer state are kept; it depends on the name alone.
+    /// The id for gradients and optimizer state; it depends on the name alone.
     pub id: ParamId,
     /// The shape, in the Hugging Face layout.
     pub shape: Vec<usize>,
 }
 
-/// The parameters of a module in module order.
+/// The parameters of a module, in module order.
 #[must_use]
 pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedParameter> {
     let mut parameters = Vec::new();
@@ -36,8 +36,8 @@ pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedParameter> {
     parameters
 }
 
-/// Whether weight decay applies to the parameter: not to norm weights, not to biases, and not to the magnitudes of an
-/// adapter, which start at the norms of the rows they scale.
+/// Whether weight decay applies to the parameter. It does not apply to norm weights, biases, and the magnitudes of an
+/// adapter, which start as the norms of the rows that they scale.
 ///
 /// # Examples
 ///
@@ -54,7 +54,7 @@ pub fn decays(name: &str) -> bool {
         .any(|end| name.ends_with(end))
 }
 
-/// The names and shapes that a checkpoint of `config` holds, in module order.
+/// The names and shapes of the tensors in a checkpoint of `config`, in module order.
 #[must_use]
 pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let &ModelConfig {
@@ -127,7 +127,7 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     parameters
 }
 
-/// A parameter's tensor of either rank, sharing its storage.
+/// A parameter's tensor of rank 1 or 2; shares the parameter's storage.
 #[derive(Clone, Debug)]
 pub(crate) enum ParameterTensor {
     Vector(Tensor<1>),
@@ -183,7 +183,7 @@ impl ModuleVisitor for Walk<'_> {
     }
 }
 
-/// The name of the weight at a path of module fields: Hugging Face's for the model, PEFT's for adapters.
+/// The weight name for a path of module fields: Hugging Face's name in the model, PEFT's in adapters.
 pub(crate) fn weight_name(path: &[String]) -> String {
     match path {
         [layer @ .., adapter, field] if adapter == "adapter" => {
@@ -198,17 +198,17 @@ pub(crate) fn weight_name(path: &[String]) -> String {
     }
 }
 
-/// Where the initial values of parameters come from: called with the name and the shape.
+/// A source of initial values: called with the name and the shape of a parameter.
 pub(crate) type Values<'a> = dyn FnMut(&str, &[usize]) -> Vec<f32> + 'a;
 
-/// Makes the parameters of a model on a device.
+/// Creates the parameters of a model on a device.
 pub(crate) struct Parameters<'a> {
     pub(crate) device: &'a Device,
     pub(crate) values: &'a mut Values<'a>,
 }
 
 impl Parameters<'_> {
-    /// The trainable parameter `name`, with an id made from its name so that it is the same in every process.
+    /// The trainable parameter `name`. Its id is computed from the name, so it is the same in every process.
     pub(crate) fn param<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Param<Tensor<D>> {
         let values = (self.values)(name, &shape);
         let mut param = Param::<Tensor<D>>::from_data(TensorData::new(values, shape), self.device);
@@ -217,10 +217,10 @@ impl Parameters<'_> {
     }
 }
 
-/// Random initial values: normal for matrices, what multiplies by 1 for norm weights, 0 for biases.
+/// Random initial values: normal for matrices, factor 1 for norm weights, 0 for biases.
 ///
-/// Each parameter draws from its own stream of the generator, so its values depend on the seed and its name, not on
-/// the other parameters nor on the backend.
+/// Each parameter has a separate random stream. Its values depend on the seed and its name, not on other parameters or
+/// the backend.
 pub(crate) fn random_values(name: &str, shape: &[usize], config: &ModelConfig, seed: u64) -> Vec<f32> {
     let count = shape.iter().product();
     if !decays(name) {
@@ -235,7 +235,7 @@ pub(crate) fn random_values(name: &str, shape: &[usize], config: &ModelConfig, s
     }
 }
 
-/// FNV-1a of the name: short, and the same on every platform and in every version.
+/// The FNV-1a hash of the name: short, and equal on every platform and in every version.
 pub(crate) fn name_hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

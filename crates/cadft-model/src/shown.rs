@@ -1,12 +1,12 @@
-//! Texts and lists in messages, short enough to be read.
+//! Texts and lists in messages, cut to a readable length.
 
-/// Characters of a text that a message shows.
+/// Largest number of characters of a text in a message.
 const LONGEST: usize = 120;
 
-/// Problems that a message shows.
+/// Largest number of problems in a message.
 const MOST: usize = 20;
 
-/// The beginning of a long text.
+/// The beginning of a text that is too long; otherwise the whole text.
 pub(crate) fn cut(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -14,7 +14,7 @@ pub(crate) fn cut(text: &str) -> String {
     }
 }
 
-/// The first problems, and how many there are beside them.
+/// The first problems, and the number of further ones.
 pub(crate) fn shortened(problems: &[String]) -> Vec<String> {
     let mut shown = problems[..problems.len().min(MOST)].to_vec();
     if problems.len() > MOST {

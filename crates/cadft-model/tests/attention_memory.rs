@@ -1,4 +1,4 @@
-//! The memory of attention in training: alone in its file, because it reads the peak of its process.
+//! The memory of attention in training. This test has a separate program because it measures the peak of its process.
 #![cfg(all(feature = "flex", target_os = "linux"))]
 
 use std::fs;
@@ -12,7 +12,7 @@ const HEADS: usize = 8;
 const KV_HEADS: usize = 2;
 const HEAD_DIM: usize = 16;
 
-/// A line of `/proc/self/status`, in bytes.
+/// A value from `/proc/self/status`, in bytes.
 fn status(key: &str) -> usize {
     let text = fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
@@ -59,7 +59,7 @@ fn training_never_holds_the_scores_of_a_head() {
             );
         }
     };
-    attend(64); // Threads and their stacks exist before the measurement begins.
+    attend(64); // creates threads and their stacks before the measurement
     let before = status("VmRSS");
     attend(SEQ);
     let grown = status("VmHWM") - before;

@@ -1,4 +1,4 @@
-//! A training loop of one's own: rows of a file in, a trained model out.
+//! A custom training loop: from the rows of a file to a trained model.
 //!
 //! `cargo run --release --example own_loop`
 

@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = TokenizeOptions::new(256, Mask::Assistant);
     let samples = tokenize(&rows, &tokenizer, &options)?.examples;
 
-    // Scores are made as they are asked for: a data set of any size takes the same memory.
+    // Scores are computed lazily: memory does not depend on the size of the data set.
     let mut scores: Vec<SampleScore> = score_samples(&model, &samples, 16).collect();
 
     let supervised: usize = scores.iter().map(|score| score.supervised).sum();

@@ -2,39 +2,39 @@
 
 use crate::ranks::{Ranks, ZeroStage};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use cadft_core::GlobalCounts;
-use cadft_data::{
+use cadft_batch::{
     Batch, BatchOptions, Bucketing, Example, Order, Packing as RowPacking, epoch_order, micro_batch_shapes,
 };
+use cadft_core::GlobalCounts;
 use cadft_model::{CausalLm, Packing};
 
-/// How a global batch is cut into micro-batches: it changes memory and speed, not the result.
+/// How a global batch is cut into micro-batches. This changes memory and speed, not the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MicroBatching {
-    /// Rows (samples, unless packed) in one forward pass.
+    /// Rows in one forward pass; padding-free, the mean number of samples.
     pub micro: usize,
-    /// Most tokens in one forward pass, padding included, instead of `micro`. A longer sample makes a pass by itself.
+    /// Most tokens in one forward pass, padding included, instead of `micro`. A longer sample gets a pass of its own.
     pub max_tokens: Option<usize>,
-    /// Which rows go together.
+    /// Which rows go together. Padding-free, tokens decide.
     pub bucketing: Bucketing,
-    /// Whether samples share rows, which are as long as the longest sample of the global batch.
+    /// How samples are laid out. Rows that samples share are as long as the longest sample of the global batch.
     pub packing: RowPacking,
 }
 
 impl Default for MicroBatching {
-    /// Four rows of similar length.
+    /// Four samples, without padding.
     fn default() -> Self {
         Self {
             micro: 4,
             max_tokens: None,
             bucketing: Bucketing::ByLength,
-            packing: RowPacking::None,
+            packing: RowPacking::PaddingFree,
         }
     }
 }
 
 impl MicroBatching {
-    /// `micro` rows of similar length.
+    /// `micro` samples, without padding.
     #[must_use]
     pub fn rows(micro: usize) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl MicroBatching {
         }
     }
 
-    /// For a global batch whose longest sample has `longest` tokens.
+    /// The options for a global batch whose longest sample has `longest` tokens.
     fn options(&self, longest: usize) -> BatchOptions {
         BatchOptions {
             micro: self.micro,
@@ -60,21 +60,21 @@ impl MicroBatching {
 pub struct MicroBatch {
     /// `[rows, seq]`, padded on the right.
     pub token_ids: Tensor<2, Int>,
-    /// Where rows hold several samples, which ones.
+    /// The samples in each row, if rows hold several.
     pub packing: Option<Packing>,
-    /// `[tokens]`: index into the flattened `[rows · seq]` of each position that predicts a target.
+    /// `[tokens]`: for each target, the index of the position that predicts it, in the flattened `[rows · seq]`.
     pub positions: Tensor<1, Int>,
     /// `[tokens]`: the targets.
     pub targets: Tensor<1, Int>,
-    /// For each target, the sample of this micro-batch it belongs to.
+    /// `[tokens]`: for each target, the index of its sample in this micro-batch.
     pub sample_of: Vec<usize>,
-    /// For each sample of this micro-batch, its place in the global batch.
+    /// `[samples]`: for each sample of this micro-batch, its index in the global batch.
     pub samples: Vec<usize>,
-    /// The shard that it belongs to, counted from the first of this rank.
+    /// The shard of this micro-batch, counted from the first shard of this rank.
     pub shard: usize,
-    /// Which of the micro-batches of its shard it is.
+    /// The number of this micro-batch within its shard.
     pub round: usize,
-    /// Which of the micro-batches of all shards it is.
+    /// The number of this micro-batch among those of all shards.
     pub number: usize,
 }
 
@@ -132,58 +132,58 @@ impl MicroBatch {
     }
 }
 
-/// More than the forward passes that one micro-batch takes, each of which draws other masks.
+/// An upper bound on the forward passes of one micro-batch, each of which draws other masks.
 const PASSES: u64 = 16;
 
-/// The samples of one optimizer step, and how they are shared out.
+/// The samples of one optimizer step, and how they are distributed.
 #[derive(Clone, Debug)]
 pub struct GlobalBatch {
-    /// Micro-batches of this rank in the order in which they are computed.
+    /// The micro-batches of this rank, in the order of computation.
     pub micro: Vec<MicroBatch>,
-    /// For each sample its supervised tokens.
+    /// `[samples]`: number of supervised tokens of each sample.
     pub supervised: Vec<usize>,
-    /// For each sample the `weight` of its row.
+    /// `[samples]`: the `weight` of each sample's row.
     pub data_weights: Vec<f64>,
-    /// For each sample its id.
+    /// `[samples]`: the id of each sample.
     pub ids: Vec<String>,
-    /// Tokens of all samples, padding not counted.
+    /// Number of tokens of all samples, without padding.
     pub tokens: usize,
-    /// How the samples are shared out among ranks.
+    /// How the samples are distributed among ranks.
     pub shares: Shares,
 }
 
-/// How the samples of a global batch are shared out: the same on every rank.
+/// How the samples of a global batch are distributed. The same on every rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// How many shards there are.
+    /// Number of shards.
     pub shards: usize,
-    /// Micro-batches of each shard.
+    /// Number of micro-batches of each shard.
     pub micro: Vec<usize>,
-    /// Tokens of each shard.
+    /// Number of tokens of each shard.
     pub tokens: Vec<usize>,
-    /// How many of the shards are each rank's; rank `r` has the `r`-th such part of them.
+    /// Number of shards of each rank; rank `r` has the shards from `r · per_rank` on.
     pub per_rank: usize,
 }
 
 impl Shares {
-    /// Micro-batches of all ranks.
+    /// Number of micro-batches of all ranks together.
     #[must_use]
     pub fn passes(&self) -> usize {
         self.micro.iter().sum()
     }
 
-    /// Micro-batches of each rank.
+    /// Number of micro-batches of each rank.
     fn of_ranks(&self) -> impl Iterator<Item = usize> {
         self.micro.chunks(self.per_rank).map(|own| own.iter().sum())
     }
 
-    /// The most micro-batches that a rank has.
+    /// The largest number of micro-batches of any rank.
     #[must_use]
     pub fn most_micro(&self) -> usize {
         self.of_ranks().max().unwrap_or(0)
     }
 
-    /// Tokens of the rank that has the most, as a multiple of the mean of all; 1 where there are none.
+    /// Tokens of the rank that has the most, divided by the mean over ranks; 1 if there are no tokens.
     #[must_use]
     pub fn imbalance(&self) -> f64 {
         let of_ranks = self
@@ -199,13 +199,14 @@ impl Shares {
         }
     }
 
-    /// Whether each rank has a shard with more than `round` micro-batches; in round 0, whether it has samples.
+    /// For each rank, whether any of its shards has more than `round` micro-batches. For round 0: whether it has
+    /// samples.
     pub(crate) fn present_in(&self, round: usize) -> Vec<bool> {
         let has = |own: &[usize]| own.iter().any(|&micro| micro > round);
         self.micro.chunks(self.per_rank).map(has).collect()
     }
 
-    /// Micro-batches of the shard that has the most.
+    /// The largest number of micro-batches of any shard.
     pub(crate) fn rounds(&self) -> usize {
         self.micro.iter().copied().max().unwrap_or(0)
     }
@@ -218,13 +219,14 @@ impl GlobalBatch {
         Self::dealt(examples, &Ranks::solo(), cut, device)
     }
 
-    /// Deals `examples` into shards by tokens, and cuts those of this rank into micro-batches on `device`.
+    /// Deals `examples` into shards of about equally many tokens, and cuts the shards of this rank into micro-batches
+    /// on `device`.
     #[must_use]
     pub fn dealt(examples: &[&Example], ranks: &Ranks, cut: &MicroBatching, device: &Device) -> Self {
         let (shards, own_shards) = (ranks.shards(), ranks.own_shards());
         let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
         let options = cut.options(lengths.iter().copied().max().unwrap_or(0));
-        let dealt = cadft_data::deal(&lengths, shards);
+        let dealt = cadft_batch::deal(&lengths, shards);
         let of_shard = |places: &Vec<usize>| {
             let lengths: Vec<usize> = places.iter().map(|&place| lengths[place]).collect();
             micro_batch_shapes(&lengths, &options).len()
@@ -241,7 +243,7 @@ impl GlobalBatch {
         let mut micro = vec![];
         for (shard, places) in dealt[own_shards].iter().enumerate() {
             let own: Vec<&Example> = places.iter().map(|&place| examples[place]).collect();
-            for (round, batch) in cadft_data::micro_batches(&own, &options).enumerate() {
+            for (round, batch) in cadft_batch::micro_batches(&own, &options).enumerate() {
                 let mut batch = MicroBatch::new(&batch, device);
                 batch
                     .samples
@@ -265,22 +267,22 @@ impl GlobalBatch {
         }
     }
 
-    /// Sets what adapter dropout draws the masks of a micro-batch from, so that they do not depend on which rank computes it;
-    /// `seed` is that of the step. One shard draws pass by pass from there.
+    /// Seeds adapter dropout for a micro-batch, so that its masks do not depend on the rank that computes it. `seed` is
+    /// the seed of the step. With a single shard, the generator continues from pass to pass instead.
     pub(crate) fn seed_dropout(&self, model: &CausalLm, micro: &MicroBatch, seed: u64) {
         if self.shares.shards > 1 {
             model.seed_dropout(seed.wrapping_add(micro.number as u64 * PASSES));
         }
     }
 
-    /// Samples and supervised tokens, the denominators of the loss.
+    /// Numbers of samples and supervised tokens: the denominators of the loss.
     #[must_use]
     pub fn counts(&self) -> GlobalCounts {
         GlobalCounts::of(self.supervised.iter().copied())
     }
 }
 
-/// The micro-batches that samples are cut into. Each is made and put on the device when it is asked for.
+/// Cuts samples into micro-batches. Each is made, and put on the device, when the iterator reaches it.
 pub fn micro_batches<'a>(
     examples: &'a [&'a Example],
     cut: &MicroBatching,
@@ -288,29 +290,29 @@ pub fn micro_batches<'a>(
 ) -> impl Iterator<Item = MicroBatch> + use<'a> {
     let lengths = examples.iter().map(|example| example.token_ids.len());
     let options = cut.options(lengths.max().unwrap_or(0));
-    cadft_data::micro_batches(examples, &options).map(|batch| MicroBatch::new(&batch, device))
+    cadft_batch::micro_batches(examples, &options).map(|batch| MicroBatch::new(&batch, device))
 }
 
-/// Rows and columns of every micro-batch of a global batch of samples of these lengths.
+/// `[rows, seq]` of every micro-batch of a global batch whose samples have these lengths.
 #[must_use]
 pub fn shapes(lengths: &[usize], cut: &MicroBatching) -> Vec<[usize; 2]> {
     let longest = lengths.iter().copied().max().unwrap_or(0);
     micro_batch_shapes(lengths, &cut.options(longest))
 }
 
-/// Which samples belong to which step. The last, partial window of an epoch is a global batch of its own.
+/// Chooses the samples of each step. The last window of an epoch may be smaller; it is a global batch like the others.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     samples: usize,
     global: usize,
     order: Order,
     seed: u64,
-    /// The epoch whose order is known, and the order.
+    /// The epoch whose order is cached, and the order.
     current: Option<(usize, Vec<usize>)>,
 }
 
 impl Sampler {
-    /// Global batches of `global` among `samples` samples.
+    /// Chooses global batches of `global` samples among `samples` samples.
     ///
     /// # Panics
     /// If there are no samples or `global` is 0.
@@ -326,13 +328,13 @@ impl Sampler {
         }
     }
 
-    /// Steps in one epoch.
+    /// Number of steps in one epoch.
     #[must_use]
     pub fn steps_per_epoch(&self) -> usize {
         self.samples.div_ceil(self.global)
     }
 
-    /// The samples of `step`, counted from 1.
+    /// The samples of step `step`, counted from 1.
     #[must_use]
     pub fn samples_of(&mut self, step: usize) -> Vec<usize> {
         let (epoch, window) = (

@@ -1,6 +1,6 @@
-//! Clipping by the global gradient norm: the norm, and the factor that the update multiplies gradients by.
+//! Clipping by the global gradient norm: computes the norm, and the factor by which the update multiplies gradients.
 //!
-//! Burn's own clipping takes each tensor by itself. Here both numbers stay on the device.
+//! Burn's own clipping treats each tensor separately. Here both numbers stay on the device.
 
 use crate::optimizer::sum_of_squares;
 use crate::ranks::{Owned, Ranks};
@@ -9,10 +9,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use std::collections::HashMap;
 
-/// The Euclidean norm of all gradients together, accumulated in f64 over the parameters.
+/// The Euclidean norm of all gradients together, with sums over parameters in f64.
 #[must_use]
 pub fn global_norm<M: Module>(model: &M, grads: &GradientsParams) -> f64 {
-    // One read for all parameters.
+    // One read from the device for all parameters.
     let squares = squares(model, grads).map(|sums| sums.into_data().iter().collect::<Vec<f32>>());
     norm(&squares.unwrap_or_default())
 }
@@ -25,8 +25,8 @@ pub fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1
     (!squares.sums.is_empty()).then(|| Tensor::cat(squares.sums, 0))
 }
 
-/// The squared norms of the gradients of all ranks, and the factor that the update multiplies them by. Without gradients the
-/// norm is 0. `loss`, `[1]`, is the part of this rank.
+/// The sums of squared gradients of all ranks, `[parameters or pieces of them]`, and the clipping factor, `[1]`.
+/// Without gradients the norm is 0. `loss`, `[1]`, is this rank's part of the loss.
 pub(crate) fn clipping<M: Module>(
     model: &M,
     grads: &GradientsParams,
@@ -56,7 +56,7 @@ pub(crate) fn clipping<M: Module>(
     (squares, factor)
 }
 
-/// The norm, given what [`squares`] found.
+/// The norm, from the values of [`squares`].
 pub(crate) fn norm(squares: &[f32]) -> f64 {
     if squares.is_empty() {
         return 0.0;
@@ -64,8 +64,8 @@ pub(crate) fn norm(squares: &[f32]) -> f64 {
     squares.iter().copied().map(f64::from).sum::<f64>().sqrt()
 }
 
-/// The factor of the gradients, `[1]`: `min(1, max / (norm + 1e-6))`, as in `PyTorch`; -1 if the norm or the loss is not
-/// finite, which skips the update.
+/// The factor for gradients, `[1]`: `min(1, max / (norm + 1e-6))`, as in `PyTorch`. It is -1 if the norm or the loss is
+/// not finite; a negative factor skips the update.
 ///
 /// # Shapes
 /// `squares`, the sums of squared gradients: `[parameters]`; `loss`: `[1]`.
@@ -78,7 +78,8 @@ pub fn clip_factor(squares: Tensor<1>, loss: Tensor<1>, max: f64) -> Tensor<1> {
     factor.clamp_max(1.0).mask_fill(is_finite.bool_not(), -1.0)
 }
 
-/// One place for each trained parameter, and one for each piece of a parameter that is cut; 0 where another rank owns it.
+/// Collects a sum of squares for each trained parameter, and one for each piece of a parameter that is cut; 0 if
+/// another rank owns it.
 struct OwnSquares<'a> {
     grads: &'a GradientsParams,
     ranks: &'a Ranks,

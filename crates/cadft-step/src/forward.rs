@@ -1,4 +1,4 @@
-//! From a micro-batch to the likelihood of its targets.
+//! Forward pass: the likelihoods of the targets of a micro-batch.
 
 use crate::batch::{GlobalBatch, MicroBatch};
 use crate::observe::{OfTokens, Readback};
@@ -30,20 +30,21 @@ fn select_supervised(hidden: Tensor<3>, micro: &MicroBatch) -> Tensor<2> {
     fused::select_rows(hidden.reshape([rows * seq, size]), micro.positions.clone())
 }
 
-/// What an objective gets of a micro-batch; all `[tokens]`.
+/// What an objective receives about a micro-batch; all `[tokens]`.
 pub struct Likelihoods {
-    /// Log-likelihood of each target, on the graph.
+    /// Log-likelihood of each target, on the autodiff graph.
     pub log_probs: Tensor<1>,
-    /// The same off the graph, and the statistic of the distribution that the objective asks for.
+    /// The same without gradient, and the statistic of the distribution that the objective requests.
     pub stats: TokenStats,
-    /// Log-likelihood under the reference model, off the graph, if the objective asks for [`Reference::Scores`].
+    /// Log-likelihood under the reference model, without gradient, if the objective requests [`Reference::Scores`].
     pub reference: Option<Tensor<1>>,
-    /// Divergence from the reference model in nats, on the graph, if the objective asks for [`Reference::Anchor`].
+    /// Divergence from the reference model in nats, on the autodiff graph, if the objective requests
+    /// [`Reference::Anchor`].
     pub divergence: Option<Tensor<1>>,
 }
 
 impl Likelihoods {
-    /// The values that are read from the device, with their gates.
+    /// The values to read from the device, together with the gates.
     pub(crate) fn values(&self, gates: Tensor<1>) -> OfTokens<Tensor<1>> {
         OfTokens {
             log_probs: self.stats.log_probs.clone(),
@@ -54,10 +55,10 @@ impl Likelihoods {
     }
 }
 
-/// The likelihoods of the targets of a micro-batch, and what else the objective asks for.
+/// The likelihoods of the targets of a micro-batch, and the other statistics that the objective requests.
 ///
 /// # Panics
-/// If the objective asks for a reference model and `reference` is `None`.
+/// If the objective requires a reference model and `reference` is `None`.
 #[must_use]
 pub fn token_likelihoods(
     model: &CausalLm,
@@ -117,13 +118,13 @@ pub(crate) fn likelihoods_of(
     likelihoods
 }
 
-/// CADFT-1 for every sample of a global batch, without gradient; `model` is off the autodiff graph.
+/// The score (CADFT-1) of every sample of a global batch, without gradient. `model` must be off the autodiff graph.
 #[must_use]
 pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
     read_scores(model, batch, &mut Readback::default())
 }
 
-/// As [`score`], with one read for all micro-batches of this rank; the scores of all ranks.
+/// As [`score`], with a single read for all micro-batches of this rank. Returns the scores of all ranks.
 pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut Readback) -> Vec<f64> {
     let log_probs = batch.micro.iter().map(|micro| {
         let micro = micro.clone().inner();

@@ -1,19 +1,20 @@
-//! The gradient of a global batch while its micro-batches are computed: the sum over shards, and then over ranks.
+//! Accumulates the gradient of a global batch while its micro-batches are computed: a sum over shards, then over ranks.
 //!
 //! ```text
 //! stage 1:  G = tree over shards v of (Σ over micro-batches m of g_{v,m})     ranks add once a step
 //! stage 2:  G = Σ over m of (tree over shards v of g_{v,m})                   ranks add once for each m
 //! ```
 //!
-//! In stage 2, a rank with one shard that recomputes its activations block by block gives away the gradients of a block as soon
-//! as they are there: it keeps those that it owns, and those of one block.
+//! In stage 2, a rank that has one shard and recomputes activations block by block sends the gradients of a block to
+//! their owners as soon as they are computed. It keeps only the gradients that it owns, and those of one block.
 
+use crate::accumulator::Accumulator;
 use crate::batch::{MicroBatch, Shares};
 use crate::ranks::{Flat, Owners, Ranks, ZeroStage, flat_gradients, gradients_of};
 use crate::recompute::{Graph, Part};
 use crate::sum::ShardSum;
 use burn::module::ParamId;
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use cadft_model::CausalLm;
 use cadft_model::decoder::Recompute;
@@ -25,10 +26,10 @@ pub(crate) struct GradientSum<'a> {
     shares: &'a Shares,
     ranks: Ranks,
     owners: Owners,
-    /// Of this rank's shards: in the step, or in the round.
+    /// The sum over this rank's shards: of the whole step or, in stage 2, of the current round.
     shards: ShardSum<'a, CausalLm>,
     /// Of the rounds before, what this rank owns.
-    own: GradientsAccumulator<CausalLm>,
+    own: Accumulator,
     /// The round whose micro-batches are computed.
     round: usize,
 }
@@ -41,12 +42,12 @@ impl<'a> GradientSum<'a> {
             ranks: ranks.clone(),
             owners: ranks.owners(model),
             shards: ShardSum::new(model),
-            own: GradientsAccumulator::new(),
+            own: Accumulator::new(),
             round: 0,
         }
     }
 
-    /// Adds the gradients of a micro-batch; they come in the order of the global batch.
+    /// Adds the gradients of a micro-batch. Calls must follow the order of the global batch.
     pub(crate) fn add(&mut self, graph: Graph, loss: &Tensor<1>, micro: &MicroBatch) {
         if self.ranks.stage() == ZeroStage::Two {
             self.close(micro.round);
@@ -60,25 +61,25 @@ impl<'a> GradientSum<'a> {
         let (model, sum) = (self.model, self.shards.of(micro.shard));
         graph
             .parts(loss, model)
-            .each(&mut |_, found| sum.accumulate(model, found));
+            .each(&mut |_, found| sum.add(model, found));
     }
 
-    /// The sum over all shards, of what this rank owns.
+    /// The sum over all shards, for the parameters that this rank owns.
     pub(crate) fn total(mut self) -> GradientsParams {
         if self.ranks.stage() == ZeroStage::Two {
             self.close(self.shares.rounds());
-            return self.own.grads();
+            return self.own.take();
         }
         let sum = std::mem::replace(&mut self.shards, ShardSum::new(self.model));
         self.folded(sum.total(self.shares.per_rank), &self.shares.present_in(0))
     }
 
-    /// Whether gradients leave block by block.
+    /// Whether gradients are sent block by block.
     fn by_block(&self) -> bool {
         self.ranks.count() > 1 && self.shares.per_rank == 1 && self.model.recompute() == Recompute::Blocks
     }
 
-    /// Ends the rounds before `round`: those in which this rank has no micro-batch too.
+    /// Completes the rounds before `round`, including those in which this rank has no micro-batch.
     fn close(&mut self, round: usize) {
         while self.round < round {
             if self.by_block() {
@@ -91,13 +92,13 @@ impl<'a> GradientSum<'a> {
                 let sum = std::mem::replace(&mut self.shards, ShardSum::new(self.model));
                 let total = sum.total(self.shares.per_rank);
                 let folded = self.folded(total, &self.shares.present_in(self.round));
-                self.own.accumulate(self.model, folded);
+                self.own.add(self.model, folded);
             }
             self.round += 1;
         }
     }
 
-    /// Gives the gradients of a part of the model to their owners.
+    /// Sends the gradients of a part of the model to their owners.
     fn give(&mut self, part: Part<'_>, found: GradientsParams) {
         let flat = match part {
             Part::Block(block) => flat_gradients(block, &found),
@@ -112,7 +113,7 @@ impl<'a> GradientSum<'a> {
         };
         drop(found);
         let folded = self.sum_of(&flat, &self.shares.present_in(self.round));
-        self.own.accumulate(self.model, folded);
+        self.own.add(self.model, folded);
     }
 
     fn folded(&self, gradients: Option<GradientsParams>, present: &[bool]) -> GradientsParams {

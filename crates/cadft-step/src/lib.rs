@@ -1,7 +1,7 @@
-//! One optimizer step of cadft: rows of tokens in, an updated model and what was seen of it out.
+//! One optimizer step of cadft: from a batch of tokens to an updated model and the values of the step.
 //!
-//! All that is public is for those who write a training loop of their own, and changes as semantic versions say. The
-//! kernels of the optimizer and what a step holds between its passes are private.
+//! The public items are for custom training loops, and follow semantic versioning. The kernels of the optimizer and the
+//! state of a step between its passes are private.
 //!
 //! ```text
 //! step.rs       THE page: one optimizer step
@@ -14,12 +14,12 @@
 //! optimizer.rs  clip.rs  schedule.rs                   AdamW, clipping by the global norm, learning rate
 //! ```
 //!
-//! A loop of one's own is [`step()`] in a `for`; `examples/own_loop.rs` is one on real data:
+//! A custom loop calls [`step()`] in a `for`; `examples/own_loop.rs` does so on real data:
 //!
 //! ```
 //! use burn::tensor::Device;
 //! use cadft_core::{Dft, Normalisation, RunningMoments};
-//! use cadft_data::{Example, Origin};
+//! use cadft_batch::{Example, Origin};
 //! use cadft_model::{CausalLm, ModelConfig};
 //! use cadft_step::{AdamW, AdamWOptions, GlobalBatch, MicroBatching, StepSettings, StepState, step};
 //!
@@ -58,8 +58,10 @@
 //! # Ok::<(), cadft_model::ModelError>(())
 //! ```
 //!
-//! It does no input or output, reads no recipe and prints nothing. Options are plain structs with the defaults of recipes.
+//! The crate does no input or output, reads no recipe and prints nothing. Options are plain structs with the defaults
+//! of recipes.
 
+mod accumulator;
 pub mod batch;
 pub mod clip;
 pub mod forward;

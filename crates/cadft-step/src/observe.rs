@@ -1,5 +1,5 @@
-//! The values behind the metrics of a step. They stay on the device and are read together, with the first read of the next
-//! step.
+//! The values behind the metrics of a step. They stay on the device, and are read together with the first read of the
+//! next step.
 
 mod readback;
 mod told;
@@ -18,13 +18,13 @@ use told::{Sums, Told};
 /// Values of a global batch, before the update.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepOutcome {
-    /// The objective's value, as normalised.
+    /// The loss, after normalisation.
     pub loss: f64,
     /// `Σ −log p` over the supervised tokens, nats.
     pub nll_sum: f64,
     /// `Σ g` over the supervised tokens.
     pub gate_sum: f64,
-    /// `Σ KL(reference‖model)` over the supervised tokens, nats, for an objective that adds it to its loss.
+    /// `Σ KL(reference‖model)` over the supervised tokens, nats, if the objective adds it to the loss.
     pub divergence_sum: Option<f64>,
     /// `c_i` of each sample, nats a token.
     pub scores: Vec<f64>,
@@ -32,25 +32,25 @@ pub struct StepOutcome {
     pub z: Vec<f64>,
     /// `w_i` of each sample, without the data's weight.
     pub weights: Vec<f64>,
-    /// What the scores were standardised with.
+    /// The statistics that standardised the scores.
     pub standardiser: Standardiser,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// The factor of the gradient; negative if the device skipped the update.
+    /// The clipping factor; negative if the device skipped the update.
     pub clip_factor: f64,
 }
 
-/// A step that is over.
+/// A finished step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settled {
-    /// How it ended.
+    /// Its outcome.
     pub outcome: StepOutcome,
-    /// When the host read it.
+    /// When the host read the outcome.
     pub at: Instant,
 }
 
 impl StepOutcome {
-    /// What is not finite, if anything; the update was then skipped.
+    /// The name of the value that is not finite, if any. The update was then skipped.
     #[must_use]
     pub fn not_finite(&self) -> Option<&'static str> {
         if self.clip_factor >= 0.0 {
@@ -62,7 +62,7 @@ impl StepOutcome {
         }
     }
 
-    /// Adds the scores to the statistics of later steps, unless the update was skipped.
+    /// Adds the scores to the running statistics, unless the update was skipped.
     pub(crate) fn add_to(&self, running: &mut RunningMoments) {
         if self.not_finite().is_none() {
             running.update(&self.scores.iter().copied().collect());
@@ -74,21 +74,21 @@ impl StepOutcome {
 pub(crate) struct OfTokens<T> {
     pub(crate) log_probs: T,
     pub(crate) gates: T,
-    /// Log-likelihoods under the reference model, for an objective that weighs by them.
+    /// Log-likelihoods under the reference model, if the objective's weights depend on them.
     pub(crate) reference: Option<T>,
-    /// Divergence from the reference model, for an objective that adds it to its loss.
+    /// Divergence from the reference model, if the objective adds it to the loss.
     pub(crate) divergence: Option<T>,
 }
 
 impl<T> OfTokens<T> {
-    /// All that are present, in the order of [`OfTokens::with`].
+    /// All fields that are present, in the order of [`OfTokens::with`].
     fn all(&self) -> impl Iterator<Item = &T> {
         ([&self.log_probs, &self.gates].into_iter())
             .chain(&self.reference)
             .chain(&self.divergence)
     }
 
-    /// The same fields, each filled with the next of `values`.
+    /// The same fields, filled with `values` in order.
     fn with<U: Default>(&self, values: &mut impl Iterator<Item = U>) -> OfTokens<U> {
         let mut next = || values.next().unwrap_or_default();
         OfTokens {
@@ -100,9 +100,9 @@ impl<T> OfTokens<T> {
     }
 }
 
-/// Values of a micro-batch, read from the device as late as they can be.
+/// Values of a micro-batch. They are read from the device as late as possible.
 pub(crate) enum TokenValues {
-    /// Off the autodiff graph.
+    /// Without gradient.
     OnDevice(Box<OfTokens<Tensor<1>>>),
     Read(OfTokens<Vec<f32>>),
 }
@@ -128,7 +128,7 @@ impl TokenValues {
     }
 }
 
-/// The values of a step while its micro-batches are queued.
+/// Collects the values of a step while its micro-batches are queued.
 pub(crate) struct Observation {
     samples: usize,
     shards: usize,
@@ -139,9 +139,9 @@ pub(crate) struct Observation {
     parts: Vec<Part>,
 }
 
-/// The values of a micro-batch; `weights` and `factors` have one entry a sample.
+/// The values of a micro-batch; `weights` and `factors` are `[samples]`.
 struct Part {
-    /// Counted over all ranks.
+    /// The number of the shard among those of all ranks.
     shard: usize,
     sample_of: Vec<usize>,
     samples: Vec<usize>,
@@ -151,7 +151,7 @@ struct Part {
 }
 
 impl Observation {
-    /// For a global batch; a divergence has the factor `strength` in the loss.
+    /// The observation of a global batch; `strength` is the factor of the divergence in the loss.
     pub(crate) fn new(batch: &GlobalBatch, ranks: &Ranks, strength: f64) -> Self {
         Self {
             samples: batch.ids.len(),
@@ -162,7 +162,8 @@ impl Observation {
         }
     }
 
-    /// Adds a micro-batch with the weights and factors of its samples; returns the factors of its tokens, `[tokens]`.
+    /// Adds a micro-batch with the weights and factors of its samples, `[samples]`. Returns the factors of its tokens,
+    /// `[tokens]`.
     pub(crate) fn take(
         &mut self,
         micro: &MicroBatch,
@@ -189,8 +190,8 @@ impl Observation {
         )
     }
 
-    /// Completes the values: sums of squared gradients `[parameters]`, the clipping factor `[1]`, and the statistics of the
-    /// weights, if some were needed.
+    /// Adds the remaining values: sums of squared gradients `[parameters]`, the clipping factor `[1]`, and the
+    /// statistics of the weights, if there are any.
     pub(crate) fn in_flight(
         self,
         squares: Tensor<1>,
@@ -210,19 +211,19 @@ impl Observation {
 pub(crate) struct InFlight {
     seen: Observation,
     squares: Tensor<1>,
-    /// The factor of the gradient, `[1]`.
+    /// The clipping factor, `[1]`.
     pub(crate) factor: Tensor<1>,
     standardiser: Option<Standardiser>,
 }
 
 impl InFlight {
-    /// Reads the values, in a read of their own.
+    /// Reads the values, with a separate read.
     pub(crate) fn settle(self, ranks: &Ranks) -> Settled {
         let read = Readback::default().read(self.waiting());
         self.with_read(read, ranks)
     }
 
-    /// The vectors that have to be read.
+    /// The vectors that have not been read yet.
     pub(crate) fn waiting(&self) -> Vec<Tensor<1>> {
         let mut waiting = vec![self.squares.clone(), self.factor.clone()];
         for part in &self.seen.parts {
@@ -233,7 +234,7 @@ impl InFlight {
         waiting
     }
 
-    /// The outcome, from the values of [`InFlight::waiting`], which were read just now, and those of the other ranks.
+    /// The outcome, from the values of [`InFlight::waiting`] that were just read, and from those of the other ranks.
     pub(crate) fn with_read(self, read: Vec<Vec<f32>>, ranks: &Ranks) -> Settled {
         let at = Instant::now();
         let Observation {

@@ -5,12 +5,12 @@
 //! θ ← (1−η·λ)·θ − η·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
 //! ```
 //!
-//! `g` is the gradient times the factor of clipping, which is on the device; where it is negative, nothing changes there, and
-//! the number of updates `t` is corrected when the host learns of it ([`AdamW::left_out`]).
+//! `g` is the gradient times the clipping factor, which is on the device. If the factor is negative, the device changes
+//! nothing. The host corrects the number of updates `t` when it reads the factor ([`AdamW::left_out`]).
 //!
-//! Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101), algorithm 2. The operations and their
-//! order are those of Burn's `AdamW`, in one pass where a backend has a kernel (`update.rs`); the moments are kept here, by
-//! parameter, so that a checkpoint holds them under the names of the weights they belong to, bit for bit.
+//! Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101), algorithm 2. The operations and
+//! their order are those of Burn's `AdamW`, fused into one pass on backends that have a kernel (`update.rs`). The
+//! moments are kept here, by parameter, so that a checkpoint stores them bit for bit under the names of their weights.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
@@ -18,12 +18,12 @@ use burn::tensor::{Tensor, TensorData};
 use cadft_model::parameters::{self, NamedTensor};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-pub(crate) use update::sum_of_squares;
 use update::{Rates, update};
+pub(crate) use update::{add, sum_of_squares};
 
 mod update;
 
-/// What an [`AdamW`] does besides the learning rate.
+/// Options of [`AdamW`] besides the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWOptions {
     /// Decay of the two moments, β₁ and β₂; the DFT code's: 0.9, 0.95.
@@ -60,7 +60,7 @@ impl Default for AdamWOptions {
 /// let mut optimizer = AdamW::new(&AdamWOptions { weight_decay: 0.0, ..AdamWOptions::default() });
 /// let not_clipped = Tensor::ones([1], &device.inner());
 /// let weight = optimizer.step(0.1, weight, gradients, not_clipped);
-/// // The first update goes by the learning rate, whatever the size of the gradient.
+/// With bias correction, the first update has the size of the learning rate, whatever the size of the gradient.
 /// let values: Vec<f32> = weight.val().into_data().iter().collect();
 /// assert!((values[0] - 0.9).abs() < 1e-6 && (values[1] + 1.9).abs() < 1e-6);
 /// ```
@@ -69,13 +69,13 @@ pub struct AdamW {
     eps: f32,
     weight_decay: f64,
     moments: Moments,
-    /// The parameters of the last update.
+    /// The parameters that the last update changed.
     last: Vec<ParamId>,
-    /// Of parameters that are cut between ranks, the rows that are updated here.
+    /// For parameters that are cut between ranks, the rows that this rank updates.
     rows: HashMap<ParamId, Range<usize>>,
 }
 
-/// What is known about each parameter that was updated so far.
+/// The state of each parameter that has been updated.
 #[derive(Default)]
 struct Moments {
     first: GradientsParams,
@@ -84,7 +84,7 @@ struct Moments {
 }
 
 impl AdamW {
-    /// Fresh moments.
+    /// An optimizer without moments.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the optimizer computes in f32")]
     pub fn new(options: &AdamWOptions) -> Self {
@@ -98,13 +98,14 @@ impl AdamW {
         }
     }
 
-    /// Updates only these rows of these parameters, of which gradients and moments have no others.
+    /// From now on, updates only these rows of these parameters. Their gradients and moments hold these rows only.
     pub(crate) fn own(&mut self, rows: HashMap<ParamId, Range<usize>>) {
         self.rows = rows;
     }
 
-    /// One update of every parameter that has a gradient, by the gradient times `factor`, `[1]` on its device. Where that is
-    /// negative, parameters and moments stay as they are; the caller says so with [`AdamW::left_out`] before the next update.
+    /// Updates every parameter that has a gradient, with the gradient times `factor`, `[1]`, on the parameter's device.
+    /// If `factor` is negative, parameters and moments do not change; the caller must then call [`AdamW::left_out`]
+    /// before the next update.
     #[must_use]
     pub fn step<M: Module>(&mut self, lr: f64, model: M, grads: GradientsParams, factor: Tensor<1>) -> M {
         self.last.clear();
@@ -117,22 +118,22 @@ impl AdamW {
         })
     }
 
-    /// Takes the last update out of the number of updates: the device has left it out.
+    /// Does not count the last update: the device skipped it.
     pub fn left_out(&mut self) {
         for id in self.last.drain(..) {
             if let Some(updates) = self.moments.updates.get_mut(&id) {
                 *updates -= 1;
                 if *updates == 0 {
-                    // As before the first: what the moments hold is zero.
+                    // As before the first update: its moments are zero.
                     self.moments.updates.remove(&id);
                 }
             }
         }
     }
 
-    /// The moments under the names of the parameters of `model`, as `PyTorch` calls them: `NAME.exp_avg` and
-    /// `NAME.exp_avg_sq`, and `NAME.step`, the number of updates. On one of several ranks those of what it owns
-    /// ([`Ranks::owned`](crate::Ranks::owned)).
+    /// The moments, under the names of the parameters of `model` and in `PyTorch`'s terms: `NAME.exp_avg`,
+    /// `NAME.exp_avg_sq`, and `NAME.step`, the number of updates. One of several ranks returns those of the parameters
+    /// that it owns ([`Ranks::owned`](crate::Ranks::owned)).
     #[must_use]
     pub fn state<M: Module>(&self, model: &M) -> Vec<NamedTensor> {
         let mut export = Export {
@@ -144,8 +145,8 @@ impl AdamW {
         export.tensors
     }
 
-    /// Takes over moments that [`AdamW::state`] gave, on this rank or on one that is alone; the names that no parameter of
-    /// `model` took.
+    /// Restores moments from [`AdamW::state`], of this rank or of a run with one rank. Returns the names that belong to
+    /// no parameter of `model`.
     pub fn load_state<M: Module>(&mut self, model: &M, state: BTreeMap<String, TensorData>) -> Vec<String> {
         self.moments = Moments::default();
         self.last.clear();
@@ -169,7 +170,7 @@ struct Update<'a> {
 }
 
 impl Update<'_> {
-    /// The new value of a parameter, off the autodiff graph.
+    /// Computes the new value of a parameter, without gradient.
     fn updated<const D: usize>(&mut self, id: ParamId, value: Tensor<D>, grad: Tensor<D>) -> Tensor<D> {
         let AdamW {
             betas,

@@ -6,39 +6,39 @@
 //! signal to noise = ‖ū‖² / (E‖u‖² − ‖ū‖²)                                                    (PROBE-3)
 //! ```
 //!
-//! `a_i` is the `weight` of the data row, `w_i` the objective's weight of the sample. `ū` is the gradient of the loss of
-//! all `n` samples as one global batch: statistics of scores are those of all of them. The model is its own reference model,
-//! so that an anchor adds nothing and a weight by likelihood ratios is 1: what the first step of a run sees.
+//! `a_i` is the `weight` of the data row, `w_i` the objective's weight of the sample. `ū` is the gradient of the loss
+//! with all `n` samples as one global batch, so the statistics of scores are over all of them. The model is its own
+//! reference model, as in the first step of a run: the divergence is 0 and likelihood ratios are 1.
 //!
-//! A sketch adds up the coordinates of a gradient in buckets that a seed draws, each with a drawn sign (a count sketch).
-//! Products of two sketches are those of the gradients in expectation, with a relative deviation of about `√(2/size)`.
+//! A sketch sums the coordinates of a gradient in random buckets, each coordinate with a random sign (a count sketch).
+//! The expected inner product of two sketches is that of the gradients, with a relative deviation of about `√(2/size)`.
 
 use crate::batch::{GlobalBatch, MicroBatching};
 use crate::step::{Backward, StepSettings, backward};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use cadft_batch::Example;
 use cadft_core::compatibility::effective_sample_size;
 use cadft_core::reduction::median_score;
 use cadft_core::{
     GlobalCounts, Normalisation, Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistic,
     TokenStats,
 };
-use cadft_data::Example;
 use cadft_model::CausalLm;
 use std::borrow::Borrow;
 use std::num::NonZeroUsize;
 
-/// What gradients are compared by.
+/// The coordinates in which gradients are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coordinates {
-    /// All of them: 8 bytes a parameter are held.
+    /// All parameters: needs 8 bytes a parameter.
     All,
-    /// A sketch: its size is held.
+    /// A sketch: needs memory for its buckets only.
     Sketch {
-        /// How many buckets.
+        /// Number of buckets.
         size: NonZeroUsize,
-        /// What the buckets and signs are drawn from.
+        /// Seed of the buckets and signs.
         seed: u64,
     },
 }
@@ -46,7 +46,7 @@ pub enum Coordinates {
 /// The gradients of the samples of one set under one objective.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// One a sample, in their order.
+    /// One entry for each sample, in order.
     pub samples: Vec<ProbedSample>,
     /// `n · ū`.
     sum: Vec<f64>,
@@ -65,11 +65,11 @@ pub struct ProbedSample {
     pub mean_gate: f64,
 }
 
-/// The gradients of `samples` under an objective. `scores` are theirs (CADFT-1), from
-/// [`score_samples`](crate::score_samples); `model` is on the autodiff graph.
+/// The gradients of `samples` under an objective. `scores` are the scores of the samples (CADFT-1), from
+/// [`score_samples`](crate::score_samples); `model` must be on the autodiff graph.
 ///
 /// # Panics
-/// If there are more samples than scores, or fewer.
+/// If the numbers of samples and scores differ.
 #[must_use]
 pub fn probe<E: Borrow<Example>>(
     model: &CausalLm,
@@ -121,7 +121,7 @@ impl Probe {
         self.mean_of(ProbedSample::weighted)
     }
 
-    /// `E‖G‖²`: what the second moment were if every weight were 1.
+    /// `E‖G‖²`: the second moment if every weight were 1.
     #[must_use]
     pub fn unweighted_second_moment(&self) -> f64 {
         self.mean_of(|sample| sample.squared_norm)
@@ -133,7 +133,7 @@ impl Probe {
         dot(&self.sum, &self.sum).sqrt() / self.samples.len() as f64
     }
 
-    /// PROBE-3; infinite where the samples do not differ.
+    /// PROBE-3; infinite if all samples have the same gradient.
     #[must_use]
     pub fn signal_to_noise(&self) -> f64 {
         let signal = self.mean_norm().powi(2);
@@ -147,8 +147,8 @@ impl Probe {
         effective_sample_size(&weights)
     }
 
-    /// The cosine of the angle between `ū` and that of another set, with the same model and coordinates; of a gradient
-    /// that is 0 it is no number.
+    /// The cosine of the angle between `ū` and that of another set, with the same model and coordinates; NaN if one of
+    /// them is 0.
     #[must_use]
     pub fn cosine(&self, other: &Self) -> f64 {
         let lengths = dot(&self.sum, &self.sum).sqrt() * dot(&other.sum, &other.sum).sqrt();
@@ -160,7 +160,7 @@ impl Probe {
     }
 }
 
-/// The objective's weights, which it is asked for as in a step.
+/// The objective's weights, computed as in a step.
 fn weights(objective: &dyn Objective, scores: &[f64]) -> Vec<f64> {
     if objective.compatibility().is_none() && objective.reference() != Some(Reference::Scores) {
         return vec![1.0; scores.len()];
@@ -189,7 +189,7 @@ fn backward_of(model: &CausalLm, sample: &Example, objective: &dyn Objective) ->
     backward(model, &batch, &settings, &RunningMoments::new(0.0))
 }
 
-/// All parameters, one after the other.
+/// The gradients of all parameters, concatenated.
 fn flat(model: &CausalLm, gradients: &GradientsParams) -> Vec<f32> {
     let mut flat = Flat {
         gradients,
@@ -199,7 +199,7 @@ fn flat(model: &CausalLm, gradients: &GradientsParams) -> Vec<f32> {
     flat.values
 }
 
-/// The gradients of all parameters as one vector; 0 where there is none.
+/// Collects the gradients of all parameters into one vector; a missing gradient is 0.
 struct Flat<'a> {
     gradients: &'a GradientsParams,
     values: Vec<f32>,
@@ -216,7 +216,7 @@ impl ModuleVisitor for Flat<'_> {
     }
 }
 
-/// The token gates of an objective, of samples that do not look at each other.
+/// The token gates of an objective under a fixed median score, without its sample weights.
 #[derive(Debug)]
 struct Alone<'a> {
     objective: &'a dyn Objective,
@@ -274,7 +274,7 @@ fn add(
     squares
 }
 
-/// A number of `index` that looks drawn (SplitMix64).
+/// A pseudorandom function of `seed` and `index` (SplitMix64).
 fn mixed(seed: u64, index: u64) -> u64 {
     let mut z = (index.wrapping_add(1))
         .wrapping_mul(0x9E37_79B9_7F4A_7C15)

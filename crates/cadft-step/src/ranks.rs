@@ -1,14 +1,15 @@
 //! The ranks of a run: processes or threads that compute one global batch together.
 //!
-//! A global batch is dealt into *shards* by tokens ([`cadft_data::deal`]). Each rank computes some of them. Results depend on
+//! A global batch is dealt into *shards* by tokens ([`cadft_batch::deal`]). Each rank computes some of them. Results depend on
 //! the number of shards and not on the number of ranks:
 //!
-//! - what the host sums is a vector in which every place but one rank's is 0, so that no sum rounds;
+//! - the host sums vectors in which at most one rank has a nonzero value at each place, so that no sum rounds;
 //! - gradients are summed by a tree over the shards, which is the same for every number of ranks (`sum.rs`);
-//! - a parameter, or a row of a large one, is updated by one rank, its owner, which alone keeps its moments, and sent to the
-//!   others (stage 1 of ZeRO, Rajbhandari et al., arXiv 1910.02054). In stage 2 only the owner keeps its gradient too.
+//! - a parameter, or a block of rows of a large one, has one rank as its owner. The owner alone keeps its optimizer
+//!   moments, updates it and sends it to the others (stage 1 of ZeRO, Rajbhandari et al., arXiv 1910.02054). In stage 2
+//!   only the owner keeps its gradient too.
 //!
-//! With one rank none of this takes place: a step has the kernels and reads that it has without this module.
+//! With one rank, a step runs the same kernels and reads as it would without this module.
 
 mod buckets;
 mod checked;
@@ -43,7 +44,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The ranks of a run, and which of them this one is.
+/// The ranks of a run, and the number of this one.
 #[derive(Clone, Debug)]
 pub struct Ranks {
     several: Option<Rc<Several>>,
@@ -116,7 +117,7 @@ impl Default for Ranks {
 }
 
 impl Ranks {
-    /// One rank, and one shard: no other rank is talked to.
+    /// One rank and one shard, without communication.
     #[must_use]
     pub fn solo() -> Self {
         Self {
@@ -128,14 +129,14 @@ impl Ranks {
         }
     }
 
-    /// Ranks that talk through the memory of the host; tensors are copied there and back.
+    /// Ranks that communicate through host memory; tensors are copied to the host and back.
     #[must_use]
     pub fn new(host: Rc<dyn Collective>) -> Self {
         let device = Box::new(Staged(host.clone()));
         Self::with_plane(host, device)
     }
 
-    /// Ranks whose devices talk through `device`.
+    /// Ranks whose host values go through `host`, and whose device tensors go through `device`.
     #[must_use]
     pub fn with_plane(host: Rc<dyn Collective>, device: Box<dyn Plane>) -> Self {
         let (waited, shards) = (Cell::default(), host.ranks());
@@ -149,7 +150,7 @@ impl Ranks {
         })
     }
 
-    /// With another number of shards than ranks, or another stage.
+    /// Sets the number of shards (the number of ranks by default) and the ZeRO stage.
     ///
     /// # Panics
     /// If the number of shards is not a multiple of the number of ranks.
@@ -163,31 +164,31 @@ impl Ranks {
         Self { sharing, ..self }
     }
 
-    /// How many shards a global batch is dealt into.
+    /// The number of shards that a global batch is dealt into.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.sharing.shards
     }
 
-    /// What only owners keep.
+    /// What only the owner of a parameter keeps.
     #[must_use]
     pub fn stage(&self) -> ZeroStage {
         self.sharing.stage
     }
 
-    /// Which of the ranks this one is.
+    /// The number of this rank, counted from 0.
     #[must_use]
     pub fn rank(&self) -> usize {
         self.several.as_ref().map_or(0, |several| several.host.rank())
     }
 
-    /// How many there are.
+    /// The number of ranks.
     #[must_use]
     pub fn count(&self) -> usize {
         self.several.as_ref().map_or(1, |several| several.host.ranks())
     }
 
-    /// What a rank is called in messages: its number, and where it runs.
+    /// The name of `rank` in messages: its number, and where it runs.
     #[must_use]
     pub fn name(&self, rank: usize) -> String {
         let place = self
@@ -197,7 +198,7 @@ impl Ranks {
         format!("rank {rank} ({place})")
     }
 
-    /// How many ranks are on the machine of this one.
+    /// The number of ranks on the machine of this rank.
     #[must_use]
     pub fn on_machine(&self) -> usize {
         self.several
@@ -205,14 +206,14 @@ impl Ranks {
             .map_or(1, |several| several.host.on_machine())
     }
 
-    /// Sets how long to wait for other ranks before the run is ended, and who hears of long waits.
+    /// Sets how long to wait for other ranks before the run is ended, and who is notified of long waits.
     pub fn watch(&self, patience: Duration, watch: Box<dyn Watch>) {
         if let Some(several) = &self.several {
             several.host.watch(patience, watch);
         }
     }
 
-    /// Ends the processes of all ranks with this exit code, where ranks are processes.
+    /// Ends the processes of all ranks with this exit code; does nothing if ranks are threads.
     pub fn end_all(&self, code: i32) {
         if let Some(several) = &self.several {
             several.host.end_all(code);
@@ -225,20 +226,21 @@ impl Ranks {
         self.rank() == 0
     }
 
-    /// Whether the piece of work with this number is this rank's: rank `r` of `R` has the numbers `r`, `r + R`, ….
+    /// Whether this rank does the piece of work `number`: rank `r` of `R` does `r`, `r + R`, ….
     #[must_use]
     pub fn has(&self, number: usize) -> bool {
         number % self.count() == self.rank()
     }
 
-    /// Fills places that other ranks know: a rank gives 0 where it knows nothing, and no place is known by two.
+    /// Fills in the values that other ranks know. A rank passes 0 at places that it does not know; no place is known by
+    /// two.
     pub fn exchange(&self, values: &mut [f64]) {
         if let Some(several) = &self.several {
             several.timed(|several| several.host.sum(values));
         }
     }
 
-    /// Time spent on exchanges and waiting for others since this was asked last.
+    /// Time spent on exchanges and waiting for others since the last call.
     #[must_use]
     pub fn take_waited(&self) -> Duration {
         self.several
@@ -246,8 +248,8 @@ impl Ranks {
             .map_or(Duration::ZERO, |several| several.waited.take())
     }
 
-    /// As [`Ranks::exchange`], for values of a global batch. With several shards, -0 becomes 0 for every number of ranks, as
-    /// in a sum with the zeros of others.
+    /// As [`Ranks::exchange`], for values of a global batch. With several shards, -0 becomes 0 for every number of
+    /// ranks, because adding the zeros of other ranks does the same.
     pub(crate) fn complete(&self, values: &mut [f64]) {
         if self.shards() > 1 {
             values.iter_mut().for_each(|value| *value += 0.0);
@@ -263,14 +265,14 @@ impl Ranks {
         count[0] > 0.0
     }
 
-    /// What the first rank has to say, on every rank.
+    /// The `bytes` of the first rank, on every rank.
     #[must_use]
     pub fn from_first(&self, bytes: &[u8]) -> Vec<u8> {
         let own = if self.is_first() { bytes } else { &[] };
         self.tell(own).swap_remove(0)
     }
 
-    /// What every rank has to say, in the order of ranks.
+    /// The `bytes` of every rank, on every rank, in the order of ranks.
     #[must_use]
     pub fn tell(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
         match &self.several {
@@ -284,10 +286,10 @@ impl Ranks {
         Owners::of(model, self)
     }
 
-    /// The sums over ranks of gradients, of each what this rank owns. `present` says which ranks have gradients.
+    /// The sums of gradients over ranks: the part that this rank owns. `present` says which ranks have gradients.
     ///
     /// # Panics
-    /// If this rank is lost to the others, or another is: [`Lost`].
+    /// If a rank is lost: [`Lost`].
     pub(crate) fn fold(&self, owners: &Owners, gradients: &[Flat], present: &[bool]) -> Owns {
         let Some(several) = &self.several else {
             return (gradients.iter()).map(|flat| (flat.id, flat.values())).collect();
@@ -301,7 +303,7 @@ impl Ranks {
         own
     }
 
-    /// Sums over ranks of small vectors, `[n]` each: 0 where a rank knows nothing.
+    /// Sums over ranks of small vectors, `[n]` each; a rank passes 0 at places that it does not know.
     pub(crate) fn sum(&self, values: Tensor<1>) -> Tensor<1> {
         match &self.several {
             Some(several) => several.timed(|several| several.device.sum(values)),
@@ -309,7 +311,7 @@ impl Ranks {
         }
     }
 
-    /// The model with every trained parameter as its owner has it.
+    /// The model with the owner's values of every trained parameter.
     pub(crate) fn spread<M: Module>(&self, model: M) -> M {
         let Some(several) = &self.several else {
             return model;
@@ -326,5 +328,5 @@ impl Ranks {
     }
 }
 
-/// What a rank owns, value by value.
+/// The values that a rank owns, by parameter.
 pub(crate) type Owns = Vec<(ParamId, Tensor<1>)>;

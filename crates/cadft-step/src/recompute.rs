@@ -1,8 +1,9 @@
-//! The graph of one micro-batch: whole, or block by block if the model recomputes its activations.
+//! The autodiff graph of one micro-batch: whole, or block by block if the model recomputes its activations.
 
+use crate::accumulator::Accumulator;
 use crate::batch::MicroBatch;
 use crate::forward::{Likelihoods, likelihoods_of, token_likelihoods};
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 use cadft_core::Objective;
 use cadft_model::CausalLm;
@@ -28,7 +29,7 @@ impl Graph {
         (Self(Some((recorded, last))), likelihoods)
     }
 
-    /// The gradients of `loss`, part by part.
+    /// Runs the backward pass of `loss`; the result yields the gradients part by part.
     pub(crate) fn parts<'a>(self, loss: &Tensor<1>, model: &'a CausalLm) -> Parts<'a> {
         Parts {
             graph: self,
@@ -38,7 +39,7 @@ impl Graph {
     }
 }
 
-/// A part of the model that has its gradients at once.
+/// A part of the model whose gradients are complete at the same time.
 #[derive(Clone, Copy)]
 pub(crate) enum Part<'a> {
     /// A block, if activations are recomputed.
@@ -47,7 +48,7 @@ pub(crate) enum Part<'a> {
     Rest,
 }
 
-/// The gradients of a micro-batch that are to be given away.
+/// The gradients of a micro-batch, before they are handed out.
 pub(crate) struct Parts<'a> {
     graph: Graph,
     grads: Gradients,
@@ -55,17 +56,17 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Gives each part its gradients: the blocks, last first, then the rest.
+    /// Calls `each` with the gradients of every part: the blocks, last first, then the rest.
     pub(crate) fn each(self, each: &mut dyn FnMut(Part<'_>, GradientsParams)) {
         let Self {
             graph,
             mut grads,
             model,
         } = self;
-        // The gradients of this micro-batch alone. Both uses of a tied embedding are then added first, in the same order as
+        // Accumulate this micro-batch alone: so both uses of a tied embedding are added first, in the same order as
         // without recomputation.
-        let mut own = GradientsAccumulator::new();
-        own.accumulate(model, GradientsParams::from_module(&mut grads, model));
+        let mut own = Accumulator::new();
+        own.add(model, GradientsParams::from_module(&mut grads, model));
         if let Some((recorded, last)) = graph.0
             && let Some(up) = last.grad_remove(&mut grads)
         {
@@ -73,9 +74,9 @@ impl Parts<'_> {
             let embedding =
                 model.pull_back(recorded, up, &mut |block, found| each(Part::Block(block), found));
             if let Some(embedding) = embedding {
-                own.accumulate(model, embedding);
+                own.add(model, embedding);
             }
         }
-        each(Part::Rest, own.grads());
+        each(Part::Rest, own.take());
     }
 }

@@ -7,7 +7,7 @@
 //!         lr                                     constant
 //! ```
 //!
-//! Ours: counted so that neither the first step nor the last has a learning rate of 0.
+//! Ours: steps are counted so that neither the first nor the last step has a learning rate of 0.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,8 @@ pub enum ScheduleKind {
     Constant,
 }
 
-/// A length given as a fraction of the run (below 1) or in steps (from 1 on); finite and at least 0.
+/// A number of steps from `value`: a fraction of `total` if it is below 1, else a number of steps. `value` must be
+/// finite and at least 0.
 #[must_use]
 pub fn steps_of(value: f64, total: usize) -> usize {
     #[expect(

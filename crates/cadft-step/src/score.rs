@@ -1,19 +1,19 @@
-//! Likelihood of single samples, as many as there may be.
+//! Scores single samples of a data set of any size.
 
 use crate::batch::{MicroBatching, micro_batches};
 use crate::forward::supervised_states;
 use crate::ranks::Ranks;
+use cadft_batch::{Example, Origin};
 use cadft_core::reduction::sample_scores;
 use cadft_core::{linear_argmax, linear_log_probs};
-use cadft_data::{Example, Origin};
 use cadft_model::CausalLm;
 use serde::Serialize;
 use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::vec;
 
-/// Samples, and their tokens, among which those of similar length are put together. No more are held at a time: with
-/// their masks, 80 MiB of tokens.
+/// Limits of a window: its samples, and their tokens. Samples of similar length are grouped within a window, and only
+/// one window is in memory: with masks, 80 MiB of tokens.
 const WINDOW_SAMPLES: usize = 16_384;
 const WINDOW_TOKENS: usize = 16 << 20;
 
@@ -22,28 +22,27 @@ const WINDOW_TOKENS: usize = 16 << 20;
 pub struct SampleScore {
     /// The row's id.
     pub id: String,
-    /// Its tokens.
+    /// Number of its tokens.
     pub tokens: usize,
-    /// Its supervised tokens.
+    /// Number of its supervised tokens.
     pub supervised: usize,
     /// Mean negative log-likelihood over its supervised tokens, nats (CADFT-1).
     pub nll: f64,
-    /// Supervised tokens that the model ranks first.
+    /// Number of supervised tokens that the model ranks first.
     #[serde(skip)]
     pub correct: usize,
-    /// Where its row was read.
+    /// The place from which its row was read.
     #[serde(skip)]
     pub origin: Origin,
 }
 
-/// The score of every sample, in their order; `model` off the autodiff graph.
+/// The scores of all samples, in order. `model` must be off the autodiff graph.
 ///
-/// Scores are made as they are asked for. How much memory that takes, on the host and on the device, does not depend on
-/// how many samples there are.
+/// Scores are computed lazily. Memory on the host and on the device does not depend on the number of samples.
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use cadft_data::{Example, Origin};
+/// use cadft_batch::{Example, Origin};
 /// use cadft_model::{CausalLm, ModelConfig};
 /// use cadft_step::score_samples;
 ///
@@ -61,7 +60,7 @@ pub struct SampleScore {
 ///     answer: None,
 ///     origin: Origin::default(),
 /// };
-/// // As many as there may be: they are made, read and scored one window after the other.
+/// Any number of samples: they are read and scored window by window.
 /// for score in score_samples(&model, (0..8).map(sample), 4) {
 ///     assert!(score.supervised == 2 && score.nll > 0.0, "{}", score.id);
 /// }
@@ -75,7 +74,7 @@ pub fn score_samples<'a, E: Borrow<Example> + 'a>(
     score_samples_on(Ranks::solo(), model, samples, micro)
 }
 
-/// As [`score_samples`]; each rank computes some of the micro-batches, and all get every score.
+/// As [`score_samples`], with the micro-batches distributed among ranks. Every rank gets all scores.
 pub fn score_samples_on<'a, E: Borrow<Example> + 'a>(
     ranks: Ranks,
     model: &'a CausalLm,
@@ -85,8 +84,8 @@ pub fn score_samples_on<'a, E: Borrow<Example> + 'a>(
     score_samples_watched(ranks, model, samples, micro, |_| ControlFlow::Continue(()))
 }
 
-/// As [`score_samples_on`]; after each forward pass `watch` gets the number of samples that are scored so far, of all that
-/// were asked for, and may end it on a rank that is alone: then there are no more scores. Of several ranks all must continue.
+/// As [`score_samples_on`]. After each forward pass, `watch` receives the number of samples scored so far. It may
+/// break, which ends the scores, if there is only one rank; with several ranks it must always continue.
 pub fn score_samples_watched<'a, E: Borrow<Example> + 'a>(
     ranks: Ranks,
     model: &'a CausalLm,
@@ -110,7 +109,7 @@ pub fn score_samples_watched<'a, E: Borrow<Example> + 'a>(
     })
 }
 
-/// The next samples that are put together.
+/// The samples of the next window.
 fn window<E: Borrow<Example>>(samples: &mut impl Iterator<Item = E>) -> Vec<E> {
     let (mut window, mut tokens) = (vec![], 0);
     while window.len() < WINDOW_SAMPLES && tokens < WINDOW_TOKENS {
@@ -121,7 +120,7 @@ fn window<E: Borrow<Example>>(samples: &mut impl Iterator<Item = E>) -> Vec<E> {
     window
 }
 
-/// The scores of samples that are held together, one micro-batch after the other; `None` if `watch` ends it.
+/// The scores of the samples of a window, micro-batch by micro-batch; `None` if `watch` breaks.
 fn scores_of<E: Borrow<Example>>(
     ranks: &Ranks,
     model: &CausalLm,
@@ -152,7 +151,7 @@ fn scores_of<E: Borrow<Example>>(
             correct[micro.samples[sample]] += f64::from(u8::from(first == 1));
         }
         done += micro.samples.len();
-        // The other ranks are about as far.
+        // An estimate: the other ranks have done about as many.
         if watch((done * ranks.count()).min(samples.len())).is_break() {
             return None;
         }
@@ -171,7 +170,7 @@ impl SampleScore {
             id: sample.id.clone(),
             tokens: sample.token_ids.len(),
             supervised: sample.supervised(),
-            // No -0, as in a sum with the zeros of other ranks.
+            // Turns -0 into 0, as adding the zeros of other ranks does.
             nll: nll + 0.0,
             correct,
             origin: sample.origin.clone(),

@@ -4,14 +4,14 @@
 //! 1 score        c_i = (1/|y_i|) Σ_t −log p_{i,t}   no gradient, whole global batch   (CADFT-1)
 //! 2 standardise  ĉ_i = (c_i − μ)/(σ + ε)                                              (CADFT-2)
 //! 3 backward     Σ_i a_i·w_i Σ_t −sg[g_{i,t}]·log p_{i,t} / normaliser                (OBJ-1, CADFT-3)
-//! 4 update       AdamW, of gradients clipped by the norm of all of them together
+//! 4 update       AdamW, with gradients clipped by their global norm
 //! ```
 //!
-//! `a_i` is the `weight` of the data row. No input or output, no console.
+//! `a_i` is the `weight` of the data row. This file does no input or output.
 //!
-//! The device decides whether a step is finite and how much its gradient is clipped; the host does not wait for that. It
-//! reads the outcome of a step together with the first values that the next step has to read. So a training loop is
-//! [`begin`], [`Begun::update`], [`begin`], … and [`StepState::settle`] at the end. [`step`] does one step and waits for it.
+//! The device decides whether a step is finite, and how much its gradient is clipped. The host does not wait for this:
+//! it reads the outcome of a step together with the first read of the next step. So a training loop calls [`begin`],
+//! [`Begun::update`], [`begin`], … and [`StepState::settle`] at the end. [`step`] does one whole step and waits for it.
 
 mod backward;
 
@@ -31,7 +31,8 @@ use burn::optim::GradientsParams;
 use cadft_core::{Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss};
 use cadft_model::CausalLm;
 
-/// What changes from step to step besides the model. It is complete if no step is in flight ([`StepState::settle`]).
+/// The state that changes from step to step, besides the model. It is complete if no step is in flight
+/// ([`StepState::settle`]).
 pub struct StepState {
     /// The optimizer and its moments.
     pub optimizer: AdamW,
@@ -39,7 +40,7 @@ pub struct StepState {
     pub running: RunningMoments,
     /// The ranks that compute the step together.
     pub(crate) ranks: Ranks,
-    /// The step whose update is queued and whose outcome was not read yet.
+    /// The step whose update is queued and whose outcome has not been read yet.
     in_flight: Option<InFlight>,
 }
 
@@ -48,9 +49,9 @@ pub struct StepState {
 pub struct StepSettings<'a> {
     /// The objective of this step.
     pub objective: &'a dyn Objective,
-    /// The model that the run began with, off the autodiff graph, if the objective asks for it.
+    /// The model that the run began with, off the autodiff graph, if the objective requires it.
     pub reference: Option<&'a CausalLm>,
-    /// The denominator of its loss.
+    /// How the loss is normalised.
     pub normalisation: Normalisation,
     /// Learning rate of this step.
     pub lr: f64,
@@ -58,19 +59,19 @@ pub struct StepSettings<'a> {
     pub clip: f64,
 }
 
-/// A step whose gradient is queued on the device. Its update is not queued yet.
+/// A step whose gradient is queued on the device, but not its update.
 #[must_use = "nothing is updated yet"]
 pub struct Begun {
-    /// The outcome of the step before, if it was in flight.
+    /// The outcome of the previous step, if it was in flight.
     pub before: Option<Settled>,
-    /// Reads from the device, for tests.
+    /// Number of reads from the device, for tests.
     pub reads: usize,
     gradients: GradientsParams,
     values: InFlight,
     lr: f64,
 }
 
-/// One whole step. Returns the updated model, or the model as it was if the outcome is not finite.
+/// Does one whole step. Returns the updated model, or the unchanged model if the outcome is not finite.
 #[must_use]
 pub fn step(
     model: CausalLm,
@@ -88,7 +89,7 @@ pub fn step(
     (model, settled.outcome)
 }
 
-/// Parts 1 to 3 of a step. The outcome of the step before comes with the first read of this one.
+/// Parts 1 to 3 of a step. The first read also fetches the outcome of the previous step.
 pub fn begin(
     model: &CausalLm,
     batch: &GlobalBatch,
@@ -110,7 +111,7 @@ pub fn begin(
 }
 
 impl Begun {
-    /// Part 4. The step is then in flight: its outcome comes with the next step, or with [`StepState::settle`].
+    /// Part 4. The step is then in flight: its outcome is read by the next step or by [`StepState::settle`].
     #[must_use]
     pub fn update(self, model: CausalLm, state: &mut StepState) -> CausalLm {
         let (model, values) = self.apply(model, state);
@@ -126,7 +127,7 @@ impl Begun {
 }
 
 impl StepState {
-    /// One rank, and nothing in flight.
+    /// The state of a run on one rank, with no step in flight.
     #[must_use]
     pub fn new(optimizer: AdamW, running: RunningMoments) -> Self {
         Self {
@@ -137,7 +138,8 @@ impl StepState {
         }
     }
 
-    /// Shares the steps with other ranks, before the first. Each rank then has the moments of what it owns of `model`.
+    /// Sets the ranks that share the steps, before the first step. Each rank then keeps the moments of what it owns of
+    /// `model`.
     pub fn share<M: Module>(&mut self, ranks: &Ranks, model: &M) {
         self.optimizer.own(ranks.own_rows(model));
         self.ranks = ranks.clone();
@@ -149,14 +151,14 @@ impl StepState {
         &self.ranks
     }
 
-    /// Waits for the step in flight, if there is one, and returns its outcome.
+    /// Waits for the step in flight, if there is one. Returns its outcome.
     pub fn settle(&mut self) -> Option<Settled> {
         let settled = self.in_flight.take()?.settle(&self.ranks);
         self.take_in(&settled.outcome);
         Some(settled)
     }
 
-    /// Adds the outcome of a step to the state of later ones.
+    /// Updates the state with the outcome of a step.
     fn take_in(&mut self, outcome: &StepOutcome) {
         if outcome.not_finite().is_some() {
             self.optimizer.left_out();
@@ -165,7 +167,7 @@ impl StepState {
     }
 }
 
-/// The gradient of the global batch, accumulated over its micro-batches, and the values of its outcome.
+/// Queues the gradient of the global batch, accumulated over its micro-batches, and the values of its outcome.
 fn queue(
     model: &CausalLm,
     batch: &GlobalBatch,

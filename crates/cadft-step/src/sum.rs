@@ -5,15 +5,17 @@
 //! batch:    G   = tree(G_0 … G_{V−1}), which is split at the largest power of two below the number of leaves
 //! ```
 //!
-//! An empty shard is passed over. The consecutive shards of a rank are a subtree where their number is a power of two, so that
-//! a rank adds its own and the tree over ranks continues with the results: the sum has the same bits for every number of ranks.
+//! Empty shards are skipped. If the number of shards of a rank is a power of two, its shards, which are consecutive,
+//! form a subtree. So each rank sums its own subtree, and the tree over ranks continues with the results. The sum has
+//! the same bits for every number of ranks.
 
+use crate::accumulator::Accumulator;
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use cadft_model::CausalLm;
 
-/// The sum of leaves by the tree; leaves that are absent are passed over.
+/// The sum of leaves by the tree. Absent leaves are skipped.
 pub(crate) fn tree<T>(
     leaves: impl IntoIterator<Item = Option<T>>,
     mut add: impl FnMut(T, T) -> T,
@@ -25,7 +27,7 @@ pub(crate) fn tree<T>(
     sums.total(&mut add)
 }
 
-/// Sums of whole subtrees, largest first, each with its number of leaves.
+/// Sums of whole subtrees, largest first, with the number of leaves of each.
 struct Sums<T>(Vec<(usize, Option<T>)>);
 
 impl<T> Sums<T> {
@@ -38,7 +40,7 @@ impl<T> Sums<T> {
         }
     }
 
-    /// Joins the last two.
+    /// Joins the last two subtrees.
     fn join(&mut self, add: &mut impl FnMut(T, T) -> T) {
         if let (Some((right_leaves, right)), Some((left_leaves, left))) = (self.0.pop(), self.0.pop()) {
             let sum = match (left, right) {
@@ -57,12 +59,12 @@ impl<T> Sums<T> {
     }
 }
 
-/// The gradients of the shards of one rank, while their micro-batches are computed.
+/// Accumulates the gradients of the shards of one rank.
 pub(crate) struct ShardSum<'a, M> {
     model: &'a M,
-    /// The shard whose micro-batches are computed, counted from the first of this rank.
+    /// The current shard, counted from the first of this rank.
     shard: usize,
-    gradients: GradientsAccumulator<M>,
+    gradients: Accumulator,
     done: Sums<GradientsParams>,
 }
 
@@ -71,13 +73,13 @@ impl<'a, M: Module> ShardSum<'a, M> {
         Self {
             model,
             shard: 0,
-            gradients: GradientsAccumulator::new(),
+            gradients: Accumulator::new(),
             done: Sums(vec![]),
         }
     }
 
     /// Where the gradients of a micro-batch of this shard go; shards come in their order.
-    pub(crate) fn of(&mut self, shard: usize) -> &mut GradientsAccumulator<M> {
+    pub(crate) fn of(&mut self, shard: usize) -> &mut Accumulator {
         self.close(shard);
         &mut self.gradients
     }
@@ -90,7 +92,7 @@ impl<'a, M: Module> ShardSum<'a, M> {
 
     fn close(&mut self, shard: usize) {
         while self.shard < shard {
-            let gradients = self.gradients.grads();
+            let gradients = self.gradients.take();
             let leaf = (!gradients.is_empty()).then_some(gradients);
             self.done.push(leaf, &mut added(self.model));
             self.shard += 1;
@@ -98,17 +100,17 @@ impl<'a, M: Module> ShardSum<'a, M> {
     }
 }
 
-/// The losses of the micro-batches of one rank.
+/// Collects the losses of the micro-batches of one rank.
 #[derive(Default)]
 pub(crate) struct LossSum(Vec<Tensor<1>>);
 
 impl LossSum {
-    /// Adds that of a micro-batch, `[1]`.
+    /// Adds the loss of a micro-batch, `[1]`.
     pub(crate) fn add(&mut self, loss: &Tensor<1>) {
         self.0.push(loss.clone().inner());
     }
 
-    /// Their sum, `[1]`; 0 if this rank has no micro-batch.
+    /// The sum, `[1]`; 0 if this rank has no micro-batch.
     pub(crate) fn total(self, model: &CausalLm) -> Tensor<1> {
         if self.0.is_empty() {
             return Tensor::zeros([1], &model.device().inner());
@@ -119,10 +121,10 @@ impl LossSum {
 
 fn added<M: Module>(model: &M) -> impl FnMut(GradientsParams, GradientsParams) -> GradientsParams {
     |left, right| {
-        let mut sum = GradientsAccumulator::new();
-        sum.accumulate(model, left);
-        sum.accumulate(model, right);
-        sum.grads()
+        let mut sum = Accumulator::new();
+        sum.add(model, left);
+        sum.add(model, right);
+        sum.take()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The weights of samples, with as few reads from the device as their definition allows.
+//! The weights of samples, computed with as few reads from the device as possible.
 //!
 //! | statistics of CADFT-2 | micro-batches | scores are read | reads of a step |
 //! |---|---|---|---|
@@ -7,19 +7,21 @@
 //! | of this global batch | `m` | in the scoring pass, all together | 1 |
 //! | of this global batch, with adapter dropout | `m` | also before each backward pass | `m + 1` |
 //! | of earlier global batches | `m` | before each backward pass | `m` |
-//! | none, the weights go by the reference model | `m` | before each backward pass | `m` |
+//! | none, the weights depend on the reference model | `m` | before each backward pass | `m` |
 //!
-//! An objective whose gates go by the median of the scores has a scoring pass too, before anything else, and a read with it,
-//! which the weights share.
+//! If the gates of an objective depend on the median score, a scoring pass with one read runs first; the weights use
+//! its scores too.
 //!
-//! The first read also brings the outcome of the step before. If weights need no read, one is made for that outcome, after
-//! the first forward pass: the host then issues the update while the device computes the backward pass. Running statistics
-//! include the step before, so they are taken after that read. At the start of a run there are none: then the step before
-//! is read first, with one read more, and a step without any statistics is weighed by its own.
+//! The first read also fetches the outcome of the previous step. If weights need no read, one is made for that outcome,
+//! after the first forward pass: the host then queues the update while the device computes the backward pass. Running
+//! statistics include the previous step, so they are taken after that read. At the start of a run there are no
+//! statistics: then the previous step is read first, with one additional read. A step for which there are no running
+//! statistics at all uses its own.
 //!
-//! With several ranks, `m` is the most that one of them has. Where that is 1, the scores that each reads before its backward
-//! pass are exchanged then. Adapter dropout makes the scores of the two passes differ, so that with it the scoring pass takes
-//! place where all ranks together have more than one micro-batch: then it does not depend on the number of ranks.
+//! With several ranks, `m` is the largest number of micro-batches of any rank. If it is 1, the ranks exchange the
+//! scores that they read before the backward pass. Adapter dropout makes the scores of the two passes differ. With it,
+//! the scoring pass therefore runs whenever all ranks together have more than one micro-batch, so that the result does
+//! not depend on the number of ranks.
 
 use crate::batch::{GlobalBatch, MicroBatch};
 use crate::forward::read_scores;
@@ -29,18 +31,19 @@ use cadft_core::reduction::median_score;
 use cadft_core::{Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
 use cadft_model::CausalLm;
 
-/// What the weights of a global batch are computed from.
+/// The data that the weights of a global batch are computed from.
 pub(crate) struct Weighing<'a> {
     objective: &'a dyn Objective,
-    /// The statistics of CADFT-2, if they are not those of the weighted pass.
+    /// The statistics of CADFT-2, if they do not come from the weighted pass.
     pub(crate) standardiser: Option<Standardiser>,
-    /// Moments of earlier batches without the step before, if the weights come from them.
+    /// Moments of earlier batches, without the previous step, if the weights use them.
     running: Option<RunningMoments>,
-    /// Scores of the whole global batch, if the weighted pass would compute the same ones.
+    /// Scores of the whole global batch, if the weighted pass would compute the same scores.
     scores: Option<Vec<f64>>,
-    /// Whether the scores of this rank's one micro-batch, or of none, have to be exchanged with those of other ranks.
+    /// Whether scores must be exchanged with other ranks before weights are computed; this rank then has at most one
+    /// micro-batch.
     is_part: bool,
-    /// The median of the scores of the global batch, if the gates go by it.
+    /// The median score of the global batch, if the gates depend on it.
     pub(crate) median_score: Option<f64>,
 }
 
@@ -72,7 +75,7 @@ impl<'a> Weighing<'a> {
         };
         if compatibility.statistics == Statistics::Running {
             if running.standardiser().is_none() {
-                // The step before may bring the first statistics.
+                // The previous step may provide the first statistics.
                 readback.settle();
             }
             weighing.running = (statistics(running, readback).is_some()).then_some(*running);
@@ -92,7 +95,7 @@ impl<'a> Weighing<'a> {
         weighing
     }
 
-    /// The weights of a micro-batch's samples, and its values, which are read if the weights depend on them.
+    /// The weights of the samples of a micro-batch, and its values, which are read if the weights depend on them.
     pub(crate) fn weights(
         &mut self,
         micro: &MicroBatch,
@@ -127,7 +130,7 @@ impl<'a> Weighing<'a> {
         (values, weights)
     }
 
-    /// Makes the exchanges and the read that a rank without micro-batches has not made.
+    /// Makes the exchanges and the read that a rank without micro-batches has not made yet.
     pub(crate) fn finish(&mut self, batch: &GlobalBatch, readback: &mut Readback) {
         readback.settle();
         if self.is_part {
@@ -138,7 +141,8 @@ impl<'a> Weighing<'a> {
         }
     }
 
-    /// The statistics of the whole batch, from the scores of this rank's micro-batch and those of the other ranks.
+    /// Computes the statistics of the whole batch, from the scores of this rank's micro-batch and those of the other
+    /// ranks.
     fn exchange(&mut self, own: Option<(&MicroBatch, &[f64])>, batch: &GlobalBatch, readback: &Readback) {
         let mut all = vec![0.0; batch.ids.len()];
         if let Some((micro, scores)) = own {
@@ -152,12 +156,12 @@ impl<'a> Weighing<'a> {
     }
 }
 
-/// Whether weights depend on the likelihoods of the reference model. The weighted pass computes those.
+/// Whether weights depend on the likelihoods of the reference model, which the weighted pass computes.
 fn by_reference(objective: &dyn Objective) -> bool {
     objective.reference() == Some(Reference::Scores)
 }
 
-/// Running statistics, with the step before if it was read.
+/// Running statistics, including the previous step if it has been read.
 fn statistics(running: &RunningMoments, readback: &Readback) -> Option<Standardiser> {
     let mut running = *running;
     if let Some(before) = &readback.settled {

@@ -1,4 +1,4 @@
-//! Trains an adapter, adds it to the weights of its model, and writes a model that needs no adapter.
+//! Trains an adapter, merges it into the weights of its model, and writes a model that needs no adapter.
 //!
 //! `cargo run --release --example lora_and_merge`
 
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stop = AtomicBool::new(false);
     let summary = train(&prepared, prepared.model()?, &mut directory, &stop, &mut |_| {})?;
 
-    // The run leaves a PEFT directory. Its adapter is loaded onto the model that it belongs to.
+    // The run writes a PEFT directory. Load its adapter onto its base model.
     let base = checkpoint::load(Path::new(assets), &device)?;
     let adapted = adapter::load(&summary.model, base.model.clone(), &base.config)?;
     let merged = adapted.model.clone().merge_adapter();
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Err("the adapter learned nothing, or merging changed it".into())
 }
 
-/// The likelihood of the evaluation file, nats a token.
+/// The mean negative log-likelihood of the evaluation file, nats a token.
 fn nll(model: &CausalLm, assets: &str) -> Result<f64, Box<dyn Error>> {
     let rows = read_file(&Path::new(assets).join("eval.jsonl"))?;
     let tokenizer = Tokenizer::from_dir(Path::new(assets))?;

@@ -1,4 +1,4 @@
-//! A whole run with an objective that recipes do not have: metrics, checkpoints and the model as in any other run.
+//! A whole run with an objective that recipes do not have. Metrics, checkpoints and the model are as in any other run.
 //!
 //! `cargo run --release --example own_objective`
 
@@ -8,7 +8,7 @@ use cadft_train::{Event, Prepared, RunDirectory, config, device, train};
 use std::error::Error;
 use std::sync::atomic::AtomicBool;
 
-/// `g = (1 − p)²`: tokens that the model knows already count for little, as in the focal loss (arXiv 1708.02002).
+/// `g = (1 − p)²`: tokens that the model predicts well get little weight, as in the focal loss (arXiv 1708.02002).
 #[derive(Debug)]
 struct Focal;
 

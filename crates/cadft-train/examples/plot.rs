@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         &mut |event| {
             if let Event::Step(metrics) = event {
                 curve.push(metrics.nll);
-                // As it grows: a program that watches the file sees the run.
+                // Write after every step, so that a program that watches the file shows the run live.
                 if let Err(error) = std::fs::write(&file, svg(&curve)) {
                     eprintln!("{}: {error}", file.display());
                 }
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A line from left to right; the largest value is at the top.
+/// A polyline from left to right; the largest value is at the top.
 fn svg(values: &[f64]) -> String {
     let (low, high) = (values.iter()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
         (low.min(value), high.max(value))

@@ -1,20 +1,20 @@
-//! Memory that the system can still give this process.
+//! The memory that the system can still give this process.
 
 use std::fs;
 use std::path::Path;
 
 pub(crate) const MIB: f64 = (1 << 20) as f64;
 
-/// What the system below `root` (`/`, but for tests) can still give: the least of what the machine has, what the control
-/// groups of this process allow, and what its limit of address space (`ulimit -v`) leaves. `None` where the system does
-/// not tell.
+/// Memory in MiB that the system below `root` (`/`, except in tests) can still give: the least of the machine's
+/// available memory, the limits of this process's control groups, and the remaining address space (`ulimit -v`). `None`
+/// if the system reports none of these.
 pub(crate) fn available_mib(root: &Path) -> Option<f64> {
     let least = [machine_bytes(root), group_bytes(root), address_bytes(root)];
     let bytes = least.into_iter().flatten().min()?;
     Some(bytes as f64 / MIB)
 }
 
-/// What is left of the address space that this process may have.
+/// The remaining address space of this process, in bytes.
 pub(crate) fn address_bytes(root: &Path) -> Option<u64> {
     let text = |name: &str| fs::read_to_string(root.join("proc/self").join(name)).ok();
     let limits = text("limits")?;
@@ -37,7 +37,7 @@ pub(crate) fn machine_bytes(root: &Path) -> Option<u64> {
     Some((kib("MemAvailable:")? + kib("SwapFree:").unwrap_or(0)) * 1024)
 }
 
-/// The least that a control group of this process, or one above it, has left.
+/// Remaining memory in bytes: the least over the control groups of this process and their ancestors.
 pub(crate) fn group_bytes(root: &Path) -> Option<u64> {
     let text = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let left = text.lines().filter_map(|line| {
@@ -64,7 +64,7 @@ pub(crate) fn group_bytes(root: &Path) -> Option<u64> {
     left.min()
 }
 
-/// Limit less use of one group; cached files that can be dropped do not count as used.
+/// Limit minus usage of one group. Cached files that can be dropped do not count as used.
 fn left_in(group: &Path, [limit, usage]: [&str; 2]) -> Option<u64> {
     let number =
         |name: &str| -> Option<u64> { fs::read_to_string(group.join(name)).ok()?.trim().parse().ok() };

@@ -1,15 +1,15 @@
-//! What is no longer as it was when a run continues.
+//! The changes between a checkpoint and the run that continues from it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
-/// Something that a result depends on and that is not what it was. `null` stands for a value that is absent.
+/// A difference in something that the result depends on. `null` stands for an absent value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
-    /// The dotted key of the recipe, or what else it is.
+    /// The dotted key of the recipe, or the name of another input.
     pub key: String,
     /// The value in the checkpoint.
     pub was: Value,
@@ -39,12 +39,12 @@ impl fmt::Display for Change {
     }
 }
 
-/// The part of a run before something was changed.
+/// A part of a run that ended with a change of settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
-    /// The last step that was done before the change.
+    /// The last step before the change.
     pub until: usize,
-    /// What was changed then.
+    /// The changes.
     pub changed: Vec<Change>,
 }

@@ -1,17 +1,18 @@
-//! Checkpoints: a Hugging Face model directory with everything in it that an exact continuation needs.
+//! Checkpoints: a Hugging Face model directory with everything that an exact continuation needs.
 //!
 //! ```text
 //! checkpoints/step-000100/
-//!   config.json, model.safetensors, tokenizer.json, …   what every other tool reads; with an adapter, its PEFT files
+//!   config.json, model.safetensors, tokenizer.json, …   the files that other tools read; for an adapter, its PEFT files
 //!   training/state.json              step, running moments, guards, best, lengths of logs, rewriting, settings
-//!   training/optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step of every trained parameter, f32; with several
-//!                                    shards optimizer-00001-of-00004.safetensors, …, one for each
-//!   training/parameters.safetensors  the trained parameters in f32, where the model's files do not hold exactly these
+//!   training/optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step of every trained parameter, f32; with
+//!                                    several shards optimizer-00001-of-00004.safetensors, …, one for each
+//!   training/parameters.safetensors  the trained parameters in f32, if the model's files do not hold exactly these
 //!   training/manifest.json           size and SHA-256 of every file above; written last
 //! ```
 //!
-//! Written under a temporary name, every file and directory synchronised, then renamed: a directory called
-//! `step-NNNNNN` is complete. The manifest shows what a power failure or a failing disk does to it later.
+//! A checkpoint is written under a temporary name, every file and directory is synchronised, then it is renamed. So a
+//! directory with the name `step-NNNNNN` is complete. The manifest detects later damage, by a power failure or a
+//! failing disk.
 
 pub(crate) mod durable;
 mod error;
@@ -32,9 +33,9 @@ pub use read::{Restored, newest, open, steps};
 pub use state::{Before, Best, DataDigests, GuardState, TrainingState};
 pub(crate) use write::{Snapshot, on_host};
 
-/// The `format_version` of what this program writes.
+/// The `format_version` that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
-/// The directory of everything but the model in a checkpoint.
+/// The directory in a checkpoint for everything but the model.
 const TRAINING: &str = "training";
 const STATE: &str = "training/state.json";
 const PARAMETERS: &str = "training/parameters.safetensors";

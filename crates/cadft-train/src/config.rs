@@ -1,4 +1,5 @@
-//! The recipe: what a run trains, on what, and how. TOML, strict; defaults are the paper's or say `Ours:`.
+//! The recipe: the model, the data and the method of a run. Strict TOML; defaults are the paper's, or are marked
+//! `Ours:`.
 
 mod adapter;
 mod checkpoint;
@@ -43,7 +44,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The version of the format of recipes that this program writes.
+/// The recipe format version that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// A whole recipe.
@@ -85,7 +86,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// How weighted training sources are mixed: by the run's seed.
+    /// How weighted training sources are mixed, with the run's seed.
     pub fn mixing(&self) -> Mixing {
         Mixing {
             seed: self.run.seed,
@@ -93,7 +94,7 @@ impl Recipe {
         }
     }
 
-    /// Whether an objective of the run compares the model with the one that the run began with.
+    /// Whether an objective of the run requires the model that the run began with.
     pub(crate) fn looks_at_reference(&self) -> bool {
         let of_start = self.loss.start.as_ref().and_then(Objective::reference);
         of_start.or_else(|| self.objective.reference()).is_some()
@@ -130,9 +131,9 @@ pub struct ModelSection {
     pub path: String,
     /// Number format of the computation.
     pub precision: Precision,
-    /// Whether products of f32 may be computed in TF32, where the device has it. Ours: they may.
+    /// Whether products of f32 may be computed in TF32, if the device has it. Ours: yes.
     pub tf32: bool,
-    /// Whether activations are kept for the backward pass. Ours: none are recomputed.
+    /// Which activations are recomputed in the backward pass. Ours: none.
     pub recompute: Recompute,
     /// Where the weights come from.
     pub init: Init,
@@ -161,12 +162,12 @@ pub enum Init {
     Random,
 }
 
-/// What it is trained on.
+/// The training and evaluation data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DataSection {
-    /// Sources: paths of files, directories and globs, or tables (see below), in a list or one by itself. Without weights
-    /// they are read in this order; with weights their rows are mixed in these proportions.
+    /// Sources: paths of files, directories and globs, or tables (see below); a list, or a single source. Without
+    /// weights they are read in this order; with weights their rows are mixed in these proportions.
     #[serde(deserialize_with = "sources::one_or_more")]
     #[schemars(with = "sources::OneOrMore")]
     pub train: Vec<Source>,
@@ -191,8 +192,8 @@ pub struct DataSection {
     /// Where tokenised data is kept for the next run: `auto` for the user's cache directory, `off`, or a directory.
     /// Ours: `auto`.
     pub cache: String,
-    /// Variables of the chat template, such as `enable_thinking = false`. The `chat_template_kwargs` of a row win over
-    /// them, and the saved model has them as defaults. Ours: none.
+    /// Variables of the chat template, such as `enable_thinking = false`. The `chat_template_kwargs` of a row take
+    /// precedence over them, and the saved model has them as defaults. Ours: none.
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub template_variables: toml::Table,
@@ -221,24 +222,26 @@ impl Default for DataSection {
 pub struct BatchSection {
     /// Samples in one optimizer step, `|B|`; the paper's: 256.
     pub global: usize,
-    /// Rows (samples, unless packed) in one forward pass; changes memory and speed, not the result. Ours: 4.
+    /// Samples in one forward pass, on average; rows, if `packing` is not `padding-free`. Changes memory and speed, not the result.
+    /// Ours: 4.
     pub micro: usize,
-    /// Most tokens in one forward pass, padding included, instead of `micro`; a longer sample makes a pass by itself.
+    /// Most tokens in one forward pass, padding included, instead of `micro`; a longer sample gets a pass of its own.
     /// Ours: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
-    /// How a global batch is cut into micro-batches. Ours: by length, which pads least.
+    /// Which rows go into one forward pass, if `packing` is not `padding-free`. Ours: by length, which pads least.
     pub bucketing: Bucketing,
-    /// Whether samples share rows, which are as long as the longest sample of the global batch; `micro` then counts rows.
-    /// The result is that of samples in rows of their own. Ours: none.
+    /// How the samples of a forward pass are laid out; changes memory and speed, not the result. Rows that samples share are as
+    /// long as the longest sample of the global batch. Ours: padding-free.
     pub packing: Packing,
-    /// Shards that a global batch is dealt into, by tokens; each rank computes as many of them, a power of two. The sums of
-    /// gradients round by it, so the result depends on it; it does not depend on the number of ranks. Ours: the number of
-    /// ranks of the run.
+    /// Number of shards that a global batch is dealt into, with about equally many tokens in each. Every rank computes
+    /// the same number of shards, a power of two. The number of shards determines how sums of gradients round, so the
+    /// result depends on it, but not on the number of ranks. Ours: the number of ranks of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<usize>,
-    /// What only the owner of a parameter keeps, if there are several ranks: 1, its moments; 2, its moments and its gradient,
-    /// which travel more often. With several shards, sums round by it. 2 needs `model.recompute = "blocks"`. Ours: 1.
+    /// With several ranks, what only the owner of a parameter keeps: 1, its moments; 2, its moments and its gradient,
+    /// which is then sent more often. With several shards, it affects the rounding of sums. 2 needs `model.recompute =
+    /// "blocks"`. Ours: 1.
     pub zero_stage: ZeroStage,
 }
 
@@ -249,7 +252,7 @@ impl Default for BatchSection {
             micro: 4,
             max_tokens: None,
             bucketing: Bucketing::ByLength,
-            packing: Packing::None,
+            packing: Packing::PaddingFree,
             shards: None,
             zero_stage: ZeroStage::One,
         }
@@ -321,7 +324,7 @@ impl From<&OptimizerSection> for AdamWOptions {
 }
 
 impl Recipe {
-    /// The learning rate of each step of a run of `total_steps`.
+    /// The learning rate of each step in a run of `total_steps` steps.
     #[must_use]
     pub fn learning_rates(&self, total_steps: usize) -> Schedule {
         Schedule {

@@ -1,4 +1,4 @@
-//! How rows become the samples of a model: the one way that training, evaluation, scoring and rewriting share.
+//! Converts rows to the samples of a model. Training, evaluation, scoring and rewriting all use this code.
 
 use crate::config::{DataSection, Recipe};
 use crate::error::TrainError;
@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, io};
 
-/// `$CADFT_CACHE`, else `cadft` in the user's cache directory, else in the directory of temporary files.
+/// `$CADFT_CACHE`, else `cadft` in the user's cache directory, else in the directory for temporary files.
 #[must_use]
 pub fn cache_directory() -> PathBuf {
     let set = |name: &str| {
@@ -28,17 +28,17 @@ pub fn cache_directory() -> PathBuf {
         .unwrap_or_else(|| env::temp_dir().join("cadft"))
 }
 
-/// Makes samples of rows as a recipe says: under its chat template, with its mask, lengths and mixing.
+/// Converts rows to samples as a recipe specifies: chat template, mask, lengths and mixing.
 ///
-/// Whatever reads rows for a model does it through this, so that the same rows are the same tokens everywhere.
+/// Every reader of rows uses this type, so that the same rows give the same tokens everywhere.
 #[derive(Debug)]
 pub struct SampleReader {
     tokenizer: Tokenizer,
     options: TokenizeOptions,
     mixing: Mixing,
-    /// The directory of `data.cache`; nothing for `"off"`.
+    /// The directory of `data.cache`; none for `"off"`.
     cache: Cache,
-    /// Whether the user chose that directory. A run does not depend on one that the user did not choose.
+    /// Whether the user chose that directory. A run must not depend on a directory that the user did not choose.
     is_cache_chosen: bool,
 }
 
@@ -47,17 +47,17 @@ pub struct SampleReader {
 pub struct Question {
     /// The row's id.
     pub id: String,
-    /// Tokens of the prompt, up to where the answer begins.
+    /// Tokens of the prompt, up to the beginning of the answer.
     pub prompt_ids: Vec<u32>,
     /// The reference answer.
     pub answer: String,
 }
 
 impl SampleReader {
-    /// Reads as `recipe` says; `tokenizer` is that of the model's directory.
+    /// A reader for `recipe`; `tokenizer` is the tokenizer of the model's directory.
     ///
     /// # Errors
-    /// A template that does not fit the tokenizer.
+    /// If the template does not fit the tokenizer.
     pub fn new(recipe: &Recipe, tokenizer: Tokenizer) -> Result<Self, TrainError> {
         let data = &recipe.data;
         Ok(Self {
@@ -76,13 +76,13 @@ impl SampleReader {
         })
     }
 
-    /// The tokenizer under the recipe's chat template.
+    /// The tokenizer, with the recipe's chat template.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// The same, for keeps.
+    /// As [`SampleReader::tokenizer`], by value.
     #[must_use]
     pub fn into_tokenizer(self) -> Tokenizer {
         self.tokenizer
@@ -94,11 +94,10 @@ impl SampleReader {
         &self.options
     }
 
-    /// The samples of `sources`, kept for the next time as `data.cache` says; all fit the model. Without a source there
-    /// are none.
+    /// The samples of `sources`, cached as `data.cache` says. All of them fit the model. Empty if there are no sources.
     ///
     /// # Errors
-    /// Whatever is wrong with the sources or their rows, and a sample that does not fit the model.
+    /// Errors of the sources and their rows, and a sample that does not fit the model.
     pub fn samples(&self, sources: &[Source], config: &ModelConfig) -> Result<Samples, TrainError> {
         if sources.is_empty() {
             return Ok(Samples::default());
@@ -132,14 +131,14 @@ impl SampleReader {
     /// All rows of `sources` and the samples that they become, in memory.
     ///
     /// # Errors
-    /// As [`SampleReader::samples`], but for the model.
+    /// As [`SampleReader::samples`], without the check against the model.
     pub fn rows_and_samples(&self, sources: &[Source]) -> Result<(Vec<Row>, Dataset), TrainError> {
         let rows = read_rows(&on_disk(sources)?, &self.mixing)?;
         let dataset = self.tokenize(&rows)?;
         Ok((rows, dataset))
     }
 
-    /// The samples that rows become.
+    /// The samples of `rows`.
     ///
     /// # Errors
     /// As [`tokenize()`].
@@ -150,7 +149,7 @@ impl SampleReader {
     /// The first `limit` rows of `sources` that have an answer, as questions.
     ///
     /// # Errors
-    /// A row whose prompt cannot be rendered, and fewer than one question where some were asked for.
+    /// If a prompt cannot be rendered, or if `limit` is not 0 and no row has an answer.
     pub fn questions(&self, sources: &[Source], limit: usize) -> Result<Vec<Question>, TrainError> {
         if limit == 0 {
             return Ok(vec![]);
@@ -176,7 +175,7 @@ impl SampleReader {
     }
 }
 
-/// The tokenizer with what `[data]` says about its chat template.
+/// The tokenizer with the chat template of `[data]`.
 fn under_template(data: &DataSection, tokenizer: Tokenizer) -> Result<Tokenizer, TrainError> {
     let tokenizer = match data.template {
         Some(preset) => tokenizer.with_preset(preset)?,
@@ -190,14 +189,14 @@ fn under_template(data: &DataSection, tokenizer: Tokenizer) -> Result<Tokenizer,
     Ok(tokenizer.with_template_variables(&variables.unwrap_or_default()))
 }
 
-/// The longest template of an adapter that is read; the tokenizer refuses shorter ones.
+/// Largest template file of an adapter that is read, in bytes. The tokenizer has a lower limit.
 const LARGEST_TEMPLATE: u64 = 16 << 20;
 
-/// The tokenizer of an adapter: its own where its directory brings one, else that of its model, under the template that the
-/// adapter was trained with where there is one. What ends an answer of the model ends one of the adapter.
+/// The tokenizer of an adapter: its own if its directory has one, else its model's. The chat template and the stop
+/// tokens of the adapter take precedence over those of the model.
 ///
 /// # Errors
-/// Files that cannot be read or used.
+/// If files cannot be read or used.
 pub fn adapted_tokenizer(model: &Path, adapter: &Path) -> Result<Tokenizer, TrainError> {
     let read = |directory: &Path, name: &str| {
         let path = directory.join(name);
@@ -207,7 +206,7 @@ pub fn adapted_tokenizer(model: &Path, adapter: &Path) -> Result<Tokenizer, Trai
             Err(source) => Err(TrainError::from(DataError::Io { path, source })),
         }
     };
-    // A template that only one of them has must not be read with the tokenizer of the other.
+    // The files of one tokenizer must come from the same directory: a template of the other may not fit it.
     let mut files = if has_tokenizer(adapter) {
         TokenizerFiles::from_dir(adapter)?
     } else {
@@ -225,14 +224,14 @@ pub fn adapted_tokenizer(model: &Path, adapter: &Path) -> Result<Tokenizer, Trai
     Ok(Tokenizer::from_bytes(&files)?)
 }
 
-/// The sources with names on the Hub replaced by where they are on disk.
+/// The sources, with names on the Hub replaced by paths on disk.
 ///
 /// # Errors
 /// As [`hub::resolve`].
 pub fn on_disk(sources: &[Source]) -> Result<Vec<Source>, TrainError> {
     let resolved = |source: &Source| {
         let mut source = source.clone();
-        // Other paths stay as they are written: a glob need not be a path.
+        // Other paths stay as they are written: they may be globs.
         if source.path.starts_with("hf://") {
             source.path = hub::resolve(&source.path)?.to_string_lossy().into_owned();
         }
@@ -241,7 +240,7 @@ pub fn on_disk(sources: &[Source]) -> Result<Vec<Source>, TrainError> {
     sources.iter().map(resolved).collect()
 }
 
-/// Every token must be a row of the embedding, and every sample fit the positions.
+/// Checks that every token is a row of the embedding, and that the sample is not longer than the model's positions.
 fn check_sample(example: &Example, config: &ModelConfig) -> Result<(), TrainError> {
     let vocab = config.vocab_size;
     if let Some(id) = example.token_ids.iter().find(|&&id| id as usize >= vocab) {

@@ -17,7 +17,7 @@ pub const BACKENDS: &[(&str, bool)] = &[
     ("wgpu", cfg!(feature = "wgpu")),
 ];
 
-/// The names of the backends in this program.
+/// The names of the backends that are compiled in.
 #[must_use]
 pub fn compiled() -> Vec<&'static str> {
     BACKENDS
@@ -27,7 +27,7 @@ pub fn compiled() -> Vec<&'static str> {
         .collect()
 }
 
-/// Which body runs the operations that cadft adds to Burn on a backend.
+/// The implementations, on one backend, of the operations that cadft adds to Burn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Kernels {
     /// Output projection and likelihood, forward and backward.
@@ -36,24 +36,24 @@ pub struct Kernels {
     pub decoder: Body,
 }
 
-/// How an operation is computed.
+/// The implementation of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Body {
     /// By kernels written for this backend.
     Kernel,
-    /// By Burn's tensor operations, differentiated automatically.
+    /// By Burn's tensor operations, with Burn's autodiff.
     Portable,
 }
 
 impl Kernels {
-    /// The bodies of the backend of that name.
+    /// The implementations on the backend of this name.
     #[must_use]
     pub fn of(backend: &str) -> Self {
         Self::all(cadft_kernels::backend_has_kernels(backend))
     }
 
-    /// The bodies on a device.
+    /// The implementations on a device.
     #[must_use]
     pub fn on(device: &Device) -> Self {
         Self::all(cadft_kernels::has_kernels(device))
@@ -67,7 +67,7 @@ impl Kernels {
         }
     }
 
-    /// The operations with the portable body.
+    /// The operations that are portable.
     pub fn portable(self) -> impl Iterator<Item = &'static str> {
         [("likelihood", self.likelihood), ("decoder", self.decoder)]
             .into_iter()
@@ -76,10 +76,10 @@ impl Kernels {
     }
 }
 
-/// The device of that name, without autodiff.
+/// The device of this name, without autodiff.
 ///
 /// # Errors
-/// [`TrainError::Device`] for a name that is unknown or was not compiled in, with the command that would.
+/// [`TrainError::Device`] if the name is unknown, or is not compiled in; the hint has the build command.
 pub fn parse(name: &str) -> Result<Device, TrainError> {
     let error = |message| TrainError::Device { message, hint: None };
     let (backend, index) = match name.split_once(':') {
@@ -116,14 +116,14 @@ pub fn parse(name: &str) -> Result<Device, TrainError> {
     Ok(build(backend, index.unwrap_or(0)))
 }
 
-/// Keeps compiled kernels on disk between runs, where CubeCL's `environment.path` says. Without it a run on CUDA begins
-/// with minutes of compiling.
+/// Keeps compiled kernels on disk between runs, in the directory of CubeCL's `environment.path`. Otherwise every run on
+/// CUDA begins with minutes of compilation.
 #[cfg(feature = "kept-kernels")]
 fn keep_kernels() {
     use burn_cubecl::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
     let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
     config.compilation.cache = true;
-    // If it is set already, or a device is open, that holds.
+    // Fails if it is set already or a device is open; the existing setting then stays.
     let _ = CubeClRuntimeConfig::try_set(config);
 }
 
@@ -156,8 +156,8 @@ fn build(backend: &str, index: usize) -> Device {
     }
 }
 
-/// A device in the memory of the host for values of `device`; `None` where they are there already, or where this
-/// program has no such device.
+/// A device in host memory for the values of `device`; `None` if they are in host memory already, or if no such device
+/// is compiled in.
 #[must_use]
 pub(crate) fn host_for(device: &Device) -> Option<Device> {
     let hosts: Vec<Device> = [

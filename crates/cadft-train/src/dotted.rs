@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The values of nested tables by dotted key; nothing of a value that is not a table. An empty table in a table is a
-/// value, too: `{"dft": {}}` says something.
+/// The values of nested tables by dotted key; empty if `table` is not a table. An empty inner table counts as a value:
+/// `{"dft": {}}` is meaningful.
 #[must_use]
 pub fn flatten(table: &Value) -> BTreeMap<String, Value> {
     let mut leaves = BTreeMap::new();
@@ -26,7 +26,7 @@ fn collect(prefix: &str, table: &Map<String, Value>, leaves: &mut BTreeMap<Strin
     }
 }
 
-/// The keys whose values differ, sorted, with both values; `null` stands for one that is absent.
+/// The keys whose values differ, sorted, with both values; `null` stands for an absent value.
 #[must_use]
 pub fn differences(
     left: &BTreeMap<String, Value>,
@@ -42,7 +42,7 @@ pub fn differences(
         .collect()
 }
 
-/// Sets the value of a dotted key; makes the tables on the way.
+/// Sets the value of a dotted key, and makes missing tables on its path.
 pub(crate) fn put(place: &mut Value, key: &str, value: Value) {
     let (first, rest) = key
         .split_once('.')

@@ -1,11 +1,11 @@
-//! What a run was made with: program, command line, machine, and the revision of the directory it was started in.
+//! The environment of a run: program, command line, machine, and the git revision of the working directory.
 
 use serde::Serialize;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The version of Burn, which is pinned exactly.
+/// The version of Burn, an exact pin.
 pub const BURN: &str = "0.22.1";
 
 /// The content of `environment.json`.
@@ -20,13 +20,13 @@ pub struct Environment {
     pub burn: &'static str,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// The directory it was started in.
+    /// The working directory.
     pub directory: Option<String>,
-    /// State of the git repository of that directory; none if there is none.
+    /// State of the git repository of that directory; `None` if there is none.
     pub git: Option<Git>,
     /// Name of the device.
     pub device: String,
-    /// Backends in this program.
+    /// The backends that are compiled in.
     pub backends: Vec<&'static str>,
     /// Whether the program was compiled without optimisation.
     pub debug: bool,
@@ -38,7 +38,7 @@ pub struct Environment {
     pub host: Option<String>,
     /// Name of the processor, if the system reports it.
     pub processor: Option<String>,
-    /// Threads that may run at once.
+    /// Number of threads that can run at the same time.
     pub cpus: usize,
     /// Memory of the machine in MiB, if the system reports it.
     pub memory_mib: Option<u64>,
@@ -56,7 +56,7 @@ pub struct Git {
 }
 
 impl Environment {
-    /// The environment of this process; `device` is the name of the device it trains on.
+    /// The environment of this process; `device` is the name of the training device.
     #[must_use]
     pub fn current(device: &str) -> Self {
         let directory = std::env::current_dir().ok();
@@ -87,7 +87,7 @@ impl Environment {
     }
 }
 
-/// The state of the repository that `directory` is in; none without one, or without `git`.
+/// The state of the repository that contains `directory`; `None` if there is none, or no `git` program.
 fn git(directory: &Path) -> Option<Git> {
     let ask = |arguments: &[&str]| {
         let output = Command::new("git")
@@ -96,7 +96,7 @@ fn git(directory: &Path) -> Option<Git> {
             .args(arguments)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
-            // Looking must not take the index lock from somebody who is working there.
+            // Do not take the index lock, which somebody may need who works in the repository.
             .env("GIT_OPTIONAL_LOCKS", "0")
             .output()
             .ok()?;
@@ -114,7 +114,7 @@ fn first_line(path: &str) -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
-/// The value of the first `name : value` line of a file of the system.
+/// The value of the first line `name : value` in a system file.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     text.lines()

@@ -1,4 +1,4 @@
-//! Everything that can go wrong between a recipe and a trained model.
+//! The errors of this crate.
 
 use crate::checkpoint::CheckpointError;
 use crate::exhausted::ExhaustedRun;
@@ -6,16 +6,16 @@ use cadft_files::Hint;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-/// One thing that is wrong in a recipe.
+/// One problem in a recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Line in the recipe; `None` for one that came from an override or is about something missing.
+    /// Line in the recipe; `None` if the problem comes from an override, or if a key is missing.
     pub line: Option<usize>,
-    /// The override that it came from, as given: `KEY=VALUE`.
+    /// The override that caused the problem, as typed: `KEY=VALUE`.
     pub set: Option<String>,
-    /// Dotted key; empty when the text is not TOML at all.
+    /// Dotted key; empty if the text is not valid TOML.
     pub key: String,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
 }
 
@@ -23,12 +23,12 @@ pub struct ConfigProblem {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// A recipe is wrong; everything that is wrong with it.
+    /// A recipe has errors.
     #[error("{}", config_report(.name, .problems))]
     Config {
-        /// What the recipe is called.
+        /// The name of the recipe.
         name: String,
-        /// Everything that is wrong.
+        /// All problems.
         problems: Vec<ConfigProblem>,
     },
     /// Training or evaluation data cannot be used.
@@ -37,24 +37,24 @@ pub enum TrainError {
     /// The model cannot be read or written.
     #[error(transparent)]
     Model(#[from] cadft_model::ModelError),
-    /// How answers are to be found makes no sense.
+    /// The method of extracting answers is invalid.
     #[error(transparent)]
     Pattern(#[from] crate::evaluate::BadPattern),
     /// A name on the Hugging Face Hub cannot be resolved.
     #[error(transparent)]
     Hub(#[from] crate::hub::HubError),
-    /// A device that this program cannot use.
+    /// A device cannot be used by this program.
     #[error("{message}")]
     Device {
-        /// What is wrong.
+        /// The problem.
         message: String,
         /// What to do about it.
         hint: Option<String>,
     },
-    /// Data and model do not fit each other.
+    /// Two inputs, such as data and model, do not fit each other.
     #[error("{message}")]
     Mismatch {
-        /// What does not fit, with its place.
+        /// The mismatch, with its place.
         message: String,
         /// What to do about it.
         hint: Option<String>,
@@ -64,7 +64,7 @@ pub enum TrainError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
     /// A checkpoint cannot be written or read.
@@ -79,52 +79,52 @@ pub enum TrainError {
         needed: f64,
         /// What the system has, in MiB.
         available: f64,
-        /// A setting with which it would be enough.
+        /// A setting that would reduce the estimate enough.
         way: Option<String>,
     },
-    /// The device had no memory left.
+    /// The device ran out of memory.
     #[error("{0}")]
     Exhausted(Box<ExhaustedRun>),
     /// A run cannot be continued as asked.
     #[error("{message}")]
     Resume {
-        /// What is in the way.
+        /// The obstacle.
         message: String,
         /// What to do about it.
         hint: Option<String>,
     },
-    /// Another process works in the run directory.
+    /// Another process uses the run directory.
     #[error("{}: another process is using this run directory", cadft_files::shown(.0))]
     Locked(PathBuf),
     /// The run directory belongs to another run.
     #[error("{}: the directory already holds a run", cadft_files::shown(.0))]
     RunExists(PathBuf),
-    /// The run directory holds something that is no run's.
+    /// The directory is not empty and holds no run.
     #[error("{}: the directory is not empty and holds no run: {}", cadft_files::shown(.path), cadft_files::listed(.entries))]
     Occupied {
         /// The directory.
         path: PathBuf,
-        /// What it holds, sorted.
+        /// Its entries, sorted.
         entries: Vec<String>,
     },
-    /// The run has ended and its model is written, but not everything that belongs to it.
+    /// The run has finished and its model is written, but another file could not be written.
     #[error("the trained model is in `{}`, but something else could not be written: {source}", cadft_files::shown(.model))]
     Incomplete {
         /// The model.
         model: PathBuf,
-        /// What could not be written.
+        /// The error of that file.
         source: Box<TrainError>,
     },
-    /// A loss or gradient that is not a number; nothing was updated with it.
+    /// A loss or gradient was not finite. The model was not updated with it.
     #[error("step {step}: the {what} is not finite, as in {in_a_row} steps in a row; the model was not updated\nsamples: {}", .samples.join(", "))]
     NotFinite {
         /// The step that failed.
         step: usize,
-        /// How many steps in a row have failed, with this one.
+        /// Number of consecutive failed steps, including this one.
         in_a_row: usize,
         /// `loss` or `gradient norm`.
         what: &'static str,
-        /// Ids of the samples of the global batch whose own score is not finite, or of all of them.
+        /// Ids of the samples in the global batch whose score is not finite; all ids if every score is finite.
         samples: Vec<String>,
     },
 }

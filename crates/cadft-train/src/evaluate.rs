@@ -1,4 +1,4 @@
-//! Evaluation: likelihood of held-out samples, and answers by generation.
+//! Evaluation: the likelihood of held-out samples, and answers by generation.
 
 mod extract;
 mod normalise;
@@ -34,7 +34,7 @@ pub struct Evaluation {
     pub token_accuracy: f64,
 }
 
-/// Summary of a set of scores.
+/// The likelihood of a set of scored samples.
 #[must_use]
 pub fn summarise(scores: impl IntoIterator<Item: Borrow<SampleScore>>) -> Evaluation {
     let mut summary = Evaluation::default();

@@ -1,8 +1,8 @@
-//! What a run reports to its caller. The trainer prints nothing: the console, `metrics.jsonl`, `samples.jsonl` and the files
-//! for TensorBoard are made of these, so a callback sees everything that they show.
+//! The events that a run reports to its caller. The trainer prints nothing. The console, `metrics.jsonl`,
+//! `samples.jsonl` and the TensorBoard files are made from events, so a callback sees everything that they show.
 //!
-//! The event of a step is emitted during the next step, before that updates the model, or at once if something waits for it: an
-//! evaluation, a checkpoint, the end. A callback that stops the run stops it after the step that it got.
+//! The event of a step is emitted during the next step, before that step's update. Before an evaluation, a checkpoint
+//! or the end of the run it is emitted at once. If a callback stops the run, the step of its event is the last one.
 //!
 //! ```no_run
 //! use cadft_train::{Event, Prepared, RunDirectory, config, device, train};
@@ -46,7 +46,7 @@ use std::path::PathBuf;
 pub enum Event {
     /// Everything is read and checked, and training begins.
     Started {
-        /// What will be done.
+        /// The plan of the run.
         plan: Plan,
     },
     /// The evaluation files were scored.
@@ -61,16 +61,16 @@ pub enum Event {
     Evaluating {
         /// Steps done so far; 0 is before training.
         step: usize,
-        /// Samples that are scored.
+        /// Samples scored so far.
         done: usize,
-        /// All of them.
+        /// All samples.
         total: usize,
     },
     /// Questions are being answered. Only for callbacks: in no file, and not printed by `--json`.
     Answering {
         /// Steps done so far; 0 is before training.
         step: usize,
-        /// Tokens that are generated.
+        /// Tokens generated so far.
         tokens: usize,
     },
     /// Questions were answered by generation.
@@ -99,7 +99,7 @@ pub enum Event {
     Rewrote {
         /// Steps done so far.
         step: usize,
-        /// What it did.
+        /// Its counts.
         #[serde(flatten)]
         round: RoundSummary,
     },
@@ -129,7 +129,7 @@ pub enum Event {
     Warned {
         /// Steps done so far.
         step: usize,
-        /// What.
+        /// The warning.
         #[serde(flatten)]
         warning: Warning,
     },
@@ -146,7 +146,7 @@ pub struct StepMetrics {
     pub loss: f64,
     /// Mean negative log-likelihood of the supervised tokens, nats; comparable between objectives and with evaluation.
     pub nll: f64,
-    /// Name of the objective in force; it changes where `loss.start` ends.
+    /// Name of the objective in force; it changes when `loss.start` ends.
     pub objective: String,
     /// Mean token gate over the supervised tokens.
     pub mean_gate: f64,
@@ -158,9 +158,9 @@ pub struct StepMetrics {
     pub mean_weight: f64,
     /// Effective sample size `(Σw)²/Σw²`.
     pub ess: f64,
-    /// Mean of the scores that standardise, (CADFT-2).
+    /// Mean of the scores, as used for standardising (CADFT-2).
     pub mu: f64,
-    /// Their deviation.
+    /// Their standard deviation, as used for standardising.
     pub sigma: f64,
     /// Largest standardised score.
     pub max_z: f64,
@@ -172,12 +172,12 @@ pub struct StepMetrics {
     pub tokens: usize,
     /// Tokens with a loss.
     pub supervised: usize,
-    /// Tokens a second, between the ends of two steps as the host learns of them. After a wait, such as an evaluation, from
-    /// the beginning of the step.
+    /// Tokens a second: the tokens of the step over the time since the end of the previous step. After a wait, such as
+    /// an evaluation, the time is counted from the beginning of the step.
     pub tokens_per_sec: f64,
     /// Largest resident memory of the process so far; absent if the system does not report it.
     pub peak_rss_mib: Option<f64>,
-    /// What several ranks cost; absent on one.
+    /// The cost of several ranks; absent for one rank.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranks: Option<RankMetrics>,
 }
@@ -185,11 +185,11 @@ pub struct StepMetrics {
 /// A step of several ranks, as the first of them sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct RankMetrics {
-    /// How many there are.
+    /// Number of ranks.
     pub count: usize,
-    /// Seconds since the step before that the first rank spent on exchanges with the others, and waiting for them.
+    /// Seconds since the previous step that the first rank spent on exchanges with the others, including waiting.
     pub wait_secs: f64,
-    /// Tokens of the rank that has the most, as a multiple of their mean.
+    /// Tokens of the rank that has the most, divided by the mean.
     pub imbalance: f64,
 }
 

@@ -1,7 +1,7 @@
-//! Devices that run out of memory: what backends say when it happens, and one error that says what to do.
+//! Detects from the messages of backends that a device ran out of memory, and makes one error of them.
 //!
-//! Burn's operations do not fail. A buffer that the device has no room for fails whatever reads it, later, and that
-//! ends the thread with a message; the words here are those of CubeCL 0.11.3, wgpu 30 and the CUDA driver:
+//! Burn's operations do not return errors. If the device has no room for a buffer, a later operation that reads the
+//! buffer panics with a message. These are the messages of CubeCL 0.11.3, wgpu 30 and the CUDA driver:
 //!
 //! | backend | words |
 //! |---|---|
@@ -16,9 +16,9 @@ use std::path::PathBuf;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Words that mean a buffer larger than any of the device, in lower case; the size follows the first of them.
+/// Phrases, in lower case, for a buffer that is larger than the device allows. The size follows the first of them.
 const TOO_LARGE: [&str; 2] = ["can't allocate buffer of size: ", "maximum buffer size"];
-/// Words that mean that no memory is left, in lower case; the size follows the first two.
+/// Phrases, in lower case, for exhausted memory. The size follows the first two.
 const FULL: [&str; 7] = [
     "out of device memory allocating ",
     "can't allocate ",
@@ -29,17 +29,17 @@ const FULL: [&str; 7] = [
     "memory location was never initialized",
 ];
 
-/// Memory that a device did not have.
+/// A failed allocation on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
-    /// Size of the buffer that could not be made, if the backend reports it.
+    /// Size of the buffer in bytes, if the backend reports it.
     pub bytes: Option<u64>,
-    /// Whether it is larger than any buffer of the device may be, however much memory is left.
+    /// Whether the buffer is larger than the device ever allows, however much memory is free.
     pub is_too_large: bool,
 }
 
 impl Exhausted {
-    /// What the message of a panic or of a backend's error means; `None` where it is not about memory.
+    /// Interprets the message of a panic or a backend error; `None` if it is not about memory.
     #[must_use]
     pub fn of_message(message: &str) -> Option<Self> {
         let text = message.to_lowercase();
@@ -59,7 +59,7 @@ impl Exhausted {
         Some(Self { bytes, is_too_large })
     }
 
-    /// What the payload of a panic means.
+    /// Interprets the payload of a panic.
     #[must_use]
     pub fn of_panic(payload: &(dyn Any + Send)) -> Option<Self> {
         let text = payload.downcast_ref::<String>().map(String::as_str);
@@ -79,20 +79,20 @@ impl Display for Exhausted {
     }
 }
 
-/// A run that a device had no memory for.
+/// A run that ended because a device ran out of memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExhaustedRun {
-    /// What the device said.
+    /// The failed allocation.
     pub what: Exhausted,
-    /// Steps that were done, and whose end was read from the device.
+    /// Number of steps whose outcome was read from the device.
     pub step: usize,
     /// The estimate of the plan, in MiB.
     pub estimate_mib: f64,
-    /// The newest checkpoint, which was found intact.
+    /// The newest undamaged checkpoint.
     pub checkpoint: Option<PathBuf>,
     /// The run directory.
     pub run: PathBuf,
-    /// Settings that take less, as a sentence.
+    /// Settings that need less memory, as a sentence.
     pub advice: String,
 }
 
@@ -112,7 +112,7 @@ impl Display for ExhaustedRun {
         let Self { what, step, .. } = self;
         let moment = match step {
             0 => "before the end of the first step".to_owned(),
-            // The next one may have been in flight.
+            // The next step may have been in flight.
             step => format!("after the end of step {step}"),
         };
         writeln!(f, "{moment}: {what}")?;
@@ -128,9 +128,9 @@ impl Display for ExhaustedRun {
     }
 }
 
-/// What `run` gives, or what the device said when it had no memory left. Other panics go on.
+/// The result of `run`, or the failed allocation if it panicked for lack of memory. Other panics are resumed.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Exhausted> {
-    // What `run` has changed is not used again, but for what it says of itself.
+    // Unwind safe: after a panic, the trainer is only asked for its last known step.
     panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
         Exhausted::of_panic(payload.as_ref()).unwrap_or_else(|| panic::resume_unwind(payload))
     })

@@ -1,4 +1,4 @@
-//! How the model of a run is written for others: a Hugging Face directory, or a PEFT directory where only an adapter
+//! Writes the model of a run for other programs: as a Hugging Face directory, or as a PEFT directory if only an adapter
 //! was trained.
 
 use crate::hub::Spec;
@@ -12,7 +12,7 @@ use cadft_model::checkpoint::{self, ChatFormat, Dtype, SaveOptions};
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError};
 use std::path::Path;
 
-/// Everything but the weights.
+/// Everything that is written besides the weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Export {
     config: ModelConfig,
@@ -42,27 +42,27 @@ impl Export {
         }
     }
 
-    /// Whether what is written holds every trained parameter bit for bit.
+    /// Whether the written files store every trained parameter bit for bit.
     pub(crate) fn is_exact(&self) -> bool {
         self.adapter.is_none() && self.options.dtype == Dtype::F32
     }
 
-    /// The number format that weights are rounded to; none if the files hold them as they are, as those of adapters do.
+    /// The number format that weights are rounded to; `None` if they are not rounded, as in adapters.
     pub(crate) fn rounds_to(&self) -> Option<Dtype> {
         let dtype = self.options.dtype;
         (self.adapter.is_none() && dtype != Dtype::F32).then_some(dtype)
     }
 
-    /// The model that others will read: with the values that its files hold.
+    /// The model with the values that its written files have.
     pub(crate) fn as_saved(&self, model: CausalLm) -> CausalLm {
         match self.rounds_to() {
-            // What does not fit is saved as it is.
+            // Weights that do not fit the format are saved without rounding.
             Some(dtype) if checkpoint::check_fits(&model, dtype).is_ok() => model.map(&mut Rounded(dtype)),
             _ => model,
         }
     }
 
-    /// Bytes of tensors that are written for `model`; at most, where it is an adapter.
+    /// Number of bytes of tensors that are written for `model`; for an adapter, an upper bound.
     pub(crate) fn bytes(&self, model: &CausalLm) -> usize {
         let parameters = model.named_parameters();
         let written = |name: &str| self.adapter.is_none() || name.contains(".lora_");
@@ -71,8 +71,8 @@ impl Export {
             .sum()
     }
 
-    /// Writes `model` to `directory`, replacing what is there. Weights that are too large for the recipe's format are
-    /// written in f32, rather than lost; the warning says so.
+    /// Writes `model` to `directory`, and replaces what is there. If weights are too large for the recipe's format, the
+    /// model is written in f32 and a warning is returned.
     pub(crate) fn write(&self, directory: &Path, model: &CausalLm) -> Result<Option<Warning>, ModelError> {
         if let Some(adapter) = &self.adapter {
             let parts = AdapterSave {
@@ -101,7 +101,7 @@ impl Export {
     }
 }
 
-/// The model of a recipe as PEFT names it.
+/// The name of a recipe's model in PEFT files.
 fn base_model(path: &str) -> BaseModel {
     match Spec::parse(path) {
         Ok(Some(spec)) => BaseModel {
@@ -112,8 +112,8 @@ fn base_model(path: &str) -> BaseModel {
     }
 }
 
-/// The variables of a chat template as its first lines, so that other programs render conversations as the run did,
-/// unless they give the variables other values.
+/// Defaults for the variables of a chat template, as its first lines. Other programs then render conversations as the
+/// run did, unless they set the variables to other values.
 fn preamble(variables: &toml::Table) -> String {
     let is_name = |name: &str| {
         name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
@@ -128,7 +128,7 @@ fn preamble(variables: &toml::Table) -> String {
         .collect()
 }
 
-/// Gives parameters the values that a file of this type holds.
+/// Rounds parameters to the values that a file of this type stores.
 struct Rounded(Dtype);
 
 impl ModuleMapper for Rounded {

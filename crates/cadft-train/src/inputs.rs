@@ -1,4 +1,5 @@
-//! What a run reads besides its recipe and its data, kept with every checkpoint: a continued run is compared with it.
+//! The inputs of a run besides its recipe and data. Every checkpoint records them, and a continued run is compared with
+//! them.
 
 use crate::checkpoint::{self, Manifest};
 use crate::config::{Init, Recipe};
@@ -15,26 +16,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// The name of the weights among the digests.
+/// The name of the digest of the model's weights.
 pub(crate) const WEIGHTS: &str = "weights";
-/// The name of the adapter that is trained on from.
+/// The name of the digest of an adapter that is trained further.
 pub(crate) const ADAPTER: &str = "adapter";
 
-/// What a run reads besides its recipe and its data.
+/// The inputs of a run besides its recipe and data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inputs {
     /// `config.json` of the model.
     pub config: Map<String, Value>,
-    /// Digests of everything else, by what it is.
+    /// Digests of all other inputs, by name.
     pub digests: BTreeMap<String, String>,
-    /// The commit on the Hub, where the model is from there.
+    /// The commit on the Hub, if the model is from the Hub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
 }
 
 impl Inputs {
-    /// Everything but the weights, which take longer to read. `carried` is where the tokenizer is.
+    /// All inputs except the weights, which take longer to read. `carried` is the directory of the tokenizer.
     pub(crate) fn new(
         recipe: &Recipe,
         (model, carried): (&Path, &Path),
@@ -58,20 +59,21 @@ impl Inputs {
         }
     }
 
-    /// With the digests of the weights.
+    /// Adds the digests of the weights.
     pub(crate) fn with_weights(mut self, weights: &WeightsDigests) -> Self {
         self.digests.extend(weights.wait().clone());
         self
     }
 }
 
-/// The SHA-256 of a model's weights, and of an adapter that is trained on from, as they are on the disk.
+/// The SHA-256 of the files of a model's weights, and of an adapter that is trained further.
 ///
-/// It is of every byte: size and time of a file say nothing for certain, as programs that copy files keep both. A
-/// thread of its own reads the files while they are loaded, and the first checkpoint is the first to need the result.
+/// The digests cover every byte: sizes and times are not reliable, because copying can preserve both. A separate thread
+/// reads the files while they are loaded; the first checkpoint is the first to need the digests.
 #[derive(Clone, Debug)]
 pub(crate) struct WeightsDigests {
-    /// The directories by what they hold. Random weights have none: the seed and `config.json` make them.
+    /// The directories, by the name of the digest. Random weights have no directory: they follow from the seed and
+    /// `config.json`.
     directories: Vec<(&'static str, PathBuf)>,
     digests: Arc<OnceLock<BTreeMap<String, String>>>,
 }
@@ -87,7 +89,7 @@ impl WeightsDigests {
         }
     }
 
-    /// Begins to read, in a thread of its own.
+    /// Starts to read, in a separate thread.
     pub(crate) fn begin(&self) {
         let this = self.clone();
         std::thread::spawn(move || {
@@ -95,7 +97,7 @@ impl WeightsDigests {
         });
     }
 
-    /// The digests, as soon as they are known; none of files that cannot be read.
+    /// Waits for the digests. Files that cannot be read have none.
     fn wait(&self) -> &BTreeMap<String, String> {
         self.digests.get_or_init(|| {
             let mut digests = BTreeMap::new();
@@ -121,7 +123,7 @@ fn of_weights(directory: &Path) -> Option<String> {
     Some(checkpoint::hex(&all.finalize()))
 }
 
-/// Every file that the weights may be read from: those in the directory, and those that an index names.
+/// Every file that the weights may be read from: those in the directory, and those in an index.
 fn weight_files(directory: &Path) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(directory).ok()? {
@@ -136,12 +138,12 @@ fn weight_files(directory: &Path) -> Option<BTreeSet<String>> {
             names.insert(name);
         }
     }
-    // A stale index may name files that are gone; the loader says so where it needs them.
+    // An outdated index may name missing files; the loader reports those that it needs.
     names.retain(|name| cadft_files::stays_below(name) && directory.join(name).is_file());
     Some(names)
 }
 
-/// The files that ids are made with. A file that is absent differs from one that is empty.
+/// The digest of the tokenizer files. A missing file and an empty file give different digests.
 fn tokenizer_files(directory: &Path) -> String {
     let mut hash = Sha256::new();
     for name in [

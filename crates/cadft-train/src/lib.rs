@@ -1,26 +1,27 @@
-//! Runs of cadft: a recipe in, a fine-tuned Hugging Face directory out, without a command line.
+//! Runs of cadft without a command line: from a recipe to a fine-tuned Hugging Face directory.
 //!
-//! Promised to users, and changed as semantic versions say: the keys of recipes, the files of a run, [`Recipe`], [`Prepared`],
-//! [`train`] and the [`Event`]s. The modules are public for the command line, and any version may change the rest of them.
+//! The stable interface, under semantic versioning, consists of the keys of recipes, the files of a run, [`Recipe`],
+//! [`Prepared`], [`train`] and the [`Event`]s. The rest of the modules is public for the command line only, and any
+//! version may change it.
 //!
 //! ```text
-//! config.rs        the recipe: TOML, strict, every problem in one report
-//! data.rs          rows to samples, the one way
-//! prepare.rs       read and check everything          plan.rs   what the run will do and take, and its warnings
+//! config.rs        the recipe: strict TOML, all problems in one report
+//! data.rs          rows to samples
+//! prepare.rs       read and check everything          plan.rs   what the run will do and need, and its warnings
 //! trainer.rs       the loop; the step is `cadft-step`
-//! evaluate.rs      likelihood and answers             event.rs  what a run reports
-//! export.rs        the model for others: Hugging Face or PEFT layout    inputs.rs  what else a run reads
-//! resume.rs        continuing from a checkpoint, and what must be as it was    change.rs  what is not
+//! evaluate.rs      likelihood and answers             event.rs  the events that a run reports
+//! export.rs        writes the model: Hugging Face or PEFT layout    inputs.rs  inputs besides recipe and data
+//! resume.rs        continues from a checkpoint, and compares the run with it    change.rs  a difference
 //! dotted.rs        tables by dotted key
 //! rewrite.rs       rounds of rewriting, their record, and the rewritten data
-//! run_directory.rs what a run leaves behind           run_files.rs  the names of its files    run_model.rs  its model
-//! device.rs        devices by name                    warning.rs    what a user should know
-//! environment.rs   program and machine                samples.rs, tensorboard.rs   logs beside the metrics
-//! memory.rs        memory before a run                exhausted.rs  a device that has none left
-//! room.rs          memory before answers              available.rs  what the system can still give
+//! run_directory.rs the files of a run                 run_files.rs  their names    run_model.rs  the model of a run
+//! device.rs        devices by name                    warning.rs    warnings for users
+//! environment.rs   program and machine                samples.rs, tensorboard.rs   logs besides the metrics
+//! memory.rs        checks memory before a run         exhausted.rs  detects exhausted device memory
+//! room.rs          checks memory before answers       available.rs  memory that the system can still give
 //! ```
 //!
-//! Randomness enters through seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
+//! All randomness comes from seeds in the recipe. The trainer prints nothing: it emits [`Event`]s.
 
 mod available;
 mod change;
@@ -53,7 +54,7 @@ pub mod tensorboard;
 mod trainer;
 mod warning;
 
-/// What an error says beside its message.
+/// Hints of errors, besides their messages.
 pub use cadft_files::{Hint, with_hints};
 /// Models and data sets by name on the Hugging Face Hub.
 pub use cadft_hub as hub;
@@ -66,7 +67,7 @@ pub use exhausted::{Exhausted, ExhaustedRun};
 pub use inputs::Inputs;
 pub use plan::Plan;
 pub use prepare::Prepared;
-pub use process::peak_rss_mib;
+pub use process::{Usage, peak_rss_mib};
 pub use ranks::train_on_threads;
 pub use run_directory::RunDirectory;
 pub use run_model::model_of;

@@ -1,4 +1,4 @@
-//! Memory that a run may use, before it uses it: a clear error instead of a process that is killed.
+//! Checks the memory of a run before it starts, so that it ends with a clear error instead of being killed.
 
 use crate::available::{MIB, address_bytes, available_mib, group_bytes, machine_bytes};
 use crate::config::OnLowMemory;
@@ -13,18 +13,18 @@ use cadft_model::parameters::expected_parameters;
 use std::fs;
 use std::path::Path;
 
-/// Above the available memory by this factor, an estimate is certain.
+/// If an estimate exceeds the available memory by this factor, the run certainly does not fit.
 const CERTAIN: f64 = 1.5;
 
-/// Compares the estimate of the plan with what the system says is available; a warning where it may not be enough.
+/// Compares the plan's estimate with the available memory. Returns a warning if the memory may not suffice.
 ///
 /// # Errors
-/// [`TrainError::Memory`] where it certainly is not, unless `guard.memory` is `warn`.
+/// [`TrainError::Memory`] if the run certainly does not fit, unless `guard.memory` is `warn`.
 pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
     if host_for(&prepared.device).is_some() {
         return Ok(None);
     }
-    // Of one rank.
+    // Available memory for each rank on this machine.
     let available =
         available_mib(Path::new("/")).map(|available| available / prepared.ranks.on_machine as f64);
     let plan = &prepared.plan;
@@ -32,10 +32,10 @@ pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
     judge(needed, available, prepared.recipe.guard.memory, &plan.ways)
 }
 
-/// Refuses a model whose weights alone do not fit, where the device computes in the memory of the host.
+/// Refuses a model whose weights alone do not fit into memory, if the device computes in host memory.
 ///
-/// The estimate is what they need at least: in f32 in any case, and the address space of the files that they are read
-/// from. So it is certain, and there is nothing to warn of.
+/// This is a lower bound: the weights in f32, and the address space of their files. So the refusal is certain, and
+/// there is no warning.
 ///
 /// # Errors
 /// [`TrainError::Mismatch`] with both sizes.
@@ -76,8 +76,8 @@ pub fn check_weights(config: &ModelConfig, directory: &Path, device: &Device) ->
     ))
 }
 
-/// `needed` is what the run needs, and what it may need while a checkpoint is written; `ways` are settings that take less, with
-/// what the run needs with each.
+/// `needed` is the memory of the run, `most` the memory while a checkpoint is written. `ways` are settings that need
+/// less memory, each with the run's estimate.
 fn judge(
     (needed, most): (f64, f64),
     available: Option<f64>,

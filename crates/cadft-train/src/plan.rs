@@ -1,4 +1,4 @@
-//! What a run will do, known before its first step.
+//! The plan of a run, known before its first step.
 
 pub mod memory;
 mod rows;
@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashSet;
 
-/// What a run will do.
+/// The plan of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Plan {
     /// Name of the objective.
@@ -28,17 +28,17 @@ pub struct Plan {
     pub start_steps: usize,
     /// Training samples.
     pub samples: usize,
-    /// Rows of each source that are kept, cut and left out.
+    /// Numbers of rows of each source that are kept, cut and left out.
     pub sources: Vec<PlannedSource>,
-    /// Their tokens in one epoch.
+    /// Tokens of the training samples in one epoch.
     pub tokens: usize,
-    /// Their supervised tokens in one epoch.
+    /// Supervised tokens of the training samples in one epoch.
     pub supervised: usize,
-    /// The longest, in tokens.
+    /// Tokens of the longest training sample.
     pub longest: usize,
     /// Evaluation samples.
     pub eval_samples: usize,
-    /// The same of the sources of evaluation samples.
+    /// The same for the sources of evaluation samples.
     pub eval_sources: Vec<PlannedSource>,
     /// Optimizer steps in an epoch.
     pub steps_per_epoch: usize,
@@ -52,11 +52,11 @@ pub struct Plan {
     pub parameters: usize,
     /// Parameters that are trained.
     pub trainable: usize,
-    /// Estimate of the peak memory, without what a checkpoint needs that is written beside the steps.
+    /// Estimate of the peak memory of one rank, in MiB, without the additional memory for checkpoints.
     pub memory_mib: f64,
-    /// What a checkpoint may need beside that; 0 without checkpoints.
+    /// Upper bound of the additional memory while a checkpoint is written, in MiB; 0 without checkpoints.
     pub saving_mib: f64,
-    /// Ranks, each of which needs that much.
+    /// Number of ranks, each of which needs this memory.
     pub ranks: usize,
     /// Settings that take less memory, and the estimate with each.
     #[serde(skip)]
@@ -65,21 +65,21 @@ pub struct Plan {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub template_time: Option<TemplateTime>,
-    /// What should be known before it starts.
+    /// Warnings before the start.
     pub warnings: Vec<Warning>,
 }
 
-/// The ranks of a run.
+/// The number of ranks of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RanksOfRun {
-    /// All of them.
+    /// On all machines.
     pub count: usize,
-    /// Those on this machine.
+    /// On this machine.
     pub on_machine: usize,
 }
 
 impl RanksOfRun {
-    /// Threads of one process; one of them is a run without other ranks.
+    /// Threads of one process. `threads(1)` is a run without other ranks.
     #[must_use]
     pub fn threads(count: usize) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl RanksOfRun {
 }
 
 impl Plan {
-    /// `adapter` is what is trained where that is not everything; `kernels` are those of the device.
+    /// `adapter` is the trained adapter, if there is one; `kernels` are those of the device.
     pub(crate) fn new(
         recipe: &Recipe,
         config: &ModelConfig,
@@ -189,7 +189,7 @@ impl Plan {
     }
 }
 
-/// What happened to the rows of a source.
+/// The rows of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedSource {
     /// As the recipe names it.
@@ -208,7 +208,7 @@ fn sources(sources: &[Source], report: &Report) -> Vec<PlannedSource> {
         .collect()
 }
 
-/// How many evaluation samples are training samples too.
+/// The number of evaluation samples that are also training samples.
 fn overlap(train: &Samples, eval: &Samples) -> usize {
     let eval: Vec<Vec<u32>> = eval.iter().map(|sample| sample.token_ids).collect();
     let mut unseen: HashSet<&[u32]> = eval.iter().map(Vec::as_slice).collect();
@@ -223,19 +223,19 @@ fn overlap(train: &Samples, eval: &Samples) -> usize {
         .count()
 }
 
-/// The largest forward pass of a run.
+/// The size of the largest forward pass of a run.
 struct LargestPass {
-    /// Its tokens, padding included.
+    /// Number of tokens in the pass, padding included.
     tokens: usize,
-    /// The longest sample of the run.
+    /// Number of tokens in the longest sample of the run.
     longest: usize,
-    /// Whether a step has several.
+    /// Whether any step has several passes.
     accumulates: bool,
 }
 
-/// Looks at the steps of the first pass over the data, as far as the run goes.
+/// Examines the steps of the first epoch, up to the end of the run.
 fn largest_pass(recipe: &Recipe, train: &Samples, steps: usize) -> LargestPass {
-    // In the order of the file, which is read once.
+    // In the order of the file, so that it is read once, sequentially.
     let tokens: Vec<usize> = (0..train.len()).map(|sample| train.tokens_of(sample)).collect();
     let order = epoch_order(train.len(), recipe.data.order, recipe.run.seed, 0);
     let mut largest = LargestPass {

@@ -1,4 +1,4 @@
-//! Reads and checks everything a run needs, before anything is trained or written.
+//! Reads and checks everything that a run needs, before anything is trained or written.
 
 use crate::config::{AdapterSection, Init, Recipe};
 use crate::data::{Question, SampleReader, adapted_tokenizer};
@@ -24,45 +24,46 @@ pub struct Prepared {
     pub recipe: Recipe,
     /// The device, without autodiff.
     pub device: Device,
-    /// The tokenizer of the model's directory, under the recipe's chat template.
+    /// The tokenizer of the model's directory, with the recipe's chat template.
     pub tokenizer: Tokenizer,
     /// The model's directory, on disk.
     pub model_directory: PathBuf,
-    /// `config.json` of the model's directory; an adapter that is trained on may untie the output weight.
+    /// `config.json` of the model's directory, with changes by an adapter that is trained further: it may untie the
+    /// output weight.
     pub config: ModelConfig,
-    /// The adapter that is trained: that of the recipe, or of the directory that it trains on from.
+    /// The adapter that is trained: the recipe's, or the one of `adapter.path`.
     pub adapter: Option<AdapterConfig>,
     /// Training samples.
     pub train: Samples,
     /// Evaluation samples.
     pub eval: Samples,
-    /// Evaluation questions to be answered by generation.
+    /// Evaluation questions to answer by generation.
     pub questions: Vec<Question>,
-    /// What the run will do.
+    /// The plan of the run.
     pub plan: Plan,
-    /// The ranks that share the memory of this machine.
+    /// The ranks of the run, and those that share the memory of this machine.
     pub(crate) ranks: RanksOfRun,
-    /// Where the files of the tokenizer are: the model's directory, or that of an adapter that is trained on from.
+    /// The directory of the tokenizer files: the model's, or that of an adapter that is trained further.
     pub(crate) carried: PathBuf,
-    /// The layers of the adapter.
+    /// The layers that the adapter updates.
     targets: Option<AdapterTargets>,
     inputs: Inputs,
     weights: WeightsDigests,
 }
 
 impl Prepared {
-    /// Reads tokenizer, configuration and data of `recipe`; the weights are read by [`Prepared::model`].
+    /// Reads the tokenizer, the configuration and the data of `recipe`. [`Prepared::model`] reads the weights.
     ///
-    /// Sets whether this process computes products of f32 in TF32, as `model.tf32` says.
+    /// Sets, for this process, whether products of f32 are computed in TF32 (`model.tf32`).
     ///
     /// # Errors
-    /// Whatever is wrong with a file, and data that does not fit the model.
+    /// Errors of files, and data that does not fit the model.
     pub fn new(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         Self::begun_at(recipe, device, None, RanksOfRun::threads(1))
     }
 
-    /// As [`Prepared::new`], for a run on these ranks, or one that continues: a chat template that writes the date writes that of
-    /// `time`, when the run began.
+    /// As [`Prepared::new`], for a run on several ranks, or a run that continues. If the chat template writes the date,
+    /// it writes the date of `time`, when the run began.
     ///
     /// # Errors
     /// As [`Prepared::new`].
@@ -125,16 +126,17 @@ impl Prepared {
         })
     }
 
-    /// What the run reads besides recipe and data. Waits until the weights are read, which [`Prepared::model`] begins.
+    /// The inputs of the run besides recipe and data. Waits for the digests of the weights, which [`Prepared::model`]
+    /// starts.
     pub(crate) fn inputs(&self) -> Inputs {
         self.inputs.clone().with_weights(&self.weights)
     }
 
-    /// The model with its weights, trainable; with an adapter, only its parameters are.
+    /// The model with its weights, ready for training. With an adapter, only the adapter's parameters are trainable.
     ///
     /// # Errors
-    /// Everything that does not fit between `config.json` and the weights, and weights that cannot be saved as
-    /// `checkpoint.dtype` says.
+    /// All mismatches between `config.json` and the weights, and weights that cannot be saved in the format
+    /// `checkpoint.dtype`.
     pub fn model(&self) -> Result<CausalLm, TrainError> {
         self.weights.begin();
         let device = self.device.clone().autodiff();
@@ -169,7 +171,7 @@ impl Prepared {
         ))
     }
 
-    /// Whether the weights can be saved as the recipe says: better before the first step than after the last.
+    /// Checks that the weights can be saved in the recipe's format: before the first step, not after the last.
     fn check_dtype(&self, model: &CausalLm) -> Result<(), TrainError> {
         match checkpoint::check_fits(model, self.recipe.checkpoint.dtype) {
             Err(ModelError::F16Overflow { tensor, value }) => Err(TrainError::mismatch(
@@ -182,7 +184,7 @@ impl Prepared {
         }
     }
 
-    /// The model as it is before training, off the autodiff graph, to be looked at while `model` is trained.
+    /// The model before training, without autodiff, as the reference of `model` during training.
     #[must_use]
     pub fn reference(&self, model: &CausalLm) -> CausalLm {
         if trained_on(&self.recipe).is_some() {
@@ -193,7 +195,7 @@ impl Prepared {
     }
 }
 
-/// The directory of the adapter that is trained on, on disk.
+/// The directory, on disk, of the adapter that is trained further.
 fn adapter_directory(recipe: &Recipe) -> Result<Option<PathBuf>, TrainError> {
     let found = trained_on(recipe).map(hub::resolve).transpose()?;
     Ok(found.map(|directory| model_of(&directory).unwrap_or(directory)))
@@ -229,7 +231,7 @@ fn model_directory(recipe: &Recipe) -> Result<PathBuf, TrainError> {
     ))
 }
 
-/// The tokenizer of a model, or that of an adapter of it; where a time is given, that is the one that the chat template shows.
+/// The tokenizer of a model or, if given, of its adapter. If `time` is given, the chat template shows this time.
 fn tokenizer_of(
     model: &Path,
     adapter: Option<&Path>,
@@ -245,12 +247,12 @@ fn tokenizer_of(
     })
 }
 
-/// The adapter that a recipe trains on.
+/// The path of the adapter that a recipe trains further.
 fn trained_on(recipe: &Recipe) -> Option<&str> {
     recipe.adapter.as_ref()?.path.as_deref()
 }
 
-/// The layers of an adapter in the model of `config`.
+/// The layers of the model that an adapter updates.
 fn targets(adapter: &AdapterConfig, config: &ModelConfig) -> Result<AdapterTargets, TrainError> {
     adapter.targets(config).map_err(|problems| {
         let lines: Vec<_> = problems
@@ -264,7 +266,7 @@ fn targets(adapter: &AdapterConfig, config: &ModelConfig) -> Result<AdapterTarge
     })
 }
 
-/// The adapter of a recipe, and the configuration of the model as it leaves it.
+/// The adapter of a recipe, and the configuration of the model with the adapter's changes.
 fn adapter_of(
     recipe: &Recipe,
     config: ModelConfig,
@@ -283,17 +285,18 @@ fn adapter_of(
     Ok((Some(adapter), config))
 }
 
-/// A model that computes as in a run of `recipe`. Sets for this process whether products of f32 are computed in TF32.
+/// `model` with the number formats of a run of `recipe`. Sets, for this process, whether products of f32 are computed
+/// in TF32.
 ///
 /// # Errors
-/// A device without the number format of the recipe.
+/// If the device does not support the recipe's number format.
 pub fn computing_as(recipe: &Recipe, model: CausalLm) -> Result<CausalLm, TrainError> {
     check_precision(recipe, &model.device())?;
     set_tf32(Tf32::from_flag(recipe.model.tf32));
     Ok(model.with_precision(recipe.model.precision))
 }
 
-/// The device must have the number format of the recipe.
+/// Checks that the device supports the recipe's number format.
 fn check_precision(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
     let is_bf16 = recipe.model.precision == Precision::Bf16;
     if is_bf16 && !device.supports_dtype(DType::BF16) {
@@ -305,7 +308,7 @@ fn check_precision(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// A rewrite must end with a stop token.
+/// Checks that the tokenizer has a stop token, which every rewrite must end with.
 fn check_stop(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), TrainError> {
     if recipe.rewrite.is_none() || !tokenizer.stop_token_ids().is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Runs on several ranks that are threads of this process.
+//! Runs with several ranks, each a thread of this process.
 
 mod agree;
 
@@ -17,14 +17,14 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-/// Trains as [`train`](crate::train), on `ranks` threads of this process, each with a model of its own. The first rank has
-/// `directory` and `on_event`.
+/// Trains as [`train`](crate::train), with `ranks` ranks. Each is a thread of this process, with its own copy of the
+/// model. The first rank uses `directory` and `on_event`.
 ///
 /// # Errors
-/// As [`train`](crate::train); the first error of a rank ends them all.
+/// As [`train`](crate::train). An error on one rank ends all ranks.
 ///
 /// # Panics
-/// If a rank panics, with what it panicked with.
+/// If a rank panics, with the same payload.
 pub fn train_on_threads(
     ranks: usize,
     prepared: &Prepared,
@@ -50,7 +50,7 @@ pub fn train_on_threads(
     })
 }
 
-/// What a rank ended with, or panicked with.
+/// The result of a rank, or the payload of its panic.
 type Ended = Result<Result<Summary, TrainError>, Box<dyn Any + Send>>;
 
 fn run(
@@ -67,7 +67,8 @@ fn run(
     }))
 }
 
-/// What went wrong first, or what the first rank has to say. A rank that only lost another has nothing to say.
+/// The first error or panic, else the summary of the first rank. [`Lost`] is only a consequence: it counts if there is
+/// nothing else.
 fn outcome(ended: Vec<Ended>) -> Result<Summary, TrainError> {
     let mut summary = None;
     let mut lost = None;

@@ -1,4 +1,4 @@
-//! Continuing a run: which checkpoint, and whether everything is still as it was.
+//! Finds the checkpoint that a run continues from, and compares the run with it.
 
 mod compare;
 
@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 pub struct Found {
     /// The run directory that the checkpoint belongs to.
     pub run: PathBuf,
-    /// The checkpoint; `None` where the run has none yet and starts again.
+    /// The checkpoint; `None` if the run has none yet and starts again.
     pub checkpoint: Option<Restored>,
-    /// What should be known about checkpoints that were passed over.
+    /// Warnings about checkpoints that were skipped.
     pub warnings: Vec<Warning>,
 }
 
 impl Found {
-    /// The recipe that the run directory says it was started with.
+    /// The path of the recipe in a run directory.
     #[must_use]
     pub fn recipe(run: &Path) -> PathBuf {
         run.join(CONFIG)
@@ -38,17 +38,17 @@ impl Found {
 /// What to do about settings that differ from those of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Changes {
-    /// Name them and stop.
+    /// List them and stop.
     #[default]
     Refused,
-    /// Go on with the new ones.
+    /// Continue with the new settings.
     Allowed,
 }
 
-/// The newest undamaged checkpoint of the run directory `run`; none if there is no run, or none was written yet.
+/// The newest undamaged checkpoint of the run directory `run`. It is `None` if there is no run or no checkpoint.
 ///
 /// # Errors
-/// When all checkpoints of the run are damaged.
+/// If all checkpoints of the run are damaged.
 pub fn newest(run: &Path) -> Result<Found, TrainError> {
     let (checkpoint, damaged) = checkpoint::newest(run)?;
     if checkpoint.is_none() && !damaged.is_empty() {
@@ -77,10 +77,10 @@ pub fn newest(run: &Path) -> Result<Found, TrainError> {
     })
 }
 
-/// The checkpoint at `path`, or the newest undamaged one of the run directory at `path`.
+/// The checkpoint at `path` or, if `path` is a run directory, its newest undamaged one.
 ///
 /// # Errors
-/// When there is none, and when the one at `path` is damaged: then the newest undamaged one is offered.
+/// If there is none, or if the one at `path` is damaged; the hint then names the newest undamaged one.
 pub fn at(path: &Path) -> Result<Found, TrainError> {
     let Some(step) = rotate::step_of(path) else {
         let found = newest(path)?;
@@ -122,7 +122,7 @@ pub fn at(path: &Path) -> Result<Found, TrainError> {
     Err(TrainError::resume(error.to_string(), hint))
 }
 
-/// The run directory of a checkpoint, relative where the path is.
+/// The run directory of a checkpoint; a relative path if `checkpoint` is relative.
 pub(crate) fn run_of(checkpoint: &Path) -> Result<PathBuf, TrainError> {
     let above = |path: &Path| {
         let run = path.ancestors().nth(2)?;
@@ -135,7 +135,7 @@ pub(crate) fn run_of(checkpoint: &Path) -> Result<PathBuf, TrainError> {
     Ok(above(&absolute).unwrap_or(absolute))
 }
 
-/// SHA-256 of everything about samples that a step or an evaluation can see.
+/// SHA-256 of all parts of samples that a step or an evaluation uses.
 fn data_sha256(samples: impl Iterator<Item = Example>) -> String {
     let mut hash = Sha256::new();
     for example in samples {
@@ -159,7 +159,7 @@ impl DataDigests {
     }
 }
 
-/// SHA-256 of what is asked and what is right; none if nothing is asked.
+/// SHA-256 of the questions and their answers; `None` if there are no questions.
 fn questions_sha256(questions: &[Question]) -> Option<String> {
     let mut hash = Sha256::new();
     for Question {
@@ -174,7 +174,7 @@ fn questions_sha256(questions: &[Question]) -> Option<String> {
     (!questions.is_empty()).then(|| checkpoint::hex(&hash.finalize()))
 }
 
-/// Refuses to go back in a run that has undamaged checkpoints after `from`: they would be overwritten one by one.
+/// Refuses to continue from `from` if the run has undamaged later checkpoints: they would be overwritten one by one.
 pub(crate) fn refuse_to_go_back(run: &Path, from: &Restored) -> Result<(), TrainError> {
     let later: Vec<PathBuf> = checkpoint::steps(run)?
         .into_iter()
@@ -192,7 +192,7 @@ pub(crate) fn refuse_to_go_back(run: &Path, from: &Restored) -> Result<(), Train
                 "remove it, or continue into another directory with `--out DIR`",
             ));
         }
-        // A damaged one would be taken for the newest when old ones are removed.
+        // A damaged checkpoint would count as the newest when old ones are removed.
         checkpoint::durable::set_aside(&path)?;
     }
     Ok(())

@@ -1,16 +1,16 @@
-//! Rewriting in a run: the tracker, the rounds, and the record of what they did (CADFT-5).
+//! Rewriting in a run: the tracker, the rounds, and the record of their decisions (CADFT-5).
 //!
 //! ```text
-//! plan.rs    when rounds will take place
-//! round.rs    choose → generate → accept           target.rs  which tokens of a sample are replaced, and by what
-//! record.rs   one line of rewrites.jsonl           log.rs     the file: append-only, synchronised once a round
-//! digest.rs   SHA-256 of a data set with rewrites
-//! replay.rs   a log, applied to a data set         export.rs  the data set with rewrites, as a file
-//! offline.rs  one round without training           compatibility.rs  the moving averages of a run, as a file
+//! plan.rs    the schedule of rounds
+//! round.rs   choose → generate → accept           target.rs  the tokens of a sample that are replaced
+//! record.rs  one line of rewrites.jsonl           log.rs     the file: append-only, synchronised once in each round
+//! digest.rs  SHA-256 of a data set with rewrites
+//! replay.rs  applies a log to a data set          export.rs  writes the data set with its rewrites
+//! offline.rs one round without training           compatibility.rs  the moving averages of a run, as a file
 //! ```
 //!
-//! The records are the state: which samples have which targets follows from them alone, so a run that is resumed, a log
-//! that is replayed and a data set that is exported agree.
+//! The records are the state: the targets of all samples follow from them alone. So a resumed run, a replayed log and
+//! an exported data set agree.
 
 mod compatibility;
 mod digest;
@@ -54,7 +54,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-/// What a checkpoint keeps of rewriting.
+/// The state of rewriting in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RewritingState {
@@ -62,23 +62,23 @@ pub struct RewritingState {
     pub tracker: Tracker,
     /// The step after which the last round took place; 0 before the first.
     pub last_round: usize,
-    /// Every line of the log, shared with the checkpoint that is being written.
+    /// All lines of the log, shared with a checkpoint that is being written.
     pub records: Arc<Vec<Record>>,
 }
 
-/// The rewriting of a run. Without `[rewrite]` in the recipe it only follows the samples' compatibility.
+/// The rewriting of a run. Without `[rewrite]` in the recipe, it only tracks the compatibility of samples.
 #[derive(Debug)]
 pub struct Rewriting {
     section: Option<(RewriteSection, RoundSchedule)>,
     state: RewritingState,
-    /// Samples that have another target now.
+    /// Samples whose target has been replaced.
     rewritten: BTreeMap<usize, Example>,
     directory: PathBuf,
     ranks: Ranks,
 }
 
 impl Rewriting {
-    /// At the beginning of a run in `directory`.
+    /// The state at the beginning of a run in `directory`.
     #[must_use]
     pub fn new(ranks: &Ranks, prepared: &Prepared, directory: &Path) -> Self {
         let section = prepared.recipe.rewrite.clone();
@@ -99,11 +99,11 @@ impl Rewriting {
         }
     }
 
-    /// Continues from a checkpoint. The log becomes what it was at the checkpoint: rounds after it will take place again,
-    /// lines that are missing are written again. What was undone since then stays undone.
+    /// Continues from a checkpoint. The log is restored to its state at the checkpoint: later rounds are removed (they
+    /// will take place again), and missing lines are written again. Rewrites that were undone since then stay undone.
     ///
     /// # Errors
-    /// A checkpoint or a log of other data, and whatever the file system says.
+    /// A checkpoint or a log of other data, and file errors.
     pub fn resume(
         ranks: &Ranks,
         prepared: &Prepared,
@@ -123,7 +123,7 @@ impl Rewriting {
             state.tracker.restored(undone.sample);
             Arc::make_mut(&mut state.records).push(Record::Undo(undone));
         }
-        // All ranks have read what was undone before the first writes.
+        // All ranks must have read the log before the first rank writes it.
         let _ = ranks.any(false);
         if ranks.is_first() {
             log::restore(&path, &state.records)?;
@@ -141,30 +141,30 @@ impl Rewriting {
         })
     }
 
-    /// What a checkpoint must keep.
+    /// The state to store in a checkpoint.
     #[must_use]
     pub fn state(&self) -> &RewritingState {
         &self.state
     }
 
-    /// A sample as it is now; `source` is the data as it was read.
+    /// The present form of a sample; `source` is the data as read.
     ///
     /// # Panics
-    /// If there is no such sample.
+    /// If there is no sample of this index.
     #[must_use]
     pub fn example(&self, sample: usize, source: &Samples) -> Example {
         let rewritten = self.rewritten.get(&sample).cloned();
         rewritten.unwrap_or_else(|| source.get(sample))
     }
 
-    /// Takes in the standardised scores `z` of a step's samples.
+    /// Records the standardised scores `z` of a step's samples.
     pub fn observe(&mut self, samples: &[usize], z: &[f64]) {
         for (&sample, &z) in samples.iter().zip(z) {
             self.state.tracker.observe(sample, z);
         }
     }
 
-    /// Whether a round is to take place after step `step` and before the next one.
+    /// Whether a round is due after step `step`, before the next step.
     #[must_use]
     pub fn is_due(&self, step: usize) -> bool {
         let fires = self
@@ -174,13 +174,13 @@ impl Rewriting {
         fires && self.state.last_round != step
     }
 
-    /// The round after step `step`, if one is due and did not take place yet, and what a user should know about it.
+    /// Runs the round after step `step`, if it is due. Returns its summary, and a warning if there is one.
     ///
-    /// A round that is interrupted by `stop` changes nothing and is still due. One that cannot be written down does not
-    /// take place; the run continues without it.
+    /// A round that is interrupted by `stop` changes nothing and stays due. If a round cannot be recorded, nothing is
+    /// replaced, and the run continues.
     ///
     /// # Errors
-    /// Whatever the model or the tokenizer cannot do.
+    /// Errors of the model or the tokenizer.
     pub fn round_after(
         &mut self,
         step: usize,
@@ -213,7 +213,7 @@ impl Rewriting {
         Ok(Some((summary, warning)))
     }
 
-    /// Writes a round down, then replaces what it replaces; a warning where it cannot be written.
+    /// Records a round, then applies its replacements. Returns a warning if it cannot be recorded.
     fn take_in(&mut self, step: usize, round: Round, prepared: &Prepared) -> Option<Warning> {
         let mut rewritten = self.rewritten.clone();
         rewritten.extend(round.replaced.iter().cloned());
@@ -251,10 +251,10 @@ impl Rewriting {
         None
     }
 
-    /// Leaves the moving averages of all samples in the directory of the run.
+    /// Writes the moving averages of all samples to the run directory.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// File errors.
     pub fn finish(&self, source: &Samples) -> Result<(), TrainError> {
         if !self.ranks.is_first() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Room for the keys and values of what is generated: as many sequences at a time as fit.
+//! Limits the number of sequences that are generated at the same time by the memory for their keys and values.
 
 use crate::available::{MIB, available_mib};
 use crate::device::host_for;
@@ -7,16 +7,16 @@ use cadft_model::generate::{SequenceBytes, sequence_bytes};
 use cadft_model::{CausalLm, GenerateOptions, Request};
 use std::path::Path;
 
-/// The share of the memory that keys and values may take; the rest is for the tensors of a forward pass.
+/// Share of the memory for keys and values; the rest is for the tensors of a forward pass.
 const FOR_CACHES: f64 = 0.75;
 
-/// The same options with fewer sequences at a time, if the keys and values of all may not fit into memory. The answers do
-/// not depend on it.
+/// The same options, with fewer sequences at the same time if the keys and values of all may not fit into memory. The
+/// answers do not depend on it.
 ///
-/// Memory that a device has of its own is not looked at.
+/// The memory of a GPU is not considered.
 ///
 /// # Errors
-/// [`TrainError::Mismatch`] where a single one has no room even at its beginning.
+/// [`TrainError::Mismatch`] if even one sequence has no room at its beginning.
 pub fn fitting(
     model: &CausalLm,
     requests: &[Request],
@@ -39,8 +39,8 @@ pub fn fitting(
     })
 }
 
-/// How many of the wanted sequences fit; at least one where one can begin, as most end before they are as long as they may
-/// be.
+/// The number of sequences that fit, at most `wanted`. At least one if it can begin: most sequences end before they
+/// reach their largest length.
 fn at_a_time(bytes: SequenceBytes, wanted: usize, available: f64) -> Result<usize, TrainError> {
     let left = available * FOR_CACHES;
     let mib = |bytes: u64| bytes as f64 / MIB;

@@ -1,16 +1,16 @@
 //! The directory of a run.
 //!
 //! ```text
-//! config.resolved.toml   the whole recipe as it was run
+//! config.resolved.toml   the whole recipe, as used
 //! environment.json       program, command line, git revision, machine and backends
-//! metrics.jsonl          one object a step; other events carry an `event` key
+//! metrics.jsonl          one object for each step; other events have a key `event`
 //! samples.jsonl          scores and weights of single samples on some steps
-//! tensorboard/           event files, if asked for
-//! history.jsonl          what happened to the run: started, resumed, saved, interrupted, with the time
+//! tensorboard/           event files, if the recipe asks for them
+//! history.jsonl          events of this run with their time: started, resumed, saved, interrupted
 //! ranks/                 notes of ranks that wait for others
-//! run.lock               held by the process that works here
+//! run.lock               locked by the process that writes the run
 //! checkpoints/step-NNNNNN/
-//! model/                 the final Hugging Face directory, or PEFT directory where an adapter was trained
+//! model/                 the final Hugging Face directory; a PEFT directory if an adapter was trained
 //! ```
 
 mod lock;
@@ -40,23 +40,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A checkpoint to go on from, and how the run stands to it.
+/// The checkpoint to continue from, and how the run differs from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Resumption {
     pub(crate) from: Restored,
     pub(crate) comparison: Comparison,
 }
 
-/// An open run directory: no other process has it. Of several ranks, the first writes.
+/// An open run directory, locked against other processes. With several ranks, the first one writes.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
     device: String,
-    /// Absent on the ranks that do not write.
+    /// `None` on ranks that do not write.
     files: Option<Files>,
     restored: Option<Resumption>,
     segments: Vec<Segment>,
-    /// What could not be written and is not reported yet.
+    /// The first error of writing that has not been reported yet.
     trouble: Option<TrainError>,
 }
 
@@ -66,7 +66,7 @@ struct Files {
     logs: Logs,
     history: Log,
     tensorboard: Option<TensorBoard>,
-    /// Held as long as they are open.
+    /// The lock, held while the files are open.
     _lock: File,
 }
 
@@ -78,26 +78,25 @@ struct HistoryLine<'a> {
 }
 
 impl RunDirectory {
-    /// Whether `path` holds a run: the files that a run writes when it begins.
+    /// Whether `path` holds a run, by the files that a run writes when it begins.
     #[must_use]
     pub fn is_taken(path: &Path) -> bool {
         crate::run_model::is_run(path)
     }
 
-    /// Refuses a directory that is not for a new run: only one that is not there, that is empty, or that holds no more than
-    /// a run leaves that was cut off while it began, is for one.
+    /// Refuses a directory for a new run, unless it is missing, empty, or holds only the remains of a run that was
+    /// interrupted at its start.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] where there is a run, [`TrainError::Occupied`] where there is anything else.
+    /// [`TrainError::RunExists`] if there is a run, [`TrainError::Occupied`] if there is anything else.
     pub fn check_new(path: &Path) -> Result<(), TrainError> {
         place::refuse_others(path)
     }
 
-    /// Makes the directory and writes the recipe and the environment; `device` is the device's name.
+    /// Creates the directory, and writes the recipe and the environment; `device` is the name of the device.
     ///
     /// # Errors
-    /// As [`RunDirectory::check_new`], [`TrainError::Locked`] where another process is making a run there, and whatever the
-    /// file system says.
+    /// As [`RunDirectory::check_new`]; [`TrainError::Locked`] if another process is creating a run there; file errors.
     pub fn create(path: &Path, recipe: &Recipe, device: &str) -> Result<Self, TrainError> {
         Self::check_new(path)?;
         let lock = lock(path)?;
@@ -108,7 +107,7 @@ impl RunDirectory {
     /// Opens the directory of a run that was stopped before its first checkpoint, to start it again.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] where there is a final model, and otherwise as [`RunDirectory::create`].
+    /// [`TrainError::RunExists`] if there is a final model; otherwise as [`RunDirectory::create`].
     pub fn restart(path: &Path, recipe: &Recipe, device: &str) -> Result<Self, TrainError> {
         if !Self::is_taken(path) {
             return Self::create(path, recipe, device);
@@ -125,10 +124,10 @@ impl RunDirectory {
         Self::begin(path, recipe, device, lock)
     }
 
-    /// Keeps other processes out of the run directory at `path` for as long as the value lives.
+    /// Locks the run directory at `path` against other processes until the returned value is dropped.
     ///
     /// # Errors
-    /// [`TrainError::Locked`] where another process works in it.
+    /// [`TrainError::Locked`] if another process uses it.
     pub fn hold(path: &Path) -> Result<impl Drop + use<>, TrainError> {
         lock(path).map(Held)
     }
@@ -152,8 +151,8 @@ impl RunDirectory {
         })
     }
 
-    /// The directory `path` of a run on a rank that reads what the run continues from, and writes nothing: another rank has
-    /// it open.
+    /// The run directory `path` for a rank that writes nothing, while another rank has it open. `from` is the
+    /// checkpoint that the run continues from.
     #[must_use]
     pub fn watched(path: &Path, prepared: &Prepared, device: &str, from: Option<Restored>) -> Self {
         let restored = from.map(|from| Resumption {
@@ -170,7 +169,7 @@ impl RunDirectory {
         }
     }
 
-    /// The same directory on another rank, which reads what a run continues from and writes nothing.
+    /// The same directory for another rank, which writes nothing.
     #[must_use]
     pub(crate) fn beside(&self) -> Self {
         Self {
@@ -183,12 +182,12 @@ impl RunDirectory {
         }
     }
 
-    /// Opens the directory at `path` to continue from `from`: its own run, or that of another directory, whose logs are
-    /// then copied up to the checkpoint. [`train`](crate::train) continues from there.
+    /// Opens the directory at `path` to continue from the checkpoint `from`. If the checkpoint belongs to another run
+    /// directory, its logs are copied up to the checkpoint. [`train`](crate::train) continues from there.
     ///
     /// # Errors
-    /// Settings that are not those of the checkpoint, unless they are [`Changes::Allowed`]; logs that are shorter than
-    /// they were; [`TrainError::Locked`]; and whatever the file system says. Nothing is changed then.
+    /// Settings that differ from those of the checkpoint, unless they are [`Changes::Allowed`]; logs that are shorter
+    /// than recorded; [`TrainError::Locked`]; file errors. Nothing is changed in these cases.
     pub fn resume(
         path: &Path,
         prepared: &Prepared,
@@ -238,41 +237,41 @@ impl RunDirectory {
         })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory of its checkpoints.
+    /// The directory of the checkpoints.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join(CHECKPOINTS)
     }
 
-    /// Name of the device it runs on.
+    /// The name of the device.
     pub(crate) fn device(&self) -> &str {
         &self.device
     }
 
-    /// Where something was changed that the result depends on.
+    /// The parts of the run between changes of settings.
     pub(crate) fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// The checkpoint to go on from, once.
+    /// Takes the checkpoint to continue from.
     pub(crate) fn take_restored(&mut self) -> Option<Resumption> {
         self.restored.take()
     }
 
-    /// Appends an event to `metrics.jsonl`, and to the other files that have a place for it: what any run with this
-    /// recipe, data and seed would also tell.
+    /// Appends an event to `metrics.jsonl`, and to the other logs that record it. Only events that every run with this
+    /// recipe, data and seed reports.
     pub(crate) fn record(&mut self, event: &Event) -> Result<(), TrainError> {
         if let Some(files) = &mut self.files
             && let Some(board) = &mut files.tensorboard
             && let Err(error) = board.event(event)
         {
-            // Its files are made from what the logs have, too.
+            // Its files only repeat the logs, so the run continues without them.
             files.tensorboard = None;
             self.trouble.get_or_insert(error);
         }
@@ -283,8 +282,8 @@ impl RunDirectory {
         }
     }
 
-    /// Appends a line to the log called `name`. A checkpoint knows the number of its lines, and a continued run first
-    /// cuts off what came after.
+    /// Appends a line to the log `name`. A checkpoint records the number of lines; a continued run first removes the
+    /// lines after it.
     pub(crate) fn append(&mut self, name: &'static str, line: &impl Serialize) -> Result<(), TrainError> {
         match &mut self.files {
             Some(files) => files.logs.append(&self.path, name, line),
@@ -292,10 +291,10 @@ impl RunDirectory {
         }
     }
 
-    /// Lines of every log so far, and the logs themselves to be synchronised.
+    /// The number of lines of each log, and the log files, to synchronise them.
     ///
     /// # Errors
-    /// Lines that cannot be written: a checkpoint must not count them.
+    /// If pending lines cannot be written: a checkpoint must not count them.
     pub(crate) fn logs(&mut self) -> Result<(BTreeMap<String, usize>, Vec<File>), CheckpointError> {
         match &mut self.files {
             Some(files) => files.logs.position(),
@@ -303,7 +302,7 @@ impl RunDirectory {
         }
     }
 
-    /// Appends an event to `history.jsonl`: what happened to this run and to no other.
+    /// Appends an event to `history.jsonl`, for events that are specific to this run.
     pub(crate) fn note(&mut self, event: &Event) -> Result<(), TrainError> {
         let unix_secs = now();
         match &mut self.files {
@@ -312,17 +311,17 @@ impl RunDirectory {
         }
     }
 
-    /// What could not be written, if that is not reported yet. Lines of logs are kept, and written as soon as they can be.
+    /// The first unreported error of writing. Pending lines are kept, and written as soon as possible.
     pub(crate) fn trouble(&mut self) -> Option<TrainError> {
         let of_logs = |files: &mut Files| files.logs.trouble().or_else(|| files.history.trouble());
         let of_logs = self.files.as_mut().and_then(of_logs);
         self.trouble.take().or(of_logs)
     }
 
-    /// Writes the lines that could not be written before.
+    /// Writes the pending lines of all logs.
     ///
     /// # Errors
-    /// Lines that still cannot be written.
+    /// If they still cannot be written.
     pub(crate) fn finish(&mut self) -> Result<(), TrainError> {
         match &mut self.files {
             Some(files) => files.logs.finish().and(files.history.finish()),
@@ -330,7 +329,7 @@ impl RunDirectory {
         }
     }
 
-    /// Writes `model`; its place, and what should be known about it.
+    /// Writes `model`. Returns its path, and a warning if there is one.
     pub(crate) fn save_model(
         &self,
         model: &CausalLm,
@@ -345,7 +344,7 @@ impl RunDirectory {
     }
 }
 
-/// Writes the recipe. What it says holds from the last change on, so that earlier values stand above it.
+/// Writes the recipe. Its values hold since the last change; the values of earlier segments are listed above it.
 fn write_config(path: &Path, recipe: &Recipe, segments: &[Segment]) -> Result<(), TrainError> {
     let mut text = String::new();
     for Segment { until, changed } in segments {

@@ -1,10 +1,10 @@
-//! Whether a directory is that of a run, and the run's model: its directory is one wherever a model is asked for.
+//! Finds the model of a run directory, which can be used in place of a model directory.
 
 use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, MODEL};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Whether there is a run: its recipe, and the environment that it was started in, as this program writes it.
+/// Whether `path` is a run directory: it has a recipe, and an environment written by this program.
 pub(crate) fn is_run(path: &Path) -> bool {
     path.join(CONFIG).is_file() && has_environment(path)
 }
@@ -15,8 +15,8 @@ pub(crate) fn has_environment(path: &Path) -> bool {
     value["format_version"].is_u64() && value["cadft"].is_string()
 }
 
-/// The directory of the model that `path` stands for: that of a run is the run's final model, before there is one that of its
-/// newest checkpoint. `None` for a run that has neither; any other path stands for itself.
+/// The model directory for `path`. For a run directory: its final model, else its newest checkpoint, else `None`. For
+/// any other path: `path` itself.
 #[must_use]
 pub fn model_of(path: &Path) -> Option<PathBuf> {
     if !is_run(path) {

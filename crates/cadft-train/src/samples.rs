@@ -1,13 +1,13 @@
-//! A record of single samples: on some steps, evenly over the run, the score and weight of every sample of the global
-//! batch, for `samples.jsonl`.
+//! Records of single samples for `samples.jsonl`: on some steps, evenly distributed over the run, the score and weight
+//! of every sample in the global batch.
 //!
-//! Which steps are recorded depends on nothing but the length of the run, so that a resumed run records the same ones.
+//! The steps that are recorded depend only on the length of the run, so that a resumed run records the same ones.
 
 use cadft_step::StepOutcome;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Samples of one step that are recorded at most; of larger global batches, evenly spread ones.
+/// Largest number of samples recorded for one step. From a larger global batch, evenly distributed ones are recorded.
 const MOST_SAMPLES: usize = 256;
 
 /// The samples of one step: a line of `samples.jsonl`. The lists have one entry a sample, in the order of the batch.
@@ -27,9 +27,9 @@ pub struct StepSamples {
     pub weight: Vec<f64>,
 }
 
-/// Whether the samples of a step are recorded in a run of `total` steps that records `records` of them.
+/// Whether a step is recorded in a run of `total` steps that records `records` steps.
 ///
-/// The first step and the last are among them, where at least two are wanted.
+/// The first and the last step are recorded, if `records` is at least 2.
 #[must_use]
 pub fn is_recorded(step: usize, total: usize, records: usize) -> bool {
     if records == 0 || step == 0 || step > total {
@@ -38,7 +38,7 @@ pub fn is_recorded(step: usize, total: usize, records: usize) -> bool {
     if records >= total {
         return true;
     }
-    // Record k = 0 … records-1 is made at step 1 + ⌊k·(total-1)/(records-1)⌋.
+    // Record k = 0 … records−1 is at step 1 + ⌊k·(total−1)/(records−1)⌋.
     let (gaps, span) = ((records - 1).max(1), total - 1);
     let k = ((step - 1) * gaps).div_ceil(span);
     k < records && 1 + k * span / gaps == step
@@ -60,7 +60,7 @@ impl StepSamples {
     }
 }
 
-/// The value to four significant digits, which is what a chart shows and a third of the bytes.
+/// The value rounded to four significant digits, which is enough for a chart and saves two thirds of the bytes.
 fn four_digits(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;

@@ -1,10 +1,10 @@
-//! What ranks share besides the step: the results of work that was dealt.
+//! Collects the results of work that was distributed among ranks.
 
 use cadft_step::Ranks;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The results of work that was dealt ([`Ranks::has`]), in the order of the work, on every rank.
+/// The results of distributed work ([`Ranks::has`]) in the order of the work, on every rank.
 pub(crate) fn shared<T: Serialize + DeserializeOwned>(ranks: &Ranks, count: usize, own: Vec<T>) -> Vec<T> {
     if ranks.count() == 1 {
         return own;

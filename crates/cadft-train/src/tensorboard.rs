@@ -1,7 +1,7 @@
 //! Event files for TensorBoard: the scalars of every step and evaluation, and histograms of the recorded samples.
 //!
-//! Written here because no maintained crate does: a file is a sequence of framed records (`record`), each a small
-//! protocol buffer (`message`).
+//! Implemented here because there is no maintained crate for it. A file is a sequence of framed records (`record`),
+//! each a small protocol buffer (`message`).
 
 mod message;
 mod record;
@@ -18,7 +18,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How old an event gets before it is on disk.
+/// Largest delay of an event before it is on disk.
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
 
 /// Writes the events of a run to one event file.
@@ -30,11 +30,11 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Starts a new event file in `directory`. Its first step is `first_step`: TensorBoard drops what older files in
-    /// the directory say from there on, so that a resumed run has one curve.
+    /// Starts a new event file in `directory`, with first step `first_step`. TensorBoard drops later steps of older
+    /// files in the directory, so that a resumed run has one curve.
     ///
     /// # Errors
-    /// What the file system says.
+    /// File errors.
     pub fn create(directory: &Path, first_step: usize) -> Result<Self, TrainError> {
         cadft_files::refuse_link(directory)
             .and_then(|()| fs::create_dir_all(directory))
@@ -53,15 +53,15 @@ impl TensorBoard {
         Ok(board)
     }
 
-    /// The event file of the run in the directory `run`, of which `done` steps are kept; none if the recipe asks for
-    /// none.
+    /// The event file of the run in directory `run`, which continues after step `done`; `None` if the recipe does not
+    /// ask for TensorBoard.
     pub(crate) fn of_run(run: &Path, recipe: &Recipe, done: usize) -> Result<Option<Self>, TrainError> {
         if !recipe.log.tensorboard {
             return Ok(None);
         }
         let mut board = Self::create(&run.join(TENSORBOARD), done + 1)?;
         if done == 0 {
-            // A recipe consists of what TOML has.
+            // A recipe can always be serialised as TOML.
             board.text(&toml::to_string(recipe).unwrap_or_default())?;
         }
         Ok(Some(board))
@@ -69,16 +69,16 @@ impl TensorBoard {
 
     /// Shows the text of the run's recipe in TensorBoard's text tab.
     fn text(&mut self, toml: &str) -> Result<(), TrainError> {
-        // Four spaces make a block of code in the Markdown that TensorBoard renders.
+        // Four spaces make a code block in the Markdown that TensorBoard renders.
         let text: String = toml.lines().map(|line| format!("    {line}\n")).collect();
         self.summary(0, &[message::text("recipe", &text)])?;
         self.flush()
     }
 
-    /// Writes what an event says, if TensorBoard has a place for it.
+    /// Writes the parts of an event that TensorBoard can show.
     ///
     /// # Errors
-    /// What the file system says.
+    /// File errors.
     pub fn event(&mut self, event: &Event) -> Result<(), TrainError> {
         match event {
             Event::Step(metrics) => self.step(metrics)?,
@@ -160,7 +160,7 @@ impl TensorBoard {
     }
 }
 
-/// A file whose name TensorBoard reads after those that are there: it sorts by name.
+/// A new file whose name sorts after the existing ones: TensorBoard reads files in the order of their names.
 fn new_file(directory: &Path) -> Result<(PathBuf, File), TrainError> {
     let start = now_secs();
     let mut number = 0;
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    /// A step of a model that is worth training takes 100 ms and more: 1 ms is a hundredth of it.
+    /// A step of a realistic model takes at least 100 ms; 1 ms is one percent of it.
     #[test]
     fn writing_everything_about_a_step_takes_less_than_a_millisecond() {
         let run = tempfile::tempdir().expect("a directory");

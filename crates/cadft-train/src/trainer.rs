@@ -1,8 +1,8 @@
-//! The loop around the step: evaluate, train, save, tell.
+//! The loop around the step: evaluates, trains, saves and reports.
 //!
-//! One step is in flight while the next one begins (`step.rs`): its end is reported when the next one has read it, and before
-//! that is updated. Where something depends on its end first (evaluation, a checkpoint, a round of rewriting, the end of the
-//! run), the loop waits for it (`settle`).
+//! One step is in flight while the next one begins (`step.rs`). Its outcome is read and reported during the next step,
+//! before that step's update. If something depends on the outcome earlier (an evaluation, a checkpoint, a round of
+//! rewriting, the end of the run), the loop waits for it (`settle`).
 
 mod evaluation;
 mod exhausted;
@@ -32,17 +32,17 @@ use settling::StepInFlight;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Receives everything a run has to tell.
+/// Receives the events of a run.
 pub type OnEvent<'a> = dyn FnMut(&Event) + 'a;
 
 /// Trains the model of a prepared run ([`Prepared::model`]) to its end, or until `stop` is set, and saves it.
 ///
-/// Where `directory` was opened with [`RunDirectory::resume`], the run continues from its checkpoint, and what it leaves is
-/// what it would have left without the interruption.
+/// If `directory` was opened with [`RunDirectory::resume`], the run continues from its checkpoint. Its results equal
+/// those of an uninterrupted run.
 ///
 /// # Errors
-/// Losses or gradients that stay not finite, a checkpoint that does not fit the model, [`TrainError::Exhausted`] where the
-/// device has no memory left, and whatever goes wrong with a file.
+/// Losses or gradients that remain not finite; a checkpoint that does not fit the model; [`TrainError::Exhausted`] if
+/// the device runs out of memory; file errors.
 pub fn train(
     prepared: &Prepared,
     model: CausalLm,
@@ -53,10 +53,11 @@ pub fn train(
     train_on(&Ranks::solo(), prepared, model, directory, stop, on_event)
 }
 
-/// Trains as [`train`], as one of several ranks that all make this call. The first one's `directory` is written to.
+/// Trains as [`train`], as one of several ranks, all of which make this call. The files are written to the `directory`
+/// of the first rank.
 ///
 /// # Errors
-/// As [`train`], and a number of shards that cannot be shared out among the ranks.
+/// As [`train`]; also if the number of shards cannot be distributed among the ranks.
 pub fn train_on(
     ranks: &Ranks,
     prepared: &Prepared,
@@ -94,26 +95,26 @@ pub fn train_on(
 
 struct Trainer<'a> {
     prepared: &'a Prepared,
-    /// The model that the run began with, where an objective looks at it.
+    /// The model that the run began with, if an objective requires it.
     reference: Option<CausalLm>,
     schedule: Schedule,
     sampler: Sampler,
     state: StepState,
     rewriting: Rewriting,
-    /// Steps done, with the one in flight.
+    /// Number of steps done, including the one in flight.
     done: usize,
     in_flight: Option<StepInFlight>,
-    /// When the last step ended, or the one in flight began, if that was later.
+    /// When the last step ended, or when the one in flight began, whichever is later.
     since: Instant,
     guard: GuardState,
     before: Before,
     best: Option<Best>,
     saver: Saver,
-    /// Whether the evaluation of the steps done was stopped.
+    /// Whether the evaluation at the present step was interrupted.
     evaluation_is_due: bool,
-    /// Set when the run is to end.
+    /// Set when the run should end.
     stop: &'a AtomicBool,
-    /// Why there is no checkpoint of the last step.
+    /// The error of the last step's checkpoint.
     unsaved: Option<TrainError>,
     last_save: Instant,
     data: DataDigests,
@@ -167,7 +168,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// A run from its beginning.
+    /// Starts a run from its beginning.
     fn begin(&mut self, model: CausalLm) -> Result<CausalLm, TrainError> {
         let plan = self.prepared.plan.clone();
         for warning in plan.warnings.clone() {
@@ -180,7 +181,7 @@ impl<'a> Trainer<'a> {
         Ok(model)
     }
 
-    /// A run from a checkpoint.
+    /// Continues a run from a checkpoint.
     fn go_on(&mut self, model: CausalLm, from: &Resumption) -> Result<CausalLm, TrainError> {
         let Resumption { from, comparison } = from;
         let model = from.model(model)?;
@@ -223,11 +224,11 @@ impl<'a> Trainer<'a> {
         let total = self.prepared.plan.steps;
         let ended = self.steps(model, self.stop);
         if ended.is_err() {
-            // What was done is on record, whatever went wrong after it; that is what is reported.
+            // Try to record the last step; the original error is reported.
             let _ = self.settle().and_then(|()| self.directory.finish());
         }
         let model = ended?;
-        // What cannot be written is reported when the model is: that is what the run was for.
+        // An error here is reported after the model is written, because the model matters most.
         let compatibility = self.rewriting.finish(&self.prepared.train);
         let finished = if self.done < total {
             None
@@ -265,7 +266,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Every step that is left, or those until `stop` is set.
+    /// Does all remaining steps, or stops when `stop` is set.
     fn steps(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
         let total = self.prepared.plan.steps;
         while self.done < total && !self.is_stopped(stop) {
@@ -278,7 +279,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             if self.rewriting.is_due(self.done) {
-                // Stopped before the end of the round: it takes place when the run continues.
+                // The round was interrupted: it takes place when the run continues.
                 break;
             }
             model = self.step(model, self.done + 1, stop)?;
@@ -292,7 +293,7 @@ impl<'a> Trainer<'a> {
         Ok(model)
     }
 
-    /// Ends the step in flight and does one more, unless the callback of the first sets `stop`.
+    /// Completes the step in flight and does one more, unless the callback of the completed step sets `stop`.
     fn step(&mut self, model: CausalLm, number: usize, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
         self.begin_time();
         let prepared = self.prepared;
@@ -317,7 +318,7 @@ impl<'a> Trainer<'a> {
         model.seed_dropout(dropout_seed(recipe.run.seed, number));
         let begun = step::begin(&model, &batch, &settings, &mut self.state);
         if let Some(before) = &begun.before {
-            // A signal lets a step that has begun finish.
+            // A signal does not interrupt a step that has begun.
             let is_signalled = self.is_stopped(stop);
             self.tell_end(before)?;
             if self.is_stopped(stop) && !is_signalled {
@@ -330,12 +331,12 @@ impl<'a> Trainer<'a> {
         Ok(model)
     }
 
-    /// Whether any rank is to stop: then all do.
+    /// Whether any rank should stop: then all stop.
     fn is_stopped(&self, stop: &AtomicBool) -> bool {
         self.state.ranks().any(stop.load(Ordering::Relaxed))
     }
 
-    /// The objective of a step: `loss.start` for its share of the run, then the recipe's.
+    /// The objective of a step: `loss.start` for the beginning of the run, then the recipe's.
     fn objective(&self, number: usize) -> &'a dyn Objective {
         let recipe = &self.prepared.recipe;
         match &recipe.loss.start {
@@ -344,7 +345,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Reports what every run with this recipe, data and seed reports.
+    /// Reports an event that every run with this recipe, data and seed has.
     fn tell(&mut self, event: &Event) -> Result<(), TrainError> {
         tracing::debug!(?event);
         self.directory.record(event)?;
@@ -352,14 +353,14 @@ impl<'a> Trainer<'a> {
         self.tell_trouble()
     }
 
-    /// Reports what happened to this run only: it does not belong in its metrics.
+    /// Reports an event that is specific to this run, and therefore not part of its metrics.
     fn tell_aside(&mut self, event: &Event) -> Result<(), TrainError> {
         self.directory.note(event)?;
         (self.on_event)(event);
         self.tell_trouble()
     }
 
-    /// Warns of a log that cannot be written: the run continues without.
+    /// Warns if a log cannot be written. The run continues without it.
     fn tell_trouble(&mut self) -> Result<(), TrainError> {
         let Some(error) = self.directory.trouble() else {
             return Ok(());
@@ -377,8 +378,8 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// A seed of its own for every step, so that a run continues with the same masks wherever it is resumed.
+/// The dropout seed of a step. A resumed run uses the same masks, wherever it is resumed.
 fn dropout_seed(seed: u64, step: usize) -> u64 {
-    // The multiplier of a Weyl sequence keeps the ranges of steps apart; a step draws from far fewer passes.
+    // The multiplier of a Weyl sequence keeps the seeds of steps far apart; a step uses far fewer consecutive seeds.
     seed.wrapping_add((step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }

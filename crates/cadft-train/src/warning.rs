@@ -1,4 +1,4 @@
-//! What a user should know although nothing failed.
+//! Warnings for the user, although nothing failed.
 
 use cadft_files::Hint;
 use schemars::JsonSchema;
@@ -7,9 +7,9 @@ use serde::Serialize;
 /// Something a user should know, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Warning {
-    /// What.
+    /// The message.
     pub message: String,
-    /// What to do.
+    /// What to do about it.
     pub hint: String,
 }
 
@@ -22,7 +22,7 @@ impl Warning {
         }
     }
 
-    /// Of something that failed: the hints of the error come first.
+    /// A warning about an error; the error's hints come first.
     pub(crate) fn of_error(what: &str, error: &dyn Hint, hint: &str) -> Self {
         let mut hints = error.hints();
         hints.push(hint.into());

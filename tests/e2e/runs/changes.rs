@@ -1,4 +1,4 @@
-//! What must be as it was when a run is continued, and what is on record where it is not.
+//! Changes between a checkpoint and the run that continues from it: refused, or recorded if allowed.
 
 use super::CADFT;
 use cadft_tests::command::lines;
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// A run of twelve steps that trains an adapter, with a checkpoint after step 6.
+/// A run of twelve steps that trains an adapter, and was stopped at its checkpoint after step 6.
 fn stopped(objective: &str) -> Workspace {
     let workspace = Workspace::new();
     let settings = [
@@ -61,7 +61,7 @@ fn a_model_that_was_changed_is_refused_by_the_file_that_differs() {
     };
     let flip = |path: &Path| {
         let mut bytes = fs::read(path).expect("weights");
-        // The lowest bit of a value: the file has the same size and is a model as before.
+        // The lowest bit of a value: the file keeps its size and is still a valid model.
         let place = bytes.len() - 4;
         bytes[place] ^= 1;
         fs::write(path, bytes).expect("weights");
@@ -81,7 +81,7 @@ fn a_model_that_was_changed_is_refused_by_the_file_that_differs() {
     refused_after("tokenizer_config.json", &template, "`model.path (chat template)`");
     let stop = |path: &Path| edit(path, |config| config["eos_token_id"] = json!([2, 1]));
     refused_after("config.json", &stop, "`model.path (stop tokens)`");
-    // Where the directory is, what is not computed with, and how a file is laid out, does not matter.
+    // The place of the directory, settings without effect on the computation, and the layout of a file do not matter.
     edit(&model.join("config.json"), |config| {
         config["transformers_version"] = json!("5");
     });
@@ -90,7 +90,7 @@ fn a_model_that_was_changed_is_refused_by_the_file_that_differs() {
     let _ = workspace.run(CADFT, &moved).succeeded();
 }
 
-/// An adapter that is trained on brings its template, and is compared as the model is.
+/// An adapter that is trained further brings its template, and is compared as the model is.
 #[test]
 fn an_adapter_that_is_trained_on_is_part_of_what_is_compared() {
     let workspace = Workspace::new();
@@ -124,7 +124,7 @@ fn an_adapter_that_is_trained_on_is_part_of_what_is_compared() {
     let _ = workspace.run(CADFT, &resume).succeeded();
 }
 
-/// A template that writes the time of day makes other tokens a second later.
+/// A template that writes the time of day gives other tokens a second later.
 #[test]
 fn a_run_keeps_the_time_that_its_template_writes() {
     let workspace = Workspace::new();
@@ -196,7 +196,7 @@ fn what_was_changed_is_on_record() {
     ];
     let before = fs::read(workspace.path("run/config.resolved.toml")).expect("a recipe");
 
-    // What would be done is said without doing it.
+    // A dry run shows the plan without executing it.
     let dry = [&allowed[..], &["--dry-run", "--json"]].concat();
     let plan = workspace.run(CADFT, &dry).succeeded().stdout;
     let plan: Value = serde_json::from_str(&plan).expect("JSON");
@@ -240,7 +240,7 @@ fn what_was_changed_is_on_record() {
     let page = fs::read_to_string(workspace.path("page.html")).expect("a page");
     assert!(page.contains("changed optimizer.lr from 0.001 to 0.0005"));
 
-    // The recipe says what holds now, and what held before; a run that is resumed again keeps it.
+    // The recipe has the present values, and the earlier ones as comments. A run that is resumed again keeps them.
     let whole = "# Changed after step 6:\n#   `optimizer.lr`: was `0.001`, is `0.0005`\n";
     let _ = workspace.run(CADFT, &["train", "--resume", "run"]).succeeded();
     let recipe = fs::read_to_string(workspace.path("run/config.resolved.toml")).expect("a recipe");
@@ -253,7 +253,7 @@ fn what_was_changed_is_on_record() {
     assert_eq!(state["segments"], json!([{"until": 6, "changed": changed}]));
 }
 
-/// A checkpoint as releases wrote it that kept less.
+/// A checkpoint in the form of earlier releases, which recorded less.
 #[test]
 fn a_checkpoint_of_an_older_release_goes_on_with_a_warning() {
     let workspace = stopped("nll");

@@ -37,14 +37,14 @@ fn a_flipped_bit_or_a_cut_in_any_member_is_detected_and_named() {
             let error = checkpoint::open(&last).expect_err(what).to_string();
             assert!(error.contains(&name), "{what} in {name}: {error}");
         };
-        // Spread over the file, its first and last byte among them.
+        // Places spread over the file, including its first and its last byte.
         for part in 0..=20 {
             let place = part * (good.len() - 1) / 20;
             let mut bad = good.clone();
             bad[place] ^= 1 << (part % 8);
             fs::write(member, &bad).expect("a member");
             if name == "manifest.json" {
-                // A wrong digest is indistinguishable from a wrong file.
+                // A wrong digest cannot be distinguished from a wrong file.
                 assert!(checkpoint::open(&last).is_err(), "bit {place} of the manifest");
             } else {
                 refused(&format!("a flipped bit at {place}"));
@@ -97,7 +97,7 @@ fn the_checkpoint_before_a_damaged_one_is_offered_and_taken() {
 #[test]
 fn the_best_checkpoint_outlives_rotation_and_can_be_deleted_without_harm() {
     let workspace = Workspace::new();
-    // A rate at which the evaluation gets worse after a few steps.
+    // A learning rate at which the evaluation gets worse after a few steps.
     let more = [
         "--set",
         "optimizer.lr=0.05",

@@ -1,4 +1,4 @@
-//! Disks that are full, and directories that cannot be written.
+//! Full disks, and directories that are not writable.
 
 use super::{CADFT, args, train, uninterrupted};
 use cadft_tests::command::run_on_a_full_disk;
@@ -12,7 +12,7 @@ fn a_full_disk_is_told_and_the_run_goes_on_exactly_when_there_is_space() {
     let workspace = Workspace::new();
     let run = workspace.path("run");
     let resume = args(&[&more[..], &["--resume", "auto"]].concat());
-    // The weights fit, the moments do not.
+    // The weights fit on the disk, the moments do not.
     let outcome = run_on_a_full_disk(CADFT, workspace.root(), 150, &resume);
     let stderr = outcome.stderr;
     assert_eq!(outcome.code, Some(1), "{stderr}");
@@ -30,7 +30,7 @@ fn a_full_disk_is_told_and_the_run_goes_on_exactly_when_there_is_space() {
         0,
         "nothing half-written is called a checkpoint"
     );
-    // The model fits, and is what the run was for.
+    // The model fits: it is the most important result of the run.
     assert!(stderr.contains("the trained model is in `run/model`"), "{stderr}");
     let weights = fs::read(run.join("model/model.safetensors")).expect("the trained model");
     assert!(
@@ -93,7 +93,7 @@ fn a_model_that_does_not_fit_is_one_error_and_leaves_nothing() {
         "new",
     ];
     for args in [&convert[..], &gguf, &merge] {
-        // The tokenizer fits, the weights do not.
+        // The tokenizer fits on the disk, the weights do not.
         let outcome = run_on_a_full_disk(CADFT, workspace.root(), 40, args);
         let stderr = outcome.stderr;
         assert_eq!(outcome.code, Some(1), "{args:?}: {stderr}");
@@ -107,7 +107,7 @@ fn a_model_that_does_not_fit_is_one_error_and_leaves_nothing() {
         );
         assert_eq!(entries(), before, "{args:?} left something behind");
     }
-    // What was there stays as it was.
+    // The old file does not change.
     let _ = workspace.run(CADFT, &gguf).succeeded();
     let weights = || fs::read(workspace.path("new")).expect("weights");
     let old = weights();

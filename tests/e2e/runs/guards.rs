@@ -1,11 +1,11 @@
-//! Numbers that should not be, and the same numbers again.
+//! Guards against values that indicate a problem, and reproducible numbers.
 
 use super::{CADFT, train};
 use cadft_tests::{Workspace, runs};
 use serde_json::Value;
 use std::fs;
 
-/// Gives the sample in line `index` of the training data a weight.
+/// Sets the weight of the sample in line `index` of the training data.
 fn weigh(workspace: &Workspace, index: usize, weight: &str) {
     let text = fs::read_to_string(workspace.path("messages.jsonl")).expect("data");
     let mut rows: Vec<Value> = text
@@ -25,7 +25,7 @@ fn events(workspace: &Workspace, name: &str) -> Vec<Value> {
         .collect()
 }
 
-/// 30 steps in the order of the file, so that a row's step is known.
+/// 30 steps in the order of the file, so that the step of each row is known.
 const IN_ORDER: [&str; 8] = [
     "--set",
     "data.order=sequential",
@@ -40,7 +40,7 @@ const IN_ORDER: [&str; 8] = [
 #[test]
 fn a_step_that_is_not_finite_is_skipped_with_its_samples_and_the_run_goes_on() {
     let workspace = Workspace::new();
-    // Finite as a number, but not as a gradient in f32.
+    // Finite as a number, but its gradient overflows f32.
     weigh(&workspace, 9, "1e300");
     let _ = train(&workspace, &IN_ORDER).succeeded();
     let skipped = events(&workspace, "skipped");
@@ -60,7 +60,7 @@ fn a_step_that_is_not_finite_is_skipped_with_its_samples_and_the_run_goes_on() {
         .filter(|line: &Value| line["event"].is_null())
         .map(|step| step["nll"].as_f64().expect("a number"))
         .collect();
-    // Seven steps of each pass are done; the last six belong to an incomplete one.
+    // Seven steps of each pass are done; the last six steps belong to an incomplete pass.
     let mean = |steps: &[f64]| steps.iter().sum::<f64>() / steps.len() as f64;
     assert_eq!(nll.len(), 26);
     assert!(mean(&nll[14..21]) < mean(&nll[..7]), "it still learns: {nll:?}");
@@ -85,7 +85,7 @@ fn steps_that_stay_not_finite_stop_the_run_and_name_the_samples() {
 #[test]
 fn a_gradient_far_above_its_average_is_told_with_its_step() {
     let workspace = Workspace::new();
-    // Line 51 is in step 7 of a pass; the average has 20 steps before the third pass.
+    // Line 51 is in step 7 of a pass. The average has its 20 steps only before the third pass.
     weigh(&workspace, 50, "1000");
     let _ = train(&workspace, &IN_ORDER).succeeded();
     let warned = events(&workspace, "warned");

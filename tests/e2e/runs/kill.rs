@@ -1,4 +1,4 @@
-//! Processes that are killed at any moment.
+//! Processes that are killed at random moments.
 
 use super::{CADFT, args, train, uninterrupted};
 use cadft_tests::Workspace;
@@ -7,13 +7,13 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Kills of the whole test: runs are started until there were this many.
+/// Number of kills in the test. Runs are started until it is reached.
 const KILLS: usize = 50;
 
-/// Where a kill is meant to hit.
+/// The moment of a kill.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// After this many milliseconds, whatever the run is doing: start, step, save.
+    /// After this number of milliseconds, whatever the run is doing then.
     After(u64),
     /// As soon as a checkpoint is being written.
     Save,
@@ -21,7 +21,7 @@ enum Moment {
     Rotation,
 }
 
-/// SplitMix64: enough to choose moments.
+/// SplitMix64, sufficient to choose moments.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -42,7 +42,7 @@ impl Random {
     }
 }
 
-/// Kills a run at a moment, or when it has run for a while without it; whether it was still running.
+/// Kills a run at a moment, or after a time limit. Returns whether it was still running.
 fn kill_at(moment: Moment, mut run: Started, directory: &Path) -> bool {
     let begun = Instant::now();
     let limit = match moment {
@@ -63,7 +63,7 @@ fn kill_at(moment: Moment, mut run: Started, directory: &Path) -> bool {
     run.kill()
 }
 
-/// Whether a checkpoint directory has an entry that ends so.
+/// Whether the checkpoint directory has an entry with this suffix.
 fn has_entry(directory: &Path, suffix: &str) -> bool {
     let entries = std::fs::read_dir(directory.join("checkpoints"))
         .into_iter()
@@ -111,9 +111,9 @@ fn sigterm_saves_the_step_and_the_run_goes_on_exactly() {
     let mut codes = vec![];
     let mut begin = args(&sparse);
     begin.extend(["--resume", "auto"]);
-    // The first two are stopped in the middle; the steps of a run are in its metrics.
+    // Two interruptions, after these numbers of steps in the metrics.
     for steps in [3, 11] {
-        // A run is stopped after a step of its own, however far the one before it came.
+        // Let every process do at least one step, however far the previous one came.
         let steps = steps.max(steps_of(&directory) + 1);
         let run = Started::new(CADFT, workspace.root(), &begin);
         wait_for_steps(&directory, steps);
@@ -154,7 +154,7 @@ fn a_terminal_that_hangs_up_saves_the_step_unless_the_signal_is_ignored() {
     assert_eq!(run.signal("HUP"), Some(0), "as `nohup` asks");
 }
 
-/// Steps in the metrics of a run.
+/// Number of steps in the metrics of a run.
 pub(super) fn steps_of(directory: &Path) -> usize {
     let text = std::fs::read_to_string(directory.join("metrics.jsonl")).unwrap_or_default();
     text.lines().filter(|line| line.starts_with("{\"step\"")).count()

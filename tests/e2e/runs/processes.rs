@@ -1,4 +1,4 @@
-//! Ranks that are processes: the bytes of threads, and what happens to a run if one of them fails.
+//! Ranks that are processes: they give the same bytes as threads, and a run ends properly if one of them fails.
 
 use super::CADFT;
 use super::kill::{Random, steps_of};
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What Open MPI needs on a machine with two cores, as root, in a container.
+/// Open MPI needs these on a machine with two cores, as root, in a container.
 const VARIABLES: [(&str, &str); 4] = [
     ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
     ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
@@ -20,7 +20,7 @@ const VARIABLES: [(&str, &str); 4] = [
     ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
 ];
 
-/// Kills of the test.
+/// Number of kills in the test.
 const KILLS: usize = 20;
 
 fn mpirun(directory: &Path, ranks: &str, program: &str, args: &[&str]) -> Outcome {
@@ -32,7 +32,7 @@ fn mpirun(directory: &Path, ranks: &str, program: &str, args: &[&str]) -> Outcom
     )
 }
 
-/// A run that was started by `mpirun`.
+/// A run started by `mpirun`.
 struct Job(Child);
 
 impl Job {
@@ -49,7 +49,7 @@ impl Job {
         Self(child.expect("mpirun starts"))
     }
 
-    /// The processes of the ranks.
+    /// The process ids of the ranks.
     fn ranks(&self) -> Vec<u32> {
         let id = self.0.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
@@ -65,7 +65,7 @@ impl Job {
             .status();
     }
 
-    /// How it ended, and how long that took.
+    /// Its exit code, its standard error, and the time it took to end.
     fn end(self) -> (Option<i32>, String, Duration) {
         let begun = Instant::now();
         let Output { status, stderr, .. } = self.0.wait_with_output().expect("mpirun ends");
@@ -173,7 +173,7 @@ fn a_rank_that_is_killed_ends_the_others_and_the_run_goes_on_from_its_checkpoint
             Job::signal_to(process, "KILL");
             let (code, stderr, after) = job.end();
             if code == Some(0) {
-                // It was over before the signal came.
+                // It was finished before the signal came.
                 break;
             }
             kills += 1;

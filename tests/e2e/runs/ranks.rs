@@ -1,4 +1,4 @@
-//! Runs on several ranks leave the bytes that they leave on one.
+//! Runs on several ranks write the same bytes as on one rank.
 
 use super::CADFT;
 use super::kill::steps_of;
@@ -41,7 +41,7 @@ fn on(ranks: &str, more: &[&str]) -> Outcome {
     study.cadft(&[&RUN[..], &["--ranks", ranks], more].concat())
 }
 
-/// What the run leaves on one rank.
+/// The files of the run on one rank.
 pub(super) fn alone() -> Remains {
     let study = Study::new();
     let _ = study.cadft(&RUN).succeeded();
@@ -57,7 +57,7 @@ pub(super) fn alone() -> Remains {
     remains
 }
 
-/// Waits until the metrics of the run have this number of steps.
+/// Waits until the metrics of the run have `steps` steps.
 pub(super) fn wait_for_steps(study: &Study, steps: usize) {
     let begun = Instant::now();
     while steps_of(&study.path("run")) < steps {
@@ -78,7 +78,7 @@ fn threads_leave_the_bytes_of_one_rank_however_many_continue_it() {
             &format!("{ranks} ranks"),
         );
     }
-    // Four ranks begin, two go on through the first round, one ends it.
+    // Four ranks start, two continue through the first round, one finishes.
     let study = Study::new();
     for (ranks, steps) in [("4", 3), ("2", 8)] {
         let run = Started::new(
@@ -133,7 +133,7 @@ fn the_shards_of_a_run_are_on_record() {
         "schedule.steps=3",
     ];
     study.cadft(&other).refused(&["`batch.shards`: was `2`, is `1`"]);
-    // The moments of two shards are those of one.
+    // The moments of two shards equal those of one.
     let _ = study
         .cadft(&[&other[..], &["--allow-change"]].concat())
         .succeeded();

@@ -1,4 +1,4 @@
-//! What a continued run accepts, and what it refuses.
+//! Resumed runs: what they accept, and what they refuse.
 
 use super::{CADFT, train, uninterrupted};
 use cadft_tests::{Workspace, runs};
@@ -151,7 +151,7 @@ fn resume_says_what_it_needs() {
     workspace
         .run(CADFT, &["train", "--resume", "nowhere"])
         .refused(&["nowhere", "no checkpoint"]);
-    // Going back would overwrite what came later.
+    // Going back would overwrite later checkpoints.
     workspace
         .run(CADFT, &["train", "--resume", "run/checkpoints/step-000006"])
         .refused(&["step-000012", "is later", "--out DIR"]);

@@ -1,4 +1,4 @@
-//! Interrupted runs with more state than weights and moments: rewriting, adapters, dropout.
+//! Interrupted runs with state besides weights and moments: rewriting, adapters, dropout.
 
 use super::kill::{Random, steps_of};
 use super::{CADFT, train, uninterrupted};
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Kills of the test; each at a step after which a round takes place.
+/// Number of kills in the test, each at a step after which a round takes place.
 const KILLS: usize = 12;
 /// The step after which the first round takes place.
 const ROUND: usize = 8;
@@ -29,7 +29,7 @@ const RESUMED: [&str; 11] = [
     SETTINGS[1],
 ];
 
-/// Whether the last line of the metrics is that of a step after which a round takes place.
+/// Whether the last line of the metrics is a step after which a round takes place.
 fn is_in_round(run: &Path) -> bool {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
     let last = text.lines().last().unwrap_or_default();
@@ -72,7 +72,8 @@ fn a_run_that_is_killed_while_it_rewrites_leaves_the_bytes_of_one_that_is_not() 
     assert!(in_round > 0, "no kill hit a round");
 }
 
-/// Trains with checkpoints after steps 7, 14 and 20, removes the last two, and continues in the second pass over the data.
+/// Trains with checkpoints after steps 7, 14 and 20, removes the last two checkpoints, and continues in the second pass
+/// over the data.
 fn goes_on_exactly(more: &[&str]) {
     let more = [
         more,

@@ -1,4 +1,4 @@
-//! Commands that talk to a model, measure, rewrite, or ask a Hub: what is foreign in their messages steers nothing either.
+//! Commands that chat, measure, rewrite, or use a Hub: foreign text in their messages must not control the terminal.
 
 use super::{HOSTILE, assert_clean, assert_says_nothing, data, run_all, workspace};
 use crate::CADFT;
@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-/// Chats with a model, one line after another.
+/// Chats with a model, with `said` as input.
 fn chat(workspace: &Workspace, args: &[&str], said: &str) -> Outcome {
     let mut child = Command::new(CADFT)
         .arg("chat")
@@ -24,7 +24,7 @@ fn chat(workspace: &Workspace, args: &[&str], said: &str) -> Outcome {
         .spawn()
         .expect("the command starts");
     let mut input = child.stdin.take().expect("a pipe");
-    // A command that has ended already does not read it.
+    // A command that has already ended does not read its input.
     let _ = input.write_all(said.as_bytes());
     drop(input);
     let output = child.wait_with_output().expect("an output");
@@ -139,7 +139,7 @@ fn rounds_exports_and_replays_show_no_foreign_text_that_acts() {
         let outcome = study.cadft(&args).succeeded();
         assert_says_nothing(&outcome, &args);
     }
-    // A record whose every name is hostile.
+    // A record in which all names are hostile.
     let mut record = lines(&study.read(&format!("{out}/rewrites.jsonl")));
     record[0]["model"] = json!(format!("absent{HOSTILE}"));
     let record: String = record.iter().map(|record| format!("{record}\n")).collect();
@@ -154,7 +154,7 @@ fn rounds_exports_and_replays_show_no_foreign_text_that_acts() {
     }
 }
 
-/// A Hub whose every answer is this.
+/// A Hub that gives this answer to every request.
 fn hub(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

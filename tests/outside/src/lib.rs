@@ -1,4 +1,4 @@
-//! An objective that recipes do not have, and a training loop that takes any.
+//! A custom objective, and a training loop that takes any objective.
 
 use cadft_core::burn::tensor::{Device, Tensor};
 use cadft_core::{Normalisation, Objective, Reference, RunningMoments, TokenStats};
@@ -11,17 +11,17 @@ use cadft_step::{
 use std::error::Error;
 use std::path::Path;
 
-/// Samples of a step.
+/// Number of samples in a step.
 const GLOBAL: usize = 8;
 
-/// `g = (1 − p)^γ`, near the model that the run began with.
+/// `g = (1 − p)^γ`, with an optional divergence from the model that the run began with.
 #[derive(Debug)]
 pub struct Focal {
     /// The name in metrics and checkpoints.
     pub name: &'static str,
     /// The exponent `γ`.
     pub gamma: f64,
-    /// How strongly the model is held, if it is.
+    /// Factor of the divergence; absent if there is none.
     pub anchor: Option<f64>,
 }
 
@@ -47,7 +47,7 @@ impl Objective for Focal {
 /// Trains the model in `directory` on the first rows of `data`, all of them in every step, without a recipe and without a run.
 ///
 /// # Errors
-/// Whatever is wrong with the model or the data.
+/// Errors of the model or the data.
 pub fn trained(
     directory: &Path,
     data: &Path,

@@ -1,4 +1,4 @@
-//! The same objective in a loop of one's own, and in a run that is interrupted and resumed.
+//! The same objective in a custom loop, and in a run that is interrupted and resumed.
 
 use cadft_core::{Nll, Objective};
 use cadft_model::{CausalLm, checkpoint};
@@ -21,7 +21,7 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// An empty directory of the test `name`.
+/// An empty directory for the test `name`.
 fn fresh(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if directory.exists() {
@@ -55,7 +55,7 @@ fn a_loop_of_ones_own_trains_with_an_objective_that_recipes_do_not_have() {
     let [first, last] = [&outcomes[0], &outcomes[5]].map(|outcome| outcome.loss);
     assert!(last < first, "{last} after, {first} before");
 
-    // With γ = 0 every gate is 1: then it is the negative log-likelihood, to the last bit.
+    // With γ = 0 every gate is 1, which is the negative log-likelihood, bit for bit.
     let directory = fresh("loop");
     let flat = Focal {
         name: "flat",
@@ -66,7 +66,7 @@ fn a_loop_of_ones_own_trains_with_an_objective_that_recipes_do_not_have() {
     assert!(bytes(&own, &directory.join("own")) == bytes(&nll, &directory.join("nll")));
 }
 
-/// A recipe of ten steps with a checkpoint after the fifth. The first two are NLL.
+/// A recipe of ten steps with a checkpoint after the fifth. The first two steps are NLL.
 fn recipe(objective: Focal) -> Recipe {
     let text = format!(
         "[model]\npath = '{}'\n[data]\ntrain = ['{}']\neval = ['{}']\ncache = 'off'\norder = 'sequential'\n\
@@ -85,7 +85,7 @@ fn prepared(objective: Focal) -> Prepared {
     Prepared::new(recipe(objective), &device).expect("model and data")
 }
 
-/// Trains until the end, or until the step `until` is reported.
+/// Trains to the end, or until step `until` is reported.
 fn run(prepared: &Prepared, directory: &mut RunDirectory, until: usize) -> Vec<String> {
     let stop = AtomicBool::new(false);
     let mut objectives = vec![];
@@ -100,7 +100,7 @@ fn run(prepared: &Prepared, directory: &mut RunDirectory, until: usize) -> Vec<S
     objectives
 }
 
-/// The lines of `metrics.jsonl` without what a clock or a path says.
+/// The lines of `metrics.jsonl` without values that depend on time or paths.
 fn metrics(run: &Path) -> Vec<String> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     let lines = text

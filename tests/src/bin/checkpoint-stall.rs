@@ -1,8 +1,8 @@
-//! What checkpoints cost a run, in a process of its own: `cargo xtask bench checkpoints`.
+//! The cost of checkpoints for a run, measured in a separate process: `cargo xtask bench checkpoints`.
 //!
-//! Trains a model of 27 million parameters with and without checkpoints, in turns, and prints one JSON object.
-//! `stall_over_write` is the time for which the loop stood still over the time that the writing took;
-//! `slower_over_write` also counts what the steps lost while a checkpoint was being written beside them.
+//! Trains a model of 27 million parameters alternately with and without checkpoints, and prints one JSON object.
+//! `stall_over_write` is the time for which the loop waited, divided by the duration of writing. `slower_over_write`
+//! also includes the time that steps lost while a checkpoint was written in the background.
 
 use cadft_tests::{Workspace, command};
 use cadft_train::config::{self, Recipe};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// Runs of each kind.
+/// Number of runs of each kind.
 const ROUNDS: usize = 3;
 const STEPS: usize = 12;
-/// Steps between two checkpoints.
+/// Number of steps between two checkpoints.
 const EVERY: usize = 4;
 
 struct Measured {

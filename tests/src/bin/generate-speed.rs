@@ -1,14 +1,14 @@
-//! Seconds of greedy generation at some batch sizes, in a process of its own: `cargo xtask bench generate`.
+//! Seconds of greedy generation at several batch sizes, measured in a separate process: `cargo xtask bench generate`.
 //!
-//! `generate-speed MODEL PROMPTS.json NEW_TOKENS BATCH...`: the file holds token ids, one array a prompt. Prints one JSON
-//! object for each batch size.
+//! `generate-speed MODEL PROMPTS.json NEW_TOKENS BATCH...`: the file has one array of token ids for each prompt. Prints
+//! one JSON object for each batch size.
 
 use cadft_model::generate::{Request, generate, ignore_tokens};
 use cadft_model::{GenerateOptions, checkpoint};
 use std::path::Path;
 use std::time::Instant;
 
-/// Seconds of processor time of all threads of this process so far, as Linux counts them: in hundredths.
+/// CPU time of all threads of this process so far, in seconds; Linux counts it in hundredths.
 fn cpu_secs() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat

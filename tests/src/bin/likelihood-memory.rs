@@ -1,6 +1,8 @@
-//! Peak memory of the fused likelihood, forward and backward, in a process of its own: `cargo xtask bench memory`.
+//! Peak memory of the fused likelihood, forward and backward, measured in a separate process: `cargo xtask bench
+//! memory`.
 //!
-//! Prints one JSON object; `ratio` is the growth of resident memory over inputs + gradients + one chunk of logits.
+//! Prints one JSON object; `ratio` is the growth of resident memory, divided by inputs + gradients + one chunk of
+//! logits.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use cadft_core::{ChunkSize, Precision, linear_log_probs};
@@ -10,7 +12,7 @@ const TOKENS: usize = 8192;
 const HIDDEN: usize = 576;
 const VOCAB: usize = 49_152;
 
-/// A line of `/proc/self/status`, in MiB.
+/// A value of `/proc/self/status`, in MiB.
 fn status_mib(key: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("this measurement needs Linux");
     let line = status
@@ -30,7 +32,7 @@ fn main() {
     let device = cadft_train::device::parse("flex")
         .expect("flex is compiled")
         .autodiff();
-    // Threads and their stacks exist before the measurement begins.
+    // Start the threads, with their stacks, before the measurement.
     let warm = Tensor::<2>::ones([64, 64], &device);
     let _ = warm.clone().matmul(warm).into_data();
     let before = status_mib("VmRSS");

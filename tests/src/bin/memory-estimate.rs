@@ -1,10 +1,10 @@
-//! The estimate of `cadft train --dry-run` beside the peak of the run, each run in a process of its own: `cargo xtask bench
-//! memory`.
+//! The estimate of `cadft train --dry-run` compared with the peak of the run, each run in a separate process: `cargo
+//! xtask bench memory`.
 //!
 //!     memory-estimate MODEL DATA
 //!
-//! Prints one JSON object a setting: what the plan says, the largest resident memory that the system saw, and their ratio.
-//! Runs are two steps long, which is when moments exist and everything is held at once.
+//! Prints one JSON object for each setting: the plan's estimate, the largest resident memory that the system reports,
+//! and their ratio. Runs have two steps: in the second, moments exist and memory is at its peak.
 
 use cadft_train::config::{self, Recipe};
 use cadft_train::{Prepared, RunDirectory, device, peak_rss_mib, train};
@@ -32,7 +32,7 @@ steps = 2
 every = 0
 "#;
 
-/// Names of settings and what they change.
+/// Names of settings, and the changes to the recipe.
 const SETTINGS: [(&str, &[&str]); 12] = [
     ("full, micro 1", &["batch.micro=1"]),
     ("full, micro 2", &["batch.micro=2"]),
@@ -72,7 +72,7 @@ fn main() {
     }
 }
 
-/// Every setting, one after the other.
+/// Measures all settings, one after the other.
 fn all(model: &str, data: &str) {
     for (name, settings) in SETTINGS {
         let program = std::env::current_exe().expect("this program has a path");

@@ -1,8 +1,8 @@
-//! Does rewriting do what it is for? Trains the quickstart's model with and without it; one JSON object on standard output.
+//! A study of rewriting: trains the quickstart's model with and without it. Prints one JSON object.
 //!
-//! A fifth of the quickstart's demonstrations is incompatible, and their ids say how. The study asks whether the moving
-//! averages find them, whether CADFT holds them back and nothing else, what happens to those that are rewritten, and what
-//! all of that does to held-out questions, for NLL, DFT and CADFT, over several seeds.
+//! A fifth of the quickstart's demonstrations is incompatible, and their ids say in which way. The study asks whether
+//! the moving averages find them, whether CADFT lowers the weights of only these, what happens to the rewritten ones,
+//! and how this affects held-out questions, for NLL, DFT and CADFT, over several seeds.
 
 use cadft_core::Moments;
 use cadft_core::rewrite::Tracker;
@@ -51,7 +51,7 @@ probability = 0.5
 max-new-tokens = 48
 "#;
 
-/// What one run left.
+/// The results of one run.
 struct Run {
     summary: Summary,
     prepared: Prepared,
@@ -88,7 +88,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Every third demonstration of the quickstart, which keeps the share of each kind.
+/// Every third demonstration of the quickstart, so that the share of each kind stays the same.
 fn data(folder: &Path, assets: &Path) -> Result<PathBuf> {
     let path = folder.join("train.jsonl");
     let rows = std::fs::read_to_string(assets.join("train.jsonl"))?;
@@ -162,12 +162,12 @@ fn table_row(runs: &[Value]) -> Value {
     })
 }
 
-/// How a demonstration was made: the first part of its id.
+/// The kind of a demonstration: the first part of its id.
 fn kind(id: &str) -> &str {
     id.split('-').next().unwrap_or_default()
 }
 
-/// What the moving averages of a run say of the kinds.
+/// Statistics of the moving averages of a run, by kind.
 fn found(run: &Run, seed: u64) -> Value {
     let averages = |wanted: &dyn Fn(&str) -> bool| -> Vec<f64> {
         run.averages
@@ -184,7 +184,7 @@ fn found(run: &Run, seed: u64) -> Value {
         .compatibility()
         .cloned()
         .unwrap_or_default();
-    // The weight of a sample in the last step that it was part of.
+    // The weight of each sample in its last step.
     let mut weights: BTreeMap<&str, Moments> = BTreeMap::new();
     for sample in &run.averages {
         let weight = sample.last_z.map(|z| objective.weight(z));
@@ -212,7 +212,7 @@ fn found(run: &Run, seed: u64) -> Value {
     })
 }
 
-/// The probability that one of `high` is above one of `low`, ties counting half.
+/// The probability that a value of `high` is above a value of `low`; ties count half.
 fn area(high: &[f64], low: &[f64]) -> f64 {
     let pairs = high
         .iter()
@@ -220,7 +220,7 @@ fn area(high: &[f64], low: &[f64]) -> f64 {
     pairs.collect::<Moments>().mean()
 }
 
-/// What happened to the rewritten samples, and what rewriting cost.
+/// Statistics of the rewritten samples, and the cost of rewriting.
 fn rewritten(run: &Run, seed: u64, objective: &str) -> Result<Value> {
     let samples: Vec<&SampleRecord> = (run.records.iter())
         .filter_map(|record| match record {
@@ -266,7 +266,7 @@ fn rewritten(run: &Run, seed: u64, objective: &str) -> Result<Value> {
     }))
 }
 
-/// Mean score of the replaced samples' old and new text under the model at the end of the run.
+/// Mean score of the old and the new text of replaced samples, under the model at the end of the run.
 fn final_scores(run: &Run, replaced: &[&SampleRecord]) -> Result<[f64; 2]> {
     let stop = run.prepared.tokenizer.stop_token_ids();
     let last = cadft_train::rewrite::replay(&run.records, &run.prepared.train, stop)?.examples;
@@ -288,7 +288,7 @@ fn final_scores(run: &Run, replaced: &[&SampleRecord]) -> Result<[f64; 2]> {
     Ok([mean(&old), mean(&new)])
 }
 
-/// What following the samples and writing the log costs, as a share of the time of the steps.
+/// The cost of tracking samples and writing the log, as a share of the time of the steps.
 fn cost(run: &Run) -> Result<Value> {
     const TIMES: u32 = 10_000;
     let mut tracker = Tracker::new(run.prepared.train.len(), 0.9);

@@ -1,7 +1,7 @@
-//! Peak memory of training steps and of loading, each in a process of its own: `cargo xtask bench memory`.
+//! Peak memory of training steps and of loading, each measured in a separate process: `cargo xtask bench memory`.
 //!
-//! Prints one JSON object a measurement: with activations kept and recomputed, for all weights and for an adapter; and of
-//! loading a bf16 checkpoint, relative to its size in f32.
+//! Prints one JSON object for each measurement: training with activations kept and recomputed, of all weights and of an
+//! adapter; and loading a bf16 checkpoint, relative to its size in f32.
 
 use burn::tensor::Device;
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
@@ -15,7 +15,7 @@ use cadft_step::step::{StepSettings, StepState, step};
 use cadft_step::{AdamWOptions, MicroBatching};
 use std::process::Command;
 
-/// A model of 26 million parameters whose activations weigh more than its weights.
+/// A model of 26 million parameters whose activations are larger than its weights.
 const CONFIG: &str = r#"{"model_type": "llama", "vocab_size": 8192, "hidden_size": 384, "intermediate_size": 1024,
     "num_hidden_layers": 16, "num_attention_heads": 6, "num_key_value_heads": 2, "tie_word_embeddings": true,
     "max_position_embeddings": 2048}"#;
@@ -33,7 +33,7 @@ fn main() {
     println!("{found}");
 }
 
-/// Every measurement, one after the other.
+/// Runs all measurements, one after the other.
 fn all() {
     for trained in ["all", "adapter"] {
         let kept = child(&["train", "none", trained]);
@@ -69,7 +69,7 @@ fn all() {
     );
 }
 
-/// The growth of this program's memory in MiB, measured by another process of it.
+/// The growth of memory in MiB, measured in a child process of this program.
 fn child(arguments: &[&str]) -> f64 {
     let program = std::env::current_exe().expect("this program has a path");
     let output = Command::new(program).args(arguments).output().expect("it starts");
@@ -82,7 +82,7 @@ fn child(arguments: &[&str]) -> f64 {
     text.trim().parse().expect("a number")
 }
 
-/// Wider, so that the checkpoint has several hundred megabytes.
+/// A wider model, so that the checkpoint has several hundred megabytes.
 fn loaded_config() -> ModelConfig {
     let text = CONFIG
         .replace("\"hidden_size\": 384", "\"hidden_size\": 1024")
@@ -95,7 +95,7 @@ fn device() -> Device {
     cadft_train::device::parse("flex").expect("flex is compiled")
 }
 
-/// Two steps, so that moments exist when the second one runs.
+/// Two steps, so that moments exist in the second one.
 fn train(recompute: &str, trained: &str) -> f64 {
     let config = ModelConfig::from_json(CONFIG).expect("a valid configuration");
     let device = device().autodiff();
@@ -166,7 +166,7 @@ fn mib(values: usize) -> f64 {
     values as f64 * 4.0 / f64::from(1 << 20)
 }
 
-/// A line of `/proc/self/status`, in MiB.
+/// A value of `/proc/self/status`, in MiB.
 fn status_mib(key: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("this measurement needs Linux");
     let line = status

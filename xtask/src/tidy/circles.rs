@@ -1,7 +1,7 @@
-//! No circle of imports between the files of a crate.
+//! Finds cyclic imports between the files of a crate.
 //!
-//! `foo.rs` and the files below `foo/` are one module on several pages: a page may use what `foo.rs` defines, although
-//! `foo.rs` uses the page. A circle through the pages alone, or through a file outside, is one.
+//! `foo.rs` and the files below `foo/` count as one module with several pages. A page may use definitions of `foo.rs`,
+//! although `foo.rs` uses the page. A cycle among the pages alone, or through a file outside, is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::{Finding, Repository};
 mod names;
 mod tree;
 
-/// One file uses what another defines: where, and how it says so.
+/// One file uses a definition of another: the line, and the path as written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Arrow {
     from: PathBuf,
@@ -33,13 +33,13 @@ pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Whether modules are declared from this file on. Other roots, as those in `bin` and `examples`, are one file each.
+/// Whether a file is the root of a module tree. Other roots, such as those in `bin` and `examples`, are single files.
 fn is_root(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name == "lib.rs" || name == "main.rs")
 }
 
-/// One finding for a circle, with who uses what of whom.
+/// The finding for a cycle, with all of its imports.
 fn finding(circle: &[&Arrow]) -> Finding {
     let files: BTreeSet<&Path> = circle.iter().map(|arrow| arrow.from.as_path()).collect();
     let arrows: Vec<String> = (circle.iter())
@@ -62,7 +62,7 @@ fn finding(circle: &[&Arrow]) -> Finding {
     )
 }
 
-/// The circles: for each, the arrows between its files.
+/// The cycles: for each, the imports between its files.
 fn circles(arrows: &[Arrow]) -> Vec<Vec<&Arrow>> {
     let mut ways: BTreeMap<(&Path, &Path), &Arrow> = BTreeMap::new();
     for arrow in arrows {
@@ -72,7 +72,7 @@ fn circles(arrows: &[Arrow]) -> Vec<Vec<&Arrow>> {
     components(&ways).into_iter().flat_map(without_pages).collect()
 }
 
-/// What is left of a circle if its pages may use what they are pages of.
+/// The rest of a cycle after removing imports from pages to their own `foo.rs`.
 fn without_pages(circle: Vec<&Arrow>) -> Vec<Vec<&Arrow>> {
     let head = (circle.iter())
         .map(|arrow| arrow.from.as_path())
@@ -84,12 +84,12 @@ fn without_pages(circle: Vec<&Arrow>) -> Vec<Vec<&Arrow>> {
     components(&others).into_iter().flat_map(without_pages).collect()
 }
 
-/// Whether `page` lies below the folder that is named as `file` is, or `file` is the root of its crate.
+/// Whether `page` is below the folder of `file`, or `file` is the root of its crate.
 fn is_page_of(page: &Path, file: &Path) -> bool {
     is_root(file) || page.starts_with(file.with_extension(""))
 }
 
-/// The arrows between files that reach each other, a list for each set of such files.
+/// The imports within each set of files that reach each other (the strongly connected components).
 fn components<'a>(arrows: &[&'a Arrow]) -> Vec<Vec<&'a Arrow>> {
     let mut next: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
     for arrow in arrows {
@@ -104,7 +104,7 @@ fn components<'a>(arrows: &[&'a Arrow]) -> Vec<Vec<&'a Arrow>> {
     for &arrow in arrows {
         let (from, to) = (arrow.from.as_path(), arrow.to.as_path());
         if reaches(to, from) {
-            // They are known by the first of the files.
+            // The first file of a set identifies it.
             let first = reached[from].iter().find(|file| reaches(file, from));
             components.entry(first.unwrap_or(&from)).or_default().push(arrow);
         }
@@ -112,7 +112,7 @@ fn components<'a>(arrows: &[&'a Arrow]) -> Vec<Vec<&'a Arrow>> {
     components.into_values().collect()
 }
 
-/// The files that are used by `file`, directly or through others. A file in a circle is among its own.
+/// The files that `file` uses, directly or indirectly. A file in a cycle reaches itself.
 fn reached_from<'a>(file: &'a Path, next: &BTreeMap<&'a Path, Vec<&'a Path>>) -> BTreeSet<&'a Path> {
     let mut reached = BTreeSet::new();
     let mut waiting = vec![file];
@@ -137,7 +137,7 @@ mod tests {
         problems(&check(&repository_of(texts)).unwrap())
     }
 
-    /// What is found where `one.rs` and `two.rs` have these texts.
+    /// The findings for files `one.rs` and `two.rs` with these texts.
     fn between(one: &str, two: &str) -> Vec<String> {
         found(&[ROOT, ("crates/a/src/one.rs", one), ("crates/a/src/two.rs", two)])
     }

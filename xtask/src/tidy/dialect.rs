@@ -1,4 +1,4 @@
-//! Plain English: words that make a reader stop, and the usual word for each.
+//! Plain English: finds words that confuse readers, and suggests usual ones.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Finding, Repository};
 
-/// A word or phrase, and what is usually said. Split, so that this file does not hold them.
+/// A word or phrase, and usual alternatives. Split, so that this file does not contain them.
 const WORDS: [(&str, &str); 14] = [
     (concat!("to", "ld"), "report, warn, distinguish"),
     (concat!("tel", "ls"), "report, say, show"),
@@ -27,7 +27,7 @@ const WORDS: [(&str, &str); 14] = [
     (concat!("none ", "where"), "`None` if, absent if"),
 ];
 
-/// Where the words are not yet looked for.
+/// Files that are not checked yet.
 const LATER: [&str; 3] = ["README.md", "CHANGELOG.md", "docs/src/decisions.md"];
 
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
@@ -45,7 +45,7 @@ fn is_checked(path: &Path) -> bool {
     !is_later && !path.starts_with("tests/fixtures")
 }
 
-/// Comments of Rust, and pages without what they quote of code.
+/// Checks the comments of Rust files, and pages without their code blocks.
 fn check_text(path: &Path, text: &str) -> Vec<Finding> {
     let is_page = match path.extension().and_then(|extension| extension.to_str()) {
         Some("md") => true,
@@ -75,12 +75,12 @@ fn check_text(path: &Path, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// A line without what stands between backticks.
+/// A line without the parts in backticks.
 fn without_quotes(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a text holds a word, not as a part of another.
+/// Whether a text contains a word, not as a part of another word.
 fn holds(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();

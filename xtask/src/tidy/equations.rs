@@ -1,4 +1,4 @@
-//! Every equation id that the code names is defined on the method page.
+//! Checks that every equation id in the code is defined on the method page.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn family(id: &str) -> &str {
     id.split('-').next().unwrap_or(id)
 }
 
-/// Ids written as `(OBJ-1)`: how a definition is marked, and how a doc comment cites one.
+/// Ids in the form `(OBJ-1)`, which marks definitions, and citations in doc comments.
 fn in_parentheses(line: &str) -> impl Iterator<Item = &str> {
     line.split('(')
         .skip(1)

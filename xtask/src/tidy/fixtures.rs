@@ -1,4 +1,4 @@
-//! The golden files are those their manifest lists: none missing, changed or unlisted.
+//! Checks the golden files against their manifest: none may be missing, changed or unlisted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ fn check_folder(root: &Path) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Every file below `folder`, relative to `root`; none when the folder does not exist.
+/// Every file below `folder`, relative to `root`; empty if the folder does not exist.
 fn files_under(root: &Path, folder: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_path_buf()];

@@ -1,5 +1,5 @@
-//! Links between the pages lead somewhere, files that they quote are there, and the table of contents of the book lists
-//! every page.
+//! Checks that links between pages have a target, that quoted files exist, and that the table of contents of the book
+//! lists every page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -33,7 +33,7 @@ pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Files that a page quotes with `{{#include FILE}}` and that are not there: mdbook would show the directive.
+/// Missing files that a page quotes with `{{#include FILE}}`: mdbook would show the directive.
 fn unquotable(page: &Path, text: &str, known: &BTreeSet<&Path>) -> Vec<Finding> {
     let folder = page.parent().unwrap_or(Path::new(""));
     let lines = text.lines().enumerate();
@@ -70,7 +70,7 @@ fn broken(
     let Some(path) = path else {
         return Some(format!("`{target}` leads out of the repository"));
     };
-    // A link to a folder is a link to something that holds files.
+    // A folder exists if any file is below it.
     if !known.contains(path.as_path()) && !known.iter().any(|file| file.starts_with(&path)) {
         return Some(format!("`{target}`: there is no `{}`", path.display()));
     }
@@ -84,7 +84,7 @@ fn broken(
     (!anchors(text).contains(anchor)).then(|| format!("`{target}`: no heading has the anchor `{anchor}`"))
 }
 
-/// Pages of the book that `SUMMARY.md` does not name: they would not be rendered.
+/// Pages of the book that `SUMMARY.md` does not list: they would not be rendered.
 fn unlisted(pages: &BTreeMap<&Path, &str>) -> Vec<Finding> {
     let Some(summary) = pages.get(Path::new(SUMMARY)) else {
         return vec![Finding::new(
@@ -103,7 +103,7 @@ fn unlisted(pages: &BTreeMap<&Path, &str>) -> Vec<Finding> {
         .collect()
 }
 
-/// The path without `.` and `..`, or nothing when it leaves the repository.
+/// The path without `.` and `..`; `None` if it leaves the repository.
 fn normalised(path: &Path) -> Option<PathBuf> {
     let mut parts = PathBuf::new();
     for component in path.components() {

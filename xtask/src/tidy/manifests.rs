@@ -1,4 +1,4 @@
-//! The directions of dependencies between the crates, and one version of Burn.
+//! Checks the directions of dependencies between crates, and that there is one version of Burn.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,9 +9,11 @@ use toml::{Table, Value};
 use super::{Finding, Repository};
 
 /// A package, and the beginning of the names that it must not depend on, even in tests.
-const FORBIDDEN: [(&str, &str, &str); 19] = [
+const FORBIDDEN: [(&str, &str, &str); 21] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),
+    ("cadft-batch", "cadft-", "the others depend on it"),
+    ("cadft-batch", "burn", "it builds in seconds, without Burn"),
     ("cadft-data", "cadft-", "the data does not know who reads it"),
     ("cadft-data", "burn", "it builds in seconds, without Burn"),
     ("cadft-data", "cubecl", "it builds in seconds, without Burn"),
@@ -35,8 +37,9 @@ const FORBIDDEN: [(&str, &str, &str); 19] = [
     ("xtask", "cadft-", "automation must build when the crates do not"),
 ];
 
-/// What a package may depend on all the same: core and model share kernels, and several write files.
-const ALLOWED: [(&str, &str); 5] = [
+/// What a package may depend on all the same: data makes samples, core and model share kernels, and several write files.
+const ALLOWED: [(&str, &str); 6] = [
+    ("cadft-data", "cadft-batch"),
     ("cadft-data", "cadft-files"),
     ("cadft-hub", "cadft-files"),
     ("cadft-model", "cadft-files"),
@@ -79,7 +82,7 @@ fn check_manifest(path: &Path, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// The package names of all dependencies: normal, for tests, for builds and for single platforms.
+/// The package names of all dependencies: normal, for tests, for builds, and platform-specific.
 fn dependencies(table: &Table) -> BTreeSet<String> {
     let platforms = table
         .get("target")

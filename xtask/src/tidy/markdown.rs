@@ -1,4 +1,4 @@
-//! As much of Markdown as checking links needs: prose without code, links, and the anchors of headings.
+//! A minimal Markdown parser for checking links: prose without code, links, and the anchors of headings.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ pub(super) struct Link {
     pub(super) target: String,
 }
 
-/// The numbered lines outside fenced blocks, with inline code blanked out.
+/// The numbered lines outside fenced blocks, with inline code removed.
 fn prose(text: &str) -> Vec<(usize, String)> {
     let mut fence: Option<&str> = None;
     let mut lines = Vec::new();
@@ -36,7 +36,7 @@ fn without_inline_code(line: &str) -> String {
     kept.collect::<Vec<_>>().join("`")
 }
 
-/// The targets of `[text](target)`, and of `[label]: target` definitions.
+/// The targets of `[text](target)` and of `[label]: target` definitions.
 pub(super) fn links(text: &str) -> Vec<Link> {
     let mut links = Vec::new();
     for (line, prose) in prose(text) {
@@ -61,7 +61,7 @@ pub(super) fn links(text: &str) -> Vec<Link> {
     links
 }
 
-/// The anchors that headings get: lowercase, spaces as hyphens, punctuation dropped, repeats numbered.
+/// The anchors of headings: lowercase, spaces as hyphens, punctuation removed, repeats numbered.
 pub(super) fn anchors(text: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for (_, line) in prose(text) {

@@ -1,4 +1,4 @@
-//! Every crate that is published says what a reader of its registry page needs, and has a README.
+//! Checks that every published crate has the metadata that its registry page needs, and a README.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::{Finding, Repository};
 
-/// What a manifest must have, itself or from the workspace.
+/// Keys that a manifest must have, directly or from the workspace.
 const KEYS: [&str; 8] = [
     "description",
     "license",
@@ -28,7 +28,7 @@ pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
 }
 
 fn check_manifest(repository: &Repository, path: &Path, text: &str) -> Vec<Finding> {
-    // A manifest that does not parse is reported with the directions of dependencies.
+    // A manifest that does not parse is reported by the check of dependencies.
     let table: Table = text.parse().unwrap_or_default();
     let Some(package) = table.get("package").and_then(Value::as_table) else {
         return vec![];

@@ -6,12 +6,12 @@ use anyhow::Result;
 
 use super::{Finding, Repository};
 
-/// Of a file, without its tests.
+/// Limit for the lines of a file, without its tests.
 const MAX_LINES: usize = 400;
-/// Of a file of tests.
+/// Limit for the lines of a file of tests.
 const MAX_TEST_LINES: usize = 500;
 
-/// What no source may hold, and why. Split, so that this file does not hold it either.
+/// Text that no source may contain, and why. Split, so that this file does not contain it either.
 const FORBIDDEN: [(&str, &str); 7] = [
     (
         concat!("#[", "ignore"),
@@ -34,7 +34,7 @@ const FORBIDDEN: [(&str, &str); 7] = [
     ),
 ];
 
-/// What the program must not do but in the crate that writes files: whole, and never through a link.
+/// Functions that only the crate for writing files may call: it writes complete files, and never through a link.
 const WRITERS: [&str; 6] = [
     "fs::write(",
     "fs::copy(",
@@ -43,10 +43,11 @@ const WRITERS: [&str; 6] = [
     "OpenOptions",
     "NamedTempFile",
 ];
-/// Who writes: the writer, and downloads, which continue a partial file in a cache that other programs read too.
+/// The crates that write: the crate for files, and downloads, which continue a partial file in a cache shared with
+/// other programs.
 const WRITE: [&str; 2] = ["crates/cadft-files", "crates/cadft-hub"];
 
-/// What the program must not do at all: a macro that prints does not make hidden characters visible, and panics if standard output is closed.
+/// Macros that no crate may use: they print hidden characters unescaped, and panic if standard output is closed.
 const PRINTERS: [&str; 4] = ["print!(", "println!(", "eprint!(", "eprintln!("];
 
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
@@ -90,7 +91,7 @@ fn check_file(path: &Path, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Files are written and text is printed in one place each.
+/// Checks that files are written and text is printed in one place each.
 fn check_program(path: &Path, text: &str, lines: usize) -> Vec<Finding> {
     if path.file_name().is_some_and(|name| name == "tests.rs") {
         return vec![];
@@ -113,13 +114,13 @@ fn check_program(path: &Path, text: &str, lines: usize) -> Vec<Finding> {
     findings
 }
 
-/// Whether a line holds `word`, and not only a longer name that ends with it, such as `NewFile`.
+/// Whether a line contains `word`, and not only as the end of a longer name such as `NewFile`.
 fn holds(line: &str, word: &str) -> bool {
     let is_name = |character: char| character.is_alphanumeric() || character == '_';
     (line.match_indices(word)).any(|(at, _)| !line[..at].ends_with(is_name))
 }
 
-/// The lines before the test module, which by convention ends a file.
+/// The number of lines before the test module, which by convention is the last item in a file.
 fn lines_without_tests(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
     let tests = lines

@@ -1,5 +1,5 @@
-//! Where the crates come from that the lock files name, and whether those that parse foreign bytes are the ones that were
-//! looked at.
+//! Checks the sources of the crates in the lock files, and that the crates that parse foreign bytes have the versions
+//! that were reviewed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::{Finding, Repository};
 
 const LOCKS: [&str; 2] = ["Cargo.lock", "fuzz/Cargo.lock"];
 const LOOKED_AT: &str = "supply-chain/untrusted.toml";
-/// The end of the name of the one registry.
+/// Suffix of the name of the only allowed registry.
 const REGISTRY: &str = "/crates.io-index";
 
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
@@ -59,7 +59,7 @@ fn words(table: &Table, key: &str) -> BTreeSet<String> {
     words.map(str::to_owned).collect()
 }
 
-/// A package that is neither ours nor from the registry, or that has no checksum.
+/// A finding for a package that is neither ours nor from the registry, or has no checksum.
 fn foreign(lock: &Path, package: &Table) -> Option<Finding> {
     let name = word(package, "name");
     let source = word(package, "source");
@@ -84,7 +84,7 @@ fn versions(packages: &[Table]) -> BTreeMap<String, BTreeSet<String>> {
     versions
 }
 
-/// Packages of the table whose versions are not those of the lock file.
+/// Packages in the table whose versions differ from the lock file.
 fn not_looked_at(locked: &BTreeMap<String, BTreeSet<String>>, table: &str) -> Result<Vec<Finding>> {
     let path = Path::new(LOOKED_AT);
     let mut findings = Vec::new();

@@ -1,4 +1,4 @@
-//! The repository stands alone: no path of one machine, no host of one package registry.
+//! Checks that the repository is independent: it contains no paths of one machine, and no host of one package registry.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Finding, Repository};
 
-/// Beginnings of paths that mean one machine. Split, so that this file does not hold them.
+/// Prefixes of paths on one machine. Split, so that this file does not contain them.
 const MACHINE_PATHS: [&str; 3] = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/t", "mp/")];
 
 const REGISTRY_HOSTS: [&str; 7] = [
@@ -46,17 +46,17 @@ pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Lock files name their registry; fixtures are data, and may hold any text.
+/// Lock files name their registry; fixtures are data, and may contain any text.
 fn is_checked(path: &Path) -> bool {
     path.file_name().is_none_or(|name| name != "Cargo.lock") && !path.starts_with("tests/fixtures")
 }
 
-/// Tests may speak of paths that do not exist.
+/// Tests may name paths that do not exist.
 fn may_name_paths(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "tests")
 }
 
-/// Whether `start` begins an absolute path in this line, rather than being the middle of a longer one.
+/// Whether `start` begins an absolute path in this line; it may also be the middle of a longer path.
 fn holds_path(line: &str, start: &str) -> bool {
     line.match_indices(start).any(|(at, _)| {
         let before = line[..at].chars().next_back();

@@ -1,15 +1,33 @@
 //! The arguments of `cadft bench`.
 
 use super::{DeviceArgs, positive};
+use cadft_data::Packing;
 use cadft_model::decoder::{Precision, Recompute};
 use clap::{ArgAction, Args};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// A `config.json` of Hugging Face, or a directory with one: the shape of the model. Weights and text are random.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
+    /// A `config.json` of Hugging Face, or a directory with one: the shape of the model. Weights are random.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "model",
+        conflicts_with = "model"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// A model directory, instead of random weights.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// The samples of a step, as JSON Lines of `token_ids` and `prompt_len`, instead of random text.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["global", "length"])]
+    pub(crate) samples: Option<PathBuf>,
+    /// Train a LoRA of this rank on all linear layers.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) rank: Option<usize>,
+    /// How the samples of a forward pass are laid out: padding-free, none or best-fit.
+    #[arg(long, value_name = "LAYOUT", default_value = "padding-free", value_parser = packing)]
+    pub(crate) packing: Packing,
     /// The objectives, taken in turns on the same model.
     #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "nll,cadft")]
     pub(crate) objectives: Vec<String>,
@@ -28,7 +46,7 @@ pub(crate) struct BenchArgs {
     /// Whether activations are kept (none) or computed again (blocks).
     #[arg(long, value_name = "WHAT", default_value = "none", value_parser = recompute)]
     pub(crate) recompute: Recompute,
-    /// Whether products of f32 may be computed in TF32, where the device has it.
+    /// Whether products of f32 may be computed in TF32, if the device has it.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
     pub(crate) tf32: bool,
     /// Statistics of weighted objectives come from earlier steps; without it, from the step itself.
@@ -51,6 +69,15 @@ fn length(text: &str) -> Result<usize, String> {
     match positive(text) {
         Ok(1) => Err("must be at least 2: the first token is no target".to_owned()),
         other => other,
+    }
+}
+
+fn packing(text: &str) -> Result<Packing, String> {
+    match text {
+        "padding-free" => Ok(Packing::PaddingFree),
+        "none" => Ok(Packing::None),
+        "best-fit" => Ok(Packing::BestFit),
+        _ => Err("known are padding-free, none, best-fit".to_owned()),
     }
 }
 

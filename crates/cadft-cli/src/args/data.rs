@@ -69,7 +69,7 @@ pub(crate) struct DataConvertArgs {
     /// The format to write.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) to: FormatName,
-    /// Where to; .jsonl, .json, .csv and .tsv, each also with .gz or .zst, or .parquet.
+    /// The file to write: .jsonl, .json, .csv and .tsv, each also with .gz or .zst, or .parquet.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Print one JSON object.
@@ -96,10 +96,10 @@ pub(crate) struct CorruptArgs {
         default_value = "swap,numbers,words,cut"
     )]
     pub(crate) kinds: Vec<NoiseName>,
-    /// What everything is drawn from.
+    /// Seed of all random choices.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Where to: JSON Lines, in which the key `planted` of every row names its kind of noise, or is `none`.
+    /// The file to write: JSON Lines, in which the key `planted` of every row names its kind of noise, or is `none`.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 }

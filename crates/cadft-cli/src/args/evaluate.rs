@@ -59,7 +59,7 @@ pub(crate) struct AnswerArgs {
 }
 
 impl AnswerArgs {
-    /// How many questions are answered at most; `None` if answers are not wanted.
+    /// Largest number of questions to answer; `None` if no answers are requested.
     pub(crate) fn questions(&self) -> Option<usize> {
         match self.answers {
             Some(limit) => Some(limit.unwrap_or(usize::MAX)),

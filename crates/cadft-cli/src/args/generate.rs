@@ -13,7 +13,7 @@ pub(crate) struct GenerateArgs {
     /// A PEFT adapter of that model, or a run that trained one.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
-    /// One prompt; a user's turn where the model has a chat template.
+    /// One prompt; a user's turn if the model has a chat template.
     #[arg(
         long,
         value_name = "TEXT",
@@ -26,12 +26,12 @@ pub(crate) struct GenerateArgs {
     pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-    /// Go on from the prompt as it is, without the chat template.
+    /// Continue the prompt as it is, without the chat template.
     #[arg(long, conflicts_with = "data")]
     pub(crate) raw: bool,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
-    /// Answers to each prompt, each with draws of its own.
+    /// Answers to each prompt, drawn independently.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     pub(crate) samples: usize,
     /// Answers that are generated at the same time; does not change the answers.
@@ -82,10 +82,10 @@ pub(crate) struct SamplingArgs {
     /// Draw from tokens with at least this share of the largest probability.
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     pub(crate) min_p: f64,
-    /// Above 1 makes tokens less probable that are there already, in the prompt or the answer.
+    /// Above 1 makes tokens less probable that already occur in the prompt or the answer.
     #[arg(long, value_name = "R", default_value_t = 1.0)]
     pub(crate) repetition_penalty: f64,
-    /// End an answer where this text appears, which is left out; may be repeated.
+    /// End an answer at this text, which is left out; may be repeated.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
     /// Seed of the draws.
@@ -94,7 +94,7 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// As the engine takes it.
+    /// These arguments as [`Sampling`].
     pub(crate) fn sampling(&self) -> Sampling {
         Sampling {
             temperature: if self.greedy { 0.0 } else { self.temperature },

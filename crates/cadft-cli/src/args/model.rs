@@ -39,7 +39,7 @@ pub(crate) struct ConvertArgs {
     /// A Hugging Face model directory to convert, or a run.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
-    /// What to write.
+    /// The layout to write.
     #[arg(long, value_enum, default_value = "safetensors")]
     pub(crate) to: Layout,
     /// The directory to write, or the GGUF file.
@@ -56,7 +56,7 @@ pub(crate) struct ConvertArgs {
     pub(crate) json: bool,
 }
 
-/// What a converted model is written as.
+/// The layout of a converted model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Layout {
     /// A Hugging Face directory.

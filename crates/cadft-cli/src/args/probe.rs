@@ -23,10 +23,10 @@ pub(crate) struct ProbeArgs {
     /// What the loss is divided by [default: token-mean, or `loss.normalisation` of `--recipe`].
     #[arg(long, value_enum)]
     pub(crate) normalisation: Option<NormalisationName>,
-    /// Look at N random sums of a gradient instead of all of its coordinates. Without it, 8 bytes a parameter are held.
+    /// Reduce each gradient to N random sums, instead of using all of its coordinates, which takes 8 bytes a parameter.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) sketch: Option<usize>,
-    /// What the sketch is drawn from.
+    /// Seed of the sketch.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Strength of the weights by which samples are put into bins.

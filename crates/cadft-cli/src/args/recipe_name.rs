@@ -1,4 +1,4 @@
-//! Which recipe a command works with: bare or after `--recipe`.
+//! The recipe of a command: as a bare argument or after `--recipe`.
 
 use clap::Args;
 

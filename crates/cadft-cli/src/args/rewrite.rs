@@ -81,7 +81,7 @@ pub(crate) struct RewriteUndoArgs {
     pub(crate) json: bool,
 }
 
-/// Where the data and the tokenizer are, where that is not what the record says.
+/// The data and the tokenizer, if they are not where the record says.
 #[derive(Debug, Args)]
 pub(crate) struct OriginArgs {
     /// The model's directory, for its tokenizer [default: as on record].
@@ -127,7 +127,7 @@ pub(crate) struct RewriteRunArgs {
     /// Share of the samples that the round looks at, the most incompatible first.
     #[arg(long, value_name = "F", default_value_t = 0.005)]
     pub(crate) fraction: f64,
-    /// With which probability each of them is drawn.
+    /// Probability with which each of them is drawn.
     #[arg(long, value_name = "P", default_value_t = 0.5)]
     pub(crate) probability: f64,
     /// Above 1 flattens the distribution that is drawn from, below 1 sharpens it.

@@ -8,17 +8,17 @@ use std::path::PathBuf;
 pub(crate) struct ScoreArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Write the lines to this file instead of standard output: JSON Lines, or Parquet where it ends in `.parquet`.
+    /// Write the lines to this file instead of standard output: JSON Lines, or Parquet if its name ends in `.parquet`.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Sort the rows into two files by their z, which must be of JSON Lines; those below Z are kept. z is high where the model
-    /// finds a text strange: off-topic, garbled, in another style. A wrong answer that reads well is not found.
+    /// Copy the rows, which must be JSON Lines, into two files by their z: rows below Z are kept. z is high if the
+    /// model finds a text strange: off-topic, garbled, in another style. A wrong answer that reads well is not found.
     #[arg(long, value_name = "Z", requires = "kept", allow_negative_numbers = true)]
     pub(crate) keep_below: Option<f64>,
-    /// Where the rows go that are kept, as they are in their files.
+    /// The file for the kept rows, which are copied unchanged.
     #[arg(long, value_name = "FILE", requires = "keep_below")]
     pub(crate) kept: Option<PathBuf>,
-    /// Where the others go.
+    /// The file for the other rows.
     #[arg(long, value_name = "FILE", requires = "keep_below")]
     pub(crate) dropped: Option<PathBuf>,
     /// Add the moving averages that a run left for the same samples.

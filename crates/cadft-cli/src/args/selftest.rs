@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 pub(crate) struct SelftestArgs {
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
-    /// Whether products of f32 may be computed in TF32, where the device has it.
+    /// Whether products of f32 may be computed in TF32, if the device has it.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
     pub(crate) tf32: bool,
     /// Print one JSON object a check.

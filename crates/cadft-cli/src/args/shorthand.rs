@@ -1,4 +1,4 @@
-//! Short names of keys of the recipe, which begin a run without a recipe.
+//! Short options for keys of the recipe. They can also start a run without a recipe.
 
 use super::positive;
 use cadft_core::AnyObjective;
@@ -9,8 +9,8 @@ use toml::Value;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Without a recipe, or in place of its values")]
 pub(crate) struct ShorthandArgs {
-    /// The model: a Hugging Face directory, `hf://OWNER/NAME`, or a run, whose model or adapter is trained on. With
-    /// `--data` and without a recipe, cadft chooses the other settings, shows them and saves them as a recipe.
+    /// The model: a Hugging Face directory, `hf://OWNER/NAME`, or a run, whose model or adapter is trained further.
+    /// With `--data` and without a recipe, cadft chooses the other settings, shows them and saves them as a recipe.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
     /// The training data: files, directories and globs.
@@ -38,12 +38,12 @@ pub(crate) struct ShorthandArgs {
 pub(crate) enum AdapterName {
     /// A low-rank update of every linear layer.
     Lora,
-    /// The same with magnitudes of its own.
+    /// The same with separate magnitudes.
     Dora,
 }
 
 impl AdapterName {
-    /// As a recipe has it.
+    /// The name in a recipe.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lora => "lora",
@@ -53,12 +53,12 @@ impl AdapterName {
 }
 
 impl ShorthandArgs {
-    /// Whether they are to stand for a recipe.
+    /// Whether these options replace a recipe.
     pub(crate) fn begins(&self) -> bool {
         self.model.is_some() || !self.data.is_empty()
     }
 
-    /// As `KEY=VALUE`, to be merged into a recipe.
+    /// These options as `KEY=VALUE`, to merge into a recipe.
     pub(crate) fn overrides(&self) -> Vec<String> {
         let text = |text: &String| Value::from(text.as_str());
         let list =

@@ -31,7 +31,7 @@ pub(crate) struct TokensArgs {
     /// Which tokens are trained [default: assistant].
     #[arg(long, value_enum)]
     pub(crate) mask: Option<MaskName>,
-    /// Longest sample in tokens [default: what the model can take].
+    /// Longest sample in tokens [default: the most that the model takes].
     #[arg(long, value_name = "N", value_parser = super::positive)]
     pub(crate) max_length: Option<usize>,
     /// What happens to longer samples [default: right].
@@ -53,7 +53,7 @@ pub(crate) struct TemplateArgs {
 }
 
 impl TemplateArgs {
-    /// Sets what is given in a recipe.
+    /// Sets the given options in `recipe`.
     fn set(&self, recipe: &mut Recipe) -> Result<()> {
         let data = &mut recipe.data;
         if self.template.is_some() {
@@ -70,14 +70,14 @@ impl TemplateArgs {
         Ok(())
     }
 
-    /// A tokenizer with what is given, as a recipe with it has.
+    /// `tokenizer` with the given options, as a recipe with them would make it.
     pub(crate) fn tokenizer(&self, tokenizer: Tokenizer) -> Result<Tokenizer> {
         let mut recipe = Recipe::default();
         self.set(&mut recipe)?;
         Ok(SampleReader::new(&recipe, tokenizer)?.into_tokenizer())
     }
 
-    /// Whether anything is given.
+    /// Whether any option is given.
     pub(crate) fn is_given(&self) -> bool {
         self.template.is_some() || !self.template_variable.is_empty()
     }
@@ -118,7 +118,8 @@ impl From<TruncationName> for Truncation {
 }
 
 impl TokensArgs {
-    /// The recipe of `--recipe`, or the defaults, with the other options. `positions` is what the model can take.
+    /// The recipe of `--recipe`, or the defaults, with the other options applied. `positions` is the longest sequence
+    /// that the model can take.
     pub(crate) fn recipe(&self, positions: usize) -> Result<Recipe> {
         let mut recipe = match &self.recipe {
             Some(recipe) => Source::find(recipe)?.parse(&[])?,

@@ -21,8 +21,8 @@ pub(crate) struct TrainArgs {
     /// Continue although settings that the result depends on have changed.
     #[arg(long, requires = "resume")]
     pub(crate) allow_change: bool,
-    /// Compute each step on N threads of this process, each with a model of its own. The result depends on
-    /// `batch.shards` (without it: one for each rank) and not on this number.
+    /// Compute each step on N threads of this process, each with its own copy of the model. The result depends on
+    /// `batch.shards` (default: one shard for each rank), not on this number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) ranks: Option<u16>,
     /// Read and check everything, say what would be done, and stop.
@@ -38,8 +38,8 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// What is changed of the recipe, as `KEY=VALUE`: by its short names, then by `--set`. A recipe that was chosen from the
-    /// short names has them already.
+    /// The changes to the recipe, as `KEY=VALUE`: those of the short options, then those of `--set`. A chosen recipe
+    /// was made from the short options and has them already.
     pub(crate) fn overrides(&self, is_chosen: bool) -> Vec<String> {
         let mut overrides = if is_chosen {
             vec![]

@@ -1,53 +1,56 @@
-//! `cadft bench`: how fast a device trains a model of some shape, with random weights and random text.
+//! `cadft bench`: how fast a device trains a model of some shape, with random weights and random text, or given ones.
 //!
-//! Objectives are taken in turns of a few steps, on the same model and optimizer, so that what disturbs one disturbs all.
+//! Objectives take turns of a few steps on the same model and optimizer, so that a disturbance affects all of them.
 //!
-//! The steps of a turn overlap as those of a run do: one is in flight while the next begins. A turn begins and ends with
-//! nothing to do for the device, and its steps last from the end of one to the end of the next, so that they add up to it:
-//! the first holds some of the second, and the last is shorter by that.
+//! Within a turn, steps overlap as in a run: one is in flight while the next begins. The device is idle when a turn
+//! begins and when it ends. A step is timed from the end of the step before to its own end, so that the times of a turn
+//! add up to its duration. The first step therefore includes some of the second, and the last is shorter by the same
+//! time.
+
+mod inputs;
 
 use crate::args::BenchArgs;
 use crate::exit::Exit;
 use crate::hint::UsageError;
 use crate::{device, output};
 use anyhow::Result;
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, Statistics};
-use cadft_data::{Bucketing, Example, Origin};
 use cadft_kernels::{Tf32, set_tf32};
 use cadft_model::decoder::Precision;
-use cadft_model::{CausalLm, ModelConfig, flops};
+use cadft_model::{CausalLm, flops};
+use cadft_step::AdamWOptions;
 use cadft_step::StepOutcome;
 use cadft_step::batch::GlobalBatch;
 use cadft_step::optimizer::AdamW;
 use cadft_step::step::{StepSettings, StepState, begin};
-use cadft_step::{AdamWOptions, MicroBatching};
 use cadft_train::config::OptimizerSection;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use cadft_train::{Usage, peak_rss_mib};
 use serde::Serialize;
-use std::path::Path;
 use std::time::Instant;
 
-const SEED: u64 = 42;
 /// Steps of a turn.
 const TURN: usize = 5;
-/// Values that are drawn, and repeated: what a step takes does not depend on them being all different.
-const DRAWN: usize = (1 << 20) - 3;
 
-/// What was measured of one objective.
+/// The measurements of one objective.
 #[derive(Serialize)]
 struct Measured {
     objective: String,
     device: String,
     parameters: usize,
     tokens: usize,
-    /// Of each timed step, from the end of the one before.
+    /// Seconds of each timed step, from the end of the step before.
     secs: Vec<f64>,
     median_secs: f64,
     tokens_per_sec: f64,
-    /// Operations of a step, by the count of `cadft_model::flops`, over its time.
+    /// Operations of a step, counted by `cadft_model::flops`, divided by its time.
     model_tflops_per_sec: f64,
+    /// Processor time of a step, the mean of all timed ones.
+    cpu_secs: f64,
+    /// Pages that a step touches for the first time, the mean of all timed ones.
+    page_faults: u64,
+    /// Largest resident memory of the process, in MiB, if the system reports it.
+    peak_rss_mib: Option<f64>,
     /// What the device's allocator holds after the steps, if it reports that. It keeps what it once had.
     device_mib: Option<u64>,
     first_nll: f64,
@@ -55,7 +58,6 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
-    let config = model_config(&args.config)?;
     let objectives = objectives(args)?;
     let name = device::name(args.device.device.as_deref());
     let device = device::open(name)?.autodiff();
@@ -67,15 +69,18 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
         .into());
     }
     set_tf32(Tf32::from_flag(args.tf32));
-    let batch = batch(args, &config, &device);
-    let model = model(args, &config, &device);
+    let (config, model) = inputs::model(args, &device)?;
+    let samples = inputs::samples(args, &config)?;
+    let batch = inputs::batch(args, &samples, &device);
     let parameters = (model.named_parameters().iter())
         .map(|parameter| parameter.shape.iter().product::<usize>())
         .sum();
     let seen = train(args, model, &batch, &objectives)?;
-    let operations = flops::training(&config, args.length) * batch.tokens as f64;
+    let operations: f64 = (samples.iter())
+        .map(|sample| flops::training(&config, sample.token_ids.len()) * sample.token_ids.len() as f64)
+        .sum();
     let device_mib = (device.memory_pool_usage()).map(|usage| usage.bytes_reserved >> 20);
-    for (objective, Seen { secs, nll }) in objectives.iter().zip(seen) {
+    for (objective, Seen { secs, nll, used }) in objectives.iter().zip(seen) {
         let median_secs = median(&secs);
         let measured = Measured {
             objective: objective.name().to_owned(),
@@ -85,6 +90,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
             median_secs,
             tokens_per_sec: batch.tokens as f64 / median_secs,
             model_tflops_per_sec: operations / median_secs / 1e12,
+            cpu_secs: used.cpu_secs / secs.len().max(1) as f64,
+            page_faults: used.page_faults / secs.len().max(1) as u64,
+            peak_rss_mib: peak_rss_mib(),
             device_mib,
             first_nll: nll.first().copied().unwrap_or(f64::NAN),
             last_nll: nll.last().copied().unwrap_or(f64::NAN),
@@ -105,15 +113,6 @@ fn print(args: &BenchArgs, measured: &Measured) -> Result<()> {
     ))
 }
 
-fn model_config(path: &Path) -> Result<ModelConfig> {
-    let file = if path.is_dir() {
-        path.join("config.json")
-    } else {
-        path.to_owned()
-    };
-    Ok(ModelConfig::from_file(&file)?)
-}
-
 fn objectives(args: &BenchArgs) -> Result<Vec<AnyObjective>> {
     let named = args.objectives.iter().map(|name| {
         let objective = AnyObjective::from_name(name).ok_or_else(|| {
@@ -131,62 +130,12 @@ fn objectives(args: &BenchArgs) -> Result<Vec<AnyObjective>> {
     named.collect()
 }
 
-/// Samples of one length, of random tokens.
-fn batch(args: &BenchArgs, config: &ModelConfig, device: &Device) -> GlobalBatch {
-    let mut generator = ChaCha8Rng::seed_from_u64(SEED);
-    let vocab = u32::try_from(config.vocab_size).unwrap_or(u32::MAX);
-    let mut token_ids = || {
-        (0..args.length)
-            .map(|_| generator.random_range(0..vocab))
-            .collect()
-    };
-    let samples: Vec<Example> = (0..args.global)
-        .map(|index| Example {
-            id: index.to_string(),
-            weight: 1.0,
-            token_ids: token_ids(),
-            prompt_len: 1,
-            loss_mask: (0..args.length).map(|token| token > 0).collect(),
-            answer: None,
-            origin: Origin::default(),
-        })
-        .collect();
-    let section = MicroBatching {
-        micro: args.micro.unwrap_or(args.global),
-        bucketing: Bucketing::None,
-        ..MicroBatching::default()
-    };
-    GlobalBatch::new(&samples.iter().collect::<Vec<_>>(), &section, device)
-}
-
-fn model(args: &BenchArgs, config: &ModelConfig, device: &Device) -> CausalLm {
-    let mut generator = ChaCha8Rng::seed_from_u64(SEED);
-    // Uniform, with the standard deviation of a fresh model.
-    let most = config.initializer_range as f32 * 3f32.sqrt();
-    let drawn: Vec<f32> = (0..DRAWN).map(|_| generator.random_range(-most..most)).collect();
-    let mut values = |name: &str, shape: &[usize]| {
-        let count = shape.iter().product();
-        if shape.len() == 1 {
-            let is_bias = name.ends_with(".bias");
-            return vec![if is_bias { 0.0 } else { 1.0 }; count];
-        }
-        let mut values = drawn[generator.random_range(0..DRAWN)..].to_vec();
-        while values.len() < count {
-            values.extend_from_slice(&drawn);
-        }
-        values.truncate(count);
-        values
-    };
-    CausalLm::with_values(config, device, &mut values)
-        .with_precision(args.precision)
-        .with_recompute(args.recompute)
-}
-
 /// Times and likelihoods of one objective's steps.
 #[derive(Clone, Default)]
 struct Seen {
     secs: Vec<f64>,
     nll: Vec<f64>,
+    used: Usage,
 }
 
 fn train(
@@ -206,9 +155,13 @@ fn train(
             left -= steps;
             for (objective, seen) in objectives.iter().zip(&mut seen) {
                 let turn;
+                let before = Usage::now().unwrap_or_default();
                 (model, turn) = self::turn(model, reference.as_ref(), batch, objective, steps, &mut state)?;
                 seen.nll.extend(turn.nll);
                 if is_timed {
+                    let used = Usage::now().unwrap_or_default().since(before);
+                    seen.used.cpu_secs += used.cpu_secs;
+                    seen.used.page_faults += used.page_faults;
                     seen.secs.extend(turn.secs);
                 }
             }
@@ -217,7 +170,7 @@ fn train(
     Ok(seen)
 }
 
-/// Some steps with one objective.
+/// Runs `steps` steps with one objective.
 fn turn(
     mut model: CausalLm,
     reference: Option<&CausalLm>,
@@ -251,7 +204,7 @@ fn turn(
         model = begun.update(model, state);
     }
     if let Some(last) = state.settle() {
-        // Its update is queued: the turn is over when the device has done it.
+        // The update of the last step is only queued: the turn ends when the device has done it.
         model.device().sync()?;
         see(&last.outcome, Instant::now());
     }

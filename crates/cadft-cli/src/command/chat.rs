@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
     let mut lines = io::stdin().lock().lines();
     let stop = Arc::new(AtomicBool::new(true));
     if is_terminal {
-        // Ctrl-C ends the answer, and where there is none, or the second time, the program.
+        // Ctrl-C ends the answer. If no answer is being generated, or at the second time, it ends the program.
         let code = i32::from(Exit::Interrupted.code());
         signal_hook::flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(SIGINT, Arc::clone(&stop)))
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
     Ok(())
 }
 
-/// What can be typed beside text.
+/// Commands that can be typed instead of a message.
 const HELP: &str = "`/reset` forgets the conversation, `/exit` or Ctrl-D ends it; Ctrl-C ends an answer, and twice the program";
 
 /// Answers a conversation, printing each piece as it comes.

@@ -1,4 +1,4 @@
-//! `cadft compare`: the same recipe with several objectives and seeds, and one table of what came out.
+//! `cadft compare`: trains the same recipe with several objectives and seeds, and makes one table of the results.
 
 mod outcome;
 mod table;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
     report(&Table::new(&objectives, &outcomes), &out, args.json)
 }
 
-/// The objectives by name; the recipe's own with its settings.
+/// The objectives of these names. The recipe's objective keeps its settings.
 pub(super) fn objectives(names: &[String], recipe: &Recipe) -> Result<Vec<AnyObjective>> {
     let mut objectives: Vec<AnyObjective> = vec![];
     for name in names {
@@ -95,7 +95,7 @@ pub(super) fn objectives(names: &[String], recipe: &Recipe) -> Result<Vec<AnyObj
 
 fn jobs(recipe: &Recipe, objectives: &[AnyObjective], seeds: usize, out: &Path) -> Vec<Job> {
     let mut jobs = vec![];
-    // Seed by seed, so that a comparison that is cut off has all objectives.
+    // Seed by seed, so that an interrupted comparison has runs of every objective.
     for seed in (recipe.run.seed..).take(seeds) {
         for objective in objectives {
             let directory = out.join(format!("{}-{seed}", objective.name()));
@@ -113,7 +113,8 @@ fn jobs(recipe: &Recipe, objectives: &[AnyObjective], seeds: usize, out: &Path) 
     jobs
 }
 
-/// A directory that is there must hold runs of a comparison, or no more than one leaves that was cut off while it began.
+/// Refuses a directory that exists, unless it holds runs of a comparison, or only what a comparison leaves that was
+/// interrupted at its start.
 fn refuse_others(out: &Path) -> Result<()> {
     let names = cadft_files::entries(out).with_context(|| shown(out).to_string())?;
     let is_job = |name: &String| {
@@ -138,7 +139,7 @@ fn refuse_others(out: &Path) -> Result<()> {
     .into())
 }
 
-/// A directory that is there must hold the run that belongs there.
+/// Refuses a run directory that holds a run with other settings than `job`.
 fn refuse_other_settings(job: &Job) -> Result<()> {
     if !RunDirectory::is_taken(&job.directory) {
         return Ok(RunDirectory::check_new(&job.directory)?);
@@ -166,8 +167,8 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
     .into())
 }
 
-/// Trains a run to its end, from its newest checkpoint where it has one. A run that diverges is an outcome; any other
-/// error ends the comparison.
+/// Trains a run to its end, from its newest checkpoint if it has one. A run that diverges is a result; any other error
+/// ends the comparison.
 fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> Result<Outcome> {
     let reading = Activity::begin("reading data and weights");
     let prepared = Prepared::new(job.recipe.clone(), device)?;
@@ -206,7 +207,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
     if !RunDirectory::is_taken(&job.directory) {
         return Ok(RunDirectory::create(&job.directory, &prepared.recipe, device)?);
     }
-    // Without checkpoints, a run that was cut off in its last evaluation has a model, but no end.
+    // Without checkpoints, a run that was interrupted in its last evaluation has a model but no `finished` line.
     let model = job.directory.join(MODEL);
     if model.exists() {
         fs::remove_dir_all(&model).with_context(|| cadft_files::shown(&model).to_string())?;
@@ -214,7 +215,7 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
     Ok(RunDirectory::restart(&job.directory, &prepared.recipe, device)?)
 }
 
-/// Writes the table beside the runs, and prints it.
+/// Writes the table next to the runs, and prints it.
 fn report(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     let text = serde_json::to_string_pretty(table)?;
     for (file, text) in [("compare.json", text + "\n"), ("compare.md", table.markdown())] {

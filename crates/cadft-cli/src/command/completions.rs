@@ -1,4 +1,4 @@
-//! `cadft completions` and `cadft man`: what shells and `man` read, made from the arguments themselves.
+//! `cadft completions` and `cadft man`: completion scripts and manual pages, generated from the arguments.
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
 use crate::console::{counted, note};
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &CompletionsArgs) -> Result<()> {
     output::exact(&String::from_utf8(script)?)
 }
 
-/// Prints the page of the program, or writes those of all commands.
+/// Prints the manual page of the program, or writes the pages of all commands.
 pub(crate) fn man(args: &ManArgs) -> Result<()> {
     let mut root = Cli::command();
     root.build();
@@ -29,7 +29,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<()> {
     Ok(())
 }
 
-/// Writes the pages of a command and of those below it; their number.
+/// Writes the pages of a command and of its subcommands. Returns their number.
 fn write(name: &str, command: &Command, out: &Path) -> Result<usize> {
     let path = out.join(format!("{name}.1"));
     cadft_files::write(&path, page(command)?).with_context(|| format!("cannot write `{}`", shown(&path)))?;

@@ -31,15 +31,15 @@ struct BackendReport {
     name: &'static str,
     /// Whether its first device can be used.
     works: bool,
-    /// What the device calls itself, where it says.
+    /// The device's name for itself, if it reports one.
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<String>,
-    /// Its own memory, and how much of it is free, if NVIDIA's driver reports that.
+    /// Device memory in MiB, total and free, if NVIDIA's driver reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_mib: Option<[u64; 2]>,
-    /// Number formats it computes with.
+    /// Number formats that it computes in.
     dtypes: Vec<&'static str>,
-    /// Which body runs the operations that cadft adds to Burn.
+    /// The kernels that run the operations cadft adds to Burn.
     kernels: Kernels,
     /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +158,7 @@ fn adapter(_device: &Device) -> Option<String> {
     None
 }
 
-/// Memory of a card, all and free; `None` where it is none of NVIDIA's.
+/// Memory of the device in MiB, total and free; `None` if it is not an NVIDIA device.
 #[cfg(feature = "cuda")]
 fn device_memory_mib(device: &Device) -> Option<[u64; 2]> {
     let address = device.identity()?.physical?.pci_address?;
@@ -173,7 +173,7 @@ fn device_memory_mib(_device: &Device) -> Option<[u64; 2]> {
     None
 }
 
-/// A line of `/proc/meminfo`; `None` where the system has no such file.
+/// A value of `/proc/meminfo` in MiB; `None` if the system has no such file.
 fn memory_mib(key: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

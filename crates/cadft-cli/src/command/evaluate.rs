@@ -99,7 +99,7 @@ fn answer(opened: &OpenInput, args: &AnswerArgs, questions: &[Question]) -> Resu
     Ok(answered)
 }
 
-/// Writes one line a question, all or nothing.
+/// Writes one line for each question. The file is complete, or not written at all.
 fn write(path: &Path, answered: &[Answered]) -> Result<()> {
     let mut lines = String::new();
     for question in answered {

@@ -13,10 +13,10 @@ use cadft_train::room;
 use serde::Serialize;
 use std::ops::ControlFlow;
 
-/// Batches after which the answers so far are printed.
+/// Number of batches after which the finished answers are printed.
 const ROUNDS: usize = 8;
 
-/// What is answered.
+/// A prompt to answer.
 struct Prompt {
     id: Option<String>,
     /// The prompt as typed, or the text of the row's prompt.
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let options = opened.options(&args.sampling, args.batch);
     let options = room::fitting(&opened.model, &requests, &options)?;
     let mut is_first = true;
-    // What is done is printed every now and then.
+    // Print finished answers from time to time.
     for (part, requests) in requests.chunks(ROUNDS * args.batch).enumerate() {
         let answering = Activity::begin(format!("answering {}", counted(requests.len(), "prompt")));
         let answers = answers(&opened, args, requests, &options)?;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-/// The answers to some requests, with their texts.
+/// The answers to these requests, as texts.
 fn answers(
     opened: &OpenModel,
     args: &GenerateArgs,
@@ -97,7 +97,7 @@ fn answers(
     }
 }
 
-/// A prompt from the command line: a user's turn where the model has a chat template.
+/// A prompt from the command line. If the model has a chat template, the text is a user's turn.
 fn typed(text: &str, raw: bool, tokenizer: &Tokenizer) -> Result<Prompt> {
     let content = if raw || tokenizer.chat_template().is_err() {
         Content::PromptCompletion {

@@ -21,10 +21,10 @@ use cadft_train::plan::memory::{MemorySettings, Share, training_mib};
 use serde::Serialize;
 use std::path::Path;
 
-/// What `config.json` and the tokenizer say.
+/// The facts of `config.json` and the tokenizer.
 #[derive(Serialize)]
 struct Inspection {
-    /// The adapter, where the directory holds one; the other keys are of its model.
+    /// The adapter, if the directory holds one; the other keys describe its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<InspectedAdapter>,
     model_type: String,
@@ -38,18 +38,18 @@ struct Inspection {
     tie_word_embeddings: bool,
     has_chat_template: bool,
     stop_tokens: Vec<String>,
-    /// Operations for each token of a sequence of `context` tokens.
+    /// Operations for each token in a sequence of `context` tokens.
     forward_flops: f64,
     training_flops: f64,
-    /// Tokens of the sequence that operations and memory are counted for.
+    /// Length of the sequence for which operations and memory are counted, in tokens.
     context: usize,
     memory_mib: Memory,
 }
 
-/// An adapter, as its configuration has it.
+/// The facts of an adapter's configuration.
 #[derive(Serialize)]
 struct InspectedAdapter {
-    /// The model that it belongs to.
+    /// The model of the adapter.
     base: String,
     kind: AdapterKind,
     rank: usize,
@@ -90,7 +90,7 @@ struct Memory {
     training_lora_recompute: f64,
 }
 
-/// The longest sequence that operations and memory are counted for.
+/// Largest value of `context`, in tokens.
 const CONTEXT: usize = 2048;
 
 pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {

@@ -1,4 +1,4 @@
-//! `cadft probe`: what the gradients of single demonstrations look like under several objectives, without training.
+//! `cadft probe`: statistics of the gradients of single demonstrations under several objectives, without training.
 
 mod noise;
 mod table;
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
     print(args, &found)
 }
 
-/// Which samples are planted noise, if their files say so.
+/// For each sample, whether it is planted noise; `None` if the files do not say so.
 fn planted(sources: &[Source], samples: &[Example]) -> Result<Option<Vec<bool>>> {
     let marks = cadft_data::planted(sources)?;
     let is_planted = samples
@@ -154,7 +154,7 @@ impl Set {
     }
 }
 
-/// How an objective is spelled in a recipe.
+/// An objective in the spelling of recipes.
 fn spelled(objective: &AnyObjective) -> serde_json::Value {
     serde_json::to_value(objective).unwrap_or_default()
 }

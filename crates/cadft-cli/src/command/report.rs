@@ -14,7 +14,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         (None, [run]) => run.join("report.html"),
         (None, _) => PathBuf::from("report.html"),
     };
-    // A page may be in the directory of its run; the files that it is made from are there, too.
+    // The page may be written into the directory of its run, but must not replace a file that the page is made from.
     let is_page = out.extension().is_some_and(|end| end == "html" || end == "htm");
     let read = args.runs.iter().filter(|_| !is_page);
     destination::file(&out, read)?;

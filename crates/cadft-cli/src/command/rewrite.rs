@@ -39,7 +39,7 @@ pub(crate) fn run(command: &RewriteCommand) -> Result<()> {
     }
 }
 
-/// The log of a run, and what it says.
+/// The log of a run, read.
 struct Log {
     path: PathBuf,
     records: Vec<Record>,
@@ -56,7 +56,7 @@ impl Log {
         Ok(Self { path, records })
     }
 
-    /// What the rounds decided, each with whether it was undone later.
+    /// The decisions of all rounds, each with whether it was undone later.
     fn samples(&self) -> impl Iterator<Item = (&SampleRecord, bool)> {
         (self.records.iter().enumerate()).filter_map(|(place, record)| match record {
             Record::Sample(sample) => Some((sample, is_undone(&self.records, place))),
@@ -64,7 +64,7 @@ impl Log {
         })
     }
 
-    /// The samples that have another text now, each once.
+    /// The samples whose text is replaced at present, each once.
     fn rewritten(&self) -> Vec<&SampleRecord> {
         let mut samples: Vec<&SampleRecord> = vec![];
         for (sample, undone) in self.samples() {
@@ -76,7 +76,7 @@ impl Log {
         samples
     }
 
-    /// Those of [`Log::rewritten`] with these ids, or all; an error that names every id that is not among them.
+    /// The samples of [`Log::rewritten`] with these ids, or all. An error names every id that is not among them.
     fn rewritten_of(&self, ids: &[String]) -> Result<Vec<&SampleRecord>> {
         let rewritten = self.rewritten();
         let unknown: Vec<_> = (ids.iter())
@@ -102,7 +102,7 @@ impl Log {
 }
 
 impl Log {
-    /// The prompts of samples by their ids, as far as the data are where they were.
+    /// The prompts of samples by id; empty if the data are no longer where they were.
     fn prompts<'a>(&self, samples: impl Iterator<Item = &'a SampleRecord>) -> HashMap<String, RowText> {
         let Some(Record::Header(header)) = self.records.first() else {
             return HashMap::new();
@@ -112,7 +112,7 @@ impl Log {
     }
 }
 
-/// The prompt of a sample as a line of its own, where it is known.
+/// The prompt of a sample as a line of output, if it is known.
 fn prompt_of(prompts: &HashMap<String, RowText>, id: &str) -> Option<String> {
     prompts.get(id)?.question.clone()
 }
@@ -150,7 +150,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A reason or another word of the log, as the log has it.
+/// A reason or another word, in the spelling of the log.
 fn reason(reason: impl Serialize) -> String {
     let value = serde_json::to_value(reason).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
@@ -274,7 +274,7 @@ fn diff(args: &RewriteDiffArgs) -> Result<()> {
     Ok(())
 }
 
-/// Prints a rewritten sample for programs.
+/// Prints a rewritten sample as JSON.
 fn rewritten(sample: &SampleRecord, prompts: &HashMap<String, RowText>) -> Result<()> {
     let (Some(old), Some(new)) = (&sample.old, &sample.new) else {
         return Ok(());
@@ -288,7 +288,7 @@ fn rewritten(sample: &SampleRecord, prompts: &HashMap<String, RowText>) -> Resul
     })
 }
 
-/// What differs, word by word: `[-old-]` and `{+new+}`, coloured on a terminal.
+/// The difference of two texts, word by word: `[-old-]` and `{+new+}`, coloured on a terminal.
 fn difference(old: &str, new: &str) -> Shown {
     let (red, green) = (Style::new().for_stdout().red(), Style::new().for_stdout().green());
     let diff = TextDiff::from_words(old, new);
@@ -314,7 +314,7 @@ fn undo(args: &RewriteUndoArgs) -> Result<()> {
         given.parent()
     };
     let run = run.filter(|run| RunDirectory::is_taken(run));
-    // A run that is under way has the log in memory, and would not see what is appended to it.
+    // A running run keeps the log in memory, and would not see lines that are appended here.
     let _held = run.map(RunDirectory::hold).transpose()?;
     let log = Log::open(&args.record)?;
     let records: Vec<Record> = (log.rewritten_of(&args.ids)?.into_iter())

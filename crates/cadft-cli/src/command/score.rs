@@ -1,7 +1,7 @@
 //! `cadft score`: how compatible each demonstration is with a model.
 //!
-//! The samples are looked at twice: once by the model, and once for what is printed, which takes the scores of all of
-//! them. In memory are only their scores.
+//! The samples are read twice: once to score them, and once to print them, because a z-score needs the scores of all
+//! samples. Only the scores are kept in memory.
 
 mod averages;
 mod extremes;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     Ok(())
 }
 
-/// Prints a line for each sample, or writes it to the file of `--out`.
+/// Prints a line for each sample, or writes it to the `--out` file.
 fn print(
     args: &ScoreArgs,
     samples: &Samples,

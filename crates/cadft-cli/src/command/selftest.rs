@@ -1,4 +1,4 @@
-//! `cadft selftest`: whether a device computes what it should, with data from the program itself.
+//! `cadft selftest`: checks that a device computes correctly, with data that are embedded in the program.
 //!
 //! | file | checks |
 //! |---|---|
@@ -36,14 +36,14 @@ use std::path::Path;
 /// Copies of fixtures of the test suites.
 static DATA: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/selftest");
 
-/// What the checks work with.
+/// The environment of the checks.
 struct Bench<'a> {
-    /// Without autodiff.
+    /// The device, without autodiff.
     device: Device,
     device_name: &'a str,
-    /// Whether products of f32 may have fewer digits.
+    /// Whether products of f32 may be computed in TF32.
     tf32: Tf32,
-    /// The data, written out; a place for what is made besides.
+    /// The embedded data, written to disk; also the place for other files.
     directory: &'a Path,
 }
 
@@ -86,10 +86,10 @@ fn write_data(directory: &Path) -> Result<()> {
         .with_context(|| format!("cannot write to `{}`", cadft_files::shown(&directory)))
 }
 
-/// Runs every group; one that ends early is a check that failed.
+/// Runs every group of checks. A group that panics or fails counts as one failed check.
 fn run_groups(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     for (name, group) in GROUPS {
-        // Backends end the thread if they cannot continue.
+        // Backends panic if they cannot continue.
         let ended = panic::catch_unwind(AssertUnwindSafe(|| group(bench, report)));
         match ended {
             Ok(Ok(())) => {}

@@ -23,7 +23,7 @@ use start::{GoesOn, Start, Target};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// The recipe that was chosen for a run without one, in its directory.
+/// The name, in the run directory, of a recipe that was chosen for the run.
 const CHOSEN: &str = "recipe.toml";
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Exit> {
     }
 }
 
-/// Ranks that are processes.
+/// The ranks of a run whose ranks are processes.
 fn of_run(ranks: &Ranks) -> RanksOfRun {
     RanksOfRun {
         count: ranks.count(),
@@ -43,7 +43,7 @@ fn of_run(ranks: &Ranks) -> RanksOfRun {
     }
 }
 
-/// A run of this process alone, each rank a thread; or what a run on several would be.
+/// A run in this process only, with each rank in a thread. Also plans a run on several processes.
 fn run_here(args: &TrainArgs, ranks: RanksOfRun) -> Result<Exit> {
     let target = Target::of(args)?;
     let chosen = target.is_chosen.then(|| target.source.text.clone());
@@ -81,7 +81,7 @@ fn run_here(args: &TrainArgs, ranks: RanksOfRun) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     memory::check(&prepared)?.iter().for_each(hint::warn);
-    // Weights that cannot be used are refused before there is a run; threads read their own.
+    // Refuse unusable weights before the run directory is made. Threads read the weights again.
     let loading = Activity::begin("loading the weights");
     let model = (ranks.count == 1).then(|| prepared.model()).transpose()?;
     drop(loading);
@@ -104,7 +104,7 @@ fn run_here(args: &TrainArgs, ranks: RanksOfRun) -> Result<Exit> {
     })
 }
 
-/// Everything that is read before the weights.
+/// Reads everything that is needed before the weights.
 fn prepared(
     recipe: Recipe,
     device: &Device,
@@ -115,7 +115,7 @@ fn prepared(
     Ok(Prepared::begun_at(recipe, device, time, ranks)?)
 }
 
-/// Says that there is nothing left to do.
+/// Reports that the run is finished already.
 fn already_finished(run: &Path, step: usize) {
     let run = shown(run);
     note(format!(
@@ -128,7 +128,7 @@ fn already_finished(run: &Path, step: usize) {
     ]);
 }
 
-/// The parameters, and how many are trained where not all of them are.
+/// The number of parameters and, if not all are trained, of trained ones.
 fn parameters(plan: &Plan) -> String {
     let all = console::count(plan.parameters);
     if plan.trainable == plan.parameters {
@@ -137,17 +137,17 @@ fn parameters(plan: &Plan) -> String {
     format!("{all}, {} trained", console::count(plan.trainable))
 }
 
-/// What `--dry-run` prints for programs.
+/// The output of `--dry-run --json`.
 #[derive(Serialize)]
 struct Planned<'a> {
     #[serde(flatten)]
     plan: &'a Plan,
-    /// With `--resume`, where there is a checkpoint.
+    /// With `--resume`, the checkpoint to continue from, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     resume: Option<GoesOn>,
 }
 
-/// Prints what a run would do.
+/// Prints the plan of a run.
 fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
     let plan = &prepared.plan;
     plan.warnings.iter().for_each(hint::warn);
@@ -202,7 +202,7 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
     output::table(&lines)
 }
 
-/// Lines of a table, with the counts of each source's rows below the samples.
+/// The lines of the plan, with the row counts of each source below the number of samples.
 fn with_sources(lines: impl Iterator<Item = (&'static str, String)>, plan: &Plan) -> Vec<(String, String)> {
     let rows = |(name, value): (&'static str, String)| {
         let sources = match name {
@@ -218,7 +218,7 @@ fn with_sources(lines: impl Iterator<Item = (&'static str, String)>, plan: &Plan
     lines.flat_map(rows).collect()
 }
 
-/// What the run needs, and what a checkpoint may need beside it.
+/// The memory of the run, and the additional memory of a checkpoint.
 fn memory_of(plan: &Plan) -> String {
     let mut text = format!("about {:.0} MiB", plan.memory_mib);
     if plan.ranks > 1 {
@@ -234,18 +234,19 @@ fn memory_of(plan: &Plan) -> String {
     text
 }
 
-/// How much goes through the model at once.
+/// The size of a forward pass.
 fn forward_pass(batch: &BatchSection) -> String {
     let packed = batch.packing == Packing::BestFit;
     match batch.max_tokens {
         Some(tokens) if packed => format!("packed into at most {} tokens", console::count(tokens)),
         Some(tokens) => format!("at most {} tokens", console::count(tokens)),
         None if packed => format!("packed into {} rows", batch.micro),
+        None if batch.packing == Packing::None => format!("{} padded", batch.micro),
         None => batch.micro.to_string(),
     }
 }
 
-/// How many rows of a source are kept, cut and left out.
+/// The numbers of rows of a source that are kept, cut and left out.
 fn rows_of(report: &SourceReport) -> String {
     let mut text = format!(
         "{} of {} rows",
@@ -260,7 +261,7 @@ fn rows_of(report: &SourceReport) -> String {
     text
 }
 
-/// When rounds take place, and how many samples each looks at.
+/// When rounds take place, and how many samples each considers.
 fn rewriting(plan: &Plan) -> String {
     let Some(rewrite) = &plan.rewrite else {
         return "off".to_owned();

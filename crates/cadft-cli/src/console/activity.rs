@@ -1,6 +1,6 @@
-//! What the program is busy with, while nothing else is shown: on a terminal a line that moves, elsewhere a line now and then.
+//! Shows what the program is doing while nothing else is shown: a spinner on a terminal, a line now and then elsewhere.
 //!
-//! What is quick says nothing.
+//! Short activities are not shown.
 
 use super::{count, is_quiet, note};
 use crate::log;
@@ -11,12 +11,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// After which time a terminal shows it, and how often it is drawn.
+/// Delay before the first display on a terminal, and the interval between displays.
 const ON_TERMINAL: [Duration; 2] = [Duration::from_millis(1500), Duration::from_millis(250)];
-/// After which time there is a plain line, and how long it is to the next.
+/// Delay before the first plain line, and the interval between lines.
 const PLAIN: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 
-/// Something that takes time; it ends when the value is dropped.
+/// An activity that takes time. It ends when the value is dropped.
 pub(crate) struct Activity {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -24,7 +24,7 @@ pub(crate) struct Activity {
 
 struct Shared {
     what: String,
-    /// How many parts are done, and of how many; 0 of them where that is unknown.
+    /// Number of parts that are done, of `total`; `total` is 0 if it is unknown.
     done: AtomicUsize,
     total: AtomicUsize,
     has_ended: Mutex<bool>,
@@ -32,12 +32,12 @@ struct Shared {
 }
 
 impl Activity {
-    /// Begins something that takes an unknown time.
+    /// Begins an activity of unknown length.
     pub(crate) fn begin(what: impl Into<String>) -> Self {
         Self::of(what, 0)
     }
 
-    /// Begins something with `total` parts.
+    /// Begins an activity with `total` parts.
     pub(crate) fn of(what: impl Into<String>, total: usize) -> Self {
         let shared = Arc::new(Shared {
             what: what.into(),
@@ -47,7 +47,7 @@ impl Activity {
             wake: Condvar::new(),
         });
         let watched = Arc::clone(&shared);
-        // Without a thread there would only be less to see.
+        // If no thread can be started, the activity is not shown.
         let thread = (!is_quiet()).then(|| thread::Builder::new().spawn(move || watched.show()).ok());
         Self {
             shared,
@@ -55,7 +55,7 @@ impl Activity {
         }
     }
 
-    /// Says how many parts are done.
+    /// Sets the number of parts that are done.
     pub(crate) fn at(&self, done: usize) {
         self.shared.done.store(done, Ordering::Relaxed);
     }
@@ -70,14 +70,14 @@ impl Drop for Activity {
             .unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.wake.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A panic of a thread that only shows something is none of the program.
+            // A panic of the display thread does not affect the program.
             let _ = thread.join();
         }
     }
 }
 
 impl Shared {
-    /// Shows it until it ends.
+    /// Shows the activity until it ends.
     fn show(&self) {
         let is_terminal = io::stderr().is_terminal();
         let [first, between] = if is_terminal { ON_TERMINAL } else { PLAIN };
@@ -108,7 +108,7 @@ impl Shared {
         }
     }
 
-    /// What it is, and how far.
+    /// The text: the activity and its progress.
     fn said(&self) -> String {
         let [done, total] = [&self.done, &self.total].map(|number| number.load(Ordering::Relaxed));
         match total {
@@ -120,7 +120,7 @@ impl Shared {
 
 fn line() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
-    // A template that does not parse would only look plainer.
+    // If the template does not parse, the default style is used.
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
         bar.set_style(style);
     }

@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, at most about twenty lines elsewhere.
+//! The progress of a run: a bar on a terminal, otherwise at most about twenty lines.
 
 use super::{is_quiet, note};
 use crate::log;
@@ -7,7 +7,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-/// Plain lines of a run, the first and the last not counted.
+/// Number of plain lines in a run, besides the first and the last.
 const LINES: usize = 18;
 
 /// The progress of a run of a known number of steps.
@@ -29,14 +29,14 @@ impl Progress {
         }
     }
 
-    /// Shows a step that was done.
+    /// Shows a finished step.
     pub(crate) fn step(&mut self, metrics: &StepMetrics) {
         if self.is_terminal {
             let total = self.total;
             let bar = self.bar.get_or_insert_with(|| {
                 let bar = bar(total);
                 log::pass_by(Some(bar.clone()));
-                // A continued run does not begin at 0, and what others did says nothing about the time left.
+                // Set the position first: steps of an earlier process must not count in the estimate of the time left.
                 bar.set_position(metrics.step.saturating_sub(1) as u64);
                 bar.reset_eta();
                 bar
@@ -58,7 +58,7 @@ impl Progress {
         }
     }
 
-    /// Puts what happens between steps on the bar; whether there is one.
+    /// Shows an activity between steps on the bar. Returns whether there is a bar.
     pub(crate) fn says(&self, text: impl FnOnce() -> String) -> bool {
         let bar = self.bar.as_ref();
         bar.is_some_and(|bar| {
@@ -67,7 +67,7 @@ impl Progress {
         })
     }
 
-    /// Runs `print` with the bar out of the way.
+    /// Runs `print` with the bar hidden.
     pub(crate) fn suspend(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -86,7 +86,7 @@ impl Progress {
 
 fn bar(total: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64);
-    // A template that does not parse would only look plainer.
+    // If the template does not parse, the default style is used.
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left") {
         bar.set_style(style);
     }
@@ -101,12 +101,12 @@ fn values(metrics: &StepMetrics) -> String {
     )
 }
 
-/// Whether a step has a plain line: the first, the last, and some between them, evenly.
+/// Whether to print a plain line for this step: the first, the last, and some between them at equal distances.
 fn is_shown(step: usize, total: usize) -> bool {
     step == 1 || step == total || step.is_multiple_of(total.div_ceil(LINES).max(1))
 }
 
-/// How long `left` steps will take when `done` steps took `elapsed`.
+/// The estimated time of `left` steps, if `done` steps took `elapsed`.
 fn remaining(elapsed: Duration, done: usize, left: usize) -> Option<Duration> {
     (done > 0 && left > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
 }

@@ -1,4 +1,4 @@
-//! The end of a run: before and after, and where the model is.
+//! The summary at the end of a run: measures before and after, and the model's directory.
 
 use super::{count, counted, note, percent};
 use crate::shown::Shown;
@@ -9,7 +9,7 @@ use indicatif::HumanDuration;
 use std::path::Path;
 use std::time::Duration;
 
-/// The commands that one may go on with.
+/// Suggested commands to continue with.
 pub(crate) fn commands(summary: &Summary, run: &Path, is_adapter: bool) -> Vec<String> {
     let run = shown(run);
     if summary.interrupted {
@@ -20,7 +20,7 @@ pub(crate) fn commands(summary: &Summary, run: &Path, is_adapter: bool) -> Vec<S
     look.into_iter().chain(merge).collect()
 }
 
-/// Shows how a run ended, of which `before` steps were done by other processes.
+/// Prints the summary of a run; `before` is the number of steps that earlier processes did.
 pub(crate) fn show(summary: &Summary, run: &Path, before: usize) {
     let bold = Style::new().for_stderr().bold();
     let rows = rows(summary);
@@ -54,7 +54,7 @@ pub(crate) fn show(summary: &Summary, run: &Path, before: usize) {
     );
 }
 
-/// What was measured before and after training.
+/// The measures before and after training.
 fn rows(summary: &Summary) -> Vec<(String, [String; 2])> {
     let mut rows: Vec<(String, [String; 2])> = vec![];
     if let Some(evaluation) = &summary.evaluation {

@@ -1,11 +1,11 @@
-//! The commands with their arguments, as `clap` has them.
+//! The commands with their arguments, from `clap`.
 
 use super::cell;
 use crate::args::Cli;
 use clap::{Arg, Command, CommandFactory};
 use std::fmt::Write as _;
 
-/// Calls `visit` for every command that users see, in the order of the help, with its full name.
+/// Calls `visit` with the full name of every visible command, in the order of the help.
 fn each(mut visit: impl FnMut(&str, &mut Command)) {
     let mut root = Cli::command().term_width(100);
     root.build();
@@ -20,7 +20,7 @@ fn walk(name: &str, command: &mut Command, visit: &mut impl FnMut(&str, &mut Com
     }
 }
 
-/// One part a command: what it does, how it is called, and what its arguments mean.
+/// A section for each command: what it does, its synopsis, and its arguments.
 pub(super) fn markdown() -> String {
     let mut text = String::new();
     each(|name, command| {
@@ -40,7 +40,7 @@ pub(super) fn markdown() -> String {
     text.trim_end().to_owned() + "\n"
 }
 
-/// Arguments of every command are shown once, at the top.
+/// Whether to show an argument. Those that every command has are shown once, at the top.
 fn is_shown(argument: &Arg, is_root: bool) -> bool {
     let is_common = argument.is_global_set() && !is_root;
     !argument.is_hide_set() && !is_common && !["help", "version"].contains(&argument.get_id().as_str())
@@ -74,13 +74,13 @@ fn row(argument: &Arg) -> String {
     format!("| `{}` | {} |\n", cell(&spelling(argument)), cell(&meaning))
 }
 
-/// Text with the full stop that `clap` takes away.
+/// Text with the final period that `clap` removes.
 fn sentence(text: &str) -> String {
     let is_open = text.ends_with(|end: char| end.is_alphanumeric() || "`)".contains(end));
     text.to_owned() + if is_open { "." } else { "" }
 }
 
-/// The names of an argument and of its value, without the marks of what may be left out.
+/// The names of an argument and of its value, without the brackets for optional ones.
 fn spelling(argument: &Arg) -> String {
     argument.to_string().replace(['<', '>'], "")
 }

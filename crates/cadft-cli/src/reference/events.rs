@@ -1,4 +1,4 @@
-//! The lines of a run's logs, from the types that are written.
+//! The lines of a run's logs, from the types that are serialised.
 
 use super::cell;
 use super::schema::{properties, table};
@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A block for each kind of line, one for the events, and one for what they hold.
+/// A block for each kind of line, one for the events, and one for the types inside them.
 pub(super) fn blocks() -> BTreeMap<String, String> {
     let block = |name: &str, text: String| (format!("events {name}"), text);
     BTreeMap::from([
@@ -26,7 +26,7 @@ pub(super) fn schema<T: JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// One row an event: its name, when it happens, and its keys.
+/// One row for each event: its name, when it happens, and its keys.
 fn events() -> String {
     let schema = schema::<Event>();
     let events = schema["oneOf"].as_array().into_iter().flatten();

@@ -1,4 +1,4 @@
-//! What commands that write something say with `--json`, from the types that are printed.
+//! The `--json` output of commands that write something, from the types that are serialised.
 
 use super::cell;
 use super::events::schema;
@@ -6,7 +6,7 @@ use super::schema::properties;
 use crate::facts::{Converted, Merged, Rewritten, Undone, WrittenPage, WrittenRows};
 use serde_json::Value;
 
-/// One row a command: its keys, with what they mean.
+/// One row for each command: its keys and their meaning.
 pub(super) fn markdown() -> String {
     let commands = [
         ("data convert`, `rewrite export", schema::<WrittenRows>()),

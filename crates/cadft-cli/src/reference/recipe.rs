@@ -24,7 +24,7 @@ pub(super) fn blocks() -> BTreeMap<String, String> {
     blocks
 }
 
-/// The objectives, each with its settings.
+/// The objectives and their settings.
 fn objectives(schema: &Value) -> String {
     let mut text = String::new();
     let forms = schema["oneOf"].as_array().into_iter().flatten();

@@ -3,7 +3,7 @@
 use super::cell;
 use serde_json::{Map, Value};
 
-/// A table of the keys of an object: defaults too, where any key has one.
+/// A table of the keys of an object, with a column of defaults if any key has one.
 pub(super) fn table(object: &Value) -> String {
     let keys: Vec<_> = properties(object).into_iter().flatten().collect();
     let has_defaults = keys.iter().any(|(_, of)| default(of).is_some());
@@ -23,13 +23,13 @@ pub(super) fn table(object: &Value) -> String {
     rows.fold(head.to_owned(), |table, row| table + &row)
 }
 
-/// The properties of an object, also of one that may be absent.
+/// The properties of an object, which may be optional.
 pub(super) fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     let own = schema["properties"].as_object();
     own.or_else(|| alternatives(schema).find_map(properties))
 }
 
-/// What a key means, and what its values mean if it is one of several.
+/// The meaning of a key and, if it is an enumeration, of its values.
 pub(super) fn meaning(schema: &Value) -> String {
     let mut text = schema["description"].as_str().unwrap_or_default().to_owned();
     let values = values(schema);
@@ -39,7 +39,7 @@ pub(super) fn meaning(schema: &Value) -> String {
     text
 }
 
-/// The values of an enumeration that say what they mean.
+/// The documented values of an enumeration.
 fn values(schema: &Value) -> Vec<String> {
     let own = schema["const"].as_str().zip(schema["description"].as_str());
     match own {
@@ -55,7 +55,7 @@ fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
         .flatten()
 }
 
-/// The default as a recipe would have it; none for what is absent by default.
+/// The default in the spelling of a recipe; empty if the key is absent by default.
 fn default(schema: &Value) -> Option<String> {
     match &schema["default"] {
         Value::Null | Value::Object(_) => None,

@@ -1,11 +1,11 @@
-//! What `cadft compare` left: a table of means and errors, and the runs behind it.
+//! The result of `cadft compare`: a table of means and errors, and its runs.
 
 use cadft_train::RunDirectory;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// The table of a comparison, as `compare.json` has it.
+/// The file with the table of a comparison.
 const TABLE: &str = "compare.json";
 
 /// A comparison of objectives.
@@ -27,14 +27,14 @@ struct Row {
     answers: String,
 }
 
-/// The runs of a comparison in `directory`, at most `most`, and its table; `None` where there is none.
+/// The table of the comparison in `directory`, and at most `most` of its runs; `None` if there is no comparison.
 pub(super) fn read(directory: &Path, most: usize) -> Option<(Comparison, Vec<PathBuf>)> {
     let text = cadft_files::read_to_string(&directory.join(TABLE)).ok()?;
     let table: Value = serde_json::from_str(&text).ok()?;
     let mut runs: Vec<String> = (cadft_files::entries(directory).ok()?.into_iter())
         .filter(|name| RunDirectory::is_taken(&directory.join(name)))
         .collect();
-    // All objectives of the first seed, then those of the next.
+    // All objectives of the first seed, then those of the next, and so on.
     runs.sort_by_key(|name| {
         let (objective, seed) = name.rsplit_once('-').unwrap_or((name, ""));
         (seed.parse::<u64>().unwrap_or(u64::MAX), objective.to_owned())

@@ -4,9 +4,9 @@ use super::text::{plain, shortened};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Samples with their texts that one page shows.
+/// Largest number of samples with texts on one page.
 const MOST_SHOWN: usize = 120;
-/// Characters of a text that are shown.
+/// Longest text that is shown, in characters.
 const LONGEST: usize = 1500;
 
 /// A round of rewriting.
@@ -17,7 +17,7 @@ pub(super) struct Round {
     drawn: u64,
     replaced: u64,
     pub(super) samples: Vec<Rewrite>,
-    /// Samples with a candidate that are not shown.
+    /// Number of samples with a candidate that are not shown.
     left_out: usize,
 }
 
@@ -25,9 +25,9 @@ pub(super) struct Round {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Rewrite {
     pub(super) id: String,
-    /// What the sample asks, where the data are still there.
+    /// The question of the sample, if its data still exist.
     pub(super) prompt: String,
-    /// `replaced`, or why it was not.
+    /// `replaced`, or the reason why it was not.
     decision: String,
     replaced: bool,
     average: String,
@@ -37,7 +37,8 @@ pub(super) struct Rewrite {
     new_score: String,
 }
 
-/// The rounds in the lines of a log, with the texts of the first samples; `runs` runs share the page.
+/// The rounds in the lines of a log, with the texts of the first samples of each; `runs` is the number of runs on the
+/// page.
 pub(super) fn rounds(lines: &[Map<String, Value>], runs: usize) -> Vec<Round> {
     let mut room = MOST_SHOWN / runs.max(1);
     let (mut rounds, mut round) = (vec![], Round::default());
@@ -57,7 +58,7 @@ pub(super) fn rounds(lines: &[Map<String, Value>], runs: usize) -> Vec<Round> {
                 round.chosen = count("chosen");
                 round.drawn = count("drawn");
                 round.replaced = count("replaced");
-                // What was replaced is of more interest than what was not.
+                // Show replaced samples first.
                 round.samples.sort_by_key(|sample| !sample.replaced);
                 rounds.push(std::mem::take(&mut round));
             }

@@ -1,4 +1,4 @@
-//! Reads the directory of a run that has ended, is under way or was cut off. Files may be absent.
+//! Reads a run directory. The run may be finished, running or interrupted, and files may be missing.
 
 use super::settings::flatten;
 use crate::hint::UsageError;
@@ -8,29 +8,30 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What a run's directory holds.
+/// The contents of a run directory.
 pub(super) struct Run {
     pub(super) name: String,
-    /// The resolved recipe by dotted key.
+    /// The resolved recipe, by dotted key.
     pub(super) recipe: BTreeMap<String, String>,
-    /// The same as it was written, as JSON.
+    /// The resolved recipe as JSON.
     pub(super) resolved: Option<Value>,
     /// The environment by key.
     pub(super) environment: BTreeMap<String, String>,
-    /// The lines of steps.
+    /// The lines of `metrics.jsonl` that are steps.
     pub(super) steps: Vec<Map<String, Value>>,
-    /// All other lines, and what `history.jsonl` says beyond them.
+    /// All other lines of `metrics.jsonl`. Also, from `history.jsonl`, resumptions, warnings and, if the metrics have
+    /// no end, the end.
     pub(super) events: Vec<Map<String, Value>>,
     /// The lines of `samples.jsonl`.
     pub(super) samples: Vec<Map<String, Value>>,
     /// The lines of `rewrites.jsonl`.
     pub(super) rewrites: Vec<Map<String, Value>>,
-    /// Lines that are not JSON, such as the last one of a run that was killed.
+    /// Number of lines that are not JSON, such as the last line of a run that was killed.
     pub(super) broken: usize,
 }
 
 impl Run {
-    /// Reads the run in `directory`; only its recipe must be there.
+    /// Reads the run in `directory`; only its recipe is required.
     pub(super) fn read(directory: &Path, name: String) -> Result<Self> {
         let text = |file: &str| {
             cadft_files::read(&directory.join(file)).map(|b| String::from_utf8_lossy(&b).into_owned())
@@ -74,13 +75,13 @@ impl Run {
         })
     }
 
-    /// The events of that name.
+    /// The events with this name.
     pub(super) fn events_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Map<String, Value>> {
         self.events.iter().filter(move |event| event["event"] == name)
     }
 }
 
-/// The JSON objects of a text, one a line; lines that are none are counted.
+/// The JSON objects of a text with one object a line. Counts other lines in `broken`.
 fn json_lines(text: &str, broken: &mut usize) -> Vec<Map<String, Value>> {
     let mut objects = vec![];
     for line in text.lines().filter(|line| !line.trim().is_empty()) {

@@ -1,5 +1,5 @@
-//! What single samples looked like over the run: the histogram of weights over time, z against NLL, and the samples that
-//! fitted the model least.
+//! Pictures of single samples over a run: a histogram of weights over time, a scatter plot of z against NLL, and a list
+//! of the least compatible samples.
 
 use super::run::Run;
 use super::text::rounded;
@@ -7,33 +7,33 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Bins of the weight, from 0 to 1.
+/// Number of bins of the weight, from 0 to 1.
 const BINS: usize = 20;
-/// Columns of the histogram over time.
+/// Number of columns of the histogram over time.
 const COLUMNS: usize = 80;
-/// Points of the scatter plots of all runs together.
+/// Number of points in the scatter plots of all runs together.
 const POINTS_OF_ALL: usize = 6000;
-/// Points of one scatter plot.
+/// Number of points in one scatter plot.
 const POINTS: usize = 1500;
-/// Samples that are listed.
+/// Number of samples in the list.
 const LISTED: usize = 12;
 
-/// What is drawn of a run's samples.
+/// The pictures of one run.
 #[derive(Debug, Serialize)]
 pub(super) struct Picture {
     /// The last step of each column.
     steps: Vec<u64>,
     /// For each column, the share of the samples in each bin of the weight; the last bin holds the weight 1.
     weights: Vec<Vec<f64>>,
-    /// Points: NLL, z, weight, and the position in the run from 0 to 1.
+    /// Points: NLL, z, weight, and the position in the run, from 0 to 1.
     points: Vec<[f64; 4]>,
 }
 
-/// A sample that fitted the model little, whenever it was seen.
+/// A sample with low compatibility.
 #[derive(Debug, Serialize)]
 pub(super) struct Incompatible {
     pub(super) id: String,
-    /// What it asks and answers, where the data are still there.
+    /// The question and the answer of the sample, if its data still exist.
     pub(super) question: String,
     pub(super) answer: String,
     seen: usize,
@@ -45,14 +45,14 @@ pub(super) struct Incompatible {
 /// A sample as one step saw it.
 struct Seen<'a> {
     id: &'a str,
-    /// Its position in the data set; runs of earlier versions did not record it.
+    /// Its index in the data set; absent in runs of earlier versions.
     sample: Option<u64>,
     nll: f64,
     z: f64,
     weight: f64,
 }
 
-/// The finite samples of a record.
+/// The samples of a record whose values are finite.
 fn samples_of(record: &Map<String, Value>) -> impl Iterator<Item = Seen<'_>> {
     let list = |key: &str| {
         record
@@ -76,7 +76,7 @@ fn samples_of(record: &Map<String, Value>) -> impl Iterator<Item = Seen<'_>> {
         })
 }
 
-/// The pictures of a run, one of `runs`; none without records.
+/// The pictures of a run, which is one of `runs`; `None` if it has no records.
 pub(super) fn picture(run: &Run, runs: usize) -> Option<Picture> {
     let records: Vec<(u64, &Map<String, Value>)> = run
         .samples
@@ -125,7 +125,7 @@ fn histogram<'a>(samples: impl Iterator<Item = Seen<'a>>) -> Vec<f64> {
         .collect()
 }
 
-/// The samples with the largest mean z, of those that were recorded.
+/// The samples with the largest mean z among those that were recorded.
 pub(super) fn least_compatible(run: &Run) -> Vec<Incompatible> {
     let mut of_sample: BTreeMap<(&str, Option<u64>), Vec<_>> = BTreeMap::new();
     for seen in run.samples.iter().flat_map(samples_of) {

@@ -1,16 +1,16 @@
-//! Curves, thinned to what a screen shows: means over buckets of steps, with the least and the largest value of each.
+//! Curves with a limited number of points: for each bucket of steps, the mean, the least and the largest value.
 
 use super::run::Run;
 use super::text::rounded;
 use serde::Serialize;
 use serde_json::Value;
 
-/// Points of a curve of a page with few runs.
+/// Number of points of a curve on a page with few runs.
 const POINTS: usize = 500;
-/// Points of all runs' curves in one chart.
+/// Number of points of all curves in one chart.
 const POINTS_OF_ALL: usize = 3000;
 
-/// What is drawn of a step's line: key, title, and what it is.
+/// The charts of step metrics: key, title and explanation.
 const CHARTS: [(&str, &str, &str); 12] = [
     (
         "nll",
@@ -63,25 +63,25 @@ pub(super) struct Chart {
     curves: Vec<Curve>,
 }
 
-/// A run's curve; `mean`, `min` and `max` have one entry for each of `steps`.
+/// The curve of a run; `mean`, `min` and `max` have one entry for each entry of `steps`.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Curve {
     run: usize,
     name: String,
     /// The last step of each bucket.
     steps: Vec<u64>,
-    /// `None` where no value of the bucket is finite.
+    /// `None` if no value of the bucket is finite.
     mean: Vec<Option<f64>>,
-    /// Empty where every bucket holds one step.
+    /// Empty if every bucket holds one step.
     min: Vec<Option<f64>>,
     max: Vec<Option<f64>>,
-    /// Single points: evaluations.
+    /// Single points, for evaluations: step and value.
     marks: Vec<(u64, f64)>,
     /// The first step whose value is not finite.
     not_finite_from: Option<u64>,
 }
 
-/// Every chart that any run has values for.
+/// Every chart for which any run has values.
 pub(super) fn charts(runs: &[Run]) -> Vec<Chart> {
     let points = POINTS.min(POINTS_OF_ALL / runs.len().max(1));
     let charts = CHARTS.iter().map(|&(key, title, note)| Chart {
@@ -118,7 +118,7 @@ fn curve(index: usize, run: &Run, key: &str, points: usize) -> Option<Curve> {
     is_drawn.then_some(curve)
 }
 
-/// The values in at most `points` buckets of equally many steps.
+/// The values in at most `points` buckets with equal numbers of steps.
 fn thin(values: &[(u64, Option<f64>)], points: usize) -> Curve {
     let size = values.len().div_ceil(points.max(1)).max(1);
     let mut curve = Curve {

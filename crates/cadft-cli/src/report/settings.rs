@@ -1,4 +1,4 @@
-//! Recipes and environments of runs, side by side.
+//! Compares the recipes and environments of runs.
 
 use super::text::plain;
 use cadft_train::dotted;
@@ -6,17 +6,17 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A key and every run's value of it.
+/// A key, with its value in every run.
 #[derive(Serialize)]
 pub(super) struct Setting {
     key: String,
-    /// Empty where a run has none.
+    /// One value for each run; empty if the run has no such key.
     values: Vec<String>,
-    /// Whether the runs differ.
+    /// Whether the values differ.
     differs: bool,
 }
 
-/// Every key that any run has, with the values of all.
+/// The union of the keys of all runs, with their values.
 pub(super) fn compare<'a>(runs: impl Iterator<Item = &'a BTreeMap<String, String>>) -> Vec<Setting> {
     let tables: Vec<_> = runs.collect();
     let keys: BTreeSet<&String> = tables.iter().flat_map(|table| table.keys()).collect();
@@ -35,7 +35,7 @@ pub(super) fn compare<'a>(runs: impl Iterator<Item = &'a BTreeMap<String, String
         .collect()
 }
 
-/// The values of nested tables by dotted key, as text; those that are `null` are left out.
+/// The values of nested tables by dotted key, as text. `null` values are left out.
 pub(super) fn flatten(table: &Value) -> BTreeMap<String, String> {
     (dotted::flatten(table).into_iter())
         .filter(|(_, value)| !value.is_null())

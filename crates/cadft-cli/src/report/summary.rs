@@ -1,4 +1,4 @@
-//! What a page says about a run beside curves.
+//! The facts of a run that a page shows next to the curves.
 
 use super::rewrites::{self, Round};
 use super::run::Run;
@@ -9,13 +9,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Events that a table shows by themselves, and steps.
+/// Events with a table of their own, and steps.
 const KNOWN_EVENTS: [&str; 6] = ["started", "evaluated", "answered", "saved", "warned", "finished"];
 
-/// Warnings and other events that are shown.
+/// Largest number of warnings and other events that are shown.
 const MOST_EVENTS: usize = 100;
 
-/// What the template shows of a run.
+/// The facts of a run for the template.
 #[derive(Serialize)]
 pub(super) struct Summary {
     name: String,
@@ -32,7 +32,7 @@ pub(super) struct Summary {
     broken: usize,
 }
 
-/// A measure before training and after.
+/// A measure before and after training.
 #[derive(Serialize)]
 struct BeforeAfter {
     name: &'static str,
@@ -59,7 +59,7 @@ struct Notice {
 }
 
 impl Summary {
-    /// Of one of `runs` runs.
+    /// The summary of one of `runs` runs.
     pub(super) fn of(run: &Run, runs: usize) -> Self {
         let finished = run.events_named("finished").last();
         let planned = run.events_named("started").last().map(|event| &event["plan"]);
@@ -101,10 +101,10 @@ impl Summary {
     }
 }
 
-/// Characters of a sample's text that are shown.
+/// Longest text of a sample that is shown, in characters.
 const LONGEST: usize = 600;
 
-/// Puts in what the samples ask and answer.
+/// Adds the questions and answers of the samples.
 fn add_texts(run: &Run, rounds: &mut [Round], least_compatible: &mut [Incompatible]) {
     let rewritten = || {
         rounds
@@ -130,7 +130,7 @@ fn add_texts(run: &Run, rounds: &mut [Round], least_compatible: &mut [Incompatib
     }
 }
 
-/// The evaluations, one row a step.
+/// The evaluations, one row for each step.
 fn evaluations(run: &Run) -> Vec<EvaluationRow> {
     let mut rows: BTreeMap<u64, EvaluationRow> = BTreeMap::new();
     for event in &run.events {
@@ -156,7 +156,7 @@ fn evaluations(run: &Run) -> Vec<EvaluationRow> {
             row.answers = answers(&Value::Object(event.clone()));
         }
     }
-    // The first and the last of very many.
+    // Of many evaluations, show the first and the last.
     let skip = rows.len().saturating_sub(MOST_EVENTS);
     rows.into_values()
         .enumerate()
@@ -197,7 +197,7 @@ fn before_after(finished: Option<&Map<String, Value>>) -> Vec<BeforeAfter> {
         .collect()
 }
 
-/// A text that may be broken before a bracket only: a number stays with its unit.
+/// Makes a text breakable only before a bracket: a number stays with its unit.
 fn unbroken(text: &str) -> String {
     text.replace(' ', "\u{a0}").replace("\u{a0}(", " (")
 }
@@ -226,7 +226,7 @@ fn notice(event: &Map<String, Value>) -> Notice {
     }
 }
 
-/// An event that this page has no place for, as its keys and values.
+/// An event that has no table of its own, as keys and values.
 fn other(event: &Map<String, Value>) -> Notice {
     let values: Vec<String> = event
         .iter()
@@ -240,7 +240,7 @@ fn other(event: &Map<String, Value>) -> Notice {
     }
 }
 
-/// A value as text; what was changed when a run went on as pairs of values.
+/// A value as text. The changes of a resumed run are shown as pairs of values.
 fn shown(value: &Value) -> String {
     let change = |change: &Value| {
         let key = change.get("key")?.as_str()?;

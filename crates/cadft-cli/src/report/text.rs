@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// A value without the quotes of JSON.
+/// A value without JSON quotes.
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -15,7 +15,7 @@ pub(super) fn shortened(text: &str, length: usize) -> String {
     }
 }
 
-/// A number with four digits after the point.
+/// A number with four digits after the decimal point.
 pub(super) fn digits(value: Option<&Value>) -> String {
     value
         .and_then(Value::as_f64)
@@ -29,7 +29,7 @@ pub(super) fn percent(value: Option<&Value>) -> String {
         .map_or_else(|| "not finite".to_owned(), crate::console::percent)
 }
 
-/// Five digits: more than a chart shows.
+/// Rounds to five significant digits, more than a chart shows.
 pub(super) fn rounded(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }

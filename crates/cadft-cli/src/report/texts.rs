@@ -9,12 +9,12 @@ use std::collections::{HashMap, HashSet};
 /// Texts by the ids of samples.
 pub(super) type Texts = HashMap<String, RowText>;
 
-/// The texts of the samples that the page names, as far as the data are still where they were.
+/// The texts of the samples with these ids; empty if the data are no longer where they were.
 pub(super) fn of(run: &Run, ids: &HashSet<&str>) -> Texts {
     let recipe = run.resolved.clone().map(serde_json::from_value::<Recipe>);
     match recipe {
         Some(Ok(recipe)) => row_texts(&recipe.data.train, &recipe.mixing(), ids),
-        // A recipe of another release, or with an objective of another program.
+        // The recipe is of another release, or has an objective of another program.
         _ => run
             .resolved
             .as_ref()
@@ -22,7 +22,7 @@ pub(super) fn of(run: &Run, ids: &HashSet<&str>) -> Texts {
     }
 }
 
-/// As [`of`], where no more than `[data]` can be read.
+/// As [`of`], if only `[data]` of the recipe can be parsed.
 fn from_data(recipe: &Value, ids: &HashSet<&str>) -> Texts {
     let only = serde_json::json!({"data": recipe["data"], "run": recipe["run"]});
     serde_json::from_value::<Recipe>(only).map_or_else(

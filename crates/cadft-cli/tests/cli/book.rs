@@ -1,7 +1,9 @@
-//! Every code block of the README and the book is run, or says above it why not: `<!-- not run: REASON -->`.
+//! Runs every code block of the README and the book. A block that is not run has its reason above it: `<!-- not run:
+//! REASON -->`.
 //!
-//! Commands run beside a tiny model, under the names that the pages use; what a block shows below `$ COMMAND` is compared.
-//! TOML is trained with, as far as a plan; JSON is read as data; Rust is included from an example, which cargo compiles.
+//! Commands run next to a tiny model, under the names that the pages use. The output below `$ COMMAND` in a block is
+//! compared. A TOML block is a recipe whose training is planned; JSON is read as data; Rust must be equal to an
+//! example, which cargo compiles.
 
 use super::{Cadft, Ran, fixture, ran};
 use std::fs;
@@ -38,7 +40,7 @@ fn blocks() -> Vec<Block> {
         root().join("crates/cadft-cli/README.md"),
     ];
     pages(&root().join("docs/src"), &mut found);
-    // Synopses, which are made from the arguments and compared with them by a test of the library.
+    // Its synopses are generated from the arguments; a test of the library compares them.
     found.retain(|page| !page.ends_with("reference/cli.md"));
     found.sort();
     found.iter().flat_map(|page| blocks_of(page)).collect()
@@ -76,7 +78,7 @@ fn blocks_of(page: &Path) -> Vec<Block> {
     found
 }
 
-/// A directory with what the pages name.
+/// A directory with all files that the pages name.
 struct Desk {
     cadft: Cadft,
 }
@@ -126,7 +128,7 @@ impl Desk {
         Self { cadft }
     }
 
-    /// Runs a line of a shell, with the runs as they were; one that trains finds its place free.
+    /// Runs a shell line, after restoring the runs. For a line that trains, the run directory is removed first.
     fn run(&self, line: &str) -> Ran {
         let runs = self.cadft.path("runs");
         let _ = fs::remove_dir_all(&runs);
@@ -154,7 +156,7 @@ impl Desk {
         ran(output.expect("a shell"))
     }
 
-    /// What is wrong with a block of commands, if anything is.
+    /// The problems of a block of commands.
     fn commands(&self, text: &str) -> Vec<String> {
         let mut wrong = vec![];
         let mut lines = text.lines().filter(|line| !line.trim().is_empty()).peekable();
@@ -216,7 +218,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What is wrong with a block of Rust that is not a test of the documentation.
+/// The problems of a Rust block that is not a doctest.
 fn included(block: &Block) -> Vec<String> {
     let path = block
         .text

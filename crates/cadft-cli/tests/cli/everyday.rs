@@ -1,4 +1,4 @@
-//! What every command has in common: quiet, completions, pages, versions.
+//! Features that every command has: quiet mode, completions, manual pages, versions.
 
 use super::{Cadft, fixture};
 

@@ -1,4 +1,4 @@
-//! What somebody does in the first hour, job by job, with the commands that the book gives; it counts them.
+//! The tasks of a user's first hour, one by one, with the commands of the book. The test counts the commands.
 
 use super::{Cadft, Ran, fixture, json_lines};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A directory with a model and data, and the commands so far.
+/// A directory with a model and data, and the commands run so far.
 struct Hour {
     cadft: Cadft,
     model: String,
@@ -27,7 +27,7 @@ impl Hour {
         }
     }
 
-    /// Runs `cadft`; `MODEL` among the words is the model.
+    /// Runs `cadft`; the word `MODEL` stands for the model's path.
     fn run(&mut self, words: &str) -> Ran {
         let words: Vec<&str> = words.split_whitespace().collect();
         let args: Vec<&str> = words
@@ -58,7 +58,7 @@ impl Hour {
         }
     }
 
-    /// Starts `cadft`, and stops it as Ctrl-C does as soon as `is_time`; what it says.
+    /// Starts `cadft`, and interrupts it as Ctrl-C does as soon as `is_time` returns true. Returns its standard error.
     fn stops(&self, words: &[&str], is_time: impl Fn() -> bool) -> String {
         let child = (self.cadft.command(words).stderr(Stdio::piped()).spawn()).expect("it starts");
         let begun = Instant::now();
@@ -81,7 +81,8 @@ impl Hour {
     }
 }
 
-/// Jobs 1 to 4: a LoRA adapter on one's own data, to talk to; merged; compared; looked at.
+/// Jobs 1 to 4: train a LoRA adapter on one's own data, chat with it, merge it, compare objectives, and look at the
+/// results.
 fn train_merge_and_compare(hour: &mut Hour) {
     let ran = hour.does(
         "train --model MODEL --data messages.jsonl --eval eval.jsonl --adapter lora --steps 3 --out lora",
@@ -131,7 +132,7 @@ fn train_merge_and_compare(hour: &mut Hour) {
     );
 }
 
-/// Job 5: rows that do not fit.
+/// Job 5: sort out rows that do not fit.
 fn sort_rows(hour: &mut Hour) {
     let ran = hour.does("score --model MODEL --data messages.jsonl --out z.jsonl --keep-below 0.5 --kept kept.jsonl --dropped dropped.jsonl");
     assert!(
@@ -157,7 +158,7 @@ fn sort_rows(hour: &mut Hour) {
     );
 }
 
-/// Job 6: stop, see where it would go on, go on, change something, and see that it is finished.
+/// Job 6: stop a run, ask where it would continue, continue it, change a setting, and see that it is finished.
 fn stop_and_go_on(hour: &mut Hour) {
     let words = [
         "train",
@@ -200,7 +201,7 @@ fn stop_and_go_on(hour: &mut Hour) {
     );
 }
 
-/// Jobs 7 to 12: typos, memory, TensorBoard, and help for what does not exist.
+/// Jobs 7 to 12: typos, memory, TensorBoard, and help for missing features.
 fn find_help(hour: &mut Hour) {
     hour.refuses(
         "train --model MODEL --data messages.jsonl --set lr=1e-3",

@@ -1,4 +1,4 @@
-//! Help, version, doctor, and usage that is refused.
+//! Help, version, doctor, and refused usage.
 
 use super::{Cadft, json_lines};
 
@@ -56,7 +56,7 @@ fn usage_that_makes_no_sense_is_refused() {
             "`chatml`",
         ),
     ] {
-        // Nothing is at these paths: what is refused must be the usage.
+        // These paths do not exist: the usage must be refused before they are looked at.
         let message = cadft.refusal(&args);
         assert!(message.contains(part), "{args:?}: no {part} in\n{message}");
     }

@@ -1,4 +1,4 @@
-//! The command as a program: what it says, where it says it, and the code it exits with.
+//! The command as a program: its output, where the output goes, and its exit code.
 
 mod book;
 mod data;
@@ -12,12 +12,12 @@ mod train;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The command, in an empty directory of its own and with a cache of its own.
+/// The command, in a new empty directory and with a new cache.
 pub(crate) struct Cadft {
     directory: tempfile::TempDir,
 }
 
-/// What a run of the command left.
+/// The result of running the command.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -61,7 +61,7 @@ impl Cadft {
         ran.stdout
     }
 
-    /// Standard error of a run whose usage or input is wrong.
+    /// Standard error of a run that must fail because of its usage or input.
     pub(crate) fn refusal(&self, args: &[&str]) -> String {
         let ran = self.run(args);
         assert_eq!(ran.code, 2, "{args:?}: {}", ran.stderr);
@@ -79,13 +79,13 @@ pub(crate) fn ran(output: Output) -> Ran {
     }
 }
 
-/// A file of the fixtures, which this package shares with the tests of the whole workspace.
+/// A fixture file; this package shares them with the tests of the whole workspace.
 pub(crate) fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/blackbox");
     path.join(name).to_string_lossy().into_owned()
 }
 
-/// One JSON object of each line.
+/// Parses one JSON object from each line.
 pub(crate) fn json_lines(text: &str) -> Vec<serde_json::Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))

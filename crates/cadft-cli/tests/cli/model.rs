@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::io::Write;
 use std::process::Stdio;
 
-/// The largest difference of a likelihood from the reference implementation's, in nats a token.
+/// Largest difference of a likelihood from the reference implementation's, in nats a token.
 const TOLERANCE: f64 = 2e-4;
 
 fn keys(object: &Value) -> Vec<&str> {
@@ -42,7 +42,7 @@ fn scores_equal_the_references_in_the_order_of_the_input() {
             }
             for key in ["nll", "z", "weight"] {
                 let difference = (number(score, key) - number(expected, key)).abs();
-                // Standardising divides by a deviation of a few tenths.
+                // Standardising divides by a standard deviation of a few tenths.
                 assert!(difference < 10.0 * TOLERANCE, "{data}: {key}: {score} {expected}");
             }
             assert!((number(score, "nll") - number(expected, "nll")).abs() < TOLERANCE);
@@ -207,7 +207,7 @@ fn several_answers_to_each_question_give_pass_at_k_and_a_record() {
     assert!(refused(&["--generate", "--top-p", "0"]).contains("`top_p` is `0`"));
 }
 
-/// The arguments that answer a prompt in at most twelve tokens.
+/// Arguments that answer a prompt with at most twelve tokens.
 fn twelve_tokens(model: &str) -> [&str; 8] {
     let (prompt, length) = ("Ben has 3 shells.", "12");
     [

@@ -1,4 +1,4 @@
-//! Recipes: embedded ones, files, overrides, and what is wrong with them.
+//! Recipes: embedded ones, files, overrides, and errors in them.
 
 use super::{Cadft, fixture, json_lines};
 

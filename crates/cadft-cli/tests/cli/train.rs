@@ -3,7 +3,7 @@
 use super::{Cadft, fixture, json_lines};
 use serde_json::Value;
 
-/// What a dry run of the fixture's recipe would do.
+/// The plan of a dry run with the fixture's recipe.
 fn planned(cadft: &Cadft, options: &[&str]) -> Value {
     let recipe = fixture("recipe.toml");
     let args = ["train", "--recipe", &recipe, "--dry-run", "--json"];

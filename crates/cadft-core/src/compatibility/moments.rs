@@ -1,4 +1,4 @@
-//! Count, mean and spread that can be merged, so that the result does not depend on how a batch is split.
+//! Count, mean and variance that can be merged: the result does not depend on how a batch is split.
 
 /// Mergeable moments (Welford; Chan, Golub and LeVeque), in f64.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -17,7 +17,16 @@ impl Moments {
         self.sum_of_squares += delta * (value - self.mean);
     }
 
-    /// The moments of both sets of values together.
+    /// Merges two disjoint sets of values.
+    ///
+    /// # Examples
+    /// ```
+    /// use cadft_core::Moments;
+    ///
+    /// let [first, second] = [[1.0, 2.0], [3.0, 6.0]].map(|part| part.into_iter().collect::<Moments>());
+    /// let all = first.merge(second);
+    /// assert_eq!((all.count(), all.mean()), (4.0, 3.0));
+    /// ```
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         if self.count == 0.0 {
@@ -37,21 +46,21 @@ impl Moments {
         }
     }
 
-    /// Number of values.
+    /// Number of values seen.
     #[must_use]
     pub fn count(&self) -> f64 {
         self.count
     }
 
-    /// Their mean; 0 when there are none.
+    /// Mean of the values; 0 if there are none.
     #[must_use]
     pub fn mean(&self) -> f64 {
         self.mean
     }
 
-    /// Their population variance; 0 for fewer than two values.
+    /// Population variance of the values; 0 for fewer than two.
     ///
-    /// Deviation: the paper does not say which; the sample estimate is undefined for a batch of one.
+    /// Deviation: the paper does not say which variance it means; the sample estimate is undefined for a batch of one.
     #[must_use]
     pub fn variance(&self) -> f64 {
         if self.count > 1.0 {
@@ -61,7 +70,7 @@ impl Moments {
         }
     }
 
-    /// Their population standard deviation.
+    /// Population standard deviation of the values; 0 for fewer than two.
     #[must_use]
     pub fn std(&self) -> f64 {
         self.variance().sqrt()

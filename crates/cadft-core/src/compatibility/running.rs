@@ -1,4 +1,4 @@
-//! Moving statistics of earlier global batches: standardisation without a second forward pass.
+//! Moving statistics over earlier global batches: standardised scores without a second forward pass.
 
 use super::{Moments, Standardiser};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub struct RunningMoments {
 }
 
 impl RunningMoments {
-    /// No batch seen yet; `decay` in `[0, 1)`.
+    /// Moving averages with no batch seen yet; `decay` is in `[0, 1)`.
     #[must_use]
     pub fn new(decay: f64) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl RunningMoments {
         }
     }
 
-    /// Takes a finished global batch into account; an empty one changes nothing.
+    /// Adds a finished global batch; an empty batch changes nothing.
     pub fn update(&mut self, batch: &Moments) {
         if batch.count() == 0.0 {
             return;
@@ -44,7 +44,7 @@ impl RunningMoments {
         self.mass = keep * self.mass + (1.0 - keep);
     }
 
-    /// The statistics so far; `None` before the first batch.
+    /// Mean and deviation so far; `None` before the first batch.
     #[must_use]
     pub fn standardiser(&self) -> Option<Standardiser> {
         if self.mass == 0.0 {

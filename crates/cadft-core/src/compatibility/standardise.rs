@@ -1,4 +1,4 @@
-//! Standardised scores.
+//! Standardised scores: how far a sample's score lies from the mean of its global batch.
 
 use super::Moments;
 
@@ -10,12 +10,12 @@ pub const EPSILON: f64 = 1e-6;
 pub struct Standardiser {
     /// `μ_B`, nats a token.
     pub mean: f64,
-    /// `σ_B`, nats a token; 0 when every z-score is to be 0.
+    /// `σ_B`, nats a token; if it is 0, every z-score is 0.
     pub std: f64,
 }
 
 impl Standardiser {
-    /// CADFT-2: `ĉ = (c − μ)/(σ + ε)`; 0 where `σ = 0`, as in a batch of one sample.
+    /// CADFT-2: `ĉ = (c − μ)/(σ + ε)`; 0 if `σ = 0`, as in a batch of one sample.
     #[must_use]
     pub fn z(&self, score: f64) -> f64 {
         if self.std == 0.0 {
@@ -25,9 +25,9 @@ impl Standardiser {
         }
     }
 
-    /// The largest z-score that a batch of `samples` can hold, `√(n−1)`: one sample unlike all others, which are equal.
+    /// The largest z-score possible in a batch of `samples`, `√(n−1)`: one sample differs, all others are equal.
     ///
-    /// The bound is that of the population's deviation; the sample estimate gives `(n−1)/√n`.
+    /// The bound holds for the population deviation; with the sample estimate it is `(n−1)/√n`.
     #[must_use]
     pub fn largest_z(samples: usize) -> f64 {
         (samples.max(1) as f64 - 1.0).sqrt()
@@ -43,7 +43,7 @@ impl From<&Moments> for Standardiser {
     }
 }
 
-/// The statistics of the scores themselves.
+/// The statistics of these scores.
 impl FromIterator<f64> for Standardiser {
     fn from_iter<I: IntoIterator<Item = f64>>(scores: I) -> Self {
         Self::from(&scores.into_iter().collect::<Moments>())

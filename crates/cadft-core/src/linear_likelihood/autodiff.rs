@@ -18,7 +18,7 @@ use cadft_kernels::{LogitOptions, cast};
 struct LinearLogProbs;
 
 impl<B: LikelihoodKernels> Backward<B, 2> for LinearLogProbs {
-    /// With the number formats of `hidden` and `weight` as they came, in which their gradients go back.
+    /// The saved inputs, and the original dtypes of `hidden` and `weight`, which their gradients get.
     type State = (Saved<B>, [DType; 2]);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
@@ -40,7 +40,7 @@ impl<B: LikelihoodKernels> Backward<B, 2> for LinearLogProbs {
 struct LinearDivergence;
 
 impl<B: LikelihoodKernels> Backward<B, 2> for LinearDivergence {
-    /// With the number formats in which the gradients go back.
+    /// The compared inputs, and the dtypes that the gradients get.
     type State = (Compared<B>, [DType; 2]);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
@@ -58,7 +58,7 @@ impl<B: LikelihoodKernels> Backward<B, 2> for LinearDivergence {
     }
 }
 
-/// Gives hidden states and weight, where they are tracked, their gradients in these number formats.
+/// Registers the gradients of hidden states and weight, each in its dtype, if they are tracked.
 fn register<B: LikelihoodKernels>(
     grads: &mut Gradients,
     parents: [Option<NodeId>; 2],

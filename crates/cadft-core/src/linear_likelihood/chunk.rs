@@ -1,8 +1,8 @@
-//! How many rows of logits are held at a time.
+//! How many rows of logits are in memory at a time.
 
-/// Rows of logits that the fused likelihood holds at a time.
+/// Rows of logits that the fused likelihood holds in memory at a time.
 ///
-/// The result does not depend on it, beyond rounding; memory does: `rows × vocab` values.
+/// Beyond rounding, the result does not depend on it. Memory does: `rows × vocab` values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChunkSize {
     /// As many rows as fit 2²⁴ values (64 MiB in f32), at least 32 and at most 4096.
@@ -22,8 +22,8 @@ impl ChunkSize {
         }
     }
 
-    /// Columns of a tile that holds all `tokens` rows and part of the vocabulary: as many values as [`Self::rows`]
-    /// whole rows have; twice as many with [`ChunkSize::Auto`].
+    /// Columns of a tile that has all `tokens` rows and a part of the vocabulary. The tile holds as many values as
+    /// [`Self::rows`] whole rows; twice as many with [`ChunkSize::Auto`].
     #[cfg(feature = "cube")]
     pub(super) fn columns(self, tokens: usize, vocab: usize) -> usize {
         match self {
@@ -34,7 +34,7 @@ impl ChunkSize {
     }
 }
 
-/// `(start, end)` of consecutive ranges of at most `rows` that cover `0..tokens`.
+/// Consecutive ranges `(start, end)` of at most `rows` elements that cover `0..tokens`.
 pub(crate) fn chunks(tokens: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..tokens)
         .step_by(rows)

@@ -1,9 +1,9 @@
 //! The fused likelihood on the backends that CubeCL compiles: CUDA, ROCm, Metal, Vulkan, WebGPU.
 //!
-//! The vocabulary is cut into tiles. A matrix product, on tensor cores where there are any, gives one tile of the
-//! logits of all tokens in f32; one kernel takes it into a running maximum and sum of every row (the online
-//! log-sum-exp), another one turns a tile into its gradient. A tile of the weight's gradient is complete when its tile
-//! is done, so nothing of `[vocab, hidden]` is added up, and memory beyond inputs and gradients is one tile.
+//! The vocabulary is cut into tiles. A matrix product, on tensor cores if the device has them, gives the logits of all
+//! tokens for one tile, in f32. One kernel merges the tile into a running maximum and sum of every row (the online
+//! log-sum-exp). Another turns a tile into its gradient. Each tile completes its own rows of the weight's gradient, so
+//! no `[vocab, hidden]` sum is accumulated. Memory beyond inputs and gradients is one tile.
 
 use super::chunk::chunks;
 use super::inputs::{Logits, Saved, Wanted};
@@ -114,7 +114,7 @@ impl Problem {
         chunks(self.vocab, self.columns)
     }
 
-    /// Rows `start..end` of the weight, in the dtype of `hidden`: only a tile of a rounded weight is held.
+    /// Rows `start..end` of the weight in the dtype of `hidden`. Only this tile of the rounded weight exists.
     fn weight_rows(&self, start: usize, end: usize) -> CubeTensor {
         let rows = [Slice::from(start..end), Slice::from(0..self.size)];
         let rows = CubeBackend::float_slice(self.weight.clone(), &rows);
@@ -128,9 +128,9 @@ impl Problem {
         into_contiguous(bent::<CubeBackend>(products, self.softcap))
     }
 
-    /// Takes a tile into the running maximum, the running sum and the logit of the target, each `[tokens]`.
+    /// Merges a tile into the running maximum, the running sum and the target's logit, each `[tokens]`.
     fn take_in(&self, logits: &CubeTensor, first_column: usize, [max, sum, of_target]: [&CubeTensor; 3]) {
-        // A grid's side may hold 65535 cubes only.
+        // A grid has at most 65535 cubes along a side.
         let side = (self.tokens as u32).min(1 << 15);
         let count = CubeCount::Static(side, (self.tokens as u32).div_ceil(side), 1);
         online_log_sum_exp::launch(
@@ -148,7 +148,7 @@ impl Problem {
         );
     }
 
-    /// `grad · (onehot − softmax)` of a tile, times the slope of the soft-cap, in the dtype of `hidden`.
+    /// `grad · (onehot − softmax)` of a tile, times the derivative of the soft-cap, in the dtype of `hidden`.
     fn differentiate(
         &self,
         logits: &CubeTensor,
@@ -182,12 +182,12 @@ impl Problem {
         cast::<CubeBackend>(output, self.hidden.dtype())
     }
 
-    /// An f32 for each token, not initialised.
+    /// An uninitialised f32 tensor, `[tokens]`.
     fn per_token(&self) -> CubeTensor {
         self.empty([self.tokens], DType::F32)
     }
 
-    /// A contiguous tensor, not initialised.
+    /// An uninitialised contiguous tensor.
     fn empty<const D: usize>(&self, shape: [usize; D], dtype: DType) -> CubeTensor {
         let (client, device) = (self.hidden.client.clone(), self.hidden.device.clone());
         empty_device_contiguous_dtype(client, device, Shape::new(shape), dtype)

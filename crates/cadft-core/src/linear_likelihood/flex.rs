@@ -1,4 +1,4 @@
-//! The fused likelihood on Flex (CPU): blocked GEMM, rayon, and SIMD chosen when the program runs.
+//! The fused likelihood on Flex (CPU): blocked GEMM, rayon, and SIMD selected at run time.
 
 mod divergence;
 mod simd;
@@ -7,18 +7,14 @@ use super::chunk::{ChunkSize, chunks};
 use super::inputs::{Compared, Logits, Saved, Wanted};
 use super::kernels::LikelihoodKernels;
 use super::statistic::Statistic;
-use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::tensor::IntTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{DType, Shape, TensorData};
+use burn::tensor::DType;
 use cadft_kernels::cpu::{Threads, View, Write, gemm, round_to_bf16};
+use cadft_kernels::flex::{Float, bf16_factor, contiguous, floats, tensor};
 use cadft_kernels::{Precision, cast};
 use rayon::prelude::*;
 use simd::{row_gradient, row_log_sum_exp, row_statistic};
-
-type Float = FloatTensor<Flex>;
-
-/// Values that one task rounds.
-const BLOCK: usize = 1 << 16;
 
 impl LikelihoodKernels for Flex {
     fn likelihood_forward(
@@ -158,7 +154,7 @@ fn backward(saved: Saved<Flex>, grad: Float, wanted: Wanted) -> (Float, Option<F
     )
 }
 
-/// Turns products into logits in place; the slopes, where there is a cap.
+/// Applies the soft-cap to products in place; returns its derivatives if there is a cap.
 fn bend(row: &mut [f32], softcap: Option<f32>) -> Option<Vec<f32>> {
     let cap = softcap?;
     let slopes = row.iter_mut().map(|z| {
@@ -169,19 +165,19 @@ fn bend(row: &mut [f32], softcap: Option<f32>) -> Option<Vec<f32>> {
     Some(slopes.collect())
 }
 
-/// Turns gradients of logits into those of the products.
+/// Turns gradients with respect to logits into gradients with respect to products.
 fn straighten(row: &mut [f32], slopes: Option<Vec<f32>>) {
     for (gradient, slope) in row.iter_mut().zip(slopes.into_iter().flatten()) {
         *gradient *= slope;
     }
 }
 
-/// Rows of logits held at a time.
+/// Rows of logits in memory at a time.
 fn rows(chunk: ChunkSize, tokens: usize, vocab: usize) -> usize {
     chunk.rows(vocab).min(tokens.max(1))
 }
 
-/// A contiguous row-major f32 matrix that owns its tensor.
+/// A contiguous row-major f32 matrix; owns its tensor.
 struct Matrix {
     tensor: Float,
     rows: usize,
@@ -189,20 +185,17 @@ struct Matrix {
 }
 
 impl Matrix {
-    /// The factor of a product; one in bf16 has the digits of that, and is multiplied in f32 all the same.
+    /// A factor of a product. A bf16 factor keeps its rounded values, and is multiplied in f32.
     fn new(tensor: Float, precision: Precision) -> Self {
         let [rows, columns] = tensor.shape().dims();
-        let is_rounded = tensor.dtype() == DType::BF16 || precision == Precision::F32;
-        let mut factor = contiguous(cast::<Flex>(tensor, DType::F32));
-        if !is_rounded {
-            let mut values = floats(&factor).to_vec();
-            values.par_chunks_mut(BLOCK).for_each(round_to_bf16);
-            factor = self::tensor(values, [rows, columns]);
-        }
+        let tensor = match precision {
+            Precision::F32 => contiguous(cast::<Flex>(tensor, DType::F32)),
+            Precision::Bf16 => self::tensor(bf16_factor(tensor), [rows, columns]),
+        };
         Self {
+            tensor,
             rows,
             columns,
-            tensor: factor,
         }
     }
 
@@ -211,26 +204,10 @@ impl Matrix {
     }
 }
 
-fn contiguous(x: Float) -> Float {
-    if x.as_slice::<f32>().is_some() {
-        x
-    } else {
-        x.to_contiguous()
-    }
-}
-
-fn floats(x: &Float) -> &[f32] {
-    x.as_slice::<f32>().expect("a contiguous f32 tensor has a slice")
-}
-
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Float {
-    Float::from_data(TensorData::new(values, Shape::new(shape)))
-}
-
 /// Targets as indices.
 ///
 /// # Panics
-/// If a target is outside the vocabulary; callers check ids when they are read.
+/// If a target is outside the vocabulary. Callers check ids when they read data.
 fn target_ids(targets: IntTensor<Flex>, vocab: usize) -> Vec<usize> {
     let ids: Vec<i64> = targets.into_data().iter::<i64>().collect();
     ids.into_iter()

@@ -1,4 +1,4 @@
-//! What the passes of the fused likelihood are given.
+//! Inputs of the passes of the fused likelihood.
 
 use super::chunk::ChunkSize;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -17,16 +17,16 @@ pub(crate) struct Saved<B: Backend> {
     pub(crate) targets: IntTensor<B>,
     /// `[tokens]`, f32.
     pub(crate) log_sum_exp: FloatTensor<B>,
-    /// How logits are made, and how many.
+    /// How logits are computed, and how many at a time.
     pub(crate) logits: Logits,
 }
 
-/// How logits are made of the products, and how many are held at a time.
+/// How logits are computed from the products, and how many are in memory at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Logits {
-    /// Products `z` become `cap · tanh(z / cap)`.
+    /// Maps products `z` to `cap · tanh(z / cap)`.
     pub(crate) softcap: Option<f32>,
-    /// Size of the part of the logits that is held at a time.
+    /// Size of the chunk of logits in memory.
     pub(crate) chunk: ChunkSize,
 }
 
@@ -40,36 +40,36 @@ impl Logits {
     }
 }
 
-/// Which gradients a backward pass makes.
+/// Which gradients a backward pass computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// The gradient with respect to `hidden`.
     Hidden,
-    /// That and the gradient with respect to `weight`.
+    /// The gradients with respect to `hidden` and `weight`.
     Both,
 }
 
-/// Hidden states `[tokens, hidden]` and output weights `[vocab, hidden]` of a policy and of a reference, whose hidden size
-/// may be another.
+/// Hidden states `[tokens, hidden]` and output weights `[vocab, hidden]` of a policy and of a reference. The hidden
+/// sizes may differ.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct Compared<B: Backend> {
-    /// Of the policy.
+    /// Hidden states of the policy.
     pub(crate) hidden: FloatTensor<B>,
-    /// Of the policy.
+    /// Output weight of the policy.
     pub(crate) weight: FloatTensor<B>,
-    /// Of the reference.
+    /// Hidden states of the reference.
     pub(crate) reference_hidden: FloatTensor<B>,
-    /// Of the reference.
+    /// Output weight of the reference.
     pub(crate) reference_weight: FloatTensor<B>,
-    /// How those of the policy are made, and how many of each are held.
+    /// How the policy's logits are computed; the chunk size is for both.
     pub(crate) logits: Logits,
     /// The soft-cap of the reference.
     pub(crate) reference_softcap: Option<f32>,
 }
 
 impl<B: MatmulKernels> Compared<B> {
-    /// Hidden states and weight of the policy, then of the reference, whose factors are multiplied in the policy's number format.
+    /// Takes hidden states and weight of the policy, then of the reference. All factors get the policy's number format.
     pub(super) fn new(
         [hidden, weight, reference_hidden, reference_weight]: [FloatTensor<B>; 4],
         [policy, reference]: [LogitOptions; 2],

@@ -1,5 +1,5 @@
-//! The passes of the fused likelihood on a plain backend. The default bodies are portable; a backend with something faster
-//! overrides them.
+//! The passes of the fused likelihood on a plain backend. The default bodies are portable; backends override them with
+//! faster kernels.
 
 #![cfg_attr(
     feature = "ndarray",
@@ -21,9 +21,9 @@ use cadft_kernels::MatmulKernels;
 
 /// The passes of the fused likelihood on a plain (not differentiated) backend.
 ///
-/// Everywhere: `hidden` is `[tokens, hidden]`, in the number format in which all factors are multiplied, f32 or bf16;
-/// `weight` is `[vocab, hidden]`, and rounded where that is bf16; `targets` is `[tokens]`. No tensor of `[tokens, vocab]`
-/// is ever made, only a part of bounded size at a time. Under fusion each pass is one operation.
+/// In all methods: `hidden` is `[tokens, hidden]`, f32 or bf16; its dtype is that of all factors of products. `weight`
+/// is `[vocab, hidden]`, and is rounded if `hidden` is bf16. `targets` is `[tokens]`. No method creates a
+/// `[tokens, vocab]` tensor, only chunks of bounded size. Under fusion each pass is one operation.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
@@ -55,7 +55,7 @@ pub(crate) trait LikelihoodKernels: Backend + MatmulKernels {
 
     /// Gradients of `Σ_t grad_t · log_probs_t` with respect to `hidden` and `weight`, in f32.
     ///
-    /// The logits are computed again, part by part: `∂ log p_t/∂ logits = onehot(y_t) − softmax(logits)` (OBJ-2).
+    /// The logits are computed again, chunk by chunk: `∂ log p_t/∂ logits = onehot(y_t) − softmax(logits)` (OBJ-2).
     #[fusion(meta = |saved, _| (gradient(&saved.hidden), gradient(&saved.weight)))]
     fn likelihood_backward(
         #[extension_type] saved: Saved<Self>,
@@ -65,7 +65,7 @@ pub(crate) trait LikelihoodKernels: Backend + MatmulKernels {
         (d_hidden, d_weight.expect("both were asked for"))
     }
 
-    /// The gradient with respect to `hidden` alone, for a weight that is not trained.
+    /// The gradient with respect to `hidden` alone, for a frozen weight.
     #[fusion(meta = |saved, _| gradient(&saved.hidden))]
     fn likelihood_backward_hidden(
         #[extension_type] saved: Saved<Self>,
@@ -74,7 +74,7 @@ pub(crate) trait LikelihoodKernels: Backend + MatmulKernels {
         portable::backward::<Self>(saved, &grad, Wanted::Hidden).0
     }
 
-    /// `KL(reference‖policy)` at each position, `[tokens]` in f32, of factors.
+    /// `KL(reference‖policy)` at each position, `[tokens]` in f32.
     #[fusion(meta = |compared| per_token(&compared.hidden))]
     fn divergence_forward(#[extension_type] compared: Compared<Self>) -> FloatTensor<Self> {
         portable::divergence::<Self>(&compared)
@@ -90,7 +90,7 @@ pub(crate) trait LikelihoodKernels: Backend + MatmulKernels {
         (d_hidden, d_weight.expect("both were asked for"))
     }
 
-    /// The gradient with respect to `hidden` alone, for a weight that is not trained.
+    /// The gradient with respect to `hidden` alone, for a frozen weight.
     #[fusion(meta = |compared, _| gradient(&compared.hidden))]
     fn divergence_backward_hidden(
         #[extension_type] compared: Compared<Self>,
@@ -103,13 +103,13 @@ pub(crate) trait LikelihoodKernels: Backend + MatmulKernels {
 #[cfg(feature = "ndarray")]
 impl LikelihoodKernels for NdArray {}
 
-/// One f32 for each row of `hidden`.
+/// The output type with one f32 for each row of `hidden`.
 #[cfg(feature = "fusion")]
 fn per_token(hidden: &TensorSpec) -> TensorSpec {
     TensorSpec::new(Shape::new([hidden.shape[0]]), DType::F32)
 }
 
-/// An f32 for each value.
+/// The type of a gradient: an f32 for each value of `of`.
 #[cfg(feature = "fusion")]
 fn gradient(of: &TensorSpec) -> TensorSpec {
     TensorSpec::new(of.shape.clone(), DType::F32)

@@ -1,4 +1,4 @@
-//! The operations of the fused likelihood as Burn routes them to the backends, with and without autodiff.
+//! The operations of the fused likelihood as Burn dispatches them to backends, with and without autodiff.
 
 #![cfg_attr(
     feature = "ndarray",
@@ -36,7 +36,7 @@ pub(crate) trait LikelihoodOperations: Backend {
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
 
-    /// A statistic of `softmax(hidden · weightᵀ)` at every position: `[tokens]`, f32, never differentiated.
+    /// A statistic of `softmax(hidden · weightᵀ)` at every position: `[tokens]`, f32, without gradient.
     fn linear_statistic(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -45,8 +45,8 @@ pub(crate) trait LikelihoodOperations: Backend {
         chunk: ChunkSize,
     ) -> FloatTensor<Self>;
 
-    /// `KL(softmax(reference_hidden · reference_weightᵀ)‖softmax(hidden · weightᵀ))` at every position: `[tokens]`, f32,
-    /// never differentiated with respect to the reference.
+    /// `KL(softmax(reference_hidden · reference_weightᵀ)‖softmax(hidden · weightᵀ))` at every position: `[tokens]`,
+    /// f32. The reference gets no gradient.
     fn linear_divergence(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,

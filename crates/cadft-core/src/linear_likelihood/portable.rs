@@ -1,5 +1,5 @@
-//! The passes of the fused likelihood in tensor operations, a chunk of rows at a time: what they mean, and the oracle of
-//! the kernels.
+//! The passes of the fused likelihood in tensor operations, a chunk of rows at a time. They define the results, and are
+//! the oracle for the kernels.
 //!
 //! ```text
 //! KL_t = Σ_v q_v · (log q_v − log p_v),   p = softmax(W h_t),  q = softmax(W' h'_t)
@@ -15,7 +15,7 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{IndexingUpdateOp, Shape, Slice};
 use cadft_kernels::{MatmulKernels, backend_matmul, cast};
 
-/// The forward pass.
+/// The forward pass: `(log_probs, log_sum_exp)`, each `[tokens]`.
 pub(super) fn forward<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -40,7 +40,7 @@ pub(super) fn forward<B: MatmulKernels>(
     (B::float_cat(log_probs, 0), B::float_cat(sums, 0))
 }
 
-/// The backward pass.
+/// The backward pass: the gradient of `hidden`, and that of `weight` if it is wanted.
 pub(super) fn backward<B: MatmulKernels>(
     saved: Saved<B>,
     grad: &FloatTensor<B>,
@@ -83,7 +83,7 @@ pub(super) fn backward<B: MatmulKernels>(
     (B::float_cat(d_hidden, 0), d_weight)
 }
 
-/// The statistic of every row.
+/// The statistic of every row, `[tokens]`.
 pub(super) fn statistics<B: MatmulKernels>(
     hidden: &FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -111,7 +111,7 @@ pub(super) fn divergence<B: MatmulKernels>(compared: &Compared<B>) -> FloatTenso
     B::float_cat(parts.collect(), 0)
 }
 
-/// Gradients of `Σ_t grad_t · KL_t` with respect to the policy's hidden states and, where wanted, its weight.
+/// Gradients of `Σ_t grad_t · KL_t` with respect to the policy's hidden states and, if it is wanted, its weight.
 pub(super) fn divergence_backward<B: MatmulKernels>(
     compared: &Compared<B>,
     grad: &FloatTensor<B>,
@@ -135,7 +135,7 @@ pub(super) fn divergence_backward<B: MatmulKernels>(
 }
 
 impl<B: MatmulKernels> Compared<B> {
-    /// Logits of policy and reference of rows `start..end`, `[rows, vocab]`.
+    /// Logits of rows `start..end`, the policy's and the reference's, each `[rows, vocab]`.
     fn logits(&self, start: usize, end: usize) -> [FloatTensor<B>; 2] {
         let of = |hidden: &FloatTensor<B>, weight: &FloatTensor<B>, softcap| {
             let weight_t = B::float_transpose(weight.clone());
@@ -151,7 +151,7 @@ impl<B: MatmulKernels> Compared<B> {
         ]
     }
 
-    /// Ranges of rows that are held at a time.
+    /// Ranges of rows, one for each chunk.
     fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
         chunks(
             self.hidden.shape()[0],
@@ -181,7 +181,7 @@ fn statistic_of<B: Backend>(statistic: Statistic, logits: FloatTensor<B>) -> Flo
     }
 }
 
-/// `−Σ p·log p` of every row; finite for logits of any size.
+/// `−Σ p·log p` of every row; finite for finite logits of any size.
 fn entropy<B: Backend>(logits: FloatTensor<B>) -> FloatTensor<B> {
     let log_probs = log_softmax::<B>(logits);
     let terms = B::float_mul(B::float_exp(log_probs.clone()), log_probs);
@@ -207,7 +207,7 @@ fn chunk_logits<B: MatmulKernels>(
     )
 }
 
-/// `cap · tanh(z / cap)`, where there is a cap.
+/// `cap · tanh(z / cap)`, or `z` if there is no cap.
 pub(super) fn bent<B: Backend>(z: FloatTensor<B>, softcap: Option<f32>) -> FloatTensor<B> {
     match softcap {
         Some(cap) => {
@@ -218,7 +218,7 @@ pub(super) fn bent<B: Backend>(z: FloatTensor<B>, softcap: Option<f32>) -> Float
     }
 }
 
-/// The gradient of what [`bent`] was given, from that of the `logits` it made.
+/// The gradient of the input of [`bent`], from that of its output `logits`.
 pub(super) fn straightened<B: Backend>(
     d_logits: FloatTensor<B>,
     logits: FloatTensor<B>,
@@ -241,7 +241,7 @@ fn log_sum_exp<B: Backend>(logits: &FloatTensor<B>) -> FloatTensor<B> {
     B::float_add(B::float_log(B::float_sum_dim(exp, 1)), max)
 }
 
-/// The gradient of the weight with that of these rows, `d_logitsᵀ · hidden`, added.
+/// Adds these rows' share of the weight's gradient, `d_logitsᵀ · hidden`.
 fn add_product<B: MatmulKernels>(
     sum: Option<FloatTensor<B>>,
     d_logits: FloatTensor<B>,

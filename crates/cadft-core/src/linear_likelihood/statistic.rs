@@ -1,20 +1,20 @@
-//! What else an objective may ask about the next-token distribution at a position.
+//! Statistics of the next-token distribution that an objective may request.
 
-/// One number about the distribution `p = softmax(logits)` at a position, without gradient.
+/// A statistic of the distribution `p = softmax(logits)` at a position; it carries no gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
     /// `H = −Σ_v p_v·log p_v`, in nats.
     Entropy,
-    /// The entropy of the `k` most likely tokens alone, their probabilities made to add up to 1, in nats.
+    /// The entropy of the `k` most likely tokens, renormalised to sum to 1, in nats.
     TopEntropy {
-        /// How many; all of a smaller vocabulary.
+        /// Number of tokens; a smaller vocabulary counts whole.
         k: usize,
     },
-    /// `Σ_v p_v²`, the probability that two draws agree.
+    /// `Σ_v p_v²`: the probability that two draws are the same token.
     Collision,
-    /// The probability of the `k` most likely tokens together.
+    /// The total probability of the `k` most likely tokens.
     TopMass {
-        /// How many; all of a smaller vocabulary.
+        /// Number of tokens; a smaller vocabulary counts whole.
         k: usize,
     },
 }

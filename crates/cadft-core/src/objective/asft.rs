@@ -1,11 +1,11 @@
-//! Anchored supervised fine-tuning (arXiv 2509.23753): DFT, held near the model that the run began with.
+//! Anchored supervised fine-tuning (arXiv 2509.23753): DFT, kept close to the initial model of the run.
 //!
 //! ```text
 //! g = p,  and the loss gains  Σ_i w_i Σ_t λ · KL(π_ref‖π_θ) / normaliser         (ASFT-1)
 //! ∂KL/∂logits = π_θ − π_ref                                                      (ASFT-2)
 //! ```
 //!
-//! The direction of the divergence, from the reference to the model, is that of the authors' code.
+//! The divergence goes from the reference to the model, as in the authors' code.
 
 use super::{Dft, Objective, Reference, TokenStats, config};
 use burn::tensor::Tensor;

@@ -12,7 +12,8 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// CADFT: a token gate, DFT's by default, and a weight for each demonstration by how compatible it is with the current policy.
+/// CADFT: a token gate, DFT's by default, and a weight for each demonstration by how compatible it is with the current
+/// policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, try_from = "Settings", into = "Settings")]
 pub struct Cadft {

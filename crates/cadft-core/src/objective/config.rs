@@ -1,4 +1,4 @@
-//! How a recipe spells an objective: `objective = "dft"` or `[objective.cadft]` with settings. A token gate is spelled alike.
+//! How a recipe writes an objective: `objective = "dft"`, or `[objective.cadft]` with settings. Token gates work alike.
 
 use super::Gate;
 use schemars::{Schema, json_schema};
@@ -7,21 +7,21 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Something that a recipe names, or spells as one table of settings under its name.
+/// An item that a recipe gives by name, or as one table of settings under its name.
 pub(super) trait Named: Sized {
-    /// What it is, for messages.
+    /// The kind of item, for messages.
     const KIND: &str;
-    /// Every name.
+    /// Every valid name.
     const NAMES: &[&str];
 
-    /// The one of that name with its default settings.
+    /// The item with this name and its default settings; `None` for an unknown name.
     fn from_name(name: &str) -> Option<Self>;
 
-    /// Reads the settings of the one of that name.
+    /// Reads the settings of the item with this name.
     fn read_settings<'de, A: MapAccess<'de>>(name: &str, map: &mut A) -> Result<Self, A::Error>;
 }
 
-/// Reads a name, or one table under a name.
+/// Reads a name, or one table of settings under a name.
 pub(super) fn read<'de, T: Named, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(NameOrTable(PhantomData))
 }
@@ -54,7 +54,7 @@ impl<'de, T: Named> Visitor<'de> for NameOrTable<T> {
     }
 }
 
-/// Writes a gate with its default settings as its name.
+/// Writes a gate as its name if all its settings are the defaults, otherwise as a table.
 pub(super) fn name_or_table<S: Serializer>(gate: &Gate, serializer: S) -> Result<S::Ok, S::Error> {
     if Gate::from_name(gate.name()).as_ref() == Some(gate) {
         serializer.serialize_str(gate.name())
@@ -63,7 +63,7 @@ pub(super) fn name_or_table<S: Serializer>(gate: &Gate, serializer: S) -> Result
     }
 }
 
-/// Readers of settings, each with its key and its range as a message names them.
+/// Defines deserialisers of numbers, each with its key, its range, and the range in words for the message.
 macro_rules! readers {
     ($($reader:ident: $key:literal, $range:expr, $words:literal;)+) => {
         $(pub(super) fn $reader<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -84,7 +84,7 @@ readers! {
     lambda_of_one: "lambda", |x| (0.0..=1.0).contains(&x), "at least 0 and at most 1";
 }
 
-/// A `temperature` that something is divided by, if it is given.
+/// Reads an optional `temperature`, a divisor: finite and above 0.
 pub(super) fn optional_temperature<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<f64>, D::Error> {
@@ -92,7 +92,7 @@ pub(super) fn optional_temperature<'de, D: Deserializer<'de>>(
     in_range(value, "temperature", |x| x > 0.0, "finite and above 0").map(Some)
 }
 
-/// A `k` of something that there is.
+/// Reads a count `k` of at least 1.
 pub(super) fn k<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     match u8::deserialize(deserializer)? {
         0 => Err(D::Error::custom("`k` must be at least 1, not `0`")),
@@ -100,7 +100,7 @@ pub(super) fn k<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Err
     }
 }
 
-/// The value if it is finite and in its range.
+/// Returns the value if it is finite and in its range.
 fn in_range<E: Error>(value: f64, key: &str, range: impl Fn(f64) -> bool, words: &str) -> Result<f64, E> {
     if value.is_finite() && range(value) {
         Ok(value)
@@ -109,7 +109,7 @@ fn in_range<E: Error>(value: f64, key: &str, range: impl Fn(f64) -> bool, words:
     }
 }
 
-/// The JSON Schema of a name, or one table under a name.
+/// The JSON Schema of a name, or of one table of settings under a name.
 pub(super) fn schema<T: Named>(settings: Vec<(&str, Schema)>) -> Schema {
     let mut forms = vec![json_schema!({ "type": "string", "enum": T::NAMES })];
     for (name, settings) in settings {

@@ -1,4 +1,4 @@
-//! Dynamic entropy fine-tuning (arXiv 2602.11424): near likelihood where the model is undecided, near DFT where it is sure.
+//! Dynamic entropy fine-tuning (arXiv 2602.11424): near likelihood if the model is undecided, near DFT if it is sure.
 //!
 //! ```text
 //! g = α/(α + 1e-6) · p^α,   α = Σ_v p_v²;   the gradient of (1 − p^α)/(α + 1e-6)
@@ -10,10 +10,11 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The authors' guard of a division by α.
+/// Keeps the division by α finite, as in the authors' code.
 const EPSILON: f64 = 1e-6;
 
-/// Each token is gated by a power of its probability; the exponent is how concentrated the distribution is, `Σ p²`.
+/// Each token is gated by a power of its probability; the exponent `Σ p²` measures how concentrated the distribution
+/// is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deft {}

@@ -1,10 +1,10 @@
-//! Entropy-adaptive fine-tuning (arXiv 2601.02151, equations 2 and 3): tokens count where the model is undecided.
+//! Entropy-adaptive fine-tuning (arXiv 2601.02151, equations 2 and 3): tokens count if the model is undecided.
 //!
 //! ```text
 //! g = (H_20 / ln 20)^α
 //! ```
 //!
-//! `H_20` is the entropy of the twenty most likely tokens, their probabilities made to add up to 1.
+//! `H_20` is the entropy of the twenty most likely tokens, renormalised to sum to 1.
 
 use super::{Objective, TokenStats, config};
 use crate::linear_likelihood::Statistic;
@@ -12,10 +12,10 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The tokens whose entropy is taken.
+/// Number of most likely tokens in the entropy.
 const TOP: u8 = 20;
 
-/// Each token is gated by the entropy of the model there, as a share of the largest possible.
+/// Each token is gated by the entropy of the model, as a fraction of the largest possible entropy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Eaft {
@@ -41,7 +41,7 @@ impl Objective for Eaft {
     }
 
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
-        // Rounding may leave an entropy just below 0.
+        // Rounding may put an entropy just below 0.
         let share = stats.requested().clamp_min(0.0).div_scalar(f64::from(TOP).ln());
         share.powf_scalar(self.alpha)
     }
@@ -50,7 +50,7 @@ impl Objective for Eaft {
         Some(Statistic::TopEntropy { k: usize::from(TOP) })
     }
 
-    // The gate is low where the model is sure, whatever it is sure of.
+    // The gate is low if the model is sure, even of another token than the target.
     fn low_gate_means_unlikely(&self) -> bool {
         false
     }

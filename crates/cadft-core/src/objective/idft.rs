@@ -1,12 +1,12 @@
-//! In-distribution fine-tuning (arXiv 2602.12222): a power of the probability that is smaller where the target is as likely
-//! as the model's own samples.
+//! In-distribution fine-tuning (arXiv 2602.12222): a power of the probability. The exponent is smaller the more likely
+//! the target is, compared with the model's own samples.
 //!
 //! ```text
 //! g = p^γ,   γ = clamp(exp(−φ/β), 0.1, 2),   φ = log p + H
 //! ```
 //!
-//! `H` is the entropy of the next-token distribution, in nats. The authors' code differentiates `p^γ` too, which pushes
-//! targets down where `γ·log p < −1`; here the gate is detached, as for every member.
+//! `H` is the entropy of the next-token distribution, in nats. Deviation: the authors' code also differentiates `p^γ`,
+//! which pushes targets down if `γ·log p < −1`. Here the gate is detached, as for every member.
 
 use super::{Objective, TokenStats, config};
 use crate::linear_likelihood::Statistic;
@@ -14,10 +14,10 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The smallest and the largest exponent, those of the authors' code.
+/// The smallest and the largest exponent, as in the authors' code.
 const EXPONENTS: [f64; 2] = [0.1, 2.0];
 
-/// Each token is gated by a power of its probability; the exponent goes by how typical it is of the model.
+/// Each token is gated by a power of its probability; the exponent depends on how typical the token is of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Idft {
@@ -46,7 +46,7 @@ impl Objective for Idft {
         let log_probs = stats.log_probs.clone();
         let phi = log_probs.clone() + stats.requested();
         let [least, most] = EXPONENTS;
-        // Clamped before the exponential too: that of a very unlikely target has no f32.
+        // Clamped before the exponential too: for a very unlikely target it would overflow f32.
         let exponents = phi
             .div_scalar(-self.beta)
             .clamp_max(most.ln())

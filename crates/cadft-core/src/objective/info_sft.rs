@@ -1,11 +1,11 @@
-//! Information-aware fine-tuning (arXiv 2605.14967): tokens count where the model is half sure of the target.
+//! Information-aware fine-tuning (arXiv 2605.14967): tokens count most if the model is half sure of the target.
 //!
 //! ```text
 //! g = p · max(0, logit p̄ − logit p),   logit x = log(x/(1 − x))                  (INFO-1)
 //! ```
 //!
-//! The gate is 0 from `p = p̄` on, and largest near `p = 0.57`, 1.31 at `p̄ = 0.93`. The paper gives it up to a constant
-//! factor; ours has none. One public implementation, palingenesis, divides by the mean gate of the micro-batch.
+//! The gate is 0 for `p ≥ p̄`, and largest near `p = 0.57` (1.31 at `p̄ = 0.93`). The paper defines it up to a constant
+//! factor; ours is 1. One public implementation, palingenesis, divides by the mean gate of the micro-batch.
 
 use super::{Objective, TokenStats, config};
 use burn::tensor::Tensor;
@@ -41,11 +41,11 @@ impl Objective for InfoSft {
         let p = stats.log_probs.clone().exp();
         let logits = stats.log_probs.clone() - p.clone().neg().add_scalar(1.0).log();
         let highest = (self.threshold / (1.0 - self.threshold)).ln();
-        // Where p rounds to 1 its logit is infinite, and the gate 0.
+        // If p rounds to 1, its logit is infinite and the gate 0.
         p * logits.neg().add_scalar(highest).clamp_min(0.0)
     }
 
-    // The gate is low where the model is sure of the target, too.
+    // The gate is also low if the model is sure of the target.
     fn low_gate_means_unlikely(&self) -> bool {
         false
     }

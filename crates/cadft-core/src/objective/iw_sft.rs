@@ -1,4 +1,4 @@
-//! Importance-weighted supervised fine-tuning (arXiv 2507.12856): samples count by how much likelier they have become.
+//! Importance-weighted supervised fine-tuning (arXiv 2507.12856): samples that have become likelier count more.
 //!
 //! ```text
 //! g = 1
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 /// The largest weight.
 const LARGEST: f64 = 16.0;
 
-/// Likelihood, each demonstration weighted by the ratio of its probability under the model and under the one that the run
-/// began with, a token in the geometric mean.
+/// Likelihood with a weight for each demonstration: the ratio of its probability under the model and under the initial
+/// model of the run, as a geometric mean over tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IwSft {
@@ -47,7 +47,7 @@ impl Objective for IwSft {
         let reference = samples
             .reference
             .expect("the scores that `Objective::reference` asks for");
-        // A score is the mean of −log p.
+        // A score is the mean of −log p, so the sign is reversed.
         (samples.scores.iter().zip(reference))
             .map(|(score, before)| (self.temperature * (before - score)).exp().min(LARGEST))
             .collect()

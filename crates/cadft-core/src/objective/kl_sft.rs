@@ -1,10 +1,10 @@
-//! Likelihood, held near the model that the run began with: the anchor of ASFT with another gate.
+//! Likelihood, kept close to the initial model of the run: the anchor of ASFT with another gate.
 //!
 //! ```text
 //! g = 1, or that of another member,  and the loss gains  Σ_i w_i Σ_t λ · KL(π_ref‖π_θ) / normaliser    (ASFT-1)
 //! ```
 //!
-//! SkyRL's `kl_reg_sft` estimates the divergence of the other direction, from the probability of the target alone.
+//! SkyRL's `kl_reg_sft` estimates the divergence in the other direction, from the probability of the target alone.
 
 use super::{Gate, Nll, Objective, Reference, TokenStats, config};
 use crate::linear_likelihood::Statistic;
@@ -19,7 +19,7 @@ pub struct KlSft {
     /// The token gate, by name or as a table of its settings; `nll` by default, with `dft` the objective is `asft`.
     #[serde(serialize_with = "config::name_or_table")]
     pub gate: Gate,
-    /// Strength of the divergence, at least 0; 0 leaves the gate alone. Ours: 0.05, as the paper of ASFT has it.
+    /// Strength of the divergence, at least 0; 0 applies only the gate. Ours: 0.05, as in the paper of ASFT.
     #[serde(deserialize_with = "config::lambda")]
     pub lambda: f64,
 }

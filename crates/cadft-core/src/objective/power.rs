@@ -1,4 +1,4 @@
-//! Powers of the probability (Beyond Log-Likelihood): between NLL (α = 0) and DFT (α = 1), and past it.
+//! Powers of the probability (Beyond Log-Likelihood): NLL at α = 0, DFT at α = 1.
 //!
 //! ```text
 //! g = p^α,  the gradient of (1 − p^α)/α

@@ -1,10 +1,10 @@
-//! ProFit (arXiv 2601.09195): tokens that the model finds unlikely are not trained.
+//! ProFit (arXiv 2601.09195): tokens that are unlikely under the model are not trained.
 //!
 //! ```text
 //! g = 1 where p > τ, else 0                                                      (PROFIT-1)
 //! ```
 //!
-//! The authors' code divides by all supervised tokens of the batch, as `token-mean` does, and keeps `p = τ`.
+//! The authors' code divides by all supervised tokens of the batch, as `token-mean` does, and also keeps `p = τ`.
 
 use super::{Objective, TokenStats, config};
 use burn::tensor::Tensor;
@@ -37,7 +37,7 @@ impl Objective for Profit {
     }
 
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
-        // The logarithm of 0 is below that of any probability, whatever it rounds to.
+        // At threshold 0 the logarithm is −∞, below every log-probability, so that every token is kept.
         stats.log_probs.clone().greater_elem(self.threshold.ln()).float()
     }
 }

@@ -1,65 +1,65 @@
-//! Whether a candidate takes the place of what it was made for.
+//! Whether a candidate replaces the original answer.
 
 use serde::{Deserialize, Serialize};
 
-/// What a rewrite must be. The paper accepts whatever was sampled; these rules are ours.
+/// The requirements on a rewrite. The paper accepts every sampled answer; these rules are ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acceptance {
-    /// The most tokens of prompt and answer together.
+    /// Limit for the tokens of prompt and answer together.
     pub max_length: usize,
-    /// Whether its score must be lower than that of what it replaces.
+    /// Whether its score must be lower than that of the original.
     pub require_lower_score: bool,
-    /// Whether it must reach the final answer of what it replaces.
+    /// Whether it must reach the final answer of the original.
     pub same_answer: bool,
 }
 
-/// What was generated for a sample, as far as it matters for acceptance.
+/// The properties of a generated answer that decide on its acceptance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// Whether it ends with a stop token.
     pub stopped: bool,
-    /// Whether it says nothing before that.
+    /// Whether nothing precedes the stop token.
     pub empty: bool,
     /// Tokens of prompt and candidate together, the stop token included.
     pub length: usize,
-    /// `c` (CADFT-1) of the candidate under the model that wrote it.
+    /// `c` (CADFT-1) of the candidate under the model that generated it.
     pub score: f64,
-    /// `c` of what it would replace, under the same model.
+    /// `c` of the original under the same model.
     pub original_score: f64,
     /// Whether both reach the same final answer.
     pub same_answer: bool,
 }
 
-/// Why a sample of a round keeps its target.
+/// Why a sample of a round keeps its original answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Rejection {
-    /// It was not drawn: chance decided for the original.
+    /// The sample was not drawn.
     NotDrawn,
-    /// Its target cannot be replaced: it has no prompt, or its answer does not end.
+    /// The sample cannot be rewritten: it has no prompt, or its answer has no end.
     NotRewritable,
-    /// Its prompt leaves no room for an answer.
+    /// The prompt leaves no room for an answer.
     PromptTooLong,
     /// The candidate reached the limit of new tokens without a stop token.
     Unfinished,
-    /// The candidate says nothing.
+    /// The candidate is empty.
     Empty,
-    /// Prompt and candidate together are longer than a sample may be.
+    /// Prompt and candidate together exceed the maximum length of a sample.
     TooLong,
-    /// The model finds the candidate no more likely than the original.
+    /// The candidate is no more likely under the model than the original.
     NotLower,
     /// The candidate reaches another final answer.
     OtherAnswer,
 }
 
 impl Acceptance {
-    /// Judges a candidate: the first rule it breaks, in the order of [`Rejection`].
+    /// Applies the rules to a candidate, in the order of [`Rejection`].
     ///
     /// # Errors
-    /// Why the original stays.
+    /// The first rule that the candidate breaks.
     pub fn judge(&self, candidate: &Candidate) -> Result<(), Rejection> {
-        // A score that is not a number is lower than nothing.
+        // False for a NaN score.
         let is_lower = candidate.score < candidate.original_score;
         let breaks = [
             (!candidate.stopped, Rejection::Unfinished),

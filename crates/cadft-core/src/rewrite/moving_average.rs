@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// m ← d·m + (1−d)·ĉ,   n ← n + 1,   average = m/(1−dⁿ)
 /// ```
 ///
-/// Deviation: the paper does not say how persistence is measured. Ours averages `ĉ` (CADFT-2) rather than the raw
-/// score, so that it does not drift as the model improves.
+/// Deviation: the paper does not say how persistence is measured. Ours averages `ĉ` (CADFT-2), not the raw score, so
+/// that the average does not drift as the model improves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MovingAverage {
@@ -19,12 +19,12 @@ pub struct MovingAverage {
     last: f64,
     /// `n`.
     observations: u32,
-    /// How often the sample was rewritten; [`u32::MAX`] for one that may not be.
+    /// Number of rewrites of the sample; [`u32::MAX`] if it must not be rewritten.
     rewrites: u32,
 }
 
 impl MovingAverage {
-    /// Takes in one standardised score, in constant time; one that is not finite changes nothing.
+    /// Adds one standardised score in constant time; a score that is not finite changes nothing.
     pub fn observe(&mut self, z: f64, decay: f64) {
         if !z.is_finite() {
             return;
@@ -34,7 +34,7 @@ impl MovingAverage {
         self.observations = self.observations.saturating_add(1);
     }
 
-    /// The average with its bias removed; `None` before the first observation.
+    /// The bias-corrected average; `None` before the first observation.
     #[must_use]
     pub fn average(&self, decay: f64) -> Option<f64> {
         let observed = i32::try_from(self.observations).unwrap_or(i32::MAX);
@@ -47,19 +47,19 @@ impl MovingAverage {
         (self.observations > 0).then_some(self.last)
     }
 
-    /// How many scores were taken in since the sample last changed.
+    /// Number of scores since the sample last changed.
     #[must_use]
     pub fn observations(&self) -> u32 {
         self.observations
     }
 
-    /// How often the sample was rewritten; [`u32::MAX`] for one that may not be.
+    /// Number of rewrites of the sample; [`u32::MAX`] if it must not be rewritten.
     #[must_use]
     pub fn rewrites(&self) -> u32 {
         self.rewrites
     }
 
-    /// The sample has another target now, of which nothing is known yet.
+    /// Counts a rewrite and starts again: the sample has a new target.
     pub(super) fn rewritten(&mut self) {
         *self = Self {
             rewrites: self.rewrites.saturating_add(1),
@@ -67,7 +67,7 @@ impl MovingAverage {
         };
     }
 
-    /// The sample has its old target back and keeps it.
+    /// Excludes the sample from further rewrites: it has its original target again.
     pub(super) fn restored(&mut self) {
         *self = Self {
             rewrites: u32::MAX,

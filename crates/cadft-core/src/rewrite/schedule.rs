@@ -2,20 +2,20 @@
 
 /// `t ≥ T_warm and t mod K = 0` (CADFT-5), for steps `t = 1 … total`.
 ///
-/// A round takes place between step `t` and step `t + 1`, with the model as step `t` left it. Ours: none takes place
-/// after the last step, as nothing would be trained on what it wrote.
+/// A round takes place between step `t` and step `t + 1`, with the model after step `t`. Ours: there is no round after
+/// the last step, because nothing would be trained on its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoundSchedule {
     /// `T_warm`: the first step after which a round may take place.
     pub warmup_steps: usize,
-    /// `K`: rounds take place after its multiples only; at least 1.
+    /// `K`: rounds take place only after multiples of it; at least 1.
     pub every_steps: usize,
-    /// Steps of the run.
+    /// Number of steps of the run.
     pub total_steps: usize,
 }
 
 impl RoundSchedule {
-    /// Whether a round takes place after step `step`; after `step = 0`, before training, never.
+    /// Whether a round takes place after step `step`; never after `step = 0`, before training.
     #[must_use]
     pub fn fires_after(&self, step: usize) -> bool {
         step > 0
@@ -25,6 +25,18 @@ impl RoundSchedule {
     }
 
     /// Every step after which a round takes place, in order.
+    ///
+    /// # Examples
+    /// ```
+    /// use cadft_core::rewrite::RoundSchedule;
+    ///
+    /// let schedule = RoundSchedule {
+    ///     warmup_steps: 100,
+    ///     every_steps: 50,
+    ///     total_steps: 250,
+    /// };
+    /// assert_eq!(schedule.rounds().collect::<Vec<_>>(), [100, 150, 200]);
+    /// ```
     pub fn rounds(&self) -> impl Iterator<Item = usize> {
         let every = self.every_steps.max(1);
         let first = self.warmup_steps.div_ceil(every).max(1) * every;

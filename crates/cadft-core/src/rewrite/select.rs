@@ -1,22 +1,22 @@
-//! Which samples a round looks at, and the random numbers of their rewriting.
+//! Which samples a round considers, and the random numbers of their rewriting.
 
 use super::Tracker;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Which samples a round looks at: those with the highest moving averages.
+/// The rule of a round: it considers the samples with the highest moving averages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Selection {
-    /// Share of the data set that one round may look at; the paper's: about 0.005.
+    /// Share of the data set that one round may consider; the paper's: about 0.005.
     pub fraction: f64,
-    /// How often a sample must have been seen since it last changed. Ours: 2.
+    /// Fewest observations of a sample since it last changed. Ours: 2.
     pub min_observations: u32,
-    /// How often one sample may be rewritten. Ours: 1.
+    /// Most rewrites of one sample. Ours: 1.
     pub max_per_sample: u32,
 }
 
 impl Selection {
-    /// How many of `samples` samples one round may look at: the nearest whole number, but at least one.
+    /// Most samples that a round may consider, of `samples`: rounded to the nearest number, at least 1.
     #[must_use]
     pub fn most(&self, samples: usize) -> usize {
         #[expect(
@@ -28,11 +28,12 @@ impl Selection {
         most.clamp(samples.min(1), samples)
     }
 
-    /// The samples of a round, the most incompatible first; of equal averages, the one that comes first in the data.
+    /// The samples of a round, the most incompatible first. If averages are equal, the order of the data decides.
     ///
-    /// A sample qualifies when it was seen often enough and rewritten seldom enough, and when both its moving average
-    /// and its newest `ĉ` are above 0. Ours: a sample at or below the average of its batch has the weight 1, so there is
-    /// nothing to repair. One that has become compatible is left alone, whatever it was before.
+    /// A sample qualifies if it has at least `min_observations` observations and fewer than `max_per_sample` rewrites,
+    /// and if both its moving average and its newest `ĉ` are above 0. Ours: a sample at or below the mean score of its
+    /// batch has weight 1, so nothing has to be repaired. A sample that has become compatible is left alone, whatever
+    /// its average is.
     #[must_use]
     pub fn choose(&self, tracker: &Tracker) -> Vec<usize> {
         let mut chosen: Vec<(usize, f64)> = (0..tracker.len())
@@ -43,7 +44,7 @@ impl Selection {
         chosen.into_iter().map(|(sample, _)| sample).collect()
     }
 
-    /// The moving average of a sample that qualifies.
+    /// The moving average of a sample; `None` if the sample does not qualify.
     fn persistence(&self, tracker: &Tracker, sample: usize) -> Option<f64> {
         let state = tracker.sample(sample);
         let average = tracker.average(sample)?;
@@ -55,24 +56,23 @@ impl Selection {
     }
 }
 
-/// A number in `[0, 1)` for one sample in one round. A sample is drawn where it is below `ρ`.
+/// A number in `[0, 1)` for one sample in one round. The sample is drawn if the number is below `ρ`.
 ///
-/// A function of its arguments alone: whether a sample is drawn depends neither on the other samples nor on what was
-/// drawn before.
+/// It depends on the arguments alone, not on other samples and not on earlier draws.
 #[must_use]
 pub fn chance(seed: u64, step: usize, sample: usize) -> f64 {
     let word = stream(seed, step, sample, 0).next_u64();
-    // The 53 highest bits, as many as an f64 holds exactly.
+    // The 53 highest bits: an f64 represents them exactly.
     (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The seed with which the candidates of one round are generated, each sample from a stream of its own.
+/// The seed for generating the candidates of one round. Each sample gets a separate random stream.
 #[must_use]
 pub fn round_seed(seed: u64, step: usize) -> u64 {
     stream(seed, step, 0, 1).next_u64()
 }
 
-/// ChaCha8 keyed by the little-endian bytes of its arguments.
+/// A ChaCha8 generator whose key is the little-endian bytes of the arguments.
 fn stream(seed: u64, step: usize, sample: usize, purpose: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     for (bytes, word) in key
@@ -95,7 +95,7 @@ mod tests {
         max_per_sample: 1,
     };
 
-    /// A tracker that saw each sample's scores in order.
+    /// A tracker that has observed the scores of each sample in order.
     fn tracker(scores: &[&[f64]]) -> Tracker {
         let mut tracker = Tracker::new(scores.len(), 0.9);
         for (sample, scores) in scores.iter().enumerate() {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_sample_that_becomes_compatible_is_not_chosen() {
-        // The moving average is still far above 0, the newest score is not.
+        // The moving average is still far above 0, but the newest score is not.
         let tracker = tracker(&[&[5.0, 5.0, 5.0, -0.1], &[0.5, 0.5, 0.5, 0.5]]);
         assert!(tracker.average(0).unwrap() > tracker.average(1).unwrap());
         assert_eq!(share(1.0).choose(&tracker), [1]);

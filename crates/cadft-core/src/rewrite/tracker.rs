@@ -3,8 +3,8 @@
 use super::MovingAverage;
 use serde::{Deserialize, Serialize};
 
-/// Follows the compatibility of every sample, by its position in the data set: 24 bytes and one update a sample and
-/// step. How samples are grouped into steps and micro-batches, packed or spread does not matter to it.
+/// Tracks the compatibility of every sample, by its position in the data set: 24 bytes a sample, and one update a
+/// sample and step. It does not matter how samples are grouped into steps and micro-batches, or packed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tracker {
@@ -13,7 +13,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Of `samples` samples, none seen yet. `decay` in `[0, 1)`; ours is 0.9.
+    /// A tracker of `samples` samples, none observed yet. `decay` is in `[0, 1)`; ours is 0.9.
     #[must_use]
     pub fn new(samples: usize, decay: f64) -> Self {
         Self {
@@ -22,21 +22,21 @@ impl Tracker {
         }
     }
 
-    /// Takes in the standardised score of a sample.
+    /// Adds the standardised score of a sample.
     ///
     /// # Panics
-    /// If there is no such sample.
+    /// If `sample >= self.len()`.
     pub fn observe(&mut self, sample: usize, z: f64) {
         self.samples[sample].observe(z, self.decay);
     }
 
-    /// How many samples are followed.
+    /// Number of tracked samples.
     #[must_use]
     pub fn len(&self) -> usize {
         self.samples.len()
     }
 
-    /// Whether no sample is followed.
+    /// Whether there are no samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
@@ -48,19 +48,19 @@ impl Tracker {
         self.decay
     }
 
-    /// What is known of a sample.
+    /// The state of a sample.
     ///
     /// # Panics
-    /// If there is no such sample.
+    /// If `sample >= self.len()`.
     #[must_use]
     pub fn sample(&self, sample: usize) -> &MovingAverage {
         &self.samples[sample]
     }
 
-    /// The moving average of a sample; `None` while it has not been seen.
+    /// The moving average of a sample; `None` before its first observation.
     ///
     /// # Panics
-    /// If there is no such sample.
+    /// If `sample >= self.len()`.
     #[must_use]
     pub fn average(&self, sample: usize) -> Option<f64> {
         self.samples[sample].average(self.decay)
@@ -72,18 +72,18 @@ impl Tracker {
         &self.samples
     }
 
-    /// A sample got another target: its average starts again, and the rewrite is counted.
+    /// Records that a sample has a new target: its average starts again, and the rewrite is counted.
     ///
     /// # Panics
-    /// If there is no such sample.
+    /// If `sample >= self.len()`.
     pub fn rewritten(&mut self, sample: usize) {
         self.samples[sample].rewritten();
     }
 
-    /// A rewrite of a sample was undone: its average starts again, and it is not rewritten any more.
+    /// Records that a rewrite was undone: the average starts again, and the sample is not rewritten any more.
     ///
     /// # Panics
-    /// If there is no such sample.
+    /// If `sample >= self.len()`.
     pub fn restored(&mut self, sample: usize) {
         self.samples[sample].restored();
     }

@@ -1,14 +1,14 @@
-//! The file of tokenised samples.
+//! The format of cached samples.
 //!
 //! ```text
 //! magic, format version                          8 + 4 bytes, little-endian throughout
-//! records, one a sample
+//! records, one per sample
 //!   tokens, supervised, id bytes, answer bytes   4 × u32; no answer: u32::MAX
 //!   weight                                       f64
-//!   source, file, line, row                      4 × u32: where it was read; file: position in the list of files
-//!   tokens                                       u32 each, the highest bit set where it is trained
+//!   source, file, line, row                      4 × u32: the origin; file: index in the list of files
+//!   tokens                                       u32 each; the highest bit is set if the token is trained
 //!   id, answer                                   UTF-8
-//! offsets                                        u64 each: where every record begins
+//! offsets                                        u64 each: the start of every record
 //! report, list of files                          JSON
 //! samples, offset of the offsets, of the report  3 × u64
 //! SHA-256 of everything before it                32 bytes
@@ -20,13 +20,14 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cadft_batch::{Example, Origin};
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::tokenize::{Example, Origin, Report};
+use crate::tokenize::Report;
 
-/// The version of the format; part of every key too.
+/// The version of the format; also part of every cache key.
 pub(super) const VERSION: u32 = 4;
 
 const MAGIC: &[u8; 8] = b"cadfttok";
@@ -34,24 +35,24 @@ const TRAINED: u32 = 1 << 31;
 const NO_ANSWER: u32 = u32::MAX;
 const RECORD: usize = 40;
 const FOOTER: usize = 24 + 32;
-/// Bytes read from the map after which its pages are given back, so that reading all of a large file in any order
-/// does not fill the memory with it.
+/// Number of bytes read from the map after which its pages are released, so that reading a large file in any order does
+/// not fill the memory.
 const RESIDENT: usize = 64 << 20;
 
-/// What comes after the samples.
+/// The data after the samples.
 #[derive(Serialize, Deserialize)]
 struct Summary {
     report: Report,
     files: Vec<String>,
 }
 
-/// Writes samples one at a time; in memory are only their offsets.
+/// Writes samples one at a time; only their offsets stay in memory.
 pub(super) struct Writer<'a> {
     out: BufWriter<&'a File>,
     digest: Sha256,
     at: u64,
     offsets: Vec<u64>,
-    /// The files of the samples so far, and the place of each in the list.
+    /// The files of the samples so far, and the index of each in the list.
     files: Vec<String>,
     places: HashMap<Arc<str>, usize>,
     record: Vec<u8>,
@@ -118,7 +119,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The place of a file in the list of files.
+    /// The index of a file in the list of files; a new file is appended.
     fn place_of(&mut self, path: &Arc<str>) -> usize {
         if let Some(&place) = self.places.get(path) {
             return place;
@@ -129,7 +130,7 @@ impl<'a> Writer<'a> {
         place
     }
 
-    /// Writes what comes after the samples and brings everything to the disk.
+    /// Writes the data after the samples, and synchronises everything to the disk.
     pub(super) fn finish(mut self, report: Report) -> io::Result<()> {
         let offsets = std::mem::take(&mut self.offsets);
         let files = std::mem::take(&mut self.files);
@@ -162,17 +163,17 @@ pub(crate) struct TokenFile {
     map: Mmap,
     samples: usize,
     offsets: usize,
-    /// The files that the samples were read from.
+    /// The files from which the samples were read.
     files: Vec<Arc<str>>,
-    /// Bytes read since pages were given back.
+    /// Bytes read since pages were last released.
     read: AtomicUsize,
 }
 
-/// How much Linux maps around a page that is read (`fault_around_bytes`).
+/// Bytes that Linux maps around a page when it is read (`fault_around_bytes`).
 const AROUND: usize = 64 << 10;
 
 impl TokenFile {
-    /// Checks and maps a file; nothing where it is not whole or of another version.
+    /// Checks and maps a file; `None` if it is damaged or has another version.
     pub(crate) fn open(mut file: &File) -> io::Result<Option<(Self, Report)>> {
         if !is_whole(file)? {
             return Ok(None);
@@ -192,7 +193,7 @@ impl TokenFile {
         if map.get(offsets..offsets.saturating_add(8 * samples)).is_none() {
             return Ok(None);
         }
-        // Whether the kernel takes the advice changes speed only.
+        // The advice affects only speed.
         let _ = map.advise(Advice::Random);
         let file = Self {
             map,
@@ -208,14 +209,14 @@ impl TokenFile {
         self.samples
     }
 
-    /// The number of tokens of a sample.
+    /// Number of tokens of a sample.
     pub(crate) fn tokens_of(&self, index: usize) -> usize {
         let tokens = read_u32(&self.map, self.start(index)) as usize;
         self.give_back(0);
         tokens
     }
 
-    /// Where the record of a sample begins.
+    /// The start of a sample's record.
     fn start(&self, index: usize) -> usize {
         assert!(index < self.samples, "sample {index} of {}", self.samples);
         read_u64(&self.map, self.offsets + 8 * index) as usize
@@ -253,7 +254,7 @@ impl TokenFile {
         example
     }
 
-    /// Asks the kernel to read samples ahead. Whether it does changes speed only.
+    /// Asks the kernel to read samples ahead. This affects only speed.
     pub(crate) fn prefetch(&self, indices: &[usize]) {
         for &index in indices.iter().filter(|&&index| index < self.samples) {
             let start = read_u64(&self.map, self.offsets + 8 * index) as usize;
@@ -263,12 +264,12 @@ impl TokenFile {
         }
     }
 
-    /// Counts what was read and, from time to time, lets the kernel take the pages back.
+    /// Counts the bytes that were read, and sometimes releases the pages.
     fn give_back(&self, bytes: usize) {
         if self.map.len() <= RESIDENT {
             return;
         }
-        // The kernel maps the pages around the one that is read, 64 KiB of them, and a record may lie on two.
+        // The kernel maps 64 KiB around the page that is read, and a record may cross such a boundary.
         if self.read.fetch_add(bytes + 2 * AROUND, Ordering::Relaxed) > RESIDENT {
             self.read.store(0, Ordering::Relaxed);
             // SAFETY: the map is shared and read-only: a page given back is read from the file again.
@@ -277,8 +278,8 @@ impl TokenFile {
     }
 }
 
-/// Whether the file has the beginning, the end and the checksum that it was written with. It is read, not mapped, so
-/// that its pages do not count as the process's.
+/// Whether the file has the expected beginning, end and checksum. It is read, not mapped, so that its pages do not
+/// count as memory of the process.
 fn is_whole(mut file: &File) -> io::Result<bool> {
     let length = file.metadata()?.len();
     let Some(rest) = length.checked_sub(32) else {

@@ -1,4 +1,4 @@
-//! The name of a file in the cache: a digest of everything that its content depends on.
+//! The name of a cached file: a digest of everything that its content depends on.
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -14,15 +14,15 @@ use crate::tokenize::TokenizeOptions;
 use crate::tokenizer::Tokenizer;
 
 /// A SHA-256 over the paths and bytes of all data files, how they are read and mixed, the tokenizer's files, the chat
-/// template with its variables, the options, the version of this crate, and the date where the template writes it.
+/// template with its variables, the options, the version of this crate, and the date if the template writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    /// The key of these sources under these settings.
+    /// The key of these sources with these settings.
     ///
     /// # Errors
-    /// As [`Source::files`], and [`DataError::Io`].
+    /// As [`Source::files`]; [`DataError::Io`] if a file cannot be read.
     pub fn new(
         sources: &[Source],
         mixing: &Mixing,
@@ -41,7 +41,7 @@ impl CacheKey {
         for source in sources {
             part(format!("{source:?}").as_bytes());
             for path in source.files()? {
-                // Samples know the file that they are from.
+                // Samples store the file that they were read from.
                 part(path.as_os_str().as_encoded_bytes());
                 part(&content(&path).map_err(|source| DataError::Io { path, source })?);
             }
@@ -56,7 +56,7 @@ impl Display for CacheKey {
     }
 }
 
-/// The digest of a file's bytes.
+/// The SHA-256 of a file's bytes.
 fn content(path: &Path) -> io::Result<[u8; 32]> {
     let mut file = File::open(path)?;
     let mut digest = Sha256::new();

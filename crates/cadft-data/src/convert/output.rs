@@ -1,4 +1,4 @@
-//! The files that rows are written to: under a temporary name, renamed when they are whole.
+//! The files to which rows are written: under a temporary name, renamed when they are complete.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,7 +13,7 @@ use super::parquet::{Parquet, Problem, Schema};
 use crate::error::DataError;
 use crate::format::Cells;
 
-/// The kind of a file, by its name.
+/// The kind of a file, from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
     layout: Layout,
@@ -65,7 +65,7 @@ impl Kind {
         Ok(Self { layout, packing })
     }
 
-    /// How values are read from it.
+    /// How values are read from this kind of file.
     pub(super) fn reads(self) -> Cells {
         match self.layout {
             Layout::Table(_) => Cells::Text,
@@ -73,7 +73,7 @@ impl Kind {
         }
     }
 
-    /// The values of a record as they are written.
+    /// The values of a record as this kind of file stores them.
     pub(super) fn cells(self, mut record: Map<String, Value>) -> Map<String, Value> {
         if let Layout::Table(_) = self.layout {
             for value in record.values_mut().filter(|value| !value.is_string()) {
@@ -84,7 +84,7 @@ impl Kind {
     }
 }
 
-/// A file that is being written.
+/// A file under construction.
 pub(super) struct Output {
     path: PathBuf,
     file: NewFile,
@@ -155,7 +155,7 @@ impl Output {
         written.map_err(|source| failed(&self.path, source))
     }
 
-    /// Closes the file and gives it its name.
+    /// Closes the file and renames it.
     pub(super) fn finish(self) -> Result<(), DataError> {
         let path = self.path;
         let finished: Result<(), Problem> = match self.writer {
@@ -187,7 +187,7 @@ fn json(out: &mut impl Write, record: &Map<String, Value>) -> io::Result<()> {
     serde_json::to_writer(out, record).map_err(io::Error::from)
 }
 
-/// A file with its compression. It must be finished: what fails on dropping is not heard.
+/// A file with its compression. It must be finished explicitly: errors on dropping are lost.
 enum Packed {
     None(BufWriter<File>),
     Gzip(GzEncoder<BufWriter<File>>),

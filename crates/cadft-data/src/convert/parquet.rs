@@ -1,5 +1,5 @@
-//! Parquet files of rows: lists of turns as lists of structs, and what has no fixed shape as JSON (the logical type of
-//! Parquet), which reads back as it was.
+//! Parquet files of rows. Lists of turns are lists of structs. Values without a fixed shape are JSON (Parquet's logical
+//! type), which reads back unchanged.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
-/// What goes wrong when a file is written.
+/// An error of writing a file.
 pub(super) type Problem = Box<dyn std::error::Error + Send + Sync>;
 
-/// Rows that are encoded at once.
+/// Number of rows that are encoded together.
 const BATCH: usize = 1024;
 
-/// Columns of turns.
+/// Columns with lists of turns.
 const TURNS: [&str; 4] = ["messages", "conversations", "prompt", "completion"];
 
 /// The columns of all records, in the order of their first appearance.
@@ -36,7 +36,7 @@ enum Type {
     Float,
     Flag,
     Turns(Vec<(String, Type)>),
-    /// Anything else, as JSON text.
+    /// Anything else, stored as JSON text.
     Any,
 }
 
@@ -53,7 +53,7 @@ impl Schema {
     }
 }
 
-/// Adds a field, or widens the one that is there.
+/// Adds a field, or widens the type of an existing one.
 fn merge(fields: &mut Vec<(String, Type)>, key: &str, new: Type) {
     let Some((_, old)) = fields.iter_mut().find(|(name, _)| name == key) else {
         fields.push((key.to_owned(), new));
@@ -107,7 +107,7 @@ impl Type {
         }
     }
 
-    /// A value as the column holds it.
+    /// Converts a value to the form that the column stores.
     fn written(&self, value: &mut Value) {
         match self {
             Self::Any => *value = Value::String(value.to_string()),
@@ -130,7 +130,7 @@ fn written(columns: &[(String, Type)], record: &mut Map<String, Value>) {
     }
 }
 
-/// A Parquet file that is being written.
+/// A Parquet file under construction.
 pub(super) struct Parquet {
     decoder: Decoder,
     writer: ArrowWriter<File>,

@@ -1,4 +1,4 @@
-//! A row as a record of a format, and whether reading it gives the row back.
+//! Converts a row to a record of a format, and checks that reading it gives the row back.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use crate::format::{Cells, Format, Shape, speaker};
 use crate::row::{Content, FLAGS, Message, Row};
 use crate::shown::list;
 
-/// The record of a row in a format.
+/// The record of a row in a format; an error if the format cannot express the row.
 pub(crate) fn of(row: &Row, format: Format) -> Result<Map<String, Value>, String> {
     let mut record = Map::new();
     record.insert("id".to_owned(), json!(row.id));
@@ -80,7 +80,7 @@ fn conversation(
     })
 }
 
-/// The turns, those of a prompt marked as not trained.
+/// The turns, with those of the prompt marked as not trained.
 fn untrained(messages: &[Message], trained_from: Option<usize>) -> Vec<Message> {
     let mark = |(index, message): (usize, &Message)| {
         if !message.is_trained() || index >= trained_from.unwrap_or(0) {
@@ -94,7 +94,7 @@ fn untrained(messages: &[Message], trained_from: Option<usize>) -> Vec<Message> 
     messages.iter().enumerate().map(mark).collect()
 }
 
-/// A turn of `from` and `value`.
+/// A turn in the form of `from` and `value`.
 fn turn(mut fields: Map<String, Value>) -> Result<Value, String> {
     let role = fields.remove("role").unwrap_or_default();
     let content = fields.remove("content").filter(|content| !content.is_null());
@@ -157,7 +157,7 @@ fn alpaca(messages: &[Message]) -> Result<Map<String, Value>, String> {
     Ok(fields)
 }
 
-/// Reads a record, and refuses what does not give the row back.
+/// Reads a record; an error unless this gives the row back.
 pub(super) fn check(
     row: &Row,
     format: Format,
@@ -185,13 +185,13 @@ pub(super) fn check(
     }
 }
 
-/// What a model learns of a content, however it is written.
+/// What a model learns from a content, independent of how it is written.
 struct Trained {
-    /// The turns without their marks, and tools.
+    /// The turns without their training marks, and the tools.
     turns: Value,
-    /// Which turns are trained.
+    /// For each turn, whether it is trained.
     flags: Vec<bool>,
-    /// Which turns are trained of what follows the prompt.
+    /// Indices of the turns that the mask `completion` trains.
     completion: Vec<usize>,
 }
 

@@ -1,7 +1,7 @@
-//! Alpaca: an instruction, perhaps an input, and the output, as one question and answer of a conversation.
+//! Alpaca: an instruction, an optional input and the output become a question and an answer in a conversation.
 //!
-//! As LLaMA-Factory reads it: the user's turn is the instruction and, on the next line, the input; `history` has
-//! the pairs before it; `system` comes first.
+//! As in LLaMA-Factory: the user's turn is the instruction, then the input on the next line. `history` has the earlier
+//! pairs, and `system` comes first.
 
 use serde_json::Value;
 

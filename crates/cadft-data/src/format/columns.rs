@@ -1,4 +1,4 @@
-//! Names of columns that are not the formats' own: `columns = { instruction = "question", output = "answer" }`.
+//! Mapping of column names: `columns = { instruction = "question", output = "answer" }`.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,24 +6,24 @@ use super::{Fields, Format};
 
 macro_rules! columns {
     ($($key:ident: $doc:literal,)*) => {
-        /// The column that stands for each key, where it is not called the same.
+        /// The column for each key; `None` if the column has the name of the key.
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct Columns {
             $(#[doc = $doc] #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<String>,)*
         }
 
-        /// Every key that a row can have.
+        /// All keys of a row.
         pub(super) const KEYS: &[&str] = &[$(stringify!($key)),*];
 
         impl Columns {
-            /// The keys that are mapped, and the columns.
+            /// The mapped keys with their columns.
             pub(crate) fn mapped(&self) -> Vec<(&'static str, String)> {
                 let pairs = [$((stringify!($key), &self.$key)),*];
                 pairs.into_iter().filter_map(|(key, column)| Some((key, column.clone()?))).collect()
             }
 
-            /// Where the column of a key is written.
+            /// The field with the column of a key.
             fn slot(&mut self, key: &str) -> Option<&mut Option<String>> {
                 match key {
                     $(stringify!($key) => Some(&mut self.$key),)*
@@ -52,10 +52,10 @@ columns! {
 }
 
 impl Columns {
-    /// Reads `KEY=COLUMN` pairs.
+    /// Parses `KEY=COLUMN` pairs.
     ///
     /// # Errors
-    /// What is wrong with the first pair that is not one, and the keys there are.
+    /// What is wrong with the first malformed pair, and the valid keys.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut columns = Self::default();
         for pair in pairs {
@@ -71,18 +71,18 @@ impl Columns {
         Ok(columns)
     }
 
-    /// Whether nothing is mapped.
+    /// Whether no key is mapped.
     pub fn is_empty(&self) -> bool {
         self.mapped().is_empty()
     }
 
-    /// The column of a key that is mapped.
+    /// The column of a mapped key.
     pub(super) fn column(&self, key: &str) -> Option<String> {
         let mut mapped = self.mapped().into_iter();
         mapped.find(|(name, _)| *name == key).map(|(_, column)| column)
     }
 
-    /// The format that the mapped keys belong to.
+    /// The format to which the mapped keys belong.
     pub(super) fn format(&self) -> Option<Format> {
         let has = |column: &Option<String>| column.is_some();
         if has(&self.messages) {
@@ -98,7 +98,7 @@ impl Columns {
         }
     }
 
-    /// Moves every mapped column to its key. A column may stand for several keys.
+    /// Moves every mapped column to its key. One column may be mapped to several keys.
     pub(super) fn rename(&self, fields: &mut Fields) {
         let mapped = self.mapped();
         let values: Vec<_> = mapped

@@ -1,4 +1,4 @@
-//! `conversations`: ShareGPT's turns of `from` and `value`.
+//! `conversations`: ShareGPT's turns with `from` and `value`.
 
 use super::{Fields, messages};
 use crate::row::Content;

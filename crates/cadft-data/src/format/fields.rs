@@ -1,4 +1,4 @@
-//! The fields of a record while they are taken apart, and what is wrong with them.
+//! The fields of a record during conversion, and the problems found.
 
 use serde_json::{Map, Value};
 
@@ -6,10 +6,10 @@ use super::{Absent, Wrong};
 use crate::exact;
 use crate::shown::kind;
 
-/// The key of a row's own variables of the chat template, as TRL calls it.
+/// The key of a row's variables for the chat template; the name is TRL's.
 pub(super) const VARIABLES: &str = "chat_template_kwargs";
 
-/// Variables that every template is given, which a row cannot set.
+/// Variables that every template gets; a row cannot set them.
 const GIVEN: [&str; 5] = [
     "messages",
     "tools",
@@ -18,12 +18,12 @@ const GIVEN: [&str; 5] = [
     "continue_final_message",
 ];
 
-/// How a file writes values.
+/// How a file stores values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cells {
     /// With types.
     Typed,
-    /// As text (CSV): an empty cell is an absent value.
+    /// As text (CSV); an empty cell is an absent value.
     Text,
 }
 
@@ -57,13 +57,13 @@ impl Fields {
         &mut self.problems
     }
 
-    /// Takes note of keys that the record lacks.
+    /// Records that required keys are absent.
     pub(super) fn absent(&mut self, what: String, hint: Option<&'static str>) {
         let found = self.values.keys().cloned().collect();
         self.absent.push(Absent { what, found, hint });
     }
 
-    /// Whether nothing is wrong so far.
+    /// Whether there are no problems so far.
     pub(super) fn is_good(&self) -> bool {
         self.problems.is_empty() && self.absent.is_empty()
     }
@@ -73,8 +73,8 @@ impl Fields {
         values.chain(self.absent.into_iter().map(Wrong::Absent)).collect()
     }
 
-    /// Whether a key has a value. `null` counts as absent, as tables exported with every column have it. So does
-    /// an empty cell, except that a prompt may be empty.
+    /// Whether a key has a value. `null` counts as absent, because some tables have every column in every row. So does
+    /// an empty cell, except for a prompt, which may be empty.
     pub(super) fn has(&self, key: &str) -> bool {
         match self.values.get(key) {
             None | Some(Value::Null) => false,
@@ -83,7 +83,7 @@ impl Fields {
         }
     }
 
-    /// Takes the value of a key out.
+    /// Removes and returns the value of a key.
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
         if self.has(key) {
             self.values.remove(key)
@@ -104,7 +104,7 @@ impl Fields {
         self.values.remove(key);
     }
 
-    /// A string.
+    /// The string under a key.
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) => Some(text),
@@ -115,7 +115,7 @@ impl Fields {
         }
     }
 
-    /// A list, also one that is written as JSON in a string, as tables without lists have it.
+    /// The list under a key. It may also be JSON in a string, because some tables have no lists.
     pub(super) fn list(&mut self, key: &str, of: &str) -> Option<Vec<Value>> {
         match list(self.take(key)?) {
             Ok(values) => Some(values),
@@ -126,7 +126,7 @@ impl Fields {
         }
     }
 
-    /// Tool definitions, none if the key is absent or its text is empty, as tables have it.
+    /// Tool definitions; empty if the key is absent or its text is empty, as in tables.
     pub(super) fn tools(&mut self) -> Vec<Value> {
         let is_none = |text: &str| ["", "null"].contains(&text.trim());
         if self.get("tools").and_then(Value::as_str).is_some_and(is_none) {
@@ -135,7 +135,7 @@ impl Fields {
         self.list("tools", "").unwrap_or_default()
     }
 
-    /// `chat_template_kwargs`, none if the key is absent. One that is null counts as absent, as tables have every
+    /// `chat_template_kwargs`; empty if the key is absent. A null variable counts as absent, because tables have every
     /// key in every row.
     pub(super) fn template_variables(&mut self) -> Map<String, Value> {
         let found = match self.take(VARIABLES) {
@@ -155,7 +155,7 @@ impl Fields {
         variables
     }
 
-    /// `weight`, 1 where it is absent.
+    /// `weight`; 1 if it is absent.
     pub(super) fn weight(&mut self) -> f64 {
         let Some(value) = self.get("weight").filter(|_| self.has("weight")).cloned() else {
             return 1.0;
@@ -180,7 +180,7 @@ impl Fields {
         }
     }
 
-    /// A string or a number, as a string.
+    /// The string or number under a key, as a string.
     pub(super) fn name(&mut self, key: &str) -> Option<String> {
         match self.get(key).filter(|_| self.has(key)).cloned()? {
             Value::String(text) => Some(text),
@@ -194,7 +194,7 @@ impl Fields {
     }
 }
 
-/// A list, also one written as JSON in a string; or what was found instead.
+/// A list, or a list as JSON in a string; otherwise an error with what was found.
 pub(super) fn list(value: Value) -> Result<Vec<Value>, String> {
     match value {
         Value::Array(values) => Ok(values),

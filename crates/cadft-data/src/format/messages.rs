@@ -1,4 +1,4 @@
-//! `messages`: turns of `role` and `content`, with tool calls, reasoning and parts of text.
+//! `messages`: turns with `role` and `content`, tool calls, reasoning and text parts.
 
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ const ROLES: [&str; 7] = [
     "ipython",
 ];
 
-/// Messages of one list that are said to be wrong; the others are counted.
+/// Number of malformed messages that are reported per list; the others are counted.
 pub(super) const SHOWN: usize = 20;
 
 pub(super) fn content(fields: &mut Fields) -> Option<Content> {
@@ -26,7 +26,7 @@ pub(super) fn content(fields: &mut Fields) -> Option<Content> {
     content_of(turns, fields)
 }
 
-/// A conversation of these turns.
+/// A conversation with these turns.
 pub(super) fn content_of(turns: Vec<Message>, fields: &mut Fields) -> Option<Content> {
     let (messages, tools) = conversation(turns, fields)?;
     Some(Content::Messages {
@@ -36,7 +36,7 @@ pub(super) fn content_of(turns: Vec<Message>, fields: &mut Fields) -> Option<Con
     })
 }
 
-/// The turns, with the row's own `system` before them, and the row's `tools`.
+/// The turns, with the row's `system` before them, and the row's `tools`.
 pub(super) fn conversation(
     mut turns: Vec<Message>,
     fields: &mut Fields,
@@ -64,7 +64,7 @@ pub(super) fn conversation(
     (fields.problems().len() == before).then_some((turns, tools))
 }
 
-/// The messages of a list, or nothing where one of them is none; `key` is the list's.
+/// The messages of a list; `None` if any is malformed. `key` is the key of the list.
 pub(super) fn list(values: Vec<Value>, key: &str, problems: &mut Vec<String>) -> Option<Vec<Message>> {
     if values.is_empty() {
         problems.push(format!("`{key}`: no messages"));
@@ -95,7 +95,7 @@ fn message(value: Value) -> Result<Message, String> {
     if speakers::is_turn(&fields) {
         fields = speakers::message(fields)?;
     }
-    // Tables have every key in every turn, and templates are not shown what is null.
+    // Tables have every key in every turn, so null values are not passed to templates.
     fields.retain(|key, value| !value.is_null() || key == "content" || key == "role");
     if fields.get("role").is_some_and(|role| role == "model") {
         fields.insert("role".to_owned(), Value::from("assistant"));
@@ -135,7 +135,7 @@ fn message(value: Value) -> Result<Message, String> {
     Ok(message)
 }
 
-/// Checks the fields that a turn may have; a list of tool calls that is empty is taken out.
+/// Checks the optional fields of a turn; an empty list of tool calls is removed.
 fn optional_fields(fields: &mut Map<String, Value>) -> Result<(), String> {
     for key in ["name", "reasoning_content", "tool_call_id"] {
         match fields.get(key) {
@@ -171,7 +171,7 @@ fn optional_fields(fields: &mut Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-/// The text of a list of parts, `[{"type": "text", "text": ".."}]`.
+/// The joined text of a list of parts, `[{"type": "text", "text": ".."}]`.
 fn joined_parts(parts: &Value) -> Result<String, String> {
     let parts = parts.as_array().map(Vec::as_slice).unwrap_or_default();
     let part = |(index, part): (usize, &Value)| match (part.get("type"), part.get("text")) {

@@ -26,7 +26,7 @@ pub(super) fn content(fields: &mut Fields) -> Option<Content> {
             let (seam, count) = (turns.len(), turns.len() + completion.len());
             turns.extend(completion);
             let (messages, tools) = messages::conversation(turns, fields)?;
-            // A `system` of the row comes before the prompt.
+            // The row's `system` is inserted before the prompt.
             let trained_from = Some(seam + messages.len() - count);
             Some(Content::Messages {
                 messages,

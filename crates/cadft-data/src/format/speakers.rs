@@ -1,11 +1,11 @@
-//! ShareGPT's turns of `from` and `value`, under the names that data sets have for the speakers.
+//! ShareGPT's turns with `from` and `value`, with the speaker names that data sets use.
 
 use serde_json::{Map, Value, json};
 
 use crate::exact;
 use crate::shown::{kind, names, short};
 
-/// Names of speakers, and the roles they are.
+/// Speaker names and their roles.
 const SPEAKERS: [(&str, &str); 19] = [
     ("human", "user"),
     ("user", "user"),
@@ -31,13 +31,13 @@ const SPEAKERS: [(&str, &str); 19] = [
 /// An assistant's turn that calls functions; its value is JSON.
 const CALL: &str = "function_call";
 
-/// Whether a turn is one of `from` and `value`.
+/// Whether a turn has the form of `from` and `value`.
 pub(super) fn is_turn(fields: &Map<String, Value>) -> bool {
     let has = |key| fields.get(key).is_some_and(|value| !value.is_null());
     !has("role") && has("from")
 }
 
-/// A turn of `from` and `value` as one of `role` and `content`; other keys stay.
+/// Converts a turn with `from` and `value` to `role` and `content`; other keys are kept.
 pub(super) fn message(mut turn: Map<String, Value>) -> Result<Map<String, Value>, String> {
     let role = match turn.remove("from") {
         Some(Value::String(name)) => role(&name)?,
@@ -67,7 +67,7 @@ pub(super) fn message(mut turn: Map<String, Value>) -> Result<Map<String, Value>
     Ok(fields)
 }
 
-/// The name of a speaker of this role.
+/// A speaker name for this role.
 pub(crate) fn speaker(role: &str) -> Option<&'static str> {
     SPEAKERS
         .iter()
@@ -86,7 +86,7 @@ fn role(name: &str) -> Result<&'static str, String> {
         })
 }
 
-/// The calls of a turn: one object of `name` and `arguments`, or a list of them, usually written as a string.
+/// The calls of a turn: an object with `name` and `arguments`, or a list of them, usually written as a string.
 fn calls(value: &Value) -> Result<Value, String> {
     let expected = "`value`: a function call is a JSON object with `name` and `arguments`, or a list of them";
     let parsed = match value {

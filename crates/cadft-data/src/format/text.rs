@@ -1,4 +1,4 @@
-//! `text`: learned whole.
+//! `text`: the whole text is trained.
 
 use super::Fields;
 use crate::row::Content;

@@ -1,24 +1,24 @@
-//! What is wrong with a record.
+//! Problems of a record.
 
 use std::fmt;
 
 use crate::shown::names;
 
-/// Something wrong with a record.
+/// A problem of a record.
 #[derive(Debug, Clone)]
 pub(crate) enum Wrong {
-    /// It lacks keys, which may well be so in every record of the file.
+    /// Required keys are absent, which may be the case in every record of the file.
     Absent(Absent),
-    /// One of its values is not what it should be.
+    /// A value is not valid.
     Value(String),
 }
 
-/// Keys that a record lacks.
+/// Required keys that a record lacks.
 #[derive(Debug, Clone)]
 pub(crate) struct Absent {
-    /// What there is not.
+    /// A description of the absent keys.
     pub(crate) what: String,
-    /// The keys that it has.
+    /// The keys that the record has.
     pub(crate) found: Vec<String>,
     pub(crate) hint: Option<&'static str>,
 }

@@ -1,4 +1,4 @@
-//! Panics of a library as errors: the Parquet decoder and tokenizers panic on some damaged files.
+//! Turns panics of a library into errors: the Parquet decoder and tokenizers panic on some damaged files.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -8,8 +8,8 @@ thread_local! {
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What the decoder returns, or its panic's message. Nothing is printed of such a panic; those of other threads and
-/// other code are shown as ever.
+/// Returns the result of `decode`, or the message of its panic. Nothing is printed for such a panic; panics of other
+/// threads and other code are printed as usual.
 ///
 /// A decoder that has panicked must not be used again.
 pub(crate) fn caught<T>(decode: impl FnOnce() -> T) -> Result<T, String> {

@@ -1,4 +1,4 @@
-//! Files as streams of text: gzip and Zstandard taken off, the byte order mark too.
+//! Files as streams of text, with gzip or Zstandard compression and the byte order mark removed.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ const GZIP: &[u8] = b"\x1F\x8B";
 const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
 const BUFFER: usize = 1 << 16;
 
-/// How many times its size a file may unpack to.
+/// Largest ratio of unpacked to packed size.
 const MAX_RATIO: u64 = 200;
 
-/// The largest window of Zstandard: what `zstd --long=31` writes.
+/// Largest window of Zstandard: that of `zstd --long=31`.
 const MAX_WINDOW_LOG: u32 = 31;
 
-/// The name of a file without `.gz` or `.zst`, and whether it had one.
+/// The file name without a compression suffix, and whether it had one.
 pub(super) fn without_suffix(name: &str) -> (&str, bool) {
     [".gz", ".gzip", ".zst", ".zstd"]
         .into_iter()
@@ -29,10 +29,10 @@ pub(super) fn without_suffix(name: &str) -> (&str, bool) {
         .map_or((name, false), |name| (name, true))
 }
 
-/// Takes compression and byte order mark off, whatever the file is called.
+/// Removes compression and byte order mark, whatever the name of the file is.
 ///
 /// # Errors
-/// What reading the first bytes gives, and a description of bytes that are no UTF-8 text.
+/// Any error of reading the first bytes, and a description of bytes that are not UTF-8 text.
 pub(super) fn text(reader: Box<dyn Read + Send>, is_named_compressed: bool) -> io::Result<Text> {
     let packed = Arc::new(AtomicU64::new(0));
     let reader = Counted {
@@ -63,20 +63,20 @@ pub(super) fn text(reader: Box<dyn Read + Send>, is_named_compressed: bool) -> i
     Ok(reader)
 }
 
-/// Whether `unpacked` bytes are far more than text unpacks to: a small file must not fill the memory.
+/// Whether `unpacked` bytes are far more than text can unpack to: a small file must not fill the memory.
 pub(super) fn is_bomb(packed: u64, unpacked: u64) -> bool {
     const SMALL: u64 = 256 << 20;
     unpacked > SMALL && unpacked / MAX_RATIO > packed
 }
 
-/// What is said of such a file.
+/// The message for such a file.
 pub(super) fn bomb() -> String {
     format!(
         "it unpacks to more than {MAX_RATIO} times its size, as no text does; unpack it to see what it holds"
     )
 }
 
-/// What a decoder gives, as far as it is no bomb.
+/// The output of a decoder, with an error if it is far too large.
 fn unpacked(decoder: impl Read + Send + 'static, packed: Arc<AtomicU64>) -> Text {
     let bounded = Bounded {
         decoder,
@@ -86,7 +86,7 @@ fn unpacked(decoder: impl Read + Send + 'static, packed: Arc<AtomicU64>) -> Text
     Box::new(BufReader::with_capacity(BUFFER, bounded))
 }
 
-/// Counts bytes.
+/// Counts the bytes that are read.
 struct Counted<R> {
     reader: R,
     read: Arc<AtomicU64>,
@@ -117,19 +117,19 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// The first bytes of a stream, and the whole stream.
+/// The first bytes of a stream, and a stream that still contains them.
 pub(super) fn peek<const N: usize>(mut reader: Text) -> io::Result<(Vec<u8>, Text)> {
     let mut head = Vec::with_capacity(N);
     reader.by_ref().take(N as u64).read_to_end(&mut head)?;
     Ok((head.clone(), Box::new(Cursor::new(head).chain(reader))))
 }
 
-/// Whether a file begins with a frame of Zstandard that holds no data, as `pzstd` writes.
+/// Whether a file begins with a Zstandard frame without data, as `pzstd` writes.
 fn is_skippable(head: &[u8]) -> bool {
     matches!(head, [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..])
 }
 
-/// Refuses what is no text, in words rather than as malformed rows.
+/// Refuses a file that is not text with a message about its kind, instead of many malformed rows.
 fn refuse_other(head: &[u8]) -> io::Result<()> {
     match kind::of_bytes(head) {
         Some(message) => Err(invalid(&message)),

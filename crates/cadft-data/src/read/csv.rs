@@ -13,10 +13,10 @@ use super::{Fault, MAX_RECORD_BYTES, Record, cut_short};
 use crate::row::Place;
 use crate::shown::short;
 
-/// Columns of a table.
+/// Largest number of columns in a table.
 const MAX_COLUMNS: usize = 10_000;
 
-/// Read after the file: it stands alone on its line unless the file ends within quotes.
+/// Appended to the file: it is a record by itself, unless the file ends within quotes.
 const END: &str = "\u{1F}end of file\u{1F}";
 
 /// The records of a table of separated values.
@@ -49,7 +49,7 @@ impl<R: BufRead> Csv<R> {
         }
     }
 
-    /// Reads a record; its line, or nothing at the end of the file.
+    /// Reads a record and returns its line; `None` at the end of the file.
     fn read_record(&mut self) -> Result<Option<usize>, Fault> {
         self.read.store(0, Ordering::Relaxed);
         let before = self.reader.position().line() as usize;
@@ -86,7 +86,7 @@ impl<R: BufRead> Csv<R> {
         Fault::new(Place::Line(line), message)
     }
 
-    /// The names of the columns; nothing for an empty file.
+    /// The names of the columns; `None` for an empty file.
     fn read_header(&mut self) -> Result<Option<Vec<String>>, Fault> {
         let Some(line) = self.read_record()? else {
             return Ok(None);
@@ -167,7 +167,7 @@ impl<R: BufRead> Iterator for Csv<R> {
     }
 }
 
-/// Stops a quote that is never closed from filling the memory.
+/// Stops an unclosed quote from filling the memory.
 struct Limited<R> {
     reader: R,
     read: Arc<AtomicUsize>,

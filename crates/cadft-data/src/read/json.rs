@@ -8,10 +8,10 @@ use crate::row::Place;
 
 const UNCLOSED: &str = "the file ends before the list does";
 
-/// The records of a JSON list. An element that is no JSON is one fault; what follows it is still read.
+/// The records of a JSON list. An element that is not JSON causes one fault, and reading continues after it.
 pub(super) struct JsonArray<R> {
     reader: R,
-    /// The line that is read next, counted from 1.
+    /// The current line, counted from 1.
     line: usize,
     element: Vec<u8>,
     state: State,
@@ -37,7 +37,7 @@ enum End {
     File,
 }
 
-/// Where the scan is within an element.
+/// The state of the scan within an element.
 #[derive(Default)]
 struct Scan {
     depth: usize,
@@ -70,7 +70,7 @@ impl Scan {
 }
 
 impl<R: BufRead> JsonArray<R> {
-    /// A list whose first byte other than whitespace is its opening bracket.
+    /// Starts reading a list whose first non-blank byte is the opening bracket.
     pub(super) fn new(reader: R) -> Self {
         Self {
             reader,
@@ -80,13 +80,13 @@ impl<R: BufRead> JsonArray<R> {
         }
     }
 
-    /// Skips whitespace; the byte after it, not taken.
+    /// Skips whitespace; returns the next byte without consuming it.
     fn skip_space(&mut self) -> io::Result<Option<u8>> {
         self.line += skip_blank(&mut self.reader)?;
         Ok(self.reader.fill_buf()?.first().copied())
     }
 
-    /// Reads an element into the buffer, of what does not fit only the length.
+    /// Reads an element into the buffer. An element that is too long is only measured.
     fn read_element(&mut self) -> io::Result<(End, usize)> {
         self.element.clear();
         let (mut scan, mut length) = (Scan::default(), 0);
@@ -159,7 +159,7 @@ impl<R: BufRead> JsonArray<R> {
         self.state = match end {
             End::Comma => State::Next,
             End::Bracket => State::Closed,
-            // What is whole is kept; the step after it finds the end of the file.
+            // A complete element is kept; the next step finds the end of the file.
             End::File if parsed.is_ok() => State::Next,
             End::File => State::Ended,
         };

@@ -1,4 +1,4 @@
-//! JSON Lines: one object a line.
+//! JSON Lines: one object per line.
 
 use std::io::{self, BufRead, Read};
 
@@ -27,7 +27,7 @@ impl<R: BufRead> JsonLines<R> {
         }
     }
 
-    /// Reads the next line into the buffer; false at the end, and an error for a line that is too long.
+    /// Reads the next line into the buffer; `None` at the end of the file, and an error for a line that is too long.
     fn read_line(&mut self) -> io::Result<Option<Result<(), String>>> {
         self.buffer.clear();
         self.line += skip_blank(&mut self.reader)?;
@@ -83,7 +83,7 @@ impl<R: BufRead> Iterator for JsonLines<R> {
     }
 }
 
-/// Skips whitespace, and says how many lines end in it. A file may be nothing else for gigabytes.
+/// Skips whitespace and returns the number of skipped line ends. Blank space may extend over gigabytes.
 pub(super) fn skip_blank(reader: &mut impl BufRead) -> io::Result<usize> {
     let mut lines = 0;
     loop {
@@ -99,12 +99,12 @@ pub(super) fn skip_blank(reader: &mut impl BufRead) -> io::Result<usize> {
     }
 }
 
-/// What is said of a record that is longer than [`MAX_RECORD_BYTES`].
+/// The message for a record longer than [`MAX_RECORD_BYTES`].
 pub(super) fn too_long() -> String {
     format!("longer than {} MiB", MAX_RECORD_BYTES >> 20)
 }
 
-/// The fields of one JSON object, and those that hold a number that cannot be kept.
+/// The fields of a JSON object, and the fields with a number that cannot be represented.
 pub(super) fn object(bytes: &[u8]) -> Result<(Map<String, Value>, Vec<BadValue>), String> {
     let text = str::from_utf8(bytes)
         .map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1))?;
@@ -112,7 +112,7 @@ pub(super) fn object(bytes: &[u8]) -> Result<(Map<String, Value>, Vec<BadValue>)
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        // An element of a list may span lines; its column alone would mislead.
+        // An element of a list may span several lines; the column alone would mislead.
         if error.line() > 1 {
             format!(
                 "invalid JSON at column {} of its line {}: {message}",

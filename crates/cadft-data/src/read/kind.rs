@@ -1,9 +1,9 @@
-//! What a file is that holds no rows: from its first bytes, or from the ending of its name.
+//! Detects files that hold no rows, from their first bytes or from the extension.
 
-/// Bytes of a file that tell what it is.
+/// Number of first bytes that are inspected.
 pub(super) const HEAD: usize = 512;
 
-/// First bytes, what they say the file is, and what to do about it.
+/// First bytes, the kind of file that they indicate, and the hint.
 const MAGICS: [(&[u8], &str, &str); 16] = [
     (b"\xFD7zXZ\0", "packed with xz", "unpack it with `unxz`"),
     (b"\x04\x22\x4D\x18", "packed with LZ4", "unpack it with `unlz4`"),
@@ -41,7 +41,7 @@ const MAGICS: [(&[u8], &str, &str); 16] = [
 
 const TO_PARQUET: &str = "write it with `to_parquet` of `datasets` or pandas";
 
-/// Endings of files that hold data in a way that is not read.
+/// Extensions of data files in unsupported formats, with the hint.
 const ENDINGS: [(&str, &str); 23] = [
     (".bz2", "unpack it with `bunzip2`"),
     (".xz", "unpack it with `unxz`"),
@@ -70,7 +70,7 @@ const ENDINGS: [(&str, &str); 23] = [
 
 const PICKLE: &str = "a pickle is a program and is not run; write it with `to_parquet`";
 
-/// What a file is and what to do about it, where its first bytes are those of no file of rows.
+/// The kind of file and the hint, if the first bytes indicate a file without rows.
 pub(super) fn of_bytes(head: &[u8]) -> Option<String> {
     let said = |what: &str, hint: &str| Some(format!("this is {what}; {hint}"));
     if let Some((_, what, hint)) = MAGICS.iter().find(|(magic, ..)| head.starts_with(magic)) {
@@ -103,7 +103,7 @@ pub(super) fn of_bytes(head: &[u8]) -> Option<String> {
     None
 }
 
-/// What to do about a file whose ending says that it holds data in a way that is not read; the name in lower case.
+/// The hint for an extension of an unsupported data format; `name` is in lower case.
 pub(crate) fn of_name(name: &str) -> Option<&'static str> {
     ENDINGS
         .iter()

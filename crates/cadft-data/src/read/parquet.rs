@@ -1,4 +1,4 @@
-//! Parquet, one batch of rows at a time.
+//! Reads Parquet files, one batch of rows at a time.
 
 mod page;
 mod value;
@@ -27,29 +27,29 @@ use crate::shown::short;
 use page::Guarded;
 use value::{Values, refused, shown};
 
-/// Most rows that are decoded at once, and how many bytes they should have.
+/// Largest number of rows in a batch, and the target size of a batch in bytes.
 const BATCH: u64 = 256;
 const BATCH_BYTES: u64 = 64 << 20;
 
 /// The rows of a Parquet file.
 pub(super) struct Parquet {
     reader: ParquetRecordBatchReader,
-    /// Columns that are not read; they appear as null, so that messages can name them.
+    /// Columns that are not read; they are reported as null, so that messages can name them.
     others: Vec<String>,
     batch: Option<RecordBatch>,
-    /// Bytes of pages unpacked for the batch.
+    /// Unpacked bytes of pages for the batch.
     unpacked: Arc<AtomicU64>,
     /// Bytes of the file, and of all rows so far.
     file_bytes: u64,
     row_bytes: u64,
-    /// The row of the batch that comes next.
+    /// The next row of the batch.
     next: usize,
     number: usize,
     has_ended: bool,
 }
 
 impl Parquet {
-    /// Opens a file, to read of it the columns that `is_wanted` names.
+    /// Opens a file and selects the columns for which `is_wanted` is true.
     pub(super) fn new(
         input: impl ChunkReader + 'static,
         is_wanted: &dyn Fn(&str) -> bool,
@@ -110,7 +110,7 @@ impl Parquet {
         })
     }
 
-    /// The next row; nothing at the end of the file.
+    /// The next row; `None` at the end of the file.
     fn row(&mut self) -> Result<Option<Record>, String> {
         loop {
             if let Some(batch) = self.batch.as_ref().filter(|batch| self.next < batch.num_rows()) {
@@ -137,7 +137,7 @@ impl Parquet {
     }
 }
 
-/// Rows of a batch, fewer where rows are long.
+/// Number of rows in a batch; it is smaller if rows are large.
 fn batch_size(metadata: &ParquetMetaData) -> usize {
     let row_bytes = metadata.row_groups().iter().map(|group| {
         let rows = group.num_rows().max(1).unsigned_abs();
@@ -152,7 +152,7 @@ fn unreadable(message: &str) -> Fault {
     Fault::new(Place::File, message)
 }
 
-/// What the decoder says, without the layers of it that say it.
+/// The message of the decoder without the prefixes of its layers.
 fn said(message: &str) -> Cow<'_, str> {
     let layers = [
         "Parquet argument error: ",
@@ -164,7 +164,7 @@ fn said(message: &str) -> Cow<'_, str> {
     inner.map_or_else(|| short(message), said)
 }
 
-/// The row of a batch as a record. What is null is left out.
+/// Converts a row of a batch to a record. Null values are left out.
 fn record(batch: &RecordBatch, row: usize, number: usize, values: &mut Values) -> Record {
     let (mut fields, mut bad) = (Map::new(), Vec::new());
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -182,7 +182,7 @@ fn record(batch: &RecordBatch, row: usize, number: usize, values: &mut Values) -
     Record { number, fields, bad }
 }
 
-/// The same columns with strings as views: a dictionary whose long entry is in every row is in memory once.
+/// The same columns with strings as views, so that a long dictionary entry used by every row is in memory once.
 fn with_views(metadata: ArrowReaderMetadata) -> ArrowReaderMetadata {
     let schema = metadata.schema();
     let fields: Vec<_> = schema.fields().iter().map(viewed).collect();
@@ -218,7 +218,7 @@ impl Iterator for Parquet {
         if self.has_ended {
             return None;
         }
-        // A decoder that gave up is not used again.
+        // A decoder that has panicked must not be used again.
         match caught(|| self.row()).unwrap_or_else(Err) {
             Ok(Some(mut record)) => {
                 let others = self.others.iter().map(|name| (name.clone(), Value::Null));

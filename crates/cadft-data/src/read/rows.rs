@@ -1,4 +1,4 @@
-//! The rows of one file: records, shaped by the file's format.
+//! The rows of one file: its records, converted by the file's format.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use crate::format::{Absent, Shape, Wrong};
 use crate::row::{Place, Row};
 use crate::shown::names;
 
-/// Bad records after which a file is not read any further: a small one can hold hundreds of millions.
+/// Number of bad records after which reading stops: a small file can contain hundreds of millions.
 const MAX_BAD: usize = 100_000;
 
-/// The rows of one file, and in their places what is wrong with those that are none.
+/// The rows of one file, with the problems of malformed records in their places.
 pub(crate) struct FileRows {
     name: Arc<str>,
     source: usize,
     opened: Opened,
     shape: Arc<Shape>,
     problems: VecDeque<Problem>,
-    /// The row that comes after these problems.
+    /// The next row, which follows the pending problems.
     ready: Option<Row>,
-    /// What every record so far lacks, until one does not.
+    /// The keys that all records so far lack; `None` once a record has them.
     lacking: Option<Lacking>,
     /// Mapped columns that no record has had so far.
     unseen: Vec<(&'static str, String)>,
@@ -30,17 +30,17 @@ pub(crate) struct FileRows {
     has_ended: bool,
 }
 
-/// What all records at the start of a file lack.
+/// The keys that all records at the start of a file lack.
 #[derive(Default)]
 struct Lacking {
     absent: Vec<Absent>,
-    /// Places of records, the first of them.
+    /// Places of the first such records.
     places: Vec<Place>,
     records: usize,
 }
 
 impl Lacking {
-    /// Places that are kept.
+    /// Number of places that are kept.
     const PLACES: usize = 1000;
 
     fn add(&mut self, place: Place) {
@@ -97,7 +97,7 @@ impl FileRows {
         }
     }
 
-    /// Takes note of a record that is no row.
+    /// Records the problems of a record that is not a row.
     fn refuse(&mut self, place: Place, wrong: Vec<Wrong>) {
         self.bad += 1;
         if let Some(lacking) = &mut self.lacking
@@ -121,7 +121,7 @@ impl FileRows {
         }
     }
 
-    /// Reports each record that lacks what another has.
+    /// Reports each record that lacks keys which another record has.
     fn spell_out(&mut self) {
         let Some(lacking) = self.lacking.take() else {
             return;
@@ -137,7 +137,7 @@ impl FileRows {
         }
     }
 
-    /// Reports what no record has, once.
+    /// Reports keys that all records lack, once.
     fn sum_up(&mut self) {
         let is_every = |lacking: &Lacking| lacking.records > 1;
         let Some(lacking) = self.lacking.take_if(|lacking| is_every(lacking)) else {
@@ -153,7 +153,7 @@ impl FileRows {
         }
     }
 
-    /// What only the whole file shows.
+    /// Reports problems of the file as a whole.
     fn end(&mut self) {
         self.has_ended = true;
         self.sum_up();

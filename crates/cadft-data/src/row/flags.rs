@@ -1,10 +1,10 @@
-//! The fields of a message that say whether it is trained, under the names that tools give them.
+//! The fields of a message that mark it as trained or not, by the names that tools use.
 
 use serde_json::{Map, Value};
 
 use crate::shown::kind;
 
-/// Fields where `true` or 1 means trained, `false` or 0 means context; the first is ours.
+/// Fields in which `true` or 1 means trained, and `false` or 0 means context. The first is ours.
 pub(crate) const FLAGS: [&str; 7] = [
     "train",
     "weight",
@@ -15,16 +15,16 @@ pub(crate) const FLAGS: [&str; 7] = [
     "loss_scale",
 ];
 
-/// Fields that say it in another way: for parts of a turn, or negated.
+/// Fields with another meaning: for parts of a turn, or negated.
 const UNKNOWN: [&str; 5] = ["train_detail", "training_detail", "masked", "mask", "ignore_loss"];
 
-/// A field of a message with a value that says nothing clear.
+/// A field of a message with an unclear value.
 pub(crate) struct UnclearFlag {
     pub(crate) key: &'static str,
     pub(crate) message: String,
 }
 
-/// What the fields of a message say about its training, and the first field that says it; nothing where none does.
+/// Whether the fields mark a message as trained, and the first such field; `None` if there is none.
 pub(crate) fn flag(fields: &Map<String, Value>) -> Result<Option<(&'static str, bool)>, UnclearFlag> {
     let mut found: Option<(&'static str, bool)> = None;
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {

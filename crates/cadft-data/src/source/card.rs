@@ -1,4 +1,4 @@
-//! What the `README.md` of a data set says of its configurations, in the YAML between its first two lines of `---`.
+//! The configurations in the `README.md` of a data set, from the YAML between its first two lines of `---`.
 
 mod yaml;
 
@@ -10,24 +10,24 @@ use serde_json::{Map, Value};
 
 use crate::shown::names;
 
-/// Bytes of a card that are read.
+/// Largest number of bytes that are read from a card.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Where a data set may say it as well; what stands there comes first.
+/// The files with this YAML; the first one that has it is used.
 const FILES: [&str; 2] = [".huggingface.yaml", "README.md"];
 
-/// A configuration: a part of a data set that is loaded by itself.
+/// A configuration: a part of a data set that is loaded separately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Configuration {
     pub(super) name: String,
     pub(super) is_default: bool,
-    /// The directory of its files, where it is not the data set's.
+    /// The directory of its files, if it is not that of the data set.
     pub(super) directory: Option<String>,
-    /// The paths and globs of each split, where the files' names do not tell.
+    /// The paths and globs of each split, if the card lists them.
     pub(super) files: Option<Vec<(String, Vec<String>)>>,
 }
 
-/// The configurations of a data set, in their order; none if it has no card or the card does not say.
+/// The configurations of a data set in their order; empty if the card is absent or lists none.
 ///
 /// # Errors
 /// What is wrong with the card.
@@ -117,7 +117,7 @@ fn configuration(mut fields: Map<String, Value>) -> Result<Configuration, String
     })
 }
 
-/// `data_files`: paths of the split `train`, or a list of a `split` and a `path`.
+/// Parses `data_files`: paths of the split `train`, or a list with `split` and `path`.
 fn splits(files: Value) -> Result<Vec<(String, Vec<String>)>, String> {
     let expected = || "`data_files` are a path, paths, or a list of `split` and `path`".to_owned();
     let Value::Array(items) = files else {

@@ -1,10 +1,10 @@
-//! What a file in the directory of a data set holds, by its name.
+//! What a file in the directory of a data set contains, from its name.
 
 use std::path::Path;
 
 use crate::read::unread_kind;
 
-/// Files that lie beside data in directories of data sets; `datasets` passes them over too.
+/// Files stored beside the data in directories of data sets; `datasets` skips them too.
 const METADATA: [&str; 5] = [
     "README.md",
     "config.json",
@@ -13,14 +13,14 @@ const METADATA: [&str; 5] = [
     "dataset_dict.json",
 ];
 
-/// What a file holds, by its name.
+/// The content of a file, from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Rows, in files of this kind.
+    /// Rows, in a file of this kind.
     Rows(&'static str),
-    /// Data that are not read, and what to do about it.
+    /// Data in an unsupported format, with the hint.
     Unread(&'static str),
-    /// The ending of a data file is in the name, but not at its end: a copy, or a part.
+    /// The name contains the extension of a data file, but not at its end: a copy, or a part.
     Unclear,
     /// No data.
     Other,
@@ -48,7 +48,7 @@ pub(super) fn content(path: &Path) -> Content {
     }
 }
 
-/// The kind of the files with an ending. `datasets` reads those of one kind together.
+/// The kind of files with an extension. `datasets` reads only files of one kind together.
 fn kind(ending: &str) -> Option<&'static str> {
     match ending {
         "jsonl" | "ndjson" | "json" => Some("JSON"),

@@ -1,4 +1,4 @@
-//! The files that a source names.
+//! The files of a source.
 
 use std::io;
 use std::path::{Path, PathBuf};

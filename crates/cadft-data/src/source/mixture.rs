@@ -1,8 +1,8 @@
-//! Several sources as one stream of rows.
+//! Mixes several sources into one stream of rows.
 //!
-//! Without weights, the sources follow each other. With weights `w`, every row is drawn from source `i` with
-//! probability `wᵢ / Σw`, and is that source's next row in the order of its files. A source without a weight among
-//! others that have one weighs 1. These are the semantics of `interleave_datasets` of Hugging Face `datasets`.
+//! Without weights, the sources follow one another. With weights `w`, every row is drawn from source `i` with
+//! probability `wᵢ / Σw`; it is the next row of that source in the order of its files. A source without a weight has
+//! weight 1 if others have one. This is the behaviour of `interleave_datasets` in Hugging Face `datasets`.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -17,23 +17,23 @@ use crate::row::Row;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StoppingStrategy {
-    /// With the last row of the first source that runs out: no row comes twice.
+    /// After the last row of the first source that runs out: no row is repeated.
     #[default]
     FirstExhausted,
-    /// When every source has run out at least once: every row comes, and those of sources that ran out come again.
+    /// When every source has run out at least once: every row is used, and sources that ran out start again.
     AllExhausted,
 }
 
 /// How weighted sources are mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mixing {
-    /// Determines the draws.
+    /// The seed of the draws.
     pub seed: u64,
-    /// When the rows end.
+    /// When the mixture ends.
     pub stopping_strategy: StoppingStrategy,
 }
 
-/// A stream of rows, and in their places what is wrong with the files.
+/// A stream of rows, with the problems of the files in their places.
 pub struct Rows(Inner);
 
 enum Inner {
@@ -49,7 +49,7 @@ struct Mixture {
     /// Cumulative probabilities; the last is 1.
     bounds: Vec<f64>,
     random: ChaCha8Rng,
-    /// The source of the next row, where it was drawn already.
+    /// The source of the next row, if it was drawn already.
     pending: Option<usize>,
     stopping_strategy: StoppingStrategy,
     has_ended: bool,
@@ -58,10 +58,10 @@ struct Mixture {
 /// One source of a mixture.
 struct Drawn {
     rows: SourceRows,
-    /// The item after the last one taken.
+    /// The item that follows the last one taken.
     peeked: Option<Option<Result<Row, Problem>>>,
     has_rows: bool,
-    /// Whether it has run out before. Problems are reported in the first pass only.
+    /// Whether the source has run out before. Problems are reported in the first pass only.
     is_exhausted: bool,
 }
 
@@ -177,7 +177,7 @@ impl Mixture {
                     return Some(Ok(row));
                 }
                 Some(Err(problem)) => {
-                    // What is no row is no draw.
+                    // A problem is not a row, so the draw is kept.
                     self.pending = Some(index);
                     if !self.sources[index].is_exhausted {
                         return Some(Err(problem));
@@ -189,7 +189,7 @@ impl Mixture {
         None
     }
 
-    /// A source, by the next 53 random bits.
+    /// Draws a source with the next 53 random bits.
     fn draw(&mut self) -> usize {
         let unit = (self.random.next_u64() >> 11) as f64 * (0.5_f64).powi(53);
         let index = self.bounds.partition_point(|&bound| bound <= unit);

@@ -20,16 +20,16 @@ struct Table {
     /// The format of every row. If it is absent, the keys of each row decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     format: Option<Format>,
-    /// How often its rows come, in proportion to those of the other sources.
+    /// How often its rows are drawn, in proportion to those of the other sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weight: Option<f64>,
-    /// The split whose files are read, of a directory.
+    /// The split of a directory whose files are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     split: Option<String>,
-    /// The configuration that is read, of those that the data set's `README.md` names.
+    /// The configuration that is read, one of those in the data set's `README.md`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     config: Option<String>,
-    /// Names of columns that are not the format's own, such as `{ instruction = "question", output = "answer" }`.
+    /// Column names that differ from the keys of the format, such as `{ instruction = "question", output = "answer" }`.
     #[serde(default, skip_serializing_if = "Columns::is_empty")]
     columns: Columns,
 }

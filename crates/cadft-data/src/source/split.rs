@@ -1,7 +1,8 @@
-//! Which files of a directory are read: those that `load_dataset` of Hugging Face `datasets` reads of it. What it would
-//! pass over without a word is refused.
+//! Which files of a directory are read: the same as `load_dataset` of Hugging Face `datasets` reads. Files that it
+//! would skip silently are refused.
 //!
-//! The patterns are those of `datasets.data_files`, in their order; the first that any file matches tell the splits.
+//! The patterns are those of `datasets.data_files`, in the same order. The first patterns that match any file decide
+//! the splits.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
@@ -15,14 +16,14 @@ use super::{Source, error, io_error};
 use crate::error::DataError;
 use crate::shown::names;
 
-/// The splits, and the words that stand for them.
+/// The splits, and the words that indicate them.
 const SPLITS: [(&str, &[&str]); 3] = [
     ("train", &["train", "training"]),
     ("validation", &["validation", "valid", "dev", "val"]),
     ("test", &["test", "testing", "eval", "evaluation"]),
 ];
 
-/// Patterns with a word in the name of a directory, and in that of a file.
+/// Patterns with a word in the name of a directory; below, in the name of a file.
 const IN_DIRECTORY: [&str; 4] = [
     "**/{}/**",
     "**/{}[-._ 0-9]*/**",
@@ -31,10 +32,10 @@ const IN_DIRECTORY: [&str; 4] = [
 ];
 const IN_FILE: [&str; 2] = ["**/{}[-._ 0-9]*", "**/*[-._ 0-9]{}[-._ 0-9]*"];
 
-/// The files of each split, by their paths below the directory.
+/// The files of each split, as paths relative to the directory.
 type Splits = Vec<(String, Vec<PathBuf>)>;
 
-/// The files of the source's directory.
+/// The files to read from the directory of the source.
 pub(super) fn files(source: &Source) -> Result<Vec<PathBuf>, DataError> {
     let root = Path::new(&source.path);
     let cards = configurations(root).map_err(|message| error(source, &message, NAME_FILES))?;
@@ -83,7 +84,7 @@ fn no_data(source: &Source) -> DataError {
     )
 }
 
-/// The configuration that is asked for, or the default one; nothing where the data set has none.
+/// The requested configuration, or the default one; `None` if the data set has no configurations.
 fn configuration<'a>(
     source: &Source,
     cards: &'a [Configuration],
@@ -149,7 +150,7 @@ fn listed(
     Ok(splits)
 }
 
-/// The splits that the names of files and directories tell.
+/// The splits according to the names of files and directories.
 fn by_name(source: &Source, files: &[PathBuf]) -> Result<Splits, DataError> {
     let sharded = sharded(source, files)?;
     if !sharded.is_empty() {
@@ -172,7 +173,7 @@ fn by_name(source: &Source, files: &[PathBuf]) -> Result<Splits, DataError> {
     Ok(vec![("train".to_owned(), files.to_vec())])
 }
 
-/// The splits whose words are in the names of directories, else in those of files.
+/// The splits whose words are in directory names, otherwise in file names.
 fn by_words(files: &[PathBuf]) -> Option<Splits> {
     let split = |words: &[&str], patterns: &[&str]| {
         let patterns = words
@@ -193,7 +194,7 @@ fn by_words(files: &[PathBuf]) -> Option<Splits> {
         })
 }
 
-/// The splits of files such as `data/train_sft-00000-of-00003.parquet`, which may have any names.
+/// The splits of files such as `data/train_sft-00000-of-00003.parquet`; these splits may have any name.
 fn sharded(source: &Source, files: &[PathBuf]) -> Result<Splits, DataError> {
     let mut splits: Splits = Vec::new();
     for file in files {
@@ -216,7 +217,7 @@ fn sharded(source: &Source, files: &[PathBuf]) -> Result<Splits, DataError> {
     Ok(splits)
 }
 
-/// What comes before `-00000-of-00003` in the name of a file, where that is in it.
+/// The part of a file name before `-00000-of-00003`; `None` if the name has no such part.
 fn shard(name: &str) -> Option<&str> {
     let is_number = |text: Option<&str>| {
         text.is_some_and(|text| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit()))
@@ -247,7 +248,7 @@ fn unique(files: Vec<PathBuf>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files of the split that is asked for.
+/// The files of the requested split.
 fn asked(source: &Source, asked: &str, splits: Splits) -> Result<Vec<PathBuf>, DataError> {
     let known = names(splits.iter().map(|(name, _)| name));
     let word = SPLITS.iter().find(|(_, words)| words.contains(&asked));
@@ -281,7 +282,7 @@ fn only<'a>(source: &Source, splits: &'a Splits) -> Result<&'a [PathBuf], DataEr
     }
 }
 
-/// Refuses files that belong to no split where others do.
+/// Refuses files outside all splits, if other files belong to a split.
 fn refuse_others(source: &Source, files: &[PathBuf], chosen: &[PathBuf]) -> Result<(), DataError> {
     let known: HashSet<_> = chosen.iter().collect();
     let others: Vec<_> = files.iter().filter(|file| !known.contains(file)).collect();
@@ -299,7 +300,7 @@ fn refuse_others(source: &Source, files: &[PathBuf], chosen: &[PathBuf]) -> Resu
     ))
 }
 
-/// Refuses files that are not read, or not as one data set.
+/// Refuses files in unsupported formats, and files that do not form one data set.
 fn check(source: &Source, files: &[PathBuf], may_be_several: bool) -> Result<(), DataError> {
     let (mut kinds, mut unread) = (Vec::new(), Vec::new());
     for file in files {
@@ -335,7 +336,7 @@ fn check(source: &Source, files: &[PathBuf], may_be_several: bool) -> Result<(),
     Ok(())
 }
 
-/// Refuses shards of several names or directories: those of each are a data set.
+/// Refuses shards with several names or directories: each name is a separate data set.
 fn refuse_several_sets(source: &Source, files: &[PathBuf]) -> Result<(), DataError> {
     let set = |file: &PathBuf| {
         let name = file.file_name()?.to_string_lossy().into_owned();
@@ -359,7 +360,7 @@ fn shown<'a>(files: impl IntoIterator<Item = &'a (impl AsRef<Path> + ?Sized + 'a
     names(files.into_iter().map(|file| file.as_ref().display().to_string()))
 }
 
-/// Whether a path stays below where it begins.
+/// Whether a relative path stays below its start.
 fn is_inside(path: &str) -> bool {
     let mut components = Path::new(path).components();
     components.all(|component| matches!(component, Component::Normal(_) | Component::CurDir))

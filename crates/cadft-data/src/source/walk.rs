@@ -1,5 +1,5 @@
-//! The files below a directory, and those that a glob names. Links to directories are not followed on the way down, and
-//! there is an end to how many entries are looked at.
+//! Lists the files below a directory, and the files that a glob matches. Links to directories are not followed on the
+//! way down, and the number of entries is limited.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,27 +8,27 @@ use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
-/// Entries of directories that are looked at.
+/// Largest number of directory entries that are read.
 const MAX_ENTRIES: usize = 1_000_000;
 
-/// Directories within each other.
+/// Largest depth of directories.
 const MAX_DEPTH: usize = 64;
 
-/// As shells match: `*` stays within a name.
+/// Matching as in shells: `*` does not match `/`.
 const OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: false,
 };
 
-/// Which names are passed over.
+/// Whether hidden names are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hidden {
     Skipped,
     Taken,
 }
 
-/// Looks at entries, up to a number of them.
+/// Lists entries, up to a maximum number.
 pub(super) struct Walk {
     hidden: Hidden,
     entries: usize,
@@ -39,7 +39,7 @@ impl Walk {
         Self { hidden, entries: 0 }
     }
 
-    /// The regular files below a directory, by their paths from there, in their order.
+    /// The regular files below a directory, as sorted relative paths.
     pub(super) fn files(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         self.collect(directory, &mut PathBuf::new(), &mut files)?;
@@ -69,7 +69,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The names in a directory, in their order.
+    /// The sorted names in a directory.
     fn names(&mut self, directory: &Path) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -87,9 +87,9 @@ impl Walk {
         Ok(names)
     }
 
-    /// The regular files that a glob names. A single `*` may stand for a link to a directory, `**` goes into none.
+    /// The regular files that match a glob. `*` may match a link to a directory, but `**` does not enter links.
     pub(super) fn glob(&mut self, pattern: &str) -> Result<Vec<PathBuf>, GlobError> {
-        // The whole is looked at first, for the sake of errors with their place.
+        // The whole pattern is checked first, so that errors have the right position.
         Pattern::new(pattern).map_err(|error| GlobError::Pattern(error.to_string()))?;
         let mut components = Path::new(pattern).components().peekable();
         let mut start = PathBuf::new();
@@ -140,7 +140,7 @@ impl Walk {
         Ok(found)
     }
 
-    /// The files below these directories whose paths from there match.
+    /// The files below these directories whose relative paths match.
     fn recursive(&mut self, directories: &[PathBuf], pattern: &Pattern) -> Result<Vec<PathBuf>, GlobError> {
         let mut found = Vec::new();
         for directory in directories {
@@ -157,12 +157,12 @@ impl Walk {
     }
 }
 
-/// Whether a path matches, also one that is no UTF-8.
+/// Whether a path matches; it need not be UTF-8.
 pub(super) fn matches(pattern: &Pattern, path: &Path) -> bool {
     pattern.matches_with(&path.to_string_lossy(), OPTIONS)
 }
 
-/// Why a glob names no files.
+/// Why a glob cannot be evaluated.
 pub(super) enum GlobError {
     Pattern(String),
     Io(PathBuf, io::Error),
@@ -173,7 +173,7 @@ fn is_magic(component: &Component<'_>) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// The directory as it can be read, `.` if its path is empty; nothing if it is none.
+/// The directory to read; `.` if the path is empty, and `None` if it is not a directory.
 fn readable(directory: &Path) -> Option<&Path> {
     let directory = if directory.as_os_str().is_empty() {
         Path::new(".")

@@ -1,7 +1,7 @@
-//! The engine's filters, tests, functions and methods, each paid for by the size of what it is given.
+//! Versions of the engine's filters, tests, functions and methods that pay for the size of their inputs.
 //!
-//! The engine charges for what they return; these charge for what they walk, and for what they would build before
-//! it is built. Names that begin with `@` are called by the instructions that `guards` writes.
+//! The engine charges for results. These versions charge for the values that they walk, and for values before they are
+//! built. Names that begin with `@` are called by the instructions that `guards` inserts.
 
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
@@ -12,13 +12,13 @@ use super::python::{bind, invalid, split_keywords, text};
 use super::slice::slice;
 use super::{filters, globals, methods, numbers, printf};
 
-/// Writing a value that holds others costs the engine this many units for a byte, paid once it is written.
+/// Cost in units per byte of writing a value that contains others. The engine charges it only after writing.
 const WRITTEN: u64 = 16;
 
-/// What rounding a number costs, which is done in decimal digits.
+/// Cost of rounding a number, which works on decimal digits.
 const ROUNDED: u64 = 20;
 
-/// Filters that walk or build more than the engine charges for, with their checked names.
+/// Filters that walk or build more than the engine charges for, with the names of the checked versions.
 const FILTERS: [(&str, &str); 20] = [
     ("attr", "@attr"),
     ("batch", "@batch"),
@@ -42,7 +42,7 @@ const FILTERS: [(&str, &str); 20] = [
     ("unique", "@unique"),
 ];
 
-/// Tests that walk their operands.
+/// Tests that walk their operands, with the names of the checked versions.
 const TESTS: [(&str, &str); 21] = [
     ("!=", "@!="),
     ("<", "@<"),
@@ -67,16 +67,16 @@ const TESTS: [(&str, &str); 21] = [
     ("upper", "@upper"),
 ];
 
-/// Filters and functions that Jinja does not have, or that show the engine's own state.
+/// Filters and functions that Jinja does not have, or that expose the engine's state.
 const DROPPED: [&str; 5] = ["chain", "lines", "pprint", "split", "zip"];
 
-/// The checked form of a filter with this number of arguments, if it needs one.
+/// The checked version of a filter with this number of arguments, if it needs one.
 pub(super) fn filter_name(name: &str, arguments: Option<u16>) -> Option<&'static str> {
     let is_plain = name == "trim" && arguments == Some(1);
     (!is_plain).then(|| checked_name(&FILTERS, name)).flatten()
 }
 
-/// The checked form of a test, where it has one.
+/// The checked version of a test, if it needs one.
 pub(super) fn test_name(name: &str) -> Option<&'static str> {
     checked_name(&TESTS, name)
 }
@@ -86,7 +86,7 @@ fn checked_name(names: &[(&str, &'static str)], name: &str) -> Option<&'static s
     found.map(|(_, checked)| *checked)
 }
 
-/// Gives an environment the checked forms of all that a template can call.
+/// Adds the checked versions of everything that a template can call.
 pub(super) fn install(environment: &mut Environment<'static>) {
     for (name, checked) in FILTERS {
         environment.add_filter(
@@ -131,13 +131,13 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("@variadic", globals::variadic);
 }
 
-/// A value that is about to be walked.
+/// Pays for walking a value, and returns it.
 fn measured(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     measure(state, &value)?;
     Ok(value)
 }
 
-/// A value that is about to be written into a text, as that text.
+/// The text of a value that is about to be inserted into a text.
 fn as_text(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     if value.as_str().is_some() {
         return Ok(value);
@@ -145,7 +145,7 @@ fn as_text(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     written(state, value).map(|value| Value::from(text(&value)))
 }
 
-/// A value that may be about to be written into a text.
+/// A value that may be about to be inserted into a text; fails if writing it could not be paid.
 fn written(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     let units = measure(state, &value)?;
     if value.as_object().is_some() {
@@ -154,7 +154,7 @@ fn written(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// `left % right`: the rest of a division, or a format and its values.
+/// `left % right`: a remainder, or formatting if `left` is a string.
 fn modulo(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value, Error> {
     match left.as_str() {
         Some(format) => printf::modulo(state, format, right).map(Value::from),
@@ -162,7 +162,7 @@ fn modulo(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value, E
     }
 }
 
-/// `value.name`, where dictionaries have a method of that name.
+/// `value.name`, including the methods of dictionaries.
 fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
     if value.is_undefined() {
         return Err(Error::new(
@@ -176,7 +176,7 @@ fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
     }
 }
 
-/// `value['name']`, where dictionaries have a method of that name.
+/// `value['name']`, including the methods of dictionaries.
 fn item(value: &Value, name: &str) -> Result<Value, Error> {
     let key = Value::from(name);
     match value.as_object().and_then(|object| object.get_value(&key)) {
@@ -191,8 +191,7 @@ fn is_sequence(value: &Value) -> bool {
     is_known || value.is_undefined() || (value.kind() == ValueKind::Iterable && value.len().is_some())
 }
 
-/// A value that another is about to be searched in; dictionaries are not walked for that, and the engine charges for
-/// strings.
+/// Pays for searching in a value. A search in a dictionary walks nothing, and the engine charges for strings.
 fn searched(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::Map | ValueKind::String => Ok(value),
@@ -200,20 +199,20 @@ fn searched(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     }
 }
 
-/// A value that a namespace is about to keep.
+/// Pays for a value that a namespace is about to store.
 fn stored(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     measure_kept(state, &value)?;
     Ok(value)
 }
 
-/// Keyword arguments that were just made of a dictionary.
+/// Pays for keyword arguments that were made from a dictionary.
 fn arguments(state: &State<'_, '_>, value: ValueOrKwargs) -> Result<Value, Error> {
     let value = value.into_value();
     measure(state, &value)?;
     Ok(value)
 }
 
-/// `loop.changed(..)`: the loop keeps the values.
+/// `loop.changed(..)`: the loop stores the values, so they are checked.
 fn changed(state: &mut State<'_, '_>, values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let values = values.into_values();
     for value in values.iter().skip(1) {
@@ -222,7 +221,7 @@ fn changed(state: &mut State<'_, '_>, values: Rest<ValueOrKwargs>) -> Result<Val
     call("changed", state, &values)
 }
 
-/// `loop.cycle(..)`, which the engine would divide by the number of values.
+/// `loop.cycle(..)`; without values the engine would divide by zero.
 fn cycle(state: &mut State<'_, '_>, values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let values = values.into_values();
     if values.len() < 2 {
@@ -244,7 +243,7 @@ fn no_file(name: &Value) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::TemplateNotFound, message))
 }
 
-/// A filter of the engine.
+/// Pays for a filter of the engine and applies it.
 fn filter(state: &mut State<'_, '_>, name: &str, mut arguments: Vec<Value>) -> Result<Value, Error> {
     let mut units = 0_u64;
     for argument in &arguments {
@@ -264,7 +263,7 @@ fn filter(state: &mut State<'_, '_>, name: &str, mut arguments: Vec<Value>) -> R
         "sort" | "unique" | "groupby" | "dictsort" | "min" | "max" => {
             pay(state, units.saturating_mul(u64::from(items.max(1).ilog2())))?;
         }
-        // Lists are summed lazily, and copied once every 32 of them.
+        // The sum of lists is lazy, and is copied once every 32 lists.
         "sum" => pay(state, units.saturating_mul(items / 32))?,
         "trim" => pay_for_trim(state, &arguments)?,
         "round" => state.consume_fuel(ROUNDED)?,
@@ -281,7 +280,7 @@ fn filter(state: &mut State<'_, '_>, name: &str, mut arguments: Vec<Value>) -> R
     Ok(result)
 }
 
-/// The name of a filter or a test that is an argument becomes that of its checked form.
+/// Replaces a filter or test name in the arguments by that of its checked version.
 fn rename(arguments: &mut [Value], at: usize, checked: fn(&str) -> Option<&'static str>) {
     if let Some(argument) = arguments.get_mut(at)
         && let Some(name) = argument.as_str().and_then(checked)
@@ -290,7 +289,7 @@ fn rename(arguments: &mut [Value], at: usize, checked: fn(&str) -> Option<&'stat
     }
 }
 
-/// Arguments that were given by position, by name: the engine takes these by name only.
+/// Converts positional arguments to named ones: the engine accepts these arguments only by name.
 fn name_arguments<const N: usize>(arguments: &mut Vec<Value>, names: [&str; N]) -> Result<(), Error> {
     let (by_position, _) = split_keywords(arguments);
     if by_position.len() < 2 {
@@ -311,7 +310,7 @@ fn pay_for_trim(state: &State<'_, '_>, arguments: &[Value]) -> Result<(), Error>
     pay(state, length(0).saturating_mul(length(1)))
 }
 
-/// A test of the engine.
+/// Pays for a test of the engine and applies it.
 fn test(state: &mut State<'_, '_>, name: &str, operands: &[Value]) -> Result<bool, Error> {
     for operand in operands {
         let units = measure(state, operand)?;
@@ -322,7 +321,7 @@ fn test(state: &mut State<'_, '_>, name: &str, operands: &[Value]) -> Result<boo
     state.perform_test(name, operands)
 }
 
-/// Writes a value where the template does.
+/// Writes a value to the output of the template.
 fn write(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     if value.as_str().is_some() {
         return escape_formatter(output, state, value);
@@ -337,7 +336,7 @@ fn write(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> R
 fn tojson(state: &State<'_, '_>, arguments: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let (value, options) = ToJson::of_call(&arguments.into_values())?;
     let units = weight(state, &value)?;
-    // A byte of text is written in at most six, and an item is indented by as much as it is deep.
+    // A byte of text becomes at most six bytes; the indentation of an item grows with its depth.
     let items = units / ITEM;
     let around = options.around(DEEPEST as u64);
     afford(

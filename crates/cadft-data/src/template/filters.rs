@@ -1,4 +1,4 @@
-//! Filters of Jinja that the engine lacks, or has with other arguments or results.
+//! Jinja filters that the engine lacks, or whose arguments or results differ.
 
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
@@ -33,7 +33,7 @@ const ALL: [(&str, Filter); 18] = [
     ("wordwrap", wordwrap),
 ];
 
-/// Gives an environment these filters; what they are given is paid for before they run.
+/// Adds these filters; the cost of their inputs is paid before they run.
 pub(super) fn install(environment: &mut Environment<'static>) {
     for (name, filter) in ALL {
         environment.add_filter(
@@ -165,7 +165,7 @@ fn join(state: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
     Ok(Value::from(out))
 }
 
-/// An attribute by its name, its number or a path of these.
+/// The attribute of a value at a name, an index, or a path of these.
 fn at_path(value: &Value, path: &Value) -> Result<Value, Error> {
     let Some(path) = path.as_str() else {
         return value.get_item(path);
@@ -217,8 +217,8 @@ fn striptags(_: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
     }
     out.push_str(rest);
     let words: Vec<&str> = out.split(is_space).filter(|word| !word.is_empty()).collect();
-    // The words are stripped of tags already: a `<` that is left is text. They are decoded one by one, as the spaces
-    // that they come to hold are no whitespace of the text.
+    // Tags are already removed, so a remaining `<` is text. Words are decoded one by one, because decoded spaces do not
+    // count as whitespace of the text.
     let decoded: Vec<String> = words
         .into_iter()
         .map(|word| match word.contains('&') {
@@ -229,7 +229,7 @@ fn striptags(_: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
     Ok(Value::from(decoded.join(" ")))
 }
 
-/// A word with its HTML entities decoded.
+/// Decodes the HTML entities of a word.
 fn entities(word: &str) -> String {
     let mut out = String::new();
     let mut rest = word;
@@ -256,7 +256,7 @@ fn entities(word: &str) -> String {
     out
 }
 
-/// The entities that stand for whitespace, which `striptags` of the engine makes a plain space of.
+/// Entities for whitespace characters, which the engine's `striptags` turns into plain spaces.
 fn space(entity: &str) -> Option<char> {
     Some(match entity.trim_start_matches('&').trim_end_matches(';') {
         "nbsp" | "NonBreakingSpace" | "#160" | "#xa0" | "#xA0" => '\u{a0}',
@@ -337,7 +337,7 @@ fn urlencode(_: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
     Ok(Value::from(pairs.collect::<Vec<_>>().join("&")))
 }
 
-/// A text with all but letters, digits and some signs as `%XX`.
+/// Percent-encodes a text, except letters, digits and the characters in `safe`.
 fn quoted(plain: &str, safe: &str) -> String {
     use std::fmt::Write;
     let mut out = String::with_capacity(plain.len());
@@ -373,7 +373,7 @@ fn wordwrap(state: &State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
     let wrapstring = string("wordwrap", &wrapstring)?;
     let size = value.len() as u64;
     afford(state, size.saturating_mul(8 + wrapstring.len() as u64))?;
-    // A run of hyphens is looked at again for each of them.
+    // Within a run of hyphens, each hyphen causes another search.
     pay(state, size.saturating_mul(8 + value.matches("--").count() as u64))?;
     let paragraphs: Vec<String> = lines(value)
         .map(|(line, _)| wrapped(line, &options).map(|lines| lines.join(wrapstring)))

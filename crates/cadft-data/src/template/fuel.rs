@@ -1,22 +1,22 @@
-//! What an operation on values costs, paid from the fuel of the rendering before it is done.
+//! The cost of operations on values, paid from the fuel of the rendering before they run.
 //!
-//! The unit is the engine's: a byte is one, an item of a list 32, and 64 units are one fuel.
+//! Units are the engine's: a byte costs 1, a list item 32, and 64 units are one fuel.
 
 use minijinja::value::{DynObject, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::objects::held;
 
-/// The cost of one value.
+/// The cost of one value, in units.
 pub(super) const ITEM: u64 = 32;
 
 const UNITS: u64 = 64;
 
-/// How deep lists and dictionaries are nested at most. They are written, compared and freed by recursion; JSON is read
-/// no deeper than 128.
+/// Largest nesting depth of lists and dictionaries. They are written, compared and freed recursively. JSON is limited
+/// to a depth of 128 when it is read.
 pub(super) const DEEPEST: usize = 200;
 
-/// Takes units from what is left.
+/// Subtracts units from the remaining fuel; an error if they exceed it.
 pub(super) fn pay(state: &State<'_, '_>, units: u64) -> Result<(), Error> {
     if units < UNITS {
         return Ok(());
@@ -24,7 +24,7 @@ pub(super) fn pay(state: &State<'_, '_>, units: u64) -> Result<(), Error> {
     state.consume_fuel(units / UNITS)
 }
 
-/// Fails where the units could not be paid, and takes nothing.
+/// An error if the remaining fuel is less than `units`; nothing is subtracted.
 pub(super) fn afford(state: &State<'_, '_>, units: u64) -> Result<(), Error> {
     if units <= left(state) {
         return Ok(());
@@ -32,37 +32,38 @@ pub(super) fn afford(state: &State<'_, '_>, units: u64) -> Result<(), Error> {
     state.consume_fuel(u64::MAX)
 }
 
-/// The units that are left.
+/// The remaining fuel in units.
 pub(super) fn left(state: &State<'_, '_>) -> u64 {
     state
         .fuel_levels()
         .map_or(u64::MAX, |(_, left)| left.saturating_mul(UNITS))
 }
 
-/// What it costs to walk a value and all that it holds, as often as it is held; fails where that cannot be paid.
+/// Cost of walking a value and everything it contains; a shared value counts once per reference. An error if the cost
+/// exceeds the remaining fuel.
 pub(super) fn weight(state: &State<'_, '_>, value: &Value) -> Result<u64, Error> {
     walk(state, value, Objects::All)
 }
 
-/// As [`weight`], paid.
+/// Pays the [`weight`] of a value.
 pub(super) fn measure(state: &State<'_, '_>, value: &Value) -> Result<u64, Error> {
     let units = weight(state, value)?;
     pay(state, units)?;
     Ok(units)
 }
 
-/// As [`measure`] of a value that an object is to keep: it must not hold objects that can come to hold others later,
-/// or a chain or a circle of them could be made.
+/// Like [`measure`], for a value that an object will store. It must not contain objects that can later store others;
+/// otherwise chains or cycles would be possible.
 pub(super) fn measure_kept(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     let units = walk(state, value, Objects::Fixed)?;
     pay(state, units)
 }
 
-/// Which objects are allowed in a value.
+/// Which objects a value may contain.
 #[derive(Clone, Copy, PartialEq)]
 enum Objects {
     All,
-    /// No namespaces and no loops, which change.
+    /// All except namespaces and loops, which are mutable.
     Fixed,
 }
 
@@ -77,7 +78,7 @@ fn walk(state: &State<'_, '_>, value: &Value, objects: Objects) -> Result<u64, E
     };
     match walk.visit(object, 0) {
         Ok(()) => Ok(walk.spent),
-        // What is left is gone, so that no rendering continues after this.
+        // All fuel is consumed, so that the rendering cannot continue.
         Err(Stop::Spent) => Err(state.consume_fuel(u64::MAX).err().unwrap_or_else(out_of_fuel)),
         Err(Stop::Refused(message)) => Err(Error::new(ErrorKind::OutOfFuel, message)),
     }
@@ -97,7 +98,7 @@ struct Walk {
     objects: Objects,
 }
 
-/// Why a walk ends early.
+/// Why a walk stops early.
 enum Stop {
     Spent,
     Refused(String),
@@ -145,7 +146,7 @@ impl Walk {
     }
 }
 
-/// The result of an operation that may be a list that is joined only when it is read; it becomes a real one.
+/// Converts a lazily joined list, the possible result of an operation, to a real list.
 pub(super) fn settled(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     let Some(object) = value
         .as_object()
@@ -167,7 +168,7 @@ pub(super) fn settled(state: &State<'_, '_>, value: Value) -> Result<Value, Erro
     Ok(Value::from(items))
 }
 
-/// A value that is about to be looped over.
+/// Pays for a value before a loop over it.
 pub(super) fn looped(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     let len = match (value.as_str(), value.as_object()) {
         (Some(text), _) => text.len(),

@@ -1,8 +1,8 @@
-//! `{% generation %} .. {% endgeneration %}`: the text that a template says the assistant generates.
+//! `{% generation %} .. {% endgeneration %}`: marks the text that the assistant generates.
 //!
-//! The engine does not know the tag. Its body has a scope of its own, so it becomes a `with` block, between two
-//! characters that no text contains (Unicode's noncharacters U+FDD0 and U+FDD1). They are written outside the block
-//! and taken out of the finished text again.
+//! The engine does not know this tag. Its body has a separate scope, so the tag becomes a `with` block between two
+//! characters that no text contains (Unicode's noncharacters U+FDD0 and U+FDD1). They are written outside the block and
+//! removed from the finished text.
 
 use minijinja::{Error, ErrorKind};
 
@@ -11,8 +11,8 @@ use super::Rendered;
 const START: char = '\u{FDD0}';
 const END: char = '\u{FDD1}';
 
-/// The template with its generation tags as `with` blocks between two characters; nothing where it has none.
-/// Whitespace is kept or dropped as around any tag of a block (`trim_blocks`, `lstrip_blocks`).
+/// The template with its generation tags replaced by `with` blocks between the two characters; `None` if it has no such
+/// tags. Whitespace is handled as for any block tag (`trim_blocks`, `lstrip_blocks`).
 pub(super) fn as_blocks(source: &str) -> Result<Option<String>, Error> {
     let mut text = String::with_capacity(source.len() + 64);
     let mut rest = source;
@@ -51,7 +51,7 @@ pub(super) fn as_blocks(source: &str) -> Result<Option<String>, Error> {
     Ok(found.then_some(text))
 }
 
-/// Opens a block: what the tag does to the whitespace before it is done here, as the character comes first.
+/// Opens a block. Whitespace before the tag is handled here, because the character is inserted before the tag.
 fn begin(text: &mut String, tag: &str) {
     let dash = if tag.starts_with('-') { "-" } else { "" };
     if !tag.starts_with('+') {
@@ -66,7 +66,7 @@ fn begin(text: &mut String, tag: &str) {
     text.extend(["' }}{% with ", right, "%}"]);
 }
 
-/// Closes a block; what is left of the template, without what the tag drops of the whitespace after it.
+/// Closes a block. Returns the rest of the template, without the whitespace that the tag removes after it.
 fn finish<'a>(text: &mut String, tag: &str, rest: &'a str) -> &'a str {
     let left = match tag.chars().next() {
         Some(mark @ ('-' | '+')) => mark.to_string(),
@@ -89,7 +89,7 @@ fn unbalanced(what: &str) -> Error {
     Error::new(ErrorKind::SyntaxError, what.to_owned())
 }
 
-/// Takes the characters out again and says where they were. Ranges that touch become one.
+/// Removes the characters and returns their positions as ranges. Adjacent ranges are merged.
 pub(super) fn found(marked: String) -> Result<Rendered, Error> {
     if !marked.contains([START, END]) {
         return Ok(Rendered {

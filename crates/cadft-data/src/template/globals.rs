@@ -1,4 +1,4 @@
-//! `dict`, `namespace`, `cycler`, `joiner`, and macros that take any arguments.
+//! `dict`, `namespace`, `cycler`, `joiner`, and macros with variable arguments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use super::fuel::{looped, measure, measure_kept};
 use super::objects::Cycler;
 use super::python::{bind, invalid, split_keywords, text};
 
-/// Gives an environment these functions.
+/// Adds these functions to an environment.
 pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_function("cycler", cycler);
     environment.add_function("joiner", joiner);
@@ -76,7 +76,7 @@ fn joiner(arguments: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     }))
 }
 
-/// Nothing when first called, then its separator.
+/// Returns an empty text at the first call, then its separator.
 #[derive(Debug)]
 struct Joiner {
     separator: String,
@@ -110,7 +110,7 @@ fn dict(state: &State<'_, '_>, value: Option<Value>, others: Kwargs) -> Result<V
     Ok(result)
 }
 
-/// A dictionary of a list of pairs.
+/// A dictionary from a list of pairs.
 fn of_pairs(pairs: &Value) -> Result<Value, Error> {
     let pair = |pair: Value| Ok((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?));
     let pairs = pairs.try_iter()?.map(pair).collect::<Result<Vec<_>, Error>>()?;
@@ -124,11 +124,11 @@ fn namespace(state: &State<'_, '_>, values: Option<ValueOrKwargs>) -> Result<Val
     functions::namespace(values)
 }
 
-/// The names of what a macro finds further arguments under.
+/// The names under which a macro gets additional arguments.
 pub(super) const VARARGS: &str = "varargs";
 pub(super) const KWARGS: &str = "kwargs";
 
-/// A macro of the engine that declares `varargs` and `kwargs`, as one that is given them.
+/// Wraps a macro that uses `varargs` or `kwargs`, so that it gets additional arguments.
 pub(super) fn variadic(value: Value) -> Result<Value, Error> {
     let names: Vec<String> = value
         .get_attr("arguments")?
@@ -141,7 +141,7 @@ pub(super) fn variadic(value: Value) -> Result<Value, Error> {
 #[derive(Debug)]
 struct Variadic {
     inner: Value,
-    /// The declared arguments, the two hidden ones among them.
+    /// The declared arguments, including the two hidden ones.
     names: Vec<String>,
 }
 

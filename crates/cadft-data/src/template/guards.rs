@@ -1,10 +1,10 @@
-//! Puts checks into the instructions of a template.
+//! Inserts checks into the instructions of a template.
 //!
-//! The engine counts the bytes of strings before it makes them, but joins lists lazily, does not look into values
-//! that hold others, and compares, nests and frees values by recursion. So before an instruction that walks a value,
-//! and after one that makes a list, a filter of `checked` is called: it pays for the walk from the fuel of the
-//! rendering, bounds how deep values are nested, and makes every list a real one. Where an operand is known to be a
-//! string or a number no check is needed, which is nearly everywhere in published templates.
+//! The engine counts the bytes of strings before it creates them. But it joins lists lazily, does not look into values
+//! that contain others, and compares, nests and frees values recursively. So a filter of `checked` is called before an
+//! instruction that walks a value, and after one that creates a list. The filter pays for the walk from the rendering's
+//! fuel, limits the nesting depth, and makes every list a real one. If an operand is known to be a string or a number,
+//! no check is needed. This is the usual case in published templates.
 
 mod jumps;
 mod macros;
@@ -21,26 +21,26 @@ use super::{checked, methods};
 use jumps::{target, target_mut};
 use macros::hidden;
 
-/// How many filters of one template the engine remembers by number.
+/// Number of filters of a template that the engine caches by number.
 const NUMBERED: u8 = 50;
 
-/// What is known of a value on the stack.
+/// What is known about a value on the stack.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Known {
     /// Nothing.
     Nothing,
-    /// It holds no other values.
+    /// It contains no other values.
     Flat,
-    /// It stands in the template, holds no other values, and is written as any language writes it.
+    /// It is a literal without other values, and is written the same way in any language.
     Written,
 }
 
-/// Filters whose result holds no other values.
+/// Filters whose result contains no other values.
 const FLAT: [&str; 9] = [
     "int", "join", "length", "lower", "replace", "string", "tojson", "trim", "upper",
 ];
 
-/// The instructions of a template or of one of its blocks, with checks.
+/// The instructions of a template or of one of its blocks, with checks inserted.
 pub(super) fn guarded<'a>(original: &Instructions<'a>) -> Instructions<'a> {
     let all = || (0..).map_while(|index| original.get(index));
     let targets: BTreeSet<u32> = all().filter_map(target).collect();
@@ -81,18 +81,18 @@ pub(super) fn guarded<'a>(original: &Instructions<'a>) -> Instructions<'a> {
     instructions
 }
 
-/// Writes instructions with their checks, and follows what is known of the values on the stack.
+/// Writes instructions with their checks, and tracks what is known about the values on the stack.
 struct Writer<'o, 'a> {
     instructions: Instructions<'a>,
     len: u32,
     original: &'o Instructions<'a>,
-    /// The original instruction that is written now; its place in the source is that of its checks.
+    /// The index of the current original instruction; its checks get the same source location.
     index: u32,
-    /// The top of the stack; nothing is known of what lies below.
+    /// What is known about the top of the stack; nothing is known about deeper values.
     stack: Vec<Known>,
     numbers: BTreeMap<&'static str, u8>,
     next_number: u8,
-    /// The arguments that macros take without declaring them, by where the macro starts.
+    /// The undeclared arguments that macros use, by the start of the macro.
     hidden: BTreeMap<u32, Vec<&'static str>>,
 }
 
@@ -110,7 +110,7 @@ impl<'a> Writer<'_, 'a> {
         self.len += 1;
     }
 
-    /// A filter of `checked` over the topmost values.
+    /// Calls a filter of `checked` on the topmost values.
     fn check(&mut self, name: &'static str, values: u16) {
         let next = &mut self.next_number;
         let number = *self.numbers.entry(name).or_insert_with(|| {
@@ -125,13 +125,13 @@ impl<'a> Writer<'_, 'a> {
         self.stack.pop().unwrap_or(Known::Nothing)
     }
 
-    /// Pops some values, and says whether all of them are at least as well known.
+    /// Pops values; returns whether all are known at least this well.
     fn all_known(&mut self, count: usize, least: Known) -> bool {
         let known: Vec<_> = (0..count).map(|_| self.pop()).collect();
         known.iter().all(|known| *known >= least)
     }
 
-    /// Checks the two topmost values, unless they are known well enough.
+    /// Checks the two topmost values, except those for which `enough` is true.
     fn check_two(&mut self, name: &'static str, right_name: &'static str, enough: [bool; 2]) {
         let [left, right] = enough;
         if !right {
@@ -145,7 +145,7 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn guard(&mut self, instruction: &Instruction<'a>) {
-        // A macro begins by taking its arguments from the stack, the last one first.
+        // A macro first takes its arguments from the stack, the last one first.
         for name in self
             .hidden
             .get(&self.index)
@@ -223,7 +223,7 @@ impl<'a> Writer<'_, 'a> {
         }
     }
 
-    /// The instruction before this one loads the name of a method of dictionaries.
+    /// Whether the previous instruction loads the name of a dictionary method.
     fn follows_method_name(&self) -> bool {
         let before = self
             .index
@@ -232,7 +232,7 @@ impl<'a> Writer<'_, 'a> {
         matches!(before, Some(Instruction::LoadConst(value)) if value.as_str().is_some_and(methods::is_method))
     }
 
-    /// A filter of `checked` over a value and a name.
+    /// Calls a filter of `checked` on a value and a name.
     fn named(&mut self, name: &'static str) {
         self.check(name, 2);
         self.all_known(2, Known::Nothing);
@@ -313,7 +313,7 @@ impl<'a> Writer<'_, 'a> {
 
     fn call(&mut self, instruction: &Instruction<'a>) {
         let (count, result) = match instruction {
-            // The engine remembers a filter by its number, which the checked form takes over; `trim` has both forms.
+            // The engine caches a filter by its number, which the checked version takes over. `trim` has both versions.
             Instruction::ApplyFilter(name, count, number) => {
                 match checked::filter_name(name, *count) {
                     Some(checked) if *name == "trim" => {
@@ -355,7 +355,7 @@ impl<'a> Writer<'_, 'a> {
         self.stack.push(result);
     }
 
-    /// An instruction without checks.
+    /// Copies an instruction without checks.
     fn plain(&mut self, instruction: &Instruction<'a>) {
         let (popped, pushed) = match instruction {
             Instruction::EmitRaw(_) | Instruction::BeginCapture(_) => (0, None),
@@ -372,7 +372,7 @@ impl<'a> Writer<'_, 'a> {
         self.replace(instruction, popped, pushed);
     }
 
-    /// Writes an instruction that takes some values from the stack and may leave one.
+    /// Writes an instruction that pops values and may push one.
     fn replace(&mut self, instruction: &Instruction<'a>, popped: usize, pushed: Option<Known>) {
         self.add(instruction.clone());
         let left = self.stack.len().saturating_sub(popped);

@@ -1,4 +1,4 @@
-//! The `tojson` filter as Hugging Face defines it: Python's `json.dumps`, by default without escapes for ASCII.
+//! The `tojson` filter as Hugging Face defines it: Python's `json.dumps`, by default without ASCII escapes.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::python::{as_float, bind, float, integer, invalid, required};
 /// `value | tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
 pub(super) struct ToJson {
     is_ascii: bool,
-    /// What a level is indented by; without one all is in one line.
+    /// The indentation of a level; `None` writes everything in one line.
     indent: Option<String>,
     item: String,
     key: String,
@@ -18,7 +18,7 @@ pub(super) struct ToJson {
 }
 
 impl ToJson {
-    /// The value and the options of a call.
+    /// The value and the options from a call's arguments.
     pub(super) fn of_call(given: &[Value]) -> Result<(Value, Self), Error> {
         let names = ["x", "ensure_ascii", "indent", "separators", "sort_keys"];
         let [value, is_ascii, indent, separators, sorts] = bind("tojson", names, given)?;
@@ -61,7 +61,7 @@ impl ToJson {
         Ok((required("tojson", value)?, options))
     }
 
-    /// The bytes that stand around an item at most, for one that is so deep.
+    /// Largest number of bytes around an item at this depth.
     pub(super) fn around(&self, depth: u64) -> u64 {
         let indent = self.indent.as_ref().map_or(0, String::len) as u64;
         let separators = (self.item.len() + self.key.len()) as u64;
@@ -192,7 +192,7 @@ fn json_float(number: f64) -> String {
     }
 }
 
-/// A key of a dictionary as the string that JSON needs.
+/// A dictionary key as the string that JSON requires.
 fn key_text(key: &Value) -> Result<String, Error> {
     if let Some(text) = key.as_str() {
         return Ok(text.to_owned());

@@ -1,8 +1,8 @@
-//! What a template may cost before it runs: the length of its source and of its expressions.
+//! Limits on a template before it is compiled: the length of its source and of its expressions.
 //!
-//! The engine parses, folds and compiles an expression by recursion over its operators, and it computes what is
-//! constant while it compiles, where no fuel is counted. So an expression has a limited number of tokens and no list
-//! is written out and multiplied.
+//! The engine parses, folds and compiles an expression recursively over its operators, and evaluates constants during
+//! compilation, when no fuel is counted. So expressions have a limited number of tokens, and literal lists must not be
+//! multiplied.
 
 use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
@@ -10,16 +10,16 @@ use minijinja::{Error, ErrorKind};
 
 use super::python::float;
 
-/// The longest template, in bytes; the longest published ones have some thirty thousand.
+/// Largest size of a template in bytes; the longest published ones have about thirty thousand.
 const LONGEST_SOURCE: usize = 1 << 20;
 
-/// The most tokens between `{{` and `}}` or `{%` and `%}`; the longest of published templates has some hundred.
+/// Largest number of tokens between `{{` and `}}` or `{%` and `%}`; the longest published ones have about a hundred.
 const LONGEST_TAG: usize = 1000;
 
-/// The most `elif`s in a row of tags.
+/// Largest number of consecutive `elif` tags.
 const MOST_BRANCHES: usize = 500;
 
-/// Fails where a template is longer than any that is written by hand.
+/// Returns an error if a template exceeds these limits, far above those of hand-written templates.
 pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
     if source.len() > LONGEST_SOURCE {
         return Err(refused(&format!("it has more than {LONGEST_SOURCE} bytes"), 1));
@@ -29,7 +29,7 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
     let mut brackets = Brackets::default();
     let mut written = Written::default();
     for token in tokenize(source, false, syntax.clone()) {
-        // The parser reports what cannot be read, with its place.
+        // Invalid tokens are reported by the parser, with their place.
         let Ok((token, span)) = token else {
             return Ok(());
         };
@@ -73,8 +73,8 @@ fn refused(what: &str, line: usize) -> Error {
     Error::new(ErrorKind::SyntaxError, format!("{what} (line {line})"))
 }
 
-/// What a tag has so far of a number that is joined to a text while the template is compiled: the engine writes such a
-/// number otherwise than Python where it needs an exponent.
+/// Detects a number that is joined to a text during compilation: if such a number needs an exponent, the engine writes
+/// it differently from Python.
 #[derive(Default)]
 struct Written {
     joins: bool,
@@ -92,36 +92,36 @@ impl Written {
     }
 }
 
-/// The last token of an expression, as far as it says what may follow.
+/// The last token of an expression, as far as it decides what may follow.
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Last {
-    /// Nothing, an operator or an opening bracket: an operand follows.
+    /// No token, an operator or an opening bracket: an operand follows.
     #[default]
     Operator,
-    /// A `*` after an operand that may be known when the template is compiled.
+    /// A `*` after an operand that may be a constant.
     Times,
     /// A `*` after a list or a tuple.
     ListTimes,
-    /// A variable, or what ends like one.
+    /// A variable, or an expression that ends like one.
     Name,
     /// Another operand.
     Operand,
-    /// An operand that is a list or a tuple that is written out, or made of such.
+    /// A literal list or tuple, or an operand made from such.
     List,
 }
 
 /// An open bracket.
 #[derive(Default)]
 struct Group {
-    /// It holds arguments, an index or a dictionary: what is in it is not its value.
+    /// It contains arguments, an index or a dictionary: its content is not its value.
     holds_arguments: bool,
-    /// It stands right after a `*`.
+    /// It follows a `*` directly.
     is_factor: bool,
-    /// Its value is a list or a tuple that is written out, or made of such.
+    /// Its value is a literal list or tuple, or made from such.
     is_list: bool,
 }
 
-/// Follows brackets to tell lists and tuples that are written out and multiplied.
+/// Tracks brackets to detect multiplied literal lists and tuples.
 #[derive(Default)]
 struct Brackets {
     open: Vec<Group>,
@@ -129,7 +129,7 @@ struct Brackets {
 }
 
 impl Brackets {
-    /// Whether this token shows that one is multiplied.
+    /// Whether this token shows that a literal list is multiplied.
     fn multiplies_list(&mut self, token: &Token<'_>) -> bool {
         let before = self.last;
         let is_name = matches!(token, Token::Ident(_));
@@ -167,7 +167,8 @@ impl Brackets {
         is_multiplied
     }
 
-    /// The innermost bracket, and those that it is the value of, are lists; whether one of them is a factor.
+    /// Marks the innermost bracket as a list, and the brackets whose value it is. Returns whether one of them is a
+    /// factor.
     fn is_list(&mut self) -> bool {
         let mut is_factor = false;
         for group in self

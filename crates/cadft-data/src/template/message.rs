@@ -1,4 +1,4 @@
-//! What a template is shown of a row: its messages, tools and variables.
+//! The parts of a row that a template gets: messages, tools and variables.
 
 use minijinja::Value;
 use minijinja::value::Serde;
@@ -9,13 +9,13 @@ use crate::error::DataError;
 use crate::exact;
 use crate::row::{FLAGS, Message};
 
-/// What reasoning is called in messages; the first is the name that most templates read.
+/// The names of reasoning in messages; most templates read the first one.
 pub(crate) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// The keys of a message that can hold calls.
+/// The keys of a message that can contain calls.
 const CALLS: [&str; 2] = ["tool_calls", "function_call"];
 
-/// A chat template with what a row says about it.
+/// A chat template with the variables of a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowTemplate<'a> {
     template: &'a ChatTemplate,
@@ -28,8 +28,8 @@ impl<'a> RowTemplate<'a> {
         Self { template, variables }
     }
 
-    /// The text of a conversation, over messages that are template values already, so that rendering every prefix of
-    /// a conversation does not convert it again and again.
+    /// Renders a conversation from messages that are converted already, so that rendering every prefix does not convert
+    /// them again.
     pub(crate) fn render_values(
         self,
         messages: &[Value],
@@ -39,7 +39,7 @@ impl<'a> RowTemplate<'a> {
         Ok(self.render_marked(messages, tools, prompt)?.text)
     }
 
-    /// As [`Self::render_values`], with the places that the template marks as generated.
+    /// Like [`Self::render_values`]; also returns the ranges that the template marks as generated.
     pub(crate) fn render_marked(
         self,
         messages: &[Value],
@@ -54,9 +54,9 @@ impl<'a> RowTemplate<'a> {
     }
 }
 
-/// A message as a template value. What says whether it is trained is not shown to it, nor a key that is null.
-/// Reasoning under any of its names is shown as `reasoning_content` and `thinking`. Both is as in `transformers`.
-/// Arguments of calls that are JSON in a string are shown as what they say, as servers do.
+/// Converts a message to a template value. Training flags and null fields are left out. Reasoning under any of its
+/// names becomes both `reasoning_content` and `thinking`. Both rules are those of `transformers`. Call arguments that
+/// are JSON in a string are parsed, as servers do.
 pub(crate) fn value(message: &Message) -> Value {
     let own = message.fields();
     let reasoning = REASONING
@@ -82,13 +82,13 @@ pub(crate) fn value(message: &Message) -> Value {
     Value::from(Serde(fields))
 }
 
-/// Messages as template values.
+/// Converts messages to template values.
 pub(crate) fn values(messages: &[Message]) -> Vec<Value> {
     messages.iter().map(value).collect()
 }
 
-/// Definitions of tools as a template value, nothing where there are none. One that is JSON in a string is shown as what
-/// it says.
+/// Converts tool definitions to a template value, which is none if there are no tools. A definition that is JSON in a
+/// string is parsed.
 pub(super) fn tools(tools: &[Json]) -> Value {
     if tools.is_empty() {
         return Value::from(());
@@ -100,12 +100,12 @@ pub(super) fn tools(tools: &[Json]) -> Value {
     Value::from(Serde(tools))
 }
 
-/// Arguments of calls that are JSON in a string become what they say.
+/// Parses call arguments that are JSON in a string.
 pub(crate) fn parse_calls(calls: &mut Json) {
     each_call(calls, parse_arguments);
 }
 
-/// Does something to every call of a list of calls, or to the one call.
+/// Applies `change` to a single call, or to every call in a list.
 fn each_call(calls: &mut Json, change: fn(&mut Map<String, Json>)) {
     match calls {
         Json::Array(calls) => calls.iter_mut().for_each(|call| each_call(call, change)),
@@ -117,7 +117,7 @@ fn each_call(calls: &mut Json, change: fn(&mut Map<String, Json>)) {
     }
 }
 
-/// Arguments that are JSON in a string become what they say, and none an empty object.
+/// Parses arguments that are JSON in a string; missing arguments become an empty object.
 fn parse_arguments(function: &mut Map<String, Json>) {
     let Some(arguments) = function.get_mut("arguments") else {
         return;
@@ -129,7 +129,7 @@ fn parse_arguments(function: &mut Map<String, Json>) {
     }
 }
 
-/// What a string of JSON says, where it is an object or a list. Nothing where a number of it would be rounded.
+/// The parsed JSON of a string, if it is an object or a list; `None` if a number would be rounded.
 fn parsed(value: &Json) -> Option<Json> {
     let text = value.as_str()?.trim();
     let is_likely = text.starts_with(['{', '[']);
@@ -142,7 +142,7 @@ fn has_calls(message: &Value) -> bool {
         .any(|key| message.get_attr(key).is_ok_and(|calls| calls.is_true()))
 }
 
-/// A message whose calls have their arguments as JSON in a string.
+/// A message whose call arguments are JSON in a string.
 fn with_text_arguments(message: &Value) -> Value {
     let Ok(Json::Object(mut fields)) = serde_json::to_value(message) else {
         return message.clone();
@@ -159,7 +159,7 @@ fn with_text_arguments(message: &Value) -> Value {
     Value::from(Serde(fields))
 }
 
-/// Whether a template can show a call only if its arguments are a string: `DeepSeek` V3's appends them to a string.
+/// Whether a template can show a call only if its arguments are a string: that of `DeepSeek` V3 appends them to one.
 pub(super) fn needs_text_arguments(template: &ChatTemplate) -> bool {
     let shows = |arguments: &Json| {
         let call = serde_json::json!({"id": "call00000", "type": "function", "function": {"name": "f", "arguments": arguments}});

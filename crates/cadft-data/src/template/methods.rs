@@ -1,4 +1,4 @@
-//! The methods of Python's values, as far as a sandbox has them: those that change a value are refused.
+//! The methods of Python's values that Jinja's sandbox permits; methods that change a value are refused.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::objects::Method;
 use super::python::{bind, integer, invalid, required};
 use super::strings;
 
-/// The methods of dictionaries. One that is read and not called is a value of its own, whatever keys there are.
+/// The methods of dictionaries. A method that is read but not called is a value, whatever keys the dictionary has.
 const OF_DICTIONARIES: [&str; 11] = [
     "clear",
     "copy",
@@ -26,7 +26,7 @@ const OF_DICTIONARIES: [&str; 11] = [
     "values",
 ];
 
-/// The methods of dictionaries and lists that change them, which the sandbox of Jinja refuses.
+/// The methods that change dictionaries and lists; Jinja's sandbox refuses them.
 const CHANGING: [&str; 12] = [
     "append",
     "clear",
@@ -42,7 +42,7 @@ const CHANGING: [&str; 12] = [
     "__setitem__",
 ];
 
-/// Calls a method of a value that the engine has no method for.
+/// Calls a method that the engine does not have.
 pub(super) fn method(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -103,8 +103,8 @@ fn index(value: &Value, wanted: &Value, start: Option<Value>, end: Option<Value>
         .ok_or_else(|| invalid("the value is not in the list"))
 }
 
-/// `value.name` or `value['name']`, where it is a method of a dictionary: an attribute comes before a key, an item
-/// after it.
+/// The dictionary method for `value.name` or `value['name']`. As an attribute it has priority over a key, as an item it
+/// does not.
 pub(super) fn attribute(value: &Value, name: &str) -> Option<Value> {
     let is_dictionary = value
         .as_object()
@@ -117,12 +117,12 @@ pub(super) fn attribute(value: &Value, name: &str) -> Option<Value> {
     })
 }
 
-/// Whether a dictionary has a method of this name.
+/// Whether dictionaries have a method with this name.
 pub(super) fn is_method(name: &str) -> bool {
     OF_DICTIONARIES.contains(&name)
 }
 
-/// Objects of the engine that look like dictionaries and are none in Python.
+/// Whether an engine object looks like a dictionary but is none in Python.
 fn is_special(type_name: &str) -> bool {
     ["Namespace", "Loop", "Macro", "Module"]
         .iter()
@@ -143,7 +143,7 @@ impl Object for Method {
     }
 }
 
-/// Whether a value is one that can be called.
+/// Whether a value can be called.
 pub(super) fn is_callable(value: &Value) -> bool {
     let Some(object) = value.as_object() else {
         return false;

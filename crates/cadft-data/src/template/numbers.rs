@@ -1,11 +1,11 @@
-//! Arithmetic as Python does it.
+//! Arithmetic with Python's rules.
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
 use super::python::invalid;
 
-/// `left % right` of numbers: what is left has the sign of the divisor.
+/// `left % right` for numbers: the remainder has the sign of the divisor.
 pub(super) fn modulo(left: &Value, right: &Value) -> Result<Value, Error> {
     let is_number = |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
     if !is_number(left) || !is_number(right) {
@@ -16,7 +16,7 @@ pub(super) fn modulo(left: &Value, right: &Value) -> Result<Value, Error> {
         let rest = left
             .checked_rem_euclid(right)
             .ok_or_else(|| invalid("division by zero"))?;
-        // The Euclidean rest is never negative.
+        // The Euclidean remainder is never negative.
         let rest = if right < 0 && rest != 0 {
             rest + right
         } else {

@@ -1,25 +1,25 @@
-//! The objects of ours that hold values of the template. What they do is written where they are made.
+//! Our objects that hold template values. Their behaviour is defined where they are created.
 
 use std::sync::atomic::AtomicUsize;
 
 use minijinja::Value;
 use minijinja::value::DynObject;
 
-/// Gives its values one after another, again and again.
+/// Returns its items one after another, cyclically.
 #[derive(Debug)]
 pub(super) struct Cycler {
     pub(super) items: Vec<Value>,
     pub(super) place: AtomicUsize,
 }
 
-/// A method of a dictionary that is not called, or called later.
+/// A dictionary method that is not called, or is called later.
 #[derive(Debug)]
 pub(super) struct Method {
     pub(super) of: Value,
     pub(super) name: String,
 }
 
-/// What an object of ours holds.
+/// The values that one of our objects holds.
 pub(super) fn held(object: &DynObject) -> &[Value] {
     if let Some(cycler) = object.downcast_ref::<Cycler>() {
         return &cycler.items;

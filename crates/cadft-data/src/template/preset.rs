@@ -19,7 +19,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// Every preset.
+    /// All presets.
     pub const ALL: [Self; 3] = [Self::ChatMl, Self::Llama3, Self::Alpaca];
 
     /// The name in recipes.
@@ -40,7 +40,7 @@ impl Preset {
         }
     }
 
-    /// The token that ends a turn; none if that is the tokenizer's own end of a sequence.
+    /// The token that ends a turn; `None` if it is the tokenizer's end-of-sequence token.
     pub fn turn_end(self) -> Option<&'static str> {
         match self {
             Self::ChatMl => Some("<|im_end|>"),
@@ -49,7 +49,7 @@ impl Preset {
         }
     }
 
-    /// The tokens that the template writes, each of which must be one token of the vocabulary.
+    /// The tokens that the template writes; each must be a single token of the vocabulary.
     pub(crate) fn tokens(self) -> &'static [&'static str] {
         match self {
             Self::ChatMl => &["<|im_start|>", "<|im_end|>"],

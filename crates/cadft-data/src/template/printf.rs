@@ -1,6 +1,6 @@
-//! `'%s' % values`, the filter `format`, and `'{}'.format(..)`, as Python formats.
+//! Python's formatting: `'%s' % values`, the filter `format`, and `'{}'.format(..)`.
 //!
-//! What stands for text is made here; numbers are left to the engine, one at a time.
+//! Texts are formatted here; numbers are passed to the engine one at a time.
 
 use minijinja::formatting::{FormatStyle, format as engine_format};
 use minijinja::value::{Kwargs, ValueKind};
@@ -9,7 +9,7 @@ use minijinja::{Error, State, Value};
 use super::fuel::{afford, measure, weight};
 use super::python::{ascii, integer, invalid, repr, split_keywords, text};
 
-/// The widest field.
+/// Largest width of a field.
 const WIDEST: u64 = 1 << 20;
 
 /// `format % values`.
@@ -49,7 +49,7 @@ pub(super) fn modulo(state: &State<'_, '_>, format: &str, values: &Value) -> Res
     Ok(out)
 }
 
-/// The filter: keywords are a dictionary, other arguments a tuple.
+/// The filter: keyword arguments become a dictionary, positional ones a tuple.
 pub(super) fn filter(state: &State<'_, '_>, arguments: &[Value]) -> Result<Value, Error> {
     let Some((format, rest)) = arguments.split_first() else {
         return Err(invalid("`format` takes a string"));
@@ -72,7 +72,7 @@ fn map_of(names: &Kwargs) -> Result<Value, Error> {
     Ok(Value::from_pairs(pairs.collect::<Result<Vec<_>, Error>>()?))
 }
 
-/// Where the values of a format come from.
+/// The source of a format's values.
 struct Arguments<'a> {
     map: Option<&'a Value>,
     items: &'a [Value],
@@ -87,7 +87,7 @@ impl Arguments<'_> {
     }
 }
 
-/// One `%(key)-05.2f`.
+/// A specification such as `%(key)-05.2f`.
 struct Spec {
     key: Option<String>,
     flags: String,
@@ -97,7 +97,7 @@ struct Spec {
 }
 
 impl Spec {
-    /// The specification at the start of a text, which follows a `%`, and what comes after it.
+    /// Parses the specification that follows a `%`; returns it with the rest of the text.
     fn parse<'f>(text: &'f str, arguments: &mut Arguments<'_>) -> Result<(Self, &'f str), Error> {
         let mut rest = text;
         let mut key = None;
@@ -180,7 +180,7 @@ impl Spec {
         Ok(())
     }
 
-    /// A number, by the engine.
+    /// Formats a number with the engine.
     fn number(&self, out: &mut String, value: &Value) -> Result<(), Error> {
         if !matches!(value.kind(), ValueKind::Number | ValueKind::Bool) {
             return Err(invalid(format!(
@@ -207,7 +207,7 @@ impl Spec {
             letter => letter,
         };
         let value = match letter {
-            // Python cuts what is behind the point.
+            // Python cuts off the fraction.
             'd' if !value.is_integer() => {
                 let number = f64::try_from(value)?.trunc();
                 i128::try_from(Value::from(number)).map_or_else(|_| Value::from(number), Value::from)
@@ -220,7 +220,7 @@ impl Spec {
     }
 }
 
-/// A width or precision, written out or `*`.
+/// A width or precision, either a number or `*`.
 fn size<'f>(text: &'f str, arguments: &mut Arguments<'_>) -> Result<(Option<i64>, &'f str), Error> {
     if let Some(rest) = text.strip_prefix('*') {
         return Ok((Some(integer("%", &arguments.next()?)?), rest));
@@ -231,7 +231,7 @@ fn size<'f>(text: &'f str, arguments: &mut Arguments<'_>) -> Result<(Option<i64>
     Ok((number, rest))
 }
 
-/// `format.format(..)`: a field without a format is `str` of its value, others are left to the engine.
+/// `format.format(..)`: a field without a format is `str` of its value; other fields are passed to the engine.
 pub(super) fn braces(state: &State<'_, '_>, format: &str, arguments: &[Value]) -> Result<String, Error> {
     let mut units = widths(format);
     let fields = format.matches('{').count() as u64;
@@ -281,7 +281,7 @@ pub(super) fn braces(state: &State<'_, '_>, format: &str, arguments: &[Value]) -
     Ok(out)
 }
 
-/// The sum of the numbers between braces: how wide a text becomes at least.
+/// The sum of the numbers between braces: a lower bound for the width of the text.
 fn widths(text: &str) -> u64 {
     let specs = text.split('{').skip(1).filter_map(|rest| rest.split('}').next());
     let numbers = specs.flat_map(|spec| spec.split(|letter: char| !letter.is_ascii_digit()));
@@ -291,7 +291,7 @@ fn widths(text: &str) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-/// What stands between the braces at the start of a text, and what comes after them.
+/// The content of the braces at the start of a text, and the text after them.
 fn field(text: &str) -> Result<(&str, &str), Error> {
     let mut depth = 0_usize;
     for (at, letter) in text.char_indices() {

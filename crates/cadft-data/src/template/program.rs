@@ -10,9 +10,9 @@ use minijinja::{AutoEscape, Environment, Error, Value};
 
 use super::{NAME, guards, limits};
 
-/// A template's instructions, and the source that they borrow names and text from.
+/// The instructions of a template, and the source from which they borrow.
 pub(super) struct Program {
-    // The fields are dropped in this order: what borrows goes first.
+    // The fields are dropped in this order: borrowers first.
     root: Instructions<'static>,
     blocks: BTreeMap<&'static str, Instructions<'static>>,
     _source: Arc<str>,
@@ -29,8 +29,8 @@ impl Program {
     pub(super) fn new(source: &str, syntax: SyntaxConfig) -> Result<Self, Error> {
         limits::check(source, &syntax)?;
         let source: Arc<str> = source.into();
-        // SAFETY: the text is on the heap, where it stays and is not changed as long as `_source` is there, which is
-        // as long as the instructions are: they are private, dropped first, and lent for no longer than `self`.
+        // SAFETY: the text is on the heap, and is neither moved nor changed while `_source` exists. That is as long as
+        // the instructions exist: they are private, dropped first, and borrowed for no longer than `self`.
         let text: &'static str = unsafe { &*std::ptr::from_ref::<str>(&source) };
         let tree = parse(text, NAME, syntax)?;
         let mut generator = CodeGenerator::new(NAME, text);
@@ -46,7 +46,7 @@ impl Program {
         })
     }
 
-    /// The text that it writes.
+    /// Renders the template.
     pub(super) fn render(&self, environment: &Environment<'_>, context: Value) -> Result<String, Error> {
         let mut text = String::new();
         let mut output = make_string_output(&mut text);

@@ -1,11 +1,11 @@
-//! Values as Python writes them: `str`, `repr`, and how it takes arguments.
+//! Python's notation of values, `str` and `repr`, and Python's argument passing.
 
 use std::fmt::Write;
 
 use minijinja::value::{Kwargs, ObjectRepr, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-/// What an operation of Python refuses.
+/// The error of an operation that Python refuses.
 pub(super) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
@@ -26,7 +26,7 @@ pub(super) fn repr(value: &Value) -> String {
     text
 }
 
-/// A floating-point number, where a value is one.
+/// The value as a floating-point number, if it is one.
 pub(super) fn as_float(value: &Value) -> Option<f64> {
     if value.kind() != ValueKind::Number || value.is_integer() {
         return None;
@@ -34,7 +34,7 @@ pub(super) fn as_float(value: &Value) -> Option<f64> {
     f64::try_from(value.clone()).ok()
 }
 
-/// `repr` of a floating-point number: the shortest digits that give it back, and an exponent from 1e16 on and below
+/// `repr` of a floating-point number: the shortest digits that give it back, with an exponent from 1e16 on and below
 /// 1e-4.
 pub(super) fn float(number: f64) -> String {
     if number.is_nan() {
@@ -153,23 +153,23 @@ pub(super) fn ascii(value: &Value) -> String {
     out
 }
 
-/// Whether Python prints a character as itself: no control, format, separator, private or unassigned character.
+/// Whether Python prints a character unchanged: not a control, format, separator, private or unassigned character.
 pub(super) fn is_printable(letter: char) -> bool {
     if letter.is_ascii() {
         return !letter.is_ascii_control();
     }
-    // Rust writes the same characters as escapes, and combining ones only where they come first.
+    // Rust escapes the same characters, and combining ones only at the start of a text.
     !String::from_iter(['a', letter])
         .escape_debug()
         .any(|shown| shown == '{')
 }
 
-/// Whether Python takes a character for whitespace.
+/// Whether Python treats a character as whitespace.
 pub(super) fn is_space(letter: char) -> bool {
     letter.is_whitespace() || matches!(letter, '\x1c'..='\x1f')
 }
 
-/// Arguments by the names of parameters, some given by position and some by name.
+/// Assigns positional and named arguments to parameters.
 pub(super) fn bind<const N: usize>(
     call: &str,
     names: [&str; N],
@@ -196,7 +196,7 @@ pub(super) fn bind<const N: usize>(
     Ok(bound)
 }
 
-/// Arguments given by position, and those given by name.
+/// Splits arguments into positional and named ones.
 pub(super) fn split_keywords(given: &[Value]) -> (&[Value], Option<Kwargs>) {
     match given.split_last() {
         Some((last, rest)) if last.is_kwargs() => (rest, Kwargs::try_from(last.clone()).ok()),
@@ -204,12 +204,12 @@ pub(super) fn split_keywords(given: &[Value]) -> (&[Value], Option<Kwargs>) {
     }
 }
 
-/// An argument that must be there.
+/// A required argument.
 pub(super) fn required(call: &str, argument: Option<Value>) -> Result<Value, Error> {
     argument.ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("`{call}` lacks an argument")))
 }
 
-/// A whole number; `true` is 1, as in Python.
+/// An integer argument; `true` is 1, as in Python.
 pub(super) fn integer(call: &str, value: &Value) -> Result<i64, Error> {
     let number = match value.kind() {
         ValueKind::Bool => Some(i64::from(value.is_true())),
@@ -219,7 +219,7 @@ pub(super) fn integer(call: &str, value: &Value) -> Result<i64, Error> {
     number.ok_or_else(|| invalid(format!("`{call}` takes a whole number, not {}", value.kind())))
 }
 
-/// A string.
+/// A string argument.
 pub(super) fn string<'a>(call: &str, value: &'a Value) -> Result<&'a str, Error> {
     value
         .as_str()

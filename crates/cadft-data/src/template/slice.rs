@@ -1,11 +1,11 @@
-//! `value[start:stop:step]`, as Python does it.
+//! `value[start:stop:step]` with Python's rules.
 
 use minijinja::value::{Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::fuel::looped;
 
-/// `value[start:stop:step]`, which the engine does lazily on lists.
+/// `value[start:stop:step]`; the engine's version is lazy for lists.
 pub(super) fn slice(
     state: &State<'_, '_>,
     value: &Value,
@@ -45,7 +45,7 @@ pub(super) fn slice(
     })
 }
 
-/// The places that Python's `start:stop:step` chooses of `len` items.
+/// The indices that Python's `start:stop:step` selects from `len` items.
 fn places(len: usize, start: Option<i64>, stop: Option<i64>, step: i64) -> impl Iterator<Item = usize> {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     let (lowest, highest) = if step > 0 { (0, len) } else { (-1, len - 1) };

@@ -35,7 +35,7 @@ pub(super) fn method(state: &State<'_, '_>, this: &str, name: &str, given: &[Val
     }
 }
 
-/// A dictionary as keyword arguments.
+/// Converts a dictionary to keyword arguments.
 fn keywords(map: &Value) -> Result<Value, Error> {
     let mut pairs = Vec::new();
     for key in map.try_iter()? {
@@ -45,7 +45,7 @@ fn keywords(map: &Value) -> Result<Value, Error> {
     Ok(Value::from(minijinja::value::Kwargs::from_iter(pairs)))
 }
 
-/// Methods without arguments.
+/// Calls a method without arguments.
 fn plain(this: &str, name: &str) -> Result<Value, Error> {
     let all = |is: fn(char) -> bool| Value::from(!this.is_empty() && this.chars().all(is));
     Ok(match name {
@@ -85,13 +85,13 @@ fn has_case(this: &str, is: fn(char) -> bool, is_not: fn(char) -> bool) -> bool 
     this.chars().any(is) && !this.chars().any(is_not)
 }
 
-/// Digits of the decimal system, in any script.
+/// Whether a character is a decimal digit of any script.
 fn is_decimal(letter: char) -> bool {
-    // Scripts write their ten digits one after another; other numerals stand alone or are fractions and superscripts.
+    // A script's ten digits are consecutive; other numerals, such as fractions and superscripts, are not.
     letter.is_ascii_digit() || (letter.is_numeric() && !letter.is_ascii() && is_in_digits(letter))
 }
 
-/// The zeros of the scripts with decimal digits (Unicode's category Nd).
+/// The zero digits of the scripts (Unicode's category Nd).
 const ZEROS: [u32; 40] = [
     0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0,
     0xF20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50,
@@ -110,7 +110,7 @@ fn is_digit(letter: char) -> bool {
             | '\u{2460}'..='\u{2468}' | '\u{2474}'..='\u{247C}' | '\u{2488}'..='\u{2490}')
 }
 
-/// Every run of letters with a capital first.
+/// Capitalises the first letter of every run of letters.
 fn title(this: &str) -> String {
     let mut out = String::with_capacity(this.len());
     let mut follows_letter = false;
@@ -130,7 +130,7 @@ fn first_upper(letter: char) -> String {
     let mut upper = letter.to_uppercase();
     match (upper.next(), upper.len()) {
         (Some(first), 0) => first.to_string(),
-        // `ß` is `Ss`.
+        // `ß` becomes `Ss`.
         (Some(first), _) => std::iter::once(first)
             .chain(upper.flat_map(char::to_lowercase))
             .collect(),
@@ -156,7 +156,7 @@ fn swapped(this: &str) -> String {
     out
 }
 
-/// Methods that look for something between `start` and `end`, which count characters.
+/// Methods that search between `start` and `end`, which are character indices.
 fn search(this: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     let [wanted, start, end] = bind(name, ["sub", "start", "end"], given)?;
     let wanted = required(name, wanted)?;
@@ -207,7 +207,7 @@ fn search(this: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     }
 }
 
-/// Methods that widen a string.
+/// Methods that pad a string.
 fn padded(state: &State<'_, '_>, this: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     if name == "expandtabs" {
         let [size] = bind(name, ["tabsize"], given)?;
@@ -240,7 +240,7 @@ fn padded(state: &State<'_, '_>, this: &str, name: &str, given: &[Value]) -> Res
         "ljust" => format!("{this}{}", fill.repeat(missing)),
         "rjust" => format!("{}{this}", fill.repeat(missing)),
         "center" => {
-            // Python puts the odd one to the left where the width is odd.
+            // If the width is odd, Python puts the extra character on the left.
             let before = missing / 2 + (missing & width & 1);
             format!("{}{this}{}", fill.repeat(before), fill.repeat(missing - before))
         }

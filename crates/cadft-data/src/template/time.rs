@@ -1,4 +1,4 @@
-//! The local time that `strftime_now` gives a template.
+//! The local time that `strftime_now` returns to a template.
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -10,12 +10,12 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
-/// The largest file of a time zone that is read; real ones have a few thousand bytes.
+/// Largest size of a time zone file in bytes; real ones have a few thousand.
 const LARGEST_ZONE: u64 = 1 << 20;
 
-/// A local time, to the second, as `2026-11-28T16:43:51`.
+/// A local time with seconds, in the form `2026-11-28T16:43:51`.
 ///
-/// A template that writes the date makes other tokens on another day. So a run keeps the time that it began at.
+/// A template that writes the date gives other tokens on another day. So a run keeps its start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TemplateTime(DateTime);
@@ -27,12 +27,12 @@ impl TemplateTime {
         Self(now.round(Unit::Second).unwrap_or(now))
     }
 
-    /// The date alone.
+    /// The date without the time of day.
     pub(crate) fn date(self) -> String {
         self.0.date().to_string()
     }
 
-    /// `strftime`, as Python does it for a time without a zone.
+    /// Python's `strftime` for a time without a zone.
     pub(super) fn format(self, format: &str) -> Result<String, jiff::Error> {
         let mut known = String::with_capacity(format.len());
         let mut letters = format.chars();
@@ -86,7 +86,7 @@ impl From<TemplateTime> for String {
     }
 }
 
-/// Whether a format of this template may ask for the time of day.
+/// Whether a format in this template may contain the time of day.
 pub(super) fn asks_for_time(source: &str) -> bool {
     source.match_indices('%').any(|(at, _)| {
         let letter = source[at + 1..]
@@ -97,7 +97,7 @@ pub(super) fn asks_for_time(source: &str) -> bool {
     })
 }
 
-/// The local time zone. `TZ` may name any file: only a small, regular one is read.
+/// The local time zone. `TZ` may name any file; only a small regular file is read.
 fn zone() -> TimeZone {
     let Some(name) = std::env::var_os("TZ") else {
         return TimeZone::system();
@@ -143,7 +143,7 @@ mod tests {
     fn times_are_written_as_python_writes_them() {
         let time: TemplateTime = "2026-03-07T09:05:03".parse().unwrap();
         assert_eq!(time.to_string(), "2026-03-07T09:05:03");
-        // `datetime(2026, 3, 7, 9, 5, 3).strftime(..)` of Python 3.11 on Linux, in the locale C.
+        // Expected values: `datetime(2026, 3, 7, 9, 5, 3).strftime(..)` of Python 3.11 on Linux, in the locale C.
         for (format, expected) in [
             ("%d %b %Y", "07 Mar 2026"),
             ("%Y-%m-%d %H:%M:%S", "2026-03-07 09:05:03"),

@@ -7,17 +7,17 @@ use tokenizers::utils::SysRegex;
 
 use super::python::{invalid, is_space};
 
-/// What Python cuts at: whitespace, hyphens within words, and dashes.
+/// Python's break points: whitespace, hyphens within words, and dashes.
 const HYPHENS: &str = r#"[\t\n\x0b\x0c\r ]+|(?<=[\w!"'&.,?])-{2,}(?=\w)|[^\t\n\x0b\x0c\r ]+?(?:-(?:(?<=[^\d\W]{2}-)|(?<=[^\d\W]-[^\d\W]-))(?=[^\d\W]-?[^\d\W])|(?=[\t\n\x0b\x0c\r ]|\z)|(?<=[\w!"'&.,?])(?=-{2,}\w))"#;
 const SPACES: &str = r"[\t\n\x0b\x0c\r ]+";
 
-/// How lines are made.
+/// How lines are broken.
 pub(super) struct Wrap {
-    /// The most characters of a line.
+    /// Largest number of characters in a line.
     pub(super) width: usize,
-    /// Whether words that are longer are cut.
+    /// Whether words that are longer than a line are cut.
     pub(super) breaks_words: bool,
-    /// Whether words are cut after a hyphen.
+    /// Whether words may be broken after a hyphen.
     pub(super) breaks_hyphens: bool,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn wrapped(text: &str, options: &Wrap) -> Result<Vec<String>, Error> 
     Ok(lines)
 }
 
-/// Puts as much of a word into a line as goes in.
+/// Moves as much of a word to the line as fits.
 fn cut_word(chunks: &mut Vec<String>, line: &mut Vec<String>, len: usize, options: &Wrap) {
     let Some(word) = chunks.pop() else {
         return;

@@ -1,4 +1,4 @@
-//! What is wrong with single rows.
+//! Checks single rows.
 
 use rayon::prelude::*;
 
@@ -8,11 +8,11 @@ use crate::error::DataError;
 use crate::row::Row;
 use crate::tokenizer::Tokenizer;
 
-/// For each row what its chat template does not show, or what is wrong with it: whether something of it is trained and,
-/// with a tokenizer, whether it can be rendered and masked.
+/// For each row, the parts that its chat template does not show, or what is wrong with it. Checks that something is
+/// trained and, with a tokenizer, that the row can be rendered and masked.
 ///
 /// # Errors
-/// [`DataError::Tokenizer`] when the tokenizer lacks what a row needs, and [`DataError::Encoding`].
+/// [`DataError::Tokenizer`] if the tokenizer lacks something that a row needs; [`DataError::Encoding`].
 pub fn check_rows(
     rows: &[Row],
     tokenizer: Option<&Tokenizer>,

@@ -1,4 +1,4 @@
-//! What of a conversation its chat template does not show.
+//! Finds the parts of a conversation that its chat template does not show.
 //!
 //! A part is lost if the conversation without it renders to the same text.
 
@@ -19,7 +19,7 @@ pub enum Part {
     Tools,
     /// Calls of tools, under `tool_calls` or `function_call`.
     ToolCalls,
-    /// What an assistant's turn says beside a call.
+    /// The text of an assistant's turn beside a call.
     TextBesideCalls,
     /// Reasoning, under `reasoning_content`, `thinking` or `reasoning`.
     Reasoning,
@@ -29,12 +29,12 @@ pub enum Part {
     Developer,
     /// The text of `user` turns.
     User,
-    /// What tools answer.
+    /// The answers of tools.
     ToolAnswers,
 }
 
 impl Part {
-    /// The warning about a part that the chat template leaves out of some rows: what it says, and its hint.
+    /// The warning about a part that the chat template leaves out of some rows: the message and the hint.
     pub fn warning(self, lost: usize, rows: usize) -> (String, &'static str) {
         let message = format!("the chat template does not show {self} of {lost} of {rows} rows");
         let hint = match self {
@@ -50,7 +50,7 @@ impl Part {
         (message, hint)
     }
 
-    /// Whether a text that a rendering contains can only come from this part.
+    /// Whether the part's own text in a rendering proves that the part is shown.
     fn is_told_by_its_text(self) -> bool {
         !matches!(self, Self::Tools | Self::ToolCalls)
     }
@@ -74,10 +74,10 @@ impl Part {
     }
 }
 
-/// A text of at least this many bytes is not in a rendering by chance.
+/// A text of at least this many bytes does not occur in a rendering by chance.
 const TELLING: usize = 4;
 
-/// The parts that a message has, each with its field.
+/// The parts of a message, each with its field.
 fn parts(message: &Message) -> impl Iterator<Item = (Part, &str, &Value)> {
     let role = message.role();
     let has_calls = || {
@@ -114,15 +114,15 @@ fn is_filled(value: &Value) -> bool {
     }
 }
 
-/// The parts that `text`, a rendered conversation, does not show; `render` renders other messages, with the tools or
-/// without them.
+/// The parts that a rendered conversation, `text`, does not show. `render` renders changed messages, with or without
+/// the tools.
 pub(super) fn lost(
     messages: &[Message],
     tools: &[Value],
     text: &str,
     render: impl Fn(&[Message], &[Value]) -> Option<String>,
 ) -> Vec<Part> {
-    // Whether a part is there, and whether its text already shows that it is there.
+    // The parts that occur, and whether their texts prove that they are shown.
     let mut is_shown = BTreeMap::new();
     for (part, _, value) in messages.iter().flat_map(parts) {
         let is_shown = is_shown.entry(part).or_insert(false);

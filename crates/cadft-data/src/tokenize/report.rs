@@ -1,54 +1,55 @@
-//! What happened to the rows of a data set.
+//! The report on the rows of a data set.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use cadft_batch::Example;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Example, Part, TokenizeOptions};
+use super::{Part, TokenizeOptions};
 use crate::error::DataError;
 use crate::row::Row;
 
 /// What happened to the rows of a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// Rows given.
+    /// Number of rows.
     pub rows: usize,
-    /// Examples made of them.
+    /// Number of examples.
     pub kept: usize,
-    /// Examples that were cut to `max_length`, of those kept.
+    /// Number of examples that were truncated to `max_length`.
     pub truncated: usize,
-    /// Rows without a single target.
+    /// The rows without any target.
     pub dropped: Vec<DroppedSample>,
-    /// Tokens of all examples.
+    /// Number of tokens of all examples.
     pub tokens: usize,
-    /// Targets of all examples.
+    /// Number of targets of all examples.
     pub supervised: usize,
-    /// Tokens of the longest example.
+    /// Number of tokens of the longest example.
     pub longest: usize,
     /// The largest token id.
     pub largest_id: u32,
     /// The same counts for every source, in the order of the sources.
     pub sources: Vec<SourceReport>,
-    /// How many of the examples lack a part of their row that the chat template does not show.
+    /// Number of examples for each part that the chat template does not show.
     pub lost: BTreeMap<Part, usize>,
 }
 
 /// What happened to the rows of one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SourceReport {
-    /// Rows given.
+    /// Number of rows.
     pub rows: usize,
-    /// Examples made of them.
+    /// Number of examples.
     pub kept: usize,
-    /// Examples that were cut, of those kept.
+    /// Number of examples that were truncated.
     pub truncated: usize,
-    /// Rows left out.
+    /// Number of dropped rows.
     pub dropped: usize,
-    /// Tokens of its examples.
+    /// Number of tokens of the examples.
     pub tokens: usize,
-    /// Targets of its examples.
+    /// Number of targets of the examples.
     pub supervised: usize,
 }
 
@@ -72,14 +73,14 @@ impl Report {
         source.supervised += supervised;
     }
 
-    /// Counts what the chat template does not show of an example.
+    /// Counts the parts of an example that the chat template does not show.
     pub(super) fn lose(&mut self, parts: &[Part]) {
         for part in parts {
             *self.lost.entry(*part).or_default() += 1;
         }
     }
 
-    /// Counts a row that is left out.
+    /// Counts a dropped row.
     pub(super) fn drop(&mut self, row: &Row, reason: DropReason) {
         self.rows += 1;
         self.dropped.push(DroppedSample {
@@ -100,7 +101,7 @@ impl Report {
         &mut self.sources[index]
     }
 
-    /// The error for a data set without a single example.
+    /// The error for a data set without any example.
     pub(super) fn nothing_to_train(&self, options: &TokenizeOptions) -> DataError {
         let count = |reason| {
             let dropped = self.dropped.iter();
@@ -129,24 +130,24 @@ impl Report {
     }
 }
 
-/// A row that was left out.
+/// A dropped row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DroppedSample {
     /// The row's id.
     pub id: String,
-    /// Its line in the file it came from.
+    /// The line in its file.
     pub line: usize,
-    /// Why.
+    /// The reason.
     pub reason: DropReason,
 }
 
-/// Why a row was left out.
+/// Why a row was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DropReason {
     /// All its targets lie beyond `max_length`.
     Truncated,
-    /// It is longer than `max_length`, and such rows are left out.
+    /// It is longer than `max_length`, and such rows are dropped.
     TooLong,
     /// The mask selects none of its tokens.
     NothingTrained,

@@ -1,11 +1,12 @@
 //! Finds the trained turns of a conversation in its rendered text.
 //!
-//! Where the template marks what is generated (`{% generation %}`), those places are trained (`marked`). Else a turn
-//! starts after what the template writes between the text before the turn and the turn itself (`starts`), and ends
-//! with the first stop token after its own text (`ends`). One more rendering finds the messages' texts
-//! (`trace`); a turn that it does not find is looked for alone (`alone`).
+//! If the template marks generated text (`{% generation %}`), the marked places are trained (`marked`). Otherwise a
+//! turn starts after the opening that the template writes between the text before the turn and the turn itself
+//! (`starts`). It ends with the first stop token after its own text (`ends`). One additional rendering locates the
+//! messages' texts (`trace`). A turn that it does not locate is searched for separately (`alone`).
 //!
-//! Spans of turns are disjoint and in order, and hold no text of another message. What cannot be bounded so is refused.
+//! Spans of turns are disjoint and in order, and contain no text of another message. A conversation for which this
+//! cannot be guaranteed is refused.
 
 mod alone;
 mod ends;
@@ -29,11 +30,11 @@ use ends::Closings;
 use starts::Openings;
 use trace::{Here, Place, Sentinels, Trace};
 
-/// The most renderings of one conversation. One in which every turn needs its own is given up, rather than let a long
-/// one take time that grows with its square.
+/// Largest number of renderings of one conversation. If every turn needs its own renderings, a long conversation would
+/// take quadratic time, so it is refused.
 const MOST_RENDERINGS: usize = 2048;
 
-/// A conversation under a tokenizer's chat template.
+/// A conversation with a tokenizer's chat template.
 pub(super) struct Conversation<'a> {
     messages: &'a [Message],
     values: Vec<Value>,
@@ -43,7 +44,7 @@ pub(super) struct Conversation<'a> {
     renderings: Cell<usize>,
 }
 
-/// The ids of a conversation, which of them are trained, and what of it is not shown.
+/// The ids of a conversation, its loss mask, and the parts that are not shown.
 pub(super) struct Masked {
     pub(super) ids: Vec<u32>,
     pub(super) mask: Vec<bool>,
@@ -57,7 +58,7 @@ struct Shown {
     encoded: Encoded,
 }
 
-/// Where a trained turn is, up to and with its stop token.
+/// The place of a trained turn, including its stop token.
 struct Span {
     turn: usize,
     bytes: Range<usize>,
@@ -82,7 +83,7 @@ impl<'a> Conversation<'a> {
         })
     }
 
-    /// The ids of the whole conversation and which of them are trained: those of these turns, or all.
+    /// The ids and the mask of the whole conversation; `turns` are trained, or all tokens if it is `None`.
     pub(super) fn tokenize(&self, turns: Option<&[usize]>) -> Result<Masked, DataError> {
         let Rendered { text, generated } = self.render_marked(&self.values, GenerationPrompt::Omit)?;
         let encoded = self.tokenizer.encode(&text)?;
@@ -151,8 +152,8 @@ impl<'a> Conversation<'a> {
         Ok(spans)
     }
 
-    /// The span of one turn that ends the conversation, where it holds nothing but its own text and its stop token.
-    /// Most rows are such; they need no trace.
+    /// The span of a single trained turn at the end of the conversation, if it contains only its own text and its stop
+    /// token. This is the usual case, and needs no trace.
     fn plain_end(&self, turns: &[usize], shown: &Shown) -> Option<Span> {
         let &[turn] = turns else { return None };
         if turn + 1 != self.messages.len() {
@@ -181,7 +182,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The first stop token that lies between two places.
+    /// The first stop token between two byte positions.
     fn first_stop(&self, from: usize, to: usize, encoded: &Encoded) -> Option<usize> {
         let stops = self.tokenizer.stop_token_ids();
         let first = encoded.offsets.partition_point(|&(start, _)| start < from);
@@ -190,7 +191,8 @@ impl<'a> Conversation<'a> {
             .find(|&index| stops.contains(&encoded.ids[index]))
     }
 
-    /// Spans are in order, do not overlap, and hold no text of another message and some of their own turn.
+    /// Checks that spans are in order, do not overlap, contain no text of other messages and some text of their own
+    /// turn.
     fn check(&self, spans: &[Span], trace: Option<&Trace>) -> Result<(), DataError> {
         let mut marks = trace.map_or(&[][..], |trace| &trace.marks[..]);
         let mut previous = (0, 0);
@@ -213,7 +215,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    /// Whether anything of a turn is shown, where a trace does not tell: a template may show the middle of a text.
+    /// Checks without a trace that some text of a turn is shown; a template may show only the middle of a text.
     fn check_shown(&self, turn: usize, sentinels: &Sentinels, text: &str) -> Result<(), DataError> {
         if self.renderings.get() > MOST_RENDERINGS {
             return Err(too_many_renderings());
@@ -273,7 +275,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// The bytes that two texts start with alike, whole characters only.
+/// Length in bytes of the common prefix of two texts, in whole characters.
 fn common_prefix(a: &str, b: &str) -> usize {
     let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     (0..=same).rev().find(|&at| a.is_char_boundary(at)).unwrap_or(0)

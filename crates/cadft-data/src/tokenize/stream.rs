@@ -1,28 +1,29 @@
-//! Tokenises rows as they are read, holding a bounded number of them.
+//! Tokenises rows while they are read; the number of rows in memory is limited.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use cadft_batch::Example;
 use rayon::prelude::*;
 
-use super::{Example, Gathered, Report, TokenizeOptions, outcome};
+use super::{Gathered, Report, TokenizeOptions, outcome};
 use crate::error::{DataError, Problem, Problems};
 use crate::row::Row;
 use crate::tokenizer::{LONGEST_TEXT, Tokenizer};
 
-/// Rows that are tokenised together, while their texts are not longer than one may be, and how many such portions wait at
-/// most.
+/// Number of rows that are tokenised together, unless their texts exceed the size limit; and the number of such
+/// portions that may wait.
 const PORTION: usize = 512;
 const WAITING: usize = 2;
 
-/// Takes the examples, in the order of their rows.
+/// A callback for the examples, in the order of their rows.
 type Sink<'a> = dyn FnMut(Example) -> Result<(), DataError> + Send + 'a;
 
-/// Tokenises rows in parallel and hands the examples over in order; reading continues meanwhile.
+/// Tokenises rows in parallel and passes the examples to `sink` in order. Reading continues at the same time.
 ///
 /// # Errors
-/// [`DataError::Invalid`] with everything that is wrong with the files, else as [`super::tokenize`], else what `sink`
-/// returns.
+/// [`DataError::Invalid`] with all problems of the files; otherwise as [`super::tokenize`]; otherwise the error of
+/// `sink`.
 pub(crate) fn tokenize_stream(
     rows: impl Iterator<Item = Result<Row, Problem>>,
     tokenizer: &Tokenizer,
@@ -43,7 +44,7 @@ pub(crate) fn tokenize_stream(
                 Err(problem) => problems.push(problem),
             }
             let is_full = portion.len() == PORTION || bytes >= LONGEST_TEXT;
-            // The worker stops listening only when it failed, and says so below.
+            // The worker stops receiving only after a failure, which is reported below.
             if is_full && sender.send(std::mem::take(&mut portion)).is_err() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! What happens to sequences that are too long.
+//! Truncation of sequences that are too long.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,17 @@ use super::{DropReason, Sequence, TokenizeOptions};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Truncation {
-    /// They are left out.
+    /// They are dropped.
     Drop,
     /// Their first tokens are kept.
     #[default]
     Right,
-    /// The start of the context before the first target is cut, a BOS and one token of context kept; what is still
-    /// too long is cut on the right.
+    /// The start of the context before the first target is cut; a BOS and one token of context are kept. If the rest is
+    /// still too long, it is cut on the right.
     LeftPrompt,
 }
 
-/// A sequence of at most `max_length` tokens and whether it was cut, or why it is left out.
+/// Truncates a sequence to at most `max_length` tokens; returns whether it was cut, or why it is dropped.
 pub(super) fn cut(sequence: Sequence, options: &TokenizeOptions) -> Result<(Sequence, bool), DropReason> {
     let Sequence {
         mut ids,

@@ -1,11 +1,11 @@
-//! Which turns of a conversation a mask trains.
+//! The turns of a conversation that a mask trains.
 
 use super::Mask;
 use crate::error::DataError;
 use crate::row::{Content, Message, Row, UnclearFlag, flag};
 
-/// The assistant turns a mask selects, or nothing where it selects every token. Turns that a field such as
-/// `"train": false` takes out of training are context; the last turn is the last of the others.
+/// The assistant turns that a mask selects; `None` if it selects every token. Turns that a field such as
+/// `"train": false` excludes are context; the last turn is the last of the remaining ones.
 pub(super) fn trained_turns(
     messages: &[Message],
     trained_from: Option<usize>,
@@ -19,7 +19,7 @@ pub(super) fn trained_turns(
             Some((key, false)) if mask == Mask::All && (key != "weight" || message.is_assistant()) => {
                 return Err(wrong(index, key, "the mask `all` trains every token"));
             }
-            // OpenAI's weights stand in other turns too, and say nothing there.
+            // OpenAI's weights also occur in other turns, where they have no meaning.
             Some((key, true)) if mask != Mask::All && key != "weight" && !message.is_assistant() => {
                 let role = message.role();
                 let message = format!("only assistant turns can be trained, this one is of `{role}`");
@@ -41,11 +41,10 @@ pub(super) fn trained_turns(
     })
 }
 
-/// Checks that a row has something to train, as far as that is known without a tokenizer.
+/// Checks that a row has something to train, as far as this is known without a tokenizer.
 ///
 /// # Errors
-/// [`DataError::Conversation`] where a turn says something unclear about its training, and where no turn of a
-/// conversation is trained.
+/// [`DataError::Conversation`] if a turn has an unclear training flag, or if no turn of a conversation is trained.
 pub(super) fn check_turns(row: &Row, mask: Mask) -> Result<(), DataError> {
     let Content::Messages {
         messages,

@@ -1,7 +1,7 @@
-//! What a `tokenizer.json` may cost: it comes with a download, as a chat template does.
+//! Limits for a `tokenizer.json`, which comes from a download like a chat template.
 //!
-//! A normaliser that replaces short text by long is bounded before it runs, a regular expression that tries without end
-//! by the engine's own count, and a panic of a damaged pipeline is an error.
+//! The output of a normaliser that lengthens text is limited before it runs. Endless backtracking of a regular
+//! expression is stopped by the regex engine's own limit. A panic of a damaged pipeline becomes an error.
 
 use std::ffi::c_ulong;
 use std::sync::Once;
@@ -12,17 +12,17 @@ use super::config::{TOKENIZER, invalid};
 use crate::error::DataError;
 use crate::read::caught;
 
-/// How many times longer a text may become. SentencePiece's normalisers make one byte three.
+/// Largest factor by which a normaliser may lengthen a text. SentencePiece's normalisers turn one byte into three.
 const MOST_GROWTH: f64 = 256.0;
 
-/// The longest text that is tokenised, and the most bytes that the normaliser may make of one. Each byte may be a token, about
-/// which `tokenizers` keeps over a hundred bytes.
+/// Largest size of a text in bytes, before and after normalisation. Each byte may become a token, for which
+/// `tokenizers` keeps over a hundred bytes.
 pub(crate) const LONGEST: usize = 4 << 20;
 
-/// How often a regular expression may try again in one search.
+/// Number of retries of a regular expression in one search.
 const MOST_RETRIES: c_ulong = 10_000_000;
 
-/// How much longer the normaliser of a tokenizer makes a text at most.
+/// Upper bound of the factor by which a tokenizer's normaliser lengthens a text.
 pub(super) fn growth(inner: &tokenizers::Tokenizer) -> Result<f64, DataError> {
     let normalizer = inner
         .get_normalizer()
@@ -71,7 +71,7 @@ fn growth_of(part: &Value, children: &str) -> f64 {
             {
                 Some("") => content + 1.0,
                 Some(pattern) => (content / pattern.len() as f64).max(1.0),
-                // A regular expression may match nothing at every place.
+                // A regular expression may match the empty text at every position.
                 None => content + 1.0,
             }
         }
@@ -79,7 +79,7 @@ fn growth_of(part: &Value, children: &str) -> f64 {
     }
 }
 
-/// Refuses a text that is too long, or may become so.
+/// Refuses a text that is too long, or may become too long.
 pub(super) fn check(text: &str, growth: f64) -> Result<(), DataError> {
     if text.len() as f64 * growth <= LONGEST as f64 {
         return Ok(());
@@ -99,11 +99,11 @@ pub(super) fn check(text: &str, growth: f64) -> Result<(), DataError> {
     })
 }
 
-/// What a call of the tokenizer returns; a panic of it is an error.
+/// Calls the tokenizer; a panic becomes an error.
 pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, DataError> {
     static LIMIT: Once = Once::new();
     LIMIT.call_once(|| {
-        // SAFETY: the function sets a number that later searches read; it has no other conditions.
+        // SAFETY: the function sets a number that later searches read; it has no other requirements.
         unsafe {
             onig_sys::onig_set_retry_limit_in_search(MOST_RETRIES);
         }

@@ -1,4 +1,4 @@
-//! Reads the keys this crate needs from the files beside `tokenizer.json`, and says which key is wrong.
+//! Reads the keys of the files beside `tokenizer.json` that this crate needs; errors name the key.
 
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ pub(super) const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
 pub(super) const GENERATION_CONFIG: &str = "generation_config.json";
 pub(super) const CONFIG: &str = "config.json";
 
-/// `eos_token_id`, a number or a list of numbers.
+/// `eos_token_id`: a number or a list of numbers.
 pub(super) fn eos_token_ids(file: &str, config: &Map<String, Value>) -> Result<Vec<u32>, DataError> {
     let ids = match config.get("eos_token_id") {
         None | Some(Value::Null) => return Ok(Vec::new()),
@@ -40,7 +40,7 @@ pub(super) fn json_object(file: &str, bytes: Option<&[u8]>) -> Result<Map<String
         .map_err(|error| invalid(file, &error.to_string(), "the file is one JSON object"))
 }
 
-/// JSON in which `Infinity` and `NaN`, which Python writes, are null. No key that is read here holds one.
+/// Replaces Python's `Infinity` and `NaN` in JSON by null. No key that is used here has such a value.
 fn without_python_numbers(bytes: &[u8]) -> Vec<u8> {
     const NUMBERS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
     let mut out = Vec::with_capacity(bytes.len());

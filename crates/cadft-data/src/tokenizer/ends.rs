@@ -1,16 +1,16 @@
-//! The token with which a chat template ends a turn.
+//! Finds the token with which a chat template ends a turn.
 
 use super::Tokenizer;
 use crate::row::Message;
 use crate::template::GenerationPrompt;
 
-/// A character of the private use area, to find a message in what a template makes of it.
+/// A private use character, to locate a message in a rendered text.
 const MARKER: char = '\u{F8FF}';
 
 impl Tokenizer {
-    /// The special token that follows an assistant's text under the chat template, where what ends a turn holds no
-    /// declared end. Some models declare another end of sequence than the one their turns end with; what is trained
-    /// as an end must be one when generating.
+    /// The special token after an assistant's text in the chat template, if the end of a turn contains no declared stop
+    /// token. Some models declare another end of sequence than the one that ends their turns. A token that is trained
+    /// as an end must also stop generation.
     pub(super) fn turn_end(&self) -> Option<u32> {
         let answer = MARKER.to_string();
         let messages = [
@@ -24,7 +24,7 @@ impl Tokenizer {
             Some(text.rsplit_once(MARKER)?.1.to_owned())
         };
         let end = after(&messages[..2])?;
-        // What a template writes after the last turn alone (Phi 3: an end of sequence) does not end the others.
+        // A token that a template writes only after the last turn (Phi 3: an end of sequence) does not end other turns.
         let next = after(&messages).unwrap_or_else(|| end.clone());
         let shared = end
             .char_indices()

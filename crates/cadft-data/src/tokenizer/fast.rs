@@ -1,9 +1,8 @@
-//! Byte-level BPE without the bookkeeping: the same ids and offsets as `tokenizers`, several times faster.
+//! A fast byte-level BPE: the same ids and offsets as `tokenizers`, several times faster.
 //!
-//! `tokenizers` keeps, for every byte of a text, where it came from through each change of the text. A byte-level
-//! pipeline changes nothing but the spelling of bytes, so words can be cut as ranges of the text with the
-//! pipeline's own regular expressions, and what the model makes of a word can be remembered. Pipelines with
-//! anything else in them are left to `tokenizers`, see [`FastBpe::new`].
+//! `tokenizers` tracks the origin of every byte of a text through all its changes. A byte-level pipeline changes only
+//! how bytes are written. So words can be cut as ranges of the text, with the pipeline's own regular expressions, and
+//! the ids of words can be cached. Pipelines with any other step are left to `tokenizers`, see [`FastBpe::new`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,37 +20,37 @@ use tokenizers::{Model, ModelWrapper};
 use super::Encoded;
 use super::words::Words;
 
-/// The words of GPT-2, which `ByteLevel` cuts at.
+/// The regular expression of GPT-2, at which `ByteLevel` splits.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// How many words a thread remembers, and how long they may be in bytes.
+/// Number of words in a thread's cache, and largest size of a cached word in bytes.
 const REMEMBERED: usize = 1 << 17;
 const LONGEST: usize = 64;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// What the model made of words: ids and how many bytes of the word each stands for.
+/// Cached words: the ids, and the number of bytes of the word for each.
 type Known = HashMap<Box<str>, Box<[(u32, u32)]>>;
 
 thread_local! {
-    /// The words of the tokenizer with this number.
+    /// The cached words of the tokenizer with this number.
     static WORDS: RefCell<(u64, Known)> = RefCell::new((u64::MAX, Known::new()));
 }
 
-/// One step that cuts pieces of text into smaller ones.
+/// A step that splits text into smaller pieces.
 enum Cut {
-    /// Every numeric character by itself.
+    /// Every numeric character is a piece.
     EachDigit,
-    /// Runs of numeric characters.
+    /// Runs of numeric characters are pieces.
     Digits,
-    /// Matches, and what lies between them.
+    /// Matches, and the text between them, are pieces.
     Matches(Words),
 }
 
 /// A tokenizer's byte-level pipeline.
 pub(super) struct FastBpe {
     number: u64,
-    /// Added tokens, in the two passes in which they are looked for.
+    /// Added tokens, for the two passes in which they are matched.
     added: Vec<(AhoCorasick, Vec<u32>)>,
     cuts: Vec<Cut>,
     needs_nfc: bool,
@@ -59,9 +58,9 @@ pub(super) struct FastBpe {
 }
 
 impl FastBpe {
-    /// The fast way of a tokenizer, if it has one: BPE without dropout; no normaliser or NFC; digits, splits at
-    /// a pattern's matches and a byte-level step without added space, last; no added token that takes spaces
-    /// with it or must be a whole word.
+    /// The fast path for a tokenizer, if it is possible. It requires BPE without dropout; no normaliser or NFC; as
+    /// pre-tokenizer only digits, splits at a pattern's matches and finally a byte-level step without an added space;
+    /// and no added token that strips spaces or must be a whole word.
     pub(super) fn new(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
         let ModelWrapper::BPE(model) = tokenizer.get_model() else {
             return None;
@@ -83,8 +82,8 @@ impl FastBpe {
         })
     }
 
-    /// The ids of a text and their bytes, offsets widened to whole characters; nothing where the text or a word
-    /// of it needs the slow way.
+    /// The ids of a text and their byte ranges, widened to whole characters; `None` if the text or one of its words
+    /// needs the slow path.
     pub(super) fn encode(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Option<Encoded> {
         if self.needs_nfc && !text.chars().all(is_composed) {
             return None;
@@ -111,7 +110,7 @@ impl FastBpe {
     }
 }
 
-/// Where the tokens of one text go.
+/// The state of encoding one text.
 struct Output<'a> {
     fast: &'a FastBpe,
     model: &'a ModelWrapper,
@@ -121,7 +120,7 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Takes added tokens out, pass by pass, and cuts the rest.
+    /// Extracts added tokens pass by pass, and splits the rest.
     fn segment(&mut self, range: Range<usize>, pass: usize) -> Option<()> {
         let fast = self.fast;
         let Some((tokens, ids)) = fast.added.get(pass) else {
@@ -163,7 +162,7 @@ impl Output<'_> {
         }
     }
 
-    /// Cuts into runs of numeric characters and others; runs that `is_whole` denies, into characters.
+    /// Splits into runs of numeric and other characters; runs for which `is_whole` is false are split into characters.
     fn cut_digits(
         &mut self,
         range: Range<usize>,
@@ -203,7 +202,7 @@ impl Output<'_> {
         let mut pieces = Vec::new();
         let mut at = 0;
         for token in self.model.tokenize(&spelled).ok()? {
-            // A byte without a token, or one that joins others: not this way.
+            // A byte without a token, or one that is merged with others, needs the slow path.
             if token.offsets.0 != at {
                 return None;
             }
@@ -234,7 +233,7 @@ fn put(encoded: &mut Encoded, text: &str, mut at: usize, pieces: &[(u32, u32)]) 
     }
 }
 
-/// The added tokens as automata: those looked for in the text first, then those of normalised text.
+/// The added tokens as automata: first those matched in the original text, then those in normalised text.
 fn added(tokenizer: &tokenizers::Tokenizer) -> Option<Vec<(AhoCorasick, Vec<u32>)>> {
     let all = tokenizer.get_added_tokens_decoder();
     if all
@@ -261,7 +260,7 @@ fn added(tokenizer: &tokenizers::Tokenizer) -> Option<Vec<(AhoCorasick, Vec<u32>
     Some(passes)
 }
 
-/// The steps of a pre-tokenizer that ends with the byte-level spelling.
+/// The steps of a pre-tokenizer that ends with the byte-level step.
 fn cuts(pre_tokenizer: &PreTokenizerWrapper) -> Option<Vec<Cut>> {
     let steps = match pre_tokenizer {
         PreTokenizerWrapper::Sequence(sequence) => sequence.as_ref(),
@@ -297,7 +296,7 @@ fn cuts(pre_tokenizer: &PreTokenizerWrapper) -> Option<Vec<Cut>> {
     Some(cuts)
 }
 
-/// How the byte level spells each byte: printable ones as themselves, others as characters from U+0100 on.
+/// The character for each byte at the byte level: printable bytes stay, others become characters from U+0100 on.
 fn spelling() -> [char; 256] {
     let alphabet = ByteLevel::alphabet();
     let mut next = 256_u32;
@@ -311,7 +310,7 @@ fn spelling() -> [char; 256] {
     })
 }
 
-/// Whether NFC leaves a character alone wherever it stands: a part of those of which that is true.
+/// Whether NFC never changes a character in any context; true for only a part of such characters.
 fn is_composed(character: char) -> bool {
     matches!(character,
         '\0'..='\u{2FF}' | '\u{2010}'..='\u{2027}' | '\u{3000}'..='\u{3029}' | '\u{3041}'..='\u{3096}'

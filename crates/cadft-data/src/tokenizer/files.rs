@@ -12,25 +12,25 @@ use super::config::{
 };
 use crate::error::DataError;
 
-/// The largest file that is read; the largest published `tokenizer.json` have some 40 MiB.
+/// Largest size of a file in bytes; the largest published `tokenizer.json` have about 40 MiB.
 const LARGEST: u64 = 256 << 20;
 
-/// The files a tokenizer is made from. Only the first is required.
+/// The files of a tokenizer. Only the first is required.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
     /// `tokenizer.json`.
     pub tokenizer: Vec<u8>,
     /// `tokenizer_config.json`: special tokens, added tokens, `chat_template`.
     pub tokenizer_config: Option<Vec<u8>>,
-    /// `special_tokens_map.json`, which counts where `tokenizer_config.json` lists no added tokens.
+    /// `special_tokens_map.json`; used only if `tokenizer_config.json` lists no added tokens.
     pub special_tokens_map: Option<Vec<u8>>,
-    /// `added_tokens.json`, which counts where `tokenizer_config.json` lists no added tokens.
+    /// `added_tokens.json`; used only if `tokenizer_config.json` lists no added tokens.
     pub added_tokens: Option<Vec<u8>>,
-    /// `chat_template.jinja`; comes before the template in `tokenizer_config.json`.
+    /// `chat_template.jinja`; has priority over the template in `tokenizer_config.json`.
     pub chat_template: Option<Vec<u8>>,
-    /// `chat_template.json`, which processors of images have; counts where there is no other template.
+    /// `chat_template.json`, the file of image processors; used only if there is no other template.
     pub chat_template_json: Option<Vec<u8>>,
-    /// The files of `additional_chat_templates/`, by their names without `.jinja`.
+    /// The files of `additional_chat_templates/`, by name without `.jinja`.
     pub additional_chat_templates: Vec<(String, Vec<u8>)>,
     /// `generation_config.json`: `eos_token_id`.
     pub generation_config: Option<Vec<u8>>,
@@ -39,10 +39,10 @@ pub struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
-    /// Reads the files of a directory that are there.
+    /// Reads the existing files of a directory.
     ///
     /// # Errors
-    /// [`DataError::Io`], and [`DataError::Tokenizer`] where there is no `tokenizer.json`.
+    /// [`DataError::Io`]; [`DataError::Tokenizer`] if there is no `tokenizer.json`.
     pub fn from_dir(directory: &Path) -> Result<Self, DataError> {
         let optional = |name: &str| read(&directory.join(name));
         let Some(tokenizer) = optional(TOKENIZER)? else {
@@ -65,7 +65,7 @@ impl TokenizerFiles {
         })
     }
 
-    /// A digest of all of them.
+    /// A digest of all files.
     pub(super) fn digest(&self) -> Sha256 {
         let mut digest = Sha256::new();
         let mut part = |bytes: Option<&[u8]>| {
@@ -92,7 +92,7 @@ impl TokenizerFiles {
     }
 }
 
-/// The templates of a directory, in the order of their names.
+/// The templates of a directory, sorted by name.
 fn additional(directory: &Path) -> Result<Vec<(String, Vec<u8>)>, DataError> {
     let at = |source| DataError::Io {
         path: directory.to_owned(),
@@ -123,7 +123,7 @@ fn additional(directory: &Path) -> Result<Vec<(String, Vec<u8>)>, DataError> {
     Ok(found)
 }
 
-/// The content of a regular file, if there is one. Nothing else is opened: a pipe would be waited for.
+/// The content of a regular file, if it exists. Other kinds of files are not opened: a pipe would block.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, DataError> {
     let at = |source| DataError::Io {
         path: path.to_owned(),

@@ -1,11 +1,11 @@
-//! What happens to each key of `tokenizer_config.json`.
+//! The treatment of each key of `tokenizer_config.json`.
 
 use serde_json::{Map, Value};
 
 use super::config::{TOKENIZER_CONFIG, invalid, key};
 use crate::error::DataError;
 
-/// Keys that are read elsewhere. So is every other key that ends with `_token` and holds a token.
+/// Keys that are read elsewhere, in addition to every key that ends with `_token` and holds a token.
 const READ: [&str; 12] = [
     "added_tokens_decoder",
     "additional_special_tokens",
@@ -21,7 +21,7 @@ const READ: [&str; 12] = [
     "unk_token",
 ];
 
-/// Keys that would change ids in a way that is not followed, with the values that change nothing.
+/// Keys with an unsupported effect on ids, each with the values that have no effect.
 const REFUSED: [(&str, &[Value]); 7] = [
     ("fast_tokenizer_files", &[Value::Null]),
     ("fix_mistral_regex", &[Value::Null, Value::Bool(false)]),
@@ -32,7 +32,7 @@ const REFUSED: [(&str, &[Value]); 7] = [
     ("vocab", &[Value::Null]),
 ];
 
-/// Keys that change no id and no text here, each with the reason.
+/// Keys without effect on ids and texts here, each with the reason.
 const WITHOUT_EFFECT: [(&str, &str); 85] = [
     ("_commit_hash", "it says where the tokenizer came from"),
     ("_from_auto", "it says how the tokenizer was made"),
@@ -184,12 +184,12 @@ const WITHOUT_EFFECT: [(&str, &str); 85] = [
     ("vocab_size", "`tokenizer.json` has the vocabulary"),
 ];
 
-/// Whether a key changes no id and no text here.
+/// Whether a key has no effect on ids and texts here.
 pub(super) fn is_without_effect(name: &str) -> bool {
     WITHOUT_EFFECT.iter().any(|(known, _)| *known == name)
 }
 
-/// Refuses a key whose meaning is not followed, and one that is not known.
+/// Refuses a key with an unsupported value, and an unknown key.
 pub(super) fn check(config: &Map<String, Value>) -> Result<(), DataError> {
     for (name, value) in config {
         if let Some((_, harmless)) = REFUSED.iter().find(|(refused, _)| refused == name) {

@@ -1,4 +1,4 @@
-//! Special and added tokens, as `transformers` gathers them from the files of a tokenizer.
+//! Special and added tokens, collected from the files of a tokenizer as in `transformers`.
 
 use serde_json::{Map, Value, json};
 use tokenizers::AddedToken;
@@ -10,7 +10,7 @@ use super::files::TokenizerFiles;
 use super::keys::is_without_effect;
 use crate::error::DataError;
 
-/// The names that every tokenizer has, in the order in which tokens are added.
+/// The special token names of every tokenizer, in the order in which tokens are added.
 const NAMES: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -21,25 +21,25 @@ const NAMES: [&str; 7] = [
     "mask_token",
 ];
 
-/// Names of lists of special tokens without names of their own; of the first that is there.
+/// Keys for lists of unnamed special tokens; the first one that is present is used.
 const LISTS: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
 
 /// The special tokens of a tokenizer.
 #[derive(Debug, Default)]
 pub(super) struct SpecialTokens {
-    /// Those with names, which are variables of templates.
+    /// Named tokens, which are variables of templates.
     named: Vec<(String, AddedToken)>,
-    /// Those without.
+    /// Unnamed special tokens.
     others: Vec<AddedToken>,
-    /// Tokens by the ids that they are to have, special or not.
+    /// Tokens by their required ids, special or not.
     numbered: Vec<(u32, AddedToken)>,
-    /// A file has a list of tokens without names.
+    /// Whether a file has a list of unnamed tokens.
     has_list: bool,
 }
 
 impl SpecialTokens {
-    /// Reads them: `tokenizer_config.json`, and, where that lists no added tokens, `special_tokens_map.json` over it
-    /// and `added_tokens.json`.
+    /// Reads the special tokens: from `tokenizer_config.json` and, if that lists no added tokens, from
+    /// `special_tokens_map.json`, which overrides it, and `added_tokens.json`.
     pub(super) fn read(files: &TokenizerFiles, config: &Map<String, Value>) -> Result<Self, DataError> {
         let mut tokens = Self::default();
         let lists_added = config
@@ -68,10 +68,10 @@ impl SpecialTokens {
         Ok(tokens)
     }
 
-    /// Takes in the tokens of a file, over those that were there.
+    /// Adds the tokens of a file; they override earlier ones.
     fn take(&mut self, file: &str, config: &Map<String, Value>) -> Result<(), DataError> {
         for (name, value) in config {
-            // Other keys with such an end may be flags.
+            // Other keys with this ending may be flags.
             let is_other = name.ends_with("_token")
                 && !is_without_effect(name)
                 && (value.is_string() || value.is_object());
@@ -83,7 +83,7 @@ impl SpecialTokens {
         let list = LISTS
             .iter()
             .find_map(|name| Some((*name, config.get(*name).filter(is_there)?)));
-        // A list of the old name counts only where no file before it has a list.
+        // A list under the old name is used only if no earlier file has a list.
         let list = list.filter(|(name, _)| *name == LISTS[0] || !self.has_list);
         self.has_list |= LISTS.iter().any(|name| config.contains_key(*name));
         match list {
@@ -130,7 +130,7 @@ impl SpecialTokens {
         }
     }
 
-    /// `added_tokens_decoder`: tokens by id.
+    /// Reads `added_tokens_decoder`: tokens by id.
     fn numbered(&mut self, config: &Map<String, Value>) -> Result<(), DataError> {
         let expected = |name: &str| {
             invalid(
@@ -146,7 +146,7 @@ impl SpecialTokens {
             if !value.is_object() {
                 return Err(expected(&name));
             }
-            // A token says itself whether it is special.
+            // Each token states whether it is special.
             let special = value.get("special").and_then(Value::as_bool).unwrap_or(false);
             let mut token = token(TOKENIZER_CONFIG, &name, value)?;
             token.special = special;
@@ -179,7 +179,7 @@ impl SpecialTokens {
         self.get(name).map(|token| token.content.as_str())
     }
 
-    /// Named tokens as variables of a template.
+    /// The named tokens as variables of a template.
     pub(super) fn variables(&self) -> Vec<(&str, String)> {
         let named = self.named.iter();
         named
@@ -187,7 +187,7 @@ impl SpecialTokens {
             .collect()
     }
 
-    /// Adds to a tokenizer what it lacks of them.
+    /// Adds the tokens that a tokenizer lacks.
     pub(super) fn add_to(&self, inner: &mut tokenizers::Tokenizer) -> Result<(), DataError> {
         let known = inner.get_added_tokens_decoder();
         let is_same = |a: &AddedToken, b: &AddedToken| {
@@ -238,7 +238,7 @@ impl SpecialTokens {
     }
 }
 
-/// A token: a string, or an object with `content` and how it is looked for in a text.
+/// Parses a token: a string, or an object with `content` and matching options.
 fn token(file: &str, name: &str, value: &Value) -> Result<AddedToken, DataError> {
     let content = match value {
         Value::String(text) => Some(text.as_str()),

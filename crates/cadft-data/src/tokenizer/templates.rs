@@ -1,4 +1,4 @@
-//! The chat templates of a model, by the files that they are read from.
+//! The chat templates of a model, from several files.
 
 use serde_json::{Map, Value};
 
@@ -9,13 +9,13 @@ use super::files::TokenizerFiles;
 use crate::error::DataError;
 use crate::template::{ChatTemplate, TemplateTime};
 
-/// The template of conversations without tools, or of all.
+/// The template for conversations without tools, or for all.
 const DEFAULT: &str = "default";
 
-/// The template of conversations with tools.
+/// The template for conversations with tools.
 const TOOL_USE: &str = "tool_use";
 
-/// Templates by what they are for.
+/// Templates by purpose.
 #[derive(Debug)]
 pub(super) struct Templates {
     default: ChatTemplate,
@@ -23,7 +23,7 @@ pub(super) struct Templates {
 }
 
 impl Templates {
-    /// One template for all conversations.
+    /// A single template for all conversations.
     pub(super) fn one(default: ChatTemplate) -> Self {
         Self {
             default,
@@ -31,7 +31,7 @@ impl Templates {
         }
     }
 
-    /// The templates of some files, if they have any.
+    /// Reads the templates from files; `None` if there are none.
     pub(super) fn read(
         files: &TokenizerFiles,
         config: &Map<String, Value>,
@@ -73,7 +73,7 @@ impl Templates {
         for_tools.unwrap_or(&self.default)
     }
 
-    /// All of them.
+    /// All templates.
     pub(super) fn all(&self) -> impl Iterator<Item = &ChatTemplate> {
         std::iter::once(&self.default).chain(&self.tool_use)
     }
@@ -94,7 +94,7 @@ impl Templates {
     }
 }
 
-/// The sources of templates by name. Files of their own come before `tokenizer_config.json`, as in `transformers`.
+/// The sources of templates by name. Separate files have priority over `tokenizer_config.json`, as in `transformers`.
 fn sources(files: &TokenizerFiles, config: &Map<String, Value>) -> Result<Vec<(String, String)>, DataError> {
     let mut named = Vec::new();
     if let Some(bytes) = &files.chat_template {
@@ -122,7 +122,7 @@ fn utf8(file: &str, bytes: &[u8]) -> Result<String, DataError> {
     Ok(text.to_owned())
 }
 
-/// `chat_template`: a string, a list of names and templates, or an object of templates by name.
+/// Parses `chat_template`: a string, a list of names and templates, or an object of templates by name.
 fn of_value(file: &str, value: Option<&Value>) -> Result<Vec<(String, String)>, DataError> {
     let expected = || {
         let message =
@@ -142,7 +142,7 @@ fn of_value(file: &str, value: Option<&Value>) -> Result<Vec<(String, String)>, 
             let entries = list
                 .iter()
                 .map(|entry| pair(text(entry, "name").as_deref(), text(entry, "template").as_deref()));
-            // The last of several with one name counts, as in Python.
+            // As in Python, the last template with a name is used.
             let mut named: Vec<(String, String)> = Vec::new();
             for entry in entries {
                 let (name, template) = entry?;

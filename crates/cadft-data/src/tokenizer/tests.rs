@@ -1,4 +1,4 @@
-//! The fast way against `tokenizers` itself.
+//! Compares the fast path with `tokenizers` itself.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::{Tokenizer, TokenizerFiles};
 
-/// Llama 3's and Qwen 2's pattern.
+/// The pattern of Llama 3 and Qwen 2.
 const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 fn tokenizer(pre_tokenizer: &Value, normalizer: &Value) -> Tokenizer {
@@ -60,8 +60,8 @@ fn byte_level(use_regex: bool) -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
 }
 
-/// The pre-tokenizers of GPT-2, SmolLM2 and Llama 3, one with runs of digits, Qwen's with its normaliser, and
-/// one of two patterns.
+/// Tokenizers with the pre-tokenizers of GPT-2, SmolLM2 and Llama 3, one with runs of digits, that of Qwen with its
+/// normaliser, and one with two patterns.
 fn tokenizers() -> Vec<Tokenizer> {
     let digits = |each: bool| json!({"type": "Digits", "individual_digits": each});
     let split =
@@ -73,7 +73,7 @@ fn tokenizers() -> Vec<Tokenizer> {
         (sequence(&digits(false), byte_level(true)), Value::Null),
         (sequence(&split, byte_level(false)), Value::Null),
         (sequence(&split, byte_level(false)), json!({"type": "NFC"})),
-        // One pattern cuts the words of another.
+        // One pattern splits the words of another.
         (sequence(&split, byte_level(true)), Value::Null),
     ];
     all.iter()

@@ -1,4 +1,4 @@
-//! What makes a vocabulary ambiguous: the same text or the same ids must mean the same every time that it is read.
+//! Refuses ambiguous vocabularies: the same text or ids must always mean the same.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use tokenizers::{Model, ModelWrapper};
 use super::config::{TOKENIZER, invalid};
 use crate::error::DataError;
 
-/// Ids with several tokens are shown up to this many.
+/// Number of shown ids that have several tokens.
 const SHOWN: usize = 5;
 
-/// Refuses a vocabulary of which two tokens have one id, and merges that are left out at random.
+/// Refuses a vocabulary in which two tokens have the same id, and random dropout of merges.
 pub(super) fn check(inner: &tokenizers::Tokenizer) -> Result<(), DataError> {
     let model = inner.get_model();
     if let ModelWrapper::BPE(bpe) = model
@@ -19,7 +19,7 @@ pub(super) fn check(inner: &tokenizers::Tokenizer) -> Result<(), DataError> {
         let message = format!("`model.dropout` is `{dropout}`: the ids of a text would be random");
         return Err(invalid(TOKENIZER, &message, "set it to `null`"));
     }
-    // As many ids as tokens: each token has its own. No copy of the vocabulary is needed to see it.
+    // If every id below the number of tokens is used, no id is shared. This check needs no copy of the vocabulary.
     let tokens = u32::try_from(model.get_vocab_size()).unwrap_or(u32::MAX);
     if (0..tokens).all(|id| model.id_to_token(id).is_some()) {
         return Ok(());

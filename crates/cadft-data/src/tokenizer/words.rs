@@ -1,9 +1,9 @@
-//! Cutting text into words by a published pattern, with an automaton in place of a backtracking engine.
+//! Splits text into words by a published pattern, with an automaton instead of a backtracking engine.
 //!
-//! The patterns of byte-level tokenizers end in `\s+(?!\S)|\s+`: spaces, but the last one before a word is left to that
-//! word. Nothing else in them looks ahead. So three patterns without a look ahead stand for one: the rest of it, spaces
-//! that a space follows, of which the last one is given back, and spaces. The words are those of onig, which
-//! `tokenizers` uses, as `tests.rs` shows.
+//! The patterns of byte-level tokenizers end in `\s+(?!\S)|\s+`: a run of spaces, except the last one before a word.
+//! Only this part looks ahead. So one pattern is replaced by three without look-ahead: the rest of the pattern; spaces
+//! that are followed by a space, of which the last one is given back; and spaces. The words are the same as those of
+//! onig, which `tokenizers` uses; `tests.rs` checks this.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -13,10 +13,10 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::{Anchored, Input};
 use tokenizers::utils::SysRegex;
 
-/// How each pattern of [`HEADS`] ends.
+/// The end of each pattern in [`HEADS`].
 const TAIL: &str = r"|\s+(?!\S)|\s+";
 
-/// What comes before the tail in the patterns of GPT-2, Llama 3, Qwen 2 and 3, Qwen 3.5, and gpt-oss.
+/// The patterns of GPT-2, Llama 3, Qwen 2 and 3, Qwen 3.5, and gpt-oss, without the tail.
 const HEADS: [&str; 5] = [
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+",
@@ -25,28 +25,28 @@ const HEADS: [&str; 5] = [
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+",
 ];
 
-/// The place of `\s+\s` among the patterns of the automaton.
+/// The index of `\s+\s` among the patterns of the automaton.
 const SPACES_BEFORE_SPACE: usize = 1;
 
-/// How many bytes of states a thread keeps of one automaton.
+/// Size in bytes of the states that a thread caches for one automaton.
 const STATES: usize = 4 << 20;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// The states that this thread has found of the automata with these numbers.
+    /// The cached states of this thread, by the number of the automaton.
     static FOUND: RefCell<Vec<(u64, Cache)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How many automata a thread keeps states of.
+/// Number of automata whose states a thread caches.
 const KEPT: usize = 4;
 
-/// A pattern that cuts text into words.
+/// A pattern that splits text into words.
 pub(super) struct Words {
     pattern: SysRegex,
-    /// The head of a published pattern.
+    /// The head of the pattern, if it is a published one.
     head: Option<&'static str>,
-    /// Made when a text is cut: one whose tokens are in the cache never is.
+    /// Created at the first use: not needed if all tokens are read from the cache.
     automaton: OnceLock<Option<Box<Automaton>>>,
 }
 
@@ -56,7 +56,7 @@ struct Automaton {
 }
 
 impl Words {
-    /// A pattern in onig's syntax; nothing where onig can't read it.
+    /// A pattern in onig's syntax; `None` if onig cannot parse it.
     pub(super) fn new(pattern: &str) -> Option<Self> {
         let head = pattern.strip_suffix(TAIL);
         Some(Self {
@@ -73,7 +73,7 @@ impl Words {
         made.as_deref()
     }
 
-    /// Calls `each` with the first byte and the byte after the last of every word, until it returns nothing.
+    /// Calls `each` with the start and the end byte of every word, until it returns `None`.
     pub(super) fn each(&self, text: &str, mut each: impl FnMut(usize, usize) -> Option<()>) -> Option<()> {
         let from = match self.automaton() {
             Some(automaton) => automaton.each(text, &mut each)?,
@@ -97,7 +97,7 @@ impl Automaton {
         Some(Self { number, dfa })
     }
 
-    /// Where it stopped: at the end of the text, or before a word that it can't find.
+    /// The byte at which it stopped: the end of the text, or before a word that it cannot determine.
     fn each(&self, text: &str, each: &mut impl FnMut(usize, usize) -> Option<()>) -> Option<usize> {
         let mut states = self.states();
         let mut input = Input::new(text).anchored(Anchored::Yes);
@@ -123,7 +123,7 @@ impl Automaton {
         Some(at)
     }
 
-    /// Taken, not borrowed: a word may be cut by another pattern while this one's words are found.
+    /// The cache is taken, not borrowed: another pattern may split a word while this one is running.
     fn states(&self) -> Cache {
         let known = FOUND.with_borrow_mut(|found| {
             let place = found.iter().position(|(number, _)| *number == self.number)?;

@@ -30,6 +30,14 @@ fn bucketing() -> impl Strategy<Value = Bucketing> {
     prop_oneof![Just(Bucketing::ByLength), Just(Bucketing::None)]
 }
 
+fn packing() -> impl Strategy<Value = Packing> {
+    prop_oneof![
+        Just(Packing::PaddingFree),
+        Just(Packing::None),
+        Just(Packing::BestFit)
+    ]
+}
+
 fn cut(examples: &[Example], micro: usize, bucketing: Bucketing) -> Vec<Batch> {
     let options = BatchOptions {
         micro,
@@ -41,7 +49,7 @@ fn cut(examples: &[Example], micro: usize, bucketing: Bucketing) -> Vec<Batch> {
     micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect()
 }
 
-/// A sample of a batch: (index, tokens, (place in the sample, token) to learn).
+/// A sample of a batch: (index, tokens, (position in the sample, token) of each target).
 type Content = (usize, Vec<u32>, Vec<(usize, u32)>);
 
 fn contents(batch: &Batch) -> Vec<Content> {
@@ -72,13 +80,13 @@ proptest! {
         micro in 1..6_usize,
         max_tokens in prop::option::of(1..40_usize),
         bucketing in bucketing(),
-        packs in any::<bool>(),
+        packing in packing(),
     ) {
         let options = BatchOptions {
             micro,
             max_tokens,
             bucketing,
-            packing: if packs { Packing::BestFit } else { Packing::None },
+            packing,
             row_tokens: 12,
         };
         let lengths: Vec<usize> = examples.iter().map(|example| example.token_ids.len()).collect();
@@ -110,7 +118,7 @@ proptest! {
             for (row, (&index, &length)) in batch.indices.iter().zip(batch.segments.iter().flatten()).enumerate() {
                 let (tokens, padding) = batch.token_ids[row * batch.seq..(row + 1) * batch.seq].split_at(length);
                 prop_assert_eq!(tokens, &examples[index].token_ids[..]);
-                // A token that every model has.
+                // A token id that every model has.
                 prop_assert!(padding.iter().all(|&id| id == 0));
             }
         }
@@ -136,19 +144,27 @@ proptest! {
         row_tokens in 1..40_usize,
         max_tokens in prop::option::of(1..60_usize),
         bucketing in bucketing(),
-        packing in prop_oneof![Just(Packing::None), Just(Packing::BestFit)],
+        packing in packing(),
     ) {
         let options = BatchOptions { micro: 2, max_tokens, bucketing, packing, row_tokens };
         let batches: Vec<_> = micro_batches(&examples.iter().collect::<Vec<_>>(), &options).collect();
         let mut seen = Vec::new();
         for batch in &batches {
-            let most = max_tokens.unwrap_or(usize::MAX).min(row_tokens);
+            let budget = max_tokens.unwrap_or(usize::MAX);
+            let most = match packing {
+                Packing::PaddingFree => budget,
+                Packing::BestFit => budget.min(row_tokens),
+                Packing::None => 0,
+            };
             for segments in batch.segments.iter().filter(|segments| segments.len() > 1) {
-                prop_assert!(packing == Packing::BestFit && segments.iter().sum::<usize>() <= most);
+                prop_assert!(segments.iter().sum::<usize>() <= most);
             }
             match max_tokens {
-                Some(most) => prop_assert!(batch.rows == 1 || batch.rows * batch.seq <= most),
+                Some(most) => prop_assert!(batch.indices.len() == 1 || batch.rows == 1 || batch.rows * batch.seq <= most),
                 None => prop_assert!(batch.rows <= 2),
+            }
+            if packing == Packing::PaddingFree {
+                prop_assert_eq!((batch.rows, batch.padding()), (1, 0));
             }
             let tokens: usize = batch.segments.iter().flatten().sum();
             prop_assert_eq!(batch.padding(), batch.rows * batch.seq - tokens);
@@ -172,6 +188,20 @@ proptest! {
             let used = batch.segments.iter().map(|segments| segments.iter().sum::<usize>());
             prop_assert!(used.filter(|used| used * 2 < row_tokens).count() <= 1);
         }
+    }
+
+    #[test]
+    fn without_padding_micro_batches_have_about_as_many_tokens_each(examples in examples(), micro in 1..6_usize) {
+        let options = BatchOptions {
+            micro, max_tokens: None, bucketing: Bucketing::ByLength, packing: Packing::PaddingFree, row_tokens: 0,
+        };
+        let sizes: Vec<usize> = micro_batches(&examples.iter().collect::<Vec<_>>(), &options)
+            .map(|batch| batch.token_ids.len())
+            .collect();
+        prop_assert_eq!(sizes.len(), examples.len().div_ceil(micro));
+        let longest = examples.iter().map(|example| example.token_ids.len()).max().unwrap_or(0);
+        let [fewest, most] = [sizes.iter().min(), sizes.iter().max()].map(|size| size.copied().unwrap_or(0));
+        prop_assert!(most <= fewest + longest);
     }
 
     #[test]
@@ -210,8 +240,8 @@ fn the_order_differs_by_seed_and_epoch() {
     assert_ne!(order(0, 1), order(1, 0));
 }
 
-/// A run that resumes on another machine, or with another version, continues in the same order. The numbers are
-/// those of an independent implementation of ChaCha8 in Python.
+/// A run that resumes on another machine, or with another version, must continue in the same order. The numbers are
+/// from an independent implementation of ChaCha8 in Python.
 #[test]
 fn the_order_never_changes() {
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Tokenised data on disk: the same as in memory, made once, made again when damaged or when anything changed.
+//! Cached tokenised data: the same as in memory, written once, and written again if it is damaged or anything changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ impl Setting {
         samples.iter().collect()
     }
 
-    /// The files of tokens, with the time of their last change.
+    /// The cached files, with their modification times.
     fn files(&self) -> Vec<(PathBuf, SystemTime)> {
         let mut files: Vec<_> = fs::read_dir(self.cache())
             .unwrap()
@@ -214,7 +214,7 @@ fn samples_know_the_row_that_they_were_made_from() {
         truncation: Truncation::Drop,
         ..TokenizeOptions::new(40, Mask::Assistant)
     };
-    // Ids, lines and texts repeat from file to file; the long row of each file is another one and is dropped.
+    // Ids, lines and texts repeat across files; a different row is too long in each file, and is dropped.
     let folder = setting.directory.path().join("data");
     fs::create_dir(&folder).unwrap();
     for (file, long) in [("a.jsonl", 0), ("b.jsonl", 2), ("c.jsonl", 1)] {

@@ -1,4 +1,4 @@
-//! Conversion keeps what is trained, or says why it cannot.
+//! Conversion keeps everything that is trained, or reports why it cannot.
 
 use std::fs;
 use std::path::Path;
@@ -35,7 +35,7 @@ fn rows(records: &[Value]) -> Vec<Row> {
     parse_file("in.jsonl", lines.as_bytes()).unwrap()
 }
 
-/// Who is trained to say what, with every other field of a turn.
+/// The trained turns with their roles, texts and all other fields.
 fn learned(row: &Row) -> Value {
     let content = match &row.content {
         Content::Messages {

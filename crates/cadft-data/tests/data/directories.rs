@@ -1,4 +1,4 @@
-//! Tokenizer directories are read as transformers reads them, or refused: `python/tokenizer_golden.py`.
+//! Tokenizer directories are read as in transformers, or refused: `python/tokenizer_golden.py`.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ struct Case {
     expected: Value,
 }
 
-/// The directory of a case.
+/// Writes the directory of a case.
 fn write(directory: &Path, case: &Case) {
     let model = repository("tests/fixtures/blackbox/model");
     fs::copy(model.join("tokenizer.json"), directory.join("tokenizer.json")).unwrap();
@@ -44,7 +44,7 @@ fn write(directory: &Path, case: &Case) {
     }
 }
 
-/// What transformers was asked, asked here.
+/// The same results as the fixture has from transformers, computed here.
 fn found(tokenizer: &Tokenizer, golden: &Golden) -> Map<String, Value> {
     let ids =
         |encode: &dyn Fn(&str) -> Vec<u32>| golden.texts.iter().map(|text| encode(text)).collect::<Value>();
@@ -100,6 +100,6 @@ fn a_directory_is_read_as_transformers_reads_it_or_refused() {
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    // What is refused is known: nothing else may become so.
+    // The refused cases are known; no others may be added.
     assert_eq!(refused.len(), 3, "{}", refused.join("\n"));
 }

@@ -1,4 +1,4 @@
-//! Byte-level BPE tokenizers made on the spot, and chat templates in the style of well-known models.
+//! Byte-level BPE tokenizers created in the test, and chat templates in the style of well-known models.
 
 use cadft_data::{
     Content, Dataset, Example, Mask, Message, Row, SpecialTokens, TokenizeOptions, Tokenizer, TokenizerFiles,
@@ -7,19 +7,19 @@ use cadft_data::{DataError, tokenize};
 use serde_json::{Value, json};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-/// SmolLM2's template: a default system prompt, and turns of `<|im_start|>role\n..<|im_end|>\n`.
+/// SmolLM2's template: a default system prompt, and turns in the form `<|im_start|>role\n..<|im_end|>\n`.
 pub(crate) const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
     {{ '<|im_start|>system\nBe helpful.<|im_end|>\n' }}{% endif %}\
     {{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/// Llama 3's template: it writes the BOS itself and trims contents.
+/// Llama 3's template: it writes the BOS itself, and trims contents.
 pub(crate) const LLAMA3: &str = "{% set loop_messages = messages %}{% for message in loop_messages %}\
     {% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}\
     {% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
 
-/// Ids of `<|endoftext|>`, `<|im_start|>`, ... are these, after 256 bytes and the merges.
+/// The special tokens; their ids follow those of 256 bytes and the merges.
 pub(crate) const SPECIAL: [&str; 8] = [
     "<|endoftext|>",
     "<|im_start|>",
@@ -31,7 +31,7 @@ pub(crate) const SPECIAL: [&str; 8] = [
     "</s>",
 ];
 
-/// What a test says about its tokenizer.
+/// The settings of a test's tokenizer.
 #[derive(Clone)]
 pub(crate) struct Fixture {
     /// Merges of byte-level pieces, `Ġ` for a space and `Ċ` for a newline.
@@ -152,7 +152,7 @@ pub(crate) fn example(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> Example {
     dataset(row, tokenizer, mask).unwrap().examples.remove(0)
 }
 
-/// The text of an example with `[` and `]` around what is trained.
+/// The text of an example, with `[` and `]` around the trained parts.
 pub(crate) fn marked(example: &Example, tokenizer: &Tokenizer) -> String {
     let mut text = String::new();
     let mut at = 0;
@@ -165,7 +165,7 @@ pub(crate) fn marked(example: &Example, tokenizer: &Tokenizer) -> String {
     text
 }
 
-/// Shows what is trained of a row.
+/// The trained parts of a row, marked in its text.
 pub(crate) fn trained(row: &Row, tokenizer: &Tokenizer, mask: Mask) -> String {
     marked(&example(row, tokenizer, mask), tokenizer)
 }

@@ -1,4 +1,4 @@
-//! A directory is read as `load_dataset` of `datasets` reads it (`python/data_folders.py`), or refused.
+//! A directory is read as by `load_dataset` of `datasets` (`python/data_folders.py`), or refused.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn directory(folder: &Value) -> TempDir {
     directory
 }
 
-/// The files that are read of a directory, or the error.
+/// The files that are read from a directory, or the error.
 fn read(directory: &TempDir, config: Option<&str>, split: Option<&str>) -> Result<Vec<String>, String> {
     let source = Source {
         config: config.map(str::to_owned),
@@ -153,7 +153,7 @@ mod links {
         };
         assert_eq!(glob("**/*.jsonl"), Ok(2));
         assert_eq!(glob("x/**/*.jsonl"), Ok(1));
-        // A link that is named, or that a single `*` stands for, is followed.
+        // A link is followed if it is named, or matched by a single `*`.
         assert_eq!(glob("l1/*.jsonl"), Ok(1));
         assert_eq!(glob("l[12]/*.jsonl"), Ok(2));
     }

@@ -1,4 +1,4 @@
-//! What each format means.
+//! The meaning of each format.
 
 use cadft_data::{Columns, Content, Format, Message, Row, Source, parse_file};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn conversation(row: &Row) -> (Value, &[Value]) {
     }
 }
 
-/// The only row of a record, read with these columns and this format.
+/// Reads a record with these columns and this format; it must give a single row.
 fn mapped(record: &Value, format: Option<Format>, columns: &[&str]) -> Result<Row, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("d.jsonl");

@@ -1,4 +1,4 @@
-//! Conversations under chat templates against what transformers made of them (`python/template_golden.py`).
+//! Compares conversations rendered by chat templates with the results of transformers (`python/template_golden.py`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::spans::sound;
 
-/// One template of the fixture.
+/// The fixture of one template.
 #[derive(Deserialize)]
 pub(crate) struct Golden {
     sha256: String,
@@ -24,7 +24,7 @@ pub(crate) struct Golden {
     cases: BTreeMap<String, Case>,
 }
 
-/// What transformers made of one conversation.
+/// The result of transformers for one conversation.
 #[derive(Deserialize)]
 struct Case {
     error: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// What was compared.
+/// The numbers of comparisons, and the differences.
 #[derive(Default)]
 pub(crate) struct Compared {
     pub(crate) texts: usize,
@@ -57,7 +57,7 @@ impl Compared {
         let _ = writeln!(self.differences, "{template} {case}: {what}");
     }
 
-    /// Compares all conversations under one template; `tokenizer_json` is the tokenizer without its tokens.
+    /// Compares all conversations with one template; `tokenizer_json` is the tokenizer without the template's tokens.
     pub(crate) fn add(&mut self, name: &str, golden: &Golden, source: &str, tokenizer_json: &[u8]) {
         assert_eq!(
             sha256(source),
@@ -70,7 +70,7 @@ impl Compared {
         }
     }
 
-    /// No oracle has a mask here; what must hold of every mask still does.
+    /// There is no reference mask here; checks the properties that every mask must have.
     fn sound(&mut self, name: &str, case: &str, row: &Row, tokenizer: &Tokenizer) {
         let data = tokenize(std::slice::from_ref(row), tokenizer, &options(Mask::Assistant)).unwrap();
         match sound::check(row, &data.examples[0], tokenizer) {
@@ -129,7 +129,7 @@ impl Compared {
     }
 }
 
-/// Where transformers fails, as the template appends the arguments of a call to a string; it is given them as one.
+/// Cases in which transformers fails because the template appends call arguments to a string; cadft passes a string.
 const GIVEN_TEXT: [(&str, &str); 1] = [("trl/deepseekv3", "tool_call")];
 
 fn first_line(error: &DataError) -> String {
@@ -153,7 +153,7 @@ fn runs(mask: &[bool]) -> Vec<[usize; 2]> {
 }
 
 impl Golden {
-    /// The tokenizer with the template's special tokens added, as the fixture was made with.
+    /// The tokenizer with the template's special tokens added, as in the generator of the fixture.
     pub(crate) fn tokenizer(&self, source: &str, tokenizer_json: &[u8]) -> Tokenizer {
         let mut tokenizer: Value = serde_json::from_slice(tokenizer_json).unwrap();
         let mut added = match tokenizer["added_tokens"].take() {
@@ -209,7 +209,7 @@ pub(crate) fn sha256(text: &str) -> String {
     })
 }
 
-/// The templates written for the tests, and the presets, each with its source; and a tokenizer without their tokens.
+/// The templates written for the tests and the presets, each with its source; and a tokenizer without their tokens.
 pub(crate) fn handwritten() -> (Vec<(String, Golden, String)>, Vec<u8>) {
     let text = std::fs::read_to_string(repository("tests/fixtures/templates/handwritten.json")).unwrap();
     let golden: BTreeMap<String, Golden> = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! Small files that would fill the memory or run for ever, and files that are something else.
+//! Small files that would fill the memory or take forever, and files of other kinds.
 
 use std::io::Write;
 

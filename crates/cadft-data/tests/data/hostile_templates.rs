@@ -1,4 +1,4 @@
-//! A template that would take all time or memory ends with a clear error, soon.
+//! A template that would use all time or memory quickly ends with a clear error.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use cadft_data::{ChatTemplate, DataError, GenerationPrompt, with_hints};
 
 use crate::fixture::messages;
 
-/// The stack of a worker thread; a template must not need more.
+/// The stack size of a worker thread; a template must not need more.
 const STACK: usize = 2 << 20;
 
-/// Far longer than any of them takes, and far shorter than what is not bounded.
+/// Far longer than any of them takes, and far shorter than an unlimited template would take.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Renders on a thread of its own, with a worker's stack.
+/// Renders on a separate thread with a worker's stack size.
 fn render(source: String) -> Result<String, DataError> {
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
         ChatTemplate::new(&source, &[])?.render(&messages(&[("user", "q")]), &[], GenerationPrompt::Add)
@@ -20,7 +20,7 @@ fn render(source: String) -> Result<String, DataError> {
     thread.unwrap().join().unwrap()
 }
 
-/// A value in a namespace, and what is done to it sixty times.
+/// A template that stores a value in a namespace and runs `body` sixty times.
 fn grown(value: &str, body: &str) -> String {
     repeated(value, 60, body)
 }
@@ -193,13 +193,13 @@ fn values_that_hold_themselves_twice_again_and_again_are_stopped() {
         "{{ dict(k=a.x) }}",
         "{{ [a.x, a.x] | map('string') | list }}",
     ];
-    // The value alone is refused where it is kept: no use of it is reached.
+    // The value is already refused when it is stored, before any use.
     assert_out_of_fuel(&[
         ("list", lists.clone()),
         ("tuple", tuples),
         ("dictionary", dictionaries),
     ]);
-    // Kept by no namespace, it grows along a chain of variables.
+    // Without a namespace, the value grows along a chain of variables.
     let chain: String = (0..40)
         .map(|i| format!("{{% set v{} = [v{i}, v{i}] %}}", i + 1))
         .collect();

@@ -1,4 +1,4 @@
-//! What pandas, pyarrow and `datasets` write (`python/data_formats.py`) is read as it was meant.
+//! Files written by pandas, pyarrow and `datasets` (`python/data_formats.py`) are read with their intended meaning.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ fn read(source: &Source) -> Vec<Row> {
     source.rows().unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// A row as the generator writes it. A turn of tool calls has `content: null` in some files and none in others.
+/// A row in the generator's notation. A turn with tool calls has `content: null` in some files, and no content in
+/// others.
 fn shown(row: &Row) -> Value {
     let Content::Messages { messages, tools, .. } = &row.content else {
         panic!("{row:?}");

@@ -1,4 +1,4 @@
-//! Templates render as Jinja2 renders them, set up as transformers does: `python/jinja_golden.py`.
+//! Templates render as with Jinja2, configured as in transformers: `python/jinja_golden.py`.
 
 use cadft_data::{ChatTemplate, GenerationPrompt};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ struct Golden {
 #[derive(Deserialize)]
 struct Case {
     source: String,
-    /// What Python writes, or nothing where it fails.
+    /// The text that Python renders; `None` if it fails.
     text: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Every way a file can be wrong has one message with its place, and costs nothing but what is wrong.
+//! Every kind of malformed file has one message with its place, and only the malformed part is lost.
 
 mod records;
 
@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 use records::RECORDS;
 
-/// Reads a file of this name and content: its rows, and what is wrong with it.
+/// Reads a file with this name and content; returns its rows and problems.
 fn read(name: &str, bytes: &[u8]) -> (Vec<Row>, Vec<Problem>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(name);
@@ -31,7 +31,7 @@ fn read(name: &str, bytes: &[u8]) -> (Vec<Row>, Vec<Problem>) {
     (rows, problems)
 }
 
-/// One problem with this place and message, beside `good` good rows.
+/// Asserts that there is one problem with this place and message, and `good` rows.
 fn assert_one(name: &str, bytes: &[u8], good: usize, place: Place, message: &str) {
     let (rows, problems) = read(name, bytes);
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]);
@@ -62,7 +62,7 @@ fn each_malformed_line_has_one_message() {
 
 #[test]
 fn each_malformed_element_of_a_list_has_one_message() {
-    // Elements that leave brackets or quotes open swallow what follows; they are tested below.
+    // Elements with unclosed brackets or quotes swallow the following text; they are tested below.
     let balanced = |line: &str| !matches!(line, "{" | r#"{"text": "a""#);
     for (element, message) in RECORDS.into_iter().filter(|(line, _)| balanced(line)) {
         let text = format!("[\n{GOOD},\n{element},\n{GOOD}\n]\n");

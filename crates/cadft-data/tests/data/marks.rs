@@ -1,11 +1,11 @@
-//! Templates that mark what is generated, turns that are not trained, and the templates that come with the crate.
+//! Templates that mark generated text, turns that are not trained, and the templates of this crate.
 
 use cadft_data::{DataError, Mask, Message, Preset, Row, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, conversation, dataset, trained};
 
-/// Marks answers up to their stop token, and opens them otherwise than its generation prompt does.
+/// Marks answers up to their stop token, and opens them differently from its generation prompt.
 const MARKED: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}\
     {% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{% else %}{{ m.content + '<|im_end|>' }}{% endif %}\
     {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>' }}{% endif %}";
@@ -17,7 +17,7 @@ const TURNS: [(&str, &str); 4] = [
     ("assistant", "d"),
 ];
 
-/// The turns, with these values of `train`.
+/// The turns with these values of `train`.
 fn with_train(train: [Option<Value>; 4]) -> Row {
     let mut row = conversation(&TURNS);
     let messages = TURNS.iter().zip(train).map(|((role, content), train)| {
@@ -63,7 +63,7 @@ fn a_turn_can_be_left_out_of_training() {
             text.contains("assistant\nb<|im_end|>") && text.contains("assistant\n[d<|im_end|>]"),
             "{text}"
         );
-        // The last turn is the last one that may be trained.
+        // The last turn is the last one that is not excluded.
         let row = with_train([None, None, None, Some(json!(false))]);
         let text = trained(&row, &tokenizer, Mask::LastTurn);
         assert!(
@@ -123,7 +123,7 @@ fn text_with_the_noncharacters_that_marks_are_made_of_is_refused() {
         matches!(error, DataError::Rows { .. }) && error.to_string().contains("U+FDD0"),
         "{error}"
     );
-    // A template without marks has no use for them.
+    // A template without marks ignores them.
     assert!(dataset(&row, &Fixture::chatml().build(), Mask::Assistant).is_ok());
 }
 

@@ -1,4 +1,4 @@
-//! What is trained, checked by hand on small conversations and by property on random ones.
+//! The trained tokens, checked by hand for small conversations and by properties for random ones.
 
 use cadft_data::{
     Content, DataError, DropReason, Mask, Message, Row, SpecialTokens, TokenizeOptions, prompt_ids,
@@ -124,13 +124,13 @@ fn text_trains_everything_but_the_first_token() {
 
 #[test]
 fn a_token_across_the_seam_is_trained() {
-    // `hell` is one token of the text, half of it prompt.
+    // `hell` is a single token, half of which belongs to the prompt.
     let tokenizer = Fixture::chatml().build();
     assert_eq!(
         trained(&completion("say he", "llo"), &tokenizer, Mask::Completion),
         "say [hello<|im_end|>]"
     );
-    // The whole text is tokenised at once: the prompt alone would have ended in another token.
+    // The whole text is tokenised at once: the prompt alone would end in a different token.
     let example = example(&completion("say he", "llo"), &tokenizer, Mask::Completion);
     let whole = tokenizer.encode_plain("say hello").unwrap();
     assert_eq!(example.token_ids[..whole.len()], whole);
@@ -382,7 +382,7 @@ fn turn_text() -> impl Strategy<Value = String> {
         1 => Just("\n\n".to_owned()),
         1 => Just("é🦀漢".to_owned()),
     ];
-    // A visible character, as an assistant turn is never blank.
+    // Ends with a visible character, because an assistant turn is never blank.
     prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat() + "!")
 }
 

@@ -1,12 +1,12 @@
-//! Conversations and templates made of bytes, for random tests and for fuzzing: what is trained ends with a stop token,
-//! and up to that it holds text of one trained turn and of no other message; or the row is refused.
+//! Conversations and templates made from bytes, for random tests and for fuzzing. Either the row is refused, or trained
+//! text ends with a stop token and contains text of one trained turn and of no other message.
 
 use cadft_data::{
     Example, Mask, SpecialTokens, TokenizeOptions, Tokenizer, TokenizerFiles, parse_file, tokenize,
 };
 use serde_json::{Map, Value, json};
 
-/// A conversation and a template. Every field is one byte, which chooses one of several ways.
+/// A conversation and a template. Every field is one byte that selects one of several variants.
 struct Input {
     template: Template,
     turns: Vec<Turn>,
@@ -17,7 +17,7 @@ struct Input {
 #[derive(Clone, Copy)]
 struct Turn {
     role: u8,
-    /// What stands before and after the word of its text.
+    /// Selects the text before and after the unique word.
     around: [u8; 2],
     text: u8,
     calls: u8,
@@ -38,7 +38,7 @@ struct Template {
     prompt: u8,
 }
 
-/// Most turns of a conversation.
+/// Largest number of turns in a conversation.
 const TURNS: usize = 12;
 
 impl Input {
@@ -158,13 +158,13 @@ impl Template {
     }
 }
 
-/// A word that only one message has.
+/// A word that occurs in only one message.
 struct Word {
     message: usize,
     text: String,
 }
 
-/// The row, its words, and the turns that are trained.
+/// The row, its words, and its trained turns.
 fn row(input: &Input) -> (Value, Vec<Word>, Vec<usize>) {
     let (mut words, mut trained) = (Vec::new(), Vec::new());
     let mut messages = Vec::new();
@@ -245,7 +245,7 @@ fn row(input: &Input) -> (Value, Vec<Word>, Vec<usize>) {
 }
 
 fn tokenizer(template: &str) -> Tokenizer {
-    // The bytes of GPT-2's alphabet: those that are printed are themselves, the others follow 255.
+    // GPT-2's byte alphabet: printable bytes are themselves, the others are characters after 255.
     let is_printed = |byte: &u32| matches!(*byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let letters = (0..256_u32).filter(is_printed).chain(256..324);
     let vocab: Map<String, Value> = letters
@@ -314,10 +314,10 @@ fn assert_sound(words: &[Word], trained: &[usize], example: &Example, tokenizer:
     );
 }
 
-/// Tokenises a conversation made of bytes; whether it was not refused.
+/// Tokenises a conversation made from bytes; returns whether it was accepted.
 ///
 /// # Panics
-/// When a token is trained that must not be.
+/// If a token is trained that must not be.
 pub(crate) fn assert_sound_or_refused(bytes: &[u8]) -> bool {
     let input = Input::new(bytes);
     let (row, words, trained) = row(&input);

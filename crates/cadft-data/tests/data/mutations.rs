@@ -1,4 +1,4 @@
-//! Damaged files and templates are errors, never panics: what the fuzz targets of `fuzz/` do, over mutated examples.
+//! Damaged files and templates cause errors, never panics: the fuzz targets of `fuzz/` on mutated examples.
 
 use std::cell::Cell;
 use std::fs;
@@ -10,7 +10,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::fixture::{CHATML, LLAMA3};
 
-/// One damage to a file.
+/// A change to the bytes of a file.
 #[derive(Debug, Clone)]
 enum Mutation {
     Set(usize, u8),
@@ -65,7 +65,7 @@ fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
     prop::collection::vec(mutation, 1..6)
 }
 
-/// The files of `tests/fixtures/data-formats` whose names end so.
+/// The files of `tests/fixtures/data-formats` with these endings.
 fn corpus(endings: &[&str]) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/data-formats");
     let mut files = Vec::new();
@@ -118,7 +118,7 @@ fn damaged_templates_do_not_panic() {
         Ok(())
     });
     run.unwrap_or_else(|error| panic!("{error}"));
-    // A property of templates that are all refused at once would hold of nothing.
+    // Guards against a trivial test: enough templates must be compiled and rendered.
     assert!(
         compiled.get() > 200 && rendered.get() > 100,
         "{compiled:?} {rendered:?}"

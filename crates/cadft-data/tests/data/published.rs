@@ -1,4 +1,4 @@
-//! Published chat templates, fetched by `cargo xtask fetch templates`, against transformers.
+//! Published chat templates, fetched by `cargo xtask fetch templates`, compared with transformers.
 
 use std::collections::BTreeMap;
 use std::io::Read;

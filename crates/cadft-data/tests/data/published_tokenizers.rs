@@ -1,4 +1,4 @@
-//! Published tokenizers, fetched by `cargo xtask fetch tokenizers`: what is trained with them.
+//! Masks with published tokenizers, fetched by `cargo xtask fetch tokenizers`.
 
 use cadft_data::{Preset, Tokenizer, TokenizerFiles};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::golden::repository;
 use crate::published::published;
 use crate::spans::Seen;
 
-/// A template for any tokenizer: lines that begin with a role, turns that end with its end of a sequence.
+/// A template for any tokenizer: lines that begin with a role; answers end with the end-of-sequence token.
 const LINES: &str = "{% for m in messages %}{{ m.role + ': ' }}{% if m.role == 'assistant' %}{{ m.content }}\
     {{ m.tool_calls | tojson if m.tool_calls }}{{ eos_token }}{% else %}{{ m.content }}{% endif %}{{ '\n' }}{% endfor %}\
     {% if add_generation_prompt %}assistant: {% endif %}";
@@ -27,7 +27,7 @@ fn published_tokenizers_train_no_text_of_another_message() {
             count += 1;
         };
         let mut files = TokenizerFiles::from_dir(&directory).unwrap();
-        // Every template with one of the tokenizers.
+        // Each template is tested with one of the tokenizers.
         for (template, golden, source) in templates.iter().skip(index).step_by(10) {
             add(template, &golden.tokenizer(source, &files.tokenizer));
         }

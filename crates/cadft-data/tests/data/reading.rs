@@ -1,4 +1,4 @@
-//! What is read, and what is said about what cannot be.
+//! The rows that are read, and the messages about malformed ones.
 
 use std::fs;
 use std::path::Path;

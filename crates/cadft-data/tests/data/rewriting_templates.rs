@@ -1,10 +1,10 @@
-//! Templates that render a turn differently once others follow.
+//! Templates that render a turn differently if others follow it.
 
 use cadft_data::{Mask, Message, with_hints};
 
 use crate::fixture::{Fixture, conversation, dataset, trained};
 
-/// Qwen 3's way: reasoning is kept only in turns after the last question, and the last turn always has some.
+/// Like Qwen 3: reasoning is kept only in turns after the last question, and the last turn always has some.
 const QWEN3: &str = "{% set ns = namespace(last=0) %}\
     {% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}\
     {% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% set content = m.content %}\
@@ -16,7 +16,7 @@ const QWEN3: &str = "{% set ns = namespace(last=0) %}\
     {% endif %}{{ content + '<|im_end|>\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/// Mistral's way: the system prompt goes into the last question.
+/// Like Mistral: the system prompt is moved to the last question.
 const MISTRAL: &str = "{{ '<|begin_of_text|>' }}{% set system = '' %}\
     {% if messages[0].role == 'system' %}{% set system = messages[0].content + '\n\n' %}{% endif %}\
     {% for m in messages %}{% if m.role == 'user' %}\
@@ -42,8 +42,8 @@ fn qwen3_trains_each_turn_as_the_whole_conversation_shows_it() {
 
 #[test]
 fn a_turn_is_found_behind_turns_that_a_later_question_rewrote() {
-    // The first two answers belong to one question, so the prefix before the second one still shows the first
-    // one's reasoning, while the whole conversation does not.
+    // The first two answers belong to one question. So the prefix before the second answer still shows the reasoning of
+    // the first, but the whole conversation does not.
     let tokenizer = Fixture::new("<|im_end|>", QWEN3).build();
     let row = conversation(&[
         THOUGHT[0],
@@ -108,7 +108,7 @@ fn a_conversation_may_start_with_an_answer() {
 
 #[test]
 fn a_template_that_opens_turns_unlike_its_generation_prompt_is_refused() {
-    // DeepSeek R1's way: the generation prompt opens the reasoning, a rendered turn has none.
+    // Like DeepSeek R1: the generation prompt opens the reasoning, but a rendered turn has none.
     let template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '</s>' }}{% endfor %}\
                     {% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}";
     let row = conversation(&[("user", "q"), ("assistant", "a")]);

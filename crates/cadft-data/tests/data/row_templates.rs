@@ -1,4 +1,4 @@
-//! What a row gives its chat template: variables, tools, calls, and the date of the run.
+//! The inputs that a row gives its chat template: variables, tools, calls, and the date of the run.
 
 use cadft_data::{Mask, Row, TemplateTime, Tokenizer, parse_file, prompt_text};
 use serde_json::{Map, Value, json};
@@ -33,14 +33,14 @@ fn record(fields: Value) -> Value {
     record
 }
 
-/// What a template writes that writes a value for each turn of the assistant.
+/// The output of a template that writes an expression for each assistant turn.
 fn shown(record: &Value, expression: &str) -> String {
     let template = format!(
         "{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{% if m.role == 'assistant' %}}{{{{ {expression} }}}}{{% else %}}\
          {{{{ m.content }}}}{{% endif %}}<|im_end|>\n{{% endfor %}}{{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
     );
     let row = rows(std::slice::from_ref(record)).remove(0);
-    // The mask of all tokens, as the value need not be of the turn.
+    // Uses the mask of all tokens, because the value need not be text of the turn.
     let text = trained(&row, &tokenizer(&template), Mask::All);
     let answer = text.rsplit_once("assistant\n").unwrap().1;
     answer.rsplit_once("<|im_end|>").unwrap().0.to_owned()
@@ -69,7 +69,7 @@ fn the_variables_of_a_row_reach_its_template_before_those_of_a_recipe() {
         texts,
         ["row1Falseq", "row1Falseq", "recipe1Falseq", "recipe1Falseq"]
     );
-    // Rows that are rendered differently have different ids.
+    // Rows with different renderings have different ids.
     assert_eq!(rows[0].id, rows[1].id);
     assert_ne!(rows[0].id, rows[2].id);
     assert_eq!(rows[2].id, rows[3].id);
@@ -179,7 +179,7 @@ fn the_date_of_a_run_stays_what_it_was() {
     assert_eq!(dated.template_time(), Some(time));
     assert_eq!(serde_json::to_value(time).unwrap(), json!("2024-02-29T23:59:58"));
     assert!(serde_json::from_value::<TemplateTime>(json!("yesterday")).is_err());
-    // A template that asks for no date has none to keep.
+    // A template that does not use the date has no time to store.
     assert_eq!(tokenizer("{{ messages[0].content }}").template_time(), None);
 }
 

@@ -1,4 +1,5 @@
-//! A row means the same whatever file it is in (`python/data_files.py`), and what no row can have is refused by name.
+//! A row has the same meaning in every kind of file (`python/data_files.py`), and unsupported values are refused by
+//! name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ fn files(start: &str) -> Vec<PathBuf> {
     files
 }
 
-/// All of a row but its place; as text, because the order of keys is seen by templates.
+/// Everything about a row except its place. It is a text, because templates see the order of keys.
 fn shown(row: &Row) -> String {
     let Content::Messages { messages, tools, .. } = &row.content else {
         panic!("{row:?}");
@@ -37,7 +38,7 @@ fn shown(row: &Row) -> String {
     .to_string()
 }
 
-/// Tokens and masks, without the file that they are from.
+/// Tokens and masks, without the origin.
 fn learned(dataset: &Dataset) -> Vec<(&[u32], &[bool])> {
     let examples = dataset.examples.iter();
     examples
@@ -47,7 +48,7 @@ fn learned(dataset: &Dataset) -> Vec<(&[u32], &[bool])> {
 
 #[test]
 fn a_row_is_the_same_in_every_file() {
-    // A template that shows everything that it is given.
+    // A template that shows all of its inputs.
     let template = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}\
         {{ (message | tojson) if message.role != 'assistant' }}{{ message.content }}{{ message.tool_calls | default([]) | tojson }}\
         {{ '<|im_end|>\n' }}{% endfor %}{{ tools | default([]) | tojson }}";

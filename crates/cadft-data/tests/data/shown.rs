@@ -1,4 +1,4 @@
-//! What a chat template does not show, and the fields that say whether a turn is trained.
+//! The parts that a chat template does not show, and the fields that mark a turn as trained or not.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ fn a_part_is_lost_if_the_conversation_without_it_renders_to_the_same_text() {
     for (from, to, expected) in cases {
         assert_eq!(lost(&record, &without(from, to)), expected, "{from} {to}");
     }
-    // Under ChatML's template nothing is shown but roles and texts.
+    // ChatML's template shows only roles and texts.
     let found = lost(&record, &Fixture::chatml().build());
     assert_eq!(found, [Part::Tools, Part::ToolCalls, Part::Reasoning]);
 }
@@ -109,7 +109,7 @@ fn a_developers_text_that_is_not_shown_is_counted() {
     );
 }
 
-/// A conversation of two exchanges, the first answer with these fields.
+/// A conversation of two exchanges; the first answer has these fields.
 fn flagged(fields: &Value) -> Value {
     let mut turn = json!({"role": "assistant", "content": "b"});
     turn.as_object_mut()
@@ -223,7 +223,7 @@ fn a_row_without_anything_to_train_is_told() {
     }
     let found = check_rows(&rows[..1], Some(&tokenizer), &options(Mask::All)).unwrap();
     assert_eq!(found, [Ok(Vec::new())]);
-    // A mark that leaves the last answer out.
+    // The marks leave out the last answer.
     let template = "{% for m in messages %}{% if m.role == 'assistant' and not loop.last %}{% generation %}{{ m.content + '</s>' }}\
                     {% endgeneration %}{% else %}{{ m.content + '</s>' }}{% endif %}{% endfor %}";
     let marked = Fixture::new("</s>", template).build();

@@ -8,7 +8,7 @@ use cadft_data::{DataError, Mixing, Row, Source, StoppingStrategy, read_rows, wi
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-/// A directory with these files, each with a number of rows of text.
+/// A directory with these files; each has the given number of text rows.
 fn directory(files: &[(&str, usize)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, count) in files {
@@ -125,7 +125,7 @@ fn problems_of_all_files_are_in_one_report() {
     }
 }
 
-/// How often each row of each source comes.
+/// The number of occurrences of each row of each source.
 fn counts(rows: &[Row]) -> HashMap<(usize, usize), usize> {
     let mut counts = HashMap::new();
     for row in rows {
@@ -169,7 +169,7 @@ fn a_mixture_has_the_proportions_of_its_weights() {
     );
     for (source, share) in [(0, 0.6), (1, 0.3), (2, 0.1)] {
         let count = rows.iter().filter(|row| row.source == source).count();
-        // Four standard deviations of a draw of 33,000.
+        // Four standard deviations for 33,000 draws.
         let found = count as f64 / rows.len() as f64;
         assert!((found - share).abs() < 0.011, "{source}: {found}");
     }
@@ -262,7 +262,7 @@ proptest! {
         let rows = mixture(&sizes, &weights, mixing(seed, StoppingStrategy::AllExhausted));
         let counts = counts(&rows);
         prop_assert_eq!(counts.len(), sizes.iter().sum::<usize>());
-        // Sources run in the order of their files, again and again.
+        // Each source repeats in the order of its files.
         for (source, &size) in sizes.iter().enumerate() {
             let lines: Vec<_> = rows.iter().filter(|row| row.source == source).map(|row| row.line).collect();
             let expected: Vec<_> = (0..lines.len()).map(|n| n % size + 1).collect();

@@ -1,4 +1,4 @@
-//! What is trained of conversations in which every text is a word of its own, under many templates.
+//! The trained parts of conversations in which every text is a unique word, with many templates.
 
 mod seams;
 pub(crate) mod sound;
@@ -19,9 +19,9 @@ use crate::fixture::{CHATML, Fixture, LLAMA3, dataset};
 use crate::golden::handwritten;
 use crate::mixed::assert_sound_or_refused;
 
-/// Conversations: `system`, `user` and so on are texts; `calls` are calls without a text, `both` a call beside a text,
-/// `thinks` an answer with reasoning, `thought` one with reasoning in its text, and `!` before a turn means that it is
-/// not trained.
+/// Conversations. `system`, `user` and so on are texts; `calls` are calls without a text; `both` is a call beside a
+/// text; `thinks` is an answer with reasoning; `thought` has reasoning within its text. `!` before a turn excludes it
+/// from training.
 const SHAPES: [&str; 18] = [
     "user assistant",
     "system user assistant user assistant",
@@ -98,17 +98,17 @@ fn conversation(shape: &str) -> (Row, Vec<Word>, Vec<usize>) {
     (row, words, trained)
 }
 
-/// What was found under some templates.
+/// The results for some templates.
 #[derive(Default)]
 pub(crate) struct Seen {
     faults: String,
-    /// By template: conversations that are trained, and those that are refused and why.
+    /// By template: the number of trained conversations, and the reasons of refused ones.
     trained: Vec<(String, usize)>,
     refused: Vec<(String, String)>,
 }
 
 impl Seen {
-    /// Looks at all conversations under a template.
+    /// Checks all conversations with a template.
     pub(crate) fn add(&mut self, name: &str, tokenizer: &Tokenizer) {
         let mut good = 0;
         for shape in SHAPES {
@@ -161,7 +161,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Nothing wrong was trained, and under most templates most conversations are trained.
+    /// Asserts that nothing wrong was trained, and that with most templates most conversations are trained.
     pub(crate) fn assert_sound(&self, templates: usize) {
         assert!(self.faults.is_empty(), "{}", self.faults);
         assert_eq!(self.trained.len(), templates);
@@ -191,7 +191,7 @@ fn a_span_holds_no_text_of_another_message() {
 const ONE_STOP: &str = "{% for m in messages %}{{ '<|user|>' if m.role == 'user' else '<|model|>' }}{{ m.content }}\
     {% endfor %}{% if add_generation_prompt %}<|model|>{% else %}{{ eos_token }}{% endif %}";
 
-/// Templates that write texts of other messages where answers are, with the token that ends them.
+/// Templates that put text of other messages into answers, each with its stop token.
 const TRAPS: [(&str, &str); 8] = [
     ("one stop", ONE_STOP),
     (
@@ -294,7 +294,7 @@ fn a_trained_turn_that_holds_nothing_but_its_stop_is_refused() {
             let expected = format!("`messages[1]`: the chat template does not show the `{key}` of this turn");
             assert!(error.contains(&expected) && error.contains("\nhint: "), "{error}");
         }
-        // As context it is no answer to learn.
+        // As context it need not be an answer.
         let mut messages = messages;
         messages[1]["train"] = json!(false);
         messages.as_array_mut().unwrap().extend([
@@ -342,7 +342,7 @@ proptest! {
 
 #[test]
 fn a_turn_is_not_looked_for_inside_the_text_of_another() {
-    // The generation prompt is a space, and the stop token is spelled out by an earlier answer.
+    // The generation prompt is a space, and an earlier answer spells out the stop token.
     let template = "{% for m in messages %}{{ m.content | length }} {{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}\
                     </s>{% endfor %}{% if add_generation_prompt %} {% endif %}";
     let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "secret</s>", "train": false},

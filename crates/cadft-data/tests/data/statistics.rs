@@ -1,4 +1,4 @@
-//! Numbers about data.
+//! Statistics about data.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, options};
 
-/// Statistics of two files of prompts and completions, one token a character and one for the end.
+/// Statistics of two files of prompts and completions, with one token for each character and one for the end.
 fn statistics(files: [&[(&str, &str)]; 2], max_length: usize) -> Stats {
     let directory = tempfile::tempdir().unwrap();
     let sources: Vec<_> = files
@@ -31,7 +31,7 @@ fn statistics(files: [&[(&str, &str)]; 2], max_length: usize) -> Stats {
 
 #[test]
 fn rows_are_counted_by_what_becomes_of_them() {
-    // Lengths 3, 7 (cut to 5), 8 (nothing left) and 3 (a duplicate); then 3 (another) and 5.
+    // Lengths 3, 7 (cut to 5), 8 (dropped) and 3 (a duplicate); then 3 (a duplicate again) and 5.
     let first: &[_] = &[("1", "2"), ("12", "3456"), ("123456", "7"), ("1", "2")];
     let second: &[_] = &[("1", "2"), ("12", "34")];
     let stats = statistics([first, second], 5);

@@ -1,4 +1,4 @@
-//! Hugging Face's template semantics.
+//! The behaviour of Hugging Face's templates.
 
 use cadft_data::{ChatTemplate, DataError, GenerationPrompt, with_hints};
 

@@ -1,4 +1,4 @@
-//! What a tokenizer directory says, and what is wrong with it.
+//! The settings of a tokenizer directory, and the messages about errors in it.
 
 use std::fs;
 
@@ -68,7 +68,7 @@ fn a_vocabulary_that_is_not_the_same_every_time_is_refused() {
     assert!(random.contains("`model.dropout` is `0.1`"), "{random}");
 }
 
-/// Python's `json` writes them, and reads them back.
+/// Python's `json` writes and reads these numbers.
 #[test]
 fn infinity_in_a_configuration_is_read() {
     let mut files = Fixture::chatml().files();
@@ -118,7 +118,7 @@ fn the_post_processor_alone_says_what_stands_around_a_text() {
     let ids = |fixture: &Fixture| fixture.build().encode_with_special("a").unwrap().len();
     let (mut with, mut without) = (Fixture::llama3(), Fixture::chatml());
     assert_eq!((ids(&with), ids(&without)), (2, 1));
-    // As in transformers 5, which takes these keys out where there is a `tokenizer.json`.
+    // As in transformers 5, which ignores these keys if there is a `tokenizer.json`.
     with.config["add_bos_token"] = false.into();
     without.config["add_bos_token"] = true.into();
     assert_eq!((ids(&with), ids(&without)), (2, 1));
@@ -385,7 +385,7 @@ fn replacing(pattern: &str, content: &str) -> Value {
     json!({"type": "Replace", "pattern": {"String": pattern}, "content": content})
 }
 
-/// What is wrong with a tokenizer, or with what it makes of a text.
+/// The error of a tokenizer, or of encoding a text with it.
 fn failing(files: &TokenizerFiles, text: &str) -> String {
     let made = Tokenizer::from_bytes(files).and_then(|tokenizer| tokenizer.encode_plain(text));
     with_hints(&made.unwrap_err())
@@ -428,7 +428,7 @@ fn a_normaliser_that_makes_texts_without_bound_is_refused() {
             "{error}"
         );
     }
-    // SentencePiece's own: a space of one byte becomes a mark of three.
+    // SentencePiece's normaliser: a one-byte space becomes a three-byte mark.
     let usual = json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replacing(" ", "▁")]});
     Tokenizer::from_bytes(&with_part("normalizer", usual)).unwrap();
 }

@@ -1,4 +1,4 @@
-//! What happens to sequences that are too long.
+//! Truncation of sequences that are too long.
 
 use cadft_data::{
     DropReason, Mask, Row, SourceReport, SpecialTokens, TokenizeOptions, Tokenizer, Truncation, tokenize,
@@ -32,7 +32,7 @@ fn each_policy_cuts_where_it_says() {
     assert_eq!(cut(&row, &tokenizer, 8, Truncation::Right), "abcdef[xy]");
     assert_eq!(cut(&row, &tokenizer, 8, Truncation::LeftPrompt), "cdef[xyz</s>]");
     assert_eq!(cut(&row, &tokenizer, 5, Truncation::LeftPrompt), "f[xyz</s>]");
-    // One token of context stays: without it the first target would have nothing to be learned from.
+    // One token of context is kept: without it nothing would predict the first target.
     assert_eq!(cut(&row, &tokenizer, 3, Truncation::LeftPrompt), "f[xy]");
 }
 
@@ -90,7 +90,7 @@ fn rows_that_are_too_long_can_be_left_out_and_every_source_is_counted() {
         report.sources.iter().map(source).collect::<Vec<_>>()
     };
     assert_eq!(counts(Truncation::Drop), [[2, 1, 0, 1, 4], [2, 1, 0, 1, 3]]);
-    // Cut on the right, nothing trained is left of the two long ones.
+    // After a cut on the right, the two long ones have no trained token left.
     assert_eq!(counts(Truncation::Right), [[2, 1, 0, 1, 4], [2, 1, 0, 1, 3]]);
     assert_eq!(counts(Truncation::LeftPrompt), [[2, 2, 1, 0, 9], [2, 2, 1, 0, 8]]);
 }

@@ -1,11 +1,11 @@
-//! Names on the Hub, taken apart.
+//! Parsing names on the Hub.
 
 use super::{DATASETS, RepoKind, SCHEME, Spec};
 use crate::error::HubError;
 use crate::name;
 
 impl Spec {
-    /// Takes a name apart; `None` for a path that is no name on the Hub.
+    /// Parses a name; `None` for a path that is not a name on the Hub.
     ///
     /// # Errors
     /// [`HubError::Spec`] for a malformed name.

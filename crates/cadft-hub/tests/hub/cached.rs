@@ -1,4 +1,4 @@
-//! Caches that others filled, in whole or in part, and what is used of them.
+//! Caches that other programs filled, in whole or in part, and which of their files are used.
 #![cfg(unix)]
 
 use crate::python::make;
@@ -8,7 +8,7 @@ use cadft_hub::{Hint, HubError};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A cache as Python makes it, with what a test does to it.
+/// A cache that Python wrote, changed by `change`.
 fn trial(change: impl Fn(&Path)) -> Trial {
     let trial = Trial::new();
     make(&trial.cache());
@@ -24,7 +24,7 @@ fn snapshot(repository: &Path) -> PathBuf {
     repository.join("snapshots").join(COMMIT)
 }
 
-/// Older versions of Python's package keep no listings.
+/// Removes the listings: older versions of Python's package write none.
 fn forget_listings(cache: &Path) {
     for repository in ["models--o--n", "datasets--o--d"] {
         fs::remove_dir_all(cache.join(repository).join("trees")).unwrap();
@@ -68,7 +68,7 @@ fn a_cache_of_copies_instead_of_links_is_used() {
 fn a_data_set_that_lacks_files_is_not_taken_for_the_whole() {
     let absent = "data/train-00001-of-00002.jsonl";
     let trial = trial(|cache| fs::remove_file(snapshot(&data(cache)).join(absent)).unwrap());
-    // With a listing, and then by the numbers in the names.
+    // First with a listing, then by the shard numbers in the names.
     for _ in 0..2 {
         let error = trial.ask_offline("hf://datasets/o/d").unwrap_err();
         assert!(
@@ -80,7 +80,7 @@ fn a_data_set_that_lacks_files_is_not_taken_for_the_whole() {
             text.contains(absent) && text.contains(&snapshot(&data(&trial.cache())).display().to_string()),
             "{text}"
         );
-        // One file of it is still found, and the directory is named for who wants what is there.
+        // One file of it is still found, and the hint names the directory for those who want only the files present.
         trial.ask_offline("hf://datasets/o/d/test.jsonl").unwrap();
         trial
             .ask_offline(&format!("hf://datasets/o/d/{absent}"))
@@ -94,7 +94,7 @@ fn a_data_set_without_a_listing_is_completed_where_there_is_a_network() {
     let trial = Trial::new();
     let repo = Repo::new(&[("a.jsonl", b"{}"), ("b.jsonl", b"[]")]);
     let server = Server::start(move |asked| repo.reply(asked));
-    // As Python's `hf download --repo-type dataset o/d a.jsonl`.
+    // Like Python's `hf download --repo-type dataset o/d a.jsonl`.
     trial.ask(&server, "hf://datasets/o/d/a.jsonl").unwrap();
     assert!(!snapshot(&data(&trial.cache())).join("b.jsonl").exists());
     let directory = trial.ask(&server, "hf://datasets/o/d").unwrap();
@@ -158,7 +158,7 @@ fn a_ref_that_is_no_commit_leads_nowhere() {
         let error = trial.ask_offline("hf://datasets/o/d").unwrap_err();
         assert!(matches!(error, HubError::Offline { .. }), "{text:?}: {error}");
     }
-    // The package of Rust ends it with a line end.
+    // The Rust package `hf-hub` writes a line end after the commit.
     let trial = trial(|cache| fs::write(data(cache).join("refs/main"), format!("{COMMIT}\n")).unwrap());
     trial.ask_offline("hf://datasets/o/d").unwrap();
 }
@@ -211,7 +211,7 @@ fn a_damaged_file_is_named_and_fetched_again_when_it_is_removed() {
 
 #[test]
 fn weights_that_another_program_cut_off_are_named() {
-    // More than what is read again each time.
+    // Larger than the files that are read again at every use.
     let whole = weights(6 << 20);
     let repo = Repo::new(&[("config.json", b"{}"), ("model.safetensors", &whole)]);
     let trial = Trial::new();

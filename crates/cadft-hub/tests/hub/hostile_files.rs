@@ -1,4 +1,4 @@
-//! Files whose bytes, sizes, hashes or speed are not what was said.
+//! Files whose bytes, sizes, hashes or speed differ from what was announced.
 
 use crate::server::{Asked, Reply, Repo, Step};
 use crate::trial::{Trial, check_model, limits, model, paths_below};
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 const WEIGHTS: &str = "/storage/";
 
-/// A change to the answer for one file, and what the error says.
+/// A file, the name of the change, the change to its answer, and a part of the expected message.
 type Case = (&'static str, &'static str, Change, &'static str);
 
-/// What is changed of an answer.
+/// A change to an answer.
 #[derive(Clone, Copy)]
 enum Change {
-    /// A header is set.
+    /// Sets a header.
     Header(&'static str, &'static str),
-    /// This is done to it.
+    /// Applies a function to the answer.
     By(fn(Reply) -> Reply),
 }
 
@@ -34,8 +34,8 @@ fn is_of(asked: &Asked, file: &str) -> bool {
     asked.method == "GET" && asked.path.contains(file) && !asked.is_api()
 }
 
-/// Each case ends in an error that says why, whether or not the Hub has listings; nothing that is wrong stays, and the
-/// next try works.
+/// Each case must end in an error that gives the reason, with and without listings. Nothing wrong stays in the cache,
+/// and the next attempt works.
 fn check_cases(limits: &Limits, cases: &[Case]) {
     std::thread::scope(|scope| {
         for case in cases {
@@ -296,7 +296,7 @@ fn connections_that_always_break_are_given_up() {
     );
 }
 
-/// A model from a mirror without listings, whose answer for the configuration is changed.
+/// Downloads a model from a mirror without listings; `change` is applied to the answer for the configuration.
 fn of_mirror(trial: &Trial, change: Change) -> Result<PathBuf, HubError> {
     let repo = Repo {
         is_without_tree: true,

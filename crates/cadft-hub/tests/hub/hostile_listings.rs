@@ -1,4 +1,4 @@
-//! Answers with JSON that are wrong, endless, slow, huge, or name files where none may be.
+//! JSON answers that are wrong, endless, slow or huge, or that name forbidden files.
 
 use crate::server::{Asked, COMMIT, Entry, Reply, Repo, Step};
 use crate::trial::{TOKEN, Trial, check_model, limits, model, paths_below};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A change to an answer that must not be taken, and what the error says.
+/// The name of a change, the change to an answer, and a part of the expected message.
 type Case = (&'static str, fn(&Asked, Reply) -> Reply, &'static str);
 
-/// Each case ends in an error that says why, leaves nothing behind that is in the way, and the next try works.
+/// Each case must end in an error that gives the reason. Nothing left behind blocks the next attempt, which works.
 fn check_cases(limits: &Limits, cases: &[Case]) {
     std::thread::scope(|scope| {
         for case in cases {
@@ -97,7 +97,7 @@ fn what_is_no_answer_about_a_repository_is_refused() {
     check_cases(&limits(), &cases);
 }
 
-/// Steps in the place of the body, which is said to be long.
+/// Replaces the body by `step`, with a long `content-length`, if `is_meant`.
 fn stead(is_meant: bool, reply: Reply, step: Step) -> Reply {
     if is_meant {
         reply.with("content-length", "100000").with_steps(vec![step])
@@ -232,7 +232,7 @@ fn another_commit_than_the_one_that_was_named_is_refused() {
     assert!(!trial.cache().join("models--o--n/refs").exists());
 }
 
-/// A data set whose first file has another name.
+/// A data set whose first file is called `name`.
 fn named(name: &str) -> Repo {
     let mut repo = Repo::new(&[("a.jsonl", b"{}"), ("b.jsonl", b"{}")]);
     repo.entries[0] = Entry {
@@ -276,7 +276,7 @@ fn a_name_of_a_file_never_leads_out_of_the_snapshot() {
                         "{name:?}"
                     );
                 }
-                // Hidden, by a part that begins with a dot: no file of data.
+                // A part that begins with a dot makes the file hidden, so it is not a data file.
                 Ok(directory) => assert!(
                     name.split('/').any(|part| part.starts_with('.')),
                     "{name:?} in {directory:?}"
@@ -407,7 +407,7 @@ fn a_listing_with_hashes_that_are_none_is_refused() {
     check_cases(&limits(), &cases);
 }
 
-/// A server that sends these bytes whatever it is asked.
+/// A server that sends these bytes to every request.
 fn raw(bytes: &'static [u8]) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! The Hub as a server on loopback, honest or hostile, and the cache as a temporary directory.
+//! Tests against a Hub on loopback, honest or hostile, with the cache in a temporary directory.
 
 mod cached;
 mod hostile_files;

@@ -1,5 +1,5 @@
-//! Damaged answers are errors, or change nothing: what the fuzz target `hub` does, and whole downloads from a Hub whose
-//! answers are damaged on the way.
+//! Damaged answers cause errors, or change nothing. The tests run the fuzz target `hub`, and whole downloads from a Hub
+//! whose answers are damaged in transit.
 
 use crate::server::{COMMIT, Reply, Repo, Server};
 use crate::trial::{Trial, model};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::fs;
 use std::path::{Component, Path};
 
-/// A damage: where, how many bytes are taken out, and what is put there.
+/// A damage: its position, the number of bytes removed, and the bytes inserted.
 type Damage = (prop::sample::Index, usize, Vec<u8>);
 
 fn damages() -> impl Strategy<Value = Vec<Damage>> {
@@ -32,7 +32,7 @@ fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
     bytes
 }
 
-/// Every name that is read may become a path only where it is fit for one.
+/// Every parsed name may become a path only if it is safe as one.
 fn check(bytes: &[u8]) {
     let mut names = shards_of(bytes).unwrap_or_default();
     if let Ok(info) = Info::parse(bytes) {
@@ -78,7 +78,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The bodies, or the values of the headers, of answers of one kind.
+    /// Damages the bodies or the header values of all answers of one kind.
     #[test]
     fn a_download_from_a_damaged_hub_is_right_or_an_error(
         kind in 0_usize..4,
@@ -113,7 +113,7 @@ proptest! {
 fn with_headers(mut reply: Reply, damages: &[Damage]) -> Reply {
     for (_, value) in &mut reply.headers {
         let bytes = damaged(value.clone().into_bytes(), damages);
-        // A line end would begin another header.
+        // A line end would start another header.
         *value = String::from_utf8_lossy(&bytes).replace(['\r', '\n'], " ");
     }
     reply

@@ -1,4 +1,5 @@
-//! The cache is the one of Python's `huggingface_hub`: `python/hub_cache.py` says what that package makes of a Hub.
+//! The cache is compatible with Python's `huggingface_hub`: `python/hub_cache.py` records what that package makes of a
+//! Hub.
 
 use crate::server::{COMMIT, Entry, Repo, Server};
 use crate::trial::{Trial, paths_below};
@@ -12,7 +13,7 @@ fn fixture() -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// What the Hub of the fixture serves: the files of the repository that is asked for.
+/// A server with the files of the fixture for the requested repository.
 fn server() -> Server {
     let fixture = fixture();
     assert_eq!(fixture["commit"], COMMIT);
@@ -39,7 +40,7 @@ fn server() -> Server {
     })
 }
 
-/// Every file of a cache, as the fixture describes it.
+/// Every file of a cache, in the notation of the fixture.
 fn listing(cache: &Path) -> BTreeMap<String, String> {
     let files = paths_below(cache)
         .into_iter()
@@ -58,7 +59,7 @@ fn listing(cache: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Python writes letters of other scripts as escapes; the value is the same.
+/// Compares values: Python escapes non-ASCII letters in JSON.
 fn same(path: &str, found: &str, expected: &str) -> bool {
     let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     if path.contains("/trees/") {
@@ -68,7 +69,7 @@ fn same(path: &str, found: &str, expected: &str) -> bool {
     }
 }
 
-/// Makes a cache as Python does.
+/// Writes the cache that Python made.
 #[cfg(unix)]
 pub(crate) fn make(cache: &Path) {
     for (path, text) in fixture()["cache"].as_object().unwrap() {

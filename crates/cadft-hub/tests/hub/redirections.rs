@@ -1,4 +1,4 @@
-//! Where redirections lead, and that the token does not go there.
+//! Redirections, and that the token is not sent to their targets.
 
 use crate::server::{Asked, Reply, Repo, Server};
 use crate::trial::{TOKEN, Trial, check_model, model};
@@ -9,7 +9,7 @@ fn has_token(asked: &Asked) -> bool {
     asked.headers.iter().any(|(_, value)| value.contains(TOKEN)) || asked.path.contains(TOKEN)
 }
 
-/// A storage that serves the files of LFS.
+/// A storage server for files in LFS.
 fn storage(repo: &Repo) -> Server {
     let repo = repo.clone();
     Server::start(move |asked| repo.reply(asked))
@@ -18,7 +18,7 @@ fn storage(repo: &Repo) -> Server {
 #[test]
 fn the_token_goes_to_the_hub_and_not_to_its_storage() {
     let port = storage(&model());
-    // The same machine by another name is another host.
+    // The same machine under another name counts as another host.
     let host = port.address.replace("127.0.0.1", "localhost");
     for address in [port.address.clone(), host] {
         for is_without_tree in [false, true] {

@@ -1,4 +1,4 @@
-//! What is asked of an honest Hub, and the result.
+//! The requests to an honest Hub, and their results.
 
 use crate::server::{COMMIT, Repo, Server};
 use crate::trial::{TOKEN, Trial, check_model, model, spec};

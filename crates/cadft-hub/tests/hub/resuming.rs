@@ -1,4 +1,4 @@
-//! Connections that break, parts that are left, and several processes at once.
+//! Broken connections, partial files left behind, and several processes at once.
 
 use crate::server::{Asked, Reply, Repo, Server, Step};
 use crate::trial::{Trial, check_model, model, spec, weights};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Whether the bytes of the weights are asked for.
+/// Whether the request is for the bytes of the weights.
 fn is_weights(asked: &Asked) -> bool {
     asked.method == "GET" && asked.path.contains("/storage/")
 }
@@ -91,7 +91,7 @@ fn what_a_killed_process_left_is_used_when_it_is_right_and_dropped_when_it_is_no
     let (mut wrong, mut long) = (whole[..10_000].to_vec(), whole.clone());
     wrong[5] ^= 1;
     long.extend_from_slice(&whole);
-    // The names are those that versions of Python's package give.
+    // The names that different versions of Python's package give.
     let leftovers = [
         ("", whole[..30_000].to_vec(), Some("bytes=30000-")),
         (".0a1b2c3d", wrong, Some("bytes=10000-")),

@@ -14,7 +14,7 @@ pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// Names in lower case.
+    /// Header names in lower case, with their values.
     pub(crate) headers: Vec<(String, String)>,
 }
 
@@ -36,18 +36,18 @@ impl Asked {
         self.path.contains("/tree/")
     }
 
-    /// Whether the bytes of a file are asked for.
+    /// Whether the request is for the bytes of a file.
     pub(crate) fn is_get_of(&self, name: &str) -> bool {
         self.method == "GET" && self.path.contains("/resolve/") && self.path.ends_with(name)
     }
 }
 
-/// What is done after the headers.
+/// A step of sending the body.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Send(Vec<u8>),
     Pause(Duration),
-    /// The same bytes with a pause between, until the other side has gone.
+    /// Repeats the bytes with a pause between, until the client disconnects.
     Forever(Vec<u8>, Duration),
 }
 
@@ -78,7 +78,7 @@ impl Reply {
         Self::new(302, "").with("location", location)
     }
 
-    /// With a header; one of that name is replaced.
+    /// Sets a header; an existing one with that name is replaced.
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self = self.without(name);
         self.headers.push((name.to_owned(), value.into()));
@@ -98,14 +98,14 @@ impl Reply {
         sent.flatten().collect()
     }
 
-    /// With other bytes, whose length is sent.
+    /// Sets the body and its `content-length`.
     pub(crate) fn with_body(self, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         self.with("content-length", body.len().to_string())
             .with_steps(vec![Step::Send(body)])
     }
 
-    /// With other steps; what the headers say stays.
+    /// Sets the steps; the headers stay.
     pub(crate) fn with_steps(self, steps: Vec<Step>) -> Self {
         Self { steps, ..self }
     }
@@ -113,7 +113,7 @@ impl Reply {
 
 type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
 
-/// Answers on a port of its own; says what it was asked.
+/// A server on a free port; records the requests.
 pub(crate) struct Server {
     pub(crate) address: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -143,7 +143,7 @@ impl Server {
     }
 }
 
-/// One request and its answer; `None` where the other side has gone.
+/// Reads one request and answers it; `None` if the client disconnected.
 fn serve(mut stream: TcpStream, answer: &Answer, log: &Mutex<Vec<Asked>>) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let first = lines.next()?.ok()?;
@@ -185,7 +185,7 @@ fn serve(mut stream: TcpStream, answer: &Answer, log: &Mutex<Vec<Asked>>) -> Opt
     Some(())
 }
 
-/// A file of a repository, and whether it is kept in LFS, which the Hub redirects to.
+/// A file of a repository. If it is in LFS, the Hub redirects to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) name: String,
@@ -197,13 +197,13 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Repo {
     pub(crate) entries: Vec<Entry>,
-    /// Who may see it.
+    /// The token required for access, if any.
     pub(crate) token: Option<&'static str>,
-    /// Files a page of the listing; 0 for all of them.
+    /// Files per page of the listing; 0 means one page.
     pub(crate) page: usize,
-    /// Whether there are no listings, as with some mirrors.
+    /// Whether the server has no listings, like some mirrors.
     pub(crate) is_without_tree: bool,
-    /// Where files in LFS are; empty for the Hub itself.
+    /// The address of the LFS storage; empty for the Hub itself.
     pub(crate) storage: String,
 }
 
@@ -298,7 +298,7 @@ impl Repo {
         if from + page >= self.entries.len() {
             return reply;
         }
-        // As mirrors do that pass the Hub's own answers on.
+        // Like a mirror that forwards the Hub's own answers.
         let next = format!(
             "<https://huggingface.co/api/x?cursor={}>; rel=\"next\"",
             from + page

@@ -1,5 +1,5 @@
-//! A cache, a Hub and whatever it is asked for; after each try, nothing secret may be anywhere but at the Hub itself, and
-//! nothing may lie outside the cache.
+//! A cache and a Hub for one test. After each attempt, no secret may be anywhere but at the Hub, and no file outside
+//! the cache.
 
 use crate::server::{Asked, Reply, Repo, Server};
 use cadft_hub::{Endpoint, Hub, HubError, Limits, Secret, Spec};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) const TOKEN: &str = "hf_s3cretOfTheUser";
 
-/// Small sizes and numbers; times that a busy machine keeps too. What is about a time makes that one short.
+/// Small sizes and counts, with times that also suffice on a busy machine. Tests about one time shorten it.
 pub(crate) fn limits() -> Limits {
     Limits {
         progress_bytes: 4000,
@@ -40,7 +40,7 @@ impl Trial {
         }
     }
 
-    /// The directory that holds the cache and nothing else.
+    /// The directory that holds only the cache.
     pub(crate) fn root(&self) -> &Path {
         self.directory.path()
     }
@@ -59,7 +59,7 @@ impl Trial {
         }
     }
 
-    /// Asks a server for a name.
+    /// Resolves a name through a server.
     pub(crate) fn ask(&self, server: &Server, name: &str) -> Result<PathBuf, HubError> {
         let start = Instant::now();
         let outcome = self.hub(&server.address).resolve(&spec(name));
@@ -72,7 +72,7 @@ impl Trial {
         outcome
     }
 
-    /// What a server says that changes the answers of an honest one.
+    /// Resolves a name through an honest server whose answers `change` alters.
     pub(crate) fn ask_changed(
         &self,
         repo: &Repo,
@@ -84,7 +84,7 @@ impl Trial {
         self.ask(&server, name)
     }
 
-    /// Asks the cache alone.
+    /// Resolves a name offline, from the cache alone.
     pub(crate) fn ask_offline(&self, name: &str) -> Result<PathBuf, HubError> {
         let hub = Hub {
             is_offline: true,
@@ -121,7 +121,7 @@ impl Trial {
         }
     }
 
-    /// Parts of files that are left in the cache.
+    /// Partial files left in the cache.
     pub(crate) fn parts(&self) -> Vec<PathBuf> {
         let is_part = |path: &PathBuf| {
             path.extension()
@@ -131,7 +131,7 @@ impl Trial {
     }
 }
 
-/// An error has a hint, and neither a secret nor anything that steers a terminal.
+/// Checks that an error has a hint, and contains neither a secret nor a control character.
 pub(crate) fn check_message(error: &HubError) {
     let text = cadft_hub::with_hints(error);
     assert!(
@@ -153,7 +153,7 @@ pub(crate) fn spec(name: &str) -> Spec {
     Spec::parse(name).unwrap().unwrap()
 }
 
-/// Everything below a directory, links not followed, in order.
+/// All paths below a directory, sorted; links are not followed.
 pub(crate) fn paths_below(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir(directory)
         .into_iter()
@@ -170,7 +170,7 @@ pub(crate) fn paths_below(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Bytes of safetensors with one tensor of `size` bytes.
+/// A safetensors file with one tensor of `size` bytes.
 pub(crate) fn weights(size: usize) -> Vec<u8> {
     let header = format!(r#"{{"w": {{"dtype": "U8", "shape": [{size}], "data_offsets": [0, {size}]}}}}"#);
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -179,7 +179,7 @@ pub(crate) fn weights(size: usize) -> Vec<u8> {
     bytes
 }
 
-/// A small model, with its weights in LFS.
+/// A small model with its weights in LFS.
 pub(crate) fn model() -> Repo {
     let repo = Repo::new(&[
         ("README.md", b"never asked for"),
@@ -193,7 +193,7 @@ pub(crate) fn model() -> Repo {
     }
 }
 
-/// That a model on disk is the one that the Hub has.
+/// Checks that a model on disk equals that of the Hub.
 pub(crate) fn check_model(directory: &Path) {
     for entry in model().entries {
         if entry.name != "README.md" {

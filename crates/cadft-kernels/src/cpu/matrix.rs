@@ -1,6 +1,6 @@
 //! Matrix views and their product.
 
-/// A matrix as GEMM sees it: every element that its strides reach lies within `data`.
+/// A matrix view for GEMM. Every element that its strides reach lies within `data`.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     data: &'a [f32],
@@ -14,7 +14,7 @@ impl<'a> View<'a> {
     /// A row-major matrix.
     ///
     /// # Panics
-    /// If the data has not `rows * columns` elements.
+    /// If `data` does not have `rows * columns` elements.
     #[must_use]
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(data.len(), rows * columns, "a view must cover its data");
@@ -30,7 +30,7 @@ impl<'a> View<'a> {
     /// Rows `start..end` of a matrix that is not transposed.
     ///
     /// # Panics
-    /// If the matrix has fewer rows, or is transposed: then rows do not lie together.
+    /// If the matrix has fewer than `end` rows, or is transposed: its rows are then not contiguous.
     #[must_use]
     pub fn row_range(self, start: usize, end: usize) -> Self {
         assert_eq!(
@@ -44,7 +44,7 @@ impl<'a> View<'a> {
         )
     }
 
-    /// Rows as columns.
+    /// The transpose, without copying.
     #[must_use]
     pub fn transpose(self) -> Self {
         Self {
@@ -56,13 +56,13 @@ impl<'a> View<'a> {
         }
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// How many columns there are.
+    /// Number of columns.
     #[must_use]
     pub fn columns(&self) -> usize {
         self.columns
@@ -72,44 +72,73 @@ impl<'a> View<'a> {
 /// Whether a product replaces the output or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Whatever was there is gone.
+    /// The product replaces the output.
     Set,
-    /// The product is added.
+    /// The product is added to the output.
     Add,
 }
 
-/// Where a product runs.
+/// On how many threads a product runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
     /// On all threads of rayon.
     All,
-    /// On this one.
+    /// On the calling thread.
     One,
 }
 
-/// `out = a · b` or `out += a · b`, `out` row-major.
+/// `out = a · b` or `out += a · b`; `out` is row-major.
 ///
 /// # Panics
-/// If the inner dimensions differ, or `out` has another number of elements than the product.
+/// If the inner dimensions differ, or if `out` does not have `a.rows() * b.columns()` elements.
 pub fn gemm(out: &mut [f32], a: View<'_>, b: View<'_>, write: Write, threads: Threads) {
-    assert_eq!(a.columns, b.rows, "inner dimensions must agree");
     assert_eq!(
         out.len(),
         a.rows * b.columns,
         "the output must have the product's shape"
     );
+    // SAFETY: `out` has `a.rows × b.columns` elements and, being borrowed mutably, overlaps neither input.
+    unsafe { multiply(out.as_mut_ptr(), a, b, write, threads) }
+}
+
+/// `a · b`, row-major, `[a.rows * b.columns]`.
+///
+/// # Panics
+/// If the inner dimensions differ.
+#[must_use]
+pub fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
+    let length = a.rows * b.columns;
+    if a.columns == 0 {
+        return vec![0.0; length];
+    }
+    let mut out = Vec::with_capacity(length);
+    // SAFETY: `out` has room for `length` elements and overlaps neither input. `Write::Set` with an inner dimension that is not
+    // 0 writes every element, and reads none.
+    unsafe {
+        multiply(out.as_mut_ptr(), a, b, Write::Set, threads);
+        out.set_len(length);
+    }
+    out
+}
+
+/// Writes `a · b` to `out`, or adds it.
+///
+/// # Safety
+/// `out` must be valid for `a.rows × b.columns` elements and overlap neither input. For [`Write::Add`] they must be initialised.
+unsafe fn multiply(out: *mut f32, a: View<'_>, b: View<'_>, write: Write, threads: Threads) {
+    assert_eq!(a.columns, b.rows, "inner dimensions must agree");
     let parallelism = match threads {
         Threads::All => gemm::Parallelism::Rayon(0),
         Threads::One => gemm::Parallelism::None,
     };
-    // SAFETY: a `View` covers its slice exactly (`View::new`) and transposing keeps the covered range; `out` has
-    // `a.rows × b.columns` elements and, being borrowed mutably, overlaps neither input.
+    // SAFETY: a `View` covers its slice exactly (`View::new`) and transposing keeps the covered range; the caller vouches for
+    // `out`.
     unsafe {
         gemm::gemm(
             a.rows,
             b.columns,
             a.columns,
-            out.as_mut_ptr(),
+            out,
             1,
             b.columns as isize,
             write == Write::Add,

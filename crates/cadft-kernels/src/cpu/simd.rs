@@ -1,14 +1,14 @@
-//! Loops that the compiler vectorises for whatever the processor offers, chosen at run time by `pulp`.
+//! Loops that the compiler vectorises for several instruction sets; `pulp` selects one at run time.
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Independent accumulators: enough for the widest vectors and to hide latency.
+/// Number of independent accumulators: enough for the widest vectors and to hide latency.
 pub const LANES: usize = 32;
 
-/// Runs a kernel compiled for the best instruction set of this processor.
+/// Runs a kernel that is compiled for the best instruction set of this processor.
 ///
-/// The kernel is called as `FnMut`: a closure called as `FnOnce` goes through a shim that is not inlined here, and would
-/// be compiled without those instructions.
+/// The kernel is an `FnMut` on purpose: an `FnOnce` is called through a shim that is not inlined here, and would be
+/// compiled without those instructions.
 pub fn vectorised<R>(kernel: impl FnMut() -> R) -> R {
     struct Kernel<F>(F);
     impl<R, F: FnMut() -> R> WithSimd for Kernel<F> {
@@ -22,9 +22,9 @@ pub fn vectorised<R>(kernel: impl FnMut() -> R) -> R {
     Arch::new().dispatch(Kernel(kernel))
 }
 
-/// `eˣ` with a relative error below 3e-7, written so that a loop over it vectorises.
+/// `eˣ` with a relative error below 3e-7. A loop over it vectorises.
 ///
-/// Arguments outside `[-87.3, 88.3]` are clamped: the result is never zero, infinite or NaN for finite input.
+/// Arguments are clamped to `[-87.3, 88.3]`: for finite input the result is never zero, infinite or NaN.
 #[inline(always)]
 #[must_use]
 pub fn fast_exp(x: f32) -> f32 {
@@ -42,7 +42,7 @@ pub fn fast_exp(x: f32) -> f32 {
     f32::from_bits((((n as i32) + 127) as u32) << 23) * y
 }
 
-/// Rounds values to the nearest that bf16 has, of two as near to the even one; what is not finite stays so.
+/// Rounds values to the nearest bf16 value, ties to even. Infinities and NaNs stay.
 pub fn round_to_bf16(values: &mut [f32]) {
     vectorised(
         #[inline(always)]
@@ -52,12 +52,32 @@ pub fn round_to_bf16(values: &mut [f32]) {
 
 #[inline(always)]
 fn bf16(x: f32) -> f32 {
-    let bits = x.to_bits();
-    // Half of the last digit that is kept, less where that digit is even; a carry goes into the exponent.
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
     // The lower half of a NaN's digits may be all that distinguishes it from infinity.
-    let kept = if x.is_nan() { bits } else { rounded };
-    f32::from_bits(kept)
+    if x.is_nan() {
+        x
+    } else {
+        f32::from_bits(rounded_bits(x.to_bits()))
+    }
+}
+
+/// The bits of the nearest bf16, of two as near those of the even one; a NaN stays one.
+#[inline(always)]
+#[must_use]
+pub fn bf16_bits(x: f32) -> u16 {
+    let bits = x.to_bits();
+    // A NaN whose upper digits are 0 would become infinity.
+    let kept = if x.is_nan() {
+        bits | 0x0040_0000
+    } else {
+        rounded_bits(bits)
+    };
+    (kept >> 16) as u16
+}
+
+/// Adds half of the last digit that is kept, less where that digit is even, and drops the rest; a carry goes into the exponent.
+#[inline(always)]
+fn rounded_bits(bits: u32) -> u32 {
+    bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000
 }
 
 #[cfg(test)]
@@ -83,6 +103,19 @@ mod tests {
         assert!((values[5] - 1e-39).abs() < 1e-40, "{:e}", values[5]);
         assert_eq!(values[6..8], [f32::INFINITY, f32::NEG_INFINITY]);
         assert!(values[8].is_nan());
+    }
+
+    #[test]
+    fn bits_of_bf16_are_those_of_the_rounded_value() {
+        for bits in (0..=u32::MAX).step_by(65_521) {
+            let value = f32::from_bits(bits);
+            let expected = burn::tensor::bf16::from_f32(value);
+            let found = burn::tensor::bf16::from_bits(bf16_bits(value));
+            assert!(
+                found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()),
+                "{bits:#x}: {found} {expected}"
+            );
+        }
     }
 
     #[test]

@@ -10,11 +10,9 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::DType;
 
 use super::kernels::MatmulKernels;
 use super::operations::MatmulOperations;
-use super::precision::cast;
 
 #[derive(Debug)]
 struct Product;
@@ -40,13 +38,13 @@ impl<B: MatmulKernels> Backward<B, 2> for Product {
 struct Projection;
 
 impl<B: MatmulKernels> Backward<B, 2> for Projection {
-    /// `x` in bf16 if the weight wants its gradient; the weight, which is not copied, if `x` wants its own.
+    /// `x` in bf16 if the weight needs its gradient; the weight, not copied, if `x` needs its gradient.
     type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let [of_x, of_weight] = ops.parents;
         let (x, weight) = ops.state;
-        let grad = cast::<B>(grads.consume::<B>(&ops.node), DType::BF16);
+        let grad = B::bf16_factor(grads.consume::<B>(&ops.node));
         if let (Some(node), Some(weight)) = (of_x, weight) {
             grads.register::<B>(node.id, B::bf16_input_gradient(grad.clone(), weight));
         }
@@ -79,10 +77,7 @@ impl<B: MatmulKernels, C: CheckpointStrategy> MatmulOperations for Autodiff<B, C
             .stateful();
         let needs_x = weight.is_tracked();
         let needs_weight = x.is_tracked();
-        let (x, weight) = (
-            cast::<B>(x.into_primitive(), DType::BF16),
-            weight.into_primitive(),
-        );
+        let (x, weight) = (B::bf16_factor(x.into_primitive()), weight.into_primitive());
         let output = B::bf16_projection(x.clone(), weight.clone());
         match prepared {
             OpsKind::Tracked(prepared) => {

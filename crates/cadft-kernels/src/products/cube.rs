@@ -1,8 +1,8 @@
-//! The products on the backends that CubeCL compiles, and which of its kernels computes them.
+//! The products on the backends that CubeCL compiles, and the choice of CubeCL's kernels for them.
 //!
-//! Without the feature `autotune` the kernel is chosen by a table (`table.rs`). Tuning tries some twenty kernels for every new
-//! size, and CUDA's compiler takes up to six seconds for each. The table is what was fastest on an H200 for the products of a
-//! model of 1.5 billion parameters (`examples/kernels.rs`), in TFLOP/s for `x Wᵀ`, `g W` and `gᵀ x`:
+//! Without the feature `autotune`, a table chooses the kernel (`table.rs`). Tuning tries about twenty kernels for every
+//! new size, and CUDA's compiler takes up to six seconds for each. The table holds the fastest kernels on an H200 for
+//! the products of a model of 1.5 billion parameters (`examples/kernels.rs`), in TFLOP/s for `x Wᵀ`, `g W` and `gᵀ x`:
 //!
 //! | kernel | bf16, 16384 × 8960 × 1536 | f32 in TF32, 16384 × 1536 × 2048 |
 //! |---|---|---|
@@ -10,10 +10,11 @@
 //! | `SpecializedTmaMma` in tiles that CubeCL chooses | 300, 235, 206 | 87, 93 |
 //! | `DoubleTmaMma` | 254 in the best tiles, for `x Wᵀ` | 99, 98, 82 |
 //! | `SimpleCyclicMma` with several rows | | 60, 69, 80 |
-//! | `Auto`, what CubeCL takes by itself | | 44, 48, 53 |
+//! | `Auto`, CubeCL's default | | 44, 48, 53 |
 //!
-//! In training `gᵀ x` was slower than alone, 222 TFLOP/s. So both gradients turn a factor round while they round it, or
-//! after, and are products of the first kind: together they ran at 350 TFLOP/s with the forward pass and the likelihood.
+//! In training `gᵀ x` was slower than when measured alone: 222 TFLOP/s. So both gradients transpose a factor while it
+//! is rounded, or afterwards, and become products of the first kind. Together with the forward pass and the likelihood
+//! they ran at 350 TFLOP/s.
 
 pub mod reduce;
 mod rows;
@@ -25,8 +26,8 @@ mod transpose;
 pub use rows::add_rows;
 pub use sums::{column_sums, sum_of_squares};
 
+use super::cast::cast;
 use super::kernels::MatmulKernels;
-use super::precision::cast;
 use super::tf32::{Tf32, tf32};
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
@@ -60,11 +61,11 @@ impl MatmulKernels for CubeBackend {
     }
 }
 
-/// `g W` in f32, of factors in the format of `g`.
+/// `g W` in f32. Factors are multiplied in the dtype of `g`.
 ///
 /// # Shapes
 /// - `grad`: `[rows, output]`
-/// - `weight`: `[output, input]`, f32 or in the format of `grad`
+/// - `weight`: `[output, input]`, f32 or the dtype of `grad`
 /// - output: `[rows, input]`
 #[must_use]
 pub fn cube_input_gradient(grad: CubeTensor, weight: CubeTensor) -> CubeTensor {
@@ -76,7 +77,7 @@ pub fn cube_input_gradient(grad: CubeTensor, weight: CubeTensor) -> CubeTensor {
     cube_matmul(grad, weight, DType::F32)
 }
 
-/// `gᵀ x` in f32, of factors of one format.
+/// `gᵀ x` in f32; both factors have the same dtype.
 ///
 /// # Shapes
 /// - `grad`: `[rows, output]`
@@ -94,15 +95,15 @@ pub fn cube_weight_gradient(grad: CubeTensor, x: CubeTensor) -> CubeTensor {
     cube_matmul(CubeBackend::float_transpose(grad), x, DType::F32)
 }
 
-/// Whether factors are laid out for the fastest kernel of the table, along what is summed over, before they are multiplied:
-/// it gains more than that takes. Kernels that are tuned take factors as they are.
+/// Whether factors are first transposed, so that the summed dimension is contiguous, as the fastest kernel of the table
+/// needs. That kernel gains more than the transposition costs. Autotuned kernels take factors as they are.
 fn transposes_factors(factor: &CubeTensor) -> bool {
     cfg!(not(feature = "autotune"))
         && factor.dtype == DType::BF16
         && factor.client.properties().features.tma.contains(Tma::Base)
 }
 
-/// `lhs · rhs` by the setting of the process, accumulated in f32 and stored as `dtype`.
+/// `lhs · rhs` by the process-wide setting [`tf32()`], accumulated in f32 and stored as `dtype`.
 ///
 /// # Panics
 /// If the shapes disagree.
@@ -131,7 +132,7 @@ fn chosen(lhs: CubeTensor, rhs: CubeTensor, dtype: DType) -> CubeTensor {
     launch(&Strategy::Auto, lhs, rhs, dtype).expect("matrices of agreeing shapes can be multiplied")
 }
 
-/// The kernel that CubeCL takes where a device has no tensor cores: it never leaves the format of its factors.
+/// Multiplies with CubeCL's kernel for devices without tensor cores, which keeps the format of its factors.
 fn without_tensor_cores(lhs: CubeTensor, rhs: CubeTensor, dtype: DType) -> CubeTensor {
     launch(
         &MultiLevel::SimpleUnit(Default::default()).into(),
@@ -142,7 +143,7 @@ fn without_tensor_cores(lhs: CubeTensor, rhs: CubeTensor, dtype: DType) -> CubeT
     .expect("a kernel without tensor cores runs on every device")
 }
 
-/// Launches a kernel; fails where the device does not have what it needs.
+/// Launches a kernel; fails if the device lacks a feature that the kernel needs.
 fn launch(
     kernel: &Strategy,
     lhs: CubeTensor,

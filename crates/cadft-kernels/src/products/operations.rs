@@ -1,4 +1,4 @@
-//! The products as Burn routes them to the backends, with and without autodiff.
+//! The products as Burn dispatches them to backends, with and without autodiff.
 
 #![cfg_attr(
     feature = "ndarray",
@@ -16,7 +16,7 @@ use burn::backend::{Backend, backend_extension};
 
 use super::kernels::MatmulKernels;
 
-/// The products that tensors use.
+/// The products as operations of tensors.
 #[backend_extension(
     Autodiff,
     Flex: cfg(feature = "flex"),
@@ -27,7 +27,7 @@ pub(crate) trait MatmulOperations: Backend {
     /// `lhs · rhs` without TF32.
     fn full_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `x Wᵀ` in f32, of factors that are rounded to bf16.
+    /// `x Wᵀ` in f32, with factors rounded to bf16.
     fn bf16_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 

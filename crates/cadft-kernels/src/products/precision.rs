@@ -1,24 +1,26 @@
 //! The number format of the factors of a product.
 
+use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{DType, FloatDType};
+use burn::tensor::DType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::kernels::MatmulKernels;
 
 /// The number format in which the factors of products are multiplied; what is summed and what comes out is f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// 32 bits, or TF32 if that is allowed.
+    /// 32 bits, or TF32 if it is allowed.
     #[default]
     F32,
-    /// The factors of products in bf16. Their sums, weights, gradients, moments and everything else are f32.
+    /// The factors of products are bf16. Sums, weights, gradients, moments and everything else are f32.
     Bf16,
 }
 
 impl Precision {
-    /// That of a factor: bf16 where it is in bf16, f32 otherwise.
+    /// The format of a factor: `Bf16` for a bf16 tensor, otherwise `F32`.
     #[must_use]
     pub fn of(x: &impl TensorMetadata) -> Self {
         match x.dtype() {
@@ -36,22 +38,12 @@ impl Precision {
         }
     }
 
-    /// A factor in this format; one that is in bf16 already stays so.
+    /// Converts a factor to this format; a bf16 factor stays bf16.
     #[must_use]
-    pub fn factor<B: Backend>(self, x: FloatTensor<B>) -> FloatTensor<B> {
+    pub fn factor<B: MatmulKernels>(self, x: FloatTensor<B>) -> FloatTensor<B> {
         match self {
-            Self::Bf16 => cast::<B>(x, DType::BF16),
+            Self::Bf16 => B::bf16_factor(x),
             Self::F32 => x,
         }
-    }
-}
-
-/// Casts where the dtype differs; the identity otherwise.
-#[must_use]
-pub fn cast<B: Backend>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
-    if x.dtype() == dtype {
-        x
-    } else {
-        B::float_cast(x, FloatDType::from(dtype))
     }
 }

@@ -1,4 +1,4 @@
-//! What is chosen of an adapter, as recipes spell it.
+//! The choices of an adapter, as recipes write them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,7 @@ pub enum AdapterKind {
     Dora,
 }
 
-/// How the update is scaled. Spelled as PEFT's `use_rslora`: whether by the root.
+/// How the update is scaled. A recipe writes it like PEFT's `use_rslora`: `true` means by the root of the rank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "bool", into = "bool")]
 pub enum AdapterScaling {
@@ -49,7 +49,7 @@ pub enum TargetModules {
     /// Every linear layer of the blocks; not the output weight.
     #[default]
     AllLinear,
-    /// Those whose name, or its end after a dot, is in the list.
+    /// Layers whose name is in the list, or ends with a dot and a listed name.
     Names(Vec<String>),
 }
 

@@ -1,10 +1,10 @@
-//! What an adapter is.
+//! The settings of an adapter.
 
 use std::collections::BTreeMap;
 
 use super::choices::{AdapterKind, AdapterScaling, TargetModules};
 
-/// An adapter.
+/// The settings of an adapter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterConfig {
     /// LoRA or DoRA.
@@ -15,32 +15,32 @@ pub struct AdapterConfig {
     pub alpha: f64,
     /// Denominator of the scaling.
     pub scaling: AdapterScaling,
-    /// Probability that an input element of the update is dropped in training.
+    /// Probability that an input element of an update is dropped in training.
     pub dropout: f64,
     /// Which layers get an update.
     pub target_modules: TargetModules,
-    /// Modules that are trained whole and stored with the adapter, such as `embed_tokens`.
+    /// Modules that are trained in full and stored with the adapter, such as `embed_tokens`.
     pub modules_to_save: Vec<String>,
-    /// The rank of layers that have one of their own, by name.
+    /// The rank of individual layers, by name; other layers have `rank`.
     pub rank_pattern: BTreeMap<String, usize>,
-    /// The numerator of the scaling of layers that have one of their own, by name.
+    /// The numerator of the scaling of individual layers, by name; other layers have `alpha`.
     pub alpha_pattern: BTreeMap<String, f64>,
-    /// What happens to a tied embedding and output weight if the adapter changes one of them.
+    /// How tied embedding and output weights are treated if the adapter changes one of them.
     pub tying: Tying,
 }
 
-/// What happens to a tied embedding and output weight if an adapter changes one of them.
+/// How tied embedding and output weights are treated if an adapter changes one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tying {
-    /// Both change: they stay one weight (PEFT's `ensure_weight_tying`).
+    /// Both change: they stay tied (PEFT's `ensure_weight_tying`).
     #[default]
     Together,
-    /// The other one stays as the base has it (PEFT's default).
+    /// They are untied: the other one keeps the value of the base (PEFT's default).
     Apart,
 }
 
 impl Default for AdapterConfig {
-    /// LoRA of rank 8 on every linear layer, as PEFT's defaults are.
+    /// LoRA of rank 8 on every linear layer; the numbers are PEFT's defaults.
     fn default() -> Self {
         Self {
             kind: AdapterKind::Lora,
@@ -58,7 +58,7 @@ impl Default for AdapterConfig {
 }
 
 impl AdapterConfig {
-    /// The factor of the update where a layer has no rank and no numerator of its own.
+    /// The factor of an update with the default rank and numerator.
     #[must_use]
     pub fn scaling(&self) -> f64 {
         self.scaled(self.alpha, self.rank)

@@ -1,12 +1,11 @@
-//! Which masks the dropout of a model's adapters draws.
+//! The random masks of a model's adapter dropout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A number that every forward pass moves on and that the masks of the pass are drawn from, shared by a model and its
-/// clones.
+/// The seed of dropout masks, shared by a model and its clones. Every forward pass uses it and then increments it.
 ///
-/// Dropout is active on a device with autodiff, as everywhere in Burn.
+/// Dropout is active on devices with autodiff, as everywhere in Burn.
 #[derive(Clone, Debug, Default)]
 pub struct DropoutClock {
     now: Arc<AtomicU64>,
@@ -14,12 +13,12 @@ pub struct DropoutClock {
 }
 
 impl DropoutClock {
-    /// Sets the number that the next forward pass begins from.
+    /// Sets the seed of the next forward pass.
     pub(crate) fn set(&self, seed: u64) {
         self.now.store(seed, Ordering::Relaxed);
     }
 
-    /// Moves on: the next forward pass draws other masks.
+    /// Increments the seed, so that the next forward pass draws other masks.
     pub(crate) fn tick(&self) {
         self.now.fetch_add(1, Ordering::Relaxed);
     }
@@ -28,12 +27,12 @@ impl DropoutClock {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Whether masks are drawn without autodiff too.
+    /// Whether masks are also drawn without autodiff.
     pub(crate) fn is_forced(&self) -> bool {
         self.forced.load(Ordering::Relaxed)
     }
 
-    /// Draws masks without autodiff too while `work` runs.
+    /// Runs `work` with masks drawn even without autodiff.
     pub(crate) fn forced<T>(&self, work: impl FnOnce() -> T) -> T {
         self.forced.store(true, Ordering::Relaxed);
         let result = work();

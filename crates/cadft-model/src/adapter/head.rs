@@ -1,4 +1,4 @@
-//! Updates of the embedding and of the output weight, which are added into them when an adapter is read.
+//! Updates of the embedding and of the output weight, which are merged when an adapter is loaded.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use super::{AdapterConfig, DropoutClock};
 use crate::decoder::{CausalLm, LowRank};
 use crate::parameters::Parameters;
 
-/// The names of the tensors of an update, with their shapes, where the weight is `[vocab, hidden]`. PEFT stores the
-/// factors of an embedding in the reverse order of those of a linear layer.
+/// The names and shapes of the tensors of an update of a `[vocab, hidden]` weight. PEFT stores the factors of an
+/// embedding in the reverse order of those of a linear layer.
 pub(super) fn expected(end: &str, rank: usize, [vocab, hidden]: [usize; 2]) -> [(String, Vec<usize>); 2] {
     if end == EMBEDDING {
         [
@@ -25,7 +25,7 @@ pub(super) fn expected(end: &str, rank: usize, [vocab, hidden]: [usize; 2]) -> [
     }
 }
 
-/// The model with the update of the embedding or of the output weight added into it.
+/// Adds the update of the embedding or of the output weight into the model.
 pub(super) fn merge(
     mut model: CausalLm,
     end: &str,
@@ -57,7 +57,7 @@ pub(super) fn merge(
     model
 }
 
-/// The transpose of a matrix of `[rows, columns]`.
+/// The transpose of a `[rows, columns]` matrix.
 fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
     (0..columns)
         .flat_map(|column| (0..rows).filter_map(move |row| values.get(row * columns + column).copied()))

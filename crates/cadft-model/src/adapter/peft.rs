@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, TargetModules, Tying};
 use crate::checkpoint::ADAPTER_CONFIG;
 use crate::error::ModelError;
-use crate::json::{read_object, show};
+use crate::file::read_object;
+use crate::json::show;
 use crate::shown::cut;
 
 mod base;
@@ -21,15 +22,15 @@ pub(super) use select::{Names, Selection};
 /// The PEFT version whose keys are written.
 const PEFT_VERSION: &str = "0.21.2";
 
-/// The largest rank that is read; no matrix has a larger one.
+/// The largest rank that is accepted; no matrix has a larger one.
 const MAX_RANK: u64 = 1 << 26;
 
-/// An adapter as `adapter_config.json` has it.
+/// The content of `adapter_config.json`.
 #[derive(Clone, Debug)]
 pub(super) struct PeftConfig {
-    /// The settings; names are as the file has them.
+    /// The settings, with names as in the file.
     pub(super) adapter: AdapterConfig,
-    /// Which layers and modules of a model the names mean.
+    /// Which layers and modules of a model the names select.
     pub(super) selection: Selection,
     pub(super) base_model: Option<BaseModel>,
 }
@@ -41,7 +42,7 @@ pub(super) fn read_peft(directory: &Path) -> Result<PeftConfig, ModelError> {
     parse(&object).map_err(|problems| ModelError::Adapter { path, problems })
 }
 
-/// Reads the object; every key that is missing, malformed or not supported is a problem.
+/// Parses the object. Every missing, malformed or unsupported key becomes a problem.
 pub(super) fn parse(object: &Map<String, Value>) -> Result<PeftConfig, Vec<String>> {
     let mut problems = unsupported(object);
     let mut flag = |key: &str| match object.get(key) {
@@ -115,13 +116,13 @@ fn expected(object: &Map<String, Value>, key: &str, what: &str) -> String {
     }
 }
 
-/// A number that a model can mean.
+/// A number in the plausible range of a setting: 0, or of magnitude 1e-30 to 1e15.
 fn sensible(value: &Value) -> Option<f64> {
     let is_sensible = |number: &f64| *number == 0.0 || (1e-30..=1e15).contains(&number.abs());
     value.as_f64().filter(is_sensible)
 }
 
-/// Everything in the object that would change how the adapter is applied and is not supported.
+/// Every key with an unsupported effect on how the adapter is applied.
 fn unsupported(object: &Map<String, Value>) -> Vec<String> {
     let mut problems = vec![];
     if object.get("peft_type").and_then(Value::as_str) != Some("LORA") {
@@ -150,7 +151,7 @@ fn unsupported(object: &Map<String, Value>) -> Vec<String> {
         keys::READ.contains(&key) || keys::WITHOUT_EFFECT.iter().any(|(without, _)| *without == key)
     };
     for (key, value) in object.iter().filter(|(key, _)| !is_known(key)) {
-        // An empty table stands for a feature with its defaults.
+        // An empty object enables a feature with its defaults.
         if !is_unset(value) || value.is_object() {
             problems.push(format!("`{}`: `{}` is not supported", cut(key), show(value)));
         }
@@ -158,12 +159,12 @@ fn unsupported(object: &Map<String, Value>) -> Vec<String> {
     problems
 }
 
-/// The value of a key that is used.
+/// The value of a key, unless it means that the feature is unused.
 fn set<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     object.get(key).filter(|value| !is_unset(value))
 }
 
-/// Whether a value is what PEFT writes for a feature that is not used.
+/// Whether a value is what PEFT writes for an unused feature.
 fn is_unset(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -193,7 +194,7 @@ fn strings(object: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -
     }
 }
 
-/// The object PEFT would write for the adapter, keys sorted as it sorts them.
+/// The object that PEFT would write for the adapter, with keys sorted as PEFT sorts them.
 pub(super) fn to_json(
     config: &AdapterConfig,
     targets: &AdapterTargets,

@@ -1,4 +1,4 @@
-//! What the names of an `adapter_config.json` mean in a model, by the rules of PEFT.
+//! Finds the layers and modules of a model that an `adapter_config.json` names, by the rules of PEFT.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,23 +10,23 @@ use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::parameters::expected_parameters;
 
-/// The settings of an adapter's file in a model.
+/// The settings of an adapter's file, applied to a model.
 #[derive(Clone, Debug)]
 pub(super) struct Resolved {
-    /// Every name is the whole name of a layer or module of the blocks.
+    /// The settings, in which every name is the full name of a layer or module.
     pub(super) adapter: AdapterConfig,
-    /// The model's configuration as the adapter leaves it.
+    /// The model's configuration with the adapter, which may untie the output weight.
     pub(super) config: ModelConfig,
-    /// The embedding and the output weight, where they have a low-rank update.
+    /// The embedding and the output weight, if they have a low-rank update.
     pub(super) ends: Vec<&'static str>,
 }
 
-/// The adapter of a PEFT directory for a model of `config`, to be trained on: its settings, and the configuration of the
-/// model as it leaves it, which may untie the output weight.
+/// Resolves the adapter of a PEFT directory for further training on a model of `config`. Returns the settings, and the
+/// configuration of the model with the adapter, which may untie the output weight.
 ///
 /// # Errors
-/// When `adapter_config.json` cannot be read, asks for something that is not supported, or for a low-rank update of the
-/// embedding or the output weight, which is merged when it is read and cannot be trained on.
+/// If `adapter_config.json` cannot be read or uses an unsupported feature, or if the embedding or the output weight has
+/// a low-rank update: that is merged on loading and cannot be trained further.
 pub fn resolve(directory: &Path, config: &ModelConfig) -> Result<(AdapterConfig, ModelConfig), ModelError> {
     let Resolved {
         adapter,
@@ -50,7 +50,7 @@ pub fn resolve(directory: &Path, config: &ModelConfig) -> Result<(AdapterConfig,
 }
 
 impl PeftConfig {
-    /// Finds the layers and modules of the file in a model.
+    /// Finds the file's layers and modules in a model.
     pub(super) fn resolve(self, config: &ModelConfig) -> Result<Resolved, Vec<String>> {
         let parameters = expected_parameters(config);
         let mut problems = vec![];
@@ -116,7 +116,7 @@ impl PeftConfig {
     }
 }
 
-/// Whether the names of the file alone mean these layers here too.
+/// Whether the plain list of names selects these layers in this model too.
 fn means(selection: &Selection, layers: &[&str], linear: &BTreeSet<&str>) -> bool {
     let Names::List(names) = &selection.targets else {
         return false;
@@ -128,7 +128,7 @@ fn means(selection: &Selection, layers: &[&str], linear: &BTreeSet<&str>) -> boo
     every_name_is_one && found == layers.iter().copied().collect()
 }
 
-/// Ranks and numerators by the whole names of layers.
+/// Ranks and numerators by the full names of layers.
 fn patterns<'a>(
     selection: &Selection,
     layers: impl Iterator<Item = &'a &'a str>,
@@ -141,7 +141,7 @@ fn patterns<'a>(
     (ranks, alphas)
 }
 
-/// The modules of a model, those that hold others among them; the output weight also where it is tied.
+/// The modules of a model, including those that contain others. The output weight is included even if it is tied.
 fn modules(parameters: &[(String, Vec<usize>)]) -> Vec<String> {
     let mut modules = vec![];
     let mut seen = BTreeSet::new();
@@ -170,8 +170,8 @@ fn linear(parameters: &[(String, Vec<usize>)]) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The modules with parameters that `modules_to_save` means: PEFT asks how the name of a module ends, in the middle of a
-/// word too, and saves all that is in it.
+/// The modules with parameters that `modules_to_save` selects. PEFT compares the end of a module's name, even in the
+/// middle of a word, and saves everything inside the module.
 fn saved(
     names: &[String],
     modules: &[String],

@@ -21,33 +21,33 @@ use crate::json;
 use crate::parameters::visit_tensors;
 use crate::shown::cut;
 
-/// What PEFT puts before every name.
+/// PEFT's prefix of every name.
 const PREFIX: &str = "base_model.model.";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const OUTPUT: &str = "lm_head.weight";
 
-/// What is stored with an adapter.
+/// The settings of a stored adapter.
 #[derive(Clone, Debug)]
 pub struct AdapterSave<'a> {
     /// The adapter.
     pub adapter: &'a AdapterConfig,
-    /// The configuration of the model it belongs to.
+    /// The configuration of the base model.
     pub config: &'a ModelConfig,
-    /// The model's name or directory, as others should look for it.
+    /// The name or directory of the base model, for those who load the adapter.
     pub base_model: BaseModel,
     /// A model directory to copy the tokenizer files from.
     pub carry_from: Option<PathBuf>,
-    /// What the carried files must say.
+    /// The chat format that the copied files must have.
     pub chat: ChatFormat,
 }
 
 /// Writes the adapter of `model` into `directory` as PEFT does, in f32.
 ///
-/// The directory appears complete or not at all; an adapter that is already there is replaced. Where input embedding
-/// and output weight are tied and trained, both names are written with the same values.
+/// The directory appears complete or not at all; an existing adapter is replaced. If embedding and output weight are
+/// tied and trained, both names are written with the same values.
 ///
 /// # Errors
-/// When a file cannot be read or written, and when the directory exists and holds other files.
+/// If a file cannot be read or written, or if the directory exists and holds other files.
 pub fn save(directory: &Path, model: &CausalLm, parts: &AdapterSave<'_>) -> Result<(), ModelError> {
     let targets = parts
         .adapter
@@ -86,10 +86,10 @@ pub fn save(directory: &Path, model: &CausalLm, parts: &AdapterSave<'_>) -> Resu
     replacement.finish()
 }
 
-/// Reads `adapter_config.json`: the adapter, and the model it says it belongs to.
+/// Reads `adapter_config.json`: the adapter's settings, and the base model if it is named.
 ///
 /// # Errors
-/// When the file cannot be read, and when it asks for something that is not supported.
+/// If the file cannot be read or uses an unsupported feature.
 pub fn read_config(directory: &Path) -> Result<(AdapterConfig, Option<BaseModel>), ModelError> {
     let PeftConfig {
         adapter, base_model, ..
@@ -101,19 +101,19 @@ pub fn read_config(directory: &Path) -> Result<(AdapterConfig, Option<BaseModel>
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Adapted {
-    /// The model with the adapter attached. Updates of the embedding and of the output weight are in these already.
+    /// The model with the adapter attached. Updates of the embedding and of the output weight are merged already.
     pub model: CausalLm,
-    /// The adapter; every name is one of the model.
+    /// The adapter's settings, with full names of layers and modules.
     pub adapter: AdapterConfig,
-    /// The configuration of the model with the adapter: its output weight may not be tied any more.
+    /// The configuration of the model with the adapter, which may untie the output weight.
     pub config: ModelConfig,
 }
 
 /// Attaches the adapter in `directory` to a model.
 ///
 /// # Errors
-/// When a file is missing or corrupt, when the adapter uses something that is not supported, and when its tensors do
-/// not fit the model or its own configuration: one report lists all that does not fit.
+/// If a file is missing or corrupt, if the adapter uses an unsupported feature, or if its tensors do not fit the model
+/// or the adapter's settings. One report lists all problems.
 pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<Adapted, ModelError> {
     let problem = |name: &str| {
         let path = directory.join(name);
@@ -166,7 +166,7 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
     })
 }
 
-/// What does not fit, after the model that the adapter belongs to: where much does not fit, that is the reason.
+/// Adds the name of the base model to a list of several problems: a wrong base is the likely reason.
 fn with_base(mut problems: Vec<String>, base: Option<BaseModel>) -> Vec<String> {
     if let Some(base) = base.filter(|_| problems.len() > 1) {
         problems.insert(
@@ -180,7 +180,7 @@ fn with_base(mut problems: Vec<String>, base: Option<BaseModel>) -> Vec<String> 
     problems
 }
 
-/// The file of the weights; PEFT's older format is a pickle, which is not read.
+/// The file of the weights. PEFT's older format is a pickle, which is refused.
 fn weights_of(directory: &Path) -> Result<PathBuf, ModelError> {
     let path = directory.join(ADAPTER_WEIGHTS);
     if !path.exists() && directory.join("adapter_model.bin").exists() {
@@ -189,7 +189,7 @@ fn weights_of(directory: &Path) -> Result<PathBuf, ModelError> {
     Ok(path)
 }
 
-/// Without PEFT's prefix, and with the two spellings of magnitudes made one.
+/// Removes PEFT's prefix, and unifies the two names of magnitudes.
 fn plain_name(name: &str) -> String {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     match name.strip_suffix(".lora_magnitude_vector.weight") {

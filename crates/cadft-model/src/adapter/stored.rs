@@ -1,4 +1,4 @@
-//! The tensors of a PEFT directory, checked against the model and the adapter's own settings.
+//! The tensors of a PEFT directory, checked against the model and the adapter's settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,22 +6,22 @@ use safetensors::tensor::TensorView;
 
 use super::targets::{EMBEDDING, OUTPUT, is_parameter_of};
 use super::{AdapterConfig, AdapterKind, AdapterTargets, head};
-use crate::checkpoint::Dtype;
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
+use crate::dtype::Dtype;
 use crate::parameters::expected_parameters;
 use crate::shown::cut;
 
 const EMBEDDING_WEIGHT: &str = "model.embed_tokens.weight";
 const OUTPUT_WEIGHT: &str = "lm_head.weight";
 
-/// The tensors of a file by their names without PEFT's prefix.
+/// The tensors of a file, by name without PEFT's prefix.
 pub(super) struct Stored<'a> {
     pub(super) tensors: &'a BTreeMap<String, TensorView<'a>>,
 }
 
 impl Stored<'_> {
-    /// The values by name, where they fit exactly.
+    /// The values by name, if all tensors fit exactly.
     pub(super) fn check(
         &self,
         adapter: &AdapterConfig,
@@ -51,8 +51,8 @@ impl Stored<'_> {
         }
     }
 
-    /// What is wrong with a tensor that the adapter's settings do not ask for; nothing where it repeats what is known:
-    /// PEFT stores the base's embedding and output weight with an update of them.
+    /// The problem with a tensor that the adapter's settings do not require; `None` if it repeats known values. PEFT
+    /// stores the base's embedding and output weight beside an update of them.
     fn left_over(
         &self,
         name: &str,
@@ -113,14 +113,14 @@ impl Stored<'_> {
     }
 }
 
-/// What is wrong with a tensor.
+/// How a tensor deviates from the settings.
 #[derive(Clone, Copy)]
 enum Presence {
     Missing,
     LeftOver,
 }
 
-/// Which keys say whether a layer has an update, and which that it has magnitudes.
+/// The keys that select a layer's update, or its magnitudes, for the message.
 fn selects(name: &str, presence: Presence) -> &'static str {
     match (
         name.contains(".lora_magnitude_vector"),
@@ -139,7 +139,7 @@ fn selects(name: &str, presence: Presence) -> &'static str {
     }
 }
 
-/// The tensors that a file of the adapter holds, with their shapes.
+/// The tensors of an adapter's file, with their shapes.
 fn expected(
     adapter: &AdapterConfig,
     targets: &AdapterTargets,

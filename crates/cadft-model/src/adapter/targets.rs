@@ -1,4 +1,4 @@
-//! Which layers an adapter updates, and which modules it trains and stores whole.
+//! Which layers an adapter updates, and which modules it trains and stores in full.
 
 use std::collections::BTreeSet;
 
@@ -10,22 +10,22 @@ use crate::parameters::expected_parameters;
 pub(super) const OUTPUT: &str = "lm_head";
 pub(super) const EMBEDDING: &str = "model.embed_tokens";
 
-/// The layers and modules of an adapter, found in a model.
+/// The layers and modules of an adapter in a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdapterTargets {
-    /// Names of the linear layers with an update, and their shapes `[output, input]`, in module order.
+    /// Names of the linear layers with an update, with shapes `[output, input]`, in module order.
     pub layers: Vec<(String, [usize; 2])>,
-    /// Names of the modules that are trained and stored whole, in module order.
+    /// Names of the modules that are trained and stored in full, in module order.
     pub saved: Vec<String>,
-    /// Parameters that are trained.
+    /// Number of trained parameters.
     pub trainable: usize,
 }
 
 impl AdapterConfig {
-    /// Finds the layers and modules of the adapter in a model.
+    /// Finds the adapter's layers and modules in a model.
     ///
     /// # Errors
-    /// Every name that matches nothing, or that cannot be used.
+    /// Every name that matches nothing or cannot be used.
     pub fn targets(&self, config: &ModelConfig) -> Result<AdapterTargets, Vec<String>> {
         let parameters = expected_parameters(config);
         let mut problems = vec![];
@@ -33,7 +33,7 @@ impl AdapterConfig {
         self.targets_of(config, layers, problems)
     }
 
-    /// As [`Self::targets`], where the embedding and the output weight alone have updates.
+    /// Like [`Self::targets`], for an adapter that updates only the embedding and the output weight.
     pub(super) fn targets_without_updates(
         &self,
         config: &ModelConfig,
@@ -120,7 +120,7 @@ impl AdapterConfig {
             .collect()
     }
 
-    /// The modules to save; the output weight is the embedding where the two are tied.
+    /// The modules of `modules_to_save`; a tied output weight counts as the embedding.
     fn saved(
         &self,
         parameters: &[(String, Vec<usize>)],
@@ -162,12 +162,12 @@ impl AdapterConfig {
     }
 }
 
-/// Whether `name` is the whole of `layer` or its end after a dot.
+/// Whether `layer` equals `name` or ends with a dot and `name`.
 pub(super) fn is_end(layer: &str, name: &str) -> bool {
     layer == name || layer.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// Whether the parameter is held by the module itself.
+/// Whether the parameter belongs directly to the module.
 pub(super) fn is_parameter_of(parameter: &str, module: &str) -> bool {
     parameter
         .rsplit_once('.')
@@ -178,7 +178,7 @@ fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// The linear layers of the blocks by name.
+/// The linear layers of the blocks, by name.
 pub(super) fn linears_mut(model: &mut CausalLm) -> Vec<(String, &mut Linear)> {
     let mut linears = vec![];
     for (index, block) in model.model.layers.iter_mut().enumerate() {

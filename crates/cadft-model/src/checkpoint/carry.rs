@@ -1,4 +1,4 @@
-//! The files that travel with a model: copied, and made to say how the model was trained to talk.
+//! The files that travel with a model: copied, then adapted to the chat format of the training.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use super::tokenizer_class::keep_tokenizer_class;
 use crate::error::ModelError;
 use crate::file::write_file;
 
-/// The files of tokenizer and generation that are copied along with a model, where they exist.
+/// The files of tokenizer and generation that are copied with a model, if they exist.
 pub const CARRIED_FILES: [&str; 10] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -28,28 +28,29 @@ pub const CARRIED_FILES: [&str; 10] = [
 
 const TOKENIZER: &str = "tokenizer.json";
 const TEMPLATE: &str = "chat_template.jinja";
-/// The directory of templates for other purposes than plain conversations, such as tools.
+/// The directory of chat templates for special purposes, such as tools.
 pub(crate) const OTHER_TEMPLATES: &str = "additional_chat_templates";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
 const STOP: &str = "eos_token_id";
 
-/// How a model renders a conversation and ends its turn, where the files that are carried along say something else.
+/// The chat template and the end of a turn, if they differ from what the copied files contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChatFormat {
-    /// The content of `chat_template.jinja`; the carried one stays where this is absent.
+    /// The new content of `chat_template.jinja`; `None` keeps the copied one.
     pub template: Option<String>,
-    /// What every template begins with, such as values of its variables. A template that begins so already is left alone.
+    /// Text put before every template, such as values of its variables. A template that begins with it already is not
+    /// changed.
     pub preamble: String,
-    /// The tokenizer's `eos_token`; the carried one stays where this is absent.
+    /// The tokenizer's `eos_token`; `None` keeps the copied one.
     pub eos_token: Option<String>,
-    /// Every token that ends an answer. Other programs read them from `generation_config.json` or, where there is none,
-    /// from `config.json`. Empty: the files stay as they are.
+    /// Every token that ends an answer. Other programs read them from `generation_config.json` or, if that is absent,
+    /// from `config.json`. If the list is empty, the files stay as they are.
     pub stop_token_ids: Vec<u32>,
 }
 
-/// Copies the [`CARRIED_FILES`], and the chat templates for other purposes; the tokenizer stays what it was elsewhere.
+/// Copies the [`CARRIED_FILES`] and the special chat templates, and keeps the tokenizer's behaviour in transformers.
 pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
     copy(&CARRIED_FILES, source, target)?;
     keep_tokenizer_class(target)?;
@@ -63,7 +64,7 @@ pub(crate) fn carry(source: &Path, target: &Path) -> Result<(), ModelError> {
     copy(&names, &source.join(OTHER_TEMPLATES), &directory)
 }
 
-/// The files of the chat templates for other purposes.
+/// The names of the special chat templates.
 fn other_templates(directory: &Path) -> Result<Vec<String>, ModelError> {
     let directory = directory.join(OTHER_TEMPLATES);
     if !directory.is_dir() {
@@ -87,14 +88,14 @@ fn remove_other_templates(target: &Path) -> Result<(), ModelError> {
     fs::remove_dir_all(&directory).map_err(|error| ModelError::io(Action::Remove, &directory, error))
 }
 
-/// Whether a directory beside a model, such as an adapter's, brings a tokenizer of its own.
+/// Whether a directory next to a model, such as an adapter's, has its own tokenizer.
 #[must_use]
 pub fn has_tokenizer(directory: &Path) -> bool {
     directory.join(TOKENIZER).is_file()
 }
 
-/// Puts the files of an adapter in the place of those of its model. A tokenizer replaces all files of the other one: a
-/// template that only one of them has must not be read with the other.
+/// Replaces the files of the base model by those of an adapter. A tokenizer replaces all of the other's files: a
+/// template that belongs to one tokenizer must not be used with the other.
 pub(crate) fn carry_over(adapter: &Path, target: &Path) -> Result<(), ModelError> {
     if has_tokenizer(adapter) {
         for name in CARRIED_FILES
@@ -124,7 +125,7 @@ fn copy(names: &[&str], source: &Path, target: &Path) -> Result<(), ModelError> 
 }
 
 impl ChatFormat {
-    /// Makes the files that were carried to `directory` say this. A file that says it already keeps its bytes.
+    /// Changes the files in `directory` to this format. A file that has it already keeps its bytes.
     pub(crate) fn apply(&self, directory: &Path) -> Result<(), ModelError> {
         self.write_template(&directory.join(TEMPLATE))?;
         if self.template.is_some() {
@@ -134,7 +135,7 @@ impl ChatFormat {
             self.write_begun(&directory.join(OTHER_TEMPLATES).join(name))?;
         }
         edit(&directory.join(TOKENIZER_CONFIG), |config| {
-            // Programs that do not know the file of its own read the template here.
+            // Programs that do not know `chat_template.jinja` read the template here.
             match (config.get_mut("chat_template"), &self.template) {
                 (Some(carried), Some(template)) => *carried = json!(self.begun(template)),
                 (Some(carried), None) => self.begin(carried),
@@ -150,8 +151,8 @@ impl ChatFormat {
         })
     }
 
-    /// As [`ChatFormat::apply`], for an adapter: its directory has no `config.json` that would name the stop tokens, so
-    /// that `generation_config.json` is made where there is none.
+    /// Like [`ChatFormat::apply`], for an adapter. Its directory has no `config.json` to name the stop tokens, so
+    /// `generation_config.json` is created if it is absent.
     pub(crate) fn apply_to_adapter(&self, directory: &Path) -> Result<(), ModelError> {
         let path = directory.join(GENERATION_CONFIG);
         if !path.is_file() && !self.stop_token_ids.is_empty() {
@@ -160,7 +161,7 @@ impl ChatFormat {
         self.apply(directory)
     }
 
-    /// Sets `eos_token_id` of a `config.json` or `generation_config.json`, unless it names these tokens already.
+    /// Sets `eos_token_id` of a `config.json` or `generation_config.json`, unless it names the same tokens.
     pub(crate) fn set_stop_tokens(&self, config: &mut Map<String, Value>) {
         let wanted: BTreeSet<u64> = self.stop_token_ids.iter().map(|&id| u64::from(id)).collect();
         let named: BTreeSet<u64> = match config.get(STOP) {
@@ -185,7 +186,7 @@ impl ChatFormat {
         write_file(path, self.begun(&template).as_bytes())
     }
 
-    /// Puts the beginning before the template in a file, if it is there.
+    /// Puts the preamble before the template in a file, if the file exists.
     fn write_begun(&self, path: &Path) -> Result<(), ModelError> {
         if self.preamble.is_empty() || !path.is_file() {
             return Ok(());
@@ -194,7 +195,7 @@ impl ChatFormat {
         write_file(path, self.begun(&template).as_bytes())
     }
 
-    /// A template with its beginning.
+    /// A template with the preamble before it.
     fn begun(&self, template: &str) -> String {
         if template.starts_with(&self.preamble) {
             return template.to_owned();
@@ -202,7 +203,7 @@ impl ChatFormat {
         format!("{}{template}", self.preamble)
     }
 
-    /// Puts the beginning before a template of `tokenizer_config.json`, or before each of several with names.
+    /// Puts the preamble before a template of `tokenizer_config.json`, or before each of several named templates.
     fn begin(&self, carried: &mut Value) {
         match carried {
             Value::String(template) => *template = self.begun(template),

@@ -6,11 +6,11 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 
-use super::dtype::Dtype;
 use super::files::{ParsedFile, WeightFiles};
+use crate::dtype::Dtype;
 use crate::error::ModelError;
 
-/// How a tensor of one checkpoint differs from that of another.
+/// How a tensor differs between two checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -21,18 +21,18 @@ pub enum TensorDifference {
     OnlySecond,
     /// The shapes differ.
     Shape {
-        /// In the first checkpoint.
+        /// The shape in the first checkpoint.
         first: Vec<usize>,
-        /// In the second checkpoint.
+        /// The shape in the second checkpoint.
         second: Vec<usize>,
     },
-    /// A type that is not read.
+    /// A tensor has a type that is not supported.
     Unsupported,
-    /// The values were compared.
+    /// The types and shapes allow a comparison of values.
     Values {
-        /// Elements whose values differ.
+        /// Number of elements whose values differ.
         changed: usize,
-        /// Elements.
+        /// Number of elements.
         elements: usize,
         /// Largest absolute difference.
         largest: f64,
@@ -41,10 +41,10 @@ pub enum TensorDifference {
     },
 }
 
-/// Compares the weights of two directories in the order of their names.
+/// Compares the weights of two directories. The result is sorted by tensor name.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// If a file cannot be read.
 pub fn compare(first: &Path, second: &Path) -> Result<Vec<(String, TensorDifference)>, ModelError> {
     let (first, second) = (WeightFiles::open(first)?, WeightFiles::open(second)?);
     let (first, second) = (first.parse()?, second.parse()?);
@@ -90,7 +90,7 @@ fn difference(first: &TensorView<'_>, second: &TensorView<'_>) -> TensorDifferen
         let (a, b) = (f64::from(a), f64::from(b));
         let difference = (b - a).abs();
         changed += usize::from(a.to_bits() != b.to_bits());
-        // NaN compares as the largest difference there is.
+        // A NaN counts as an infinite difference.
         largest = if difference.is_nan() {
             f64::INFINITY
         } else {

@@ -1,4 +1,4 @@
-//! Safetensors files mapped into memory, one or several with an index.
+//! Safetensors files mapped into memory: a single one, or several with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use crate::error::ModelError;
 use crate::shown::cut;
 use crate::{file, json};
 
-/// The description of an adapter, in its directory.
+/// The configuration file of an adapter.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
-/// The weights of an adapter, in its directory.
+/// The weights file of an adapter.
 pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -57,15 +57,15 @@ pub(super) struct ParsedFile<'a> {
     pub(super) tensors: SafeTensors<'a>,
 }
 
-/// The files that hold the weights of a checkpoint.
+/// The weight files of a checkpoint.
 pub(super) struct WeightFiles {
     files: Vec<MappedFile>,
-    /// Which file holds which tensor, where there is an index.
+    /// The file of each tensor, if there is an index.
     weight_map: BTreeMap<String, String>,
 }
 
 impl WeightFiles {
-    /// The files of a directory: the single file where there is one, as transformers takes it, else those of the index.
+    /// Opens the files of a directory: the single file if it exists, as in transformers, otherwise those of the index.
     pub(super) fn open(directory: &Path) -> Result<Self, ModelError> {
         let index = directory.join(INDEX);
         let (names, weight_map) = if directory.join(SINGLE).exists() {
@@ -95,15 +95,15 @@ impl WeightFiles {
             .collect()
     }
 
-    /// Gives the memory of mapped pages back: what was converted is not read again.
+    /// Releases the memory of mapped pages: converted weights are not read again.
     pub(super) fn release(&self, data: &[u8]) {
         #[cfg(unix)]
         for file in &self.files {
             let start = file.bytes.as_ptr() as usize;
             let offset = (data.as_ptr() as usize).wrapping_sub(start);
             if offset < file.bytes.len() {
-                // SAFETY: the mapping is read-only and backed by its file, so that a page that is touched again holds
-                // what it held. That the system may refuse changes nothing about what is read.
+                // SAFETY: the mapping is read-only and backed by its file, so a released page has the same content when
+                // it is read again. If the system refuses the advice, nothing changes.
                 let _ = unsafe {
                     file.bytes
                         .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, data.len())
@@ -114,7 +114,7 @@ impl WeightFiles {
         let _ = data;
     }
 
-    /// Tensors that are not in the file that the index names, with that file.
+    /// Tensors that are not in the file that the index names, each with that file.
     pub(super) fn mis_indexed(&self, parsed: &[ParsedFile<'_>]) -> Vec<(String, String)> {
         let holds = |file: &str, tensor: &str| {
             parsed
@@ -129,9 +129,9 @@ impl WeightFiles {
     }
 }
 
-/// Which file holds which tensor. A name of a file must be one of the index's own directory.
+/// The file of each tensor. File names must be plain names in the directory of the index.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
-    let object = json::read_object(path)?;
+    let object = file::read_object(path)?;
     let mut problems = vec![];
     let mut weight_map = BTreeMap::new();
     match object.get("weight_map") {
@@ -160,8 +160,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     })
 }
 
-/// What to do with a path that is not a model directory, where that is known: it is a GGUF file, or holds one or an
-/// adapter.
+/// What to do if a path is not a model directory, if that is known: it may be or hold a GGUF file, or hold an adapter.
 #[must_use]
 pub fn hint_for(path: &Path) -> Option<&'static str> {
     const GGUF: &str =

@@ -1,4 +1,4 @@
-//! Reading a checkpoint: files mapped into memory, everything checked, then one tensor at a time.
+//! Reading a checkpoint: maps files into memory, checks everything, then converts one tensor at a time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -7,34 +7,35 @@ use burn::tensor::Device;
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value};
 
-use super::dtype::Dtype;
 use super::files::{ParsedFile, WeightFiles};
 use super::report::{CheckpointReport, ShapeMismatch};
 use crate::config::{GENERATION_KEYS_READ, ModelConfig, token_ids};
 use crate::decoder::CausalLm;
+use crate::dtype::Dtype;
 use crate::error::ModelError;
-use crate::json;
+use crate::file;
 use crate::parameters::expected_parameters;
 
 const OUTPUT_WEIGHT: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
-/// A checkpoint read from a directory.
+/// A checkpoint loaded from a directory.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Checkpoint {
-    /// The directory.
+    /// The directory of the checkpoint.
     pub directory: PathBuf,
-    /// `config.json`.
+    /// The content of `config.json`.
     pub config: ModelConfig,
     /// The model, in f32.
     pub model: CausalLm,
-    /// `generation_config.json`, where there is one.
+    /// The content of `generation_config.json`, if the file exists.
     pub generation_config: Option<Map<String, Value>>,
 }
 
 impl Checkpoint {
-    /// The tokens that end a generated sequence: those of `generation_config.json`, else those of `config.json`.
+    /// The tokens that end a generated sequence, from `generation_config.json`, or from `config.json` if that names
+    /// none.
     #[must_use]
     pub fn stop_token_ids(&self) -> Vec<u32> {
         let ids = match &self.generation_config {
@@ -49,15 +50,15 @@ impl Checkpoint {
     }
 }
 
-/// Reads the checkpoint in `directory` onto `device`.
+/// Loads the checkpoint in `directory` onto `device`.
 ///
 /// The weights are in `model.safetensors`, or in the files that `model.safetensors.index.json` lists, as f32, f16 or
 /// bf16. On a device with autodiff the parameters are trainable.
 ///
 /// # Errors
-/// When a file is missing, truncated or corrupt, when the configuration is not supported, and when the weights do not
-/// fit the configuration exactly; one report lists all that does not fit. `rotary_emb.inv_freq` is ignored, and so is
-/// an `lm_head.weight` that repeats the embedding it is tied to.
+/// If a file is missing, truncated or corrupt, if the configuration is not supported, or if the weights do not fit the
+/// configuration exactly. One report lists all problems. `rotary_emb.inv_freq` is ignored, and so is an
+/// `lm_head.weight` that repeats the tied embedding.
 pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError> {
     let config = ModelConfig::from_file(&directory.join("config.json"))?;
     let generation_config = read_generation_config(&directory.join("generation_config.json"))?;
@@ -95,12 +96,12 @@ fn misfit(directory: &Path, report: CheckpointReport) -> ModelError {
     }
 }
 
-/// `generation_config.json`, which need not be there; what is read of it must be right.
+/// Reads `generation_config.json`, if it exists. The keys that are used must be valid.
 fn read_generation_config(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
     if !path.exists() {
         return Ok(None);
     }
-    let object = json::read_object(path)?;
+    let object = file::read_object(path)?;
     match GENERATION_KEYS_READ
         .iter()
         .find_map(|key| token_ids(&object, key).err())
@@ -113,7 +114,7 @@ fn read_generation_config(path: &Path) -> Result<Option<Map<String, Value>>, Mod
     }
 }
 
-/// The tensors of all files by name.
+/// The tensors of all files, by name.
 struct Tensors<'a> {
     by_name: HashMap<&'a str, (&'a str, TensorView<'a>)>,
     duplicated: BTreeSet<String>,
@@ -135,7 +136,7 @@ impl<'a> Tensors<'a> {
         tensors
     }
 
-    /// Everything about names, types and shapes that is not what the configuration asks for.
+    /// All differences of names, types and shapes from what the configuration requires.
     fn compare(&self, config: &ModelConfig) -> CheckpointReport {
         let mut report = CheckpointReport {
             duplicated: self.duplicated.iter().cloned().collect(),
@@ -183,7 +184,7 @@ impl<'a> Tensors<'a> {
         self.by_name.get(name).map_or(&[], |(_, view)| view.data())
     }
 
-    /// The values of a tensor of a checkpoint that fits.
+    /// The values of a tensor, for a checkpoint that passed the comparison.
     fn values(&self, name: &str) -> Vec<f32> {
         self.by_name
             .get(name)
@@ -192,7 +193,7 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// Whether two tensors hold the same numbers, whatever their types.
+/// Whether two tensors hold the same numbers in different types.
 fn same_values(first: &TensorView<'_>, second: &TensorView<'_>) -> bool {
     let values = |view: &TensorView<'_>| Some(Dtype::from_safetensors(view.dtype())?.decode(view.data()));
     first.shape() == second.shape() && first.dtype() != second.dtype() && values(first) == values(second)

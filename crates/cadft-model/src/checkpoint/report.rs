@@ -1,46 +1,46 @@
-//! Everything about a checkpoint's weights that does not fit, in one report.
+//! A report of all mismatches between weights and configuration.
 
 use std::fmt;
 
 use crate::shown::{cut, shortened};
 
-/// What does not fit between the weights of a checkpoint and its configuration.
+/// The mismatches between the weights of a checkpoint and its configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointReport {
-    /// Tensors the configuration asks for and no file holds.
+    /// Tensors that the configuration requires and no file holds.
     pub missing: Vec<String>,
-    /// Tensors that the configuration has no place for.
+    /// Tensors that the configuration does not use.
     pub unused: Vec<String>,
-    /// Tensors of another shape.
+    /// Tensors with a wrong shape.
     pub mis_shaped: Vec<ShapeMismatch>,
-    /// Tensors of a type that is not read, with that type.
+    /// Tensors of an unsupported type, each with that type.
     pub unsupported: Vec<(String, String)>,
-    /// Tensors held by more than one file.
+    /// Tensors in more than one file.
     pub duplicated: Vec<String>,
-    /// Tensors that hold NaN or infinite values.
+    /// Tensors with NaN or infinite values.
     pub non_finite: Vec<String>,
-    /// Tensors that are not in the file that the index names, with that file.
+    /// Tensors that are not in the file that the index names, each with that file.
     pub mis_indexed: Vec<(String, String)>,
-    /// Whether `lm_head.weight` differs from the embedding it is said to be tied to.
+    /// Whether `lm_head.weight` differs from the embedding although the configuration ties them.
     pub untied: bool,
 }
 
-/// A tensor of another shape than the configuration asks for.
+/// A tensor whose shape differs from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapeMismatch {
-    /// The tensor.
+    /// The tensor's name.
     pub name: String,
-    /// The shape the configuration asks for.
+    /// The shape that the configuration requires.
     pub expected: Vec<usize>,
     /// The shape in the file.
     pub found: Vec<usize>,
-    /// The file's name.
+    /// The name of the file.
     pub file: String,
 }
 
 impl CheckpointReport {
-    /// Whether everything fits.
+    /// Whether there are no mismatches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -48,7 +48,7 @@ impl CheckpointReport {
 }
 
 impl CheckpointReport {
-    /// One line for every problem, a list for each kind.
+    /// The lines of the report, one for each problem, grouped by kind.
     fn lines(&self) -> [Vec<String>; 8] {
         let named = |names: &[String], what: &str| {
             let line = |name: &String| format!("`{}`: {what}", cut(name));

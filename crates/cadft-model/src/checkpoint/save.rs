@@ -1,4 +1,4 @@
-//! Writing a checkpoint: under a temporary name beside its place, then renamed.
+//! Writing a checkpoint: under a temporary name next to its target, then renamed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use cadft_files::{Action, NewDirectory};
 
 use super::carry::{CARRIED_FILES, ChatFormat, OTHER_TEMPLATES, carry, carry_over};
-use super::dtype::Dtype;
 use super::files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use super::weights::{Weight, write_weights};
 use crate::config::ModelConfig;
 use crate::decoder::CausalLm;
+use crate::dtype::Dtype;
 use crate::error::ModelError;
 use crate::file::write_file;
 use crate::json;
@@ -19,15 +19,15 @@ use crate::parameters::{ParameterTensor, visit_tensors};
 /// How a checkpoint is written.
 #[derive(Clone, Debug)]
 pub struct SaveOptions {
-    /// The type of the weights in the file.
+    /// The type of the stored weights.
     pub dtype: Dtype,
-    /// The size above which weights are split over several files.
+    /// Size in bytes above which weights are split into several files.
     pub max_shard_bytes: usize,
     /// A checkpoint directory to copy the [`CARRIED_FILES`] from.
     pub carry_from: Option<PathBuf>,
-    /// The directory of an adapter that was merged: its tokenizer and template take the place of the carried ones.
+    /// The directory of a merged adapter: its tokenizer and template replace the copied ones.
     pub carry_over: Option<PathBuf>,
-    /// What the carried files must say.
+    /// The chat format that the copied files must have.
     pub chat: ChatFormat,
 }
 
@@ -45,11 +45,11 @@ impl Default for SaveOptions {
 
 /// Writes `model` as a Hugging Face checkpoint into `directory`.
 ///
-/// The directory appears complete or not at all. A checkpoint that is already there is replaced.
+/// The directory appears complete or not at all; an existing checkpoint is replaced.
 ///
 /// # Errors
-/// When a file cannot be read or written, when the directory exists and holds files that are no part of a checkpoint,
-/// when a weight is too large for f16, and when the model has an adapter that is not merged.
+/// If a file cannot be read or written, if the directory exists and holds files that do not belong to a checkpoint, if
+/// a weight is too large for f16, or if the model has an unmerged adapter.
 pub fn save(
     directory: &Path,
     model: &CausalLm,
@@ -90,10 +90,10 @@ pub fn save(
     replacement.finish()
 }
 
-/// Whether every weight of `model` has a finite value in `dtype`.
+/// Checks that every weight of `model` stays finite in `dtype`.
 ///
 /// # Errors
-/// [`ModelError::F16Overflow`] with the first weight that is too large.
+/// [`ModelError::F16Overflow`] for the first weight that is too large.
 pub fn check_fits(model: &CausalLm, dtype: Dtype) -> Result<(), ModelError> {
     if dtype != Dtype::F16 {
         return Ok(());
@@ -115,7 +115,7 @@ fn values(tensor: &ParameterTensor) -> Vec<f32> {
     tensor.to_data().iter::<f32>().collect()
 }
 
-/// Refuses values that would become infinite.
+/// Returns an error if a finite value would become infinite.
 pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
     match values
         .iter()
@@ -129,14 +129,14 @@ pub(crate) fn fits_f16(name: &str, values: &[f32]) -> Result<(), ModelError> {
     }
 }
 
-/// A directory under construction that takes its place when it is complete.
+/// A directory under construction that replaces its target when it is complete.
 pub(crate) struct Replacement {
     target: PathBuf,
     directory: NewDirectory,
 }
 
 impl Replacement {
-    /// Starts a directory beside `target`.
+    /// Creates a temporary directory next to `target`.
     pub(crate) fn begin(target: &Path) -> Result<Self, ModelError> {
         refuse_other_files(target)?;
         Ok(Self {
@@ -146,19 +146,19 @@ impl Replacement {
         })
     }
 
-    /// Where to write.
+    /// The temporary directory to write into.
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Puts the directory in its place, on the disk.
+    /// Moves the directory to its target, synchronised to the disk.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
         make_readable(self.path())?;
         (self.directory.finish()).map_err(|error| ModelError::io(Action::Write, &self.target, error))
     }
 }
 
-/// safetensors writes through a private temporary file: gives its files the permissions of the others.
+/// safetensors creates files that only the owner can read: gives them the permissions of the others.
 fn make_readable(directory: &Path) -> Result<(), ModelError> {
     let io = |error| ModelError::io(Action::Permit, directory, error);
     for entry in fs::read_dir(directory).map_err(io)? {
@@ -170,7 +170,7 @@ fn make_readable(directory: &Path) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Refuses to replace a directory that holds anything but a checkpoint.
+/// Refuses to replace a directory that holds files of other programs.
 fn refuse_other_files(directory: &Path) -> Result<(), ModelError> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Ok(());

@@ -1,4 +1,5 @@
-//! The class that a carried `tokenizer_config.json` names, where transformers 5 would build another tokenizer of it.
+//! The tokenizer class in a copied `tokenizer_config.json`, if transformers 5 would build a different tokenizer from
+//! it.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +11,10 @@ use super::edit::edit;
 use crate::error::ModelError;
 
 const CLASS: &str = "tokenizer_class";
-/// The class of transformers, old and new, that takes `tokenizer.json` as it is.
+/// The class of transformers, old and new, that uses `tokenizer.json` unchanged.
 const AS_IT_IS: &str = "PreTrainedTokenizerFast";
 
-/// What a text goes through before the vocabulary is looked up; the rest of `tokenizer.json` is skipped.
+/// The steps before the vocabulary lookup. The rest of `tokenizer.json` is skipped.
 #[derive(Deserialize)]
 struct Pipeline {
     #[serde(default)]
@@ -22,14 +23,14 @@ struct Pipeline {
     pre_tokenizer: Value,
 }
 
-/// Lets transformers read the tokenizer in `directory` as its `tokenizer.json` says.
+/// Makes transformers use the tokenizer in `directory` exactly as `tokenizer.json` defines it.
 ///
-/// transformers 5 builds a `LlamaTokenizer` or `GPT2Tokenizer` from the vocabulary and the merges alone. Where the file's
-/// normaliser or pre-tokenizer is another one, that tokenizer gives other ids than the model was trained with. Then the
-/// configuration is made to name the class that takes the file as it is. Other files keep their bytes.
+/// transformers 5 builds a `LlamaTokenizer` or `GPT2Tokenizer` from the vocabulary and the merges alone. If the file's
+/// normaliser or pre-tokenizer is different, that tokenizer gives other ids than the model was trained with. In this
+/// case the configuration gets the class that uses the file unchanged. Otherwise the files keep their bytes.
 ///
 /// # Errors
-/// When `tokenizer_config.json` cannot be read or written, or is no JSON.
+/// If `tokenizer_config.json` cannot be read or written, or is not valid JSON.
 pub fn keep_tokenizer_class(directory: &Path) -> Result<(), ModelError> {
     let path = directory.join("tokenizer.json");
     if !path.is_file() {
@@ -41,7 +42,7 @@ pub fn keep_tokenizer_class(directory: &Path) -> Result<(), ModelError> {
         if !matches!(class, "LlamaTokenizer" | "GPT2Tokenizer") {
             return;
         }
-        // A file that cannot be read is carried as it is.
+        // A file that cannot be read is copied unchanged.
         let text = fs::read(&path).unwrap_or_default();
         if let Ok(file) = serde_json::from_slice::<Pipeline>(&text)
             && !is_built_alike(class, config, &file)
@@ -51,7 +52,7 @@ pub fn keep_tokenizer_class(directory: &Path) -> Result<(), ModelError> {
     })
 }
 
-/// Whether transformers 5.23 builds what the file says.
+/// Whether transformers 5.23 builds the same tokenizer as the file defines.
 fn is_built_alike(class: &str, config: &Map<String, Value>, file: &Pipeline) -> bool {
     let holds =
         |step: &Value, wanted: &[(&str, Value)]| wanted.iter().all(|(key, value)| step[*key] == *value);
@@ -69,7 +70,7 @@ fn is_built_alike(class: &str, config: &Map<String, Value>, file: &Pipeline) -> 
         ];
         return file.normalizer.is_null() && holds(&file.pre_tokenizer, &wanted);
     }
-    // The one check that transformers makes itself: a file of bytes is taken as it is.
+    // transformers checks this case itself: a byte-level file is used unchanged.
     if file.pre_tokenizer.to_string().contains("\"ByteLevel\"") {
         return true;
     }

@@ -1,4 +1,4 @@
-//! Writing safetensors files, one or several with an index, one tensor in memory at a time.
+//! Writing safetensors files, one or several with an index. Only one tensor is in memory at a time.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,12 +8,12 @@ use cadft_files::Action;
 use safetensors::tensor::{View, serialize_to_file};
 use serde_json::json as object;
 
-use super::dtype::Dtype;
+use crate::dtype::Dtype;
 use crate::error::ModelError;
 use crate::file::write_file;
 use crate::json;
 
-/// A tensor to be written: its values are asked for when its turn comes.
+/// A tensor to be written. Its values are computed when they are needed.
 pub(crate) struct Weight<'a> {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
@@ -26,9 +26,9 @@ impl Weight<'_> {
     }
 }
 
-/// Writes the weights into `directory` under the names that Hugging Face gives the files.
+/// Writes the weights into `directory` under Hugging Face's file names.
 ///
-/// Files are filled in the order of `weights`, none above `max_shard_bytes` unless one tensor alone is.
+/// Files are filled in the order of `weights`. None exceeds `max_shard_bytes`, except for a single larger tensor.
 pub(crate) fn write_weights(
     directory: &Path,
     weights: &[Weight<'_>],
@@ -56,7 +56,7 @@ pub(crate) fn write_weights(
     )
 }
 
-/// Cuts the list where the next tensor would go above the limit.
+/// Splits the list before each tensor that would exceed the limit.
 fn split<'w, 'a>(weights: &'w [Weight<'a>], dtype: Dtype, max_shard_bytes: usize) -> Vec<&'w [Weight<'a>]> {
     let mut shards = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -72,7 +72,7 @@ fn split<'w, 'a>(weights: &'w [Weight<'a>], dtype: Dtype, max_shard_bytes: usize
     shards
 }
 
-/// Writes one file.
+/// Writes one safetensors file.
 pub(crate) fn write_shard(path: &Path, shard: &[Weight<'_>], dtype: Dtype) -> Result<(), ModelError> {
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let views = shard

@@ -1,4 +1,4 @@
-//! The families: which options of the decoder each sets, and what its `config.json` means where it is silent.
+//! The families: the decoder options of each, and the defaults of keys that are absent from its `config.json`.
 //!
 //! The defaults are those of the configuration classes of transformers.
 
@@ -12,84 +12,84 @@ pub(super) struct Family {
     pub(super) model_type: &'static str,
     /// `architectures` in `config.json`.
     pub(super) architecture: &'static str,
-    /// `num_key_value_heads` where absent: as many as query heads, or an error.
+    /// Default of `num_key_value_heads`: the number of query heads if true; otherwise the key is required.
     pub(super) ungrouped_by_default: bool,
-    /// `head_dim` where absent; none for `hidden_size / num_attention_heads`.
+    /// Default of `head_dim`; `None` means `hidden_size / num_attention_heads`.
     pub(super) head_dim: Option<usize>,
-    /// `max_position_embeddings` where absent.
+    /// Default of `max_position_embeddings`.
     pub(super) max_position_embeddings: usize,
-    /// `rope_theta` where absent.
+    /// Default of `rope_theta`.
     pub(super) rope_theta: f64,
-    /// `rms_norm_eps` where absent.
+    /// Default of `rms_norm_eps`.
     pub(super) rms_norm_eps: f64,
-    /// `tie_word_embeddings` where absent.
+    /// Default of `tie_word_embeddings`.
     pub(super) tied: bool,
     /// Biases of the attention projections.
     pub(super) attention_bias: AttentionBias,
-    /// Whether `mlp_bias` is an option.
+    /// Whether `mlp_bias` is supported.
     pub(super) mlp_bias: bool,
     /// The norms of queries and keys.
     pub(super) qk_norm: QueryKeyNorm,
     /// The norms of a block.
     pub(super) norms: Norms,
-    /// Which projections are one matrix.
+    /// Which projections are fused into one matrix.
     pub(super) fused: Fused,
-    /// Which blocks see a sliding window.
+    /// Which blocks have a sliding window.
     pub(super) windows: Windows,
-    /// Where rotary parameters come from, and what else they hold.
+    /// The source of the rotary parameters, and what else it contains.
     pub(super) rotary: Rotary,
-    /// Whether soft-caps are on where they are absent.
+    /// Whether absent soft-caps have the default value, rather than being off.
     pub(super) soft_caps: bool,
-    /// Whether the multipliers of embeddings, attention, residuals and logits are options.
+    /// Whether the multipliers of embeddings, attention, residuals and logits are supported.
     pub(super) multipliers: bool,
 }
 
-/// Where the attention projections get their biases from.
+/// The source of the biases of the attention projections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttentionBias {
-    /// There are none.
+    /// No biases.
     Never,
-    /// All four where `attention_bias` is set.
+    /// All four projections, if `attention_bias` is set.
     Key,
-    /// Queries, keys and values always, the output never.
+    /// Always for queries, keys and values; never for the output.
     QueryKeyValue,
-    /// Queries, keys and values unless `attention_bias` is off, the output never.
+    /// For queries, keys and values unless `attention_bias` is off; never for the output.
     KeyWithoutOutput,
 }
 
-/// Where rotary parameters come from, and what else they hold.
+/// The source of the rotary parameters, and what else it contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rotary {
     /// One set, for whole heads.
     Whole,
-    /// One set, for the share of a head that `partial_rotary_factor` says, or all of it; scaling `longrope` only.
+    /// One set, for the fraction `partial_rotary_factor` of a head, by default 1; the only scaling is `longrope`.
     Phi,
-    /// One set, for the share of a head that `partial_rotary_factor` says, or half of it, with neighbours rotated together.
+    /// One set, for the fraction `partial_rotary_factor` of a head, by default ½; neighbouring dimensions are paired.
     Glm,
-    /// One set, and the scaling of queries by their position.
+    /// One set, and the position-dependent scaling of queries.
     Ministral,
-    /// One set of full layers, one of sliding ones, whose base is `rope_local_base_freq` where that is absent.
+    /// One set for full layers, one for sliding layers. The default base of the second is `rope_local_base_freq`.
     Gemma3,
-    /// One set of full layers, one of sliding ones.
+    /// One set for full layers, one for sliding layers.
     Olmo3,
 }
 
-/// Which blocks see a sliding window.
+/// Which blocks have a sliding window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Windows {
-    /// None.
+    /// No block.
     Never,
-    /// All, where `sliding_window` is not null; it is absent as 4096 means.
+    /// All blocks, unless `sliding_window` is null. Its default is 4096.
     All,
-    /// All, where `sliding_window` is there and not null.
+    /// All blocks, if `sliding_window` is present and not null.
     AllWhereGiven,
-    /// With `use_sliding_window`, those from `max_window_layers` on.
+    /// If `use_sliding_window` is set: the blocks from `max_window_layers` on.
     AfterMaxWindowLayers,
-    /// With `use_sliding_window`, those without rotary embeddings.
+    /// If `use_sliding_window` is set: the blocks without rotary embeddings.
     WithoutPositions,
-    /// All but every `sliding_window_pattern`-th.
+    /// All blocks except every `sliding_window_pattern`-th.
     Pattern,
-    /// All but each layer whose number is a multiple of this.
+    /// All blocks except every n-th.
     AllButEvery(usize),
 }
 
@@ -261,7 +261,7 @@ const FAMILIES: [Family; 14] = [
 ];
 
 impl Family {
-    /// The family that the file names; Llama, and a problem, where it names none that is known.
+    /// The family that the file names. For an unknown name, a problem is recorded and Llama is returned.
     pub(super) fn of(object: &mut Object<'_>) -> &'static Self {
         let name = object
             .get("model_type")
@@ -293,7 +293,7 @@ impl Family {
         &MINISTRAL3
     }
 
-    /// Whether this is Gemma, with its norms, embedding scale and query scale.
+    /// Whether this is Gemma, which has special norms, embedding scale and query scale.
     pub(super) fn is_gemma(&self) -> bool {
         self.norms == Norms::Gemma
     }
@@ -307,12 +307,12 @@ impl Family {
         }
     }
 
-    /// Whether this is Granite 4, which may have experts and layers that are not attention.
+    /// Whether this is Granite 4, which may have experts and layers without attention.
     pub(super) fn is_hybrid(&self) -> bool {
         self.fused == Fused::SharedMlp
     }
 
-    /// Whether sliding layers have rotary parameters of their own.
+    /// Whether sliding layers have separate rotary parameters.
     pub(super) fn has_local_rotary(&self) -> bool {
         matches!(self.rotary, Rotary::Gemma3 | Rotary::Olmo3)
     }

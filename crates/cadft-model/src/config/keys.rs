@@ -1,9 +1,11 @@
-//! Keys of `config.json` and `generation_config.json` that change nothing here, each with its reason.
+//! Keys of `config.json` and `generation_config.json` without effect here, each with the reason.
 //!
-//! What transformers 5.23 reads of a `config.json` is read here, refused where it would change the computation, or in
-//! [`WITHOUT_EFFECT`]. Any other key is one that transformers does not read either: it is kept and written back.
+//! Every key that transformers 5.23 reads from a `config.json` is either read here, or refused because it would change
+//! the computation, or listed in [`WITHOUT_EFFECT`]. transformers does not read any other key either: it is kept and
+//! written back.
 
-/// Keys of `config.json` that transformers 5.23 reads and that change nothing that is computed here, with the reason.
+/// Keys of `config.json` that transformers 5.23 reads and that have no effect on the computation here, each with the
+/// reason.
 pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("_name_or_path", NAMES),
     ("name_or_path", NAMES),
@@ -60,8 +62,8 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
 /// Keys of `generation_config.json` that are read.
 pub const GENERATION_KEYS_READ: &[&str] = &["eos_token_id"];
 
-/// Keys of `generation_config.json` that transformers 5.23 reads and that change nothing here, with the reason. They are
-/// copied with the model.
+/// Keys of `generation_config.json` that transformers 5.23 reads and that have no effect here, each with the reason.
+/// They are copied with the model.
 pub const GENERATION_WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("do_sample", SAMPLING),
     ("temperature", SAMPLING),
@@ -137,14 +139,14 @@ pub const GENERATION_WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("forced_bos_token_id", ENCODER),
 ];
 
-/// Switches that would change the computation and are refused when they are on.
+/// Switches that would change the computation; they are refused if they are on.
 pub(super) const OFF: &[&str] = &[
     "use_bidirectional_attention",
     "is_encoder_decoder",
     "add_cross_attention",
 ];
 
-/// Settings that would change the computation and are refused when they are there.
+/// Settings that would change the computation; they are refused if they are present.
 pub(super) const ABSENT: &[&str] = &["quantization_config", "per_layer_config", "attention_chunk_size"];
 
 const NAMES: &str = "says where the file comes from";

@@ -1,33 +1,33 @@
-//! What the attention of each block sees: its window, and its rotary embedding.
+//! The attention of each block: its window, and its rotary embedding.
 
 use super::family::{Family, Windows};
 use super::object::Object;
 use crate::json::show;
 
-/// What the attention of one block sees.
+/// The window and the positions of one block's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerAttention {
-    /// How many of the latest positions a query attends to, its own included; none for all up to its own.
+    /// Number of latest positions that a query attends to, including its own; `None` means all positions up to its own.
     pub window: Option<usize>,
-    /// How positions enter.
+    /// How positions are encoded.
     pub positions: Positions,
 }
 
-/// How positions enter the attention of a block.
+/// How positions are encoded in the attention of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positions {
     /// Rotary embedding.
     Rotary,
     /// Rotary embedding with the base of sliding layers (Gemma 3, `OLMo` 3).
     LocalRotary,
-    /// Not at all (`NoPE`).
+    /// No position encoding (`NoPE`).
     None,
 }
 
-/// More blocks than any model has: what is kept for each is made before the weights are looked at.
+/// More blocks than any model has. Data is allocated for each block before the weights are read.
 const MAX_LAYERS: usize = 100_000;
 
-/// The number of blocks; 1 stands in for one that cannot be used.
+/// The number of blocks; 1 if the value is unusable, which is recorded as a problem.
 pub(super) fn count(object: &mut Object<'_>) -> usize {
     let key = "num_hidden_layers";
     let layers = object.required(key);
@@ -63,7 +63,7 @@ pub(super) fn parse(object: &mut Object<'_>, family: &Family, layers: usize) -> 
         .collect()
 }
 
-/// The window, where the family and its switch allow one.
+/// The window size, if the family and its switch allow a window.
 fn window(object: &mut Object<'_>, family: &Family) -> Option<usize> {
     let key = "sliding_window";
     let (switched_on, default) = match family.windows {
@@ -86,7 +86,7 @@ fn window(object: &mut Object<'_>, family: &Family) -> Option<usize> {
     window.filter(|_| switched_on)
 }
 
-/// Which blocks see the window: `layer_types` where given, else the family's rule.
+/// Which blocks have the window: by `layer_types` if present, otherwise by the family's rule.
 fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, rotary: &[bool]) -> Vec<bool> {
     let layers = rotary.len();
     let pattern = object.positive("sliding_window_pattern", 6);

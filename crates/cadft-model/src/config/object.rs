@@ -1,16 +1,16 @@
-//! A JSON object read key by key, collecting every problem instead of stopping at the first.
+//! Reads a JSON object key by key, and collects all problems instead of stopping at the first.
 
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
 use crate::json::show;
 
-/// The largest size: every product of two of them is far from overflowing.
+/// The largest size: the product of any two sizes is far from overflow.
 const MAX_SIZE: u64 = 1 << 26;
-/// Numbers that a model can mean: the smallest is a normal one in f32, and no product of two overflows it.
+/// The plausible range of numbers: the smallest is normal in f32, and the product of any two does not overflow.
 const SENSIBLE: RangeInclusive<f64> = 1e-30..=1e15;
 
-/// Reads values with defaults; a value of the wrong kind becomes a problem and the default is used.
+/// Reads values with defaults. A value of the wrong kind becomes a problem, and the default is used.
 pub(super) struct Object<'a> {
     values: &'a Map<String, Value>,
     prefix: String,
@@ -26,7 +26,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The object under `key`, reporting its problems as `key.inner`.
+    /// The object under `key`. Its problems are reported as `key.inner`.
     pub(super) fn nested(&mut self, key: &str) -> Option<Object<'a>> {
         match self.get(key)? {
             Value::Object(values) => Some(Object {
@@ -41,7 +41,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// An object that is made of several places, whose problems are reported as `place.inner`.
+    /// An object merged from several places. Its problems are reported as `place.inner`.
     pub(super) fn nested_in(values: &'a Map<String, Value>, place: &str) -> Self {
         Self {
             values,
@@ -60,7 +60,7 @@ impl<'a> Object<'a> {
         self.values.get(key).filter(|value| !value.is_null())
     }
 
-    /// Whether `key` is there and `null`.
+    /// Whether `key` is present and `null`.
     pub(super) fn is_null(&self, key: &str) -> bool {
         self.values.get(key).is_some_and(Value::is_null)
     }
@@ -69,7 +69,7 @@ impl<'a> Object<'a> {
         self.problems.push(problem);
     }
 
-    /// Takes over the problems of a nested object.
+    /// Adds the problems of a nested object.
     pub(super) fn absorb(&mut self, nested: Object<'_>) {
         self.problems.extend(nested.problems);
     }
@@ -78,7 +78,7 @@ impl<'a> Object<'a> {
         self.problems
     }
 
-    /// A positive integer that must be there; 1 stands in for one that is not.
+    /// A required positive integer; 1 if it is absent or wrong, which is recorded as a problem.
     pub(super) fn required(&mut self, key: &str) -> usize {
         if self.get(key).is_none() {
             self.missing(key);
@@ -104,7 +104,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// An integer that may be zero.
+    /// A non-negative integer.
     pub(super) fn whole(&mut self, key: &str, default: usize) -> usize {
         let Some(value) = self.get(key) else {
             return default;
@@ -118,7 +118,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A number, 0 or in the range of those that a model can mean.
+    /// A number: 0, or in the plausible range.
     pub(super) fn number(&mut self, key: &str, default: f64) -> f64 {
         let Some(value) = self.get(key) else {
             return default;
@@ -130,7 +130,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// A number that is not below zero.
+    /// A non-negative number.
     pub(super) fn number_from_zero(&mut self, key: &str, default: f64) -> f64 {
         let number = self.number(key, default);
         if number >= 0.0 {
@@ -140,13 +140,13 @@ impl<'a> Object<'a> {
         default
     }
 
-    /// A number above zero; `None` if absent.
+    /// A positive number; `None` if absent.
     pub(super) fn optional_number(&mut self, key: &str) -> Option<f64> {
         self.get(key)?;
         Some(self.required_number(key))
     }
 
-    /// A number above zero that must be there; 1 stands in for one that is not.
+    /// A required positive number; 1 if it is absent or wrong, which is recorded as a problem.
     pub(super) fn required_number(&mut self, key: &str) -> f64 {
         let Some(value) = self.get(key) else {
             self.missing(key);
@@ -161,7 +161,7 @@ impl<'a> Object<'a> {
             })
     }
 
-    /// A list of numbers above zero that must be there; empty stands in for one that is not.
+    /// A required list of positive numbers; empty if it is absent or wrong, which is recorded as a problem.
     pub(super) fn required_numbers(&mut self, key: &str) -> Vec<f64> {
         let Some(value) = self.get(key) else {
             self.missing(key);
@@ -178,12 +178,12 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// A boolean, `false` where absent.
+    /// A boolean; `false` if absent.
     pub(super) fn flag(&mut self, key: &str) -> bool {
         self.flag_or(key, false)
     }
 
-    /// A boolean.
+    /// A boolean; `default` if absent.
     pub(super) fn flag_or(&mut self, key: &str, default: bool) -> bool {
         let Some(value) = self.get(key) else {
             return default;
@@ -258,14 +258,14 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Refuses `true`.
+    /// Records a problem if the value is `true`.
     pub(super) fn expect_off(&mut self, key: &str) {
         if self.flag(key) {
             self.problem(format!("`{}{key}` is `true`; it is not supported", self.prefix));
         }
     }
 
-    /// Refuses keys that are neither known nor without effect.
+    /// Records a problem for every key that is in neither list.
     pub(super) fn expect_keys(&mut self, known: &[&str], without_effect: &[&str]) {
         for (key, value) in self.values {
             if !known.contains(&key.as_str()) && !without_effect.contains(&key.as_str()) {

@@ -1,20 +1,20 @@
-//! The options of the decoder that families choose between.
+//! Decoder options in which the families differ.
 
-/// The norms of a block.
+/// Which norms a block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Norms {
-    /// One before attention and one before the feed-forward block, multiplied by their weight.
+    /// One before attention and one before the feed-forward block; the factor is the weight.
     Before,
-    /// `OLMo` 2 and 3: one after each.
+    /// `OLMo` 2 and 3: one after attention and one after the feed-forward block.
     After,
-    /// GLM-4: before and after both.
+    /// GLM-4: one before and one after each.
     Around,
-    /// Gemma: before and after both, multiplied by 1 + their weight.
+    /// Gemma: one before and one after each; the factor is 1 + the weight.
     Gemma,
 }
 
 impl Norms {
-    /// The norms of a block in module order, under the names that the family gives them.
+    /// The names of a block's norms in the checkpoint, in module order.
     pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
             Self::Before => &["input_layernorm", "post_attention_layernorm"],
@@ -34,26 +34,26 @@ impl Norms {
         }
     }
 
-    /// How many there are in a block.
+    /// Number of norms in a block.
     #[must_use]
     pub fn count(self) -> usize {
         self.names().len()
     }
 }
 
-/// Which norms queries and keys have before rotation.
+/// Which norms queries and keys have, before rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryKeyNorm {
-    /// None.
+    /// No norms.
     Absent,
-    /// One of each head.
+    /// One norm for each head.
     Heads,
-    /// One of all heads together.
+    /// One norm over all heads together.
     Whole,
 }
 
 impl QueryKeyNorm {
-    /// The number of weights, for heads of `head_dim` that are `width` together; none without a norm.
+    /// Number of weights of the norm, for heads of `head_dim` with total width `width`; `None` without a norm.
     pub(crate) fn size(self, head_dim: usize, width: usize) -> Option<usize> {
         match self {
             Self::Absent => None,
@@ -66,16 +66,16 @@ impl QueryKeyNorm {
 /// Which dimensions of a head are rotated together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RotaryPairs {
-    /// Dimension `i` and `i + rotary_dims / 2`.
+    /// Dimensions `i` and `i + rotary_dims / 2`.
     Halves,
-    /// Dimension `2 i` and `2 i + 1`.
+    /// Dimensions `2 i` and `2 i + 1`.
     Neighbours,
 }
 
-/// Which projections with the same input are one matrix.
+/// Which projections with the same input are fused into one matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fused {
-    /// None.
+    /// No projections.
     Nothing,
     /// Gate and up.
     GateUp,
@@ -92,7 +92,7 @@ impl Fused {
         self != Self::Nothing
     }
 
-    /// Whether the feed-forward block is called as in Granite 4.
+    /// Whether the feed-forward block has the names of Granite 4.
     #[must_use]
     pub fn is_shared_mlp(self) -> bool {
         self == Self::SharedMlp
@@ -105,12 +105,12 @@ impl Fused {
     }
 }
 
-/// Queries at position `t` are multiplied by `1 + beta · ln(1 + ⌊t / original⌋)` (Ministral 3).
+/// Factor of queries at position `t`: `1 + beta · ln(1 + ⌊t / original⌋)` (Ministral 3).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Temperature {
-    /// How fast they grow.
+    /// Strength of the growth.
     pub beta: f64,
-    /// The context of the pretraining.
+    /// The context length of the pretraining.
     pub original_max_position_embeddings: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What is refused of a `config.json`: keys that would change the computation, and sizes that contradict each other.
+//! Refused configurations: keys that would change the computation, and sizes that contradict each other.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use super::object::Object;
 use super::{ModelConfig, RopeScaling, keys};
 use crate::json;
 
-/// The key that names the activation.
+/// The key with the name of the activation.
 pub(super) fn activation_key(family: &Family) -> &'static str {
     if family.is_gemma() {
         "hidden_activation"
@@ -16,7 +16,7 @@ pub(super) fn activation_key(family: &Family) -> &'static str {
     }
 }
 
-/// Refuses every key that would change the computation in a way the decoder does not implement.
+/// Refuses every key that would change the computation in an unimplemented way.
 pub(super) fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
     let activations = ["silu", "swish", "gelu_pytorch_tanh"];
     object.expect_text(activation_key(family), &activations, Some("silu"));
@@ -60,7 +60,7 @@ pub(super) fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
     }
 }
 
-/// What of a configuration contradicts itself.
+/// The contradictions within a configuration.
 pub(super) fn inconsistencies(
     config: &ModelConfig,
     family: &Family,
@@ -123,7 +123,7 @@ pub(super) fn inconsistencies(
     problems
 }
 
-/// More parameters than sums of them can hold.
+/// The number of parameters, if it exceeds 1e15: sums over parameters could overflow.
 fn too_many_parameters(config: &ModelConfig) -> Option<f64> {
     let [hidden, inner, vocab, layers] = [
         config.hidden_size,

@@ -14,12 +14,12 @@ use crate::shown::cut;
 pub(super) struct RopeParameters {
     pub(super) theta: f64,
     pub(super) scaling: RopeScaling,
-    /// The share of a head that is rotated.
+    /// The fraction of a head that is rotated.
     pub(super) partial_rotary_factor: f64,
     pub(super) temperature: Option<Temperature>,
 }
 
-/// The keys that a rotary object may hold: all that one of the rules reads.
+/// The keys of a rotary object that any of the rules reads.
 const KNOWN_KEYS: [&str; 16] = [
     "rope_type",
     "type",
@@ -39,7 +39,7 @@ const KNOWN_KEYS: [&str; 16] = [
     "partial_rotary_factor",
 ];
 
-/// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` object that newer files hold instead.
+/// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` object of newer files.
 pub(super) fn parse(object: &mut Object<'_>, family: &Family, max_positions: usize) -> RopeParameters {
     let theta = object.number("rope_theta", family.rope_theta);
     let key = rope_key(object);
@@ -62,7 +62,7 @@ pub(super) fn parse(object: &mut Object<'_>, family: &Family, max_positions: usi
     parameters
 }
 
-/// What a Ministral 3 without rotary parameters has.
+/// The default rotary parameters of Ministral 3.
 fn ministral(max_positions: usize) -> RopeParameters {
     let default = json!({"rope_parameters": {
         "rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 16384,
@@ -73,8 +73,8 @@ fn ministral(max_positions: usize) -> RopeParameters {
     parse(&mut Object::new(&values), Family::ministral(), max_positions)
 }
 
-/// Reads two sets, merged as transformers merges them: `full_attention` and `sliding_attention` of `rope_parameters`, what
-/// `rope_scaling` says over the first, and `rope_theta` and the base of sliding layers where they name no base.
+/// Reads two sets, merged as in transformers: `full_attention` and `sliding_attention` of `rope_parameters`;
+/// `rope_scaling` overrides the first; `rope_theta` and the base of sliding layers are the defaults of the bases.
 pub(super) fn parse_by_layer_type(
     object: &mut Object<'_>,
     family: &Family,
@@ -100,7 +100,7 @@ pub(super) fn parse_by_layer_type(
     }
     [(kinds[0], theta, scaling), (kinds[1], local_theta, None)].map(|(key, theta, over)| {
         let mut values = match both.get(key) {
-            // As transformers does, so that a `type` in `rope_scaling` alone is seen to disagree.
+            // As in transformers: a lone `type` in `rope_scaling` is then found to contradict this.
             None | Some(Value::Null) => Map::from_iter([("rope_type".to_owned(), "default".into())]),
             Some(Value::Object(values)) => values.clone(),
             Some(other) => {
@@ -120,7 +120,7 @@ pub(super) fn parse_by_layer_type(
         };
         let mut nested = Object::nested_in(&values, &place);
         if nested.get("truncate").is_some() {
-            nested.expect_absent("truncate"); // transformers would not look at it here
+            nested.expect_absent("truncate"); // transformers would ignore it here
         }
         let defaults = Defaults {
             rotary: family.rotary,
@@ -136,12 +136,12 @@ pub(super) fn parse_by_layer_type(
     })
 }
 
-/// A copy of the object under a key, `None` if it is absent, or is no object, which is a problem.
+/// A copy of the object under a key; `None` if it is absent. A value that is not an object is recorded as a problem.
 fn values_of(object: &mut Object<'_>, key: &str) -> Option<Map<String, Value>> {
     object.nested(key).map(|nested| nested.values().clone())
 }
 
-/// The key that holds the scaling: `rope_scaling` where it says something, as in transformers.
+/// The key of the scaling: `rope_scaling` if it has content, as in transformers; otherwise `rope_parameters`.
 fn rope_key(object: &Object<'_>) -> &'static str {
     match object.get("rope_scaling") {
         Some(value) if value.as_object().is_none_or(|values| !values.is_empty()) => "rope_scaling",
@@ -157,12 +157,12 @@ fn check_theta(object: &mut Object<'_>, key: &str, theta: f64) {
     }
 }
 
-/// What a rotary object takes where it does not say.
+/// Values for keys that are absent from a rotary object.
 #[derive(Clone, Copy)]
 struct Defaults {
     rotary: Rotary,
     theta: f64,
-    /// `original_max_position_embeddings` beside the rotary object, which transformers prefers to the one in it.
+    /// `original_max_position_embeddings` beside the rotary object. transformers prefers it to the one inside.
     original: Option<f64>,
     max_positions: usize,
     partial_rotary_factor: f64,
@@ -225,7 +225,7 @@ fn parse_parameters(object: &mut Object<'_>, place: &str, defaults: Defaults) ->
 
 fn temperature(object: &mut Object<'_>, defaults: Defaults) -> Temperature {
     let (beta, original) = ("llama_4_scaling_beta", "original_max_position_embeddings");
-    // transformers fills in the second only where the scaling asks for it.
+    // transformers fills in the second key only for scalings that need it.
     let fills_in = ["yarn", "llama3", "longrope"];
     let kind = object.text("rope_type").or(object.text("type"));
     for key in [beta, original] {
@@ -261,7 +261,7 @@ fn scaling(object: &mut Object<'_>, place: &str, defaults: Defaults) -> RopeScal
             RopeScaling::Default
         }
         Some("longrope") => longrope(object, defaults),
-        // What it was called first.
+        // The older names of `longrope`.
         Some("su" | "yarn") if is_phi => longrope(object, defaults),
         Some("linear") if !is_phi => RopeScaling::Linear {
             factor: object.required_number("factor"),

@@ -9,14 +9,15 @@
 //! llama3    as yarn, a ramp over the number of turns between
 //! ```
 //!
-//! YaRN: Peng et al., arXiv 2309.00071. `LongRoPE`: Ding et al., arXiv 2402.13753. The rules and their defaults are those of transformers.
+//! YaRN: Peng et al., arXiv 2309.00071. `LongRoPE`: Ding et al., arXiv 2402.13753. The rules and their defaults are
+//! those of transformers.
 
 use std::f64::consts::TAU;
 
-/// How the rotary frequencies are changed for contexts longer than the model was pretrained on.
+/// How the rotary frequencies are changed for contexts longer than that of the pretraining.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum RopeScaling {
-    /// The frequencies as they are.
+    /// The frequencies are not changed.
     #[default]
     Default,
     /// Every frequency divided by `factor`.
@@ -24,59 +25,60 @@ pub enum RopeScaling {
         /// The divisor.
         factor: f64,
     },
-    /// A base that grows with the longest sequence of the batch, once that is above the original context.
+    /// A base that grows with the longest sequence of the batch, once that exceeds the original context.
     ///
-    /// As in transformers, a sequence then depends on the length of its companions, and one that is decoded token by
-    /// token on the lengths it had on the way.
+    /// As in transformers, a sequence then depends on the lengths of the others in its batch. A sequence that is
+    /// decoded token by token depends on its length at each step.
     Dynamic {
-        /// How fast the base grows.
+        /// Strength of the growth.
         factor: f64,
-        /// The context of the pretraining.
+        /// The context length of the pretraining.
         original_max_position_embeddings: f64,
     },
-    /// Low frequencies divided by `factor`, high ones kept, those in between interpolated by their index; attention is
-    /// sharpened by `attention_factor`.
+    /// Low frequencies are divided by `factor`, high ones kept, those between interpolated by their index.
+    /// `attention_factor` sharpens attention.
     Yarn {
         /// The divisor of the low frequencies.
         factor: f64,
         /// Multiplies cosines and sines.
         attention_factor: f64,
-        /// Frequencies that turn more often than this in the original context are kept.
+        /// Frequencies with more turns than this in the original context are kept.
         beta_fast: f64,
-        /// Frequencies that turn less often than this in the original context are divided.
+        /// Frequencies with fewer turns than this in the original context are divided.
         beta_slow: f64,
-        /// The context of the pretraining.
+        /// The context length of the pretraining.
         original_max_position_embeddings: f64,
         /// Whether the ends of the ramp are rounded to whole indices.
         truncate: bool,
     },
-    /// Every frequency divided by a number of its own; by another one where the longest sequence of the batch is above the original
-    /// context, as with [`RopeScaling::Dynamic`].
+    /// Every frequency has a separate divisor. As with [`RopeScaling::Dynamic`], a second set of divisors applies once
+    /// the longest sequence of the batch exceeds the original context.
     LongRope {
-        /// Divisors up to the original context, one for each frequency.
+        /// Divisors within the original context, one for each frequency.
         short_factor: Vec<f64>,
-        /// Divisors beyond it.
+        /// Divisors beyond the original context, one for each frequency.
         long_factor: Vec<f64>,
         /// Multiplies cosines and sines.
         attention_factor: f64,
-        /// The context of the pretraining.
+        /// The context length of the pretraining.
         original_max_position_embeddings: f64,
     },
-    /// Llama 3.1: low frequencies divided by `factor`, high ones kept, those in between interpolated.
+    /// Llama 3.1: low frequencies are divided by `factor`, high ones kept, those between interpolated by their number
+    /// of turns.
     Llama3 {
         /// The divisor of the low frequencies.
         factor: f64,
-        /// Frequencies that turn fewer times than this in the original context count as low.
+        /// Frequencies with fewer turns than this in the original context are low.
         low_freq_factor: f64,
-        /// Frequencies that turn more times than this in the original context count as high.
+        /// Frequencies with more turns than this in the original context are high.
         high_freq_factor: f64,
-        /// The context of the pretraining.
+        /// The context length of the pretraining.
         original_max_position_embeddings: f64,
     },
 }
 
 impl RopeScaling {
-    /// The frequencies of `pairs` pairs of dimensions in radians a position, fastest first, for sequences of at most
+    /// The frequencies of `pairs` pairs of dimensions in radians per position, highest first, for sequences of at most
     /// `length` positions.
     #[must_use]
     pub fn frequencies(&self, theta: f64, pairs: usize, length: usize) -> Vec<f64> {
@@ -103,7 +105,7 @@ impl RopeScaling {
             .collect()
     }
 
-    /// What cosines and sines are multiplied by.
+    /// The factor of cosines and sines.
     #[must_use]
     pub fn attention_factor(&self) -> f64 {
         match *self {
@@ -112,7 +114,7 @@ impl RopeScaling {
         }
     }
 
-    /// The divisors of single frequencies, where a rule has them, for sequences of at most `length` positions.
+    /// The divisor of each frequency, if the rule has them, for sequences of at most `length` positions.
     fn divisors(&self, length: usize) -> Option<&[f64]> {
         match self {
             Self::LongRope {
@@ -129,8 +131,8 @@ impl RopeScaling {
         }
     }
 
-    /// How many positions a cache of keys may hold, where a rule says: beyond the original context, LongRoPE turns keys by other
-    /// frequencies, and those of a cache are turned already.
+    /// Largest number of positions in a key cache, if the rule limits it. Beyond the original context LongRoPE rotates
+    /// keys by other frequencies, but cached keys are rotated already.
     pub(crate) fn cached_positions(&self) -> Option<usize> {
         match *self {
             Self::LongRope {
@@ -154,7 +156,7 @@ impl RopeScaling {
         }
     }
 
-    /// The share of a frequency that is not divided.
+    /// The weight of the undivided frequency in the interpolation, 0 to 1.
     fn kept(&self, frequency: f64, pair: f64, theta: f64, dims: f64) -> f64 {
         match *self {
             Self::Default | Self::Dynamic { .. } | Self::LongRope { .. } | Self::Linear { .. } => 0.0,

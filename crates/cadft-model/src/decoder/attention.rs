@@ -26,7 +26,7 @@ pub struct Attention {
     pub k_proj: Option<Linear>,
     /// Value projection.
     pub v_proj: Option<Linear>,
-    /// Query, key and value projection as one matrix, in place of the three.
+    /// Fused query, key and value projection, which replaces the three.
     pub qkv_proj: Option<Linear>,
     /// Output projection.
     pub o_proj: Linear,
@@ -40,14 +40,14 @@ pub struct Attention {
     scores: Scores,
 }
 
-/// How scores are made.
+/// How scores are computed.
 #[derive(Clone, Copy, Debug)]
 struct Scores {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
     qk_norm: QueryKeyNorm,
-    /// Dimensions that are rotated, and how they are paired.
+    /// Number of rotated dimensions, and how they are paired.
     rotary: (usize, RotaryPairs),
     scale: f64,
     softcap: Option<f64>,
@@ -161,12 +161,12 @@ impl Attention {
         self.scores.precision = precision;
     }
 
-    /// Width of all keys of a position, and of all values.
+    /// Width of all key heads of a position; the value heads have the same width.
     pub(crate) fn key_width(&self) -> usize {
         self.scores.kv_heads * self.scores.head_dim
     }
 
-    /// Normalises each head, or all together, where the model does.
+    /// Applies the norm to each head or to all together, if the model has one.
     fn normed(&self, norm: &Option<RmsNorm>, x: Tensor<3>) -> Tensor<3> {
         let Some(norm) = norm else { return x };
         if self.scores.qk_norm == QueryKeyNorm::Whole {
@@ -178,8 +178,8 @@ impl Attention {
         norm.forward(heads).reshape([batch, seq, width])
     }
 
-    /// Queries or keys with the dimensions that are rotated together half of them apart, as [`fused`] pairs them. The same order
-    /// in both leaves their products as they are.
+    /// Reorders the dimensions of queries or keys so that pairs are half of the rotated dimensions apart, as [`fused`]
+    /// expects. With the same order in both, their products do not change.
     fn paired(&self, x: Tensor<3>) -> Tensor<3> {
         match self.scores.rotary {
             (_, RotaryPairs::Halves) => x,

@@ -1,7 +1,7 @@
 //! One block: attention and feed-forward, each added to the residual stream, with norms before, after or around them.
 //!
 //! ```text
-//! x ← x + m · after(f(before(x)))          f: attention, then feed-forward; a norm that a family lacks changes nothing
+//! x ← x + m · after(f(before(x)))          f: attention, then feed-forward; an absent norm is the identity
 //! ```
 
 use burn::module::Module;
@@ -35,7 +35,7 @@ pub struct Block {
     pub shared_mlp: Option<SharedMlp>,
     #[module(skip)]
     norms: Norms,
-    /// What is added to the residual stream is multiplied by this.
+    /// Factor of what is added to the residual stream.
     residual_scale: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What the blocks of one forward pass share: rotary tables of the positions, and which keys may be attended to.
+//! Data shared by the blocks in one forward pass: rotary tables of the positions, and which keys are visible.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::cache::{KvCache, Place};
 use crate::config::{LayerAttention, ModelConfig, Positions, Temperature};
 use crate::fused::{CacheRow, Rotation};
 
-/// What the blocks of a model ask of every forward pass.
+/// What every forward pass of a model needs to prepare for the blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    /// The rotary embeddings in use, by how blocks name them.
+    /// The rotary embeddings in use, each with the kind of positions that selects it.
     ropes: Vec<(Positions, Rope)>,
     /// The windows in use.
     windows: Vec<Option<usize>>,
@@ -21,7 +21,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// How many positions a cache of keys may hold.
+    /// Largest number of positions in a key cache, if it is limited.
     pub(super) fn cached_positions(&self) -> Option<usize> {
         let of_ropes = self.ropes.iter().filter_map(|(_, rope)| rope.cached_positions());
         of_ropes.min()
@@ -56,7 +56,7 @@ impl Shared {
             .collect()
     }
 
-    /// What queries at these positions are multiplied by, `[rows, seq, 1]`; `None` where that is 1 for all.
+    /// The factors of queries at these positions, `[rows, seq, 1]`; `None` if all are 1.
     fn temperatures(&self, positions: &[usize], rows: usize, device: &Device) -> Option<Tensor<3>> {
         let temperature = self.temperature?;
         let last = positions.iter().max().copied().unwrap_or(0);
@@ -72,7 +72,7 @@ impl Shared {
     }
 }
 
-/// What the blocks of one forward pass share.
+/// Data shared by the blocks in one forward pass.
 pub(crate) struct Context {
     rotations: Vec<(Positions, Rotation)>,
     temperature: Option<Tensor<3>>,
@@ -81,23 +81,23 @@ pub(crate) struct Context {
 
 /// Which keys the queries of a forward pass may attend to.
 enum Keys {
-    /// Those of the same pass, up to their own position, from where their sample begins: `batch · seq` indices, none
-    /// where every row is one sample.
+    /// Keys of the same pass, from the start of the sample to the query's own position. `starts` has `batch · seq`
+    /// indices; it is `None` if every row is one sample.
     Own { starts: Option<Arc<[usize]>> },
-    /// Those of a cache too.
+    /// Also the keys in a cache.
     Cached {
         /// Where each row continues.
         rows: Vec<CacheRow>,
-        /// Where the cache is kept.
+        /// Where the cache is stored.
         place: Place,
-        /// For each window, `true` where a key is hidden, `[batch or 1, 1, 1, seq, keys]`; `None` if no key is. Empty
-        /// where the cache is in memory: its kernels need no mask.
+        /// For each window, a mask that is `true` for hidden keys, `[batch or 1, 1, 1, seq, keys]`; `None` if no key is
+        /// hidden. The list is empty if the cache is in host memory: its kernels need no mask.
         hidden: Vec<(Option<usize>, Option<Tensor<5, Bool>>)>,
     },
 }
 
 impl Context {
-    /// The context of `seq` tokens that follow those in `cache`; `weight` is one of the model's.
+    /// The context of `seq` tokens that continue those in `cache`; `weight` is any weight of the model.
     pub(super) fn new(shared: &Shared, seq: usize, cache: Option<&KvCache>, weight: &Tensor<2>) -> Self {
         let device = weight.device();
         let Some(cache) = cache else {
@@ -129,7 +129,7 @@ impl Context {
         }
     }
 
-    /// The context of rows that hold several samples each.
+    /// The context of rows with several samples each.
     pub(super) fn packed(shared: &Shared, seq: usize, packing: &Packing, device: &Device) -> Self {
         let starts = packing.starts(seq);
         let positions: Vec<_> = starts
@@ -146,7 +146,7 @@ impl Context {
         }
     }
 
-    /// What rotates the queries and keys of a block.
+    /// The rotation of the queries and keys of a block; `None` if it has no rotary embedding.
     pub(super) fn rotation(&self, layer: LayerAttention) -> Option<&Rotation> {
         self.rotations
             .iter()
@@ -154,15 +154,15 @@ impl Context {
             .map(|(_, rotation)| rotation)
     }
 
-    /// What queries are multiplied by, `[batch or 1, seq, 1]`; `None` where that is 1 for all.
+    /// The factors of queries, `[batch or 1, seq, 1]`; `None` if all are 1.
     pub(super) fn temperature(&self) -> Option<&Tensor<3>> {
         self.temperature.as_ref()
     }
 
-    /// Where each row continues in the cache, and where that is kept.
+    /// Where each row continues in the cache, and where the cache is stored.
     ///
     /// # Panics
-    /// Without a cache.
+    /// If there is no cache.
     pub(crate) fn cached(&self) -> (&[CacheRow], Place) {
         match &self.keys {
             Keys::Own { .. } => panic!("a forward pass without a cache has no rows in one"),
@@ -170,7 +170,7 @@ impl Context {
         }
     }
 
-    /// Where the samples begin, `batch · seq` indices; `None` if every row is one sample.
+    /// The start of the sample at each position, `batch · seq` indices; `None` if every row is one sample.
     pub(super) fn starts(&self) -> Option<Arc<[usize]>> {
         match &self.keys {
             Keys::Own { starts } => starts.clone(),
@@ -178,7 +178,7 @@ impl Context {
         }
     }
 
-    /// The keys of a cache that are hidden from the queries of a block.
+    /// The mask of cached keys that are hidden from the queries of a block.
     pub(super) fn hidden_keys(&self, layer: LayerAttention) -> Option<Tensor<5, Bool>> {
         match &self.keys {
             Keys::Own { .. } => None,
@@ -190,7 +190,7 @@ impl Context {
     }
 }
 
-/// Hides keys after each query and before its window, up to the longest row; `None` if there are no such keys.
+/// Masks the keys after each query and before its window, up to the longest row; `None` if there are no such keys.
 fn hidden_keys(
     seq: usize,
     starts: &[usize],

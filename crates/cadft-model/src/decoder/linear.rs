@@ -1,4 +1,4 @@
-//! `y = x Wᵀ + b` with the weight in the Hugging Face layout, and the update of an adapter where there is one.
+//! `y = x Wᵀ + b` with the weight in Hugging Face's layout, plus the update of an adapter if there is one.
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
@@ -8,14 +8,14 @@ use super::precision::{Precision, project};
 use crate::fused;
 use crate::parameters::Parameters;
 
-/// A linear layer that keeps its weight as `[output, input]`, so that reading and writing checkpoints copies bytes.
+/// A linear layer. Its weight is `[output, input]`, so that checkpoints are read and written without transposing.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[output, input]`.
     pub weight: Param<Tensor<2>>,
     /// `[output]`.
     pub bias: Option<Param<Tensor<1>>>,
-    /// The update of an adapter.
+    /// The update of an adapter, if there is one.
     pub adapter: Option<LowRank>,
     #[module(skip)]
     pub(crate) precision: Precision,
@@ -47,12 +47,12 @@ impl Linear {
         }
     }
 
-    /// Whether the layer is a product and nothing else.
+    /// Whether the layer is a plain product, without bias and adapter.
     pub(crate) fn is_product(&self) -> bool {
         self.bias.is_none() && self.adapter.is_none()
     }
 
-    /// Whether the input is needed as the factor of products only.
+    /// Whether the input is used only as a bf16 factor of products.
     fn takes_factors(&self) -> bool {
         let has_dropout = self.adapter.as_ref().is_some_and(LowRank::has_dropout);
         self.precision == Precision::Bf16 && !has_dropout
@@ -84,7 +84,7 @@ impl Linear {
     }
 }
 
-/// The input that several layers share, rounded once for all of them where they multiply in bf16.
+/// The common input of several layers, rounded once for all if they all multiply in bf16.
 pub(super) fn shared_factor<const N: usize>(x: Tensor<3>, layers: [&Linear; N]) -> Tensor<3> {
     if layers.into_iter().all(Linear::takes_factors) {
         x.cast(DType::BF16)

@@ -6,7 +6,7 @@
 //! DoRA   y = (m / ‖W + s B A‖) (W x + s B A x)            norms of rows, held constant in the backward pass
 //! ```
 //!
-//! `W + s B A` is never formed: the update is applied to the activations, and the norms are expanded into products
+//! `W + s B A` is never computed. The update is applied to the activations, and the norms are expanded into products
 //! with the two factors.
 
 use burn::module::{Module, Param};
@@ -26,14 +26,14 @@ pub struct LowRank {
     pub lora_a: Param<Tensor<2>>,
     /// `B`, `[output, rank]`.
     pub lora_b: Param<Tensor<2>>,
-    /// `m`, `[output]`, where the adapter is DoRA.
+    /// `m`, `[output]`; only for DoRA.
     pub lora_magnitude_vector: Option<Param<Tensor<1>>>,
     scaling: f64,
     #[module(skip)]
     dropout: Dropout,
 }
 
-/// Dropout of the input of the update.
+/// Dropout of the update's input.
 #[derive(Clone, Debug)]
 struct Dropout {
     probability: f64,
@@ -42,7 +42,7 @@ struct Dropout {
 }
 
 impl LowRank {
-    /// The update of the layer `name` with the weight shape `[output, input]`.
+    /// The update of the layer `name`, whose weight is `[output, input]`.
     pub(crate) fn new(
         name: &str,
         [output, input]: [usize; 2],
@@ -65,7 +65,7 @@ impl LowRank {
         }
     }
 
-    /// Whether the input is dropped in training.
+    /// Whether dropout is applied in training.
     pub(crate) fn has_dropout(&self) -> bool {
         self.dropout.probability > 0.0
     }
@@ -101,7 +101,7 @@ impl LowRank {
         (y + low) * factor
     }
 
-    /// The Euclidean norms of the rows of `W + s B A`, off the graph.
+    /// The Euclidean norms of the rows of `W + s B A`, off the autodiff graph.
     ///
     /// ```text
     /// ‖w + s b A‖² = ‖w‖² + 2 s b·(A w) + s² b·(A Aᵀ b)
@@ -120,7 +120,7 @@ impl LowRank {
         squares.sqrt().reshape([output])
     }
 
-    /// How many rows of `W + s B A` are 0, where magnitudes ask for their norms.
+    /// Number of zero rows of `W + s B A`; 0 if the update has no magnitudes.
     pub(crate) fn zero_rows(&self, weight: &Tensor<2>) -> usize {
         if self.lora_magnitude_vector.is_none() {
             return 0;
@@ -129,7 +129,7 @@ impl LowRank {
         norms.iter::<f32>().filter(|norm| *norm == 0.0).count()
     }
 
-    /// The weight with the update in it.
+    /// The weight with the update merged into it.
     pub(crate) fn merged(&self, weight: &Tensor<2>) -> Tensor<2> {
         let delta = fused::linear(self.lora_b.val(), self.lora_a.val().transpose());
         let merged = weight.clone() + delta * self.scaling;
@@ -141,7 +141,7 @@ impl LowRank {
 }
 
 impl Dropout {
-    /// 0 with the probability of dropout and `1 / (1 − p)` otherwise; `None` if nothing is dropped.
+    /// A mask with 0 with probability `p` and otherwise `1 / (1 − p)`; `None` if dropout is inactive.
     fn mask(&self, x: &Tensor<3>) -> Option<Tensor<3>> {
         let device = x.device();
         if self.probability == 0.0 || !(device.is_autodiff() || self.clock.is_forced()) {

@@ -1,4 +1,4 @@
-//! The feed-forward block, a gated unit.
+//! The feed-forward block: a gated unit.
 //!
 //! ```text
 //! y = W_down (activation(W_gate x) · W_up x)
@@ -20,7 +20,7 @@ pub struct Mlp {
     pub gate_proj: Option<Linear>,
     /// Up projection.
     pub up_proj: Option<Linear>,
-    /// Gate and up projection as one matrix, in place of the two.
+    /// Fused gate and up projection, which replaces the two.
     pub gate_up_proj: Option<Linear>,
     /// Down projection.
     pub down_proj: Linear,
@@ -58,11 +58,11 @@ impl Mlp {
     /// - output: `[batch, seq, hidden]`
     ///
     /// # Panics
-    /// When the block has neither gate and up projections nor the one matrix.
+    /// If the block has neither separate gate and up projections nor the fused one.
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let ([gate, up], are_products) = self.gate_and_up(x); // each [batch, seq, intermediate]
-        // What stands between two products is needed as their factor only.
+        // The gated value is used only as a factor of the next product, so it may be rounded here.
         let precision = if are_products && self.down_proj.is_product() {
             self.down_proj.precision
         } else {
@@ -72,7 +72,7 @@ impl Mlp {
             .forward(fused::gated(self.activation, gate, up, precision))
     }
 
-    /// Gate and up, and whether both are products and nothing else.
+    /// Gate and up, and whether both are plain products.
     fn gate_and_up(&self, x: Tensor<3>) -> ([Tensor<3>; 2], bool) {
         if let Some(gate_up) = &self.gate_up_proj {
             let y = gate_up.forward(x);

@@ -4,7 +4,7 @@
 //! y = w · x / √(mean(x²) + ε)
 //! ```
 //!
-//! Gemma keeps w − 1 in its checkpoints.
+//! Gemma's checkpoints store w − 1.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -19,9 +19,9 @@ pub struct RmsNorm {
     /// `[size]`.
     pub weight: Param<Tensor<1>>,
     epsilon: f64,
-    /// Added to the weight.
+    /// Added to the weight: 1 for Gemma, otherwise 0.
     offset: f64,
-    /// What comes out is multiplied by this.
+    /// Factor of the output.
     scale: f64,
 }
 
@@ -36,7 +36,7 @@ impl RmsNorm {
         }
     }
 
-    /// The norm with what comes out of it multiplied by `scale`.
+    /// The norm with its output multiplied by `scale`.
     pub(crate) fn scaled(self, scale: f64) -> Self {
         Self { scale, ..self }
     }

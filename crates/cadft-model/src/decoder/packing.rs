@@ -1,8 +1,8 @@
-//! Several samples in one row: which positions belong together.
+//! Several samples in one row: which positions belong to the same sample.
 
-/// The samples of each row, one after the other from the left; what is left of a row is padding.
+/// The samples of each row, one after the other from the left; the rest of a row is padding.
 ///
-/// Samples of one row do not see each other, and each is counted from position 0.
+/// Samples of a row do not attend to each other, and the positions of each start at 0.
 ///
 /// # Examples
 ///
@@ -19,11 +19,11 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// For every position of every row, the index in the row at which its sample begins; padding counts as one more
+    /// For every position of every row, the index in the row at which its sample starts. Padding counts as one more
     /// sample.
     ///
     /// # Panics
-    /// When the samples of a row are longer than `seq` together.
+    /// If the samples of a row have more than `seq` tokens in total.
     pub(crate) fn starts(&self, seq: usize) -> Vec<usize> {
         let mut starts = Vec::with_capacity(self.lengths.len() * seq);
         for (row, lengths) in self.lengths.iter().enumerate() {

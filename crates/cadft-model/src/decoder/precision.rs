@@ -1,4 +1,4 @@
-//! The number format in which a model multiplies.
+//! The number format of a model's matrix products.
 //!
 //! ```text
 //! f32     y = x Wᵀ
@@ -6,9 +6,9 @@
 //!         ∂x = bf16(∂y) bf16(W)     ∂W = bf16(∂y)ᵀ bf16(x)
 //! ```
 //!
-//! So in every linear layer, in the products of attention over whole sequences, and in those of the likelihood, forward and
-//! backward. Weights, gradients and moments stay f32, and so do norms, rotation, softmax, the residual stream and all
-//! statistics. `PyTorch`'s autocast rounds the factors of the same products, and what comes out of them too.
+//! This holds for every linear layer, the products of attention over whole sequences, and those of the likelihood,
+//! forward and backward. Weights, gradients and moments stay f32, and so do norms, rotation, softmax, the residual
+//! stream and all statistics. `PyTorch`'s autocast rounds the factors of the same products, and also their results.
 
 use burn::tensor::Tensor;
 pub use cadft_kernels::Precision;
@@ -16,7 +16,7 @@ use cadft_kernels::bf16_linear;
 
 use crate::fused;
 
-/// `x Wᵀ` over the last dimension of `x`, in f32 whatever the format of the factors.
+/// `x Wᵀ` over the last dimension of `x`; the result is f32 in either format.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, input]`

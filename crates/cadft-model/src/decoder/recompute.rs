@@ -1,13 +1,13 @@
-//! Block-level recomputation of activations (Chen et al. 2016, arXiv 1604.06174): the forward pass keeps the input of
-//! every block and nothing else, the backward pass runs each block again, last first.
+//! Block-level recomputation of activations (Chen et al. 2016, arXiv 1604.06174): the forward pass keeps only the input
+//! of every block. The backward pass runs each block again, the last one first.
 //!
 //! ```text
 //! forward    x₀ = embedding,  x_{l+1} = block_l(x_l)                     no graph, every x_l kept
 //! backward   g_L given,  g_l = ∂⟨block_l(x_l), g_{l+1}⟩ / ∂x_l           the graph of one block at a time
 //! ```
 //!
-//! The gradients are those of the ordinary backward pass, operation by operation. Memory is that of the kept inputs and
-//! of one block's graph.
+//! The gradients equal those of the ordinary backward pass, operation by operation. Memory is that of the kept inputs
+//! and of one block's graph.
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::block::Block;
 use super::{CausalLm, Context, Packing};
 
-/// Whether the backward pass keeps activations or runs blocks again: the same gradients, less memory, a third more time.
+/// Whether training keeps activations or recomputes them in the backward pass. Recomputing gives the same gradients
+/// with less memory, and takes a third more time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recompute {
@@ -29,19 +30,19 @@ pub enum Recompute {
     Blocks,
 }
 
-/// A forward pass of which only the inputs of the blocks were kept, off the graph.
+/// A forward pass that kept only the inputs of the blocks, off the autodiff graph.
 #[derive(Debug)]
 pub struct Recorded {
     token_ids: Tensor<2, Int>,
     packing: Option<Packing>,
     /// The input of every block, each `[batch, seq, hidden]`.
     inputs: Vec<Tensor<3>>,
-    /// What adapter dropout drew from.
+    /// The seed of adapter dropout in that pass.
     draw: u64,
 }
 
 impl CausalLm {
-    /// Sets whether training keeps activations; generation and scoring never do.
+    /// Sets whether training keeps activations. Generation and scoring never keep them.
     #[must_use]
     pub fn with_recompute(mut self, recompute: Recompute) -> Self {
         self.model.recompute = recompute;
@@ -54,8 +55,8 @@ impl CausalLm {
         self.model.recompute
     }
 
-    /// Runs the blocks off the graph: what [`CausalLm::pull_back`] needs, and the hidden states before the final norm,
-    /// a leaf of the graph.
+    /// Runs the blocks off the autodiff graph. Returns the recording for [`CausalLm::pull_back`], and the hidden states
+    /// before the final norm as a leaf of the graph.
     ///
     /// # Shapes
     /// - `token_ids`: `[batch, seq]`
@@ -81,7 +82,7 @@ impl CausalLm {
         (recorded, Tensor::from_inner(last).require_grad())
     }
 
-    /// The final norm, on the graph.
+    /// The final norm, on the autodiff graph.
     ///
     /// # Shapes
     /// - `last`, output: `[batch, seq, hidden]`
@@ -90,8 +91,9 @@ impl CausalLm {
         self.model.norm.forward(last)
     }
 
-    /// Runs the blocks again, last first, and gives each with the gradients of its parameters to `each`; those of the embedding
-    /// come back, where it is trained, for a tied one has gradients as output weight too.
+    /// Runs the blocks again, the last one first, and calls `each` with every block and the gradients of its
+    /// parameters. Returns the gradient of the embedding if it is trained: a tied embedding also has a gradient as
+    /// output weight.
     ///
     /// # Shapes
     /// - `up`: the gradient of the hidden states before the final norm, off the graph, `[batch, seq, hidden]`

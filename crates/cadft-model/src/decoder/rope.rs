@@ -1,12 +1,12 @@
-//! Rotary embeddings: frequencies from the configuration, cosines and sines of positions.
+//! Rotary embeddings: frequencies from the configuration, and cosines and sines of positions.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::{ModelConfig, RopeScaling};
 use crate::fused::Rotation;
 
-/// The first `dims` dimensions of every head in another order: those at even places, then those at odd ones, so that neighbours
-/// are half of them apart.
+/// Reorders the first `dims` dimensions of every head: first the even ones, then the odd ones. Neighbours are then half
+/// of `dims` apart.
 ///
 /// # Shapes
 /// - `x`, output: `[batch, seq, heads * head_dim]`
@@ -58,7 +58,7 @@ impl Rope {
         }
     }
 
-    /// The frequencies of sliding blocks that have their own base (Gemma 3, `OLMo` 3).
+    /// The frequencies of sliding blocks with a separate base (Gemma 3, `OLMo` 3).
     #[must_use]
     pub fn local(config: &ModelConfig) -> Self {
         Self {
@@ -68,20 +68,20 @@ impl Rope {
         }
     }
 
-    /// How many positions a cache of keys may hold.
+    /// Largest number of positions in a key cache, if it is limited.
     pub(super) fn cached_positions(&self) -> Option<usize> {
         self.scaling.cached_positions()
     }
 
-    /// The frequencies in radians a position, fastest first, for sequences of at most `length` positions.
+    /// The frequencies in radians per position, highest first, for sequences of at most `length` positions.
     #[must_use]
     pub fn frequencies(&self, length: usize) -> Vec<f64> {
         self.scaling.frequencies(self.theta, self.pairs, length)
     }
 
-    /// Cosines and sines, computed in f64, of the positions of `rows` rows, one after the other.
+    /// Cosines and sines of the positions of `rows` rows, stored one after the other, computed in f64.
     ///
-    /// Where frequencies depend on the length of a sequence, each row has its own.
+    /// If frequencies depend on the length of a sequence, each row has separate ones.
     pub(crate) fn rotation(&self, positions: &[usize], rows: usize, device: &Device) -> Rotation {
         let factor = self.scaling.attention_factor();
         let seq = positions.len() / rows;

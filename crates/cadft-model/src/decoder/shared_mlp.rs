@@ -1,4 +1,4 @@
-//! The feed-forward block of Granite 4, under the names that it has there: what all tokens share beside the experts.
+//! The feed-forward block of Granite 4 with its names there: the shared block beside the experts.
 //!
 //! ```text
 //! [g, u] = W_in x,   y = W_out (activation(g) · u)
@@ -17,7 +17,7 @@ use crate::parameters::Parameters;
 /// The feed-forward block of Granite 4.
 #[derive(Module, Debug)]
 pub struct SharedMlp {
-    /// Gate and up projection as one matrix.
+    /// Fused gate and up projection.
     pub input_linear: Linear,
     /// Down projection.
     pub output_linear: Linear,

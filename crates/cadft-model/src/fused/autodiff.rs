@@ -1,4 +1,4 @@
-//! The backward passes: what each operation keeps, and where its gradients go.
+//! The backward passes: what each operation saves, and where its gradients go.
 
 use burn::backend::Autodiff;
 use burn::backend::TensorMetadata;
@@ -12,7 +12,7 @@ use super::kernels::{AttentionSaved, DecoderKernels};
 use super::operations::DecoderOperations;
 use super::{Activation, AttentionOptions};
 
-/// Registers the gradient of a parent, where it wants one.
+/// Registers the gradient of each parent that is tracked.
 macro_rules! register {
     ($grads:ident, $($node:expr => $grad:expr),+ $(,)?) => {
         $(if let Some(node) = $node {

@@ -1,7 +1,7 @@
 //! Kernels on the backends that CubeCL compiles: CUDA, ROCm, Metal, Vulkan, WebGPU.
 //!
-//! One launch where tensor operations would take a chain of them, each reading and writing everything. Sums are taken in
-//! an order that depends on shapes alone.
+//! Each kernel is one launch instead of a chain of tensor operations, each of which would read and write everything.
+//! The order of sums depends only on shapes.
 
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -23,9 +23,9 @@ mod heads;
 mod rows;
 mod scores;
 
-/// The most threads that share a row.
+/// Largest number of threads that share a row.
 const THREADS: usize = 256;
-/// Rows that one thread adds up for the gradient of a norm's weight.
+/// Rows that one thread sums for the gradient of a norm's weight.
 const ROWS: usize = 64;
 
 impl DecoderKernels for CubeBackend {
@@ -186,35 +186,35 @@ impl DecoderKernels for CubeBackend {
     }
 }
 
-/// A contiguous f32 tensor on the device of `like`, not initialised.
+/// An uninitialised contiguous f32 tensor on the device of `like`.
 fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
     empty_factor(like, shape, Precision::F32)
 }
 
-/// As [`empty`], for the factor of a product.
+/// Like [`empty`], in the dtype of a product's factor.
 fn empty_factor(like: &CubeTensor, shape: Shape, precision: Precision) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, shape, precision.dtype())
 }
 
-/// A power of two: as many threads as a row of `columns` values keeps busy.
+/// Number of threads for a row of `columns` values; a power of two.
 fn threads(columns: usize) -> usize {
     columns.next_power_of_two().clamp(32, THREADS)
 }
 
-/// A cube of threads for each row; the grid may have a few more.
+/// One cube of threads per row; the grid may have a few more cubes.
 fn one_cube_each(rows: usize) -> CubeCount {
-    // A grid's side may hold 65535 cubes only.
+    // A grid has at most 65535 cubes along a side.
     let side = rows.clamp(1, 1 << 15);
     CubeCount::Static(side as u32, rows.div_ceil(side) as u32, 1)
 }
 
-/// A thread for each value; the grid may have a few more.
+/// One thread per value; the grid may have a few more threads.
 fn one_thread_each(x: &CubeTensor) -> (CubeCount, CubeDim) {
     threads_of(x, 1)
 }
 
-/// A thread for every few values; the grid may have a few more.
+/// One thread per `values` values; the grid may have a few more threads.
 fn threads_of(x: &CubeTensor, values: usize) -> (CubeCount, CubeDim) {
     let threads = x.shape().num_elements().div_ceil(values);
     let dim = CubeDim::new(&x.client, threads);

@@ -1,13 +1,13 @@
-//! Kernels on Flex: blocked GEMM, rayon, and SIMD chosen when the program runs.
+//! Kernels on Flex: blocked GEMM, rayon, and SIMD selected at run time.
 //!
-//! Sums over rows are taken in blocks of fixed size and then in order, so that results do not depend on the number of
-//! threads.
+//! Sums over rows are computed in blocks of fixed size, and the blocks are added in order. The results do not depend on
+//! the number of threads.
 
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::IntTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::TensorData;
 use cadft_kernels::Precision;
-use cadft_kernels::cpu::{Threads, View, Write, gemm};
+use cadft_kernels::flex::{Float, contiguous, floats, product, tensor, view};
 use rayon::prelude::*;
 
 use super::kernels::{AttentionOutputs, AttentionSaved, DecoderKernels};
@@ -23,9 +23,10 @@ use attention::{causal_attention, causal_attention_gradients};
 pub(crate) use cached::{SequenceCache, cached_attention};
 pub(super) use simd::log_sum_exp;
 
-type Float = FloatTensor<Flex>;
+/// Tasks that the rows of a scattered sum are cut into.
+const SCATTER_TASKS: usize = 64;
 
-/// Elements that one task of an elementwise kernel handles.
+/// Number of elements that one task of an elementwise kernel handles.
 const BLOCK: usize = 8192;
 
 impl DecoderKernels for Flex {
@@ -41,6 +42,29 @@ impl DecoderKernels for Flex {
     fn linear_weight_gradient(grad: Float, x: Float) -> Float {
         let (grad, x) = (contiguous(grad), contiguous(x));
         product(view(&grad).transpose(), view(&x))
+    }
+
+    fn scatter_rows(grad: Float, ids: IntTensor<Self>, rows: usize) -> Float {
+        let grad = contiguous(grad);
+        let [_, columns] = grad.shape().dims::<2>();
+        let ids: Vec<usize> = ids.into_data().iter::<i64>().map(|id| id as usize).collect();
+        // Each task has the rows of a part of the sum, and looks for their ids: sums are taken in the order of ids.
+        let part = rows.div_ceil(SCATTER_TASKS).max(1);
+        let (grads, mut sum) = (floats(&grad), vec![0.0; rows * columns]);
+        sum.par_chunks_mut(part * columns)
+            .enumerate()
+            .for_each(|(index, sum)| {
+                let own = index * part..(index + 1) * part;
+                for (&id, grad) in ids
+                    .iter()
+                    .zip(grads.chunks(columns))
+                    .filter(|(id, _)| own.contains(id))
+                {
+                    let at = (id - own.start) * columns;
+                    simd::add(&mut sum[at..at + columns], grad);
+                }
+            });
+        tensor(sum, [rows, columns])
     }
 
     fn rms_norm_forward(x: Float, weight: Float, epsilon: f64) -> (Float, Float) {
@@ -92,13 +116,6 @@ fn linear(x: Float, weight: Float) -> Float {
     tensor(rows::product(floats(&x), floats(&weight), input), [rows, output])
 }
 
-fn product(a: View<'_>, b: View<'_>) -> Float {
-    let (rows, columns) = (a.rows(), b.columns());
-    let mut out = vec![0.0; rows * columns];
-    gemm(&mut out, a, b, Write::Set, Threads::All);
-    tensor(out, [rows, columns])
-}
-
 /// The normalised rows, and `1 / √(mean(x²) + ε)` of each.
 fn rms_norm(x: Float, weight: Float, epsilon: f64) -> (Float, Float) {
     let (x, weight) = (contiguous(x), contiguous(weight));
@@ -117,7 +134,7 @@ fn rms_norm(x: Float, weight: Float, epsilon: f64) -> (Float, Float) {
     )
 }
 
-/// Gradients of `x` and the weight, given the input of [`rms_norm`] and its second output.
+/// The gradients of `x` and the weight, from the inputs and the second output of [`rms_norm`].
 fn rms_norm_gradients((x, weight, inverse): (Float, Float, Float), grad: Float) -> (Float, Float) {
     let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
     let (values, weight, inverse, grad) = (floats(&x), floats(&weight), floats(&inverse), floats(&grad));
@@ -164,7 +181,7 @@ fn gated(activation: Activation, gate: Float, up: Float) -> Float {
     Float::from_data(TensorData::new(out, gate.shape()))
 }
 
-/// Gradients of `gate` and `up`.
+/// The gradients of `gate` and `up`.
 fn gated_gradients(activation: Activation, [gate, up]: [Float; 2], grad: Float) -> (Float, Float) {
     let (gate, up, grad) = (contiguous(gate), contiguous(up), contiguous(grad));
     let size = floats(&gate).len();
@@ -180,26 +197,4 @@ fn gated_gradients(activation: Activation, [gate, up]: [Float; 2], grad: Float) 
         });
     let wrap = |values| Float::from_data(TensorData::new(values, gate.shape()));
     (wrap(d_gate), wrap(d_up))
-}
-
-fn contiguous(x: Float) -> Float {
-    if x.as_slice::<f32>().is_some() {
-        x
-    } else {
-        x.to_contiguous()
-    }
-}
-
-fn floats(x: &Float) -> &[f32] {
-    x.as_slice::<f32>().expect("a contiguous f32 tensor has a slice")
-}
-
-/// A contiguous tensor of two dimensions.
-fn view(x: &Float) -> View<'_> {
-    let [rows, columns] = x.shape().dims::<2>();
-    View::new(floats(x), rows, columns)
-}
-
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Float {
-    Float::from_data(TensorData::new(values, Shape::new(shape)))
 }

@@ -1,4 +1,4 @@
-//! The passes of the decoder's operations, forward and backward, that a backend may write by hand.
+//! The forward and backward passes of the decoder's operations that backends may implement by hand.
 
 #[cfg(feature = "fusion")]
 use burn::backend::fusion::custom::TensorSpec;
@@ -11,8 +11,8 @@ use cadft_kernels::{MatmulKernels, Precision, backend_matmul};
 
 use super::{Activation, AttentionOptions};
 
-/// The passes on a plain (not differentiated) backend; shapes as in [`super::AttentionInput`] and the functions of
-/// [`super`]. Under fusion each is one operation.
+/// The passes on a plain (not differentiated) backend. Shapes are as in [`super::AttentionInput`] and the functions of
+/// [`super`]. Under fusion each pass is one operation.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     Cube: cfg(feature = "cube"),
@@ -37,14 +37,14 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         backend_matmul::<Self>(Self::float_transpose(grad), x)
     }
 
-    /// The sums of columns, `[columns]`: the gradient of what is added to all rows.
+    /// The sums of the columns, `[columns]`: the gradient of a bias.
     #[fusion(meta = |x| TensorSpec::new(Shape::new([x.shape[1]]), DType::F32))]
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let columns = Shape::new([x.shape()[1]]);
         Self::float_reshape(Self::float_sum_dim(x, 0), columns)
     }
 
-    /// A matrix of `rows` rows, zero but for the rows of `grad` added to those that `ids` names.
+    /// A matrix of `rows` rows: zeros, plus each row of `grad` added to the row that `ids` selects.
     #[fusion(meta = |grad, _, rows| matrix(*rows, grad.shape[1]))]
     fn scatter_rows(grad: FloatTensor<Self>, ids: IntTensor<Self>, rows: usize) -> FloatTensor<Self> {
         let shape = Shape::new([rows, grad.shape()[1]]);
@@ -52,7 +52,7 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         Self::float_select_assign(zeros, 0, ids, grad, IndexingUpdateOp::Add)
     }
 
-    /// The normalised rows, and `1 / √(mean(x²) + ε)` of each.
+    /// The normalised rows, and `1 / √(mean(x²) + ε)` of each row.
     #[fusion(meta = |x, _, _| (x.clone(), per_row(x)))]
     fn rms_norm_forward(
         x: FloatTensor<Self>,
@@ -60,7 +60,7 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         epsilon: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients of `x` and the weight.
+    /// The gradients of `x` and the weight.
     #[fusion(meta = |x, weight, _, _| (x.clone(), weight.clone()))]
     fn rms_norm_backward(
         x: FloatTensor<Self>,
@@ -69,7 +69,7 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// `activation(gate) · up`, in the format of factors.
+    /// `activation(gate) · up`, in the dtype of `precision`.
     #[fusion(meta = |_, gate, _, precision| factor(gate, precision))]
     fn gated_forward(
         activation: Activation,
@@ -78,7 +78,7 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         precision: Precision,
     ) -> FloatTensor<Self>;
 
-    /// Gradients of `gate` and `up`; in the format of factors they may be, not must.
+    /// The gradients of `gate` and `up`, either in f32 or in the dtype of `precision`.
     #[fusion(meta = |_, gate, up, _, precision| (factor(gate, precision), factor(up, precision)))]
     fn gated_backward(
         activation: Activation,
@@ -88,7 +88,7 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Rotation and causal attention: the output, and what [`AttentionSaved`] keeps, from `query` to `log_sum_exp`.
+    /// Rotation and causal attention: the output, and the fields of [`AttentionSaved`] from `query` to `log_sum_exp`.
     #[allow(clippy::type_complexity, reason = "how it is routed depends on the spelling")]
     #[fusion(meta = |query, key, _, _, _, options| attention_outputs(query, key, options))]
     fn attention_forward(
@@ -107,7 +107,7 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
         FloatTensor<Self>,
     );
 
-    /// Gradients of query, key and value before rotation.
+    /// The gradients of query, key and value before rotation.
     #[fusion(meta = |saved, grad| (grad.clone(), by_position(&saved.key), by_position(&saved.value)))]
     fn attention_backward(
         #[extension_type] saved: AttentionSaved<Self>,
@@ -115,29 +115,29 @@ pub(crate) trait DecoderKernels: Backend + MatmulKernels {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// What [`DecoderKernels::attention_forward`] gives.
+/// The results of [`DecoderKernels::attention_forward`].
 pub(crate) type AttentionOutputs<T> = (T, T, T, T, T, T);
 
-/// What the forward pass of attention keeps.
+/// The tensors that the forward pass of attention keeps.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct AttentionSaved<B: Backend> {
     /// Rotated and scaled, by head: `[batch, heads, seq, head_dim]`; as `key` and `value` in the format of factors where a
-    /// device multiplies in it.
+    /// device multiplies in it. On Flex the values of a row lie sample by sample.
     pub query: FloatTensor<B>,
-    /// Rotated, by head: `[batch, kv_heads, seq, head_dim]`.
+    /// Rotated, `[batch, kv_heads, seq, head_dim]`.
     pub key: FloatTensor<B>,
-    /// By head, as `key`.
+    /// `[batch, kv_heads, seq, head_dim]`.
     pub value: FloatTensor<B>,
-    /// By head, as `query`, f32.
+    /// `[batch, heads, seq, head_dim]`, f32.
     pub output: FloatTensor<B>,
     /// `[batch, heads, seq]`.
     pub log_sum_exp: FloatTensor<B>,
     /// `[batch or 1, seq, pairs]`.
     pub cos: FloatTensor<B>,
-    /// As `cos`.
+    /// `[batch or 1, seq, pairs]`.
     pub sin: FloatTensor<B>,
-    /// What else decides the scores.
+    /// Options of the scores.
     pub options: AttentionOptions,
 }
 
@@ -146,13 +146,13 @@ fn matrix(rows: usize, columns: usize) -> TensorSpec {
     TensorSpec::new(Shape::new([rows, columns]), DType::F32)
 }
 
-/// The same shape in the format of factors.
+/// The type with the same shape in the dtype of factors.
 #[cfg(feature = "fusion")]
 fn factor(x: &TensorSpec, precision: &Precision) -> TensorSpec {
     TensorSpec::new(x.shape.clone(), precision.dtype())
 }
 
-/// One f32 for each row of the last dimension.
+/// The type with one f32 for each row of the last dimension.
 #[cfg(feature = "fusion")]
 fn per_row(x: &TensorSpec) -> TensorSpec {
     let last = x.shape.num_dims() - 1;
@@ -178,7 +178,7 @@ fn attention_outputs(
     (query.clone(), queries, keys.clone(), keys, output, rows)
 }
 
-/// `[batch, heads, seq, head_dim]` as `[batch, seq, heads * head_dim]`, f32.
+/// The type of `[batch, heads, seq, head_dim]` in the layout `[batch, seq, heads * head_dim]`, f32.
 #[cfg(feature = "fusion")]
 fn by_position(x: &TensorSpec) -> TensorSpec {
     let [batch, heads, seq, head_dim] = x.shape.dims();

@@ -1,4 +1,4 @@
-//! The operations as Burn routes them to the backends with kernels, with and without autodiff.
+//! The operations as Burn dispatches them to backends with kernels, with and without autodiff.
 
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
@@ -15,12 +15,12 @@ use super::{Activation, AttentionInput, AttentionOptions, Rotation};
 
 /// The operations that have hand-written kernels.
 ///
-/// Shapes as in [`super::AttentionInput`] and the functions of [`super`].
+/// Shapes are as in [`super::AttentionInput`] and the functions of [`super`].
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), Cube: cfg(feature = "cube"))]
 pub(crate) trait DecoderOperations: Backend {
     /// `x Wᵀ`.
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// The rows of a matrix that `ids` names.
+    /// Selects the rows of a matrix by index.
     fn select_rows(x: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
         Self::float_select(x, 0, ids)
     }
@@ -31,7 +31,7 @@ pub(crate) trait DecoderOperations: Backend {
     }
     /// Root-mean-square norm.
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
-    /// `activation(gate) · up`, in the format of factors.
+    /// `activation(gate) · up`, in the dtype of `precision`.
     fn gated(
         activation: Activation,
         gate: FloatTensor<Self>,
@@ -131,7 +131,7 @@ pub(super) fn causal_attention(input: AttentionInput) -> Tensor<3> {
         rotation,
         options,
     } = input;
-    // No rotation is one of no pairs.
+    // No rotation is expressed by tables with zero pairs.
     let Rotation { cos, sin } = rotation.unwrap_or_else(|| {
         let empty = Tensor::zeros([1, 1, 0], &query.device());
         Rotation {

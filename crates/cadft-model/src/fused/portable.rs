@@ -1,4 +1,4 @@
-//! The operations in plain tensor form: what they mean, on every backend.
+//! The operations as plain tensor operations; they define the results on every backend.
 
 use std::f64::consts::PI;
 
@@ -7,7 +7,7 @@ use cadft_kernels::{Precision, matmul};
 
 use super::{Activation, AttentionInput, AttentionOptions, Rotation};
 
-/// Stands for −∞ in masked scores: finite, so that a row whose keys are all hidden gives no NaN.
+/// Used for −∞ in masked scores. It is finite, so a row whose keys are all hidden gives no NaN.
 const HIDDEN_SCORE: f32 = -1e30;
 
 /// See [`super::linear`].
@@ -96,7 +96,7 @@ pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     x.swap_dims(1, 2).reshape([batch, seq, heads * head_dim])
 }
 
-/// Rotates `[batch, heads, seq, head_dim]`.
+/// Rotates the heads of `[batch, heads, seq, head_dim]`.
 pub(crate) fn rotate(x: Tensor<4>, rotation: Option<&Rotation>) -> Tensor<4> {
     let Some(Rotation { cos, sin }) = rotation else {
         return x;
@@ -119,8 +119,8 @@ pub(crate) fn rotate(x: Tensor<4>, rotation: Option<&Rotation>) -> Tensor<4> {
 
 /// Attention of `[batch, heads, seq, head_dim]` queries to `[batch, kv_heads, keys, head_dim]` keys and values.
 ///
-/// The query heads that share a key and value head are stacked along the sequence, so keys and values are never
-/// repeated. `is_hidden` is `[batch or 1, 1, 1, seq, keys]`; `options` gives scale and soft-cap.
+/// Query heads that share a key and value head are stacked along the sequence, so keys and values are never repeated.
+/// `is_hidden` is `[batch or 1, 1, 1, seq, keys]`; `options` gives scale and soft-cap.
 pub(crate) fn attend(
     [query, key, value]: [Tensor<4>; 3],
     is_hidden: Option<Tensor<5, Bool>>,

@@ -1,19 +1,19 @@
-//! Keeps the threads of the pool awake between small parallel parts.
+//! Keeps the threads of the rayon pool awake between small parallel parts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How often a thread looks for work before it starts over.
+/// How often a thread looks for work before it spawns a new job.
 const LOOKS: usize = 16;
 
-/// Until it is dropped, threads of the pool that have nothing to do look for work instead of going to sleep.
+/// Until this is dropped, idle threads of the pool look for work instead of sleeping.
 ///
-/// A pass over few tokens is hundreds of parallel parts of some ten microseconds, and waking a thread up for each takes
-/// as long again.
+/// A pass over few tokens consists of hundreds of parallel parts of about ten microseconds each. Waking a thread for
+/// each part would take as long again.
 pub(super) struct Awake(Arc<AtomicBool>);
 
 impl Awake {
-    /// To be called on a thread of the pool, which does the work itself.
+    /// Must be called on a thread of the pool, which does the work itself.
     pub(super) fn new() -> Self {
         let done = Arc::new(AtomicBool::new(false));
         for _ in 1..rayon::current_num_threads() {
@@ -29,8 +29,8 @@ impl Drop for Awake {
     }
 }
 
-/// Looks for work some times, then again as a new job: a thread that takes this up while it waits for a part of its own
-/// comes back to that soon.
+/// Looks for work a few times, then spawns itself as a new job. A thread that runs this while it waits for its own part
+/// thus soon returns to that part.
 fn look(done: Arc<AtomicBool>) {
     rayon::spawn(move || {
         for _ in 0..LOOKS {

@@ -1,4 +1,4 @@
-//! The loop: prompts of the queue enter free slots, every sequence of the batch gets a token, those that end leave.
+//! The generation loop: prompts enter free slots, every sequence of the batch gets a token, finished sequences leave.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
@@ -11,13 +11,14 @@ use crate::cache::KvCache;
 use crate::decoder::CausalLm;
 use crate::error::ModelError;
 
-/// Tokens of one forward pass. On Flex, products of up to this many rows are computed row by row, so that no sequence
-/// depends on the others.
+/// Number of tokens in a forward pass. On Flex, products of up to this many rows are computed row by row, so that
+/// sequences do not affect each other.
 const ROWS: usize = crate::fused::FEW_ROWS;
-/// A prompt waits for another that shares this many more of its tokens than any slot holds.
+/// A prompt waits for another prompt if the two share at least this many tokens more than the prompt shares with any
+/// slot.
 const WORTH_WAITING: usize = 16;
 
-/// Everything about one call of [`super::generate`].
+/// The state of one call of [`super::generate`].
 pub(super) struct Engine<'a> {
     model: &'a CausalLm,
     device: Device,
@@ -25,7 +26,7 @@ pub(super) struct Engine<'a> {
     options: &'a GenerateOptions,
     cache: KvCache,
     slots: Vec<Slot>,
-    /// The next request that has not entered yet.
+    /// The index of the next request in the queue.
     next: usize,
     finished: Vec<Option<Generated>>,
 }
@@ -33,26 +34,26 @@ pub(super) struct Engine<'a> {
 /// A slot of the cache.
 #[derive(Default)]
 struct Slot {
-    /// The tokens whose keys and values it holds, also after their sequence has ended.
+    /// The tokens whose keys and values the slot holds; they stay after the sequence has ended.
     tokens: Vec<u32>,
-    /// The sequence that is being generated.
+    /// The sequence in the slot, if any.
     sequence: Option<Sequence>,
 }
 
-/// One sequence that is being generated.
+/// A sequence that is being generated.
 struct Sequence {
     request: usize,
     sampler: Sampler,
     generated: Generated,
 }
 
-/// A row of a forward pass: a slot and the tokens that it takes in.
+/// A row of a forward pass: a slot and its new tokens.
 struct Row<'a> {
     slot: usize,
     tokens: &'a [u32],
 }
 
-/// Where the beginning of a prompt comes from.
+/// The source of the beginning of a prompt.
 struct Entry {
     slot: usize,
     source: usize,
@@ -75,7 +76,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Answers every request.
+    /// Generates a sequence for every request.
     pub(super) fn run(mut self, on_token: &mut OnToken<'_>) -> Result<Vec<Generated>, ModelError> {
         loop {
             let entered = self.admit();
@@ -88,7 +89,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Puts the next requests into the free slots; returns these slots.
+    /// Puts the next requests into the free slots, and returns these slots.
     fn admit(&mut self) -> Vec<usize> {
         let mut entered = vec![];
         for (index, slot) in self.slots.iter_mut().enumerate() {
@@ -119,7 +120,7 @@ impl<'a> Engine<'a> {
         sequence.map_or(&[], |sequence| &requests[sequence.request].prompt)
     }
 
-    /// Takes in the prompts of these slots and chooses their first tokens.
+    /// Computes the prompts of these slots and chooses their first tokens.
     fn prefill(&mut self, mut waiting: Vec<usize>, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
         while !waiting.is_empty() {
             let mut entries: Vec<Entry> = vec![];
@@ -152,8 +153,8 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// The slot that holds the longest prefix of the prompt of `slot`. The last token of a prompt is always computed:
-    /// the first token of the text follows from it.
+    /// The slot with the longest prefix of the prompt of `slot`. The last token of a prompt is always computed, because
+    /// the first new token depends on it.
     fn entry(&self, slot: usize, waiting: &[usize]) -> Entry {
         let prompt = self.prompt(slot);
         let own = Entry {
@@ -162,7 +163,7 @@ impl<'a> Engine<'a> {
             shared: 0,
         };
         (0..self.slots.len())
-            // A slot that waits is about to be overwritten.
+            // A waiting slot is about to be overwritten.
             .filter(|other| *other == slot || !waiting.contains(other))
             .map(|source| Entry {
                 slot,
@@ -172,7 +173,7 @@ impl<'a> Engine<'a> {
             .fold(own, |best, found| if found.shared > best.shared { found } else { best })
     }
 
-    /// Takes in what is left of the prompts of a group, and chooses their first tokens.
+    /// Computes the rest of the prompts of a group, and chooses their first tokens.
     fn prefill_group(&mut self, group: Vec<usize>, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
         let (mut slots, mut hidden) = (vec![], vec![]);
         let mut going = group;
@@ -194,8 +195,8 @@ impl<'a> Engine<'a> {
         self.choose(&slots, Tensor::cat(hidden, 0), on_token)
     }
 
-    /// The tokens of these prompts that the next pass takes in: some positions of each, or, where no pass is padded, as
-    /// even a share of all as whole passes allow, one prompt after the other.
+    /// The prompt tokens for the next pass. With padding, it takes the same number of positions of each prompt. Without
+    /// padding, the tokens of all prompts are spread evenly over the fewest passes, one prompt after the other.
     fn next_of_prompts(&self, group: &[usize]) -> Vec<Row<'a>> {
         let left = |slot: usize| &self.prompt(slot)[self.slots[slot].tokens.len()..];
         let total: usize = group.iter().map(|&slot| left(slot).len()).sum();
@@ -216,12 +217,12 @@ impl<'a> Engine<'a> {
         rows
     }
 
-    /// Whether every token of a pass is a row of its own. On Flex, whose attention copies no keys, that spares padding.
+    /// Whether every token of a pass is a separate row. On Flex, whose attention copies no keys, this avoids padding.
     fn is_ragged(&self) -> bool {
         crate::fused::runs_on_cpu(&self.device)
     }
 
-    /// Gives every sequence of the batch a token.
+    /// Generates one token for every sequence of the batch.
     fn decode(&mut self, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
         let active: Vec<(usize, [u32; 1])> = self
             .slots
@@ -242,12 +243,12 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Takes in tokens; the hidden state of the last token of each row, `[rows, hidden]`.
+    /// Computes a forward pass; returns the hidden state of each row's last token, `[rows, hidden]`.
     fn forward(&mut self, rows: &[Row<'_>]) -> Tensor<2> {
         let longest = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
         let seq = if self.is_ragged() { 1 } else { longest };
-        // Shorter rows are padded on the right: causal attention keeps that from the tokens before, and what the cache
-        // took in of it is forgotten.
+        // Shorter rows are padded on the right. Causal attention hides the padding from earlier tokens, and the cache
+        // is truncated afterwards.
         let parts = rows
             .iter()
             .flat_map(|row| row.tokens.chunks(seq).map(move |part| (row.slot, part)));
@@ -286,8 +287,8 @@ impl<'a> Engine<'a> {
         Tensor::from_data(indices, &self.device)
     }
 
-    /// Chooses the next token of the sequences in `slots`, given the hidden state of the last token of each. Sequences
-    /// that end leave their slot.
+    /// Chooses the next token of the sequences in `slots`, from the hidden state of each one's last token. Sequences
+    /// that end leave their slots.
     fn choose(
         &mut self,
         slots: &[usize],
@@ -341,7 +342,8 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Does some work; on the CPU as a whole on a worker thread, which spares waking one up for each small part of it.
+/// Runs `work`. On the CPU it runs as a whole on a worker thread, so that no thread has to be woken for its small
+/// parts.
 fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
     if crate::fused::runs_on_cpu(device) {
         rayon::scope(|_| {
@@ -353,7 +355,7 @@ fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
     }
 }
 
-/// How many tokens two sequences have in common at their beginning.
+/// Length of the common prefix of two sequences.
 fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

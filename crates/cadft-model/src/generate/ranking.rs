@@ -1,24 +1,24 @@
-//! Tokens in order of falling logit, sorted only as far as asked for.
+//! Tokens in order of decreasing logit, sorted only as far as needed.
 
-/// Tokens by falling logit, and by rising id where logits are equal. Logits of −∞ are left out.
+/// Tokens by decreasing logit, and by increasing id if logits are equal. Logits of −∞ are left out.
 pub(super) struct Ranking<'a> {
     logits: &'a [f32],
     max: f32,
     ranked: Vec<u32>,
-    /// Every token with a logit from here on is ranked.
+    /// All tokens with at least this logit are ranked.
     floor: f32,
-    /// How far below the maximum the next floor is.
+    /// Distance of the next floor below the maximum.
     depth: f64,
     steps: usize,
 }
 
-/// The first floor, in units of the temperature: below lies a share of 3e-4 of a token as probable as the first.
+/// Depth of the first floor in units of the temperature. A token there has 3e-4 of the largest probability.
 const DEPTH: f64 = 8.0;
-/// Floors before everything is ranked.
+/// Number of floors before everything is ranked.
 const STEPS: usize = 3;
 
 impl<'a> Ranking<'a> {
-    /// A ranking of logits that will be looked at with this temperature.
+    /// A ranking of logits for sampling with this temperature.
     pub(super) fn new(logits: &'a [f32], temperature: f64) -> Self {
         Self {
             logits,
@@ -35,7 +35,7 @@ impl<'a> Ranking<'a> {
         self.max
     }
 
-    /// The token of a rank, counted from 0.
+    /// The token at a rank, counted from 0; `None` if there are fewer tokens.
     pub(super) fn get(&mut self, rank: usize) -> Option<u32> {
         while self.ranked.len() <= rank && self.floor > f32::MIN {
             self.descend();
@@ -43,7 +43,7 @@ impl<'a> Ranking<'a> {
         self.ranked.get(rank).copied()
     }
 
-    /// Ranks the tokens down to a lower floor.
+    /// Lowers the floor and ranks the tokens above it.
     fn descend(&mut self) {
         let floor = if self.steps == STEPS {
             f32::MIN
@@ -58,7 +58,7 @@ impl<'a> Ranking<'a> {
                 .filter(|&(_, &logit)| logit >= floor && logit < ceiling)
                 .map(|(token, _)| token),
         );
-        // Adding zero makes −0 equal to 0.
+        // Adding zero turns −0 into 0.
         let logit = |token: &u32| self.logits[*token as usize] + 0.0;
         self.ranked[above..].sort_unstable_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
         self.floor = floor;

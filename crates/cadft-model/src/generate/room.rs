@@ -1,26 +1,26 @@
-//! Room for the keys and values of a sequence: how much there is from the beginning, and how much there may be.
+//! Memory for the keys and values of a sequence: initial and maximal.
 
 use super::{GenerateOptions, Request};
 use crate::decoder::CausalLm;
 
-/// Positions that slots have room for from the beginning, where as many may be needed.
+/// Largest number of positions that slots initially have room for.
 const MOST_AT_FIRST: usize = 4096;
-/// The rows of a prefill are padded where every row must be as long as the longest.
+/// Extra positions for the padding of a prefill, whose rows all have the length of the longest.
 const PADDING: usize = crate::fused::FEW_ROWS;
 
-/// Bytes that the keys and values of one sequence take in all blocks.
+/// Bytes of the keys and values of one sequence in all blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceBytes {
-    /// What is reserved before the first token.
+    /// Bytes reserved before the first token.
     pub first: u64,
-    /// What is reserved when the longest sequence that is allowed has been made.
+    /// Bytes reserved when a sequence has the maximum length.
     pub most: u64,
 }
 
-/// What one of these sequences takes; [`GenerateOptions::batch`] of them are made at a time.
+/// The bytes of one of these sequences; [`GenerateOptions::batch`] of them exist at a time.
 #[must_use]
 pub fn sequence_bytes(model: &CausalLm, requests: &[Request], options: &GenerateOptions) -> SequenceBytes {
-    // A key and a value of each width, in f32 at most.
+    // One key and one value of each width, in f32 at most.
     let widths = model
         .model
         .layers
@@ -35,12 +35,12 @@ pub fn sequence_bytes(model: &CausalLm, requests: &[Request], options: &Generate
     }
 }
 
-/// Positions that a slot has room for from the beginning.
+/// Number of positions that a slot initially has room for.
 pub(super) fn first_positions(requests: &[Request], options: &GenerateOptions) -> usize {
     positions(requests, options).min(MOST_AT_FIRST) + PADDING
 }
 
-/// Positions of the longest sequence that is allowed.
+/// Number of positions of the longest possible sequence.
 fn positions(requests: &[Request], options: &GenerateOptions) -> usize {
     let longest = requests.iter().map(|request| request.prompt.len()).max();
     let new = options.max_new_tokens.min(options.max_positions);
@@ -50,7 +50,7 @@ fn positions(requests: &[Request], options: &GenerateOptions) -> usize {
         .min(options.max_positions)
 }
 
-/// Room that is doubled until it suffices.
+/// Doubles `room` until it holds `positions`.
 fn doubled(mut room: usize, positions: usize) -> usize {
     while room < positions {
         room = room.saturating_mul(2);

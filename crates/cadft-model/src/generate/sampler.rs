@@ -1,4 +1,4 @@
-//! Draws the tokens of one sequence from its own random stream.
+//! Draws the tokens of one sequence from a separate random stream.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use crate::fused;
 /// Chooses the tokens of one sequence.
 pub(super) struct Sampler {
     generator: ChaCha8Rng,
-    /// Tokens of prompt and text, where a repetition penalty needs them.
+    /// Tokens of prompt and text; kept only for a repetition penalty.
     seen: Vec<u32>,
 }
 
@@ -17,7 +17,7 @@ pub(super) struct Sampler {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Choice {
     pub(super) token: u32,
-    /// Its log-probability under the logits as they came.
+    /// The token's log-probability under the unmodified logits.
     pub(super) log_prob: f64,
 }
 
@@ -33,7 +33,7 @@ impl Sampler {
         Self { generator, seen }
     }
 
-    /// The next token; none when the logits are no distribution (NaN, +∞, or all −∞).
+    /// Chooses the next token; `None` if the logits are not a distribution (NaN, +∞, or all −∞).
     pub(super) fn choose(&mut self, sampling: &Sampling, logits: &[f32]) -> Option<Choice> {
         let log_sum_exp = fused::log_sum_exp(logits);
         if !log_sum_exp.is_finite() {
@@ -58,7 +58,7 @@ impl Sampler {
         if sampling.is_greedy() {
             return most_probable(logits);
         }
-        // One number a token, so that the stream does not depend on the settings.
+        // Exactly one random number per token, so that the stream does not depend on the settings.
         let uniform = self.generator.random::<f64>();
         if sampling.cuts() {
             let kept = sampling.kept(logits);
@@ -73,7 +73,7 @@ impl Sampler {
     }
 }
 
-/// The token at `target` of the cumulated weights; the last one with any weight where rounding runs past the end.
+/// The token at `target` in the cumulative weights; the last token with a positive weight if rounding exceeds the sum.
 fn at(weights: impl IntoIterator<Item = (u32, f64)>, target: f64) -> u32 {
     let (mut left, mut last) = (target, 0);
     for (token, weight) in weights {
@@ -88,7 +88,7 @@ fn at(weights: impl IntoIterator<Item = (u32, f64)>, target: f64) -> u32 {
     last
 }
 
-/// The token with the largest logit; of several, the one with the lowest id.
+/// The token with the largest logit; the lowest id wins a tie.
 fn most_probable(logits: &[f32]) -> u32 {
     let max = maximum(logits);
     logits.iter().position(|&logit| logit == max).unwrap_or(0) as u32

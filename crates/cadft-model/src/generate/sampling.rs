@@ -1,4 +1,4 @@
-//! How tokens are chosen: the settings, and the distribution that they make of logits.
+//! How tokens are chosen: the settings, and the distribution that they make from logits.
 
 use crate::error::ModelError;
 use crate::generate::ranking::Ranking;
@@ -6,7 +6,7 @@ use crate::generate::ranking::Ranking;
 /// How tokens are chosen; the default is greedy.
 ///
 /// The logits are changed in the order of Hugging Face's `generate`: repetition penalty, temperature, then the cuts
-/// top-k, top-p and min-p. What is left is drawn from in proportion to its probability.
+/// top-k, top-p and min-p. The next token is drawn from the remaining tokens in proportion to their probability.
 ///
 /// ```text
 /// z'(i) = z(i) / r  where z(i) > 0, else z(i) · r      for every token i of prompt and text (r: repetition penalty)
@@ -14,26 +14,26 @@ use crate::generate::ranking::Ranking;
 /// top-k: the k most probable;   top-p: the fewest most probable with Σ p ≥ top_p;   min-p: p(i) ≥ min_p · max p
 /// ```
 ///
-/// Deviation: of tokens that are equally probable, those with the lowest ids come first, so that a cut always leaves
-/// the same tokens; `transformers` keeps all that tie with the k-th, and breaks ties of top-p as its sort happens to.
+/// Deviation: among equally probable tokens the lowest ids come first, so that a cut always keeps the same tokens.
+/// `transformers` keeps all tokens that tie with the k-th, and breaks ties of top-p in the order of its sort.
 ///
 /// # References
 /// Fan et al. 2018 (top-k, arXiv 1805.04833), Holtzman et al. 2019 (top-p, 1904.09751), Keskar et al. 2019 (repetition
 /// penalty, 1909.05858), Nguyen et al. 2024 (min-p, 2407.01082).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// T: above 1 flattens the distribution, below 1 sharpens it. At 0 the most probable token is always taken; of
-    /// several, the one with the lowest id.
+    /// The temperature T: above 1 flattens the distribution, below 1 sharpens it. At 0 the most probable token is
+    /// always taken, and the lowest id wins a tie.
     pub temperature: f64,
-    /// Keep only the K most probable tokens.
+    /// Keeps only the K most probable tokens; `None` keeps all.
     pub top_k: Option<usize>,
-    /// Keep only the most probable tokens that reach this mass; 1 keeps all.
+    /// Keeps only the most probable tokens that together reach this probability; 1 keeps all.
     pub top_p: f64,
-    /// Keep only tokens with at least this share of the largest probability; 0 keeps all.
+    /// Keeps only tokens with at least this fraction of the largest probability; 0 keeps all.
     pub min_p: f64,
-    /// Above 1 makes tokens less probable that are in the prompt or the text already; 1 changes nothing.
+    /// Values above 1 make tokens of the prompt and the text less probable; 1 changes nothing.
     pub repetition_penalty: f64,
-    /// The seed; each sequence has its own stream of it.
+    /// The seed. Each sequence has a separate random stream derived from it.
     pub seed: u64,
 }
 
@@ -74,10 +74,10 @@ impl Sampling {
         self.temperature == 0.0
     }
 
-    /// Whether every setting makes sense.
+    /// Checks every setting.
     ///
     /// # Errors
-    /// Every setting that does not, in one report.
+    /// All invalid settings, in one report.
     pub fn check(&self) -> Result<(), ModelError> {
         let mut problems = vec![];
         let mut expect = |fine: bool, name: &str, value: f64, expected: &str| {
@@ -126,7 +126,7 @@ impl Sampling {
         }
     }
 
-    /// The tokens that can be drawn after `seen` (prompt and text so far), most probable first, and their
+    /// The tokens that can be drawn after `seen` (prompt and text so far), most probable first, with their
     /// probabilities, which sum to 1.
     ///
     /// Tokens whose logit is −∞ cannot be drawn. No logit may be NaN or +∞.
@@ -161,7 +161,7 @@ impl Sampling {
             .collect()
     }
 
-    /// Applies the repetition penalty to the logits of the tokens `seen`, each once.
+    /// Applies the repetition penalty to the logits of the tokens in `seen`, once to each.
     pub(super) fn penalise(&self, logits: &mut [f32], seen: impl IntoIterator<Item = u32>) {
         if self.repetition_penalty == 1.0 {
             return;
@@ -180,7 +180,7 @@ impl Sampling {
         }
     }
 
-    /// Whether some tokens may be cut off.
+    /// Whether the settings may remove tokens.
     pub(super) fn cuts(&self) -> bool {
         self.top_k.is_some() || self.top_p < 1.0 || self.min_p > 0.0
     }
@@ -190,13 +190,13 @@ impl Sampling {
         ((f64::from(logit) - f64::from(max)) / self.temperature).exp()
     }
 
-    /// The tokens that the cuts leave. Each cut leaves the first tokens of the ranking, so together they do.
+    /// The tokens that remain after all cuts. Each cut keeps a prefix of the ranking, so all together do.
     pub(super) fn kept(&self, logits: &[f32]) -> Kept {
         let mut ranking = Ranking::new(logits, self.temperature);
         let max = ranking.max();
         let limit = self.top_k.unwrap_or(usize::MAX);
         let needs_mass = self.top_p < 1.0;
-        // Top-p is of the mass that top-k leaves.
+        // Top-p applies to the mass that remains after top-k.
         let mass = match self.top_k {
             _ if !needs_mass => f64::INFINITY,
             None => logits.iter().map(|&logit| self.weight(logit, max)).sum(),
@@ -226,7 +226,7 @@ impl Sampling {
     }
 }
 
-/// The tokens that the cuts leave, most probable first, and their unnormalised probabilities.
+/// The tokens that remain after the cuts, most probable first, with unnormalised probabilities.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) tokens: Vec<u32>,

@@ -1,9 +1,9 @@
-//! The architectures of llama.cpp that are read and written: tensor names, and what their values are in a file.
+//! The supported architectures of llama.cpp: names of tensors, and how their stored values differ.
 
 use super::rope;
 use crate::config::{LayerAttention, ModelConfig, Positions, RopeScaling};
 
-/// The tensor with a divisor for every rotary frequency.
+/// The tensor with one divisor per rotary frequency.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// Every fourth block of `SmolLM3` has no rotary embedding; llama.cpp hard-codes the interval.
 pub(super) const NO_ROPE_INTERVAL: usize = 4;
@@ -13,7 +13,7 @@ const LARGEST_GEMMA: usize = 62;
 /// An architecture of llama.cpp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Architecture {
-    /// Llama, and Mistral within its window.
+    /// Llama, and Mistral up to the length of its window.
     Llama,
     Qwen2,
     Qwen3,
@@ -24,7 +24,7 @@ pub(super) enum Architecture {
 impl Architecture {
     pub(super) const ALL: [Self; 5] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::SmolLm3, Self::Gemma3];
 
-    /// `general.architecture`, which also is the first part of the keys.
+    /// The value of `general.architecture`, which is also the prefix of the keys.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
@@ -40,7 +40,7 @@ impl Architecture {
         Self::ALL.into_iter().find(|known| known.name() == name)
     }
 
-    /// The names of all, for messages.
+    /// All names, for messages.
     pub(super) fn names() -> String {
         Self::ALL.map(Self::name).join("`, `")
     }
@@ -54,7 +54,7 @@ impl Architecture {
         }
     }
 
-    /// `model_type` and `architectures` of the `config.json` that a file becomes.
+    /// `model_type` and `architectures` of the `config.json` for this architecture.
     pub(super) fn hugging_face(self) -> (&'static str, &'static str) {
         match self {
             Self::Llama => ("llama", "LlamaForCausalLM"),
@@ -65,7 +65,7 @@ impl Architecture {
         }
     }
 
-    /// The number whose inverse root multiplies the product of query and key.
+    /// The size whose inverse square root scales the product of query and key.
     pub(super) fn query_scale_size(self, [hidden, heads, layers]: [usize; 3], head_dim: usize) -> usize {
         if self == Self::Gemma3 && layers == LARGEST_GEMMA {
             hidden / heads.max(1)
@@ -74,7 +74,7 @@ impl Architecture {
         }
     }
 
-    /// What of a model a file of this architecture has no place for.
+    /// The settings of a model that a file of this architecture cannot express.
     pub(super) fn unsupported(self, config: &ModelConfig) -> Vec<String> {
         let mut problems = vec![];
         let mut refuse = |key: &str, value: String| {
@@ -84,7 +84,7 @@ impl Architecture {
             ));
         };
         let scaling = &config.rope_scaling;
-        // A rule that its divisors do not tell would not come back.
+        // A rule that cannot be recovered from its divisors would be lost on import.
         let comes_back = !matches!(scaling, RopeScaling::Llama3 { .. }) || {
             let divisors = rope::divisors(scaling, config.rope_theta, config.head_dim / 2);
             rope::llama3_rule(&divisors, config.rope_theta).is_some()
@@ -137,7 +137,7 @@ impl Architecture {
         match *scaling {
             RopeScaling::Default | RopeScaling::Linear { .. } => true,
             RopeScaling::Llama3 { .. } => self == Self::Llama,
-            // Sliding blocks of Gemma 3 would be changed with the others.
+            // In Gemma 3, scaling would also change the sliding blocks.
             RopeScaling::Yarn { .. } if self == Self::Gemma3 => false,
             RopeScaling::Yarn {
                 factor,
@@ -149,7 +149,7 @@ impl Architecture {
         }
     }
 
-    /// The name of a Hugging Face weight in a file.
+    /// The name of a Hugging Face weight in a GGUF file.
     pub(super) fn tensor_name(self, name: &str) -> String {
         const PARTS: [(&str, &str); 13] = [
             ("model.embed_tokens", "token_embd"),
@@ -183,7 +183,7 @@ impl Architecture {
             .fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
     }
 
-    /// The values of a Hugging Face weight as a file holds them.
+    /// Converts the values of a Hugging Face weight to those of a GGUF file.
     pub(super) fn exported(self, name: &str, values: Vec<f32>, config: &ModelConfig) -> Vec<f32> {
         let values = reorder_rows(
             self.rotated_heads(name, config),
@@ -197,7 +197,7 @@ impl Architecture {
         self.shift_norm(name, values, 1.0)
     }
 
-    /// The values of a file's tensor as a Hugging Face weight; the inverse of [`Self::exported`].
+    /// Converts the values of a GGUF tensor to those of a Hugging Face weight; the inverse of [`Self::exported`].
     pub(super) fn imported(self, name: &str, values: Vec<f32>, config: &ModelConfig) -> Vec<f32> {
         let values = reorder_rows(
             self.rotated_heads(name, config),
@@ -211,8 +211,8 @@ impl Architecture {
         self.shift_norm(name, values, -1.0)
     }
 
-    /// How many heads of a weight llama.cpp rotates with the two halves of a pair as neighbours; here they are half a head
-    /// apart. `None` if both rotate alike.
+    /// The number of heads of a weight whose rows are reordered: llama.cpp stores the two halves of a rotated pair next
+    /// to each other, here they are half a head apart. `None` if both use the same order.
     fn rotated_heads(self, name: &str, config: &ModelConfig) -> Option<usize> {
         if !matches!(self, Self::Llama | Self::SmolLm3) {
             None
@@ -225,7 +225,7 @@ impl Architecture {
         }
     }
 
-    /// Norms of Gemma 3 are 1 + their weight, and that is what files hold.
+    /// Gemma 3's norms have the factor 1 + weight, and GGUF files store this factor.
     fn shift_norm(self, name: &str, mut values: Vec<f32>, shift: f32) -> Vec<f32> {
         if self == Self::Gemma3 && name.ends_with("norm.weight") {
             values.iter_mut().for_each(|value| *value += shift);
@@ -246,7 +246,8 @@ fn is_sliding(layer: &LayerAttention) -> bool {
     layer.window.is_some()
 }
 
-/// The number `n` for which every `n`-th block sees all and the others a window; 0 where all blocks see the window.
+/// The number `n` for which every `n`-th block has full attention and the others a window; 0 if all blocks have the
+/// window; `None` if there is no such number.
 pub(super) fn sliding_pattern(config: &ModelConfig) -> Option<usize> {
     let layers = &config.layers;
     (0..=layers.len()).find(|&pattern| {
@@ -257,12 +258,12 @@ pub(super) fn sliding_pattern(config: &ModelConfig) -> Option<usize> {
     })
 }
 
-/// Whether a block sees a window, by llama.cpp's rule.
+/// Whether a block has a window, by llama.cpp's rule.
 pub(super) fn is_sliding_by(pattern: usize, index: usize) -> bool {
     pattern == 0 || !(index + 1).is_multiple_of(pattern)
 }
 
-/// Takes row `source(row, head_dim)` of each head for its row `row`.
+/// Builds row `row` of each head from the row `source(row, head_dim)`.
 fn reorder_rows(
     heads: Option<usize>,
     values: Vec<f32>,
@@ -294,7 +295,7 @@ mod tests {
         .unwrap()
     }
 
-    /// The names are those of llama.cpp's `llama-arch.cpp`.
+    /// The names are from llama.cpp's `llama-arch.cpp`.
     #[test]
     fn norms_around_attention_have_the_names_of_their_place() {
         let name = |architecture: Architecture, part: &str| {

@@ -1,4 +1,4 @@
-//! A Hugging Face checkpoint as a GGUF file for llama.cpp and Ollama.
+//! Exports a Hugging Face checkpoint as a GGUF file for llama.cpp and Ollama.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::parameters::{ParameterTensor, visit_tensors};
 pub enum GgufDtype {
     /// Half precision.
     F16,
-    /// Blocks of 32 weights of 8 bits with a scale; rows that are not whole blocks are F16.
+    /// Blocks of 32 weights of 8 bits with a scale. Tensors whose rows are not a whole number of blocks are F16.
     Q8_0,
 }
 
@@ -39,11 +39,11 @@ impl GgufDtype {
     }
 }
 
-/// Writes the checkpoint in `directory` as a GGUF file; the number of its parameters.
+/// Writes the checkpoint in `directory` as a GGUF file. Returns the number of parameters.
 ///
 /// # Errors
-/// When the checkpoint cannot be read, when it uses something that the file cannot express, and when the file cannot be
-/// written; nothing is left behind then.
+/// If the checkpoint cannot be read, if it uses a feature that the file cannot express, or if the file cannot be
+/// written. Nothing is left behind.
 pub fn export_gguf(directory: &Path, gguf_path: &Path, dtype: GgufDtype) -> Result<usize, ModelError> {
     let device = burn::tensor::Device::default();
     let checkpoint = checkpoint::load(directory, &device)?;
@@ -105,7 +105,7 @@ fn values(tensor: &ParameterTensor) -> Vec<f32> {
     tensor.to_data().iter::<f32>().collect()
 }
 
-/// The settings of the model under the keys of its architecture.
+/// The settings of the model, under the keys of its architecture.
 fn settings(config: &ModelConfig, architecture: Architecture) -> Vec<(String, Field)> {
     let number = |value: usize| Field::U32(u32::try_from(value).unwrap_or(u32::MAX));
     let mut fields = vec![
@@ -153,7 +153,7 @@ fn real(value: f64) -> Field {
     Field::F32(value as f32)
 }
 
-/// The longest sequence. Only Gemma 3 has windows in llama.cpp; other models are the same up to their window.
+/// The longest sequence. In llama.cpp only Gemma 3 has windows; other models behave the same up to the window's length.
 fn context_length(config: &ModelConfig, architecture: Architecture) -> usize {
     let windows = config.layers.iter().filter_map(|layer| layer.window);
     match windows.min() {
@@ -189,7 +189,7 @@ fn rope_scaling(config: &ModelConfig) -> Vec<(&'static str, Field)> {
     }
 }
 
-/// The divisors of the frequencies, where Llama 3.1 scales them.
+/// The divisors of the rotary frequencies, for models with Llama 3.1's scaling.
 fn rope_factors(config: &ModelConfig) -> Option<Output<'static>> {
     if !matches!(config.rope_scaling, RopeScaling::Llama3 { .. }) {
         return None;

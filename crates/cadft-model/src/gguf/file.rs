@@ -1,4 +1,4 @@
-//! The GGUF container: header, metadata and tensor table, read from a mapped file with every access checked.
+//! The GGUF container: header, metadata and tensor table, read from a mapped file with all accesses checked.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::quant::GgmlType;
 use crate::error::ModelError;
 use crate::shown::cut;
 
-/// The type of strings in the metadata.
+/// The type id of strings in the metadata.
 const TEXT: u32 = 8;
 
 /// A value of the metadata.
@@ -24,7 +24,7 @@ pub(super) enum Value {
     List(List),
 }
 
-/// A list of the metadata, which stays in the file: its elements are read when they are asked for.
+/// A list in the metadata. It stays in the file, and its elements are read on demand.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct List {
     kind: u32,
@@ -32,7 +32,7 @@ pub(super) struct List {
     start: usize,
 }
 
-/// Where and how a tensor is stored.
+/// The shape and type of a tensor, and its place in the file.
 #[derive(Clone, Debug)]
 pub(super) struct TensorInfo {
     /// Slowest dimension first.
@@ -116,7 +116,7 @@ impl GgufFile {
         })
     }
 
-    /// The elements of a list, in order.
+    /// The elements of a list in their order.
     pub(super) fn elements(&self, list: List) -> impl Iterator<Item = Value> + '_ {
         let mut cursor = Cursor {
             bytes: &self.bytes,
@@ -125,7 +125,7 @@ impl GgufFile {
         (0..list.count).map_while(move |_| cursor.value(list.kind).ok())
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key; an error if it is absent.
     pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ModelError> {
         value.ok_or_else(|| ModelError::gguf(&self.path, format!("metadata `{key}` is missing")))
     }
@@ -200,7 +200,7 @@ fn parse(bytes: &[u8]) -> Result<Contents, String> {
     Ok((metadata, placed))
 }
 
-/// Reads little-endian values, refusing to go beyond the end.
+/// Reads little-endian values; an error at the end of the bytes.
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -246,7 +246,7 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(self.take(length)?).map_err(|_| format!("the string at byte `{at}` is not UTF-8"))
     }
 
-    /// A list, whose elements are passed by.
+    /// Reads the header of a list and skips its elements.
     fn list(&mut self) -> Result<List, String> {
         let (kind, count) = (self.u32()?, self.u64()?);
         let list = List {
@@ -302,7 +302,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// A tensor's name and place, relative to the start of the data.
+    /// A tensor's name and description; its place is relative to the start of the data.
     fn tensor(&mut self) -> Result<(String, TensorInfo), String> {
         let name = self.text()?;
         let rank = self.u32()?;

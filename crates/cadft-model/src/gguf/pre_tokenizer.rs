@@ -1,29 +1,29 @@
-//! How text is split before merging, by llama.cpp's names: those of byte-level BPE tokenizers.
+//! Pre-tokenizers of byte-level BPE, by llama.cpp's names: how text is split before merging.
 
 use serde_json::{Value as Json, json};
 
-/// A way to split text.
+/// A pre-tokenizer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PreTokenizer {
     /// llama.cpp's name.
     pub(super) name: &'static str,
     steps: &'static [Step],
-    /// Whether a word that is a token is taken before merges are looked at.
+    /// Whether a word that is a token is used without looking at merges.
     pub(super) ignores_merges: bool,
-    /// Whether the beginning-of-sequence token is put before a text where a file does not say.
+    /// Default for whether the beginning-of-sequence token is put before a text.
     pub(super) adds_bos: bool,
-    /// Whether text is put into Unicode's composed form first. llama.cpp does not, whatever the name.
+    /// Whether text is first normalised to Unicode's composed form (NFC). llama.cpp never does this.
     pub(super) composes: bool,
 }
 
 /// A step of the split.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// What matches an expression becomes a piece, and what is between.
+    /// Matches of the expression become pieces, and so does the text between them.
     Split(&'static str),
     /// Every digit becomes a piece.
     Digits,
-    /// The expression of GPT-2.
+    /// The regular expression of GPT-2.
     Gpt2,
 }
 
@@ -78,12 +78,12 @@ const SINGLE: PreTokenizer = PreTokenizer {
     ..QWEN_2
 };
 
-/// Ways that split alike under other names.
+/// The same split under another name.
 const fn named(name: &'static str, like: PreTokenizer) -> PreTokenizer {
     PreTokenizer { name, ..like }
 }
 
-/// All that are known. Of several that split alike, the first is the name that is written.
+/// All known pre-tokenizers. The first of those with the same split gives the name that is written.
 pub(super) const ALL: &[PreTokenizer] = &[
     PLAIN,
     named("phi-2", PLAIN),
@@ -214,7 +214,7 @@ pub(super) const ALL: &[PreTokenizer] = &[
 ];
 
 impl PreTokenizer {
-    /// The way with this name.
+    /// The pre-tokenizer with this name.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|known| known.name == name)
     }
@@ -225,7 +225,7 @@ impl PreTokenizer {
         names.join("`, `")
     }
 
-    /// As `tokenizer.json` describes it.
+    /// The description for `tokenizer.json`.
     pub(super) fn json(&self) -> Json {
         let byte_level = |use_regex: bool| {
             json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,

@@ -6,7 +6,7 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-/// How a tensor is stored.
+/// The storage type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GgmlType {
     F32,
@@ -24,7 +24,7 @@ pub(super) enum GgmlType {
     Q6K,
 }
 
-/// One type: its id in the file, name, weights and bytes of a block, and how a block is decoded.
+/// A type: its id in the file, its name, weights and bytes per block, and the decoder of a block.
 type Row = (GgmlType, u32, &'static str, usize, usize, fn(&[u8], &mut [f32]));
 
 const TYPES: [Row; 13] = [
@@ -67,7 +67,7 @@ impl GgmlType {
         self.row().2
     }
 
-    /// The stored size of a shape; `None` if its rows are no whole number of blocks, or if it overflows.
+    /// Stored bytes of a shape; `None` if its rows are not a whole number of blocks, or on overflow.
     pub(super) fn bytes(self, shape: &[usize]) -> Option<usize> {
         let &(_, _, _, weights, bytes, _) = self.row();
         let elements = shape
@@ -244,7 +244,7 @@ fn q6_k(block: &[u8], out: &mut [f32]) {
 mod tests {
     use super::*;
 
-    /// A zero block with `f16` values and bytes written into it, decoded.
+    /// Decodes a zero block into which `f16` values and bytes were written.
     fn decode(kind: GgmlType, halves: &[(usize, f32)], bytes: &[(usize, u8)]) -> Vec<f32> {
         let &(_, _, _, _, size, _) = kind.row();
         let mut block = vec![0; size];

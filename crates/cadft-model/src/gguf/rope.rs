@@ -1,4 +1,4 @@
-//! The rotary divisors of Llama 3.1 in a GGUF file, and the rule that they come from.
+//! The rotary divisors of Llama 3.1 in a GGUF file, and the scaling rule behind them.
 //!
 //! ```text
 //! 1 / divisor = kept + (1 − kept) / factor        kept = clamp((turns − low) / (high − low), 0, 1)
@@ -9,7 +9,7 @@ use std::f64::consts::TAU;
 
 use crate::config::RopeScaling;
 
-/// The divisors of `pairs` frequencies as a file holds them.
+/// The divisors of `pairs` frequencies, as a file stores them.
 #[expect(clippy::cast_possible_truncation, reason = "GGUF stores them as f32")]
 pub(super) fn divisors(scaling: &RopeScaling, theta: f64, pairs: usize) -> Vec<f32> {
     let plain = RopeScaling::Default.frequencies(theta, pairs, 0);
@@ -21,7 +21,7 @@ pub(super) fn divisors(scaling: &RopeScaling, theta: f64, pairs: usize) -> Vec<f
         .collect()
 }
 
-/// The rule of Llama 3.1 that gives these divisors; `None` if no rule of whole numbers does.
+/// The rule of Llama 3.1 with these divisors; `None` if no rule with an integral original length has them.
 pub(super) fn llama3_rule(divisors: &[f32], theta: f64) -> Option<RopeScaling> {
     let factor = f64::from(divisors.iter().copied().fold(1.0, f32::max));
     let (low, high) = (1.0, 4.0);
@@ -31,7 +31,7 @@ pub(super) fn llama3_rule(divisors: &[f32], theta: f64) -> Option<RopeScaling> {
         high_freq_factor: high,
         original_max_position_embeddings: original,
     };
-    // Each frequency on the ramp says what the original length is; where none is, the usual lengths are tried.
+    // Each frequency on the ramp determines the original length. Without such a frequency, the usual lengths are tried.
     let plain = RopeScaling::Default.frequencies(theta, divisors.len(), 0);
     let on_ramp = (divisors.iter().zip(plain)).filter_map(|(&divisor, frequency)| {
         let kept = (1.0 / f64::from(divisor) - 1.0 / factor) / (1.0 - 1.0 / factor);

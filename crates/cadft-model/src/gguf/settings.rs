@@ -1,4 +1,4 @@
-//! The settings of a model in a GGUF file as the `config.json` of Hugging Face.
+//! Converts the model settings of a GGUF file to Hugging Face's `config.json`.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -90,7 +90,7 @@ impl Settings<'_> {
         self.file.float(&self.key(key))
     }
 
-    /// A size that must be there. It is bounded before anything is made of that size.
+    /// A required size. It is limited before anything of that size is allocated.
     fn required(&self, key: &str) -> Result<u64, ModelError> {
         let size = self.file.required(&self.key(key), self.unsigned(key)?)?;
         let limit = if key == "block_count" { 100_000 } else { 1 << 26 };
@@ -133,7 +133,7 @@ impl Settings<'_> {
         }
     }
 
-    /// What only this architecture has.
+    /// The keys that only this architecture has.
     fn own(&self, [hidden_size, heads, layers]: [u64; 3], head_dim: u64) -> Result<Json, ModelError> {
         let has = |tensor: &str| self.file.tensors.contains_key(tensor);
         let (attention_bias, mlp_bias) = (has("blk.0.attn_q.bias"), has("blk.0.ffn_up.bias"));
@@ -165,7 +165,7 @@ impl Settings<'_> {
         })
     }
 
-    /// Which blocks see a window (Gemma 3).
+    /// The attention type of each block (Gemma 3).
     fn layer_types(&self, layers: usize) -> Result<Vec<&'static str>, ModelError> {
         let key = self.key("attention.sliding_window_pattern");
         let has_window = self
@@ -195,7 +195,7 @@ impl Settings<'_> {
             .collect())
     }
 
-    /// The `rope_scaling` of `config.json`.
+    /// The `rope_scaling` for `config.json`.
     fn rope_scaling(&self, theta: f64) -> Result<Json, ModelError> {
         if let Some(info) = self.file.tensors.get(ROPE_FACTORS) {
             return self.llama3_scaling(&self.file.values(info), theta);
@@ -241,7 +241,7 @@ impl Settings<'_> {
         )
     }
 
-    /// Llama 3.1 stores its scaling as divisors: finds the rule they come from, and refuses others.
+    /// Llama 3.1 stores its scaling as divisors. Finds the rule with these divisors; an error if there is none.
     fn llama3_scaling(&self, divisors: &[f32], theta: f64) -> Result<Json, ModelError> {
         let rule = rope::llama3_rule(divisors, theta).filter(|_| self.architecture == Architecture::Llama);
         let Some(RopeScaling::Llama3 {

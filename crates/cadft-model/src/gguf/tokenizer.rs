@@ -1,4 +1,4 @@
-//! The tokenizer in a GGUF file, rebuilt as the files that Hugging Face's libraries read.
+//! Rebuilds the tokenizer in a GGUF file as the files of Hugging Face's libraries.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -10,7 +10,7 @@ use crate::shown::cut;
 
 pub(super) const CONTROL: u64 = 3;
 pub(super) const USER_DEFINED: u64 = 4;
-/// The files of the tokenizer by name.
+/// The tokenizer's files, by name.
 pub(super) fn files(
     file: &GgufFile,
     architecture: Architecture,
@@ -37,7 +37,7 @@ pub(super) fn files(
         file.unsigned(&format!("{}.context_length", architecture.name()))?
             .into(),
     );
-    // The classes named after a model rebuild its pre-tokenizer and may then disagree with `tokenizer.json`.
+    // Classes named after a model rebuild its pre-tokenizer, which may differ from `tokenizer.json`.
     config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
 
     let ids = ["bos", "eos", "pad"].into_iter().filter_map(|name| {
@@ -52,11 +52,11 @@ pub(super) fn files(
     ])
 }
 
-/// The tokens and their roles.
+/// The tokens with their kinds and roles.
 struct Vocabulary<'a> {
     tokens: Vec<&'a str>,
     kinds: Vec<u64>,
-    /// Role and id.
+    /// The role and id of each special token.
     special: Vec<(&'static str, usize)>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Vocabulary<'a> {
             .map(|&(_, id)| id)
     }
 
-    /// The tokens that are matched before the text is split, as `tokenizer.json` describes them.
+    /// The tokens that are matched before the text is split, in the form of `tokenizer.json`.
     fn added_tokens(&self) -> Vec<(usize, Json)> {
         let kinds = self.kinds.iter().enumerate();
         kinds
@@ -128,7 +128,7 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-/// The special tokens by role; the control tokens that the chat template writes are the additional ones.
+/// The special tokens by role. Control tokens that the chat template contains become additional ones.
 fn special_names(vocabulary: &Vocabulary<'_>, template: Option<&str>) -> Map<String, Json> {
     let mut names = Map::new();
     let in_template: Vec<_> = vocabulary
@@ -207,7 +207,7 @@ fn tokenizer_json(
     }))
 }
 
-/// Puts the beginning-of-sequence token before every text.
+/// A post-processor that puts the beginning-of-sequence token before every text.
 fn bos_processor(id: usize, token: &str) -> Json {
     let bos = json!({"SpecialToken": {"id": token, "type_id": 0}});
     let first = json!({"Sequence": {"id": "A", "type_id": 0}});

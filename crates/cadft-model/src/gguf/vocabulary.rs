@@ -1,4 +1,4 @@
-//! The tokenizer of a Hugging Face directory as the metadata of a GGUF file.
+//! Converts the tokenizer of a Hugging Face directory to the metadata of a GGUF file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,23 +10,23 @@ use super::tokenizer::{CONTROL, USER_DEFINED};
 use super::write::Field;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
-use crate::{file, json};
+use crate::file;
 
-/// No template is longer.
+/// Limit for the size of a template in bytes; no real template is longer.
 const MAX_TEMPLATE: u64 = 16 << 20;
 const NORMAL: i32 = 1;
 const UNUSED: i32 = 5;
 
 type Fields = Vec<(String, Field)>;
 
-/// The fields of the tokenizer, or everything about it that cannot be written.
+/// The metadata of the tokenizer, or all reasons why it cannot be written.
 pub(super) fn read(
     directory: &Path,
     config: &ModelConfig,
 ) -> Result<Result<Fields, Vec<String>>, ModelError> {
-    let tokenizer = json::read_object(&directory.join("tokenizer.json"))?;
+    let tokenizer = file::read_object(&directory.join("tokenizer.json"))?;
     let settings = match directory.join("tokenizer_config.json") {
-        path if path.exists() => json::read_object(&path)?,
+        path if path.exists() => file::read_object(&path)?,
         _ => Map::new(),
     };
     let template = match directory.join("chat_template.jinja") {
@@ -109,7 +109,7 @@ fn fields(
         .collect())
 }
 
-/// llama.cpp's name for the way that text is split; some differ only in whether whole words are looked up first.
+/// llama.cpp's name of the pre-tokenizer. Some names differ only in whether whole words are looked up first.
 fn pre_tokenizer_name(tokenizer: &Json) -> Option<&'static str> {
     let own = essence(&tokenizer["pre_tokenizer"]);
     let looks_up_words = tokenizer["model"]["ignore_merges"] == true;
@@ -133,7 +133,7 @@ fn adds_bos(tokenizer: &Json, settings: &Map<String, Json>) -> bool {
     })
 }
 
-/// Every token and its kind by id; ids that no token has are filled.
+/// Every token and its kind, by id. Unused ids get placeholders.
 fn tokens(tokenizer: &Json, vocab_size: usize, problems: &mut Vec<String>) -> Vec<(String, i32)> {
     let mut by_id: BTreeMap<usize, (String, i32)> = BTreeMap::new();
     let id = |value: &Json| value.as_u64().and_then(|id| usize::try_from(id).ok());
@@ -168,7 +168,7 @@ fn tokens(tokenizer: &Json, vocab_size: usize, problems: &mut Vec<String>) -> Ve
         .collect()
 }
 
-/// Merges as `a b`, however `tokenizer.json` has them.
+/// Merges in the form `a b`; `tokenizer.json` may also have pairs.
 fn merges(model: &Json) -> Vec<String> {
     let parts = |pair: &Json| match pair {
         Json::Array(parts) => {
@@ -185,7 +185,7 @@ fn merges(model: &Json) -> Vec<String> {
         .collect()
 }
 
-/// What of a pre-tokenizer changes where text is split.
+/// The parts of a pre-tokenizer that affect where text is split.
 fn essence(json: &Json) -> Vec<String> {
     match json["type"].as_str() {
         Some("Sequence") => json["pretokenizers"]

@@ -1,4 +1,4 @@
-//! Writing the GGUF container: header, metadata and tensor table, then one tensor in memory at a time.
+//! Writes the GGUF container: header, metadata and tensor table, then the tensors one at a time.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -10,11 +10,11 @@ use rayon::prelude::*;
 use super::quant::GgmlType;
 use crate::error::ModelError;
 
-/// Tensors begin at multiples of this.
+/// Alignment of tensors in bytes.
 const ALIGNMENT: usize = 32;
 const VERSION: u32 = 3;
 
-/// A value of the metadata, in the type that is written.
+/// A metadata value with the type that is written.
 pub(super) enum Field {
     U32(u32),
     F32(f32),
@@ -24,7 +24,7 @@ pub(super) enum Field {
     I32s(Vec<i32>),
 }
 
-/// A tensor that is written when its turn comes.
+/// A tensor to be written; its values are computed when they are needed.
 pub(super) struct Output<'a> {
     pub(super) name: String,
     /// Slowest dimension first.
@@ -34,7 +34,7 @@ pub(super) struct Output<'a> {
     pub(super) values: Box<dyn Fn() -> Vec<f32> + 'a>,
 }
 
-/// Writes a file, whole or not at all.
+/// Writes a file atomically.
 pub(super) fn write(
     path: &Path,
     metadata: &[(String, Field)],
@@ -126,7 +126,7 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// The bytes of `values` in blocks of `kind`.
+/// Encodes `values` in blocks of `kind`.
 fn encode(kind: GgmlType, values: &[f32]) -> Vec<u8> {
     match kind {
         GgmlType::F16 => values

@@ -1,9 +1,9 @@
-//! Tensors under names, whose values are read late: for files, and for what goes into them.
+//! Named tensors whose values are read on demand, for writing files.
 
 use burn::tensor::{DType, Tensor, TensorData};
 use std::fmt;
 
-/// A tensor under a name; its values are read when they are needed.
+/// A named tensor. Its values are read when they are needed.
 pub struct NamedTensor {
     /// The name.
     pub name: String,
@@ -13,7 +13,7 @@ pub struct NamedTensor {
 }
 
 impl NamedTensor {
-    /// Shares the storage of `tensor`.
+    /// A named tensor that shares the storage of `tensor`.
     #[must_use]
     pub fn new<const D: usize>(name: impl Into<String>, tensor: Tensor<D>) -> Self {
         Self {
@@ -23,17 +23,17 @@ impl NamedTensor {
         }
     }
 
-    /// A vector.
+    /// A vector with these values.
     #[must_use]
     pub fn from_values(name: impl Into<String>, values: Vec<f32>) -> Self {
         let count = values.len();
         Self::of_shape(name, vec![count], values)
     }
 
-    /// A tensor with these values, row by row.
+    /// A tensor with these values in row-major order.
     ///
     /// # Panics
-    /// If their number is not that of the shape.
+    /// If `values` does not have the number of elements of `shape`.
     #[must_use]
     pub fn of_shape(name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) -> Self {
         let data = TensorData::new(values, shape.clone());
@@ -44,7 +44,7 @@ impl NamedTensor {
         }
     }
 
-    /// The same tensor with its values copied now, so that it no longer holds on to memory of a device.
+    /// Copies the values to host memory now, and releases the device memory.
     #[must_use]
     pub fn on_host(self) -> Self {
         let data = copied(&(self.values)());
@@ -54,21 +54,20 @@ impl NamedTensor {
         }
     }
 
-    /// The values.
+    /// The values, as f32.
     #[must_use]
     pub fn to_data(&self) -> TensorData {
         (self.values)().convert_dtype(DType::F32)
     }
 
-    /// Bytes of the values.
+    /// Size of the values in bytes, as f32.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.shape.iter().product::<usize>() * size_of::<f32>()
     }
 }
 
-/// The same values in memory of their own. What CubeCL gives is read when it is looked at, and would be what an update in
-/// place has made of it by then.
+/// A copy of the values. CubeCL's data is read lazily, so a later in-place update would change data that is not copied.
 pub fn copied(data: &TensorData) -> TensorData {
     TensorData::from_bytes_vec(data.as_bytes().to_vec(), data.shape().clone(), data.dtype())
 }

@@ -1,4 +1,4 @@
-//! Adapters: an untrained one changes nothing, dropout is seeded, files that do not fit are refused in one report.
+//! Adapters: a new one changes nothing, dropout is seeded, and files that do not fit are refused in one report.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ fn only_the_update_and_saved_modules_are_trained_and_counted() {
     assert_eq!(trained, targets.trainable);
 }
 
-/// Elements of the parameters that require a gradient.
+/// Number of elements of the parameters that require a gradient.
 fn trained(model: &CausalLm) -> usize {
     use burn::module::{ModuleVisitor, Param};
     use burn::tensor::Tensor;
@@ -115,7 +115,7 @@ fn dropout_is_seeded_and_only_in_training() {
             },
             &Device::flex().autodiff(),
         );
-        // B is 0 in a new adapter, so that dropout would not show: take one with values.
+        // In a new adapter B is 0, so dropout would have no effect; give B values.
         let adapted = perturbed(&adapted, &config, kind);
         let draw = |seed| {
             adapted.seed_dropout(seed);
@@ -133,7 +133,7 @@ fn dropout_is_seeded_and_only_in_training() {
     }
 }
 
-/// The adapter saved, its `B` changed in the file, and loaded again.
+/// Saves the adapter, changes `B` in the file, and loads it again.
 fn perturbed(adapted: &CausalLm, config: &ModelConfig, kind: AdapterKind) -> CausalLm {
     let adapter = AdapterConfig {
         kind,
@@ -168,7 +168,7 @@ fn stored(model: &CausalLm, adapter: &AdapterConfig, config: &ModelConfig) -> (t
     (parent, directory)
 }
 
-/// Changes the f32 values of every tensor of the adapter's file in place.
+/// Applies `change` to the f32 values of every tensor in the adapter's file.
 fn edit_weights(directory: &Path, change: impl Fn(&str, &mut Vec<f32>)) {
     let path = directory.join(ADAPTER_WEIGHTS);
     let mut bytes = fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Checkpoints: byte-exact round trips, shards, one report of everything that does not fit, broken files.
+//! Checkpoints: byte-exact round trips, shards, one report of all mismatches, broken files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -27,7 +27,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A saved tiny model in a temporary directory.
+/// A tiny model, saved in a temporary directory.
 fn saved(changes: serde_json::Value, options: &SaveOptions) -> (tempfile::TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("model");
@@ -42,7 +42,7 @@ fn saved(changes: serde_json::Value, options: &SaveOptions) -> (tempfile::TempDi
     (parent, directory)
 }
 
-/// The tensors of `model.safetensors`, changed and written back.
+/// Applies `change` to the tensors of `model.safetensors` and writes them back.
 fn edit(directory: &Path, change: impl FnOnce(&mut HashMap<String, (Vec<usize>, Vec<f32>)>)) {
     let path = directory.join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
@@ -330,7 +330,7 @@ fn carried_files_are_made_to_say_how_the_model_talks() {
             ..SaveOptions::default()
         };
         let (_parent, directory) = saved(json!({}), &options);
-        // Twice: what is there is replaced.
+        // The second save replaces the first.
         save(
             &directory,
             &CausalLm::new(&tiny(json!({})), &Device::flex(), 1),

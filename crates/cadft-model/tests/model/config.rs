@@ -82,7 +82,7 @@ fn llama3_frequencies_match_transformers() {
     ] {
         assert!((found[pair] / expected - 1.0).abs() < 1e-12, "pair {pair}");
     }
-    // Pair 30: the rule of `_compute_llama3_parameters`, worked out by hand.
+    // Pair 30, computed by hand with the rule of `_compute_llama3_parameters`.
     let wavelength = std::f64::consts::TAU / plain(30.0);
     let smooth = (8192.0 / wavelength - 1.0) / 3.0;
     assert!((0.0..1.0).contains(&smooth));
@@ -158,7 +158,7 @@ fn unsupported_settings_are_refused_by_key_and_value() {
     }
 }
 
-/// The tiny model as a member of another family.
+/// The tiny model, converted to another family.
 fn family(model_type: &str, architecture: &str, changes: serde_json::Value) -> Result<ModelConfig, String> {
     let mut object = tiny_json(json!({"model_type": model_type, "architectures": [architecture]}));
     object.as_object_mut().unwrap().remove("tie_word_embeddings");

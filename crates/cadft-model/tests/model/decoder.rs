@@ -89,7 +89,7 @@ fn later_tokens_and_right_padding_change_nothing_before_them() {
     assert_close(&values(&long), &short, 1e-6);
 }
 
-/// Caches are kept in memory on Flex, and in tensors elsewhere: with autodiff, too.
+/// Two devices for the two kinds of cache: in host memory on plain Flex, in tensors with autodiff.
 fn cache_devices() -> [Device; 2] {
     [Device::flex(), Device::flex().autodiff()]
 }
@@ -138,14 +138,14 @@ fn rows_of_different_length_go_on_in_their_slots() {
         let full = values(&model.hidden_states(tokens(&[&IDS], &device)));
         let at = |position: usize| &full[position * 16..(position + 1) * 16];
         let mut cache = KvCache::new(&config, 3, 4);
-        // Two rows of 4 and 2 tokens, the second one padded; what it took in of the padding is forgotten.
+        // Two rows of 4 and 2 tokens, the second one padded. The cached padding is removed below.
         cache.set_rows(&[2, 0]);
         let rows = tokens(&[&IDS[..4], &[IDS[0], IDS[1], 0, 0]], &device);
         let both = values(&model.hidden_states_with_cache(rows, &mut cache));
         assert_close(&both[3 * 16..4 * 16], at(3), 1e-5);
         assert_close(&both[5 * 16..6 * 16], at(1), 1e-5);
         cache.truncate(0, 2);
-        // A third slot takes over the beginning of another.
+        // A third slot copies the beginning of another.
         cache.copy_prefix(2, 1, 3);
         assert_eq!([0, 1, 2].map(|slot| cache.len(slot)), [2, 3, 4]);
         cache.set_rows(&[0, 1, 2]);
@@ -167,7 +167,7 @@ fn rows_of_the_same_slot_go_on_from_one_another() {
         let model = CausalLm::new(&config, &device, 3);
         let full = values(&model.hidden_states(tokens(&[&IDS], &device)));
         let mut cache = KvCache::new(&config, 2, 2);
-        // Two sequences, of which one is a token behind, in rows of one token, and then in rows of two.
+        // Two sequences, one of them a token behind: first in rows of one token, then in rows of two.
         cache.set_rows(&[1, 0, 1, 1]);
         let rows = tokens(&[&IDS[..1], &IDS[..1], &IDS[1..2], &IDS[2..3]], &device);
         let first = values(&model.hidden_states_with_cache(rows, &mut cache));

@@ -1,4 +1,4 @@
-//! The hand-written operations on Flex equal their portable forms, in value and in every gradient.
+//! The hand-written operations on Flex equal their portable versions, in value and in every gradient.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ fn device() -> Device {
 }
 
 thread_local! {
-    /// Every test has a thread of its own, and therefore the same numbers every time.
+    /// Every test has a separate thread, so it gets the same numbers in every run.
     static STATE: Cell<u64> = const { Cell::new(42) };
 }
 
-/// Numbers with the deviation of a standard normal distribution, and nearly its shape: sums of twelve uniform ones.
+/// Approximately normal numbers with standard deviation 1: sums of twelve uniform ones.
 fn normal<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     let uniform = || {
         STATE.set(
@@ -39,7 +39,7 @@ fn leaf<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     normal(shape).require_grad()
 }
 
-/// The largest difference relative to the largest value, or to 1e-3 where all values are smaller.
+/// The largest difference, relative to the largest expected value or 1e-3, whichever is larger.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let scale = expected.iter().map(|x| x.abs()).fold(1e-3, f32::max);
@@ -51,7 +51,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
         / scale
 }
 
-/// Compares two forms of a function of `inputs`: the output, and the gradient of every input under a random upstream
+/// Compares two versions of a function of `inputs`: the output, and the gradient of every input for a random upstream
 /// gradient.
 #[track_caller]
 fn compare<const D: usize, const N: usize>(
@@ -89,7 +89,7 @@ fn linear_equals_its_portable_form() {
 
 #[test]
 fn rms_norm_equals_its_portable_form() {
-    // The weight is passed as [1, 1, hidden] so that all inputs have one rank.
+    // The weight has the shape [1, 1, hidden] so that all inputs have the same rank.
     for (batch, seq, hidden) in [(1, 1, 5), (2, 3, 33), (3, 70, 64)] {
         compare(
             &[leaf([batch, seq, hidden]), leaf([1, 1, hidden])],
@@ -139,18 +139,18 @@ fn rotation(rows: usize, seq: usize, pairs: usize) -> Rotation {
     }
 }
 
-/// Where the samples of packed rows begin: `cuts` are the first positions of later samples.
+/// The starts of samples in packed rows; `cuts` are the first positions of the later samples.
 fn starts(batch: usize, seq: usize, cuts: &[usize]) -> Arc<[usize]> {
     (0..batch)
         .flat_map(|row| {
-            // Every row is cut one position later than the one above.
+            // Each row is cut one position later than the row above.
             let start = move |t: usize| cuts.iter().map(|cut| cut + row).filter(|&cut| cut <= t).max();
             (0..seq).map(move |t| start(t).unwrap_or(0))
         })
         .collect()
 }
 
-/// Compares both forms on `[batch, seq, heads, kv_heads, head_dim]`.
+/// Compares both versions for `[batch, seq, heads, kv_heads, head_dim]`.
 #[track_caller]
 fn compare_attention(
     [batch, seq, heads, kv_heads, head_dim]: [usize; 5],
@@ -230,7 +230,7 @@ fn attention_without_rotation_and_with_a_partial_one_equals_its_portable_form() 
     }
 }
 
-/// Keys outside the window or the sample change nothing, whatever they hold.
+/// Keys outside the window or the sample have no effect, whatever their values are.
 #[test]
 fn hidden_keys_have_no_influence() {
     let options = AttentionOptions {

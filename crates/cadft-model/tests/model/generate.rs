@@ -1,4 +1,4 @@
-//! Generation: independence of the batch, seeds, stops, prefixes, and the likelihood of what was said.
+//! Generation: independence of the batch, seeds, stops, prefixes, and the likelihood of the generated text.
 
 use std::ops::ControlFlow;
 
@@ -46,13 +46,13 @@ fn prompts() -> Vec<Vec<u32>> {
     ]
 }
 
-/// What a sequence says, to the last bit.
+/// The generated tokens and log-probabilities, for comparison to the last bit.
 fn said(generated: &Generated) -> (&[u32], Finish, Vec<u64>) {
     let bits = generated.log_probs.iter().map(|log_prob| log_prob.to_bits());
     (&generated.token_ids, generated.finish, bits.collect())
 }
 
-/// The logits after each position, without a cache.
+/// The logits after each position, computed without a cache.
 fn teacher_forced(model: &CausalLm, ids: &[u32]) -> Vec<Vec<f32>> {
     let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
     let logits = model.logits(model.hidden_states(tokens(&[&ids], &Device::flex())));
@@ -133,7 +133,7 @@ proptest! {
         batch in 1usize..6,
         seed in 0u64..100,
     ) {
-        // Prompts begin with a common prefix of some length.
+        // Each prompt begins with a common prefix of a random length.
         let prompts: Vec<Vec<u32>> = prompts
             .into_iter()
             .map(|(shared, own)| (0..shared as u32).map(|i| i * 7 % 40).chain(own).collect())
@@ -177,7 +177,7 @@ fn a_common_prefix_is_computed_once() {
     let questions = [asked(&[1]), asked(&[2, 2]), vec![9, 9], asked(&[3, 4, 5])];
     let answers = run(&Request::samples(&questions, 1), &options);
     assert_eq!(prefilled(&answers), [51, 2, 2, 3]);
-    // One at a time, each continues from what the one before left.
+    // One at a time, each prompt reuses what the previous one left in the slot.
     let alone = GenerateOptions { batch: 1, ..options };
     let answers = run(&Request::samples(&[asked(&[1]), asked(&[2, 2])], 1), &alone);
     assert_eq!(prefilled(&answers), [51, 2]);
@@ -375,7 +375,7 @@ fn with_longrope_an_answer_ends_at_the_length_of_the_pretraining() {
             &mut ignore_tokens,
         )
     };
-    // The length is 3.
+    // The maximum length is 3.
     let [answer_of_one] = answer(vec![5]).unwrap().try_into().unwrap();
     assert_eq!(
         (answer_of_one.token_ids.len(), answer_of_one.finish),

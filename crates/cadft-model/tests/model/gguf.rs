@@ -1,4 +1,4 @@
-//! GGUF import: a file written by hand becomes a checkpoint that loads; what is unknown is named.
+//! GGUF import: a hand-written file becomes a checkpoint that loads; unknown contents are named.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{tiny, values};
 
-/// A GGUF file that is being built: metadata and f32 tensors.
+/// Builds a GGUF file from metadata and f32 tensors.
 #[derive(Clone, Default)]
 struct Writer {
     metadata: Vec<(String, Vec<u8>)>,
@@ -74,7 +74,7 @@ impl Writer {
     }
 }
 
-/// The rows of a matrix in llama.cpp's order: the halves of each head's rotated pairs side by side.
+/// The rows of a matrix in llama.cpp's order: the two halves of each rotated pair are adjacent.
 fn interleave(values: &[f32], heads: usize, head_dim: usize, width: usize) -> Vec<f32> {
     let mut out = Vec::new();
     for head in 0..heads {
@@ -88,7 +88,7 @@ fn interleave(values: &[f32], heads: usize, head_dim: usize, width: usize) -> Ve
     out
 }
 
-/// A GGUF file with the settings and the tokenizer of the tiny model, without tensors.
+/// A GGUF file with the settings and the tokenizer of the tiny model, but without tensors.
 fn tiny_settings() -> Writer {
     let mut file = Writer::default();
     file.text("general.architecture", "llama");
@@ -197,7 +197,7 @@ fn tiny_gguf(model: &CausalLm) -> Writer {
     file
 }
 
-/// The tiny model of these tests, written as a GGUF file.
+/// Writes the tiny model of these tests as a GGUF file.
 pub(crate) fn write_tiny(path: &Path) {
     tiny_gguf(&original()).write(path);
 }
@@ -276,7 +276,7 @@ fn known_pre_tokenizers_differ_and_unknown_ones_are_named() {
     assert!(message.contains("`tokenizer.ggml.pre` is `kimi-k2`"), "{message}");
 }
 
-/// The names are llama.cpp's; each comes back as itself, or as the first name of those that split alike.
+/// The names are llama.cpp's. Each is written as itself, or as the first name with the same split.
 #[test]
 fn a_tokenizer_of_any_known_pre_tokenizer_is_written_under_a_name_that_splits_alike() {
     for (pre, written) in [
@@ -399,7 +399,7 @@ fn a_file_cut_anywhere_is_an_error() {
     }
 }
 
-/// A tiny model with a tokenizer as a Hugging Face directory, made by importing a hand-written file.
+/// A Hugging Face directory with a tiny model and a tokenizer, created by importing a hand-written file.
 fn imported() -> (tempfile::TempDir, PathBuf) {
     let (parent, directory) = import(&tiny_gguf(&original()));
     (parent, directory.unwrap())
@@ -458,7 +458,7 @@ fn q8_0_keeps_whole_rows_to_within_half_a_step_and_others_as_f16() {
     let (file, again) = (parent.path().join("exported.gguf"), parent.path().join("again"));
     export_gguf(&directory, &file, GgufDtype::Q8_0).unwrap();
     let import = import_gguf(&file, &again, Dtype::F32).unwrap();
-    // Rows of 24 weights, of the two down projections and the two output projections' 16, are no whole blocks.
+    // The two down projections have rows of 24 weights, and the two output projections rows of 16: not whole blocks.
     assert_eq!(import.tensor_types["F16"], 4);
     let found = load(&again, &Device::flex()).unwrap().model;
     let (found, expected) = (

@@ -1,4 +1,4 @@
-//! GGUF out and in again for every family, and what a family's architecture in llama.cpp has no place for.
+//! GGUF export and import for every family, and the settings that an architecture of llama.cpp cannot express.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn families() -> Vec<ModelConfig> {
     ]
 }
 
-/// A directory with a random model in numbers that f16 holds, and a tokenizer.
+/// A directory with a tokenizer and a random model whose values are exact in f16.
 fn directory(parent: &Path, config: &ModelConfig) -> PathBuf {
     let directory = parent.join("model");
     let model = CausalLm::new(config, &Device::flex(), 7);

@@ -17,7 +17,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_model::ModelConfig;
 use serde_json::{Value, json};
 
-/// The JSON of a tiny model, with `changes` on top.
+/// The JSON of a tiny model, with `changes` applied.
 fn tiny_json(changes: Value) -> Value {
     let mut object = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 40, "hidden_size": 16,
@@ -44,7 +44,7 @@ fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
     tensor.to_data().iter::<f32>().collect()
 }
 
-/// Fails unless the values are equal up to `tolerance`, absolutely.
+/// Asserts that the values agree within the absolute `tolerance`.
 #[track_caller]
 fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len());

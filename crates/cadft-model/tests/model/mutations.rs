@@ -1,5 +1,5 @@
-//! Files of a model with bytes changed, cut or put in: they are read or refused, never a panic. The same properties as those
-//! of the fuzz targets.
+//! Files of a model with bytes changed, removed or inserted: they are read or refused, and never cause a panic. The
+//! properties are those of the fuzz targets.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{tiny, tiny_json};
 
-/// How one byte is changed.
+/// A change at one byte.
 #[derive(Clone, Debug)]
 enum Change {
     Set(u8),
@@ -61,7 +61,7 @@ fn model() -> CausalLm {
     CausalLm::new(&tiny(json!({})), &Device::flex(), 3)
 }
 
-/// A directory with a model and an adapter in it.
+/// A directory with a model and an adapter.
 fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let config = tiny(json!({}));
@@ -84,7 +84,7 @@ fn directory() -> tempfile::TempDir {
     directory
 }
 
-/// Reads the directory with one file of it changed.
+/// Loads the directory after changing one of its files.
 fn read_with(directory: &Path, file: &str, changes: &[(prop::sample::Index, Change)]) {
     let path = directory.join(file);
     let original = fs::read(&path).unwrap();
@@ -128,7 +128,7 @@ proptest! {
         let path = directory.path().join("m.gguf");
         crate::gguf::write_tiny(&path);
         let bytes = fs::read(&path).unwrap();
-        // The metadata and the table of tensors are what can go wrong; the data are numbers.
+        // Damages only the metadata and the table of tensors; the data are plain numbers.
         fs::write(&path, changed(&bytes, &changes)).unwrap();
         let _ = import_gguf(&path, &directory.path().join("out"), Dtype::F32);
     }

@@ -1,4 +1,4 @@
-//! The distributions that tokens are drawn from: exact values, boundaries, ties, and draws.
+//! The distributions of sampling: exact values, boundaries, ties, and draws.
 
 use burn::tensor::Device;
 use cadft_model::generate::{Request, generate, ignore_tokens};
@@ -40,7 +40,7 @@ fn the_nucleus_is_the_smallest_set_that_reaches_its_mass() {
     assert_eq!(kept(&top_p(0.249_999), &equal), [0, 1]);
     assert_eq!(kept(&top_p(1e-300), &equal), [0]);
     assert_eq!(kept(&top_p(1.0), &equal).len(), 8);
-    // Halves, quarters and eighths, away from the boundary by more than the rounding of logits.
+    // Halves, quarters and eighths; the thresholds are farther from the boundaries than the rounding of logits.
     let logits = [0.125f32, 0.5, 0.125, 0.25].map(f32::ln);
     assert_eq!(kept(&top_p(0.499), &logits), [1]);
     assert_eq!(kept(&top_p(0.501), &logits), [1, 3]);
@@ -203,7 +203,7 @@ fn draws_have_the_frequencies_of_the_distribution() {
             DRAWS,
             "a token outside was drawn"
         );
-        // Rare tokens are put together, so that every expectation is large enough.
+        // Rare tokens are merged, so that every expected count is large enough.
         let (common, rare): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(p, _)| p * DRAWS as f64 > 10.0);
         let rest = rare.iter().fold((0.0, 0), |(p, n), (q, m)| (p + q, n + m));
         let cells: Vec<_> = common

@@ -1,5 +1,5 @@
-//! Files from elsewhere: special files, paths out of the directory, sizes and numbers that no model has. Each is an error
-//! that names its place, at once and without the memory that it asks for.
+//! Untrusted files: special files, paths outside the directory, and implausible sizes and numbers. Each must cause an
+//! error that names its place, quickly and without allocating the requested memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::{tiny, tiny_json, values};
 
 const INDEX: &str = "model.safetensors.index.json";
 
-/// A tiny model in a directory of its own, in several files where there is room for few bytes in one.
+/// A tiny model in a temporary directory, in several files if `max_shard_bytes` is small.
 fn saved(max_shard_bytes: usize) -> (tempfile::TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("model");
@@ -87,7 +87,7 @@ fn numbers_that_no_model_means_are_refused_by_their_key() {
     assert!(message.contains("`vocab_size` appears twice"), "{message}");
 }
 
-/// Python writes `Infinity` where JSON has no number; a key that nothing reads may hold one and is written back.
+/// Python writes `Infinity`, which JSON does not have. A key that nothing reads may hold it, and it is written back.
 #[test]
 fn infinity_as_python_writes_it_is_read_and_written_back() {
     let (_parent, directory) = saved(usize::MAX);
@@ -147,7 +147,7 @@ fn a_name_of_the_index_stays_in_the_directory() {
     }
 }
 
-/// As transformers does: the single file is the model, whatever an older index beside it says.
+/// As in transformers: the single file is loaded even if an old index is present.
 #[test]
 fn the_single_file_is_read_before_an_index() {
     let (_parent, directory) = saved(8000);
@@ -251,7 +251,7 @@ fn a_key_of_gguf_metadata_that_appears_twice_is_named() {
 fn a_pipe_or_a_device_is_never_opened() {
     use std::os::unix::fs::symlink;
     let (_parent, directory) = saved(usize::MAX);
-    // A device stands in for a pipe, which needs a program to be made: both are refused by their kind.
+    // A device replaces a pipe, which a test cannot create without a program: both are refused because of their kind.
     let model = "model.safetensors";
     for name in ["config.json", model, "generation_config.json"] {
         let path = directory.join(name);

@@ -1,26 +1,26 @@
 //! Reading from the device. Each read makes the host wait for everything in the queue.
 //!
-//! With several ranks, each reads what it computed, and what the others computed is exchanged then. All ranks make the same
-//! exchanges in the same order: the outcome of the step before with the first read, then the scores of this step if its weights
-//! need them.
+//! With several ranks, each rank reads the values that it computed, then exchanges them with the others. All ranks make
+//! the same exchanges in the same order: the outcome of the previous step with the first read, then the scores of this
+//! step if its weights depend on them.
 
 use super::{InFlight, Settled};
 use crate::ranks::Ranks;
 use burn::tensor::{Tensor, Transaction};
 
-/// Reads tensors together and counts the reads. The first read also brings the outcome of the step before.
+/// Reads tensors together and counts the reads. The first read also fetches the outcome of the previous step.
 #[derive(Default)]
 pub(crate) struct Readback {
-    /// How often the host waited.
+    /// Number of reads.
     pub(crate) reads: usize,
-    /// The outcome of the step before, once it was read.
+    /// The outcome of the previous step, after it was read.
     pub(crate) settled: Option<Settled>,
     in_flight: Option<InFlight>,
     ranks: Ranks,
 }
 
 impl Readback {
-    /// The reads of a step; `in_flight` is the step before, if its outcome was not read yet.
+    /// Starts the reads of a step; `in_flight` is the previous step, if its outcome has not been read yet.
     pub(crate) fn with(in_flight: Option<InFlight>, ranks: &Ranks) -> Self {
         Self {
             in_flight,
@@ -33,7 +33,7 @@ impl Readback {
         &self.ranks
     }
 
-    /// Reads the outcome of the step before, if nothing else has to be read now.
+    /// Reads the outcome of the previous step, if no other read has fetched it.
     pub(crate) fn settle(&mut self) {
         let _ = self.read(vec![]);
     }

@@ -1,4 +1,4 @@
-//! What ranks tell each other of a step: sums of each shard, scores and weights of each sample.
+//! The values of a step that ranks exchange: sums of each shard, scores and weights of each sample.
 
 use super::OfTokens;
 use crate::ranks::Ranks;
@@ -19,7 +19,7 @@ impl Told {
         }
     }
 
-    /// The same with what the other ranks know.
+    /// Fills in the values of the other ranks.
     pub(super) fn by_all(self, ranks: &Ranks) -> Self {
         let samples = self.scores.len();
         let sums = self.shards.iter().flat_map(Sums::values);
@@ -43,12 +43,12 @@ pub(super) struct Sums {
     pub(super) nll: f64,
     pub(super) gate: f64,
     pub(super) divergence: f64,
-    /// How many micro-batches have a divergence.
+    /// Number of micro-batches that have a divergence.
     pub(super) diverging: f64,
 }
 
 impl Sums {
-    /// Adds a micro-batch: the sample of each token, the factor of each sample.
+    /// Adds a micro-batch, given the sample of each token and the factor of each sample.
     pub(super) fn add(
         &mut self,
         sample_of: &[usize],

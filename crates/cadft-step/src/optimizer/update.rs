@@ -1,14 +1,14 @@
-//! The update of one parameter as one operation of every backend.
+//! The update of one parameter, as a single operation on every backend.
 //!
 //! ```text
 //! m ← β₁·m + (1−β₁)·g          v ← β₂·v + (1−β₂)·g²
 //! θ ← keep·θ − η·(m/c₁) / (√(v/c₂) + ε)          keep = 1−η·λ,  c = 1−βᵗ
 //! ```
 //!
-//! where g is the gradient times a factor that is on the device, and nothing changes if that is negative.
+//! `g` is the gradient times a factor that is on the device. If the factor is negative, nothing changes.
 //!
-//! The portable body is the chain of Burn's `AdamW`, and the test oracle. Flex and CubeCL's backends go through the values
-//! once, in place where nothing else holds the tensors; on Flex the result is the same bits.
+//! The portable body is the sequence of operations in Burn's `AdamW`, and the test oracle. Flex and the CubeCL backends
+//! make one pass over the values, in place if nothing else holds the tensors. On Flex the result has the same bits.
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -21,7 +21,7 @@ mod flex;
 mod kernels;
 mod portable;
 
-/// The numbers of one update of one parameter.
+/// The scalars in the update of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rates {
     /// β₁ and β₂.
@@ -32,11 +32,11 @@ pub(crate) struct Rates {
     pub(crate) eps: f32,
     /// η.
     pub(crate) lr: f32,
-    /// What decay leaves of the parameter, 1 where there is none.
+    /// The factor that weight decay multiplies the parameter by; 1 without decay.
     pub(crate) keep: f32,
 }
 
-/// The new parameter and its moments, from the old ones and a gradient of the same shape, and a factor `[1]`; all f32.
+/// The new parameter and its moments, from the old ones, a gradient of the same shape, and a factor `[1]`; all f32.
 pub(super) fn update<const D: usize>(
     value: Tensor<D>,
     grad: Tensor<D>,
@@ -56,6 +56,11 @@ pub(super) fn update<const D: usize>(
         Tensor::from_dispatch(value),
         [Tensor::from_dispatch(first), Tensor::from_dispatch(second)],
     )
+}
+
+/// `sum + part`, in place where nothing else holds `sum`.
+pub(crate) fn add<const D: usize>(sum: Tensor<D>, part: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::accumulate(sum.into_dispatch(), part.into_dispatch()))
 }
 
 /// The sum of the squares of a gradient in f32, `[1]`.
@@ -91,12 +96,12 @@ mod tests {
         x.to_data().iter::<f32>().map(f32::to_bits).collect()
     }
 
-    /// `value`, `grad`, both moments.
+    /// `value`, `grad`, and both moments.
     fn problem(shape: [usize; 2], device: &Device) -> [Tensor<2>; 4] {
         [1, 2, 3, 4].map(|seed| {
             let mut values = drawn(shape[0] * shape[1], seed);
             if seed == 4 {
-                // A second moment is not negative.
+                // A second moment is never negative.
                 values.iter_mut().for_each(|value| *value *= *value);
             }
             Tensor::from_data(TensorData::new(values, shape), device)
@@ -125,6 +130,26 @@ mod tests {
                 let expected: Vec<u32> = expected.into_data().iter::<f32>().map(f32::to_bits).collect();
                 assert_eq!(bits(&found), expected, "{shape:?}");
             }
+        }
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn sums_and_squares_of_the_cpu_are_those_of_the_operations() {
+        for shape in [[1, 1], [3, 5], [129, 257]] {
+            let [value, grad, ..] = problem(shape, &Device::flex());
+            let expected = value.clone() + grad.clone();
+            assert_eq!(bits(&add(value, grad.clone())), bits(&expected), "{shape:?}");
+            let exact: f64 = grad
+                .to_data()
+                .iter::<f32>()
+                .map(|x| f64::from(x) * f64::from(x))
+                .sum();
+            let found = f64::from(sum_of_squares(grad).into_scalar::<f32>());
+            assert!(
+                (found - exact).abs() <= 1e-6 * exact,
+                "{shape:?}: {found} {exact}"
+            );
         }
     }
 

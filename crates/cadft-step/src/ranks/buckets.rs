@@ -1,4 +1,4 @@
-//! In which pieces parameters travel between ranks.
+//! How parameters are grouped into the messages that ranks exchange.
 
 use super::flat::Flat;
 use super::owners::Owners;
@@ -6,10 +6,10 @@ use burn::module::ParamId;
 use burn::tensor::Tensor;
 use std::ops::Range;
 
-/// Most values that travel together, unless one parameter has more.
+/// Most values in one message, unless a single parameter has more.
 pub const BUCKET: usize = 16 << 20;
 
-/// What one rank owns of a parameter.
+/// The part of a parameter that one rank owns.
 #[derive(Clone)]
 struct Piece {
     /// The parameter's place in the list.
@@ -18,15 +18,15 @@ struct Piece {
     values: Range<usize>,
 }
 
-/// Parameters that travel together.
+/// Parameters that are sent in one message.
 pub(super) struct Bucket {
-    /// For each rank what it owns.
+    /// For each rank, the pieces that it owns.
     of_ranks: Vec<Vec<Piece>>,
-    /// Where the values of each rank stand.
+    /// For each rank, the range of its values in the message.
     pub(super) cuts: Vec<Range<usize>>,
 }
 
-/// All parameters in their order, those of each bucket by owner.
+/// Groups all parameters, in their order, into buckets. The values of a bucket are sorted by owner.
 pub(super) fn buckets(parameters: &[Flat], owners: &Owners, ranks: usize) -> Vec<Bucket> {
     let mut buckets = vec![];
     let mut of_ranks = vec![vec![]; ranks];
@@ -67,22 +67,22 @@ impl Bucket {
         Self { of_ranks, cuts }
     }
 
-    /// The values of all, by owner, `[n]`.
+    /// The values of all parameters, sorted by owner, `[n]`.
     pub(super) fn joined(&self, parameters: &[Flat]) -> Tensor<1> {
         cat(parameters, self.of_ranks.iter().flatten())
     }
 
-    /// The values that a rank owns.
+    /// The values that `rank` owns.
     pub(super) fn part(&self, rank: usize, parameters: &[Flat]) -> Tensor<1> {
         cat(parameters, self.of_ranks[rank].iter())
     }
 
-    /// What a rank owns, from its values, `[length of its cut]`.
+    /// The pieces that `rank` owns, from its values `[length of its cut]`.
     pub(super) fn split(&self, rank: usize, values: &Tensor<1>) -> Vec<(ParamId, Tensor<1>)> {
         split(self.of_ranks[rank].iter(), values)
     }
 
-    /// What all ranks own, rank by rank, from their values by owner, `[n]`.
+    /// The pieces of all ranks, rank by rank, from values `[n]` sorted by owner.
     pub(super) fn split_all(&self, values: &Tensor<1>) -> Vec<(ParamId, Tensor<1>)> {
         split(self.of_ranks.iter().flatten(), values)
     }

@@ -1,12 +1,12 @@
-//! Ranks that say so when they do not make the same calls.
+//! Ranks that panic, instead of waiting forever, if they make different calls.
 
 use super::{Collective, Watch};
 use std::time::Duration;
 
-/// Compares every call with those of the other ranks before it takes place: what would be a hang is a message.
+/// Compares every call with those of the other ranks before making it. A mismatch is then an error instead of a hang.
 ///
 /// # Panics
-/// Its methods panic if a rank makes another call, and say which rank makes which.
+/// Its methods panic if ranks make different calls; the message names the call of each rank.
 #[derive(Debug)]
 pub struct Checked<C>(pub C);
 
@@ -40,7 +40,7 @@ impl<C: Collective> Collective for Checked<C> {
     }
 
     fn swap(&self, parts: &[&[f32]], lengths: &[usize]) -> Vec<Vec<f32>> {
-        // What each rank sends and receives differs; what they send each other must agree.
+        // Lengths differ between ranks; only what one rank sends and the other expects must agree.
         self.check("swap");
         let sent: Vec<u8> = (parts.iter())
             .flat_map(|part| (part.len() as u64).to_le_bytes())

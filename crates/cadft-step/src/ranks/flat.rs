@@ -11,7 +11,7 @@ pub(crate) struct Flat {
     pub(super) length: usize,
     /// The first dimension of its shape.
     pub(super) rows: usize,
-    /// Off the autodiff graph.
+    /// The device of the values, without autodiff.
     pub(super) device: Device,
     /// `[length]`; a gradient that is absent is 0.
     values: Option<Tensor<1>>,
@@ -54,7 +54,7 @@ fn flattened<M: Module>(model: &M, at: Look<'_>) -> Vec<Flat> {
     flatten.found
 }
 
-/// The gradients that `values` are, in the shapes of their parameters, or of the rows that they are of.
+/// Values as gradients, each in the shape of its parameter, or of its block of rows of that parameter.
 pub(crate) fn gradients_of<M: Module>(model: &M, values: Vec<(ParamId, Tensor<1>)>) -> GradientsParams {
     let mut give = Give {
         values: values.into_iter().collect(),
@@ -64,7 +64,7 @@ pub(crate) fn gradients_of<M: Module>(model: &M, values: Vec<(ParamId, Tensor<1>
     give.gradients
 }
 
-/// The model with these values of its parameters; several of one parameter stand one after the other.
+/// The model with these values as its parameters. Several entries of one parameter are its blocks of rows, in order.
 pub(super) fn with_values<M: Module>(model: M, values: Vec<(ParamId, Tensor<1>)>) -> M {
     let mut of_parameters: HashMap<ParamId, Vec<Tensor<1>>> = HashMap::new();
     for (id, values) in values {
@@ -73,7 +73,7 @@ pub(super) fn with_values<M: Module>(model: M, values: Vec<(ParamId, Tensor<1>)>
     model.map(&mut Set(of_parameters))
 }
 
-/// What is looked at of a parameter.
+/// What to collect for each parameter.
 #[derive(Clone, Copy)]
 enum Look<'a> {
     Shapes,

@@ -5,14 +5,15 @@ use std::any::Any;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// One of several threads that meet at every call. A thread that drops its rank is lost to those that wait for it.
+/// One rank of several in threads of one process, which meet at every call. If a thread drops its rank, it is lost, and
+/// the threads that wait for it unwind.
 #[derive(Debug)]
 pub struct Local {
     rank: usize,
     meeting: Arc<Meeting>,
 }
 
-/// What a rank brings to a meeting.
+/// The argument of one rank in a meeting.
 type Part = Arc<dyn Any + Send + Sync>;
 
 #[derive(Debug)]
@@ -24,17 +25,17 @@ struct Meeting {
 
 #[derive(Debug)]
 struct Now {
-    /// How many meetings are over.
+    /// Meetings that are over.
     over: u64,
-    /// What those brought who are here.
+    /// The parts of the ranks that have arrived.
     here: Vec<Option<Part>>,
-    /// What all brought to the last meeting.
+    /// The parts of all ranks in the last meeting.
     brought: Vec<Part>,
     lost: Option<Lost>,
 }
 
 impl Local {
-    /// As many ranks as are asked for, one for each thread.
+    /// Makes `ranks` ranks, one for each thread.
     #[must_use]
     pub fn all(ranks: usize) -> Vec<Self> {
         let now = Now {
@@ -56,7 +57,7 @@ impl Local {
             .collect()
     }
 
-    /// Waits until every rank is here; what they bring, in the order of ranks.
+    /// Waits until every rank has arrived. Returns their parts in the order of ranks.
     fn meet<T: Send + Sync + 'static>(&self, part: T) -> Vec<Arc<T>> {
         let meeting = &*self.meeting;
         let mut now = meeting.lock();

@@ -1,7 +1,7 @@
-//! Ranks that are processes, by MPI. The only file that names it.
+//! Ranks that are processes, by MPI. The only file that uses the MPI bindings.
 //!
-//! Every call is begun without waiting, then tested with pauses in between, so that a rank that waits leaves its core to
-//! others, and knows how long it has waited.
+//! Every call is started as nonblocking, then polled with pauses. So a waiting rank leaves its core to other processes,
+//! and knows how long it has waited.
 
 use super::{Collective, Watch};
 use mpi::Threading;
@@ -15,13 +15,13 @@ use std::fmt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A process among those that `mpirun` or a job manager started together. MPI ends with the value.
+/// One process of those that `mpirun` or a job manager started together. Dropping it finalizes MPI.
 pub struct Mpi {
     world: SimpleCommunicator,
-    /// Host of each rank, and its process.
+    /// Host name and process id of each rank.
     places: Vec<(String, u32)>,
     calls: Cell<u64>,
-    /// How long to wait for the others, and who hears of it.
+    /// How long to wait for the others, and who is notified of long waits.
     watch: RefCell<Option<(Duration, Box<dyn Watch>)>>,
     _universe: Universe,
 }
@@ -33,7 +33,7 @@ impl fmt::Debug for Mpi {
 }
 
 impl Mpi {
-    /// The ranks that this process was started with; `None` if MPI has begun before.
+    /// The ranks that this process was started with; `None` if MPI was initialized before.
     #[must_use]
     pub fn begin() -> Option<Self> {
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)?;
@@ -72,7 +72,7 @@ impl Mpi {
         let mut is_noted = false;
         while let Err(unfinished) = request.test() {
             request = unfinished;
-            // Short calls end sooner than a pause does.
+            // Most calls are short: poll without a pause at first.
             if since.elapsed() > Duration::from_millis(1) {
                 sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(2));
@@ -84,7 +84,7 @@ impl Mpi {
         }
     }
 
-    /// A rank that has waited for half of the time says so; one that has waited for all of it ends the run.
+    /// Notifies of the wait after half of the patience, and ends the run after all of it.
     fn look_around(&self, what: &str, waited: Duration, is_noted: &mut bool) {
         let watch = self.watch.borrow();
         let Some((patience, watch)) = watch.as_ref() else {
@@ -202,7 +202,7 @@ impl Mpi {
     }
 }
 
-/// Where the parts of all ranks stand, and how many values they have.
+/// Offset and length of the part of each rank, and the total length.
 fn layout(lengths: impl Iterator<Item = usize>) -> (Vec<i32>, Vec<i32>, usize) {
     let (mut counts, mut starts, mut end) = (vec![], vec![], 0);
     for length in lengths {

@@ -1,9 +1,9 @@
 //! Which rank owns which parameter, or which rows of it.
 //!
-//! Parameters are dealt to shards as samples are: the biggest first to the shard that has the least. A parameter that is larger
-//! than a quarter of an equal share, which would leave some with much more than others, is cut by rows, a piece for each shard.
-//! A rank owns what its shards have. So the pieces whose squares are added for the norm, and the files of a checkpoint, do not
-//! depend on the number of ranks.
+//! Parameters are dealt to shards as samples are: the largest first, each to the shard that has the least so far. A
+//! parameter larger than a quarter of an equal share would make that uneven: it is cut by rows into one piece for each
+//! shard. A rank owns what its shards own. So the pieces whose squares are added for the norm, and the files of a
+//! checkpoint, do not depend on the number of ranks.
 
 use super::Ranks;
 use super::flat::{Flat, flat_shapes, trained_names};
@@ -11,7 +11,7 @@ use burn::module::{Module, ParamId};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// What a rank owns of a parameter.
+/// The part of a parameter that a rank owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owned {
     /// Nothing: another rank owns it.
@@ -22,24 +22,24 @@ pub enum Owned {
     Rows(Range<usize>),
 }
 
-/// Who owns a parameter.
+/// The owner of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// One shard.
+    /// This shard.
     One(usize),
-    /// Every shard has as many rows, or one more.
+    /// All shards, each an equal number of rows, or one more.
     All,
 }
 
-/// The owner of each parameter. The same on every rank.
+/// The owners of all parameters. The same on every rank.
 pub(crate) struct Owners {
     of: HashMap<ParamId, Owner>,
-    /// Shards of a rank.
+    /// Number of shards of a rank.
     per_rank: usize,
 }
 
 impl Owners {
-    /// Those of the trained parameters of a model.
+    /// The owners of the trained parameters of a model.
     pub(super) fn of<M: Module>(model: &M, ranks: &Ranks) -> Self {
         let shapes = flat_shapes(model);
         let sizes: Vec<[usize; 2]> = shapes.iter().map(|flat| [flat.rows, flat.length]).collect();
@@ -50,7 +50,7 @@ impl Owners {
         }
     }
 
-    /// The values of a parameter that a rank owns.
+    /// The range of values of the parameter that `rank` owns.
     pub(super) fn values(&self, flat: &Flat, rank: usize, ranks: usize) -> Range<usize> {
         match self.of.get(&flat.id) {
             Some(Owner::All) => {
@@ -69,14 +69,14 @@ fn rows_of(rows: usize, part: usize, parts: usize) -> Range<usize> {
     rows * part / parts..rows * (part + 1) / parts
 }
 
-/// For parameters of `[rows, values]`.
+/// The owners of parameters of these sizes, `[rows, values]`.
 fn owners(sizes: &[[usize; 2]], shards: usize) -> Vec<Owner> {
     let total: usize = sizes.iter().map(|[_, length]| length).sum();
     let is_cut = |&[rows, length]: &[usize; 2]| shards > 1 && rows >= shards && 4 * length * shards > total;
     let whole: Vec<usize> = (0..sizes.len()).filter(|&place| !is_cut(&sizes[place])).collect();
     let lengths: Vec<usize> = whole.iter().map(|&place| sizes[place][1]).collect();
     let mut owners = vec![Owner::All; sizes.len()];
-    for (shard, places) in cadft_data::deal(&lengths, shards).into_iter().enumerate() {
+    for (shard, places) in cadft_batch::deal(&lengths, shards).into_iter().enumerate() {
         for place in places {
             owners[whole[place]] = Owner::One(shard);
         }
@@ -85,13 +85,13 @@ fn owners(sizes: &[[usize; 2]], shards: usize) -> Vec<Owner> {
 }
 
 impl Ranks {
-    /// The names of the trained parameters in the order of the model, and what this rank owns of each.
+    /// The name of every trained parameter, in the order of the model, and the part of it that this rank owns.
     pub fn owned<M: Module>(&self, model: &M) -> Vec<(String, Owned)> {
         let owned = self.owned_by_id(model).into_iter().map(|(_, owned)| owned);
         trained_names(model).into_iter().zip(owned).collect()
     }
 
-    /// The rows that this rank owns of parameters that are cut.
+    /// For each parameter that is cut, the rows that this rank owns.
     pub(crate) fn own_rows<M: Module>(&self, model: &M) -> HashMap<ParamId, Range<usize>> {
         let rows = |owned| match owned {
             Owned::Rows(rows) => Some(rows),
@@ -102,8 +102,9 @@ impl Ranks {
             .collect()
     }
 
-    /// Where the squares of a parameter of `rows` rows are added piece by piece: the pieces of this rank, counted from the
-    /// first row that it owns, among those of all shards. `None` for a parameter that is not cut.
+    /// How the squares of a parameter of `rows` rows are added piece by piece: the number of this rank's first piece
+    /// among the pieces of all shards, and the rows of its pieces, counted from the first row that it owns. `None` if
+    /// the parameter is not cut.
     pub(crate) fn pieces(&self, owned: &Owned, rows: usize) -> Option<(usize, Vec<Range<usize>>)> {
         let Owned::Rows(own) = owned else { return None };
         let shards = self.own_shards();
@@ -122,8 +123,8 @@ impl Ranks {
         self.rank() * per_rank..(self.rank() + 1) * per_rank
     }
 
-    /// For each shard of this rank the names of the parameters that it owns, in the order of the model; for one that is cut also
-    /// the rows, counted from the first that this rank owns.
+    /// For each shard of this rank, the names of the parameters that it owns, in the order of the model. If a parameter
+    /// is cut, also the rows, counted from the first row that this rank owns.
     pub fn held<M: Module>(&self, model: &M) -> Vec<Vec<(String, Option<Range<usize>>)>> {
         let owners = Owners::of(model, self);
         let shapes = flat_shapes(model);
@@ -158,7 +159,8 @@ impl Ranks {
     }
 }
 
-/// Values of each of `ranks` ranks of parameters of `[rows, values]`, for estimates of memory.
+/// For each of `ranks` ranks, the number of values that it owns of parameters of `[rows, values]`; for memory
+/// estimates.
 #[must_use]
 pub fn owned_values(sizes: &[[usize; 2]], shards: usize, ranks: usize) -> Vec<usize> {
     let mut of_ranks = vec![0; ranks];
@@ -217,7 +219,7 @@ mod tests {
         for (rows, parts) in [(7, 3), (8, 4), (5, 5)] {
             let all: Vec<usize> = (0..parts).flat_map(|part| rows_of(rows, part, parts)).collect();
             assert_eq!(all, (0..rows).collect::<Vec<_>>());
-            // What a rank has is what its shards have.
+            // The rows of a rank are the rows of its shards.
             assert_eq!(rows_of(rows, 0, 2).end, rows_of(rows, 1, 4).end);
         }
     }

@@ -1,4 +1,4 @@
-//! Tensors between ranks through the memory of the host, for every backend.
+//! Tensor communication through host memory, for every backend.
 
 use super::{Collective, Plane};
 use crate::sum::tree;
@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Reads from the device, sends, and writes to the device.
+/// Reads a tensor from the device, sends it with the collective, and writes the result to the device.
 #[derive(Debug)]
 pub struct Staged(pub Rc<dyn Collective>);
 

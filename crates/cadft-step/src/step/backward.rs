@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use cadft_core::RunningMoments;
 use cadft_model::CausalLm;
 
-/// The gradient of a global batch, and its values.
+/// The gradient of a global batch, and the values of the step.
 pub struct Backward {
     /// Gradients of the whole global batch, before clipping.
     pub gradients: GradientsParams,
@@ -16,7 +16,7 @@ pub struct Backward {
     pub outcome: StepOutcome,
 }
 
-/// Parts 1 to 3 with their outcome, without an update.
+/// Parts 1 to 3 of a step, without an update. Waits for the outcome.
 #[must_use]
 pub fn backward(
     model: &CausalLm,

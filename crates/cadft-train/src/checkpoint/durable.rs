@@ -1,12 +1,12 @@
-//! Files and directories of checkpoints that are on the disk, not only on their way to it.
+//! File operations for checkpoints that wait until the data are on the disk.
 
 use super::CheckpointError;
 use cadft_files::Action;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every file below `directory`, as sorted paths relative to it, with `/` between components. Links to directories are
-/// not followed.
+/// All files below `directory`, as sorted relative paths with `/` between components. Links to directories are not
+/// followed.
 pub(crate) fn files(directory: &Path) -> Result<Vec<String>, CheckpointError> {
     let mut found = vec![];
     let mut left = vec![(directory.to_owned(), String::new())];
@@ -26,24 +26,24 @@ pub(crate) fn files(directory: &Path) -> Result<Vec<String>, CheckpointError> {
     Ok(found)
 }
 
-/// Synchronises `directory`, everything below it, and the entry of it in its parent.
+/// Synchronises `directory`, everything below it, and its entry in its parent.
 pub(crate) fn sync_tree(directory: &Path) -> Result<(), CheckpointError> {
     cadft_files::sync_tree(directory)
         .and_then(|()| cadft_files::sync_parent(directory))
         .map_err(CheckpointError::io(Action::Synchronise, directory))
 }
 
-/// Synchronises the directory that `path` is an entry of.
+/// Synchronises the parent directory of `path`.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), CheckpointError> {
     cadft_files::sync_parent(path).map_err(CheckpointError::io(Action::Synchronise, path))
 }
 
-/// Writes a whole file, in place of the one that may be there.
+/// Writes a whole file, and replaces an existing one.
 pub(crate) fn write(path: &Path, text: &[u8]) -> Result<(), CheckpointError> {
     cadft_files::write(path, text).map_err(CheckpointError::io(Action::Write, path))
 }
 
-/// Removes a directory so that it is never seen half gone: it is renamed first.
+/// Removes a directory. It is renamed first, so that no partly removed directory is ever visible under its name.
 pub(crate) fn remove(directory: &Path) -> Result<(), CheckpointError> {
     let doomed = hidden(directory, "old");
     remove_if_there(&doomed)?;
@@ -51,7 +51,7 @@ pub(crate) fn remove(directory: &Path) -> Result<(), CheckpointError> {
     remove_if_there(&doomed)
 }
 
-/// Removes a directory that may be there.
+/// Removes a directory if it exists.
 pub(crate) fn remove_if_there(directory: &Path) -> Result<(), CheckpointError> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -61,13 +61,13 @@ pub(crate) fn remove_if_there(directory: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-/// `.NAME.SUFFIX` beside `path`: never taken for a checkpoint.
+/// `.NAME.SUFFIX` next to `path`. Such a name is never a checkpoint's.
 pub(crate) fn hidden(path: &Path, suffix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{suffix}"))
 }
 
-/// Renames a damaged checkpoint so that it is no longer taken for one, and stays for those who want to look at it.
+/// Renames a damaged checkpoint, so that it no longer counts as one but can still be inspected.
 pub(crate) fn set_aside(checkpoint: &Path) -> Result<(), CheckpointError> {
     let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
     let aside = checkpoint.with_file_name(format!("{name}.damaged"));

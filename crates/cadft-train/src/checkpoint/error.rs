@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint.
+//! Errors of reading and writing checkpoints.
 
 use cadft_files::{Action, Hint};
 use std::borrow::Cow;
@@ -10,34 +10,34 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The file system says no.
+    /// A file operation failed.
     #[error("cannot {action} `{}`: {source}", cadft_files::shown(.path))]
     Io {
-        /// What was being done.
+        /// The operation.
         action: Action,
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// A file of a checkpoint is not what was written.
+    /// A file of a checkpoint is not as it was written.
     #[error("`{}` is damaged: {message}", cadft_files::shown(.path))]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How one can tell.
+        /// How the damage shows.
         message: String,
     },
-    /// A model that cannot be written or read.
+    /// A model cannot be written or read.
     #[error(transparent)]
     Model(#[from] cadft_model::ModelError),
     /// Another rank did not write its part.
     #[error("{message}")]
     OfRank {
-        /// What the rank says, with its name.
+        /// The name of the rank, and its error.
         message: String,
     },
-    /// There is less space than a checkpoint needs.
+    /// There is less free space than a checkpoint needs.
     #[error(
         "no space for a checkpoint in `{}`: {} MiB are needed, {} MiB are free",
         cadft_files::shown(.path), .needed / MIB, .available / MIB
@@ -79,7 +79,7 @@ impl Hint for CheckpointError {
         }
     }
 
-    /// Whether what was read is at fault, rather than the machine that it should have been written to.
+    /// Whether the input is at fault, rather than the machine that a checkpoint is written to.
     fn is_input(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,

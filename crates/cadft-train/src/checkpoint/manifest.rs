@@ -9,31 +9,31 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-/// A manifest has some hundred bytes a file.
+/// Largest manifest that is read, in bytes. A manifest has about a hundred bytes for each file.
 const LARGEST: u64 = 16 << 20;
 
-/// What a checkpoint consists of.
+/// The files of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Version of this format.
     pub format_version: u32,
-    /// Every file but this one, by its path in the checkpoint.
+    /// Every file except the manifest, by its path in the checkpoint.
     pub files: BTreeMap<String, Member>,
 }
 
-/// What one file of a checkpoint must be.
+/// The expected size and hash of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// SHA-256 of its content, hexadecimal.
+    /// SHA-256 of the content, hexadecimal.
     pub sha256: String,
 }
 
 impl Manifest {
-    /// Takes stock of `directory`.
+    /// The manifest of the files in `directory`.
     pub(crate) fn of(directory: &Path) -> Result<Self, CheckpointError> {
         let mut names = durable::files(directory)?;
         names.retain(|name| name != MANIFEST);
@@ -75,7 +75,7 @@ impl Manifest {
         format!("{text}\n")
     }
 
-    /// Reads the manifest of a checkpoint and compares every file with it.
+    /// Reads the manifest of a checkpoint, and compares every file with it.
     pub(crate) fn verify(directory: &Path) -> Result<Self, CheckpointError> {
         let path = directory.join(MANIFEST);
         let bytes = cadft_files::read_up_to(&path, LARGEST).map_err(|error| match error.kind() {
@@ -119,7 +119,7 @@ impl Member {
             let message = format!("it has {bytes} bytes, not {}", self.bytes);
             CheckpointError::damaged(path, &message)
         };
-        // Before it is read: a file with holes may be of any size.
+        // Check the size before reading: a sparse file may have any size.
         let size = std::fs::metadata(path).map_or(self.bytes, |found| found.len());
         if size != self.bytes {
             return Err(of_another_size(size));

@@ -1,22 +1,22 @@
-//! The trained parameters of a model by name: out of it, and back into it.
+//! Collects the trained parameters of a model by name, and restores them.
 
 use super::tensors::{NamedTensor, copied};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeMap;
 
-/// The parameters of a model, those that are trained and how many are not.
+/// The trained parameters of a model, and the number of frozen ones.
 #[derive(Debug, Default)]
 pub(crate) struct Trained {
-    /// Trained parameters, sharing their storage with the model.
+    /// Trained parameters. They share their storage with the model.
     pub(crate) tensors: Vec<NamedTensor>,
-    /// Number of the others.
+    /// Number of frozen parameters.
     pub(crate) frozen: usize,
     path: Vec<String>,
 }
 
 impl Trained {
-    /// Those of `model`, which is on the autodiff graph.
+    /// The parameters of `model`, which must be on the autodiff graph.
     pub(crate) fn of<M: Module>(model: &M) -> Self {
         let mut trained = Self::default();
         model.visit(&mut trained);
@@ -43,7 +43,8 @@ impl ModuleVisitor for Trained {
     }
 }
 
-/// Gives the trained parameters of `model` the values of `tensors`; the names of those that have none that fit.
+/// Sets the trained parameters of `model` to `tensors`. Also returns the names of parameters without a tensor of their
+/// shape.
 pub(crate) fn restore<M: Module>(model: M, tensors: BTreeMap<String, TensorData>) -> (M, Vec<String>) {
     let mut restore = Restore {
         tensors,
@@ -87,7 +88,7 @@ impl ModuleMapper for Restore {
     }
 }
 
-/// The same module with its parameters on another device, copied now through the memory of the host.
+/// The same module with its parameters on another device. They are copied immediately, through host memory.
 pub(crate) fn copy_to<M: Module>(model: M, device: &Device) -> M {
     model.map(&mut Copy(device.clone()))
 }

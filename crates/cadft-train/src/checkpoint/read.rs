@@ -1,4 +1,4 @@
-//! Reading a checkpoint back: verified, then taken over bit for bit.
+//! Reads a checkpoint: verifies it, then restores it bit for bit.
 
 use super::parameters;
 use super::{
@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// A checkpoint whose every file is as it was written.
+/// A checkpoint whose files have all been verified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Restored {
     /// Its directory.
     pub path: PathBuf,
-    /// What it says about the run.
+    /// The state of the run.
     pub state: TrainingState,
     manifest: Manifest,
 }
@@ -28,12 +28,12 @@ pub struct Restored {
 /// Verifies the checkpoint in `path` against its manifest and reads its state.
 ///
 /// # Errors
-/// [`CheckpointError::Damaged`] with the first file that is missing, truncated or changed.
+/// [`CheckpointError::Damaged`] for the first file that is missing, truncated or changed.
 pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
     let manifest = Manifest::verify(path)?;
     let file = path.join(STATE);
     let text = cadft_files::open(&file).map_err(CheckpointError::io(Action::Read, &file))?;
-    // Not read whole before it is looked at: a file with holes may be of any size.
+    // Not read into memory first: a sparse file may have any size.
     let state: TrainingState = serde_json::from_reader(BufReader::new(text))
         .map_err(|error| CheckpointError::damaged(&file, &error))?;
     if state.format_version != FORMAT_VERSION {
@@ -50,18 +50,18 @@ pub fn open(path: &Path) -> Result<Restored, CheckpointError> {
     })
 }
 
-/// The steps of the checkpoints of the run directory `run`, complete or not, ascending.
+/// The steps of the checkpoints in the run directory `run`, complete or not, ascending.
 ///
 /// # Errors
-/// When the directory cannot be read.
+/// If the directory cannot be read.
 pub fn steps(run: &Path) -> Result<Vec<usize>, CheckpointError> {
     rotate::steps(&run.join(CHECKPOINTS))
 }
 
-/// The newest checkpoint of the run directory `run` that is complete and undamaged, and what is wrong with newer ones.
+/// The newest complete and undamaged checkpoint in the run directory `run`, and the errors of newer ones.
 ///
 /// # Errors
-/// When the directory cannot be read.
+/// If the directory cannot be read.
 pub fn newest(run: &Path) -> Result<(Option<Restored>, Vec<CheckpointError>), CheckpointError> {
     let mut damaged = vec![];
     for step in steps(run)?.into_iter().rev() {
@@ -101,7 +101,7 @@ impl Restored {
         Ok(all)
     }
 
-    /// Gives `optimizer` the moments of the checkpoint that belong to parameters of this rank.
+    /// Restores the moments that belong to the parameters of this rank.
     pub(crate) fn optimizer(
         &self,
         optimizer: &mut AdamW,

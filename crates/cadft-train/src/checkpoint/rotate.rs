@@ -1,11 +1,11 @@
-//! Which checkpoints there are, and which ones go.
+//! Lists checkpoints, and removes old ones.
 
 use super::{CheckpointError, durable};
 use cadft_files::Action;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The steps of the checkpoints in a directory, ascending; none if there is no directory.
+/// The steps of the checkpoints in a directory, ascending; empty if there is no directory.
 pub(crate) fn steps(directory: &Path) -> Result<Vec<usize>, CheckpointError> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
@@ -16,14 +16,14 @@ pub(crate) fn steps(directory: &Path) -> Result<Vec<usize>, CheckpointError> {
     Ok(steps)
 }
 
-/// The step in the name of a checkpoint.
+/// The step in the directory name of a checkpoint; `None` for other names.
 pub(crate) fn step_of(path: &Path) -> Option<usize> {
     let digits = path.file_name()?.to_str()?.strip_prefix("step-")?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().ok())?
 }
 
-/// Removes all checkpoints but the newest `keep`, by number, and those of the steps in `protected`.
+/// Removes all checkpoints except the `keep` with the highest steps and those of the steps in `protected`.
 pub(crate) fn rotate(directory: &Path, keep: usize, protected: &[usize]) -> Result<(), CheckpointError> {
     let steps = steps(directory)?;
     for step in steps.iter().rev().skip(keep.max(1)) {
@@ -34,7 +34,7 @@ pub(crate) fn rotate(directory: &Path, keep: usize, protected: &[usize]) -> Resu
     Ok(())
 }
 
-/// The checkpoint of `step`, however many zeros its name has.
+/// The path of the checkpoint of `step`, whatever the number of leading zeros in its name.
 fn path_of(directory: &Path, step: usize) -> Result<PathBuf, CheckpointError> {
     let usual = directory.join(super::name(step));
     if usual.exists() {
@@ -45,7 +45,7 @@ fn path_of(directory: &Path, step: usize) -> Result<PathBuf, CheckpointError> {
     Ok(paths.find(|path| step_of(path) == Some(step)).unwrap_or(usual))
 }
 
-/// Renames a complete directory to its place, which may be taken.
+/// Renames a complete directory to `place`, and replaces an existing one.
 pub(crate) fn put_in_place(complete: &Path, place: &Path) -> Result<(), CheckpointError> {
     if place.exists() {
         durable::remove(place)?;
@@ -54,7 +54,7 @@ pub(crate) fn put_in_place(complete: &Path, place: &Path) -> Result<(), Checkpoi
     durable::sync_parent(place)
 }
 
-/// Removes what a process that was killed left unfinished in `directory`.
+/// Removes unfinished checkpoints in `directory`, left by a process that was killed.
 pub(crate) fn clean(directory: &Path) -> Result<(), CheckpointError> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Ok(());

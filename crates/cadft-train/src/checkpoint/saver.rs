@@ -1,4 +1,4 @@
-//! The thread that writes checkpoints while training continues, one at a time.
+//! Writes checkpoints in a background thread while training continues, one at a time.
 
 use super::shards::{Shard, give};
 use super::{CheckpointError, Snapshot, rotate};
@@ -14,26 +14,26 @@ use std::time::{Duration, Instant};
 pub(crate) struct Saved {
     pub(crate) step: usize,
     pub(crate) path: PathBuf,
-    /// What should be known about it.
+    /// A warning for the user, if there is one.
     pub(crate) warning: Option<Warning>,
-    /// How long it took to write.
+    /// The duration of writing.
     pub(crate) written_in: Duration,
-    /// How long training waited for it.
+    /// How long training waited for the checkpoint.
     pub(crate) stall: Duration,
 }
 
-/// The step of a checkpoint, and what happened to it.
+/// The step of a checkpoint, and the result of writing it.
 type Outcome = (usize, Result<Saved, CheckpointError>);
 
-/// What a rank writes of a checkpoint.
+/// The part of a checkpoint that one rank writes.
 pub(crate) enum Part {
-    /// The first, which puts the checkpoint in its place.
+    /// The part of the first rank, which completes the checkpoint and renames it.
     First(Box<Snapshot>),
-    /// Another one. What goes wrong is for the first to say.
+    /// The part of another rank. The first rank reports its errors.
     Other {
         step: usize,
         shards: Vec<Shard>,
-        /// Its name.
+        /// Name of the rank.
         rank: String,
     },
 }
@@ -56,9 +56,9 @@ pub(crate) struct Saver {
     directory: PathBuf,
     keep: usize,
     writing: Option<Writing>,
-    /// The outcome of one that was waited for, until it is asked for.
+    /// An outcome that was waited for and has not been returned yet.
     ended: Option<Outcome>,
-    /// Set when the run ends without waiting: ranks that have not written their part never will.
+    /// Set when the run ends early: other ranks that have not written their part yet never will.
     is_ending: Arc<AtomicBool>,
 }
 
@@ -69,7 +69,7 @@ struct Writing {
 }
 
 impl Saver {
-    /// Writes to `directory` and keeps the newest `keep`, besides the best.
+    /// Writes to `directory`. Keeps the newest `keep` checkpoints, and the best one.
     pub(crate) fn new(directory: PathBuf, keep: usize) -> Self {
         Self {
             directory,
@@ -80,7 +80,8 @@ impl Saver {
         }
     }
 
-    /// Starts to write, after the one before is done; gives the outcome of that. Training waits since `stopped`.
+    /// Starts to write a checkpoint, after waiting for the previous one, whose outcome is returned. Training has been
+    /// waiting since `stopped`.
     pub(crate) fn begin(&mut self, part: Part, stopped: Instant) -> Option<Outcome> {
         let before = self.finish();
         let (directory, keep, is_ending) = (self.directory.clone(), self.keep, self.is_ending.clone());
@@ -100,7 +101,7 @@ impl Saver {
         before
     }
 
-    /// The outcome of what was begun, if it is done.
+    /// The outcome of the current checkpoint, if it is written.
     pub(crate) fn poll(&mut self) -> Option<Outcome> {
         match &self.writing {
             Some(writing) if !writing.thread.is_finished() => None,
@@ -108,12 +109,12 @@ impl Saver {
         }
     }
 
-    /// Waits for what was begun; the outcome is given later.
+    /// Waits for the current checkpoint. Its outcome is returned by a later call.
     pub(crate) fn wait(&mut self) {
         self.ended = self.finish();
     }
 
-    /// Waits for what was begun.
+    /// Waits for the current checkpoint, and returns its outcome.
     pub(crate) fn finish(&mut self) -> Option<Outcome> {
         let Some(Writing { thread, stall }) = self.writing.take() else {
             return self.ended.take();
@@ -126,7 +127,7 @@ impl Saver {
 }
 
 impl Drop for Saver {
-    /// A run that ends in an error still has the checkpoint that it had begun.
+    /// Also completes the checkpoint in progress if the run ends with an error.
     fn drop(&mut self) {
         self.is_ending.store(true, Ordering::Relaxed);
         if let Some(writing) = self.writing.take() {

@@ -1,12 +1,12 @@
-//! The optimizer's files of a checkpoint, one for each shard, each written by the rank that has the shard.
+//! The optimizer files of a checkpoint: one for each shard, written by the rank that owns the shard.
 //!
 //! ```text
 //! training/optimizer.safetensors                   with one shard
-//! training/optimizer-00001-of-00004.safetensors    with four; a large parameter has rows in each, one after the other
+//! training/optimizer-00001-of-00004.safetensors    with four; each has a block of rows of every large parameter
 //! ```
 //!
-//! The other ranks put theirs into a directory beside the checkpoint that is being written, under their names when they are
-//! complete and on the disk. The first waits for them, and takes them.
+//! Other ranks write their files into a directory next to the checkpoint that is being written. A file gets its name
+//! when it is complete and on the disk. The first rank waits for these files, and moves them into the checkpoint.
 
 use super::{CheckpointError, Manifest, TRAINING, durable, tensors};
 use burn::tensor::TensorData;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What the file of one shard holds.
+/// The file of one shard.
 pub(crate) struct Shard {
     pub(crate) file: String,
     pub(crate) tensors: Vec<NamedTensor>,
@@ -35,7 +35,7 @@ fn file_name(shard: usize, shards: usize) -> String {
     }
 }
 
-/// The optimizer's tensors of this rank, by the files they go to; `held` is [`Ranks::held`].
+/// The optimizer tensors of this rank, by file; `held` is [`Ranks::held`].
 pub(crate) fn shards(
     ranks: &Ranks,
     state: Vec<NamedTensor>,
@@ -66,7 +66,7 @@ pub(crate) fn shards(
         .collect()
 }
 
-/// Some rows of a moment; a count of updates is that of all rows.
+/// Some rows of a moment. The number of updates (`.step`) is the same for all rows.
 fn rows_of(tensor: &NamedTensor, rows: &Range<usize>) -> NamedTensor {
     let (name, values) = (tensor.name.clone(), tensor.to_data());
     let values: Vec<f32> = values.iter().collect();
@@ -87,8 +87,8 @@ fn parameter_of(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(parameter, _)| parameter)
 }
 
-/// The optimizer's tensors in the checkpoint at `path`: those of this rank's shards, if it was written for as many shards, else
-/// all of them.
+/// The optimizer tensors in the checkpoint at `path`: those of this rank's shards if the checkpoint has the same number
+/// of shards, else all of them.
 pub(crate) fn read(
     path: &Path,
     manifest: &Manifest,
@@ -118,14 +118,14 @@ pub(crate) fn read(
     Ok(all)
 }
 
-/// The rows of both, one after the other.
+/// The rows of `above`, then those of `below`.
 fn stacked(above: &TensorData, below: &TensorData) -> TensorData {
     let mut shape = above.shape().clone();
     shape[0] += below.shape()[0];
     TensorData::new(above.iter().chain(below.iter()).collect::<Vec<f32>>(), shape)
 }
 
-/// Where other ranks put their files.
+/// The directory for the files of other ranks.
 pub(crate) fn meeting_place(checkpoint: &Path) -> PathBuf {
     durable::hidden(checkpoint, "parts")
 }
@@ -137,7 +137,7 @@ pub(crate) fn make_meeting_place(checkpoint: &Path) -> Result<(), CheckpointErro
     fs::create_dir_all(&place).map_err(CheckpointError::io(Action::Create, &place))
 }
 
-/// Gives the files of this rank to the first; what goes wrong is left there in words.
+/// Writes the files of this rank into the directory for the first rank. An error is written there too, as text.
 pub(crate) fn give(shards: &[Shard], checkpoint: &Path, rank: &str) {
     let place = meeting_place(checkpoint);
     for shard in shards {
@@ -157,19 +157,20 @@ fn put(shard: &Shard, place: &Path) -> Result<(), CheckpointError> {
     fs::rename(&unfinished, &file).map_err(CheckpointError::io(Action::Rename, &file))
 }
 
-/// The other ranks, which write their shards themselves.
+/// The other ranks, which write their own shards.
 #[derive(Default)]
 pub(crate) struct Others {
-    /// The name of the rank of each shard; none if there are no others.
+    /// The name of the rank of each shard; empty if there are no other ranks.
     pub(crate) of_shards: Vec<String>,
     /// How long to wait for them.
     pub(crate) patience: Duration,
 }
 
-/// Moves the files of the other ranks into `training` when all are there. They have [`LAST`] from when `is_ending` is set.
+/// Moves the files of the other ranks into `training` when all exist. Once `is_ending` is set, waits for at most
+/// [`LAST`].
 ///
 /// # Errors
-/// What a rank says, or a file that has not come in time.
+/// The error of another rank, or a file that was not written in time.
 pub(crate) fn take(
     others: &Others,
     checkpoint: &Path,
@@ -209,12 +210,12 @@ pub(crate) fn take(
     durable::remove_if_there(&place)
 }
 
-/// For ranks that are writing when the run ends.
+/// Time for other ranks to finish writing when the run ends early.
 const LAST: Duration = Duration::from_secs(5);
 
 struct Waiting {
     since: Instant,
-    /// Since when the run is ending.
+    /// The time at which `is_ending` was first seen.
     last: Option<Instant>,
 }
 

@@ -1,4 +1,4 @@
-//! Everything of a run that is neither a weight nor a moment.
+//! The state of a run, except weights and moments.
 
 use crate::change::Segment;
 use crate::evaluate::{Answers, Evaluation};
@@ -11,49 +11,51 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Where a run is. A function of the recipe, the data and the step: two runs that agree write the same bytes.
+/// The position of a run. It is a function of the recipe, the data and the step: two runs that agree in them write the
+/// same bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingState {
     /// Version of this format.
     pub format_version: u32,
-    /// Optimizer steps done.
+    /// Number of optimizer steps done.
     pub step: usize,
-    /// Optimizer steps of the whole run: the learning rate of a step depends on both.
+    /// Number of optimizer steps in the whole run; the learning rate depends on it.
     pub total_steps: usize,
-    /// Passes over the data that are complete.
+    /// Number of completed passes over the data.
     pub epoch: usize,
-    /// Global batches of the current pass that are done. The order of a pass is a function of the seed and its number.
+    /// Number of global batches done in the current pass. The order within a pass is a function of the seed and the
+    /// pass number.
     pub cursor: usize,
-    /// Seed of the run. Every random choice is a function of it and of the step, sample or parameter it is made for, so
-    /// there is no generator whose position would have to be saved.
+    /// Seed of the run. Every random choice is a function of the seed and of its step, sample or parameter. So there is
+    /// no generator whose position would have to be saved.
     pub seed: u64,
     /// Statistics of earlier global batches.
     pub running: RunningMoments,
-    /// What the guards have counted.
+    /// The counters of the guards.
     pub guard: GuardState,
     /// The best evaluation so far.
     pub best: Option<Best>,
-    /// Evaluation before the first step.
+    /// The evaluation before the first step.
     pub before: Before,
-    /// Complete lines of every log at this step, by file name.
+    /// For each log, its number of complete lines at this step, by file name.
     pub logs: BTreeMap<String, usize>,
-    /// Compatibility of every sample so far, and what was rewritten.
+    /// The compatibility of every sample so far, and the rewrites.
     pub rewriting: RewritingState,
-    /// Whether the evaluation of this step was stopped: it takes place when the run continues.
+    /// Whether the evaluation at this step was interrupted; it is done when the run continues.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evaluation_is_due: bool,
     /// The settings that the result depends on, as in `config.resolved.toml`.
     pub settings: Value,
-    /// What it is trained on and evaluated with.
+    /// Digests of the training and evaluation data.
     pub data: DataDigests,
-    /// What else it reads; absent in checkpoints of older releases.
+    /// Digests of other inputs; absent in checkpoints of older releases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Inputs>,
-    /// The local time that the chat template shows in the whole run; absent if it shows none.
+    /// The local time that the chat template shows throughout the run; absent if it shows none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_time: Option<TemplateTime>,
-    /// Where `--allow-change` changed something, in the order of the steps.
+    /// The parts of the run between changes by `--allow-change`, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<Segment>,
     /// Name of the device.
@@ -64,26 +66,26 @@ pub struct TrainingState {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataDigests {
-    /// Those of `data.train`.
+    /// The samples of `data.train`.
     pub train: String,
-    /// Those of `data.eval`.
+    /// The samples of `data.eval`.
     pub eval: String,
-    /// Prompts and answers of the questions of `data.eval`; absent where none are asked.
+    /// Prompts and answers of the questions in `data.eval`; absent if no questions are asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub questions: Option<String>,
 }
 
-/// What the guards have counted.
+/// The counters of the guards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuardState {
-    /// Steps in a row with a low mean gate.
+    /// Number of consecutive steps with a low mean gate.
     pub low_gates: usize,
-    /// Steps without an update because something was not finite.
+    /// Number of steps that were skipped because a value was not finite.
     pub skipped: usize,
-    /// Those since the last update.
+    /// Number of steps skipped since the last update.
     pub skipped_in_a_row: usize,
-    /// Steps that the average of the gradient norm is made of.
+    /// Number of steps in the moving average of the gradient norm.
     pub norms: usize,
     /// Moving average of the gradient norm.
     pub norm: f64,
@@ -99,7 +101,7 @@ pub struct Best {
     pub value: f64,
 }
 
-/// Evaluation before the first step.
+/// The evaluation before the first step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Before {

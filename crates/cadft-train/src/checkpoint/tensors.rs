@@ -1,4 +1,4 @@
-//! Tensors by name, in and out of safetensors, bit for bit in f32.
+//! Reads and writes tensors by name in safetensors files, bit for bit in f32.
 
 use super::CheckpointError;
 use burn::tensor::TensorData;
@@ -35,7 +35,7 @@ impl View for Encoded<'_> {
     }
 }
 
-/// Writes a safetensors file, one tensor in memory at a time.
+/// Writes a safetensors file, with one tensor in memory at a time.
 pub(crate) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
     let views = tensors
         .iter()
@@ -50,7 +50,7 @@ pub(crate) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), Checkpoi
 /// The f32 tensors of a safetensors file.
 ///
 /// # Errors
-/// A file that cannot be read, that is no safetensors file, or that holds tensors of another type.
+/// If the file cannot be read, is not a safetensors file, or holds tensors of another type.
 pub fn read(path: &Path) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
     let bytes = cadft_files::read(path).map_err(CheckpointError::io(Action::Read, path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::damaged(path, &error))?;

@@ -1,4 +1,4 @@
-//! Writing a checkpoint: complete, on the disk, then under its name.
+//! Writes a checkpoint: completely, synchronised to the disk, then renamed.
 
 use super::parameters::{Trained, copy_to};
 use super::shards::{self, Others, Shard};
@@ -17,23 +17,23 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// A run at one step: later steps do not change it.
+/// The state of a run at one step. Later steps do not change it.
 pub(crate) struct Snapshot {
     model: CausalLm,
     export: Export,
-    /// Where the files of the model do not hold the trained parameters bit for bit.
+    /// The trained parameters, if the model files do not store them bit for bit.
     parameters: Option<Vec<NamedTensor>>,
-    /// Of the shards of this rank.
+    /// The optimizer tensors of this rank's shards.
     optimizer: Vec<Shard>,
     others: Others,
     state: TrainingState,
-    /// The logs whose lines `state` counts.
+    /// The logs whose lines are counted in `state`.
     logs: Vec<File>,
 }
 
 impl Snapshot {
-    /// Takes hold of the tensors. In the memory of the host they are shared, and the next update writes to new ones;
-    /// those of another device are copied.
+    /// Takes a snapshot. Tensors in host memory are shared, and the next update writes to new tensors; tensors on
+    /// another device are copied.
     pub(crate) fn new(model: &CausalLm, optimizer: Vec<Shard>, export: Export, state: TrainingState) -> Self {
         let Trained { tensors, frozen, .. } = Trained::of(model);
         let is_exact = frozen == 0 && export.is_exact();
@@ -54,12 +54,12 @@ impl Snapshot {
         snapshot
     }
 
-    /// Has these logs synchronised before the checkpoint counts their lines.
+    /// Sets logs to synchronise before the checkpoint records their lengths.
     pub(crate) fn with_logs(self, logs: Vec<File>) -> Self {
         Self { logs, ..self }
     }
 
-    /// Of several ranks, whose shards are waited for.
+    /// Sets the other ranks, whose shards must be waited for.
     pub(crate) fn with_others(self, others: Others) -> Self {
         Self { others, ..self }
     }
@@ -68,17 +68,17 @@ impl Snapshot {
         &self.state
     }
 
-    /// Bytes of tensors that will be written.
+    /// Number of bytes of the tensors to write.
     fn bytes(&self) -> u64 {
         let sum = |tensors: &[NamedTensor]| tensors.iter().map(NamedTensor::bytes).sum::<usize>();
         let own: usize = self.optimizer.iter().map(|shard| sum(&shard.tensors)).sum();
-        // Ranks have about as much each.
+        // An estimate: all ranks have about equally many bytes.
         let of_all = own * self.others.of_shards.len().max(1) / self.optimizer.len().max(1);
         (self.export.bytes(&self.model) + of_all + self.parameters.as_deref().map_or(0, sum)) as u64
     }
 
-    /// Writes `step-NNNNNN` into `directory` and gives its path, and what should be known about it.
-    /// `is_ending` is set when other ranks have ended.
+    /// Writes `step-NNNNNN` into `directory`. Returns its path, and a warning if there is one. `is_ending` is set when
+    /// other ranks have ended.
     pub(crate) fn write(
         &self,
         directory: &Path,
@@ -91,7 +91,7 @@ impl Snapshot {
             .and_then(|()| durable::remove_if_there(&partial))
             .and_then(|()| self.fill(&partial, &path, is_ending));
         if written.is_err() {
-            // What is left takes space that the next attempt may need.
+            // A partly written checkpoint takes space that the next attempt may need.
             let _ = durable::remove_if_there(&partial);
             let _ = durable::remove_if_there(&shards::meeting_place(&path));
         }
@@ -128,7 +128,7 @@ impl Snapshot {
     }
 
     fn check_space(&self, directory: &Path) -> Result<(), CheckpointError> {
-        // Beside the tensors: tokenizer, configuration, state.
+        // For the tokenizer, the configuration and the state.
         let needed = self.bytes() + (16 << 20);
         match fs4::available_space(directory) {
             Ok(available) if available < needed => Err(CheckpointError::NoSpace {
@@ -136,13 +136,13 @@ impl Snapshot {
                 needed,
                 available,
             }),
-            // Where the system does not tell, the write itself will.
+            // If the system does not report free space, the write itself fails.
             _ => Ok(()),
         }
     }
 }
 
-/// The tensors in the memory of the host: those of another device are copied.
+/// Moves tensors to host memory; those of another device are copied.
 pub(crate) fn on_host(shards: Vec<Shard>, device: &Device) -> Vec<Shard> {
     if host_for(device).is_none() {
         return shards;

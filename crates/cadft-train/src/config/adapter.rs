@@ -1,4 +1,4 @@
-//! `[adapter]`: train a low-rank update beside frozen weights.
+//! `[adapter]`: trains a low-rank update of frozen weights.
 
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules};
 use schemars::JsonSchema;
@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct AdapterSection {
-    /// A PEFT directory, or `hf://OWNER/NAME[@REVISION]`, to train on from. It says what the other keys say, so they must
-    /// be absent.
+    /// A PEFT directory, or `hf://OWNER/NAME[@REVISION]`, to continue training from. Its configuration replaces the
+    /// other keys, which must be absent.
     pub path: Option<String>,
     /// The kind of update.
     pub kind: AdapterKind,
@@ -44,7 +44,7 @@ impl Default for AdapterSection {
     }
 }
 
-/// The section as it is written: with `path` no other key.
+/// The section as it is written. With `path`, no other key is allowed.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Written {
@@ -67,7 +67,7 @@ struct Written {
 }
 
 impl Written {
-    /// The first key that says what the directory of `path` says.
+    /// The first key that the directory of `path` defines already.
     fn beside_path(&self) -> Option<&'static str> {
         self.path.as_ref()?;
         let keys = [
@@ -128,7 +128,7 @@ impl Serialize for AdapterSection {
 }
 
 impl AdapterSection {
-    /// The section as the model crate has it; with `path`, its directory says it instead.
+    /// The section in the form of the model crate. With `path`, the directory's configuration is used instead.
     #[must_use]
     pub fn config(&self) -> AdapterConfig {
         AdapterConfig {

@@ -16,8 +16,8 @@ pub struct CheckpointSection {
     pub keep: usize,
     /// What makes a checkpoint the best. An evaluation that is better than all before it is saved. Ours: `nll`.
     pub best: BestBy,
-    /// Number format of the saved weights. Training and resumed runs stay in f32; evaluations after the first step
-    /// are of the model as it is saved.
+    /// Number format of the saved weights. Training and resumed runs stay in f32; evaluations after the first step use
+    /// the model as it is saved.
     pub dtype: Dtype,
 }
 

@@ -1,4 +1,4 @@
-//! Recipes compared key by key.
+//! Compares recipes key by key.
 
 use super::Recipe;
 use crate::dotted;
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 pub struct Difference {
     /// Dotted key.
     pub key: String,
-    /// The first recipe's value as TOML; `None` where it has none.
+    /// The value in the first recipe, as TOML; `None` if it has none.
     pub left: Option<String>,
-    /// The second recipe's.
+    /// The value in the second recipe.
     pub right: Option<String>,
 }
 
-/// The keys whose values differ, sorted; a key that only one recipe has is one of them.
+/// The keys whose values differ, sorted, including keys that only one recipe has.
 #[must_use]
 pub fn difference(left: &Recipe, right: &Recipe) -> Vec<Difference> {
     let [left, right] = [left, right].map(|recipe| dotted::flatten(&json!(recipe)));
@@ -31,7 +31,7 @@ pub fn difference(left: &Recipe, right: &Recipe) -> Vec<Difference> {
 }
 
 fn as_toml(value: &Value) -> Option<String> {
-    // A number that TOML does not have is written as JSON has it.
+    // A number that TOML cannot represent is written as in JSON.
     let text = || toml::Value::try_from(value).map_or_else(|_| value.to_string(), |value| value.to_string());
     (!value.is_null()).then(text)
 }

@@ -5,7 +5,7 @@ use cadft_model::{GenerateOptions, Sampling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Questions that are answered at the same time.
+/// Number of questions that are answered at the same time.
 pub(crate) const ANSWERED_AT_A_TIME: usize = 32;
 
 /// Evaluation on `data.eval`; always before the first and after the last step.
@@ -44,7 +44,7 @@ impl Default for EvaluateSection {
 }
 
 impl EvaluateSection {
-    /// How the answers are generated.
+    /// The options of generation.
     #[must_use]
     pub fn options(&self, seed: u64, stop_token_ids: &[u32], max_positions: usize) -> GenerateOptions {
         GenerateOptions {

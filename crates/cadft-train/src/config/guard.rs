@@ -1,9 +1,9 @@
-//! `[guard]`: what a run does about numbers that should not be.
+//! `[guard]`: how a run reacts to values that indicate a problem.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a run does about numbers that should not be.
+/// How a run reacts to values that indicate a problem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct GuardSection {

@@ -1,9 +1,9 @@
-//! `[log]`: what a run writes down besides its metrics.
+//! `[log]`: the logs of a run besides its metrics.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a run writes down besides its metrics.
+/// The logs of a run besides its metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct LogSection {

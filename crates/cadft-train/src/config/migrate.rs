@@ -1,6 +1,6 @@
-//! Older recipes, brought to the present format without losing comments.
+//! Converts older recipes to the present format, and keeps comments.
 //!
-//! There is one format so far. What changes is its header, `format-version`, and keys spelt with underscores.
+//! There is only one format so far. A migration adds the header `format-version`, and replaces underscores in keys.
 
 use super::parse::lines::line_at;
 use super::{FORMAT_VERSION, schema};
@@ -14,16 +14,16 @@ use toml::de::{DeTable, DeValue};
 pub struct Migration {
     /// The recipe's text; comments and order are kept.
     pub text: String,
-    /// What was changed, one line each; empty when nothing had to be.
+    /// The changes, one line each; empty if there are none.
     pub changes: Vec<String>,
 }
 
-/// Brings the text of a recipe to the present format; `name` is how errors call it.
+/// Converts the text of a recipe to the present format; `name` is its name in errors.
 ///
-/// Only the format changes: keys that this release does not know stay, for [`parse`](super::parse()) to refuse.
+/// Only the format changes. Unknown keys are kept: [`parse`](super::parse()) refuses them.
 ///
 /// # Errors
-/// [`TrainError::Config`] for text that is not TOML, or that a newer release has written.
+/// [`TrainError::Config`] if the text is not TOML, or was written by a newer release.
 pub fn migrate(name: &str, text: &str) -> Result<Migration, TrainError> {
     let fail = |line, key: &str, message: String| TrainError::Config {
         name: name.to_owned(),
@@ -77,7 +77,7 @@ pub fn migrate(name: &str, text: &str) -> Result<Migration, TrainError> {
     })
 }
 
-/// The keys of `table` that `schema` knows with dashes in the place of underscores.
+/// The keys of `table` that are in `schema` once underscores are replaced by dashes.
 fn respell(table: &DeTable<'_>, schema: &Value, edits: &mut Vec<(Range<usize>, String)>) {
     for (key, value) in table {
         let dashed = key.get_ref().replace('_', "-");
@@ -93,7 +93,7 @@ fn respell(table: &DeTable<'_>, schema: &Value, edits: &mut Vec<(Range<usize>, S
     }
 }
 
-/// The schema of a key, in whichever form of the table has it.
+/// The schema of a key, in any of the alternatives of the table's schema.
 fn property<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
     let forms = ["oneOf", "anyOf", "allOf"]
         .iter()
@@ -103,7 +103,7 @@ fn property<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
         .or_else(|| forms.flatten().find_map(|form| property(form, key)))
 }
 
-/// Where the first key goes: behind the comment that opens the file.
+/// The position for the first key: after the comment at the top of the file.
 fn header_place(text: &str) -> usize {
     text.split_inclusive('\n')
         .take_while(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))

@@ -1,4 +1,4 @@
-//! The objective of a recipe: a member of the family by name, or one of the caller's own.
+//! The objective of a recipe: a member of the family by name, or a custom one.
 
 use cadft_core::{AnyObjective, Objective};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -9,18 +9,18 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// What a run trains with. It is an [`Objective`] in either case.
+/// The objective of a run. Both variants implement [`Objective`].
 #[derive(Clone, Debug)]
 pub enum ObjectiveChoice {
-    /// A member of the family, as a recipe names it.
+    /// A member of the family, named in a recipe.
     Named(AnyObjective),
-    /// One that only the calling program has: [`Recipe::with_objective`](super::Recipe::with_objective). It is written as a table without settings under its
-    /// name, and cannot be read back.
+    /// A custom objective of the calling program: [`Recipe::with_objective`](super::Recipe::with_objective). It is
+    /// serialised as a table without settings under its name, and cannot be deserialised.
     Own(Arc<dyn Objective>),
 }
 
 impl ObjectiveChoice {
-    /// The member of the family, unless it is the caller's own.
+    /// The member of the family; `None` for a custom objective.
     #[must_use]
     pub fn named(&self) -> Option<&AnyObjective> {
         match self {
@@ -53,7 +53,7 @@ impl From<AnyObjective> for ObjectiveChoice {
     }
 }
 
-/// Objectives of the caller's own are the same if their names are.
+/// Custom objectives are equal if their names are.
 impl PartialEq for ObjectiveChoice {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -93,7 +93,7 @@ impl JsonSchema for ObjectiveChoice {
     }
 }
 
-/// Whether a recipe can name it.
+/// Whether `name` is a member of the family, which recipes can name.
 pub(crate) fn is_member(name: &str) -> bool {
     AnyObjective::NAMES.contains(&name)
 }

@@ -1,15 +1,14 @@
-//! A run with an objective that recipes do not have.
+//! Runs with a custom objective.
 
 use super::{ObjectiveChoice, Recipe, is_member};
 use crate::error::TrainError;
 use cadft_core::Objective;
 
 impl Recipe {
-    /// A run with an objective of the caller's own in the place of the recipe's. Everything else of the recipe holds,
-    /// `loss.start` too.
+    /// Replaces the recipe's objective by a custom one. The rest of the recipe stays in force, including `loss.start`.
     ///
-    /// Metrics, `config.resolved.toml` and checkpoints know the objective by [`Objective::name`]. A run is resumed only with an
-    /// objective of the same name. If it has settings, they belong into the name.
+    /// Metrics, `config.resolved.toml` and checkpoints refer to the objective by [`Objective::name`]. A run can be
+    /// resumed only with an objective of the same name, so the name should include settings if there are any.
     ///
     /// ```
     /// use cadft_core::{Objective, TokenStats};
@@ -35,7 +34,7 @@ impl Recipe {
     /// ```
     ///
     /// # Errors
-    /// A name that is not made of letters, digits, `-` and `_`, or that a recipe could give.
+    /// If the name has other characters than letters, digits, `-` and `_`, or is a name that recipes can use.
     pub fn with_objective(mut self, objective: Box<dyn Objective>) -> Result<Self, TrainError> {
         check_name(objective.name())?;
         self.objective = ObjectiveChoice::Own(objective.into());
@@ -43,7 +42,7 @@ impl Recipe {
     }
 }
 
-/// The name is a key of TOML and of dotted paths, and stands for one objective only.
+/// The name is used as a TOML key and in dotted paths, and must be unambiguous.
 fn check_name(name: &str) -> Result<(), TrainError> {
     let is_key = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
     let wrong = if name.is_empty() || !name.chars().all(is_key) {

@@ -1,4 +1,4 @@
-//! Reads a recipe: every unknown key and every wrong value in one report, each with its line and a suggestion.
+//! Reads a recipe. All unknown keys and wrong values are reported together, each with its line and a suggestion.
 
 pub(in crate::config) mod lines;
 mod names;
@@ -14,14 +14,14 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 use words::{explained, unknown_field, unknown_key};
 
-/// Reads a recipe from TOML text, with `KEY=VALUE` overrides merged in before it is checked.
+/// Reads a recipe from TOML text. `KEY=VALUE` overrides are merged in before it is checked.
 ///
-/// `name` is how errors call the text; what is wrong with an override is said of that. A value that is not TOML by itself is
-/// taken as a string, so that `model.path=models/x` needs no quotes. An override of `schedule.steps` takes the place of
-/// `schedule.epochs`, and the other way.
+/// `name` is the name of the text in errors; a problem that an override causes is attributed to the override. A value
+/// that is not valid TOML by itself is taken as a string, so that `model.path=models/x` needs no quotes. An override of
+/// `schedule.steps` removes `schedule.epochs`, and conversely.
 ///
 /// # Errors
-/// [`TrainError::Config`] with everything that is wrong.
+/// [`TrainError::Config`] with all problems.
 pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, TrainError> {
     let fail = |problems| TrainError::Config {
         name: name.to_owned(),
@@ -44,7 +44,7 @@ pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, Tra
     };
     let recipe = reader.read(&table);
     recipe.check(&mut |key, message| {
-        // The default that stands for a wrong value is no second problem.
+        // The default that replaces a wrong value must not be reported as a second problem.
         if !reader.problems.iter().any(|problem| problem.key == key) {
             reader.report(key, message);
         }
@@ -56,8 +56,8 @@ pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, Tra
     }
 }
 
-/// The dotted key of a recipe that `name` was probably meant to be: a last part that only one key has, such as `lr`, or what
-/// another program calls it, such as `learning_rate`.
+/// The dotted key that `name` was probably meant to be. `name` may be a last part that only one key has, such as `lr`,
+/// or the name in another program, such as `learning_rate`.
 #[must_use]
 pub fn suggested_key(name: &str) -> Option<&'static str> {
     names::suggested(name)
@@ -105,7 +105,7 @@ impl Reader<'_> {
         recipe
     }
 
-    /// Reads one section, taking unknown keys out one by one so that all of them are reported.
+    /// Reads one section. Removes unknown keys one by one, so that all of them are reported.
     fn section<T: DeserializeOwned>(&mut self, name: &str, value: Option<&Value>, default: T) -> T {
         let Some(value) = value else { return default };
         let mut value = value.clone();
@@ -127,7 +127,7 @@ impl Reader<'_> {
                         None => {
                             let key = failing_key::<T>(&value, name);
                             self.report(&key, explained(&key, message));
-                            // The rest of the section is as it was meant.
+                            // Continue with the rest of the section.
                             let wrong = key.strip_prefix(name).and_then(|key| key.strip_prefix('.'));
                             let table = value.as_table_mut().zip(wrong);
                             if table.and_then(|(table, key)| table.remove(key)).is_none() {
@@ -152,8 +152,7 @@ impl Reader<'_> {
     }
 }
 
-/// The key of a section without which the section can be read, or else one that cannot be read by itself: the one with the
-/// wrong value.
+/// The key with the wrong value: one without which the section can be read, else one that cannot be read by itself.
 fn failing_key<T: DeserializeOwned>(value: &Value, section: &str) -> String {
     let Some(table) = value.as_table() else {
         return section.to_owned();
@@ -174,7 +173,7 @@ fn failing_key<T: DeserializeOwned>(value: &Value, section: &str) -> String {
     found.map_or_else(|| section.to_owned(), |key| format!("{section}.{key}"))
 }
 
-/// Removes a key from a table or from the tables in it; its dotted path.
+/// Removes a key from a table or from the tables in it. Returns its dotted path.
 fn remove(value: &mut Value, key: &str, path: &str) -> Option<String> {
     if let Some(list) = value.as_array_mut() {
         return list.iter_mut().find_map(|inner| remove(inner, key, path));

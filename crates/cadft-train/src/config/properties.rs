@@ -1,4 +1,4 @@
-//! What holds for every key of a recipe, whatever keys there are: they are taken from the schema.
+//! Property tests that hold for every key of a recipe. The keys are taken from the schema.
 
 use super::{Recipe, difference, parse, schema};
 use crate::dotted;
@@ -8,21 +8,21 @@ use std::collections::BTreeMap;
 
 const SMALL: &str = "[model]\npath = \"m\"\n[data]\ntrain = [\"t.jsonl\"]\neval = [\"e.jsonl\"]\n";
 
-/// A key of the schema: dotted, and what the schema says about it.
+/// A key of the schema: its dotted path, and its schema.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) path: String,
     pub(crate) schema: Value,
 }
 
-/// Every key that holds a value rather than a table, those of every objective included.
+/// Every key that holds a value rather than a table, including those of all objectives.
 pub(crate) fn keys() -> Vec<Key> {
     let mut keys = vec![];
     collect("", &schema(), &mut keys);
     keys
 }
 
-/// The keys of a token gate: a name, or a table of the settings under its name.
+/// The keys of token gates. A value is a name, or a table of settings under the name.
 pub(crate) const GATES: [&str; 2] = ["objective.cadft.gate", "objective.kl-sft.gate"];
 
 fn collect(prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
@@ -39,7 +39,7 @@ fn collect(prefix: &str, schema: &Value, keys: &mut Vec<Key>) {
     }
 }
 
-/// The forms of a value that are tables: its own, or those among several.
+/// The alternatives of a schema that are tables: the schema itself, or members of its list of alternatives.
 fn tables(schema: &Value) -> Vec<&Value> {
     let forms = schema["oneOf"].as_array().or(schema["anyOf"].as_array());
     let forms = forms.into_iter().flatten();
@@ -53,7 +53,7 @@ fn read(assignment: &str) -> Result<Recipe, String> {
     parse("r.toml", SMALL, &[assignment.to_owned()]).map_err(|error| error.to_string())
 }
 
-/// `key` with one letter dropped, doubled, replaced or put in.
+/// `key` with one letter dropped, doubled, replaced or inserted.
 fn misspelt(key: &str, place: usize, letter: char, edit: usize) -> String {
     let mut letters: Vec<char> = key.chars().collect();
     let place = place % letters.len();
@@ -103,13 +103,13 @@ proptest! {
     }
 }
 
-/// TOML of a type that the key does not take.
+/// TOML values of types that the key does not accept.
 fn wrong_values(key: &Key) -> &'static [&'static str] {
     let types = key.schema["type"].to_string();
     if types.contains("string") || types.contains("array") || choices(key).is_some() {
         &["7", "true"]
     } else if key.schema["type"].is_null() {
-        // A value of several types.
+        // The key accepts several types.
         &[]
     } else if types.contains("boolean") {
         &["7", "\"yes\""]
@@ -133,13 +133,13 @@ fn a_value_of_the_wrong_type_is_refused_by_its_key() {
     }
 }
 
-/// The values of a key that takes one of several names.
+/// The values of an enumeration.
 fn choices(key: &Key) -> Option<&Vec<Value>> {
     let choices = key.schema["oneOf"].as_array().or(key.schema["enum"].as_array());
     choices.filter(|choices| choices.iter().all(|c| c["const"].is_string() || c.is_string()))
 }
 
-/// Another value that the key may take, as TOML; `None` where the schema does not tell one.
+/// Another value that the key accepts, as TOML; `None` if the schema gives none.
 pub(crate) fn other_value(key: &Key) -> Option<String> {
     let default = &key.schema["default"];
     if let Some(choices) = choices(key) {
@@ -160,7 +160,7 @@ pub(crate) fn other_value(key: &Key) -> Option<String> {
     }
 }
 
-/// Every key that has a value, defaults included.
+/// Every key that has a value, including defaults.
 fn resolved(recipe: &Recipe) -> BTreeMap<String, Value> {
     let mut leaves = dotted::flatten(&json!(recipe));
     leaves.retain(|_, value| !value.is_null());
@@ -175,7 +175,7 @@ fn every_value_that_is_set_is_resolved_and_reads_back() {
         let Some(value) = other_value(key) else { continue };
         let assignment = format!("{}={value}", key.path);
         let Ok(recipe) = read(&assignment) else {
-            // A value that another key must allow, such as `loss.start-until` without `loss.start`.
+            // The value needs another key, such as `loss.start-until` without `loss.start`.
             continue;
         };
         set += 1;
@@ -186,7 +186,7 @@ fn every_value_that_is_set_is_resolved_and_reads_back() {
             recipe,
             "{assignment}:\n{text}"
         );
-        // Setting the differences on the first recipe gives the second.
+        // Setting the differences in the first recipe must give the second.
         let assignments: Vec<String> = difference(&base, &recipe)
             .into_iter()
             .filter_map(|difference| Some(format!("{}={}", difference.key, difference.right?)))

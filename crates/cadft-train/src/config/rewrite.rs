@@ -5,7 +5,7 @@ use cadft_core::rewrite::{Acceptance, RoundSchedule, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Candidates being made at the same time; does not change them.
+/// Number of candidates that are generated at the same time. The candidates do not depend on it.
 pub(crate) const GENERATED_AT_A_TIME: usize = 32;
 
 /// Delayed, low-frequency, compatibility-guided rewriting (CADFT-5). Without the table, nothing is rewritten.
@@ -17,7 +17,7 @@ pub struct RewriteSection {
     pub warmup: f64,
     /// `K`: a round takes place after every multiple of it: fraction or steps. The paper's: 1000 steps. Ours: 0.15.
     pub every: f64,
-    /// Share of the samples that one round looks at; the paper's: about 0.005.
+    /// Share of the samples that one round considers; the paper's: about 0.005.
     pub fraction: f64,
     /// `ρ`, the probability with which each of them is drawn for rewriting; the paper's: 0.5.
     pub probability: f64,
@@ -60,10 +60,10 @@ impl Default for RewriteSection {
 }
 
 impl RewriteSection {
-    /// When rounds take place in a run of `total_steps`.
+    /// The schedule of rounds in a run of `total_steps` steps.
     #[must_use]
     pub fn schedule(&self, total_steps: usize) -> RoundSchedule {
-        // Not cut to the run: a warm-up longer than it must not end with it.
+        // Not limited to the run: a warm-up that is longer than the run must not end with it.
         let steps = |value: f64| {
             let within = steps_of(value, total_steps);
             #[expect(
@@ -84,7 +84,7 @@ impl RewriteSection {
         }
     }
 
-    /// Which samples a round looks at.
+    /// The criteria for samples of a round.
     #[must_use]
     pub fn selection(&self) -> Selection {
         Selection {
@@ -94,7 +94,7 @@ impl RewriteSection {
         }
     }
 
-    /// What a rewrite must be, where a sample may have `max_length` tokens.
+    /// The criteria for accepting a rewrite; `max_length` is the longest sample in tokens.
     #[must_use]
     pub fn acceptance(&self, max_length: usize) -> Acceptance {
         Acceptance {
@@ -104,14 +104,14 @@ impl RewriteSection {
         }
     }
 
-    /// Every value that rewriting cannot work with: its dotted key, and what to do.
+    /// Every wrong value: its dotted key, and what to do.
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
         let broken = self.requirements().into_iter().filter(|(holds, ..)| !holds);
         broken.map(|(_, key, message)| (key, message)).collect()
     }
 
-    /// Every requirement on the table: whether it holds, the dotted key, what to do.
+    /// Every requirement on the table: whether it holds, the dotted key, and what to do.
     pub(super) fn requirements(&self) -> Vec<(bool, &'static str, &'static str)> {
         const SHARE: &str = "must be above 0 and at most 1";
         const AT_LEAST_ONE: &str = "must be at least 1";

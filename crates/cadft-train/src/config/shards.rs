@@ -1,17 +1,17 @@
-//! The shards of a global batch, and the ranks that may share them.
+//! The number of shards of a global batch, and the numbers of ranks that it allows.
 
 use super::{BatchSection, Recipe};
 use crate::error::TrainError;
 use cadft_step::ranks::Sharing;
 
 impl BatchSection {
-    /// The number of shards; one if the recipe does not say.
+    /// The number of shards; 1 if the recipe has none.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.shards.unwrap_or(1)
     }
 
-    /// How global batches and gradients are shared out.
+    /// How global batches and gradients are distributed.
     pub(crate) fn sharing(&self) -> Sharing {
         Sharing {
             shards: self.shards(),
@@ -19,10 +19,11 @@ impl BatchSection {
         }
     }
 
-    /// Whether the shards can be shared out among ranks: as many to each, and a power of two of them.
+    /// Checks that the shards can be distributed among `ranks` ranks: each rank must get the same number, a power of
+    /// two.
     ///
     /// # Errors
-    /// Shards that cannot.
+    /// If they cannot.
     pub(crate) fn check_ranks(&self, ranks: usize) -> Result<(), TrainError> {
         let shards = self.shards();
         let fits =
@@ -47,10 +48,10 @@ impl BatchSection {
 }
 
 impl Recipe {
-    /// Sets the number of shards for a run on `ranks` ranks, if the recipe does not say it.
+    /// Sets the number of shards to `ranks`, if the recipe has none.
     ///
     /// # Errors
-    /// Shards that cannot be shared out among the ranks.
+    /// If the shards cannot be distributed among the ranks.
     pub fn shard_for(&mut self, ranks: usize) -> Result<(), TrainError> {
         if ranks > 1 {
             self.batch.shards.get_or_insert(ranks);

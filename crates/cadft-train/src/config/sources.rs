@@ -1,4 +1,4 @@
-//! Sources in a recipe: a list of them, or one by itself.
+//! Sources in a recipe: a list of sources, or a single one.
 
 use cadft_data::Source;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -7,12 +7,12 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Reads a list of sources, or one source as a list of one.
+/// Reads a list of sources. A single source is read as a list of one.
 pub(super) fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D::Error> {
     deserializer.deserialize_any(OneOrMore)
 }
 
-/// As it is written; only for the schema.
+/// The written form, for the schema only.
 pub(super) struct OneOrMore;
 
 impl<'de> Visitor<'de> for OneOrMore {

@@ -1,11 +1,11 @@
-//! Checks of a recipe that no single value shows.
+//! Checks of a recipe beyond the types of single values.
 
 use super::{BestBy, FORMAT_VERSION, Recipe, RewriteSection};
 use cadft_data::{Mask, StoppingStrategy};
 use cadft_model::decoder::Recompute;
 use cadft_step::ranks::ZeroStage;
 
-/// One requirement: whether it holds, the dotted key, what to do.
+/// One requirement: whether it holds, the dotted key, and what to do.
 type Requirement = (bool, &'static str, &'static str);
 
 const POSITIVE: &str = "must be finite and above 0";
@@ -13,7 +13,7 @@ const NOT_NEGATIVE: &str = "must be finite and at least 0";
 const AT_LEAST_ONE: &str = "must be at least 1";
 
 impl Recipe {
-    /// Reports every value that cannot be trained with, under its dotted key.
+    /// Reports every value that training does not allow, under its dotted key.
     pub(super) fn check(&self, report: &mut dyn FnMut(&str, String)) {
         let rewrite = self.rewrite.as_ref().map(RewriteSection::requirements);
         let requirements = (self.model_and_data().into_iter())

@@ -1,4 +1,4 @@
-//! Where in a text the final answer is, and whether it is the reference's.
+//! Extracts the final answer of a text, and normalises it for comparison with the reference.
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -7,22 +7,22 @@ use std::sync::LazyLock;
 use super::normalise::{braced, closing, normalise};
 use super::number::{Rational, numbers};
 
-/// How the final answer of a text is found.
+/// How to find the final answer in a text.
 ///
 /// Written as `number`, `boxed`, `choice`, `exact` or `regex=PATTERN`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Extractor {
-    /// The number after the last `####`, else the last number of the text; a text without a number as it is.
+    /// The number after the last `####`, else the last number of the text, else the text itself.
     #[default]
     Number,
-    /// What the last `\boxed{…}` holds.
+    /// The content of the last `\boxed{…}`.
     Boxed,
-    /// The letter of a choice, A to J: after the last "answer is", in `\boxed{…}`, in parentheses, or alone on a line.
+    /// A letter from A to J: after the last "answer is", in `\boxed{…}`, in parentheses, or alone on a line.
     Choice,
-    /// The whole text, but for space around it.
+    /// The whole text, without leading and trailing whitespace.
     Exact,
-    /// The first group of the last match of a regular expression, or the match where it has no group.
+    /// The first group in the last match of a regular expression; the whole match if there are no groups.
     Regex(String),
 }
 
@@ -32,7 +32,7 @@ pub enum Extractor {
 pub struct BadPattern {
     /// The pattern.
     pub pattern: String,
-    /// What is wrong with it.
+    /// The error of the compiler.
     pub message: String,
 }
 
@@ -84,10 +84,10 @@ impl std::fmt::Display for Extractor {
 }
 
 impl Extractor {
-    /// Ready for use.
+    /// Prepares the extractor for use.
     ///
     /// # Errors
-    /// A regular expression that does not compile.
+    /// If the regular expression does not compile.
     pub fn compile(&self) -> Result<Extract, BadPattern> {
         let pattern = match self {
             Self::Regex(pattern) => Some(Regex::new(pattern).map_err(|error| {
@@ -119,7 +119,7 @@ pub struct Extract {
 }
 
 impl Extract {
-    /// The final answer of a text, normalised; none if there is none.
+    /// The final answer of a text, normalised; `None` if there is none.
     ///
     /// ```
     /// use cadft_train::evaluate::Extractor;
@@ -145,7 +145,8 @@ impl Extract {
         }
     }
 
-    /// The reference of a question, normalised: a text that holds its answer as generated ones do, or the answer.
+    /// The reference of a question, normalised. If `reference` contains a final answer like a generated text does, that
+    /// answer is used, else the whole text.
     #[must_use]
     pub fn reference(&self, reference: &str) -> String {
         self.answer(reference).unwrap_or_else(|| normalise(reference))
@@ -161,7 +162,7 @@ fn last_number(text: &str) -> String {
     number.map_or_else(|| marked.unwrap_or(text).trim().to_owned(), Rational::text)
 }
 
-/// What the last `\boxed{…}` or `\boxed …` holds.
+/// The content of the last `\boxed{…}` or `\boxed …`.
 fn last_boxed(text: &str) -> Option<&str> {
     let at = text
         .rfind("\\boxed")

@@ -1,16 +1,16 @@
-//! One way to write an answer, so that equal answers are equal texts.
+//! Normalises answers, so that equal answers become equal texts.
 //!
 //! Follows the normalisation of the MATH benchmark (Hendrycks et al. 2021, arXiv 2103.03874; Lewkowycz et al. 2022,
-//! 2206.14858, appendix D), as evaluation harnesses apply it: LaTeX spacing and delimiters, `\text`, units, currency and
-//! percent signs go, `\frac12` is `\frac{1}{2}`, and only what follows the last `=` counts. Ours: a number is compared
-//! by its exact value, so that `1/2`, `\frac{1}{2}` and `0.50` are equal.
+//! 2206.14858, appendix D), as evaluation harnesses apply it: LaTeX spacing and delimiters, `\text`, units, currency
+//! and percent signs are removed, `\frac12` becomes `\frac{1}{2}`, and only the text after the last `=` counts. Ours:
+//! numbers are compared by their exact value, so that `1/2`, `\frac{1}{2}` and `0.50` are equal.
 
 use regex::Regex;
 use std::sync::LazyLock;
 
 use super::number::Rational;
 
-/// Commands and signs that say nothing.
+/// Commands and signs without meaning for the answer.
 const REMOVED: &[&str] = &[
     "\\left",
     "\\right",
@@ -60,7 +60,7 @@ static SHORT_FRACTION: LazyLock<Regex> =
 static SHORT_ROOT: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\\sqrt\s*([^{\[\s\\])").expect("the pattern is valid"));
 
-/// An answer in the one way that equal answers share.
+/// The normal form of an answer.
 ///
 /// ```
 /// use cadft_train::evaluate::normalise;
@@ -85,7 +85,7 @@ pub fn normalise(answer: &str) -> String {
     cleaned(text)
 }
 
-/// Without what says nothing, and without spaces around operators.
+/// Removes [`REMOVED`] and spaces around operators.
 fn cleaned(text: &str) -> String {
     let mut text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac");
     for removed in REMOVED {
@@ -100,7 +100,7 @@ fn cleaned(text: &str) -> String {
     let text = SHORT_ROOT.replace_all(&text, r"\sqrt{$1}");
     let words: Vec<&str> = text.split_whitespace().collect();
     let text = words.join(" ");
-    // Spaces matter between words only.
+    // Keep spaces only between words.
     let mut kept = String::new();
     let characters: Vec<char> = text.chars().collect();
     for (index, &character) in characters.iter().enumerate() {
@@ -115,7 +115,7 @@ fn cleaned(text: &str) -> String {
     kept.trim_end_matches(['.', ',', ';']).to_owned()
 }
 
-/// The text before `command{…}`, inside its braces and after it.
+/// The parts of `text` around `command{…}`: before it, inside the braces, and after it.
 pub(super) fn braced<'a>(text: &'a str, command: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let opening = format!("{command}{{");
     let at = text.find(&opening)?;
@@ -124,7 +124,7 @@ pub(super) fn braced<'a>(text: &'a str, command: &str) -> Option<(&'a str, &'a s
     Some((&text[..at], &inside[..end], &inside[end + 1..]))
 }
 
-/// Where the brace that is open at the beginning of `text` closes.
+/// The position of the brace that closes the one open at the beginning of `text`.
 pub(super) fn closing(text: &str) -> Option<usize> {
     let mut depth = 1usize;
     for (at, byte) in text.bytes().enumerate() {
@@ -140,7 +140,7 @@ pub(super) fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// The value of a cleaned text that is a number: decimal, fraction, mixed number, or power of ten.
+/// The value of a cleaned text that is a number: decimal, fraction, mixed number or power of ten.
 fn number(text: &str) -> Option<Rational> {
     if let Some(positive) = text.strip_prefix('-')
         && !positive.starts_with(['-', '+'])
@@ -169,7 +169,7 @@ fn number(text: &str) -> Option<Rational> {
     }
 }
 
-/// A decimal number with or without thousands separators.
+/// A decimal number, with or without thousands separators.
 fn plain(text: &str) -> Option<Rational> {
     let text = text
         .strip_prefix('(')

@@ -1,8 +1,8 @@
-//! Numbers in text: where they are, and their exact value.
+//! Finds numbers in text, and computes their exact value.
 
 use std::cmp::Ordering;
 
-/// A fraction in lowest terms, its denominator positive.
+/// A fraction in lowest terms, with a positive denominator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rational {
     numerator: i128,
@@ -10,7 +10,7 @@ pub(super) struct Rational {
 }
 
 impl Rational {
-    /// None if the denominator is zero or a number does not fit.
+    /// `None` if the denominator is zero or a number overflows.
     pub(super) fn new(numerator: i128, denominator: i128) -> Option<Self> {
         if denominator == 0 {
             return None;
@@ -73,7 +73,7 @@ impl Rational {
         )
     }
 
-    /// As an integer, a decimal number where it is one, or a fraction.
+    /// As an integer or a finite decimal number if possible, else as a fraction.
     pub(super) fn text(self) -> String {
         let Self {
             numerator,
@@ -85,7 +85,7 @@ impl Rational {
                 rest /= factor;
             }
         }
-        // A denominator of twos and fives divides a power of ten.
+        // A finite decimal has a denominator of twos and fives, which divides a power of ten.
         let scaled = (0..=18u32).find_map(|digits| {
             let ten = 10i128.pow(digits);
             (rest == 1 && ten % denominator == 0)
@@ -114,15 +114,15 @@ fn gcd(a: i128, b: i128) -> Option<i128> {
     Some(a)
 }
 
-/// The numbers of a text in their order: integers, decimals and fractions, with thousands separators.
+/// The numbers in a text, in order: integers, decimals and fractions, with thousands separators.
 ///
-/// A minus sign belongs to a number only where nothing that it could be subtracted from comes before: `3-4` ends in 4.
+/// A minus sign belongs to a number only if nothing before it could be a minuend: the last number of `3-4` is 4.
 pub(super) fn numbers(text: &str) -> Vec<Rational> {
     let bytes = text.as_bytes();
     let (mut found, mut at) = (vec![], 0);
     while at < bytes.len() {
         let Some((mut value, mut end)) = unsigned(bytes, at) else {
-            // Digits that are no number are too many of them: none is made of some.
+            // Digits that do not form a number are too many to represent: skip all of them.
             at += digits(bytes, at).max(1);
             continue;
         };
@@ -141,7 +141,7 @@ pub(super) fn numbers(text: &str) -> Vec<Rational> {
     found
 }
 
-/// How many digits there are from a place on.
+/// The number of digits from position `from` on.
 fn digits(bytes: &[u8], from: usize) -> usize {
     bytes[from..]
         .iter()
@@ -149,7 +149,7 @@ fn digits(bytes: &[u8], from: usize) -> usize {
         .count()
 }
 
-/// The number without sign that begins at `at`, and its end.
+/// The number without sign that begins at `at`, and the position of its end.
 fn unsigned(bytes: &[u8], at: usize) -> Option<(Rational, usize)> {
     let digits = |from: usize| digits(bytes, from);
     let mut end = at + digits(at);
@@ -167,7 +167,7 @@ fn unsigned(bytes: &[u8], at: usize) -> Option<(Rational, usize)> {
     Some((Rational::decimal(&text)?, end))
 }
 
-/// Whether a number after these bytes is negative. `$` may stand between sign and number.
+/// Whether a number after these bytes is negative. `$` may stand between the sign and the number.
 fn is_negated(before: &[u8]) -> bool {
     let before = before.strip_suffix(b"$").unwrap_or(before);
     let before = before.strip_suffix(b"\\").unwrap_or(before);

@@ -1,10 +1,10 @@
-//! pass@k: the chance that at least one of k answers is right, estimated from n ≥ k answers of which c are.
+//! pass@k: the probability that at least one of k answers is right, estimated from n ≥ k answers of which c are right.
 //!
 //! ```text
 //! pass@k = 1 − C(n − c, k) / C(n, k)        (Chen et al. 2021, arXiv 2107.03374, equation 1)
 //! ```
 
-/// The unbiased estimate for one question, `k ≤ samples`.
+/// The unbiased estimate for one question; requires `k ≤ samples`.
 ///
 /// Computed as `1 − Π_{i = n−c+1}^{n} (1 − k / i)`, which does not overflow.
 ///
@@ -24,7 +24,7 @@ pub fn pass_at(k: usize, samples: usize, correct: usize) -> f64 {
     1.0 - all_wrong
 }
 
-/// The values of k that are reported for `samples` samples: powers of two, and all.
+/// The values of k to report for `samples` samples: powers of two, and `samples`.
 #[must_use]
 pub(super) fn reported(samples: usize) -> Vec<usize> {
     let mut values: Vec<usize> = std::iter::successors(Some(1), |k| Some(2 * k))
@@ -38,13 +38,13 @@ pub(super) fn reported(samples: usize) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// Every choice of k of the samples, counted.
+    /// By enumeration of all choices of k samples.
     fn counted(k: usize, samples: usize, correct: usize) -> f64 {
         let (mut all, mut passed) = (0, 0);
         for chosen in 0u32..1 << samples {
             if chosen.count_ones() as usize == k {
                 all += 1;
-                // The first ones are right.
+                // The first `correct` samples are right.
                 passed += usize::from(chosen & ((1 << correct) - 1) != 0);
             }
         }

@@ -1,4 +1,4 @@
-//! Questions answered by generation: right or wrong, one answer or many.
+//! Answers questions by generation, once or several times, and compares the answers with the references.
 
 use cadft_core::reduction::mean;
 use cadft_data::{SpecialTokens, Tokenizer};
@@ -46,9 +46,9 @@ pub struct Answered {
     pub id: String,
     /// The reference, normalised.
     pub reference: String,
-    /// Right answers.
+    /// Number of right answers.
     pub correct: usize,
-    /// Every answer.
+    /// All answers.
     pub answers: Vec<OneAnswer>,
 }
 
@@ -57,19 +57,19 @@ pub struct Answered {
 pub struct OneAnswer {
     /// Its text.
     pub text: String,
-    /// The final answer, normalised; absent where none was found.
+    /// The final answer, normalised; absent if none was found.
     pub answer: Option<String>,
     /// Whether it equals the reference.
     pub correct: bool,
     /// Whether it ended on a stop token.
     pub stopped: bool,
-    /// Its tokens.
+    /// Number of its tokens.
     pub tokens: usize,
 }
 
-/// Answers every question `samples` times and compares with the references.
+/// Answers every question `samples` times, and compares the answers with the references.
 ///
-/// The answers depend on the options' seed and on the place of a question in the list.
+/// The answers depend on the options' seed and on the position of a question in the list.
 ///
 /// # Errors
 /// As [`generate`] and [`room::fitting`].
@@ -84,8 +84,8 @@ pub fn answer_questions(
     answer_questions_watched((&Ranks::solo(), model), tokenizer, questions, options, how, watch)
 }
 
-/// As [`answer_questions`]; each rank answers some of the questions, and all get every answer. `watch` gets the number of
-/// tokens so far, and may end it on a rank that is alone: then every answer ends where it is.
+/// As [`answer_questions`], with the questions distributed among ranks; every rank gets all answers. `watch` receives
+/// the number of tokens so far. If there is only one rank, it may break: every answer then ends at that point.
 ///
 /// # Errors
 /// As [`answer_questions`].
@@ -145,7 +145,7 @@ pub fn answer_questions_watched(
 }
 
 impl Answers {
-    /// The summary of all questions; each has the same number of answers.
+    /// The summary of all questions. Each must have the same number of answers.
     #[must_use]
     pub fn summarise(answered: &[Answered]) -> Self {
         let questions = answered.len();
@@ -224,7 +224,7 @@ mod tests {
         }
         assert_eq!(summary.pass_at.keys().copied().collect::<Vec<_>>(), [1, 2, 4]);
         assert_eq!((summary.stopped, summary.without_answer), (5, 7));
-        // Accuracies 1/4, 1, 0: variance 0.2708, over 3 questions.
+        // Accuracies 1/4, 1 and 0: variance 0.2708, divided by 3 questions.
         let deviations: f64 = [0.25, 1.0, 0.0]
             .iter()
             .map(|a: &f64| (a - 5.0 / 12.0).powi(2))

@@ -1,26 +1,27 @@
-//! The memory that training takes, from shapes alone.
+//! Estimates the memory of training, from shapes alone.
 //!
 //! ```text
 //! program     code, tokenizer, buffers of the matrix products
 //! held        4 P weights + 8 T moments, and between micro-batches 4 T gradients; 4 T of a reference model
 //! + largest of
 //!   backward begins    activations of a micro-batch, chunks of logits, gradient of the output weight
-//!   backward ends      4 T gradients of this micro-batch; those of the embedding are made beside them
+//!   backward ends      4 T gradients of this micro-batch, and temporary tensors for the gradient of the embedding
 //!   update             4 T gradients; parameters and moments are updated in place
-//!   answers            keys and values of the questions that are answered at a time
+//!   answers            keys and values of the questions that are answered at the same time
 //! ```
 //!
-//! `P` parameters, `T` of them trained. One of several ranks has the moments of what it owns, in stage 2 the gradients too. Where attention has no kernel of its own, its scores are activations too; what such
-//! backends keep besides is not counted.
+//! `P` is the number of parameters, `T` the number of trained ones. With several ranks, each has the moments of the
+//! parameters that it owns, and in stage 2 their gradients. Without an attention kernel, the scores of attention are
+//! activations too; other memory that such backends keep is not counted.
 //!
-//! A checkpoint shares the tensors of the model while it is written in the background. Where the next update comes
-//! before that is done, the old ones are kept beside the new: [`saving_mib`] is how much that is at most.
+//! A checkpoint shares the tensors of the model while it is written in the background. If the next update comes before
+//! it is written, the old tensors are kept in addition to the new ones: [`saving_mib`] is the upper bound of this.
 
 use crate::config::Recipe;
 use crate::device::{Body, Kernels};
 use crate::plan::largest_pass;
 use cadft_core::linear_likelihood::ChunkSize;
-use cadft_data::Samples;
+use cadft_data::{Packing, Samples};
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::config::QueryKeyNorm;
 use cadft_model::decoder::{Precision, Recompute};
@@ -29,44 +30,44 @@ use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
 use cadft_step::ranks::{BUCKET, ZeroStage, owned_values};
 
 const MIB: f64 = 1_048_576.0;
-/// The command before it reads a model: its code, a tokenizer, the stacks and buffers of its threads.
+/// Memory of the command before it reads a model: code, tokenizer, stacks and buffers of threads.
 const PROGRAM: f64 = 64.0 * MIB;
 const F32: f64 = 4.0;
 const BF16: f64 = 2.0;
-/// Matrices of scores that attention keeps where it has no kernel: products, masked ones, their exponentials, weights.
+/// Number of score matrices that attention keeps without a kernel: products, masked products, exponentials, weights.
 const SCORES: f64 = 4.0;
 
-/// What the memory of training depends on besides the model.
+/// The settings that the memory of training depends on, besides the model.
 #[derive(Clone, Copy, Debug)]
 pub struct MemorySettings<'a> {
-    /// What is trained, where that is not everything.
+    /// The adapter, if only an adapter is trained.
     pub adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
     /// Whether activations are kept.
     pub recompute: Recompute,
-    /// The number format of products.
+    /// The number format of matrix products.
     pub precision: Precision,
     /// Tokens of the largest micro-batch, padding included.
     pub tokens: usize,
-    /// Tokens of the longest row where the scores of attention are kept; 0 where a kernel needs none of them.
+    /// Tokens of the longest row, if attention keeps its scores; 0 if a kernel avoids them.
     pub scored: usize,
-    /// Whether a step adds the gradients of several micro-batches.
+    /// Whether a step sums the gradients of several micro-batches.
     pub accumulates: bool,
-    /// Whether the model that the run began with is kept.
+    /// Whether the model that the run began with is kept as a reference.
     pub keeps_reference: bool,
-    /// Tokens whose keys and values are kept while questions are answered or samples rewritten.
+    /// Number of tokens whose keys and values are cached while questions are answered or samples rewritten.
     pub cached: usize,
-    /// What other ranks hold.
+    /// How this run is shared among ranks.
     pub share: Share,
 }
 
-/// How moments and gradients are shared out among ranks.
+/// How moments and gradients are distributed among ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The ranks of the run.
+    /// Number of ranks.
     pub ranks: usize,
-    /// The shards that they compute.
+    /// Number of shards.
     pub shards: usize,
-    /// What only owners keep.
+    /// What only the owner of a parameter keeps.
     pub stage: ZeroStage,
 }
 
@@ -81,7 +82,7 @@ impl Default for Share {
 }
 
 impl<'a> MemorySettings<'a> {
-    /// Those of a recipe of `steps` steps on a backend with these kernels.
+    /// The settings of a recipe with `steps` steps, on a backend with these kernels.
     pub(crate) fn of(
         recipe: &Recipe,
         kernels: Kernels,
@@ -97,7 +98,7 @@ impl<'a> MemorySettings<'a> {
         let (mut tokens, mut cached) = (pass.tokens, slots * (prompt + section.max_new_tokens));
         let mut row = pass.longest;
         if let Some(rewrite) = &recipe.rewrite {
-            // A rewrite may be longer than what it replaces.
+            // A rewrite may be longer than the original.
             let length = (pass.longest + rewrite.max_new_tokens).min(recipe.data.max_length);
             let rows = pass.tokens.div_ceil(pass.longest.max(1));
             let most = recipe.batch.max_tokens.unwrap_or(rows * length);
@@ -112,6 +113,7 @@ impl<'a> MemorySettings<'a> {
             tokens,
             scored: match kernels.decoder {
                 Body::Kernel => 0,
+                Body::Portable if recipe.batch.packing == Packing::PaddingFree => tokens,
                 Body::Portable => row,
             },
             accumulates: pass.accumulates,
@@ -126,19 +128,20 @@ impl<'a> MemorySettings<'a> {
     }
 }
 
-/// The longest prompt among evaluation samples.
+/// The number of tokens in the longest prompt of the evaluation samples.
 fn longest_prompt(eval: &Samples) -> usize {
     eval.iter().map(|sample| sample.prompt_len).max().unwrap_or(0)
 }
 
-/// The largest resident memory of training, in MiB, beside what [`saving_mib`] says.
+/// Largest resident memory of training, in MiB, without [`saving_mib`].
 #[must_use]
 pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
     let Share { ranks, shards, stage } = settings.share;
     let held = F32 * (sizes.weights + 2.0 * sizes.owned + sizes.reference);
     let by_block = ranks > 1 && ranks == shards && settings.recompute == Recompute::Blocks;
-    // Gradients that stay until the step is done: those of this rank, or what it owns; and sums of its shards.
+    // Gradients that are kept until the step is done: those of this rank or, in stage 2, those that it owns. Also sums
+    // of its shards.
     let kept = if stage == ZeroStage::Two && by_block {
         sizes.owned
     } else {
@@ -150,7 +153,7 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
         Recompute::None => sizes.backward(gathered),
         Recompute::Blocks => sizes.backward_by_block(gathered, F32 * kept),
     };
-    // Parameters that travel together, twice: to and from the host, or to other devices.
+    // The parameters of one exchange, twice: on this device, and in transfer to the host or to other devices.
     let exchange = if ranks > 1 {
         F32 * (kept + sizes.owned) + 2.0 * F32 * sizes.largest.max(BUCKET as f64)
     } else {
@@ -158,20 +161,20 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
     };
     let update = F32 * sizes.owned;
     let training = held + backward.max(update).max(exchange).max(sizes.answers);
-    // A tensor as it is read, and as it is given to the device.
+    // A tensor as it is read, and as it is passed to the device.
     let loading = F32 * (sizes.weights + 2.0 * sizes.largest);
     (PROGRAM + training.max(loading)) / MIB
 }
 
-/// What may come on top of [`training_mib`] while a checkpoint is written beside the steps, in MiB: weights and moments
-/// before an update.
+/// Upper bound of the additional memory while a checkpoint is written in the background, in MiB: the weights and
+/// moments before an update.
 #[must_use]
 pub fn saving_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
     F32 * (sizes.trained + 2.0 * sizes.owned) / MIB
 }
 
-/// Settings that take less memory, each with the ones before it, and what training takes with them, in MiB.
+/// Settings that reduce memory, applied one after the other, each with the resulting estimate in MiB.
 pub(crate) fn ways(config: &ModelConfig, settings: &MemorySettings<'_>) -> Vec<(&'static str, f64)> {
     let mut settings = *settings;
     let mut ways = vec![];
@@ -186,30 +189,30 @@ pub(crate) fn ways(config: &ModelConfig, settings: &MemorySettings<'_>) -> Vec<(
     ways
 }
 
-/// Elements of parameters, and bytes of everything else.
+/// Numbers of parameter elements, and bytes of everything else.
 struct Sizes {
     layers: f64,
-    /// Parameters, those of an adapter too.
+    /// All parameters, including those of an adapter.
     weights: f64,
-    /// Those that are trained.
+    /// Trained parameters.
     trained: f64,
-    /// Those of them that the rank owns that owns most.
+    /// Trained parameters that a rank owns, at most.
     owned: f64,
-    /// Those of the reference model that are not the trained model's too.
+    /// Parameters of the reference model that it does not share with the trained model.
     reference: f64,
     /// The largest parameter.
     largest: f64,
-    /// What one block keeps for its backward pass.
+    /// Activations that one block keeps for its backward pass.
     block: f64,
-    /// Gradients on their way through one block, and those of its parameters.
+    /// Gradients within one block, and of its parameters.
     block_gradients: f64,
     /// Hidden states of all tokens.
     hidden: f64,
-    /// What the fused likelihood holds at a time.
+    /// Temporary memory of the fused likelihood.
     logits: f64,
-    /// The gradient of the output weight, where it is trained.
+    /// The gradient of the output weight, if it is trained.
     output: f64,
-    /// The same of the embedding.
+    /// The gradient of the embedding, if it is trained.
     embedding: f64,
     is_tied: bool,
     answers: f64,
@@ -266,8 +269,8 @@ impl Sizes {
             block_gradients: F32 * tokens * (config.hidden_size + 3 * config.intermediate_size) as f64
                 + F32 * in_blocks.min(trained) / layers,
             hidden: F32 * tokens * config.hidden_size as f64,
-            // The product that makes the gradient of the output weight packs a copy of the chunk; a reference model has one
-            // of its own; a CPU holds the weight that it has rounded.
+            // The product for the gradient of the output weight copies the chunk. A reference model has a chunk too. A
+            // CPU keeps the rounded weight.
             logits: chunk * (1.0 + when(trains_output) + when(settings.keeps_reference))
                 + F32 * vocabulary * when(settings.precision == Precision::Bf16),
             output: gradient * when(trains_output),
@@ -277,18 +280,19 @@ impl Sizes {
         }
     }
 
-    /// The most that a backward pass holds besides weights and moments, with activations kept.
+    /// Peak memory of a backward pass, without weights and moments, if activations are kept.
     fn backward(&self, gathered: f64) -> f64 {
-        // The last hidden states before and after the final norm.
+        // The last hidden states, before and after the final norm.
         let activations = self.layers * self.block + 2.0 * self.hidden;
         let begins = gathered + activations + self.logits + self.output;
-        // Zeros, what is scattered into them, and, tied, the sum with what the output weight has.
+        // A tensor of zeros, the scattered gradient, and, if tied, the sum with the gradient of the output weight.
         let scattered = if self.is_tied { 3.0 } else { 2.0 };
         let ends = gathered + F32 * self.trained + scattered * self.embedding;
         begins.max(ends)
     }
 
-    /// The same with activations recomputed: the gradients of a block are added as soon as they are there.
+    /// As [`Sizes::backward`], if activations are recomputed: the gradients of a block are added as soon as they are
+    /// computed.
     fn backward_by_block(&self, gathered: f64, kept: f64) -> f64 {
         let inputs = (self.layers + 1.0) * self.hidden;
         let begins = gathered + inputs + 2.0 * self.hidden + self.logits + self.output;
@@ -300,7 +304,7 @@ impl Sizes {
     }
 }
 
-/// Trained values that the rank owns that owns most.
+/// The largest number of trained values that any rank owns.
 fn owned(settings: &MemorySettings<'_>, shapes: &[(String, Vec<usize>)], trained: f64) -> f64 {
     let Share { ranks, shards, .. } = settings.share;
     if ranks == 1 {
@@ -339,11 +343,11 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     } else {
         query + key
     };
-    // Query and output, key and value, by head; one number for each head.
+    // Query, output, key and value of all heads; one number for each head.
     let attention = 2.0 * query + 2.0 * key + config.num_attention_heads as f64;
     let gated = 2.0 * intermediate;
-    // The inputs of the linear layers, which those with the same input share; in bf16 they are kept for the gradients of
-    // weights only.
+    // The inputs of the linear layers, shared by layers with the same input. In bf16 they are kept only for the
+    // gradients of weights.
     let linear = match settings.precision {
         Precision::F32 => F32 * (2.0 * hidden + query + intermediate),
         Precision::Bf16 if settings.adapter.is_some() => 0.0,
@@ -360,7 +364,7 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     F32 * (norms + head_norms + attention + scores + gated) + linear + adapter
 }
 
-/// Bytes for each token that the update of a linear layer keeps.
+/// Bytes for each token that the low-rank update of a linear layer keeps.
 fn update_bytes(adapter: &AdapterConfig, [output, input]: [usize; 2], precision: Precision) -> f64 {
     let (output, input, rank) = (output as f64, input as f64, adapter.rank as f64);
     let factors = match precision {
@@ -368,7 +372,7 @@ fn update_bytes(adapter: &AdapterConfig, [output, input]: [usize; 2], precision:
         Precision::Bf16 => BF16 * (input + rank),
     };
     let is_dropped = adapter.dropout > 0.0;
-    // The mask, and what it leaves of the input.
+    // The mask, and the masked input.
     let dropout = if is_dropped { 2.0 * input } else { 0.0 };
     let outputs = match (adapter.kind, is_dropped) {
         (AdapterKind::Lora, _) => 0.0,

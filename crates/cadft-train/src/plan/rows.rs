@@ -1,10 +1,10 @@
-//! What a user should know of rows that were cut, left out or not shown whole.
+//! Warnings about rows that were cut, left out or not shown completely.
 
 use super::Warning;
 use crate::config::Recipe;
 use cadft_data::{Report, Truncation};
 
-/// Ids of samples that a warning names at most.
+/// Largest number of sample ids in a warning.
 const NAMED: usize = 5;
 
 /// The warnings about the rows of a run.
@@ -31,7 +31,7 @@ pub(super) fn warnings(recipe: &Recipe, train: &Report, eval: &Report) -> Vec<Wa
         .collect()
 }
 
-/// The warnings about what the chat template does not show.
+/// The warnings about parts of rows that the chat template omits.
 fn lost(report: &Report, of: &str) -> impl Iterator<Item = Warning> {
     report.lost.iter().map(move |(part, &lost)| {
         let (message, hint) = part.warning(lost, report.rows);

@@ -1,4 +1,4 @@
-//! Whether all ranks run the same program on the same recipe, weights and data, before the first step.
+//! Checks, before the first step, that all ranks run the same program on the same recipe, weights and data.
 
 use crate::checkpoint::{DataDigests, Manifest, Restored};
 use crate::dotted;
@@ -7,28 +7,28 @@ use cadft_step::Ranks;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a rank is about to run.
+/// The inputs of a rank, or why it cannot run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
-    /// By name; the settings of the recipe by their dotted keys.
+    /// Facts by name; settings of the recipe by dotted key.
     facts: BTreeMap<String, String>,
-    /// Why it cannot run, with its hint, and whether its input is at fault.
+    /// The error with its hints, and whether the input is at fault.
     error: Option<(String, bool)>,
 }
 
-/// What ranks do not have in common, or could not do.
+/// Differences between ranks, or errors of ranks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disagreement {
-    /// Everything, a line each.
+    /// All differences or errors, one line each.
     pub message: String,
     /// Whether an input is at fault.
     pub is_input: bool,
-    /// Whether every rank has the same error, or only one has an error.
+    /// Whether there is a single error: on one rank only, or the same on every rank.
     pub is_shared: bool,
 }
 
 impl Statement {
-    /// What a prepared run is made of; `device` is the device's name.
+    /// The statement of a prepared run; `device` is the name of the device.
     #[must_use]
     pub fn of(prepared: &Prepared, device: &str, from: Option<&Restored>) -> Self {
         let mut facts = BTreeMap::new();
@@ -50,7 +50,7 @@ impl Statement {
         let from = from.map_or_else(String::new, |from| format!("step {}", from.state.step));
         add("the checkpoint", from);
         let mut recipe = prepared.recipe.clone();
-        // Where its own copy of something lies is for each rank to know.
+        // The run directory may have different paths on different machines.
         recipe.run.out = None;
         let recipe = serde_json::to_value(&recipe).unwrap_or_default();
         for (key, value) in dotted::flatten(&recipe) {
@@ -59,7 +59,7 @@ impl Statement {
         Self { facts, error: None }
     }
 
-    /// A rank that cannot run; `error` with its hints.
+    /// The statement of a rank that cannot run; `error` includes the hints.
     #[must_use]
     pub fn failed(error: String, is_input: bool) -> Self {
         Self {
@@ -69,10 +69,10 @@ impl Statement {
     }
 }
 
-/// Whether all ranks can run, and run the same; the same answer on every rank.
+/// Checks that all ranks can run, with the same inputs. The result is the same on every rank.
 ///
 /// # Errors
-/// What each rank has that the first has not, or why ranks cannot run.
+/// The differences of each rank from the first, or the errors of ranks.
 pub fn agree(ranks: &Ranks, own: &Statement) -> Result<(), Disagreement> {
     let own = serde_json::to_vec(own).unwrap_or_default();
     let all: Vec<Statement> = (ranks.tell(&own).iter())
@@ -128,7 +128,7 @@ fn differences(ranks: &Ranks, all: &[Statement]) -> Vec<String> {
     lines
 }
 
-/// Version, and the SHA-256 of the file that runs.
+/// The version, and the SHA-256 of the executable file.
 fn executable() -> String {
     let digest = std::env::current_exe().map(|path| Manifest::member(&path).map(|member| member.sha256));
     let digest = match digest {

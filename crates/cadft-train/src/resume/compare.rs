@@ -1,4 +1,4 @@
-//! Everything that the result of a run depends on, compared with what a checkpoint says of it.
+//! Compares everything that the result of a run depends on with a checkpoint.
 
 mod completed;
 
@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path};
 
-/// Keys of a recipe that may differ from those of a checkpoint, and why: the steps that follow are the same.
+/// Recipe keys that may differ from those of a checkpoint, because the steps do not depend on them. Each has its
+/// reason.
 pub const FREE: [(&str, &str); 19] = [
     (
         "format-version",
@@ -52,20 +53,20 @@ pub const FREE: [(&str, &str); 19] = [
     ("log.samples", "what is logged besides"),
 ];
 
-/// How a run stands to the checkpoint that it continues from.
+/// The comparison of a run with the checkpoint that it continues from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
-    /// What is not as it was.
+    /// Differences.
     pub changes: Vec<Change>,
-    /// What an older release did not record, so that it cannot be compared.
+    /// Facts that an older release did not record, which cannot be compared.
     pub unknown: Vec<String>,
 }
 
 impl Comparison {
-    /// Refuses, by name, everything that is not as it was.
+    /// Refuses all changes, and lists them.
     ///
     /// # Errors
-    /// [`TrainError::Resume`] where anything changed.
+    /// [`TrainError::Resume`] if anything changed.
     pub fn refuse_changes(&self, from: &Restored) -> Result<(), TrainError> {
         if self.changes.is_empty() {
             return Ok(());
@@ -86,13 +87,13 @@ impl Comparison {
         ))
     }
 
-    /// The objective of the checkpoint, if it changed and no recipe can name it.
+    /// The name of the checkpoint's objective, if it changed and recipes cannot name it.
     fn own_objective(&self) -> Option<&str> {
         let changed = self.changes.iter().find(|change| change.key == "objective")?;
         changed.was.as_str().filter(|name| !is_member(name))
     }
 
-    /// What should be known about it.
+    /// A warning about the comparison, if there is one.
     #[must_use]
     pub fn warning(&self) -> Option<Warning> {
         if self.unknown.is_empty() {
@@ -108,7 +109,7 @@ impl Comparison {
     }
 }
 
-/// Compares what a run is about to do with what the checkpoint `from` did; `device` is the name of the device.
+/// Compares a run with the checkpoint `from`; `device` is the name of the device.
 #[must_use]
 pub fn compare(prepared: &Prepared, device: &str, from: &Restored) -> Comparison {
     let state = &from.state;
@@ -162,7 +163,7 @@ fn data_differ(was: &DataDigests, is: &DataDigests, found: &mut Comparison) {
     };
     compare("data.train (SHA-256 of the samples)", &was.train, &is.train);
     compare("data.eval (SHA-256 of the samples)", &was.eval, &is.eval);
-    // Where only one of them asks questions, `evaluate.answers` differs.
+    // If only one of the two asks questions, `evaluate.answers` differs already.
     if let (Some(was), Some(is)) = (&was.questions, &is.questions) {
         compare("data.eval (SHA-256 of the questions)", was, is);
     }
@@ -199,7 +200,7 @@ fn inputs_differ(was: &Inputs, is: &Inputs, found: &mut Comparison) {
     }
 }
 
-/// What a digest is called.
+/// The name of a digest in messages.
 fn title(name: &str) -> String {
     match name {
         WEIGHTS => "model.path (SHA-256 of the weights)".to_owned(),
@@ -208,7 +209,7 @@ fn title(name: &str) -> String {
     }
 }
 
-/// Names the keys of `config.json` that differ, where the computation does.
+/// Lists the keys of `config.json` that differ and affect the computation.
 fn config_differs(was: &Map<String, Value>, is: &Map<String, Value>, found: &mut Comparison) {
     let config = |object: &Map<String, Value>| ModelConfig::try_from(object.clone()).ok();
     let (then, now) = (config(was), config(is));
@@ -222,7 +223,7 @@ fn config_differs(was: &Map<String, Value>, is: &Map<String, Value>, found: &mut
     }));
 }
 
-/// The settings of a recipe as a checkpoint keeps them: those that the result depends on.
+/// The settings of a recipe that a checkpoint records: those that the result depends on.
 pub(crate) fn settings(recipe: &Recipe) -> Value {
     let mut settings = serde_json::to_value(recipe).unwrap_or_default();
     for (key, _) in FREE {
@@ -231,7 +232,7 @@ pub(crate) fn settings(recipe: &Recipe) -> Value {
     settings
 }
 
-/// Compares recipes as values of their type, so that nothing depends on how one is written down.
+/// Compares recipes as parsed values, so that spelling does not matter.
 fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
     let is = serde_json::to_value(now).unwrap_or_default();
     let mut was = was.clone();
@@ -254,7 +255,8 @@ fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
     found.changes.extend(changes);
 }
 
-/// The model's place, for checkpoints that say nothing else about the model: one directory may be written in several ways.
+/// Compares the model's path, for checkpoints that record nothing else about the model. The same directory may be
+/// spelled in several ways.
 fn path_differs(settings: &Value, recipe: &Recipe, found: &mut Comparison) {
     let Some(was) = settings["model"]["path"].as_str() else {
         return;
@@ -271,7 +273,7 @@ fn path_differs(settings: &Value, recipe: &Recipe, found: &mut Comparison) {
     }
 }
 
-/// Keys whose value is one table under the name of what was chosen.
+/// Keys whose value is a table with one key: the name of the chosen member.
 const CHOICES: [&str; 2] = ["objective", "loss.start"];
 
 /// A change for every value that differs.
@@ -281,7 +283,7 @@ fn differences(was: &Value, is: &Value) -> Vec<Change> {
     for key in CHOICES {
         let [then, now] = [&old, &new].map(|leaves| chosen(leaves, key));
         if then != now {
-            // The settings of another choice are no changes of their own.
+            // Do not list the settings of the two members as changes.
             old.retain(|leaf, _| !is_below(leaf, key));
             new.retain(|leaf, _| !is_below(leaf, key));
             changes.push(Change::new(key, then, now));
@@ -299,7 +301,7 @@ fn is_below(leaf: &str, key: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The name of what was chosen.
+/// The name of the chosen member.
 fn chosen(leaves: &BTreeMap<String, Value>, key: &str) -> Option<String> {
     let leaf = leaves.keys().find(|leaf| is_below(leaf, key))?;
     let rest = leaf.strip_prefix(key)?.trim_start_matches('.');

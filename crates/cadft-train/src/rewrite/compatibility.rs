@@ -1,4 +1,4 @@
-//! `compatibility.jsonl`: what a run learned about the compatibility of each sample.
+//! `compatibility.jsonl`: the compatibility of each sample, as measured by a run.
 
 use crate::error::TrainError;
 use crate::run_files::COMPATIBILITY;
@@ -14,18 +14,18 @@ use std::path::Path;
 pub struct SampleCompatibility {
     /// The row's id.
     pub id: String,
-    /// Moving average of its standardised scores; absent where it was not seen since it last changed.
+    /// Moving average of its standardised scores; absent if it was not seen since its last change.
     pub average: Option<f64>,
-    /// The newest of them.
+    /// Its newest standardised score.
     pub last_z: Option<f64>,
-    /// How many there were since it last changed.
+    /// Number of scores since its last change.
     pub observations: u32,
-    /// How often it was rewritten; absent for one whose rewrite was undone.
+    /// Number of times it was rewritten; absent for a sample whose rewrite was undone.
     pub rewrites: Option<u32>,
     /// The file of its row; absent in files of earlier versions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub path: Option<String>,
-    /// The row's line in that file, or its number in a Parquet file.
+    /// The row's line in that file; for Parquet, the row number.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub line: Option<usize>,
 }
@@ -57,7 +57,7 @@ pub(super) fn write(path: &Path, source: &Samples, tracker: &Tracker) -> Result<
 /// Reads the file of a run.
 ///
 /// # Errors
-/// A directory without it, and a line that is not one of it, by its number.
+/// If the file is missing, or if a line is invalid; the error has the line number.
 pub fn read_compatibility(run: &Path) -> Result<Vec<SampleCompatibility>, TrainError> {
     let path = run.join(COMPATIBILITY);
     let shown = cadft_files::shown(&path);

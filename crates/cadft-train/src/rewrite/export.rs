@@ -1,4 +1,4 @@
-//! The data set with its rewrites applied, as JSON Lines. The source is read, never written.
+//! Writes the data set with its rewrites as JSON Lines. The source is only read.
 
 use super::record::{Header, Record};
 use super::replay::{Replay, replay};
@@ -16,26 +16,26 @@ use std::path::Path;
 pub struct ExportSummary {
     /// The rows as JSON Lines, in the order of the source.
     pub lines: String,
-    /// How many there are.
+    /// Number of rows.
     pub rows: usize,
-    /// Of these, rows with a rewrite.
+    /// Number of rows with a rewrite.
     pub rewritten: usize,
-    /// Of these, rows that are tokenised to the very tokens that were trained. A model may write a text in other tokens
-    /// than a tokenizer cuts it into; the text is the same.
+    /// Number of rewritten rows that tokenise to exactly the tokens that were trained. A model may generate a text in
+    /// other tokens than the tokenizer produces for it; the text is the same.
     pub same_tokens: usize,
-    /// Rounds of the log whose data set was compared.
+    /// Number of rounds in the log whose data set was verified.
     pub rounds: usize,
-    /// SHA-256 of the data set with its rewrites, as the log has it of rounds.
+    /// SHA-256 of the data set with its rewrites, computed as for rounds in the log.
     pub sha256: String,
 }
 
-/// Applies a log to the data that it names; `reader` reads as the log's header says ([`Header::recipe`]).
+/// Applies a log to its data; `reader` must read as the log's header specifies ([`Header::recipe`]).
 ///
-/// A row of a `.jsonl` file is copied byte for byte unless it was rewritten; one that was keeps its other keys. Rows of
-/// other formats are written as `messages` or as `prompt` and `completion`.
+/// A row of a `.jsonl` file is copied byte for byte, unless it was rewritten; a rewritten row keeps its other keys.
+/// Rows of other formats are written as `messages`, or as `prompt` and `completion`.
 ///
 /// # Errors
-/// Data that cannot be read, and data that the log was not made for.
+/// Data that cannot be read, and data that do not match the log.
 pub fn export(
     records: &[Record],
     header: &Header,
@@ -79,17 +79,17 @@ pub fn export(
     Ok(summary)
 }
 
-/// Whether a row that was written down becomes the tokens that were trained.
+/// Whether a written row tokenises to the tokens that were trained.
 fn has_tokens_of(row: Row, rewritten: &Example, reader: &SampleReader) -> Result<bool, TrainError> {
     match reader.tokenize(&[row]) {
         Ok(again) => Ok((again.examples.first()).is_some_and(|again| again.token_ids == rewritten.token_ids)),
-        // The text may be cut into more tokens than the model wrote it in, and then be too long.
+        // The tokenizer may need more tokens than the model generated, so that the row is too long.
         Err(DataError::NothingToTrain { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The lines of a `.jsonl` file; nothing for other formats and for one that is compressed, whatever its name.
+/// The lines of a `.jsonl` file; `None` for other formats, and for compressed files of any name.
 fn lines(path: &Path) -> Result<Option<Vec<String>>, TrainError> {
     if path.extension().is_none_or(|extension| extension != "jsonl") {
         return Ok(None);
@@ -102,7 +102,7 @@ fn lines(path: &Path) -> Result<Option<Vec<String>>, TrainError> {
     Ok(Some(text.lines().map(str::to_owned).collect()))
 }
 
-/// A rewritten row: its line, and the row that the line is read as.
+/// The line of a rewritten row, and the row that results from reading it.
 fn edited(
     row: &Row,
     raw: Option<&String>,
@@ -117,12 +117,12 @@ fn edited(
     let raw = raw.and_then(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
     let kept = raw.and_then(|mut keys| overwrite(&mut keys, &row.content, turn).then_some(keys));
     let mut keys = kept.unwrap_or_else(|| fields(&row));
-    // A row without an id is named after its content, which is another one now.
+    // The id of a row without one is derived from its content, which has changed.
     keys.entry("id").or_insert_with(|| Value::from(row.id.clone()));
     Ok((Value::Object(keys).to_string(), row))
 }
 
-/// The content of a row with its rewrite, and in a conversation the turn that has it.
+/// The content of a row with its rewrite, and the index of the rewritten turn in a conversation.
 fn content(
     row: &Row,
     source: &Example,
@@ -163,7 +163,7 @@ fn content(
             Ok((content, turn))
         }
         Content::PromptCompletion { prompt, completion } => {
-            // A token that straddles the seam was trained, and rewritten with the completion.
+            // A token across the boundary of prompt and completion was trained, and rewritten with the completion.
             let seam = old.strip_suffix(completion.as_str()).unwrap_or_default();
             let (prompt, completion) = match new.strip_prefix(seam) {
                 Some(completion) => (prompt.as_str(), completion),
@@ -179,7 +179,7 @@ fn content(
     }
 }
 
-/// The turn that the last trained tokens of a sample belong to: where it was cut, that is not the last turn.
+/// The index of the turn with the last trained tokens. If the sample was cut, this is not the last turn.
 fn turn(messages: &[Message], trained_from: Option<usize>, mask: Mask, source: &Example) -> Option<usize> {
     let turns: Vec<usize> = (trained_from.unwrap_or(0)..messages.len())
         .filter(|&turn| messages[turn].is_assistant() && messages[turn].is_trained())
@@ -196,7 +196,7 @@ fn turn(messages: &[Message], trained_from: Option<usize>, mask: Mask, source: &
     turns.get(starts.min(turns.len()).checked_sub(1)?).copied()
 }
 
-/// Puts the new content into the keys of the source's row; false where they are not of a format that it can be put into.
+/// Writes the new content into the keys of the source row. Returns false if the keys have another format.
 fn overwrite(keys: &mut Map<String, Value>, content: &Content, turn: usize) -> bool {
     let mut set = |key: &str, turn: usize, length: usize, message: &Message| {
         let list = keys.get_mut(key).and_then(Value::as_array_mut);

@@ -1,4 +1,4 @@
-//! `rewrites.jsonl`: one record a line, appended, on the disk when a round ends.
+//! `rewrites.jsonl`: one record a line, appended and synchronised at the end of a round.
 
 use super::record::{FORMAT_VERSION, Record, UndoRecord};
 use crate::error::TrainError;
@@ -15,10 +15,10 @@ pub struct RewriteLog {
 }
 
 impl RewriteLog {
-    /// Opens a log, or makes it. A last line without its end is cut off.
+    /// Opens or creates a log. An incomplete last line is removed.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// File errors.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let file = cadft_files::append(path).map_err(TrainError::io(path))?;
         let bytes = cadft_files::read(path).map_err(TrainError::io(path))?;
@@ -35,10 +35,10 @@ impl RewriteLog {
         })
     }
 
-    /// Appends records and waits until they are on the disk. Where that fails, the log is what it was before.
+    /// Appends records and synchronises the file. On an error, the log is restored to its previous length.
     ///
     /// # Errors
-    /// Whatever the file system says, such as that the disk is full.
+    /// File errors, such as a full disk.
     pub fn append(&mut self, records: &[Record]) -> Result<(), TrainError> {
         let text = text(&self.path, records)?;
         let before = self.file.metadata().map_err(TrainError::io(&self.path))?.len();
@@ -47,17 +47,17 @@ impl RewriteLog {
             .write_all(text.as_bytes())
             .and_then(|()| self.file.sync_data());
         written.map_err(|error| {
-            // What cannot be cut off is a last line without an end, which readers leave out.
+            // If this fails too, an incomplete last line remains, which readers skip.
             let _ = self.file.set_len(before);
             TrainError::io(&self.path)(error)
         })
     }
 }
 
-/// Reads a log. A last line without its end, left by a machine that went down, is left out.
+/// Reads a log. An incomplete last line, left by a crash, is skipped.
 ///
 /// # Errors
-/// A file that cannot be read, and a line that is not a record, by its number.
+/// If the file cannot be read, or if a line is not a record; the error has the line number.
 pub fn read_log(path: &Path) -> Result<Vec<Record>, TrainError> {
     let text = cadft_files::read_to_string(path).map_err(|error| {
         TrainError::mismatch(
@@ -93,7 +93,7 @@ fn broken(path: &Path, line: usize, message: &str) -> TrainError {
     )
 }
 
-/// What was undone in the log after the lines that a checkpoint knows, of the rewrites that it knows.
+/// Undo records in the log after the lines of a checkpoint, as far as they concern rewrites of the checkpoint.
 pub(super) fn undone_since(path: &Path, known: &[Record]) -> Result<Vec<UndoRecord>, TrainError> {
     if !path.exists() {
         return Ok(vec![]);
@@ -113,7 +113,7 @@ pub(super) fn undone_since(path: &Path, known: &[Record]) -> Result<Vec<UndoReco
     Ok(undone.collect())
 }
 
-/// Makes the log hold exactly these records; writes only where it does not.
+/// Makes the log consist of exactly these records. Writes only if it does not already.
 pub(super) fn restore(path: &Path, records: &[Record]) -> Result<(), TrainError> {
     let text = text(path, records)?;
     match cadft_files::read(path) {

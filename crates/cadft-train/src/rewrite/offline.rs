@@ -1,4 +1,4 @@
-//! One round on a data set without training, for those who train elsewhere.
+//! One round on a data set without training, for users who train with other programs.
 
 use super::digest::digest;
 use super::record::{Header, Record};
@@ -14,30 +14,30 @@ use cadft_data::{Example, Samples};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// A data set and the model's directory, as the log is to name them.
+/// The data set and the model's directory, as recorded in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Offline<'a> {
     /// The model's directory.
     pub model: &'a str,
-    /// Which rows were read, and how they became tokens.
+    /// The data settings: which rows were read, and how they became tokens.
     pub data: &'a DataSection,
 }
 
-/// What an offline round did.
+/// The result of an offline round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OfflineRound {
     /// The log.
     pub records: Vec<Record>,
-    /// In numbers.
+    /// The counts.
     pub summary: RoundSummary,
 }
 
-/// One round over `samples`, each standardised once with all of them as the batch; `None` when it was stopped.
+/// Runs one round over `samples`, standardised once with all of them as the batch; `None` if it was stopped.
 ///
-/// `rewrite.min-observations` must be 1: there is one observation.
+/// `rewrite.min-observations` must be 1, because each sample is observed once.
 ///
 /// # Errors
-/// Whatever the model or the tokenizer cannot do.
+/// Errors of the model or the tokenizer.
 pub fn rewrite_offline(
     generator: &Generator<'_>,
     samples: &Samples,

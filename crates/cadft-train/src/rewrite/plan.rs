@@ -1,4 +1,4 @@
-//! When the rounds of a run will take place, known before its first step.
+//! The schedule of a run's rounds, known before its first step.
 
 use crate::config::RewriteSection;
 use crate::warning::Warning;
@@ -10,9 +10,9 @@ use serde::Serialize;
 pub struct RewritePlan {
     /// The steps after which rounds take place.
     pub rounds: Vec<usize>,
-    /// The most samples that one round looks at.
+    /// Largest number of samples that one round considers.
     pub samples: usize,
-    /// Rounds that come before any sample was seen often enough: they will choose none.
+    /// Rounds before any sample was seen often enough: they choose none.
     pub idle_rounds: usize,
     /// `T_warm` in steps.
     pub warmup_steps: usize,
@@ -32,7 +32,8 @@ impl RewritePlan {
     ) -> Self {
         let schedule = section.schedule(total_steps);
         let rounds: Vec<usize> = schedule.rounds().collect();
-        // Every epoch shows each sample once, so the first to be seen `n` times is in the first step of epoch `n`.
+        // Each epoch shows every sample once, so some sample is seen for the `n`-th time in the first step of epoch
+        // `n`.
         let epochs = usize::try_from(section.min_observations)
             .unwrap_or(usize::MAX)
             .saturating_sub(1);
@@ -48,7 +49,7 @@ impl RewritePlan {
         }
     }
 
-    /// What a user should know when nothing will be rewritten.
+    /// A warning if nothing will be rewritten.
     pub(crate) fn warning(&self) -> Option<Warning> {
         let Self {
             warmup_steps,

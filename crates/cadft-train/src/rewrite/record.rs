@@ -16,9 +16,9 @@ pub const FORMAT_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Record {
-    /// The first line: what was rewritten.
+    /// The first line: the data set that is rewritten.
     Header(Header),
-    /// What a round decided on one sample.
+    /// The decision of a round about one sample.
     Sample(SampleRecord),
     /// The end of a round, after its samples.
     Round(RoundRecord),
@@ -26,7 +26,7 @@ pub enum Record {
     Undo(UndoRecord),
 }
 
-/// What was rewritten: all that is needed to read the same data again.
+/// The data set that is rewritten: everything needed to read it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// [`FORMAT_VERSION`].
@@ -39,17 +39,17 @@ pub struct Header {
     pub data: DataSection,
     /// The seed of all decisions.
     pub seed: u64,
-    /// Samples of the data set.
+    /// Number of samples in the data set.
     pub samples: usize,
-    /// [`digest`] of the data set as it was read.
+    /// [`digest`] of the data set as read.
     pub sha256: String,
-    /// The time that the chat template wrote, where it writes one.
+    /// The time that the chat template wrote, if it writes one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub template_time: Option<TemplateTime>,
 }
 
 impl Header {
-    /// As much of a recipe as says how the data are read.
+    /// A recipe with the settings for reading the data.
     #[must_use]
     pub fn recipe(&self) -> Recipe {
         Recipe {
@@ -66,10 +66,10 @@ impl Header {
         }
     }
 
-    /// Reads the data as they were read, with the tokenizer of the model's directory.
+    /// A reader for the same data, given the tokenizer of the model's directory.
     ///
     /// # Errors
-    /// A template that does not fit the tokenizer.
+    /// If a template does not fit the tokenizer.
     pub fn reader(&self, tokenizer: Tokenizer) -> Result<SampleReader, TrainError> {
         let tokenizer = match self.template_time {
             Some(time) => tokenizer.with_template_time(time),
@@ -78,7 +78,7 @@ impl Header {
         SampleReader::new(&self.recipe(), tokenizer)
     }
 
-    /// The header of a log about `samples`, which were read as `data` says with the model at `model`.
+    /// The header of a log about `samples`, read with the settings `data` and the model at `model`.
     pub(super) fn new(
         (model, data): (&str, &DataSection),
         seed: u64,
@@ -98,7 +98,7 @@ impl Header {
     }
 }
 
-/// What happened to a sample of a round.
+/// The decision about a sample of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
@@ -108,30 +108,30 @@ pub enum Decision {
     Kept,
 }
 
-/// What a round decided on one sample.
+/// The decision of a round about one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleRecord {
     /// The step after which the round took place; 0 for a round without training.
     pub step: usize,
-    /// The sample's position in the data set.
+    /// The index of the sample in the data set.
     pub sample: usize,
     /// The row's id.
     pub id: String,
-    /// What happened to it.
+    /// The decision.
     pub decision: Decision,
-    /// Why it keeps its target.
+    /// The reason for keeping the target.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<Rejection>,
     /// Moving average of its standardised scores.
     pub average: f64,
-    /// The newest of them.
+    /// Its newest standardised score.
     pub last_z: f64,
-    /// How many there were.
+    /// Number of its scores.
     pub observations: u32,
-    /// The seed of the round's candidates; `sample` is the stream of it that this one was drawn from.
+    /// The seed of the round's candidates. The stream for this candidate is `sample`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub seed: Option<u64>,
-    /// Its target before the round, where a candidate was generated.
+    /// Its target before the round, if a candidate was generated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub old: Option<Side>,
     /// The candidate.
@@ -139,15 +139,15 @@ pub struct SampleRecord {
     pub new: Option<Side>,
 }
 
-/// A target: what was there, or what was generated.
+/// A target: the original or the candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Side {
     /// As text, without the stop token.
     pub text: String,
-    /// Its score (CADFT-1) under the model of the round; absent where it is not a number.
+    /// Its score (CADFT-1) under the model of the round; absent if it is not finite.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub score: Option<f64>,
-    /// As tokens, the stop token included: what is trained.
+    /// As tokens, including the stop token: the trained tokens.
     pub token_ids: Vec<u32>,
 }
 
@@ -156,26 +156,26 @@ pub struct Side {
 pub struct RoundRecord {
     /// The step after which it took place; 0 for a round without training.
     pub step: usize,
-    /// Samples it looked at.
+    /// Number of samples considered.
     pub chosen: usize,
-    /// Of these, samples for which a candidate was generated.
+    /// Of these, the number of samples for which a candidate was generated.
     pub drawn: usize,
-    /// Of these, samples whose target was replaced.
+    /// Of these, the number of samples whose target was replaced.
     pub replaced: usize,
-    /// [`digest`] of the data set after it.
+    /// [`digest`] of the data set after the round.
     pub sha256: String,
 }
 
-/// A sample got its original target back; it will not be rewritten again.
+/// A sample got its original target back. It will not be rewritten again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndoRecord {
-    /// The sample's position in the data set.
+    /// The index of the sample in the data set.
     pub sample: usize,
     /// The row's id.
     pub id: String,
 }
 
-/// Whether the record at `place` of a log is of a sample that got its original target back later.
+/// Whether the rewrite recorded at index `place` of a log was undone later.
 #[must_use]
 pub fn is_undone(records: &[Record], place: usize) -> bool {
     let Record::Sample(sample) = &records[place] else {

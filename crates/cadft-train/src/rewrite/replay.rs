@@ -1,4 +1,4 @@
-//! A log, applied to the data set that it was made for.
+//! Applies a log to its data set.
 
 use super::digest::digest;
 use super::record::{Decision, Record, SampleRecord};
@@ -7,19 +7,19 @@ use crate::error::TrainError;
 use cadft_data::{Example, Samples};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What came of a log.
+/// The result of a log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Replay {
-    /// Samples that have another target than in the source.
+    /// Samples whose target differs from the source.
     pub examples: BTreeMap<usize, Example>,
-    /// Rounds whose digest was compared.
+    /// Number of rounds whose digest was verified.
     pub rounds: usize,
 }
 
-/// Applies a log to its data set, comparing with what the log says of it on the way.
+/// Applies a log to its data set, and verifies the digests in the log.
 ///
 /// # Errors
-/// A log of other data, or one that was changed.
+/// A log of other data, or a log that was modified.
 pub fn replay(records: &[Record], source: &Samples, stop_token_ids: &[u32]) -> Result<Replay, TrainError> {
     let mut replay = Replay::default();
     let compare = |expected: &str, rewritten: &BTreeMap<usize, Example>, place: &str| {
@@ -52,7 +52,7 @@ pub fn replay(records: &[Record], source: &Samples, stop_token_ids: &[u32]) -> R
     Ok(replay)
 }
 
-/// The samples that a log leaves with another target.
+/// The samples whose target is replaced at the end of a log.
 pub(super) fn rewritten(records: &[Record]) -> BTreeSet<usize> {
     let mut samples = BTreeSet::new();
     for record in records {

@@ -1,4 +1,4 @@
-//! A round: choose → generate → accept. It decides; nothing is replaced or written here.
+//! A round: choose → generate → accept. It only decides; the caller replaces targets and writes the log.
 
 use super::record::{Decision, Record, RoundRecord, SampleRecord, Side};
 use super::summary::RoundSummary;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Makes the candidates of a round, and judges them.
+/// Generates and judges the candidates of a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Generator<'a> {
     /// The ranks that share the work.
@@ -31,31 +31,31 @@ pub struct Generator<'a> {
     pub model: &'a CausalLm,
     /// Its tokenizer.
     pub tokenizer: &'a Tokenizer,
-    /// How it rewrites.
+    /// The settings of rewriting.
     pub section: &'a RewriteSection,
-    /// The most tokens of a sample.
+    /// Largest number of tokens in a sample.
     pub max_length: usize,
     /// The seed of all decisions.
     pub seed: u64,
-    /// Samples of one forward pass when candidates are scored.
+    /// Number of samples in a forward pass when candidates are scored.
     pub micro: usize,
-    /// Set when the round is to end at once.
+    /// Set when the round should end at once.
     pub stop: &'a AtomicBool,
 }
 
-/// What a round decided.
+/// The decisions of a round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Round {
     /// Its samples, the most incompatible first.
     pub samples: Vec<SampleRecord>,
-    /// The samples that are to be replaced, and by what.
+    /// The samples to replace, with their new versions.
     pub replaced: Vec<(usize, Example)>,
-    /// In numbers.
+    /// The counts.
     pub summary: RoundSummary,
 }
 
 impl Round {
-    /// Its lines of the log; `sha256` is the digest of the data set after it.
+    /// The records of the round for the log; `sha256` is the digest of the data set after the round.
     pub(super) fn records(self, step: usize, sha256: String) -> impl Iterator<Item = Record> {
         let end = RoundRecord {
             step,
@@ -70,11 +70,11 @@ impl Round {
 
 /// A sample for which a candidate is generated.
 struct Draft {
-    /// Its place among the samples of the round.
+    /// Its index among the samples of the round.
     place: usize,
     example: Example,
     target: Target,
-    /// The candidate and the seed of its round.
+    /// The candidate, and the seed of the round.
     generated: Option<(Drafted, u64)>,
 }
 
@@ -95,7 +95,7 @@ impl From<Generated> for Drafted {
 }
 
 impl<'a> Generator<'a> {
-    /// That of a run.
+    /// The generator of a run.
     pub(super) fn of_run(
         ranks: &'a Ranks,
         prepared: &'a Prepared,
@@ -119,10 +119,10 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Decides a round; `None` when it was stopped before its end. `example` gives the samples as they are now.
+    /// Decides a round; `None` if it was stopped. `example` returns the present form of a sample.
     ///
     /// # Errors
-    /// Whatever the model or the tokenizer cannot do.
+    /// Errors of the model or the tokenizer.
     pub fn round(
         &self,
         step: usize,
@@ -157,21 +157,21 @@ impl<'a> Generator<'a> {
         }))
     }
 
-    /// What is replaced in a sample, where it is drawn and can be.
+    /// The target to replace in a sample, or the reason why it is not replaced.
     fn target(&self, step: usize, sample: usize, example: &Example) -> Result<Target, Rejection> {
         if chance(self.seed, step, sample) >= self.section.probability {
             return Err(Rejection::NotDrawn);
         }
         let target = Target::of(example, self.tokenizer.stop_token_ids()).ok_or(Rejection::NotRewritable)?;
-        // Something must be said, and the stop token.
+        // There must be room for at least one token and the stop token.
         if target.tokens.start + 2 > self.max_length {
             return Err(Rejection::PromptTooLong);
         }
         Ok(target)
     }
 
-    /// Generates the candidates; false when it was stopped before the end. A candidate depends on the seed of the round
-    /// and on its own sample, not on the others.
+    /// Generates the candidates; false if it was stopped. A candidate depends only on the seed of the round and on its
+    /// own sample.
     fn generate(
         &self,
         step: usize,
@@ -220,7 +220,7 @@ impl<'a> Generator<'a> {
         Ok(true)
     }
 
-    /// Judges the candidates: completes the records, and gives what is to be replaced.
+    /// Judges the candidates: completes the records, and returns the samples to replace.
     fn accept(
         &self,
         samples: &mut [SampleRecord],
@@ -266,7 +266,7 @@ impl<'a> Generator<'a> {
         Ok(replaced)
     }
 
-    /// For each draft the score of its target and of its candidate (CADFT-1), in one pass over all of them.
+    /// For each draft, the scores of its target and of its candidate (CADFT-1), computed together.
     fn scores(&self, drafts: &[Draft]) -> Vec<[f64; 2]> {
         if drafts.is_empty() {
             return vec![];
@@ -288,7 +288,7 @@ impl<'a> Generator<'a> {
     }
 }
 
-/// An answer after its prompt, nothing else trained.
+/// An answer after its prompt, of which only the answer is trained.
 fn alone(prompt: &[u32], answer: &[u32]) -> Example {
     Example {
         id: String::new(),
@@ -305,7 +305,7 @@ fn judge(acceptance: &Acceptance, candidate: &Candidate) -> Option<Rejection> {
     acceptance.judge(candidate).err()
 }
 
-/// Whether a candidate reaches the final answer of the row, or that of its target where the row has none.
+/// Whether a candidate has the same final answer as the row's `answer` or, without one, as the target.
 fn same_answer(example: &Example, old: &str, new: &str) -> bool {
     let reference = example.answer.as_deref().unwrap_or(old);
     let extract = Extractor::Number.compile();

@@ -1,4 +1,4 @@
-//! A round in numbers, and what a user should know of it.
+//! The counts of a round, and a warning about it.
 
 use crate::warning::Warning;
 use cadft_core::rewrite::Rejection;
@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A round in numbers.
+/// The counts of a round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RoundSummary {
-    /// Samples it looked at.
+    /// Samples considered.
     pub chosen: usize,
     /// Of these, samples for which a candidate was generated.
     pub drawn: usize,
@@ -20,7 +20,7 @@ pub struct RoundSummary {
     pub kept: BTreeMap<Rejection, usize>,
     /// Mean score of the targets that were replaced.
     pub old_score: Option<f64>,
-    /// Mean score of what took their place.
+    /// Mean score of their replacements.
     pub new_score: Option<f64>,
     /// Tokens that were generated.
     pub tokens: usize,
@@ -29,7 +29,7 @@ pub struct RoundSummary {
 }
 
 impl RoundSummary {
-    /// What a user should know of a round that replaced nothing.
+    /// A warning about a round that replaced nothing.
     #[must_use]
     pub fn warning(&self, step: usize) -> Option<Warning> {
         if self.chosen == 0 {
@@ -67,7 +67,7 @@ impl RoundSummary {
     }
 }
 
-/// A reason as the log has it.
+/// The spelling of a reason in the log.
 fn name(reason: Rejection) -> String {
     let value = serde_json::to_value(reason).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()

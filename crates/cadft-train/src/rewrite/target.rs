@@ -1,21 +1,21 @@
-//! Which tokens of a sample are replaced, and the result.
+//! The tokens of a sample that a rewrite replaces.
 
 use cadft_data::{DataError, Example, SpecialTokens, Tokenizer};
 use std::ops::Range;
 
-/// The last trained answer of a sample, its stop token included.
+/// The last trained answer of a sample, including its stop token.
 ///
-/// In a conversation that is the last assistant turn. What comes before is the prompt and stays as it is, earlier
-/// answers that are trained too included.
+/// In a conversation this is the last assistant turn. Everything before it is the prompt and does not change, including
+/// earlier trained answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Its tokens in the sample.
+    /// The range of its tokens in the sample.
     pub tokens: Range<usize>,
 }
 
 impl Target {
-    /// The target of a sample; `None` where there is no prompt (plain text), or where the answer does not end with one
-    /// of `stop_token_ids`, as in a sample that was cut.
+    /// The target of a sample; `None` if there is no prompt (plain text), or if the answer does not end with one of
+    /// `stop_token_ids`, because the sample was cut.
     #[must_use]
     pub fn of(example: &Example, stop_token_ids: &[u32]) -> Option<Self> {
         let mask = &example.loss_mask;
@@ -25,7 +25,7 @@ impl Target {
             .rposition(|&trained| !trained)
             .map_or(0, |before| before + 1);
         let ends = stop_token_ids.contains(&example.token_ids[last]);
-        // Plain text is trained from its second token on: its prompt would be its first.
+        // Plain text is trained from its second token on, so its prompt would be one token.
         (start > 1 && ends).then(|| Self {
             tokens: start..last + 1,
         })
@@ -37,7 +37,7 @@ impl Target {
         &example.token_ids[..self.tokens.start]
     }
 
-    /// The sample with other tokens in the place of the target; all of them are trained.
+    /// The sample with `token_ids` in place of the target; all of them are trained.
     #[must_use]
     pub fn replaced(&self, example: &Example, token_ids: &[u32]) -> Example {
         let mut rewritten = example.clone();
@@ -50,13 +50,13 @@ impl Target {
         rewritten
     }
 
-    /// The text of the target, or of what takes its place, without the stop token.
+    /// The text of the target or of its replacement, without the stop token.
     ///
-    /// It is what the tokens add to the text of the prompt: some tokenizers write the first token of a text without the
-    /// space that it has inside of one.
+    /// This is the text that the tokens add to the text of the prompt. At the beginning of a text, some tokenizers omit
+    /// the space of a token that they keep inside a text.
     ///
     /// # Errors
-    /// Tokens that the tokenizer does not know.
+    /// If the tokenizer does not know a token.
     pub fn text(prompt: &[u32], answer: &[u32], tokenizer: &Tokenizer) -> Result<String, DataError> {
         let decode = |ids: &[u32]| tokenizer.decode(ids, SpecialTokens::Skip);
         let end = match answer.split_last() {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_last_answer_is_replaced_and_the_rest_stays() {
-        // user 1 2, answer 3 9, user 4 5, answer 6 9, and what the template puts after it.
+        // User 1 2, answer 3 9, user 4 5, answer 6 9, and a token that the template appends.
         let example = example(&[1, 2, 3, STOP, 4, 5, 6, STOP, 7], &[2, 3, 6, 7]);
         let target = Target::of(&example, &[STOP]).unwrap();
         assert_eq!(target.tokens, 6..8);

@@ -1,7 +1,7 @@
-//! Logs that grow line by line, and that a continued run cuts back to its checkpoint.
+//! Logs that grow line by line. A continued run truncates them to its checkpoint.
 //!
-//! A line that cannot be written, because the disk is full for example, does not end a run: it is kept, and written before
-//! the next one.
+//! If a line cannot be written, because of a full disk for example, the run continues. The line is kept, and written
+//! before the next one.
 
 use crate::checkpoint::CheckpointError;
 use crate::error::TrainError;
@@ -22,21 +22,21 @@ pub(super) struct Logs(BTreeMap<String, Log>);
 pub(super) struct Log {
     path: PathBuf,
     file: File,
-    /// Lines, with those that are not written yet.
+    /// Number of lines, including pending ones.
     lines: usize,
-    /// Bytes of the lines that are written.
+    /// Number of bytes that are written.
     end: u64,
-    /// Whole lines that could not be written yet.
+    /// Complete lines that could not be written yet.
     pending: Vec<u8>,
-    /// Why not.
+    /// The error of writing.
     failure: Option<io::Error>,
-    /// Whether it was reported that lines could not be written.
+    /// Whether the error was reported.
     told: bool,
 }
 
 impl Logs {
-    /// Opens every log of `lines` at that many lines, cutting off the rest, and `metrics.jsonl` in any case. Other files
-    /// are left alone.
+    /// Opens every log in `lines`, truncated to its number of lines, and `metrics.jsonl` in any case. Other files do
+    /// not change.
     pub(super) fn open(directory: &Path, lines: &BTreeMap<String, usize>) -> Result<Self, TrainError> {
         let mut logs = Self(BTreeMap::new());
         for (name, &lines) in lines {
@@ -50,7 +50,7 @@ impl Logs {
         Ok(logs)
     }
 
-    /// Refuses logs that have fewer lines than they had, and names that are none of a log.
+    /// Refuses logs that have fewer lines than recorded, and invalid file names.
     pub(super) fn check(directory: &Path, lines: &BTreeMap<String, usize>) -> Result<(), TrainError> {
         for (name, &lines) in lines {
             let path = directory.join(name);
@@ -85,7 +85,7 @@ impl Logs {
         Ok(())
     }
 
-    /// Appends a line to the log called `name`, which is made where there is none.
+    /// Appends a line to the log `name`, which is created if it is missing.
     pub(super) fn append(
         &mut self,
         directory: &Path,
@@ -102,7 +102,7 @@ impl Logs {
         }
     }
 
-    /// The number of lines of every log, and the logs; none of their lines is pending then.
+    /// Writes pending lines. Returns the number of lines of every log, and the log files.
     pub(super) fn position(&mut self) -> Result<(BTreeMap<String, usize>, Vec<File>), CheckpointError> {
         let mut lines = BTreeMap::new();
         let mut files = vec![];
@@ -114,19 +114,19 @@ impl Logs {
         Ok((lines, files))
     }
 
-    /// As [`Log::trouble`], of any of them.
+    /// As [`Log::trouble`], for the first log that has one.
     pub(super) fn trouble(&mut self) -> Option<TrainError> {
         self.0.values_mut().find_map(Log::trouble)
     }
 
-    /// As [`Log::finish`], of all.
+    /// As [`Log::finish`], for all logs.
     pub(super) fn finish(&mut self) -> Result<(), TrainError> {
         self.0.values_mut().map(Log::finish).fold(Ok(()), Result::and)
     }
 }
 
 impl Log {
-    /// Opens a log at its first `lines` lines, cutting off the rest.
+    /// Opens a log, truncated to its first `lines` lines.
     fn open(path: &Path, lines: usize) -> Result<Self, TrainError> {
         let file = cadft_files::append(path).map_err(TrainError::io(path))?;
         let end = end_of(path, lines)?.unwrap_or(0);
@@ -153,7 +153,7 @@ impl Log {
         }
     }
 
-    /// Appends `value` as one line of JSON, after those that are pending. Where that fails, it is pending, too.
+    /// Appends `value` as one line of JSON, after the pending lines. If writing fails, the line is pending too.
     pub(super) fn append(&mut self, value: &impl Serialize) -> Result<(), TrainError> {
         let line = serde_json::to_vec(value).map_err(|error| TrainError::io(&self.path)(error.into()))?;
         self.pending.extend(line);
@@ -166,10 +166,11 @@ impl Log {
         Ok(())
     }
 
-    /// Writes what is pending in one call, so that a process that is killed leaves no line without its end except the last.
+    /// Writes the pending lines in one call, so that a process that is killed leaves at most one incomplete line, the
+    /// last.
     fn write_pending(&mut self) -> io::Result<()> {
         self.file.write_all(&self.pending).inspect_err(|_| {
-            // What cannot be cut off is a last line without an end, which readers leave out.
+            // If this fails too, an incomplete last line remains, which readers skip.
             let _ = self.file.set_len(self.end);
         })?;
         self.end += self.pending.len() as u64;
@@ -178,23 +179,23 @@ impl Log {
         Ok(())
     }
 
-    /// Why lines are pending; once, until they could be written.
+    /// The error that keeps lines pending. Reported once, until writing succeeds.
     pub(super) fn trouble(&mut self) -> Option<TrainError> {
         let failure = self.failure.take_if(|_| !self.told)?;
         self.told = true;
         Some(TrainError::io(&self.path)(failure))
     }
 
-    /// Writes what is pending.
+    /// Writes the pending lines.
     ///
     /// # Errors
-    /// Lines that still cannot be written.
+    /// If they still cannot be written.
     pub(super) fn finish(&mut self) -> Result<(), TrainError> {
         self.write_pending().map_err(TrainError::io(&self.path))
     }
 }
 
-/// The byte after the first `lines` lines of a file; `None` where it has fewer, or is not there.
+/// The byte position after the first `lines` lines of a file; `None` if it has fewer lines or does not exist.
 fn end_of(path: &Path, lines: usize) -> Result<Option<u64>, TrainError> {
     let file = match cadft_files::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

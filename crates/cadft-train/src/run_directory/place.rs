@@ -1,4 +1,4 @@
-//! Whether a directory may become that of a run, and whether it is one.
+//! Checks whether a directory can hold a new run, and prepares it.
 
 use crate::checkpoint::rotate;
 use crate::error::TrainError;
@@ -8,7 +8,7 @@ use crate::run_model::{has_environment, is_run};
 use std::fs;
 use std::path::Path;
 
-/// Refuses a directory that holds anything but what a run leaves that was cut off while it began.
+/// Refuses a directory that holds more than the remains of a run that was interrupted at its start.
 pub(super) fn refuse_others(path: &Path) -> Result<(), TrainError> {
     if is_run(path) {
         return Err(TrainError::RunExists(path.to_owned()));
@@ -24,8 +24,7 @@ pub(super) fn refuse_others(path: &Path) -> Result<(), TrainError> {
     })
 }
 
-/// Makes the directory of a run ready to be written to: no part of it is elsewhere, and what a process left that was killed
-/// is removed.
+/// Prepares a run directory for writing: refuses parts that are links, and removes the remains of a killed process.
 pub(super) fn prepare(path: &Path) -> Result<(), TrainError> {
     for name in [CHECKPOINTS, TENSORBOARD] {
         let part = path.join(name);
@@ -43,7 +42,7 @@ pub(super) fn prepare(path: &Path) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// Refuses a run whose model would be written over the one that it begins with, or whose rotation would remove that.
+/// Refuses a run that would overwrite the model that it starts from, or remove it as an old checkpoint.
 pub(super) fn refuse_own_model(path: &Path, prepared: &Prepared) -> Result<(), TrainError> {
     let model = &prepared.model_directory;
     let written = [MODEL, CHECKPOINTS].map(|name| path.join(name));
@@ -60,7 +59,7 @@ pub(super) fn refuse_own_model(path: &Path, prepared: &Prepared) -> Result<(), T
     ))
 }
 
-/// Whether an entry is what a run leaves that was cut off before it had begun.
+/// Whether an entry is left over from a run that was interrupted at its start.
 fn is_rest(path: &Path, name: &str) -> bool {
     let is_file = || fs::symlink_metadata(path.join(name)).is_ok_and(|found| found.is_file());
     match name {

@@ -1,7 +1,7 @@
 //! The few protocol buffers of an event file, encoded by hand (`event.proto`, `summary.proto`, `tensor.proto` of
 //! TensorFlow; the numbers below are their field numbers).
 
-/// A protocol buffer being made.
+/// A protocol buffer that is being built.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
@@ -62,12 +62,12 @@ impl Message {
     }
 }
 
-/// `Event { wall_time, file_version }`, the first of a file.
+/// `Event { wall_time, file_version }`, the first record of a file.
 pub(super) fn file_version(wall_time: f64) -> Message {
     Message::default().double(1, wall_time).string(3, "brain.Event:2")
 }
 
-/// `Event { wall_time, step, session_log: SessionLog { status: START } }`: steps from here on replace older ones.
+/// `Event { wall_time, step, session_log: SessionLog { status: START } }`: later steps of older files are dropped.
 pub(super) fn session_start(wall_time: f64, step: usize) -> Message {
     Message::default()
         .double(1, wall_time)
@@ -140,12 +140,12 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// The histogram of the finite ones of `values`; none if there are none.
+    /// The histogram of the finite values; `None` if there are none.
     pub(super) fn of(values: &[f64]) -> Option<Self> {
         let values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
         let min = values.iter().copied().reduce(f64::min)?;
         let max = values.iter().copied().reduce(f64::max)?;
-        // One value everywhere still needs a bucket with a width.
+        // If all values are equal, a bucket still needs a width.
         let width = ((max - min) / BUCKETS as f64).max(1e-6 * max.abs().max(1e-6));
         let mut counts = vec![0.0; BUCKETS];
         for value in &values {

@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-/// Frames records onto a writer.
+/// Writes framed records.
 #[derive(Debug)]
 pub(super) struct RecordWriter<W> {
     out: W,
@@ -36,7 +36,7 @@ fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The remainders of every byte by the reflected Castagnoli polynomial.
+/// The CRC of every byte value, with the reflected Castagnoli polynomial.
 const TABLE: [u32; 256] = table();
 
 const fn table() -> [u32; 256] {

@@ -13,14 +13,15 @@ use cadft_model::CausalLm;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-/// Likelihood and answers, where the recipe asks for them.
+/// Likelihood and answers, if the recipe asks for them.
 pub(super) type Evaluated = (Option<Evaluation>, Option<Answers>);
 
-/// The part of the NLL that rounding may add without a word.
+/// Relative increase of the NLL by rounding above which a warning is emitted.
 const WORTH_TELLING: f64 = 0.01;
 
 impl Trainer<'_> {
-    /// Continues an evaluation unless somebody wants the run to end. Of several ranks none leaves before the others.
+    /// Continues an evaluation unless `stop` is set. With several ranks it always continues, because the ranks must
+    /// stay together.
     fn go_on_evaluating(&mut self, event: &Event) -> ControlFlow<()> {
         (self.on_event)(event);
         if self.stop.load(Ordering::Relaxed) && self.state.ranks().count() == 1 {
@@ -30,7 +31,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// The likelihood of the evaluation samples; `None` if it was stopped.
+    /// The likelihood of the evaluation samples; `None` if it was interrupted.
     fn score(&mut self, model: &CausalLm) -> Option<Evaluation> {
         let (prepared, step) = (self.prepared, self.done);
         let (micro, total) = (prepared.recipe.batch.micro, prepared.eval.len());
@@ -44,7 +45,7 @@ impl Trainer<'_> {
         flow.is_continue().then_some(evaluation)
     }
 
-    /// The answers to the questions of the run, as its recipe wants them; `None` if it was stopped.
+    /// The answers to the questions of the run; `None` if it was interrupted.
     fn answers(&mut self, model: &CausalLm) -> Result<Option<Answers>, TrainError> {
         let (prepared, step) = (self.prepared, self.done);
         let (tokenizer, section) = (&prepared.tokenizer, &prepared.recipe.evaluate);
@@ -72,7 +73,7 @@ impl Trainer<'_> {
         Ok((flow.is_continue()).then(|| Answers::summarise(&answered)))
     }
 
-    /// The evaluation before the first step, or what is left of it.
+    /// The evaluation before the first step, or the rest of it after an interruption.
     pub(super) fn evaluate_before(&mut self, model: &CausalLm) -> Result<(), TrainError> {
         let model = self.measured(model);
         self.evaluation_is_due = false;
@@ -85,7 +86,7 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Evaluates every `evaluate.every` steps; whether the model is the best so far.
+    /// Evaluates every `evaluate.every` steps. Returns whether the model is the best so far.
     pub(super) fn evaluate_if_due(&mut self, model: &CausalLm) -> Result<bool, TrainError> {
         let recipe = &self.prepared.recipe;
         let every = recipe.evaluate.every;
@@ -101,7 +102,7 @@ impl Trainer<'_> {
         Ok(self.is_best(&evaluated))
     }
 
-    /// The model that is measured: before training the one that it begins with, later the one that others will read.
+    /// The model to evaluate: before training the initial model, later the model as it would be saved.
     fn measured(&self, model: &CausalLm) -> CausalLm {
         let model = model.valid();
         if self.done == 0 {
@@ -110,7 +111,7 @@ impl Trainer<'_> {
         Export::new(self.prepared).as_saved(model)
     }
 
-    /// Likelihood and answers. If somebody stops it, nothing is reported, and the evaluation is due when the run continues.
+    /// Likelihood and answers. If it is interrupted, it reports nothing, and is repeated when the run continues.
     pub(super) fn evaluate(&mut self, model: &CausalLm) -> Result<Evaluated, TrainError> {
         let model = self.measured(model);
         self.evaluation_is_due = false;
@@ -151,7 +152,7 @@ impl Trainer<'_> {
         Ok(Some(evaluation))
     }
 
-    /// Reports what it costs to save the model in the number format of the recipe, where that is much.
+    /// Warns if saving the model in the recipe's number format increases the NLL noticeably.
     pub(super) fn tell_rounding(
         &mut self,
         model: &CausalLm,
@@ -180,7 +181,7 @@ impl Trainer<'_> {
         self.tell(&Event::Warned { step, warning })
     }
 
-    /// Whether an evaluation after a step is better than all before it; remembers it if so.
+    /// Whether an evaluation is better than all earlier ones; records it if so.
     pub(super) fn is_best(&mut self, evaluated: &Evaluated) -> bool {
         let value = match self.prepared.recipe.checkpoint.best {
             BestBy::Nll => evaluated.0.as_ref().map(|evaluation| evaluation.nll),

@@ -1,4 +1,4 @@
-//! What a run says that a device had no memory for.
+//! The error of a run whose device ran out of memory.
 
 use crate::checkpoint;
 use crate::config::Recipe;
@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use cadft_model::decoder::{Precision, Recompute};
 use std::path::Path;
 
-/// A run in the directory `run` that ended after `step` steps.
+/// The error of a run in the directory `run` that ended after `step` steps.
 pub(super) fn run(what: Exhausted, step: usize, prepared: &Prepared, run: &Path) -> ExhaustedRun {
     let newest = checkpoint::newest(run).ok().and_then(|(newest, _)| newest);
     let has_bf16 = prepared.device.supports_dtype(DType::BF16);
@@ -22,7 +22,7 @@ pub(super) fn run(what: Exhausted, step: usize, prepared: &Prepared, run: &Path)
     }
 }
 
-/// What of a recipe can be changed to need less memory, the harmless first.
+/// Settings of a recipe that reduce memory, those with the least effect on the result first.
 fn advice(recipe: &Recipe, has_bf16: bool) -> String {
     let mut advice = vec![];
     if recipe.model.recompute == Recompute::None {

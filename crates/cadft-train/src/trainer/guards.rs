@@ -1,17 +1,17 @@
-//! What a run watches in its own numbers.
+//! Monitors the metrics of a run.
 
 use super::Trainer;
 use crate::error::TrainError;
 use crate::event::{Event, StepMetrics};
 use crate::warning::Warning;
 
-/// Consecutive steps after the warm-up with a mean gate below [`LOW_GATE`] before a warning.
+/// Number of consecutive steps with a mean gate below [`LOW_GATE`], after the warm-up, that cause a warning.
 const LOW_GATE_STEPS: usize = 10;
-/// A mean gate below this leaves little of the gradient.
+/// Below this mean gate, little of the gradient remains.
 const LOW_GATE: f64 = 0.2;
-/// Steps before the average of the gradient norm says anything.
+/// Number of steps before the moving average of the gradient norm is used.
 const NORM_STEPS: usize = 20;
-/// Weight of the past in that average.
+/// Decay of that average.
 const NORM_DECAY: f64 = 0.95;
 
 impl Trainer<'_> {
@@ -42,7 +42,7 @@ impl Trainer<'_> {
         })
     }
 
-    /// What should be known about a step that was done.
+    /// Warnings about a step that was done.
     pub(super) fn watch(&mut self, metrics: &StepMetrics) -> Vec<Warning> {
         self.guard.skipped_in_a_row = 0;
         self.low_gate(metrics)
@@ -74,7 +74,7 @@ impl Trainer<'_> {
         })
     }
 
-    /// Warns when the gradient norm is far above its moving average, which a spike does not enter.
+    /// Warns if the gradient norm is far above its moving average. A spike does not enter the average.
     fn spike(&mut self, metrics: &StepMetrics) -> Option<Warning> {
         let (factor, norm) = (self.prepared.recipe.guard.spike, metrics.grad_norm);
         let guard = &mut self.guard;

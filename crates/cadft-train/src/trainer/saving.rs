@@ -15,13 +15,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 impl Trainer<'_> {
-    /// Begins a checkpoint where one is due, and reports the one before when that is done.
+    /// Starts a checkpoint if one is due. Reports the previous one if it is written.
     pub(super) fn save_if_due(&mut self, model: &CausalLm, is_best: bool) -> Result<(), TrainError> {
         let section = &self.prepared.recipe.checkpoint;
         let is_last = self.done == self.prepared.plan.steps;
         let by_steps = section.every > 0 && (is_best || is_last || self.done.is_multiple_of(section.every));
         let minutes = self.last_save.elapsed().as_secs_f64() / 60.0;
-        // By the clock of the first rank: others may differ.
+        // The first rank's clock decides, because clocks differ.
         let is_time = self.state.ranks().is_first() && minutes >= section.every_minutes;
         let by_time = section.every_minutes > 0.0 && (is_best || is_last || self.state.ranks().any(is_time));
         let outcome = if by_steps || by_time {
@@ -46,7 +46,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// Writes a checkpoint and waits for it; its directory.
+    /// Writes a checkpoint and waits for it. Returns its directory.
     pub(super) fn save_now(&mut self, model: &CausalLm) -> Result<PathBuf, TrainError> {
         let stopped = Instant::now();
         let Some(part) = self.part(model)? else {
@@ -61,8 +61,8 @@ impl Trainer<'_> {
         })
     }
 
-    /// The end of a run: the last checkpoint, evaluation, and the final model, which is written whatever happens to the
-    /// other two. `None` if somebody stopped the evaluation: the run ends when it continues.
+    /// The end of a run: the last checkpoint, the evaluation, and the final model, which is written even if the other
+    /// two fail. `None` if the evaluation was interrupted: the run then ends when it is continued.
     pub(super) fn finish(&mut self, model: &CausalLm) -> Result<Option<(PathBuf, Evaluated)>, TrainError> {
         if let Err(error) = self.saved() {
             self.unsaved = Some(error);
@@ -94,7 +94,7 @@ impl Trainer<'_> {
         Ok(Some((path, after?)))
     }
 
-    /// Waits for the checkpoint that was begun last, which must not fail.
+    /// Waits for the checkpoint in progress. Returns its error, if it failed.
     fn saved(&mut self) -> Result<Option<PathBuf>, TrainError> {
         match self.saver.finish() {
             None => Ok(None),
@@ -107,7 +107,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// Reports that there is no checkpoint of the last step, where something else ends the run.
+    /// If the last step has no checkpoint and another error ends the run, warns of the missing checkpoint.
     fn tell_unsaved(&mut self) -> Result<(), TrainError> {
         let Some(error) = self.unsaved.take() else {
             return Ok(());
@@ -123,8 +123,8 @@ impl Trainer<'_> {
         self.tell_aside(&Event::Warned { step, warning })
     }
 
-    /// Reports a checkpoint that was written in the background. One that could not be written does not end a run: the
-    /// one before it is still there, and the next may succeed.
+    /// Reports a checkpoint that was written in the background. A failure does not end the run: the previous checkpoint
+    /// still exists, and the next one may succeed.
     fn tell_saved(&mut self, step: usize, outcome: Result<Saved, CheckpointError>) -> Result<(), TrainError> {
         match outcome {
             Ok(saved) => {
@@ -148,7 +148,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// Whether there is a checkpoint to continue from. What cannot be listed cannot be read either.
+    /// Whether there is a checkpoint to continue from. If checkpoints cannot be listed, they cannot be read either.
     fn has_checkpoint(&self) -> bool {
         checkpoint::steps(self.directory.path()).is_ok_and(|steps| !steps.is_empty())
     }
@@ -160,14 +160,14 @@ impl Trainer<'_> {
         }
     }
 
-    /// What this rank writes of a checkpoint; `None` on the others if the first cannot begin.
+    /// The part of a checkpoint that this rank writes; `None` on other ranks if the first rank cannot begin.
     fn part(&mut self, model: &CausalLm) -> Result<Option<Part>, CheckpointError> {
         let ranks = self.state.ranks();
         let shards = shards::shards(ranks, self.state.optimizer.state(model), ranks.held(model));
         if ranks.count() == 1 {
             return Ok(Some(Part::First(Box::new(self.snapshot(model, shards)?))));
         }
-        // The one before may be of the same step.
+        // The previous checkpoint may be of the same step.
         self.saver.wait();
         let ranks = self.state.ranks();
         let path = self.directory.checkpoints().join(checkpoint::name(self.done));
@@ -176,7 +176,7 @@ impl Trainer<'_> {
         } else {
             Ok(())
         };
-        // No rank writes before there is a place.
+        // The directory for the other ranks' files must exist before any rank writes.
         let can_begin = !ranks.any(begun.is_err());
         begun?;
         if !can_begin {
@@ -200,7 +200,7 @@ impl Trainer<'_> {
         Ok(Some(Part::First(Box::new(snapshot))))
     }
 
-    /// What the first rank writes of a checkpoint.
+    /// The part of a checkpoint that the first rank writes.
     fn snapshot(&mut self, model: &CausalLm, optimizer: Vec<Shard>) -> Result<Snapshot, CheckpointError> {
         let (logs, files) = self.directory.logs()?;
         let prepared = self.prepared;

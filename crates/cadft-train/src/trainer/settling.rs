@@ -1,4 +1,4 @@
-//! The end of a step: what the device found out about it, and what is reported.
+//! The end of a step: reads its outcome, and reports it.
 
 use super::Trainer;
 use crate::error::TrainError;
@@ -12,19 +12,19 @@ use cadft_step::batch::GlobalBatch;
 use cadft_step::{Settled, StepOutcome};
 use std::time::Instant;
 
-/// What the host knows of a step in flight.
+/// The host's data about a step in flight.
 pub(super) struct StepInFlight {
     /// Counted from 1.
     number: usize,
     objective: String,
     lr: f64,
-    /// Places of its samples in the data.
+    /// Indices of its samples in the data.
     chosen: Vec<usize>,
     /// Ids of its samples.
     ids: Vec<String>,
     counts: GlobalCounts,
     tokens: usize,
-    /// Of the heaviest rank, as a multiple of the mean.
+    /// Tokens of the rank that has the most, divided by the mean.
     imbalance: f64,
 }
 
@@ -48,7 +48,7 @@ impl StepInFlight {
         }
     }
 
-    /// Ids of the samples whose own score is not a number; of all of them where every score is.
+    /// Ids of the samples whose score is not finite; all ids if every score is finite.
     fn suspects(&self, outcome: &StepOutcome) -> Vec<String> {
         let bad: Vec<String> = (self.ids.iter().zip(&outcome.scores))
             .filter(|(_, score)| !score.is_finite())
@@ -83,7 +83,7 @@ impl StepInFlight {
 }
 
 impl Trainer<'_> {
-    /// Waits for the step in flight and reports how it ended; every decision that depends on it comes after.
+    /// Waits for the step in flight and reports its outcome. Call it before any decision that depends on the outcome.
     pub(super) fn settle(&mut self) -> Result<(), TrainError> {
         match self.state.settle() {
             Some(settled) => self.tell_end(&settled),
@@ -91,7 +91,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// Reports how the step in flight ended.
+    /// Reports the outcome of the step in flight.
     pub(super) fn tell_end(&mut self, Settled { outcome, at }: &Settled) -> Result<(), TrainError> {
         let Some(step) = self.in_flight.take() else {
             return Ok(());
@@ -125,14 +125,14 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// A step begins: where none is in flight, its time does.
+    /// Starts the clock of a step, if no step is in flight.
     pub(super) fn begin_time(&mut self) {
         if self.in_flight.is_none() {
             self.since = Instant::now();
         }
     }
 
-    /// Steps whose end is known.
+    /// Number of steps whose outcome is known.
     pub(super) fn known(&self) -> usize {
         self.done - usize::from(self.in_flight.is_some())
     }

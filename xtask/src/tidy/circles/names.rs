@@ -1,4 +1,4 @@
-//! What a file defines, imports and mentions, module by module, without its tests.
+//! Collects the definitions, imports and mentions of a file, module by module, without tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
-/// A path as it is written.
+/// A path as written.
 #[derive(Debug)]
 pub(super) struct Mention {
     pub(super) path: Vec<String>,
@@ -16,10 +16,10 @@ pub(super) struct Mention {
 /// The names of one module.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// The modules below it that have a file of their own.
+    /// Child modules with their own file.
     pub(super) files: BTreeSet<String>,
     pub(super) defined: BTreeSet<String>,
-    /// What each name of a `use` stands for.
+    /// The target path of each name in a `use`.
     pub(super) uses: BTreeMap<String, Vec<String>>,
     /// The modules of each `use module::*`.
     pub(super) globs: Vec<Vec<String>>,
@@ -27,7 +27,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The names of a file: of its own module, under the empty path, and of those that are written inside it.
+    /// The names of a file: of its module, under the empty path, and of the modules inside the file.
     pub(super) fn of(file: &syn::File) -> BTreeMap<Vec<String>, Self> {
         let mut reader = Reader::default();
         reader.found.entry(Vec::new()).or_default();
@@ -36,7 +36,7 @@ impl Names {
     }
 }
 
-/// Walks a file, and knows the module in which it is.
+/// Walks a file and keeps track of the current module.
 #[derive(Default)]
 struct Reader {
     module: Vec<String>,
@@ -81,7 +81,7 @@ impl Reader {
         }
     }
 
-    /// The paths inside a macro, whose grammar is not known here.
+    /// Collects the paths inside a macro call. The grammar of the macro is unknown.
     fn read_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let (mut line, mut colons, mut is_field) = (0, 0, false);
@@ -174,12 +174,12 @@ impl<'ast> Visit<'ast> for Reader {
         self.read_tokens(call.tokens.clone());
     }
 
-    // `pub(in path)` and attributes use nothing.
+    // `pub(in path)` and attributes are not uses.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
 }
 
-/// Whether an item is compiled for tests only.
+/// Whether an item is compiled only for tests.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")
@@ -190,7 +190,7 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// The words of a condition, `all(..)` as what is inside it.
+/// The words of a condition; `all(..)` counts as its contents.
 fn words(condition: TokenStream) -> Vec<String> {
     let mut found = Vec::new();
     for token in condition {
@@ -221,7 +221,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// The name that an item brings into its module.
+/// The name that an item defines in its module.
 fn defined_name(item: &Item) -> Option<String> {
     let name = match item {
         Item::Const(item) => &item.ident,

@@ -1,4 +1,4 @@
-//! The modules of a crate, from its root on, and which file defines the name that a path leads to.
+//! The module tree of a crate. Finds the file that defines the item of a path.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use super::Arrow;
 use super::names::{Mention, Names};
 use crate::tidy::Repository;
 
-/// How often a path may lead to another `use`: two that lead to each other do not compile.
+/// Longest chain of `use` declarations to follow: two that refer to each other do not compile.
 const MOST_USES: usize = 32;
 
-/// A module: its names, and the file that it is in.
+/// A module: its names, and its file.
 #[derive(Debug)]
 pub(super) struct Module {
     file: PathBuf,
     names: Names,
 }
 
-/// All modules of a crate but those for tests, by their paths; the root has the empty one.
+/// All modules of a crate, without those for tests, by path. The root has the empty path.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     modules: BTreeMap<Vec<String>, Module>,
 }
 
 impl Tree {
-    /// Reads the root and every file that a `mod` declares.
+    /// Reads the root and all files that a `mod` declares.
     pub(super) fn read(repository: &Repository, root: &Path) -> Result<Self> {
         let mut tree = Self::default();
         let directory = root.parent().unwrap_or(root);
@@ -59,7 +59,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Every use of one file by another. A `pub use` is none: it only says where a name is from.
+    /// Every use of one file by another. A `pub use` does not count: it only re-exports a name.
     pub(super) fn arrows(&self) -> Vec<Arrow> {
         let mut arrows = Vec::new();
         for (module, Module { file, names }) in &self.modules {
@@ -76,12 +76,12 @@ impl Tree {
         arrows
     }
 
-    /// The file that defines what `path` means in `module`; `None` for what is from another crate, a local name, or
-    /// a module as a whole.
+    /// The file that defines the item of `path` in `module`; `None` for items of other crates, local names, and modules
+    /// themselves.
     fn defined_in(&self, module: &[String], path: &[String], uses: usize) -> Option<PathBuf> {
         let (home, names) = split(module, path)?;
         self.named(home, names, uses).or_else(|| {
-            // What a macro defines is not seen here, but a whole path says where it is.
+            // Definitions by macros are not visible here, but a full path names their module.
             let (_, modules) = names.split_last().filter(|_| path.len() > names.len())?;
             let home: Vec<String> = home.iter().chain(modules).cloned().collect();
             (self.modules.get(&home))
@@ -118,7 +118,7 @@ impl Tree {
     }
 }
 
-/// Where a path that stands in `module` begins, and the names from there on.
+/// The module in which a path of `module` starts, and the remaining names.
 fn split<'a>(module: &'a [String], path: &'a [String]) -> Option<(&'a [String], &'a [String])> {
     let above = path.iter().take_while(|name| *name == "super").count();
     match path.first()?.as_str() {

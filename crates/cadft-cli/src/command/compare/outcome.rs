@@ -1,4 +1,4 @@
-//! What came out of one run.
+//! The result of one run.
 
 use anyhow::{Context, Result};
 use cadft_train::Summary;
@@ -6,17 +6,17 @@ use cadft_train::run_files::METRICS;
 use serde::Deserialize;
 use std::path::Path;
 
-/// What came out of one run; nothing of one that diverged.
+/// The result of one run. All measures of a run that diverged are absent.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Outcome {
     pub(super) objective: String,
-    /// Evaluation before and after training.
+    /// NLL before and after training.
     pub(super) nll: Option<[f64; 2]>,
     pub(super) token_accuracy: Option<[f64; 2]>,
     pub(super) answers: Option<[f64; 2]>,
 }
 
-/// The `finished` line of `metrics.jsonl`, as far as it is needed here.
+/// The `finished` line of `metrics.jsonl`, with the keys that are used here.
 #[derive(Deserialize)]
 struct Finished {
     interrupted: bool,
@@ -36,7 +36,7 @@ struct Answered {
 }
 
 impl Outcome {
-    /// Of a run that was just trained.
+    /// The result of a run that has just been trained.
     pub(super) fn of(objective: &str, summary: &Summary) -> Self {
         let evaluation = summary.evaluation.as_ref().map(<[_; 2]>::each_ref);
         Self {
@@ -47,7 +47,7 @@ impl Outcome {
         }
     }
 
-    /// Of a run whose loss or gradient was no number.
+    /// The result of a run whose loss or gradient became NaN or infinite.
     pub(super) fn diverged(objective: &str) -> Self {
         Self {
             objective: objective.to_owned(),
@@ -58,7 +58,7 @@ impl Outcome {
     }
 }
 
-/// The outcome of a run that is finished in `directory`; `None` if there is no such run.
+/// The result of the finished run in `directory`; `None` if it holds no finished run.
 pub(super) fn read(objective: &str, directory: &Path) -> Result<Option<Outcome>> {
     let path = directory.join(METRICS);
     if !path.exists() {
@@ -69,7 +69,7 @@ pub(super) fn read(objective: &str, directory: &Path) -> Result<Option<Outcome>>
         .lines()
         .rev()
         .find(|line| line.contains("\"event\":\"finished\""));
-    // A line that cannot be read was cut off with the run.
+    // A last line that is not JSON was truncated when the run was interrupted.
     let finished = last.and_then(|line| serde_json::from_str::<Finished>(line).ok());
     Ok(finished
         .filter(|finished| !finished.interrupted)

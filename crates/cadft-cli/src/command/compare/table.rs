@@ -6,10 +6,10 @@ use cadft_core::AnyObjective;
 use comfy_table::{CellAlignment, presets};
 use serde::Serialize;
 
-/// What came out, one row an objective.
+/// The results, one row for each objective.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Table {
-    /// Before training: the mean over all runs, which differ in nothing then but the weights of a random model.
+    /// Before training: the mean over all runs, which differ at that point only if the model has random weights.
     before: Row,
     objectives: Vec<Row>,
 }
@@ -18,21 +18,21 @@ pub(super) struct Table {
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Row {
     objective: String,
-    /// Runs that came to their end.
+    /// Runs that finished.
     runs: usize,
-    /// Runs that did not: a loss or gradient was no number.
+    /// Runs that diverged: a loss or gradient became NaN or infinite.
     diverged: usize,
     nll: Option<Estimate>,
     token_accuracy: Option<Estimate>,
-    /// Share of right answers; absent where `evaluate.answers` is 0.
+    /// Share of right answers; absent if `evaluate.answers` is 0.
     answers: Option<Estimate>,
 }
 
-/// A mean over runs.
+/// A mean over runs, with its error.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Estimate {
     mean: f64,
-    /// Sample deviation over √runs; absent for a single run.
+    /// Standard deviation of the sample, divided by √runs; absent for a single run.
     standard_error: Option<f64>,
 }
 
@@ -56,7 +56,7 @@ impl Estimate {
 }
 
 impl Row {
-    /// `moment` is 0 for before training and 1 for after.
+    /// `moment` is 0 for the values before training, 1 for those after.
     fn new(objective: &str, outcomes: &[&Outcome], moment: usize) -> Self {
         let estimate = |of: fn(&Outcome) -> Option<[f64; 2]>| {
             let values: Vec<f64> = outcomes.iter().filter_map(|o| Some(of(o)?[moment])).collect();
@@ -125,7 +125,7 @@ impl Table {
         rows
     }
 
-    /// For a terminal.
+    /// The table as text for a terminal.
     pub(super) fn terminal(&self) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
@@ -142,7 +142,7 @@ impl Table {
         table.trim_fmt()
     }
 
-    /// As Markdown.
+    /// The table as Markdown.
     pub(super) fn markdown(&self) -> String {
         let mut lines: Vec<String> = self
             .rows()
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn mean_and_standard_error_are_those_of_the_textbook() {
-        // Deviation of 1, 2, 3 is 1; its standard error 1/√3.
+        // The standard deviation of 1, 2, 3 is 1; the standard error is 1/√3.
         let estimate = Estimate::of(&[1.0, 2.0, 3.0]).expect("values");
         assert_eq!(estimate.mean, 2.0);
         assert!((estimate.standard_error.expect("three runs") - 1.0 / 3.0_f64.sqrt()).abs() < 1e-12);

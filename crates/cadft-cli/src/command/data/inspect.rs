@@ -80,7 +80,7 @@ fn coloured(tokens: &[InspectedToken]) -> Shown {
         .collect()
 }
 
-/// The text with `⟦…⟧` around what is trained.
+/// The text with `⟦…⟧` around the trained parts.
 fn marked(tokens: &[InspectedToken]) -> String {
     let mut text = String::new();
     let mut was_trained = false;

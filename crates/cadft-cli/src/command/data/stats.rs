@@ -10,7 +10,7 @@ use cadft_data::{Bar, SourceStats, Stats, TokenizeOptions, stats};
 use cadft_files::visible_name;
 use comfy_table::{CellAlignment, Table, presets};
 
-/// Characters of the longest bar.
+/// Length of the longest bar in characters.
 const WIDTH: usize = 40;
 
 pub(crate) fn run(args: &StatsArgs) -> Result<()> {
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     Ok(())
 }
 
-/// One line a source, and one for all where there are several.
+/// One line for each source, and one for all if there are several.
 fn table(stats: &Stats) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -86,7 +86,7 @@ fn cells(source: &SourceStats) -> Vec<String> {
         .collect()
 }
 
-/// A bar; the tokens beyond the maximum length are what is cut.
+/// A bar; the part above the maximum length consists of the tokens that are cut.
 fn shown(bar: &Bar, most: usize, stats: &Stats) -> String {
     let digits = count(stats.histogram.last().map_or(0, |last| last.to)).len();
     let filled = (bar.rows * WIDTH).div_ceil(most.max(1));

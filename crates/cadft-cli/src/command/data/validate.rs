@@ -13,7 +13,7 @@ use cadft_data::{
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Rows that are looked at together.
+/// Number of rows that are checked together.
 const PORTION: usize = 512;
 
 /// A problem, as JSON.
@@ -27,18 +27,18 @@ struct Line<'a> {
     message: &'a str,
 }
 
-/// What has been found so far.
+/// The results so far.
 struct Validation {
     tokenizer: Option<Tokenizer>,
     options: TokenizeOptions,
     json: bool,
-    /// Problems that are printed.
+    /// Largest number of problems to print.
     limit: usize,
     rows: usize,
     problems: usize,
-    /// Rows of which the chat template does not show a part.
+    /// For each part of rows, the number of rows whose chat template omits it.
     lost: BTreeMap<Part, usize>,
-    /// Rows that wait to be looked at.
+    /// Rows that are not checked yet.
     portion: Vec<Row>,
 }
 
@@ -116,8 +116,8 @@ impl Validation {
         self.check()
     }
 
-    /// Looks at the rows that wait: whether something of each is trained and, with a tokenizer, whether they can be
-    /// rendered and masked.
+    /// Checks the waiting rows: whether some of each is trained and, with a tokenizer, whether it can be rendered and
+    /// masked.
     fn check(&mut self) -> Result<()> {
         let portion = std::mem::take(&mut self.portion);
         let checked = check_rows(&portion, self.tokenizer.as_ref(), &self.options)?;
@@ -162,7 +162,7 @@ impl Validation {
     }
 }
 
-/// What is wrong with a source, without its path and a hint.
+/// The error of a source, without its path and its hint.
 fn wrong_with(error: &DataError) -> String {
     match error {
         DataError::Source { message, .. } => message.clone(),

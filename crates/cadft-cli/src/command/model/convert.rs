@@ -48,7 +48,7 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
     facts(args, dtype.torch_name(), Some(import.parameters))
 }
 
-/// What was written, for programs.
+/// Prints what was written, as JSON.
 fn facts(args: &ConvertArgs, dtype: &str, parameters: Option<usize>) -> Result<()> {
     if !args.json {
         return Ok(());
@@ -110,7 +110,7 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
     facts(args, dtype.torch_name(), None)
 }
 
-/// The directory of a model whose weights are all there.
+/// The directory of a model that has all of its weight files.
 fn whole(directory: &str) -> Result<PathBuf> {
     let found = model::directory(directory)?;
     if !model::is_adapter(&found) {

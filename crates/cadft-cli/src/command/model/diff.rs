@@ -32,7 +32,7 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
     output::line(format!("{equal} of {} tensors are equal", differences.len()))
 }
 
-/// What differs; `None` where nothing does.
+/// The difference as text; `None` if there is none.
 fn describe(difference: &TensorDifference) -> Option<String> {
     match difference {
         TensorDifference::OnlyFirst => Some("only in A".to_owned()),

@@ -15,9 +15,9 @@ use cadft_model::{CausalLm, adapter};
 use cadft_train::adapted_tokenizer;
 use std::path::Path;
 
-/// Largest difference of a logit that merging may make, relative to the largest logit.
+/// Largest change of a logit that merging may cause, relative to the largest logit.
 const TOLERANCE: f64 = 1e-4;
-/// Tokens of the text that is compared.
+/// Length of the text whose logits are compared, in tokens.
 const TOKENS: usize = 64;
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
@@ -76,7 +76,7 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     Ok(())
 }
 
-/// What ends an answer of the adapter; nothing where neither it nor its model has a tokenizer.
+/// The stop tokens of the adapter; empty if neither the adapter nor its model has a tokenizer.
 fn stop_token_ids(model: &Path, adapter: &Path) -> Result<Vec<u32>> {
     if !has_tokenizer(model) && !has_tokenizer(adapter) {
         return Ok(vec![]);

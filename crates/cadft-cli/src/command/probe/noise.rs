@@ -1,23 +1,24 @@
-//! How far an objective separates planted noise from the rest.
+//! How well an objective separates planted noise from the other samples.
 
 use cadft_step::{Probe, ProbedSample};
 use serde::Serialize;
 
-/// The planted samples among those whose influence an objective lowers most. Influence is weight times mean gate.
+/// Statistics of the influence of planted samples. The influence of a sample is its weight times its mean gate.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Recall {
-    /// Planted samples.
+    /// Number of planted samples.
     planted: usize,
-    /// The chance that a planted sample has less influence than one that was left alone; ties count half.
+    /// The probability that a planted sample has less influence than a clean one (area under the ROC curve); ties count
+    /// half.
     auc: Option<f64>,
-    /// The share of planted samples among as many with the least influence.
+    /// With `planted` samples taken in order of least influence: the share of the planted samples among them.
     recall: Option<f64>,
-    /// Mean influence of the planted samples over that of the others.
+    /// Mean influence of the planted samples, divided by that of the others.
     influence_ratio: Option<f64>,
 }
 
 impl Recall {
-    /// `planted` goes sample by sample.
+    /// `planted` has one entry for each sample.
     pub(super) fn new(probe: &Probe, planted: &[bool]) -> Self {
         let influence = |sample: &ProbedSample| sample.weight * sample.mean_gate;
         let of = |wanted: bool| -> Vec<f64> {
@@ -41,7 +42,7 @@ impl Recall {
     }
 }
 
-/// The share of pairs in which the planted one is below; ties count half.
+/// The share of pairs in which the noisy value is below the clean one; ties count half.
 fn auc(noisy: &[f64], clean: &[f64]) -> f64 {
     let mut clean = clean.to_vec();
     clean.sort_by(f64::total_cmp);
@@ -55,7 +56,8 @@ fn auc(noisy: &[f64], clean: &[f64]) -> f64 {
     noisy.iter().map(|&value| above(value)).sum::<f64>() / (noisy.len() * clean.len()) as f64
 }
 
-/// The share of the planted ones among as many with the lowest values; of values that tie there, the share that fits.
+/// The share of the noisy values among the `noisy.len()` lowest values. If values tie at the limit, they count in
+/// proportion to the places left.
 fn recall(noisy: &[f64], clean: &[f64]) -> f64 {
     let mut all: Vec<f64> = [noisy, clean].concat();
     all.sort_by(f64::total_cmp);
@@ -86,7 +88,7 @@ mod tests {
         assert_eq!(auc(&[0.1, 0.3], &[0.3, 0.4]), 3.5 / 4.0);
         assert_eq!(recall(&[0.1, 0.2], &[0.3, 0.4]), 1.0);
         assert_eq!(recall(&[0.1, 0.5], &[0.3, 0.4]), 0.5);
-        // All weights are 1: what a draw would find.
+        // All values are equal: the recall of a random choice.
         assert_eq!(recall(&[1.0, 1.0], &[1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), 0.25);
         assert_eq!(auc(&[1.0], &[1.0, 1.0]), 0.5);
     }

@@ -1,4 +1,4 @@
-//! What a probe found: one object, and a table for a terminal.
+//! The results of a probe, as one JSON object and as a table for a terminal.
 
 use super::noise::Recall;
 use cadft_core::{AnyObjective, Normalisation};
@@ -7,10 +7,10 @@ use comfy_table::{CellAlignment, presets};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Where the bins of the weights begin; the last one holds weights of 1.
+/// Lower limits of the bins of weights; the last bin holds weights of 1.
 const BINS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 
-/// What was found.
+/// The results.
 #[derive(Debug, Serialize)]
 pub(super) struct Found {
     /// Samples of `--data`.
@@ -21,17 +21,17 @@ pub(super) struct Found {
     pub(super) parameters: usize,
     /// What the loss is divided by.
     pub(super) normalisation: Normalisation,
-    /// The size of the sketch; absent where all coordinates were looked at.
+    /// The size of the sketch; absent if all coordinates were used.
     pub(super) sketch: Option<usize>,
-    /// What the sketch was drawn from.
+    /// The seed of the sketch.
     pub(super) seed: Option<u64>,
-    /// Strength of the weights of the bins.
+    /// The β of the weights (CADFT-3) that the bins use.
     pub(super) beta: f64,
-    /// One row an objective.
+    /// One row for each objective.
     pub(super) objectives: Vec<Row>,
 }
 
-/// What was found for an objective.
+/// The results of one objective.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     name: &'static str,
@@ -43,22 +43,22 @@ pub(super) struct Row {
     unweighted_second_moment: f64,
     /// `‖ū‖`.
     mean_norm: f64,
-    /// PROBE-3; absent where the samples do not differ.
+    /// PROBE-3; absent if all samples have the same gradient.
     signal_to_noise: Option<f64>,
     /// `(Σw)²/Σw²`.
     effective_sample_size: f64,
-    /// Between the mean gradients of `--data` and of `--clean`.
+    /// The cosine between the mean gradients of `--data` and of `--clean`.
     cosine_to_clean: Option<f64>,
-    /// Of data in which noise was planted.
+    /// Statistics of planted noise, if the data have any.
     noise: Option<Recall>,
-    /// By CADFT's weight of the sample, whatever the objective's own is.
+    /// Samples by CADFT's weight, also for objectives with other weights.
     bins: Vec<Bin>,
 }
 
-/// The samples with weights of one range.
+/// The samples whose weights are in one range.
 #[derive(Debug, PartialEq, Serialize)]
 struct Bin {
-    /// Where the range begins; it ends where the next one begins.
+    /// Lower limit of the range; the upper limit is the next bin's `from`.
     from: f64,
     samples: usize,
     /// Share of the second moment.
@@ -68,7 +68,8 @@ struct Bin {
 }
 
 impl Row {
-    /// Of the samples, `weights` are those of the bins; `planted` says which are planted noise, if that is known.
+    /// `weights` are CADFT's weights of the samples; `planted` says for each sample whether it is planted noise, if
+    /// that is known.
     pub(super) fn new(
         objective: &AnyObjective,
         probe: &Probe,
@@ -110,7 +111,7 @@ impl Row {
 }
 
 impl Found {
-    /// For a terminal.
+    /// The table as text for a terminal.
     pub(super) fn terminal(&self) -> String {
         let with_clean = self.clean_samples.is_some();
         let mut header = vec!["objective", "E‖u‖²", "E‖G‖²", "‖ū‖", "signal/noise", "effective"];
@@ -134,7 +135,7 @@ impl Found {
     }
 }
 
-/// Shares of the second moments by ranges of weights.
+/// Shares of the second moments by range of weights.
 fn bins(probe: &Probe, weights: &[f64]) -> Vec<Bin> {
     let (mut bins, mut sums) = (vec![], [0.0; 2]);
     for from in BINS {
@@ -156,7 +157,7 @@ fn bins(probe: &Probe, weights: &[f64]) -> Vec<Bin> {
         sums[1] += sample.squared_norm;
     }
     for bin in &mut bins {
-        // Without any gradient, no bin has a share.
+        // If all gradients are 0, all shares are 0.
         bin.second_moment /= if sums[0] > 0.0 { sums[0] } else { 1.0 };
         bin.unweighted_second_moment /= if sums[1] > 0.0 { sums[1] } else { 1.0 };
     }

@@ -1,4 +1,4 @@
-//! `cadft rewrite export` and `cadft rewrite replay`: the data set that a record stands for.
+//! `cadft rewrite export` and `cadft rewrite replay`: rebuilds data sets from a record.
 
 use super::Log;
 use crate::args::{OriginArgs, RewriteExportArgs, RewriteReplayArgs};
@@ -15,7 +15,7 @@ use cadft_train::rewrite::{ExportSummary, Header, Record, export as export_recor
 use serde::Serialize;
 use std::path::Path;
 
-/// What `replay --json` prints.
+/// The output of `replay --json`.
 #[derive(Serialize)]
 struct Replayed<'a> {
     rows: usize,
@@ -82,7 +82,7 @@ fn rebuilt(log: &Log, header: &Header) -> Result<ExportSummary> {
     Ok(export_records(&log.records, header, &reader)?)
 }
 
-/// Where the data are: as on record, unless the command line says otherwise.
+/// The header of the log, with the places of the data that the command line gives.
 fn header(log: &Log, source: &OriginArgs) -> Result<Header> {
     let Some(Record::Header(header)) = log.records.first() else {
         return Err(UsageError::new(
@@ -101,7 +101,7 @@ fn header(log: &Log, source: &OriginArgs) -> Result<Header> {
     Ok(header)
 }
 
-/// The sources that were read, in other places: each keeps its format, columns and weight where there are as many.
+/// The sources of the log at other places. Each keeps its format, columns and weight if the numbers of sources agree.
 fn moved(places: &[String], sources: &[Source]) -> Result<Vec<Source>> {
     let as_read = |number: usize| {
         let source = sources.get(number).filter(|_| places.len() == sources.len());

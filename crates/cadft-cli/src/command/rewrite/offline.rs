@@ -66,7 +66,7 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
     report(args, &round.summary)
 }
 
-/// The log and the data set with its rewrites, in a new directory.
+/// Writes the log, and the data set with its rewrites, into a new directory.
 fn save(args: &RewriteRunArgs, header: &Header, records: &[Record], reader: &SampleReader) -> Result<()> {
     let exported = export(records, header, reader)?;
     let context = || format!("cannot write `{}`", shown(&args.out));

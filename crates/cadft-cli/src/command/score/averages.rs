@@ -1,4 +1,4 @@
-//! The moving averages that a run left, sample by sample.
+//! The moving averages of the samples, from an earlier run.
 
 use crate::hint::UsageError;
 use anyhow::Result;
@@ -7,8 +7,8 @@ use cadft_train::rewrite::SampleCompatibility;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// The moving average of each sample: that of the row in the same place, else of one with the same id that has no place
-/// among these samples, in order. Nothing for a sample that the run did not see.
+/// The moving average of each sample. Samples are matched by id, file and line; those that remain are matched by id, in
+/// order. `None` for a sample that the run did not see.
 pub(super) fn of_samples(samples: &Samples, run: &[SampleCompatibility]) -> Result<Vec<Option<f64>>> {
     let averages = matched(samples.iter(), run);
     if averages.iter().all(Option::is_none) {
@@ -21,7 +21,7 @@ pub(super) fn of_samples(samples: &Samples, run: &[SampleCompatibility]) -> Resu
     Ok(averages.into_iter().map(Option::flatten).collect())
 }
 
-/// For each sample the average of its counterpart, where it has one.
+/// For each sample, the average of the sample of the run that matches it, if one does.
 fn matched(samples: impl Iterator<Item = Example>, run: &[SampleCompatibility]) -> Vec<Option<Option<f64>>> {
     let place = |known: &SampleCompatibility| Some((known.id.clone(), known.path.clone()?, known.line?));
     let mut by_place = Queues::of(run, place, |_| true);
@@ -52,7 +52,7 @@ fn matched(samples: impl Iterator<Item = Example>, run: &[SampleCompatibility]) 
         .collect()
 }
 
-/// The samples of a run by a key, those with the same key in their order.
+/// The samples of a run by key, in order.
 struct Queues<K>(HashMap<K, VecDeque<usize>>);
 
 impl<K: Eq + Hash> Queues<K> {

@@ -1,9 +1,9 @@
-//! The samples at both ends of an order, found without holding the others.
+//! The first and the last samples of an order, found without keeping the others.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-/// A sample among others: the highest score first, and among equal scores the first sample.
+/// A sample with its rank: the highest score comes first; among equal scores, the earliest sample.
 #[derive(Clone, Debug)]
 pub(super) struct Ranked<T> {
     pub(super) nll: f64,
@@ -31,7 +31,7 @@ impl<T> PartialEq for Ranked<T> {
 
 impl<T> Eq for Ranked<T> {}
 
-/// The `most` first and last of all samples.
+/// Keeps the `most` first and the `most` last of all samples.
 pub(super) struct Extremes<T> {
     most: usize,
     first: BinaryHeap<Ranked<T>>,
@@ -56,7 +56,7 @@ impl<T: Clone> Extremes<T> {
         }
     }
 
-    /// The first and the last samples, each in their order.
+    /// The first and the last samples, both sorted.
     pub(super) fn into_sorted(self) -> [Vec<Ranked<T>>; 2] {
         let mut last: Vec<_> = self.last.into_iter().map(|Reverse(sample)| sample).collect();
         last.sort();

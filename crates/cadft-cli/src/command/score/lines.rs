@@ -1,4 +1,4 @@
-//! One line a sample, on standard output or in a file.
+//! One line for each sample, on standard output or in a file.
 
 use crate::output;
 use anyhow::{Context, Result};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// What is said of a sample.
+/// The facts of a sample.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     /// The row's id.
@@ -18,28 +18,28 @@ pub(super) struct Line<'a> {
     pub(super) supervised: usize,
     /// CADFT-1.
     pub(super) nll: f64,
-    /// CADFT-2 with every given sample as the batch.
+    /// CADFT-2, with all given samples as the batch.
     pub(super) z: f64,
     /// CADFT-3.
     pub(super) weight: f64,
-    /// Moving average of `z` in a run; null where the run did not see the sample.
+    /// Moving average of `z` in a run; null if the run did not see the sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) average: Option<Option<f64>>,
-    /// The file of its row, and its line there.
+    /// The file of the sample's row. `line` is its line there.
     pub(super) path: &'a str,
     pub(super) line: usize,
 }
 
-/// Where the lines go. A file is there when it is complete, or not at all.
+/// The output of the lines. A file is written completely, or not at all.
 pub(super) enum Lines {
     Printed,
     File(BufWriter<NewFile>, PathBuf),
-    /// The columns of a table are known when all lines are.
+    /// The columns of a table are known only after the last line.
     Table(Vec<Value>, PathBuf),
 }
 
 impl Lines {
-    /// Lines to `out`, a table where its name ends in `.parquet`; without it, to standard output.
+    /// Starts the output: to `out`, as a table if its name ends in `.parquet`; without `out`, to standard output.
     pub(super) fn begin(out: Option<&Path>) -> Result<Self> {
         Ok(match out {
             None => Self::Printed,

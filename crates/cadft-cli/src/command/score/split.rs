@@ -1,7 +1,7 @@
-//! `--keep-below Z --kept FILE --dropped FILE`: the rows themselves, in two files, as they are in theirs.
+//! `--keep-below Z --kept FILE --dropped FILE`: copies the rows, unchanged, into two files.
 //!
-//! What is kept has a standardised score below Z (CADFT-2). Rows without a score, of which nothing would be trained, are
-//! dropped.
+//! Rows with a standardised score below Z (CADFT-2) are kept. Rows without a score, because no token of them would be
+//! trained, are dropped.
 
 use crate::args::{InputArgs, ScoreArgs};
 use crate::console::{count, note};
@@ -16,18 +16,18 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Rows with their scores, as they come.
+/// Collects which rows to keep.
 pub(super) struct Split {
     keep_below: f64,
     kept: PathBuf,
     dropped: Option<PathBuf>,
-    /// The lines that are kept, by the source and the file that they are in.
+    /// The line numbers of kept rows, by source and file.
     lines: HashMap<(usize, PathBuf), HashSet<usize>>,
-    /// Rows that are dropped for their score.
+    /// Number of rows dropped because of their score.
     incompatible: usize,
 }
 
-/// How many rows went where.
+/// Number of rows in each file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     kept: usize,
@@ -35,7 +35,7 @@ struct Counts {
 }
 
 impl Split {
-    /// What `--keep-below` asks for; refuses what could not be written, and data that are no lines.
+    /// The split of `--keep-below`. Refuses files that cannot be written, and data that are not JSON Lines.
     pub(super) fn of(args: &ScoreArgs) -> Result<Option<Self>> {
         let (Some(keep_below), Some(kept)) = (args.keep_below, &args.kept) else {
             return Ok(None);
@@ -64,7 +64,7 @@ impl Split {
         }))
     }
 
-    /// Takes in the next sample.
+    /// Adds the next sample.
     pub(super) fn push(&mut self, origin: &Origin, z: f64) {
         if z < self.keep_below {
             let file = (origin.source, PathBuf::from(&*origin.path));
@@ -74,7 +74,7 @@ impl Split {
         }
     }
 
-    /// Writes the files, and says how many rows are in them.
+    /// Writes the files, and reports how many rows each has.
     pub(super) fn write(self, sources: &[Source]) -> Result<()> {
         let counts = self.copy(sources)?;
         let place = |path: &Path| format!(" (`{}`)", shown(&path));
@@ -127,7 +127,7 @@ impl Split {
     }
 }
 
-/// Lines can be copied as they are; what is in another kind of file cannot.
+/// Refuses data in other kinds of files: only lines can be copied unchanged.
 fn refuse_other_files(input: &InputArgs) -> Result<()> {
     for file in destination::files_of(&sources(&input.data, &input.source)?) {
         let name = file.to_string_lossy().to_lowercase();
@@ -145,7 +145,7 @@ fn refuse_other_files(input: &InputArgs) -> Result<()> {
     Ok(())
 }
 
-/// Calls `take` with the number and the text of every line that is not empty, without its end.
+/// Calls `take` with the number and the text, without its line end, of every line that is not empty.
 fn each_line(path: &Path, mut take: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
     let context = || format!("cannot read `{}`", shown(&path));
     let mut file = BufReader::new(File::open(path).with_context(context)?);

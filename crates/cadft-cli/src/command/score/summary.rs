@@ -1,4 +1,4 @@
-//! What an audit shows on standard error: a histogram, the extremes with their text, and a line for each source.
+//! The summary on standard error: a histogram, the extreme samples with their text, and a line for each source.
 
 use super::extremes::{Extremes, Ranked};
 use super::lines::Line;
@@ -12,20 +12,20 @@ use cadft_files::visible_name;
 use comfy_table::{Table, presets};
 use std::collections::{HashMap, HashSet};
 
-/// Bars of the histogram.
+/// Number of bars in the histogram.
 const BARS: usize = 12;
-/// Characters of the longest bar.
+/// Length of the longest bar in characters.
 const WIDTH: usize = 40;
-/// Characters of a text that are shown.
+/// Longest text that is shown, in characters.
 const SHOWN: usize = 160;
 
-/// What is shown of a sample.
+/// The facts of a sample that are shown.
 #[derive(Clone)]
 struct Audited {
     id: String,
     z: f64,
     weight: f64,
-    /// The position of its row among all rows.
+    /// The index of its row among all rows.
     row: usize,
 }
 
@@ -38,7 +38,7 @@ struct OfSource {
     weight: Moments,
 }
 
-/// What is shown, gathered sample by sample.
+/// The summary, collected sample by sample.
 pub(super) struct Summary {
     histogram: String,
     weights: Vec<f64>,
@@ -47,7 +47,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Of samples with these scores; `show` of each end are shown.
+    /// A summary of samples with these scores; it shows the `show` most and the `show` least compatible.
     pub(super) fn new(scores: &[f64], show: usize) -> Self {
         Self {
             histogram: histogram(scores),
@@ -57,7 +57,7 @@ impl Summary {
         }
     }
 
-    /// Takes in the next sample.
+    /// Adds the next sample.
     pub(super) fn push(&mut self, line: &Line<'_>, origin: &Origin) {
         let &Line { nll, z, weight, .. } = line;
         if self.sources.len() <= origin.source {
@@ -81,7 +81,7 @@ impl Summary {
         self.weights.push(weight);
     }
 
-    /// Shows it. `files` are the sources as they were named, `sources` as they are read: the texts are read again.
+    /// Prints the summary. `files` are the sources as typed, `sources` as read: the texts are read again from them.
     pub(super) fn show(self, files: &[String], sources: &[Source]) -> Result<()> {
         note(format!(
             "{} samples, effective sample size {:.1}\n{}",
@@ -114,7 +114,7 @@ fn rows_at(sources: &[Source], wanted: &HashSet<usize>) -> Result<HashMap<usize,
         return Ok(found);
     }
     for (number, row) in rows(sources, &Mixing::default())?.enumerate() {
-        // Everything was read without an error before.
+        // Rows with errors were reported before.
         if let (true, Ok(row)) = (wanted.contains(&number), row) {
             found.insert(number, row);
         }
@@ -125,7 +125,7 @@ fn rows_at(sources: &[Source], wanted: &HashSet<usize>) -> Result<HashMap<usize,
     Ok(found)
 }
 
-/// Scores in bars of equal width, from the lowest to the highest.
+/// A histogram of the scores: bars of equal width, from the lowest score to the highest.
 fn histogram(scores: &[f64]) -> String {
     let (low, high) = (scores.iter().copied())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), score| {
@@ -182,7 +182,7 @@ fn described(ranked: &Ranked<Audited>, row: Option<&Row>) -> String {
     )
 }
 
-/// A text in one line, its beginning if it is long.
+/// The text in one line; only its beginning if it is long.
 fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SHOWN) {

@@ -1,4 +1,4 @@
-//! Numbers to test with: drawn without a generator of the device's, and read from files.
+//! Numbers to test with: drawn without the device's generator, or read from files.
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -13,7 +13,7 @@ pub(super) fn drawn(count: usize, seed: u64) -> Vec<f64> {
     (0..count)
         .map(|_| {
             state = (state.wrapping_mul(6_364_136_223_846_793_005)).wrapping_add(1_442_695_040_888_963_407);
-            // 24 bits are an f32 without rounding.
+            // 24 bits fit an f32 without rounding.
             (state >> 40) as f64 / f64::from(1u32 << 23) - 1.0
         })
         .collect()

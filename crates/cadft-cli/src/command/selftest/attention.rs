@@ -18,12 +18,12 @@ use cadft_model::fused::{AttentionInput, AttentionOptions, Rotation, causal_atte
 use std::sync::Arc;
 
 const BATCH: usize = 2;
-/// A few positions, and more than kernels take at a time.
+/// A few positions; and more than a kernel processes at once.
 const FEW: usize = 13;
 const MANY: usize = 300;
 const HEADS: usize = 4;
 const KV_HEADS: usize = 2;
-/// No power of two: where an allocator aligns rows, they lie apart.
+/// Not a power of two: an allocator that aligns rows leaves gaps between them.
 const DIM: usize = 12;
 const PAIRS: usize = DIM / 2;
 const SCALE: f64 = 0.35;
@@ -97,7 +97,7 @@ struct Case {
     key: Vec<f64>,
     value: Vec<f64>,
     upstream: Vec<f64>,
-    /// Cosines and sines, `[seq, PAIRS]`, as f32 holds them.
+    /// Cosines and sines, `[seq, PAIRS]`, rounded to f32.
     rotation: [Vec<f64>; 2],
     window: Option<usize>,
     softcap: Option<f64>,
@@ -128,7 +128,7 @@ impl Case {
         }
     }
 
-    /// The second row holds two samples, the second of which begins at `start`.
+    /// Makes the second row hold two samples, the second of which begins at `start`.
     fn packed(self, start: usize) -> Self {
         let seq = self.seq;
         let starts = (0..BATCH * seq).map(|at| if at >= seq + start { start } else { 0 });
@@ -138,7 +138,7 @@ impl Case {
         }
     }
 
-    /// The output and the three gradients by the device.
+    /// The output and the three gradients, computed by the device.
     fn found(&self, bench: &Bench<'_>) -> Result<[Vec<f64>; 4]> {
         let device = bench.device.clone().autodiff();
         let leaf = |values: &[f64], heads: usize| {
@@ -191,7 +191,7 @@ impl Case {
         self.softcap.map_or(score, |cap| cap * (score / cap).tanh())
     }
 
-    /// One head vector, rotated forth or, with `direction` −1, back.
+    /// One head vector, rotated forward or, with `direction` −1, backward.
     fn rotated(&self, vector: &[f64], position: usize, direction: f64) -> Vec<f64> {
         let mut rotated = vec![0.0; DIM];
         for pair in 0..PAIRS {

@@ -1,4 +1,4 @@
-//! How a global batch is cut, padded and packed, and whether activations are kept: none of it changes the step.
+//! Micro-batches, padding, packing and recomputation must not change the step.
 
 use super::Bench;
 use super::arrays::values;
@@ -28,6 +28,10 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
         packing: Packing::BestFit,
         ..section(2)
     };
+    let padding_free = MicroBatching {
+        packing: Packing::PaddingFree,
+        ..section(3)
+    };
     let budgeted = MicroBatching {
         packing: Packing::BestFit,
         max_tokens: Some(16),
@@ -36,6 +40,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     for (name, section) in [
         ("micro-batches of 3", section(3)),
         ("padding", unsorted),
+        ("samples in one row", padding_free),
         ("packing", packed),
         ("packing to 16 tokens", budgeted),
     ] {
@@ -72,7 +77,7 @@ fn examples() -> Vec<Example> {
         .collect()
 }
 
-/// What a step computes before it updates.
+/// The values of a step before its update.
 struct Found {
     /// Loss, sums, statistics, norm.
     scalars: Vec<f64>,

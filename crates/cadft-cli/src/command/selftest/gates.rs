@@ -2,7 +2,8 @@
 
 use cadft_core::{AnyObjective, Cadft, Gate, KlSft};
 
-/// The gate of a target of that log-likelihood, among tokens of these probabilities, in a batch of that median score.
+/// The gate of a target with log-likelihood `log_prob`, given the probabilities of all tokens and the median score of
+/// the batch.
 pub(super) fn gate(objective: &AnyObjective, log_prob: f64, probabilities: &[f64], median: f64) -> f64 {
     let p = log_prob.exp();
     match objective {
@@ -43,7 +44,7 @@ pub(super) fn gate(objective: &AnyObjective, log_prob: f64, probabilities: &[f64
     }
 }
 
-/// The objective that a gate is where it stands alone.
+/// The objective that has only this gate.
 fn alone(gate: &Gate) -> AnyObjective {
     match gate.clone() {
         Gate::Dft(gate) => AnyObjective::Dft(gate),

@@ -79,7 +79,7 @@ fn ten_steps(
     let mut optimizer = AdamW::new(&AdamWOptions::default());
     let (mut losses, mut norms) = (vec![], vec![]);
     for step in 0..10 {
-        // What another holds is copied before it is updated, everything else is updated in place.
+        // In odd steps the parameters are shared, so the update must copy them; in even steps it works in place.
         let _held = (step % 2 == 1).then(|| model.clone());
         let loss = loss(&model, ids);
         losses.extend(values(loss.clone()));
@@ -105,7 +105,7 @@ fn ten_steps(
     )
 }
 
-/// Hidden states of a row in parts, with a cache, against those of the whole row.
+/// Compares the hidden states of a row that is computed in parts, with a cache, with those of the whole row.
 fn decoding(bench: &Bench<'_>, expected: &Expected, report: &mut Report) -> Result<()> {
     let Checkpoint { model, config, .. } = load(bench, &bench.device)?;
     let row = expected.ids(&bench.device)?.slice_dim(0, 0..1);
@@ -122,7 +122,7 @@ fn decoding(bench: &Bench<'_>, expected: &Expected, report: &mut Report) -> Resu
     report.compare("decoding with a cache", &found, &whole, F32)
 }
 
-/// The arrays by transformers.
+/// The arrays of transformers.
 struct Expected(Named);
 
 impl Expected {
@@ -141,7 +141,7 @@ impl Expected {
         Ok(Tensor::from_data(TensorData::new(ids, [2, seq]), device))
     }
 
-    /// Compares everything called `KIND.NAME`, each array by itself.
+    /// Compares all arrays named `KIND.NAME`, one by one.
     fn compare(
         &self,
         kind: &str,
@@ -161,14 +161,14 @@ impl Expected {
             let found = found.get(*name).map_or(&[][..], Vec::as_slice);
             (*name, largest_error(found, expected, bound))
         });
-        // A NaN of either sign is above every number.
+        // `total_cmp` of absolute values ranks NaN of either sign above every number.
         let worst = errors.max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
         let (array, error) = worst.context("nothing to compare with")?;
         report.measured_in(name, Some(array), error, bound)
     }
 }
 
-/// Gradients, or else the trained parameters, by Hugging Face name.
+/// The gradients or, with `None`, the trained parameters, by Hugging Face name.
 fn by_name(model: &CausalLm, gradients: Option<&GradientsParams>) -> Named {
     let names = model.named_parameters().into_iter();
     let mut visitor = ByName {

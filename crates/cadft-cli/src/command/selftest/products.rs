@@ -1,5 +1,5 @@
-//! Products of matrices: how exactly a device multiplies, and a linear layer large enough for a device's best kernels,
-//! against f64 on the host.
+//! Products of matrices: the precision of a device's products, and a linear layer that is large enough for the device's
+//! best kernels, against f64 on the host.
 //!
 //! ```text
 //! y = x Wᵀ    ∂x = ∂y W    ∂W = ∂yᵀ x          in f32, and of factors rounded to bf16
@@ -14,10 +14,10 @@ use burn::tensor::{DType, Tensor, bf16};
 use cadft_kernels::{Tf32, bf16_linear, matmul};
 use cadft_model::fused::linear;
 
-/// Of the linear layer.
+/// Rows of the input of the linear layer.
 const ROWS: usize = 320;
 const OUTPUT: usize = 256;
-/// Inputs of the linear layer: kernels differ with what they sum over.
+/// Inputs of the linear layer: kernels differ in the dimension that they sum over.
 const INPUT: usize = 192;
 const WIDE: usize = 576;
 
@@ -25,7 +25,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     precision(bench, report)?;
     layer(bench, report, "linear layer", INPUT, |value| value, linear)?;
     if bench.device.supports_dtype(DType::BF16) {
-        // What is drawn is an f32.
+        // The drawn values are exact in f32.
         let rounded = |value| bf16::from_f32(value as f32).to_f64();
         for (input, name) in [
             (INPUT, "linear layer in bf16"),
@@ -38,7 +38,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// How exactly matrices are multiplied, which decides about the tolerances of all else where TF32 is allowed.
+/// Measures the precision of products. If TF32 is allowed and used, all other tolerances depend on it.
 fn precision(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     let sizes @ [rows, inner, columns] = [64, 256, 48];
     let (a, b) = (drawn(rows * inner, 1), drawn(inner * columns, 2));
@@ -55,7 +55,7 @@ fn precision(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     report.measured("matrix products", error, F32)
 }
 
-/// A product of many tiles, the last of which are not full: for it some devices have another kernel.
+/// A product of many tiles, the last of which are not full: some devices have another kernel for it.
 fn tiles(bench: &Bench<'_>, report: &mut Report, rounded: impl Fn(f64) -> f64) -> Result<()> {
     let [rows, inner, columns] = [1900, 136, 1130];
     let [x, weight] = [(rows, 20), (columns, 21)].map(|(side, seed)| drawn(side * inner, seed));
@@ -68,7 +68,7 @@ fn tiles(bench: &Bench<'_>, report: &mut Report, rounded: impl Fn(f64) -> f64) -
     report.compare("many tiles in bf16", &values(output), &expected, F32)
 }
 
-/// A linear layer and its gradients; `rounded` is what its products make of a factor.
+/// A linear layer and its gradients; `rounded` rounds a factor as the product does.
 fn layer(
     bench: &Bench<'_>,
     report: &mut Report,

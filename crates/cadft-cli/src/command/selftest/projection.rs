@@ -19,7 +19,7 @@ use cadft_core::{
 };
 
 const TOKENS: usize = 24;
-/// No power of two: where an allocator aligns rows, they lie apart.
+/// Not a power of two: an allocator that aligns rows leaves gaps between them.
 const SIZE: usize = 24;
 const VOCAB: usize = 97;
 const SAMPLES: usize = 5;
@@ -69,7 +69,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// One objective as a step of one micro-batch computes it, with `before` as the reference model.
+/// Compares one objective, computed as a step with one micro-batch does; `before` is the reference model.
 fn objective(
     name: &str,
     [problem, before]: [&Problem; 2],
@@ -155,7 +155,7 @@ struct Problem {
     targets: Vec<usize>,
 }
 
-/// What the problem's likelihoods are in f64.
+/// The likelihoods of a problem in f64.
 struct Exact {
     log_probs: Vec<f64>,
     /// `[TOKENS, VOCAB]`.
@@ -164,7 +164,7 @@ struct Exact {
 }
 
 impl Exact {
-    /// CADFT-1, sample by sample.
+    /// CADFT-1 of each sample.
     fn scores(&self) -> Vec<f64> {
         let mut sums = [(0.0, 0usize); SAMPLES];
         for (token, log_prob) in self.log_probs.iter().enumerate() {
@@ -184,12 +184,12 @@ impl Problem {
         }
     }
 
-    /// Samples lie interleaved.
+    /// The sample of each token; the tokens of samples are interleaved.
     fn sample_of(&self) -> Vec<usize> {
         (0..self.targets.len()).map(|token| token % SAMPLES).collect()
     }
 
-    /// What each token's gate is multiplied by, given the scores and those of the reference model.
+    /// The factor of each token's gate, given the scores under the model and under the reference model.
     fn factors(&self, objective: &AnyObjective, [scores, before]: [&[f64]; 2]) -> Vec<f64> {
         let weights = objective.sample_weights(&SampleStats {
             scores,
@@ -227,7 +227,7 @@ impl Problem {
         exact
     }
 
-    /// Adds the gradient of the logits of `Σ_t upstream_t · log p_t`.
+    /// Adds the gradient of `Σ_t upstream_t · log p_t` with respect to the logits.
     fn add_upstream(&self, exact: &Exact, upstream: &[f64], logits: &mut [Vec<f64>]) {
         for (token, (&target, &upstream)) in self.targets.iter().zip(upstream).enumerate() {
             for (id, probability) in exact.probabilities[token].iter().enumerate() {
@@ -236,7 +236,7 @@ impl Problem {
         }
     }
 
-    /// Gradients of the hidden states and of the weight, given those of the logits.
+    /// Gradients of the hidden states and of the weight, given the gradients of the logits.
     fn gradients(&self, logits: &[Vec<f64>]) -> [Vec<f64>; 2] {
         let mut hidden = vec![0.0; self.hidden.len()];
         let mut weight = vec![0.0; self.weight.len()];

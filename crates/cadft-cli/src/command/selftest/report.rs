@@ -1,4 +1,4 @@
-//! Errors, and a line for every check.
+//! Measures errors, and prints a line for every check.
 
 use crate::output;
 use crate::tolerance::{TF32, Tolerance};
@@ -6,15 +6,15 @@ use anyhow::Result;
 use serde::Serialize;
 use std::time::Instant;
 
-/// What was found by one check.
+/// The result of one check.
 #[derive(Serialize)]
 struct Line<'a> {
     check: &'a str,
     passed: bool,
-    /// Largest relative error; `None` if the check broke off before.
+    /// Largest relative error; `None` if the check was aborted.
     error: Option<f64>,
     tolerance: Option<f64>,
-    /// Where several arrays are compared, the one whose error it is.
+    /// The array that has the error, if several arrays are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     array: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ struct Line<'a> {
 /// Counts the checks and prints them as they end.
 pub(super) struct Report {
     format: Format,
-    /// Whether the device multiplies f32 with fewer digits.
+    /// Whether the device multiplies f32 with reduced precision.
     reduced: bool,
     passed: usize,
     failures: Vec<String>,
@@ -57,12 +57,12 @@ impl Report {
         }
     }
 
-    /// From now on f32 is compared as bf16 is.
+    /// From now on, compares f32 with the tolerances of bf16.
     pub(super) fn reduce_precision(&mut self) {
         self.reduced = true;
     }
 
-    /// Compares values; the largest of many goes by the name of all.
+    /// Compares arrays under one name, which stands for the largest of their errors.
     pub(super) fn compare(
         &mut self,
         name: &str,
@@ -73,12 +73,12 @@ impl Report {
         self.measured(name, largest_error(found, expected, bound), bound)
     }
 
-    /// Takes in an error that was measured already.
+    /// Adds an error that was measured elsewhere.
     pub(super) fn measured(&mut self, name: &str, error: f64, bound: Tolerance) -> Result<()> {
         self.measured_in(name, None, error, bound)
     }
 
-    /// As [`Report::measured`], with the array that has the error.
+    /// As [`Report::measured`], with the name of the array that has the error.
     pub(super) fn measured_in(
         &mut self,
         name: &str,
@@ -91,7 +91,7 @@ impl Report {
         } else {
             bound.relative
         };
-        // NaN is above every tolerance.
+        // NaN exceeds every tolerance.
         let passed = error <= tolerance;
         self.line(&Line {
             check: name,
@@ -103,7 +103,7 @@ impl Report {
         })
     }
 
-    /// A group of checks that did not get to its end.
+    /// Adds a group of checks that was aborted.
     pub(super) fn failed(&mut self, name: &str, message: &str) -> Result<()> {
         self.line(&Line {
             check: name,
@@ -149,7 +149,7 @@ impl Report {
         }
     }
 
-    /// Prints what came of it, where lines are read by people.
+    /// Prints the verdict, if the format is text.
     pub(super) fn finish(&self, device: &str) -> Result<()> {
         if !matches!(self.format, Format::Text) {
             return Ok(());
@@ -180,8 +180,8 @@ impl Report {
     }
 }
 
-/// The largest difference over the largest expected magnitude, or over the floor of the tolerance; NaN if a value is,
-/// infinite if there are more values than expected or fewer.
+/// The largest difference, divided by the largest expected magnitude, or by the floor of the tolerance if that is
+/// larger; NaN if a value is NaN, infinite if the lengths differ.
 pub(super) fn largest_error(found: &[f64], expected: &[f64], by: Tolerance) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;
@@ -196,7 +196,7 @@ pub(super) fn largest_error(found: &[f64], expected: &[f64], by: Tolerance) -> f
     worst(errors) / scale
 }
 
-/// The largest of some errors; NaN where one is.
+/// The largest of these errors; NaN if one is NaN.
 pub(super) fn worst(errors: impl IntoIterator<Item = f64>) -> f64 {
     errors.into_iter().fold(0.0, |worst: f64, error| {
         if worst.is_nan() || error.is_nan() {

@@ -1,5 +1,5 @@
-//! What is added up or looked up by rows, in sizes that many threads share, against f64 on the host; and gated units that
-//! are rounded for the product that follows, against those that the product rounds.
+//! Sums over rows and selections of rows, large enough for several threads, against f64 on the host. Also gated units:
+//! rounded to bf16 for the next product against rounded by that product.
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
@@ -14,12 +14,12 @@ use cadft_model::decoder::Precision;
 use cadft_model::fused::{Activation, add_bias, gated, select_rows};
 use cadft_step::clip::squares;
 
-/// More than threads add up at once, twice over.
+/// More than twice the number of rows that threads sum at once.
 const ROWS: usize = 4500;
 const COLUMNS: usize = 40;
-/// Wider than a cube of threads.
+/// Wider than a workgroup.
 const WIDE: usize = 300;
-/// Rows to select from, fewer than are selected.
+/// Number of rows to select from; smaller than the number of selected rows.
 const TABLE: usize = 50;
 const SELECTED: usize = 700;
 
@@ -42,7 +42,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Of a bias that is added to all rows.
+/// The gradient of a bias that is added to all rows.
 fn bias(device: &Device, report: &mut Report) -> Result<()> {
     let (x, bias, upstream) = (
         drawn(ROWS * COLUMNS, 9),
@@ -64,10 +64,10 @@ fn bias(device: &Device, report: &mut Report) -> Result<()> {
     report.compare("bias: gradient", &values(found), &sums, F32)
 }
 
-/// Rows of a table, most of them several times.
+/// Selects rows of a table, most of them several times.
 fn selection(device: &Device, report: &mut Report) -> Result<()> {
     let (table, upstream) = (drawn(TABLE * WIDE, 12), drawn(SELECTED * WIDE, 14));
-    // The last rows are not selected at all.
+    // The last rows are never selected.
     let ids: Vec<usize> = (0..SELECTED).map(|at| at * at % (TABLE - 3)).collect();
     let on_table = tensor(&table, [TABLE, WIDE], device).require_grad();
     let data = TensorData::new(ids.iter().map(|&id| id as i64).collect(), [SELECTED]);
@@ -89,7 +89,7 @@ fn selection(device: &Device, report: &mut Report) -> Result<()> {
     report.compare("selected rows: gradient", &values(found), &sums, F32)
 }
 
-/// The output of a feed-forward block of bf16 products and the gradients of its input and weights, one after the other.
+/// The output of a feed-forward block with bf16 products, and the gradients of its input and weights, concatenated.
 fn gated_gradients(device: &Device, precision: Precision) -> Result<Vec<f64>> {
     let [rows, size, inner] = [70, 96, 130];
     let leaf =

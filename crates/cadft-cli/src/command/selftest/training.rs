@@ -1,5 +1,5 @@
 //! A whole run against an independent trainer in `PyTorch` (`python/reference_trainer.py` in the repository), and the
-//! model that it saved.
+//! model that the run saved.
 
 use super::Bench;
 use super::report::{Report, largest_error, worst};
@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// What the reference has a value for at every step.
+/// The metrics that the reference has for every step.
 const COMPARED: [&str; 9] = [
     "loss",
     "nll",
@@ -55,7 +55,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     saved(bench, &out.join(MODEL), &directory.join("again"), report)
 }
 
-/// The recipe, with paths that hold from anywhere.
+/// The recipe, with absolute paths.
 fn recipe(bench: &Bench<'_>, directory: &Path) -> Result<Recipe> {
     let text = fs::read_to_string(directory.join("recipe.toml")).context("cannot read the recipe")?;
     let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
@@ -84,7 +84,7 @@ fn train(bench: &Bench<'_>, recipe: Recipe, out: &Path) -> Result<Vec<Value>> {
     steps.map_err(|error| anyhow!(error))
 }
 
-/// Loads the model of the run and saves it again: the same bytes.
+/// Loads the model of the run and saves it again: the bytes must be equal.
 fn saved(bench: &Bench<'_>, model: &Path, again: &Path, report: &mut Report) -> Result<()> {
     let loaded = checkpoint::load(model, &bench.device)?;
     let options = SaveOptions {

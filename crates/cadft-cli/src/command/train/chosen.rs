@@ -1,7 +1,7 @@
-//! The recipe that `--model` and `--data` amount to: what is chosen for a model and its data, with the reasons.
+//! The recipe for `--model` and `--data` without a recipe: chosen from the model and the data, with the reasons.
 //!
-//! Ours, all of it. The choices depend on what the model can take, on whether it has a chat template, on the first
-//! [`LOOKED_AT`] rows, and on the device; never on chance or time.
+//! All choices are ours. They depend on the longest sequence that the model can take, on its chat template, on the
+//! first [`LOOKED_AT`] rows and on the device; never on chance or time.
 
 use crate::args::{AdapterName, DeviceArgs, ShorthandArgs, SourceArgs};
 use crate::device;
@@ -16,27 +16,27 @@ use std::fmt::Write as _;
 use std::path::Path;
 use toml::Value;
 
-/// Rows that are looked at, from the first on. More of them change nothing.
+/// Number of rows to look at. Later rows change nothing.
 const LOOKED_AT: usize = 10_000;
-/// Global batches that an epoch has at least, as far as that is possible.
+/// Least number of global batches in an epoch, if the data suffice.
 const STEPS_AN_EPOCH: usize = 20;
-/// The least and the largest global batch; the largest is the paper's.
+/// Smallest and largest global batch; the largest is the paper's.
 const GLOBAL: [usize; 2] = [8, 256];
-/// The longest sample, where the model can take more.
+/// Longest sample in tokens, if the model can take more.
 const LONGEST: usize = 2048;
 
-/// What the data are like.
+/// Facts of the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Rows {
-    /// Rows, as far as they were looked at.
+    /// Number of rows, at most [`LOOKED_AT`].
     count: usize,
-    /// Whether some have turns that a chat template must write.
+    /// Whether any row has turns, for which a chat template is needed.
     has_turns: bool,
-    /// Whether all are plain text, without a prompt.
+    /// Whether all rows are plain text, without a prompt.
     is_text: bool,
 }
 
-/// The recipe for a model and data without one.
+/// The chosen recipe for a model and data.
 pub(super) fn recipe(args: &ShorthandArgs, device: &DeviceArgs) -> Result<Source> {
     let (Some(model), false) = (&args.model, args.data.is_empty()) else {
         let missing = if args.model.is_some() {
@@ -92,7 +92,7 @@ struct Chosen<'a> {
 }
 
 impl Chosen<'_> {
-    /// TOML.
+    /// The recipe as TOML.
     fn text(&self, args: &ShorthandArgs) -> String {
         let quoted = |text: &str| Value::from(text).to_string();
         let list = |paths: &[String]| match paths {
@@ -182,7 +182,7 @@ impl Chosen<'_> {
         }
     }
 
-    /// A power of two, so that an epoch has some [`STEPS_AN_EPOCH`] steps, within [`GLOBAL`].
+    /// A power of two within [`GLOBAL`], such that an epoch has about [`STEPS_AN_EPOCH`] steps.
     fn global(&self) -> usize {
         let [least, most] = GLOBAL;
         let wanted = (self.rows.count / STEPS_AN_EPOCH).clamp(least, most);
@@ -204,10 +204,10 @@ impl Rows {
     }
 }
 
-/// Looks at the first rows. What is wrong with them is reported when the run reads them.
+/// Looks at the first rows. Errors in them are reported when the run reads them.
 fn look_at(data: &[String]) -> Result<Rows> {
     let sources = model::sources(data, &SourceArgs::default())?;
-    // A pipe can be read once only.
+    // A pipe can be read only once.
     let is_pipe = |path: &str| std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
     if sources.iter().any(|source| is_pipe(&source.path)) {
         return Ok(Rows::default());
@@ -225,9 +225,9 @@ fn look_at(data: &[String]) -> Result<Rows> {
     Ok(found)
 }
 
-/// A template that comes with cadft and whose tokens the model in `directory` has, where it has none of its own.
+/// If the model in `directory` has no chat template: a template that comes with cadft and whose tokens the model has.
 fn template(directory: &Path) -> Option<Preset> {
-    // What is wrong with the tokenizer is said when the run reads it.
+    // Errors of the tokenizer are reported when the run reads it.
     let tokenizer = || Tokenizer::from_dir(directory);
     if tokenizer().ok()?.chat_template().is_ok() {
         return None;
@@ -240,7 +240,7 @@ fn template(directory: &Path) -> Option<Preset> {
     Preset::ALL.into_iter().find(fits)
 }
 
-/// Whether the device is a card that computes in bf16; processors emulate it.
+/// Whether the device is a GPU that computes in bf16; CPUs emulate it.
 fn computes_in_bf16(device: &DeviceArgs) -> Result<bool> {
     let name = device::name(device.device.as_deref());
     let is_card = ["cuda", "rocm", "metal"]
@@ -249,7 +249,7 @@ fn computes_in_bf16(device: &DeviceArgs) -> Result<bool> {
     Ok(is_card && device::open(name)?.supports_dtype(DType::BF16))
 }
 
-/// What the run is called: the last part of the model's name.
+/// The name of the run: the last part of the model's name.
 fn name(model: &str) -> String {
     let path = model.trim_end_matches('/');
     let mut parts = path

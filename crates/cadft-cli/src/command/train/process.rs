@@ -1,7 +1,8 @@
-//! A run on one of several processes.
+//! A run on several processes.
 //!
-//! The first decides where the run is and what it continues from. Then each reads recipe, data and weights, the first before
-//! the others, so that what is downloaded or tokenized is there. Nothing begins before all have the same.
+//! The first rank decides where the run is and what it continues from. Then all ranks read recipe, data and weights.
+//! The first rank reads before the others, so that downloads and tokenized data are in the cache. Training begins after
+//! all ranks have agreed on what they read.
 
 use super::start::{Start, Target};
 use super::waiting::Notes;
@@ -21,20 +22,21 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the first rank has decided.
+/// The decisions of the first rank.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Decided {
     out: PathBuf,
     checkpoint: Option<PathBuf>,
 }
 
-/// A stage that did not succeed on every rank has been reported; how all ranks end.
+/// The result of a stage. If it did not succeed on every rank, it has been reported; the exit code is that of all
+/// ranks.
 type Stage<T> = Result<T, Exit>;
 
 /// Trains as one of several ranks.
 pub(super) fn run(args: &TrainArgs, ranks: &Ranks) -> Exit {
     let exit = match begin(args, ranks) {
-        // What goes wrong on one rank ends all: the others wait for it.
+        // An error on one rank ends all ranks, because the others wait for it.
         Ok(begun) => train(ranks, begun).unwrap_or_else(|error| {
             let exit = hint::report(&error.context(ranks.name(ranks.rank())));
             ranks.end_all(i32::from(exit.code()));
@@ -42,12 +44,13 @@ pub(super) fn run(args: &TrainArgs, ranks: &Ranks) -> Exit {
         }),
         Err(exit) => exit,
     };
-    // A launcher stops all ranks as soon as one ends with a code that is not zero: all that is printed comes before.
+    // A launcher stops all ranks as soon as one ends with a nonzero exit code. So all ranks wait here for each other's
+    // output.
     let _ = ranks.any(false);
     exit
 }
 
-/// A run that all ranks can begin.
+/// A run that all ranks are ready to begin.
 struct Begun {
     prepared: Prepared,
     model: CausalLm,
@@ -69,7 +72,7 @@ fn begin(args: &TrainArgs, ranks: &Ranks) -> Stage<Begun> {
     let decided: Decided = serde_json::from_slice(&decided).unwrap_or_default();
 
     let first = ranks.is_first().then(|| read(args, ranks, &decided));
-    // Everybody waits for the first here.
+    // All ranks wait here for the first.
     let _ = ranks.any(false);
     let own = first.unwrap_or_else(|| read(args, ranks, &decided));
     let (prepared, model, from) = together(ranks, own, |(prepared, _, from)| {
@@ -89,7 +92,7 @@ fn begin(args: &TrainArgs, ranks: &Ranks) -> Stage<Begun> {
     })
 }
 
-/// Where the run is, and what it continues from.
+/// Decides where the run is, and what it continues from.
 fn decide(args: &TrainArgs) -> Result<Start> {
     let target = Target::of(args)?;
     let recipe = target.recipe(args)?;
@@ -105,7 +108,7 @@ impl Decided {
     }
 }
 
-/// Everything that a rank reads.
+/// Reads everything that a rank needs.
 fn read(
     args: &TrainArgs,
     ranks: &Ranks,
@@ -126,7 +129,8 @@ fn read(
     Ok((prepared, model, from))
 }
 
-/// Continues where all ranks succeeded and say the same; else the first reports everything, and all end alike.
+/// Continues if all ranks succeeded with the same statement. Otherwise the first rank reports all problems, and all
+/// ranks end with the same exit code.
 fn together<T>(ranks: &Ranks, own: Result<T>, say: impl FnOnce(&T) -> Statement) -> Stage<T> {
     let statement = match &own {
         Ok(value) => say(value),

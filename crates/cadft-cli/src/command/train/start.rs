@@ -1,4 +1,4 @@
-//! Where a run starts: anew in its directory, again, or from a checkpoint.
+//! Where a run starts: at the beginning, in a new or existing directory, or at a checkpoint.
 
 use super::chosen;
 use crate::args::TrainArgs;
@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 /// The recipe of a run, and the checkpoint to continue from.
 pub(super) struct Target {
     pub(super) source: Source,
-    /// Whether the recipe was chosen for a model and data.
+    /// Whether the recipe was chosen from the model and the data.
     pub(super) is_chosen: bool,
-    /// With `--resume PATH`, and with `--resume` and `--out`.
+    /// The checkpoint of `--resume PATH`, or of `--resume` with `--out`.
     found: Option<Found>,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Start {
 }
 
 impl Target {
-    /// Finds the recipe; with `--resume`, the run and its recipe where none is given.
+    /// Finds the recipe. With `--resume`, finds the run, and its recipe if none is given.
     pub(super) fn of(args: &TrainArgs) -> Result<Self> {
         let found = match (args.resume.as_deref(), &args.out) {
             (None, _) | (Some("auto"), None) => None,
@@ -62,12 +62,12 @@ impl Target {
         })
     }
 
-    /// The recipe with what the command line changes of it.
+    /// The recipe, with the changes of the command line.
     pub(super) fn recipe(&self, args: &TrainArgs) -> Result<Recipe, TrainError> {
         self.source.read(&args.overrides(self.is_chosen))
     }
 
-    /// Decides how to start; `of_recipe` is `run.out`.
+    /// Decides how to start; `of_recipe` is the recipe's `run.out`.
     pub(super) fn start(self, args: &TrainArgs, of_recipe: Option<&str>) -> Result<Start> {
         let asked = args.out.as_deref().or(of_recipe.map(Path::new));
         if args.resume.is_none() {
@@ -99,19 +99,19 @@ impl Target {
     }
 }
 
-/// Where a run would continue.
+/// The point at which a run would continue.
 #[derive(Serialize)]
 pub(super) struct GoesOn {
-    /// Steps that are done.
+    /// Number of steps done.
     step: usize,
     /// The checkpoint.
     path: PathBuf,
-    /// What is no longer as it was, where that is allowed.
+    /// The settings that have changed, if changes are allowed.
     changed: Vec<Change>,
 }
 
 impl GoesOn {
-    /// As lines of a table.
+    /// The facts as lines of a table.
     pub(super) fn lines(self) -> Vec<(&'static str, String)> {
         let from = format!(
             "after step {} from `{}`",
@@ -124,7 +124,7 @@ impl GoesOn {
 }
 
 impl Start {
-    /// Where the run would continue; `None` if it would begin. An error if something prevents it.
+    /// The point at which the run would continue; `None` if it would begin.
     pub(super) fn compare(self, prepared: &Prepared, device: &str) -> Result<Option<GoesOn>, TrainError> {
         let Self::From(_, checkpoint, changes) = self else {
             return Ok(None);
@@ -141,7 +141,7 @@ impl Start {
         }))
     }
 
-    /// The step of a run that has ended and would only end again; `None` if there is something to do.
+    /// The step of a run that is finished; `None` if steps remain.
     pub(super) fn is_over(&self, prepared: &Prepared, device: &str) -> Option<usize> {
         let Self::From(out, checkpoint, _) = self else {
             return None;
@@ -153,12 +153,12 @@ impl Start {
         is_over.then_some(step)
     }
 
-    /// The time at which the run began, if its chat template shows it.
+    /// The time at which the run began, if its chat template shows the time.
     pub(super) fn template_time(&self) -> Option<TemplateTime> {
         self.checkpoint()?.state.template_time
     }
 
-    /// The checkpoint that it continues from.
+    /// The checkpoint that the run continues from.
     pub(super) fn checkpoint(&self) -> Option<&Restored> {
         match self {
             Self::From(_, checkpoint, _) => Some(checkpoint),
@@ -173,7 +173,7 @@ impl Start {
         }
     }
 
-    /// Opens it.
+    /// Opens the run directory.
     pub(super) fn open(self, prepared: &Prepared, device: &str) -> Result<RunDirectory, TrainError> {
         match self {
             Self::New(out) => RunDirectory::create(&out, &prepared.recipe, device),
@@ -185,7 +185,7 @@ impl Start {
     }
 }
 
-/// Whether the metrics of a run have its end, and its model is there.
+/// Whether the metrics of a run have a `finished` line, and its model exists.
 fn has_finished(run: &Path) -> bool {
     let metrics = cadft_files::read_to_string(&run.join(METRICS)).unwrap_or_default();
     let last: Option<Value> = metrics
@@ -196,7 +196,7 @@ fn has_finished(run: &Path) -> bool {
     is_end && run.join(MODEL).is_dir()
 }
 
-/// The directory asked for, else a new one under `runs`. One that holds anything is refused before data are read.
+/// The requested directory, or a new one under `runs`. A directory that is not empty is refused before data are read.
 fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf, TrainError> {
     let Some(out) = asked else {
         return Ok(new_directory(name));
@@ -205,7 +205,7 @@ fn directory(asked: Option<&Path>, name: &str) -> Result<PathBuf, TrainError> {
     Ok(out.to_owned())
 }
 
-/// `runs/NAME`, or `runs/NAME-2` and so on when that is taken.
+/// `runs/NAME`; if it exists, `runs/NAME-2` and so on.
 fn new_directory(name: &str) -> PathBuf {
     let runs = Path::new("runs");
     let first = runs.join(name);

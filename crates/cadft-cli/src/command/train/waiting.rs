@@ -1,4 +1,4 @@
-//! Ranks that wait for others leave notes in the run directory, so that the one that is missing can be named.
+//! Ranks that wait for others leave notes in the run directory, so that the missing rank can be named.
 
 use crate::hint::{self, Failure};
 use cadft_step::Ranks;
@@ -11,15 +11,15 @@ use std::time::Duration;
 pub(super) struct Notes {
     directory: PathBuf,
     rank: usize,
-    /// What each rank is called.
+    /// The name of each rank in messages.
     names: Vec<String>,
 }
 
-/// How the name of a note begins.
+/// Prefix of the file name of a note.
 const NOTE: &str = "waits-";
 
 impl Notes {
-    /// Removes the notes of ranks that were ended while they waited.
+    /// Removes notes that were left by ranks that were killed while they waited.
     pub(super) fn new(directory: &Path, ranks: &Ranks) -> Self {
         if ranks.is_first() {
             for name in cadft_files::entries(directory).unwrap_or_default() {
@@ -42,7 +42,7 @@ impl Notes {
 
 impl Watch for Notes {
     fn waits(&self, call: u64, what: &str) {
-        // Without the note, this rank is taken for one that is late: it is only a message.
+        // Best effort: without its note, this rank would be named as missing, in a message only.
         let _ = fs::create_dir_all(&self.directory);
         let _ = cadft_files::write(&self.note(self.rank, call), what);
     }

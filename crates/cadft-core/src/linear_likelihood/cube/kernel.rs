@@ -1,15 +1,15 @@
-//! The kernels: one cube of threads a row for the online log-sum-exp, one thread a value for the gradient.
+//! The kernels: one cube of threads per row for the online log-sum-exp, one thread per value for the gradient.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use cadft_kernels::reduce::{larger, max_of_cube, sum_of_cube};
 
-/// Threads that share a row. A power of two.
+/// Threads that share a row; a power of two.
 pub(super) const THREADS: usize = 256;
 
-/// Takes a tile of logits into the running `max` and `sum` of every row, and stores the logit of its target.
+/// Merges a tile of logits into the running `max` and `sum` of every row, and stores the logit of its target.
 ///
-/// `log Σ exp = max + ln(sum)` when all tiles were taken in. `is_first` sets what is running, other tiles update it.
+/// After the last tile, `log Σ exp = max + ln(sum)`. `is_first` overwrites the running values; other tiles update them.
 #[cube(launch)]
 pub(super) fn online_log_sum_exp<I: Int>(
     logits: &Tensor<f32>,  // [rows, columns]
@@ -28,7 +28,7 @@ pub(super) fn online_log_sum_exp<I: Int>(
     let columns = logits.shape(1);
     let start = row * columns;
 
-    // Each thread walks its share of the row.
+    // Each thread takes every `CUBE_DIM`-th column of the row.
     let mut largest = f32::min_value();
     let mut column = UNIT_POS as usize;
     while column < columns {
@@ -62,7 +62,7 @@ pub(super) fn online_log_sum_exp<I: Int>(
     }
 }
 
-/// `output = grad · (onehot(target) − exp(logits − log_sum_exp))`, all of a tile.
+/// `output = grad · (onehot(target) − exp(logits − log_sum_exp))` for every value of a tile.
 #[cube(launch)]
 pub(super) fn logit_gradients<O: Float, I: Int>(
     logits: &Tensor<f32>,      // [rows, columns]

@@ -1,4 +1,4 @@
-//! The divergence from a reference on Flex: two chunks of logits, one of which becomes the gradient in place.
+//! The divergence from a reference on Flex: two chunks of logits; the policy's becomes the gradient in place.
 
 use super::simd::{row_divergence, row_divergence_gradient};
 use super::{Float, Matrix, bend, contiguous, floats, rows, straighten, tensor};
@@ -9,7 +9,7 @@ use cadft_kernels::Precision;
 use cadft_kernels::cpu::{Threads, View, Write, gemm, round_to_bf16};
 use rayon::prelude::*;
 
-/// Policy and reference, and room for a chunk of the logits of each.
+/// Policy and reference, with a buffer for one chunk of logits of each.
 struct Problem {
     policy: [Matrix; 2],
     reference: [Matrix; 2],
@@ -41,7 +41,7 @@ impl Problem {
         self.policy[1].rows
     }
 
-    /// Logits of rows `start..end` of policy and reference.
+    /// Logits of rows `start..end`: the policy's, then the reference's.
     fn logits(&mut self, start: usize, end: usize) -> [&mut [f32]; 2] {
         let length = (end - start) * self.vocab();
         let Self {

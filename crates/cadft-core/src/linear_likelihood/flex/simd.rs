@@ -1,9 +1,9 @@
-//! Row kernels that the compiler vectorises for whatever the processor offers.
+//! Row kernels, vectorised by the compiler for the SIMD instructions of the processor.
 
 use crate::linear_likelihood::statistic::Statistic;
 use cadft_kernels::cpu::{LANES, fast_exp, vectorised};
 
-/// `log Σ exp(row)` with the maximum taken out.
+/// `log Σ exp(row)`; the maximum is subtracted before the exponential.
 pub(super) fn row_log_sum_exp(row: &[f32]) -> f32 {
     vectorised(
         #[inline(always)]
@@ -126,7 +126,7 @@ pub(super) fn row_divergence_gradient(p: &mut [f32], q: &[f32], grad: f32) {
     );
 }
 
-/// The sum of `term` over a row.
+/// The sum of `term(x)` over a row.
 #[inline(always)]
 fn sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     vectorised(
@@ -145,7 +145,7 @@ fn sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     )
 }
 
-/// The `k` largest values of a row, or all of a shorter one; the largest first.
+/// The `k` largest values of a row in descending order, or all of a shorter row.
 fn largest(row: &[f32], k: usize) -> Vec<f32> {
     let mut largest: Vec<f32> = Vec::with_capacity(k + 1);
     for &x in row {

@@ -1,7 +1,7 @@
-//! Keeps Parquet pages from filling the memory: a page of a few bytes can say that it unpacks to gigabytes.
+//! Stops Parquet pages from filling the memory: a page of a few bytes can claim to unpack to gigabytes.
 //!
-//! The decoder reads the header of a page with `get_read` and its bytes with `get_bytes`. Both are looked at before the
-//! decoder sees them.
+//! The decoder reads the header of a page with `get_read`, and its bytes with `get_bytes`. Both are checked before the
+//! decoder gets them.
 
 mod header;
 
@@ -19,19 +19,20 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use header::Header;
 
-/// Bytes of pages that may be unpacked for one batch of rows.
+/// Largest number of unpacked page bytes for a batch of rows.
 const MAX_BYTES: u64 = 384 << 20;
 
-/// Bytes of a page whose values begin as the ones before them do: each may unpack to all of them.
+/// Largest number of bytes of a page whose values share prefixes with previous values: each value may unpack to all of
+/// them.
 const MAX_SHARED_BYTES: u64 = 16 << 20;
 
-/// Values of a column with lists in one group of rows: all of them may be in one row.
+/// Largest number of values of a list column in a row group: all of them may be in one row.
 const MAX_VALUES: u64 = 1 << 25;
 
-/// Bytes of the description at the end of a file.
+/// Largest size of the metadata at the end of a file.
 const MAX_FOOTER_BYTES: u64 = 64 << 20;
 
-/// Refuses a file whose description would not fit in memory.
+/// Refuses a file whose metadata would not fit in memory.
 pub(super) fn check_footer(input: &impl ChunkReader) -> std::result::Result<(), String> {
     let Some(start) = input.len().checked_sub(8) else {
         return Ok(());
@@ -49,7 +50,7 @@ pub(super) fn check_footer(input: &impl ChunkReader) -> std::result::Result<(), 
     Ok(())
 }
 
-/// A file whose pages are looked at before they are unpacked.
+/// A file whose pages are checked before they are unpacked.
 pub(super) struct Guarded<R> {
     input: R,
     chunks: Vec<Chunk>,
@@ -57,15 +58,15 @@ pub(super) struct Guarded<R> {
     last: Mutex<Last>,
 }
 
-/// The header that was read last.
+/// The last header that was read.
 #[derive(Clone, Copy, Default)]
 struct Last {
     header: Header,
-    /// Where it ends and its page begins, until the page is read.
+    /// The end of the header, where its page starts; `None` after the page was read.
     end: Option<u64>,
 }
 
-/// The pages of one column in one group of rows.
+/// The pages of one column in one row group.
 struct Chunk {
     start: u64,
     end: u64,
@@ -98,7 +99,7 @@ impl<R: ChunkReader> Guarded<R> {
         }
     }
 
-    /// The bytes unpacked so far; set to 0 before every batch.
+    /// The counter of unpacked bytes; it is reset to 0 before every batch.
     pub(super) fn unpacked(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.unpacked)
     }
@@ -134,7 +135,7 @@ impl<R: ChunkReader> Guarded<R> {
         self.last.lock().map(|last| *last).unwrap_or_default()
     }
 
-    /// Unpacks a page into nothing where the decoder would not stop at the length that the header says.
+    /// Unpacks a page without keeping the result, if the decoder would not stop at the length given in the header.
     fn check_page(&self, start: u64, page: &Bytes) -> Result<()> {
         let Some(chunk) = self.chunk(start) else {
             return Ok(());
@@ -156,7 +157,7 @@ impl<R: ChunkReader> Guarded<R> {
     }
 }
 
-/// How many bytes there are, as far as one beyond a limit. What is damaged is left to the decoder.
+/// Number of bytes in a stream, at most `limit + 1`. Damaged streams are left to the decoder.
 fn count(stream: impl Read, limit: u64) -> u64 {
     io::copy(&mut stream.take(limit + 1), &mut io::sink()).unwrap_or(0)
 }
@@ -175,7 +176,7 @@ impl<R: ChunkReader> ChunkReader for Guarded<R> {
     type T = R::T;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
-        // The decoder asks for a page as it does for a header where it has read the header before.
+        // After reading a header, the decoder requests its page in the same way as a header.
         if self.last().end != Some(start) {
             let (header, length) = Header::read(self.input.get_read(start)?)
                 .map_err(|error| ParquetError::General(format!("no page header: {error}")))?;

@@ -1,8 +1,8 @@
-//! Values of columns as JSON: what a row means does not depend on the kind of file that it is in.
+//! Values of columns as JSON: the meaning of a row does not depend on the kind of file.
 //!
-//! Text and bytes of UTF-8 are strings, and JSON text where the column says so is what it stands for. Dates and times are
-//! strings as ISO 8601 has them. What JSON cannot hold is refused. A null in a struct is an absent key, as every struct of
-//! a column has every key.
+//! Text and UTF-8 bytes become strings. Text in a JSON column is parsed. Dates and times become ISO 8601 strings.
+//! Values that JSON cannot express are refused. A null in a struct is an absent key, because every struct of a column
+//! has every key.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -19,10 +19,10 @@ use super::super::jsonl::too_long;
 use crate::exact;
 use crate::shown::short;
 
-/// What a value counts at least: a list of nulls takes no bytes in a file.
+/// Smallest size that is counted for a value: a list of nulls takes no bytes in a file.
 const LEAST_BYTES: usize = 16;
 
-/// Why no row can hold values of a type, if none can.
+/// Why values of a type cannot be in a row; `None` if they can.
 pub(super) fn refused(data_type: &DataType) -> Option<String> {
     match data_type {
         DataType::List(item)
@@ -53,7 +53,7 @@ fn is_text(data_type: &DataType) -> bool {
     }
 }
 
-/// Makes the values of one row, up to a limit of bytes.
+/// Converts the values of one row, up to a limit of bytes.
 pub(super) struct Values {
     left: usize,
 }
@@ -65,12 +65,12 @@ impl Values {
         }
     }
 
-    /// The bytes of the values so far.
+    /// Number of bytes counted so far.
     pub(super) fn used(&self) -> usize {
         MAX_RECORD_BYTES - self.left
     }
 
-    /// The value of a column in a row; the error begins with where in the column it is.
+    /// The value of a column in a row; an error begins with the place within the column.
     pub(super) fn value(&mut self, field: &Field, array: &dyn Array, row: usize) -> Result<Value, String> {
         self.take(LEAST_BYTES)?;
         if array.is_null(row) {
@@ -109,7 +109,7 @@ impl Values {
         }
     }
 
-    /// A string, or what it stands for where the column is JSON.
+    /// A string, or the parsed value if the column is JSON.
     fn text(&mut self, field: &Field, text: &str) -> Result<Value, String> {
         self.take(text.len())?;
         if field.extension_type_name() == Some("arrow.json") {
@@ -161,14 +161,14 @@ impl Values {
     }
 }
 
-/// Puts a step before the place that a message begins with; places and messages are parted by a tab until they are
+/// Puts a step before the place at the start of a message. Place and message are separated by a tab until they are
 /// shown.
 fn within(step: &str, message: &str) -> String {
     let (place, message) = message.split_once('\t').unwrap_or(("", message));
     format!("{}{place}\t{message}", short(step))
 }
 
-/// What is wrong with a value of a column.
+/// The message about a value of a column.
 pub(super) fn shown(column: &str, message: &str) -> String {
     let (place, message) = message.split_once('\t').unwrap_or(("", message));
     format!("`{}{}`: {message}", short(column), short(place))
@@ -219,7 +219,7 @@ fn scalar(array: &dyn Array, row: usize) -> Result<Value, String> {
         DataType::UInt32 => integer!(UInt32Type),
         DataType::UInt64 => integer!(UInt64Type),
         DataType::Float16 => float(&array.as_primitive::<Float16Type>().value(row).to_string()),
-        // The shortest decimal is what was written, 0.1 rather than 0.10000000149.
+        // The shortest decimal form is what was written: 0.1, not 0.10000000149.
         DataType::Float32 => float(&array.as_primitive::<Float32Type>().value(row).to_string()),
         DataType::Float64 => float(&array.as_primitive::<Float64Type>().value(row).to_string()),
         DataType::Decimal32(precision, scale) => {
@@ -251,7 +251,7 @@ fn float(shown: &str) -> Result<Value, String> {
         .ok_or_else(|| format!("expected a finite number, found `{shown}`"))
 }
 
-/// A number of JSON, as JSON text would be read.
+/// Parses a number as JSON text.
 fn decimal(shown: &str) -> Result<Value, String> {
     exact::value(shown)
 }

@@ -1,22 +1,22 @@
-//! YAML as JSON values: lists, mappings and scalars. Numbers stay text, which nothing here needs otherwise.
+//! Parses YAML to JSON values: lists, mappings and scalars. Numbers stay text, because no number is needed here.
 
 use granit_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
-/// Lists and mappings within each other.
+/// Largest nesting depth of lists and mappings.
 const MAX_DEPTH: usize = 64;
 
-/// A list or a mapping that is being read.
+/// A list or a mapping that is not complete yet.
 enum Open {
     List(Vec<Value>),
-    /// With the key whose value comes next.
+    /// The mapping, and the key of the next value.
     Mapping(Map<String, Value>, Option<String>),
 }
 
-/// The first document of a text.
+/// Parses the first document of a text.
 ///
 /// # Errors
-/// What is wrong with it; aliases are, as a few of them can stand for gigabytes.
+/// What is wrong with the text. Aliases are errors, because a few of them can expand to gigabytes.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     let mut open: Vec<Open> = Vec::new();
     for event in Parser::new_from_str(text) {

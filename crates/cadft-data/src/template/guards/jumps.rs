@@ -1,8 +1,8 @@
-//! Where an instruction continues.
+//! Targets of jumps.
 
 use minijinja::machinery::Instruction;
 
-/// Where an instruction jumps to.
+/// The target of a jump; `None` for other instructions.
 pub(super) fn target(instruction: &Instruction<'_>) -> Option<u32> {
     match instruction {
         Instruction::Iterate(place)

@@ -1,4 +1,4 @@
-//! The arguments `varargs` and `kwargs`, which a macro has without declaring them where it uses them.
+//! The arguments `varargs` and `kwargs`, which a macro gets without declaring them if it uses them.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use minijinja::machinery::{Instruction, Instructions};
 use super::{Known, Writer};
 use crate::template::globals::{KWARGS, VARARGS};
 
-/// `varargs` and `kwargs`, where a macro uses them and does not declare them, by where it starts.
+/// `varargs` and `kwargs` of macros that use but do not declare them, by the start of the macro.
 pub(super) fn hidden(original: &Instructions<'_>) -> BTreeMap<u32, Vec<&'static str>> {
     let mut found = BTreeMap::new();
     let mut enclosed = Vec::new();
@@ -28,13 +28,13 @@ pub(super) fn hidden(original: &Instructions<'_>) -> BTreeMap<u32, Vec<&'static 
 }
 
 impl Writer<'_, '_> {
-    /// The macro that these names are enclosed for, which is built next, has hidden arguments.
+    /// Whether the next macro, for which these names are enclosed, has hidden arguments.
     pub(super) fn encloses_hidden(&self) -> bool {
         self.next_macro()
             .is_some_and(|start| self.hidden.contains_key(&start))
     }
 
-    /// Where the macro starts whose declaration this instruction is part of.
+    /// The start of the macro to whose declaration this instruction belongs.
     fn next_macro(&self) -> Option<u32> {
         for index in self.index.. {
             match self.original.get(index)? {
@@ -46,7 +46,7 @@ impl Writer<'_, '_> {
         None
     }
 
-    /// Writes the names of a macro's arguments with the hidden ones, where this constant is those of such a macro.
+    /// If this constant holds the argument names of a macro with hidden arguments, writes them with the hidden ones.
     pub(super) fn declares(&mut self, value: &Value) -> bool {
         let names = self
             .next_macro()

@@ -1,4 +1,4 @@
-//! Cutting strings into pieces as Python does, and joining them.
+//! Splits strings into pieces with Python's rules, and joins them.
 
 use minijinja::value::Tuple;
 use minijinja::{Error, State, Value};
@@ -6,7 +6,7 @@ use minijinja::{Error, State, Value};
 use crate::template::fuel::{ITEM, afford, left};
 use crate::template::python::{bind, integer, invalid, is_space, required, string};
 
-/// Methods that cut a string into pieces, or put one together.
+/// Calls a method that splits or joins strings.
 pub(super) fn pieces(state: &State<'_, '_>, this: &str, name: &str, given: &[Value]) -> Result<Value, Error> {
     match name {
         "join" => {
@@ -77,14 +77,14 @@ pub(super) fn pieces(state: &State<'_, '_>, this: &str, name: &str, given: &[Val
     }
 }
 
-/// How many more pieces could be paid for, and one.
+/// One more than the number of pieces that the remaining fuel can pay for.
 fn room(state: &State<'_, '_>) -> usize {
     usize::try_from(left(state) / ITEM)
         .unwrap_or(usize::MAX)
         .saturating_add(1)
 }
 
-/// A list of pieces, which is paid for before it is made.
+/// A list of pieces; its cost is checked before it is created.
 fn listed<'p>(state: &State<'_, '_>, pieces: impl Iterator<Item = &'p str>) -> Result<Value, Error> {
     let pieces: Vec<&str> = pieces.take(room(state)).collect();
     let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
@@ -97,7 +97,7 @@ fn listed<'p>(state: &State<'_, '_>, pieces: impl Iterator<Item = &'p str>) -> R
     Ok(pieces.into_iter().map(Value::from).collect())
 }
 
-/// Words between whitespace, with a limit of cuts; from the end if reversed.
+/// Splits at whitespace, with at most `most` cuts; from the end if `is_reversed`.
 fn words<'t>(
     state: &State<'_, '_>,
     this: &'t str,
@@ -140,7 +140,7 @@ fn words<'t>(
     }
 }
 
-/// Lines without and with what ends them.
+/// The lines of a text, each with its line end separately.
 pub(in crate::template) fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
     const ENDS: [char; 10] = [
         '\n', '\r', '\x0b', '\x0c', '\x1c', '\x1d', '\x1e', '\u{85}', '\u{2028}', '\u{2029}',

@@ -1,9 +1,9 @@
-//! A turn that a trace does not tell is looked for by itself, with a few renderings.
+//! Finds a turn that the trace does not locate, with a few additional renderings.
 //!
-//! It starts where the conversation before it ends, if the whole one begins like that. Else its text is replaced by a
-//! character that occurs nowhere: up to where that changes the rendered text, the turn has not begun. It ends with the
-//! first stop token after its text. Renderings in which the other messages have characters around their texts, or in
-//! their place, tell whether what is found holds some of these.
+//! The turn starts at the end of the conversation before it, if the whole conversation begins with that. Otherwise its
+//! text is replaced by a character that occurs nowhere: the turn has not begun where both renderings are equal. It ends
+//! with the first stop token after its text. To check whether the span contains text of other messages, their texts are
+//! surrounded or replaced by such characters in further renderings.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::error::DataError;
 use crate::template::{GenerationPrompt, value};
 
 impl Conversation<'_> {
-    /// The span of a turn; the one before it ends at `previous`.
+    /// The span of a turn; the previous turn ends at `previous`.
     pub(super) fn alone(
         &self,
         turn: usize,
@@ -41,7 +41,7 @@ impl Conversation<'_> {
         Ok(span)
     }
 
-    /// Whether a span holds no text of another message; `is_bounded` if it is known to end before the next one.
+    /// Whether a span contains no text of another message. `is_bounded`: it is known to end before the next message.
     fn is_own(
         &self,
         span: &Span,
@@ -61,16 +61,16 @@ impl Conversation<'_> {
         let last = marks.partition_point(|mark| mark.at < end);
         let before = first.checked_sub(1).map(|index| marks[index].message);
         let after = marks.get(last).map(|mark| mark.message);
-        // Between two characters of one message stands its text.
+        // Between two marks of the same message is its text.
         let is_apart = first >= last && (before.is_none() || before != after);
-        // The characters of a message may be left out of what is shown of it.
+        // A template may leave out the marks of a message that it shows.
         let mut is_told = vec![false; values.len()];
         marks.iter().for_each(|mark| is_told[mark.message] = true);
         let all_told = (span.turn + 1..values.len()).all(|next| is_told[next] || !sentinels.has_text(next));
         Ok(is_apart && (is_bounded || all_told))
     }
 
-    /// Whether a span stands in the conversation in which every other message has another text.
+    /// Whether a span is unchanged if every other message has another text.
     fn is_shown_without_others(
         &self,
         span: &Span,
@@ -85,7 +85,7 @@ impl Conversation<'_> {
         Ok(others.contains(&text[span.bytes.clone()]))
     }
 
-    /// Where the conversation up to and with a turn ends, if the whole one begins like that.
+    /// The end of the conversation up to and including a turn, if the whole conversation begins with that.
     fn limit(&self, turn: usize, text: &str) -> Option<usize> {
         if turn + 1 == self.values.len() {
             return Some(text.len());
@@ -94,7 +94,7 @@ impl Conversation<'_> {
         text.starts_with(&after).then_some(after.len())
     }
 
-    /// The byte at which a turn starts, looked for between the turn before it and where its text changes things.
+    /// The first byte of a turn, between the end of the previous turn and the first change caused by its text.
     fn start_before_change(&self, turn: usize, text: &str, previous: usize) -> Option<usize> {
         let marker = ('\u{E000}'..='\u{F8FF}').find(|&marker| !text.contains(marker))?;
         let mut values = self.values.clone();
@@ -108,7 +108,7 @@ impl Conversation<'_> {
         Some(previous + found)
     }
 
-    /// The first stop token after a turn's text. One that the text itself spells out does not end it.
+    /// The first stop token after a turn's text. A stop token spelled out within the text does not count.
     fn stop_after_content(&self, turn: usize, start: usize, limit: usize, shown: &Shown) -> Option<usize> {
         let content = self.messages[turn].content().trim();
         let end = shown

@@ -1,8 +1,8 @@
-//! Where a trained turn ends: with the first stop token after its text, if that is the turn's own.
+//! Finds the end of a trained turn: the first stop token after its text, if it belongs to the turn.
 //!
-//! Between the text and the stop token a template writes what closes the text, such as the brackets of a call. If that
-//! is more than whitespace, the conversation up to this turn must be closed alike: else the stop token may belong to
-//! what the template writes before the next message.
+//! Between the text and the stop token, a template writes a closing, such as the brackets of a call. If the closing is
+//! more than whitespace, the conversation up to this turn must have the same closing. Otherwise the stop token may
+//! belong to what the template writes before the next message.
 
 use std::collections::HashSet;
 
@@ -11,12 +11,12 @@ use super::{Conversation, Here, Sentinels, Shown, Span, common_prefix, turn_at};
 use crate::error::DataError;
 use crate::template::GenerationPrompt;
 
-/// What is known to close turns, without letters and digits, which may be those of a call.
+/// Known closings of turns, without letters and digits, which may be those of a call.
 #[derive(Default)]
 pub(super) struct Closings(HashSet<String>);
 
 impl Conversation<'_> {
-    /// The span of a turn from `start` on whose text is here.
+    /// The span of a turn that begins at `start` and whose text is at `here`.
     pub(super) fn end(
         &self,
         turn: usize,
@@ -42,10 +42,10 @@ impl Conversation<'_> {
         Ok(self.span(turn, start, stop, &shown.encoded))
     }
 
-    /// Whether the first `length` bytes of what follows a turn's text close it where it is the last turn, too.
+    /// Whether the first `length` bytes after a turn's text also close it if it is the last turn.
     fn closes(&self, turn: usize, follows: &str, length: usize, sentinels: &Sentinels) -> bool {
         let Ok(closed) = self.render(&sentinels.values[..=turn], GenerationPrompt::Omit) else {
-            // A template may refuse a conversation that ends with a call. A header would hold a special token.
+            // A template may refuse a conversation that ends with a call. A header would contain a special token.
             let ids = self
                 .tokenizer
                 .encode_plain(&follows[..length])

@@ -1,7 +1,7 @@
-//! Trained turns under a template that marks what is generated.
+//! Trained turns of a template that marks generated text.
 //!
-//! What is marked is trained, if it belongs to a trained turn: the one whose text stands in it or before it. Each turn's
-//! last marked place must end with a stop token, but for whitespace.
+//! A marked place is trained if it belongs to a trained turn: the turn whose text is in it or before it. The last
+//! marked place of each turn must end with a stop token, apart from whitespace.
 
 use std::ops::Range;
 
@@ -12,12 +12,12 @@ use crate::template::GenerationPrompt;
 use crate::tokenize::first_trained;
 use crate::tokenizer::Encoded;
 
-/// A marked place of one turn.
+/// A marked place, or the part of it that belongs to one turn.
 struct Piece {
-    /// The turn; nothing where no assistant's text is near.
+    /// The turn; `None` if no text of an assistant's turn is in it or next to it.
     turn: Option<usize>,
     bytes: Range<usize>,
-    /// Whether text of the turn is in it.
+    /// Whether it contains text of the turn.
     has_text: bool,
 }
 
@@ -75,7 +75,7 @@ impl Conversation<'_> {
         self.trained_pieces(pieces, shown)
     }
 
-    /// The span of a place that holds nothing but a turn's text and its stop token.
+    /// The span of a place that contains only a turn's text and its stop token.
     fn plain_place(&self, turn: usize, place: &Range<usize>, shown: &Shown) -> Option<Span> {
         let content = self.messages[turn].content().trim();
         let rest = shown.text[place.clone()]
@@ -93,8 +93,8 @@ impl Conversation<'_> {
         })
     }
 
-    /// Where the messages' texts are, and for each marked place which of the marks are in it; nothing where the
-    /// characters change what is marked.
+    /// The trace of the messages' texts and, for each marked place, the marks in it; `None` if the marks change what
+    /// the template marks as generated.
     fn trace_marked(&self, sentinels: &Sentinels, shown: &Shown) -> Option<(Trace, Vec<Range<usize>>)> {
         let rendered = self
             .render_marked(&sentinels.values, GenerationPrompt::Omit)
@@ -112,7 +112,7 @@ impl Conversation<'_> {
         is_same.then_some((trace, inside))
     }
 
-    /// The marked places, cut where one turn ends and another begins, with the turn of each.
+    /// The marked places, split between turns, each with its turn.
     fn pieces(&self, trace: &Trace, inside: &[Range<usize>], shown: &Shown) -> Result<Vec<Piece>, DataError> {
         let mut pieces = Vec::with_capacity(inside.len());
         let is_assistant = |turn: &usize| self.messages[*turn].is_assistant();
@@ -148,9 +148,9 @@ impl Conversation<'_> {
         Ok(pieces)
     }
 
-    /// No trained place may hold text of another message. Without a trace, it is looked for in renderings in which
-    /// the others' texts have characters around them. Turns whose numbers differ in one binary digit are distinguished by
-    /// one pair of renderings.
+    /// Checks that trained places contain no text of another message. Without a trace, this is done with renderings in
+    /// which the other messages' texts are surrounded by special characters. A pair of renderings distinguishes the
+    /// turns whose numbers differ in one binary digit.
     fn check_untraced(
         &self,
         assistants: &[usize],
@@ -187,7 +187,7 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// The spans of pieces. Those of a turn follow each other, and the last one must end with a stop token.
+    /// The spans of pieces. The pieces of a turn must be consecutive, and the last one must end with a stop token.
     fn trained_pieces(&self, pieces: Vec<Piece>, shown: &Shown) -> Result<Vec<Span>, DataError> {
         let mut spans = Vec::with_capacity(pieces.len());
         let mut pieces = pieces.into_iter().peekable();
@@ -209,7 +209,7 @@ impl Conversation<'_> {
     fn tokens_of(&self, place: &Range<usize>, encoded: &Encoded) -> Range<usize> {
         let first = first_trained(encoded, place.start, self.tokenizer);
         let mut end = encoded.offsets.partition_point(|&(start, _)| start < place.end);
-        // An added token that takes in whitespace on its left belongs to what follows.
+        // An added token that includes whitespace on its left belongs to the following text.
         let is_next = |index: usize| {
             let (start, end) = encoded.offsets[index];
             start < place.end && end > place.end && self.tokenizer.is_added(encoded.ids[index])
@@ -242,7 +242,7 @@ impl Conversation<'_> {
     }
 }
 
-/// What is marked of a trained turn must hold some of its text.
+/// Checks that the marked places of each trained turn contain some of its text.
 fn check_text(turns: &[usize], pieces: &[Piece]) -> Result<(), DataError> {
     for piece in pieces.chunk_by(|a, b| a.turn == b.turn) {
         let Some(turn) = piece[0].turn.filter(|turn| turns.contains(turn)) else {

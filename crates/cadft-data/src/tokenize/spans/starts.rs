@@ -1,11 +1,11 @@
-//! Where a trained turn starts: after the generation prompt, as far as the template writes it there.
+//! Finds the start of a trained turn: after the generation prompt, as far as the turn really begins with it.
 //!
-//! The conversation before the turn is rendered with the generation prompt. What that writes after the last text of a
-//! message must be how the conversation continues after that text; then the turn starts behind it. Some templates open a
-//! turn differently from their generation prompt (`QwQ` and `DeepSeek` R1 write `<think>` there). Then the turn starts
-//! after what the last such opening before its text and the generation prompt have in common.
+//! The conversation before the turn is rendered with the generation prompt. If the text that this adds after the last
+//! message also follows that message in the whole conversation, the turn starts after it. Some templates open a turn
+//! differently from their generation prompt (`QwQ` and `DeepSeek` R1 write `<think>` only there). Then the turn starts
+//! after the part that the generation prompt and the last such opening before the turn's text have in common.
 //!
-//! Turns that are opened alike are looked at once.
+//! Turns with the same opening are analysed only once.
 
 use std::collections::HashMap;
 
@@ -14,19 +14,19 @@ use crate::row::Message;
 use crate::template::{GenerationPrompt, value};
 use crate::tokenizer::Encoded;
 
-/// What is known of how turns are opened.
+/// Known openings of turns.
 ///
-/// Openings are alike if what is not a letter or digit is the same: names and ids of calls may stand between.
+/// Openings are the same if they agree apart from letters and digits: names and ids of calls may occur in them.
 #[derive(Default)]
 pub(super) struct Openings<'a>(HashMap<(&'a str, String), Split>);
 
-/// A place in an opening: a number of characters that are neither letter nor digit, and then this text.
+/// A place in an opening: after this number of characters other than letters and digits, followed by this text.
 struct Split {
     bones: usize,
     rest: String,
 }
 
-/// What of a text is not a letter or digit.
+/// The characters of a text other than ASCII letters and digits, with their byte positions.
 pub(super) fn bones(text: &str) -> impl Iterator<Item = (usize, char)> {
     text.char_indices()
         .filter(|(_, letter)| !letter.is_ascii_alphanumeric())
@@ -58,7 +58,7 @@ impl Split {
 }
 
 impl<'a> Conversation<'a> {
-    /// The byte at which a turn starts whose text is here.
+    /// The first byte of a turn whose text is at `here`.
     pub(super) fn start(
         &self,
         turn: usize,
@@ -79,7 +79,7 @@ impl<'a> Conversation<'a> {
         Some(from + at)
     }
 
-    /// Where a turn starts in what stands between the text before it and its own.
+    /// The start of a turn within the opening, the text between the previous message's text and its own.
     fn after_prompt(&self, turn: usize, here: &Here, opening: &str, sentinels: &Sentinels) -> Option<usize> {
         let before = self.render(&sentinels.values[..turn], GenerationPrompt::Add).ok();
         if let Some(before) = before {
@@ -96,7 +96,8 @@ impl<'a> Conversation<'a> {
         self.after_opening(turn, opening)
     }
 
-    /// Whether the text before a turn ends with the generation prompt. Without a message, a template may not write one.
+    /// Whether the text before a turn ends with the generation prompt. Without any message, a template may not write
+    /// one.
     fn is_opened(&self, turn: usize, before: &str) -> bool {
         turn > 0
             || self
@@ -104,13 +105,14 @@ impl<'a> Conversation<'a> {
                 .is_none_or(|prompt| before.ends_with(&prompt))
     }
 
-    /// The end of the conversation before a turn, with the generation prompt, where the whole one begins like that.
+    /// The end of the conversation before a turn, with the generation prompt, if the whole conversation begins with
+    /// that.
     pub(super) fn start_after_prompt(&self, turn: usize, text: &str) -> Option<usize> {
         let before = self.render(&self.values[..turn], GenerationPrompt::Add).ok()?;
         (text.starts_with(&before) && self.is_opened(turn, &before)).then_some(before.len())
     }
 
-    /// Where a turn starts behind the last opening in `place`, which ends where its text begins.
+    /// The start of a turn after the last opening in `place`, which ends at the turn's text.
     pub(super) fn after_opening(&self, turn: usize, place: &str) -> Option<usize> {
         let prompt = self.generation_prompt(turn)?;
         if let Some(found) = place.rfind(&prompt) {
@@ -119,9 +121,9 @@ impl<'a> Conversation<'a> {
         self.opened_otherwise(&prompt, place)
     }
 
-    /// Where a turn starts that its template opens with only the first part of its generation prompt: after what
-    /// the last such opening in `place` and the prompt have in common. The part must hold a special token, which
-    /// distinguishes an opening from text that looks like one.
+    /// The start of a turn whose opening is only the beginning of the generation prompt: after the common part of the
+    /// prompt and the last such opening in `place`. The common part must contain a special token, which distinguishes
+    /// an opening from text that looks like one.
     fn opened_otherwise(&self, prompt: &str, place: &str) -> Option<usize> {
         let Encoded { ids, offsets } = self.tokenizer.encode(prompt).ok()?;
         let special = (ids.iter().zip(&offsets)).find(|(id, _)| self.tokenizer.is_special(**id));
@@ -130,12 +132,12 @@ impl<'a> Conversation<'a> {
         Some(found + common_prefix(&place[found..], prompt))
     }
 
-    /// What the template writes to open a turn at this place.
+    /// The text with which the template opens a turn at this place.
     fn generation_prompt(&self, turn: usize) -> Option<String> {
         let opening = |values: &[minijinja::Value]| {
             let closed = self.render(values, GenerationPrompt::Omit).ok()?;
             let open = self.render(values, GenerationPrompt::Add).ok()?;
-            // A template may end a closed conversation with a token that it leaves out of an open one.
+            // A template may end a complete conversation with a token that it leaves out before an open turn.
             let stem = common_prefix(&open, &closed);
             Some(open[stem..].to_owned())
         };

@@ -1,4 +1,4 @@
-//! How often a conversation is rendered.
+//! The number of renderings of a conversation.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use super::{Conversation, MOST_RENDERINGS};
 use crate::row::Message;
 use crate::tokenizer::{Tokenizer, TokenizerFiles};
 
-/// `{}` is what a template writes before an answer and after it.
+/// `{}` is replaced by a template's handling of an answer.
 const TURNS: &str = "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{}{% else %}{{ m.content }}{% endif %}\
     {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
 
@@ -18,9 +18,9 @@ const MARKED: &str = "{% generation %}{{ m.content }}</s>{% endgeneration %}";
 const CALLS: &str = "{{ m.content }}{% for call in m.tool_calls or [] %}{{ call | tojson }}{% endfor %}</s>";
 const MARKED_CALLS: &str = "{% generation %}{{ m.content }}{% for call in m.tool_calls or [] %}{{ call | tojson }}{% endfor %}</s>\
     {% endgeneration %}";
-/// Earlier turns are shown otherwise than the last one.
+/// Earlier turns are shown differently from the last one.
 const LATER: &str = "{% if loop.last %}<think></think>{% endif %}{{ m.content }}</s>";
-/// A text is not found again.
+/// The template writes the length of the text, so a changed text is not located.
 const CHANGED: &str = "{{ m.content | length }} {{ m.content }}</s>";
 
 fn tokenizer(answer: &str) -> Tokenizer {
@@ -53,7 +53,7 @@ fn message(fields: &Value) -> Message {
     Message::from_fields(fields.as_object().unwrap().clone())
 }
 
-/// Questions and answers; every answer is a call with its result before it, where there are calls.
+/// Questions and answers; with `has_calls`, a call and its result precede every answer.
 fn exchanges(count: usize, has_calls: bool) -> Vec<Message> {
     let mut messages = Vec::new();
     for number in 0..count {
@@ -75,7 +75,7 @@ fn exchanges(count: usize, has_calls: bool) -> Vec<Message> {
     messages
 }
 
-/// How many tokens are trained, and how many renderings that takes.
+/// The number of trained tokens, and the number of renderings needed.
 fn renderings(answer: &str, messages: &[Message]) -> Result<(usize, usize), String> {
     let tokenizer = tokenizer(answer);
     let none = serde_json::Map::new();

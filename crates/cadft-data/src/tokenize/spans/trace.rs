@@ -1,8 +1,8 @@
-//! Which text of a rendered conversation comes from which message.
+//! Finds which text of a rendered conversation comes from which message.
 //!
-//! Every message gets a character of its own from Unicode's private use planes. It is put around the message's texts,
-//! and the conversation is rendered once more. Without these characters the result must be the conversation as it is;
-//! then they tell where each message's text begins and ends. That takes one rendering for any number of messages.
+//! Every message gets a unique character from Unicode's private use planes. The character is put around the message's
+//! texts, and the conversation is rendered once more. If removing these characters gives the original rendering, they
+//! show where each message's text begins and ends. This takes one rendering for any number of messages.
 
 use minijinja::Value;
 use serde_json::{Map, Value as Json};
@@ -10,26 +10,26 @@ use serde_json::{Map, Value as Json};
 use crate::row::{FLAGS, Message};
 use crate::template::{parse_calls, value};
 
-/// The first characters of the two private use planes, and how many each has.
+/// The first characters of the two private use planes, and the number of characters in each.
 const PLANES: [u32; 2] = [0xF_0000, 0x10_0000];
 const MOST: u32 = 0xFFFE;
 
-/// How many bytes each of them takes.
+/// Size of such a character in bytes.
 pub(super) const MARK_BYTES: usize = 4;
 
-/// Fields that templates compare or check, so that another text there changes what they do.
+/// Fields that templates compare or check: changed text there would change the result.
 const KEPT: [&str; 5] = ["role", "name", "id", "tool_call_id", "type"];
 
-/// Templates cut a text in two at these.
+/// Templates split texts at these tags.
 const TAGS: [&str; 4] = ["<think>", "</think>", "[THINK]", "[/THINK]"];
 
-/// The messages of a conversation with characters around their texts.
+/// The messages of a conversation with marks around their texts.
 pub(super) struct Sentinels {
     first: u32,
     count: u32,
-    /// The messages for the template.
+    /// The marked messages as template values.
     pub(super) values: Vec<Value>,
-    /// Whether a message has a text to put characters around.
+    /// Whether each message has a text to mark.
     has_text: Vec<bool>,
 }
 
@@ -37,15 +37,15 @@ pub(super) struct Sentinels {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) message: usize,
-    /// The byte in the text without these characters.
+    /// The byte position in the text without marks.
     pub(super) at: usize,
-    /// The byte in the text with them.
+    /// The byte position in the text with marks.
     pub(super) raw: usize,
 }
 
 impl Sentinels {
-    /// Characters that `text`, the rendered conversation, does not hold; nothing where it holds characters of both
-    /// planes, or where there are more messages than characters.
+    /// Chooses characters that the rendered conversation, `text`, does not contain; `None` if it contains characters of
+    /// both planes, or if there are more messages than characters.
     pub(super) fn new(messages: &[Message], text: &str) -> Option<Self> {
         let count = u32::try_from(messages.len())
             .ok()
@@ -70,19 +70,19 @@ impl Sentinels {
         })
     }
 
-    /// Whether a message has a text to put characters around.
+    /// Whether a message has a text to mark.
     pub(super) fn has_text(&self, message: usize) -> bool {
         self.has_text[message]
     }
 
-    /// A message with nothing but such a character for each of its texts.
+    /// A message in which each text is replaced by the mark.
     pub(super) fn replaced(&self, message: &Message) -> Value {
         let letter = char::from_u32(self.first).unwrap_or_default();
         let replaced = marked(message, letter, Texts::Replace);
         value(replaced.as_ref().unwrap_or(message))
     }
 
-    /// A rendering without the characters, and where they stood.
+    /// A rendering without the marks, and their positions.
     pub(super) fn read(&self, rendered: &str) -> (String, Vec<Mark>) {
         let mut text = String::with_capacity(rendered.len());
         let mut marks = Vec::new();
@@ -112,7 +112,7 @@ impl Sentinels {
     }
 }
 
-/// A message with a character around its texts or in their place; nothing where it has no text.
+/// A message whose texts are surrounded or replaced by the mark; `None` if it has no text.
 fn marked(message: &Message, letter: char, texts: Texts) -> Option<Message> {
     let around = |names: Names| {
         let mut marking = Marking {
@@ -134,7 +134,7 @@ fn marked(message: &Message, letter: char, texts: Texts) -> Option<Message> {
         }
         marking.found.then(|| Message::from_fields(fields))
     };
-    // A template may show a function's name again beside its result, so it is the last resort.
+    // A template may repeat a function's name beside its result, so names are marked only as a last resort.
     around(Names::Keep).or_else(|| around(Names::Mark))
 }
 
@@ -164,7 +164,7 @@ struct Marking {
 }
 
 impl Marking {
-    /// A tool call, or a list of them.
+    /// Marks a tool call, or a list of them.
     fn call(&mut self, value: &mut Json) {
         match value {
             Json::Array(calls) => calls.iter_mut().for_each(|call| self.call(call)),
@@ -201,7 +201,7 @@ impl Marking {
         }
     }
 
-    /// Puts the character around a text, within its outer whitespace and outside of tags, or in its place.
+    /// Marks a text, inside its outer whitespace and outside of tags, or replaces it.
     fn text(&mut self, text: &mut String) {
         if self.texts == Texts::Replace {
             if !text.trim().is_empty() {
@@ -237,37 +237,37 @@ impl Marking {
     }
 }
 
-/// Where the texts of a conversation's messages are.
+/// The positions of the texts of a conversation's messages.
 pub(super) struct Trace {
     pub(super) marks: Vec<Mark>,
-    /// For each message the first and the last of its marks, and how many there are.
+    /// For each message: the index of its first and last mark, and their number.
     of: Vec<Option<(usize, usize, usize)>>,
 }
 
-/// Where a message's text is.
+/// The position of a message's text.
 pub(super) enum Place {
-    /// Nothing of it is shown.
+    /// No text of the message is shown.
     Nowhere,
-    /// Text of other messages stands between its own.
+    /// Text of other messages is between its texts.
     Scattered,
-    /// In one place.
+    /// The text is in one place.
     Here(Here),
 }
 
-/// The one place where a message's text is.
+/// The single place of a message's text.
 #[derive(Clone, Copy)]
 pub(super) struct Here {
-    /// Where it begins and ends.
+    /// The first byte of the text and the byte after it.
     pub(super) start: usize,
     pub(super) end: usize,
-    /// The end of the text before it, and whose it is.
+    /// The mark at the end of the text before it.
     pub(super) before: Option<Mark>,
-    /// Where the next message's text begins, or the end of the conversation.
+    /// The start of the next message's text, or the end of the conversation.
     pub(super) limit: usize,
 }
 
 impl Trace {
-    /// The marks of a rendering, where it is `text` without them.
+    /// The marks of a rendering; `None` if it is not `text` without them.
     pub(super) fn new(sentinels: &Sentinels, rendered: &str, text: &str) -> Option<Self> {
         let (plain, marks) = sentinels.read(rendered);
         if plain != text {
@@ -286,7 +286,7 @@ impl Trace {
         self.of[message].is_some()
     }
 
-    /// Where the text of a message is in a conversation of this length.
+    /// The place of a message's text in a conversation with this length in bytes.
     pub(super) fn place(&self, message: usize, length: usize) -> Place {
         let Some((first, last, count)) = self.of[message] else {
             return Place::Nowhere;

@@ -1,8 +1,8 @@
-//! Malformed records and what is said of each.
+//! Malformed records and their messages.
 
-/// A record, and all that is said of it.
+/// A record, and the full message.
 pub(super) const RECORDS: [(&str, &str); 66] = [
-    // No JSON.
+    // Not JSON.
     ("{", "invalid JSON at column 1: EOF while parsing an object"),
     (
         r#"{"text": "a"} x"#,
@@ -29,12 +29,12 @@ pub(super) const RECORDS: [(&str, &str); 66] = [
         "invalid JSON at column 2: key must be a string",
     ),
     (r#"{"text": "a",}"#, "invalid JSON at column 14: trailing comma"),
-    // No object.
+    // Not an object.
     ("[]", "expected a JSON object, found a list"),
     (r#"[{"text": "a"}]"#, "expected a JSON object, found a list"),
     ("3", "expected a JSON object, found a number"),
     ("null", "expected a JSON object, found null"),
-    // No format.
+    // No known format.
     (
         "{}",
         "no `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, or `text`: found no keys",
@@ -219,7 +219,7 @@ pub(super) const RECORDS: [(&str, &str); 66] = [
         "`conversations[0]`: `value`: a function call is a JSON object with `name` and `arguments`, or a list of them; \
          this is no JSON",
     ),
-    // What goes with every format.
+    // Fields of every format.
     (
         r#"{"text": "a", "weight": -1}"#,
         "`weight`: expected a finite number of at least 0, found `-1`",

@@ -1,4 +1,4 @@
-//! Where spans begin and end: marked places, texts that templates move, tokens that reach over a seam.
+//! The limits of spans: marked places, texts that templates move, and tokens that overlap a seam.
 
 use super::*;
 
@@ -9,7 +9,7 @@ pub(super) fn marked_chatml() -> Tokenizer {
     Fixture::new("<|im_end|>", &template).build()
 }
 
-/// Mistral's way: the system text and the tools go into the last question.
+/// Like Mistral: the system text and the tools are moved to the last question.
 const MOVES: &str = "{% set system = messages[0].content + '\\n\\n' if messages[0].role == 'system' else '' %}\
     {% set questions = messages | selectattr('role', 'equalto', 'user') | list %}\
     {% for m in messages %}{% if m.role == 'user' %}\
@@ -56,7 +56,7 @@ fn of_several_marked_places_in_a_turn_only_the_last_must_end_with_a_stop() {
         crate::fixture::trained(&row, &tokenizer, Mask::Assistant),
         format!("<|user|>wuser0x{}<|user|>wuser2x{}", turn(1), turn(3))
     );
-    // Which place belongs to which turn is known, too.
+    // The place of each turn is known as well.
     assert_eq!(
         crate::fixture::trained(&row, &tokenizer, Mask::LastTurn),
         format!(

@@ -1,15 +1,15 @@
-//! What must hold of the mask of every conversation, however its turns were found.
+//! The properties that the mask of every conversation must have, independent of how its turns were found.
 
 use cadft_data::{Content, Example, Row, SpecialTokens, Tokenizer};
 
-/// A word that only one message has.
+/// A word that occurs in only one message.
 pub(super) struct Word {
     pub(super) message: usize,
     pub(super) text: String,
 }
 
-/// What must hold of every mask: what is trained ends with a stop token, and up to that it holds text of one trained
-/// turn and of no other message. Returns the turns that are trained.
+/// Checks the properties of every mask: trained text ends with a stop token, and contains text of one trained turn and
+/// of no other message. Returns the turns that are trained.
 pub(super) fn sound(
     words: &[Word],
     trained: &[usize],
@@ -51,7 +51,7 @@ pub(super) fn sound(
     Ok(found)
 }
 
-/// As [`sound`], for the texts of any conversation that only one of its messages has.
+/// Like [`sound`], for any conversation: uses the texts that occur in only one of its messages.
 pub(crate) fn check(row: &Row, example: &Example, tokenizer: &Tokenizer) -> Result<(), String> {
     let Content::Messages { messages, .. } = &row.content else {
         return Err("no conversation".to_owned());

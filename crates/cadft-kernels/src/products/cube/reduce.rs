@@ -1,4 +1,4 @@
-//! What the threads of a cube hold, taken together; for kernels of every crate.
+//! Reductions over the threads of a cube, for the kernels of every crate.
 
 #![allow(
     missing_docs,
@@ -8,9 +8,9 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-/// The sum of a value of every thread; all threads get it.
+/// The sum of one value from each thread; every thread gets the result.
 ///
-/// `threads` is the number of threads of the cube, a power of two. Every thread must take part.
+/// `threads` is the number of threads of the cube, a power of two. All threads must call it.
 #[cube]
 pub fn sum_of_cube(value: f32, #[comptime] threads: usize) -> f32 {
     let mut shared = Shared::<[f32]>::new_slice(threads);
@@ -27,12 +27,14 @@ pub fn sum_of_cube(value: f32, #[comptime] threads: usize) -> f32 {
         half /= 2;
     }
     let sum = shared[0];
-    // What comes next may use the same memory.
+    // The next call may use the same memory.
     sync_cube();
     sum
 }
 
-/// The largest value of all threads; all threads get it. A value that is no number is passed over, but for the first.
+/// The largest of one value from each thread; every thread gets the result.
+///
+/// If a value is NaN, the result is NaN or the largest of some of the other values.
 ///
 /// `threads` is as for [`sum_of_cube`].
 #[cube]
@@ -54,7 +56,7 @@ pub fn max_of_cube(value: f32, #[comptime] threads: usize) -> f32 {
     largest
 }
 
-/// The larger one; the first where they are equal or one is not a number.
+/// The larger value; the first if they are equal or one is NaN.
 #[cube]
 pub fn larger(a: f32, b: f32) -> f32 {
     let mut larger = a;

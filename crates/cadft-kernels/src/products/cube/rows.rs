@@ -1,4 +1,4 @@
-//! Rows of a result that is made part by part.
+//! Accumulation of a result that is computed part by part.
 
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -7,18 +7,18 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-/// Adds a part to the rows of `whole` from `first` on, in place: nothing else may hold `whole`.
+/// Adds a part to the rows of `whole` from `first` on, in place. No other tensor may share the memory of `whole`.
 ///
-/// If making the part or adding it has failed (out of memory, for example), `whole` has failed too, whatever is added to it
-/// later: the kernel reads what it writes, and `CubeCL` passes a failure on to every reader. Assigning the parts one after
-/// the other would lose the failure, and leave rows that were never written.
+/// If computing or adding a part failed (out of memory, for example), `whole` stays failed whatever is added later: the
+/// kernel reads what it writes, and `CubeCL` passes a failure on to every reader. Assigning the parts one after the
+/// other would lose the failure and leave rows unwritten.
 ///
 /// # Shapes
 /// - `whole`: `[matrices, rows, columns]`
 /// - `part`: `[matrices, fewer rows, columns]`, of the same dtype
 ///
 /// # Panics
-/// If the part does not fit.
+/// If the part does not fit into `whole` at `first`.
 #[must_use]
 pub fn add_rows(whole: CubeTensor, part: CubeTensor, first: usize) -> CubeTensor {
     let part = into_contiguous(part);
@@ -51,7 +51,7 @@ fn add<F: Float>(whole: &mut Tensor<F>, part: &Tensor<F>, first: u32, #[define(F
     let in_matrix = part.shape(1) * columns;
     let matrix = ABSOLUTE_POS / in_matrix;
     let row = first as usize + ABSOLUTE_POS % in_matrix / columns;
-    // The rows may lie further apart than they are long: CUDA's allocator aligns them.
+    // Rows may have padding between them: CUDA's allocator aligns them.
     let at = matrix * whole.stride(0) + row * whole.stride(1) + ABSOLUTE_POS % columns * whole.stride(2);
     let sum = whole[at] + part[ABSOLUTE_POS];
     whole[at] = sum;

@@ -1,7 +1,7 @@
-//! Sums of many values: parts that many threads add up side by side, then the parts alike.
+//! Sums of many values: many threads sum parts in parallel, then the partial sums are summed in the same way.
 //!
-//! `CubeCL`'s own reductions give a sum to few threads, which leaves a large device idle where there are few sums: on an H200
-//! the columns of `16384 × 256` took 1.4 ms, for 16 MiB to read.
+//! `CubeCL`'s own reductions use few threads per sum, so a large device idles if there are few sums. On an H200 the
+//! column sums of `16384 × 256` took 1.4 ms, for 16 MiB to read.
 
 use super::reduce::sum_of_cube;
 use burn::backend::TensorMetadata;
@@ -12,15 +12,15 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-/// Rows that one thread adds up.
+/// Rows that one thread sums.
 const ROWS: usize = 64;
 const THREADS: usize = 256;
 /// Values that a thread reads before it adds them.
 const AT_ONCE: usize = 4;
-/// The most cubes of threads that share a sum.
+/// Largest number of cubes that share a sum.
 const CUBES: usize = 1024;
 
-/// The sums of the columns of an f32 matrix, in an order that depends on its shape alone.
+/// The sums of the columns of an f32 matrix. The order of addition depends only on the shape.
 ///
 /// # Shapes
 /// `x`: `[rows, columns]`, at least one row; output: `[columns]`
@@ -45,7 +45,7 @@ pub fn column_sums(x: CubeTensor) -> CubeTensor {
     burn_cubecl::ops::reshape(x, Shape::new([columns]))
 }
 
-/// The sum of the squares of f32 values, in an order that depends on their number alone.
+/// The sum of the squares of f32 values. The order of addition depends only on their number.
 ///
 /// # Shapes
 /// `x`: any; output: `[1]`
@@ -69,13 +69,13 @@ pub fn sum_of_squares(x: CubeTensor) -> CubeTensor {
     sum
 }
 
-/// A contiguous f32 tensor on the device of `like`, not initialised.
+/// An uninitialised contiguous f32 tensor on the device of `like`.
 fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, Shape::new(shape), DType::F32)
 }
 
-/// Each thread adds up some rows of one column.
+/// Each thread sums some rows of one column.
 #[cube(launch)]
 fn sum_rows(x: &Tensor<f32>, parts: &mut Tensor<f32>, #[comptime] rows_of_thread: usize) {
     if ABSOLUTE_POS >= parts.len() {
@@ -94,11 +94,11 @@ fn sum_rows(x: &Tensor<f32>, parts: &mut Tensor<f32>, #[comptime] rows_of_thread
     parts[ABSOLUTE_POS] = sum;
 }
 
-/// All cubes go through the values side by side, and each keeps the sum of what it met.
+/// All cubes stride through the values together; each stores the sum of its share.
 #[cube(launch)]
 fn sum_all(
     x: &Tensor<f32>,
-    parts: &mut Tensor<f32>, // one a cube
+    parts: &mut Tensor<f32>, // one per cube
     #[comptime] is_squared: bool,
     #[comptime] threads: usize,
 ) {

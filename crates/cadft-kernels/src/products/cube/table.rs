@@ -1,4 +1,4 @@
-//! Which kernel computes a product, and in tiles of which size, where nothing is tuned.
+//! The choice of kernel and tile size for a product without autotuning.
 
 use super::MultiLevel;
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -17,18 +17,18 @@ use cubek::matmul::routine::BlueprintStrategy::{Forced, Inferred};
 use cubek::std::MatrixLayout::{self, ColMajor, RowMajor};
 use cubek::std::cube_count::{CubeCountStrategy, GlobalOrder, HypercubeBlueprint, SmAllocation};
 
-/// Matrices with a smaller side are left to `CubeCL`'s choice.
+/// A matrix with a smaller side is left to `CubeCL`'s choice.
 const SMALL: usize = 64;
-/// Fewer tiles leave multiprocessors idle.
+/// With fewer tiles, some multiprocessors would idle.
 const FEW: usize = 90;
-/// What the copy engine of NVIDIA's GPUs (TMA) needs rows to begin on, in bytes.
+/// Alignment of rows for the copy engine of NVIDIA's GPUs (TMA), in bytes.
 const ALIGNED: usize = 16;
-/// Threads of a warp, where there is a copy engine.
+/// Threads of a warp, on devices with TMA.
 const WARP: u32 = 32;
-/// The instruction of the tensor cores: rows, columns, and what it sums over.
+/// The instruction of the tensor cores: rows, columns, and length of the summed dimension.
 const INSTRUCTION: (u32, u32, u32) = (16, 8, 16);
 
-/// The kernels to try, the fastest first; each may need what a device does not have.
+/// The kernels to try, the fastest first. Each may need a feature that the device lacks.
 pub(super) fn kernels(lhs: &CubeTensor, rhs: &CubeTensor) -> Vec<MultiLevel> {
     let both = [lhs, rhs];
     if !both.into_iter().all(is_large) {
@@ -61,7 +61,7 @@ fn is_large(x: &CubeTensor) -> bool {
     shape.iter().rev().take(2).all(|&side| side >= SMALL)
 }
 
-/// Whether every row and matrix begins on a multiple of [`ALIGNED`] bytes.
+/// Whether every row and every matrix begins at a multiple of [`ALIGNED`] bytes.
 fn is_aligned(x: &CubeTensor) -> bool {
     let bytes = x.dtype.size();
     let strides = x.meta.shape().iter().zip(x.meta.strides().iter());
@@ -69,7 +69,7 @@ fn is_aligned(x: &CubeTensor) -> bool {
     steps.all(|(_, stride)| (stride * bytes).is_multiple_of(ALIGNED))
 }
 
-/// How a product is cut: tiles of a warp in instructions, and warps of a cube, each by rows and columns.
+/// How a product is tiled: instructions in the tile of a warp, and warps of a cube, each in rows and columns.
 #[derive(Clone, Copy)]
 struct Cut {
     of_warp: (u32, u32),
@@ -77,7 +77,7 @@ struct Cut {
 }
 
 impl Cut {
-    /// Rows and columns of the tile of a cube.
+    /// Rows and columns of a cube's tile.
     fn tile(self) -> [usize; 2] {
         let (rows, columns, _) = INSTRUCTION;
         [
@@ -87,26 +87,26 @@ impl Cut {
     }
 }
 
-/// 192 × 128, as much as the registers of a cube hold.
+/// 192 × 128: the largest tile that fits in the registers of a cube.
 const LARGE: Cut = Cut {
     of_warp: (6, 4),
     warps: (2, 4),
 };
-/// 128 × 64: what lies along the columns is as long as the copy engine can swizzle.
+/// 128 × 64: the side along the columns has the largest length that TMA can swizzle.
 const NARROW: Cut = Cut {
     of_warp: (2, 8),
     warps: (4, 1),
 };
-/// 64 × 64, the same for rows and columns; and where there are few tiles.
+/// 64 × 64: the same for rows and columns; also used if there are few tiles.
 const SQUARE: Cut = Cut {
     of_warp: (4, 4),
     warps: (1, 2),
 };
-/// Instructions along what is summed over: 64 values, 128 bytes, the longest that is swizzled.
+/// Instructions along the summed dimension: 64 values, 128 bytes, the largest length that TMA can swizzle.
 const ALONG: u32 = 4;
 
-/// How to compute a product with factors in bf16, copied by TMA and swizzled so that no two threads wait for the same bank
-/// of shared memory; `None` if the factors would have to be copied first.
+/// How to compute a product with bf16 factors, copied by TMA and swizzled against bank conflicts in shared memory;
+/// `None` if the factors would have to be copied first.
 fn blueprint(lhs: &CubeTensor, rhs: &CubeTensor) -> Option<BatchMatmulBlueprint> {
     let (of_lhs, of_rhs) = (layout(lhs)?, layout(rhs)?);
     let [rows, inner] = last_two(lhs);
@@ -185,7 +185,7 @@ fn blueprint(lhs: &CubeTensor, rhs: &CubeTensor) -> Option<BatchMatmulBlueprint>
     Some(blueprint.build())
 }
 
-/// Tiles of all matrices of a product.
+/// Number of tiles over all matrices of a product.
 fn tiles_of(cut: Cut, lhs: &CubeTensor, rhs: &CubeTensor) -> usize {
     let ([rows, inner], [_, columns]) = (last_two(lhs), last_two(rhs));
     let [of_tile, across] = cut.tile();
@@ -193,7 +193,7 @@ fn tiles_of(cut: Cut, lhs: &CubeTensor, rhs: &CubeTensor) -> usize {
     matrices * rows.div_ceil(of_tile) * columns.div_ceil(across)
 }
 
-/// Whether rows or columns are contiguous; `None` if neither are, or matrices do not follow one another.
+/// Whether rows or columns are contiguous; `None` if neither are, or if the matrices are not stored one after another.
 fn layout(x: &CubeTensor) -> Option<MatrixLayout> {
     match matrix_batch_layout(x.meta.strides(), None) {
         MatrixBatchLayout::Contiguous => Some(RowMajor),
@@ -205,7 +205,7 @@ fn layout(x: &CubeTensor) -> Option<MatrixLayout> {
     }
 }
 
-/// Rows and columns of the matrices.
+/// Number of rows and columns: the last two dimensions.
 fn last_two(x: &CubeTensor) -> [usize; 2] {
     let shape = x.meta.shape();
     let last = shape.num_dims() - 1;

@@ -1,4 +1,4 @@
-//! Matrices transposed in memory, and rounded to bf16.
+//! Matrices transposed in memory and rounded to bf16.
 
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -9,9 +9,9 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-/// Side of the squares that a cube of threads turns.
+/// Side of the square that a cube of threads transposes.
 const SIDE: usize = 32;
-/// Rows of a square that it takes at a time.
+/// Rows of the square that the cube handles at a time.
 const LINES: usize = 8;
 
 /// The transpose of a matrix, contiguous and in bf16.
@@ -42,7 +42,7 @@ fn transpose<I: Float, O: Float>(
 ) {
     let rows = x.shape(0);
     let columns = x.shape(1);
-    // A line longer than the square, so that neither rows nor columns of it lie in one bank.
+    // One column wider than the square, against bank conflicts between rows or columns.
     let mut square = Shared::<[f32]>::new_slice(comptime!(SIDE * (SIDE + 1)));
     let lane = UNIT_POS_X as usize;
     let first_row = CUBE_POS_X as usize * SIDE;

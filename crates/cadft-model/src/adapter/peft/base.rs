@@ -1,18 +1,18 @@
-//! The model that an adapter belongs to.
+//! The base model of an adapter.
 
 use std::path::Path;
 
-/// The model that an adapter belongs to, as `adapter_config.json` names it.
+/// The base model of an adapter, as `adapter_config.json` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseModel {
     /// A directory, or `OWNER/NAME` on the Hub.
     pub name: String,
-    /// A branch, tag or commit on the Hub; its `main` where none is named.
+    /// A branch, tag or commit on the Hub; `None` means `main`.
     pub revision: Option<String>,
 }
 
 impl BaseModel {
-    /// As recipes and commands name it: the directory, or `hf://OWNER/NAME@REVISION` where there is none.
+    /// The path for recipes and commands: the directory if it exists, otherwise `hf://OWNER/NAME@REVISION`.
     #[must_use]
     pub fn path(&self) -> String {
         let parts: Vec<&str> = self.name.split('/').collect();

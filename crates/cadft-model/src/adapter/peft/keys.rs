@@ -1,6 +1,6 @@
-//! The keys of `adapter_config.json`: which are read, which change nothing about a saved adapter, which must be off.
+//! The keys of `adapter_config.json`: which are read, which have no effect on a saved adapter, and which must be off.
 
-/// Keys of PEFT 0.21 that change nothing about how a saved adapter is applied, with the reason.
+/// Keys of PEFT 0.21 with no effect on how a saved adapter is applied, each with the reason.
 pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("auto_mapping", "names a class of transformers"),
     ("peft_version", "says what wrote the file"),
@@ -46,5 +46,5 @@ pub(super) const READ: &[&str] = &[
     "use_rslora",
 ];
 
-/// Ways to begin training that leave the base as it is, beside `true` and `false`.
+/// Initialisations, beside `true` and `false`, that leave the base weights unchanged.
 pub(super) const PLAIN_STARTS: &[&str] = &["gaussian", "eva", "orthogonal", "mica"];

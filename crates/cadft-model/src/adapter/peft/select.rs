@@ -1,4 +1,4 @@
-//! Which layers and modules an `adapter_config.json` means, by the rules of PEFT 0.21.
+//! Which layers and modules an `adapter_config.json` selects, by the rules of PEFT 0.21.
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -8,25 +8,25 @@ use crate::adapter::targets::is_end;
 use crate::json::show;
 use crate::shown::cut;
 
-/// Names of layers.
+/// A selection of layers by name.
 #[derive(Clone, Debug)]
 pub(in crate::adapter) enum Names {
     /// Every linear layer but the output weight.
     AllLinear,
-    /// Those whose name, or its end after a dot, is in the list.
+    /// Layers whose name is in the list, or ends with a dot and a listed name.
     List(Vec<String>),
-    /// Those whose whole name the expression matches.
+    /// Layers whose whole name matches the expression.
     Pattern(Regex),
 }
 
-/// What the keys of the file select.
+/// The layers and modules that the keys of the file select.
 #[derive(Clone, Debug)]
 pub(in crate::adapter) struct Selection {
     pub(in crate::adapter) targets: Names,
     excluded: Option<Names>,
-    /// `modules_to_save`, whose modules have no update inside.
+    /// `modules_to_save`. Layers inside these modules get no update.
     saved: Vec<Regex>,
-    /// `layers_to_transform`, and how the index of a layer is found.
+    /// `layers_to_transform`, with the patterns that find the index of a layer.
     layers: Option<(Vec<u64>, Vec<Regex>)>,
     ranks: Vec<(Regex, usize)>,
     alphas: Vec<(Regex, f64)>,
@@ -78,14 +78,14 @@ impl Selection {
         }
     }
 
-    /// Whether a linear layer or the embedding has an update.
+    /// Whether a linear layer or the embedding gets an update.
     pub(in crate::adapter) fn has_update(&self, layer: &str) -> bool {
         let is_excluded = self.excluded.as_ref().is_some_and(|names| names.has(layer))
             || self.saved.iter().any(|saved| saved.is_match(layer));
         if is_excluded || !self.targets.has(layer) {
             return false;
         }
-        // A layer that is named in full is not asked for its index.
+        // A layer named in full is selected whatever its index is.
         let is_exact = matches!(&self.targets, Names::List(names) if names.iter().any(|name| name == layer));
         match &self.layers {
             Some((indices, patterns)) if !is_exact => {
@@ -97,12 +97,12 @@ impl Selection {
         }
     }
 
-    /// The rank of a layer where it has its own.
+    /// The rank of a layer in `rank_pattern`, if it has one.
     pub(in crate::adapter) fn rank(&self, layer: &str) -> Option<usize> {
         first(&self.ranks, layer)
     }
 
-    /// The numerator of the scaling of a layer where it has its own.
+    /// The numerator of a layer in `alpha_pattern`, if it has one.
     pub(in crate::adapter) fn alpha(&self, layer: &str) -> Option<f64> {
         first(&self.alphas, layer)
     }
@@ -145,7 +145,7 @@ fn names(key: &str, value: &Value, problems: &mut Vec<String>) -> Option<Names> 
     }
 }
 
-/// `layers_to_transform`, one index or several, with `layers_pattern`.
+/// `layers_to_transform`, one index or several, together with `layers_pattern`.
 fn layers(
     object: &Map<String, Value>,
     targets: &Names,
@@ -190,7 +190,7 @@ fn layers(
     Some((indices, patterns))
 }
 
-/// An object from expressions that match the end of a layer's name to values; the first that matches counts.
+/// Reads an object that maps expressions for the end of a layer's name to values. The first match applies.
 fn pattern<T>(
     object: &Map<String, Value>,
     key: &str,

@@ -1,4 +1,4 @@
-//! Causal attention in tiles of queries: the scores of one tile are all that is held.
+//! Causal attention in tiles of queries: only the scores of one tile are in memory.
 //!
 //! ```text
 //! p(t, s) = exp(z(t, s) − lse(t)),   z(t, s) = q(t) · k(s),   o(t) = Σ_s p(t, s) v(s),   first(t) ≤ s ≤ t
@@ -6,10 +6,11 @@
 //! dq(t) = Σ_s dz(t, s) k(s),   dk(s) = Σ_t dz(t, s) q(t)
 //! ```
 //!
-//! q is rotated and scaled, k rotated; a soft-cap bends z. The products are those of matrices, on tensor cores where there
-//! are any; one kernel turns scores into probabilities, another one into gradients (Dao et al. 2022, arXiv 2205.14135,
-//! section 3.1 and appendix B, with tiles of queries only). The query heads that share a key and value head are stacked, so
-//! keys and values are never repeated. A tile needs the keys from the first of its first query to its last query.
+//! q is rotated and scaled, k is rotated, and a soft-cap is applied to z if there is one. The products are matrix
+//! products, on tensor cores if the device has them. One kernel turns scores into probabilities, another into gradients
+//! (Dao et al. 2022, arXiv 2205.14135, section 3.1 and appendix B, with tiles of queries only). Query heads that share
+//! a key and value head are stacked, so keys and values are never repeated. A tile needs the keys from the first key of
+//! its first query to its last query.
 
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -27,17 +28,18 @@ use super::{empty, empty_factor, one_cube_each, threads};
 use crate::fused::AttentionOptions;
 use crate::fused::kernels::{AttentionOutputs, AttentionSaved};
 
-/// Scores that are held at a time, 256 MiB in f32, and as many factors made of them; less where a device has no buffer of
-/// that size, more where the fewest queries have more.
+/// Number of scores in memory at a time: 256 MiB in f32, plus the same number of factors computed from them. It is
+/// lower if the device has no buffer of that size, and higher if [`FEWEST`] queries have more scores.
 const SCORES: usize = 1 << 26;
-/// The fewest queries of a tile, where a sequence has as many.
+/// Smallest number of queries in a tile, for sequences that are long enough.
 const FEWEST: usize = 64;
-/// The most queries of a tile: this many, or an eighth of a sequence. What is masked in a tile is computed for nothing.
+/// Largest number of queries in a tile: this, or an eighth of the sequence if that is more. Masked scores of a tile are
+/// wasted work.
 const MOST: usize = 128;
-/// Where tiles of keys begin: what is cut there is aligned.
+/// Tiles of keys start at a multiple of this, so that slices are aligned.
 const ALIGNED: usize = 64;
 
-/// The attention output, and what the backward pass needs, as [`AttentionSaved`] lists it.
+/// The attention output, and the tensors for the backward pass in the order of [`AttentionSaved`].
 pub(super) fn forward(
     [query, key, value]: [CubeTensor; 3],
     rotation: [CubeTensor; 2],
@@ -109,27 +111,27 @@ pub(super) fn backward(
     )
 }
 
-/// Queries `start..end` and the keys `first..end` that they need.
+/// The tile with queries `start..end`, and the keys `first..end` that they need.
 struct Tile {
     start: usize,
     end: usize,
     first: usize,
 }
 
-/// Sizes of one attention, and which keys its queries see.
+/// Sizes of one attention, and which keys each query may attend to.
 struct Problem {
     batch: usize,
     heads: usize,
     kv_heads: usize,
     seq: usize,
     head_dim: usize,
-    /// The first key of every query of every row, of one row where all are alike.
+    /// The first key of every query, for every row, or for one row if all rows are equal.
     first_keys: Vec<u32>,
-    /// The same on the device, `[batch or 1, seq]`.
+    /// `first_keys` on the device, `[batch or 1, seq]`.
     on_device: CubeTensor,
     softcap: Option<f64>,
     precision: Precision,
-    /// Scores that may be held at a time.
+    /// Largest number of scores in memory at a time.
     most: usize,
 }
 
@@ -168,7 +170,7 @@ impl Problem {
     fn tiles(&self) -> Vec<Tile> {
         let of_one = self.batch * self.heads * self.seq;
         let most = (self.most / of_one.max(1)).min(MOST.max(self.seq / 8));
-        // Powers of two, so that there are few sizes of products.
+        // Powers of two keep the number of different product sizes small.
         let queries = 1 << most.max(FEWEST).ilog2();
         (0..self.seq)
             .step_by(queries)
@@ -184,7 +186,7 @@ impl Problem {
             .collect()
     }
 
-    /// `[batch, heads, seq, head_dim]`, the queries of a tile of it: `[batch · kv_heads, groups · queries, head_dim]`.
+    /// The queries of a tile, from `[batch, heads, seq, head_dim]` to `[batch · kv_heads, groups · queries, head_dim]`.
     fn queries(&self, x: &CubeTensor, tile: &Tile) -> CubeTensor {
         let rows = CubeBackend::float_slice(x.clone(), &along_sequence(x, tile.start..tile.end));
         let groups = self.heads / self.kv_heads;
@@ -196,7 +198,7 @@ impl Problem {
         CubeBackend::float_reshape(into_contiguous(rows), Shape::new(shape))
     }
 
-    /// `[batch, kv_heads, seq, head_dim]`, the keys of a tile of it: `[batch · kv_heads, keys, head_dim]`.
+    /// The keys of a tile, from `[batch, kv_heads, seq, head_dim]` to `[batch · kv_heads, keys, head_dim]`.
     fn keys(&self, x: &CubeTensor, tile: &Tile) -> CubeTensor {
         let shape = [self.batch * self.kv_heads, self.seq, self.head_dim];
         let x = CubeBackend::float_reshape(x.clone(), Shape::new(shape));
@@ -204,13 +206,13 @@ impl Problem {
         CubeBackend::float_slice(x, &rows)
     }
 
-    /// Products of the queries and the keys of a tile, `[batch · kv_heads, groups · queries, keys]`.
+    /// Products of a tile's queries and keys, `[batch · kv_heads, groups · queries, keys]`.
     fn product(&self, queries: CubeTensor, keys: &CubeTensor, tile: &Tile) -> CubeTensor {
         let keys = CubeBackend::float_transpose(self.keys(keys, tile));
         into_contiguous(cube_matmul(queries, keys, DType::F32))
     }
 
-    /// `[batch · kv_heads, groups · queries, head_dim]` by query head, `[batch · heads, queries, head_dim]`.
+    /// From `[batch · kv_heads, groups · queries, head_dim]` to `[batch · heads, queries, head_dim]`.
     fn heads_of(&self, x: CubeTensor) -> CubeTensor {
         let [_, rows, _] = x.shape().dims();
         let queries = rows * self.kv_heads / self.heads;
@@ -218,7 +220,8 @@ impl Problem {
         CubeBackend::float_reshape(x, Shape::new(shape))
     }
 
-    /// Probabilities of the scores, as the factor of a product, and their `log Σ exp`, `[batch · heads, queries, 1]`.
+    /// The probabilities of the scores, in the dtype of a factor, and `log Σ exp` of the scores,
+    /// `[batch · heads, queries, 1]`.
     fn softmax(&self, scores: &CubeTensor, tile: &Tile) -> (CubeTensor, CubeTensor) {
         let [matrices, rows, keys] = scores.shape().dims();
         let threads = threads(keys);
@@ -242,7 +245,8 @@ impl Problem {
         (probs, log_sum_exp)
     }
 
-    /// Probabilities of the scores, and the gradients of the scores from those of the probabilities, as factors of products.
+    /// The probabilities of the scores, and the gradients of the scores from those of the probabilities; both in the
+    /// dtype of factors.
     fn score_gradients(
         &self,
         [scores, d_probs]: [CubeTensor; 2],
@@ -280,13 +284,13 @@ impl Problem {
         )
     }
 
-    /// The soft-cap, 1 where there is none.
+    /// The soft-cap; 1 if there is none.
     fn cap(&self) -> f32 {
         self.softcap.unwrap_or(1.0) as f32
     }
 }
 
-/// The positions of a range, of `[batch, heads, seq, head_dim]`.
+/// The slice of `[batch, heads, seq, head_dim]` with a range of positions.
 fn along_sequence(x: &CubeTensor, positions: std::ops::Range<usize>) -> [Slice; 4] {
     let [batch, heads, _, head_dim] = x.shape().dims();
     [
@@ -297,12 +301,12 @@ fn along_sequence(x: &CubeTensor, positions: std::ops::Range<usize>) -> [Slice; 
     ]
 }
 
-/// A result that is being summed, `[matrices, rows, columns]`, zero where nothing was added.
+/// A sum of parts, `[matrices, rows, columns]`; zero in rows to which nothing was added.
 #[derive(Default)]
 struct Parts(Option<CubeTensor>);
 
 impl Parts {
-    /// Adds the rows from `first` on, of `rows` rows in all.
+    /// Adds a part at row `first`; the sum has `rows` rows.
     fn add(&mut self, part: CubeTensor, first: usize, rows: usize) {
         let [matrices, some, columns] = part.shape().dims();
         self.0 = Some(match self.0.take() {
@@ -317,7 +321,7 @@ impl Parts {
         });
     }
 
-    /// The whole, in another shape.
+    /// The sum, reshaped.
     fn of<const D: usize>(self, shape: [usize; D]) -> CubeTensor {
         let whole = self.0.expect("there is a tile of queries");
         CubeBackend::float_reshape(whole, Shape::new(shape))

@@ -1,14 +1,14 @@
-//! Gated units: a few values a thread, all of them read before the first is used.
+//! Gated units: each thread handles a few values, and reads all of them before it uses the first.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use crate::fused::Activation;
 
-/// `2 √(2/π)`, by which the tanh form of GELU bends.
+/// `2 √(2/π)`, a constant of the tanh form of GELU.
 const BEND: f32 = 1.595_769_2;
 const CUBIC: f32 = 0.044_715;
-/// Values of a thread. Neighbours are those of other threads.
+/// Values per thread. Neighbouring values belong to different threads.
 pub(super) const VALUES: usize = 4;
 
 #[cube]
@@ -16,7 +16,7 @@ fn sigmoid(x: f32) -> f32 {
     1.0f32 / (1.0f32 + (-x).exp())
 }
 
-/// The values of a thread, the first at `first` and the others as many places apart as a cube has threads.
+/// The values of a thread: the first at `first`, the others at a distance of `CUBE_DIM`.
 #[cube]
 fn few(x: &Tensor<f32>, first: usize) -> Array<f32> {
     let mut values = Array::<f32>::new(VALUES);
@@ -56,7 +56,7 @@ pub(super) fn gated<O: Float>(
     }
 }
 
-/// Gradients of `gate` and `up`.
+/// The gradients of `gate` and `up`.
 #[cube(launch)]
 pub(super) fn gated_gradients<O: Float>(
     gate: &Tensor<f32>,
@@ -77,7 +77,7 @@ pub(super) fn gated_gradients<O: Float>(
         if at < d_gate.len() {
             let x = gates[index];
             let mut inner = x;
-            // How the argument of the sigmoid changes with x.
+            // The derivative of the sigmoid's argument with respect to x.
             let mut slope = 1.0f32;
             if comptime!(activation == Activation::GeluTanh) {
                 inner = BEND * (x + CUBIC * x * x * x);

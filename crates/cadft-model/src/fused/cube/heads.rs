@@ -1,4 +1,5 @@
-//! Between positions that hold all heads and heads that hold all positions, with rotation on the way: one thread a value.
+//! Transposes between `[batch, seq, heads * head_dim]` and `[batch, heads, seq, head_dim]`, with rotation: one thread
+//! per value.
 
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -11,7 +12,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::{empty, empty_factor, one_thread_each};
 use crate::fused::AttentionOptions;
 
-/// Cosines and sines, `[batch or 1, seq, pairs]`; no pairs where nothing is rotated.
+/// Cosines and sines, `[batch or 1, seq, pairs]`; `pairs` is 0 without rotation.
 pub(super) struct Rotary {
     tables: [CubeTensor; 2],
     pairs: usize,
@@ -25,10 +26,10 @@ impl Rotary {
     }
 }
 
-/// What is done to a head on the way: nothing, or rotation and multiplication.
+/// What is applied to a head: nothing, or rotation and a factor.
 pub(super) type Scaled<'a> = Option<(&'a Rotary, f64)>;
 
-/// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`, rotated, as the factor of a product.
+/// Transposes `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`, rotated, in the dtype of a factor.
 pub(super) fn by_head(x: CubeTensor, scaled: Scaled<'_>, options: &AttentionOptions) -> CubeTensor {
     let [batch, seq, width] = x.shape().dims();
     let head_dim = options.head_dim;
@@ -37,7 +38,7 @@ pub(super) fn by_head(x: CubeTensor, scaled: Scaled<'_>, options: &AttentionOpti
     launch(x, output, scaled, Direction::ByHead)
 }
 
-/// `[batch, heads, seq, head_dim]` to `[batch, seq, heads * head_dim]`, rotated back.
+/// Transposes `[batch, heads, seq, head_dim]` to `[batch, seq, heads * head_dim]`, rotated back.
 pub(super) fn by_position(x: CubeTensor, scaled: Scaled<'_>) -> CubeTensor {
     let [batch, heads, seq, head_dim] = x.shape().dims();
     let output = empty(&x, Shape::new([batch, seq, heads * head_dim]));
@@ -58,7 +59,7 @@ fn launch(x: CubeTensor, output: CubeTensor, scaled: Scaled<'_>, direction: Dire
     };
     let [_, heads, seq, head_dim] = by_head.shape().dims();
     let pairs = scaled.map_or(0, |(rotary, _)| rotary.pairs);
-    // A table that is not read must be something all the same.
+    // A kernel needs a tensor even for a table that it does not read.
     let [cos, sin] = match scaled {
         Some((rotary, _)) if pairs > 0 => rotary.tables.clone(),
         _ => [x.clone(), x.clone()],
@@ -105,7 +106,7 @@ fn transfer<O: Float>(
     let seq = seq as usize;
     let dimension = ABSOLUTE_POS % head_dim;
     let vector = ABSOLUTE_POS / head_dim;
-    // The vector's place on the other side.
+    // The position of the vector in the other layout.
     let is_by_head = comptime!(direction == Direction::ByHead);
     let position = if is_by_head {
         vector % seq
@@ -136,7 +137,7 @@ fn transfer<O: Float>(
     output[ABSOLUTE_POS] = O::cast_from(factor * value);
 }
 
-/// A dimension of the vector that begins at `start`, rotated by the angles that begin at `angles`.
+/// One dimension of the vector that starts at `start`, rotated by the angles that start at `angles`.
 #[cube]
 #[expect(clippy::too_many_arguments, reason = "kernels take no tuples")]
 fn rotated(
@@ -153,7 +154,7 @@ fn rotated(
     if dimension < comptime!(2 * pairs) {
         let angle = angles + dimension % pairs;
         let mut sine = sin[angle];
-        // Backward the rotation is reversed, and so is the partner of the first half.
+        // The backward rotation is reversed, so the sign of the sine changes.
         if comptime!(direction == Direction::ByPosition) {
             sine = -sine;
         }

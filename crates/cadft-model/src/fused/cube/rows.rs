@@ -1,5 +1,5 @@
-//! The norm of rows: one cube of threads a row, and one thread a column of a few rows for the gradient of the weight. Rows
-//! added to others: one cube of threads for all that are added to the same.
+//! The norm of rows: one cube of threads per row; for the gradient of the weight, one thread per column of a few rows.
+//! Also the addition of rows by index: one cube of threads for all rows with the same index.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -73,7 +73,7 @@ pub(super) fn rms_norm_input_gradient(
     }
 }
 
-/// `Σ g x r` over each `rows_of_thread` rows.
+/// `Σ g x r` over every `rows_of_thread` rows.
 #[cube(launch)]
 pub(super) fn rms_norm_weight_gradient(
     x: &Tensor<f32>,         // [.., hidden]
@@ -99,7 +99,7 @@ pub(super) fn rms_norm_weight_gradient(
     parts[ABSOLUTE_POS] = sum;
 }
 
-/// Adds rows to those of `output` that `ids` names, in the order of `grad` where several go to the same.
+/// Adds rows to the rows of `output` that `ids` selects; rows with the same index are added in the order of `grad`.
 #[cube(launch)]
 pub(super) fn scatter<I: Int>(
     grad: &Tensor<f32>, // [selected, columns]
@@ -114,7 +114,7 @@ pub(super) fn scatter<I: Int>(
     }
     let id = ids[CUBE_POS];
     let thread = UNIT_POS as usize;
-    // The first of those with the same id adds them all.
+    // The cube of the first row with an id adds all rows with that id.
     let mut earlier = 0.0f32;
     let mut at = thread;
     while at < CUBE_POS {

@@ -1,29 +1,29 @@
-//! From scores to probabilities and back: one cube of threads a query.
+//! From scores to probabilities and back: one cube of threads per query.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use cadft_kernels::reduce::{larger, max_of_cube, sum_of_cube};
 
-/// Scores of a row that a thread holds.
+/// Scores of a row that a thread keeps in registers.
 const KEPT: usize = 8;
 
-/// Which query a row of scores belongs to, and which keys it sees. Rows are `[matrices, groups, queries]`, a matrix being a
-/// key and value head of a sequence.
+/// The position of a tile: it gives the query of a row of scores and its visible keys. Rows are
+/// `[matrices, groups, queries]`; a matrix is a key and value head of a sequence.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(super) struct Tile {
-    /// Key and value heads of a sequence times the query heads of each.
+    /// Number of query heads of a sequence.
     pub(super) heads: u32,
-    /// Positions of a sequence.
+    /// Number of positions of a sequence.
     pub(super) seq: u32,
-    /// Queries of the tile.
+    /// Number of queries in the tile.
     pub(super) queries: u32,
-    /// Position of its first query.
+    /// Position of the tile's first query.
     pub(super) first_query: u32,
-    /// Position of its first key.
+    /// Position of the tile's first key.
     pub(super) first_key: u32,
 }
 
-/// The first column that the query of a row sees.
+/// The first column that is visible to the query of a row.
 #[cube]
 fn first_column(row: usize, first_keys: &Tensor<u32>, tile: &Tile) -> usize {
     let position = tile.first_query as usize + row % tile.queries as usize;
@@ -39,13 +39,13 @@ fn first_column(row: usize, first_keys: &Tensor<u32>, tile: &Tile) -> usize {
     column
 }
 
-/// The column after the last that the query of a row sees.
+/// One past the last column that is visible to the query of a row.
 #[cube]
 fn end_column(row: usize, tile: &Tile) -> usize {
     tile.first_query as usize + row % tile.queries as usize + 1 - tile.first_key as usize
 }
 
-/// Where the statistics of a row are kept, `[batch, heads, seq]`.
+/// The index of a row's statistics in `[batch, heads, seq]`.
 #[cube]
 fn place(row: usize, tile: &Tile) -> usize {
     row / tile.queries as usize * tile.seq as usize + tile.first_query as usize + row % tile.queries as usize
@@ -61,12 +61,12 @@ fn capped(score: f32, cap: f32, #[comptime] is_capped: bool) -> f32 {
     z
 }
 
-/// Scores to probabilities; hidden keys get 0.
+/// Turns scores into probabilities; hidden keys get 0.
 #[cube(launch)]
 pub(super) fn softmax<P: Float>(
     scores: &Tensor<f32>,          // [matrices, groups * queries, keys]
     probs: &mut Tensor<P>,         // as scores
-    log_sum_exp: &mut Tensor<f32>, // one a row
+    log_sum_exp: &mut Tensor<f32>, // one per row
     first_keys: &Tensor<u32>,      // [batch or 1, seq]
     tile: Tile,
     cap: f32,
@@ -83,7 +83,7 @@ pub(super) fn softmax<P: Float>(
     let first = first_column(row, first_keys, &tile);
     let end = end_column(row, &tile);
 
-    // What a thread needs again and again stays in its registers, as much as it may hold there.
+    // Values that a thread needs several times stay in registers, up to `KEPT`.
     let mut kept = Array::<f32>::new(KEPT);
     let mut largest = f32::min_value();
     #[unroll]
@@ -108,7 +108,7 @@ pub(super) fn softmax<P: Float>(
     let mut sum = 0.0f32;
     #[unroll]
     for index in 0..KEPT {
-        // Where no key is seen this is 0.
+        // This is 0 for a hidden key.
         sum += (kept[index] - largest).exp();
     }
     let mut column = UNIT_POS as usize + comptime!(KEPT) * CUBE_DIM as usize;
@@ -142,8 +142,8 @@ pub(super) fn softmax<P: Float>(
     }
 }
 
-/// Scores to probabilities, and `do · v` to the gradient of the scores:
-/// `p = exp(z − lse)`, `dz = p (do · v − delta)`, bent back where a soft-cap bends z.
+/// Turns scores into probabilities, and `do · v` into the gradient of the scores: `p = exp(z − lse)`,
+/// `dz = p (do · v − delta)`, times the derivative of the soft-cap if there is one.
 #[cube(launch)]
 pub(super) fn score_gradients<P: Float>(
     scores: &Tensor<f32>,      // [matrices, groups * queries, keys]

@@ -1,11 +1,11 @@
-//! Attention of new positions to those in a cache, without copying or repeating keys and values.
+//! Attention of new positions to a cache, without copying or repeating keys and values.
 //!
 //! ```text
 //! a(t, s) = softmax_s(scale · q(t) · k(s)),  first(t) ≤ s ≤ t
 //! o(t)    = Σ_s a(t, s) v(s)
 //! ```
 //!
-//! Every query is computed by itself and in the same order, so its result does not depend on the rest of the batch.
+//! Every query is computed separately and in the same order, so its result does not depend on the rest of the batch.
 
 use burn::tensor::{Tensor, TensorData};
 use pulp::{Arch, Simd, WithSimd};
@@ -22,7 +22,7 @@ pub(crate) struct SequenceCache {
 }
 
 impl SequenceCache {
-    /// Room for `elements` elements of keys, and as many of values.
+    /// An empty cache with room for `elements` elements of keys and of values each.
     pub(crate) fn with_capacity(elements: usize) -> Self {
         Self {
             key: Vec::with_capacity(elements),
@@ -30,7 +30,7 @@ impl SequenceCache {
         }
     }
 
-    /// Takes over the first elements of another sequence.
+    /// Replaces the content by the first `elements` elements of another sequence.
     pub(crate) fn copy_prefix(&mut self, from: &Self, elements: usize) {
         for (to, from) in [(&mut self.key, &from.key), (&mut self.value, &from.value)] {
             to.clear();
@@ -38,14 +38,14 @@ impl SequenceCache {
         }
     }
 
-    /// Forgets all but the first elements.
+    /// Keeps only the first `elements` elements.
     pub(crate) fn truncate(&mut self, elements: usize) {
         self.key.truncate(elements);
         self.value.truncate(elements);
     }
 }
 
-/// Cosines and sines in memory, each `[batch or 1, seq, pairs]`; `None` if nothing is rotated.
+/// Cosines and sines in host memory, each `[batch or 1, seq, pairs]`; empty without rotation.
 struct Tables {
     cos: TensorData,
     sin: TensorData,
@@ -66,12 +66,12 @@ impl Tables {
         Self { cos, sin, seq, pairs }
     }
 
-    /// Rotates the heads of a position of a row and multiplies them by `factor`.
+    /// Rotates the heads of one position of a row and multiplies them by `factor`.
     fn rotate(&self, out: &mut [f32], x: &[f32], at: Position, (head_dim, factor): (usize, f32)) {
         let (cos, sin) = (values(&self.cos), values(&self.sin));
         let start = match cos.len() {
             0 => 0,
-            // One row of tables may serve all rows.
+            // All rows may share one row of tables.
             length => (at.row * self.seq + at.position) * self.pairs % length,
         };
         let tables = (&cos[start..start + self.pairs], &sin[start..start + self.pairs]);
@@ -92,7 +92,7 @@ fn values(data: &TensorData) -> &[f32] {
     data.as_slice().expect("tensors in memory are f32")
 }
 
-/// Takes in keys and values of new positions, and returns the attention output, `[batch, seq, heads * head_dim]`.
+/// Stores the keys and values of new positions, and returns the attention output, `[batch, seq, heads * head_dim]`.
 pub(crate) fn cached_attention(
     input: AttentionInput,
     sequences: &mut [SequenceCache],
@@ -122,7 +122,7 @@ pub(crate) fn cached_attention(
         }
     }
     let kv_heads = kv_width / head_dim;
-    let group = width / kv_heads; // The query heads that share a key and value head lie side by side.
+    let group = width / kv_heads; // Query heads that share a key and value head are adjacent.
     let sequences = &*sequences;
     let mut out = vec![0.0; values(&query).len()];
     out.par_chunks_mut(group)
@@ -159,12 +159,12 @@ struct Group<'a> {
     out: &'a mut [f32],
     /// `[heads, head_dim]`.
     query: &'a [f32],
-    /// From the first position on that is attended to.
+    /// Keys, from the first visible position on.
     key: &'a [f32],
     value: &'a [f32],
-    /// How many positions are attended to.
+    /// Number of visible positions.
     keys: usize,
-    /// From one position to the next.
+    /// Distance between two positions in `key` and `value`.
     stride: usize,
     head_dim: usize,
     softcap: Option<f64>,
@@ -233,7 +233,7 @@ fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     simd.reduce_sum_f32s(sum)
 }
 
-/// `Σ_s scores(s) values(s)` for `C` vectors side by side.
+/// `Σ_s scores(s) values(s)` for `C` adjacent vectors.
 #[inline(always)]
 fn weighted<S: Simd, const C: usize>(
     simd: S,

@@ -1,23 +1,23 @@
-//! `x Wᵀ` for few rows, reading the weight once as it lies.
+//! `x Wᵀ` for few rows; the weight is read once, in its stored order.
 //!
-//! Every output is one dot product, summed in the same order whatever the other rows are: a row's result does not
-//! depend on the batch it is in, to the last bit. Generation rests on that. It also is what few rows need: packing the
-//! weight, as a blocked product does, would cost more than the product. What limits it is how fast the weight arrives
-//! from memory, so the part that is next is asked for while the one before is multiplied.
+//! Every output is one dot product, summed in the same order for any number of rows. So the result of a row does not
+//! depend on its batch, to the last bit. Generation relies on this. It is also fast for few rows: packing the weight,
+//! as a blocked product does, would cost more than the product. The limit is the memory bandwidth for the weight, so
+//! the next part is prefetched while the previous one is multiplied.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Tasks that a product is cut into, where it has enough outputs.
+/// Number of tasks of a product with enough outputs.
 const TASKS: usize = 64;
-/// Elements of the weight that one task may have: they stay in its cache while all rows pass.
+/// Largest number of weight elements of a task, so that they stay in its cache for all rows.
 const HELD: usize = 64 * 1024;
-/// Rows and outputs that are summed at the same time; with their operands, they fill 32 vector registers.
+/// Rows and outputs that are summed together; with their operands they fill 32 vector registers.
 const ROWS: usize = 8;
 const OUTPUTS: usize = 3;
-/// The outputs of a task are a multiple of this.
+/// The number of outputs of a task is a multiple of this.
 const BLOCK: usize = 8 * OUTPUTS;
-/// Elements of the longest vector, and of a line of the cache.
+/// Elements of the longest vector, and of a cache line.
 const LINE: usize = 16;
 
 /// `x Wᵀ` of `x` (`[rows, input]`) and `weight` (`[output, input]`), as `[rows, output]`.
@@ -29,7 +29,7 @@ pub(super) fn product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
         .min(HELD / input)
         .next_multiple_of(BLOCK)
         .max(BLOCK);
-    // The part of every row that belongs to a block of outputs.
+    // For each block of outputs, its part of every row.
     let mut blocks: Vec<Vec<&mut [f32]>> = (0..output.div_ceil(width))
         .map(|_| Vec::with_capacity(rows))
         .collect();
@@ -41,7 +41,7 @@ pub(super) fn product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
     blocks
         .par_iter_mut()
         .zip(weight.par_chunks(width * input))
-        // A thread that is done takes over as little as one task of another.
+        // A thread that has finished can take over single tasks of another.
         .with_max_len(1)
         .for_each(|(out, weight)| {
             Arch::new().dispatch(Block {
@@ -54,13 +54,13 @@ pub(super) fn product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
     out
 }
 
-/// Rows, [`ROWS`] of them side by side: a vector of each, then the next vector of each, and so on. They begin at a line
-/// of the cache and are padded with zeros, so that no vector lies across two lines or ends early.
+/// [`ROWS`] rows interleaved: one vector of each row, then the next vector of each, and so on. The data starts at a
+/// cache line and is padded with zeros, so that no vector crosses a cache line or is incomplete.
 struct Interleaved {
     values: Vec<f32>,
     start: usize,
     end: usize,
-    /// Elements of a row with its padding.
+    /// Length of a row with its padding.
     padded: usize,
 }
 
@@ -117,7 +117,7 @@ impl WithSimd for Interleave<'_> {
     }
 }
 
-/// Some outputs of all rows.
+/// A block of outputs, for all rows.
 struct Block<'a, 'b> {
     out: &'a mut [&'b mut [f32]],
     x: &'a Interleaved,
@@ -137,7 +137,7 @@ impl WithSimd for Block<'_, '_> {
             input,
         } = self;
         for (group, (out, x)) in out.chunks_mut(ROWS).zip(x.groups()).enumerate() {
-            // The rows after the first ones find the weight in the cache.
+            // For all groups of rows but the first, the weight is in the cache already.
             let is_first = group == 0;
             for (index, weight) in weight.chunks(OUTPUTS * input).enumerate() {
                 let at = index * OUTPUTS;
@@ -153,7 +153,7 @@ impl WithSimd for Block<'_, '_> {
     }
 }
 
-/// The outputs `at..at + O` of up to [`ROWS`] rows.
+/// Computes the outputs `at..at + O` of up to [`ROWS`] rows.
 #[inline(always)]
 fn tiles<S: Simd, const O: usize>(
     simd: S,
@@ -175,7 +175,7 @@ fn tiles<S: Simd, const O: usize>(
     }
 }
 
-/// The outputs `at..at + O` of `R` rows; `AHEAD` asks for the weight of the next ones.
+/// Computes the outputs `at..at + O` of `R` rows; with `AHEAD`, prefetches the weight of the next outputs.
 #[inline(always)]
 fn tile<S: Simd, const R: usize, const O: usize, const AHEAD: bool>(
     simd: S,
@@ -225,7 +225,7 @@ fn multiply_add<S: Simd, const R: usize, const O: usize>(
     }
 }
 
-/// Brings a line into the cache; what is not ours is not read.
+/// Prefetches a cache line; the address need not be valid.
 #[inline(always)]
 fn fetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! Row kernels that the compiler vectorises for whatever the processor offers.
+//! Row kernels, vectorised by the compiler for the SIMD instructions of the processor.
 
 use cadft_kernels::cpu::{LANES, fast_exp, vectorised};
 
@@ -7,7 +7,7 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + fast_exp(-x))
 }
 
-/// `Σ_i term(i)` for i below `length`, in lanes.
+/// `Σ_i term(i)` for `i < length`, summed in `LANES` independent lanes.
 #[inline(always)]
 fn sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
@@ -29,6 +29,14 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
             sum(a.len(), |i| a[i] * b[i])
         },
     )
+}
+
+/// `sum += x`.
+pub(super) fn add(sum: &mut [f32], x: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x),
+    );
 }
 
 /// `out = w · x · r`; returns `r = 1 / √(mean(x²) + ε)`.
@@ -164,7 +172,7 @@ pub(super) fn softmax_row(row: &mut [f32]) -> f32 {
     )
 }
 
-/// `log Σ exp`, summed in f64 over blocks; NaN where an element is NaN or +∞, or all are −∞.
+/// `log Σ exp`, summed in f64 over blocks; NaN if an element is NaN or +∞, or if all are −∞.
 pub(in crate::fused) fn log_sum_exp(row: &[f32]) -> f64 {
     const BLOCK: usize = 1024;
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -180,7 +188,7 @@ pub(in crate::fused) fn log_sum_exp(row: &[f32]) -> f64 {
     f64::from(max) + total.ln()
 }
 
-/// `p = exp(score − lse)` in place of the scores, `dz = p (dz − delta)` in place.
+/// In place: `p = exp(score − lse)`, where `p` holds the scores at first, and `dz = p (dz − delta)`.
 pub(super) fn score_gradients(p: &mut [f32], dz: &mut [f32], log_sum_exp: f32, delta: f32) {
     vectorised(
         #[inline(always)]
@@ -200,7 +208,7 @@ pub(super) fn soft_cap(row: &mut [f32], cap: f32) {
     }
 }
 
-/// As [`score_gradients`], of scores before their soft-cap: `p = exp(z − lse)` with `z = cap · tanh(score / cap)`,
+/// Like [`score_gradients`], for scores before their soft-cap: `p = exp(z − lse)` with `z = cap · tanh(score / cap)`,
 /// `dscore = p (dz − delta) (1 − (z / cap)²)`.
 pub(super) fn capped_score_gradients(p: &mut [f32], dz: &mut [f32], log_sum_exp: f32, delta: f32, cap: f32) {
     for (p, dz) in p.iter_mut().zip(dz) {
@@ -210,8 +218,8 @@ pub(super) fn capped_score_gradients(p: &mut [f32], dz: &mut [f32], log_sum_exp:
     }
 }
 
-/// Rotates element i with element i + pairs, the cosines multiplied by `along`, the sines by `across`; elements from
-/// 2 · pairs on are multiplied by `along`.
+/// Rotates element i with element i + pairs. Cosines are multiplied by `along`, sines by `across`, and elements from 2
+/// · pairs on by `along`.
 pub(super) fn rotate(out: &mut [f32], x: &[f32], (cos, sin): (&[f32], &[f32]), along: f32, across: f32) {
     vectorised(
         #[inline(always)]

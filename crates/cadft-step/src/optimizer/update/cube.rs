@@ -1,4 +1,4 @@
-//! The update on the backends that CubeCL compiles: one thread a value, in place where nothing else holds the memory.
+//! The update on CubeCL backends: one thread for each value, in place if nothing else holds the memory.
 
 use super::Rates;
 use super::kernels::UpdateKernels;
@@ -59,17 +59,17 @@ impl UpdateKernels for CubeBackend {
     }
 }
 
-/// A contiguous tensor that may be written to.
+/// A contiguous tensor that may be overwritten.
 fn own(x: CubeTensor) -> CubeTensor {
     let x = into_contiguous(x);
     if x.can_mut() {
         return x;
     }
-    // CUDA's allocator puts the rows of a copy further apart where that aligns them.
+    // CUDA's allocator may pad the rows of a copy for alignment.
     into_contiguous(x.copy())
 }
 
-/// [`Rates`], and what β leaves for the new.
+/// [`Rates`], and `1 − β` of both moments.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 struct Numbers {
     beta_1: f32,

@@ -4,10 +4,9 @@ use super::Rates;
 use super::kernels::UpdateKernels;
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use cadft_kernels::cpu::vectorised;
+use cadft_kernels::cpu::{LANES, vectorised};
+use cadft_kernels::flex::{Float, contiguous, floats, tensor, whole};
 use rayon::prelude::*;
-
-type Float = FloatTensor<Flex>;
 
 /// Values that one task handles.
 const BLOCK: usize = 16_384;
@@ -23,6 +22,49 @@ impl UpdateKernels for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         adamw([value, first, second], grad, factor, rates)
     }
+
+    fn accumulate(sum: FloatTensor<Self>, part: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (mut sum, part) = (whole(sum), contiguous(part));
+        sum.storage_mut::<f32>()
+            .par_chunks_mut(BLOCK)
+            .zip(floats(&part).par_chunks(BLOCK))
+            .for_each(|(sum, part)| {
+                vectorised(
+                    #[inline(always)]
+                    || sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part),
+                );
+            });
+        sum
+    }
+
+    fn sum_of_squares(grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        let grad = contiguous(grad);
+        // Sums of blocks of fixed size, so that the result does not depend on the number of threads.
+        let blocks: Vec<f64> = floats(&grad).par_chunks(BLOCK).map(squares).collect();
+        #[expect(clippy::cast_possible_truncation, reason = "tensors are f32")]
+        let total = blocks.iter().sum::<f64>() as f32;
+        tensor(vec![total], [1])
+    }
+}
+
+/// The sum of the squares of a block.
+fn squares(values: &[f32]) -> f64 {
+    let mut sums = [0.0_f32; LANES];
+    vectorised(
+        #[inline(always)]
+        || {
+            let (chunks, rest) = values.as_chunks::<LANES>();
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    sums[lane] += chunk[lane] * chunk[lane];
+                }
+            }
+            for (sum, value) in sums.iter_mut().zip(rest) {
+                *sum += value * value;
+            }
+        },
+    );
+    sums.iter().copied().map(f64::from).sum()
 }
 
 /// The parameter and its two moments after an update.
@@ -43,16 +85,6 @@ fn adamw(
         .zip(grad.storage::<f32>().par_chunks(BLOCK));
     blocks.for_each(|(((value, first), second), grad)| block([value, first, second], grad, factor, rates));
     (value, first, second)
-}
-
-/// A tensor that is all of its storage, in order.
-fn whole(x: Float) -> Float {
-    let stored = x.storage::<f32>().len();
-    if x.as_slice::<f32>().is_some_and(|values| values.len() == stored) {
-        x
-    } else {
-        x.to_contiguous()
-    }
 }
 
 /// The operations and their order are those of the portable body.

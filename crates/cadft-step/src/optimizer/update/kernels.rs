@@ -1,4 +1,5 @@
-//! The update on a plain backend. The default bodies are portable; a backend with something faster overrides them.
+//! The update on a backend without autodiff. The default bodies are portable; a backend with faster kernels overrides
+//! them.
 
 #![cfg_attr(
     feature = "ndarray",
@@ -21,7 +22,7 @@ use burn::tensor::{DType, Shape};
     Cube: cfg(feature = "cube"),
     Fusion: cfg(feature = "fusion")
 )]
-/// AdamW and what clipping asks for; it is not differentiated.
+/// AdamW, and the sums for clipping. Not differentiable.
 pub(crate) trait UpdateKernels: Backend {
     /// The parameter and its two moments after an update.
     #[fusion(meta = |value, _, _, first, second, _| (value.clone(), first.clone(), second.clone()))]
@@ -34,6 +35,12 @@ pub(crate) trait UpdateKernels: Backend {
         rates: Rates,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         portable::adamw::<Self>([value, first, second], grad, factor, rates)
+    }
+
+    /// `sum + part`.
+    #[fusion(meta = |sum, _| sum.clone())]
+    fn accumulate(sum: FloatTensor<Self>, part: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_add(sum, part)
     }
 
     /// The sum of the squares of a gradient, `[1]`.

@@ -1,4 +1,4 @@
-//! The update in tensor operations: what it means, and the oracle of the kernels.
+//! The update in tensor operations: its definition, and the oracle of the kernels.
 
 use super::Rates;
 use burn::backend::tensor::FloatTensor;

@@ -1,8 +1,8 @@
-//! Lines of a recipe's text.
+//! Line numbers in a recipe's text.
 
 use toml::de::{DeTable, DeValue};
 
-/// The line of a byte, from 1 on.
+/// The line of the byte at `offset`, counted from 1.
 pub(in crate::config) fn line_at(text: &str, offset: usize) -> usize {
     text.as_bytes()[..offset.min(text.len())]
         .iter()
@@ -11,7 +11,7 @@ pub(in crate::config) fn line_at(text: &str, offset: usize) -> usize {
         + 1
 }
 
-/// The line of a dotted key in TOML text; `None` for one that came from an override.
+/// The line of a dotted key in TOML text; `None` if the key comes from an override.
 pub(super) fn line_of(text: &str, path: &str) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let mut table = document.get_ref();

@@ -1,11 +1,11 @@
-//! The dotted keys of recipes, and what other programs call them.
+//! The dotted keys of recipes, and their names in other programs.
 
 use crate::config::schema;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-/// Names in TRL, transformers, PEFT, axolotl and LLaMA-Factory, and what they are here.
+/// Names in TRL, transformers, PEFT, axolotl and LLaMA-Factory, with the keys that they correspond to.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("assistant-only-loss", "data.mask"),
     ("base-model", "model.path"),
@@ -75,7 +75,8 @@ fn collect(path: &str, schema: &Value, paths: &mut BTreeSet<String>) {
     }
 }
 
-/// The dotted key that a wrong one was probably meant to be: the only one with its last part, or what it is called here.
+/// The dotted key that a wrong one was probably meant to be: the only key with the same last part, or the key that
+/// another program's name corresponds to.
 pub(in crate::config) fn suggested(wrong: &str) -> Option<&'static str> {
     let last = wrong.rsplit('.').next().unwrap_or(wrong);
     let last = last.trim().to_lowercase().replace('_', "-");

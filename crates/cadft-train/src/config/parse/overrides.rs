@@ -1,22 +1,22 @@
-//! What the command line changes of a recipe, and which of its changes a problem comes from.
+//! Merges overrides into a recipe, and finds the override that caused a problem.
 
 use super::names;
 use crate::error::ConfigProblem;
 use toml::{Table, Value};
 
-/// Keys of which a recipe has one: to set the one takes the other away.
+/// Mutually exclusive keys: setting the first removes the second.
 const EXCLUSIVE: [[&str; 2]; 2] = [
     ["schedule.epochs", "schedule.steps"],
     ["schedule.steps", "schedule.epochs"],
 ];
 
-/// The keys of token gates, each a name or one table under a name.
+/// The keys of token gates. A value is a name, or a table with one key, the name.
 const GATES: [[&str; 3]; 2] = [["objective", "cadft", "gate"], ["objective", "kl-sft", "gate"]];
 
-/// Sets one dotted key of a table, as `KEY=VALUE`. A value that is not TOML by itself is taken as a string.
+/// Sets one dotted key of a table, from `KEY=VALUE`. A value that is not valid TOML by itself is taken as a string.
 ///
 /// # Errors
-/// An assignment without `=`.
+/// If the assignment has no `=`.
 pub fn set(table: &mut Table, assignment: &str) -> Result<(), String> {
     let (path, value) = assignment
         .split_once('=')
@@ -56,7 +56,7 @@ fn key(assignment: &str) -> &str {
         .trim()
 }
 
-/// Merges `KEY=VALUE` assignments into a recipe, the last one last; what is wrong with their form.
+/// Merges `KEY=VALUE` assignments into a recipe, in order. Returns the problems of their syntax.
 pub(super) fn merge(table: &mut Table, overrides: &[String]) -> Vec<ConfigProblem> {
     let sets = |wanted: &str| overrides.iter().any(|assignment| key(assignment) == wanted);
     for [given, other] in EXCLUSIVE {
@@ -80,8 +80,8 @@ pub(super) fn merge(table: &mut Table, overrides: &[String]) -> Vec<ConfigProble
     problems
 }
 
-/// The assignment that a problem with `wrong` comes from: the last one that sets it, something above it, or something in
-/// it.
+/// The assignment that caused a problem with the key `wrong`: the last one that sets this key, a table that contains
+/// it, or a key below it.
 pub(super) fn to_blame<'a>(overrides: &'a [String], wrong: &str) -> Option<&'a String> {
     let is_below = |key: &str, of: &str| key.strip_prefix(of).is_some_and(|rest| rest.starts_with('.'));
     overrides.iter().rev().find(|assignment| {

@@ -1,4 +1,4 @@
-//! Recipes as they are written, and what is wrong with them.
+//! Tests of reading recipes, and of the errors in them.
 
 use super::*;
 

@@ -1,15 +1,15 @@
-//! What serde says about a recipe, in words that help.
+//! Rewrites serde's messages about a recipe for users.
 
 use super::names;
 
-/// Takes serde's message on an unknown field or variant apart: the name, and what was expected.
+/// Parses serde's message about an unknown field or variant: the name, and the expected names.
 pub(super) fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
     let rest = message.strip_prefix("unknown field ")?;
     let mut quoted = rest.split('`').skip(1).step_by(2);
     Some((quoted.next()?, quoted.collect()))
 }
 
-/// What is wrong with a key that does not exist.
+/// The message for an unknown key.
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     match nearest(key, known).or_else(|| names::suggested(key)) {
         Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
@@ -17,7 +17,7 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     }
 }
 
-/// Serde's message on a wrong value of `key`, in words that help.
+/// Serde's message about a wrong value of `key`, rewritten.
 pub(super) fn explained(key: &str, message: String) -> String {
     if key == "model.precision" && message.contains("variant `f16`") {
         return "there is no training in `f16`: small gradients vanish in it without a scaled loss, which cadft does not \
@@ -31,7 +31,7 @@ pub(super) fn explained(key: &str, message: String) -> String {
     message
 }
 
-/// Serde's words for types, and what a recipe's author calls them.
+/// Serde's names of types, and the names that users know.
 const TYPES: [(&str, &str); 7] = [
     ("f64", "a number"),
     ("usize", "a whole number, 0 or more"),
@@ -42,7 +42,7 @@ const TYPES: [(&str, &str); 7] = [
     ("a string", "text"),
 ];
 
-/// Serde's message on a value of a wrong type without the words of a programmer.
+/// Serde's message about a wrong type, without programming terms.
 fn plain(message: String) -> String {
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         return format!("unknown value {rest}");
@@ -53,12 +53,12 @@ fn plain(message: String) -> String {
     };
     let known = TYPES.iter().find(|(name, _)| *name == expected);
     let expected = known.map_or(expected, |(_, words)| words);
-    // `string "x"`, `integer `3``: the value says what it is.
+    // In `string "x"` or `integer `3``, the value alone is enough.
     let found = (found.split_once(' ')).map_or(found, |(_, value)| value);
     format!("found {found}, expected {expected}")
 }
 
-/// Serde's message on an unknown name of a choice, with a suggestion; any other message as it is.
+/// Serde's message about an unknown variant, with a suggestion; other messages unchanged.
 fn suggested(message: String) -> String {
     let Some(rest) = message.strip_prefix("unknown variant ") else {
         return message;

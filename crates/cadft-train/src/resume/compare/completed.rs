@@ -1,13 +1,13 @@
-//! The settings of a checkpoint, with the defaults of keys that its release did not know.
+//! Fills the settings of a checkpoint with defaults for keys that its release did not have.
 
 use crate::config::{Recipe, is_member};
 use crate::dotted;
 use serde_json::Value;
 
-/// The settings `was` with the defaults of keys that the checkpoint does not know yet; none if they are those of `now`.
+/// The settings `was`, with defaults for missing keys; `None` if they then equal those of `now`.
 pub(super) fn completed(was: &Value, now: &Recipe) -> Option<Value> {
     let objective = &was["objective"];
-    // An objective of a program's own cannot be read; its name is what there is to compare.
+    // A custom objective cannot be deserialised; only its name can be compared.
     let own = objective.as_object().and_then(|table| table.keys().next());
     let is_own = own.is_some_and(|name| !is_member(name));
     let mut readable = was.clone();

@@ -1,4 +1,4 @@
-//! Every key of a recipe is compared: the keys are taken from the schema, so that none can be forgotten.
+//! Tests that every key of a recipe is compared. The keys are taken from the schema, so none can be forgotten.
 
 use super::*;
 use crate::config::parse;
@@ -6,7 +6,7 @@ use crate::config::properties::{GATES, Key, keys, other_value};
 use cadft_core::{AnyObjective, Gate};
 use serde_json::json;
 
-/// A recipe that has every optional table.
+/// A recipe with all optional tables.
 const WHOLE: &str = "
     [model]
     path = 'm'
@@ -26,9 +26,9 @@ fn read(assignments: &[String]) -> Recipe {
     parse("r.toml", WHOLE, assignments).unwrap_or_else(|error| panic!("{assignments:?}: {error}"))
 }
 
-/// The changes that a run with the recipe `now` would find in a checkpoint of one with the recipe `then`.
+/// The changes that a run with recipe `now` finds in a checkpoint of recipe `then`.
 fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
-    // As the file of a checkpoint keeps them.
+    // As a checkpoint file stores them.
     let written = settings(then).to_string();
     let mut found = Comparison::default();
     settings_differ(&serde_json::from_str(&written).unwrap(), now, &mut found);
@@ -36,7 +36,7 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
     found.changes
 }
 
-/// Another value of a key whose schema does not tell one, and what must be set before it.
+/// Another value for keys whose schema gives none, and the settings that it requires.
 const VALUES: [(&str, &str, &[&str]); 24] = [
     ("batch.shards", "4", &[]),
     ("batch.zero-stage", "2", &["model.recompute=blocks"]),
@@ -68,13 +68,13 @@ const VALUES: [(&str, &str, &[&str]); 24] = [
     ("evaluate.extractor", "'boxed'", &[]),
 ];
 
-/// The key of the token gate that a key is below of, and the rest of it.
+/// The key of the token gate that `path` is below, and the rest of the path.
 fn below_gate(path: &str) -> Option<(&'static str, &str)> {
     let below = |gate: &&'static str| Some((*gate, path.strip_prefix(*gate)?.strip_prefix('.')?));
     GATES.iter().find_map(below)
 }
 
-/// The assignments of a recipe before a key is set, and the one that sets it to another value.
+/// Assignments that prepare a recipe, and the one that changes the key.
 fn other(key: &Key) -> (Vec<String>, String) {
     let path = key.path.as_str();
     if let Some((_, value, before)) = VALUES.iter().find(|(known, ..)| *known == path) {
@@ -93,11 +93,11 @@ fn other(key: &Key) -> (Vec<String>, String) {
         };
     }
     if let Some(name) = path.strip_prefix("objective.").filter(|rest| !rest.contains('.')) {
-        // A member without settings is another value of the objective itself.
+        // For a member without settings, the changed value is the objective itself.
         return (vec![], format!("objective={name}"));
     }
     let value = other_value(key).unwrap_or_else(|| panic!("`{path}` is new: name another value of it"));
-    // The table of an objective is there before one of its settings is changed.
+    // The objective's table must exist before one of its settings is changed.
     let parts: Vec<&str> = path.split('.').collect();
     let before = match parts[..] {
         ["objective", name, _] => vec![format!("objective={name}")],
@@ -108,7 +108,7 @@ fn other(key: &Key) -> (Vec<String>, String) {
 
 #[test]
 fn every_key_of_a_recipe_is_compared_or_is_free_for_a_reason() {
-    // No other value of it is read.
+    // It accepts no other value.
     let mut free = vec!["format-version".to_owned()];
     for key in keys().iter().filter(|key| key.path != "format-version") {
         let path = key.path.as_str();
@@ -124,7 +124,7 @@ fn every_key_of_a_recipe_is_compared_or_is_free_for_a_reason() {
         }
         assert!(!changes.is_empty(), "{assignment} is not noticed");
         let (set, _) = assignment.split_once('=').unwrap();
-        // A gate with its default settings is written as its name.
+        // A gate with default settings is serialised as its name.
         let set = below_gate(set).map_or(set, |(owner, _)| owner);
         for change in changes {
             assert!(is_below(&change.key, set), "{assignment}: {change}");
@@ -180,7 +180,7 @@ fn values_are_shown_as_they_are_written() {
     );
 }
 
-/// A checkpoint of a release that knew fewer keys: they had the values that are their defaults now.
+/// A checkpoint of a release with fewer keys: their values are the present defaults.
 #[test]
 fn keys_that_an_older_release_did_not_know_have_their_defaults() {
     let now = read(&[]);
@@ -275,7 +275,7 @@ fn what_a_run_reads_is_compared_by_name() {
     assert_eq!(found.unknown, ["model.path (stop tokens)"]);
 }
 
-/// Half of the gradient of NLL, under some name.
+/// Half of the gradient of NLL, with a given name.
 #[derive(Debug)]
 struct Called(&'static str);
 
@@ -306,7 +306,7 @@ fn an_objective_of_ones_own_is_told_by_its_name_alone() {
         found(&named, &own("half")),
         [Change::new("objective", "dft", "half")]
     );
-    // Everything else is compared as ever, with the defaults of keys that are not known yet.
+    // All other settings are still compared, with defaults for missing keys.
     let mut other = own("half");
     other.optimizer.lr = 0.5;
     let mut written = settings(&own("half"));

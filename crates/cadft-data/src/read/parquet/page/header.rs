@@ -1,34 +1,34 @@
-//! The numbers of a page's header, which is a struct in Thrift's compact protocol.
+//! Parses the numbers of a page header, a struct in Thrift's compact protocol.
 //!
 //! <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>, and `PageHeader` in
 //! <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>.
 
 use std::io::{self, Read, Take};
 
-/// Bytes of a header: it may hold the smallest and the largest value of its page.
+/// Largest size of a header: it may contain the smallest and the largest value of its page.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Structs and lists within each other.
+/// Largest nesting depth of structs and lists.
 const MAX_DEPTH: usize = 16;
 
-/// `DELTA_BYTE_ARRAY`.
+/// The encoding `DELTA_BYTE_ARRAY`.
 const SHARING: i64 = 7;
 
-/// What a header says of its page.
+/// The properties of a page, from its header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Header {
-    /// Bytes of the page when it is unpacked.
+    /// Size of the unpacked page in bytes.
     pub(super) unpacked: u64,
-    /// Values, nulls among them.
+    /// Number of values, including nulls.
     pub(super) values: u64,
-    /// Bytes before what is packed.
+    /// Number of uncompressed bytes before the compressed data.
     pub(super) levels: usize,
-    /// Whether a value says how much of the one before it begins it.
+    /// Whether values share prefixes with the previous value.
     pub(super) shares_bytes: bool,
 }
 
 impl Header {
-    /// Reads a header, and says how many bytes it has.
+    /// Parses a header and returns its length in bytes.
     pub(super) fn read(input: impl Read) -> io::Result<(Self, u64)> {
         let mut header = Self::default();
         let mut parser = Parser {
@@ -42,7 +42,8 @@ impl Header {
         let count = u64::try_from(number).unwrap_or(u64::MAX);
         match path {
             [2] => self.unpacked = count,
-            // The number of values, in the header of a page of version 1, of a dictionary, of version 2.
+            // The number of values, in the header of a data page (version 1), of a dictionary page, or of a data page
+            // (version 2).
             [5 | 7 | 8, 1] => self.values = count,
             [5, 2] | [8, 4] => self.shares_bytes = number == SHARING,
             [8, 5 | 6] => {
@@ -54,7 +55,7 @@ impl Header {
     }
 }
 
-/// Takes each integer with the field ids that lead to it.
+/// A callback for each integer, with the path of field ids.
 type Visit<'a> = dyn FnMut(&[i64], i64) + 'a;
 
 struct Parser<R> {
@@ -86,7 +87,7 @@ impl<R: Read> Parser<R> {
 
     fn value(&mut self, kind: u8, path: &mut Vec<i64>, visit: &mut Visit<'_>) -> io::Result<()> {
         match kind {
-            // True and false have no bytes.
+            // True and false are part of the field header and have no bytes.
             1 | 2 => Ok(()),
             3 => self.byte().map(drop),
             4..=6 => {
@@ -100,7 +101,7 @@ impl<R: Read> Parser<R> {
                 self.skip(length)
             }
             12 => self.structure(path, visit),
-            // A header of a page has no lists.
+            // Page headers have no lists.
             _ => Err(damaged()),
         }
     }
@@ -123,7 +124,7 @@ impl<R: Read> Parser<R> {
         Err(damaged())
     }
 
-    /// A number that is written with its sign in the last bit.
+    /// A zigzag-encoded number: its sign is in the last bit.
     fn integer(&mut self) -> io::Result<i64> {
         let number = self.varint()?;
         Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
@@ -145,8 +146,8 @@ mod tests {
 
     #[test]
     fn the_numbers_of_a_header_are_found() {
-        // type DATA_PAGE_V2 (3), 1000 bytes, 10 packed, and in field 8: 7 values, 0 nulls, 7 rows, encoding 7, levels of 3
-        // and 2 bytes.
+        // type DATA_PAGE_V2 (3), 1000 bytes, 10 packed, and in field 8: 7 values, 0 nulls, 7 rows, encoding 7, levels
+        // of 3 and 2 bytes.
         let bytes = [
             0x15, 6, 0x15, 0xD0, 0x0F, 0x15, 20, 0x5C, 0x15, 14, 0x15, 0, 0x15, 14, 0x15, 14, 0x15, 6, 0x15,
             4, 0, 0,

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The type in which weights are stored; in memory they are f32.
+/// The type in which weights are stored on disk; in memory they are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
@@ -14,7 +14,7 @@ pub enum Dtype {
     F32,
     /// IEEE half precision.
     F16,
-    /// The upper half of single precision.
+    /// bfloat16: the upper half of single precision.
     Bf16,
 }
 
@@ -29,7 +29,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one value.
+    /// Size of one value in bytes.
     #[must_use]
     pub fn size(self) -> usize {
         match self {
@@ -38,12 +38,20 @@ impl Dtype {
         }
     }
 
-    /// The values as a file of this type holds them.
+    /// The values after rounding to this type.
+    ///
+    /// # Examples
+    /// ```
+    /// use cadft_model::Dtype;
+    ///
+    /// assert_eq!(Dtype::Bf16.rounded(&[1.0, 1.001]), [1.0, 1.0]);
+    /// ```
     #[must_use]
     pub fn rounded(self, values: &[f32]) -> Vec<f32> {
         self.decode(&self.encode(values))
     }
 
+    #[cfg(feature = "files")]
     pub(crate) fn to_safetensors(self) -> safetensors::Dtype {
         match self {
             Self::F32 => safetensors::Dtype::F32,
@@ -52,6 +60,7 @@ impl Dtype {
         }
     }
 
+    #[cfg(feature = "files")]
     pub(crate) fn from_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
         match dtype {
             safetensors::Dtype::F32 => Some(Self::F32),
@@ -61,7 +70,7 @@ impl Dtype {
         }
     }
 
-    /// Little-endian bytes to f32, exactly.
+    /// Converts little-endian bytes to f32, exactly.
     pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::F32 => decode_with(bytes, f32::from_le_bytes),
@@ -70,7 +79,7 @@ impl Dtype {
         }
     }
 
-    /// f32 to little-endian bytes, rounding to nearest even.
+    /// Converts f32 to little-endian bytes, rounding to nearest even.
     pub(crate) fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => values

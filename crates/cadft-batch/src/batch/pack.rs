@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-/// Puts samples of these lengths into rows of at most `most` tokens; a longer one has a row of its own. Samples are
-/// taken from the longest down, equal ones in the order given, each into the row with the least room that it fits
-/// into, the oldest of those.
+/// Puts samples of these lengths into rows of at most `most` tokens; a longer sample gets its own row. Samples are
+/// placed in order of decreasing length, equal lengths in the given order. Each goes into the row with the least
+/// sufficient room, and into the oldest of several.
 pub(super) fn best_fit_decreasing(lengths: &[usize], most: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(lengths[index]));

@@ -1,6 +1,6 @@
-//! Which example comes when in an epoch.
+//! The order of examples in an epoch.
 //!
-//! The order is a function of (length, seed, epoch) alone, so a resumed run continues in the order it left.
+//! The order depends only on (length, seed, epoch), so a resumed run continues in the same order.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -18,12 +18,20 @@ pub enum Order {
     Sequential,
 }
 
-/// The positions of all `len` examples in the order of one epoch.
+/// The indices of all `len` examples, in the order of one epoch.
 ///
-/// Shuffling is Fisher and Yates' from the last position down, with ChaCha8 keyed by the little-endian bytes of
-/// `seed` and `epoch` and 16 zeros. Position `i` is exchanged with `⌊u·(i+1)/2⁶⁴⌋` for the next 64-bit word `u`;
-/// the bias of that is below 2⁻³² for any data set that fits in memory. It is written out here so that the
-/// order depends neither on the platform nor on the version of a library.
+/// Shuffling is the Fisher–Yates algorithm from the last position down. The random numbers are from ChaCha8, whose key
+/// is the little-endian bytes of `seed` and `epoch`, followed by 16 zero bytes. Position `i` is exchanged with
+/// `⌊u·(i+1)/2⁶⁴⌋` for the next 64-bit word `u`; the bias is below 2⁻³² for any data set that fits in memory. The
+/// algorithm is written here so that the order does not depend on the platform or on the version of a library.
+///
+/// # Examples
+/// ```
+/// use cadft_data::{Order, epoch_order};
+///
+/// assert_eq!(epoch_order(10, Order::Sequential, 42, 0), (0..10).collect::<Vec<_>>());
+/// assert_eq!(epoch_order(10, Order::Shuffled, 42, 0), [7, 6, 5, 1, 0, 4, 8, 9, 2, 3]);
+/// ```
 pub fn epoch_order(len: usize, order: Order, seed: u64, epoch: u64) -> Vec<usize> {
     let mut positions: Vec<usize> = (0..len).collect();
     if order == Order::Shuffled {

@@ -1,0 +1,48 @@
+//! Gradients that are added up, in place and on all threads where a backend has a kernel for it.
+
+use crate::optimizer::add;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+/// The sum of the gradients that were added so far.
+pub(crate) struct Accumulator(GradientsParams);
+
+impl Accumulator {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self(GradientsParams::new())
+    }
+
+    /// Adds the gradients of the parameters of `model`.
+    pub(crate) fn add<M: Module>(&mut self, model: &M, found: GradientsParams) {
+        let mut visitor = Adding {
+            sum: &mut self.0,
+            found,
+        };
+        model.visit(&mut visitor);
+    }
+
+    /// Takes the sum, and begins anew.
+    pub(crate) fn take(&mut self) -> GradientsParams {
+        std::mem::take(&mut self.0)
+    }
+}
+
+struct Adding<'a> {
+    sum: &'a mut GradientsParams,
+    found: GradientsParams,
+}
+
+impl ModuleVisitor for Adding<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(found) = self.found.remove::<D>(param.id) else {
+            return;
+        };
+        let sum = match self.sum.remove::<D>(param.id) {
+            Some(sum) => add(sum, found),
+            None => found,
+        };
+        self.sum.register(param.id, sum);
+    }
+}
