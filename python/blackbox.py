@@ -62,11 +62,14 @@ TABLES = {
     "exact": CADFT + 'statistics = "exact"\n\n',
     "running": CADFT + 'statistics = "running"\n\n',
     "start": CADFT + 'statistics = "running"\n\n[loss]\nstart = "nll"\nstart-until = 0.25\n\n',
+    "psft": "[objective.psft]\nevery = 3\n\n",
+    "rho": '[objective.rho]\ntop = 0.4\n\n[loss]\nstart = "nll"\nstart-until = 0.25\n\n',
+    "prift-mass": '[objective.prift]\nsupport = "mass"\nthreshold = 0.3\n\n',
     "gate-nll": CADFT + 'statistics = "exact"\ngate = "nll"\n\n[loss]\nnormalisation = "sample-mean"\n\n',
 }
 BY_NAME = (
     *("nll", "dft", "asft", "eaft", "iw-sft", "idft", "deft"),
-    *("info-sft", "chord-phi", "profit", "sed-sft", "talr", "kl-sft"),
+    *("info-sft", "chord-phi", "profit", "sed-sft", "talr", "kl-sft", "prift"),
 )
 HAND_WRITTEN: list[dict] = [
     {

@@ -18,10 +18,12 @@ import trl_peer
 from objectives import (
     EPS,
     NORMALISATIONS,
+    Frozen,
     collision,
     divergence,
     eaft,
     entropy,
+    mass_below,
     multipliers,
     scores,
     standardise_batch,
@@ -63,6 +65,15 @@ OBJECTIVES: dict[str, dict] = {
     "kl-sft": {"kl-sft": {}},
     "kl-sft-lambda0.7": {"kl-sft": {"gate": "chord-phi", "lambda": 0.7}},
     "cadft-sed-sft": {"cadft": {"gate": "sed-sft"}},
+    "prift": {"prift": {}},
+    "prift-mass": {"prift": {"support": "mass"}},
+    "prift-mass-threshold0.2": {"prift": {"support": "mass", "threshold": 0.2}},
+    "psft": {"psft": {}},
+    "psft-clip1.5": {"psft": {"clip": 1.5}},
+    "rho": {"rho": {}},
+    "rho-top0.3": {"rho": {"top": 0.3}},
+    "cadft-prift": {"cadft": {"gate": "prift"}},
+    "kl-sft-rho": {"kl-sft": {"gate": "rho"}},
 }
 
 # TRL has no per-sample weights, so only cases whose data weights are 1 compare.
@@ -179,7 +190,8 @@ def evaluate(case: Case, table: dict, arrays: dict[str, Tensor], prefix: str) ->
     c = scores(log_probs.gather(1, targets)[:, 0], case.sample_index, samples)
     z = standardise_batch(c)
     w = objective.weights(z, c, scores(before.gather(1, targets)[:, 0], case.sample_index, samples))
-    gate = objective.gate(log_probs.gather(1, targets)[:, 0], log_probs, c)
+    frozen = Frozen(before.gather(1, targets)[:, 0], before)
+    gate = objective.gate(log_probs.gather(1, targets)[:, 0], log_probs, c, frozen)
     arrays |= {f"{prefix}/gate": gate, f"{prefix}/z": z, f"{prefix}/w": w}
     result = {}
     for normalisation in NORMALISATIONS:
@@ -239,9 +251,10 @@ def generate(out: Path) -> None:
             f"{name}/log_p": log_p,
             f"{name}/before": case.before(),
             f"{name}/entropy": entropy(log_probs),
-            f"{name}/top_entropy": eaft(1.0)(log_p, log_probs, c) * math.log(20),
+            f"{name}/top_entropy": eaft(1.0)(log_p, log_probs, c, None) * math.log(20),
             f"{name}/collision": collision(log_probs),
             f"{name}/top_mass": top_mass(log_probs, 2),
+            f"{name}/mass_below": mass_below(Frozen(log_p, log_probs)),
             f"{name}/divergence": divergence(log_probs, torch.log_softmax(case.before(), -1)),
             f"{name}/scores": c,
         }

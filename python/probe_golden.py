@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from double_precision import to_f64
-from objectives import NORMALISATIONS, lengths, multipliers, scores, standardise_batch
+from objectives import NORMALISATIONS, Frozen, lengths, multipliers, scores, standardise_batch
 from recipe import parse_objective
 
 SEED = 20260909
@@ -26,10 +26,11 @@ OBJECTIVES: dict[str, dict] = {
         name: {name: {}}
         for name in (
             *("nll", "dft", "cadft", "eaft", "iw-sft", "asft"),
-            *("info-sft", "chord-phi", "profit", "sed-sft", "talr"),
+            *("info-sft", "chord-phi", "profit", "sed-sft", "talr", "prift"),
         )
     },
     "cadft-nll": {"cadft": {"gate": "nll", "beta": 2.0}},
+    "prift-mass": {"prift": {"support": "mass", "threshold": 0.3}},
 }
 
 
@@ -71,7 +72,7 @@ def gradients(
     rows, gates = [], []
     for sample, share in zip(samples, ones[starts]):
         log_p, log_probs = log_probs_of(model, sample)
-        gate = objective.gate(log_p, log_probs, c)
+        gate = objective.gate(log_p, log_probs, c, Frozen(log_p.detach(), log_probs.detach()))
         gates.append(gate.mean().item())
         loss = (n * share * -gate * log_p).sum()
         grads = torch.autograd.grad(loss, list(model.parameters()))

@@ -1,10 +1,28 @@
 """The part of a training recipe that the reference trainer supports; keys and defaults are those of cadft."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from objectives import DFT, NLL, Gate, Objective, chord_phi, deft, eaft, idft, info_sft, power, profit, sed_sft, talr
+from objectives import (
+    DFT,
+    NLL,
+    Gate,
+    Objective,
+    chord_phi,
+    deft,
+    eaft,
+    idft,
+    info_sft,
+    power,
+    prift_mass,
+    prift_prob,
+    profit,
+    psft,
+    rho,
+    sed_sft,
+    talr,
+)
 
 
 @dataclass(frozen=True)
@@ -39,15 +57,18 @@ def parse_objective(value: str | dict) -> tuple[Objective, dict]:
     ((name, options),) = value.items()
     alpha = options.get("alpha", {"eaft": 1.0, "power": 0.5}.get(name))
     beta = options.get("beta", 1.0)
-    threshold = options.get("threshold", {"info-sft": 0.93, "profit": 0.1, "sed-sft": 0.95}.get(name))
+    threshold = options.get("threshold", {"info-sft": 0.93, "profit": 0.1, "sed-sft": 0.95, "prift": 0.5}.get(name))
 
-    def gate(default: str) -> Gate:
-        return parse_objective(options.get("gate", default))[0].gates
+    def gate(default: str) -> Objective:
+        return parse_objective(options.get("gate", default))[0]
+
+    def frozen(gates: Gate, every: int = 0) -> Objective:
+        return Objective(name, gates, looks_at_tokens=True, every=every)
 
     members = {
         "nll": lambda: NLL,
         "dft": lambda: DFT,
-        "cadft": lambda: Objective(name, gate("dft"), beta),
+        "cadft": lambda: replace(gate("dft"), name=name, beta=beta),
         "power": lambda: Objective(name, power(alpha)),
         "asft": lambda: Objective(name, power(1.0), anchor=options.get("lambda", 0.05)),
         "eaft": lambda: Objective(name, eaft(alpha)),
@@ -59,7 +80,10 @@ def parse_objective(value: str | dict) -> tuple[Objective, dict]:
         "profit": lambda: Objective(name, profit(threshold)),
         "sed-sft": lambda: Objective(name, sed_sft(options.get("lambda", 1.0), options.get("k", 2), threshold)),
         "talr": lambda: Objective(name, talr(options.get("temperature"), options.get("floor", 0.01))),
-        "kl-sft": lambda: Objective(name, gate("nll"), anchor=options.get("lambda", 0.05)),
+        "kl-sft": lambda: replace(gate("nll"), name=name, anchor=options.get("lambda", 0.05)),
+        "prift": lambda: frozen(prift_mass(threshold) if options.get("support") == "mass" else prift_prob),
+        "psft": lambda: frozen(psft(options.get("clip", 0.28)), options.get("every", 8)),
+        "rho": lambda: frozen(rho(options.get("top", 0.6))),
     }
     return members[name](), options
 

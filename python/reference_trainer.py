@@ -37,6 +37,7 @@ from double_precision import to_f64
 from examples import Example
 from objectives import (
     NLL,
+    Frozen,
     divergence,
     multipliers,
     sample_weights,
@@ -110,7 +111,11 @@ class Trainer:
         self.recipe, self.model, self.samples = recipe, model, samples
         self.optimizer = adamw(model, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay)
         self.running = RunningStatistics(recipe.decay)
-        self.before = copy.deepcopy(model).requires_grad_(False) if recipe.objective.looks_back else None
+        self.before = self.frozen() if recipe.objective.looks_back else None
+
+    def frozen(self) -> LlamaForCausalLM:
+        """The model as it is now."""
+        return copy.deepcopy(self.model).requires_grad_(False)
 
     def standardised(self, c: Tensor, running: bool) -> tuple[Tensor, float, float]:
         """z of each sample, and the statistics used for it."""
@@ -123,23 +128,27 @@ class Trainer:
         """Score the global batch, then accumulate the weighted gradients of its micro-batches and update."""
         r, n = self.recipe, len(batch)
         objective = NLL if k <= warmup_steps(r.start_until, r.steps) else r.objective
+        if objective.every > 0 and (k - 1 - warmup_steps(r.start_until, r.steps)) % objective.every == 0:
+            self.before = self.frozen()
         index = torch.repeat_interleave(torch.arange(n), torch.tensor([e.supervised for e in batch]))
         parts = list(micro_batches(batch, r.micro_batch))
         with torch.no_grad():
             log_p, log_probs = map(torch.cat, zip(*(distributions(self.model, part) for _, part in parts)))
             if self.before is not None:
                 log_p_before, before = map(torch.cat, zip(*(distributions(self.before, part) for _, part in parts)))
+        q = Frozen(log_p_before.double(), before.double()) if self.before is not None else None
         c = scores(log_p, index, n)
         z, mu, sigma = self.standardised(c, r.running and objective is r.objective)
         self.running.observe(c)
         w = objective.weights(z, c, scores(log_p_before, index, n) if objective.looks_back else None)
         data_weights = torch.tensor([e.weight for e in batch], dtype=torch.float64)
         factors = multipliers(data_weights * w, index, n, r.normalisation)
-        gates, loss = objective.gate(log_p.double(), log_probs.double(), c), 0.0
+        gates, loss = objective.gate(log_p.double(), log_probs.double(), c, q), 0.0
         for start, part in parts:
             live, live_probs = distributions(self.model, part)
             mine = (index >= start) & (index < start + len(part))
-            tokens = -objective.gate(live, live_probs, c) * live
+            of_live = gates[mine].to(live.dtype) if objective.looks_at_tokens else objective.gate(live, live_probs, c)
+            tokens = -of_live * live
             if objective.anchor > 0.0:
                 tokens = tokens + objective.anchor * divergence(live_probs, before[mine])
             partial = (factors[mine].to(live.dtype) * tokens).sum()

@@ -2,7 +2,7 @@
 
 use crate::CADFT;
 use cadft_tests::command::run;
-use cadft_tests::{SAME, fixture};
+use cadft_tests::{SAME, Workspace, fixture};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -107,6 +107,153 @@ fn runs_of_other_settings_are_not_mixed_in() {
         out.to_str().expect("UTF-8"),
     ];
     run(CADFT, &fixture("blackbox"), &args).refused(&["`schedule.steps`", "hint: choose another directory"]);
+}
+
+/// A matrix of two objectives, two settings, clean and noisy data, and two seeds; its table.
+fn matrix(workspace: &Workspace) -> Value {
+    let corrupt = [
+        "data",
+        "corrupt",
+        "--data",
+        "messages.jsonl",
+        "--share",
+        "0.3",
+        "--out",
+        "noisy.jsonl",
+    ];
+    let _ = workspace.run(CADFT, &corrupt).succeeded();
+    let args = [
+        "compare",
+        "recipe.nll.toml",
+        "--objectives",
+        "nll",
+        "--objective",
+        "strong: cadft.beta=2; cadft.gate=\"nll\"",
+        "--settings",
+        "b4: batch.global=4",
+        "--settings",
+        "b8: batch.global=8",
+        "--data",
+        "clean: messages.jsonl",
+        "--data",
+        "noisy: noisy.jsonl",
+        "--seeds",
+        "2",
+        "--set",
+        "schedule.steps=4",
+        "--set",
+        "data.order=shuffled",
+        "--json",
+        "--out",
+        "matrix",
+    ];
+    let done = workspace.run(CADFT, &args).succeeded();
+    serde_json::from_str(done.stdout.trim()).expect("one JSON object")
+}
+
+/// The settings and the data of a row.
+fn names(row: &Value) -> [&str; 2] {
+    ["settings", "data"].map(|key| row[key].as_str().expect("text"))
+}
+
+#[test]
+fn a_matrix_has_settings_and_data_and_separates_planted_noise() {
+    let workspace = Workspace::new();
+    let table = matrix(&workspace);
+    let rows = table["objectives"].as_array().expect("rows");
+    assert_eq!(rows.len(), 8);
+    assert_eq!(
+        (&rows[0]["objective"], names(&rows[0])),
+        (&"nll".into(), ["b4", "clean"])
+    );
+    assert_eq!(
+        (&rows[7]["objective"], names(&rows[7])),
+        (&"strong".into(), ["b8", "noisy"])
+    );
+    for row in rows {
+        assert_eq!(row["runs"], 2);
+        let is_noisy = row["data"] == "noisy";
+        assert_eq!(row["noise_auc"].is_object(), is_noisy, "{row}");
+        if is_noisy && row["objective"] == "nll" {
+            assert_eq!(row["noise_auc"]["mean"], 0.5, "every weight is 1");
+        }
+        if row["objective"] == "strong" {
+            let [settings, data] = names(row);
+            let run = format!("matrix/strong.{settings}.{data}-42/config.resolved.toml");
+            let recipe = fs::read_to_string(workspace.path(&run)).expect("a run");
+            assert!(
+                recipe.contains("beta = 2.0") && recipe.contains("gate = \"nll\""),
+                "{recipe}"
+            );
+        }
+    }
+    let differences = table["differences"].as_array().expect("differences");
+    assert_eq!(differences.len(), 4);
+    for difference in differences {
+        let [settings, data] = names(difference);
+        let of = |objective: &str, seed: u64| {
+            nll(&workspace.path(&format!("matrix/{objective}.{settings}.{data}-{seed}")))
+        };
+        let mean = [42, 43]
+            .map(|seed| of("strong", seed) - of("nll", seed))
+            .iter()
+            .sum::<f64>()
+            / 2.0;
+        let found = difference["measures"]["nll"]["mean"].as_f64().expect("a mean");
+        SAME.assert_near("difference", found, mean);
+        assert_eq!(difference["measures"]["nll"]["pairs"], 2);
+    }
+    assert!(table["made"]["command"].to_string().contains("--settings"));
+    let page = fs::read_to_string(workspace.path("matrix/report.html")).expect("a page");
+    for part in ["from nll", "noise AUC", "Planted noise: AUC"] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn arms_without_a_name_and_comparisons_of_nothing_are_refused() {
+    let refused = [
+        "compare",
+        "recipe.nll.toml",
+        "--objectives",
+        "nll",
+        "--settings",
+        "batch.global=4",
+    ];
+    run(CADFT, &fixture("blackbox"), &refused).refused(&["`--settings`", "has no name", "hint: begin with"]);
+    run(CADFT, &fixture("blackbox"), &["compare", "recipe.nll.toml"])
+        .refused(&["no objective is named", "hint: "]);
+}
+
+#[test]
+fn two_processes_share_the_runs() {
+    let workspace = Workspace::new();
+    let args = [
+        "compare",
+        "recipe.nll.toml",
+        "--objectives",
+        "nll,dft",
+        "--seeds",
+        "2",
+        "--set",
+        "schedule.steps=12",
+        "--json",
+        "--out",
+        "shared",
+    ];
+    let [one, other] = std::thread::scope(|scope| {
+        let start = || scope.spawn(|| workspace.run(CADFT, &args).succeeded().stdout);
+        [start(), start()].map(|thread| thread.join().expect("a process"))
+    });
+    assert_eq!(one, other);
+    let table: Value = serde_json::from_str(one.trim()).expect("one JSON object");
+    assert!(
+        table["objectives"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .all(|row| row["runs"] == 2)
+    );
 }
 
 #[test]

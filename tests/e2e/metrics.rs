@@ -103,7 +103,7 @@ fn every_line_of_a_run_has_the_keys_that_the_reference_documents() {
     let documented: BTreeSet<String> = table("Samples").into_keys().collect();
     for line in &samples {
         assert_documented("samples", line, &documented);
-        let lengths: BTreeSet<_> = ["ids", "samples", "nll", "z", "weight"]
+        let lengths: BTreeSet<_> = ["ids", "samples", "nll", "z", "weight", "gate", "supervised"]
             .map(|key| line[key].as_array().map(Vec::len))
             .into_iter()
             .collect();

@@ -335,30 +335,53 @@ fn a_link_is_replaced_by_the_file_and_what_it_points_to_stays() {
     }
 }
 
+/// A mask of the shell, and the modes that it leaves of files and of directories.
+const UMASKS: [(&str, u32, u32); 2] = [("umask 022", 0o644, 0o755), ("umask 077", 0o600, 0o700)];
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("a file").permissions().mode() & 0o777
+}
+
 #[test]
-fn files_are_readable_as_others_are_and_keep_the_permissions_that_they_had() {
+fn a_new_file_has_the_mode_of_the_umask_and_an_old_one_keeps_its_own() {
     let workspace = with_old_files();
-    let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
     for (args, out) in writers() {
         let path = workspace.path(out);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a file");
         let _ = workspace.run(CADFT, &args).succeeded();
         assert_eq!(mode(&path), 0o640, "{out}");
-        fs::remove_file(&path).expect("the file");
-        let _ = run_after("umask 022", CADFT, workspace.root(), &args).succeeded();
-        assert_eq!(mode(&path), 0o644, "{out}");
+        for (umask, file, _) in UMASKS {
+            fs::remove_file(&path).expect("the file");
+            let _ = run_after(umask, CADFT, workspace.root(), &args).succeeded();
+            assert_eq!(mode(&path), file, "{umask}: {out}");
+        }
     }
-    for (args, out) in [
-        ([&TRAIN[..], &["--out", "readable"]].concat(), "readable"),
-        (
-            vec!["model", "convert", "--model", "model", "--out", "copy"],
-            "copy",
-        ),
-    ] {
-        let _ = run_after("umask 022", CADFT, workspace.root(), &args).succeeded();
-        for name in all(&workspace.path(out)).keys() {
-            let expected = if name.ends_with('/') { 0o755 } else { 0o644 };
-            assert_eq!(mode(&workspace.path(out).join(name)), expected, "{out}/{name}");
+}
+
+#[test]
+fn a_new_directory_and_all_within_have_the_modes_of_the_umask() {
+    let workspace = Workspace::new();
+    let more = ["--set", "log.tensorboard=true", "--set", "data.cache=tokens"];
+    for (umask, file, directory) in UMASKS {
+        for (args, out) in [
+            ([&TRAIN[..], &more, &["--out", "run"]].concat(), "run"),
+            (vec!["report", "run"], "run"),
+            (
+                vec!["model", "convert", "--model", "run", "--out", "copy"],
+                "copy",
+            ),
+            (vec!["man", "--out", "pages"], "pages"),
+        ] {
+            let _ = run_after(umask, CADFT, workspace.root(), &args).succeeded();
+            assert_eq!(mode(&workspace.path(out)), directory, "{umask}: {out}");
+        }
+        for out in ["run", "copy", "pages", "tokens"] {
+            for name in all(&workspace.path(out)).keys() {
+                let expected = if name.ends_with('/') { directory } else { file };
+                let found = mode(&workspace.path(out).join(name));
+                assert_eq!(found, expected, "{umask}: {out}/{name}");
+            }
+            fs::remove_dir_all(workspace.path(out)).expect("a directory");
         }
     }
 }

@@ -159,3 +159,33 @@ fn planted_noise_is_told_from_the_rest() {
         )
         .refused(&["jsonl"]);
 }
+
+#[test]
+fn a_probe_beside_a_run_is_a_picture_in_its_report() {
+    let workspace = Workspace::new();
+    let run = workspace.trained(CADFT, &["schedule.steps=1"]);
+    let args = ["--objectives", "nll,cadft", "--out", "run/probe.json"];
+    let _ = workspace.run(CADFT, &[&PROBE[..], &args].concat()).succeeded();
+    let _ = workspace.run(CADFT, &["report", "run"]).succeeded();
+    let page = fs::read_to_string(run.join("report.html")).expect("a page");
+    let section = page
+        .find("id=\"probe\"")
+        .map(|start| &page[start..])
+        .expect("a section");
+    let section = &section[..section.find("</section>").expect("an end")];
+    let found: Value =
+        serde_json::from_str(&fs::read_to_string(run.join("probe.json")).expect("a probe")).expect("JSON");
+    for row in found["objectives"].as_array().expect("rows") {
+        let bins = row["bins"].as_array().expect("bins");
+        let name = row["name"].as_str().expect("a name");
+        assert!(section.contains(&format!(">{name}</text>")), "{section}");
+        for bin in bins.iter().filter(|bin| number(&bin["second_moment"]) > 0.0) {
+            let share = format!(
+                "{:.1} % of it, {} samples",
+                100.0 * number(&bin["second_moment"]),
+                bin["samples"]
+            );
+            assert!(section.contains(&share), "{share}: {section}");
+        }
+    }
+}

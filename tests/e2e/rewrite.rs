@@ -95,6 +95,79 @@ fn rounds_are_on_record_and_can_be_listed_exported_replayed_and_undone() {
 }
 
 #[test]
+fn pairs_are_the_rewritten_rows_alone() {
+    let study = Study::new();
+    let _ = study.train("run", &[]).succeeded();
+    let mut replaced = study.log("run", "sample");
+    replaced.retain(|sample| sample["decision"] == "replaced");
+    let _ = study
+        .cadft(&["rewrite", "export", "run", "--out", "pairs.jsonl", "--pairs"])
+        .succeeded();
+    let pairs = lines(&study.read("pairs.jsonl"));
+    assert_eq!(pairs.len(), replaced.len());
+    for pair in pairs {
+        let record = replaced
+            .iter()
+            .find(|record| record["id"] == pair["id"])
+            .expect("a record");
+        let text = |side: &str| pair[side][0]["content"].clone();
+        assert_eq!(text("chosen"), record["new"]["text"]);
+        assert_eq!(text("rejected"), record["old"]["text"]);
+        assert_eq!(pair["prompt"][0]["role"], "user");
+        assert_eq!(pair["prompt"].as_array().map(Vec::len), Some(1));
+    }
+}
+
+#[test]
+fn a_guided_answer_is_right_and_likelier_and_comes_after_the_models_own() {
+    let study = Study::new();
+    let checked = ["rewrite.same-answer=true", "rewrite.fraction=0.4"];
+    let _ = study.train("own", &checked).succeeded();
+    let guided = ["rewrite.guided=true"];
+    let _ = study
+        .train("guided", &[&checked[..], &guided].concat())
+        .succeeded();
+    let [own, guided] = ["own", "guided"].map(|run| {
+        let mut samples = study.log(run, "sample");
+        samples.retain(|sample| sample["step"] == 8);
+        samples
+    });
+    assert_eq!(own.len(), guided.len());
+    let answers: Vec<(Value, String)> = (lines(&study.read("train.jsonl")).into_iter())
+        .map(|row| {
+            (
+                row["id"].clone(),
+                row["answer"].as_str().expect("an answer").to_owned(),
+            )
+        })
+        .collect();
+    for (own, guided) in own.iter().zip(&guided) {
+        if guided["guided"] != true {
+            // What it finds by itself, and what fails twice, is as without.
+            assert_eq!(own, guided);
+            continue;
+        }
+        assert_ne!(own["decision"], "replaced", "{own}");
+        assert_eq!(guided["decision"], "replaced", "{guided}");
+        let score = |side: &str| guided[side]["score"].as_f64().expect("a score");
+        assert!(score("new") < score("old"), "{guided}");
+        let (_, answer) = answers.iter().find(|(id, _)| *id == guided["id"]).expect("a row");
+        let text = guided["new"]["text"].as_str().expect("text");
+        assert!(text.ends_with(answer.as_str()), "{text}: {answer}");
+    }
+    // Those that failed were answered twice.
+    let tokens = |run: &str| study.events(run, "rewrote")[0]["tokens"].as_u64();
+    assert!(tokens("guided") > tokens("own"));
+    let _ = study.cadft(&["rewrite", "replay", "guided"]).succeeded();
+    study
+        .train("refused", &["rewrite.guided=true"])
+        .refused(&["`rewrite.guided`", "same-answer"]);
+    study
+        .train("refused", &["rewrite.hint=\"look\""])
+        .refused(&["`rewrite.hint`", "{solution}"]);
+}
+
+#[test]
 fn what_is_undone_gives_the_bytes_of_the_source_and_stays_on_record() {
     let study = Study::new();
     let _ = study.train("run", &[]).succeeded();

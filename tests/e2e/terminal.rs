@@ -1,6 +1,8 @@
 //! Foreign text on a terminal: text from a file, a name or a model must not control it.
 
+mod chat;
 mod commands;
+mod widths;
 
 use crate::CADFT;
 use crate::study::Study;

@@ -101,6 +101,10 @@ fn the_baselines_follow_the_reference() {
         "sed-sft",
         "talr",
         "kl-sft",
+        "prift",
+        "prift-mass",
+        "psft",
+        "rho",
     ] {
         let (recipe, expected) = (format!("recipe.{name}.toml"), format!("expected.{name}.jsonl"));
         assert_follows_reference("blackbox", &recipe, &expected, RUN);

@@ -1,5 +1,7 @@
 //! One global batch on several ranks: the results depend on the number of shards, not on the number of ranks.
 
+mod held;
+
 use super::models::{adapted, model, unequal};
 use burn::tensor::Device;
 use cadft_core::{AnyObjective, Normalisation, RunningMoments, Statistics};
@@ -120,6 +122,7 @@ fn run(case: &Case<'_>, ranks: &Ranks) -> Left {
         let samples = samples(number, case.broken == Some(number));
         let samples: Vec<&Example> = samples.iter().collect();
         let batch = GlobalBatch::dealt(&samples, ranks, &cut, &model.device());
+        let batch = batch.compared_with(&reference, &samples, case.objective);
         let settings = StepSettings {
             objective: case.objective,
             reference: Some(&reference),

@@ -75,8 +75,8 @@ impl<'a> Setting<'a> {
     }
 
     fn run(&self, model: &CausalLm, examples: &[Example]) -> (StepOutcome, Vec<Vec<f64>>) {
-        let reference = (self.objective.reference())
-            .map(|_| super::models::model("tiny-llama-untied", &model.device().inner()).reference());
+        let before = super::models::model("tiny-llama-untied", &model.device().inner()).reference();
+        let reference = (self.objective.reference()).map(|_| before.clone());
         let section = MicroBatching {
             micro: self.micro,
             max_tokens: self.max_tokens,
@@ -85,6 +85,7 @@ impl<'a> Setting<'a> {
         };
         let samples: Vec<&Example> = examples.iter().collect();
         let batch = GlobalBatch::new(&samples, &section, &model.device());
+        let batch = batch.compared_with(&before, &samples, self.objective);
         let settings = StepSettings {
             objective: self.objective,
             reference: reference.as_ref(),

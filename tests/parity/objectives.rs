@@ -1,11 +1,11 @@
 //! Every objective, value and gradient, against `PyTorch` in f64 (`python/objectives_golden.py`).
 
 use burn::tensor::{Device, Tensor, TensorData};
-use cadft_core::reduction::{median_score, sample_scores};
+use cadft_core::reduction::{least_of_largest, median_score, sample_scores};
 use cadft_core::{
     AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Reference, SampleStats,
-    Standardiser, Statistic, TokenStats, anchor_loss, family_loss, linear_divergence,
-    linear_log_probs_chunked, linear_statistic, naive_log_probs,
+    Standardiser, Statistic, TokenReference, TokenStats, anchor_loss, family_loss, linear_divergence,
+    linear_log_probs_chunked, linear_mass_below, linear_statistic, naive_log_probs,
 };
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, F32_CANCELLING, F32_LARGE, Tolerance, devices, fixture};
@@ -63,9 +63,15 @@ impl Case<'_> {
         };
         let scores = scores_of(stats.log_probs.clone());
         stats.median_score = Some(median_score(&scores));
+        let before = self.before(&device);
+        stats.reference = (objective.token_reference()).map(|wanted| self.frozen(wanted, before.clone()));
+        if let (Some(top), Some(reference)) = (objective.top_excess(), &stats.reference) {
+            let excess = (reference.clone() - stats.log_probs.clone()).into_data();
+            let excess: Vec<f32> = excess.iter().collect();
+            stats.least_excess = Some(least_of_largest(&excess, top));
+        }
         let gates = objective.token_gates(&stats);
         let batch: Standardiser = scores.iter().copied().collect();
-        let before = self.before(&device);
         let weights = objective.sample_weights(&SampleStats {
             scores: &scores,
             batch: &batch,
@@ -116,6 +122,22 @@ impl Case<'_> {
         let logits = self.arrays.tensor::<2>(&self.key("before"), device);
         let [_, vocab] = logits.dims();
         [logits, Tensor::eye(vocab, device)]
+    }
+
+    /// What the model of [`Case::before`] says of the targets as a frozen one.
+    fn frozen(&self, wanted: TokenReference, before: [Tensor<2>; 2]) -> Tensor<1> {
+        let [hidden, weight] = before.map(|tensor| {
+            if tensor.is_autodiff() {
+                tensor.inner()
+            } else {
+                tensor
+            }
+        });
+        let targets = self.arrays.ids::<1>(&self.key("targets"), &hidden.device());
+        match wanted {
+            TokenReference::MassBelow => linear_mass_below(hidden, weight, targets, Precision::F32),
+            _ => naive_log_probs(hidden, weight, targets),
+        }
     }
 
     /// `hidden · weightᵀ`, computed in f64.
@@ -171,8 +193,8 @@ fn for_every_case(check: impl Fn(&Case<'_>, &str, &AnyObjective, &Value, &Device
         }
     }
     assert!(
-        checked >= 217,
-        "the fixture covers at least 7 cases of 31 objectives, not {checked}"
+        checked >= 280,
+        "the fixture covers at least 7 cases of 40 objectives, not {checked}"
     );
 }
 
@@ -279,6 +301,9 @@ fn statistics_and_divergence_equal_pytorch_in_f64() {
                 let found = linear_statistic(hidden.clone(), weight.clone(), statistic, Precision::F32);
                 check(array, found);
             }
+            let targets = arrays.ids::<1>(&case.key("targets"), &device);
+            let found = linear_mass_below(hidden.clone(), weight.clone(), targets, Precision::F32);
+            check("mass_below", found);
             let policy = [hidden, weight];
             let found = linear_divergence(policy, case.before(&device), Precision::F32, ChunkSize::Rows(4));
             check("divergence", found);

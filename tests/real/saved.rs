@@ -69,6 +69,16 @@ fn transformers_ends_an_answer_where_it_was_trained_to_end() {
 }
 
 #[test]
+fn transformers_loads_what_was_merged() {
+    let (workspace, _) = trained(&["adapter.rank=8"]);
+    let merge = ["model", "merge", "--model", "run", "--out", "merged"];
+    let _ = workspace.run(BINARY, &merge).succeeded();
+    let found = answered(&workspace, &workspace.path("merged"));
+    let text = found["text"].as_str().expect("a text");
+    assert!(text.ends_with("<|im_end|>"), "{text}");
+}
+
+#[test]
 fn transformers_renders_a_conversation_as_the_run_did() {
     let template = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + mode.name + m['content'] + '<|im_end|>' }}\
                     {% endfor %}{% if add_generation_prompt and opened %}<|im_start|>{% endif %}";

@@ -4,6 +4,7 @@ pub mod arrays;
 mod by_name;
 pub mod command;
 pub mod runs;
+pub mod schema;
 pub mod synthetic;
 pub mod terminal;
 pub mod workspace;

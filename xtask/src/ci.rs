@@ -10,9 +10,10 @@ type Check = fn() -> Result<()>;
 
 /// Runs every check, even after a failure, and lists those that failed.
 pub(crate) fn run() -> Result<()> {
-    let checks: [(&str, Check); 6] = [
+    let checks: [(&str, Check); 7] = [
         ("fmt", fmt),
         ("clippy", clippy),
+        ("step alone", step_alone),
         ("docs", docs::run),
         ("tidy", tidy::run),
         ("reference", reference::check),
@@ -55,6 +56,19 @@ fn clippy() -> Result<()> {
 }
 
 /// Packages every crate that is published, without compiling it: the tests do that.
+/// `cadft-step` as a program outside has it: `cadft-model` and `cadft-files` without files.
+fn step_alone() -> Result<()> {
+    shell::run(shell::cargo_in_workspace("clippy").args([
+        "--release",
+        "--package",
+        "cadft-step",
+        "--lib",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
 fn package() -> Result<()> {
     shell::run(shell::cargo_in_workspace("package").args([
         "--quiet",

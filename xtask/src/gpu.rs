@@ -18,7 +18,7 @@ mod emulate;
 const CUDA_VERSION: &str = "13000";
 /// Largest compressed binary, in bytes, that can be transferred to a machine without a network.
 const MOST: u64 = 40_000_000;
-const FEATURES: &str = "cadft/flex,cadft/cuda,cadft/cuda-cpp,cadft/fusion";
+const FEATURES: &str = "cadft/flex,cadft/cuda,cadft/cuda-cpp,cadft/nccl,cadft/fusion";
 const PATCH: &str = "\n[patch.crates-io]\ncubecl-llvm = { path = \"xtask/stubs/cubecl-llvm\" }\n";
 
 /// Arguments of `cargo xtask gpu`.
@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Type-check `cadft` with CUDA.
+    /// Type-check `cadft` with CUDA and NCCL.
     Check,
     /// Build `cadft` with CUDA, stripped and compressed, to be carried to a machine with a GPU.
     Build,

@@ -17,6 +17,7 @@ mod quickstart;
 mod reference;
 mod shell;
 mod soak;
+mod study;
 mod test;
 mod tidy;
 mod train;
@@ -45,6 +46,8 @@ enum Verb {
     Soak(soak::Args),
     /// Train the base model of the embedded quickstart again.
     QuickstartBase,
+    /// Make the data of the study, and train the base model that it begins with.
+    StudyBase,
     /// Build the API documentation and the book, warnings being errors.
     Docs,
     /// Write the generated parts of the reference pages, or check them.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::QuickstartBase => quickstart::run(),
+        Verb::StudyBase => study::run(),
         Verb::Docs => docs::run(),
         Verb::Reference(args) => reference::run(&args),
         Verb::Tidy => tidy::run(),

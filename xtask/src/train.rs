@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// The backend to compile in besides flex, and to train on.
     #[arg(long, value_enum, default_value = "flex")]
     backend: Backend,
+    /// Compute each step on this many threads, as `cadft train --ranks` does.
+    #[arg(long)]
+    ranks: Option<u16>,
     /// Arguments for `cadft train`, after `--`.
     #[arg(last = true)]
     args: Vec<String>,
@@ -44,6 +47,9 @@ fn command(args: &Args) -> Command {
         .any(|arg| arg == "--device" || arg.starts_with("--device="));
     if args.backend != Backend::Flex && !names_device {
         command.args(["--device", args.backend.feature()]);
+    }
+    if let Some(ranks) = args.ranks {
+        command.args(["--ranks", &ranks.to_string()]);
     }
     command.args(&args.args);
     command
@@ -81,6 +87,12 @@ mod tests {
         let tail = "--no-default-features --features flex,cuda -- \
                     train --recipe my.toml --device cuda --set run.seed=1";
         assert!(line.ends_with(tail), "{line}");
+    }
+
+    #[test]
+    fn ranks_are_passed_on() {
+        let line = built(&["--ranks", "2", "--", "--steps", "3"]);
+        assert!(line.ends_with("-- train --ranks 2 --steps 3"), "{line}");
     }
 
     #[test]

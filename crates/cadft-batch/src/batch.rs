@@ -108,7 +108,7 @@ pub fn micro_batches<'a>(
 ///
 /// # Examples
 /// ```
-/// use cadft_data::{BatchOptions, Bucketing, Packing, micro_batch_shapes};
+/// use cadft_batch::{BatchOptions, Bucketing, Packing, micro_batch_shapes};
 ///
 /// let options = |packing| BatchOptions {
 ///     micro: 2,

@@ -12,7 +12,7 @@
 /// # Examples
 /// ```
 /// // Each of the two shards gets 6 tokens.
-/// assert_eq!(cadft_data::deal(&[5, 3, 3, 1], 2), vec![vec![0, 3], vec![1, 2]]);
+/// assert_eq!(cadft_batch::deal(&[5, 3, 3, 1], 2), vec![vec![0, 3], vec![1, 2]]);
 /// ```
 pub fn deal(tokens: &[usize], shards: usize) -> Vec<Vec<usize>> {
     assert!(shards > 0, "samples are dealt into at least one shard");

@@ -27,7 +27,7 @@ pub enum Order {
 ///
 /// # Examples
 /// ```
-/// use cadft_data::{Order, epoch_order};
+/// use cadft_batch::{Order, epoch_order};
 ///
 /// assert_eq!(epoch_order(10, Order::Sequential, 42, 0), (0..10).collect::<Vec<_>>());
 /// assert_eq!(epoch_order(10, Order::Shuffled, 42, 0), [7, 6, 5, 1, 0, 4, 8, 9, 2, 3]);

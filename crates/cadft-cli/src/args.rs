@@ -15,6 +15,7 @@ mod recipe;
 mod recipe_name;
 mod report;
 mod rewrite;
+mod schema;
 mod score;
 mod selftest;
 mod shorthand;
@@ -34,12 +35,16 @@ pub(crate) use recipe::*;
 pub(crate) use recipe_name::{OptionalRecipe, RequiredRecipe};
 pub(crate) use report::ReportArgs;
 pub(crate) use rewrite::*;
+pub(crate) use schema::SchemaArgs;
 pub(crate) use score::ScoreArgs;
 pub(crate) use selftest::SelftestArgs;
 pub(crate) use shorthand::{AdapterName, ShorthandArgs};
 pub(crate) use source::{FormatName, SourceArgs};
 pub(crate) use tokens::{MaskName, ScoringArgs, TemplateArgs};
 pub(crate) use train::TrainArgs;
+
+/// The heading of options of every command.
+const EVERYWHERE: &str = "In every command";
 
 /// Fine-tune language models with Compatibility-Aware Dynamic Fine-Tuning.
 #[derive(Debug, Parser)]
@@ -48,10 +53,10 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Log to standard error; twice for details, three times for everything. `CADFT_LOG` filters by module.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = EVERYWHERE)]
     pub(crate) verbose: u8,
     /// On standard error only warnings and errors: no progress, no summaries, no advice on what comes next.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub(crate) quiet: bool,
 }
 
@@ -91,6 +96,8 @@ pub(crate) enum Command {
     Selftest(SelftestArgs),
     /// Measure how fast a device trains a model of some shape; needs its `config.json` only.
     Bench(BenchArgs),
+    /// Print the JSON Schema of what a command prints with `--json`.
+    Schema(SchemaArgs),
     /// Print the script with which a shell completes commands and options.
     Completions(CompletionsArgs),
     /// Print the manual page.
@@ -112,7 +119,7 @@ pub(crate) struct DoctorArgs {
 pub(crate) struct DeviceArgs {
     /// A compiled backend: flex, ndarray, cpu, cuda[:N], rocm[:N], metal, vulkan, webgpu, wgpu
     /// [default: flex, else the first compiled one].
-    #[arg(long, value_name = "D")]
+    #[arg(long, value_name = "D", help_heading = None::<&str>)]
     pub(crate) device: Option<String>,
 }
 

@@ -6,8 +6,8 @@ use cadft_files::{NewDirectory, shown};
 use cadft_train::Recipe;
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 static ASSETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets");
 
@@ -16,16 +16,34 @@ const PREFIX: &str = "embedded:";
 /// Writes the files of a recipe's embedded paths to the cache, and replaces the paths by those on disk.
 pub(crate) fn materialise(recipe: &mut Recipe) -> Result<()> {
     recipe.model.path = resolve(&recipe.model.path)?;
+    let adapter = recipe.adapter.as_mut().and_then(|adapter| adapter.path.as_mut());
+    for path in adapter.into_iter().chain(&mut recipe.run.out) {
+        *path = at_home(path, home().as_deref());
+    }
     for source in recipe.data.train.iter_mut().chain(&mut recipe.data.eval) {
         source.path = resolve(&source.path)?;
     }
     Ok(())
 }
 
-/// The path on disk of `path`, which may be an embedded one.
+/// The user's directory.
+fn home() -> Option<PathBuf> {
+    env::home_dir().filter(|home| home.is_absolute())
+}
+
+/// A path whose first part is `~`, from the user's directory on: shells leave it as it is after `KEY=`, and recipes see none.
+fn at_home(path: &str, home: Option<&Path>) -> String {
+    let rest = path.strip_prefix("~/").filter(|_| !Path::new(path).exists());
+    match rest.zip(home) {
+        Some((rest, home)) => home.join(rest).to_string_lossy().into_owned(),
+        None => path.to_owned(),
+    }
+}
+
+/// The path on disk of a path that may be embedded, or begin with `~/`.
 pub(crate) fn resolve(path: &str) -> Result<String> {
     let Some(embedded) = path.strip_prefix(PREFIX) else {
-        return Ok(path.to_owned());
+        return Ok(at_home(path, home().as_deref()));
     };
     let (name, file) = embedded.split_once('/').unwrap_or((embedded, ""));
     let unknown = || {
@@ -114,6 +132,16 @@ mod tests {
             1,
             "temporary files are left"
         );
+    }
+
+    #[test]
+    fn a_path_may_begin_in_the_users_directory() {
+        let home = Path::new("/here/me");
+        assert_eq!(at_home("~/data/x.jsonl", Some(home)), "/here/me/data/x.jsonl");
+        for other in ["~", "~you/x", "a/~/x", "x"] {
+            assert_eq!(at_home(other, Some(home)), other);
+        }
+        assert_eq!(at_home("~/x", None), "~/x");
     }
 
     #[test]

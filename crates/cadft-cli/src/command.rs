@@ -14,9 +14,13 @@ mod recipe;
 mod reference;
 mod report;
 mod rewrite;
+mod schema;
+mod schemas;
 mod score;
 mod selftest;
 mod train;
+
+pub(crate) use schemas::schemas;
 
 use crate::args::{Command, DataCommand, ModelCommand, RecipeCommand};
 use crate::exit::Exit;
@@ -33,7 +37,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit> {
         Command::Score(args) => score::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Generate(args) => generate::run(args),
-        Command::Chat(args) => chat::run(args),
+        Command::Chat(args) => return chat::run(args),
         Command::Data(DataCommand::Inspect(args)) => data::inspect::run(args),
         Command::Data(DataCommand::Stats(args)) => data::stats::run(args),
         Command::Data(DataCommand::Validate(args)) => return data::validate::run(args),
@@ -51,6 +55,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit> {
         Command::Report(args) => report::run(args),
         Command::Rewrite(command) => rewrite::run(command),
         Command::Doctor(args) => doctor::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => completions::man(args),
         Command::Reference => reference::run(),

@@ -67,12 +67,12 @@ impl Console {
         self.print(event);
         match event {
             Event::Evaluating { done, total, .. } => {
-                let said = || format!("evaluating {} of {} samples", count(*done), count(*total));
+                let said = || format!("evaluating {} of {}", count(*done), counted(*total, "sample"));
                 self.evaluating(*done, *total, said);
             }
             Event::Answering { tokens, .. } => {
                 self.evaluating(*tokens, 0, || {
-                    format!("answering: {} tokens so far", count(*tokens))
+                    format!("answering: {} so far", counted(*tokens, "token"))
                 });
             }
             _ => self.evaluation = None,
@@ -95,10 +95,10 @@ impl Console {
             }),
             Event::Answered { step, answers } => self.progress.suspend(|| {
                 note(format!(
-                    "{}: {} of {} answers right",
+                    "{}: {} of {} right",
                     moment(*step),
                     answers.correct,
-                    answers.questions * answers.samples
+                    counted(answers.questions * answers.samples, "answer")
                 ));
             }),
             Event::Rewrote { step, round } => self.progress.suspend(|| note(rewrote(*step, round))),
@@ -274,15 +274,15 @@ fn rewrote(step: usize, round: &RoundSummary) -> String {
 fn started(plan: &Plan) -> Shown {
     let bold = Style::new().for_stderr().bold();
     let start = plan.start.map_or_else(String::new, |start| {
-        format!("{start} for {} steps, then ", plan.start_steps)
+        format!("{start} for {}, then ", counted(plan.start_steps, "step"))
     });
     Shown::from(start)
         .and(Shown::styled(&bold, &plan.objective))
         .and(format!(
-            ": {} steps over {} samples with {} tokens, {} of them trained; {} parameters, about {:.0} MiB",
-            count(plan.steps),
-            count(plan.samples),
-            count(plan.tokens),
+            ": {} over {} with {}, {} of them trained; {} parameters, about {:.0} MiB",
+            counted(plan.steps, "step"),
+            counted(plan.samples, "sample"),
+            counted(plan.tokens, "token"),
             count(plan.supervised),
             count(plan.parameters),
             plan.memory_mib,

@@ -2,6 +2,7 @@
 
 use crate::panics;
 use burn::tensor::{Device, Tensor};
+use cadft_step::Ranks;
 use cadft_train::{TrainError, device};
 use std::panic;
 
@@ -14,6 +15,35 @@ pub(crate) fn name(asked: Option<&str>) -> &str {
         compiled.first().copied().unwrap_or("flex")
     };
     asked.unwrap_or(default)
+}
+
+/// The name of the device of one of several processes. Cards without a number are dealt out: a rank has the one with its place
+/// among the ranks of its machine, unless it sees one only, which its launcher has chosen then.
+pub(crate) fn of_rank(asked: Option<&str>, ranks: &Ranks) -> String {
+    let name = name(asked);
+    match ranks.place_on_machine() {
+        0 => name.to_owned(),
+        place => dealt(name, place, cards(name)),
+    }
+}
+
+fn dealt(name: &str, place: usize, cards: usize) -> String {
+    if cards > 1 {
+        format!("{name}:{place}")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// The cards that this process sees, if `name` is of cards and has no number.
+fn cards(name: &str) -> usize {
+    match name {
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::enumerate(burn::tensor::DeviceType::Cuda).len(),
+        #[cfg(feature = "rocm")]
+        "rocm" => Device::enumerate(burn::tensor::DeviceType::Rocm).len(),
+        _ => 0,
+    }
 }
 
 /// The device of this name, after a small test computation.
@@ -62,6 +92,14 @@ fn missing_library(message: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cards_are_dealt_to_the_ranks_of_a_machine_unless_each_sees_its_own() {
+        assert_eq!(dealt("cuda", 3, 4), "cuda:3");
+        assert_eq!(dealt("cuda", 3, 1), "cuda");
+        assert_eq!(dealt("flex", 1, cards("flex")), "flex");
+        assert_eq!(dealt("cuda:1", 2, cards("cuda:1")), "cuda:1");
+    }
 
     #[test]
     fn a_missing_driver_is_named_in_a_few_words() {

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// `cadft data convert`, `cadft rewrite export`.
 #[derive(Serialize, JsonSchema)]
@@ -13,6 +14,17 @@ pub(crate) struct WrittenRows {
     /// Those with another text than the data had; only of `rewrite export`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rewritten: Option<usize>,
+}
+
+/// `cadft data corrupt`.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Corrupted {
+    /// The file.
+    pub(crate) out: String,
+    /// Its rows.
+    pub(crate) rows: usize,
+    /// How many have planted noise, by its kind.
+    pub(crate) planted: BTreeMap<&'static str, usize>,
 }
 
 /// `cadft model convert`.

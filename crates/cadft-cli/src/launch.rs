@@ -3,16 +3,13 @@
 use crate::hint::UsageError;
 use anyhow::Result;
 use cadft_step::Ranks;
+use cadft_step::ranks::{self, Engine};
 
 /// The ranks of a run.
 pub(crate) enum Launch {
     /// Threads of this process: their number.
     Threads(usize),
     /// This process is one of several.
-    #[cfg_attr(
-        not(feature = "mpi"),
-        expect(dead_code, reason = "without MPI, processes are refused")
-    )]
     Process(Ranks),
 }
 
@@ -39,24 +36,29 @@ impl Launch {
     }
 }
 
-#[cfg(feature = "mpi")]
-fn processes(_mark: &str) -> Result<Launch> {
-    use cadft_step::ranks::Mpi;
-    use std::rc::Rc;
-    let mpi = Mpi::begin().ok_or_else(|| anyhow::anyhow!("MPI has begun before"))?;
-    Ok(Launch::Process(Ranks::new(Rc::new(mpi))))
-}
-
-#[cfg(not(feature = "mpi"))]
 fn processes(mark: &str) -> Result<Launch> {
+    if ranks::processes_engine() != Engine::NotBuilt {
+        let host = ranks::processes().ok_or_else(|| anyhow::anyhow!("MPI has begun before"))?;
+        return Ok(Launch::Process(Ranks::new(host)));
+    }
     // A launcher that starts a single process is accepted.
     if std::env::var(mark).is_ok_and(|count| count == "1") && mark != "PMIX_RANK" {
         return Ok(Launch::Threads(1));
     }
     Err(UsageError::new(
         format!("this program was started as one of several processes (`{mark}` is set), and was built without MPI"),
-        "build it with `cargo build --release -p cadft --features mpi` (Debian: `libopenmpi-dev`, `libclang-dev`), or \
-         start it alone with `--ranks N`",
+        format!("{BUILD}, or start it alone with `--ranks N`"),
     )
     .into())
+}
+
+/// How the program is built so that its ranks may be processes.
+pub(crate) const BUILD: &str = "build it with `cargo build --release -p cadft --features mpi` (Debian: `libopenmpi-dev`, \
+                                `libclang-dev`)";
+
+/// What launched this process as one of several, by the variable that says so, and the variable's value.
+pub(crate) fn launched_by() -> Option<(&'static str, String)> {
+    MARKS
+        .into_iter()
+        .find_map(|mark| Some((mark, std::env::var(mark).ok()?)))
 }

@@ -8,17 +8,18 @@
 //! model.rs       a model directory, opened         device.rs  a device, opened and tested
 //! answer_text.rs tokens to text while they are generated, up to a stop text
 //! console.rs     what a run shows on standard error
-//! output.rs      the answers of commands, on standard output; `closed.rs` detects that it is closed
-//! destination.rs checks of output paths
-//! shown.rs       text whose foreign parts cannot control the terminal
-//! report.rs      one HTML page about runs          reference.rs the generated parts of the book
-//! row_texts.rs   questions and answers of rows, by id
-//! facts.rs       the `--json` output of commands that write something
-//! hint.rs        how errors are shown              exit.rs    exit codes
-//! panics.rs      panics as errors                  log.rs     logs that leave the progress bar intact
-//! interrupt.rs   signals                           launch.rs  threads or processes as ranks
-//! start.rs       checks of arguments and environment, before any command
-//! tolerance.rs   the tolerances of all tests       version.rs the text of `--version`
+//! output.rs      what a command answers on standard output, which `closed.rs` knows to be closed
+//! grid.rs        tables on terminals of any width
+//! destination.rs where a command writes
+//! shown.rs       text in which nothing foreign steers the terminal
+//! report.rs      one HTML page about runs        reference.rs what the book says of commands, keys and events
+//! row_texts.rs   what rows ask and answer, by their ids   noise.rs   how far planted noise is separated from the rest
+//! facts.rs       what commands that write something say with `--json`
+//! hint.rs        errors: how they are shown        exit.rs    how a command ends
+//! panics.rs      panics, as errors too           lines.rs   lines that somebody types
+//! interrupt.rs   signals                           log.rs     logs, past the progress bar
+//! start.rs       arguments and settings that cannot be worked with
+//! tolerance.rs   how far results may be from what is expected   version.rs   what `--version` says
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
@@ -33,17 +34,21 @@ mod destination;
 mod device;
 mod exit;
 mod facts;
+mod grid;
 mod hint;
 mod interrupt;
 mod launch;
+mod lines;
 mod log;
 mod model;
+mod noise;
 mod output;
 mod panics;
 mod recipe;
 mod reference;
 mod report;
 mod row_texts;
+mod schema;
 mod shown;
 mod start;
 pub mod tolerance;
@@ -65,7 +70,7 @@ where
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return start::refused(&error, &args),
+        Err(error) => return start::refused(error, &args),
     };
     if let Err(error) = start::check().and_then(|()| log::start(cli.verbose)) {
         return hint::report(&error);

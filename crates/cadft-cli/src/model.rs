@@ -1,7 +1,7 @@
 //! Opens a model directory for evaluation and generation.
 
 use crate::args::{DeviceArgs, InputArgs, SamplingArgs, ScoringArgs, SourceArgs};
-use crate::console::Activity;
+use crate::console::{Activity, counted};
 use crate::hint::{self, UsageError};
 use crate::{assets, device};
 use anyhow::Result;
@@ -61,8 +61,8 @@ impl OpenModel {
         if stop_token_ids.is_empty() && args.stop.is_empty() {
             hint::warn(&Warning {
                 message: format!(
-                    "the model names no stop token: every answer is {} tokens long",
-                    args.max_new_tokens
+                    "the model names no stop token: every answer is {} long",
+                    counted(args.max_new_tokens, "token")
                 ),
                 hint: "name a text that ends answers with `--stop TEXT`, or set `eos_token_id` in \
                        `generation_config.json`"
@@ -248,8 +248,11 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     if directory.is_dir() {
         return Ok(directory);
     }
-    let hint = checkpoint::hint_for(&directory)
-        .unwrap_or("give the path of a Hugging Face model directory, or `hf://OWNER/NAME`");
+    let hint = match (checkpoint::hint_for(&directory), cadft_files::similar(&directory)) {
+        (Some(hint), _) => hint.to_owned(),
+        (None, Some(similar)) => format!("did you mean `{}`?", cadft_files::shown(&similar)),
+        (None, None) => "give the path of a Hugging Face model directory, or `hf://OWNER/NAME`".to_owned(),
+    };
     Err(UsageError::new(
         format!(
             "`--model`: `{}` is not a directory",
@@ -299,8 +302,9 @@ pub(crate) fn warn_about(report: &Report, max_length: usize) {
     if report.truncated > 0 {
         hint::warn(&Warning {
             message: format!(
-                "{} of {} samples were cut to {max_length} tokens",
-                report.truncated, report.rows
+                "{} of {} cut to {max_length} tokens",
+                report.truncated,
+                counted(report.rows, "sample")
             ),
             hint: "what was cut off is not looked at".to_owned(),
         });
@@ -311,7 +315,11 @@ pub(crate) fn warn_about(report: &Report, max_length: usize) {
                 "sample `{}` (line {}) is left out: {}",
                 dropped.id, dropped.line, dropped.reason
             ),
-            hint: format!("{} of {} samples are left out", report.dropped.len(), report.rows),
+            hint: format!(
+                "left out: {} of {}",
+                report.dropped.len(),
+                counted(report.rows, "sample")
+            ),
         });
     }
 }

@@ -1,9 +1,12 @@
 //! The output of commands on standard output.
 
 use crate::closed;
+use crate::grid;
 use crate::shown::Shown;
 use anyhow::{Context, Result};
 use cadft_files::{visible_json, visible_name, visible_text};
+use comfy_table::Table;
+use console::Term;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
@@ -36,13 +39,17 @@ pub(crate) fn exact(text: &str) -> Result<()> {
 
 /// Prints a table of two columns: names and values.
 pub(crate) fn table(rows: &[(&str, String)]) -> Result<()> {
-    let name = |name| visible_name(name).into_owned();
-    let width = rows.iter().map(|row| name(row.0).len()).max().unwrap_or(0);
-    let lines: String = rows
+    let shown = |text| visible_name(text).into_owned();
+    let pairs: Vec<_> = rows
         .iter()
-        .map(|row| format!("{:<width$}  {}\n", name(row.0), visible_name(&row.1)))
+        .map(|(name, value)| (shown(name), shown(value)))
         .collect();
-    write(&lines)
+    write(&grid::pairs_of(&pairs, grid::columns(&Term::stdout())))
+}
+
+/// Prints a table with a header.
+pub(crate) fn grid(table: &Table) -> Result<()> {
+    line(grid::grid(table, grid::columns(&Term::stdout())))
 }
 
 fn write(text: &str) -> Result<()> {

@@ -79,6 +79,9 @@ impl Source {
             let exists = |path: &Path| path.exists();
             let model = &mut recipe.model.path;
             *model = beside(directory, model, exists);
+            if let Some(model) = &mut recipe.reference.model {
+                *model = beside(directory, model, exists);
+            }
             for source in recipe.data.train.iter_mut().chain(&mut recipe.data.eval) {
                 let names_files =
                     |path: &Path| cadft_data::Source::new(path.to_string_lossy()).files().is_ok();

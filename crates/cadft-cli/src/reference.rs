@@ -2,7 +2,7 @@
 
 mod commands;
 mod events;
-mod facts;
+mod json;
 mod recipe;
 mod schema;
 
@@ -13,7 +13,7 @@ pub(crate) fn blocks() -> BTreeMap<String, String> {
     let mut blocks = BTreeMap::from([("commands".to_owned(), commands::markdown())]);
     blocks.extend(recipe::blocks());
     blocks.extend(events::blocks());
-    blocks.insert("facts".to_owned(), facts::markdown());
+    blocks.insert("json".to_owned(), json::markdown());
     blocks
 }
 

@@ -6,12 +6,15 @@
 //! settings.rs   recipes and environments, key by key  page/       template, style and script
 //! summary.rs    facts next to the curves              text.rs     values as text
 //! comparison.rs the result of `cadft compare`         texts.rs    questions and answers of samples
+//! noise.rs      planted noise, over the steps          probe.rs    what `cadft probe` found
 //! ```
 //!
 //! Curves and lists are reduced to what a screen can show, so that the page stays small: a run of 20,000 steps gives a
 //! page of the same size as one of 500.
 
 mod comparison;
+mod noise;
+mod probe;
 mod rewrites;
 mod run;
 mod samples;
@@ -22,10 +25,12 @@ mod text;
 mod texts;
 
 use crate::hint::UsageError;
+use crate::noise::Recall;
 use anyhow::Result;
 use comparison::Comparison;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, context};
+use probe::Probed;
 use run::Run;
 use serde::Serialize;
 use series::Chart;
@@ -55,6 +60,9 @@ pub(crate) fn render(directories: &[PathBuf]) -> Result<String> {
         [directory] => comparison::read(directory, MOST_RUNS),
         _ => None,
     };
+    let mut probed: Vec<Probed> = (directories.iter().zip(names(directories)))
+        .filter_map(|(directory, name)| probe::read(directory, &name))
+        .collect();
     let (comparison, directories) = match compared {
         Some((comparison, runs)) => (Some(comparison), runs),
         None => (None, directories.to_vec()),
@@ -73,10 +81,14 @@ pub(crate) fn render(directories: &[PathBuf]) -> Result<String> {
         .zip(names)
         .map(|(directory, name)| Run::read(directory, name))
         .collect::<Result<Vec<Run>>>()?;
-    page(&runs, comparison.as_ref())
+    if comparison.is_some() {
+        let of_runs = directories.iter().zip(&runs);
+        probed.extend(of_runs.filter_map(|(directory, run)| probe::read(directory, &run.name)));
+    }
+    page(&runs, comparison.as_ref(), &probed)
 }
 
-fn page(runs: &[Run], comparison: Option<&Comparison>) -> Result<String> {
+fn page(runs: &[Run], comparison: Option<&Comparison>, probed: &[Probed]) -> Result<String> {
     let charts = series::charts(runs);
     let drawn = Drawn {
         charts: &charts,
@@ -94,11 +106,23 @@ fn page(runs: &[Run], comparison: Option<&Comparison>) -> Result<String> {
         script => SCRIPT,
         data => embedded_json(&drawn)?,
         comparison => Serde(&comparison),
+        probed => Serde(&probed),
         charts => Serde(&charts),
         runs => Serde(&shown),
         recipe => Serde(&recipe),
         environment => Serde(&environment),
     })?)
+}
+
+/// How far a run separated planted noise from the rest in the last quarter of the steps that it recorded: mean AUC and mean recall.
+pub(crate) fn noise_at_the_end(directory: &Path) -> Option<[f64; 2]> {
+    let found = noise::of(&Run::read(directory, String::new()).ok()?);
+    let last = &found[found.len() - found.len().div_ceil(4)..];
+    let mean = |value: fn(&Recall) -> Option<f64>| {
+        let values: Vec<f64> = last.iter().filter_map(|(_, recall)| value(recall)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    Some([mean(|recall| recall.auc)?, mean(|recall| recall.recall)?])
 }
 
 /// JSON for a script element, escaped so that it cannot end the element.

@@ -51,7 +51,7 @@ fn check_time_zone(zone: &str) -> Result<()> {
 }
 
 /// Shows the message of `clap` about the arguments. Returns the exit code.
-pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
+pub(crate) fn refused(mut error: clap::Error, args: &[OsString]) -> Exit {
     if error.kind() == ErrorKind::InvalidUtf8 {
         let names = args.iter().filter(|argument| argument.to_str().is_none());
         let names: Vec<_> = names
@@ -63,6 +63,18 @@ pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
         );
         return hint::report(&error.into());
     }
+    let meant = meant(&error, args);
+    if meant.is_some() {
+        // Its guess is about the letters of the name only.
+        for guess in [
+            ContextKind::SuggestedSubcommand,
+            ContextKind::SuggestedArg,
+            ContextKind::Suggested,
+            ContextKind::TrailingArg,
+        ] {
+            error.remove(guess);
+        }
+    }
     let text = error.render().to_string();
     let is_plain = visible_text(&text) == text;
     let printed = if is_plain {
@@ -70,8 +82,8 @@ pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
     } else {
         io::stderr().write_all(Shown::from(text).as_str().as_bytes())
     };
-    if let Some(key) = meant(error, args) {
-        note(format!("hint: `--set {key}=VALUE` sets what you probably mean"));
+    if let Some(hint) = meant {
+        note(format!("hint: {hint}"));
     }
     match printed {
         // If standard error is closed, the exit code stays the same.
@@ -82,18 +94,60 @@ pub(crate) fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
     }
 }
 
-/// For an unknown option of a command with a recipe, the recipe key that was probably meant.
-fn meant(error: &clap::Error, args: &[OsString]) -> Option<&'static str> {
-    let has_recipe = args
-        .get(1)
-        .is_some_and(|command| command == "train" || command == "compare");
-    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
-        return None;
+/// What was probably meant by an unknown command or option, or what to do in place of an absent one.
+fn meant(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(name)) => Some(name.as_str()),
+        _ => None,
     };
-    let is_unknown = has_recipe && error.kind() == ErrorKind::UnknownArgument;
-    let name = option.strip_prefix("--").filter(|_| is_unknown)?;
-    config::suggested_key(name)
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let name = context(ContextKind::InvalidSubcommand)?;
+            let known = COMMANDS.iter().find(|(other, _)| *other == name.to_lowercase());
+            known
+                .map(|(_, command)| format!("`cadft {command}` is probably what you mean"))
+                .or_else(|| config::instead_of(name).map(str::to_owned))
+        }
+        ErrorKind::UnknownArgument => {
+            let name = context(ContextKind::InvalidArg)?.strip_prefix("--")?;
+            let has_recipe = |command: &OsString| command == "train" || command == "compare";
+            let key = config::suggested_key(name).filter(|_| args.get(1).is_some_and(has_recipe));
+            key.map(|key| format!("`--set {key}=VALUE` sets what you probably mean"))
+                .or_else(|| config::instead_of(name).map(str::to_owned))
+        }
+        ErrorKind::InvalidValue => context(ContextKind::InvalidValue)
+            .and_then(config::instead_of)
+            .map(str::to_owned),
+        // The option that is missing has a second form, which `clap` does not name.
+        ErrorKind::MissingRequiredArgument if args.get(1).is_some_and(|command| command == "generate") => {
+            Some(
+                "`--prompt TEXT` answers one prompt, `--data FILE` those of a file, `cadft chat` as you type"
+                    .to_owned(),
+            )
+        }
+        _ => None,
+    }
 }
+
+/// Commands of other programs, and what they are here.
+const COMMANDS: [(&str, &str); 16] = [
+    ("benchmark", "bench"),
+    ("convert", "model convert"),
+    ("eval", "evaluate"),
+    ("export", "model convert"),
+    ("finetune", "train"),
+    ("fine-tune", "train"),
+    ("infer", "generate"),
+    ("inference", "generate"),
+    ("inspect", "data inspect"),
+    ("lora", "train --adapter lora"),
+    ("merge", "model merge"),
+    ("merge-lora", "model merge"),
+    ("preprocess", "data stats"),
+    ("resume", "train --resume RUN"),
+    ("sft", "train"),
+    ("validate", "data validate"),
+];
 
 #[cfg(test)]
 mod tests {

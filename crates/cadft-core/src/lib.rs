@@ -29,10 +29,11 @@ pub use cadft_kernels::{LogitOptions, Precision};
 pub use compatibility::{Compatibility, Moments, RunningMoments, Standardiser, Statistics};
 pub use linear_likelihood::{
     ChunkSize, Statistic, linear_argmax, linear_divergence, linear_log_probs, linear_log_probs_chunked,
-    linear_statistic, naive_log_probs,
+    linear_mass_below, linear_statistic, naive_log_probs,
 };
 pub use objective::{
     AnyObjective, Asft, Cadft, ChordPhi, Deft, Dft, Eaft, Gate, Idft, InfoSft, IwSft, KlSft, Nll, Objective,
-    Power, Profit, Reference, SampleStats, SedSft, Talr, TokenStats, anchor_loss, family_loss,
+    Power, Prift, PriorSupport, Profit, Psft, Reference, Rho, SampleStats, SedSft, Talr, TokenReference,
+    TokenStats, anchor_loss, family_loss,
 };
 pub use reduction::{GlobalCounts, Normalisation};

@@ -16,12 +16,14 @@ mod cube;
 mod flex;
 mod inputs;
 mod kernels;
+mod mass;
 mod operations;
 mod portable;
 mod reference;
 mod statistic;
 
 pub use chunk::ChunkSize;
+pub use mass::linear_mass_below;
 pub use reference::naive_log_probs;
 pub use statistic::Statistic;
 

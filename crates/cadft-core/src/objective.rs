@@ -21,10 +21,15 @@ mod idft;
 mod info_sft;
 mod iw_sft;
 mod kl_sft;
+mod members;
 mod nll;
 mod power;
+mod prift;
 mod profit;
+mod psft;
+mod rho;
 mod sed_sft;
+mod stats;
 mod talr;
 
 pub use asft::Asft;
@@ -39,84 +44,19 @@ pub use iw_sft::IwSft;
 pub use kl_sft::KlSft;
 pub use nll::Nll;
 pub use power::Power;
+pub use prift::{Prift, PriorSupport};
 pub use profit::Profit;
+pub use psft::Psft;
+pub use rho::Rho;
 pub use sed_sft::SedSft;
+pub use stats::{Reference, SampleStats, TokenReference, TokenStats};
 pub use talr::Talr;
 
-use crate::compatibility::{Compatibility, Standardiser, Statistics};
+use crate::compatibility::{Compatibility, Statistics};
 use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
+use members::members;
 use std::fmt::Debug;
-
-/// Statistics of the supervised positions of one micro-batch, off the autodiff graph.
-#[derive(Clone, Debug)]
-pub struct TokenStats {
-    /// Log-likelihood of each target, `[tokens]`, f32.
-    pub log_probs: Tensor<1>,
-    /// The statistic that [`Objective::statistic`] requests, `[tokens]`, f32.
-    pub statistic: Option<Tensor<1>>,
-    /// The median of the scores of the global batch (CADFT-1), if [`Objective::looks_at_median`] requests it.
-    pub median_score: Option<f64>,
-}
-
-impl TokenStats {
-    /// Token statistics that hold only log-likelihoods, detached from the autodiff graph.
-    #[must_use]
-    pub fn detached(log_probs: &Tensor<1>) -> Self {
-        let log_probs = if log_probs.is_autodiff() {
-            log_probs.clone().inner()
-        } else {
-            log_probs.clone()
-        };
-        Self {
-            log_probs,
-            statistic: None,
-            median_score: None,
-        }
-    }
-
-    /// The statistic that the objective requested.
-    ///
-    /// # Panics
-    /// If the objective requested no statistic.
-    #[must_use]
-    pub fn requested(&self) -> Tensor<1> {
-        (self.statistic.clone()).expect("the statistic that `Objective::statistic` asks for")
-    }
-
-    /// The median of the scores of the global batch, in nats a token.
-    ///
-    /// # Panics
-    /// If the objective did not request the median.
-    #[must_use]
-    pub fn requested_median(&self) -> f64 {
-        self.median_score
-            .expect("the median that `Objective::looks_at_median` asks for")
-    }
-}
-
-/// The inputs of the sample weights of one micro-batch.
-#[derive(Clone, Copy, Debug)]
-pub struct SampleStats<'a> {
-    /// Scores under the model, nats a token (CADFT-1).
-    pub scores: &'a [f64],
-    /// Mean and deviation of the scores of the global batch.
-    pub batch: &'a Standardiser,
-    /// Scores of the same samples under the reference model; present if [`Objective::reference`] requests them.
-    pub reference: Option<&'a [f64]>,
-}
-
-/// How an objective uses the reference model, which is the model at the start of the run.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reference {
-    /// It reads the reference's scores: [`SampleStats::reference`].
-    Scores,
-    /// It penalises divergence: `strength · KL(reference‖model)` of each supervised token is added to the loss.
-    Anchor {
-        /// Factor of the divergence, at least 0.
-        strength: f64,
-    },
-}
 
 /// A member of the family OBJ-1.
 ///
@@ -184,6 +124,18 @@ pub trait Objective: Debug + Send + Sync {
         None
     }
 
+    /// What the gates look at of each token under a frozen model: [`TokenStats::reference`].
+    fn token_reference(&self) -> Option<TokenReference> {
+        None
+    }
+
+    /// The share of the tokens of the global batch that the gates choose by their excess loss, the largest first:
+    /// [`TokenStats::least_excess`]. Excess is [`TokenReference::LogProb`] less the model's own log-likelihood. A step then scores
+    /// its samples first.
+    fn top_excess(&self) -> Option<f64> {
+        None
+    }
+
     /// Whether a low mean gate means that the targets are unlikely under the model. A run then warns.
     fn low_gate_means_unlikely(&self) -> bool {
         true
@@ -216,97 +168,6 @@ pub fn family_loss(log_probs: Tensor<1>, gates: Tensor<1>, factors: Tensor<1>) -
 #[must_use]
 pub fn anchor_loss(divergence: Tensor<1>, strength: f64, factors: Tensor<1>) -> Tensor<1> {
     family_loss(divergence, factors.full_like(-strength), factors)
-}
-
-/// Defines an enum of members. Each variant holds the type of its name, and is named in recipes by that type's `NAME`.
-macro_rules! members {
-    ($(#[$about:meta])* $enum:ident, $schema:literal, $kind:literal: $($(#[$doc:meta])* $variant:ident,)+) => {
-        $(#[$about])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum $enum { $($(#[$doc])* $variant($variant),)+ }
-
-        impl $enum {
-            /// The name of every member.
-            pub const NAMES: &[&str] = &[$($variant::NAME),+];
-
-            /// The member of that name with its default settings.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($variant::NAME => Some(Self::$variant($variant::default())),)+ _ => None }
-            }
-
-            /// The name used in recipes and metrics.
-            #[must_use]
-            pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $variant::NAME,)+ }
-            }
-
-            fn member(&self) -> &dyn Objective {
-                match self { $(Self::$variant(member) => member,)+ }
-            }
-        }
-
-        impl config::Named for $enum {
-            const KIND: &str = $kind;
-            const NAMES: &[&str] = Self::NAMES;
-
-            fn from_name(name: &str) -> Option<Self> {
-                Self::from_name(name)
-            }
-
-            fn read_settings<'de, A: serde::de::MapAccess<'de>>(name: &str, map: &mut A) -> Result<Self, A::Error> {
-                match name {
-                    $($variant::NAME => map.next_value().map(Self::$variant),)+
-                    _ => Err(serde::de::Error::unknown_variant(name, Self::NAMES)),
-                }
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $enum {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                config::read(deserializer)
-            }
-        }
-
-        impl schemars::JsonSchema for $enum {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                $schema.into()
-            }
-
-            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let settings = vec![$(($variant::NAME, generator.subschema_for::<$variant>())),+];
-                config::schema::<Self>(settings)
-            }
-        }
-
-        impl Objective for $enum {
-            fn name(&self) -> &str {
-                self.name()
-            }
-            fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
-                self.member().token_gates(stats)
-            }
-            fn sample_weights(&self, samples: &SampleStats<'_>) -> Vec<f64> {
-                self.member().sample_weights(samples)
-            }
-            fn compatibility(&self) -> Option<&Compatibility> {
-                self.member().compatibility()
-            }
-            fn statistic(&self) -> Option<Statistic> {
-                self.member().statistic()
-            }
-            fn looks_at_median(&self) -> bool {
-                self.member().looks_at_median()
-            }
-            fn reference(&self) -> Option<Reference> {
-                self.member().reference()
-            }
-            fn low_gate_means_unlikely(&self) -> bool {
-                self.member().low_gate_means_unlikely()
-            }
-        }
-    };
 }
 
 members! {
@@ -342,10 +203,16 @@ members! {
     Talr,
     /// Likelihood, or another gate, kept close to the initial model of the run.
     KlSft,
+    /// Gates by what a frozen model finds likely.
+    Prift,
+    /// Proximal supervised fine-tuning.
+    Psft,
+    /// Likelihood of the tokens whose excess loss is largest.
+    Rho,
 }
 
 members! {
-    /// A token gate for CADFT: a member that weighs all samples equally and uses no reference model.
+    /// A token gate under CADFT's sample weights: a member that weighs every sample by 1 and runs no reference model beside the model.
     Gate, "Gate", "token gate":
     /// `g = p`, the paper's.
     Dft,
@@ -370,6 +237,12 @@ members! {
     SedSft,
     /// A power of the probability; the exponent depends on the scores of the batch.
     Talr,
+    /// The probability under a frozen model, or 1 where that finds the token likely among others.
+    Prift,
+    /// The ratio of the probability to what it was, 0 where it has grown too far.
+    Psft,
+    /// 1 over the share that is chosen where the excess loss is among the largest of the batch, else 0.
+    Rho,
 }
 
 impl AnyObjective {

@@ -54,6 +54,15 @@ impl GlobalCounts {
     /// assert_eq!(counts.sample_factor(Normalisation::TokenMean, 3), 0.1);
     /// assert_eq!(counts.sample_factor(Normalisation::SampleSum, 3), 1.0 / 3.0);
     /// ```
+    ///
+    /// # Examples
+    /// ```
+    /// use cadft_core::{GlobalCounts, Normalisation};
+    ///
+    /// let counts = GlobalCounts::of([2, 3, 5]); // three samples, ten tokens
+    /// assert_eq!(counts.sample_factor(Normalisation::TokenMean, 3), 0.1);
+    /// assert_eq!(counts.sample_factor(Normalisation::SampleSum, 3), 1.0 / 3.0);
+    /// ```
     #[must_use]
     pub fn sample_factor(&self, normalisation: Normalisation, sample_tokens: usize) -> f64 {
         assert!(
@@ -86,6 +95,20 @@ pub fn sample_scores(log_probs: &[f32], sample_of: &[usize], samples: usize) -> 
         .collect()
 }
 
+/// The mean of the values of each sample's tokens; 0 of a sample without any. As [`sample_scores`].
+///
+/// # Panics
+/// If a sample index is out of range.
+#[must_use]
+pub fn sample_means(values: &[f32], sample_of: &[usize], samples: usize) -> Vec<f64> {
+    let mut sums = vec![(0.0f64, 0usize); samples];
+    for (&value, &sample) in values.iter().zip(sample_of) {
+        sums[sample].0 += f64::from(value);
+        sums[sample].1 += 1;
+    }
+    sums.into_iter().map(|(sum, count)| mean(sum, count)).collect()
+}
+
 /// The lower median of scores; 1 if there are none.
 #[must_use]
 pub fn median_score(scores: &[f64]) -> f64 {
@@ -93,6 +116,21 @@ pub fn median_score(scores: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len().saturating_sub(1) / 2;
     sorted.get(middle).copied().unwrap_or(1.0)
+}
+
+/// The least of the largest `⌈share · n⌉` of `n` values, at least one of them; that of none is −∞.
+#[must_use]
+pub fn least_of_largest(values: &[f32], share: f64) -> f32 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count, at most the length"
+    )]
+    let count = (share * values.len() as f64).ceil() as usize;
+    let last = count.clamp(1, values.len().max(1)) - 1;
+    sorted.get(last).copied().unwrap_or(f32::NEG_INFINITY)
 }
 
 /// The mean, from a sum and its count; 0 if the count is 0.
@@ -114,6 +152,16 @@ mod tests {
     }
 
     #[test]
+    fn the_least_of_the_largest_is_one_of_them() {
+        let values = [0.5, -1.0, 2.0, 0.0, 1.0];
+        assert_eq!(least_of_largest(&values, 0.6), 0.5);
+        assert_eq!(least_of_largest(&values, 0.61), 0.0);
+        assert_eq!(least_of_largest(&values, 1.0), -1.0);
+        assert_eq!(least_of_largest(&values, 0.001), 2.0);
+        assert_eq!(least_of_largest(&[], 0.5), f32::NEG_INFINITY);
+    }
+
+    #[test]
     fn each_normalisation_divides_by_its_own_denominator() {
         let counts = GlobalCounts::of([2, 3, 5]);
         assert_eq!(
@@ -126,6 +174,11 @@ mod tests {
         assert_eq!(counts.sample_factor(Normalisation::TokenMean, 3), 0.1);
         assert_eq!(counts.sample_factor(Normalisation::SampleMean, 3), 1.0 / 9.0);
         assert_eq!(counts.sample_factor(Normalisation::SampleSum, 3), 1.0 / 3.0);
+    }
+
+    #[test]
+    fn means_are_over_each_samples_tokens() {
+        assert_eq!(sample_means(&[1.0, 2.0, 3.0], &[0, 1, 0], 3), [2.0, 2.0, 0.0]);
     }
 
     #[test]

@@ -236,7 +236,12 @@ pub enum DataError {
 impl Hint for DataError {
     fn hints(&self) -> Vec<Cow<'_, str>> {
         let hint = match self {
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => WHERE_PATHS_BEGIN,
+            Self::Io { path, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                return vec![match cadft_files::similar(path) {
+                    Some(similar) => format!("did you mean `{}`?", shown(&similar)).into(),
+                    None => WHERE_PATHS_BEGIN.into(),
+                }];
+            }
             Self::Io { .. } | Self::Write { .. } | Self::Encoding { .. } => return Vec::new(),
             Self::Invalid { problems, .. } => hint_of(problems),
             Self::Source { hint, .. }

@@ -1,12 +1,13 @@
 //! Shows which tokens of an example are trained.
 
 use cadft_batch::Example;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// One token of an example.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct InspectedToken {
     /// The token id.
     pub id: u32,

@@ -17,6 +17,9 @@
 //! tokenizer.rs  text <-> ids, stop tokens, BOS           (a Hugging Face tokenizer directory)
 //! tokenize.rs   Row -> Example: ids and a loss mask      (tokenize/spans.rs: which text is trained)
 //! samples.rs    Examples in memory or in a mapped file   (cache.rs: which file; cache/: its format and name)
+//! order.rs      the order of examples in an epoch
+//! batch.rs      Examples -> padded or packed micro-batches with their targets
+//! hint.rs       prompts with a hint
 //! stats.rs      lengths, truncation, drops, duplicates, by source
 //! inspect.rs    one line per token: whether it is trained
 //! ```
@@ -33,6 +36,7 @@ mod corrupt;
 mod error;
 mod exact;
 mod format;
+mod hint;
 mod inspect;
 mod read;
 mod row;
@@ -55,6 +59,7 @@ pub use convert::convert;
 pub use corrupt::{Corruption, Noise, corrupt, planted};
 pub use error::{DataError, Problem, RowProblem};
 pub use format::{Columns, Format};
+pub use hint::hinted_prompt_ids;
 pub use inspect::{InspectedToken, inspect};
 pub use read::{parse_file, read_file};
 pub use row::{Content, Message, Place, Row};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{DataError, Problems, RowProblem};
@@ -18,7 +19,7 @@ const PORTION: usize = 512;
 const BARS: usize = 16;
 
 /// Statistics about several sources.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Stats {
     /// The length to which rows are truncated, in tokens.
     pub max_length: usize,
@@ -31,7 +32,7 @@ pub struct Stats {
 }
 
 /// Statistics about one source.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
 pub struct SourceStats {
     /// The source's path.
     pub path: String,
@@ -58,7 +59,7 @@ pub struct SourceStats {
 }
 
 /// Numbers of dropped rows, by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct Dropped {
     /// The row exceeds the maximum length, and after truncation there is nothing to train.
     pub too_long: usize,
@@ -75,9 +76,9 @@ impl Dropped {
 
 /// The distribution of lengths in tokens. A quantile is a length that occurs: the smallest that this share of the rows
 /// does not exceed.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
 pub struct Lengths {
-    /// The shortest length.
+    /// The shortest length in the bar.
     pub min: usize,
     /// The mean length.
     pub mean: f64,
@@ -87,12 +88,12 @@ pub struct Lengths {
     pub p90: usize,
     /// The 99th percentile.
     pub p99: usize,
-    /// The longest length.
+    /// The longest length in the bar.
     pub max: usize,
 }
 
 /// A bar of a histogram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Bar {
     /// The shortest length in the bar.
     pub from: usize,

@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`cpu`] | what CPU kernels are made of: slices, without tensors |
+//! | [`cpu`] | building blocks of CPU kernels, on slices |
 //! | `flex` | between tensors of Flex and slices |
 //! | [`matmul`] and others | products of tensors in f32, TF32, or of factors rounded to bf16, as an extension of Burn's backends |
 //! | [`logits`] | how logits are computed: number format and soft-cap |

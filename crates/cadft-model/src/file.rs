@@ -54,7 +54,7 @@ pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError>
     })
 }
 
-/// Whether a name stands for a file of the directory itself: letters, digits, `.`, `_` and `-`, not only dots.
+/// Whether a name is a plain file name: only letters, digits, `.`, `_` and `-`, and not only dots.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     name.len() <= 255 && name.chars().all(is_allowed) && name.chars().any(|c| c != '.')

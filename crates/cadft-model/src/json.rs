@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::shown::cut;
 
-/// What Python writes for numbers that JSON does not have.
+/// Python's notation for numbers that JSON lacks.
 const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 /// Prefix of such a number when it is kept as a string. No string in a file begins with it.
 const MARK: &str = "\0number:";

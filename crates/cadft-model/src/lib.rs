@@ -19,8 +19,13 @@
 //! The feature `files`, on by default, is what reads and writes checkpoints, adapters and GGUF files. Without it the network,
 //! its configuration from text, adapters in memory and generation remain.
 //!
-//! Shapes are written `[batch, seq, hidden]`; `heads`, `kv_heads`, `head_dim` and `vocab` are used as in
-//! `config.json`. Module fields carry the names of the Hugging Face weights, so names map by identity.
+//! Shapes are written as `[batch, seq, hidden]`; `heads`, `kv_heads`, `head_dim` and `vocab` have the meaning of
+//! `config.json`. The fields of modules have the names of the Hugging Face weights.
+
+#![cfg_attr(
+    not(feature = "files"),
+    allow(dead_code, reason = "some private parts serve files only")
+)]
 
 pub mod adapter;
 pub mod cache;

@@ -76,6 +76,8 @@ pub struct MicroBatch {
     pub round: usize,
     /// The number of this micro-batch among those of all shards.
     pub number: usize,
+    /// `[tokens]`, f32, off the autodiff graph: what a frozen model says of each target, if the batch was given it.
+    pub reference: Option<Tensor<1>>,
 }
 
 impl MicroBatch {
@@ -105,6 +107,7 @@ impl MicroBatch {
             shard: 0,
             round: 0,
             number: 0,
+            reference: None,
         }
     }
 
@@ -150,6 +153,8 @@ pub struct GlobalBatch {
     pub tokens: usize,
     /// How the samples are distributed among ranks.
     pub shares: Shares,
+    /// For each sample what a frozen model says of its supervised tokens ([`GlobalBatch::with_reference`]).
+    pub reference: Option<Vec<Vec<f32>>>,
 }
 
 /// How the samples of a global batch are distributed. The same on every rank.
@@ -264,6 +269,7 @@ impl GlobalBatch {
             ids: examples.iter().map(|example| example.id.clone()).collect(),
             tokens: lengths.iter().sum(),
             shares,
+            reference: None,
         }
     }
 

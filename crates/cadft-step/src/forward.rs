@@ -2,6 +2,7 @@
 
 use crate::batch::{GlobalBatch, MicroBatch};
 use crate::observe::{OfTokens, Readback};
+use crate::ranks::Ranks;
 use burn::tensor::Tensor;
 use cadft_core::reduction::sample_scores;
 use cadft_core::{
@@ -85,6 +86,7 @@ pub(crate) fn likelihoods_of(
     let mut likelihoods = Likelihoods {
         stats: TokenStats {
             statistic,
+            reference: micro.reference.clone(),
             ..TokenStats::detached(&log_probs)
         },
         log_probs,
@@ -126,6 +128,16 @@ pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
 
 /// As [`score`], with a single read for all micro-batches of this rank. Returns the scores of all ranks.
 pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut Readback) -> Vec<f64> {
+    let read = read_log_probs(model, batch, readback);
+    scores_of(batch, &read, readback.ranks())
+}
+
+/// The log-likelihoods of the targets of each micro-batch of this rank, in one read.
+pub(crate) fn read_log_probs(
+    model: &CausalLm,
+    batch: &GlobalBatch,
+    readback: &mut Readback,
+) -> Vec<Vec<f32>> {
     let log_probs = batch.micro.iter().map(|micro| {
         let micro = micro.clone().inner();
         let states = supervised_states(model, &micro);
@@ -136,14 +148,18 @@ pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut 
             model.logit_options(),
         )
     });
-    let read = readback.read(log_probs.collect());
+    readback.read(log_probs.collect())
+}
+
+/// The scores of the samples of all ranks, from the log-likelihoods of this one's micro-batches.
+pub(crate) fn scores_of(batch: &GlobalBatch, log_probs: &[Vec<f32>], ranks: &Ranks) -> Vec<f64> {
     let mut scores = vec![0.0; batch.ids.len()];
-    for (micro, log_probs) in batch.micro.iter().zip(read) {
-        let own = sample_scores(&log_probs, &micro.sample_of, micro.samples.len());
+    for (micro, log_probs) in batch.micro.iter().zip(log_probs) {
+        let own = sample_scores(log_probs, &micro.sample_of, micro.samples.len());
         for (&sample, score) in micro.samples.iter().zip(own) {
             scores[sample] = score;
         }
     }
-    readback.ranks().complete(&mut scores);
+    ranks.complete(&mut scores);
     scores
 }

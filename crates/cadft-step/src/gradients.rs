@@ -28,9 +28,9 @@ pub(crate) struct GradientSum<'a> {
     owners: Owners,
     /// The sum over this rank's shards: of the whole step or, in stage 2, of the current round.
     shards: ShardSum<'a, CausalLm>,
-    /// Of the rounds before, what this rank owns.
+    /// In stage 2: the sum of earlier rounds, for the parameters that this rank owns.
     own: Accumulator,
-    /// The round whose micro-batches are computed.
+    /// The current round.
     round: usize,
 }
 

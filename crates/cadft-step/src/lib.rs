@@ -9,6 +9,7 @@
 //! weighing.rs   weights of samples                     observe.rs   the values of a step, read when the host waits
 //! recompute.rs  backward block by block, if activations are not kept
 //! score.rs      likelihood of single samples, of a data set of any size
+//! reference.rs  what a frozen model says of single tokens
 //! probe.rs      gradients of single samples, without an update
 //! ranks.rs  sum.rs                                     one batch on several ranks, the same bits for each number of them
 //! optimizer.rs  clip.rs  schedule.rs                   AdamW, clipping by the global norm, learning rate
@@ -71,6 +72,7 @@ pub mod optimizer;
 pub mod probe;
 pub mod ranks;
 mod recompute;
+pub mod reference;
 pub mod schedule;
 pub mod score;
 pub mod step;
@@ -82,6 +84,7 @@ pub use observe::{Settled, StepOutcome};
 pub use optimizer::{AdamW, AdamWOptions};
 pub use probe::{Coordinates, Probe, ProbedSample, probe};
 pub use ranks::Ranks;
+pub use reference::token_values;
 pub use schedule::{Schedule, ScheduleKind};
 pub use score::{SampleScore, score_samples, score_samples_watched};
 pub use step::{StepSettings, StepState, step};

@@ -8,7 +8,7 @@ use crate::batch::{GlobalBatch, MicroBatch};
 use crate::clip::norm;
 use crate::ranks::Ranks;
 use burn::tensor::{Tensor, TensorData};
-use cadft_core::reduction::sample_scores;
+use cadft_core::reduction::{sample_means, sample_scores};
 use cadft_core::{RunningMoments, Standardiser};
 use std::time::Instant;
 
@@ -32,6 +32,8 @@ pub struct StepOutcome {
     pub z: Vec<f64>,
     /// `w_i` of each sample, without the data's weight.
     pub weights: Vec<f64>,
+    /// The mean gate of each sample's tokens.
+    pub gates: Vec<f64>,
     /// The statistics that standardised the scores.
     pub standardiser: Standardiser,
     /// Norm of the gradient before clipping.
@@ -254,14 +256,17 @@ impl InFlight {
             };
             told.shards[part.shard].add(&part.sample_of, &part.factors, strength, &values);
             let scores = sample_scores(&values.log_probs, &part.sample_of, part.samples.len());
-            for ((&sample, score), weight) in part.samples.iter().zip(scores).zip(part.weights) {
-                (told.scores[sample], told.weights[sample]) = (score, weight);
+            let gates = sample_means(&values.gates, &part.sample_of, part.samples.len());
+            let weighed = part.samples.iter().zip(scores).zip(part.weights).zip(gates);
+            for (((&sample, score), weight), gate) in weighed {
+                (told.scores[sample], told.weights[sample], told.gates[sample]) = (score, weight, gate);
             }
         }
         let Told {
             shards,
             scores,
             weights,
+            gates,
         } = told.by_all(ranks);
         let sums = shards.into_iter().reduce(Sums::plus).unwrap_or_default();
         let standardiser = (self.standardiser).unwrap_or_else(|| scores.iter().copied().collect());
@@ -274,6 +279,7 @@ impl InFlight {
             scores,
             z,
             weights,
+            gates,
             standardiser,
             grad_norm: norm(&squares),
             clip_factor: factor.first().copied().map_or(f64::NAN, f64::from),

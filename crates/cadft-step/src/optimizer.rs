@@ -60,7 +60,7 @@ impl Default for AdamWOptions {
 /// let mut optimizer = AdamW::new(&AdamWOptions { weight_decay: 0.0, ..AdamWOptions::default() });
 /// let not_clipped = Tensor::ones([1], &device.inner());
 /// let weight = optimizer.step(0.1, weight, gradients, not_clipped);
-/// With bias correction, the first update has the size of the learning rate, whatever the size of the gradient.
+/// // With bias correction, the first update has the size of the learning rate, whatever the size of the gradient.
 /// let values: Vec<f32> = weight.val().into_data().iter().collect();
 /// assert!((values[0] - 0.9).abs() < 1e-6 && (values[1] + 1.9).abs() < 1e-6);
 /// ```

@@ -23,7 +23,7 @@ use cadft_core::compatibility::effective_sample_size;
 use cadft_core::reduction::median_score;
 use cadft_core::{
     GlobalCounts, Normalisation, Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistic,
-    TokenStats,
+    TokenReference, TokenStats,
 };
 use cadft_model::CausalLm;
 use std::borrow::Borrow;
@@ -86,6 +86,7 @@ pub fn probe<E: Borrow<Example>>(
         objective,
         median_score: median_score(scores),
     };
+    let frozen = model.valid();
     let mut probe = Probe {
         samples: vec![],
         sum: vec![],
@@ -93,7 +94,7 @@ pub fn probe<E: Borrow<Example>>(
     for (sample, weight) in samples.iter().map(Borrow::borrow).zip(weights) {
         let share = counts.sample_factor(normalisation, sample.supervised());
         let factor = counts.samples as f64 * share;
-        let Backward { gradients, outcome } = backward_of(model, sample, &alone);
+        let Backward { gradients, outcome } = backward_of((model, &frozen), sample, &alone);
         let gradient = flat(model, &gradients);
         let squares = coordinates.add(&gradient, factor * weight * sample.weight, &mut probe.sum);
         probe.samples.push(ProbedSample {
@@ -173,12 +174,17 @@ fn weights(objective: &dyn Objective, scores: &[f64]) -> Vec<f64> {
 }
 
 /// `∂/∂θ Σ_t −sg[g_t]·log p_t` of one sample.
-fn backward_of(model: &CausalLm, sample: &Example, objective: &dyn Objective) -> Backward {
+fn backward_of(
+    (model, frozen): (&CausalLm, &CausalLm),
+    sample: &Example,
+    objective: &dyn Objective,
+) -> Backward {
     let sample = Example {
         weight: 1.0,
         ..sample.clone()
     };
     let batch = GlobalBatch::new(&[&sample], &MicroBatching::rows(1), &model.device());
+    let batch = batch.compared_with(frozen, &[&sample], objective);
     let settings = StepSettings {
         objective,
         reference: None,
@@ -231,12 +237,18 @@ impl Objective for Alone<'_> {
     fn token_gates(&self, stats: &TokenStats) -> Tensor<1> {
         self.objective.token_gates(&TokenStats {
             median_score: Some(self.median_score),
+            // The model is its own reference: all tokens have the same excess, and all are chosen.
+            least_excess: Some(f32::NEG_INFINITY),
             ..stats.clone()
         })
     }
 
     fn statistic(&self) -> Option<Statistic> {
         self.objective.statistic()
+    }
+
+    fn token_reference(&self) -> Option<TokenReference> {
+        self.objective.token_reference()
     }
 }
 

@@ -14,18 +14,20 @@
 mod buckets;
 mod checked;
 mod collective;
+mod engines;
 mod flat;
 mod local;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod owners;
 mod staged;
 
 pub use checked::Checked;
 pub use collective::{Collective, Lost, Plane, Watch};
+pub use engines::{Engine, between_devices, devices_engine, processes, processes_engine};
 pub use local::Local;
-#[cfg(feature = "mpi")]
-pub use mpi::Mpi;
 pub use owners::{Owned, owned_values};
 pub use staged::Staged;
 
@@ -36,7 +38,7 @@ pub use buckets::BUCKET;
 
 use buckets::buckets;
 use burn::module::{Module, ParamId};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use flat::{flat_values, with_values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,7 +58,7 @@ pub struct Ranks {
 pub struct Sharing {
     /// The shards that a global batch is dealt into.
     pub shards: usize,
-    /// What only owners keep.
+    /// What only the owner of a parameter keeps.
     pub stage: ZeroStage,
 }
 
@@ -204,6 +206,28 @@ impl Ranks {
         self.several
             .as_ref()
             .map_or(1, |several| several.host.on_machine())
+    }
+
+    /// Which of the ranks on its machine this one is.
+    #[must_use]
+    pub fn place_on_machine(&self) -> usize {
+        self.several
+            .as_ref()
+            .map_or(0, |several| several.host.place_on_machine())
+    }
+
+    /// The same ranks, which talk between their devices without the host if [`between_devices`] can. All ranks call it.
+    ///
+    /// # Panics
+    /// If a device or its library refuses.
+    #[must_use]
+    pub fn on_device(&self, device: &Device) -> Self {
+        let host = self.several.as_ref().map(|several| several.host.clone());
+        let plane = host.and_then(|host| Some((between_devices(&host, device)?, host)));
+        let Some((plane, host)) = plane else {
+            return self.clone();
+        };
+        Self::with_plane(host, plane).with_sharing(self.sharing)
     }
 
     /// Sets how long to wait for other ranks before the run is ended, and who is notified of long waits.

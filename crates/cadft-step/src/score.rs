@@ -60,7 +60,7 @@ pub struct SampleScore {
 ///     answer: None,
 ///     origin: Origin::default(),
 /// };
-/// Any number of samples: they are read and scored window by window.
+/// // Any number of samples: they are read and scored window by window.
 /// for score in score_samples(&model, (0..8).map(sample), 4) {
 ///     assert!(score.supervised == 2 && score.nll > 0.0, "{}", score.id);
 /// }

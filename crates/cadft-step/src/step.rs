@@ -190,6 +190,7 @@ fn queue(
         batch.seed_dropout(model, micro, seed);
         let (graph, mut likelihoods) = Graph::forward(model, settings.reference, micro, objective); // [tokens]
         likelihoods.stats.median_score = weighing.median_score;
+        likelihoods.stats.least_excess = weighing.least_excess;
         let gates = objective.token_gates(&likelihoods.stats);
         let values = TokenValues::OnDevice(Box::new(likelihoods.values(gates.clone())));
         let (values, weights) = weighing.weights(micro, batch, values, readback);

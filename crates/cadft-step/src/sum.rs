@@ -78,7 +78,7 @@ impl<'a, M: Module> ShardSum<'a, M> {
         }
     }
 
-    /// Where the gradients of a micro-batch of this shard go; shards come in their order.
+    /// The accumulator of a shard. Calls must follow the order of shards.
     pub(crate) fn of(&mut self, shard: usize) -> &mut Accumulator {
         self.close(shard);
         &mut self.gradients

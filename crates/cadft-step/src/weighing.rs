@@ -9,8 +9,8 @@
 //! | of earlier global batches | `m` | before each backward pass | `m` |
 //! | none, the weights depend on the reference model | `m` | before each backward pass | `m` |
 //!
-//! If the gates of an objective depend on the median score, a scoring pass with one read runs first; the weights use
-//! its scores too.
+//! An objective whose gates go by the median of the scores, or by the largest excess losses, has a scoring pass too, before anything else, and a read with it,
+//! which the weights share.
 //!
 //! The first read also fetches the outcome of the previous step. If weights need no read, one is made for that outcome,
 //! after the first forward pass: the host then queues the update while the device computes the backward pass. Running
@@ -24,10 +24,10 @@
 //! not depend on the number of ranks.
 
 use crate::batch::{GlobalBatch, MicroBatch};
-use crate::forward::read_scores;
+use crate::forward::{read_log_probs, read_scores, scores_of};
 use crate::observe::{Readback, TokenValues};
 use burn::module::Module;
-use cadft_core::reduction::median_score;
+use cadft_core::reduction::{least_of_largest, median_score};
 use cadft_core::{Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
 use cadft_model::CausalLm;
 
@@ -45,6 +45,8 @@ pub(crate) struct Weighing<'a> {
     is_part: bool,
     /// The median score of the global batch, if the gates depend on it.
     pub(crate) median_score: Option<f64>,
+    /// The least of the largest excess losses of the global batch, if the gates go by it.
+    pub(crate) least_excess: Option<f32>,
 }
 
 impl<'a> Weighing<'a> {
@@ -63,11 +65,15 @@ impl<'a> Weighing<'a> {
             scores: None,
             is_part: false,
             median_score: None,
+            least_excess: None,
         };
         let mut scored = None;
-        if objective.looks_at_median() {
-            let scores = read_scores(&model.valid(), batch, readback);
-            weighing.median_score = Some(median_score(&scores));
+        if objective.looks_at_median() || objective.top_excess().is_some() {
+            let read = read_log_probs(&model.valid(), batch, readback);
+            let scores = scores_of(batch, &read, readback.ranks());
+            weighing.median_score = objective.looks_at_median().then(|| median_score(&scores));
+            weighing.least_excess =
+                (objective.top_excess()).map(|top| least_excess(batch, &read, top, readback));
             scored = Some(scores);
         }
         let Some(compatibility) = objective.compatibility() else {
@@ -159,6 +165,15 @@ impl<'a> Weighing<'a> {
 /// Whether weights depend on the likelihoods of the reference model, which the weighted pass computes.
 fn by_reference(objective: &dyn Objective) -> bool {
     objective.reference() == Some(Reference::Scores)
+}
+
+/// The least of the share `top` of the excess losses of all ranks that are largest.
+fn least_excess(batch: &GlobalBatch, log_probs: &[Vec<f32>], top: f64, readback: &Readback) -> f32 {
+    let mut excess = batch.excess(log_probs);
+    readback.ranks().complete(&mut excess);
+    #[expect(clippy::cast_possible_truncation, reason = "they were made of f32")]
+    let excess: Vec<f32> = excess.into_iter().map(|excess| excess as f32).collect();
+    least_of_largest(&excess, top)
 }
 
 /// Running statistics, including the previous step if it has been read.

@@ -7,6 +7,7 @@
 //!   training/optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step of every trained parameter, f32; with
 //!                                    several shards optimizer-00001-of-00004.safetensors, …, one for each
 //!   training/parameters.safetensors  the trained parameters in f32, if the model's files do not hold exactly these
+//!   training/reference.safetensors   what the frozen model of a window says of the tokens of the steps that are left (PSFT-1)
 //!   training/manifest.json           size and SHA-256 of every file above; written last
 //! ```
 //!
@@ -39,6 +40,7 @@ pub const FORMAT_VERSION: u32 = 1;
 const TRAINING: &str = "training";
 const STATE: &str = "training/state.json";
 const PARAMETERS: &str = "training/parameters.safetensors";
+const REFERENCE: &str = "training/reference.safetensors";
 const MANIFEST: &str = "training/manifest.json";
 
 /// The name of the checkpoint of `step`.

@@ -13,6 +13,7 @@ mod own_objective;
 mod parse;
 #[cfg(test)]
 pub(crate) mod properties;
+mod reference;
 mod rewrite;
 mod schema;
 mod shards;
@@ -29,7 +30,8 @@ pub use log::LogSection;
 pub use migrate::{Migration, migrate};
 pub use objective::ObjectiveChoice;
 pub(crate) use objective::is_member;
-pub use parse::{parse, set, suggested_key};
+pub use parse::{instead_of, parse, set, suggested_key};
+pub use reference::ReferenceSection;
 pub(crate) use rewrite::GENERATED_AT_A_TIME;
 pub use rewrite::RewriteSection;
 pub use schema::schema;
@@ -64,6 +66,8 @@ pub struct Recipe {
     pub batch: BatchSection,
     /// `objective = "…"` or `[objective.NAME]`; the default is CADFT with the paper's settings.
     pub objective: ObjectiveChoice,
+    /// `[reference]`, for an objective that looks at tokens under a frozen model.
+    pub reference: ReferenceSection,
     /// `[loss]`.
     pub loss: LossSection,
     /// `[optimizer]`.
@@ -110,6 +114,7 @@ impl Default for Recipe {
             data: DataSection::default(),
             batch: BatchSection::default(),
             objective: ObjectiveChoice::default(),
+            reference: ReferenceSection::default(),
             loss: LossSection::default(),
             optimizer: OptimizerSection::default(),
             schedule: ScheduleSection::default(),

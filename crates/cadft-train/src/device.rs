@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use burn::tensor::Device;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Every backend and whether this program was built with it.
@@ -28,7 +29,7 @@ pub fn compiled() -> Vec<&'static str> {
 }
 
 /// The implementations, on one backend, of the operations that cadft adds to Burn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Kernels {
     /// Output projection and likelihood, forward and backward.
     pub likelihood: Body,
@@ -37,7 +38,7 @@ pub struct Kernels {
 }
 
 /// The implementation of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Body {
     /// By kernels written for this backend.

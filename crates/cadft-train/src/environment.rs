@@ -75,7 +75,7 @@ impl Environment {
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             host: first_line("/proc/sys/kernel/hostname"),
-            processor: field("/proc/cpuinfo", "model name"),
+            processor: processor(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_mib: field("/proc/meminfo", "MemTotal")
                 .and_then(|value| value.strip_suffix(" kB")?.trim().parse::<u64>().ok())
@@ -112,6 +112,11 @@ fn git(directory: &Path) -> Option<Git> {
 fn first_line(path: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     text.lines().next().map(str::to_owned)
+}
+
+/// Name of the processor, if the system reports it.
+pub(crate) fn processor() -> Option<String> {
+    field("/proc/cpuinfo", "model name")
 }
 
 /// The value of the first line `name : value` in a system file.

@@ -17,6 +17,8 @@ pub struct ConfigProblem {
     pub key: String,
     /// The problem.
     pub message: String,
+    /// What else helps: what the key means, or what to do instead.
+    pub hint: Option<String>,
 }
 
 /// An error of this crate.
@@ -132,10 +134,10 @@ pub enum TrainError {
 impl Hint for TrainError {
     fn hints(&self) -> Vec<Cow<'_, str>> {
         let hint = match self {
-            Self::Config { .. } => "`cadft recipe show NAME` prints a complete recipe",
+            Self::Config { problems, .. } => return config_hints(problems),
             Self::Memory { way: Some(way), .. } => return vec![way.into()],
             Self::Memory { way: None, .. } => {
-                "lower `batch.micro` or `data.max-length`, train a smaller model, or try it with `guard.memory = \"warn\"`"
+                "lower `batch.micro` or `data.max-length`, train an adapter (`--adapter lora`) or a smaller model, or try it with `guard.memory = \"warn\"`"
             }
             Self::Locked(_) => "wait for it, or choose another directory with `--out DIR`",
             Self::RunExists(_) => "continue it with `--resume`, or choose another directory with `--out DIR`",
@@ -190,6 +192,24 @@ impl TrainError {
     }
 }
 
+/// Hints of a report.
+const MOST_HINTS: usize = 3;
+
+/// What a recipe's problems say beside their messages, each once; that all keys can be shown if none says anything.
+fn config_hints(problems: &[ConfigProblem]) -> Vec<Cow<'_, str>> {
+    let mut hints: Vec<Cow<'_, str>> = vec![];
+    for hint in problems.iter().filter_map(|problem| problem.hint.as_deref()) {
+        if !hints.iter().any(|known| known == hint) {
+            hints.push(hint.into());
+        }
+    }
+    if hints.is_empty() {
+        hints.push("`cadft recipe show NAME --resolved` prints a recipe with every key".into());
+    }
+    hints.truncate(MOST_HINTS);
+    hints
+}
+
 fn config_report(name: &str, problems: &[ConfigProblem]) -> String {
     let lines: Vec<String> = problems
         .iter()
@@ -199,6 +219,7 @@ fn config_report(name: &str, problems: &[ConfigProblem]) -> String {
                 set,
                 key,
                 message,
+                hint: _,
             } = problem;
             let place = match (set, line) {
                 (Some(set), _) => format!("`--set {set}`"),

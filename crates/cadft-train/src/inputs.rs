@@ -21,6 +21,9 @@ pub(crate) const WEIGHTS: &str = "weights";
 /// The name of the digest of an adapter that is trained further.
 pub(crate) const ADAPTER: &str = "adapter";
 
+/// The name of the frozen model of `[reference]`.
+pub(crate) const REFERENCE: &str = "reference";
+
 /// The inputs of a run besides its recipe and data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -79,10 +82,11 @@ pub(crate) struct WeightsDigests {
 }
 
 impl WeightsDigests {
-    pub(crate) fn new(recipe: &Recipe, model: &Path, adapter: Option<&Path>) -> Self {
+    pub(crate) fn new(recipe: &Recipe, model: &Path, [adapter, reference]: [Option<&Path>; 2]) -> Self {
         let model = (recipe.model.init == Init::Pretrained).then_some((WEIGHTS, model));
         let adapter = adapter.map(|adapter| (ADAPTER, adapter));
-        let directories = model.into_iter().chain(adapter);
+        let reference = reference.map(|reference| (REFERENCE, reference));
+        let directories = model.into_iter().chain(adapter).chain(reference);
         Self {
             directories: directories.map(|(name, path)| (name, path.to_owned())).collect(),
             digests: Arc::default(),

@@ -9,6 +9,7 @@
 //! data.rs          rows to samples
 //! prepare.rs       read and check everything          plan.rs   what the run will do and need, and its warnings
 //! trainer.rs       the loop; the step is `cadft-step`
+//! frozen.rs        what a frozen model says of tokens
 //! evaluate.rs      likelihood and answers             event.rs  the events that a run reports
 //! export.rs        writes the model: Hugging Face or PEFT layout    inputs.rs  inputs besides recipe and data
 //! resume.rs        continues from a checkpoint, and compares the run with it    change.rs  a difference
@@ -36,6 +37,7 @@ pub mod evaluate;
 pub mod event;
 mod exhausted;
 mod export;
+mod frozen;
 mod inputs;
 pub mod memory;
 pub mod plan;

@@ -99,7 +99,7 @@ fn judge(
     Ok(Some(Warning::new(
         format!("the run may need {most:.0} MiB of memory, and {available:.0} MiB are available"),
         way.unwrap_or_else(|| {
-            "lower `batch.micro` or `data.max-length`, or train a smaller model".to_owned()
+            "lower `batch.micro` or `data.max-length`, or train an adapter or a smaller model".to_owned()
         }),
     )))
 }

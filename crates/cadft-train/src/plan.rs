@@ -122,7 +122,13 @@ impl Plan {
         let trained = adapter.map(|(config, targets)| (config, targets));
         let settings = MemorySettings::of(recipe, kernels, trained, ranks, (train, eval, steps));
         let memory_mib = memory::training_mib(config, &settings);
-        let ways = memory::ways(config, &settings);
+        let mut ways = memory::ways(config, &settings);
+        if recipe.batch.micro > 1 && recipe.batch.max_tokens.is_none() {
+            let mut smaller = recipe.clone();
+            smaller.batch.micro = 1;
+            let settings = MemorySettings::of(&smaller, kernels, trained, ranks, (train, eval, steps));
+            ways.extend(memory::smaller(config, &settings));
+        }
         let saves = recipe.checkpoint.every > 0 || recipe.checkpoint.every_minutes > 0.0;
         let saving_mib = if saves {
             memory::saving_mib(config, &settings)

@@ -1,5 +1,7 @@
 //! Reads and checks everything that a run needs, before anything is trained or written.
 
+mod reference;
+
 use crate::config::{AdapterSection, Init, Recipe};
 use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
@@ -47,6 +49,8 @@ pub struct Prepared {
     pub(crate) carried: PathBuf,
     /// The layers that the adapter updates.
     targets: Option<AdapterTargets>,
+    /// The directory of the frozen model, where it is not the one that the run begins with.
+    frozen: Option<PathBuf>,
     inputs: Inputs,
     weights: WeightsDigests,
 }
@@ -79,6 +83,7 @@ impl Prepared {
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let (adapter, config) = adapter_of(&recipe, config)?;
         let from = adapter_directory(&recipe)?;
+        let frozen = reference::directory(&recipe, (&directory, &config))?;
         let carried = match &from {
             Some(adapter) if has_tokenizer(adapter) => adapter.clone(),
             _ => directory.clone(),
@@ -109,7 +114,7 @@ impl Prepared {
         plan.template_time = reader.tokenizer().template_time();
         Ok(Self {
             inputs: Inputs::new(&recipe, (&directory, &carried), &config, reader.tokenizer()),
-            weights: WeightsDigests::new(&recipe, &directory, from.as_deref()),
+            weights: WeightsDigests::new(&recipe, &directory, [from.as_deref(), frozen.as_deref()]),
             carried,
             recipe,
             device: device.clone(),
@@ -118,6 +123,7 @@ impl Prepared {
             config,
             adapter,
             targets: targeted.map(|(_, targets)| targets),
+            frozen,
             train,
             eval,
             questions,
@@ -192,6 +198,20 @@ impl Prepared {
         } else {
             model.reference()
         }
+    }
+}
+
+impl Prepared {
+    /// The frozen model of `[reference]`, off the autodiff graph: that of the recipe, or `model` as it is before training.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn frozen(&self, model: &CausalLm) -> Result<CausalLm, TrainError> {
+        let Some(directory) = &self.frozen else {
+            return Ok(self.reference(model));
+        };
+        let frozen = checkpoint::load(directory, &self.device)?.model;
+        Ok(frozen.with_precision(self.recipe.model.precision))
     }
 }
 

@@ -150,9 +150,14 @@ fn data_sha256(samples: impl Iterator<Item = Example>) -> String {
 }
 
 impl DataDigests {
+    /// That of the training samples alone.
+    pub(crate) fn train_of(prepared: &Prepared) -> String {
+        data_sha256(prepared.train.iter())
+    }
+
     pub(crate) fn of(prepared: &Prepared) -> Self {
         Self {
-            train: data_sha256(prepared.train.iter()),
+            train: Self::train_of(prepared),
             eval: data_sha256(prepared.eval.iter()),
             questions: questions_sha256(&prepared.questions),
         }

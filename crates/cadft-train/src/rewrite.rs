@@ -1,12 +1,13 @@
 //! Rewriting in a run: the tracker, the rounds, and the record of their decisions (CADFT-5).
 //!
 //! ```text
-//! plan.rs    the schedule of rounds
-//! round.rs   choose → generate → accept           target.rs  the tokens of a sample that are replaced
-//! record.rs  one line of rewrites.jsonl           log.rs     the file: append-only, synchronised once in each round
-//! digest.rs  SHA-256 of a data set with rewrites
-//! replay.rs  applies a log to a data set          export.rs  writes the data set with its rewrites
-//! offline.rs one round without training           compatibility.rs  the moving averages of a run, as a file
+//! plan.rs    when rounds will take place
+//! round.rs    choose → generate → accept           target.rs  which tokens of a sample are replaced, and by what
+//! draft.rs    a sample of a round and its candidate   guide.rs    prompts that show a solution
+//! record.rs   one line of rewrites.jsonl           log.rs     the file: append-only, synchronised once a round
+//! digest.rs   SHA-256 of a data set with rewrites
+//! replay.rs   a log, applied to a data set         export.rs  the data set with rewrites, as a file
+//! offline.rs  one round without training           compatibility.rs  the moving averages of a run, as a file
 //! ```
 //!
 //! The records are the state: the targets of all samples follow from them alone. So a resumed run, a replayed log and
@@ -14,7 +15,9 @@
 
 mod compatibility;
 mod digest;
+mod draft;
 mod export;
+mod guide;
 mod log;
 mod offline;
 mod plan;
@@ -27,6 +30,7 @@ mod target;
 pub use compatibility::{SampleCompatibility, read_compatibility};
 pub use digest::digest;
 pub use export::{ExportSummary, export};
+pub use guide::Guide;
 pub use log::{RewriteLog, read_log};
 pub use offline::{Offline, OfflineRound, rewrite_offline};
 pub use plan::RewritePlan;

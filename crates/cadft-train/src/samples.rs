@@ -25,6 +25,10 @@ pub struct StepSamples {
     pub z: Vec<f64>,
     /// `w_i` (CADFT-3), without the data's weight; four digits.
     pub weight: Vec<f64>,
+    /// The mean gate of the sample's tokens; four digits.
+    pub gate: Vec<f64>,
+    /// Supervised tokens.
+    pub supervised: Vec<usize>,
 }
 
 /// Whether a step is recorded in a run of `total` steps that records `records` steps.
@@ -45,8 +49,12 @@ pub fn is_recorded(step: usize, total: usize, records: usize) -> bool {
 }
 
 impl StepSamples {
-    /// The record of a step with these samples.
-    pub(crate) fn new(step: usize, (ids, samples): (&[String], &[usize]), outcome: &StepOutcome) -> Self {
+    /// The record of a step with these samples; `supervised` are their tokens.
+    pub(crate) fn new(
+        step: usize,
+        (ids, samples, supervised): (&[String], &[usize], &[usize]),
+        outcome: &StepOutcome,
+    ) -> Self {
         let stride = ids.len().div_ceil(MOST_SAMPLES).max(1);
         let thin = |values: &[f64]| values.iter().step_by(stride).map(|&v| four_digits(v)).collect();
         Self {
@@ -56,6 +64,8 @@ impl StepSamples {
             nll: thin(&outcome.scores),
             z: thin(&outcome.z),
             weight: thin(&outcome.weights),
+            gate: thin(&outcome.gates),
+            supervised: supervised.iter().step_by(stride).copied().collect(),
         }
     }
 }
@@ -107,12 +117,13 @@ mod tests {
             standardiser: values.iter().copied().collect(),
             scores: values.clone(),
             z: values.clone(),
+            gates: values.clone(),
             weights: values,
             grad_norm: 0.0,
             clip_factor: 1.0,
         };
         let samples: Vec<usize> = (2000..3000).collect();
-        let record = StepSamples::new(3, (&ids, &samples), &outcome);
+        let record = StepSamples::new(3, (&ids, &samples, &samples), &outcome);
         assert_eq!(record.ids.len(), 250);
         let second = (record.ids[1].as_str(), record.samples[1], record.nll[1]);
         assert_eq!(second, ("4", 2004, 4.0));

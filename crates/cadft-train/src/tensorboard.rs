@@ -228,6 +228,8 @@ mod tests {
                 nll: values.clone(),
                 z: values.clone(),
                 weight: values.clone(),
+                gate: values.clone(),
+                supervised: vec![31; 256],
             };
             directory.record(&Event::Step(metrics(step))).expect("a step");
             directory.record(&Event::Samples(samples)).expect("samples");

@@ -6,6 +6,7 @@
 
 mod evaluation;
 mod exhausted;
+mod frozen;
 mod guards;
 mod saving;
 mod settling;
@@ -15,6 +16,7 @@ use crate::checkpoint::{Before, Best, DataDigests, GuardState};
 use crate::error::TrainError;
 use crate::event::{Event, Summary};
 use crate::exhausted::caught;
+use crate::frozen::Frozen;
 use crate::prepare::Prepared;
 use crate::resume::Comparison;
 use crate::rewrite::Rewriting;
@@ -76,6 +78,7 @@ pub fn train_on(
         .looks_at_reference()
         .then(|| prepared.reference(&model));
     let ended = caught(|| {
+        trainer.frozen = Frozen::of(ranks, prepared, &model, stop)?;
         let model = match restored {
             Some(restored) => trainer.go_on(model, &restored)?,
             None => trainer.begin(model)?,
@@ -97,6 +100,8 @@ struct Trainer<'a> {
     prepared: &'a Prepared,
     /// The model that the run began with, if an objective requires it.
     reference: Option<CausalLm>,
+    /// What a frozen model says of tokens, where an objective looks at that.
+    frozen: Frozen,
     schedule: Schedule,
     sampler: Sampler,
     state: StepState,
@@ -143,6 +148,7 @@ impl<'a> Trainer<'a> {
         Self {
             prepared,
             reference: None,
+            frozen: Frozen::Unasked,
             schedule: recipe.learning_rates(prepared.plan.steps),
             sampler: Sampler::new(samples, global, recipe.data.order, recipe.run.seed),
             state,
@@ -199,6 +205,7 @@ impl<'a> Trainer<'a> {
             self.directory.path(),
             state.rewriting,
         )?;
+        self.restore_window(from)?;
         let plan = self.prepared.plan.clone();
         (self.on_event)(&Event::Started { plan });
         let Comparison { changes, .. } = comparison;
@@ -272,6 +279,7 @@ impl<'a> Trainer<'a> {
         while self.done < total && !self.is_stopped(stop) {
             let round = (self.rewriting).round_after(self.done, self.prepared, &model, stop)?;
             if let Some((round, warning)) = round {
+                self.forget_window();
                 let step = self.done;
                 self.tell(&Event::Rewrote { step, round })?;
                 if let Some(warning) = warning {
@@ -307,6 +315,7 @@ impl<'a> Trainer<'a> {
         let cut = (&recipe.batch).into();
         let batch = GlobalBatch::dealt(&samples, self.state.ranks(), &cut, &model.device());
         let objective = self.objective(number);
+        let batch = self.compared((number, objective), (&samples, &chosen), &model, batch);
         let lr = self.schedule.at(number);
         let settings = StepSettings {
             objective,

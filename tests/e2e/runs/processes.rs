@@ -5,7 +5,7 @@ use super::kill::{Random, steps_of};
 use super::ranks::{RUN, alone, wait_for_steps};
 use crate::study::Study;
 use cadft_tests::command::{Outcome, run_with};
-use cadft_tests::runs;
+use cadft_tests::{Workspace, runs};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -30,6 +30,20 @@ fn mpirun(directory: &Path, ranks: &str, program: &str, args: &[&str]) -> Outcom
         &[&["-n", ranks, program], args].concat(),
         &VARIABLES,
     )
+}
+
+/// A program that is the command on every rank; the second does something else before.
+fn second_rank_differs(directory: &Path, what: &str) -> &'static str {
+    let text =
+        format!("#!/bin/sh\nif [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then {what}; fi\nexec {CADFT} \"$@\"\n");
+    fs::write(directory.join("rank.sh"), text).expect("a script");
+    make_executable(&directory.join("rank.sh"));
+    "./rank.sh"
+}
+
+fn make_executable(path: &Path) {
+    let status = Command::new("chmod").arg("+x").arg(path).status();
+    assert!(status.is_ok_and(|status| status.success()), "{}", path.display());
 }
 
 /// A run started by `mpirun`.
@@ -104,17 +118,10 @@ fn ranks_that_have_not_the_same_are_named_before_anything_is_written() {
     let mut program = fs::read(CADFT).expect("the program");
     program.push(0);
     fs::write(study.path("other-cadft"), program).expect("a program");
-    let script = |second: &str| {
-        let text = format!(
-            "#!/bin/sh\nif [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then exec {second}; fi\nexec {CADFT} \"$@\"\n"
-        );
-        let path = study.path("rank.sh");
-        fs::write(&path, text).expect("a script");
-        for file in ["rank.sh", "other-cadft"] {
-            let status = Command::new("chmod").arg("+x").arg(study.path(file)).status();
-            assert!(status.is_ok_and(|status| status.success()));
-        }
-        mpirun(study.root(), "2", "./rank.sh", &RUN)
+    make_executable(&study.path("other-cadft"));
+    let with = |second: &str| {
+        let script = second_rank_differs(study.root(), &format!("exec {second}"));
+        mpirun(study.root(), "2", script, &RUN)
     };
     for (second, wanted) in [
         (
@@ -131,7 +138,7 @@ fn ranks_that_have_not_the_same_are_named_before_anything_is_written() {
             "`optimizer.foo`: unknown key",
         ),
     ] {
-        let outcome = script(&second);
+        let outcome = with(&second);
         assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
         assert!(outcome.stderr.contains(wanted), "{}", outcome.stderr);
         assert!(outcome.stderr.contains("rank 1 ("), "{}", outcome.stderr);
@@ -145,6 +152,77 @@ fn ranks_that_have_not_the_same_are_named_before_anything_is_written() {
     );
     assert_eq!(both.code, Some(2), "{}", both.stderr);
     assert_eq!(both.stderr.matches("unknown key").count(), 1, "{}", both.stderr);
+}
+
+#[test]
+fn a_rank_that_has_other_weights_is_named_before_anything_is_written() {
+    let (first, second) = (Workspace::new(), Workspace::new());
+    let weights = second.path("model/model.safetensors");
+    let mut bytes = fs::read(&weights).expect("weights");
+    *bytes.last_mut().expect("weights") ^= 1;
+    fs::write(&weights, bytes).expect("other weights");
+    let script = second_rank_differs(first.root(), &format!("cd {}", second.root().display()));
+    let script = first.path(script);
+    let args = ["train", "--recipe", "recipe.nll.toml", "--out", "run"];
+    let outcome = mpirun(first.root(), "2", &script.to_string_lossy(), &args);
+    assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+    for wanted in ["rank 1 (", "`weights` is ", " on rank 0 ("] {
+        assert!(outcome.stderr.contains(wanted), "{}", outcome.stderr);
+    }
+    assert_eq!(
+        outcome.stderr.matches(" on rank 0 (").count(),
+        1,
+        "{}",
+        outcome.stderr
+    );
+    for workspace in [&first, &second] {
+        assert!(!workspace.path("run").exists());
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_on_one_rank_is_told_and_the_run_goes_on_exactly_when_there_is_space() {
+    let study = Study::new();
+    let resume = [&RUN[..], &["--resume", "auto"]].concat();
+    let job = Job::start(study.root(), "2", &resume);
+    wait_for_steps(&study, 3);
+    Job::signal_to(job.0.id(), "USR1");
+    let (code, stderr, _) = job.end();
+    assert_eq!(code, Some(130), "{stderr}");
+    let run = study.path("run");
+    let before = runs::checkpoints(&run);
+    let bytes = || fs::read(before[0].join("training/manifest.json")).expect("a manifest");
+    let manifest = bytes();
+    // Files of 8 KiB; MPI's shared memory would be one, so that ranks talk by TCP.
+    let script = second_rank_differs(study.root(), "ulimit -f 16");
+    let by_tcp = |program| {
+        let args = [&["-n", "2", program], &resume[..]].concat();
+        let variables = [&VARIABLES[..], &[("OMPI_MCA_btl", "self,tcp")]].concat();
+        run_with("mpirun", study.root(), &args, &variables)
+    };
+    let outcome = by_tcp(script);
+    let stderr = outcome.stderr;
+    assert_eq!(outcome.code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains("could not be written")
+            && stderr.contains("rank 1 (")
+            && stderr.contains("optimizer-"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("still there") && !stderr.contains("panicked"),
+        "{stderr}"
+    );
+    assert_eq!(
+        runs::checkpoints(&run),
+        before,
+        "nothing half-written is called a checkpoint"
+    );
+    assert_eq!(bytes(), manifest);
+
+    fs::remove_dir_all(run.join("model")).expect("the trained model");
+    let _ = by_tcp(CADFT).succeeded();
+    runs::assert_same(&runs::remains(&run), &alone(), "after a full disk, by TCP");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::CADFT;
 use super::kill::steps_of;
 use crate::study::Study;
-use cadft_tests::command::{Outcome, run_with};
+use cadft_tests::command::{Outcome, run_with, steps};
 use cadft_tests::runs::{self, Started};
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -123,6 +123,13 @@ fn the_shards_of_a_run_are_on_record() {
         ])
         .succeeded();
     assert!(study.read("run/config.resolved.toml").contains("\nshards = 2\n"));
+    for step in steps(&study.read("run/metrics.jsonl")) {
+        let ranks = &step["ranks"];
+        assert_eq!(ranks["count"], 2, "{step}");
+        let number = |key: &str| ranks[key].as_f64().unwrap_or(f64::NAN);
+        assert!(number("wait_secs") > 0.0, "{step}");
+        assert!((1.0..2.0).contains(&number("imbalance")), "{step}");
+    }
     let other = [
         "train",
         "--resume",
@@ -137,6 +144,8 @@ fn the_shards_of_a_run_are_on_record() {
     let _ = study
         .cadft(&[&other[..], &["--allow-change"]].concat())
         .succeeded();
+    let alone = steps(&study.read("run/metrics.jsonl")).pop().expect("a step");
+    assert!(alone["step"] == 3 && alone.get("ranks").is_none(), "{alone}");
 }
 
 #[test]
@@ -191,4 +200,33 @@ fn processes_that_cannot_talk_are_refused() {
             "cargo build --release -p cadft --features mpi",
         ]);
     }
+}
+
+#[test]
+fn doctor_says_what_ranks_talk_by() {
+    let study = Study::new();
+    let outcome = study.cadft(&["doctor", "--json"]).succeeded();
+    let found: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("a diagnosis");
+    let ranks = &found["ranks"];
+    assert!(
+        ranks["threads"].as_u64().is_some_and(|threads| threads > 0),
+        "{ranks}"
+    );
+    assert!(ranks.get("launched_by").is_none(), "{ranks}");
+    let text = study.cadft(&["doctor"]).succeeded().stdout;
+    let wanted = if cfg!(feature = "mpi") {
+        let library = ranks["processes"]["found"].as_str().expect("a library");
+        assert!(library.contains("MPI") && library.contains('.'), "{library}");
+        library
+    } else {
+        assert_eq!(ranks["processes"], "not-built");
+        "cargo build --release -p cadft --features mpi"
+    };
+    assert!(text.contains(wanted), "{text}");
+    let launched = run_with(CADFT, study.root(), &["doctor"], &[("OMPI_COMM_WORLD_SIZE", "2")]).succeeded();
+    assert!(
+        launched.stdout.contains("`OMPI_COMM_WORLD_SIZE` is 2"),
+        "{}",
+        launched.stdout
+    );
 }

@@ -1,4 +1,6 @@
-//! The cost of exchanges between ranks in a step, by the number of ranks, for threads and for processes.
+//! What exchanges between ranks cost a step: measured on few ranks, and computed for many (`model.rs`).
+
+mod model;
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +12,8 @@ use serde_json::Value;
 
 use crate::shell;
 
+/// The page that has the tables of `model.rs`.
+const PAGE: &str = "docs/src/guide/distributed.md";
 const RANKS: [usize; 3] = [1, 2, 4];
 const ROUNDS: usize = 3;
 /// Number of steps in a run. The first steps are not counted.
@@ -79,6 +83,10 @@ pub(super) fn run() -> Result<()> {
         lines.join(",\n    ")
     );
     fs::write(root.join("bench/scale.json"), text)?;
+    for (name, table) in model::tables() {
+        println!("\n{name}\n\n{table}");
+    }
+    println!("these are the tables of `{PAGE}`, which a test compares");
     Ok(())
 }
 

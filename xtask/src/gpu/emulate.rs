@@ -1,9 +1,9 @@
 //! CUDA on the CPU: a C++ compiler compiles the kernels that CubeCL generates in CUDA C++.
 //!
-//! `xtask/stubs/cuda` has stubs for the driver and for NVRTC, which the binary loads instead of the real libraries.
-//! Each thread of a block has its own stack; tensor cores and the copy engine are simple loops. This shows whether
-//! kernels compute correctly on a device that has CUDA's memory layout and bf16. It does not show speed, nor errors
-//! that only occur if threads run at the same time.
+//! `xtask/stubs/cuda` has stand-ins for the driver, for NVRTC and for NCCL, which the binary loads in place of the real ones: each
+//! thread of a block is a stack of its own, tensor cores and copy engine are a few loops. It shows whether kernels
+//! compute what they should on a device whose memory is laid out as CUDA's is and that has bf16; not how fast, and not what
+//! goes wrong only where threads run at the same time.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,11 +15,12 @@ use crate::shell;
 /// Kernels compiled for the emulated device must not be mixed with those of a real one.
 const SETTINGS: &str = "[compilation]\ncache = true\n\n[environment]\npath = \"local\"\n";
 /// The source files of the stubs.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "threads.h",
     "threads.cpp",
     "driver.cpp",
     "nvrtc.cpp",
+    "nccl.cpp",
     "device.h",
     "translate.py",
 ];
@@ -68,6 +69,7 @@ fn prepare(sources: &Path, directory: &Path) -> Result<()> {
     std::fs::write(directory.join("cubecl.toml"), SETTINGS)?;
     library(sources, directory, "libcuda.so", &["threads.cpp", "driver.cpp"])?;
     library(sources, directory, "libnvrtc.so", &["nvrtc.cpp"])?;
+    library(sources, directory, "libnccl.so", &["nccl.cpp"])?;
     std::fs::write(stamp, all)?;
     Ok(())
 }

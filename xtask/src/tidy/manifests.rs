@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::{Finding, Repository};
 
-/// A package, and the beginning of the names that it must not depend on, even in tests.
+/// A package, the prefix of package names that it must not depend on, even in tests, and the reason.
 const FORBIDDEN: [(&str, &str, &str); 21] = [
     ("cadft-core", "cadft-", "the mathematics stands alone"),
     ("cadft-model", "cadft-", "the model does not know the objectives"),

@@ -47,6 +47,12 @@ const WRITERS: [&str; 6] = [
 /// other programs.
 const WRITE: [&str; 2] = ["crates/cadft-files", "crates/cadft-hub"];
 
+/// The crates that ranks talk by, and the one file of the program that may name each: another engine is another file.
+const ENGINES: [(&str, &str); 2] = [
+    ("mpi::", "crates/cadft-step/src/ranks/mpi.rs"),
+    ("cudarc::", "crates/cadft-step/src/ranks/nccl.rs"),
+];
+
 /// Macros that no crate may use: they print hidden characters unescaped, and panic if standard output is closed.
 const PRINTERS: [&str; 4] = ["print!(", "println!(", "eprint!(", "eprintln!("];
 
@@ -106,6 +112,14 @@ fn check_program(path: &Path, text: &str, lines: usize) -> Vec<Finding> {
             let message = format!("`{word}`: write with `cadft-files`");
             findings.push(Finding::at(path, index + 1, message));
         }
+        let engine = |(word, file): &&(&str, &str)| begins(line, word) && path != Path::new(file);
+        if let Some((word, file)) = ENGINES.iter().find(engine) {
+            findings.push(Finding::at(
+                path,
+                index + 1,
+                format!("`{word}`: only `{file}` names it"),
+            ));
+        }
         if let Some(word) = PRINTERS.iter().find(has) {
             let message = format!("`{word}`: show it with `output` or `console` of `cadft-cli`");
             findings.push(Finding::at(path, index + 1, message));
@@ -118,6 +132,12 @@ fn check_program(path: &Path, text: &str, lines: usize) -> Vec<Finding> {
 fn holds(line: &str, word: &str) -> bool {
     let is_name = |character: char| character.is_alphanumeric() || character == '_';
     (line.match_indices(word)).any(|(at, _)| !line[..at].ends_with(is_name))
+}
+
+/// Whether a line holds a path that begins with `word`; a module of the same name comes after another one.
+fn begins(line: &str, word: &str) -> bool {
+    let is_path = |character: char| character.is_alphanumeric() || "_:".contains(character);
+    (line.match_indices(word)).any(|(at, _)| !line[..at].ends_with(is_path))
 }
 
 /// The number of lines before the test module, which by convention is the last item in a file.
@@ -194,6 +214,18 @@ mod tests {
         assert!(check_one("crates/a/src/b.rs", "//! B.\nfn f() { NewFile::create(x) }\n").is_empty());
         let writer = "//! B.\nfn f() { fs::write() }\n";
         assert!(check_one("crates/cadft-files/src/b.rs", writer).is_empty());
+    }
+
+    #[test]
+    fn what_ranks_talk_by_is_named_in_one_file_each() {
+        for (word, file) in ENGINES {
+            let text = format!("//! B.\nuse {word}a::B;\n");
+            assert!(check_one(file, &text).is_empty(), "{file}");
+            let found = check_one("crates/a/src/b.rs", &text);
+            assert!(found.len() == 1 && found[0].contains("b.rs:2: "), "{found:?}");
+            let module = format!("//! B.\nfn f() {{ super::{word}f() }}\n");
+            assert!(check_one("crates/a/src/b.rs", &module).is_empty(), "{word}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <sys/mman.h>
+#include <unistd.h>
 
 void run_grid(void (*entry)(void **), void **parameters, Dim grid, Dim block, unsigned shared);
 
@@ -46,6 +47,11 @@ API cuDeviceGetCount(int *count) { return *count = 1, OK; }
 API cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal ? NO_DEVICE : OK; }
 API cuDeviceGetName(char *name, int size, int) { return snprintf(name, size, "emulated on the CPU"), OK; }
 API cuDeviceGetPCIBusId(char *id, int size, int) { return snprintf(id, size, "0000:00:00.0"), OK; }
+API cuDeviceGetUuid_v2(int *id, int) {
+    // Each process has a device of its own.
+    return memset(id, 0, 16), *id = getpid(), OK;
+}
+API cuDeviceGetUuid(int *id, int device) { return cuDeviceGetUuid_v2(id, device); }
 API cuDeviceTotalMem_v2(size_t *size, int) { return *size = memory_size(), OK; }
 API cuMemGetInfo_v2(size_t *free, size_t *total) { return *total = memory_size(), *free = *total - used, OK; }
 
@@ -86,6 +92,8 @@ API cuStreamWaitEvent(void *, void *, unsigned) { return OK; }
 API cuEventCreate(void **event, unsigned) { return *event = new timespec, OK; }
 API cuEventDestroy_v2(void *event) { return delete (timespec *)event, OK; }
 API cuEventRecord(void *event, void *) { return clock_gettime(CLOCK_MONOTONIC, (timespec *)event), OK; }
+API cuCtxRecordEvent(void *, void *event) { return cuEventRecord(event, nullptr); }
+API cuCtxWaitEvent(void *, void *) { return OK; }
 API cuEventSynchronize(void *) { return OK; }
 API cuEventQuery(void *) { return OK; }
 API cuEventElapsedTime_v2(float *milliseconds, timespec *from, timespec *to) {

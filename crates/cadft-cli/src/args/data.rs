@@ -102,6 +102,9 @@ pub(crate) struct CorruptArgs {
     /// The file to write: JSON Lines, in which the key `planted` of every row names its kind of noise, or is `none`.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A kind of noise.

@@ -15,7 +15,7 @@ pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) answers: AnswerArgs,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub(crate) json: bool,
 }
 

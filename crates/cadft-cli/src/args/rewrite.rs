@@ -99,6 +99,9 @@ pub(crate) struct RewriteExportArgs {
     /// The file to write, JSON Lines.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Write the rewritten rows alone, as preference pairs of the new text (`chosen`) and the old one (`rejected`).
+    #[arg(long)]
+    pub(crate) pairs: bool,
     #[command(flatten)]
     pub(crate) source: OriginArgs,
     /// Print one JSON object.

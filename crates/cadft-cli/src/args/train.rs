@@ -33,7 +33,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) shorthand: ShorthandArgs,
     /// Print every event of the run as one line of JSON.
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub(crate) json: bool,
 }
 

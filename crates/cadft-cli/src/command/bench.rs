@@ -16,6 +16,7 @@ use crate::{device, output};
 use anyhow::Result;
 use burn::tensor::DType;
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments, Statistics};
+use cadft_data::Example;
 use cadft_kernels::{Tf32, set_tf32};
 use cadft_model::decoder::Precision;
 use cadft_model::{CausalLm, flops};
@@ -26,6 +27,7 @@ use cadft_step::optimizer::AdamW;
 use cadft_step::step::{StepSettings, StepState, begin};
 use cadft_train::config::OptimizerSection;
 use cadft_train::{Usage, peak_rss_mib};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -33,15 +35,21 @@ use std::time::Instant;
 const TURN: usize = 5;
 
 /// The measurements of one objective.
-#[derive(Serialize)]
-struct Measured {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Measured {
+    /// Its name.
     objective: String,
+    /// The backend.
     device: String,
+    /// Parameters of the model.
     parameters: usize,
+    /// Tokens of a step.
     tokens: usize,
     /// Seconds of each timed step, from the end of the step before.
     secs: Vec<f64>,
+    /// Their median.
     median_secs: f64,
+    /// Tokens of a step over the median.
     tokens_per_sec: f64,
     /// Operations of a step, counted by `cadft_model::flops`, divided by its time.
     model_tflops_per_sec: f64,
@@ -53,7 +61,9 @@ struct Measured {
     peak_rss_mib: Option<f64>,
     /// What the device's allocator holds after the steps, if it reports that. It keeps what it once had.
     device_mib: Option<u64>,
+    /// Likelihood of the first step.
     first_nll: f64,
+    /// Likelihood of the last step.
     last_nll: f64,
 }
 
@@ -71,11 +81,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
     set_tf32(Tf32::from_flag(args.tf32));
     let (config, model) = inputs::model(args, &device)?;
     let samples = inputs::samples(args, &config)?;
+    let samples: Vec<&Example> = samples.iter().collect();
     let batch = inputs::batch(args, &samples, &device);
     let parameters = (model.named_parameters().iter())
         .map(|parameter| parameter.shape.iter().product::<usize>())
         .sum();
-    let seen = train(args, model, &batch, &objectives)?;
+    let seen = train(args, model, (&batch, &samples), &objectives)?;
     let operations: f64 = (samples.iter())
         .map(|sample| flops::training(&config, sample.token_ids.len()) * sample.token_ids.len() as f64)
         .sum();
@@ -141,19 +152,25 @@ struct Seen {
 fn train(
     args: &BenchArgs,
     mut model: CausalLm,
-    batch: &GlobalBatch,
+    (batch, samples): (&GlobalBatch, &[&Example]),
     objectives: &[AnyObjective],
 ) -> Result<Vec<Seen>> {
     let optimizer = AdamW::new(&AdamWOptions::default());
     let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     let looks_at_reference = objectives.iter().any(|objective| objective.reference().is_some());
     let reference = looks_at_reference.then(|| model.reference());
+    // As in a run, what a frozen model says of tokens is known before the first step.
+    let frozen = model.reference();
+    let batches: Vec<GlobalBatch> = (objectives.iter())
+        .map(|objective| batch.clone().compared_with(&frozen, samples, objective))
+        .collect();
+    drop(frozen);
     let mut seen = vec![Seen::default(); objectives.len()];
     for (mut left, is_timed) in [(args.warmup, false), (args.steps, true)] {
         while left > 0 {
             let steps = left.min(TURN);
             left -= steps;
-            for (objective, seen) in objectives.iter().zip(&mut seen) {
+            for ((objective, batch), seen) in objectives.iter().zip(&batches).zip(&mut seen) {
                 let turn;
                 let before = Usage::now().unwrap_or_default();
                 (model, turn) = self::turn(model, reference.as_ref(), batch, objective, steps, &mut state)?;

@@ -4,6 +4,7 @@ use crate::answer_text::AnswerText;
 use crate::args::ChatArgs;
 use crate::console::note;
 use crate::exit::Exit;
+use crate::lines::{Lines, Typed};
 use crate::model::OpenModel;
 use crate::output;
 use anyhow::{Context, Result};
@@ -12,12 +13,11 @@ use cadft_model::generate::generate;
 use cadft_model::{GenerateOptions, Request};
 use cadft_train::room;
 use signal_hook::consts::SIGINT;
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) fn run(args: &ChatArgs) -> Result<()> {
+pub(crate) fn run(args: &ChatArgs) -> Result<Exit> {
     let opened = OpenModel::open(&args.model, args.adapter.as_deref(), &args.device)?;
     opened.tokenizer.chat_template()?;
     let options = opened.options(&args.sampling, 1);
@@ -27,10 +27,9 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
         .map(|text| Message::new("system", text))
         .collect();
     let mut messages = system.clone();
-    let is_terminal = io::stdin().is_terminal();
-    let mut lines = io::stdin().lock().lines();
+    let mut lines = Lines::new();
     let stop = Arc::new(AtomicBool::new(true));
-    if is_terminal {
+    if lines.is_terminal() {
         // Ctrl-C ends the answer. If no answer is being generated, or at the second time, it ends the program.
         let code = i32::from(Exit::Interrupted.code());
         signal_hook::flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&stop))
@@ -39,16 +38,16 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
         note(HELP);
     }
     loop {
-        if is_terminal {
-            let _ = write!(io::stderr(), "> ");
-        }
-        let Some(line) = lines.next() else { break };
-        let line = line.context("cannot read standard input")?;
+        let line = match lines.next()? {
+            Typed::Line(line) => line,
+            Typed::Interrupt => return Ok(Exit::Interrupted),
+            Typed::End => return Ok(Exit::Done),
+        };
         match line.trim() {
             "" => {}
-            "/exit" => break,
+            "/exit" => return Ok(Exit::Done),
             "/reset" => messages.clone_from(&system),
-            command if command.starts_with('/') && is_terminal => note(HELP),
+            command if command.starts_with('/') && lines.is_terminal() => note(HELP),
             text => {
                 messages.push(Message::new("user", text));
                 stop.store(false, Ordering::Relaxed);
@@ -59,11 +58,10 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
             }
         }
     }
-    Ok(())
 }
 
 /// Commands that can be typed instead of a message.
-const HELP: &str = "`/reset` forgets the conversation, `/exit` or Ctrl-D ends it; Ctrl-C ends an answer, and twice the program";
+const HELP: &str = "`/reset` forgets the conversation, `/exit` or Ctrl-D ends it; Ctrl-C ends an answer, and between answers the program";
 
 /// Answers a conversation, printing each piece as it comes.
 fn answer(

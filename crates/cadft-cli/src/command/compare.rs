@@ -1,13 +1,20 @@
-//! `cadft compare`: trains the same recipe with several objectives and seeds, and makes one table of the results.
+//! `cadft compare`: the same recipe with several objectives, settings, data and seeds, and one table of what came out.
+//!
+//! Started twice, in two terminals, it shares the runs: what another process trains is left to it and read at the end.
 
+mod matrix;
 mod outcome;
+mod statistics;
 mod table;
+
+pub(super) use table::Table;
 
 use crate::args::CompareArgs;
 use crate::console::{Activity, Console, next, note};
 use crate::exit::Exit;
 use crate::hint::{self, UsageError};
 use crate::recipe::Source;
+use crate::report::render;
 use crate::{assets, device, interrupt, output};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
@@ -15,24 +22,22 @@ use cadft_core::AnyObjective;
 use cadft_files::{listed, shown};
 use cadft_train::resume::{self, Changes};
 use cadft_train::run_files::{CONFIG, MODEL};
-use cadft_train::{Prepared, Recipe, RunDirectory, TrainError, config, memory};
+use cadft_train::{Environment, Prepared, Recipe, RunDirectory, TrainError, config, memory};
+use matrix::{Cell, Job, Matrix};
 use outcome::Outcome;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use table::Table;
+use std::time::Duration;
+use table::Made;
 
-/// One run of the comparison.
-struct Job {
-    objective: &'static str,
-    directory: PathBuf,
-    recipe: Recipe,
-}
+/// Between two looks at runs that another process trains.
+const WAIT: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
     let source = Source::find(args.recipe.name())?;
-    let mut recipe = source.read(&args.set)?;
+    let recipe = source.read(&args.set)?;
     if recipe.data.eval.is_empty() {
         return Err(UsageError::new(
             "`data.eval` is empty: there is nothing to compare the objectives by",
@@ -40,34 +45,52 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
         )
         .into());
     }
-    let objectives = objectives(&args.objectives, &recipe)?;
-    assets::materialise(&mut recipe)?;
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| Path::new("runs").join(format!("compare-{}", source.name)));
-    let jobs = jobs(&recipe, &objectives, args.seeds, &out);
-    refuse_others(&out)?;
+    let Matrix { cells, mut jobs } = Matrix::new(args, &source, &out)?;
+    for job in &mut jobs {
+        assets::materialise(&mut job.recipe)?;
+    }
+    refuse_others(&out, &cells)?;
     jobs.iter().try_for_each(refuse_other_settings)?;
     let device_name = device::name(args.device.device.as_deref());
     let device = device::open(device_name)?;
     let stop = interrupt::stop_flag()?;
-    let mut outcomes = vec![];
-    for (index, job) in jobs.iter().enumerate() {
-        let place = cadft_files::shown(&job.directory);
-        if let Some(outcome) = outcome::read(job.objective, &job.directory)? {
-            note(format!("`{place}` is finished"));
-            outcomes.push(outcome);
-            continue;
+    let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
+    let mut is_waiting = false;
+    while outcomes.iter().any(Option::is_none) {
+        let mut has_trained = false;
+        for (index, (job, outcome)) in jobs.iter().zip(&mut outcomes).enumerate() {
+            if outcome.is_some() {
+                continue;
+            }
+            let place = cadft_files::shown(&job.directory);
+            *outcome = outcome::read(job)?;
+            if outcome.is_some() {
+                note(format!("`{place}` is finished"));
+                continue;
+            }
+            if !is_waiting {
+                note(format!("\n{} of {}: `{place}`", index + 1, jobs.len()));
+            }
+            *outcome = train(job, (device_name, &device), &stop)?;
+            has_trained |= outcome.is_some();
+            if stop.load(Ordering::Relaxed) {
+                note("the same command continues from here");
+                return Ok(Exit::Interrupted);
+            }
         }
-        note(format!("\n{} of {}: `{place}`", index + 1, jobs.len()));
-        outcomes.push(train(job, (device_name, &device), &stop)?);
-        if stop.load(Ordering::Relaxed) {
-            note("the same command continues from here");
-            return Ok(Exit::Interrupted);
+        is_waiting = !has_trained && outcomes.iter().any(Option::is_none);
+        if is_waiting {
+            note("the other runs are trained by another process, which is waited for");
+            std::thread::sleep(WAIT);
         }
     }
-    report(&Table::new(&objectives, &outcomes), &out, args.json)
+    let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
+    let made = Made::by(&Environment::current(device_name));
+    report(&Table::new(&cells, &outcomes, made), &out, args.json)
 }
 
 /// The objectives of these names. The recipe's objective keeps its settings.
@@ -93,34 +116,17 @@ pub(super) fn objectives(names: &[String], recipe: &Recipe) -> Result<Vec<AnyObj
     Ok(objectives)
 }
 
-fn jobs(recipe: &Recipe, objectives: &[AnyObjective], seeds: usize, out: &Path) -> Vec<Job> {
-    let mut jobs = vec![];
-    // Seed by seed, so that an interrupted comparison has runs of every objective.
-    for seed in (recipe.run.seed..).take(seeds) {
-        for objective in objectives {
-            let directory = out.join(format!("{}-{seed}", objective.name()));
-            let mut recipe = recipe.clone();
-            recipe.objective = objective.clone().into();
-            recipe.run.seed = seed;
-            recipe.run.out = Some(directory.to_string_lossy().into_owned());
-            jobs.push(Job {
-                objective: objective.name(),
-                directory,
-                recipe,
-            });
-        }
-    }
-    jobs
-}
-
 /// Refuses a directory that exists, unless it holds runs of a comparison, or only what a comparison leaves that was
 /// interrupted at its start.
-fn refuse_others(out: &Path) -> Result<()> {
+fn refuse_others(out: &Path, cells: &[Cell]) -> Result<()> {
     let names = cadft_files::entries(out).with_context(|| shown(out).to_string())?;
     let is_job = |name: &String| {
         let parts = name.rsplit_once('-');
-        parts.is_some_and(|(objective, seed)| {
-            AnyObjective::NAMES.contains(&objective) && seed.parse::<u64>().is_ok()
+        parts.is_some_and(|(cell, seed)| {
+            let objective = cell.split('.').next().unwrap_or(cell);
+            let is_known = AnyObjective::NAMES.contains(&objective)
+                || cells.iter().any(|cell| cell.objective == objective);
+            is_known && seed.parse::<u64>().is_ok()
         })
     };
     let is_run = |name: &&String| is_job(name) && RunDirectory::is_taken(&out.join(name));
@@ -167,27 +173,59 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
     .into())
 }
 
-/// Trains a run to its end, from its newest checkpoint if it has one. A run that diverges is a result; any other error
-/// ends the comparison.
-fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> Result<Outcome> {
+/// Trains a run to its end, from its newest checkpoint where it has one. A run that diverges is an outcome; any other
+/// error ends the comparison. `None` if another process trains it.
+fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> Result<Option<Outcome>> {
+    match RunDirectory::hold(&job.directory) {
+        Ok(_held) => {
+            // It may have been finished just now.
+            if let Some(outcome) = outcome::read(job)? {
+                return Ok(Some(outcome));
+            }
+            remove_rest(job)?;
+        }
+        Err(TrainError::Locked(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
     let reading = Activity::begin("reading data and weights");
     let prepared = Prepared::new(job.recipe.clone(), device)?;
     memory::check(&prepared)?.iter().for_each(hint::warn);
     let model = prepared.model()?;
     drop(reading);
-    let mut directory = open(job, &prepared, name)?;
+    let mut directory = match open(job, &prepared, name) {
+        Ok(directory) => directory,
+        Err(error) if is_taken_by_another(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let mut console = Console::new(&prepared, &job.directory, false, stop.clone()).without_advice();
     let trained = cadft_train::train(&prepared, model, &mut directory, stop, &mut |event| {
         console.event(event);
     });
     match trained {
-        Ok(summary) => Ok(Outcome::of(job.objective, &summary)),
+        Ok(summary) => Ok(Some(Outcome::of(job, &summary))),
         Err(error @ TrainError::NotFinite { .. }) => {
             hint::report(&error.into());
-            Ok(Outcome::diverged(job.objective))
+            Ok(Some(Outcome::diverged(job)))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a process that was quicker has the run.
+fn is_taken_by_another(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(TrainError::Locked(_) | TrainError::RunExists(_))
+    )
+}
+
+/// Without checkpoints, a run that was cut off in its last evaluation has a model, but no end.
+fn remove_rest(job: &Job) -> Result<()> {
+    let model = job.directory.join(MODEL);
+    if model.exists() && resume::newest(&job.directory)?.checkpoint.is_none() {
+        fs::remove_dir_all(&model).with_context(|| cadft_files::shown(&model).to_string())?;
+    }
+    Ok(())
 }
 
 /// Opens the directory of a run that is not finished.
@@ -207,11 +245,6 @@ fn open(job: &Job, prepared: &Prepared, device: &str) -> Result<RunDirectory> {
     if !RunDirectory::is_taken(&job.directory) {
         return Ok(RunDirectory::create(&job.directory, &prepared.recipe, device)?);
     }
-    // Without checkpoints, a run that was interrupted in its last evaluation has a model but no `finished` line.
-    let model = job.directory.join(MODEL);
-    if model.exists() {
-        fs::remove_dir_all(&model).with_context(|| cadft_files::shown(&model).to_string())?;
-    }
     Ok(RunDirectory::restart(&job.directory, &prepared.recipe, device)?)
 }
 
@@ -225,12 +258,17 @@ fn report(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     if json {
         output::json_line(table)?;
     } else {
-        output::line(table.terminal())?;
+        for table in table.terminal() {
+            output::grid(&table)?;
+        }
     }
     note(format!(
         "`{}` has it as Markdown and JSON",
         cadft_files::shown(&out)
     ));
-    next(&[format!("cadft report {}", cadft_files::shown(&out))]);
+    let page = out.join("report.html");
+    let text = render(&[out.to_owned()])?;
+    cadft_files::write(&page, text).with_context(|| format!("cannot write `{}`", shown(&page)))?;
+    next(&[format!("open {} in a browser", shown(&page))]);
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use crate::args::MaskName;
 use cadft_data::Mask;
 
 /// The command that trains a model on data.
-fn train(model: &str, data: &[String]) -> String {
+pub(super) fn train(model: &str, data: &[String]) -> String {
     format!("cadft train --model {model} --data {}", data.join(" "))
 }
 

@@ -1,33 +1,71 @@
 //! `cadft doctor`.
 
 use crate::args::DoctorArgs;
-use crate::{device, output};
+use crate::console::next;
+use crate::{device, launch, output};
 use anyhow::Result;
 use burn::tensor::{DType, Device};
 use cadft_files::with_hints;
+use cadft_step::ranks::{self, Engine};
 use cadft_train::device::{BACKENDS, Kernels};
 use cadft_train::environment::BURN;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::thread;
 
-#[derive(Serialize)]
-struct Diagnosis {
+/// This build on this machine.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Diagnosis {
+    /// The version of cadft.
     version: &'static str,
+    /// The commit that it was built from, as far as that is known.
     commit: &'static str,
+    /// The version of Burn.
     burn: &'static str,
+    /// The operating system.
     os: &'static str,
+    /// The architecture of the processor.
     arch: &'static str,
+    /// Threads that the machine runs at the same time.
     threads: usize,
+    /// The machine's memory; absent where the system does not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_mib: Option<u64>,
+    /// What is free of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     available_memory_mib: Option<u64>,
+    /// Backends that are built in.
     backends: Vec<BackendReport>,
+    ranks: RanksReport,
+}
+
+/// What a run can be shared out among.
+#[derive(Serialize, JsonSchema)]
+struct RanksReport {
+    /// Threads that `--ranks` may ask for without sharing a processor.
+    threads: usize,
+    /// What says that this process is one of several, and with which value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    launched_by: Option<(&'static str, String)>,
+    /// What processes talk by, with its version.
+    processes: EngineReport,
+    /// What devices talk by.
+    devices: EngineReport,
+}
+
+/// A library that ranks talk by.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum EngineReport {
+    NotBuilt,
+    NotFound,
+    Found(String),
 }
 
 /// A compiled backend on this machine.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct BackendReport {
+    /// Its name, for `--device`.
     name: &'static str,
     /// Whether its first device can be used.
     works: bool,
@@ -47,13 +85,14 @@ struct BackendReport {
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
     let diagnosis = Diagnosis {
         version: env!("CARGO_PKG_VERSION"),
         commit: env!("CADFT_COMMIT"),
         burn: BURN,
         os: std::env::consts::OS,
         arch: std::env::consts::ARCH,
-        threads: thread::available_parallelism().map_or(1, usize::from),
+        threads,
         memory_mib: memory_mib("MemTotal:"),
         available_memory_mib: memory_mib("MemAvailable:"),
         backends: BACKENDS
@@ -61,6 +100,12 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
             .filter(|(_, compiled)| *compiled)
             .map(|(name, _)| examine(name))
             .collect(),
+        ranks: RanksReport {
+            threads,
+            launched_by: launch::launched_by(),
+            processes: ranks::processes_engine().into(),
+            devices: ranks::devices_engine().into(),
+        },
     };
     if args.json {
         return output::json_line(&diagnosis);
@@ -99,7 +144,51 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
             format!("{} (`cargo xtask train --backend NAME`)", missing.join(", ")),
         ));
     }
-    output::table(&rows)
+    rows.extend(diagnosis.ranks.rows());
+    output::table(&rows)?;
+    next(&["cadft selftest".to_owned()]);
+    Ok(())
+}
+
+impl From<Engine> for EngineReport {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::NotBuilt => Self::NotBuilt,
+            Engine::NotFound => Self::NotFound,
+            Engine::Found(version) => Self::Found(version),
+        }
+    }
+}
+
+impl RanksReport {
+    fn rows(self) -> [(&'static str, String); 3] {
+        let ranks = match self.launched_by {
+            Some((name, value)) => format!("this process is one of several: `{name}` is {value}"),
+            None => format!(
+                "threads by `--ranks N`, with a processor each up to {}",
+                self.threads
+            ),
+        };
+        let processes = match self.processes {
+            EngineReport::Found(version) => format!("by {version}, with `mpirun`"),
+            EngineReport::NotFound => "no library".to_owned(),
+            EngineReport::NotBuilt => format!("no MPI in this build; {}", launch::BUILD),
+        };
+        let devices = match self.devices {
+            EngineReport::Found(version) => format!("by {version}"),
+            EngineReport::NotFound => {
+                "no `libnccl.so` on this machine; through the memory of the host".to_owned()
+            }
+            EngineReport::NotBuilt => {
+                "no NCCL in this build (`--features cuda,nccl`); through the memory of the host".to_owned()
+            }
+        };
+        [
+            ("ranks", ranks),
+            ("processes", processes),
+            ("between devices", devices),
+        ]
+    }
 }
 
 impl BackendReport {

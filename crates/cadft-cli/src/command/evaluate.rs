@@ -1,7 +1,7 @@
 //! `cadft evaluate`.
 
 use crate::args::{AnswerArgs, EvaluateArgs};
-use crate::console::{Activity, counted, percent};
+use crate::console::{Activity, count, counted, next, percent};
 use crate::destination;
 use crate::hint::UsageError;
 use crate::model::OpenInput;
@@ -14,16 +14,18 @@ use cadft_train::data::Question;
 use cadft_train::evaluate::{
     Answered, Answers, Evaluation, answer_questions, score_samples_watched, summarise,
 };
-use comfy_table::{CellAlignment, Table, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-#[derive(Serialize)]
-struct Report {
+/// What was measured.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report {
     #[serde(flatten)]
     evaluation: Evaluation,
+    /// With `--generate` or `--limit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<Answers>,
 }
@@ -62,7 +64,9 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     if args.json {
         output::json_line(&report)
     } else {
-        output::line(tables(&report).trim_end())
+        output::table(&rows(&report))?;
+        next(&[format!("cadft chat --model {}", args.input.model)]);
+        Ok(())
     }
 }
 
@@ -108,7 +112,7 @@ fn write(path: &Path, answered: &[Answered]) -> Result<()> {
     cadft_files::write(path, lines).with_context(|| format!("cannot write `{}`", shown(path)))
 }
 
-fn tables(report: &Report) -> String {
+fn rows(report: &Report) -> Vec<(&'static str, String)> {
     let Evaluation {
         samples,
         tokens,
@@ -117,19 +121,16 @@ fn tables(report: &Report) -> String {
         perplexity,
         token_accuracy,
     } = &report.evaluation;
-    let likelihood = [
-        ("samples", samples.to_string()),
-        ("tokens", tokens.to_string()),
-        ("supervised", supervised.to_string()),
+    let mut rows = vec![
+        ("samples", count(*samples)),
+        ("tokens", count(*tokens)),
+        ("supervised", count(*supervised)),
         ("nll", format!("{nll:.4}")),
         ("perplexity", format!("{perplexity:.4}")),
         ("token accuracy", percent(*token_accuracy)),
     ];
-    let mut shown = format!("{}\n", table("likelihood", &likelihood));
-    if let Some(answers) = &report.answers {
-        shown.push_str(&format!("{}\n", table("answers", &answer_rows(answers))));
-    }
-    shown
+    rows.extend(report.answers.iter().flat_map(answer_rows));
+    rows
 }
 
 fn answer_rows(answers: &Answers) -> Vec<(&'static str, String)> {
@@ -150,19 +151,4 @@ fn answer_rows(answers: &Answers) -> Vec<(&'static str, String)> {
     rows.push(("ended on a stop token", format!("{} of {all}", answers.stopped)));
     rows.push(("without an answer", answers.without_answer.to_string()));
     rows
-}
-
-fn table(title: &str, rows: &[(&'static str, String)]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_header([title, ""]);
-    table.add_rows(
-        rows.iter()
-            .map(|(name, value)| [(*name).to_owned(), value.clone()]),
-    );
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

@@ -10,6 +10,7 @@ use cadft_data::{Content, Message, Mixing, Row, Tokenizer, prompt_ids, prompt_te
 use cadft_model::generate::generate;
 use cadft_model::{Finish, GenerateOptions, Generated, Request};
 use cadft_train::room;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::ops::ControlFlow;
 
@@ -24,15 +25,31 @@ struct Prompt {
     token_ids: Vec<u32>,
 }
 
+/// What ends an answer.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Ended {
+    /// A stop token, or a text of `--stop`.
+    Stop,
+    /// `--max-new-tokens`.
+    Length,
+}
+
 /// The answer to one prompt.
-#[derive(Serialize)]
-struct Answer<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Answer<'a> {
+    /// The row's id; with `--data` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
+    /// The prompt as typed, or the text of the row's prompt.
     prompt: &'a str,
+    /// The answer.
     text: &'a str,
+    /// Its tokens.
     tokens: usize,
-    finish: &'static str,
+    /// What ended it.
+    finish: Ended,
+    /// The tokens themselves.
     token_ids: &'a [u32],
 }
 
@@ -137,8 +154,8 @@ fn answer<'a>(prompt: &'a Prompt, generated: &'a Generated, text: &'a str) -> An
         text,
         tokens: generated.token_ids.len(),
         finish: match generated.finish {
-            Finish::Stop => "stop",
-            Finish::Length => "length",
+            Finish::Stop => Ended::Stop,
+            Finish::Length => Ended::Length,
         },
         token_ids: &generated.token_ids,
     }

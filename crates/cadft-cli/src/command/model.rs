@@ -8,8 +8,10 @@ pub(crate) use convert::convert;
 pub(crate) use diff::diff;
 pub(crate) use merge::merge;
 
+pub(super) use diff::Line;
+
 use crate::args::{DtypeName, ModelInspectArgs};
-use crate::console::count;
+use crate::console::{count, next};
 use crate::model::{self, Directories};
 use crate::output;
 use anyhow::Result;
@@ -18,41 +20,58 @@ use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterKind, Dtype, ModelConfig, adapter, flops};
 use cadft_train::config::AdapterSection;
 use cadft_train::plan::memory::{MemorySettings, Share, training_mib};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::Path;
 
 /// The facts of `config.json` and the tokenizer.
-#[derive(Serialize)]
-struct Inspection {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Inspection {
     /// The adapter, if the directory holds one; the other keys describe its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<InspectedAdapter>,
+    /// The family, as `config.json` has it.
     model_type: String,
+    /// Its parameters.
     parameters: usize,
+    /// Layers.
     num_hidden_layers: usize,
+    /// Width of the hidden states.
     hidden_size: usize,
+    /// Query heads of a layer.
     num_attention_heads: usize,
+    /// Key and value heads of a layer.
     num_key_value_heads: usize,
+    /// Tokens that it knows.
     vocab_size: usize,
+    /// The longest sequence.
     max_position_embeddings: usize,
+    /// Whether the input embeddings are the output matrix too.
     tie_word_embeddings: bool,
+    /// Whether it has a chat template.
     has_chat_template: bool,
+    /// Tokens that end an answer.
     stop_tokens: Vec<String>,
-    /// Operations for each token in a sequence of `context` tokens.
+    /// Operations of a forward pass for each token of a sequence of `context` tokens.
     forward_flops: f64,
+    /// The same for forward and backward pass.
     training_flops: f64,
     /// Length of the sequence for which operations and memory are counted, in tokens.
     context: usize,
+    /// Memory in MiB.
     memory_mib: Memory,
 }
 
 /// The facts of an adapter's configuration.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct InspectedAdapter {
     /// The model of the adapter.
     base: String,
+    /// The kind of update.
     kind: AdapterKind,
+    /// Its rank.
     rank: usize,
+    /// Its alpha.
     alpha: f64,
 }
 
@@ -80,13 +99,19 @@ impl InspectedAdapter {
 }
 
 /// Memory of inference and of training with several settings, one sequence of `context` tokens at a time.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Memory {
+    /// The weights alone, in f32.
     weights_f32: f64,
+    /// The same in bf16.
     weights_bf16: f64,
+    /// Training of all weights.
     training: f64,
+    /// The same with `model.recompute = "blocks"`.
     training_recompute: f64,
+    /// Training of a LoRA adapter with its defaults.
     training_lora: f64,
+    /// The same with `model.recompute = "blocks"`.
     training_lora_recompute: f64,
 }
 
@@ -127,15 +152,20 @@ pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {
         model_type: config.model_type,
     };
     if args.json {
-        output::json_line(&inspection)
-    } else {
-        show(inspection)
+        return output::json_line(&inspection);
     }
+    show(inspection)?;
+    next(&[format!("cadft train --model {} --data FILE", args.directory)]);
+    Ok(())
 }
 
 fn show(inspection: Inspection) -> Result<()> {
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let adapter = inspection.adapter.as_ref().map(InspectedAdapter::described);
+    let stop_tokens = match inspection.stop_tokens.as_slice() {
+        [] => "none".to_owned(),
+        tokens => tokens.join(" "),
+    };
     let rows = [
         ("model type", inspection.model_type),
         ("parameters", count(inspection.parameters)),
@@ -147,7 +177,7 @@ fn show(inspection: Inspection) -> Result<()> {
         ("positions", inspection.max_position_embeddings.to_string()),
         ("tied embeddings", yes_no(inspection.tie_word_embeddings)),
         ("chat template", yes_no(inspection.has_chat_template)),
-        ("stop tokens", inspection.stop_tokens.join(" ")),
+        ("stop tokens", stop_tokens),
         (
             "operations a token",
             format!(

@@ -1,23 +1,25 @@
 //! `cadft probe`: statistics of the gradients of single demonstrations under several objectives, without training.
 
-mod noise;
 mod table;
 
+pub(super) use table::Found;
+
 use crate::args::ProbeArgs;
-use crate::console::note;
+use crate::console::{next, note};
 use crate::destination;
 use crate::hint::UsageError;
 use crate::model::{OpenInput, sources, warn_about};
+use crate::noise::Influenced;
 use crate::output;
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use cadft_core::{AnyObjective, Compatibility, Normalisation, Standardiser};
 use cadft_data::{Example, Samples, Source};
 use cadft_model::CausalLm;
-use cadft_step::{Coordinates, probe};
+use cadft_step::{Coordinates, Probe, probe};
 use cadft_train::evaluate::score_samples;
 use std::num::NonZeroUsize;
-use table::{Found, Row};
+use table::Row;
 
 /// Demonstrations and their scores.
 struct Set {
@@ -70,7 +72,12 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
             objective,
             &probed,
             clean.as_ref(),
-            (&weights, planted.as_deref()),
+            (
+                &weights,
+                planted
+                    .as_deref()
+                    .map(|planted| influenced(&probed, &data.samples, planted)),
+            ),
         ));
     }
     let parameters = (model.named_parameters().iter())
@@ -98,6 +105,18 @@ fn planted(sources: &[Source], samples: &[Example]) -> Result<Option<Vec<bool>>>
     Ok(is_planted.collect())
 }
 
+/// Every sample as an objective sees it.
+fn influenced(probe: &Probe, samples: &[Example], planted: &[bool]) -> Vec<Influenced> {
+    let probed = probe.samples.iter().zip(samples).zip(planted);
+    probed
+        .map(|((probed, sample), &is_planted)| Influenced {
+            influence: probed.weight * probed.mean_gate,
+            tokens: sample.supervised(),
+            is_planted,
+        })
+        .collect()
+}
+
 fn coordinates(args: &ProbeArgs) -> Coordinates {
     match args.sketch.and_then(NonZeroUsize::new) {
         None => Coordinates::All,
@@ -117,7 +136,10 @@ fn print(args: &ProbeArgs, found: &Found) -> Result<()> {
     if args.json {
         return output::json_line(found);
     }
-    output::line(found.terminal())
+    output::grid(&found.terminal())?;
+    let names: Vec<_> = found.objectives.iter().map(Row::name).collect();
+    next(&[format!("cadft compare RECIPE --objectives {}", names.join(","))]);
+    Ok(())
 }
 
 impl Set {

@@ -1,7 +1,7 @@
 //! `cadft recipe`.
 
 use crate::args::{RecipeDiffArgs, RecipeListArgs, RecipeMigrateArgs, RecipeShowArgs};
-use crate::console::note;
+use crate::console::{next, note};
 use crate::hint::UsageError;
 use crate::output;
 use crate::recipe::{EMBEDDED, Source, title};
@@ -9,12 +9,16 @@ use anyhow::{Context, Result};
 use cadft_files::{shown, visible_name};
 use cadft_train::config;
 use comfy_table::{ContentArrangement, Table, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fs;
 
-#[derive(Serialize)]
-struct Listed {
+/// An embedded recipe.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Listed {
+    /// Its name, for `cadft train NAME`.
     name: &'static str,
+    /// What it is for.
     title: &'static str,
 }
 
@@ -29,7 +33,9 @@ pub(crate) fn list(args: &RecipeListArgs) -> Result<()> {
         .iter()
         .map(|(name, text)| (*name, title(text).to_owned()))
         .collect();
-    output::table(&rows)
+    output::table(&rows)?;
+    next(&["cadft train NAME --model DIR --data FILE".to_owned()]);
+    Ok(())
 }
 
 pub(crate) fn show(args: &RecipeShowArgs) -> Result<()> {
@@ -61,13 +67,13 @@ pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["", &args.left, &args.right]);
+        .set_header(["key", &args.left, &args.right]);
     for difference in differences {
         let cell =
             |value: Option<String>| value.map_or("–".to_owned(), |value| visible_name(&value).into_owned());
         table.add_row([difference.key, cell(difference.left), cell(difference.right)]);
     }
-    output::line(table.trim_fmt())
+    output::grid(&table)
 }
 
 pub(crate) fn migrate(args: &RecipeMigrateArgs) -> Result<()> {

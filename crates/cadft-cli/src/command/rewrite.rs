@@ -3,17 +3,19 @@
 mod data;
 mod offline;
 
+pub(super) use data::Replayed;
+
 use crate::args::{
     RecordArgs, RewriteCommand, RewriteDiffArgs, RewriteListArgs, RewriteShowArgs, RewriteUndoArgs,
 };
-use crate::console::counted;
+use crate::console::{counted, next};
 use crate::facts::{Rewritten, Undone};
 use crate::hint::UsageError;
 use crate::output;
 use crate::row_texts::{RowText, row_texts};
 use crate::shown::Shown;
 use anyhow::Result;
-use cadft_files::visible_name;
+use cadft_files::{ShownPath, shown, visible_name};
 use cadft_train::RunDirectory;
 use cadft_train::rewrite::{
     Decision, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
@@ -21,6 +23,7 @@ use cadft_train::rewrite::{
 use cadft_train::run_files::REWRITES;
 use comfy_table::{Table, presets};
 use console::Style;
+use schemars::JsonSchema;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 use std::collections::HashMap;
@@ -112,21 +115,34 @@ impl Log {
     }
 }
 
+/// How the run was named, for commands to go on with.
+fn run_of(args: &RecordArgs) -> ShownPath {
+    shown(&args.run)
+}
+
 /// The prompt of a sample as a line of output, if it is known.
 fn prompt_of(prompts: &HashMap<String, RowText>, id: &str) -> Option<String> {
     prompts.get(id)?.question.clone()
 }
 
 /// One line of `list --json`.
-#[derive(Serialize)]
-struct Line<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Line<'a> {
+    /// The step after which the round took place; 0 for a round without training.
     step: usize,
+    /// The row's id.
     id: &'a str,
+    /// `replaced`, `kept` or `undone`.
     decision: &'static str,
+    /// Why it keeps its target; null if it does not.
     reason: Option<String>,
+    /// Moving average of its standardised scores.
     average: f64,
+    /// How many there were.
     observations: u32,
+    /// The score of what was there; null where no candidate was drawn.
     old_score: Option<f64>,
+    /// The score of the candidate.
     new_score: Option<f64>,
 }
 
@@ -188,7 +204,9 @@ fn list(args: &RewriteListArgs) -> Result<()> {
             score(line.new_score),
         ]);
     }
-    output::line(table.trim_fmt())
+    output::grid(&table)?;
+    next(&[format!("cadft rewrite diff {}", run_of(&args.record))]);
+    Ok(())
 }
 
 fn show(args: &RewriteShowArgs) -> Result<()> {
@@ -223,8 +241,10 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
             (
                 "average",
                 format!(
-                    "{:.4} over {} observations, the last {:.4}",
-                    line.average, line.observations, sample.last_z
+                    "{:.4} over {}, the last {:.4}",
+                    line.average,
+                    counted(line.observations as usize, "observation"),
+                    sample.last_z
                 ),
             ),
         ];
@@ -240,8 +260,8 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
                     .score
                     .map_or_else(String::new, |score| format!(", score {score:.4}"));
                 output::line(format!(
-                    "--- {name}: {} tokens{score}\n{}",
-                    side.token_ids.len(),
+                    "--- {name}: {}{score}\n{}",
+                    counted(side.token_ids.len(), "token"),
                     side.text
                 ))?;
             }
@@ -271,6 +291,11 @@ fn diff(args: &RewriteDiffArgs) -> Result<()> {
             output::line(difference(&old.text, &new.text))?;
         }
     }
+    let run = run_of(&args.record);
+    next(&[
+        format!("cadft rewrite undo {run} ID…"),
+        format!("cadft rewrite export {run} --out FILE"),
+    ]);
     Ok(())
 }
 
@@ -330,6 +355,10 @@ fn undo(args: &RewriteUndoArgs) -> Result<()> {
         "{} undone; the log keeps them",
         counted(records.len(), "rewrite")
     ));
+    next(&[format!(
+        "cadft rewrite export {} --out FILE",
+        run_of(&args.record)
+    )]);
     if args.json {
         return output::json_line(&Undone {
             undone: records.len(),

@@ -9,6 +9,8 @@ mod lines;
 mod split;
 mod summary;
 
+pub(super) use lines::Line;
+
 use crate::args::ScoreArgs;
 use crate::console::{self, Activity};
 use crate::destination;
@@ -19,7 +21,7 @@ use cadft_data::Samples;
 use cadft_step::Ranks;
 use cadft_train::evaluate::score_samples_watched;
 use cadft_train::rewrite::read_compatibility;
-use lines::{Line, Lines};
+use lines::Lines;
 use split::Split;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
@@ -59,6 +61,14 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     }
     if let Some(split) = split {
         split.write(&opened.data.train)?;
+        let kept = args
+            .kept
+            .as_ref()
+            .map(|kept| cadft_files::shown(kept).to_string());
+        console::next(&[super::data::train(
+            &args.input.model,
+            &kept.into_iter().collect::<Vec<_>>(),
+        )]);
     } else if args.out.is_some() || std::io::stdout().is_terminal() {
         console::next(&[
             "cadft score … --keep-below Z --kept FILE --dropped FILE   # sorts the rows by z".to_owned(),

@@ -8,6 +8,7 @@
 //! | `attention.rs` | attention and its gradients against a reference in f64 on the host |
 //! | `model.rs` | a tiny Llama against transformers: logits, gradients by name, ten optimizer steps; decoding; bf16 |
 //! | `batches.rs` | micro-batches, padding, packing and recomputation change nothing |
+//! | `ranks.rs` | what ranks exchange between devices is what they have |
 //! | `training.rs` | twenty steps of a recipe against an independent trainer in `PyTorch`; saving and loading |
 //! | `report.rs` | errors, tolerances, lines |
 
@@ -18,9 +19,12 @@ mod gates;
 mod model;
 mod products;
 mod projection;
+mod ranks;
 mod report;
 mod rows;
 mod training;
+
+pub(super) use report::Line;
 
 use crate::args::SelftestArgs;
 use crate::exit::Exit;
@@ -49,13 +53,14 @@ struct Bench<'a> {
 
 type Group = fn(&Bench<'_>, &mut Report) -> Result<()>;
 
-const GROUPS: [(&str, Group); 7] = [
+const GROUPS: [(&str, Group); 8] = [
     ("matrix products", products::run),
     ("rows", rows::run),
     ("likelihood and objectives", projection::run),
     ("attention", attention::run),
     ("model", model::run),
     ("batches", batches::run),
+    ("ranks", ranks::run),
     ("training", training::run),
 ];
 

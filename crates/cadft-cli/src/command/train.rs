@@ -6,7 +6,7 @@ mod start;
 mod waiting;
 
 use crate::args::TrainArgs;
-use crate::console::{self, Activity, Console, note};
+use crate::console::{self, Activity, Console, counted, note};
 use crate::exit::Exit;
 use crate::launch::Launch;
 use crate::{assets, device, hint, interrupt, output};
@@ -18,6 +18,7 @@ use cadft_step::Ranks;
 use cadft_train::config::BatchSection;
 use cadft_train::plan::RanksOfRun;
 use cadft_train::{Event, Plan, Prepared, Recipe, RunDirectory, memory};
+use schemars::JsonSchema;
 use serde::Serialize;
 use start::{GoesOn, Start, Target};
 use std::fmt::Write as _;
@@ -138,8 +139,8 @@ fn parameters(plan: &Plan) -> String {
 }
 
 /// The output of `--dry-run --json`.
-#[derive(Serialize)]
-struct Planned<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Planned<'a> {
     #[serde(flatten)]
     plan: &'a Plan,
     /// With `--resume`, the checkpoint to continue from, if there is one.
@@ -156,7 +157,13 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
     }
     let objective = plan.start.map_or_else(
         || plan.objective.clone(),
-        |start| format!("{start} for {} steps, then {}", plan.start_steps, plan.objective),
+        |start| {
+            format!(
+                "{start} for {}, then {}",
+                counted(plan.start_steps, "step"),
+                plan.objective
+            )
+        },
     );
     let resume = resume.map(GoesOn::lines).unwrap_or_default();
     let lines = vec![
@@ -172,13 +179,13 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
                 console::count(plan.supervised)
             ),
         ),
-        ("longest sample", format!("{} tokens", plan.longest)),
+        ("longest sample", counted(plan.longest, "token")),
         ("evaluation samples", console::count(plan.eval_samples)),
         (
             "batch",
             format!(
-                "{} samples a step, {} a forward pass",
-                prepared.recipe.batch.global,
+                "{} a step, {} a forward pass",
+                counted(prepared.recipe.batch.global, "sample"),
                 forward_pass(&prepared.recipe.batch),
             ),
         ),
@@ -190,7 +197,7 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
                 plan.steps_per_epoch
             ),
         ),
-        ("warm-up", format!("{} steps", plan.warmup_steps)),
+        ("warm-up", counted(plan.warmup_steps, "step")),
         ("rewriting", rewriting(plan)),
         ("memory", memory_of(plan)),
     ];
@@ -224,7 +231,7 @@ fn memory_of(plan: &Plan) -> String {
     if plan.ranks > 1 {
         let _ = write!(text, " on each of {} ranks", plan.ranks);
     }
-    if plan.saving_mib > 0.0 {
+    if plan.saving_mib >= 0.5 {
         let _ = write!(
             text,
             ", up to {:.0} more while a checkpoint is written",
@@ -238,9 +245,9 @@ fn memory_of(plan: &Plan) -> String {
 fn forward_pass(batch: &BatchSection) -> String {
     let packed = batch.packing == Packing::BestFit;
     match batch.max_tokens {
-        Some(tokens) if packed => format!("packed into at most {} tokens", console::count(tokens)),
-        Some(tokens) => format!("at most {} tokens", console::count(tokens)),
-        None if packed => format!("packed into {} rows", batch.micro),
+        Some(tokens) if packed => format!("packed into at most {}", counted(tokens, "token")),
+        Some(tokens) => format!("at most {}", counted(tokens, "token")),
+        None if packed => format!("packed into {}", counted(batch.micro, "row")),
         None if batch.packing == Packing::None => format!("{} padded", batch.micro),
         None => batch.micro.to_string(),
     }
@@ -249,9 +256,9 @@ fn forward_pass(batch: &BatchSection) -> String {
 /// The numbers of rows of a source that are kept, cut and left out.
 fn rows_of(report: &SourceReport) -> String {
     let mut text = format!(
-        "{} of {} rows",
+        "{} of {}",
         console::count(report.kept),
-        console::count(report.rows)
+        counted(report.rows, "row")
     );
     for (count, what) in [(report.truncated, "cut"), (report.dropped, "left out")] {
         if count > 0 {
@@ -275,8 +282,9 @@ fn rewriting(plan: &Plan) -> String {
         all => all.join(", "),
     };
     format!(
-        "{} rounds, after steps {shown}; at most {} samples each",
-        rounds.len(),
-        console::count(rewrite.samples)
+        "{}, after step{} {shown}; at most {} each",
+        counted(rounds.len(), "round"),
+        if rounds.len() == 1 { "" } else { "s" },
+        counted(rewrite.samples, "sample")
     )
 }

@@ -121,7 +121,7 @@ impl Shared {
 fn line() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     // If the template does not parse, the default style is used.
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}  {elapsed}") {
         bar.set_style(style);
     }
     log::pass_by(Some(bar.clone()));

@@ -1,11 +1,18 @@
 //! The progress of a run: a bar on a terminal, otherwise at most about twenty lines.
 
 use super::{is_quiet, note};
+use crate::grid;
 use crate::log;
 use cadft_train::StepMetrics;
+use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
+
+/// What is drawn, and what of it on a terminal of fewer columns than [`WIDE`]: it must stay one line.
+const BAR: &str = "{bar:24} {pos}/{len}  {wide_msg}  {eta} left";
+const NARROW_BAR: &str = "{pos}/{len}  {wide_msg}";
+const WIDE: usize = 100;
 
 /// Number of plain lines in a run, besides the first and the last.
 const LINES: usize = 18;
@@ -86,8 +93,10 @@ impl Progress {
 
 fn bar(total: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64);
+    let columns = grid::columns(&Term::stderr()).unwrap_or(WIDE);
+    let template = if columns < WIDE { NARROW_BAR } else { BAR };
     // If the template does not parse, the default style is used.
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(500));

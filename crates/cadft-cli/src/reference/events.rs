@@ -2,10 +2,8 @@
 
 use super::cell;
 use super::schema::{properties, table};
+use crate::schema::schema;
 use cadft_train::{Event, Plan, StepMetrics, StepSamples, Summary};
-use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A block for each kind of line, one for the events, and one for the types inside them.
@@ -18,12 +16,6 @@ pub(super) fn blocks() -> BTreeMap<String, String> {
         block("finished", table(&schema::<Summary>())),
         block("all", events()),
     ])
-}
-
-pub(super) fn schema<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft07().for_serialize();
-    let settings = settings.with(|settings| settings.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 /// One row for each event: its name, when it happens, and its keys.

@@ -39,21 +39,25 @@ pub(super) struct Incompatible {
     seen: usize,
     mean_z: String,
     mean_nll: String,
+    /// Under the run's own objective; empty if it was not seen under that.
     last_weight: String,
 }
 
 /// A sample as one step saw it.
-struct Seen<'a> {
-    id: &'a str,
+pub(super) struct Seen<'a> {
+    pub(super) id: &'a str,
     /// Its index in the data set; absent in runs of earlier versions.
     sample: Option<u64>,
-    nll: f64,
-    z: f64,
-    weight: f64,
+    pub(super) nll: f64,
+    pub(super) z: f64,
+    pub(super) weight: f64,
+    /// Mean gate and supervised tokens; runs of earlier versions did not record them.
+    pub(super) gate: Option<f64>,
+    pub(super) supervised: Option<u64>,
 }
 
 /// The samples of a record whose values are finite.
-fn samples_of(record: &Map<String, Value>) -> impl Iterator<Item = Seen<'_>> {
+pub(super) fn samples_of(record: &Map<String, Value>) -> impl Iterator<Item = Seen<'_>> {
     let list = |key: &str| {
         record
             .get(key)
@@ -61,7 +65,7 @@ fn samples_of(record: &Map<String, Value>) -> impl Iterator<Item = Seen<'_>> {
             .map_or(&[][..], Vec::as_slice)
     };
     let (ids, nll, z, weight) = (list("ids"), list("nll"), list("z"), list("weight"));
-    let samples = list("samples");
+    let (samples, gate, supervised) = (list("samples"), list("gate"), list("supervised"));
     (ids.iter().enumerate())
         .zip(nll)
         .zip(z.iter().zip(weight))
@@ -72,6 +76,8 @@ fn samples_of(record: &Map<String, Value>) -> impl Iterator<Item = Seen<'_>> {
                 nll: nll.as_f64()?,
                 z: z.as_f64()?,
                 weight: weight.as_f64()?,
+                gate: gate.get(number).and_then(Value::as_f64),
+                supervised: supervised.get(number).and_then(Value::as_u64),
             })
         })
 }
@@ -128,16 +134,26 @@ fn histogram<'a>(samples: impl Iterator<Item = Seen<'a>>) -> Vec<f64> {
 /// The samples with the largest mean z among those that were recorded.
 pub(super) fn least_compatible(run: &Run) -> Vec<Incompatible> {
     let mut of_sample: BTreeMap<(&str, Option<u64>), Vec<_>> = BTreeMap::new();
-    for seen in run.samples.iter().flat_map(samples_of) {
-        of_sample.entry((seen.id, seen.sample)).or_default().push(seen);
+    let plan = run.events_named("started").last().map(|event| &event["plan"]);
+    // Before that step, another objective is in force, whose weights say nothing of the run's own.
+    let start = plan.and_then(|plan| plan["start_steps"].as_u64()).unwrap_or(0);
+    for record in &run.samples {
+        let is_own = record.get("step").and_then(Value::as_u64) > Some(start);
+        for seen in samples_of(record) {
+            of_sample
+                .entry((seen.id, seen.sample))
+                .or_default()
+                .push((seen, is_own));
+        }
     }
     let mut means: Vec<_> = of_sample
         .into_iter()
         .map(|((id, _), seen)| {
             let mean = |sum: f64| sum / seen.len() as f64;
-            let z = mean(seen.iter().map(|seen| seen.z).sum());
-            let nll = mean(seen.iter().map(|seen| seen.nll).sum());
-            let last_weight = seen.last().map_or(1.0, |seen| seen.weight);
+            let z = mean(seen.iter().map(|(seen, _)| seen.z).sum());
+            let nll = mean(seen.iter().map(|(seen, _)| seen.nll).sum());
+            let own = seen.iter().rev().find(|(_, is_own)| *is_own);
+            let last_weight = own.map_or_else(String::new, |(seen, _)| format!("{:.3}", seen.weight));
             (id, seen.len(), z, nll, last_weight)
         })
         .collect();
@@ -153,7 +169,7 @@ pub(super) fn least_compatible(run: &Run) -> Vec<Incompatible> {
             seen,
             mean_z: format!("{z:.2}"),
             mean_nll: format!("{nll:.3}"),
-            last_weight: format!("{weight:.3}"),
+            last_weight: weight,
         })
         .collect()
 }
@@ -170,6 +186,8 @@ mod tests {
             nll: 1.0,
             z: 0.0,
             weight,
+            gate: None,
+            supervised: None,
         };
         let shares = histogram([1.0, 1.0, 0.0, 0.49].into_iter().map(seen));
         assert_eq!((shares[0], shares[9], shares[BINS - 1]), (0.25, 0.25, 0.5));

@@ -1,7 +1,9 @@
 //! Curves with a limited number of points: for each bucket of steps, the mean, the least and the largest value.
 
+use super::noise;
 use super::run::Run;
 use super::text::rounded;
+use crate::noise::Recall;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -81,9 +83,57 @@ struct Curve {
     not_finite_from: Option<u64>,
 }
 
+type OfNoise = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Recall) -> Option<f64>,
+);
+
+/// What is drawn of recorded steps where noise was planted: key, title, what it is, and the value.
+const NOISE: [OfNoise; 3] = [
+    (
+        "noise_auc",
+        "Planted noise: AUC",
+        "chance that a planted sample has less influence than another; 0.5 is none",
+        |recall| recall.auc,
+    ),
+    (
+        "noise_recall",
+        "Planted noise: recall",
+        "share of the planted samples among as many with the least influence",
+        |recall| recall.recall,
+    ),
+    (
+        "noise_token_recall",
+        "Planted noise: recall of tokens",
+        "the same, each sample counted by its trained tokens",
+        |recall| recall.token_recall,
+    ),
+];
+
 /// Every chart for which any run has values.
 pub(super) fn charts(runs: &[Run]) -> Vec<Chart> {
     let points = POINTS.min(POINTS_OF_ALL / runs.len().max(1));
+    let found: Vec<Vec<(u64, Recall)>> = runs.iter().map(noise::of).collect();
+    let of_noise = NOISE.iter().map(|&(key, title, note, value)| Chart {
+        key,
+        title,
+        note,
+        curves: (runs.iter().zip(&found).enumerate())
+            .filter_map(|(index, (run, found))| {
+                let values: Vec<_> = (found.iter())
+                    .filter_map(|(step, recall)| Some((*step, Some(value(recall)?))))
+                    .collect();
+                let curve = Curve {
+                    run: index,
+                    name: run.name.clone(),
+                    ..thin(&values, points)
+                };
+                (!values.is_empty()).then_some(curve)
+            })
+            .collect(),
+    });
     let charts = CHARTS.iter().map(|&(key, title, note)| Chart {
         key,
         title,
@@ -94,7 +144,10 @@ pub(super) fn charts(runs: &[Run]) -> Vec<Chart> {
             .filter_map(|(index, run)| curve(index, run, key, points))
             .collect(),
     });
-    charts.filter(|chart| !chart.curves.is_empty()).collect()
+    charts
+        .chain(of_noise)
+        .filter(|chart| !chart.curves.is_empty())
+        .collect()
 }
 
 fn curve(index: usize, run: &Run, key: &str, points: usize) -> Option<Curve> {

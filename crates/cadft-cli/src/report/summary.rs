@@ -5,6 +5,7 @@ use super::run::Run;
 use super::samples::{Incompatible, least_compatible};
 use super::text::{digits, percent, plain, shortened};
 use super::texts;
+use crate::console::counted;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -169,7 +170,15 @@ fn objective(plan: Option<&Value>) -> String {
     let Some(plan) = plan else { return String::new() };
     let objective = plan["objective"].as_str().unwrap_or_default();
     match plan["start"].as_str() {
-        Some(start) => format!("{start} for {} steps, then {objective}", plan["start_steps"]),
+        Some(start) => {
+            let steps = plan["start_steps"]
+                .as_u64()
+                .and_then(|steps| usize::try_from(steps).ok());
+            format!(
+                "{start} for {}, then {objective}",
+                counted(steps.unwrap_or(0), "step")
+            )
+        }
         None => objective.to_owned(),
     }
 }

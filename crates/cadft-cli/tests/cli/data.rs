@@ -40,7 +40,7 @@ fn everything_that_is_wrong_is_said_with_its_place_and_exit_code_2() {
     cadft.write("bad.csv", "text,id\na\n");
     let good = cadft.run(&["data", "validate", "--data", "good.jsonl"]);
     assert_eq!((good.code, good.stdout.as_str()), (0, ""));
-    assert!(good.stderr.contains("1 rows, nothing wrong"), "{}", good.stderr);
+    assert!(good.stderr.contains("1 row, nothing wrong"), "{}", good.stderr);
     let ran = cadft.run(&[
         "data",
         "validate",
@@ -54,11 +54,7 @@ fn everything_that_is_wrong_is_said_with_its_place_and_exit_code_2() {
     let expected = ["missing.jsonl", "bad.csv:2", "bad.jsonl:2", "bad.jsonl:3"];
     assert_eq!(places, expected.map(Some), "{}", ran.stdout);
     assert_eq!(ran.code, 2);
-    assert!(
-        ran.stderr.contains("4 problems; 2 rows are good"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("4 problems; good: 2 rows"), "{}", ran.stderr);
     let json = cadft.run(&["data", "validate", "--json", "--data", "bad.csv"]);
     let line = &json_lines(&json.stdout)[0];
     assert_eq!(
@@ -76,7 +72,7 @@ fn problems_beyond_the_limit_are_counted() {
     );
     let ran = cadft.run(&["data", "validate", "--limit", "2", "--data", "bad.jsonl"]);
     assert_eq!((ran.code, ran.stdout.lines().count()), (2, 2), "{}", ran.stdout);
-    let expected = "5 problems (2 of them shown; `--limit` shows more); 1 rows are good";
+    let expected = "5 problems (2 of them shown; `--limit` shows more); good: 1 row";
     assert!(ran.stderr.contains(expected), "{}", ran.stderr);
 }
 
@@ -172,11 +168,7 @@ fn a_row_without_a_trained_token_is_a_problem_with_its_line() {
         let expected = "d.jsonl:2: nothing to train: the conversation has no assistant turn\n\
                         d.jsonl:3: nothing to train: every assistant turn is taken out of training\n";
         assert_eq!(ran.stdout, expected);
-        assert!(
-            ran.stderr.contains("2 problems; 1 rows are good"),
-            "{}",
-            ran.stderr
-        );
+        assert!(ran.stderr.contains("2 problems; good: 1 row"), "{}", ran.stderr);
     }
 }
 

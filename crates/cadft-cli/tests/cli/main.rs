@@ -4,6 +4,7 @@ mod book;
 mod data;
 mod everyday;
 mod first_hour;
+mod first_hour_page;
 mod help;
 mod model;
 mod recipe;

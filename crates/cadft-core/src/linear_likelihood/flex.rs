@@ -204,7 +204,7 @@ impl Matrix {
     }
 }
 
-/// Targets as indices.
+/// The targets as indices.
 ///
 /// # Panics
 /// If a target is outside the vocabulary. Callers check ids when they read data.

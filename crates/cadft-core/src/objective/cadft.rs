@@ -5,7 +5,7 @@
 //! w = exp(−β · max(0, ĉ))      the sample weight                                 (CADFT-3)
 //! ```
 
-use super::{Gate, Objective, SampleStats, TokenStats, config};
+use super::{Gate, Objective, SampleStats, TokenReference, TokenStats, config};
 use crate::compatibility::Compatibility;
 use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
@@ -53,6 +53,14 @@ impl Objective for Cadft {
 
     fn looks_at_median(&self) -> bool {
         self.gate.looks_at_median()
+    }
+
+    fn token_reference(&self) -> Option<TokenReference> {
+        self.gate.token_reference()
+    }
+
+    fn top_excess(&self) -> Option<f64> {
+        self.gate.top_excess()
     }
 
     fn low_gate_means_unlikely(&self) -> bool {
@@ -140,6 +148,8 @@ mod tests {
             log_probs: Tensor::from_floats([-0.1, -2.0, -7.5], &device),
             statistic: Some(Tensor::from_floats([0.9, 0.4, 0.2], &device)),
             median_score: Some(1.0),
+            reference: Some(Tensor::from_floats([-0.2, -1.5, -4.0], &device)),
+            least_excess: Some(0.0),
         };
         let scores = [0.5, 1.0, 4.0];
         let batch: Standardiser = scores.iter().copied().collect();
@@ -164,6 +174,8 @@ mod tests {
             );
             assert_eq!(cadft.statistic(), gate.statistic(), "{name}");
             assert_eq!(cadft.looks_at_median(), gate.looks_at_median(), "{name}");
+            assert_eq!(cadft.token_reference(), gate.token_reference(), "{name}");
+            assert_eq!(cadft.top_excess(), gate.top_excess(), "{name}");
             assert_eq!(
                 gate.sample_weights(&samples),
                 [1.0; 3],

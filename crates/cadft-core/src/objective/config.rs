@@ -81,6 +81,8 @@ readers! {
     threshold: "threshold", |x| (0.0..1.0).contains(&x), "at least 0 and below 1";
     closed_threshold: "threshold", |x| (0.0..=1.0).contains(&x), "at least 0 and at most 1";
     open_threshold: "threshold", |x| x > 0.0 && x < 1.0, "above 0 and below 1";
+    clip: "clip", |x| x >= 0.0, "finite and at least 0";
+    top: "top", |x| x > 0.0 && x <= 1.0, "above 0 and at most 1";
     lambda_of_one: "lambda", |x| (0.0..=1.0).contains(&x), "at least 0 and at most 1";
 }
 
@@ -97,6 +99,14 @@ pub(super) fn k<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Err
     match u8::deserialize(deserializer)? {
         0 => Err(D::Error::custom("`k` must be at least 1, not `0`")),
         k => Ok(k),
+    }
+}
+
+/// A number of steps, `every`, of which there is at least one.
+pub(super) fn every<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("`every` must be at least 1, not `0`")),
+        every => Ok(every),
     }
 }
 
@@ -268,6 +278,10 @@ mod tests {
             ("talr.temperature", "0"),
             ("talr.floor", "1"),
             ("kl-sft.lambda", "-1"),
+            ("prift.threshold", "1.1"),
+            ("psft.clip", "-0.1"),
+            ("psft.every", "0"),
+            ("rho.top", "0"),
         ] {
             let (_, name) = key.split_once('.').unwrap();
             let error = read(&format!("objective.{key} = {value}")).unwrap_err();

@@ -6,7 +6,7 @@
 //!
 //! SkyRL's `kl_reg_sft` estimates the divergence in the other direction, from the probability of the target alone.
 
-use super::{Gate, Nll, Objective, Reference, TokenStats, config};
+use super::{Gate, Nll, Objective, Reference, TokenReference, TokenStats, config};
 use crate::linear_likelihood::Statistic;
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
@@ -53,6 +53,14 @@ impl Objective for KlSft {
 
     fn looks_at_median(&self) -> bool {
         self.gate.looks_at_median()
+    }
+
+    fn token_reference(&self) -> Option<TokenReference> {
+        self.gate.token_reference()
+    }
+
+    fn top_excess(&self) -> Option<f64> {
+        self.gate.top_excess()
     }
 
     fn reference(&self) -> Option<Reference> {

@@ -1,5 +1,6 @@
 //! Whether a candidate replaces the original answer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The requirements on a rewrite. The paper accepts every sampled answer; these rules are ours.
@@ -31,7 +32,7 @@ pub struct Candidate {
 }
 
 /// Why a sample of a round keeps its original answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Rejection {

@@ -8,6 +8,7 @@ mod fixture;
 mod folders;
 mod formats;
 mod golden;
+mod hints;
 mod hostile_files;
 mod hostile_templates;
 mod interchange;

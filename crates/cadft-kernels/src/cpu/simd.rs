@@ -52,7 +52,7 @@ pub fn round_to_bf16(values: &mut [f32]) {
 
 #[inline(always)]
 fn bf16(x: f32) -> f32 {
-    // The lower half of a NaN's digits may be all that distinguishes it from infinity.
+    // A NaN may differ from infinity only in its lower half, so it is not rounded.
     if x.is_nan() {
         x
     } else {

@@ -50,7 +50,7 @@ pub trait MatmulKernels: Backend {
         cast::<Self>(x, DType::BF16)
     }
 
-    /// `x Wᵀ` in f32, of factors that are rounded to bf16.
+    /// `x Wᵀ` in f32, with factors rounded to bf16.
     #[fusion(meta = |x, weight| projection(x, weight))]
     fn bf16_projection(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let weight = cast::<Self>(weight, DType::BF16);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernels::MatmulKernels;
 
-/// The number format in which the factors of products are multiplied; what is summed and what comes out is f32.
+/// The number format of the factors of products. Sums and results are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::files::{ParsedFile, WeightFiles};
@@ -11,7 +12,7 @@ use crate::dtype::Dtype;
 use crate::error::ModelError;
 
 /// How a tensor differs between two checkpoints.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TensorDifference {

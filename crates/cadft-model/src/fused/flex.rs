@@ -116,7 +116,7 @@ fn linear(x: Float, weight: Float) -> Float {
     tensor(rows::product(floats(&x), floats(&weight), input), [rows, output])
 }
 
-/// The normalised rows, and `1 / √(mean(x²) + ε)` of each.
+/// The normalised rows, and `1 / √(mean(x²) + ε)` of each row.
 fn rms_norm(x: Float, weight: Float, epsilon: f64) -> (Float, Float) {
     let (x, weight) = (contiguous(x), contiguous(weight));
     let (values, weight) = (floats(&x), floats(&weight));

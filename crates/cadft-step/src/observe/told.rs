@@ -1,4 +1,4 @@
-//! The values of a step that ranks exchange: sums of each shard, scores and weights of each sample.
+//! What ranks tell each other of a step: sums of each shard; scores, weights and gates of each sample.
 
 use super::OfTokens;
 use crate::ranks::Ranks;
@@ -8,6 +8,8 @@ pub(super) struct Told {
     pub(super) shards: Vec<Sums>,
     pub(super) scores: Vec<f64>,
     pub(super) weights: Vec<f64>,
+    /// The mean gate of its tokens.
+    pub(super) gates: Vec<f64>,
 }
 
 impl Told {
@@ -16,6 +18,7 @@ impl Told {
             shards: vec![Sums::default(); shards],
             scores: vec![0.0; samples],
             weights: vec![0.0; samples],
+            gates: vec![0.0; samples],
         }
     }
 
@@ -23,8 +26,10 @@ impl Told {
     pub(super) fn by_all(self, ranks: &Ranks) -> Self {
         let samples = self.scores.len();
         let sums = self.shards.iter().flat_map(Sums::values);
-        let mut values: Vec<f64> = sums.chain(self.scores).chain(self.weights).collect();
+        let of_samples = self.scores.into_iter().chain(self.weights).chain(self.gates);
+        let mut values: Vec<f64> = sums.chain(of_samples).collect();
         ranks.complete(&mut values);
+        let gates = values.split_off(values.len() - samples);
         let weights = values.split_off(values.len() - samples);
         let scores = values.split_off(values.len() - samples);
         let (sums, _) = values.as_chunks();
@@ -32,6 +37,7 @@ impl Told {
             shards: sums.iter().copied().map(Sums::from_values).collect(),
             scores,
             weights,
+            gates,
         }
     }
 }

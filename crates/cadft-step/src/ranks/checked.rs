@@ -84,6 +84,10 @@ impl<C: Collective> Collective for Checked<C> {
         self.0.on_machine()
     }
 
+    fn place_on_machine(&self) -> usize {
+        self.0.place_on_machine()
+    }
+
     fn watch(&self, patience: Duration, watch: Box<dyn Watch>) {
         self.0.watch(patience, watch);
     }

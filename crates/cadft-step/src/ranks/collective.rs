@@ -32,6 +32,10 @@ pub trait Collective: Debug {
     fn on_machine(&self) -> usize {
         self.ranks()
     }
+    /// Which of the ranks on its machine this one is, counted from 0.
+    fn place_on_machine(&self) -> usize {
+        self.rank()
+    }
     /// Sets how long to wait for other ranks, and who is notified of long waits.
     fn watch(&self, _patience: Duration, _watch: Box<dyn Watch>) {}
     /// Ends the processes of all ranks with this exit code. Does nothing for threads, which end by unwinding.

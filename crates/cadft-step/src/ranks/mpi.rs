@@ -16,7 +16,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// One process of those that `mpirun` or a job manager started together. Dropping it finalizes MPI.
-pub struct Mpi {
+pub(super) struct Mpi {
     world: SimpleCommunicator,
     /// Host name and process id of each rank.
     places: Vec<(String, u32)>,
@@ -35,7 +35,7 @@ impl fmt::Debug for Mpi {
 impl Mpi {
     /// The ranks that this process was started with; `None` if MPI was initialized before.
     #[must_use]
-    pub fn begin() -> Option<Self> {
+    pub(super) fn begin() -> Option<Self> {
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)?;
         let mut mpi = Self {
             world: universe.world(),
@@ -58,10 +58,12 @@ impl Mpi {
         Some(mpi)
     }
 
-    /// The library and its version.
+    /// The library and its version: the first words of what it says of itself.
     #[must_use]
-    pub fn library() -> String {
-        mpi::environment::library_version().unwrap_or_default()
+    pub(super) fn library() -> String {
+        let said = mpi::environment::library_version().unwrap_or_default();
+        let words = said.split(['\n', ',', '\0']).next().unwrap_or_default();
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Waits for a call to end.
@@ -117,6 +119,12 @@ impl Collective for Mpi {
     fn on_machine(&self) -> usize {
         let own = &self.places[self.rank()].0;
         self.places.iter().filter(|(host, _)| host == own).count()
+    }
+
+    fn place_on_machine(&self) -> usize {
+        let own = &self.places[self.rank()].0;
+        let before = &self.places[..self.rank()];
+        before.iter().filter(|(host, _)| host == own).count()
     }
 
     fn sum(&self, values: &mut [f64]) {

@@ -2,7 +2,8 @@
 
 use super::parameters;
 use super::{
-    CheckpointError, FORMAT_VERSION, Manifest, PARAMETERS, STATE, TrainingState, rotate, shards, tensors,
+    CheckpointError, FORMAT_VERSION, Manifest, PARAMETERS, REFERENCE, STATE, TrainingState, rotate, shards,
+    tensors,
 };
 use crate::run_files::CHECKPOINTS;
 use burn::tensor::TensorData;
@@ -99,6 +100,17 @@ impl Restored {
             all.extend(tensors::read(&self.path.join(name))?);
         }
         Ok(all)
+    }
+
+    /// What a frozen model says of the tokens of later steps, by step, and the file that holds it; nothing where there is none.
+    pub(crate) fn reference(&self) -> Result<(PathBuf, BTreeMap<String, TensorData>), CheckpointError> {
+        let file = self.path.join(REFERENCE);
+        let tensors = if self.manifest.files.contains_key(REFERENCE) {
+            tensors::read(&file)?
+        } else {
+            BTreeMap::new()
+        };
+        Ok((file, tensors))
     }
 
     /// Restores the moments that belong to the parameters of this rank.

@@ -3,7 +3,9 @@
 use super::parameters::{Trained, copy_to};
 use super::shards::{self, Others, Shard};
 use super::tensors::{self, NamedTensor};
-use super::{CheckpointError, Manifest, PARAMETERS, STATE, TRAINING, TrainingState, durable, name};
+use super::{
+    CheckpointError, Manifest, PARAMETERS, REFERENCE, STATE, TRAINING, TrainingState, durable, name,
+};
 use super::{MANIFEST, rotate};
 use crate::device::host_for;
 use crate::export::Export;
@@ -26,6 +28,8 @@ pub(crate) struct Snapshot {
     /// The optimizer tensors of this rank's shards.
     optimizer: Vec<Shard>,
     others: Others,
+    /// What a frozen model says of the tokens of later steps.
+    reference: Vec<NamedTensor>,
     state: TrainingState,
     /// The logs whose lines are counted in `state`.
     logs: Vec<File>,
@@ -43,6 +47,7 @@ impl Snapshot {
             parameters: (!is_exact).then_some(tensors),
             optimizer: on_host(optimizer, &model.device()),
             others: Others::default(),
+            reference: vec![],
             state,
             logs: vec![],
         };
@@ -64,6 +69,11 @@ impl Snapshot {
         Self { others, ..self }
     }
 
+    /// With what a frozen model says of the tokens of later steps.
+    pub(crate) fn with_reference(self, reference: Vec<NamedTensor>) -> Self {
+        Self { reference, ..self }
+    }
+
     pub(crate) fn state(&self) -> &TrainingState {
         &self.state
     }
@@ -74,7 +84,8 @@ impl Snapshot {
         let own: usize = self.optimizer.iter().map(|shard| sum(&shard.tensors)).sum();
         // An estimate: all ranks have about equally many bytes.
         let of_all = own * self.others.of_shards.len().max(1) / self.optimizer.len().max(1);
-        (self.export.bytes(&self.model) + of_all + self.parameters.as_deref().map_or(0, sum)) as u64
+        let others = self.parameters.as_deref().map_or(0, sum) + sum(&self.reference);
+        (self.export.bytes(&self.model) + of_all + others) as u64
     }
 
     /// Writes `step-NNNNNN` into `directory`. Returns its path, and a warning if there is one. `is_ending` is set when
@@ -114,6 +125,9 @@ impl Snapshot {
         }
         if let Some(parameters) = &self.parameters {
             tensors::write(&partial.join(PARAMETERS), parameters)?;
+        }
+        if !self.reference.is_empty() {
+            tensors::write(&partial.join(REFERENCE), &self.reference)?;
         }
         write_state(&partial.join(STATE), &self.state)?;
         shards::take(&self.others, path, &training, is_ending)?;

@@ -32,6 +32,7 @@ pub fn migrate(name: &str, text: &str) -> Result<Migration, TrainError> {
             line,
             key: key.to_owned(),
             message,
+            hint: None,
         }],
     };
     let table = DeTable::parse(text).map_err(|error| {

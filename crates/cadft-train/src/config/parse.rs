@@ -1,5 +1,6 @@
 //! Reads a recipe. All unknown keys and wrong values are reported together, each with its line and a suggestion.
 
+mod absent;
 pub(in crate::config) mod lines;
 mod names;
 mod overrides;
@@ -34,6 +35,7 @@ pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Recipe, Tra
             set: None,
             key: String::new(),
             message: error.message().to_owned(),
+            hint: None,
         }])
     })?;
     let mut problems = overrides::merge(&mut table, overrides);
@@ -63,6 +65,12 @@ pub fn suggested_key(name: &str) -> Option<&'static str> {
     names::suggested(name)
 }
 
+/// What to do instead of what other programs have under this name and cadft has not, such as `load_in_4bit`.
+#[must_use]
+pub fn instead_of(name: &str) -> Option<&'static str> {
+    absent::instead(name)
+}
+
 struct Reader<'a> {
     text: &'a str,
     overrides: &'a [String],
@@ -88,6 +96,7 @@ impl Reader<'_> {
             data: section!(data),
             batch: section!(batch),
             objective: section!(objective),
+            reference: section!(reference),
             loss: section!(loss),
             optimizer: section!(optimizer),
             schedule: section!(schedule),
@@ -147,8 +156,20 @@ impl Reader<'_> {
             line,
             set,
             key: key.to_owned(),
+            hint: hint(key, &message),
             message,
         });
+    }
+}
+
+/// What else helps with a problem: what there is instead of what is absent, or what the key means.
+fn hint(key: &str, message: &str) -> Option<String> {
+    let unknown = message
+        .strip_prefix("unknown ")
+        .and_then(|rest| rest.split('`').nth(1));
+    match unknown.and_then(absent::instead) {
+        Some(instead) => Some(instead.to_owned()),
+        None => Some(format!("`{key}`: {}", names::about(key)?)),
     }
 }
 

@@ -38,6 +38,11 @@ pub struct RewriteSection {
     /// Whether a rewrite must reach the final answer of the reference: the row's `answer`, else that of the original.
     /// Ours: no, as in the paper.
     pub same_answer: bool,
+    /// Whether the model answers once more, with the demonstration as a hint, where it does not reach the right answer by itself. Such an
+    /// answer is accepted only if it is right, and likelier than the demonstration without the hint. Needs `same-answer`. Ours: no.
+    pub guided: bool,
+    /// What is put after the question for that; `{solution}` stands for the demonstration. Ours.
+    pub hint: String,
 }
 
 impl Default for RewriteSection {
@@ -55,6 +60,8 @@ impl Default for RewriteSection {
             max_new_tokens: 512,
             require_lower_score: true,
             same_answer: false,
+            guided: false,
+            hint: "\n\nA right solution is:\n{solution}\n\nSolve it in your own words.".to_owned(),
         }
     }
 }
@@ -145,6 +152,16 @@ impl RewriteSection {
             ),
             (is_share(self.top_p), "rewrite.top-p", SHARE),
             (self.max_new_tokens >= 1, "rewrite.max-new-tokens", AT_LEAST_ONE),
+            (
+                self.same_answer || !self.guided,
+                "rewrite.guided",
+                "an answer is only known to be wrong if it is compared: set `rewrite.same-answer = true`",
+            ),
+            (
+                self.hint.contains("{solution}"),
+                "rewrite.hint",
+                "must contain `{solution}`",
+            ),
         ]
     }
 }

@@ -150,7 +150,18 @@ impl Recipe {
         let betas = optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta));
         let one_length = schedule.epochs.is_none() || schedule.steps.is_none();
         let used = loss.start.is_some() || loss.start_until.is_none();
+        let is_live = self.rewrite.is_none() || self.frozen().is_none() || self.reference.live;
         vec![
+            (
+                is_live,
+                "reference.live",
+                "rewriting makes samples that the frozen model has not seen: set it to `true`",
+            ),
+            (
+                self.starts_alone(),
+                "loss.start",
+                "an objective that looks at tokens under a frozen model cannot be the first of two",
+            ),
             (positive(optimizer.lr), "optimizer.lr", POSITIVE),
             (betas, "optimizer.betas", "must be at least 0 and below 1"),
             (

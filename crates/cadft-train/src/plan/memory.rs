@@ -17,6 +17,10 @@
 //! A checkpoint shares the tensors of the model while it is written in the background. If the next update comes before
 //! it is written, the old tensors are kept in addition to the new ones: [`saving_mib`] is the upper bound of this.
 
+mod share;
+
+pub use share::Share;
+
 use crate::config::Recipe;
 use crate::device::{Body, Kernels};
 use crate::plan::largest_pass;
@@ -60,27 +64,6 @@ pub struct MemorySettings<'a> {
     pub share: Share,
 }
 
-/// How moments and gradients are distributed among ranks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// Number of ranks.
-    pub ranks: usize,
-    /// Number of shards.
-    pub shards: usize,
-    /// What only the owner of a parameter keeps.
-    pub stage: ZeroStage,
-}
-
-impl Default for Share {
-    fn default() -> Self {
-        Self {
-            ranks: 1,
-            shards: 1,
-            stage: ZeroStage::One,
-        }
-    }
-}
-
 impl<'a> MemorySettings<'a> {
     /// The settings of a recipe with `steps` steps, on a backend with these kernels.
     pub(crate) fn of(
@@ -117,7 +100,7 @@ impl<'a> MemorySettings<'a> {
                 Body::Portable => row,
             },
             accumulates: pass.accumulates,
-            keeps_reference: recipe.looks_at_reference(),
+            keeps_reference: recipe.looks_at_reference() || recipe.keeps_frozen(),
             cached,
             share: Share {
                 ranks,
@@ -137,16 +120,9 @@ fn longest_prompt(eval: &Samples) -> usize {
 #[must_use]
 pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
-    let Share { ranks, shards, stage } = settings.share;
+    let Share { ranks, shards, .. } = settings.share;
     let held = F32 * (sizes.weights + 2.0 * sizes.owned + sizes.reference);
-    let by_block = ranks > 1 && ranks == shards && settings.recompute == Recompute::Blocks;
-    // Gradients that are kept until the step is done: those of this rank or, in stage 2, those that it owns. Also sums
-    // of its shards.
-    let kept = if stage == ZeroStage::Two && by_block {
-        sizes.owned
-    } else {
-        sizes.trained
-    };
+    let kept = sizes.kept(settings);
     let sums = f64::from((shards / ranks).ilog2());
     let gathered = F32 * (sums * sizes.trained + if settings.accumulates { kept } else { 0.0 });
     let backward = match settings.recompute {
@@ -164,6 +140,13 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
     // A tensor as it is read, and as it is passed to the device.
     let loading = F32 * (sizes.weights + 2.0 * sizes.largest);
     (PROGRAM + training.max(loading)) / MIB
+}
+
+/// Values that the rank has that has most, between the micro-batches of a step: of moments, and of gradients.
+#[must_use]
+pub fn held_values(config: &ModelConfig, settings: &MemorySettings<'_>) -> [f64; 2] {
+    let sizes = Sizes::new(config, settings);
+    [2.0 * sizes.owned, sizes.kept(settings)]
 }
 
 /// Upper bound of the additional memory while a checkpoint is written in the background, in MiB: the weights and
@@ -187,6 +170,21 @@ pub(crate) fn ways(config: &ModelConfig, settings: &MemorySettings<'_>) -> Vec<(
         ways.push(("batch.zero-stage = 2", training_mib(config, &settings)));
     }
     ways
+}
+
+/// What training takes with one sample in a forward pass, which `settings` are for, and with activations computed again, too.
+pub(crate) fn smaller(config: &ModelConfig, settings: &MemorySettings<'_>) -> [(&'static str, f64); 2] {
+    let recomputed = MemorySettings {
+        recompute: Recompute::Blocks,
+        ..*settings
+    };
+    [
+        ("batch.micro = 1", training_mib(config, settings)),
+        (
+            "batch.micro = 1` and `model.recompute = \"blocks\"",
+            training_mib(config, &recomputed),
+        ),
+    ]
 }
 
 /// Numbers of parameter elements, and bytes of everything else.
@@ -277,6 +275,17 @@ impl Sizes {
             embedding: gradient * when(trains_embedding),
             is_tied,
             answers: F32 * settings.cached as f64 * layers * 2.0 * key,
+        }
+    }
+
+    /// Gradients that stay until the step is done: those of this rank, or what it owns.
+    fn kept(&self, settings: &MemorySettings<'_>) -> f64 {
+        let Share { ranks, shards, stage } = settings.share;
+        let by_block = ranks > 1 && ranks == shards && settings.recompute == Recompute::Blocks;
+        if stage == ZeroStage::Two && by_block {
+            self.owned
+        } else {
+            self.trained
         }
     }
 

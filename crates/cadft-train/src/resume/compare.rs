@@ -7,7 +7,7 @@ use crate::checkpoint::{DataDigests, Restored};
 use crate::config::{Recipe, is_member};
 use crate::dotted;
 use crate::error::TrainError;
-use crate::inputs::{ADAPTER, Inputs, WEIGHTS};
+use crate::inputs::{ADAPTER, Inputs, REFERENCE, WEIGHTS};
 use crate::prepare::Prepared;
 use crate::warning::Warning;
 use cadft_model::ModelConfig;
@@ -19,7 +19,7 @@ use std::path::{Component, Path};
 
 /// Recipe keys that may differ from those of a checkpoint, because the steps do not depend on them. Each has its
 /// reason.
-pub const FREE: [(&str, &str); 19] = [
+pub const FREE: [(&str, &str); 21] = [
     (
         "format-version",
         "how the recipe is written; there is one version",
@@ -30,6 +30,14 @@ pub const FREE: [(&str, &str); 19] = [
     (
         "adapter.path",
         "where the adapter is that is trained on from; its files are compared",
+    ),
+    (
+        "reference.model",
+        "where the frozen model is; its files are compared",
+    ),
+    (
+        "reference.live",
+        "when the frozen model is asked; its answers are the same",
     ),
     ("model.recompute", "the same gradients with less memory"),
     ("data.train", "where the data are; the samples are compared"),
@@ -205,6 +213,7 @@ fn title(name: &str) -> String {
     match name {
         WEIGHTS => "model.path (SHA-256 of the weights)".to_owned(),
         ADAPTER => "adapter.path (SHA-256 of its files)".to_owned(),
+        REFERENCE => "reference.model (SHA-256 of its files)".to_owned(),
         name => format!("model.path ({name})"),
     }
 }

@@ -16,6 +16,8 @@ use std::path::Path;
 pub struct ExportSummary {
     /// The rows as JSON Lines, in the order of the source.
     pub lines: String,
+    /// The rewritten rows alone, as preference pairs: prompt, the new answer as `chosen` and the one before as `rejected`.
+    pub pairs: String,
     /// Number of rows.
     pub rows: usize,
     /// Number of rows with a rewrite.
@@ -65,8 +67,12 @@ pub fn export(
         let raw = (lines.as_ref()).and_then(|lines| lines.get(row.line.checked_sub(1)?));
         let line = match by_row.get(&number) {
             Some((source, rewritten)) => {
-                let (line, row) = edited(row, raw, (source, rewritten), reader)?;
-                summary.same_tokens += usize::from(has_tokens_of(row, rewritten, reader)?);
+                let (line, new) = edited(row, raw, (source, rewritten), reader)?;
+                if let Some(pair) = pair(row, &new) {
+                    summary.pairs.push_str(&Value::Object(pair).to_string());
+                    summary.pairs.push('\n');
+                }
+                summary.same_tokens += usize::from(has_tokens_of(new, rewritten, reader)?);
                 line
             }
             None => raw
@@ -77,6 +83,50 @@ pub fn export(
         summary.lines.push('\n');
     }
     Ok(summary)
+}
+
+/// A rewritten row as a preference pair, as `DPOTrainer` of TRL reads it; `None` if its answer is the same.
+fn pair(old: &Row, new: &Row) -> Option<Map<String, Value>> {
+    let mut keys = Map::new();
+    keys.insert("id".to_owned(), json!(old.id));
+    let mut insert = |prompt: Value, chosen: Value, rejected: Value| {
+        keys.insert("prompt".to_owned(), prompt);
+        keys.insert("chosen".to_owned(), chosen);
+        keys.insert("rejected".to_owned(), rejected);
+    };
+    match (&old.content, &new.content) {
+        (
+            Content::Messages {
+                messages: old, tools, ..
+            },
+            Content::Messages { messages: new, .. },
+        ) => {
+            let turn = old
+                .iter()
+                .zip(new)
+                .position(|(old, new)| json!(old) != json!(new))?;
+            insert(json!(old[..turn]), json!([new[turn]]), json!([old[turn]]));
+            if !tools.is_empty() {
+                keys.insert("tools".to_owned(), json!(tools));
+            }
+        }
+        (
+            Content::PromptCompletion { prompt, completion },
+            Content::PromptCompletion {
+                prompt: shorter,
+                completion: chosen,
+            },
+        ) => {
+            // A token that straddles the seam was rewritten: its text belongs to both answers.
+            let rejected = format!("{}{completion}", prompt.strip_prefix(shorter.as_str())?);
+            if rejected == *chosen {
+                return None;
+            }
+            insert(json!(shorter), json!(chosen), json!(rejected));
+        }
+        _ => return None,
+    }
+    Some(keys)
 }
 
 /// Whether a written row tokenises to the tokens that were trained.

@@ -6,6 +6,7 @@ use crate::data::SampleReader;
 use crate::error::TrainError;
 use cadft_core::rewrite::Rejection;
 use cadft_data::{Samples, TemplateTime, Tokenizer};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -99,7 +100,7 @@ impl Header {
 }
 
 /// The decision about a sample of a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
     /// Its target was replaced.
@@ -109,7 +110,7 @@ pub enum Decision {
 }
 
 /// The decision of a round about one sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleRecord {
     /// The step after which the round took place; 0 for a round without training.
     pub step: usize,
@@ -131,6 +132,9 @@ pub struct SampleRecord {
     /// The seed of the round's candidates. The stream for this candidate is `sample`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub seed: Option<u64>,
+    /// Whether the candidate was written with the old target as a hint.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub guided: bool,
     /// Its target before the round, if a candidate was generated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub old: Option<Side>,
@@ -140,7 +144,7 @@ pub struct SampleRecord {
 }
 
 /// A target: the original or the candidate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Side {
     /// As text, without the stop token.
     pub text: String,

@@ -158,6 +158,7 @@ mod tests {
             last_z: 1.0,
             observations: 2,
             seed: Some(1),
+            guided: false,
             old: side(old),
             new: side(new),
         })

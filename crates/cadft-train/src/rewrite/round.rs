@@ -1,24 +1,25 @@
 //! A round: choose → generate → accept. It only decides; the caller replaces targets and writes the log.
 
+use super::draft::{Draft, Drafted, alone, same_answer, tokens};
+use super::guide::Guide;
 use super::record::{Decision, Record, RoundRecord, SampleRecord, Side};
 use super::summary::RoundSummary;
 use super::target::Target;
 use crate::config::{GENERATED_AT_A_TIME, RewriteSection};
 use crate::error::TrainError;
-use crate::evaluate::{Extractor, score_samples_on};
+use crate::evaluate::score_samples_on;
 use crate::prepare::Prepared;
 use crate::room;
 use crate::sharing::shared;
 use burn::module::Module;
 use cadft_core::reduction::mean;
 use cadft_core::rewrite::{Acceptance, Candidate, Rejection, Tracker, chance, round_seed};
-use cadft_data::{Example, Origin, Tokenizer};
+use cadft_data::{Example, Tokenizer};
 use cadft_model::{
-    CausalLm, Finish, GenerateOptions, Generated, Sampling,
+    CausalLm, GenerateOptions, Sampling,
     generate::{Request, generate},
 };
 use cadft_step::Ranks;
-use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,6 +42,8 @@ pub struct Generator<'a> {
     pub micro: usize,
     /// Set when the round should end at once.
     pub stop: &'a AtomicBool,
+    /// Where prompts with hints are made, if wrong answers are to be written once more.
+    pub guide: Option<Guide<'a>>,
 }
 
 /// The decisions of a round.
@@ -68,32 +71,6 @@ impl Round {
     }
 }
 
-/// A sample for which a candidate is generated.
-struct Draft {
-    /// Its index among the samples of the round.
-    place: usize,
-    example: Example,
-    target: Target,
-    /// The candidate, and the seed of the round.
-    generated: Option<(Drafted, u64)>,
-}
-
-/// A candidate.
-#[derive(Serialize, Deserialize)]
-struct Drafted {
-    token_ids: Vec<u32>,
-    stopped: bool,
-}
-
-impl From<Generated> for Drafted {
-    fn from(generated: Generated) -> Self {
-        Self {
-            stopped: generated.finish == Finish::Stop,
-            token_ids: generated.token_ids,
-        }
-    }
-}
-
 impl<'a> Generator<'a> {
     /// The generator of a run.
     pub(super) fn of_run(
@@ -116,6 +93,7 @@ impl<'a> Generator<'a> {
             seed: recipe.run.seed,
             micro: recipe.batch.micro,
             stop,
+            guide: Guide::of(prepared, section),
         }
     }
 
@@ -139,6 +117,7 @@ impl<'a> Generator<'a> {
                     place: samples.len(),
                     example,
                     target,
+                    hinted: None,
                     generated: None,
                 }),
                 Err(reason) => record.reason = Some(reason),
@@ -148,8 +127,17 @@ impl<'a> Generator<'a> {
         if !self.generate(step, &samples, &mut drafts)? {
             return Ok(None);
         }
-        let replaced = self.accept(&mut samples, &drafts)?;
-        let summary = summary(&samples, &drafts);
+        let mut replaced = self.accept(&mut samples, &drafts)?;
+        let (drawn, mut generated) = (drafts.len(), tokens(&drafts));
+        if let Some(guide) = self.guide {
+            let mut guided = self.guided(guide, &samples, drafts)?;
+            if !self.generate(step, &samples, &mut guided)? {
+                return Ok(None);
+            }
+            replaced.extend(self.accept(&mut samples, &guided)?);
+            generated += tokens(&guided);
+        }
+        let summary = summary(&samples, drawn, generated);
         Ok(Some(Round {
             samples,
             replaced,
@@ -168,6 +156,39 @@ impl<'a> Generator<'a> {
             return Err(Rejection::PromptTooLong);
         }
         Ok(target)
+    }
+
+    /// Drafts with hints, of those whose candidate does not reach the right answer.
+    fn guided(
+        &self,
+        guide: Guide<'_>,
+        samples: &[SampleRecord],
+        drafts: Vec<Draft>,
+    ) -> Result<Vec<Draft>, TrainError> {
+        let is_wrong = |draft: &Draft| match &samples[draft.place] {
+            SampleRecord {
+                old: Some(old),
+                new: Some(new),
+                ..
+            } => !same_answer(&draft.example, &old.text, &new.text),
+            _ => true,
+        };
+        let wrong: Vec<Draft> = drafts.into_iter().filter(is_wrong).collect();
+        let targets: Vec<_> = wrong
+            .iter()
+            .map(|draft| (&draft.example, &draft.target))
+            .collect();
+        let prompts = guide.prompts(self.section, &targets)?;
+        let hinted = wrong.into_iter().zip(prompts).map(|(draft, hinted)| Draft {
+            hinted,
+            generated: None,
+            ..draft
+        });
+        let has_room = |draft: &Draft| {
+            let prompt = draft.hinted.as_ref();
+            prompt.is_some_and(|prompt| prompt.len() + 2 <= self.max_length)
+        };
+        Ok(hinted.filter(has_room).collect())
     }
 
     /// Generates the candidates; false if it was stopped. A candidate depends only on the seed of the round and on its
@@ -191,9 +212,14 @@ impl<'a> Generator<'a> {
         };
         let requests: Vec<Request> = (drafts.iter().enumerate())
             .filter(|(place, _)| self.ranks.has(*place))
-            .map(|(_, draft)| Request {
-                prompt: draft.target.prompt(&draft.example).to_vec(),
-                stream: samples[draft.place].sample as u64,
+            .map(|(_, draft)| {
+                let sample = samples[draft.place].sample as u64;
+                let prompt = draft.target.prompt(&draft.example);
+                Request {
+                    prompt: draft.hinted.as_deref().unwrap_or(prompt).to_vec(),
+                    // A second answer is drawn from a stream of its own.
+                    stream: if draft.hinted.is_some() { !sample } else { sample },
+                }
             })
             .collect();
         let stopped = || self.stop.load(Ordering::Relaxed);
@@ -251,8 +277,17 @@ impl<'a> Generator<'a> {
                 original_score: old_score,
                 same_answer: same_answer(&draft.example, &old.text, &new.text),
             };
+            let acceptance = Acceptance {
+                require_lower_score: acceptance.require_lower_score || draft.hinted.is_some(),
+                ..acceptance
+            };
             let verdict = judge(&acceptance, &candidate);
             let record = &mut samples[draft.place];
+            if draft.hinted.is_some() && verdict.is_some() {
+                // What it answered by itself stays on record.
+                continue;
+            }
+            record.guided = draft.hinted.is_some();
             if verdict.is_none() {
                 replaced.push((
                     record.sample,
@@ -288,28 +323,8 @@ impl<'a> Generator<'a> {
     }
 }
 
-/// An answer after its prompt, of which only the answer is trained.
-fn alone(prompt: &[u32], answer: &[u32]) -> Example {
-    Example {
-        id: String::new(),
-        weight: 1.0,
-        token_ids: [prompt, answer].concat(),
-        loss_mask: [vec![false; prompt.len()], vec![true; answer.len()]].concat(),
-        prompt_len: prompt.len(),
-        answer: None,
-        origin: Origin::default(),
-    }
-}
-
 fn judge(acceptance: &Acceptance, candidate: &Candidate) -> Option<Rejection> {
     acceptance.judge(candidate).err()
-}
-
-/// Whether a candidate has the same final answer as the row's `answer` or, without one, as the target.
-fn same_answer(example: &Example, old: &str, new: &str) -> bool {
-    let reference = example.answer.as_deref().unwrap_or(old);
-    let extract = Extractor::Number.compile();
-    extract.is_ok_and(|extract| extract.answer(new) == Some(extract.reference(reference)))
 }
 
 /// The record of a sample that keeps its target.
@@ -325,18 +340,17 @@ fn record(step: usize, sample: usize, example: &Example, tracker: &Tracker) -> S
         last_z: state.last().unwrap_or(0.0),
         observations: state.observations(),
         seed: None,
+        guided: false,
         old: None,
         new: None,
     }
 }
 
-fn summary(samples: &[SampleRecord], drafts: &[Draft]) -> RoundSummary {
+fn summary(samples: &[SampleRecord], drawn: usize, tokens: usize) -> RoundSummary {
     let mut summary = RoundSummary {
         chosen: samples.len(),
-        drawn: drafts.len(),
-        tokens: (drafts.iter().filter_map(|draft| draft.generated.as_ref()))
-            .map(|(generated, _)| generated.token_ids.len())
-            .sum(),
+        drawn,
+        tokens,
         ..RoundSummary::default()
     };
     for reason in samples.iter().filter_map(|record| record.reason) {

@@ -8,6 +8,7 @@ use crate::checkpoint::{self, CheckpointError, FORMAT_VERSION, Snapshot, Trainin
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::export::Export;
+use crate::frozen::Frozen;
 use crate::resume;
 use crate::warning::Warning;
 use cadft_model::CausalLm;
@@ -227,6 +228,10 @@ impl Trainer<'_> {
             device: self.directory.device().to_owned(),
         };
         let snapshot = Snapshot::new(model, optimizer, Export::new(prepared), state);
-        Ok(snapshot.with_logs(files))
+        let reference = match &self.frozen {
+            Frozen::Window(window) => window.state(self.done),
+            _ => vec![],
+        };
+        Ok(snapshot.with_logs(files).with_reference(reference))
     }
 }

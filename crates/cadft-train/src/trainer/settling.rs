@@ -22,6 +22,8 @@ pub(super) struct StepInFlight {
     chosen: Vec<usize>,
     /// Ids of its samples.
     ids: Vec<String>,
+    /// Supervised tokens of its samples.
+    supervised: Vec<usize>,
     counts: GlobalCounts,
     tokens: usize,
     /// Tokens of the rank that has the most, divided by the mean.
@@ -45,6 +47,7 @@ impl StepInFlight {
             tokens: batch.tokens,
             imbalance: batch.shares.imbalance(),
             ids: batch.ids,
+            supervised: batch.supervised,
         }
     }
 
@@ -115,7 +118,11 @@ impl Trainer<'_> {
         self.tell(&Event::Step(metrics))?;
         let (total, records) = (self.prepared.plan.steps, self.prepared.recipe.log.samples);
         if is_recorded(step.number, total, records) {
-            let samples = (step.ids.as_slice(), step.chosen.as_slice());
+            let samples = (
+                step.ids.as_slice(),
+                step.chosen.as_slice(),
+                step.supervised.as_slice(),
+            );
             self.tell(&Event::Samples(StepSamples::new(step.number, samples, outcome)))?;
         }
         for warning in warnings {

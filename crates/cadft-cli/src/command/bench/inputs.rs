@@ -164,12 +164,12 @@ fn sample(index: usize, token_ids: Vec<u32>, prompt_len: usize) -> Example {
     }
 }
 
-pub(super) fn batch(args: &BenchArgs, samples: &[Example], device: &Device) -> GlobalBatch {
+pub(super) fn batch(args: &BenchArgs, samples: &[&Example], device: &Device) -> GlobalBatch {
     let section = MicroBatching {
         micro: args.micro.unwrap_or(samples.len()),
         max_tokens: None,
         bucketing: Bucketing::None,
         packing: args.packing,
     };
-    GlobalBatch::new(&samples.iter().collect::<Vec<_>>(), &section, device)
+    GlobalBatch::new(samples, &section, device)
 }

@@ -1,196 +1,345 @@
-//! The table: mean and standard error of each measure over the seeds.
+//! The table: mean and standard error of each measure over the seeds, and paired differences from the first objective.
 
+use super::matrix::Cell;
 use super::outcome::Outcome;
+use super::statistics::{Difference, Estimate, RESAMPLES};
 use crate::console::percent;
-use cadft_core::AnyObjective;
+use cadft_train::Environment;
 use comfy_table::{CellAlignment, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
-/// The results, one row for each objective.
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Table {
-    /// Before training: the mean over all runs, which differ at that point only if the model has random weights.
-    before: Row,
-    objectives: Vec<Row>,
+/// What made a table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub(super) struct Made {
+    command: Vec<String>,
+    cadft: &'static str,
+    /// The commit of the directory that it was started in, and whether files differ from it.
+    revision: Option<String>,
+    dirty: Option<bool>,
+    device: String,
+    processor: Option<String>,
+    cpus: usize,
 }
 
-/// The measures of one objective.
-#[derive(Debug, Default, PartialEq, Serialize)]
+impl Made {
+    pub(super) fn by(environment: &Environment) -> Self {
+        let git = environment.git.as_ref();
+        Self {
+            command: environment.command.clone(),
+            cadft: environment.cadft,
+            revision: git.map(|git| git.revision.clone()),
+            dirty: git.map(|git| git.dirty),
+            device: environment.device.clone(),
+            processor: environment.processor.clone(),
+            cpus: environment.cpus,
+        }
+    }
+}
+
+/// What came out, one row a cell.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+pub(in crate::command) struct Table {
+    made: Made,
+    /// Before training: the mean over all runs, which differ at that point only if the model has random weights.
+    before: Row,
+    /// One row an objective.
+    objectives: Vec<Row>,
+    /// Of each cell from the one with the first objective, the same settings and the same data, over runs with the same seed.
+    differences: Vec<Compared>,
+    /// How often pairs were drawn for the intervals.
+    resamples: usize,
+}
+
+/// The measures of one cell.
+#[derive(Debug, Default, PartialEq, Serialize, JsonSchema)]
 struct Row {
-    objective: String,
+    #[serde(flatten)]
+    cell: Cell,
     /// Runs that finished.
     runs: usize,
     /// Runs that diverged: a loss or gradient became NaN or infinite.
     diverged: usize,
+    /// Negative log-likelihood of the evaluation data.
     nll: Option<Estimate>,
+    /// Share of tokens that the model ranks first.
     token_accuracy: Option<Estimate>,
     /// Share of right answers; absent if `evaluate.answers` is 0.
     answers: Option<Estimate>,
+    /// pass@k; absent where each question has one answer.
+    pass: Option<Estimate>,
+    /// Of planted noise, in the last quarter of the run.
+    noise_auc: Option<Estimate>,
+    noise_recall: Option<Estimate>,
 }
 
-/// A mean over runs, with its error.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Estimate {
-    mean: f64,
-    /// Standard deviation of the sample, divided by √runs; absent for a single run.
-    standard_error: Option<f64>,
+/// The measures of one cell less those of another.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+struct Compared {
+    #[serde(flatten)]
+    cell: Cell,
+    /// The objective that it is compared with.
+    from: String,
+    measures: BTreeMap<&'static str, Difference>,
 }
 
-impl Estimate {
-    fn of(values: &[f64]) -> Option<Self> {
-        let count = values.len() as f64;
-        let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / count)?;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        Some(Self {
-            mean,
-            standard_error: (values.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt()),
-        })
-    }
+/// A measure: its name, its title, how it is shown, its value before training and after.
+type Measure = (
+    &'static str,
+    &'static str,
+    fn(f64) -> String,
+    fn(&Outcome) -> [Option<f64>; 2],
+);
 
-    fn text(self, show: impl Fn(f64) -> String) -> String {
-        match self.standard_error {
-            Some(error) => format!("{} ± {}", show(self.mean), show(error)),
-            None => show(self.mean),
-        }
-    }
+const MEASURES: [Measure; 6] = [
+    ("nll", "eval NLL", four_digits, |o| split(o.nll)),
+    ("token_accuracy", "token accuracy", percent, |o| {
+        split(o.token_accuracy)
+    }),
+    ("answers", "right answers", percent, |o| split(o.answers)),
+    ("pass", "pass@k", percent, |o| split(o.pass)),
+    ("noise_auc", "noise AUC", three_digits, |o| [None, o.noise_auc]),
+    ("noise_recall", "noise recall", three_digits, |o| {
+        [None, o.noise_recall]
+    }),
+];
+/// Measures that are columns even where no run has them.
+const ALWAYS: usize = 2;
+
+fn split(pair: Option<[f64; 2]>) -> [Option<f64>; 2] {
+    pair.map_or([None; 2], |pair| pair.map(Some))
+}
+
+fn four_digits(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+fn three_digits(value: f64) -> String {
+    format!("{value:.3}")
 }
 
 impl Row {
     /// `moment` is 0 for the values before training, 1 for those after.
-    fn new(objective: &str, outcomes: &[&Outcome], moment: usize) -> Self {
-        let estimate = |of: fn(&Outcome) -> Option<[f64; 2]>| {
-            let values: Vec<f64> = outcomes.iter().filter_map(|o| Some(of(o)?[moment])).collect();
+    fn new(cell: Cell, outcomes: &[&Outcome], moment: usize) -> Self {
+        let mut estimates = MEASURES.map(|(.., value)| {
+            let values: Vec<f64> = outcomes.iter().filter_map(|o| value(o)[moment]).collect();
             Estimate::of(&values)
-        };
+        });
         let diverged = outcomes.iter().filter(|outcome| outcome.nll.is_none()).count();
+        let [nll, token_accuracy, answers, pass, noise_auc, noise_recall] =
+            estimates.each_mut().map(Option::take);
         Self {
-            objective: objective.to_owned(),
+            cell,
             runs: outcomes.len() - diverged,
             diverged,
-            nll: estimate(|o| o.nll),
-            token_accuracy: estimate(|o| o.token_accuracy),
-            answers: estimate(|o| o.answers),
+            nll,
+            token_accuracy,
+            answers,
+            pass,
+            noise_auc,
+            noise_recall,
         }
     }
 
-    fn cells(&self, with_answers: bool) -> Vec<String> {
-        let show = |estimate: Option<Estimate>, show: fn(f64) -> String| {
-            estimate.map_or_else(|| "–".to_owned(), |estimate| estimate.text(show))
-        };
-        let runs = if self.diverged == 0 {
+    /// In the order of [`MEASURES`].
+    fn estimates(&self) -> [Option<Estimate>; MEASURES.len()] {
+        [
+            self.nll,
+            self.token_accuracy,
+            self.answers,
+            self.pass,
+            self.noise_auc,
+            self.noise_recall,
+        ]
+    }
+
+    fn runs(&self) -> String {
+        if self.diverged == 0 {
             self.runs.to_string()
         } else {
             format!("{}, {} diverged", self.runs, self.diverged)
-        };
-        let mut cells = vec![
-            self.objective.clone(),
-            runs,
-            show(self.nll, |nll| format!("{nll:.4}")),
-            show(self.token_accuracy, percent),
-        ];
-        if with_answers {
-            cells.push(show(self.answers, percent));
         }
-        cells
+    }
+}
+
+impl Compared {
+    /// The outcomes of `cell` less those of `from`, seed by seed; nothing without a pair.
+    fn new([cell, from]: [(&Cell, &[&Outcome]); 2]) -> Option<Self> {
+        let mut measures = BTreeMap::new();
+        for (name, _, _, value) in MEASURES {
+            let pairs = cell.1.iter().filter_map(|outcome| {
+                let other = from.1.iter().find(|other| other.seed == outcome.seed)?;
+                Some(value(outcome)[1]? - value(other)[1]?)
+            });
+            let difference = Difference::of(&pairs.collect::<Vec<f64>>());
+            measures.extend(difference.map(|difference| (name, difference)));
+        }
+        (!measures.is_empty()).then(|| Self {
+            cell: cell.0.clone(),
+            from: from.0.objective.clone(),
+            measures,
+        })
     }
 }
 
 impl Table {
-    /// The table of these outcomes, in the order of the objectives.
-    pub(super) fn new(objectives: &[AnyObjective], outcomes: &[Outcome]) -> Self {
-        let all: Vec<&Outcome> = outcomes.iter().collect();
+    /// The table of these outcomes, in the order of the cells.
+    pub(super) fn new(cells: &[Cell], outcomes: &[Outcome], made: Made) -> Self {
+        let of = |cell: usize| -> Vec<&Outcome> { outcomes.iter().filter(|o| o.cell == cell).collect() };
+        let own: Vec<Vec<&Outcome>> = (0..cells.len()).map(of).collect();
+        let before = Cell {
+            objective: "before training".to_owned(),
+            ..Cell::default()
+        };
+        let first = cells.first().map(|cell| &cell.objective);
+        let differences = (cells.iter().zip(&own))
+            .filter(|(cell, _)| Some(&cell.objective) != first)
+            .filter_map(|(cell, outcomes)| {
+                let is_first = |other: &Cell| Some(&other.objective) == first && other.is_beside(cell);
+                let from = cells.iter().position(is_first)?;
+                Compared::new([(cell, outcomes), (&cells[from], &own[from])])
+            })
+            .collect();
         Self {
-            before: Row::new("before training", &all, 0),
-            objectives: objectives
-                .iter()
-                .map(|objective| {
-                    let name = objective.name();
-                    let own: Vec<&Outcome> = outcomes.iter().filter(|o| o.objective == name).collect();
-                    Row::new(name, &own, 1)
-                })
+            made,
+            before: Row::new(before, &outcomes.iter().collect::<Vec<_>>(), 0),
+            objectives: (cells.iter().zip(&own))
+                .map(|(cell, outcomes)| Row::new(cell.clone(), outcomes, 1))
                 .collect(),
+            differences,
+            resamples: RESAMPLES,
         }
+    }
+
+    /// Which measures are columns.
+    fn columns(&self) -> Vec<usize> {
+        let is_shown = |measure: &usize| {
+            *measure < ALWAYS
+                || self
+                    .objectives
+                    .iter()
+                    .any(|row| row.estimates()[*measure].is_some())
+        };
+        (0..MEASURES.len()).filter(is_shown).collect()
+    }
+
+    /// Titles and values of the parts of a cell.
+    fn names(&self) -> (Vec<String>, impl Fn(&Cell) -> Vec<String>) {
+        let has_settings = self.objectives.iter().any(|row| row.cell.settings.is_some());
+        let has_data = self.objectives.iter().any(|row| row.cell.data.is_some());
+        let mut titles = vec!["objective".to_owned()];
+        titles.extend(has_settings.then(|| "settings".to_owned()));
+        titles.extend(has_data.then(|| "data".to_owned()));
+        let values = move |cell: &Cell| {
+            let mut values = vec![cell.objective.clone()];
+            values.extend(has_settings.then(|| cell.settings.clone().unwrap_or_default()));
+            values.extend(has_data.then(|| cell.data.clone().unwrap_or_default()));
+            values
+        };
+        (titles, values)
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let with_answers = self.objectives.iter().any(|row| row.answers.is_some());
-        let mut header = vec!["objective", "runs", "eval NLL", "token accuracy"];
-        if with_answers {
-            header.push("right answers");
-        }
-        let mut before = self.before.cells(with_answers);
-        before[1] = String::new();
-        let mut rows = vec![header.into_iter().map(str::to_owned).collect(), before];
-        rows.extend(self.objectives.iter().map(|row| row.cells(with_answers)));
+        let columns = self.columns();
+        let (mut header, names) = self.names();
+        header.push("runs".to_owned());
+        header.extend(columns.iter().map(|&measure| MEASURES[measure].1.to_owned()));
+        let cells = |row: &Row, runs: String| {
+            let mut cells = names(&row.cell);
+            cells.push(runs);
+            cells.extend(columns.iter().map(|&measure| {
+                let estimate = row.estimates()[measure];
+                estimate.map_or_else(|| "–".to_owned(), |estimate| estimate.text(MEASURES[measure].2))
+            }));
+            cells
+        };
+        let mut rows = vec![header, cells(&self.before, String::new())];
+        rows.extend(self.objectives.iter().map(|row| cells(row, row.runs())));
         rows
     }
 
-    /// The table as text for a terminal.
-    pub(super) fn terminal(&self) -> String {
-        let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING);
-        let mut rows = self.rows().into_iter();
-        if let Some(header) = rows.next() {
-            table.set_header(header);
+    /// The differences as rows; none without a second objective.
+    fn difference_rows(&self) -> Vec<Vec<String>> {
+        let Some(first) = self.differences.first() else {
+            return vec![];
+        };
+        let columns = self.columns();
+        let (mut header, names) = self.names();
+        header[0] = format!("from {}", first.from);
+        header.extend(columns.iter().map(|&measure| MEASURES[measure].1.to_owned()));
+        let mut rows = vec![header];
+        for compared in &self.differences {
+            let mut cells = names(&compared.cell);
+            cells.extend(columns.iter().map(|&measure| {
+                let (name, _, show, _) = MEASURES[measure];
+                let difference = compared.measures.get(name);
+                difference.map_or_else(|| "–".to_owned(), |difference| shown(difference, show))
+            }));
+            rows.push(cells);
         }
-        table.add_rows(rows);
-        for index in 1..table.column_count() {
-            if let Some(column) = table.column_mut(index) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        table.trim_fmt()
+        rows
+    }
+
+    /// The table for a terminal, and that of the differences if there are any.
+    pub(super) fn terminal(&self) -> Vec<comfy_table::Table> {
+        let tables = [self.rows(), self.difference_rows()];
+        tables
+            .into_iter()
+            .filter(|rows| !rows.is_empty())
+            .map(aligned)
+            .collect()
     }
 
     /// The table as Markdown.
     pub(super) fn markdown(&self) -> String {
-        let mut lines: Vec<String> = self
-            .rows()
-            .iter()
-            .map(|row| format!("| {} |\n", row.join(" | ")))
-            .collect();
-        let columns = self.rows().first().map_or(0, Vec::len);
-        lines.insert(1, format!("|---|{}\n", "--:|".repeat(columns.saturating_sub(1))));
-        lines.push("\nMean ± standard error over the runs.\n".to_owned());
-        lines.concat()
+        let mut text = markdown(&self.rows()) + "\nMean ± standard error over the runs.\n";
+        let differences = self.difference_rows();
+        if !differences.is_empty() {
+            text += "\n";
+            text += &markdown(&differences);
+            text += "\nDifference over pairs of runs with the same seed, its 95 % interval by bootstrap, and the difference that as \
+                     many pairs would have shown with a probability of 80 %.\n";
+        }
+        text
     }
+}
+
+/// `+0.0123 [-0.0010, 0.0200] (0.0150)`: mean, interval and what would have been shown.
+fn shown(difference: &Difference, show: fn(f64) -> String) -> String {
+    let signed = |value: f64| format!("{}{}", if value < 0.0 { "" } else { "+" }, show(value));
+    let mut text = signed(difference.mean);
+    if let (Some([low, high]), Some(detectable)) = (difference.interval, difference.detectable) {
+        text += &format!(" [{}, {}] ({})", signed(low), signed(high), show(detectable));
+    }
+    text
+}
+
+fn aligned(rows: Vec<Vec<String>>) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(presets::NOTHING);
+    let mut rows = rows.into_iter();
+    if let Some(header) = rows.next() {
+        table.set_header(header);
+    }
+    table.add_rows(rows);
+    for index in 1..table.column_count() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn markdown(rows: &[Vec<String>]) -> String {
+    let mut lines: Vec<String> = rows
+        .iter()
+        .map(|row| format!("| {} |\n", row.join(" | ")))
+        .collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    lines.insert(1, format!("|---|{}\n", "--:|".repeat(columns.saturating_sub(1))));
+    lines.concat()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(objective: &str, nll: f64) -> Outcome {
-        Outcome {
-            objective: objective.to_owned(),
-            nll: Some([2.0, nll]),
-            token_accuracy: Some([0.25, 0.5]),
-            answers: None,
-        }
-    }
-
-    #[test]
-    fn mean_and_standard_error_are_those_of_the_textbook() {
-        // The standard deviation of 1, 2, 3 is 1; the standard error is 1/√3.
-        let estimate = Estimate::of(&[1.0, 2.0, 3.0]).expect("values");
-        assert_eq!(estimate.mean, 2.0);
-        assert!((estimate.standard_error.expect("three runs") - 1.0 / 3.0_f64.sqrt()).abs() < 1e-12);
-        assert_eq!(Estimate::of(&[5.0]).expect("a value").standard_error, None);
-        assert_eq!(Estimate::of(&[]), None);
-    }
-
-    #[test]
-    fn the_table_has_a_row_for_each_objective_and_counts_what_diverged() {
-        let objectives = ["nll", "dft"].map(|name| AnyObjective::from_name(name).expect("a name"));
-        let outcomes = [outcome("nll", 1.0), Outcome::diverged("dft"), outcome("nll", 1.5)];
-        let table = Table::new(&objectives, &outcomes);
-        assert_eq!(
-            table.markdown(),
-            "| objective | runs | eval NLL | token accuracy |\n|---|--:|--:|--:|\n\
-             | before training |  | 2.0000 ± 0.0000 | 25.0 % ± 0.0 % |\n\
-             | nll | 2 | 1.2500 ± 0.2500 | 50.0 % ± 0.0 % |\n| dft | 0, 1 diverged | – | – |\n\n\
-             Mean ± standard error over the runs.\n"
-        );
-        assert!(table.terminal().lines().count() >= 4);
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! `cadft data convert`.
 
 use crate::args::DataConvertArgs;
-use crate::console::{count, next, note};
+use crate::console::{counted, next, note};
 use crate::destination;
 use crate::facts::WrittenRows;
 use crate::model::sources;
@@ -13,7 +13,7 @@ pub(crate) fn run(args: &DataConvertArgs) -> Result<()> {
     let sources = sources(&args.data, &args.source)?;
     destination::file(&args.out, destination::files_of(&sources))?;
     let rows = cadft_data::convert(&sources, args.to.into(), &args.out)?;
-    note(format!("{} rows in `{}`", count(rows), shown(&args.out)));
+    note(format!("{} in `{}`", counted(rows, "row"), shown(&args.out)));
     next(&[super::train("DIR", &[shown(&args.out).to_string()])]);
     if args.json {
         return output::json_line(&WrittenRows {

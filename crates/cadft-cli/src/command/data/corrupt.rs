@@ -1,10 +1,12 @@
 //! `cadft data corrupt`.
 
 use crate::args::CorruptArgs;
-use crate::console::{count, note};
+use crate::console::{count, counted, next, note};
 use crate::destination;
+use crate::facts::Corrupted;
 use crate::hint::UsageError;
 use crate::model::sources;
+use crate::output;
 use anyhow::Result;
 use cadft_data::Corruption;
 
@@ -35,11 +37,25 @@ pub(crate) fn run(args: &CorruptArgs) -> Result<()> {
         .map(|(kind, planted)| format!("{} `{}`", count(*planted), kind.name()))
         .collect();
     note(format!(
-        "{} rows in `{}`, noise in {} of them: {}",
-        count(rows),
+        "{} in `{}`, noise in {} of them: {}",
+        counted(rows, "row"),
         cadft_files::shown(&args.out),
         count(planted.iter().map(|(_, planted)| planted).sum()),
         kinds.join(", ")
     ));
+    next(&[format!(
+        "cadft probe --model DIR --data {} --objectives nll,cadft",
+        cadft_files::shown(&args.out)
+    )]);
+    if args.json {
+        return output::json_line(&Corrupted {
+            out: args.out.to_string_lossy().into_owned(),
+            rows,
+            planted: planted
+                .iter()
+                .map(|(kind, planted)| (kind.name(), *planted))
+                .collect(),
+        });
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `cadft data inspect`.
 
 use crate::args::InspectArgs;
+use crate::console::{counted, next};
 use crate::model::{self, sources, warn_about};
 use crate::output;
 use crate::shown::Shown;
@@ -8,12 +9,15 @@ use anyhow::Result;
 use cadft_data::{InspectedToken, Mixing, TokenizeOptions, first_rows, inspect, tokenize};
 use cadft_files::visible_name;
 use console::{Style, colors_enabled};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A sample, as JSON.
-#[derive(Serialize)]
-struct Sample<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::command) struct Sample<'a> {
+    /// The row's id.
     id: &'a str,
+    /// Its tokens, in order.
     tokens: &'a [InspectedToken],
 }
 
@@ -36,9 +40,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
             output::json_line(&Sample { id, tokens: &tokens })?;
         } else {
             let heading = format!(
-                "── {}: {} tokens, {} trained",
+                "── {}: {}, {} trained",
                 visible_name(&example.id),
-                example.token_ids.len(),
+                counted(example.token_ids.len(), "token"),
                 example.supervised()
             );
             let text = if colors_enabled() {
@@ -48,6 +52,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
             };
             output::line(Shown::from(format!("\n{heading}\n")).and(text))?;
         }
+    }
+    if !args.json {
+        next(&[super::train(&args.input.model, &args.input.data)]);
     }
     Ok(())
 }

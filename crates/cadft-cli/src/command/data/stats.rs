@@ -25,7 +25,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     if args.json {
         return output::json_line(&stats);
     }
-    output::line(table(&stats))?;
+    output::grid(&table(&stats))?;
     output::line(format!(
         "\nrows by length in tokens, before cutting to {}",
         count(stats.max_length)
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<()> {
 }
 
 /// One line for each source, and one for all if there are several.
-fn table(stats: &Stats) -> String {
+fn table(stats: &Stats) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let header = [
@@ -65,7 +65,7 @@ fn table(stats: &Stats) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.trim_fmt()
+    table
 }
 
 fn cells(source: &SourceStats) -> Vec<String> {

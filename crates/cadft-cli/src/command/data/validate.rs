@@ -1,7 +1,7 @@
 //! `cadft data validate`.
 
 use crate::args::ValidateArgs;
-use crate::console::{count, next, note};
+use crate::console::{count, counted, next, note};
 use crate::exit::Exit;
 use crate::hint::UsageError;
 use crate::model::{sources, tokenizer, warn_about_lost};
@@ -10,6 +10,7 @@ use anyhow::Result;
 use cadft_data::{
     DataError, Mixing, Part, Place, Problem, Row, Source, TokenizeOptions, Tokenizer, check_rows, rows,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -17,13 +18,17 @@ use std::collections::BTreeMap;
 const PORTION: usize = 512;
 
 /// A problem, as JSON.
-#[derive(Serialize)]
-struct Line<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::command) struct Line<'a> {
+    /// The file.
     path: &'a str,
+    /// The line, from 1; absent in Parquet, and where the whole file is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
+    /// The row of a Parquet file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     row: Option<usize>,
+    /// What is wrong.
     message: &'a str,
 }
 
@@ -82,11 +87,11 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
         String::new()
     };
     note(match problems {
-        0 => format!("{} rows, nothing wrong", count(rows)),
+        0 => format!("{}, nothing wrong", counted(rows, "row")),
         _ => format!(
-            "{} problems{shown}; {} rows are good",
-            count(problems),
-            count(rows)
+            "{}{shown}; good: {}",
+            counted(problems, "problem"),
+            counted(rows, "row")
         ),
     });
     if problems == 0 {

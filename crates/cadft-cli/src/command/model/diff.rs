@@ -1,14 +1,18 @@
 //! `cadft model diff`.
 
 use crate::args::DiffArgs;
+use crate::console::counted;
 use crate::{model, output};
 use anyhow::Result;
 use cadft_files::visible_name;
 use cadft_model::checkpoint::{self, TensorDifference};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// How a tensor differs.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::command) struct Line<'a> {
+    /// Its name.
     tensor: &'a str,
     #[serde(flatten)]
     difference: &'a TensorDifference,
@@ -29,7 +33,10 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
             None => equal += 1,
         }
     }
-    output::line(format!("{equal} of {} tensors are equal", differences.len()))
+    output::line(format!(
+        "equal: {equal} of {}",
+        counted(differences.len(), "tensor")
+    ))
 }
 
 /// The difference as text; `None` if there is none.
@@ -45,7 +52,8 @@ fn describe(difference: &TensorDifference) -> Option<String> {
             largest,
             relative,
         } => Some(format!(
-            "{changed} of {elements} elements differ, by up to {largest:.2e}; relative {relative:.2e}"
+            "differ: {changed} of {}, by up to {largest:.2e}; relative {relative:.2e}",
+            counted(*elements, "element")
         )),
         _ => Some("of a type that is not compared".to_owned()),
     }

@@ -1,9 +1,10 @@
 //! The results of a probe, as one JSON object and as a table for a terminal.
 
-use super::noise::Recall;
+use crate::noise::{Influenced, Recall};
 use cadft_core::{AnyObjective, Normalisation};
 use cadft_step::Probe;
 use comfy_table::{CellAlignment, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,8 +12,8 @@ use serde_json::Value;
 const BINS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 
 /// The results.
-#[derive(Debug, Serialize)]
-pub(super) struct Found {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::command) struct Found {
     /// Samples of `--data`.
     pub(super) samples: usize,
     /// Samples of `--clean`.
@@ -32,8 +33,9 @@ pub(super) struct Found {
 }
 
 /// The results of one objective.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::command) struct Row {
+    /// The name of the objective.
     name: &'static str,
     /// The objective with its settings, as a recipe spells it.
     objective: Value,
@@ -56,10 +58,11 @@ pub(super) struct Row {
 }
 
 /// The samples whose weights are in one range.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 struct Bin {
     /// Lower limit of the range; the upper limit is the next bin's `from`.
     from: f64,
+    /// Samples of the range.
     samples: usize,
     /// Share of the second moment.
     second_moment: f64,
@@ -68,13 +71,12 @@ struct Bin {
 }
 
 impl Row {
-    /// `weights` are CADFT's weights of the samples; `planted` says for each sample whether it is planted noise, if
-    /// that is known.
+    /// Of the samples, `weights` are those of the bins; `influenced` says which are planted noise, if that is known.
     pub(super) fn new(
         objective: &AnyObjective,
         probe: &Probe,
         clean: Option<&Probe>,
-        (weights, planted): (&[f64], Option<&[bool]>),
+        (weights, influenced): (&[f64], Option<Vec<Influenced>>),
     ) -> Self {
         Self {
             name: objective.name(),
@@ -85,9 +87,14 @@ impl Row {
             signal_to_noise: finite(probe.signal_to_noise()),
             effective_sample_size: probe.effective_sample_size(),
             cosine_to_clean: clean.and_then(|clean| finite(probe.cosine(clean))),
-            noise: planted.map(|planted| Recall::new(probe, planted)),
+            noise: influenced.map(|samples| Recall::of(&samples)),
             bins: bins(probe, weights),
         }
+    }
+
+    /// The name of the objective.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
     fn cells(&self, with_clean: bool) -> Vec<String> {
@@ -112,7 +119,7 @@ impl Row {
 
 impl Found {
     /// The table as text for a terminal.
-    pub(super) fn terminal(&self) -> String {
+    pub(super) fn terminal(&self) -> comfy_table::Table {
         let with_clean = self.clean_samples.is_some();
         let mut header = vec!["objective", "E‖u‖²", "E‖G‖²", "‖ū‖", "signal/noise", "effective"];
         if with_clean {
@@ -131,7 +138,7 @@ impl Found {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        table.trim_fmt()
+        table
     }
 }
 

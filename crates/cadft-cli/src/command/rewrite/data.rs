@@ -2,7 +2,7 @@
 
 use super::Log;
 use crate::args::{OriginArgs, RewriteExportArgs, RewriteReplayArgs};
-use crate::console::{count, next, note};
+use crate::console::{count, counted, next, note};
 use crate::facts::WrittenRows;
 use crate::hint::UsageError;
 use crate::output;
@@ -12,16 +12,22 @@ use cadft_data::{Source, Tokenizer};
 use cadft_files::shown;
 use cadft_train::data::on_disk;
 use cadft_train::rewrite::{ExportSummary, Header, Record, export as export_records};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::Path;
 
 /// The output of `replay --json`.
-#[derive(Serialize)]
-struct Replayed<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::command) struct Replayed<'a> {
+    /// Rows of the data set.
     rows: usize,
+    /// Those with another text than the data had.
     rewritten: usize,
+    /// Those of them whose text becomes the tokens that were trained.
     same_tokens: usize,
+    /// Rounds after which the data set is the one on record.
     rounds: usize,
+    /// Of the data set, as the record has it.
     sha256: &'a str,
 }
 
@@ -31,26 +37,38 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     destination::file(&args.out, destination::files_of(&on_disk(&header.data.train)?))?;
     destination::file(&args.out, [log.path.as_path(), Path::new(&header.model)])?;
     let summary = rebuilt(&log, &header)?;
-    cadft_files::write(&args.out, &summary.lines)
-        .with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
+    let (lines, rows) = if args.pairs {
+        (&summary.pairs, summary.pairs.lines().count())
+    } else {
+        (&summary.lines, summary.rows)
+    };
+    cadft_files::write(&args.out, lines).with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
+    if args.pairs {
+        note(format!("{}: {} pairs", shown(&args.out), count(rows)));
+        return written(args, rows, summary.rewritten);
+    }
     note(format!(
-        "{}: {} rows, {} of them rewritten",
+        "{}: {}, {} of them rewritten",
         cadft_files::shown(&args.out),
-        count(summary.rows),
+        counted(summary.rows, "row"),
         count(summary.rewritten)
     ));
     next(&[format!(
         "cadft train --model DIR --data {}",
         cadft_files::shown(&args.out)
     )]);
-    if args.json {
-        return output::json_line(&WrittenRows {
-            out: args.out.to_string_lossy().into_owned(),
-            rows: summary.rows,
-            rewritten: Some(summary.rewritten),
-        });
+    written(args, rows, summary.rewritten)
+}
+
+fn written(args: &RewriteExportArgs, rows: usize, rewritten: usize) -> Result<()> {
+    if !args.json {
+        return Ok(());
     }
-    Ok(())
+    output::json_line(&WrittenRows {
+        out: args.out.to_string_lossy().into_owned(),
+        rows,
+        rewritten: Some(rewritten),
+    })
 }
 
 pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
@@ -72,7 +90,12 @@ pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
         ("of the same tokens as text", count(summary.same_tokens)),
         ("rounds that agree", count(summary.rounds)),
         ("sha256", summary.sha256),
-    ])
+    ])?;
+    next(&[format!(
+        "cadft rewrite export {} --out FILE",
+        shown(&args.record.run)
+    )]);
+    Ok(())
 }
 
 /// The data set of a log.

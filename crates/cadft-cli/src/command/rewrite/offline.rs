@@ -1,7 +1,7 @@
 //! `cadft rewrite run`: one round on a data set, without training.
 
 use crate::args::RewriteRunArgs;
-use crate::console::{next, note};
+use crate::console::{counted, next, note};
 use crate::destination;
 use crate::hint::{self, UsageError};
 use crate::model::{OpenInput, directory};
@@ -48,6 +48,7 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         seed: args.seed,
         micro: *micro,
         stop: &stop,
+        guide: None,
     };
     let source = Offline {
         model: &model_directory,
@@ -105,9 +106,9 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
         return output::json_line(summary);
     }
     note(format!(
-        "{} of {} samples rewritten; `{}` has the data, `cadft rewrite list {}` says what was decided",
+        "{} of {} rewritten; `{}` has the data, `cadft rewrite list {}` says what was decided",
         summary.replaced,
-        summary.chosen,
+        counted(summary.chosen, "sample"),
         cadft_files::shown(&args.out.join("data.jsonl")),
         cadft_files::shown(&args.out)
     ));

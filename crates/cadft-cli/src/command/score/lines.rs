@@ -4,29 +4,33 @@ use crate::output;
 use anyhow::{Context, Result};
 use cadft_data::write_parquet;
 use cadft_files::NewFile;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// The facts of a sample.
-#[derive(Serialize)]
-pub(super) struct Line<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::command) struct Line<'a> {
     /// The row's id.
     pub(super) id: &'a str,
+    /// Its tokens.
     pub(super) tokens: usize,
+    /// Its supervised tokens.
     pub(super) supervised: usize,
-    /// CADFT-1.
+    /// Mean negative log-likelihood over its supervised tokens, nats (CADFT-1).
     pub(super) nll: f64,
-    /// CADFT-2, with all given samples as the batch.
+    /// That, standardised over all samples that were given (CADFT-2).
     pub(super) z: f64,
-    /// CADFT-3.
+    /// The weight that CADFT would give it (CADFT-3).
     pub(super) weight: f64,
-    /// Moving average of `z` in a run; null if the run did not see the sample.
+    /// Moving average of `z` in the run of `--run`; null where the run did not see the sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) average: Option<Option<f64>>,
-    /// The file of the sample's row. `line` is its line there.
+    /// The file of its row.
     pub(super) path: &'a str,
+    /// The line there, from 1; in Parquet the row.
     pub(super) line: usize,
 }
 

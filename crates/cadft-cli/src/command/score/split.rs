@@ -4,7 +4,7 @@
 //! trained, are dropped.
 
 use crate::args::{InputArgs, ScoreArgs};
-use crate::console::{count, note};
+use crate::console::{count, counted, note};
 use crate::destination;
 use crate::hint::UsageError;
 use crate::model::sources;
@@ -80,8 +80,8 @@ impl Split {
         let place = |path: &Path| format!(" (`{}`)", shown(&path));
         let without = counts.dropped - self.incompatible.min(counts.dropped);
         note(format!(
-            "\n{} rows are kept{}, {} dropped{}: {} with z ≥ {}, {without} of which nothing is trained",
-            count(counts.kept),
+            "\nkept: {}{}, dropped: {}{}: {} with z ≥ {}, {without} of which nothing is trained",
+            counted(counts.kept, "row"),
             place(&self.kept),
             count(counts.dropped),
             self.dropped.as_deref().map(place).unwrap_or_default(),

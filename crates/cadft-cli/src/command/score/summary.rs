@@ -2,7 +2,8 @@
 
 use super::extremes::{Extremes, Ranked};
 use super::lines::Line;
-use crate::console::{count, note};
+use crate::console::{count, counted, note};
+use crate::grid;
 use crate::row_texts::question_and_answer;
 use anyhow::Result;
 use cadft_core::Moments;
@@ -10,6 +11,7 @@ use cadft_core::compatibility::effective_sample_size;
 use cadft_data::{Mixing, Origin, Row, Source, rows};
 use cadft_files::visible_name;
 use comfy_table::{Table, presets};
+use console::Term;
 use std::collections::{HashMap, HashSet};
 
 /// Number of bars in the histogram.
@@ -84,13 +86,16 @@ impl Summary {
     /// Prints the summary. `files` are the sources as typed, `sources` as read: the texts are read again from them.
     pub(super) fn show(self, files: &[String], sources: &[Source]) -> Result<()> {
         note(format!(
-            "{} samples, effective sample size {:.1}\n{}",
-            count(self.weights.len()),
+            "{}, effective sample size {:.1}\n{}",
+            counted(self.weights.len(), "sample"),
             effective_sample_size(&self.weights),
             self.histogram
         ));
         if files.len() > 1 {
-            note(table(&self.sources, files));
+            note(grid::grid(
+                &table(&self.sources, files),
+                grid::columns(&Term::stderr()),
+            ));
         }
         let ends = self.extremes.into_sorted();
         let wanted = ends.iter().flatten().map(|ranked| ranked.sample.row).collect();
@@ -152,7 +157,7 @@ fn histogram(scores: &[f64]) -> String {
 }
 
 /// One line for each file.
-fn table(sources: &[OfSource], files: &[String]) -> String {
+fn table(sources: &[OfSource], files: &[String]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["source", "samples", "mean nll", "mean z", "mean weight"]);
@@ -167,7 +172,7 @@ fn table(sources: &[OfSource], files: &[String]) -> String {
             format!("{:.3}", source.weight.mean()),
         ]);
     }
-    table.trim_fmt()
+    table
 }
 
 fn described(ranked: &Ranked<Audited>, row: Option<&Row>) -> String {

@@ -1,16 +1,43 @@
 //! The token gate of every objective in f64, on the host.
 
-use cadft_core::{AnyObjective, Cadft, Gate, KlSft};
+use cadft_core::{AnyObjective, Cadft, Gate, KlSft, PriorSupport};
 
-/// The gate of a target with log-likelihood `log_prob`, given the probabilities of all tokens and the median score of
-/// the batch.
-pub(super) fn gate(objective: &AnyObjective, log_prob: f64, probabilities: &[f64], median: f64) -> f64 {
+/// A target, and what a gate may look at.
+#[derive(Clone, Copy)]
+pub(super) struct Token<'a> {
+    pub(super) log_prob: f64,
+    pub(super) target: usize,
+    /// Of all tokens in its place.
+    pub(super) probabilities: &'a [f64],
+    /// Those under the reference model.
+    pub(super) before: &'a [f64],
+    /// The median score of the batch.
+    pub(super) median: f64,
+    /// The least excess loss that is among the largest of the batch.
+    pub(super) least_excess: f32,
+}
+
+impl Token<'_> {
+    /// `log q − log p`.
+    pub(super) fn excess(&self) -> f64 {
+        self.before[self.target].ln() - self.log_prob
+    }
+}
+
+/// The gate of a target.
+pub(super) fn gate(objective: &AnyObjective, token: &Token<'_>) -> f64 {
+    let Token {
+        log_prob,
+        probabilities,
+        median,
+        ..
+    } = *token;
     let p = log_prob.exp();
     match objective {
         AnyObjective::Nll(_) | AnyObjective::IwSft(_) => 1.0,
         AnyObjective::Dft(_) | AnyObjective::Asft(_) => p,
         AnyObjective::Cadft(Cadft { gate: under, .. }) | AnyObjective::KlSft(KlSft { gate: under, .. }) => {
-            gate(&alone(under), log_prob, probabilities, median)
+            gate(&alone(under), token)
         }
         AnyObjective::Power(power) => (power.alpha * log_prob).exp(),
         AnyObjective::Eaft(eaft) => {
@@ -41,6 +68,23 @@ pub(super) fn gate(objective: &AnyObjective, log_prob: f64, probabilities: &[f64
         AnyObjective::Talr(talr) => (log_prob / talr.temperature.unwrap_or(median))
             .exp()
             .max(talr.floor),
+        AnyObjective::Prift(prift) => {
+            let q = token.before[token.target];
+            match prift.support {
+                PriorSupport::Prob => q,
+                PriorSupport::Mass => {
+                    let mass: f64 = token.before.iter().filter(|&&other| other <= q).sum();
+                    f64::from(u8::from(mass >= prift.threshold))
+                }
+            }
+        }
+        AnyObjective::Psft(psft) => {
+            let ratio = (-token.excess()).exp();
+            if ratio <= 1.0 + psft.clip { ratio } else { 0.0 }
+        }
+        AnyObjective::Rho(rho) => {
+            f64::from(u8::from(token.excess() >= f64::from(token.least_excess))) / rho.top
+        }
     }
 }
 
@@ -58,6 +102,9 @@ fn alone(gate: &Gate) -> AnyObjective {
         Gate::Profit(gate) => AnyObjective::Profit(gate),
         Gate::SedSft(gate) => AnyObjective::SedSft(gate),
         Gate::Talr(gate) => AnyObjective::Talr(gate),
+        Gate::Prift(gate) => AnyObjective::Prift(gate),
+        Gate::Psft(gate) => AnyObjective::Psft(gate),
+        Gate::Rho(gate) => AnyObjective::Rho(gate),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Bench;
 use super::arrays::{drawn, tensor, values};
-use super::gates::gate;
+use super::gates::{Token, gate};
 use super::report::Report;
 use crate::tolerance::{BF16_FOR_F32, EXACT, F32};
 use anyhow::{Context, Result, anyhow};
@@ -14,8 +14,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::reduction::{median_score, sample_scores};
 use cadft_core::{
     AnyObjective, ChunkSize, GlobalCounts, Normalisation, Objective, Precision, Reference, SampleStats,
-    Standardiser, TokenStats, anchor_loss, family_loss, linear_argmax, linear_divergence,
-    linear_log_probs_chunked, linear_statistic,
+    Standardiser, TokenReference, TokenStats, anchor_loss, family_loss, linear_argmax, linear_divergence,
+    linear_log_probs_chunked, linear_mass_below, linear_statistic,
 };
 
 const TOKENS: usize = 24;
@@ -83,14 +83,13 @@ fn objective(
         _ => 0.0,
     };
     let factors = problem.factors(&objective, [&exact.scores(), &exact_before.scores()]);
-    let median = median_score(&exact.scores());
+    let tokens = tokens(problem, [exact, exact_before], &objective);
     let (mut loss, mut coefficients) = (0.0, vec![]);
     let mut logits = vec![vec![0.0; VOCAB]; TOKENS];
     for (token, &factor) in factors.iter().enumerate() {
         let (p, q) = (&exact.probabilities[token], &exact_before.probabilities[token]);
-        let log_prob = exact.log_probs[token];
-        let coefficient = -factor * gate(&objective, log_prob, p, median);
-        loss += coefficient * log_prob;
+        let coefficient = -factor * gate(&objective, &tokens[token]);
+        loss += coefficient * exact.log_probs[token];
         coefficients.push(coefficient);
         for ((logit, p), q) in logits[token].iter_mut().zip(p).zip(q) {
             loss += factor * strength * q * (q / p).ln();
@@ -106,9 +105,12 @@ fn objective(
         let (hidden, weight) = (on.hidden.clone().inner(), on.weight.clone().inner());
         linear_statistic(hidden, weight, statistic, Precision::F32)
     });
+    let reference = (objective.token_reference()).map(|wanted| on_before.frozen(wanted));
     let stats = TokenStats {
         statistic,
-        median_score: Some(median),
+        median_score: Some(tokens[0].median),
+        reference,
+        least_excess: Some(tokens[0].least_excess),
         ..TokenStats::detached(&log_probs)
     };
     let gates = objective.token_gates(&stats);
@@ -146,6 +148,47 @@ fn objective(
         &expected[1],
         F32,
     )
+}
+
+/// Every target with what a gate may look at.
+fn tokens<'a>(
+    problem: &'a Problem,
+    [exact, before]: [&'a Exact; 2],
+    objective: &AnyObjective,
+) -> Vec<Token<'a>> {
+    let median = median_score(&exact.scores());
+    let token = |token: usize| Token {
+        log_prob: exact.log_probs[token],
+        target: problem.targets[token],
+        probabilities: &exact.probabilities[token],
+        before: &before.probabilities[token],
+        median,
+        least_excess: 0.0,
+    };
+    let tokens: Vec<Token<'a>> = (0..TOKENS).map(token).collect();
+    let excess = tokens.iter().map(Token::excess).collect();
+    #[expect(clippy::cast_possible_truncation, reason = "as in training")]
+    let least_excess = between_chosen_and_others(excess, objective.top_excess()) as f32;
+    let with_excess = |token: Token<'a>| Token {
+        least_excess,
+        ..token
+    };
+    tokens.into_iter().map(with_excess).collect()
+}
+
+/// An excess loss in the middle between the least of those that are chosen and the largest other one, so that rounding chooses none.
+fn between_chosen_and_others(mut excess: Vec<f64>, top: Option<f64>) -> f64 {
+    excess.sort_by(|a, b| b.total_cmp(a));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count of tokens"
+    )]
+    let chosen = (top.unwrap_or(1.0) * excess.len() as f64).ceil() as usize;
+    match excess.get(chosen) {
+        Some(other) => (excess[chosen - 1] + other) / 2.0,
+        None => f64::NEG_INFINITY,
+    }
 }
 
 /// Hidden states, an output weight and targets.
@@ -273,6 +316,19 @@ impl OnDevice {
     fn log_probs(&self, precision: Precision, chunk: ChunkSize) -> Tensor<1> {
         let (hidden, weight) = (self.hidden.clone(), self.weight.clone());
         linear_log_probs_chunked(hidden, weight, self.targets.clone(), precision, chunk)
+    }
+
+    /// What it says of the targets as a frozen model.
+    fn frozen(&self, wanted: TokenReference) -> Tensor<1> {
+        match wanted {
+            TokenReference::LogProb | TokenReference::Renewed { .. } => {
+                self.log_probs(Precision::F32, ChunkSize::Auto).inner()
+            }
+            TokenReference::MassBelow => {
+                let (hidden, weight) = (self.hidden.clone().inner(), self.weight.clone().inner());
+                linear_mass_below(hidden, weight, self.targets.clone().inner(), Precision::F32)
+            }
+        }
     }
 
     fn gradients(&self, loss: &Tensor<1>) -> Result<[Vec<f64>; 2]> {

@@ -3,20 +3,25 @@
 use crate::output;
 use crate::tolerance::{TF32, Tolerance};
 use anyhow::Result;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Instant;
 
 /// The result of one check.
-#[derive(Serialize)]
-struct Line<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::command) struct Line<'a> {
+    /// What was checked.
     check: &'a str,
+    /// Whether the error is within the tolerance.
     passed: bool,
-    /// Largest relative error; `None` if the check was aborted.
+    /// Largest relative error; null if the check broke off before, or the error is no number.
     error: Option<f64>,
+    /// The largest that passes.
     tolerance: Option<f64>,
     /// The array that has the error, if several arrays are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     array: Option<&'a str>,
+    /// Why a group of checks broke off.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
 }

@@ -199,6 +199,7 @@ impl Rows {
     fn described(self) -> String {
         match self.count {
             LOOKED_AT.. => format!("there are {LOOKED_AT} rows or more"),
+            1 => "there is 1 row".to_owned(),
             rows => format!("there are {rows} rows"),
         }
     }

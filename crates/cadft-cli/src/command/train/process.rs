@@ -60,7 +60,7 @@ struct Begun {
 }
 
 fn begin(args: &TrainArgs, ranks: &Ranks) -> Stage<Begun> {
-    let device_name = device::name(args.device.device.as_deref());
+    let device_name = &device::of_rank(args.device.device.as_deref(), ranks);
     let decision = if ranks.is_first() {
         decide(args).map(Some)
     } else {
@@ -71,10 +71,10 @@ fn begin(args: &TrainArgs, ranks: &Ranks) -> Stage<Begun> {
     let decided = ranks.from_first(&serde_json::to_vec(&decided).unwrap_or_default());
     let decided: Decided = serde_json::from_slice(&decided).unwrap_or_default();
 
-    let first = ranks.is_first().then(|| read(args, ranks, &decided));
+    let first = ranks.is_first().then(|| read(args, ranks, device_name, &decided));
     // All ranks wait here for the first.
     let _ = ranks.any(false);
-    let own = first.unwrap_or_else(|| read(args, ranks, &decided));
+    let own = first.unwrap_or_else(|| read(args, ranks, device_name, &decided));
     let (prepared, model, from) = together(ranks, own, |(prepared, _, from)| {
         Statement::of(prepared, device_name, from.as_ref())
     })?;
@@ -112,10 +112,11 @@ impl Decided {
 fn read(
     args: &TrainArgs,
     ranks: &Ranks,
+    device_name: &str,
     decided: &Decided,
 ) -> Result<(Prepared, CausalLm, Option<Restored>)> {
     let mut recipe = Target::of(args)?.recipe(args)?;
-    let device = device::open(device::name(args.device.device.as_deref()))?;
+    let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;
     recipe.shard_for(ranks.count())?;
     recipe.run.out = Some(decided.out.to_string_lossy().into_owned());
@@ -171,7 +172,7 @@ fn train(ranks: &Ranks, begun: Begun) -> Result<Exit> {
         .is_first()
         .then(|| Console::new(&prepared, &out, json, stop.clone()));
     let summary = train_on(
-        ranks,
+        &ranks.on_device(&prepared.device),
         &prepared,
         model,
         &mut directory,

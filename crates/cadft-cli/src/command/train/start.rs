@@ -11,6 +11,7 @@ use cadft_train::checkpoint::Restored;
 use cadft_train::resume::{self, Change, Changes, Found};
 use cadft_train::run_files::{METRICS, MODEL};
 use cadft_train::{Prepared, Recipe, RunDirectory, TrainError};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -100,8 +101,8 @@ impl Target {
 }
 
 /// The point at which a run would continue.
-#[derive(Serialize)]
-pub(super) struct GoesOn {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::command) struct GoesOn {
     /// Number of steps done.
     step: usize,
     /// The checkpoint.

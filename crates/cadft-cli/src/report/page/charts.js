@@ -28,7 +28,8 @@
     const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
     const found = [];
     for (let tick = Math.ceil(low / step) * step; tick <= high + step * 1e-9; tick += step) found.push(tick);
-    return found.map((tick) => (Math.abs(tick) < step * 1e-9 ? 0 : tick));
+    // Sums of steps are not exact, and 2.0000000000000004 is no label.
+    return found.map((tick) => (Math.abs(tick) < step * 1e-9 ? 0 : Number(tick.toPrecision(12))));
   };
 
   const linear = (low, high) => {
@@ -46,15 +47,15 @@
       ticks: () => Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, i) => 10 ** (from + i * every)),
     };
   };
-  // Logarithmic where the values span more than three powers of ten.
-  const scale = (values) => {
+  // Logarithmic where the values span more than three powers of ten; learning rates look alike in every report.
+  const scale = (values, isLinear = false) => {
     let [low, high] = [Infinity, -Infinity];
     for (const value of values) {
       if (value < low) low = value;
       if (value > high) high = value;
     }
     if (low > high) return linear(0, 1);
-    return low > 0 && high / low > 1000 ? logarithmic(low, high) : linear(low, high);
+    return !isLinear && low > 0 && high / low > 1000 ? logarithmic(low, high) : linear(low, high);
   };
 
   const frame = (x, y, xTicks, title) => {
@@ -132,7 +133,7 @@
     const steps = curves.flatMap((c) => [...c.steps, ...c.marks.map((m) => m[0])]);
     const last = Math.max(...curves.map((c) => Math.max(...c.steps, ...c.marks.map((m) => m[0]))));
     const first = Math.min(...steps.slice(0, 1), ...curves.map((c) => Math.min(...c.steps.slice(0, 1), ...c.marks.map((m) => m[0]))));
-    const [x, y] = [linear(first, last), scale(values)];
+    const [x, y] = [linear(first, last), scale(values, chart.key === "lr")];
     const svg = frame(x, y, x.ticks(5).filter((t) => Number.isInteger(t) && t >= first && t <= last), chart.title);
     const [px, py] = places(x, y);
     for (const curve of curves) {

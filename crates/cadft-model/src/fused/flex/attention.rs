@@ -141,7 +141,7 @@ fn sum_of_pieces(head: &Head<'_>, parts: &mut impl Iterator<Item = [Vec<f32>; 2]
     sums
 }
 
-/// Rounds the factors of a product where they are in bf16; they are multiplied in f32 all the same.
+/// Rounds the factors of a product to bf16 if that is the precision. They are still multiplied in f32.
 fn round(values: &mut [f32], precision: Precision) {
     match precision {
         Precision::F32 => {}

@@ -8,7 +8,7 @@ use cadft_kernels::cpu::{LANES, vectorised};
 use cadft_kernels::flex::{Float, contiguous, floats, tensor, whole};
 use rayon::prelude::*;
 
-/// Values that one task handles.
+/// Number of values in one task.
 const BLOCK: usize = 16_384;
 
 impl UpdateKernels for Flex {

@@ -2,21 +2,27 @@
 
 use crate::config::schema;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Names in TRL, transformers, PEFT, axolotl and LLaMA-Factory, with the keys that they correspond to.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("adam-beta1", "optimizer.betas"),
+    ("adam-beta2", "optimizer.betas"),
+    ("adam-epsilon", "optimizer.eps"),
     ("assistant-only-loss", "data.mask"),
     ("base-model", "model.path"),
     ("batch-size", "batch.global"),
     ("bf16", "model.precision"),
     ("chat-template", "data.template"),
+    ("completion-only-loss", "data.mask"),
     ("cutoff-len", "data.max-length"),
     ("dataset", "data.train"),
+    ("dataset-name", "data.train"),
     ("datasets", "data.train"),
     ("eval-dataset", "data.eval"),
     ("eval-steps", "evaluate.every"),
+    ("eval-strategy", "evaluate.every"),
     ("fp16", "model.precision"),
     ("gradient-accumulation-steps", "batch.global"),
     ("gradient-checkpointing", "model.recompute"),
@@ -46,19 +52,29 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sequence-len", "data.max-length"),
     ("train-dataset", "data.train"),
     ("train-on-inputs", "data.mask"),
+    ("train-file", "data.train"),
     ("use-dora", "adapter.kind"),
+    ("use-peft", "adapter.kind"),
     ("warmup-ratio", "schedule.warmup"),
     ("warmup-steps", "schedule.warmup"),
 ];
 
+/// What the schema says of a key.
+struct Key {
+    /// What it means.
+    about: String,
+    /// Its values, where they are names.
+    choices: Vec<String>,
+}
+
 /// Every dotted key.
-static PATHS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-    let mut paths = BTreeSet::new();
+static PATHS: LazyLock<BTreeMap<String, Key>> = LazyLock::new(|| {
+    let mut paths = BTreeMap::new();
     collect("", &schema(), &mut paths);
     paths
 });
 
-fn collect(path: &str, schema: &Value, paths: &mut BTreeSet<String>) {
+fn collect(path: &str, schema: &Value, paths: &mut BTreeMap<String, Key>) {
     for (key, of) in schema["properties"].as_object().into_iter().flatten() {
         let path = if path.is_empty() {
             key.clone()
@@ -66,7 +82,11 @@ fn collect(path: &str, schema: &Value, paths: &mut BTreeSet<String>) {
             format!("{path}.{key}")
         };
         collect(&path, of, paths);
-        paths.insert(path);
+        let about = of["description"].as_str().unwrap_or_default();
+        let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut choices = vec![];
+        collect_choices(of, &mut choices);
+        paths.insert(path, Key { about, choices });
     }
     for key in ["anyOf", "oneOf"] {
         for of in schema[key].as_array().into_iter().flatten() {
@@ -75,13 +95,35 @@ fn collect(path: &str, schema: &Value, paths: &mut BTreeSet<String>) {
     }
 }
 
+fn collect_choices(schema: &Value, choices: &mut Vec<String>) {
+    let names = schema["enum"].as_array().into_iter().flatten();
+    let names = names.chain(schema.get("const")).filter_map(Value::as_str);
+    choices.extend(names.map(str::to_owned));
+    for key in ["anyOf", "oneOf"] {
+        for of in schema[key].as_array().into_iter().flatten() {
+            collect_choices(of, choices);
+        }
+    }
+}
+
+/// What a dotted key means.
+pub(super) fn about(path: &str) -> Option<&'static str> {
+    let key = PATHS.get(path)?;
+    (!key.about.is_empty()).then_some(&*key.about)
+}
+
+/// The names among the values of a dotted key.
+pub(super) fn choices(path: &str) -> &'static [String] {
+    PATHS.get(path).map_or(&[], |key| &key.choices)
+}
+
 /// The dotted key that a wrong one was probably meant to be: the only key with the same last part, or the key that
 /// another program's name corresponds to.
 pub(in crate::config) fn suggested(wrong: &str) -> Option<&'static str> {
     let last = wrong.rsplit('.').next().unwrap_or(wrong);
     let last = last.trim().to_lowercase().replace('_', "-");
     let ends = |path: &&String| path.rsplit('.').next() == Some(&*last) && path.contains('.');
-    let mut found = PATHS.iter().filter(ends);
+    let mut found = PATHS.keys().filter(ends);
     match (found.next(), found.next()) {
         (Some(path), None) => Some(path),
         _ => (ELSEWHERE.iter())
@@ -97,9 +139,9 @@ mod tests {
     #[test]
     fn every_key_that_is_suggested_exists() {
         for (name, path) in ELSEWHERE {
-            assert!(PATHS.contains(*path), "{name}: {path}");
+            assert!(PATHS.contains_key(*path), "{name}: {path}");
         }
-        assert!(PATHS.contains("objective.cadft.beta") && PATHS.contains("adapter.rank"));
+        assert!(PATHS.contains_key("objective.cadft.beta") && PATHS.contains_key("adapter.rank"));
     }
 
     #[test]

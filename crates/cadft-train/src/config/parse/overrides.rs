@@ -74,6 +74,7 @@ pub(super) fn merge(table: &mut Table, overrides: &[String]) -> Vec<ConfigProble
                 set: Some(assignment.clone()),
                 key: String::new(),
                 message: message + &example,
+                hint: None,
             });
         }
     }

@@ -218,3 +218,24 @@ fn every_wrong_value_of_rewriting_is_named() {
         assert!(report.contains(part), "{part} is not in:\n{report}");
     }
 }
+
+#[test]
+fn a_choice_of_another_type_is_answered_with_its_names() {
+    let report = problems(SMALL, &["guard.memory=1"]);
+    assert!(report.contains("expected one of `refuse`, `warn`"), "{report}");
+}
+
+#[test]
+fn what_a_key_means_is_said_beside_a_wrong_value_and_what_is_absent_beside_its_name() {
+    let hints = |set: &str| {
+        let error = parse("r.toml", SMALL, &[set.to_owned()]).unwrap_err();
+        cadft_files::Hint::hints(&error).join("\n")
+    };
+    assert!(hints("batch.global=0").starts_with("`batch.global`: Samples in one optimizer step"));
+    assert!(hints("load_in_4bit=true").contains("QLoRA"));
+    assert!(hints("objective=dpo").contains("no preference training"));
+    assert_eq!(
+        hints("lr=1"),
+        "`cadft recipe show NAME --resolved` prints a recipe with every key"
+    );
+}

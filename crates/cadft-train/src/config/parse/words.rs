@@ -17,14 +17,28 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     }
 }
 
+/// Names of a format in which nothing is trained.
+const HALVES: [&str; 4] = ["f16", "fp16", "float16", "half"];
+
+/// Values under the names of other programs.
+const VALUES: [(&str, &str); 4] = [
+    ("bfloat16", "bf16"),
+    ("float32", "f32"),
+    ("full", "blocks"),
+    ("qlora", "lora"),
+];
+
 /// Serde's message about a wrong value of `key`, rewritten.
 pub(super) fn explained(key: &str, message: String) -> String {
-    if key == "model.precision" && message.contains("variant `f16`") {
+    let variant = message
+        .strip_prefix("unknown variant `")
+        .and_then(|rest| rest.split('`').next());
+    if key == "model.precision" && variant.is_some_and(|name| HALVES.contains(&name)) {
         return "there is no training in `f16`: small gradients vanish in it without a scaled loss, which cadft does not \
                 have; use `f32`, or `bf16` where the device has it"
             .to_owned();
     }
-    let message = plain(suggested(message));
+    let message = plain(key, suggested(message));
     if key == "objective" && message.starts_with("unknown value") && message.contains("expected") {
         return format!("{message}; a run with an objective of another program is continued by that program");
     }
@@ -43,7 +57,7 @@ const TYPES: [(&str, &str); 7] = [
 ];
 
 /// Serde's message about a wrong type, without programming terms.
-fn plain(message: String) -> String {
+fn plain(key: &str, message: String) -> String {
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         return format!("unknown value {rest}");
     }
@@ -52,7 +66,18 @@ fn plain(message: String) -> String {
         return message;
     };
     let known = TYPES.iter().find(|(name, _)| *name == expected);
-    let expected = known.map_or(expected, |(_, words)| words);
+    let choices: Vec<_> = names::choices(key)
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let expected = match known {
+        Some((_, words)) => (*words).to_owned(),
+        // Of a choice, serde says how it is encoded.
+        None if expected.starts_with("string") && !choices.is_empty() => {
+            return format!("expected one of {}", choices.join(", "));
+        }
+        None => expected.to_owned(),
+    };
     // In `string "x"` or `integer `3``, the value alone is enough.
     let found = (found.split_once(' ')).map_or(found, |(_, value)| value);
     format!("found {found}, expected {expected}")
@@ -75,6 +100,12 @@ fn suggested(message: String) -> String {
 
 /// The name that `name` was probably meant to be.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if let Some((_, known)) = VALUES
+        .iter()
+        .find(|(other, value)| *other == name && known.contains(value))
+    {
+        return Some(*known);
+    }
     let distance = |candidate: &str| strsim::damerau_levenshtein(name, candidate);
     let nearest = known
         .iter()

@@ -1,0 +1,34 @@
+//! `cadft schema`.
+
+use super::schemas::schemas;
+use crate::args::SchemaArgs;
+use crate::hint::UsageError;
+use crate::output;
+use anyhow::Result;
+use serde_json::{Map, Value};
+
+pub(crate) fn run(args: &SchemaArgs) -> Result<()> {
+    let all: Map<String, Value> = (schemas().into_iter())
+        .map(|(name, mut schema)| {
+            schema["title"] = format!("cadft {name}").into();
+            (name.to_owned(), schema)
+        })
+        .collect();
+    if args.command.is_empty() {
+        return print(&Value::Object(all));
+    }
+    let name = args.command.join(" ");
+    let Some(schema) = all.get(&name) else {
+        let names: Vec<_> = all.keys().map(|name| format!("`{name}`")).collect();
+        return Err(UsageError::new(
+            format!("`{name}` prints no JSON"),
+            format!("commands that do are {}", names.join(", ")),
+        )
+        .into());
+    };
+    print(schema)
+}
+
+fn print(schema: &Value) -> Result<()> {
+    output::json(&(serde_json::to_string_pretty(schema)? + "\n"))
+}

@@ -1,0 +1,99 @@
+//! What other programs have under these names and cadft does not: what to do instead.
+
+const QUANTISED: &str = "there is no training on a quantised model (QLoRA): train a LoRA adapter with `--adapter lora`, and lower its \
+                         memory with `model.recompute = \"blocks\"` or `model.precision = \"bf16\"`";
+const HUB: &str = "cadft uploads nothing: `hf upload OWNER/NAME RUN/model` does";
+const PREFERENCES: &str = "there is no preference training and no reinforcement learning: TRL does it, and takes a trained model as it is";
+const SHARDED: &str = "weights are not shared out: every rank (`--ranks N`, or `mpirun`) has a whole model, and with \
+                       `batch.zero-stage` its own part of moments and gradients";
+const SPLIT: &str = "evaluation data are files of their own: split the data, and name a part in `data.eval`";
+const LIVE: &str = "numbers of a run are in its `metrics.jsonl`, and with `log.tensorboard = true` in event files: other trackers read those";
+const FUSED: &str =
+    "attention, output projection and likelihood are fused already: there is nothing to choose";
+const WORKERS: &str = "data are read on all processors; `RAYON_NUM_THREADS` sets fewer";
+const ADAMW: &str = "the optimizer is AdamW: there is no other";
+const SERVER: &str = "there is no server: the trained model is one for others, as in `vllm serve RUN/model`, or as GGUF by `cadft model \
+                      convert --to gguf`";
+const RESUME: &str = "`cadft train --resume RUN` continues a run; none is overwritten";
+const LOGGED: &str = "every step is logged, in `metrics.jsonl`";
+const CODE: &str = "no code of a model's directory is ever run";
+
+const ABSENT: &[(&str, &str)] = &[
+    ("api", SERVER),
+    ("attn-implementation", FUSED),
+    ("bnb-4bit-compute-dtype", QUANTISED),
+    ("bnb-4bit-quant-type", QUANTISED),
+    ("dataloader-num-workers", WORKERS),
+    ("dataset-num-proc", WORKERS),
+    ("dataset-processes", WORKERS),
+    ("deepspeed", SHARDED),
+    ("dpo", PREFERENCES),
+    ("flash-attention", FUSED),
+    ("flash-attn", FUSED),
+    ("fsdp", SHARDED),
+    ("fsdp-config", SHARDED),
+    ("grpo", PREFERENCES),
+    ("hub-model-id", HUB),
+    ("hub-strategy", HUB),
+    ("kto", PREFERENCES),
+    ("liger-kernel", FUSED),
+    ("load-in-4bit", QUANTISED),
+    ("load-in-8bit", QUANTISED),
+    ("logging-steps", LOGGED),
+    ("optim", ADAMW),
+    ("orpo", PREFERENCES),
+    ("overwrite-output-dir", RESUME),
+    ("ppo", PREFERENCES),
+    ("preprocessing-num-workers", WORKERS),
+    ("push", HUB),
+    ("push-to-hub", HUB),
+    ("qlora", QUANTISED),
+    ("quantization", QUANTISED),
+    ("quantization-bit", QUANTISED),
+    ("reward", PREFERENCES),
+    ("rl", PREFERENCES),
+    ("rlhf", PREFERENCES),
+    ("rloo", PREFERENCES),
+    ("resume-from-checkpoint", RESUME),
+    ("serve", SERVER),
+    ("simpo", PREFERENCES),
+    ("trust-remote-code", CODE),
+    ("upload", HUB),
+    ("use-flash-attention-2", FUSED),
+    ("use-liger-kernel", FUSED),
+    ("use-wandb", LIVE),
+    ("val-set-size", SPLIT),
+    ("val-size", SPLIT),
+    ("vllm", SERVER),
+    ("wandb", LIVE),
+    ("wandb-project", LIVE),
+];
+
+/// What to do instead of what is not there.
+pub(in crate::config) fn instead(name: &str) -> Option<&'static str> {
+    let name = name.rsplit('.').next().unwrap_or(name);
+    let name = name.trim().to_lowercase().replace('_', "-");
+    let found = ABSENT.iter().find(|(absent, _)| *absent == name);
+    found.map(|(_, instead)| *instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse::names;
+
+    #[test]
+    fn what_is_absent_is_not_suggested_as_a_key_too() {
+        for (name, _) in ABSENT {
+            assert_eq!(names::suggested(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_known_however_it_is_spelt() {
+        for name in ["load_in_4bit", "model.load-in-4bit", "LOAD_IN_4BIT"] {
+            assert_eq!(instead(name), Some(QUANTISED), "{name}");
+        }
+        assert_eq!(instead("lr"), None);
+    }
+}
