@@ -1,5 +1,6 @@
 //! `cargo xtask quickstart-base`: rebuilds the embedded base model from random weights.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -12,14 +13,31 @@ const ASSETS: &str = "crates/cadft-cli/assets";
 /// assets.
 pub(crate) fn run() -> Result<()> {
     let root = shell::workspace_root();
+    let out = trained(
+        &["python/quickstart_data.py", "--pretrain", "data/quickstart"],
+        &format!("{ASSETS}/quickstart-base.toml"),
+        "runs/quickstart-base",
+    )?;
+    let weights = root.join(ASSETS).join("quickstart/model.safetensors");
+    std::fs::copy(out.join("model/model.safetensors"), &weights)
+        .with_context(|| format!("cannot write `{}`", weights.display()))?;
+    eprintln!("wrote {}", weights.display());
+    Ok(())
+}
+
+/// Runs a script that writes data, with an option and a directory, then trains a recipe from random weights into `out`, all below
+/// the root of the repository. Returns the directory of the run.
+pub(crate) fn trained(script: &[&str; 3], recipe: &str, out: &str) -> Result<PathBuf> {
+    let root = shell::workspace_root();
     let python = python::environment("quickstart", &root.join("python/requirements-quickstart.txt"))?;
+    let [script, option, data] = script;
     shell::run(
         Command::new(python)
-            .arg(root.join("python/quickstart_data.py"))
-            .arg("--pretrain")
-            .arg(root.join("data/quickstart")),
+            .arg(root.join(script))
+            .arg(option)
+            .arg(root.join(data)),
     )?;
-    let out = root.join("runs/quickstart-base");
+    let out = root.join(out);
     if out.exists() {
         std::fs::remove_dir_all(&out).with_context(|| format!("cannot remove `{}`", out.display()))?;
     }
@@ -35,14 +53,10 @@ pub(crate) fn run() -> Result<()> {
                 "train",
                 "--recipe",
             ])
-            .arg(root.join(ASSETS).join("quickstart-base.toml"))
+            .arg(root.join(recipe))
             .arg("--out")
             .arg(&out)
             .current_dir(&root),
     )?;
-    let weights = root.join(ASSETS).join("quickstart/model.safetensors");
-    std::fs::copy(out.join("model/model.safetensors"), &weights)
-        .with_context(|| format!("cannot write `{}`", weights.display()))?;
-    eprintln!("wrote {}", weights.display());
-    Ok(())
+    Ok(out)
 }

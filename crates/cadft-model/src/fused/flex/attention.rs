@@ -13,12 +13,16 @@
 //! In the backward pass a long sample is cut into pieces, which add up gradients of keys and values each for itself. The
 //! pieces depend on the length of the sample only, so that results do not depend on the number of threads.
 
+mod pieces;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
 use cadft_kernels::Precision;
 use cadft_kernels::cpu::{Threads, View, Write, gemm, round_to_bf16};
 use rayon::prelude::*;
+
+use pieces::pieces;
 
 use super::heads::{Cutter, Rotary, Sample, Sizes, by_head, by_position};
 use super::{Flex, Float, floats, simd, tensor};
@@ -27,12 +31,6 @@ use crate::fused::kernels::{AttentionOutputs, AttentionSaved};
 
 /// Number of queries in a block.
 const QUERIES: usize = 64;
-
-/// Blocks of a sample above which its backward pass is cut into pieces.
-const BLOCKS_OF_PIECE: usize = 8;
-
-/// Most pieces of a sample.
-const MOST_PIECES: usize = 4;
 
 /// The attention output, and what the backward pass needs, as [`AttentionSaved`] lists it. What is by head lies sample by
 /// sample (see [`super::heads`]).
@@ -147,13 +145,6 @@ fn round(values: &mut [f32], precision: Precision) {
         Precision::F32 => {}
         Precision::Bf16 => round_to_bf16(values),
     }
-}
-
-/// Cuts `blocks` blocks of queries into pieces of about as many scores each: a later block has more keys.
-fn pieces(blocks: usize) -> Vec<Range<usize>> {
-    let count = blocks.div_ceil(BLOCKS_OF_PIECE).clamp(1, MOST_PIECES);
-    let end = |piece: usize| (blocks as f64 * (piece as f64 / count as f64).sqrt()).round() as usize;
-    (0..count).map(|piece| end(piece)..end(piece + 1)).collect()
 }
 
 /// Every key and value head of every sample, with the query heads that share it.
@@ -377,27 +368,4 @@ fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
         }
         work(&mut buffer[..length])
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_cover_every_block_once_and_have_about_as_many_scores() {
-        for blocks in 0..200 {
-            let pieces = pieces(blocks);
-            assert!(pieces.len() <= MOST_PIECES);
-            let covered: Vec<usize> = pieces.iter().cloned().flatten().collect();
-            assert_eq!(covered, (0..blocks).collect::<Vec<_>>());
-        }
-        let scores = |piece: &Range<usize>| piece.clone().map(|block| block + 1).sum::<usize>();
-        let of_64: Vec<usize> = pieces(64).iter().map(scores).collect();
-        assert!(
-            of_64
-                .iter()
-                .all(|&scores| scores.abs_diff(64 * 65 / 2 / MOST_PIECES) < 40),
-            "{of_64:?}"
-        );
-    }
 }
