@@ -14,7 +14,7 @@ pub struct Terminal<'a> {
     pub columns: u16,
     /// More variables of the environment.
     pub variables: &'a [(&'a str, &'a str)],
-    /// What is typed, each after the screen has shown something new.
+    /// What is typed, each after the screen has shown something behind what was waited for before.
     pub typed: &'a [(&'a str, &'a str)],
 }
 
@@ -97,17 +97,25 @@ pub fn run_on(
     let (mut ours, theirs) = pair(terminal.columns);
     let mut child = start(binary, directory, args, &theirs, terminal);
     drop(theirs);
-    let mut written = vec![];
+    let mut written: Vec<u8> = vec![];
     let mut seen = 0;
     for (shown, keys) in terminal.typed {
-        while !String::from_utf8_lossy(&written[seen..]).contains(shown) {
+        let place = |written: &[u8]| {
+            let mut windows = written.windows(shown.len());
+            windows.position(|window| window == shown.as_bytes())
+        };
+        let found = loop {
+            if let Some(found) = place(&written[seen..]) {
+                break found;
+            }
             let mut bytes = [0; 256];
             match ours.read(&mut bytes) {
                 Ok(count) if count > 0 => written.extend(&bytes[..count]),
                 _ => panic!("`{shown}` is not shown: {}", String::from_utf8_lossy(&written)),
             }
-        }
-        seen = written.len();
+        };
+        // What comes after it in the same read may be what is waited for next.
+        seen += found + shown.len();
         ours.write_all(keys.as_bytes()).expect("the terminal is there");
     }
     // On Linux, a read fails after the other end is closed.

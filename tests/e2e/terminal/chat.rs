@@ -56,7 +56,8 @@ fn control_d_ends_the_talk_and_control_c_the_program() {
 
 #[test]
 fn the_help_names_what_can_be_typed() {
-    let (_, screen) = typed(&[(EMPTY, "/help\r"), ("`/reset`", "\u{4}")]);
+    // The terminal gives keys as they are only while a line is asked for.
+    let (_, screen) = typed(&[(EMPTY, "/help\r"), ("`/reset`", ""), (EMPTY, "\u{4}")]);
     assert!(
         screen.matches("`/exit`").count() >= 2,
         "at the start, and when asked: {screen:?}"

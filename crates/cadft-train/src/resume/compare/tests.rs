@@ -39,7 +39,10 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
 }
 
 /// Another value for keys whose schema gives none, and the settings that it requires.
-const VALUES: [(&str, &str, &[&str]); 25] = [
+const VALUES: [(&str, &str, &[&str]); 28] = [
+    ("reference.live", "false", &[]),
+    ("rewrite.guided", "true", &["rewrite.same-answer=true"]),
+    ("rewrite.hint", "'It is {solution}.'", &[]),
     ("reference.model", "'other'", &[]),
     ("batch.shards", "4", &[]),
     ("batch.zero-stage", "2", &["model.recompute=blocks"]),
