@@ -2,7 +2,7 @@
 
 use crate::CADFT;
 use cadft_tests::command::run;
-use cadft_tests::{SAME, Workspace, fixture};
+use cadft_tests::{NLL, SAME, Workspace, fixture};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -223,6 +223,83 @@ fn arms_without_a_name_and_comparisons_of_nothing_are_refused() {
     run(CADFT, &fixture("blackbox"), &refused).refused(&["`--settings`", "has no name", "hint: begin with"]);
     run(CADFT, &fixture("blackbox"), &["compare", "recipe.nll.toml"])
         .refused(&["no objective is named", "hint: "]);
+}
+
+#[test]
+fn evaluation_sources_are_measured_one_by_one() {
+    let workspace = Workspace::new();
+    let rows = |file: &str| -> Vec<Value> {
+        let text = fs::read_to_string(workspace.path(file)).expect("rows");
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    };
+    let with_answers: String = (rows("messages.jsonl").into_iter().take(5))
+        .map(|mut row| {
+            row["answer"] = "1".into();
+            format!("{row}\n")
+        })
+        .collect();
+    fs::write(workspace.path("questions.jsonl"), with_answers).expect("a file");
+    let args = [
+        "compare",
+        "recipe.nll.toml",
+        "--objectives=nll,dft",
+        "--seeds=2",
+        "--set=schedule.steps=4",
+        "--set=data.eval=['eval.jsonl', 'questions.jsonl']",
+        "--set=evaluate={answers=9, samples=2, temperature=1.0, max-new-tokens=4}",
+        "--json",
+        "--out=compared",
+    ];
+    let done = workspace.run(CADFT, &args).succeeded();
+    let table: Value = serde_json::from_str(done.stdout.trim()).expect("one JSON object");
+    for run in table["runs"].as_array().expect("runs") {
+        let name = |key: &str| run[key].to_string().trim_matches('"').to_owned();
+        let model = format!("compared/{}-{}/model", name("objective"), name("seed"));
+        let mut whole = (0.0, 0.0);
+        for file in ["eval.jsonl", "questions.jsonl"] {
+            let args = [
+                "evaluate",
+                "--model",
+                &model,
+                "--recipe",
+                "recipe.nll.toml",
+                "--json",
+                "--data",
+                file,
+            ];
+            let own = workspace.run(CADFT, &args).succeeded().stdout;
+            let own: Value = serde_json::from_str(own.trim()).expect("one JSON object");
+            assert!(own.get("sources").is_none(), "{own}");
+            let expected = own["nll"].as_f64().expect("a number");
+            let found = run["measures"][format!("nll of {file}")]
+                .as_f64()
+                .expect("a number");
+            NLL.assert_near(file, found, expected);
+            let count = own["supervised"].as_f64().expect("a number");
+            whole = (whole.0 + count * expected, whole.1 + count);
+        }
+        let found = run["measures"]["nll"].as_f64().expect("a number");
+        NLL.assert_near("all", found, whole.0 / whole.1);
+        // Only one of the files has questions.
+        assert!(run["measures"].get("answers of eval.jsonl").is_none(), "{run}");
+        assert_eq!(
+            run["measures"]["answers of questions.jsonl"],
+            run["measures"]["answers"]
+        );
+        assert!(
+            run["measures"]["answer_entropy"]
+                .as_f64()
+                .is_some_and(|nats| nats > 0.0),
+            "{run}"
+        );
+    }
+    let markdown = fs::read_to_string(workspace.path("compared/compare.md")).expect("a table");
+    assert!(
+        markdown.contains("| NLL, eval.jsonl | NLL, questions.jsonl | right, questions.jsonl |"),
+        "{markdown}"
+    );
 }
 
 #[test]

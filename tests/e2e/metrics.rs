@@ -12,7 +12,13 @@ const PAGE: &str = include_str!("../../docs/src/reference/metrics.md");
 
 /// Keys that may be absent: the system does not report them, the recipe does not request them, or there is only one
 /// rank.
-const OPTIONAL: [&str; 2] = ["peak_rss_mib", "ranks"];
+const OPTIONAL: [&str; 5] = [
+    "peak_rss_mib",
+    "ranks",
+    "answer_entropy",
+    "distinct_texts",
+    "sources",
+];
 
 /// The names in backticks in the first column of the table under `heading`, with the rest of their rows.
 fn table(heading: &str) -> BTreeMap<String, String> {

@@ -48,6 +48,8 @@ enum Verb {
     QuickstartBase,
     /// Make the data of the study, and train the base model that it begins with.
     StudyBase,
+    /// Compare objectives on that base, with seeds and intervals, into `bench/study`.
+    Study(study::Args),
     /// Build the API documentation and the book, warnings being errors.
     Docs,
     /// Write the generated parts of the reference pages, or check them.
@@ -69,7 +71,8 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::QuickstartBase => quickstart::run(),
-        Verb::StudyBase => study::run(),
+        Verb::StudyBase => study::base(),
+        Verb::Study(args) => study::run(&args),
         Verb::Docs => docs::run(),
         Verb::Reference(args) => reference::run(&args),
         Verb::Tidy => tidy::run(),

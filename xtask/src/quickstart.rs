@@ -41,22 +41,8 @@ pub(crate) fn trained(script: &[&str; 3], recipe: &str, out: &str) -> Result<Pat
     if out.exists() {
         std::fs::remove_dir_all(&out).with_context(|| format!("cannot remove `{}`", out.display()))?;
     }
-    shell::run(
-        shell::cargo_in_workspace("run")
-            .args([
-                "--release",
-                "--package",
-                "cadft",
-                "--bin",
-                "cadft",
-                "--",
-                "train",
-                "--recipe",
-            ])
-            .arg(root.join(recipe))
-            .arg("--out")
-            .arg(&out)
-            .current_dir(&root),
-    )?;
+    let mut command = Command::new(shell::built_command()?);
+    command.arg("train").arg(root.join(recipe)).arg("--out").arg(&out);
+    shell::run(command.current_dir(&root))?;
     Ok(out)
 }

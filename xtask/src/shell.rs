@@ -78,6 +78,12 @@ pub(crate) fn cargo_in_workspace(verb: &str) -> Command {
     command
 }
 
+/// Builds the `cadft` command as the tests do, and returns its path.
+pub(crate) fn built_command() -> Result<PathBuf> {
+    run(cargo_in_workspace("build").args(["--release", "--workspace", "--bin", "cadft"]))?;
+    Ok(target_dir().join("release/cadft"))
+}
+
 /// Prints the command line on standard error and runs it; a non-zero exit is a [`ChildExit`].
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let program = short_name(command.get_program());

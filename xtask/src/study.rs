@@ -1,16 +1,146 @@
-//! `cargo xtask study-base`: the data of the study, and the base model that it begins with, from random weights.
+//! `cargo xtask study-base` and `cargo xtask study`: objectives on a small base that has learned six tasks of reasoning.
 
-use anyhow::Result;
+mod tables;
 
-use crate::quickstart;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
 
-/// Writes the data into `data/study`, and trains the base into `runs/study-base`.
-pub(crate) fn run() -> Result<()> {
+use anyhow::{Context, Result, bail};
+
+use crate::{quickstart, shell};
+
+const DATA: &str = "data/study";
+const RECIPE: &str = "bench/study.toml";
+/// Where `compare.json` of each matrix is kept.
+const KEPT: &str = "bench/study";
+/// Shares of the rows with planted noise, in percent.
+const NOISE: [usize; 2] = [20, 40];
+const SEEDS: &str = "5";
+
+/// Arguments of `cargo xtask study`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only this matrix.
+    #[arg(long)]
+    matrix: Option<String>,
+    /// Processes that share the runs, each with one thread.
+    #[arg(long, default_value_t = 2)]
+    processes: usize,
+}
+
+/// One call of `cadft compare`.
+struct Matrix {
+    name: &'static str,
+    arguments: &'static [&'static str],
+}
+
+/// An objective is compared with the first one of its matrix.
+const MATRICES: [Matrix; 3] = [
+    Matrix {
+        name: "noise",
+        arguments: &[
+            "--objectives=nll,dft,cadft,profit,prift",
+            "--objective=cadft-nll: cadft.gate=\"nll\"",
+            "--data=clean: data/study/train.jsonl",
+            "--data=noise-20: data/study/noise-20.jsonl",
+            "--data=noise-40: data/study/noise-40.jsonl",
+        ],
+    },
+    Matrix {
+        name: "beta",
+        arguments: &[
+            "--objectives=nll",
+            "--objective=beta-0.5: cadft.gate=\"nll\"; cadft.beta=0.5",
+            "--objective=beta-1: cadft.gate=\"nll\"",
+            "--objective=beta-2: cadft.gate=\"nll\"; cadft.beta=2",
+            "--objective=beta-4: cadft.gate=\"nll\"; cadft.beta=4",
+            "--objective=running: cadft.gate=\"nll\"; cadft.statistics=\"running\"",
+            "--data=noise-20: data/study/noise-20.jsonl",
+        ],
+    },
+    Matrix {
+        name: "batch",
+        arguments: &[
+            "--objectives=nll",
+            "--objective=cadft-nll: cadft.gate=\"nll\"",
+            "--settings=b8: batch.global=8; batch.micro=8",
+            "--settings=b32: batch.global=32",
+            "--settings=b128: batch.global=128",
+            "--data=noise-20: data/study/noise-20.jsonl",
+        ],
+    },
+];
+
+/// Writes the data, and trains the base into `runs/study-base`.
+pub(crate) fn base() -> Result<()> {
     let out = quickstart::trained(
-        &["python/study_data.py", "--out", "data/study"],
+        &["python/study_data.py", "--out", DATA],
         "bench/study-base.toml",
         "runs/study-base",
     )?;
     eprintln!("the base is in {}", out.join("model").display());
     Ok(())
+}
+
+/// Trains all runs that are not finished yet, and keeps the tables in `bench/study`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let root = shell::workspace_root();
+    if !root.join("runs/study-base/model").exists() {
+        bail!("there is no base: `cargo xtask study-base` makes it");
+    }
+    let is_wanted = |matrix: &&Matrix| args.matrix.as_ref().is_none_or(|name| name == matrix.name);
+    let wanted: Vec<&Matrix> = MATRICES.iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        let names = MATRICES.map(|matrix| matrix.name).join(", ");
+        bail!("`--matrix`: there are {names}");
+    }
+    let binary = shell::built_command()?;
+    for share in NOISE {
+        let noisy = root.join(DATA).join(format!("noise-{share}.jsonl"));
+        if !noisy.exists() {
+            corrupt(&binary, &root, share, &noisy)?;
+        }
+    }
+    for matrix in wanted {
+        let out = format!("runs/study/{}", matrix.name);
+        let command = || {
+            let mut command = Command::new(&binary);
+            command.args(["compare", RECIPE, "--seeds", SEEDS, "--out", &out]);
+            command.args(matrix.arguments).current_dir(&root);
+            // One process a core computes more than one process on all cores.
+            command.env("RAYON_NUM_THREADS", "1");
+            command
+        };
+        let others = (1..args.processes).map(|_| quiet(command()).spawn());
+        let mut others: Vec<Child> = others.collect::<Result<_, _>>().context("cannot start `cadft`")?;
+        let first = shell::run(&mut command());
+        for other in &mut others {
+            let status = other.wait().context("`cadft` was lost")?;
+            if first.is_ok() && !status.success() {
+                bail!("another process of `cadft compare` ended with {status}");
+            }
+        }
+        first?;
+        let kept = root.join(KEPT).join(format!("{}.json", matrix.name));
+        fs::create_dir_all(root.join(KEPT)).context("cannot create `bench/study`")?;
+        fs::copy(root.join(&out).join("compare.json"), &kept)
+            .with_context(|| format!("cannot write `{}`", kept.display()))?;
+        println!("\n{}", tables::of(&fs::read_to_string(&kept)?)?);
+    }
+    Ok(())
+}
+
+fn corrupt(binary: &Path, root: &Path, percent: usize, out: &Path) -> Result<()> {
+    let share = format!("{}", percent as f64 / 100.0);
+    let train = root.join(DATA).join("train.jsonl");
+    let mut command = Command::new(binary);
+    command.args(["data", "corrupt", "--seed", "1", "--share", &share, "--data"]);
+    shell::run(command.arg(train).arg("--out").arg(out))
+}
+
+fn quiet(mut command: Command) -> Command {
+    command.stdout(std::process::Stdio::null());
+    command.stderr(std::process::Stdio::null());
+    command
 }

@@ -51,6 +51,8 @@ pub struct Question {
     pub prompt_ids: Vec<u32>,
     /// The reference answer.
     pub answer: String,
+    /// The index of its source in the list of sources.
+    pub source: usize,
 }
 
 impl SampleReader {
@@ -162,6 +164,7 @@ impl SampleReader {
                     prompt_ids: prompt_ids(&row, &self.tokenizer)?,
                     answer: row.answer.unwrap_or_default(),
                     id: row.id,
+                    source: row.source,
                 })
             })
             .collect::<Result<Vec<_>, TrainError>>()?;

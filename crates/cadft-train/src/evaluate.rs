@@ -10,9 +10,12 @@ pub use cadft_step::score::{SampleScore, score_samples, score_samples_on, score_
 pub use extract::{BadPattern, Extract, Extractor};
 pub use normalise::normalise;
 pub use pass_at::pass_at;
-pub use questions::{Answered, Answers, OneAnswer, answer_questions, answer_questions_watched};
+pub use questions::{
+    Answered, AnsweredSource, Answers, OneAnswer, answer_questions, answer_questions_watched,
+};
 
 use cadft_core::reduction::mean;
+use cadft_data::Source;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
@@ -32,6 +35,47 @@ pub struct Evaluation {
     pub perplexity: f64,
     /// Share of the supervised tokens that the model ranks first.
     pub token_accuracy: f64,
+    /// The same for the samples of each source, if there are several sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<EvaluatedSource>,
+}
+
+/// Likelihood of the samples of one source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EvaluatedSource {
+    /// The path of the source, as the recipe has it.
+    pub path: String,
+    /// Samples.
+    pub samples: usize,
+    /// Their supervised tokens.
+    pub supervised: usize,
+    /// Mean negative log-likelihood over the supervised tokens, nats.
+    pub nll: f64,
+    /// Share of the supervised tokens that the model ranks first.
+    pub token_accuracy: f64,
+}
+
+/// The likelihood of a set of scored samples, and that of the samples of each source if there are several.
+#[must_use]
+pub fn summarise_by_source(scores: impl IntoIterator<Item = SampleScore>, sources: &[Source]) -> Evaluation {
+    if sources.len() < 2 {
+        return summarise(scores);
+    }
+    let scores: Vec<SampleScore> = scores.into_iter().collect();
+    let of_source = |(index, source): (usize, &Source)| {
+        let own = summarise(scores.iter().filter(|score| score.origin.source == index));
+        EvaluatedSource {
+            path: source.path.clone(),
+            samples: own.samples,
+            supervised: own.supervised,
+            nll: own.nll,
+            token_accuracy: own.token_accuracy,
+        }
+    };
+    Evaluation {
+        sources: sources.iter().enumerate().map(of_source).collect(),
+        ..summarise(&scores)
+    }
 }
 
 /// The likelihood of a set of scored samples.

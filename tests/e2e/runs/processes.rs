@@ -288,20 +288,49 @@ fn a_rank_that_stops_is_named_after_a_while() {
     );
 }
 
-#[test]
-fn sigusr1_saves_and_stops_on_all_ranks() {
-    let study = Study::new();
-    let job = Job::start(study.root(), "2", &RUN);
-    wait_for_steps(&study, 3);
-    Job::signal_to(job.0.id(), "USR1");
+/// Which process gets the signal that stops a run.
+#[derive(Clone, Copy)]
+enum Stopped {
+    Launcher,
+    LastRank,
+}
+
+/// Continues or begins the run on this many ranks, and stops it after `steps` steps in all.
+fn stop_after(study: &Study, ranks: &str, steps: usize, (whom, signal): (Stopped, &str)) {
+    let job = Job::start(study.root(), ranks, &[&RUN[..], &["--resume", "auto"]].concat());
+    wait_for_steps(study, steps);
+    let process = match whom {
+        Stopped::Launcher => job.0.id(),
+        Stopped::LastRank => *job.ranks().last().expect("ranks"),
+    };
+    Job::signal_to(process, signal);
     let (code, stderr, _) = job.end();
-    assert_eq!(code, Some(130), "{stderr}");
-    let _ = study
-        .cadft(&[&RUN[..], &["--resume", "auto"]].concat())
-        .succeeded();
-    runs::assert_same(
-        &runs::remains(&study.path("run")),
-        &alone(),
-        "stopped and continued",
-    );
+    assert_eq!(code, Some(130), "{signal}: {stderr}");
+    assert!(steps_of(&study.path("run")) >= steps);
+    assert!(!study.path("run/model").exists(), "it had not ended");
+}
+
+#[test]
+fn a_signal_to_the_launcher_or_to_one_rank_saves_and_stops_on_all_ranks() {
+    for how in [(Stopped::Launcher, "USR1"), (Stopped::LastRank, "TERM")] {
+        let study = Study::new();
+        stop_after(&study, "2", 3, how);
+        let _ = study
+            .cadft(&[&RUN[..], &["--resume", "auto"]].concat())
+            .succeeded();
+        let run = study.path("run");
+        runs::assert_same(&runs::remains(&run), &alone(), "stopped and continued");
+    }
+}
+
+#[test]
+fn a_run_of_four_processes_continues_on_two_and_on_one() {
+    let study = Study::new();
+    let usr1 = (Stopped::Launcher, "USR1");
+    stop_after(&study, "4", 2, usr1);
+    stop_after(&study, "2", 5, usr1);
+    let resume = [&RUN[..], &["--resume", "auto"]].concat();
+    let _ = mpirun(study.root(), "1", CADFT, &resume).succeeded();
+    let run = study.path("run");
+    runs::assert_same(&runs::remains(&run), &alone(), "4, 2 and 1 processes");
 }

@@ -36,8 +36,7 @@ struct Measured {
 /// Trains the quickstart's model and an adapter on 1, 2 and 4 ranks in turn, and writes `bench/scale.json`.
 pub(super) fn run() -> Result<()> {
     let root = shell::workspace_root();
-    shell::run(shell::cargo_in_workspace("build").args(["--release", "--workspace", "--bin", "cadft"]))?;
-    let binary = shell::target_dir().join("release/cadft");
+    let binary = shell::built_command()?;
     let scratch = shell::target_dir().join("bench-scale");
     if scratch.exists() {
         fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove `{}`", scratch.display()))?;

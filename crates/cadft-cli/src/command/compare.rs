@@ -3,6 +3,7 @@
 //! Started twice, in two terminals, it shares the runs: what another process trains is left to it and read at the end.
 
 mod matrix;
+mod measures;
 mod outcome;
 mod statistics;
 mod table;

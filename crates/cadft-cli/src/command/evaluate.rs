@@ -12,7 +12,8 @@ use cadft_model::GenerateOptions;
 use cadft_step::Ranks;
 use cadft_train::data::Question;
 use cadft_train::evaluate::{
-    Answered, Answers, Evaluation, answer_questions, score_samples_watched, summarise,
+    Answered, Answers, EvaluatedSource, Evaluation, answer_questions, score_samples_watched,
+    summarise_by_source,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,13 +43,8 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         scoring.at(done);
         ControlFlow::Continue(())
     };
-    let evaluation = summarise(score_samples_watched(
-        Ranks::solo(),
-        &opened.model,
-        &samples,
-        opened.micro,
-        watch,
-    ));
+    let scores = score_samples_watched(Ranks::solo(), &opened.model, &samples, opened.micro, watch);
+    let evaluation = summarise_by_source(scores, &opened.data.train);
     drop(scoring);
     let answered = match args.answers.questions() {
         None => None,
@@ -59,7 +55,9 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     }
     let report = Report {
         evaluation,
-        answers: answered.as_deref().map(Answers::summarise),
+        answers: answered
+            .as_deref()
+            .map(|answered| Answers::summarise_by_source(answered, &questions, &opened.data.train)),
     };
     if args.json {
         output::json_line(&report)
@@ -120,6 +118,7 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
         nll,
         perplexity,
         token_accuracy,
+        sources,
     } = &report.evaluation;
     let mut rows = vec![
         ("samples", count(*samples)),
@@ -129,6 +128,10 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
         ("perplexity", format!("{perplexity:.4}")),
         ("token accuracy", percent(*token_accuracy)),
     ];
+    rows.extend(sources.iter().map(|source| {
+        let EvaluatedSource { path, nll, .. } = source;
+        ("nll of a source", format!("{nll:.4}  {}", shown(path)))
+    }));
     rows.extend(report.answers.iter().flat_map(answer_rows));
     rows
 }
@@ -147,6 +150,16 @@ fn answer_rows(answers: &Answers) -> Vec<(&'static str, String)> {
     rows.push((name, format!("{}{error}", percent(answers.accuracy))));
     for (k, pass) in answers.pass_at.iter().filter(|_| answers.samples > 1) {
         rows.push(("pass@k", format!("{} (k = {k})", percent(*pass))));
+    }
+    rows.extend(answers.sources.iter().map(|source| {
+        let share = percent(source.accuracy);
+        ("right of a source", format!("{share}  {}", shown(&source.path)))
+    }));
+    for (name, value) in [
+        ("entropy of answers", answers.answer_entropy),
+        ("distinct texts", answers.distinct_texts),
+    ] {
+        rows.extend(value.map(|value| (name, format!("{value:.3}"))));
     }
     rows.push(("ended on a stop token", format!("{} of {all}", answers.stopped)));
     rows.push(("without an answer", answers.without_answer.to_string()));

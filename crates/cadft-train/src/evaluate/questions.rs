@@ -1,13 +1,13 @@
 //! Answers questions by generation, once or several times, and compares the answers with the references.
 
 use cadft_core::reduction::mean;
-use cadft_data::{SpecialTokens, Tokenizer};
+use cadft_data::{Source, SpecialTokens, Tokenizer};
 use cadft_model::generate::generate;
 use cadft_model::{CausalLm, Finish, GenerateOptions, Request};
 use cadft_step::Ranks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::extract::Extract;
@@ -37,6 +37,33 @@ pub struct Answers {
     pub stopped: usize,
     /// Answers in which no final answer was found.
     pub without_answer: usize,
+    /// Mean over the questions of the entropy of their final answers, nats. Absent for a single answer each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_entropy: Option<f64>,
+    /// Mean over the questions of the share of texts that differ from each other. Absent for a single answer each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct_texts: Option<f64>,
+    /// The same for the questions of each source, if there are several sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<AnsweredSource>,
+}
+
+/// Answers to the questions of one source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnsweredSource {
+    /// The path of the source, as the recipe has it.
+    pub path: String,
+    /// Questions asked.
+    pub questions: usize,
+    /// Answers that equal the reference.
+    pub correct: usize,
+    /// Their share; 0 without questions.
+    pub accuracy: f64,
+    /// pass@k by k.
+    pub pass_at: BTreeMap<usize, f64>,
+    /// As in [`Answers`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_entropy: Option<f64>,
 }
 
 /// The answers to one question.
@@ -148,6 +175,35 @@ impl Answers {
     /// The summary of all questions. Each must have the same number of answers.
     #[must_use]
     pub fn summarise(answered: &[Answered]) -> Self {
+        Self::of(&answered.iter().collect::<Vec<_>>())
+    }
+
+    /// The summary of all questions, and of those of each source if there are several. `questions` are those that were
+    /// answered, in the same order.
+    #[must_use]
+    pub fn summarise_by_source(answered: &[Answered], questions: &[Question], sources: &[Source]) -> Self {
+        let mut all = Self::summarise(answered);
+        if sources.len() < 2 {
+            return all;
+        }
+        let of_source = |(index, source): (usize, &Source)| {
+            let own = questions.iter().zip(answered);
+            let own = own.filter(|(question, _)| question.source == index);
+            let own = Self::of(&own.map(|(_, answered)| answered).collect::<Vec<_>>());
+            AnsweredSource {
+                path: source.path.clone(),
+                questions: own.questions,
+                correct: own.correct,
+                accuracy: own.accuracy,
+                pass_at: own.pass_at,
+                answer_entropy: own.answer_entropy,
+            }
+        };
+        all.sources = sources.iter().enumerate().map(of_source).collect();
+        all
+    }
+
+    fn of(answered: &[&Answered]) -> Self {
         let questions = answered.len();
         let samples = answered.first().map_or(0, |question| question.answers.len());
         let all = || answered.iter().flat_map(|question| &question.answers);
@@ -181,8 +237,41 @@ impl Answers {
             },
             stopped: all().filter(|answer| answer.stopped).count(),
             without_answer: all().filter(|answer| answer.answer.is_none()).count(),
+            answer_entropy: (samples > 1).then(|| {
+                let entropies = answered
+                    .iter()
+                    .map(|question| entropy(question.answers.iter().map(|answer| answer.answer.as_deref())));
+                mean(entropies.sum(), questions)
+            }),
+            distinct_texts: (samples > 1).then(|| {
+                let shares = answered.iter().map(|question| {
+                    let texts: BTreeSet<&str> = question
+                        .answers
+                        .iter()
+                        .map(|answer| answer.text.as_str())
+                        .collect();
+                    texts.len() as f64 / samples as f64
+                });
+                mean(shares.sum(), questions)
+            }),
+            sources: vec![],
         }
     }
+}
+
+/// The Shannon entropy of how often each value is there, nats.
+fn entropy<T: Ord>(values: impl ExactSizeIterator<Item = T>) -> f64 {
+    let count = values.len() as f64;
+    let mut counts = BTreeMap::<T, usize>::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    let terms = counts
+        .values()
+        .map(|&own| own as f64 / count)
+        .map(|p| -p * p.ln());
+    // A sum of nothing but zeros may be -0.
+    terms.sum::<f64>().max(0.0)
 }
 
 #[cfg(test)]
@@ -224,6 +313,10 @@ mod tests {
         }
         assert_eq!(summary.pass_at.keys().copied().collect::<Vec<_>>(), [1, 2, 4]);
         assert_eq!((summary.stopped, summary.without_answer), (5, 7));
+        // One question has a right answer and three without one; the others agree with themselves.
+        let expected = -(0.25 * 0.25_f64.ln() + 0.75 * 0.75_f64.ln()) / 3.0;
+        assert!((summary.answer_entropy.unwrap() - expected).abs() < 1e-12);
+        assert_eq!(summary.distinct_texts, Some(0.25));
         // Accuracies 1/4, 1 and 0: variance 0.2708, divided by 3 questions.
         let deviations: f64 = [0.25, 1.0, 0.0]
             .iter()

@@ -4,7 +4,9 @@ use super::Trainer;
 use crate::checkpoint::Best;
 use crate::config::BestBy;
 use crate::error::TrainError;
-use crate::evaluate::{Answers, Evaluation, answer_questions_watched, score_samples_watched, summarise};
+use crate::evaluate::{
+    Answers, Evaluation, answer_questions_watched, score_samples_watched, summarise_by_source,
+};
 use crate::event::Event;
 use crate::export::Export;
 use crate::warning::Warning;
@@ -41,7 +43,8 @@ impl Trainer<'_> {
             flow = self.go_on_evaluating(&Event::Evaluating { step, done, total });
             flow
         };
-        let evaluation = summarise(score_samples_watched(ranks, model, &prepared.eval, micro, watch));
+        let scores = score_samples_watched(ranks, model, &prepared.eval, micro, watch);
+        let evaluation = summarise_by_source(scores, &prepared.recipe.data.eval);
         flow.is_continue().then_some(evaluation)
     }
 
@@ -70,7 +73,9 @@ impl Trainer<'_> {
             how,
             &mut watch,
         )?;
-        Ok((flow.is_continue()).then(|| Answers::summarise(&answered)))
+        Ok((flow.is_continue()).then(|| {
+            Answers::summarise_by_source(&answered, &prepared.questions, &prepared.recipe.data.eval)
+        }))
     }
 
     /// The evaluation before the first step, or the rest of it after an interruption.

@@ -4,12 +4,13 @@ use super::matrix::Job;
 use crate::report;
 use anyhow::{Context, Result};
 use cadft_train::Summary;
+use cadft_train::evaluate::{Answers, EvaluatedSource, Evaluation};
 use cadft_train::run_files::METRICS;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The result of one run. All measures of a run that diverged are absent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Outcome {
     /// Which of the cells it is of.
     pub(super) cell: usize,
@@ -21,45 +22,53 @@ pub(super) struct Outcome {
     pub(super) answers: Option<[f64; 2]>,
     /// pass@k with the most answers that were given.
     pub(super) pass: Option<[f64; 2]>,
+    /// Entropy of the final answers to a question.
+    pub(super) answer_entropy: Option<[f64; 2]>,
     /// How far planted noise was separated from the rest in the last quarter of the run.
     pub(super) noise_auc: Option<f64>,
     pub(super) noise_recall: Option<f64>,
+    /// Where there are several evaluation sources, those of each.
+    pub(super) sources: Vec<OfSource>,
+}
+
+/// The result on one evaluation source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct OfSource {
+    pub(super) path: String,
+    pub(super) nll: Option<[f64; 2]>,
+    pub(super) answers: Option<[f64; 2]>,
+    pub(super) pass: Option<[f64; 2]>,
 }
 
 /// The `finished` line of `metrics.jsonl`, with the keys that are used here.
 #[derive(Deserialize)]
 struct Finished {
     interrupted: bool,
-    evaluation: Option<[Evaluated; 2]>,
-    answers: Option<[Answered; 2]>,
-}
-
-#[derive(Deserialize)]
-struct Evaluated {
-    nll: f64,
-    token_accuracy: f64,
-}
-
-#[derive(Deserialize)]
-struct Answered {
-    accuracy: f64,
-    #[serde(default)]
-    pass_at: BTreeMap<usize, f64>,
+    evaluation: Option<[Evaluation; 2]>,
+    answers: Option<[Answers; 2]>,
 }
 
 impl Outcome {
     /// The result of a run that has just been trained.
     pub(super) fn of(job: &Job, summary: &Summary) -> Self {
-        let evaluation = summary.evaluation.as_ref().map(<[_; 2]>::each_ref);
-        let answers = summary.answers.as_ref().map(<[_; 2]>::each_ref);
+        Self::measured(job, summary.evaluation.as_ref(), summary.answers.as_ref())
+    }
+
+    fn measured(job: &Job, evaluation: Option<&[Evaluation; 2]>, answers: Option<&[Answers; 2]>) -> Self {
+        let evaluation = evaluation.map(<[_; 2]>::each_ref);
+        let answers = answers.map(<[_; 2]>::each_ref);
+        let noise = report::noise_at_the_end(&job.directory);
         Self {
             nll: evaluation.map(|pair| pair.map(|e| e.nll)),
             token_accuracy: evaluation.map(|pair| pair.map(|e| e.token_accuracy)),
             answers: answers.map(|pair| pair.map(|a| a.accuracy)),
             pass: answers.and_then(|pair| pass(pair.map(|a| &a.pass_at))),
+            answer_entropy: answers.and_then(|pair| both(pair.map(|a| a.answer_entropy))),
+            noise_auc: noise.map(|[auc, _]| auc),
+            noise_recall: noise.map(|[_, recall]| recall),
+            sources: evaluation.map_or_else(Vec::new, |pair| by_source(pair, answers)),
             ..Self::diverged(job)
         }
-        .with_noise(job)
     }
 
     /// The result of a run whose loss or gradient became NaN or infinite.
@@ -67,30 +76,41 @@ impl Outcome {
         Self {
             cell: job.cell,
             seed: job.seed,
-            nll: None,
-            token_accuracy: None,
-            answers: None,
-            pass: None,
-            noise_auc: None,
-            noise_recall: None,
+            ..Self::default()
         }
     }
+}
 
-    fn with_noise(self, job: &Job) -> Self {
-        let noise = report::noise_at_the_end(&job.directory);
-        Self {
-            noise_auc: noise.map(|[auc, _]| auc),
-            noise_recall: noise.map(|[_, recall]| recall),
-            ..self
+fn by_source([before, after]: [&Evaluation; 2], answers: Option<[&Answers; 2]>) -> Vec<OfSource> {
+    let likelihoods = before.sources.iter().zip(&after.sources).enumerate();
+    let of_source = |(index, (before, after)): (usize, (&EvaluatedSource, &EvaluatedSource))| {
+        let answered = |answers: &Answers| {
+            answers
+                .sources
+                .get(index)
+                .filter(|own| own.questions > 0)
+                .cloned()
+        };
+        let answered = answers.and_then(|pair| both(pair.map(answered)));
+        let answered = answered.as_ref().map(<[_; 2]>::each_ref);
+        OfSource {
+            path: after.path.clone(),
+            nll: Some([before.nll, after.nll]),
+            answers: answered.map(|pair| pair.map(|own| own.accuracy)),
+            pass: answered.and_then(|pair| pass(pair.map(|own| &own.pass_at))),
         }
-    }
+    };
+    likelihoods.map(of_source).collect()
+}
+
+fn both<T>([before, after]: [Option<T>; 2]) -> Option<[T; 2]> {
+    Some([before?, after?])
 }
 
 /// pass@k before and after, for the largest k above 1.
 fn pass(pair: [&BTreeMap<usize, f64>; 2]) -> Option<[f64; 2]> {
     let largest = pair[1].keys().next_back().copied().filter(|&k| k > 1)?;
-    let [before, after] = pair.map(|pass_at| pass_at.get(&largest).copied());
-    Some([before?, after?])
+    both(pair.map(|pass_at| pass_at.get(&largest).copied()))
 }
 
 /// The outcome of a run that is finished; `None` if there is no such run.
@@ -106,16 +126,7 @@ pub(super) fn read(job: &Job) -> Result<Option<Outcome>> {
         .find(|line| line.contains("\"event\":\"finished\""));
     // A last line that is not JSON was truncated when the run was interrupted.
     let finished = last.and_then(|line| serde_json::from_str::<Finished>(line).ok());
-    Ok(finished.filter(|finished| !finished.interrupted).map(|finished| {
-        let evaluation = finished.evaluation.as_ref().map(<[_; 2]>::each_ref);
-        let answers = finished.answers.as_ref().map(<[_; 2]>::each_ref);
-        Outcome {
-            nll: evaluation.map(|pair| pair.map(|e| e.nll)),
-            token_accuracy: evaluation.map(|pair| pair.map(|e| e.token_accuracy)),
-            answers: answers.map(|pair| pair.map(|a| a.accuracy)),
-            pass: answers.and_then(|pair| pass(pair.map(|a| &a.pass_at))),
-            ..Outcome::diverged(job)
-        }
-        .with_noise(job)
-    }))
+    let finished = finished.filter(|finished| !finished.interrupted);
+    Ok(finished
+        .map(|finished| Outcome::measured(job, finished.evaluation.as_ref(), finished.answers.as_ref())))
 }

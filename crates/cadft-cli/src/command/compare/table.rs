@@ -1,9 +1,9 @@
 //! The table: mean and standard error of each measure over the seeds, and paired differences from the first objective.
 
 use super::matrix::Cell;
+use super::measures::{self, Measure, of_runs, of_source};
 use super::outcome::Outcome;
 use super::statistics::{Difference, Estimate, RESAMPLES};
-use crate::console::percent;
 use cadft_train::Environment;
 use comfy_table::{CellAlignment, presets};
 use schemars::JsonSchema;
@@ -46,10 +46,15 @@ pub(in crate::command) struct Table {
     before: Row,
     /// One row an objective.
     objectives: Vec<Row>,
+    /// What the rows are means of.
+    runs: Vec<Run>,
     /// Of each cell from the one with the first objective, the same settings and the same data, over runs with the same seed.
     differences: Vec<Compared>,
     /// How often pairs were drawn for the intervals.
     resamples: usize,
+    /// The evaluation sources, if there are several.
+    #[serde(skip)]
+    paths: Vec<String>,
 }
 
 /// The measures of one cell.
@@ -69,9 +74,32 @@ struct Row {
     answers: Option<Estimate>,
     /// pass@k; absent where each question has one answer.
     pass: Option<Estimate>,
+    /// Entropy of the final answers to a question, nats; absent where each question has one answer.
+    answer_entropy: Option<Estimate>,
     /// Of planted noise, in the last quarter of the run.
     noise_auc: Option<Estimate>,
     noise_recall: Option<Estimate>,
+    /// Where there are several evaluation sources, the measures of each by its path.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sources: BTreeMap<String, OfSource>,
+}
+
+/// The measures on one evaluation source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+struct OfSource {
+    nll: Option<Estimate>,
+    answers: Option<Estimate>,
+    pass: Option<Estimate>,
+}
+
+/// The measures of one run, after training.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+struct Run {
+    #[serde(flatten)]
+    cell: Cell,
+    seed: u64,
+    /// By name, as in the differences; none of a run that diverged.
+    measures: BTreeMap<String, f64>,
 }
 
 /// The measures of one cell less those of another.
@@ -81,54 +109,31 @@ struct Compared {
     cell: Cell,
     /// The objective that it is compared with.
     from: String,
-    measures: BTreeMap<&'static str, Difference>,
-}
-
-/// A measure: its name, its title, how it is shown, its value before training and after.
-type Measure = (
-    &'static str,
-    &'static str,
-    fn(f64) -> String,
-    fn(&Outcome) -> [Option<f64>; 2],
-);
-
-const MEASURES: [Measure; 6] = [
-    ("nll", "eval NLL", four_digits, |o| split(o.nll)),
-    ("token_accuracy", "token accuracy", percent, |o| {
-        split(o.token_accuracy)
-    }),
-    ("answers", "right answers", percent, |o| split(o.answers)),
-    ("pass", "pass@k", percent, |o| split(o.pass)),
-    ("noise_auc", "noise AUC", three_digits, |o| [None, o.noise_auc]),
-    ("noise_recall", "noise recall", three_digits, |o| {
-        [None, o.noise_recall]
-    }),
-];
-/// Measures that are columns even where no run has them.
-const ALWAYS: usize = 2;
-
-fn split(pair: Option<[f64; 2]>) -> [Option<f64>; 2] {
-    pair.map_or([None; 2], |pair| pair.map(Some))
-}
-
-fn four_digits(value: f64) -> String {
-    format!("{value:.4}")
-}
-
-fn three_digits(value: f64) -> String {
-    format!("{value:.3}")
+    /// By the name of a measure, with ` of PATH` for that of an evaluation source.
+    measures: BTreeMap<String, Difference>,
 }
 
 impl Row {
     /// `moment` is 0 for the values before training, 1 for those after.
-    fn new(cell: Cell, outcomes: &[&Outcome], moment: usize) -> Self {
-        let mut estimates = MEASURES.map(|(.., value)| {
-            let values: Vec<f64> = outcomes.iter().filter_map(|o| value(o)[moment]).collect();
-            Estimate::of(&values)
-        });
+    fn new(cell: Cell, outcomes: &[&Outcome], paths: &[String], moment: usize) -> Self {
+        let estimate = |measure: Measure| {
+            let values = outcomes.iter().filter_map(|o| (measure.value)(o)[moment]);
+            Estimate::of(&values.collect::<Vec<f64>>())
+        };
         let diverged = outcomes.iter().filter(|outcome| outcome.nll.is_none()).count();
-        let [nll, token_accuracy, answers, pass, noise_auc, noise_recall] =
-            estimates.each_mut().map(Option::take);
+        let [
+            nll,
+            token_accuracy,
+            answers,
+            pass,
+            answer_entropy,
+            noise_auc,
+            noise_recall,
+        ] = of_runs().map(estimate);
+        let sources = paths.iter().enumerate().map(|(index, path)| {
+            let [nll, answers, pass] = of_source(index, path).map(estimate);
+            (path.clone(), OfSource { nll, answers, pass })
+        });
         Self {
             cell,
             runs: outcomes.len() - diverged,
@@ -137,21 +142,29 @@ impl Row {
             token_accuracy,
             answers,
             pass,
+            answer_entropy,
             noise_auc,
             noise_recall,
+            sources: sources.collect(),
         }
     }
 
-    /// In the order of [`MEASURES`].
-    fn estimates(&self) -> [Option<Estimate>; MEASURES.len()] {
-        [
+    /// In the order of [`measures::all`].
+    fn estimates(&self, paths: &[String]) -> Vec<Option<Estimate>> {
+        let mut all = vec![
             self.nll,
             self.token_accuracy,
             self.answers,
             self.pass,
+            self.answer_entropy,
             self.noise_auc,
             self.noise_recall,
-        ]
+        ];
+        for path in paths {
+            let own = self.sources.get(path);
+            all.extend(own.map_or([None; 3], |own| [own.nll, own.answers, own.pass]));
+        }
+        all
     }
 
     fn runs(&self) -> String {
@@ -163,11 +176,23 @@ impl Row {
     }
 }
 
+impl Run {
+    fn new(cell: &Cell, outcome: &Outcome, paths: &[String]) -> Self {
+        let measures = measures::all(paths).into_iter();
+        let measures = measures.filter_map(|measure| Some(((measure.value)(outcome)[1]?, measure.name)));
+        Self {
+            cell: cell.clone(),
+            seed: outcome.seed,
+            measures: measures.map(|(value, name)| (name, value)).collect(),
+        }
+    }
+}
+
 impl Compared {
     /// The outcomes of `cell` less those of `from`, seed by seed; nothing without a pair.
-    fn new([cell, from]: [(&Cell, &[&Outcome]); 2]) -> Option<Self> {
+    fn new([cell, from]: [(&Cell, &[&Outcome]); 2], paths: &[String]) -> Option<Self> {
         let mut measures = BTreeMap::new();
-        for (name, _, _, value) in MEASURES {
+        for Measure { name, value, .. } in measures::all(paths) {
             let pairs = cell.1.iter().filter_map(|outcome| {
                 let other = from.1.iter().find(|other| other.seed == outcome.seed)?;
                 Some(value(outcome)[1]? - value(other)[1]?)
@@ -193,35 +218,42 @@ impl Table {
             ..Cell::default()
         };
         let first = cells.first().map(|cell| &cell.objective);
+        let paths = measures::sources(outcomes);
         let differences = (cells.iter().zip(&own))
             .filter(|(cell, _)| Some(&cell.objective) != first)
             .filter_map(|(cell, outcomes)| {
                 let is_first = |other: &Cell| Some(&other.objective) == first && other.is_beside(cell);
                 let from = cells.iter().position(is_first)?;
-                Compared::new([(cell, outcomes), (&cells[from], &own[from])])
+                Compared::new([(cell, outcomes), (&cells[from], &own[from])], &paths)
             })
             .collect();
         Self {
             made,
-            before: Row::new(before, &outcomes.iter().collect::<Vec<_>>(), 0),
+            before: Row::new(before, &outcomes.iter().collect::<Vec<_>>(), &paths, 0),
             objectives: (cells.iter().zip(&own))
-                .map(|(cell, outcomes)| Row::new(cell.clone(), outcomes, 1))
+                .map(|(cell, outcomes)| Row::new(cell.clone(), outcomes, &paths, 1))
+                .collect(),
+            runs: outcomes
+                .iter()
+                .map(|outcome| Run::new(&cells[outcome.cell], outcome, &paths))
                 .collect(),
             differences,
             resamples: RESAMPLES,
+            paths,
         }
     }
 
-    /// Which measures are columns.
-    fn columns(&self) -> Vec<usize> {
-        let is_shown = |measure: &usize| {
-            *measure < ALWAYS
-                || self
-                    .objectives
-                    .iter()
-                    .any(|row| row.estimates()[*measure].is_some())
-        };
-        (0..MEASURES.len()).filter(is_shown).collect()
+    /// Which measures are columns, each with its place among the estimates of a row.
+    fn columns(&self) -> Vec<(usize, Measure)> {
+        let rows: Vec<_> = (self.objectives.iter())
+            .map(|row| row.estimates(&self.paths))
+            .collect();
+        let measures = measures::all(&self.paths).into_iter().enumerate();
+        measures
+            .filter(|(place, measure)| {
+                measure.is_always || rows.iter().any(|estimates| estimates[*place].is_some())
+            })
+            .collect()
     }
 
     /// Titles and values of the parts of a cell.
@@ -244,13 +276,13 @@ impl Table {
         let columns = self.columns();
         let (mut header, names) = self.names();
         header.push("runs".to_owned());
-        header.extend(columns.iter().map(|&measure| MEASURES[measure].1.to_owned()));
+        header.extend(columns.iter().map(|(_, measure)| measure.title.clone()));
         let cells = |row: &Row, runs: String| {
             let mut cells = names(&row.cell);
             cells.push(runs);
-            cells.extend(columns.iter().map(|&measure| {
-                let estimate = row.estimates()[measure];
-                estimate.map_or_else(|| "–".to_owned(), |estimate| estimate.text(MEASURES[measure].2))
+            let estimates = row.estimates(&self.paths);
+            cells.extend(columns.iter().map(|(place, measure)| {
+                estimates[*place].map_or_else(|| "–".to_owned(), |estimate| estimate.text(measure.show))
             }));
             cells
         };
@@ -267,14 +299,13 @@ impl Table {
         let columns = self.columns();
         let (mut header, names) = self.names();
         header[0] = format!("from {}", first.from);
-        header.extend(columns.iter().map(|&measure| MEASURES[measure].1.to_owned()));
+        header.extend(columns.iter().map(|(_, measure)| measure.title.clone()));
         let mut rows = vec![header];
         for compared in &self.differences {
             let mut cells = names(&compared.cell);
-            cells.extend(columns.iter().map(|&measure| {
-                let (name, _, show, _) = MEASURES[measure];
-                let difference = compared.measures.get(name);
-                difference.map_or_else(|| "–".to_owned(), |difference| shown(difference, show))
+            cells.extend(columns.iter().map(|(_, measure)| {
+                let difference = compared.measures.get(&measure.name);
+                difference.map_or_else(|| "–".to_owned(), |difference| shown(difference, measure.show))
             }));
             rows.push(cells);
         }

@@ -1,6 +1,7 @@
 //! The table of a comparison, from outcomes that are given.
 
 use super::*;
+use crate::command::compare::outcome::OfSource;
 
 fn outcome(cell: usize, seed: u64, nll: Option<f64>) -> Outcome {
     Outcome {
@@ -8,10 +9,7 @@ fn outcome(cell: usize, seed: u64, nll: Option<f64>) -> Outcome {
         seed,
         nll: nll.map(|nll| [2.0, nll]),
         token_accuracy: nll.map(|_| [0.25, 0.5]),
-        answers: None,
-        pass: None,
-        noise_auc: None,
-        noise_recall: None,
+        ..Outcome::default()
     }
 }
 
@@ -95,4 +93,42 @@ fn settings_and_data_are_columns_and_compared_within_themselves() {
         "{}",
         table.markdown()
     );
+}
+
+#[test]
+fn several_evaluation_sources_have_columns_of_their_own() {
+    let with_sources = |cell, nll| Outcome {
+        sources: vec![
+            OfSource {
+                path: "data/own.jsonl".to_owned(),
+                nll: Some([2.0, nll]),
+                answers: Some([0.25, 0.5]),
+                pass: None,
+            },
+            OfSource {
+                path: "data/other.jsonl".to_owned(),
+                nll: Some([3.0, 3.0 + nll]),
+                ..OfSource::default()
+            },
+        ],
+        ..outcome(cell, 1, Some(nll))
+    };
+    let outcomes = [with_sources(0, 1.0), with_sources(1, 1.5), outcome(2, 1, None)];
+    let table = Table::new(&cells(&["nll", "dft", "cadft"]), &outcomes, Made::default());
+    let markdown = table.markdown();
+    let header = "| objective | runs | eval NLL | token accuracy | NLL, own.jsonl | right, own.jsonl | NLL, other.jsonl |";
+    assert!(markdown.starts_with(header), "{markdown}");
+    assert!(
+        markdown.contains("| nll | 1 | 1.0000 | 50.0 % | 1.0000 | 50.0 % | 4.0000 |"),
+        "{markdown}"
+    );
+    assert!(
+        markdown.contains("| cadft | 0, 1 diverged | – | – | – | – | – |"),
+        "{markdown}"
+    );
+    let dft = &table.differences[0];
+    assert_eq!(dft.measures["nll of data/other.jsonl"].mean, 0.5);
+    assert!(!dft.measures.contains_key("pass of data/own.jsonl"));
+    assert_eq!(table.runs[0].measures["answers of data/own.jsonl"], 0.5);
+    assert!(table.runs[2].measures.is_empty());
 }

@@ -1,0 +1,182 @@
+//! The tables of the study as the book has them, from what `cadft compare` wrote.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// `compare.json`, with the keys that are used here.
+#[derive(Deserialize)]
+struct Compared {
+    runs: Vec<Run>,
+    objectives: Vec<Cell>,
+    differences: Vec<Difference>,
+}
+
+#[derive(Deserialize)]
+struct Cell {
+    objective: String,
+    settings: Option<String>,
+    data: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    #[serde(flatten)]
+    cell: Cell,
+    measures: BTreeMap<String, f64>,
+}
+
+#[derive(Deserialize)]
+struct Difference {
+    #[serde(flatten)]
+    cell: Cell,
+    measures: BTreeMap<String, Estimate>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct Estimate {
+    mean: f64,
+    interval: Option<[f64; 2]>,
+    detectable: Option<f64>,
+}
+
+/// A column: its title, the measure, the number by which it is multiplied, and its digits.
+type Column = (&'static str, &'static str, f64, usize);
+
+const COLUMNS: [Column; 8] = [
+    (
+        "right, trained tasks",
+        "answers of data/study/eval.jsonl",
+        100.0,
+        1,
+    ),
+    ("pass@4", "pass of data/study/eval.jsonl", 100.0, 1),
+    (
+        "right, like them",
+        "answers of data/study/shifted.jsonl",
+        100.0,
+        1,
+    ),
+    ("right, others", "answers of data/study/general.jsonl", 100.0, 1),
+    ("NLL, trained tasks", "nll of data/study/eval.jsonl", 1.0, 3),
+    ("NLL, others", "nll of data/study/general.jsonl", 1.0, 3),
+    ("entropy of answers", "answer_entropy", 1.0, 3),
+    ("AUC of noise", "noise_auc", 1.0, 3),
+];
+
+impl Cell {
+    fn name(&self) -> String {
+        let parts = [Some(&self.objective), self.settings.as_ref(), self.data.as_ref()];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .flatten()
+            .map(|part| format!("`{part}`"))
+            .collect();
+        parts.join(", ")
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        (&self.objective, &self.settings, &self.data) == (&other.objective, &other.settings, &other.data)
+    }
+}
+
+/// Means over the seeds, and below those of another objective than the first its difference over pairs of runs with the same seed:
+/// the 95 % interval, and what the pairs would have shown.
+pub(super) fn of(compared: &str) -> Result<String> {
+    let compared: Compared = serde_json::from_str(compared).context("not what `cadft compare` writes")?;
+    let mut text = String::from("| |");
+    COLUMNS
+        .iter()
+        .for_each(|(title, ..)| write!(text, " {title} |").unwrap_or_default());
+    text += "\n|---|";
+    text += &"--:|".repeat(COLUMNS.len());
+    text.push('\n');
+    for cell in &compared.objectives {
+        let own = compared.runs.iter().filter(|run| run.cell.is(cell));
+        let own: Vec<&Run> = own.collect();
+        let compared = compared.differences.iter().find(|other| other.cell.is(cell));
+        write!(text, "| {} |", cell.name())?;
+        for (_, measure, factor, digits) in COLUMNS {
+            let values = own.iter().filter_map(|run| run.measures.get(measure));
+            let values: Vec<f64> = values.copied().collect();
+            let difference = compared.and_then(|compared| compared.measures.get(measure));
+            write!(text, " {} |", shown(&values, difference, (factor, digits)))?;
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// `mean`, and `(difference: low to high; detectable)` if there is one.
+fn shown(values: &[f64], difference: Option<&Estimate>, (factor, digits): (f64, usize)) -> String {
+    if values.is_empty() {
+        return "–".to_owned();
+    }
+    let mean = factor * values.iter().sum::<f64>() / values.len() as f64;
+    let mut text = format!("{mean:.digits$}");
+    let Some(difference) = difference else {
+        return text;
+    };
+    let Estimate {
+        mean,
+        interval: Some([low, high]),
+        detectable: Some(detectable),
+    } = *difference
+    else {
+        return text;
+    };
+    let [mean, low, high, detectable] = [mean, low, high, detectable].map(|value| value * factor);
+    // A difference that its interval keeps off zero.
+    let mark = if low > 0.0 || high < 0.0 { "**" } else { "" };
+    text += &format!(
+        "<br>{mark}{mean:+.digits$}{mark} [{low:+.digits$}, {high:+.digits$}] ({detectable:.digits$})"
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_the_mean_of_its_runs_with_what_it_differs_from_the_first() {
+        let measure = "nll of data/study/eval.jsonl";
+        let text = format!(
+            r#"{{"objectives": [{{"objective": "nll", "data": "clean"}}, {{"objective": "dft", "data": "clean"}}],
+                "runs": [{{"objective": "nll", "data": "clean", "seed": 1, "measures": {{"{measure}": 0.5}}}},
+                         {{"objective": "nll", "data": "clean", "seed": 2, "measures": {{"{measure}": 0.75}}}},
+                         {{"objective": "dft", "data": "clean", "seed": 1, "measures": {{"{measure}": 0.25}}}}],
+                "differences": [{{"objective": "dft", "data": "clean", "from": "nll", "measures": {{"{measure}":
+                         {{"pairs": 1, "mean": -0.25, "interval": [-0.5, -0.125], "detectable": 0.375}}}}}}]}}"#
+        );
+        let table = of(&text).unwrap();
+        let rows: Vec<&str> = table.lines().skip(2).collect();
+        assert_eq!(
+            rows,
+            [
+                "| `nll`, `clean` | – | – | – | – | 0.625 | – | – | – |",
+                "| `dft`, `clean` | – | – | – | – | 0.250<br>**-0.250** [-0.500, -0.125] (0.375) | – | – | – |",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_difference_stands_below_the_mean_and_is_bold_if_it_is_one() {
+        let difference = |low| Estimate {
+            mean: 0.02,
+            interval: Some([low, 0.03]),
+            detectable: Some(0.015),
+        };
+        assert_eq!(
+            shown(&[0.5, 0.6], Some(&difference(0.01)), (100.0, 1)),
+            "55.0<br>**+2.0** [+1.0, +3.0] (1.5)"
+        );
+        assert_eq!(
+            shown(&[0.5], Some(&difference(-0.01)), (1.0, 3)),
+            "0.500<br>+0.020 [-0.010, +0.030] (0.015)"
+        );
+        assert_eq!(shown(&[], None, (1.0, 3)), "–");
+    }
+}
