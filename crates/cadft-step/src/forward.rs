@@ -123,32 +123,22 @@ pub(crate) fn likelihoods_of(
 /// The score (CADFT-1) of every sample of a global batch, without gradient. `model` must be off the autodiff graph.
 #[must_use]
 pub fn score(model: &CausalLm, batch: &GlobalBatch) -> Vec<f64> {
-    read_scores(model, batch, &mut Readback::default())
-}
-
-/// As [`score`], with a single read for all micro-batches of this rank. Returns the scores of all ranks.
-pub(crate) fn read_scores(model: &CausalLm, batch: &GlobalBatch, readback: &mut Readback) -> Vec<f64> {
-    let read = read_log_probs(model, batch, readback);
+    let mut readback = Readback::default();
+    let log_probs = batch.micro.iter().map(|micro| log_probs_of(model, micro));
+    let read = readback.read(log_probs.collect());
     scores_of(batch, &read, readback.ranks())
 }
 
-/// The log-likelihoods of the targets of each micro-batch of this rank, in one read.
-pub(crate) fn read_log_probs(
-    model: &CausalLm,
-    batch: &GlobalBatch,
-    readback: &mut Readback,
-) -> Vec<Vec<f32>> {
-    let log_probs = batch.micro.iter().map(|micro| {
-        let micro = micro.clone().inner();
-        let states = supervised_states(model, &micro);
-        linear_log_probs(
-            states,
-            model.output_weight(),
-            micro.targets,
-            model.logit_options(),
-        )
-    });
-    readback.read(log_probs.collect())
+/// The log-likelihoods of the targets of a micro-batch, `[tokens]`. `model` must be off the autodiff graph.
+pub(crate) fn log_probs_of(model: &CausalLm, micro: &MicroBatch) -> Tensor<1> {
+    let micro = micro.clone().inner();
+    let states = supervised_states(model, &micro);
+    linear_log_probs(
+        states,
+        model.output_weight(),
+        micro.targets,
+        model.logit_options(),
+    )
 }
 
 /// The scores of the samples of all ranks, from the log-likelihoods of this one's micro-batches.

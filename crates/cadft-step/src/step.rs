@@ -177,7 +177,8 @@ fn queue(
 ) -> (GradientsParams, InFlight) {
     let objective = settings.objective;
     let seed = model.dropout_seed();
-    let mut weighing = Weighing::before(model, batch, objective, running, readback);
+    let models = (model, settings.reference);
+    let mut weighing = Weighing::before(models, batch, objective, running, readback);
     let counts = batch.counts();
     let mut sum = GradientSum::new(model, &batch.shares, readback.ranks());
     let strength = match objective.reference() {
@@ -188,7 +189,8 @@ fn queue(
     let mut loss_sum = LossSum::default();
     for micro in &batch.micro {
         batch.seed_dropout(model, micro, seed);
-        let (graph, mut likelihoods) = Graph::forward(model, settings.reference, micro, objective); // [tokens]
+        let forward = || Graph::forward(model, settings.reference, micro, objective);
+        let (graph, mut likelihoods) = weighing.kept().unwrap_or_else(forward); // [tokens]
         likelihoods.stats.median_score = weighing.median_score;
         likelihoods.stats.least_excess = weighing.least_excess;
         let gates = objective.token_gates(&likelihoods.stats);

@@ -9,6 +9,9 @@
 //! | of earlier global batches | `m` | before each backward pass | `m` |
 //! | none, the weights depend on the reference model | `m` | before each backward pass | `m` |
 //!
+//! The scoring pass computes the first micro-batch last, and with its graph: the weighted pass begins with it and does not repeat it. So `m`
+//! micro-batches take `2m − 1` forward passes. With adapter dropout the passes differ, and nothing is kept.
+//!
 //! An objective whose gates go by the median of the scores, or by the largest excess losses, has a scoring pass too, before anything else, and a read with it,
 //! which the weights share.
 //!
@@ -24,8 +27,9 @@
 //! not depend on the number of ranks.
 
 use crate::batch::{GlobalBatch, MicroBatch};
-use crate::forward::{read_log_probs, read_scores, scores_of};
+use crate::forward::{Likelihoods, log_probs_of, scores_of};
 use crate::observe::{Readback, TokenValues};
+use crate::recompute::Graph;
 use burn::module::Module;
 use cadft_core::reduction::{least_of_largest, median_score};
 use cadft_core::{Objective, Reference, RunningMoments, SampleStats, Standardiser, Statistics};
@@ -47,12 +51,14 @@ pub(crate) struct Weighing<'a> {
     pub(crate) median_score: Option<f64>,
     /// The least of the largest excess losses of the global batch, if the gates go by it.
     pub(crate) least_excess: Option<f32>,
+    /// What the scoring pass kept of the first micro-batch.
+    first: Option<(Graph, Likelihoods)>,
 }
 
 impl<'a> Weighing<'a> {
     /// Runs the scoring pass, if one is needed.
     pub(crate) fn before(
-        model: &CausalLm,
+        (model, reference): (&CausalLm, Option<&CausalLm>),
         batch: &GlobalBatch,
         objective: &'a dyn Objective,
         running: &RunningMoments,
@@ -66,10 +72,11 @@ impl<'a> Weighing<'a> {
             is_part: false,
             median_score: None,
             least_excess: None,
+            first: None,
         };
         let mut scored = None;
         if objective.looks_at_median() || objective.top_excess().is_some() {
-            let read = read_log_probs(&model.valid(), batch, readback);
+            let read = weighing.log_probs(model, reference, batch, readback);
             let scores = scores_of(batch, &read, readback.ranks());
             weighing.median_score = objective.looks_at_median().then(|| median_score(&scores));
             weighing.least_excess =
@@ -91,7 +98,10 @@ impl<'a> Weighing<'a> {
         }
         let (passes, most) = (batch.shares.passes(), batch.shares.most_micro());
         if most > 1 || scored.is_some() || passes > 1 && model.has_adapter_dropout() {
-            let scores = scored.unwrap_or_else(|| read_scores(&model.valid(), batch, readback));
+            let scores = scored.unwrap_or_else(|| {
+                let read = weighing.log_probs(model, reference, batch, readback);
+                scores_of(batch, &read, readback.ranks())
+            });
             weighing.standardiser = Some(scores.iter().copied().collect());
             let are_enough = !model.has_adapter_dropout() && !by_reference(objective);
             weighing.scores = are_enough.then_some(scores);
@@ -99,6 +109,34 @@ impl<'a> Weighing<'a> {
             weighing.is_part = passes > 1;
         }
         weighing
+    }
+
+    /// The scoring pass: the log-likelihoods of the targets of each micro-batch of this rank, in one read.
+    fn log_probs(
+        &mut self,
+        model: &CausalLm,
+        reference: Option<&CausalLm>,
+        batch: &GlobalBatch,
+        readback: &mut Readback,
+    ) -> Vec<Vec<f32>> {
+        let valid = model.valid();
+        let of = |micro: &MicroBatch| log_probs_of(&valid, micro);
+        let log_probs = match batch.micro.split_first() {
+            Some((first, others)) if !model.has_adapter_dropout() => {
+                let others: Vec<_> = others.iter().map(of).collect();
+                let (graph, likelihoods) = Graph::forward(model, reference, first, self.objective);
+                let own = likelihoods.stats.log_probs.clone();
+                self.first = Some((graph, likelihoods));
+                std::iter::once(own).chain(others).collect()
+            }
+            _ => batch.micro.iter().map(of).collect(),
+        };
+        readback.read(log_probs)
+    }
+
+    /// The graph of a micro-batch and its likelihoods, if the scoring pass kept them: those of the first one, once.
+    pub(crate) fn kept(&mut self) -> Option<(Graph, Likelihoods)> {
+        self.first.take()
     }
 
     /// The weights of the samples of a micro-batch, and its values, which are read if the weights depend on them.
