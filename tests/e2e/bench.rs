@@ -109,3 +109,26 @@ fn a_number_format_is_used_where_the_device_has_it_and_refused_where_it_has_not(
         }
     }
 }
+
+/// The logits of a forward pass are 64 MiB, which the allocator of the C library gives back to the system by default.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_steady_step_touches_no_new_memory() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = CONFIG.replace("\"vocab_size\": 64", "\"vocab_size\": 32768");
+    fs::write(directory.path().join("config.json"), config).expect("it is written");
+    let args = [
+        "bench",
+        "--config=.",
+        "--objectives=nll",
+        "--global=4",
+        "--micro=2",
+        "--length=512",
+        "--steps=4",
+        "--warmup=2",
+        "--json",
+    ];
+    let measured = lines(&run(CADFT, directory.path(), &args).succeeded().stdout);
+    let faults = measured[0]["page_faults"].as_u64().expect("a number");
+    assert!(faults < (64 << 20) / 4096, "{faults} pages");
+}

@@ -24,6 +24,7 @@
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
 
+mod allocator;
 mod answer_text;
 mod args;
 mod assets;
@@ -66,6 +67,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    allocator::keep_memory();
     interrupt::outlive_large_files();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let cli = match Cli::try_parse_from(&args) {

@@ -13,8 +13,8 @@ use super::{Finding, Repository};
 const COUNTED: [(&str, usize, &str); 6] = [
     (
         "cadft-cli",
-        3,
-        "asks the system which signals are ignored, and before Rust starts whether there is a standard output",
+        4,
+        "asks the system which signals are ignored, and before Rust starts whether there is a standard output; sets up the allocator",
     ),
     (
         "cadft-data",
