@@ -159,20 +159,36 @@ fn a_run_of_the_quickstart_is_sent_and_read_back_byte_by_byte() {
             .all(|asked| asked.method != "PUT" && !asked.path.contains("/commit/"))
     );
     assert_eq!(store.commits(), 1);
+}
 
-    // A card that somebody edits at the Hub stays; one that nobody edited is replaced.
-    let edited = format!("{card}Edited.\n");
-    store.add("me/edited", false, &[("README.md", edited.as_bytes())]);
-    let outcome = cadft(out.path(), &server, &["push", "run", "me/edited"]).succeeded();
+#[test]
+fn an_edited_card_stays_and_one_that_was_not_edited_is_replaced() {
+    let workspace = Workspace::new();
+    let store = Store::new(TOKEN);
+    let server = serve(&store);
+    let push = |name: &str, license: &str| {
+        cadft(
+            workspace.root(),
+            &server,
+            &["push", "model", name, "--license", license],
+        )
+        .succeeded()
+    };
+    let card = |name: &str| store.files(name, "main")["README.md"].clone();
+    let _ = push("me/m", "mit");
+    let older = String::from_utf8(card("me/m")).expect("text");
+    let _ = push("me/m", "apache-2.0");
+    let newer = card("me/m");
+    assert_ne!(newer, older.as_bytes());
+    let edited = format!("{older}Edited.\n");
+    store.add("me/m", false, &[("README.md", edited.as_bytes())]);
+    let outcome = push("me/m", "apache-2.0");
     assert!(
         outcome.stderr.contains("README.md stays as it is"),
         "{}",
         outcome.stderr
     );
-    assert_eq!(store.files("me/edited", "main")["README.md"], edited.as_bytes());
-    store.add("me/older", false, &[("README.md", card.as_bytes())]);
-    let _ = cadft(out.path(), &server, &["push", "run", "me/older"]).succeeded();
-    assert_ne!(store.files("me/older", "main")["README.md"], card.as_bytes());
+    assert_eq!(card("me/m"), edited.as_bytes());
 }
 
 #[test]
@@ -277,7 +293,7 @@ fn what_cannot_be_sent_is_refused_before_the_hub_is_asked() {
     );
     assert!(server.asked().is_empty(), "{:?}", server.asked());
 
-    let _ = run(
+    run(
         "env",
         workspace.root(),
         &["HF_HUB_OFFLINE=1", CADFT, "push", "model", "o/n"],

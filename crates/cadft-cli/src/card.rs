@@ -115,26 +115,26 @@ mod tests {
             recipe: json!({
                 "model": { "path": "hf://o/base@v1", "precision": "bf16", "init": "pretrained" },
                 "data": {
-                    "train": [{ "path": "/home/me/secret/train.jsonl" }],
+                    "train": [{ "path": "/here/me/secret/train.jsonl" }],
                     "max-length": 512,
                     "mask": "assistant",
-                    "cache": "/home/me/cache",
+                    "cache": "/here/me/cache",
                     "template-variables": { "system": "a text of the user" },
                 },
-                "adapter": { "kind": "dora", "rank": 8, "path": "/home/me/adapter" },
+                "adapter": { "kind": "dora", "rank": 8, "path": "/here/me/adapter" },
                 "objective": { "cadft": { "beta": 1.0, "gate": "dft" } },
                 "optimizer": { "lr": 1e-5 },
                 "schedule": { "kind": "cosine" },
-                "run": { "out": "/home/me/runs/1", "seed": 7 },
+                "run": { "out": "/here/me/runs/1", "seed": 7 },
             }),
-            environment: json!({ "cadft": "0.1.0", "burn": "0.22.1", "host": "secret-host", "command": ["cadft", "/home/me"] }),
+            environment: json!({ "cadft": "0.1.0", "burn": "0.22.1", "host": "secret-host", "command": ["cadft", "/here/me"] }),
             plan: json!({
                 "objective": "cadft",
                 "steps": 9,
                 "trainable": 1000,
                 "parameters": 5000,
                 "sources": [
-                    source("/home/me/secret/train.jsonl"),
+                    source("/here/me/secret/train.jsonl"),
                     source("hf://datasets/o/data@main/a.jsonl"),
                     source("hf://datasets/o/data"),
                     source("C:\\me\\x|<b>.csv"),
@@ -161,7 +161,7 @@ mod tests {
         let record = record();
         let text = card(Some(&record)).text();
         insta::assert_snapshot!(text);
-        for secret in ["/home", "secret", "a text of the user", "<b>", "C:"] {
+        for secret in ["/here", "secret", "a text of the user", "<b>", "C:"] {
             assert!(!text.contains(secret), "{secret}:\n{text}");
         }
         let without = Card {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_somebody_edited_is_told_from_one_that_nobody_did() {
+    fn an_edited_card_is_recognised() {
         let record = record();
         for text in [card(Some(&record)).text(), card(None).text()] {
             assert!(is_untouched(&text));

@@ -225,7 +225,7 @@ impl Hint for HubError {
                 "look at `HF_ENDPOINT`; what answers there, or on the way to it, is not a Hub or has a fault"
             }
             Self::Network { place, .. } if place.way == Way::To => {
-                "look at the network and at `HF_ENDPOINT`; the same command goes on where it stopped"
+                "look at the network and at `HF_ENDPOINT`; the same command continues where it stopped"
             }
             Self::Network { .. } => {
                 "look at the network and at `HF_ENDPOINT`; with `HF_HUB_OFFLINE=1` only the cache is used"
@@ -294,7 +294,7 @@ fn hint_for(status: u16, way: Way) -> &'static str {
         }
         (402, Way::To) => "the owner has no room left on the Hub, or the plan does not allow it",
         (404 | 410, Way::To) => "look at the owner, the name and the revision, and at what the token may see",
-        (_, Way::To) if is_busy(status) => "try again later: the same command goes on where it stopped",
+        (_, Way::To) if is_busy(status) => "try again later: the same command continues where it stopped",
         (_, Way::To) => "look at what the Hub says, and at `HF_ENDPOINT`",
         (_, Way::From) => hint_for_fetching(status),
     }

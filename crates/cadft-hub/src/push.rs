@@ -72,7 +72,7 @@ pub struct Pushed {
 }
 
 impl Hub {
-    /// Sends the files of `package` that the repository does not have. `watch` is told the name of a large file and how
+    /// Sends the files of `package` that the repository does not have. `watch` gets the name of a large file and how
     /// many of its bytes are sent.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ fn introduction(text: &mut String, card: &Card<'_>) {
     }
 }
 
-/// Tables of the sources, with what became of their rows.
+/// Tables of the sources, with the numbers of their rows.
 fn data(text: &mut String, record: &Record) {
     for (heading, key) in [("Training data", "sources"), ("Evaluation data", "eval_sources")] {
         let sources = sources(&record.plan[key]);

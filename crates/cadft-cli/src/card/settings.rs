@@ -64,7 +64,7 @@ mod tests {
             "optimizer": { "lr": 1e-5, "betas": [0.9, 0.999] },
             "adapter": { "path": "here/or/there", "target-modules": ["q_proj", "k_proj"], "x": "C:\\here" },
             "rewrite": { "hint": "The answer is: ", "guided": true },
-            "reference": { "path": "/home/me/model" },
+            "reference": { "path": "/here/me/model" },
             "data": { "mask": "assistant", "train": "train.jsonl" },
             "run": { "seed": 1, "out": "out" },
             "log": { "samples": 5 },

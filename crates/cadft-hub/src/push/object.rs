@@ -16,7 +16,7 @@ pub(super) struct Object<'a> {
     pub(super) file: &'a Packed,
     /// The address that named the others, for messages.
     pub(super) named_by: &'a Address,
-    /// Told the number of bytes of the file that are sent.
+    /// Called with the number of bytes of the file that are sent.
     pub(super) watch: &'a dyn Fn(u64),
 }
 

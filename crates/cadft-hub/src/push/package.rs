@@ -129,26 +129,26 @@ fn other_templates(directory: &Path) -> Vec<String> {
 /// Why a file of a directory is not sent.
 fn problem_with(directory: &Path, name: &str) -> Option<String> {
     let path = directory.join(name);
-    let told = |what: &str| Some(format!("`{}` {what}", shown(&path)));
+    let problem = |what: &str| Some(format!("`{}` {what}", shown(&path)));
     if let Some(problem) = name::problem(name) {
         return Some(format!("the name `{}` of a file {problem}", Visible(name)));
     }
     let metadata = match fs::metadata(&path) {
         Ok(metadata) => metadata,
-        Err(error) => return told(&format!("cannot be read: {error}")),
+        Err(error) => return problem(&format!("cannot be read: {error}")),
     };
     if !metadata.is_file() {
-        return told("is not a file");
+        return problem("is not a file");
     }
     if !stays_inside(directory, &path) {
-        return told(
+        return problem(
             "is a link to a file elsewhere, which may not be one of the model: put a copy in its place",
         );
     }
     let is_weights = name.ends_with(".safetensors");
     match length_of_safetensors(&path).filter(|_| is_weights) {
-        None if is_weights => told("is not a safetensors file"),
-        Some(length) if length != metadata.len() => told(&format!(
+        None if is_weights => problem("is not a safetensors file"),
+        Some(length) if length != metadata.len() => problem(&format!(
             "has {} bytes, where its header says {length}",
             metadata.len()
         )),

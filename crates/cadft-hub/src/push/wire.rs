@@ -130,7 +130,7 @@ pub(super) struct Actions {
     pub(super) address: String,
     /// The addresses of the parts in their order, and the size of all parts but the last.
     pub(super) parts: Option<(Vec<String>, u64)>,
-    /// Where the Hub is told afterwards.
+    /// Where the Hub is asked to verify it afterwards.
     pub(super) verify: Option<String>,
 }
 
@@ -303,6 +303,39 @@ pub(super) fn is_same(there: &str, file: &Packed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Damages answers by replacing a few bytes.
+        #[test]
+        fn a_damaged_answer_is_an_error_or_about_the_files_that_were_asked_about(
+            at in any::<prop::sample::Index>(),
+            count in 0_usize..12,
+            new in r#"([\[\]{}",:0-9-]|null|chunk_size|\PC){0,4}"#,
+        ) {
+            let file = packed("a", 30);
+            let header = json!({ "chunk_size": "10", "00001": "http://a", "00002": "http://b", "00003": "http://c" });
+            let upload = json!({ "href": "http://d", "header": header });
+            let object = json!({ "oid": file.sha256, "size": 30, "actions": { "upload": upload } });
+            let answer = json!({ "files": [{ "path": "a", "uploadMode": "lfs" }], "objects": [object] }).to_string();
+            let mut answer = answer.into_bytes();
+            let at = at.index(answer.len());
+            let end = (at + count).min(answer.len());
+            answer.splice(at..end, new.bytes());
+            if let Ok(orders) = orders(&answer, &[&file]) {
+                prop_assert!(orders.keys().eq([&file.sha256]));
+                if let Order::Send(Actions { parts: Some((parts, size)), .. }) = &orders[&file.sha256] {
+                    prop_assert_eq!(parts.len() as u64, 30_u64.div_ceil(*size));
+                }
+            }
+            if let Ok(taken) = taken(&answer, &[&file]) {
+                prop_assert!(taken.contains_key("a"));
+            }
+            if let Ok(commit) = committed(&answer) {
+                prop_assert!(is_commit(&commit));
+            }
+        }
+    }
 
     fn packed(name: &str, size: u64) -> Packed {
         Packed::of_bytes(name, vec![7; usize::try_from(size).unwrap()])

@@ -41,7 +41,7 @@ fn edited(reply: &Reply, edit: impl Fn(&mut Value)) -> Reply {
 }
 
 #[test]
-fn a_token_that_may_not_is_told_what_it_needs() {
+fn a_refused_token_gets_a_hint_about_what_it_needs() {
     for (status, path, part) in [
         (401, "/create", "`HF_TOKEN`"),
         (403, "/create", "write access"),
@@ -320,7 +320,7 @@ fn answers_without_end_are_ended() {
             true => reply
                 .without("content-length")
                 .with_steps(vec![Step::Forever(vec![b' '; 64 << 10], Duration::ZERO)]),
-            false => honest(),
+            false => reply,
         }
     });
     assert!(sent.push(&server, "hf://o/n").is_ok());
@@ -376,7 +376,7 @@ fn a_part_without_a_tag_and_a_large_file_for_the_commit_are_refused() {
 }
 
 #[test]
-fn files_that_the_repository_ignores_and_a_card_that_the_hub_refuses_are_told_before_anything_is_sent() {
+fn ignored_files_and_a_refused_card_are_errors_before_anything_is_sent() {
     let ignored = |asked: &Asked, honest: &dyn Fn() -> Reply| match asked.path.contains("/preupload/") {
         true => edited(&honest(), |value| value["files"][0]["shouldIgnore"] = true.into()),
         false => honest(),

@@ -19,7 +19,7 @@ pub(crate) struct Store {
     pub(crate) chunk: usize,
     /// The address of the storage; empty for the Hub's own.
     pub(crate) storage: String,
-    /// Whether the Hub wants to be told that a large file has arrived.
+    /// Whether the Hub asks for a request after a large file has arrived.
     pub(crate) verifies: bool,
 }
 

@@ -5,8 +5,8 @@ use crate::model::is_adapter;
 use anyhow::Result;
 use cadft_files::{shown, visible_name};
 use cadft_model::adapter::ADAPTER_CONFIG;
-use cadft_train::hub::Spec;
 use cadft_train::hub::push::{Content, Local};
+use cadft_train::hub::{RepoKind, Spec};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -64,7 +64,18 @@ pub(super) fn named_base(directory: &Path) -> Option<String> {
     }
     let table = read(&directory.join(ADAPTER_CONFIG)).ok()?;
     let name = table.get(BASE)?.as_str()?;
-    (!is_local(name)).then(|| name.to_owned())
+    match on_the_hub(name) {
+        Some(spec) => Some(spec.id),
+        None => (!is_local(name)).then(|| name.to_owned()),
+    }
+}
+
+/// The model of a name that begins with `hf://`. cadft reads such names in adapters; PEFT does not.
+fn on_the_hub(name: &str) -> Option<Spec> {
+    Spec::parse(name)
+        .ok()
+        .flatten()
+        .filter(|spec| spec.kind == RepoKind::Model)
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>> {
@@ -96,6 +107,12 @@ fn remove_paths(table: &mut Map<String, Value>) -> Vec<String> {
 /// Writes the name of the model into an adapter's configuration. Returns whether that changes it.
 fn name_base(table: &mut Map<String, Value>, path: &Path, base: Option<&str>) -> Result<bool> {
     let named = table.get(BASE).and_then(Value::as_str);
+    if let (None, Some(spec)) = (base, named.and_then(on_the_hub)) {
+        let revision = (spec.revision != "main").then_some(spec.revision);
+        let _ = table.insert(BASE.to_owned(), spec.id.into());
+        let _ = table.insert("revision".to_owned(), revision.into());
+        return Ok(true);
+    }
     match (base, named) {
         (Some(base), named) if named != Some(base) => {
             let _ = table.insert(BASE.to_owned(), base.into());
@@ -140,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn names_on_the_hub_are_told_from_paths() {
+    fn names_on_the_hub_are_no_paths() {
         for name in ["o/name", "gpt2", "HuggingFaceTB/SmolLM2-135M"] {
             assert!(!is_local(name), "{name}");
         }
         for name in [
             "",
-            "/home/me/model",
+            "/here/me/model",
             "./model",
             "../m",
             "a/b/c",
@@ -164,10 +181,10 @@ mod tests {
     #[test]
     fn paths_are_removed_and_nothing_else() {
         let mut given = table(json!({
-            "_name_or_path": "/home/me/model",
+            "_name_or_path": "/here/me/model",
             "name_or_path": "o/name",
-            "tokenizer_file": "/home/me/tokenizer.json",
-            "chat_template": "/home/me",
+            "tokenizer_file": "/here/me/tokenizer.json",
+            "chat_template": "/here/me",
             "eos_token": "/",
             "model_type": "llama",
         }));
@@ -179,11 +196,17 @@ mod tests {
     #[test]
     fn an_adapter_names_a_model_that_others_have_or_is_refused() {
         let path = Path::new("adapter_config.json");
-        let mut local = table(json!({ BASE: "/home/me/model", "revision": "x" }));
+        let mut local = table(json!({ BASE: "/here/me/model", "revision": "x" }));
         let message = name_base(&mut local, path, None).unwrap_err().to_string();
-        assert!(message.contains("/home/me/model"), "{message}");
+        assert!(message.contains("/here/me/model"), "{message}");
         assert!(name_base(&mut local, path, Some("o/base")).unwrap());
         assert_eq!(Value::Object(local), json!({ BASE: "o/base", "revision": null }));
+        let mut ours = table(json!({ BASE: "hf://o/base@v2", "r": 8 }));
+        assert!(name_base(&mut ours, path, None).unwrap());
+        assert_eq!(
+            Value::Object(ours),
+            json!({ BASE: "o/base", "r": 8, "revision": "v2" })
+        );
         let mut named = table(json!({ BASE: "o/base", "revision": "x" }));
         for base in [None, Some("o/base")] {
             assert!(!name_base(&mut named, path, base).unwrap());
