@@ -2,7 +2,7 @@
 
 use super::record::{Record, sources};
 use super::{Card, papers, settings};
-use crate::console::{count, percent};
+use crate::console::{count, counted, percent};
 use cadft_files::visible_name;
 use cadft_train::hub::Spec;
 use serde_json::Value;
@@ -109,10 +109,13 @@ fn method(text: &mut String, record: &Record) {
         );
     }
     if let Some(start) = plan["start"].as_str() {
+        let steps = plan["start_steps"]
+            .as_u64()
+            .and_then(|steps| usize::try_from(steps).ok());
         let _ = write!(
             text,
-            ", after {} steps of {}",
-            number(&plan["start_steps"]),
+            ", after {} of {}",
+            counted(steps.unwrap_or(0), "step"),
             code(start)
         );
     }
@@ -165,7 +168,7 @@ fn results(text: &mut String, record: &Record) {
         return;
     }
     if let Some(samples) = samples {
-        let _ = writeln!(text, "On {} held-out samples:\n", count_of(samples));
+        let _ = writeln!(text, "On {} evaluation samples:\n", count_of(samples));
     }
     text.push_str("| | before training | after |\n|---|---|---|\n");
     for (name, [before, after]) in rows {
