@@ -111,8 +111,3 @@ fn a_reader_that_goes_away_is_no_error() {
     let ran = super::ran(child.wait_with_output().expect("the command ends"));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
 }
-
-#[test]
-fn the_help_of_push_says_what_is_sent_and_how() {
-    insta::assert_snapshot!(Cadft::new().answer(&["push", "--help"]));
-}
