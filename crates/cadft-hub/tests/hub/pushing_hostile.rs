@@ -111,7 +111,7 @@ fn nothing_is_asked_without_a_token_or_network_or_with_a_name_that_is_none() {
 fn what_was_created_as_something_else_is_refused() {
     let (text, _) = refused(|asked, honest| match asked.path.contains("/create") {
         true => edited(&honest(), |value| {
-            value["url"] = "https://huggingface.co/datasets/o/n".into()
+            value["url"] = "https://huggingface.co/datasets/o/n".into();
         }),
         false => honest(),
     });
@@ -254,23 +254,23 @@ fn answers_that_are_none_are_errors() {
         ("/preupload/", |value| *value = json!({})),
         ("/preupload/", |value| value["files"] = json!([])),
         ("/preupload/", |value| {
-            value["files"][0]["uploadMode"] = "xet".into()
+            value["files"][0]["uploadMode"] = "xet".into();
         }),
         ("/preupload/", |value| value["files"][0]["path"] = "../x".into()),
         ("/batch", |value| value["objects"] = json!([])),
         ("/batch", |value| value["objects"][0]["oid"] = "x".into()),
         ("/batch", |value| value["objects"][0]["size"] = 1.into()),
         ("/batch", |value| {
-            value["objects"][0]["actions"]["upload"] = json!({ "href": 1 })
+            value["objects"][0]["actions"]["upload"] = json!({ "href": 1 });
         }),
         ("/batch", |value| {
-            value["objects"][0]["actions"]["upload"]["header"] = json!({ "chunk_size": 0 })
+            value["objects"][0]["actions"]["upload"]["header"] = json!({ "chunk_size": 0 });
         }),
         ("/batch", |value| {
-            value["objects"][0]["actions"]["upload"]["header"] = json!({ "chunk_size": "9" })
+            value["objects"][0]["actions"]["upload"]["header"] = json!({ "chunk_size": "9" });
         }),
         ("/batch", |value| {
-            value["objects"][0]["error"] = json!({ "code": 422, "message": "no" })
+            value["objects"][0]["error"] = json!({ "code": 422, "message": "no" });
         }),
         ("/revision/", |value| value["sha"] = "../x".into()),
         ("/commit/", |value| value["commitOid"] = "x\u{1b}[2J".into()),
