@@ -91,6 +91,7 @@ fn train_and_look(held: &mut Held, workspace: &Workspace) {
     held.run(workspace, "probe", probed);
     held.run(workspace, "model inspect", "model");
     held.run(workspace, "model inspect", "lora");
+    held.run(workspace, "push", "run o/n --dry-run");
     held.run(workspace, "model merge", "--model lora --out merged");
     held.run(
         workspace,

@@ -15,6 +15,7 @@ mod metrics;
 mod model;
 mod outputs;
 mod probe;
+mod push;
 mod report;
 mod rewrite;
 mod rows;

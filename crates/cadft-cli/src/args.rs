@@ -11,6 +11,7 @@ mod evaluate;
 mod generate;
 mod model;
 mod probe;
+mod push;
 mod recipe;
 mod recipe_name;
 mod report;
@@ -31,6 +32,7 @@ pub(crate) use evaluate::{AnswerArgs, EvaluateArgs};
 pub(crate) use generate::*;
 pub(crate) use model::*;
 pub(crate) use probe::ProbeArgs;
+pub(crate) use push::PushArgs;
 pub(crate) use recipe::*;
 pub(crate) use recipe_name::{OptionalRecipe, RequiredRecipe};
 pub(crate) use report::ReportArgs;
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     /// Look at models, or convert them.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Send a trained model or adapter to the Hugging Face Hub, with a card.
+    Push(PushArgs),
     /// Look at the record of rewriting, and write the rewritten data.
     #[command(subcommand)]
     Rewrite(RewriteCommand),

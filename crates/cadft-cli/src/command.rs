@@ -10,6 +10,7 @@ mod evaluate;
 mod generate;
 mod model;
 mod probe;
+mod push;
 mod recipe;
 mod reference;
 mod report;
@@ -52,6 +53,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit> {
         Command::Recipe(RecipeCommand::Schema) => recipe::schema(),
         Command::Recipe(RecipeCommand::Diff(args)) => recipe::diff(args),
         Command::Recipe(RecipeCommand::Migrate(args)) => recipe::migrate(args),
+        Command::Push(args) => push::run(args),
         Command::Report(args) => report::run(args),
         Command::Rewrite(command) => rewrite::run(command),
         Command::Doctor(args) => doctor::run(args),

@@ -12,6 +12,7 @@
 //! grid.rs        tables on terminals of any width
 //! destination.rs where a command writes
 //! shown.rs       text in which nothing foreign steers the terminal
+//! card.rs        the card of a model on the Hub
 //! report.rs      one HTML page about runs        reference.rs what the book says of commands, keys and events
 //! row_texts.rs   what rows ask and answer, by their ids   noise.rs   how far planted noise is separated from the rest
 //! facts.rs       what commands that write something say with `--json`
@@ -28,6 +29,7 @@ mod allocator;
 mod answer_text;
 mod args;
 mod assets;
+mod card;
 mod closed;
 mod command;
 mod console;

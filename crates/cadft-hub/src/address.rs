@@ -10,8 +10,8 @@ use ureq::http::Uri;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) is_encrypted: bool,
-    host: String,
-    port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 /// An `http` or `https` address without user and password.
@@ -31,7 +31,7 @@ pub struct Endpoint {
 
 impl Address {
     /// Parses an address; a user and a password in it are dropped.
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let uri: Uri = text.parse().map_err(|_| "is no address")?;
         let is_encrypted = match uri.scheme_str() {
             Some("https") => true,
@@ -101,6 +101,11 @@ impl Address {
             origin: self.origin.clone(),
             path: format!("{}?{query}", self.without_query()),
         }
+    }
+
+    /// The same path and query at another place.
+    pub(crate) fn moved_to(&self, place: &Self) -> Self {
+        place.below(&self.path)
     }
 
     /// The address as a request contains it.

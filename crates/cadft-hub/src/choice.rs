@@ -27,7 +27,7 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 
-/// The card of a data set, which may define configurations.
+/// The card of a model, or of a data set, which may define configurations.
 pub(crate) const CARD: &str = "README.md";
 
 /// The extensions of data files; a compression extension may follow.

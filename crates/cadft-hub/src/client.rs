@@ -1,8 +1,8 @@
-//! Requests to the Hub: redirections without the token, limits on time and size, and retries.
+//! Requests that fetch from the Hub: redirections without the token, limits on time and size, and retries.
 
 use crate::Hub;
 use crate::address::Address;
-use crate::error::{HubError, Place, is_busy};
+use crate::error::{HubError, Place, Way, is_busy};
 use crate::name;
 use crate::spec::Spec;
 use crate::text::Visible;
@@ -17,13 +17,27 @@ use ureq::{Agent, BodyReader};
 pub(crate) struct Subject<'a> {
     pub(crate) spec: &'a Spec,
     pub(crate) file: Option<&'a str>,
+    pub(crate) way: Way,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// What is fetched.
+    pub(crate) fn fetched(spec: &'a Spec, file: Option<&'a str>) -> Self {
+        let way = Way::From;
+        Self { spec, file, way }
+    }
+
+    /// What is sent.
+    pub(crate) fn sent(spec: &'a Spec, file: Option<&'a str>) -> Self {
+        let way = Way::To;
+        Self { spec, file, way }
+    }
+
     pub(crate) fn at(&self, address: &Address) -> Box<Place> {
         Box::new(Place {
             spec: self.spec.clone(),
             file: self.file.map(str::to_owned),
+            way: self.way,
             address: address.to_string(),
         })
     }
@@ -66,7 +80,7 @@ pub(crate) struct Answer {
 /// A connection to one Hub.
 pub(crate) struct Client<'a> {
     pub(crate) hub: &'a Hub,
-    agent: Agent,
+    pub(crate) agent: Agent,
 }
 
 impl<'a> Client<'a> {
@@ -81,6 +95,7 @@ impl<'a> Client<'a> {
             .timeout_send_request(Some(limits.answer))
             .timeout_recv_response(Some(limits.answer))
             .timeout_per_read(Some(limits.silence))
+            .timeout_per_write(Some(limits.silence))
             .accept_encoding("identity")
             .user_agent(concat!("cadft/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -96,20 +111,31 @@ impl<'a> Client<'a> {
         subject: Subject<'_>,
         address: &Address,
     ) -> Result<(Vec<u8>, HeaderMap), HubError> {
-        let limits = &self.hub.limits;
         let answer = self.ask(subject, &Method::GET, address, 0)?;
         if answer.status != 200 {
             return Err(refused(subject, &answer));
         }
+        let bytes = self.whole(subject, address, answer.body)?;
+        Ok((bytes, answer.headers))
+    }
+
+    /// The whole body of an answer, within the limits of a listing.
+    pub(crate) fn whole(
+        &self,
+        subject: Subject<'_>,
+        address: &Address,
+        mut body: BodyReader<'static>,
+    ) -> Result<Vec<u8>, HubError> {
+        let limits = &self.hub.limits;
         let end = Instant::now() + limits.listing;
-        let (mut body, mut bytes) = (answer.body, Vec::new());
+        let mut bytes = Vec::new();
         let mut piece = [0; 16 << 10];
         loop {
             let count = body
                 .read(&mut piece)
                 .map_err(|error| subject.network(address, describe(&error)))?;
             if count == 0 {
-                return Ok((bytes, answer.headers));
+                return Ok(bytes);
             }
             if (bytes.len() + count) as u64 > limits.listing_bytes {
                 let message = format!("the answer has more than {} bytes", limits.listing_bytes);
@@ -220,17 +246,23 @@ impl<'a> Client<'a> {
         let request = request
             .body(())
             .map_err(|error| subject.malformed(address, error.to_string()))?;
-        self.agent.run(request).map_err(|error| match error {
-            ureq::Error::Io(_)
-            | ureq::Error::Timeout(_)
-            | ureq::Error::HostNotFound
-            | ureq::Error::ConnectionFailed
-            | ureq::Error::Rustls(_)
-            | ureq::Error::Tls(_)
-            | ureq::Error::InvalidProxyUrl
-            | ureq::Error::ConnectProxyFailed(_) => subject.network(address, describe(&error)),
-            error => subject.malformed(address, describe(&error)),
-        })
+        let sent = self.agent.run(request);
+        sent.map_err(|error| failed(subject, address, &error))
+    }
+}
+
+/// The error for a request that got no answer.
+pub(crate) fn failed(subject: Subject<'_>, address: &Address, error: &ureq::Error) -> HubError {
+    match error {
+        ureq::Error::Io(_)
+        | ureq::Error::Timeout(_)
+        | ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::Rustls(_)
+        | ureq::Error::Tls(_)
+        | ureq::Error::InvalidProxyUrl
+        | ureq::Error::ConnectProxyFailed(_) => subject.network(address, describe(error)),
+        error => subject.malformed(address, describe(error)),
     }
 }
 
@@ -298,7 +330,7 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
 }
 
 /// Refuses compressed answers: they were not requested, and their sizes and hashes cannot be compared.
-fn check_encoding(headers: &HeaderMap) -> Result<(), String> {
+pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), String> {
     match text(headers, "content-encoding").map(str::trim) {
         None | Some("" | "identity") => Ok(()),
         Some(other) => Err(format!(

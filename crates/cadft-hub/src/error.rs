@@ -1,4 +1,4 @@
-//! Errors of resolving a name on the Hub to a path on disk.
+//! Errors of fetching from the Hub and of sending to it.
 
 use crate::spec::Spec;
 use crate::text::{Visible, some_of};
@@ -13,7 +13,17 @@ use std::path::{Path, PathBuf};
 pub struct Place {
     pub(crate) spec: Spec,
     pub(crate) file: Option<String>,
+    pub(crate) way: Way,
     pub(crate) address: String,
+}
+
+/// Whether something is fetched or sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Fetched from the Hub.
+    From,
+    /// Sent to the Hub.
+    To,
 }
 
 impl fmt::Display for Place {
@@ -22,7 +32,11 @@ impl fmt::Display for Place {
         if let Some(file) = &self.file {
             write!(f, ", file `{}`", Visible(file))?;
         }
-        write!(f, ", from {}", self.address)
+        let way = match self.way {
+            Way::From => "from",
+            Way::To => "to",
+        };
+        write!(f, ", {way} {}", self.address)
     }
 }
 
@@ -72,6 +86,64 @@ pub enum HubError {
         snapshot: PathBuf,
         /// The absent files.
         missing: Vec<String>,
+    },
+    /// Nothing can be sent, because the network is off.
+    #[error("`{spec}` cannot be sent: `HF_HUB_OFFLINE` is set")]
+    CannotSend {
+        /// The name.
+        spec: Box<Spec>,
+    },
+    /// Nothing can be sent without a token.
+    #[error("`{spec}`: sending needs a token, and there is none")]
+    NoToken {
+        /// The name.
+        spec: Box<Spec>,
+    },
+    /// A name to which nothing can be sent.
+    #[error("`{spec}` cannot be sent to: {message}")]
+    Target {
+        /// The name.
+        spec: Box<Spec>,
+        /// What is wrong with it.
+        message: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Files to send that are missing, damaged or not what they should be, all of them.
+    #[error("{}", .problems.join("\n"))]
+    Unsendable {
+        /// Each file with what is wrong.
+        problems: Vec<String>,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A file was changed while it was sent.
+    #[error("`{}` was changed while it was sent", shown(.path))]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The repository is public, although it should be private.
+    #[error("`{spec}` is public, and `private` was asked for: nothing was sent")]
+    Public {
+        /// The name.
+        spec: Box<Spec>,
+    },
+    /// The `.gitignore` of the repository leaves out files that are sent.
+    #[error("`{spec}`: its `.gitignore` leaves out {}", some_of(.files))]
+    Ignored {
+        /// The name.
+        spec: Box<Spec>,
+        /// The files.
+        files: Vec<String>,
+    },
+    /// The Hub refuses the metadata of the card.
+    #[error("the Hub refuses the metadata of `README.md` for `{spec}`: {}", .problems.join("; "))]
+    Card {
+        /// The name.
+        spec: Box<Spec>,
+        /// What the Hub says.
+        problems: Vec<String>,
     },
     /// The repository has no usable files.
     #[error("`{spec}` holds no {wanted}")]
@@ -139,9 +211,21 @@ impl Hint for HubError {
                 return vec![format!("unset it to fetch them; {}", instead(spec)).into()];
             }
             Self::Empty { .. } => return vec![],
-            Self::Refused { status, .. } => hint_for(*status),
+            Self::CannotSend { .. } => "unset it",
+            Self::NoToken { .. } => "set `HF_TOKEN` to a token with write access, or run `hf auth login`",
+            Self::Target { hint, .. } | Self::Unsendable { hint, .. } => hint,
+            Self::Changed { .. } => "send it again when nothing writes it",
+            Self::Public { .. } => "make it private on the Hub, name another one, or leave out `private`",
+            Self::Ignored { .. } => "change the `.gitignore` of the repository on the Hub",
+            Self::Card { .. } => {
+                "mend it; identifiers of licences are listed at https://huggingface.co/docs/hub/repositories-licenses"
+            }
+            Self::Refused { status, place, .. } => hint_for(*status, place.way),
             Self::Malformed { .. } => {
                 "look at `HF_ENDPOINT`; what answers there, or on the way to it, is not a Hub or has a fault"
+            }
+            Self::Network { place, .. } if place.way == Way::To => {
+                "look at the network and at `HF_ENDPOINT`; the same command continues where it stopped"
             }
             Self::Network { .. } => {
                 "look at the network and at `HF_ENDPOINT`; with `HF_HUB_OFFLINE=1` only the cache is used"
@@ -154,7 +238,7 @@ impl Hint for HubError {
 
     fn is_input(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Network { .. } => false,
+            Self::Io { .. } | Self::Network { .. } | Self::Changed { .. } => false,
             Self::Refused { status, .. } => !is_busy(*status),
             _ => true,
         }
@@ -200,7 +284,23 @@ fn instead(spec: &Spec) -> &'static str {
     }
 }
 
-fn hint_for(status: u16) -> &'static str {
+fn hint_for(status: u16, way: Way) -> &'static str {
+    match (status, way) {
+        (401, Way::To) => {
+            "`HF_TOKEN`, or the token of `hf auth login`, is not valid here, or the repository is not yours"
+        }
+        (403, Way::To) => {
+            "the token needs write access to the repository, and to create one also to its owner: look at its permissions"
+        }
+        (402, Way::To) => "the owner has no room left on the Hub, or the plan does not allow it",
+        (404 | 410, Way::To) => "look at the owner, the name and the revision, and at what the token may see",
+        (_, Way::To) if is_busy(status) => "try again later: the same command continues where it stopped",
+        (_, Way::To) => "look at what the Hub says, and at `HF_ENDPOINT`",
+        (_, Way::From) => hint_for_fetching(status),
+    }
+}
+
+fn hint_for_fetching(status: u16) -> &'static str {
     match status {
         401 | 403 => {
             "look at the owner and the name; a private or gated repository needs a token that may read it in `HF_TOKEN`"

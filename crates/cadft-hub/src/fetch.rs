@@ -18,18 +18,19 @@ use std::fs;
 use std::path::PathBuf;
 use ureq::http::Method;
 
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+/// What stays as it is in one part of an address.
+pub(crate) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
-const PLAIN_OR_SLASH: &AsciiSet = &PLAIN.remove(b'/');
+pub(crate) const PLAIN_OR_SLASH: &AsciiSet = &PLAIN.remove(b'/');
 
 /// Downloads what `spec` names, and returns its path on disk.
 pub(crate) fn fetch(hub: &Hub, spec: &Spec) -> Result<PathBuf, HubError> {
     let client = Client::new(hub);
     let repository = Repository::new(hub, spec);
-    let subject = Subject { spec, file: None };
+    let subject = Subject::fetched(spec, None);
     let address = hub.endpoint.address.below(&format!(
         "/api/{}/{}/revision/{}",
         spec.kind.plural(),
@@ -86,7 +87,7 @@ fn list(
         return Ok(Some(files));
     }
     let most = client.hub.limits.files;
-    let subject = Subject { spec, file: None };
+    let subject = Subject::fetched(spec, None);
     let base = format!("/api/{}/{}/tree/{}", spec.kind.plural(), spec.id, info.commit);
     let base = client.hub.endpoint.address.below(&base);
     let mut address = base.below("?recursive=true&expand=false");
@@ -291,10 +292,7 @@ impl Commit<'_> {
     }
 
     fn subject<'s>(&'s self, file: &'s str) -> Subject<'s> {
-        Subject {
-            spec: self.spec,
-            file: Some(file),
-        }
+        Subject::fetched(self.spec, Some(file))
     }
 
     fn address(&self, name: &str) -> Address {

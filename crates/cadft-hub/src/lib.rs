@@ -7,6 +7,8 @@
 //! Python's `huggingface_hub`. `HF_HOME` and `HF_HUB_CACHE` set its location, `HF_TOKEN` grants access to private and
 //! gated repositories, `HF_HUB_OFFLINE=1` turns the network off, and `HF_ENDPOINT` selects a mirror.
 //!
+//! [`Hub::push`] sends a model or an adapter.
+//!
 //! Nothing from the network is trusted. Names become paths only if they stay below their directory. The token is sent
 //! only to the Hub itself. Sizes and hashes are compared, and everything has a [limit](Limits).
 
@@ -23,7 +25,9 @@ mod fetch;
 mod limits;
 pub mod listing;
 pub mod name;
+pub mod push;
 mod secret;
+mod send;
 mod spec;
 mod text;
 
@@ -92,15 +96,21 @@ impl Hub {
     /// Removes secrets from an error: a server may repeat what was sent to it.
     fn hide_secrets(&self, mut error: HubError) -> HubError {
         let secrets = [self.token.as_ref(), self.endpoint.password.as_ref()];
-        if let HubError::Refused { place, message, .. }
-        | HubError::Malformed { place, message }
-        | HubError::Network { place, message } = &mut error
-        {
+        let hide = |text: &mut String| {
             for secret in secrets.into_iter().flatten() {
-                *message = secret.hide(message);
-                place.address = secret.hide(&place.address);
-                place.file = place.file.as_deref().map(|file| secret.hide(file));
+                *text = secret.hide(text);
             }
+        };
+        match &mut error {
+            HubError::Refused { place, message, .. }
+            | HubError::Malformed { place, message }
+            | HubError::Network { place, message } => {
+                hide(message);
+                hide(&mut place.address);
+                place.file.as_mut().map(hide);
+            }
+            HubError::Card { problems, .. } => problems.iter_mut().for_each(hide),
+            _ => {}
         }
         error
     }

@@ -1,4 +1,4 @@
-//! Limits on the time and size of the Hub's answers.
+//! Limits on the time and size of what is fetched from the Hub and sent to it.
 
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ pub struct Limits {
     pub listing_bytes: u64,
     /// Bytes of a file that is neither weights nor data, and of a file whose size the Hub does not report.
     pub small_bytes: u64,
+    /// Bytes of a file that is sent within a commit. Larger ones go to the Hub's storage.
+    pub commit_bytes: u64,
+    /// Time for the answer to what was sent: the Hub looks at a file before it answers.
+    pub acceptance: Duration,
     /// Number of files in a repository.
     pub files: usize,
     /// Number of redirections from one address.
@@ -46,6 +50,8 @@ impl Default for Limits {
             listing: Duration::from_secs(60),
             listing_bytes: 32 << 20,
             small_bytes: 128 << 20,
+            commit_bytes: 32 << 20,
+            acceptance: Duration::from_secs(300),
             files: 100_000,
             redirects: 8,
             retries: 4,

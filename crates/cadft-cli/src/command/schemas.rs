@@ -1,7 +1,8 @@
 //! What each command prints with `--json`, one object or one object a line, as JSON Schemas of the types that are printed.
 
 use super::{
-    bench, compare, data, doctor, evaluate, generate, model, probe, recipe, rewrite, score, selftest, train,
+    bench, compare, data, doctor, evaluate, generate, model, probe, push, recipe, rewrite, score, selftest,
+    train,
 };
 use crate::facts::{Converted, Corrupted, Merged, Rewritten, Undone, WrittenPage, WrittenRows};
 use crate::schema::schema;
@@ -29,6 +30,7 @@ pub(crate) fn schemas() -> Vec<(&'static str, Value)> {
         ("model convert", schema::<Converted>()),
         ("model diff", schema::<model::Line<'_>>()),
         ("model merge", schema::<Merged>()),
+        ("push", schema::<push::Report>()),
         ("rewrite list", schema::<rewrite::Line<'_>>()),
         ("rewrite show", schema::<SampleRecord>()),
         ("rewrite diff", schema::<Rewritten<'_>>()),

@@ -1,8 +1,10 @@
-//! Damaged answers cause errors, or change nothing. The tests run the fuzz target `hub`, and whole downloads from a Hub
-//! whose answers are damaged in transit.
+//! Damaged answers cause errors, or change nothing. The tests run the fuzz target `hub`, and whole downloads and pushes
+//! from and to a Hub whose answers are damaged in transit.
 
+use crate::pushing::Sent;
 use crate::server::{COMMIT, Reply, Repo, Server};
-use crate::trial::{Trial, model};
+use crate::store::Store;
+use crate::trial::{TOKEN, Trial, model};
 use cadft_hub::listing::{Info, from_cache, parse_page, shards_of};
 use cadft_hub::name;
 use proptest::prelude::*;
@@ -105,6 +107,32 @@ proptest! {
         if let Ok(directory) = trial.ask(&server, "hf://o/n") {
             for entry in model().entries.iter().filter(|entry| ["config.json", "model.safetensors"].contains(&entry.name.as_str())) {
                 prop_assert_eq!(&fs::read(directory.join(&entry.name)).unwrap(), &entry.bytes);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Damages the answers of one kind, except those with addresses: they would lead to machines that are not ours.
+    #[test]
+    fn a_push_to_a_damaged_hub_is_right_or_an_error(kind in 0_usize..5, damages in damages()) {
+        let (sent, store) = (Sent::new(), Store::new(TOKEN));
+        let inner = store.clone();
+        let server = Server::start(move |asked| {
+            let reply = inner.reply(asked);
+            let kinds = ["/create", "/revision/", "/validate-yaml", "/preupload/", "/commit/"];
+            if asked.path.contains(kinds[kind]) {
+                let body = damaged(reply.body(), &damages);
+                return reply.with_body(body);
+            }
+            reply
+        });
+        if sent.push(&server, "hf://o/n").is_ok() {
+            let there = store.files("o/n", "main");
+            for (name, bytes) in sent.files() {
+                prop_assert_eq!(there.get(&name), Some(&bytes), "{}", name);
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     /// Header names in lower case, with their values.
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Asked {
@@ -112,6 +113,8 @@ impl Reply {
 }
 
 type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
+/// After how many bytes of a body the connection is cut, if it is; the body is not known yet.
+type Cut = dyn Fn(&Asked) -> Option<usize> + Send + Sync;
 
 /// A server on a free port; records the requests.
 pub(crate) struct Server {
@@ -121,14 +124,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_cutting(answer, |_| None)
+    }
+
+    /// A server that cuts some connections while it reads their bodies.
+    pub(crate) fn start_cutting(
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        cut: impl Fn(&Asked) -> Option<usize> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(vec![]));
         let (log, answer): (_, Arc<Answer>) = (Arc::clone(&asked), Arc::new(answer));
+        let cut: Arc<Cut> = Arc::new(cut);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
-                std::thread::spawn(move || serve(stream, &*answer, &log));
+                let (log, answer, cut) = (Arc::clone(&log), Arc::clone(&answer), Arc::clone(&cut));
+                std::thread::spawn(move || serve(stream, &*answer, &*cut, &log));
             }
         });
         Self { address, asked }
@@ -144,8 +156,9 @@ impl Server {
 }
 
 /// Reads one request and answers it; `None` if the client disconnected.
-fn serve(mut stream: TcpStream, answer: &Answer, log: &Mutex<Vec<Asked>>) -> Option<()> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+fn serve(mut stream: TcpStream, answer: &Answer, cut: &Cut, log: &Mutex<Vec<Asked>>) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut lines = reader.by_ref().lines();
     let first = lines.next()?.ok()?;
     let mut words = first.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
@@ -157,11 +170,25 @@ fn serve(mut stream: TcpStream, answer: &Answer, log: &Mutex<Vec<Asked>>) -> Opt
                 .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         })
         .collect();
-    let asked = Asked {
+    let mut asked = Asked {
         method,
         path,
         headers,
+        body: vec![],
     };
+    let length = asked
+        .header("content-length")
+        .and_then(|length| length.parse().ok());
+    let length: usize = length.unwrap_or(0);
+    if let Some(cut) = cut(&asked) {
+        let mut read = vec![0; cut.min(length)];
+        reader.read_exact(&mut read).ok()?;
+        asked.body = read;
+        log.lock().unwrap().push(asked);
+        return stream.shutdown(Shutdown::Both).ok();
+    }
+    asked.body = vec![0; length];
+    reader.read_exact(&mut asked.body).ok()?;
     log.lock().unwrap().push(asked.clone());
     let reply = answer(&asked);
     let mut head = format!("HTTP/1.1 {} X\r\nconnection: close\r\n", reply.status);
@@ -345,12 +372,12 @@ impl Entry {
     }
 }
 
-fn decoded(name: &str) -> String {
+pub(crate) fn decoded(name: &str) -> String {
     percent_encoding::percent_decode_str(name)
         .decode_utf8_lossy()
         .into_owned()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,7 +2,7 @@
 
 const QUANTISED: &str = "there is no training on a quantised model (QLoRA): train a LoRA adapter with `--adapter lora`, and lower its \
                          memory with `model.recompute = \"blocks\"` or `model.precision = \"bf16\"`";
-const HUB: &str = "cadft uploads nothing: `hf upload OWNER/NAME RUN/model` does";
+const HUB: &str = "a trained model is sent to the Hub afterwards: `cadft push RUN OWNER/NAME`";
 const PREFERENCES: &str = "there is no preference training and no reinforcement learning: TRL does it, and takes a trained model as it is";
 const SHARDED: &str = "weights are not shared out: every rank (`--ranks N`, or `mpirun`) has a whole model, and with \
                        `batch.zero-stage` its own part of moments and gradients";
