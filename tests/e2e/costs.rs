@@ -210,7 +210,10 @@ fn parquet(path: &Path, properties: WriterProperties, bytes: usize, rows: usize)
     let texts = vec![ByteArray::from(vec![b'a'; bytes]); rows];
     let mut group = writer.next_row_group().expect("a group of rows");
     let mut column = group.next_column().expect("a column").expect("a column");
-    column.typed::<ByteArrayType>().write_batch(&texts, None, None).expect("rows");
+    column
+        .typed::<ByteArrayType>()
+        .write_batch(&texts, None, None)
+        .expect("rows");
     column.close().expect("the column");
     group.close().expect("the group");
     let _ = writer.close().expect("the file");

@@ -8,6 +8,8 @@
 //! where it has items. The repetition level of a value is 0 where a row begins, and otherwise the depth of the innermost
 //! list of which it begins an item other than the first.
 
+mod arrow;
+
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
+
+use crate::shown::short;
 
 /// Largest number of rows of a group, and the number of bytes at which a group is written.
 const GROUP_ROWS: usize = 1 << 20;
@@ -128,6 +132,10 @@ enum Cells {
     Null,
 }
 
+fn wrong(value: &Value) -> String {
+    format!("{} is none of its column's values", short(&value.to_string()))
+}
+
 /// The levels at a place in a row.
 #[derive(Clone, Copy)]
 struct Levels {
@@ -182,9 +190,10 @@ fn shred(shape: &Shape, value: Option<Value>, levels: Levels, columns: &mut [Col
                 None => Ok(()),
             }
         }
+        (Shape::List(_) | Shape::Struct(_), value) => Err(wrong(&value)),
         (shape, value) => match columns {
             [column] => column.push(shape, value, levels.inside()),
-            _ => Err(format!("{value} is none of its column's values")),
+            _ => Err(wrong(&value)),
         },
     }
 }
@@ -197,7 +206,6 @@ impl Column {
     }
 
     fn push(&mut self, shape: &Shape, value: Value, levels: Levels) -> Result<(), String> {
-        let wrong = |value: &Value| format!("{value} is none of its column's values");
         match (&mut self.values, shape, value) {
             (Cells::Bytes(cells), Shape::Json, value) => {
                 let text = value.to_string();
@@ -265,8 +273,9 @@ impl<W: Write + Send> Shredded<W> {
         fields: Vec<(String, Shape)>,
         properties: WriterProperties,
     ) -> Result<Self, ParquetError> {
-        let schema = Type::group_type_builder("schema").with_fields(types(&fields)?);
-        let writer = SerializedFileWriter::new(file, Arc::new(schema.build()?), Arc::new(properties))?;
+        let schema = Type::group_type_builder("arrow_schema").with_fields(types(&fields)?);
+        let mut writer = SerializedFileWriter::new(file, Arc::new(schema.build()?), Arc::new(properties))?;
+        writer.append_key_value_metadata(arrow::schema(&fields));
         let mut columns = Vec::new();
         fields.iter().for_each(|(_, of)| of.columns(&mut columns));
         Ok(Self {
@@ -327,8 +336,8 @@ impl<W: Write + Send> Shredded<W> {
 pub(crate) mod tests {
     use super::*;
     use bytes::Bytes;
-    use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::file::properties::WriterVersion;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record;
     use proptest::prelude::*;
     use serde_json::json;
@@ -360,16 +369,25 @@ pub(crate) mod tests {
 
     fn values(shape: &Shape) -> BoxedStrategy<Value> {
         let some = match shape {
-            Shape::Text => prop_oneof!["[a-c]{0,3}", "\\PC{0,40}"].prop_map(Value::from).boxed(),
+            Shape::Text => prop_oneof!["[a-c]{0,3}", "\\PC{0,40}"]
+                .prop_map(Value::from)
+                .boxed(),
             Shape::Json => {
-                let texts = [json!([1, null, {"a": []}]), json!({"b": {}}), json!("c"), json!(1.5)];
+                let texts = [
+                    json!([1, null, {"a": []}]),
+                    json!({"b": {}}),
+                    json!("c"),
+                    json!(1.5),
+                ];
                 prop::sample::select(texts.to_vec()).boxed()
             }
             Shape::Integer => any::<i64>().prop_map(Value::from).boxed(),
             Shape::Float => prop::num::f64::NORMAL.prop_map(Value::from).boxed(),
             Shape::Flag => any::<bool>().prop_map(Value::from).boxed(),
             Shape::Null => Just(Value::Null).boxed(),
-            Shape::List(item) => prop::collection::vec(values(item), 0..4).prop_map(Value::Array).boxed(),
+            Shape::List(item) => prop::collection::vec(values(item), 0..4)
+                .prop_map(Value::Array)
+                .boxed(),
             Shape::Struct(fields) => objects(fields).prop_map(Value::Object).boxed(),
         };
         match shape {
@@ -402,21 +420,19 @@ pub(crate) mod tests {
 
     /// How a file is laid out.
     pub(crate) fn layouts() -> impl Strategy<Value = WriterProperties> {
-        (1..5_usize, any::<bool>(), any::<bool>()).prop_map(
-            |(rows, has_dictionary, is_second)| {
-                let version = if is_second {
-                    WriterVersion::PARQUET_2_0
-                } else {
-                    WriterVersion::PARQUET_1_0
-                };
-                let layout = WriterProperties::builder()
-                    .set_writer_version(version)
-                    .set_dictionary_enabled(has_dictionary)
-                    .set_write_batch_size(1)
-                    .set_data_page_row_count_limit(rows);
-                layout.build()
-            },
-        )
+        (1..5_usize, any::<bool>(), any::<bool>()).prop_map(|(rows, has_dictionary, is_second)| {
+            let version = if is_second {
+                WriterVersion::PARQUET_2_0
+            } else {
+                WriterVersion::PARQUET_1_0
+            };
+            let layout = WriterProperties::builder()
+                .set_writer_version(version)
+                .set_dictionary_enabled(has_dictionary)
+                .set_write_batch_size(1)
+                .set_data_page_row_count_limit(rows);
+            layout.build()
+        })
     }
 
     pub(crate) fn written(table: &Table, properties: WriterProperties) -> Bytes {

@@ -16,10 +16,12 @@ use crate::shredded::{Shape, Shredded};
 /// # Errors
 /// [`DataError::Write`] for errors of the file system, and for values that no column can store.
 pub fn write_parquet(path: &Path, records: &[Value]) -> Result<(), DataError> {
-    let written = NewFile::create(path).map_err(ParquetError::from).and_then(|file| {
-        write(&file.handle()?, records)?;
-        Ok(file.finish()?)
-    });
+    let written = NewFile::create(path)
+        .map_err(ParquetError::from)
+        .and_then(|file| {
+            write(&file.handle()?, records)?;
+            Ok(file.finish()?)
+        });
     written.map_err(|source| DataError::Write {
         path: path.to_owned(),
         source: source.into(),
@@ -45,7 +47,10 @@ fn columns(records: &[&Map<String, Value>]) -> Result<Vec<(String, Shape)>, Parq
     let mut shapes: Vec<(String, Shape)> = Vec::new();
     for record in records {
         for (key, value) in *record {
-            let place = shapes.iter().position(|(name, _)| name == key).unwrap_or(shapes.len());
+            let place = shapes
+                .iter()
+                .position(|(name, _)| name == key)
+                .unwrap_or(shapes.len());
             if place == shapes.len() {
                 shapes.push((key.clone(), Shape::Null));
             }

@@ -98,7 +98,10 @@ impl Type {
 }
 
 fn shapes(fields: &[(String, Type)]) -> Vec<(String, Shape)> {
-    fields.iter().map(|(name, of)| (name.clone(), of.shape())).collect()
+    fields
+        .iter()
+        .map(|(name, of)| (name.clone(), of.shape()))
+        .collect()
 }
 
 /// A Parquet file under construction.

@@ -117,7 +117,9 @@ impl Column {
 
     /// Steps over the next level, and returns its value if it has one.
     pub(super) fn take(&mut self) -> Result<Option<Raw<'_>>, String> {
-        let level = self.peek()?.ok_or_else(|| "a column has fewer values than its rows".to_owned())?;
+        let level = self
+            .peek()?
+            .ok_or_else(|| "a column has fewer values than its rows".to_owned())?;
         self.next += 1;
         self.has_begun = true;
         if level.definition < self.max.definition {
@@ -474,11 +476,22 @@ mod tests {
         let some = [2, 0, 0, 0, 2, 1];
         let delta = [&some[..], &[128, 1, 4, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 0]].concat();
         for (page, said) in [
-            (dictionary(u32::MAX, b"\x01\0\0\0a"), "a dictionary claims more values than it has"),
-            (data(1, Encoding::DELTA_BYTE_ARRAY, &delta), "the lengths of a page's values are damaged"),
-            (data(1, Encoding::PLAIN, &[9, 0, 0, 0, 2, 1]), "a page is shorter than its levels"),
-            (data(2, Encoding::PLAIN, &some), "the levels of a page are damaged"),
-            (data(1, Encoding::PLAIN, &some), ""),
+            (
+                dictionary(u32::MAX, b"\x01\0\0\0a"),
+                "a dictionary claims more values than it has",
+            ),
+            (
+                data(1, Encoding::DELTA_BYTE_ARRAY, &delta),
+                "the lengths of a page's values are damaged",
+            ),
+            (
+                data(1, Encoding::PLAIN, &[9, 0, 0, 0, 2, 1]),
+                "a page is shorter than its levels",
+            ),
+            (
+                data(2, Encoding::PLAIN, &some),
+                "the levels of a page are damaged",
+            ),
         ] {
             let error = column(vec![page]).peek().unwrap_err();
             assert!(error.contains(said), "{error}");
@@ -490,6 +503,11 @@ mod tests {
             encoding: Encoding::PLAIN,
             is_sorted: false,
         };
-        assert!(column(vec![large]).peek().unwrap_err().contains("a dictionary of more than"));
+        assert!(
+            column(vec![large])
+                .peek()
+                .unwrap_err()
+                .contains("a dictionary of more than")
+        );
     }
 }

@@ -15,7 +15,8 @@ pub(super) fn check_lengths(encoding: Encoding, data: &[u8], values: u64) -> Res
         _ => return Ok(()),
     };
     for _ in 0..lists {
-        let count = skip(data, &mut at).ok_or_else(|| "the lengths of a page's values are damaged".to_owned())?;
+        let count =
+            skip(data, &mut at).ok_or_else(|| "the lengths of a page's values are damaged".to_owned())?;
         if count > values {
             return Err(format!("a page of {values} values has {count} lengths"));
         }

@@ -63,7 +63,9 @@ impl Hint {
         let Some(text) = stored.filter_map(|pair| pair.value.as_deref()).last() else {
             return Ok(None);
         };
-        let message = STANDARD.decode(text).map_err(|error| format!("`{KEY}` is no base64: {error}"))?;
+        let message = STANDARD
+            .decode(text)
+            .map_err(|error| format!("`{KEY}` is no base64: {error}"))?;
         // The length before the message is absent in files of 2019 and before.
         let message = match message.strip_prefix(&[255; 4]) {
             Some(rest) if rest.len() > 4 => &rest[4..],
@@ -118,9 +120,8 @@ fn fields(parent: &Table<'_>, index: usize, depth: usize, left: &mut usize) -> O
 fn field(field: &Table<'_>, depth: usize, left: &mut usize) -> Option<Hint> {
     let metadata = field.tables(6).unwrap_or_default();
     let mut metadata = metadata.into_iter().filter_map(|at| Table::at(field.data, at));
-    let is_json = metadata.any(|pair| {
-        pair.text(0) == Some("ARROW:extension:name") && pair.text(1) == Some("arrow.json")
-    });
+    let is_json = metadata
+        .any(|pair| pair.text(0) == Some("ARROW:extension:name") && pair.text(1) == Some("arrow.json"));
     Some(Hint {
         name: field.text(0).unwrap_or_default().to_owned(),
         of: arrow_type(field),
@@ -226,6 +227,10 @@ fn bytes<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shredded::{Shape, Shredded};
+    use bytes::Bytes;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
 
     /// The schema that pyarrow 26 writes for columns `dict` (a dictionary of text), `date64`, `time32s`, `tz_off`, `dur_s`,
     /// `maplist` (text to lists of timestamps) and `json`.
@@ -268,6 +273,32 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_of_our_own_files_is_read() {
+        let turn = Shape::Struct(vec![
+            ("role".to_owned(), Shape::Text),
+            ("any".to_owned(), Shape::Json),
+            ("none".to_owned(), Shape::Null),
+        ]);
+        let columns = vec![
+            ("messages".to_owned(), Shape::List(Box::new(turn))),
+            ("weight".to_owned(), Shape::Float),
+        ];
+        let mut bytes = Vec::new();
+        let file = Shredded::new(&mut bytes, columns, WriterProperties::default()).unwrap();
+        file.finish().unwrap();
+        let reader = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
+        let root = Hint::of_file(reader.metadata().file_metadata()).unwrap().unwrap();
+        assert_eq!(root.named(1, "weight").unwrap().of, Arrow::Other);
+        let turn = root.named(0, "messages").unwrap().item().unwrap();
+        let [role, any, none] =
+            [(0, "role"), (1, "any"), (2, "none")].map(|(index, name)| turn.named(index, name).unwrap());
+        assert_eq!((&role.of, role.is_json), (&Arrow::Text, false));
+        assert_eq!((&any.of, any.is_json), (&Arrow::Text, true));
+        assert_eq!((&none.of, none.is_json), (&Arrow::Other, false));
+        assert_eq!((turn.name.as_str(), turn.children.len()), ("item", 3));
+    }
+
+    #[test]
     fn damaged_schemas_are_read_in_part_or_refused_without_a_panic() {
         let message = message();
         for end in 0..message.len() {
@@ -285,19 +316,22 @@ mod tests {
 
     #[test]
     fn fields_that_share_their_children_end() {
-        // Sixty fields, each with the next one as its child twice.
-        let places = [16_u16, 8, 0, 0, 0, 0, 0, 4];
-        let mut data: Vec<u8> = places.iter().flat_map(|word| word.to_le_bytes()).collect();
-        for _ in 0..60 {
-            let at = u32::try_from(data.len()).unwrap();
-            for word in [at, 4, 2, 8, 4] {
-                data.extend(word.to_le_bytes());
+        // Fields that have the next one as their child twice; the last has none.
+        let chain = |length: usize| {
+            let places = [16_u16, 8, 0, 0, 0, 0, 0, 4];
+            let mut data: Vec<u8> = places.iter().flat_map(|word| word.to_le_bytes()).collect();
+            for _ in 0..length {
+                let at = u32::try_from(data.len()).unwrap();
+                for word in [at, 4, 2, 8, 4] {
+                    data.extend(word.to_le_bytes());
+                }
             }
-        }
-        let first = Table::at(&data, 16).unwrap();
-        let mut left = data.len() / 8;
-        assert_eq!(field(&first, MAX_DEPTH, &mut left), None);
-        let last = Table::at(&data, data.len() - 20).unwrap();
-        assert!(field(&last, MAX_DEPTH, &mut 8).is_some());
+            data.extend((-4_i32).to_le_bytes());
+            data.extend([4, 0, 4, 0]);
+            let mut left = data.len() / 8;
+            field(&Table::at(&data, 16).unwrap(), MAX_DEPTH, &mut left)
+        };
+        assert_eq!(chain(2).unwrap().children.len(), 2);
+        assert_eq!(chain(60), None);
     }
 }

@@ -139,7 +139,8 @@ impl Levels {
         if head & 1 == 1 {
             // Groups of eight levels; the last group of a page may be cut short.
             let groups = head >> 1;
-            let bytes = usize::try_from(groups).map_or(usize::MAX, |groups| groups.saturating_mul(self.width));
+            let bytes =
+                usize::try_from(groups).map_or(usize::MAX, |groups| groups.saturating_mul(self.width));
             self.run = Run::Packed {
                 bit: self.at * 8,
                 left: groups.saturating_mul(8),
@@ -177,11 +178,16 @@ fn packed(data: &[u8], bit: usize, width: usize, order: Order) -> Option<u16> {
     let shift = bit % 8;
     let level = match order {
         Order::LowFirst => {
-            let word = bytes.iter().rev().fold(0_u32, |word, &byte| word << 8 | u32::from(byte));
+            let word = bytes
+                .iter()
+                .rev()
+                .fold(0_u32, |word, &byte| word << 8 | u32::from(byte));
             word >> shift
         }
         Order::HighFirst => {
-            let word = bytes.iter().fold(0_u32, |word, &byte| word << 8 | u32::from(byte));
+            let word = bytes
+                .iter()
+                .fold(0_u32, |word, &byte| word << 8 | u32::from(byte));
             word >> (bytes.len() * 8 - shift - width)
         }
     };

@@ -66,7 +66,9 @@ pub(super) fn check_group(group: &RowGroupMetaData) -> std::result::Result<(), S
 pub(super) fn check_held(bytes: u64) -> std::result::Result<(), String> {
     if bytes > MAX_HELD_BYTES {
         let limit = MAX_HELD_BYTES >> 20;
-        return Err(format!("one page of each column unpacks to more than {limit} MiB in all"));
+        return Err(format!(
+            "one page of each column unpacks to more than {limit} MiB in all"
+        ));
     }
     Ok(())
 }

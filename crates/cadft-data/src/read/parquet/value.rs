@@ -80,7 +80,9 @@ impl<'a> Values<'a> {
         };
         let text = str::from_utf8(bytes).map_err(|error| {
             let at = error.valid_up_to() + 1;
-            Missing::Bad(format!("bytes that are no UTF-8 text, at byte {at}; write it as text"))
+            Missing::Bad(format!(
+                "bytes that are no UTF-8 text, at byte {at}; write it as text"
+            ))
         })?;
         self.left = (self.left.checked_sub(text.len())).ok_or_else(|| Missing::Bad(too_long()))?;
         if *is_json {
@@ -93,7 +95,9 @@ impl<'a> Values<'a> {
     fn object(&mut self, fields: &[Field]) -> Result<Value, Missing> {
         let mut object = Map::new();
         for field in fields {
-            let value = self.value(field).map_err(|missing| missing.within(&format!(".{}", field.name)))?;
+            let value = self
+                .value(field)
+                .map_err(|missing| missing.within(&format!(".{}", field.name)))?;
             if !value.is_null() {
                 object.insert(field.name.clone(), value);
             }
@@ -126,7 +130,9 @@ impl<'a> Values<'a> {
         while has_more {
             let key = self.value(key_field)?;
             let key = key.as_str().unwrap_or_default().to_owned();
-            let value = self.value(field).map_err(|missing| missing.within(&format!(".{key}")))?;
+            let value = self
+                .value(field)
+                .map_err(|missing| missing.within(&format!(".{key}")))?;
             object.insert(key, value);
             has_more = self.has_more(columns.clone(), repeated)?;
         }
