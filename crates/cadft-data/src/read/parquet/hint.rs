@@ -60,7 +60,7 @@ impl Hint {
     pub(super) fn of_file(metadata: &FileMetaData) -> Result<Option<Self>, String> {
         let pairs = metadata.key_value_metadata().into_iter().flatten();
         let stored = pairs.filter(|pair| pair.key == KEY);
-        let Some(text) = stored.filter_map(|pair| pair.value.as_deref()).last() else {
+        let Some(text) = stored.filter_map(|pair| pair.value.as_deref()).next_back() else {
             return Ok(None);
         };
         let message = STANDARD
