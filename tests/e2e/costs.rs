@@ -2,15 +2,15 @@
 //! error. Since time grows with the text that is tokenised, files that may be read hold about ten megabytes of it.
 
 use crate::CADFT;
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
 use cadft_tests::Workspace;
 use cadft_tests::command::run_measured;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -203,16 +203,19 @@ fn text_that_unpacks_nests_or_repeats_is_read_within_a_minute_and_a_gigabyte() {
 
 /// Writes a file of rows that all have the same text of `bytes` bytes.
 fn parquet(path: &Path, properties: WriterProperties, bytes: usize, rows: usize) {
-    let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]));
+    let schema = parse_message_type("message rows { required binary text (STRING); }").expect("a schema");
     let file = File::create(path).expect("a file");
-    let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).expect("a writer");
-    let text = "a".repeat(bytes);
-    let part = rows.min(16);
-    let array: ArrayRef = Arc::new(StringArray::from(vec![text.as_str(); part]));
-    let batch = RecordBatch::try_new(schema, vec![array]).expect("a batch");
-    for _ in 0..rows / part {
-        writer.write(&batch).expect("rows");
-    }
+    let mut writer =
+        SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).expect("a writer");
+    let texts = vec![ByteArray::from(vec![b'a'; bytes]); rows];
+    let mut group = writer.next_row_group().expect("a group of rows");
+    let mut column = group.next_column().expect("a column").expect("a column");
+    column
+        .typed::<ByteArrayType>()
+        .write_batch(&texts, None, None)
+        .expect("rows");
+    column.close().expect("the column");
+    group.close().expect("the group");
     let _ = writer.close().expect("the file");
 }
 

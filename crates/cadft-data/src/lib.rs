@@ -42,6 +42,7 @@ mod read;
 mod row;
 mod samples;
 mod shown;
+mod shredded;
 mod source;
 mod stats;
 mod table;

@@ -2,7 +2,7 @@
 //!
 //! The kind of file is detected from its name (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet`), otherwise
 //! from its first bytes. gzip and Zstandard are detected from the first bytes. Only one record is in memory at a time,
-//! or one batch of a Parquet file. Reading continues after a malformed record, so that all problems of a file are
+//! and one page of each column of a Parquet file. Reading continues after a malformed record, so that all problems of a file are
 //! found.
 
 mod caught;

@@ -1,19 +1,14 @@
 //! Writes flat records as a Parquet file, for the tables of this project.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow_json::ReaderBuilder;
-use arrow_json::reader::infer_json_schema_from_iterator;
-use arrow_schema::{ArrowError, Schema};
 use cadft_files::NewFile;
-use parquet::arrow::ArrowWriter;
-use serde_json::Value;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use serde_json::{Map, Value};
 
 use crate::error::DataError;
-
-/// Number of records that are encoded together.
-const BATCH: usize = 4096;
+use crate::shredded::{Shape, Shredded};
 
 /// Writes objects with strings, numbers and booleans as a Parquet file. Each key is a column, in the order of the first
 /// object; an absent key is null. The file is written under a temporary name and renamed.
@@ -21,44 +16,69 @@ const BATCH: usize = 4096;
 /// # Errors
 /// [`DataError::Write`] for errors of the file system, and for values that no column can store.
 pub fn write_parquet(path: &Path, records: &[Value]) -> Result<(), DataError> {
-    let written = NewFile::create(path).map_err(ArrowError::from).and_then(|file| {
-        write(&file.handle()?, records)?;
-        Ok(file.finish()?)
-    });
+    let written = NewFile::create(path)
+        .map_err(ParquetError::from)
+        .and_then(|file| {
+            write(&file.handle()?, records)?;
+            Ok(file.finish()?)
+        });
     written.map_err(|source| DataError::Write {
         path: path.to_owned(),
         source: source.into(),
     })
 }
 
-fn write(file: &std::fs::File, records: &[Value]) -> Result<(), ArrowError> {
-    let schema = Arc::new(schema(records)?);
-    let mut decoder = ReaderBuilder::new(Arc::clone(&schema))
-        .with_batch_size(BATCH)
-        .build_decoder()?;
-    let mut writer = ArrowWriter::try_new(file, schema, None)?;
-    for records in records.chunks(BATCH) {
-        decoder.serialize(records)?;
-        if let Some(batch) = decoder.flush()? {
-            writer.write(&batch)?;
-        }
+fn write(file: &std::fs::File, records: &[Value]) -> Result<(), ParquetError> {
+    let objects: Vec<_> = records.iter().map(object).collect::<Result<_, _>>()?;
+    let mut table = Shredded::new(file, columns(&objects)?, WriterProperties::default())?;
+    for object in objects {
+        table.write(object.clone())?;
     }
-    writer.close()?;
-    Ok(())
+    table.finish()
 }
 
-/// The columns, in the order of the keys.
-fn schema(records: &[Value]) -> Result<Schema, ArrowError> {
-    let inferred = infer_json_schema_from_iterator(records.iter().map(Ok::<_, ArrowError>))?;
-    let first = records.first().and_then(Value::as_object);
-    let place = |name: &str| {
-        first
-            .and_then(|keys| keys.keys().position(|key| key == name))
-            .unwrap_or(usize::MAX)
+fn object(record: &Value) -> Result<&Map<String, Value>, ParquetError> {
+    let object = record.as_object();
+    object.ok_or_else(|| ParquetError::General(format!("{record} is no object")))
+}
+
+/// The columns: those of the first object in its order, then all others in the order of their names.
+fn columns(records: &[&Map<String, Value>]) -> Result<Vec<(String, Shape)>, ParquetError> {
+    let mut shapes: Vec<(String, Shape)> = Vec::new();
+    for record in records {
+        for (key, value) in *record {
+            let place = shapes
+                .iter()
+                .position(|(name, _)| name == key)
+                .unwrap_or(shapes.len());
+            if place == shapes.len() {
+                shapes.push((key.clone(), Shape::Null));
+            }
+            let shape = &mut shapes[place].1;
+            *shape = merged(shape, value)
+                .ok_or_else(|| ParquetError::General(format!("column `{key}` cannot store {value}")))?;
+        }
+    }
+    let first = records.first().map_or(0, |record| record.len());
+    shapes[first..].sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(shapes)
+}
+
+/// The shape of a column with one more value; `None` if it has values of another kind.
+fn merged(shape: &Shape, value: &Value) -> Option<Shape> {
+    let new = match value {
+        Value::Null => return Some(shape.clone()),
+        Value::String(_) => Shape::Text,
+        Value::Bool(_) => Shape::Flag,
+        Value::Number(number) if number.is_i64() => Shape::Integer,
+        Value::Number(_) => Shape::Float,
+        Value::Array(_) | Value::Object(_) => return None,
     };
-    let mut fields: Vec<_> = inferred.fields().iter().cloned().collect();
-    fields.sort_by(|a, b| place(a.name()).cmp(&place(b.name())).then(a.name().cmp(b.name())));
-    Ok(Schema::new(fields))
+    match (shape, new) {
+        (Shape::Null, new) => Some(new),
+        (Shape::Integer | Shape::Float, Shape::Float) | (Shape::Float, Shape::Integer) => Some(Shape::Float),
+        (old, new) => (*old == new).then_some(new),
+    }
 }
 
 #[cfg(test)]

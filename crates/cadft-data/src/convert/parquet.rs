@@ -2,22 +2,15 @@
 //! type), which reads back unchanged.
 
 use std::fs::File;
-use std::sync::Arc;
 
-use arrow_json::ReaderBuilder;
-use arrow_json::reader::Decoder;
-use arrow_schema::extension::Json;
-use arrow_schema::{DataType, Field, Schema as ArrowSchema};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
+use crate::shredded::{Shape, Shredded};
+
 /// An error of writing a file.
 pub(super) type Problem = Box<dyn std::error::Error + Send + Sync>;
-
-/// Number of rows that are encoded together.
-const BATCH: usize = 1024;
 
 /// Columns with lists of turns.
 const TURNS: [&str; 4] = ["messages", "conversations", "prompt", "completion"];
@@ -92,90 +85,41 @@ impl Type {
         }
     }
 
-    fn field(&self, name: &str) -> Field {
-        let field = |data_type| Field::new(name, data_type, true);
+    fn shape(&self) -> Shape {
         match self {
-            Self::Text => field(DataType::Utf8),
-            Self::Integer => field(DataType::Int64),
-            Self::Float => field(DataType::Float64),
-            Self::Flag => field(DataType::Boolean),
-            Self::Turns(turn) => {
-                let turn = DataType::Struct(turn.iter().map(|(name, of)| of.field(name)).collect());
-                field(DataType::List(Arc::new(Field::new("item", turn, true))))
-            }
-            Self::Any => field(DataType::Utf8).with_extension_type(Json::default()),
-        }
-    }
-
-    /// Converts a value to the form that the column stores.
-    fn written(&self, value: &mut Value) {
-        match self {
-            Self::Any => *value = Value::String(value.to_string()),
-            Self::Turns(fields) => {
-                let turns = value.as_array_mut().into_iter().flatten();
-                turns
-                    .filter_map(Value::as_object_mut)
-                    .for_each(|turn| written(fields, turn));
-            }
-            _ => {}
+            Self::Text => Shape::Text,
+            Self::Integer => Shape::Integer,
+            Self::Float => Shape::Float,
+            Self::Flag => Shape::Flag,
+            Self::Turns(turn) => Shape::List(Box::new(Shape::Struct(shapes(turn)))),
+            Self::Any => Shape::Json,
         }
     }
 }
 
-fn written(columns: &[(String, Type)], record: &mut Map<String, Value>) {
-    for (name, of) in columns {
-        if let Some(value) = record.get_mut(name) {
-            of.written(value);
-        }
-    }
+fn shapes(fields: &[(String, Type)]) -> Vec<(String, Shape)> {
+    fields
+        .iter()
+        .map(|(name, of)| (name.clone(), of.shape()))
+        .collect()
 }
 
 /// A Parquet file under construction.
-pub(super) struct Parquet {
-    decoder: Decoder,
-    writer: ArrowWriter<File>,
-    schema: Schema,
-    rows: Vec<Map<String, Value>>,
-}
+pub(super) struct Parquet(Shredded);
 
 impl Parquet {
     pub(super) fn new(file: File, schema: &Schema) -> Result<Self, Problem> {
-        let columns: Vec<_> = schema.columns.iter().map(|(name, of)| of.field(name)).collect();
-        let arrow = Arc::new(ArrowSchema::new(columns));
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .build();
-        Ok(Self {
-            decoder: ReaderBuilder::new(Arc::clone(&arrow))
-                .with_batch_size(BATCH)
-                .build_decoder()?,
-            writer: ArrowWriter::try_new(file, arrow, Some(properties))?,
-            schema: schema.clone(),
-            rows: Vec::with_capacity(BATCH),
-        })
+        Ok(Self(Shredded::new(file, shapes(&schema.columns), properties)?))
     }
 
-    pub(super) fn write(&mut self, mut record: Map<String, Value>) -> Result<(), Problem> {
-        written(&self.schema.columns, &mut record);
-        self.rows.push(record);
-        if self.rows.len() == BATCH {
-            self.flush()?;
-        }
-        Ok(())
+    pub(super) fn write(&mut self, record: Map<String, Value>) -> Result<(), Problem> {
+        Ok(self.0.write(record)?)
     }
 
-    fn flush(&mut self) -> Result<(), Problem> {
-        self.decoder.serialize(&self.rows)?;
-        self.rows.clear();
-        if let Some(batch) = self.decoder.flush()? {
-            self.writer.write(&batch)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(mut self) -> Result<(), Problem> {
-        self.flush()?;
-        self.writer.close()?;
-        Ok(())
+    pub(super) fn finish(self) -> Result<(), Problem> {
+        Ok(self.0.finish()?)
     }
 }

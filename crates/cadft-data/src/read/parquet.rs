@@ -1,20 +1,21 @@
-//! Reads Parquet files, one batch of rows at a time.
+//! Reads Parquet files, one row at a time.
 
+mod column;
+mod delta;
+mod hint;
+mod levels;
 mod page;
+mod scalar;
+mod schema;
 mod value;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field, FieldRef, Schema};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
+use parquet::file::serialized_reader::SerializedPageReader;
 use serde_json::{Map, Value};
 
 use super::caught::caught;
@@ -24,53 +25,58 @@ use crate::error::FORMAT_HINT;
 use crate::format::{Absent, Wrong};
 use crate::row::Place;
 use crate::shown::short;
+use column::Column;
+use hint::Hint;
 use page::Guarded;
-use value::{Values, refused, shown};
+use schema::{Field, Schema};
+use value::{Missing, Values, shown};
 
-/// Largest number of rows in a batch, and the target size of a batch in bytes.
+/// Largest number of rows, and the target size of rows in bytes, for which unpacked pages are counted together.
 const BATCH: u64 = 256;
 const BATCH_BYTES: u64 = 64 << 20;
 
 /// The rows of a Parquet file.
-pub(super) struct Parquet {
-    reader: ParquetRecordBatchReader,
+pub(super) struct Parquet<R> {
+    input: Arc<Guarded<R>>,
+    metadata: ParquetMetaData,
+    fields: Vec<Field>,
+    /// For each column that is read, its place in the file.
+    leaves: Vec<usize>,
     /// Columns that are not read; they are reported as null, so that messages can name them.
     others: Vec<String>,
-    batch: Option<RecordBatch>,
-    /// Unpacked bytes of pages for the batch.
+    /// The next group of rows, and the columns of the current one.
+    group: usize,
+    columns: Vec<Column>,
+    /// Unpacked bytes of pages for a batch of rows, and the number of rows in a batch.
     unpacked: Arc<AtomicU64>,
+    batch: usize,
     /// Bytes of the file, and of all rows so far.
     file_bytes: u64,
     row_bytes: u64,
-    /// The next row of the batch.
-    next: usize,
     number: usize,
     has_ended: bool,
 }
 
-impl Parquet {
+impl<R: ChunkReader + 'static> Parquet<R> {
     /// Opens a file and selects the columns for which `is_wanted` is true.
-    pub(super) fn new(
-        input: impl ChunkReader + 'static,
-        is_wanted: &dyn Fn(&str) -> bool,
-    ) -> Result<Self, Fault> {
+    pub(super) fn new(input: R, is_wanted: &dyn Fn(&str) -> bool) -> Result<Self, Fault> {
         caught(|| Self::open(input, is_wanted)).unwrap_or_else(|message| Err(unreadable(&message)))
     }
 
-    fn open(input: impl ChunkReader + 'static, is_wanted: &dyn Fn(&str) -> bool) -> Result<Self, Fault> {
+    fn open(input: R, is_wanted: &dyn Fn(&str) -> bool) -> Result<Self, Fault> {
         page::check_footer(&input).map_err(|message| Fault::new(Place::File, message))?;
-        let metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new())
+        let metadata = ParquetMetaDataReader::new()
+            .parse_and_finish(&input)
             .map_err(|error| unreadable(&error.to_string()))?;
-        let fields = metadata.schema().fields();
-        let (mut wanted, mut others) = (Vec::new(), Vec::new());
-        for (index, field) in fields.iter().enumerate() {
-            if is_wanted(field.name()) {
-                wanted.push(index);
-            } else {
-                others.push(field.name().clone());
-            }
-        }
-        if wanted.is_empty() {
+        let file = metadata.file_metadata();
+        let hint = Hint::of_file(file).map_err(|message| unreadable(&message))?;
+        let Schema {
+            fields,
+            leaves,
+            others,
+            refused,
+        } = Schema::new(file.schema_descr(), hint.as_ref(), is_wanted);
+        if fields.is_empty() && refused.is_empty() {
             let wrong = Wrong::Absent(Absent {
                 what: "no column is one that is read".to_owned(),
                 found: others,
@@ -79,32 +85,28 @@ impl Parquet {
             let place = Place::File;
             return Err(Fault { place, wrong });
         }
-        let wrong = wanted.iter().filter_map(|&index| {
-            let reason = refused(fields[index].data_type())?;
-            Some(format!("column `{}` is {reason}", short(fields[index].name())))
-        });
-        let wrong: Vec<_> = wrong.collect();
-        if !wrong.is_empty() {
+        if !refused.is_empty() {
+            let wrong: Vec<_> = refused
+                .iter()
+                .map(|(name, reason)| format!("column `{}` is {reason}", short(name)))
+                .collect();
             return Err(Fault::new(Place::File, wrong.join("; ")));
         }
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
-        let batch = batch_size(metadata.metadata());
+        let batch = batch_size(&metadata);
         let file_bytes = input.len();
-        let input = Guarded::new(input, metadata.metadata());
-        let unpacked = input.unpacked();
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(input, with_views(metadata))
-            .with_projection(mask)
-            .with_batch_size(batch)
-            .build()
-            .map_err(|error| unreadable(&error.to_string()))?;
+        let input = Guarded::new(input, &metadata);
         Ok(Self {
-            reader,
+            unpacked: input.unpacked(),
+            input: Arc::new(input),
+            metadata,
+            fields,
+            leaves,
             others,
-            batch: None,
-            unpacked,
+            group: 0,
+            columns: Vec::new(),
+            batch,
             file_bytes,
             row_bytes: 0,
-            next: 0,
             number: 0,
             has_ended: false,
         })
@@ -112,29 +114,72 @@ impl Parquet {
 
     /// The next row; `None` at the end of the file.
     fn row(&mut self) -> Result<Option<Record>, String> {
-        loop {
-            if let Some(batch) = self.batch.as_ref().filter(|batch| self.next < batch.num_rows()) {
-                let mut values = Values::new();
-                let record = record(batch, self.next, self.number + 1, &mut values);
-                self.row_bytes += values.used() as u64;
-                if is_bomb(self.file_bytes, self.row_bytes) {
-                    return Err(bomb());
-                }
-                self.next += 1;
-                self.number += 1;
-                return Ok(Some(record));
-            }
-            self.batch = None;
+        if self.number.is_multiple_of(self.batch) {
             self.unpacked.store(0, Ordering::Relaxed);
-            match self.reader.next() {
-                None => return Ok(None),
-                Some(batch) => {
-                    self.batch = Some(batch.map_err(|error| error.to_string())?);
-                    self.next = 0;
+        }
+        while !self.has_row()? {
+            let Some(group) = self.metadata.row_groups().get(self.group) else {
+                return Ok(None);
+            };
+            page::check_group(group)?;
+            self.columns.clear();
+            for &leaf in &self.leaves {
+                self.columns.push(column(&self.input, group, leaf)?);
+            }
+            self.group += 1;
+        }
+        let (mut fields, mut bad) = (Map::new(), Vec::new());
+        let mut values = Values::new(&mut self.columns);
+        for field in &self.fields {
+            match values.whole(field) {
+                // Null values are left out.
+                Ok(Value::Null) => {}
+                Ok(value) => {
+                    fields.insert(field.name.clone(), value);
                 }
+                Err(Missing::Bad(message)) => bad.push(BadValue {
+                    message: shown(&field.name, &message),
+                    column: field.name.clone(),
+                }),
+                Err(Missing::Damaged(message)) => return Err(message),
             }
         }
+        self.row_bytes += values.used() as u64;
+        if is_bomb(self.file_bytes, self.row_bytes) {
+            return Err(bomb());
+        }
+        page::check_held(self.columns.iter().map(Column::held_bytes).sum())?;
+        self.number += 1;
+        let number = self.number;
+        Ok(Some(Record { number, fields, bad }))
     }
+
+    /// Whether the group has another row: all of its columns have, or none.
+    fn has_row(&mut self) -> Result<bool, String> {
+        let mut has_row = None;
+        for column in &mut self.columns {
+            let level = column.peek()?;
+            let is_first = level.is_none_or(|level| level.repetition == 0);
+            if !is_first || *has_row.get_or_insert(level.is_some()) != level.is_some() {
+                return Err("the columns of a group of rows have different numbers of rows".to_owned());
+            }
+        }
+        Ok(has_row.unwrap_or(false))
+    }
+}
+
+/// A column of a group of rows.
+fn column<R: ChunkReader + 'static>(
+    input: &Arc<Guarded<R>>,
+    group: &RowGroupMetaData,
+    leaf: usize,
+) -> Result<Column, String> {
+    let chunk = group.columns().get(leaf);
+    let chunk = chunk.ok_or_else(|| "a group of rows has fewer columns than the file".to_owned())?;
+    let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+    let pages = SerializedPageReader::new(Arc::clone(input), chunk, rows, None);
+    let pages = pages.map_err(|error| error.to_string())?;
+    Ok(Column::new(chunk.column_descr(), Box::new(pages)))
 }
 
 /// Number of rows in a batch; it is smaller if rows are large.
@@ -154,64 +199,12 @@ fn unreadable(message: &str) -> Fault {
 
 /// The message of the decoder without the prefixes of its layers.
 fn said(message: &str) -> Cow<'_, str> {
-    let layers = [
-        "Parquet argument error: ",
-        "Parquet error: ",
-        "Arrow: ",
-        "External: ",
-    ];
+    let layers = ["Parquet error: ", "External: "];
     let inner = layers.iter().find_map(|layer| message.strip_prefix(layer));
     inner.map_or_else(|| short(message), said)
 }
 
-/// Converts a row of a batch to a record. Null values are left out.
-fn record(batch: &RecordBatch, row: usize, number: usize, values: &mut Values) -> Record {
-    let (mut fields, mut bad) = (Map::new(), Vec::new());
-    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        match values.value(field, column, row) {
-            Ok(value) if value.is_null() => {}
-            Ok(value) => {
-                fields.insert(field.name().clone(), value);
-            }
-            Err(message) => bad.push(BadValue {
-                message: shown(field.name(), &message),
-                column: field.name().clone(),
-            }),
-        }
-    }
-    Record { number, fields, bad }
-}
-
-/// The same columns with strings as views, so that a long dictionary entry used by every row is in memory once.
-fn with_views(metadata: ArrowReaderMetadata) -> ArrowReaderMetadata {
-    let schema = metadata.schema();
-    let fields: Vec<_> = schema.fields().iter().map(viewed).collect();
-    let views = Schema::new_with_metadata(fields, schema.metadata().clone());
-    let options = ArrowReaderOptions::new().with_schema(Arc::new(views));
-    let with_views = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options);
-    with_views.unwrap_or(metadata)
-}
-
-fn viewed(field: &FieldRef) -> FieldRef {
-    let data_type = viewed_type(field.data_type());
-    Arc::new(Field::clone(field).with_data_type(data_type))
-}
-
-fn viewed_type(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
-        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
-        DataType::Dictionary(_, values) => viewed_type(values),
-        DataType::List(item) => DataType::List(viewed(item)),
-        DataType::LargeList(item) => DataType::LargeList(viewed(item)),
-        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(viewed(item), *length),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(viewed).collect()),
-        DataType::Map(entries, is_sorted) => DataType::Map(viewed(entries), *is_sorted),
-        other => other.clone(),
-    }
-}
-
-impl Iterator for Parquet {
+impl<R: ChunkReader + 'static> Iterator for Parquet<R> {
     type Item = Result<Record, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -234,6 +227,71 @@ impl Iterator for Parquet {
                 let message = format!("the rows from here on cannot be read: {}", said(&message));
                 Some(Err(Fault::new(Place::Row(self.number + 1), message)))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shredded::Shape;
+    use crate::shredded::tests::{layouts, tables, written};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn read(bytes: Bytes) -> Result<Vec<Map<String, Value>>, String> {
+        let message = |fault: Fault| match fault.wrong {
+            Wrong::Value(message) => message,
+            Wrong::Absent(_) => "no column is one that is read".to_owned(),
+        };
+        Parquet::new(bytes, &|_| true)
+            .map_err(message)?
+            .map(|record| record.map(|record| record.fields).map_err(message))
+            .collect()
+    }
+
+    /// What a row should be read as.
+    fn expected(shape: &Shape, value: Value) -> Value {
+        match (shape, value) {
+            (Shape::List(item), Value::Array(items)) => {
+                items.into_iter().map(|value| expected(item, value)).collect()
+            }
+            (Shape::Struct(fields), Value::Object(mut object)) => {
+                let field = |(name, of): &(String, Shape)| {
+                    let value = expected(of, object.remove(name)?);
+                    (!value.is_null()).then(|| (name.clone(), value))
+                };
+                fields.iter().filter_map(field).collect::<Map<_, _>>().into()
+            }
+            (_, value) => value,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn rows_of_any_shape_come_back(table in tables(), layout in layouts()) {
+            let found = read(written(&table, layout));
+            let (columns, rows) = table;
+            let shape = Shape::Struct(columns);
+            let meant: Vec<_> = rows.into_iter().map(|row| expected(&shape, Value::Object(row))).collect();
+            let found: Result<Vec<_>, _> = found.map(|rows| rows.into_iter().map(Value::Object).collect());
+            prop_assert_eq!(found, Ok(meant));
+        }
+
+        #[test]
+        fn a_damaged_file_of_any_shape_ends(
+            table in tables(),
+            layout in layouts(),
+            changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..5),
+        ) {
+            let mut bytes = written(&table, layout).to_vec();
+            for (at, new) in changes {
+                let at = at % bytes.len();
+                bytes[at] = new;
+            }
+            let _ = read(Bytes::from(bytes));
         }
     }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
 use header::Header;
@@ -25,6 +25,9 @@ const MAX_BYTES: u64 = 384 << 20;
 /// Largest number of bytes of a page whose values share prefixes with previous values: each value may unpack to all of
 /// them.
 const MAX_SHARED_BYTES: u64 = 16 << 20;
+
+/// Largest number of unpacked bytes of the current pages and dictionaries of all columns.
+const MAX_HELD_BYTES: u64 = 512 << 20;
 
 /// Largest number of values of a list column in a row group: all of them may be in one row.
 const MAX_VALUES: u64 = 1 << 25;
@@ -48,6 +51,34 @@ pub(super) fn check_footer(input: &impl ChunkReader) -> std::result::Result<(), 
         ));
     }
     Ok(())
+}
+
+/// Refuses a group of rows with a list of too many values, by what the file says of it.
+pub(super) fn check_group(group: &RowGroupMetaData) -> std::result::Result<(), String> {
+    let mut lists = group.columns().iter().filter(|column| has_lists(column));
+    if lists.any(|column| column.num_values().unsigned_abs() > MAX_VALUES) {
+        return Err(too_many());
+    }
+    Ok(())
+}
+
+/// Refuses to keep so many bytes of pages, one of each column.
+pub(super) fn check_held(bytes: u64) -> std::result::Result<(), String> {
+    if bytes > MAX_HELD_BYTES {
+        let limit = MAX_HELD_BYTES >> 20;
+        return Err(format!(
+            "one page of each column unpacks to more than {limit} MiB in all"
+        ));
+    }
+    Ok(())
+}
+
+fn has_lists(column: &ColumnChunkMetaData) -> bool {
+    column.column_descr().max_rep_level() > 0
+}
+
+fn too_many() -> String {
+    format!("a group of rows has a column of more than {MAX_VALUES} values; write it in smaller groups")
 }
 
 /// A file whose pages are checked before they are unpacked.
@@ -85,7 +116,7 @@ impl<R: ChunkReader> Guarded<R> {
                     start,
                     end: start.saturating_add(length),
                     compression: column.compression(),
-                    has_lists: column.column_descr().max_rep_level() > 0,
+                    has_lists: has_lists(column),
                     values: AtomicU64::new(0),
                 }
             })
@@ -123,9 +154,7 @@ impl<R: ChunkReader> Guarded<R> {
         if let Some(chunk) = self.chunk(start).filter(|chunk| chunk.has_lists) {
             let values = chunk.values.fetch_add(header.values, Ordering::Relaxed);
             if values.saturating_add(header.values) > MAX_VALUES {
-                return Err(ParquetError::General(format!(
-                    "a group of rows has a column of more than {MAX_VALUES} values; write it in smaller groups"
-                )));
+                return Err(ParquetError::General(too_many()));
             }
         }
         Ok(())

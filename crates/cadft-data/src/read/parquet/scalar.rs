@@ -1,0 +1,579 @@
+//! Values of columns as JSON: the meaning of a row does not depend on the kind of file.
+//!
+//! Dates and times become ISO 8601 strings. Values that JSON cannot express are refused.
+
+use half::f16;
+use jiff::civil::{Date, Time};
+use jiff::{Span, ToSpan};
+use parquet::basic::{ConvertedType, IntType, LogicalType, TimeUnit, Type as Physical};
+use parquet::schema::types::Type;
+use serde_json::{Number, Value};
+
+use super::hint::{Arrow, Hint, Unit};
+use crate::exact;
+
+/// Largest number of bytes of a decimal, and of digits behind its point.
+const MAX_DECIMAL_BYTES: usize = 32;
+const MAX_SCALE: i32 = 127;
+
+/// What the values of a column are.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Scalar {
+    /// Every value is null.
+    Null,
+    Flag,
+    Signed,
+    /// Integers of 32 or fewer bits, or of 64.
+    Unsigned,
+    Half,
+    Float,
+    /// Bytes of UTF-8; `is_text` if the file says that they are text.
+    Text {
+        is_text: bool,
+        is_json: bool,
+    },
+    Decimal {
+        scale: usize,
+    },
+    Date,
+    Time(Unit),
+    Timestamp(Unit, Zone),
+    /// Nanoseconds of a day and the day's Julian number.
+    JulianTimestamp(Zone),
+    Duration(Unit),
+    /// Months, days and milliseconds.
+    Interval,
+}
+
+/// How an instant is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zone {
+    /// It is the time of some unnamed place.
+    None,
+    /// Seconds east of UTC.
+    Offset(i32),
+}
+
+/// A value of a column.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Raw<'a> {
+    Flag(bool),
+    Int32(i32),
+    Int64(i64),
+    /// The words of a 96-bit integer, the lowest first.
+    Int96([u32; 3]),
+    Float32(f32),
+    Float64(f64),
+    Bytes(&'a [u8]),
+}
+
+impl Scalar {
+    /// The values of a column; an error is a reason why they are not read.
+    pub(super) fn new(of: &Type, hint: Option<&Hint>) -> Result<Self, String> {
+        let info = of.get_basic_info();
+        let (logical, converted) = (info.logical_type_ref(), info.converted_type());
+        if let Some(LogicalType::Unknown) = logical {
+            return Ok(Self::Null);
+        }
+        let Type::PrimitiveType {
+            scale, type_length, ..
+        } = of
+        else {
+            return Err(super::schema::unread("a group"));
+        };
+        let found = match of.get_physical_type() {
+            Physical::BOOLEAN => Some(Self::Flag),
+            Physical::INT32 => int32(logical, converted, *scale),
+            Physical::INT64 => int64(logical, converted, *scale),
+            Physical::INT96 => Some(Self::JulianTimestamp(Zone::None)),
+            Physical::FLOAT | Physical::DOUBLE => Some(Self::Float),
+            Physical::BYTE_ARRAY => byte_array(logical, converted, *scale),
+            Physical::FIXED_LEN_BYTE_ARRAY => fixed(logical, converted, *scale, *type_length),
+        };
+        let found = found.ok_or_else(|| {
+            let logical = logical.map_or_else(|| converted.to_string(), |logical| format!("{logical:?}"));
+            super::schema::unread(&format!("{} as {logical}", of.get_physical_type()))
+        })?;
+        Ok(match hint {
+            Some(hint) => found.hinted(of.get_physical_type(), hint),
+            None => found,
+        })
+    }
+
+    /// The values as the program meant them that wrote the file.
+    fn hinted(self, physical: Physical, hint: &Hint) -> Self {
+        let is_32 = physical == Physical::INT32;
+        match (self, &hint.of) {
+            (Self::Text { is_text, .. }, of) => Self::Text {
+                is_text: is_text || *of == Arrow::Text,
+                is_json: hint.is_json,
+            },
+            (Self::Signed, Arrow::Timestamp(unit, zone)) => Self::Timestamp(*unit, Zone::of(zone.as_deref())),
+            (Self::Signed, Arrow::Time(unit)) if is_32 == matches!(unit, Unit::Second | Unit::Milli) => {
+                Self::Time(*unit)
+            }
+            (Self::Signed, Arrow::Duration(unit)) if !is_32 => Self::Duration(*unit),
+            (Self::Signed, Arrow::Date64) if !is_32 => Self::Timestamp(Unit::Milli, Zone::None),
+            (Self::Date, Arrow::Date64) => Self::Timestamp(Unit::Day, Zone::None),
+            (Self::Timestamp(unit, _), Arrow::Timestamp(same, zone @ Some(_))) if unit == *same => {
+                Self::Timestamp(unit, Zone::of(zone.as_deref()))
+            }
+            (Self::JulianTimestamp(_), Arrow::Timestamp(_, zone)) => {
+                Self::JulianTimestamp(Zone::of(zone.as_deref()))
+            }
+            (other, _) => other,
+        }
+    }
+
+    /// A value of such a column; text is the caller's.
+    pub(super) fn value(&self, raw: Raw<'_>) -> Result<Value, String> {
+        match (self, raw) {
+            (Self::Null, _) => Ok(Value::Null),
+            (Self::Flag, Raw::Flag(value)) => Ok(Value::from(value)),
+            (Self::Signed, Raw::Int32(value)) => Ok(Value::from(value)),
+            (Self::Signed, Raw::Int64(value)) => Ok(Value::from(value)),
+            (Self::Unsigned, Raw::Int32(value)) => Ok(Value::from(value.cast_unsigned())),
+            (Self::Unsigned, Raw::Int64(value)) => Ok(Value::from(value.cast_unsigned())),
+            (Self::Half, Raw::Bytes(&[low, high])) => float32(f16::from_le_bytes([low, high]).to_f32()),
+            (Self::Float, Raw::Float32(value)) => float32(value),
+            (Self::Float, Raw::Float64(value)) => {
+                let number = Number::from_f64(value).map(Value::Number);
+                number.ok_or_else(|| not_finite(&value))
+            }
+            (Self::Decimal { scale }, Raw::Int32(value)) => decimal(&value.to_be_bytes(), *scale),
+            (Self::Decimal { scale }, Raw::Int64(value)) => decimal(&value.to_be_bytes(), *scale),
+            (Self::Decimal { scale }, Raw::Bytes(bytes)) => decimal(bytes, *scale),
+            (Self::Interval, Raw::Bytes(bytes)) => interval(bytes),
+            (Self::JulianTimestamp(zone), Raw::Int96([low, high, day])) => {
+                /// The Julian number of 1970-01-01.
+                const EPOCH: i64 = 2_440_588;
+                let nanos = i128::from(u64::from(high) << 32 | u64::from(low));
+                shown_instant(
+                    i128::from(i64::from(day) - EPOCH) * i128::from(DAY) * 1_000_000_000 + nanos,
+                    *zone,
+                )
+            }
+            (_, Raw::Int32(value)) => self.time(i64::from(value)),
+            (_, Raw::Int64(value)) => self.time(value),
+            _ => Err("a value of another kind than its column".to_owned()),
+        }
+    }
+
+    fn time(&self, count: i64) -> Result<Value, String> {
+        match self {
+            Self::Date => date(count).map(|date| Value::from(date.to_string())),
+            Self::Time(unit) => {
+                let nanos = unit.nanos(count);
+                let of_day = 0..i128::from(DAY) * 1_000_000_000;
+                if !of_day.contains(&nanos) {
+                    return Err(format!("{count} is no time of a day"));
+                }
+                Ok(Value::from(clock(nanos)))
+            }
+            Self::Timestamp(unit, zone) => shown_instant(unit.nanos(count), *zone),
+            Self::Duration(unit) => {
+                let nanos = unit.nanos(count);
+                let sign = if nanos < 0 { "-" } else { "" };
+                let (seconds, part) = (
+                    nanos.unsigned_abs() / 1_000_000_000,
+                    nanos.unsigned_abs() % 1_000_000_000,
+                );
+                Ok(Value::from(match nanos {
+                    0 => "P0D".to_owned(),
+                    _ => format!("{sign}PT{seconds}{}S", fraction(part, 1)),
+                }))
+            }
+            _ => Err("a number in a column of something else".to_owned()),
+        }
+    }
+}
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+impl Unit {
+    fn nanos(self, count: i64) -> i128 {
+        let nanos = match self {
+            Self::Day => i128::from(DAY) * 1_000_000_000,
+            Self::Second => 1_000_000_000,
+            Self::Milli => 1_000_000,
+            Self::Micro => 1000,
+            Self::Nano => 1,
+        };
+        i128::from(count) * nanos
+    }
+}
+
+impl Zone {
+    const UTC: Self = Self::Offset(0);
+
+    /// A zone by its name. An instant in a zone with rules, such as `Europe/Oslo`, is shown in UTC: which rules hold
+    /// depends on the machine.
+    fn of(name: Option<&str>) -> Self {
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return Self::None;
+        };
+        offset(name).map_or(Self::UTC, Self::Offset)
+    }
+}
+
+/// Seconds of an offset such as `+01:00`, `+0100` or `+01`.
+fn offset(name: &str) -> Option<i32> {
+    let (sign, rest) = match name.split_at_checked(1)? {
+        ("+", rest) => (1, rest),
+        ("-", rest) => (-1, rest),
+        _ => return None,
+    };
+    let digits = rest.replacen(':', "", 1);
+    if !matches!(digits.len(), 2 | 4) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (hours, minutes) = digits.split_at(2);
+    let minutes = if minutes.is_empty() { "0" } else { minutes };
+    let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes) * 60)
+}
+
+fn int32(logical: Option<&LogicalType>, converted: ConvertedType, scale: i32) -> Option<Scalar> {
+    use ConvertedType as Old;
+    match (logical, converted) {
+        (Some(LogicalType::Integer(of)), _) if of.bit_width <= 32 => Some(integer(of)),
+        (Some(LogicalType::Decimal(of)), _) => decimals(of.scale),
+        (Some(LogicalType::Date), _) | (None, Old::DATE) => Some(Scalar::Date),
+        (Some(LogicalType::Time(of)), _) if of.unit == TimeUnit::MILLIS => Some(Scalar::Time(Unit::Milli)),
+        (None, Old::TIME_MILLIS) => Some(Scalar::Time(Unit::Milli)),
+        (None, Old::NONE | Old::INT_8 | Old::INT_16 | Old::INT_32) => Some(Scalar::Signed),
+        (None, Old::UINT_8 | Old::UINT_16 | Old::UINT_32) => Some(Scalar::Unsigned),
+        (None, Old::DECIMAL) => decimals(scale),
+        _ => None,
+    }
+}
+
+fn int64(logical: Option<&LogicalType>, converted: ConvertedType, scale: i32) -> Option<Scalar> {
+    use ConvertedType as Old;
+    match (logical, converted) {
+        (Some(LogicalType::Integer(of)), _) if of.bit_width == 64 => Some(integer(of)),
+        (Some(LogicalType::Decimal(of)), _) => decimals(of.scale),
+        (Some(LogicalType::Time(of)), _) if of.unit != TimeUnit::MILLIS => Some(Scalar::Time(of.unit.into())),
+        (Some(LogicalType::Timestamp(of)), _) => {
+            let zone = if of.is_adjusted_to_u_t_c {
+                Zone::UTC
+            } else {
+                Zone::None
+            };
+            Some(Scalar::Timestamp(of.unit.into(), zone))
+        }
+        (None, Old::NONE | Old::INT_64) => Some(Scalar::Signed),
+        (None, Old::UINT_64) => Some(Scalar::Unsigned),
+        (None, Old::TIME_MICROS) => Some(Scalar::Time(Unit::Micro)),
+        (None, Old::TIMESTAMP_MILLIS) => Some(Scalar::Timestamp(Unit::Milli, Zone::UTC)),
+        (None, Old::TIMESTAMP_MICROS) => Some(Scalar::Timestamp(Unit::Micro, Zone::UTC)),
+        (None, Old::DECIMAL) => decimals(scale),
+        _ => None,
+    }
+}
+
+fn integer(of: &IntType) -> Scalar {
+    if of.is_signed {
+        Scalar::Signed
+    } else {
+        Scalar::Unsigned
+    }
+}
+
+impl From<TimeUnit> for Unit {
+    fn from(unit: TimeUnit) -> Self {
+        match unit {
+            TimeUnit::MILLIS => Self::Milli,
+            TimeUnit::MICROS => Self::Micro,
+            TimeUnit::NANOS => Self::Nano,
+        }
+    }
+}
+
+fn byte_array(logical: Option<&LogicalType>, converted: ConvertedType, scale: i32) -> Option<Scalar> {
+    use ConvertedType as Old;
+    let text = |is_text, is_json| Some(Scalar::Text { is_text, is_json });
+    match (logical, converted) {
+        (Some(LogicalType::Json), _) => text(true, true),
+        (Some(LogicalType::String), _) | (None, Old::UTF8 | Old::JSON) => text(true, false),
+        (Some(LogicalType::Decimal(of)), _) => decimals(of.scale),
+        (None, Old::DECIMAL) => decimals(scale),
+        (
+            Some(
+                LogicalType::Bson
+                | LogicalType::Enum
+                | LogicalType::Geometry { .. }
+                | LogicalType::Geography { .. }
+                | LogicalType::_Unknown { .. },
+            ),
+            _,
+        )
+        | (None, Old::NONE | Old::BSON | Old::ENUM) => text(false, false),
+        _ => None,
+    }
+}
+
+fn fixed(logical: Option<&LogicalType>, converted: ConvertedType, scale: i32, length: i32) -> Option<Scalar> {
+    let is_decimal = (1..=MAX_DECIMAL_BYTES as i32).contains(&length);
+    match (logical, converted) {
+        (Some(LogicalType::Decimal(of)), _) => decimals(of.scale).filter(|_| is_decimal),
+        (None, ConvertedType::DECIMAL) => decimals(scale).filter(|_| is_decimal),
+        (None, ConvertedType::INTERVAL) => (length == 12).then_some(Scalar::Interval),
+        (Some(LogicalType::Float16), _) => (length == 2).then_some(Scalar::Half),
+        _ => Some(Scalar::Text {
+            is_text: false,
+            is_json: false,
+        }),
+    }
+}
+
+fn decimals(scale: i32) -> Option<Scalar> {
+    let scale = usize::try_from(scale).ok().filter(|_| scale <= MAX_SCALE)?;
+    Some(Scalar::Decimal { scale })
+}
+
+/// The shortest decimal form is what was written: 0.1, not 0.10000000149.
+fn float32(value: f32) -> Result<Value, String> {
+    let number = value.to_string().parse().ok().and_then(Number::from_f64);
+    number.map(Value::Number).ok_or_else(|| not_finite(&value))
+}
+
+fn not_finite(value: &dyn std::fmt::Display) -> String {
+    format!("expected a finite number, found `{value}`")
+}
+
+/// A number in two's complement, the highest byte first, with `scale` digits behind the point.
+fn decimal(bytes: &[u8], scale: usize) -> Result<Value, String> {
+    if bytes.is_empty() || bytes.len() > MAX_DECIMAL_BYTES {
+        return Err(format!("a decimal of {} bytes", bytes.len()));
+    }
+    let is_negative = bytes[0] >= 128;
+    let mut digits = magnitude(bytes, is_negative);
+    if scale > 0 {
+        let zeros = (scale + 1).saturating_sub(digits.len());
+        digits.insert_str(0, &"0".repeat(zeros));
+        digits.insert(digits.len() - scale, '.');
+    }
+    let sign = if is_negative { "-" } else { "" };
+    exact::value(&format!("{sign}{digits}"))
+}
+
+/// The decimal digits of a number without its sign.
+fn magnitude(bytes: &[u8], is_negative: bool) -> String {
+    const BILLION: u64 = 1_000_000_000;
+    if bytes.len() <= 16 {
+        let fill = if is_negative { 255 } else { 0 };
+        let mut all = [fill; 16];
+        all[16 - bytes.len()..].copy_from_slice(bytes);
+        return i128::from_be_bytes(all).unsigned_abs().to_string();
+    }
+    let mut bytes = bytes.to_vec();
+    if is_negative {
+        let mut carry = true;
+        for byte in bytes.iter_mut().rev() {
+            (*byte, carry) = (!*byte).overflowing_add(u8::from(carry));
+        }
+    }
+    let mut parts = Vec::new();
+    while bytes.iter().any(|&byte| byte != 0) {
+        let mut rest = 0;
+        for byte in &mut bytes {
+            let number = rest << 8 | u64::from(*byte);
+            *byte = (number / BILLION) as u8;
+            rest = number % BILLION;
+        }
+        parts.push(rest);
+    }
+    let first = parts.pop().unwrap_or(0).to_string();
+    parts
+        .iter()
+        .rev()
+        .fold(first, |digits, part| format!("{digits}{part:09}"))
+}
+
+/// The day so many days after 1970-01-01.
+fn date(days: i64) -> Result<Date, String> {
+    let span = Span::new().try_days(days).ok();
+    let date = span.and_then(|span| Date::constant(1970, 1, 1).checked_add(span).ok());
+    date.ok_or_else(|| "a date beyond the years -9999 to 9999".to_owned())
+}
+
+/// The instant so many nanoseconds after 1970-01-01, in UTC or in an unnamed zone.
+fn shown_instant(nanos: i128, zone: Zone) -> Result<Value, String> {
+    let east = match zone {
+        Zone::None => 0,
+        Zone::Offset(east) => east,
+    };
+    let local = nanos + i128::from(east) * 1_000_000_000;
+    let day = i128::from(DAY) * 1_000_000_000;
+    let days = i64::try_from(local.div_euclid(day)).unwrap_or(i64::MAX);
+    let (date, clock) = (date(days)?, clock(local.rem_euclid(day)));
+    let zone = match zone {
+        Zone::None => String::new(),
+        Zone::UTC => "Z".to_owned(),
+        Zone::Offset(east) => {
+            let minutes = east.abs() / 60;
+            let sign = if east < 0 { '-' } else { '+' };
+            format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+        }
+    };
+    Ok(Value::from(format!("{date}T{clock}{zone}")))
+}
+
+/// A time of the day.
+fn clock(nanos: i128) -> String {
+    let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(0);
+    let time = Time::midnight().wrapping_add(seconds.seconds());
+    let part = (nanos % 1_000_000_000).unsigned_abs();
+    format!("{time}{}", fraction(part, 3))
+}
+
+/// The part of a second, without zeros at its end: as many digits as are needed, in groups of `group`.
+fn fraction(nanos: u128, group: usize) -> String {
+    if nanos == 0 {
+        return String::new();
+    }
+    let digits = format!("{nanos:09}");
+    let needed = digits.trim_end_matches('0').len().next_multiple_of(group);
+    format!(".{}", &digits[..needed])
+}
+
+fn interval(bytes: &[u8]) -> Result<Value, String> {
+    let words: Vec<u32> = bytes
+        .chunks_exact(4)
+        .map(|word| word.iter().rev().fold(0, |all, &byte| all << 8 | u32::from(byte)))
+        .collect();
+    let &[months, days, millis] = &words[..] else {
+        return Err(format!("an interval of {} bytes", bytes.len()));
+    };
+    let mut text = "P".to_owned();
+    if months > 0 {
+        text += &format!("{months}M");
+    }
+    if days > 0 || months == 0 && millis == 0 {
+        text += &format!("{days}D");
+    }
+    if millis > 0 {
+        let part = u128::from(millis % 1000) * 1_000_000;
+        text += &format!("T{}{}S", millis / 1000, fraction(part, 1));
+    }
+    Ok(Value::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_keep_their_shortest_form_and_their_sign() {
+        let value = |scalar: &Scalar, raw| scalar.value(raw);
+        assert_eq!(value(&Scalar::Float, Raw::Float32(0.1)), Ok(json!(0.1)));
+        assert_eq!(
+            value(&Scalar::Half, Raw::Bytes(&[0x66, 0x2E])),
+            Ok(json!(0.099975586))
+        );
+        assert_eq!(value(&Scalar::Unsigned, Raw::Int32(-1)), Ok(json!(u32::MAX)));
+        assert_eq!(value(&Scalar::Unsigned, Raw::Int64(-1)), Ok(json!(u64::MAX)));
+        assert_eq!(value(&Scalar::Signed, Raw::Int64(i64::MIN)), Ok(json!(i64::MIN)));
+        for bad in [Raw::Float32(f32::NAN), Raw::Float64(f64::INFINITY)] {
+            assert!(
+                value(&Scalar::Float, bad)
+                    .unwrap_err()
+                    .starts_with("expected a finite number")
+            );
+        }
+        assert!(value(&Scalar::Half, Raw::Bytes(b"abc")).is_err());
+        assert!(value(&Scalar::Flag, Raw::Int32(1)).is_err());
+    }
+
+    #[test]
+    fn decimals_of_any_width_are_numbers() {
+        for (bytes, scale, expected) in [
+            (&[5][..], 2, json!(0.05)),
+            (&[0xFF, 0x9C], 2, json!(-1.0)),
+            (&[0xFB], 0, json!(-5)),
+            (&[0; 17], 0, json!(0)),
+            (&[0xFF; 32], 0, json!(-1)),
+        ] {
+            assert_eq!(decimal(bytes, scale), Ok(expected), "{bytes:?}");
+        }
+        // 2^128 in 17 bytes, and its negative.
+        let mut large = vec![1];
+        large.extend([0; 16]);
+        assert_eq!(
+            magnitude(&large, false),
+            "340282366920938463463374607431768211456"
+        );
+        large[0] = 0xFF;
+        assert_eq!(magnitude(&large, true), "340282366920938463463374607431768211456");
+        assert_eq!(
+            magnitude(&i128::MIN.to_be_bytes(), true),
+            i128::MIN.unsigned_abs().to_string()
+        );
+        assert!(decimal(&[0; 33], 0).is_err() && decimal(&[], 0).is_err());
+        assert!(decimal(&[127; 16], 0).unwrap_err().contains("beyond 64 bits"));
+    }
+
+    #[test]
+    fn times_are_shown_as_iso_8601_has_them() {
+        let shown = |scalar: Scalar, count| {
+            scalar
+                .value(Raw::Int64(count))
+                .map(|value| value.as_str().unwrap().to_owned())
+        };
+        let stamp = Scalar::Timestamp;
+        for (scalar, count, expected) in [
+            (Scalar::Date, -25_509, "1900-02-28"),
+            (Scalar::Time(Unit::Milli), 3_723_004, "01:02:03.004"),
+            (Scalar::Time(Unit::Nano), 0, "00:00:00"),
+            (stamp(Unit::Second, Zone::None), -1, "1969-12-31T23:59:59"),
+            (
+                stamp(Unit::Micro, Zone::UTC),
+                1_500_000,
+                "1970-01-01T00:00:01.500Z",
+            ),
+            (
+                stamp(Unit::Micro, Zone::of(Some("+05:30"))),
+                1,
+                "1970-01-01T05:30:00.000001+05:30",
+            ),
+            (
+                stamp(Unit::Nano, Zone::of(Some("-0300"))),
+                1,
+                "1969-12-31T21:00:00.000000001-03:00",
+            ),
+            (
+                stamp(Unit::Milli, Zone::of(Some("Europe/Oslo"))),
+                0,
+                "1970-01-01T00:00:00Z",
+            ),
+            (stamp(Unit::Day, Zone::None), 1, "1970-01-02T00:00:00"),
+            (Scalar::Duration(Unit::Micro), -1_999_995, "-PT1.999995S"),
+            (Scalar::Duration(Unit::Second), 90_061, "PT90061S"),
+            (Scalar::Duration(Unit::Nano), 0, "P0D"),
+        ] {
+            assert_eq!(shown(scalar, count).unwrap(), expected);
+        }
+        for (scalar, count) in [
+            (Scalar::Date, i64::MAX),
+            (stamp(Unit::Second, Zone::UTC), i64::MIN),
+            (Scalar::Time(Unit::Milli), 86_400_000),
+            (Scalar::Time(Unit::Milli), -1),
+        ] {
+            assert!(shown(scalar, count).is_err());
+        }
+        let julian = Raw::Int96([1_000_000_000, 0, 2_440_589]);
+        let found = Scalar::JulianTimestamp(Zone::None).value(julian);
+        assert_eq!(found, Ok(json!("1970-01-02T00:00:01")));
+        for (bytes, expected) in [
+            ([1, 0, 0, 0, 2, 0, 0, 0, 0xBC, 0x0B, 0, 0], "P1M2DT3.004S"),
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0xD0, 7, 0, 0], "PT2S"),
+            ([0; 12], "P0D"),
+        ] {
+            let found = Scalar::Interval.value(Raw::Bytes(&bytes)).unwrap();
+            assert_eq!(found, expected);
+        }
+    }
+}
