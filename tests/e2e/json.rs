@@ -26,6 +26,11 @@ impl Held {
     fn holds(&mut self, name: &str, outcome: &Outcome) {
         let printed = lines(&outcome.stdout);
         assert!(!printed.is_empty(), "{name}: {}", outcome.stderr);
+        assert!(
+            !outcome.stderr.contains("next   "),
+            "advice is for people: {name}: {}",
+            outcome.stderr
+        );
         let schema = &self.schemas[name];
         for line in &printed {
             let found = problems(schema, line);

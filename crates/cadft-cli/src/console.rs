@@ -1,6 +1,7 @@
 //! What a run shows on standard error: a bar on a terminal, a few plain lines elsewhere.
 
 mod activity;
+pub(crate) mod next;
 mod progress;
 mod summary;
 
@@ -129,8 +130,10 @@ impl Console {
                 self.progress.finish();
                 let before = self.done_before;
                 summary::show(outcome, &self.run, before);
-                if self.advises {
-                    next(&summary::commands(outcome, &self.run, self.is_adapter));
+                match (self.advises, outcome.interrupted) {
+                    (false, _) => {}
+                    (true, true) => next::interrupted(&self.run),
+                    (true, false) => next::trained(&self.run, self.is_adapter),
                 }
             }
             _ => {}
@@ -209,14 +212,6 @@ pub(crate) fn be_quiet() {
 /// Whether only warnings and errors go to standard error.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
-}
-
-/// Suggests commands to continue with.
-pub(crate) fn next(commands: &[String]) {
-    for (number, command) in commands.iter().enumerate() {
-        let name = if number == 0 { "next" } else { "" };
-        note(format!("{name:<6} {command}"));
-    }
 }
 
 /// A number with its noun: `1 step`, `2 steps`.

@@ -42,7 +42,8 @@ impl OpenModel {
         let checkpoint = checkpoint::load(&directory, &device)?;
         let (model, config) = match adapter {
             Some(adapter) => {
-                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)?;
+                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)
+                    .map_err(|error| error.on_model(&directory))?;
                 (adapted.model.merge_adapter(), adapted.config)
             }
             None => (checkpoint.model, checkpoint.config),

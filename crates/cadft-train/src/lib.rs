@@ -57,6 +57,7 @@ mod trainer;
 mod warning;
 
 /// Hints of errors, besides their messages.
+pub use available::MemoryLimit;
 pub use cadft_files::{Hint, with_hints};
 /// Models and data sets by name on the Hugging Face Hub.
 pub use cadft_hub as hub;

@@ -138,7 +138,7 @@ fn print(args: &ProbeArgs, found: &Found) -> Result<()> {
     }
     output::grid(&found.terminal())?;
     let names: Vec<_> = found.objectives.iter().map(Row::name).collect();
-    next(&[format!("cadft compare RECIPE --objectives {}", names.join(","))]);
+    next::probed(&names);
     Ok(())
 }
 

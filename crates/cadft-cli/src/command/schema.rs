@@ -2,6 +2,7 @@
 
 use super::schemas::schemas;
 use crate::args::SchemaArgs;
+use crate::console::next;
 use crate::hint::UsageError;
 use crate::output;
 use anyhow::Result;
@@ -14,10 +15,12 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<()> {
             (name.to_owned(), schema)
         })
         .collect();
-    if args.command.is_empty() {
-        return print(&Value::Object(all));
-    }
     let name = args.command.join(" ");
+    if args.command.is_empty() {
+        print(&Value::Object(all))?;
+        next::schema(&name);
+        return Ok(());
+    }
     let Some(schema) = all.get(&name) else {
         let names: Vec<_> = all.keys().map(|name| format!("`{name}`")).collect();
         return Err(UsageError::new(
@@ -26,7 +29,9 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<()> {
         )
         .into());
     };
-    print(schema)
+    print(schema)?;
+    next::schema(&name);
+    Ok(())
 }
 
 fn print(schema: &Value) -> Result<()> {

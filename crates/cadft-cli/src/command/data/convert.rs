@@ -14,7 +14,7 @@ pub(crate) fn run(args: &DataConvertArgs) -> Result<()> {
     destination::file(&args.out, destination::files_of(&sources))?;
     let rows = cadft_data::convert(&sources, args.to.into(), &args.out)?;
     note(format!("{} in `{}`", counted(rows, "row"), shown(&args.out)));
-    next(&[super::train("DIR", &[shown(&args.out).to_string()])]);
+    next::wrote_data(&args.out);
     if args.json {
         return output::json_line(&WrittenRows {
             out: args.out.to_string_lossy().into_owned(),

@@ -43,10 +43,7 @@ pub(crate) fn run(args: &CorruptArgs) -> Result<()> {
         count(planted.iter().map(|(_, planted)| planted).sum()),
         kinds.join(", ")
     ));
-    next(&[format!(
-        "cadft probe --model DIR --data {} --objectives nll,cadft",
-        cadft_files::shown(&args.out)
-    )]);
+    next::corrupted(&args.out);
     if args.json {
         return output::json_line(&Corrupted {
             out: args.out.to_string_lossy().into_owned(),

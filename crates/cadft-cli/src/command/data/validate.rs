@@ -95,7 +95,8 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
         ),
     });
     if problems == 0 {
-        next(&[super::train(args.model.as_deref().unwrap_or("DIR"), &args.data)]);
+        let model = args.model.as_deref().map(|model| next::Given(model, None));
+        next::looked_at(model, &args.data);
     }
     Ok(match problems {
         0 => Exit::Done,

@@ -44,7 +44,7 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
         cadft_files::shown(&args.out),
         dtype.torch_name(),
     ));
-    next(&[format!("cadft chat --model {}", cadft_files::shown(&args.out))]);
+    next::wrote_model(&args.out);
     facts(args, dtype.torch_name(), Some(import.parameters))
 }
 
@@ -80,10 +80,7 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
         count(parameters),
         cadft_files::shown(&args.out)
     ));
-    next(&[format!(
-        "llama-cli -m {}   # of llama.cpp",
-        cadft_files::shown(&args.out)
-    )]);
+    next::wrote_gguf(&args.out);
     facts(args, name, Some(parameters))
 }
 
@@ -106,7 +103,7 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
         cadft_files::shown(&args.out),
         dtype.torch_name()
     ));
-    next(&[format!("cadft chat --model {}", cadft_files::shown(&args.out))]);
+    next::wrote_model(&args.out);
     facts(args, dtype.torch_name(), None)
 }
 

@@ -1,7 +1,7 @@
 //! `cadft model diff`.
 
 use crate::args::DiffArgs;
-use crate::console::counted;
+use crate::console::{counted, next};
 use crate::{model, output};
 use anyhow::Result;
 use cadft_files::visible_name;
@@ -36,7 +36,9 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
     output::line(format!(
         "equal: {equal} of {}",
         counted(differences.len(), "tensor")
-    ))
+    ))?;
+    next::model_diffed(&args.first, &args.second);
+    Ok(())
 }
 
 /// The difference as text; `None` if there is none.

@@ -36,7 +36,8 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     let device = device::open(device::name(args.device.device.as_deref()))?;
     model::check_weights(&directory, &device)?;
     let base = checkpoint::load(&directory, &device)?;
-    let adapted = adapter::load(&adapter, base.model, &base.config)?;
+    let adapted = adapter::load(&adapter, base.model, &base.config)
+        .map_err(|error| error.on_model(&directory))?;
     let config = adapted.config;
     let before = logits(&adapted.model, config.vocab_size);
     let merged = adapted.model.merge_adapter();
@@ -64,7 +65,7 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
         shown(&adapter),
         shown(&args.out),
     ));
-    next(&[format!("cadft chat --model {}", shown(&args.out))]);
+    next::wrote_model(&args.out);
     if args.json {
         return output::json_line(&Merged {
             out: args.out.to_string_lossy().into_owned(),

@@ -45,6 +45,7 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     cadft_files::write(&args.out, lines).with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
     if args.pairs {
         note(format!("{}: {} pairs", shown(&args.out), count(rows)));
+        next::wrote_pairs();
         return written(args, rows, summary.rewritten);
     }
     note(format!(
@@ -53,10 +54,7 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
         counted(summary.rows, "row"),
         count(summary.rewritten)
     ));
-    next(&[format!(
-        "cadft train --model DIR --data {}",
-        cadft_files::shown(&args.out)
-    )]);
+    next::wrote_data(&args.out);
     written(args, rows, summary.rewritten)
 }
 
@@ -91,10 +89,7 @@ pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
         ("rounds that agree", count(summary.rounds)),
         ("sha256", summary.sha256),
     ])?;
-    next(&[format!(
-        "cadft rewrite export {} --out FILE",
-        shown(&args.record.run)
-    )]);
+    next::rewrites_as_wanted(&args.record.run);
     Ok(())
 }
 

@@ -112,6 +112,6 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
         cadft_files::shown(&args.out.join("data.jsonl")),
         cadft_files::shown(&args.out)
     ));
-    next(&[format!("cadft rewrite diff {}", cadft_files::shown(&args.out))]);
+    next::rewrites_listed(&args.out);
     Ok(())
 }
