@@ -30,8 +30,8 @@ pub(crate) struct Console {
     stop: Arc<AtomicBool>,
     /// Whether the user was notified that the run is about to stop.
     told_stop: bool,
-    /// The running evaluation, if no bar shows its progress.
-    evaluation: Option<Activity>,
+    /// What is done between steps, if no bar shows it.
+    doing_now: Option<Activity>,
     /// Number of steps done before this process.
     done_before: usize,
     /// Whether the run trains an adapter.
@@ -50,7 +50,7 @@ impl Console {
             lost: None,
             stop,
             told_stop: false,
-            evaluation: None,
+            doing_now: None,
             done_before: 0,
             is_adapter: prepared.adapter.is_some(),
             advises: true,
@@ -76,7 +76,9 @@ impl Console {
                     format!("answering: {} so far", counted(*tokens, "token"))
                 });
             }
-            _ => self.evaluation = None,
+            Event::Saving { .. } => self.doing("saving"),
+            Event::Rewriting { .. } => self.doing("rewriting"),
+            _ => self.doing_now = None,
         }
         match event {
             Event::Started { plan } => note(started(plan)),
@@ -142,7 +144,13 @@ impl Console {
 
     /// Prints an event as JSON. If that fails, the run continues. A closed pipe is not an error.
     fn print(&mut self, event: &Event) {
-        let is_recorded = !matches!(event, Event::Evaluating { .. } | Event::Answering { .. });
+        let is_recorded = !matches!(
+            event,
+            Event::Evaluating { .. }
+                | Event::Answering { .. }
+                | Event::Rewriting { .. }
+                | Event::Saving { .. }
+        );
         if !self.json || !is_recorded {
             return;
         }
@@ -175,15 +183,23 @@ impl Console {
     /// Shows the progress of an evaluation.
     fn evaluating(&mut self, done: usize, total: usize, said: impl FnOnce() -> String) {
         if !self.progress.says(said) {
-            let evaluation = self.evaluation.get_or_insert_with(|| {
+            let evaluation = self.doing_now.get_or_insert_with(|| {
                 let what = if total == 0 { "answering" } else { "evaluating" };
                 Activity::of(what, total)
             });
             evaluation.at(done);
         }
         if self.stop.load(Ordering::Relaxed) {
-            self.evaluation = None;
+            self.doing_now = None;
             self.tell("interrupted: saving a checkpoint; the evaluation takes place when the run continues");
+        }
+    }
+
+    /// Shows what is done between steps.
+    fn doing(&mut self, what: &str) {
+        self.doing_now = None;
+        if !self.progress.says(|| what.to_owned()) {
+            self.doing_now = Some(Activity::begin(what));
         }
     }
 

@@ -201,7 +201,9 @@ impl Hint for ModelError {
             Self::Pickle(_) => {
                 "write `adapter_model.safetensors` with PEFT: `PeftModel.from_pretrained(base, DIR).save_pretrained(OUT)`"
             }
-            Self::Adapter { bases: Some(bases), .. } if bases.given.is_some() => {
+            Self::Adapter {
+                bases: Some(bases), ..
+            } if bases.given.is_some() => {
                 "put it on the model that it names; with the adapter as the only model, that one is taken"
             }
             Self::Unmerged(_) => "save the adapter, or merge it first",

@@ -73,7 +73,7 @@ pub use prepare::Prepared;
 pub use process::{Usage, peak_rss_mib};
 pub use ranks::train_on_threads;
 pub use run_directory::RunDirectory;
-pub use run_model::model_of;
+pub use run_model::{instead_of_model, model_of};
 pub use samples::StepSamples;
 pub use tensorboard::TensorBoard;
 pub use trainer::{OnEvent, train, train_on};

@@ -123,11 +123,7 @@ impl Fit {
     }
 
     /// `ways` are settings that need less memory, each with the run's estimate.
-    fn judge(
-        &self,
-        on_low_memory: OnLowMemory,
-        ways: &[(&str, f64)],
-    ) -> Result<Option<Warning>, TrainError> {
+    fn judge(&self, on_low_memory: OnLowMemory, ways: &[(&str, f64)]) -> Result<Option<Warning>, TrainError> {
         let Room {
             mib: available,
             limit,

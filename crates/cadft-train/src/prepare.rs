@@ -9,7 +9,7 @@ use crate::error::TrainError;
 use crate::hub;
 use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::{Plan, RanksOfRun};
-use crate::run_model::model_of;
+use crate::run_model::{instead_of_model, model_of};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use cadft_data::{Samples, TemplateTime, Tokenizer};
@@ -244,11 +244,10 @@ fn model_directory(recipe: &Recipe) -> Result<PathBuf, TrainError> {
     if directory.is_dir() {
         return Ok(directory);
     }
-    let hint = checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
     let shown = cadft_files::shown(&directory);
     Err(TrainError::mismatch(
         format!("`model.path`: `{shown}` is not a directory"),
-        hint,
+        instead_of_model(&directory),
     ))
 }
 

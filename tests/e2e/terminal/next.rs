@@ -17,7 +17,11 @@ const OF_MODELS_AND_DATA: [Case; 20] = [
         "recipe.nll.toml --set schedule.steps=1 --out NEW",
         "cadft chat --model NEW",
     ),
-    ("train", "recipe.nll.toml --dry-run", "the same command without `--dry-run`"),
+    (
+        "train",
+        "recipe.nll.toml --dry-run",
+        "the same command without `--dry-run`",
+    ),
     ("train", "--resume lora", "cadft chat --model lora"),
     (
         "evaluate",
@@ -54,7 +58,11 @@ const OF_MODELS_AND_DATA: [Case; 20] = [
         "--model model --data eval.jsonl --max-new-tokens 1",
         "cadft evaluate --model model --data eval.jsonl --generate",
     ),
-    ("chat", "--model model", "cadft evaluate --model model --data FILE"),
+    (
+        "chat",
+        "--model model",
+        "cadft evaluate --model model --data FILE",
+    ),
     (
         "data inspect",
         "--model model --data eval.jsonl --limit 1",
@@ -86,7 +94,11 @@ const OF_MODELS_AND_DATA: [Case; 20] = [
         "model model",
         "cadft evaluate --model model --data FILE",
     ),
-    ("model convert", "--model model --out NEW", "cadft chat --model NEW"),
+    (
+        "model convert",
+        "--model model --out NEW",
+        "cadft chat --model NEW",
+    ),
     ("model merge", "--model lora --out NEW", "cadft chat --model NEW"),
 ];
 
@@ -148,9 +160,13 @@ fn hold(cases: &[Case], root: &Path, id: &str) {
                 continue;
             }
             let new = format!("new-{}-{number}-{quiet}", name.replace(' ', "-"));
-            let words = more
-                .split_whitespace()
-                .map(|word| if word == "ID" { id.to_owned() } else { word.replace("NEW", &new) });
+            let words = more.split_whitespace().map(|word| {
+                if word == "ID" {
+                    id.to_owned()
+                } else {
+                    word.replace("NEW", &new)
+                }
+            });
             let mut args: Vec<String> = name.split(' ').map(str::to_owned).chain(words).collect();
             args.extend(quiet.then(|| "--quiet".to_owned()));
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -159,7 +175,10 @@ fn hold(cases: &[Case], root: &Path, id: &str) {
             let said = screen.lines().find(|line| line.starts_with("next "));
             let expected = format!("next   {}", next.replace("NEW", &new));
             let is_as_wanted = said.map_or(quiet, |said| !quiet && said.starts_with(&expected));
-            assert!(is_as_wanted, "{args:?}: {said:?} in place of `{expected}`: {screen}");
+            assert!(
+                is_as_wanted,
+                "{args:?}: {said:?} in place of `{expected}`: {screen}"
+            );
         }
     }
 }
@@ -173,15 +192,21 @@ fn commands(workspace: &Workspace) -> BTreeSet<String> {
         .filter_map(|name| Some(name.strip_suffix(".1")?.to_owned()))
         .collect();
     let is_last = |name: &&String| !names.iter().any(|other| other.starts_with(&format!("{name}-")));
-    let names = names.iter().filter(is_last).filter_map(|name| name.strip_prefix("cadft-"));
+    let names = names
+        .iter()
+        .filter(is_last)
+        .filter_map(|name| name.strip_prefix("cadft-"));
     names.map(|name| name.replace('-', " ")).collect()
 }
 
 #[test]
 fn every_command_ends_with_the_one_to_go_on_with() {
     let workspace = Workspace::new();
-    let lora = "train --model model --data messages.jsonl --adapter lora --objective nll --steps 1 --out lora";
-    let _ = workspace.run(CADFT, &lora.split(' ').collect::<Vec<_>>()).succeeded();
+    let lora =
+        "train --model model --data messages.jsonl --adapter lora --objective nll --steps 1 --out lora";
+    let _ = workspace
+        .run(CADFT, &lora.split(' ').collect::<Vec<_>>())
+        .succeeded();
     let all = [
         &OF_MODELS_AND_DATA[..],
         &OF_RECIPES_AND_MACHINES[..],
@@ -196,7 +221,9 @@ fn every_command_ends_with_the_one_to_go_on_with() {
     let _ = study.train("run", &[]).succeeded();
     let record = study.log("run", "sample");
     let replaced = record.iter().find(|sample| sample["decision"] == "replaced");
-    let id = replaced.and_then(|sample| sample["id"].as_str()).expect("a rewrite");
+    let id = replaced
+        .and_then(|sample| sample["id"].as_str())
+        .expect("a rewrite");
     hold(&OF_REWRITING, study.root(), id);
 }
 
@@ -208,7 +235,8 @@ fn a_command_that_can_be_copied_has_its_names_in_quotes() {
         .run(CADFT, &["data", "validate", "--data", "my rows.jsonl"])
         .succeeded();
     assert!(
-        said.stderr.contains("next   cadft train --model DIR --data 'my rows.jsonl'\n"),
+        said.stderr
+            .contains("next   cadft train --model DIR --data 'my rows.jsonl'\n"),
         "{}",
         said.stderr
     );

@@ -34,7 +34,9 @@ fn every_name_on_the_page_is_answered_with_the_key_beside_it() {
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
         let keys = names(cells[0]);
-        let is_name = |name: &&str| name.contains('_') || name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let is_name = |name: &&str| {
+            name.contains('_') || name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        };
         let elsewhere = cells[1..].iter().flat_map(|cell| names(cell)).filter(is_name);
         expected.extend(
             elsewhere

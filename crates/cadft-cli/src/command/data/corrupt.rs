@@ -1,7 +1,7 @@
 //! `cadft data corrupt`.
 
 use crate::args::CorruptArgs;
-use crate::console::{count, counted, next, note};
+use crate::console::{Activity, count, counted, next, note};
 use crate::destination;
 use crate::facts::Corrupted;
 use crate::hint::UsageError;
@@ -32,7 +32,9 @@ pub(crate) fn run(args: &CorruptArgs) -> Result<()> {
         share: args.share,
         seed: args.seed,
     };
+    let planting = Activity::begin("planting noise");
     let (rows, planted) = cadft_data::corrupt(&sources, &corruption, &args.out)?;
+    drop(planting);
     let kinds: Vec<String> = (planted.iter())
         .map(|(kind, planted)| format!("{} `{}`", count(*planted), kind.name()))
         .collect();

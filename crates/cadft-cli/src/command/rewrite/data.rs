@@ -2,7 +2,7 @@
 
 use super::Log;
 use crate::args::{OriginArgs, RewriteExportArgs, RewriteReplayArgs};
-use crate::console::{count, counted, next, note};
+use crate::console::{Activity, count, counted, next, note};
 use crate::facts::WrittenRows;
 use crate::hint::UsageError;
 use crate::output;
@@ -95,6 +95,7 @@ pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
 
 /// The data set of a log.
 fn rebuilt(log: &Log, header: &Header) -> Result<ExportSummary> {
+    let _rebuilding = Activity::begin("rebuilding the data");
     let tokenizer = Tokenizer::from_dir(&model::directory(&header.model)?)?;
     let reader = header.reader(tokenizer)?;
     Ok(export_records(&log.records, header, &reader)?)

@@ -18,7 +18,8 @@ const RESUME: &str = "`cadft train --resume RUN` continues a run; none is overwr
 const LOGGED: &str = "every step is logged, in `metrics.jsonl`";
 const CODE: &str = "no code of a model's directory is ever run";
 
-const PARALLEL: &str = "a sequence is computed by one rank: `--ranks N` or `mpirun` share out the samples of a batch";
+const PARALLEL: &str =
+    "a sequence is computed by one rank: `--ranks N` or `mpirun` share out the samples of a batch";
 const ONE_RATE: &str = "all that is trained has one learning rate, `optimizer.lr`";
 const FROZEN: &str = "layers are not frozen one by one: train an adapter, whose `adapter.target-modules` and \
                       `adapter.modules-to-save` say what is trained";
@@ -27,7 +28,8 @@ const NOISE: &str = "there is no noise in embeddings";
 const PATIENCE: &str = "a run ends at its last step, or with Ctrl-C; the checkpoint with the best evaluation is kept (`checkpoint.best`)";
 const STREAMED: &str =
     "data are tokenised once, into a file that is mapped: the disk must hold them, not the memory";
-const COMPILED: &str = "there is nothing to compile: kernels are part of the program, or made when they are first used";
+const COMPILED: &str =
+    "there is nothing to compile: kernels are part of the program, or made when they are first used";
 const PADDING: &str = "padding is known by length: no token stands for it";
 
 const ABSENT: &[(&str, &str)] = &[
