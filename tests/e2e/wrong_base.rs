@@ -127,7 +127,9 @@ fn a_run_is_not_continued_on_another_model() {
     ];
     let outcome = workspace.run(CADFT, &args).succeeded();
     assert!(
-        outcome.stderr.contains("changed:") && outcome.stderr.contains("other"),
+        outcome
+            .stderr
+            .contains("  changed: `model.path`: was `model`, is `other`\n"),
         "{}",
         outcome.stderr
     );
@@ -135,5 +137,8 @@ fn a_run_is_not_continued_on_another_model() {
         CADFT,
         &["train", "--resume", "run", "--steps", "4", "--model", "model"],
     );
-    refused.refused(&["the run would not go on", "model"]);
+    refused.refused(&[
+        "the run would not go on",
+        "`model.path`: was `other`, is `model`\n",
+    ]);
 }

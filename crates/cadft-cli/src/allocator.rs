@@ -1,7 +1,7 @@
 //! The allocator of the command: the system's, but a request that cannot be met ends the process with one error.
 //!
 //! Rust's own answer is to abort: a signal and, with `RUST_BACKTRACE`, a backtrace. A caller that could do without the
-//! memory gets no chance to: none here does more than to report it. Only the program has this allocator, no library.
+//! memory gets no chance to: none here does more than to report it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;

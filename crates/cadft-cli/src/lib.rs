@@ -17,6 +17,7 @@
 //! facts.rs       what commands that write something say with `--json`
 //! hint.rs        errors: how they are shown        exit.rs    how a command ends
 //! panics.rs      panics, as errors too           lines.rs   lines that somebody types
+//! allocator.rs   what happens where no memory is left
 //! interrupt.rs   signals                           log.rs     logs, past the progress bar
 //! start.rs       arguments and settings that cannot be worked with
 //! tolerance.rs   how far results may be from what is expected   version.rs   what `--version` says
@@ -24,6 +25,7 @@
 //!
 //! Data goes to standard output, everything else to standard error. This is the only crate that prints.
 
+mod allocator;
 mod answer_text;
 mod args;
 mod assets;
@@ -59,6 +61,9 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 pub use exit::Exit;
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
+
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Runs `cadft` with these arguments, the program's name first.
 pub fn run<I, T>(args: I) -> Exit

@@ -5,7 +5,9 @@ use super::book::root;
 use std::fs;
 
 /// Names that are no keys of a recipe here: functions, columns, and what `instead_of` answers.
-const NO_KEYS: [&str; 9] = [
+const NO_KEYS: [&str; 11] = [
+    "FORCE_TORCHRUN",
+    "accelerate",
     "columns",
     "deepspeed",
     "field_instruction",

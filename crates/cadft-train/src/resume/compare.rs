@@ -143,7 +143,14 @@ pub fn compare(prepared: &Prepared, device: &str, from: &Restored) -> Comparison
         _ => {}
     }
     match &state.inputs {
-        Some(inputs) => inputs_differ(inputs, &prepared.inputs(), &mut found),
+        Some(inputs) => {
+            let before = found.changes.len();
+            inputs_differ(inputs, &prepared.inputs(), &mut found);
+            // Digests alone say little to the reader.
+            if found.changes.len() > before {
+                path_differs(&state.settings, &prepared.recipe, &mut found);
+            }
+        }
         None => {
             let what = [
                 "the weights",
