@@ -183,6 +183,12 @@ fn one_command_has_one_schema_and_another_has_none() {
         .stdout;
     let one: Value = serde_json::from_str(&one).expect("an object");
     assert_eq!(one, all["data stats"]);
+    let plan = workspace
+        .run(CADFT, &["schema", "train", "--dry-run", "--quiet"])
+        .succeeded()
+        .stdout;
+    let plan: Value = serde_json::from_str(&plan).expect("an object");
+    assert_eq!(plan, all["train --dry-run"]);
     workspace
         .run(CADFT, &["schema", "chat"])
         .refused(&["`chat` prints no JSON", "`data stats`"]);

@@ -152,7 +152,7 @@ pub enum ModelError {
 pub struct Bases {
     /// The name or the directory in `adapter_config.json`.
     pub named: String,
-    /// The directory of the other model, if [`ModelError::on_model`] was told.
+    /// The directory of the other model, if [`ModelError::on_model`] named it.
     pub given: Option<PathBuf>,
 }
 

@@ -15,7 +15,8 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<()> {
             (name.to_owned(), schema)
         })
         .collect();
-    let name = args.command.join(" ");
+    let dry_run = if args.dry_run { " --dry-run" } else { "" };
+    let name = args.command.join(" ") + dry_run;
     if args.command.is_empty() {
         print(&Value::Object(all))?;
         next::schema(&name);
