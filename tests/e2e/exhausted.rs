@@ -175,3 +175,62 @@ fn answers_are_made_fewer_at_a_time_where_more_do_not_fit() {
     let limited = command::run_after("ulimit -v 1400000", CADFT, workspace.root(), &args).succeeded();
     assert_eq!(limited.stdout, expected);
 }
+
+/// Below the limit of addresses, a command refuses to begin, works, or ends with one error: it does not abort.
+#[test]
+fn a_command_without_memory_ends_with_one_error() {
+    let workspace = larger_workspace();
+    let train = [
+        "train",
+        "recipe.nll.toml",
+        "--device",
+        "flex",
+        "--set",
+        "model.init=random",
+        "--set",
+        "guard.memory=warn",
+        "--set",
+        "schedule.steps=2",
+        "--set",
+        "checkpoint.every=1",
+    ];
+    let stats = ["data", "stats", "--model", "model", "--data", "messages.jsonl"];
+    let mut ends = vec![];
+    for mib in (300..1000).step_by(100) {
+        for args in [&train[..], &stats] {
+            let limit = format!("ulimit -v {}", mib * 1024);
+            let outcome = command::run_after(&limit, CADFT, workspace.root(), args);
+            let stderr = &outcome.stderr;
+            let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
+            match outcome.code {
+                Some(0) => assert_eq!(errors, 0, "{limit}: {stderr}"),
+                Some(1 | 2) => assert!(errors == 1 && stderr.contains("hint: "), "{limit}: {stderr}"),
+                code => panic!("{limit}: {args:?} ends with {code:?}: {stderr}"),
+            }
+            for part in ["panicked", "stack backtrace", "memory allocation of"] {
+                assert!(!stderr.contains(part), "{limit}: `{part}` is in {stderr}");
+            }
+            ends.push(outcome.code);
+        }
+    }
+    assert!(ends.contains(&Some(0)) && ends.contains(&Some(1)), "{ends:?}");
+}
+
+#[test]
+fn a_plan_names_the_limit_that_a_run_would_exceed() {
+    let workspace = larger_workspace();
+    let args = [
+        "train",
+        "recipe.nll.toml",
+        "--device",
+        "flex",
+        "--set",
+        "model.init=random",
+    ];
+    let dry = [&args[..], &["--dry-run"]].concat();
+    for args in [&dry[..], &args] {
+        let outcome = command::run_after("ulimit -v 600000", CADFT, workspace.root(), args);
+        outcome.refused(&["MiB are available under `ulimit -v`: it would fail", "hint: "]);
+    }
+    assert!(!workspace.path("runs").exists(), "nothing is written");
+}

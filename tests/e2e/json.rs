@@ -26,6 +26,11 @@ impl Held {
     fn holds(&mut self, name: &str, outcome: &Outcome) {
         let printed = lines(&outcome.stdout);
         assert!(!printed.is_empty(), "{name}: {}", outcome.stderr);
+        assert!(
+            !outcome.stderr.contains("next   "),
+            "advice is for people: {name}: {}",
+            outcome.stderr
+        );
         let schema = &self.schemas[name];
         for line in &printed {
             let found = problems(schema, line);
@@ -179,6 +184,12 @@ fn one_command_has_one_schema_and_another_has_none() {
         .stdout;
     let one: Value = serde_json::from_str(&one).expect("an object");
     assert_eq!(one, all["data stats"]);
+    let plan = workspace
+        .run(CADFT, &["schema", "train", "--dry-run", "--quiet"])
+        .succeeded()
+        .stdout;
+    let plan: Value = serde_json::from_str(&plan).expect("an object");
+    assert_eq!(plan, all["train --dry-run"]);
     workspace
         .run(CADFT, &["schema", "chat"])
         .refused(&["`chat` prints no JSON", "`data stats`"]);

@@ -28,6 +28,7 @@ mod terminal;
 mod train;
 mod untrusted;
 mod writers;
+mod wrong_base;
 
 /// The command under test.
 const CADFT: &str = env!("CARGO_BIN_EXE_cadft-under-test");

@@ -2,6 +2,7 @@
 
 mod chat;
 mod commands;
+mod next;
 mod widths;
 
 use crate::CADFT;

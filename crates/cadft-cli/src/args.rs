@@ -1,5 +1,6 @@
 //! The arguments of `cadft`, as typed.
 
+use crate::console::next::Given;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -141,6 +142,13 @@ pub(crate) struct InputArgs {
     pub(crate) data: Vec<String>,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+}
+
+impl InputArgs {
+    /// The model, for commands to go on with.
+    pub(crate) fn given(&self) -> Given<'_> {
+        Given(&self.model, self.adapter.as_deref())
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

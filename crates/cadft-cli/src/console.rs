@@ -1,6 +1,7 @@
 //! What a run shows on standard error: a bar on a terminal, a few plain lines elsewhere.
 
 mod activity;
+pub(crate) mod next;
 mod progress;
 mod summary;
 
@@ -29,8 +30,8 @@ pub(crate) struct Console {
     stop: Arc<AtomicBool>,
     /// Whether the user was notified that the run is about to stop.
     told_stop: bool,
-    /// The running evaluation, if no bar shows its progress.
-    evaluation: Option<Activity>,
+    /// What is done between steps, if no bar shows it.
+    doing_now: Option<Activity>,
     /// Number of steps done before this process.
     done_before: usize,
     /// Whether the run trains an adapter.
@@ -49,7 +50,7 @@ impl Console {
             lost: None,
             stop,
             told_stop: false,
-            evaluation: None,
+            doing_now: None,
             done_before: 0,
             is_adapter: prepared.adapter.is_some(),
             advises: true,
@@ -75,7 +76,9 @@ impl Console {
                     format!("answering: {} so far", counted(*tokens, "token"))
                 });
             }
-            _ => self.evaluation = None,
+            Event::Saving { .. } => self.doing("saving"),
+            Event::Rewriting { .. } => self.doing("rewriting"),
+            _ => self.doing_now = None,
         }
         match event {
             Event::Started { plan } => note(started(plan)),
@@ -129,8 +132,10 @@ impl Console {
                 self.progress.finish();
                 let before = self.done_before;
                 summary::show(outcome, &self.run, before);
-                if self.advises {
-                    next(&summary::commands(outcome, &self.run, self.is_adapter));
+                match (self.advises, outcome.interrupted) {
+                    (false, _) => {}
+                    (true, true) => next::interrupted(&self.run),
+                    (true, false) => next::trained(&self.run, self.is_adapter),
                 }
             }
             _ => {}
@@ -139,7 +144,13 @@ impl Console {
 
     /// Prints an event as JSON. If that fails, the run continues. A closed pipe is not an error.
     fn print(&mut self, event: &Event) {
-        let is_recorded = !matches!(event, Event::Evaluating { .. } | Event::Answering { .. });
+        let is_recorded = !matches!(
+            event,
+            Event::Evaluating { .. }
+                | Event::Answering { .. }
+                | Event::Rewriting { .. }
+                | Event::Saving { .. }
+        );
         if !self.json || !is_recorded {
             return;
         }
@@ -172,15 +183,23 @@ impl Console {
     /// Shows the progress of an evaluation.
     fn evaluating(&mut self, done: usize, total: usize, said: impl FnOnce() -> String) {
         if !self.progress.says(said) {
-            let evaluation = self.evaluation.get_or_insert_with(|| {
+            let evaluation = self.doing_now.get_or_insert_with(|| {
                 let what = if total == 0 { "answering" } else { "evaluating" };
                 Activity::of(what, total)
             });
             evaluation.at(done);
         }
         if self.stop.load(Ordering::Relaxed) {
-            self.evaluation = None;
+            self.doing_now = None;
             self.tell("interrupted: saving a checkpoint; the evaluation takes place when the run continues");
+        }
+    }
+
+    /// Shows what is done between steps.
+    fn doing(&mut self, what: &str) {
+        self.doing_now = None;
+        if !self.progress.says(|| what.to_owned()) {
+            self.doing_now = Some(Activity::begin(what));
         }
     }
 
@@ -209,14 +228,6 @@ pub(crate) fn be_quiet() {
 /// Whether only warnings and errors go to standard error.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
-}
-
-/// Suggests commands to continue with.
-pub(crate) fn next(commands: &[String]) {
-    for (number, command) in commands.iter().enumerate() {
-        let name = if number == 0 { "next" } else { "" };
-        note(format!("{name:<6} {command}"));
-    }
 }
 
 /// A number with its noun: `1 step`, `2 steps`.

@@ -18,6 +18,7 @@
 //! facts.rs       what commands that write something say with `--json`
 //! hint.rs        errors: how they are shown        exit.rs    how a command ends
 //! panics.rs      panics, as errors too           lines.rs   lines that somebody types
+//! allocator.rs   what happens where no memory is left
 //! interrupt.rs   signals                           log.rs     logs, past the progress bar
 //! start.rs       arguments and settings that cannot be worked with
 //! tolerance.rs   how far results may be from what is expected   version.rs   what `--version` says
@@ -58,10 +59,13 @@ pub mod tolerance;
 mod version;
 
 use args::Cli;
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 pub use exit::Exit;
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
+
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Runs `cadft` with these arguments, the program's name first.
 pub fn run<I, T>(args: I) -> Exit
@@ -72,8 +76,10 @@ where
     allocator::keep_memory();
     interrupt::outlive_large_files();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(&args);
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, is_json(&matches))));
+    let (cli, is_json) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return start::refused(error, &args),
     };
     if let Err(error) = start::check().and_then(|()| log::start(cli.verbose)) {
@@ -82,11 +88,22 @@ where
     if cli.quiet {
         console::be_quiet();
     }
+    if is_json {
+        console::next::none();
+    }
     panics::keep(cli.verbose);
     // A panic must not change the meaning of the exit codes.
     match panic::catch_unwind(AssertUnwindSafe(|| command::run(&cli.command))) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => hint::report(&error),
         Err(payload) => panics::report(payload.as_ref()),
+    }
+}
+
+/// Whether a command is asked for JSON.
+fn is_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, below)) => is_json(below),
+        None => matches.try_get_one::<bool>("json").ok().flatten() == Some(&true),
     }
 }

@@ -12,7 +12,7 @@ use cadft_model::{CausalLm, GenerateOptions, ModelConfig, checkpoint};
 use cadft_train::config::DataSection;
 use cadft_train::data::{SampleReader, adapted_tokenizer, on_disk};
 use cadft_train::prepare::computing_as;
-use cadft_train::{Warning, hub, memory, model_of};
+use cadft_train::{Warning, hub, instead_of_model, memory, model_of};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,8 @@ impl OpenModel {
         let checkpoint = checkpoint::load(&directory, &device)?;
         let (model, config) = match adapter {
             Some(adapter) => {
-                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)?;
+                let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)
+                    .map_err(|error| error.on_model(&directory))?;
                 (adapted.model.merge_adapter(), adapted.config)
             }
             None => (checkpoint.model, checkpoint.config),
@@ -248,17 +249,12 @@ pub(crate) fn directory(path: &str) -> Result<PathBuf> {
     if directory.is_dir() {
         return Ok(directory);
     }
-    let hint = match (checkpoint::hint_for(&directory), cadft_files::similar(&directory)) {
-        (Some(hint), _) => hint.to_owned(),
-        (None, Some(similar)) => format!("did you mean `{}`?", cadft_files::shown(&similar)),
-        (None, None) => "give the path of a Hugging Face model directory, or `hf://OWNER/NAME`".to_owned(),
-    };
     Err(UsageError::new(
         format!(
             "`--model`: `{}` is not a directory",
             cadft_files::shown(&directory)
         ),
-        hint,
+        instead_of_model(&directory),
     )
     .into())
 }

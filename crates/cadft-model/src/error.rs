@@ -7,7 +7,7 @@ use cadft_files::{Action, Hint};
 
 #[cfg(feature = "files")]
 use crate::checkpoint::CheckpointReport;
-use crate::shown::shortened;
+use crate::shown::{cut, shortened};
 
 /// Errors of reading, writing or running a model.
 #[derive(Debug, thiserror::Error)]
@@ -91,12 +91,14 @@ pub enum ModelError {
         report: Box<CheckpointReport>,
     },
     /// An adapter cannot be used.
-    #[error("`{}` cannot be used:{}", cadft_files::shown(path), list(problems))]
+    #[error("`{}` cannot be used:{}{}", cadft_files::shown(path), of_bases(problems, bases.as_deref()), list(problems))]
     Adapter {
         /// The file or directory.
         path: PathBuf,
         /// Every problem.
         problems: Vec<String>,
+        /// The models, if the adapter names one and another one may be the reason.
+        bases: Option<Box<Bases>>,
     },
     /// The weights of an adapter are a pickle, which is not read.
     #[error(
@@ -145,7 +147,34 @@ pub enum ModelError {
     },
 }
 
+/// The model that an adapter names, and the one that it was put on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bases {
+    /// The name or the directory in `adapter_config.json`.
+    pub named: String,
+    /// The directory of the other model, if [`ModelError::on_model`] named it.
+    pub given: Option<PathBuf>,
+}
+
 impl ModelError {
+    /// The error of an adapter that was put on the model in `directory`. If that is not the one that the adapter names,
+    /// both are in the message.
+    #[must_use]
+    pub fn on_model(mut self, directory: &Path) -> Self {
+        if let Self::Adapter { path, bases, .. } = &mut self {
+            let beside = |bases: &Bases| path.parent().map(|adapter| adapter.join(&bases.named));
+            let is_same = |bases: &Bases| {
+                let named = [Some(PathBuf::from(&bases.named)), beside(bases)];
+                (named.iter().flatten()).any(|named| cadft_files::is_same(named, directory))
+            };
+            *bases = bases.take().filter(|bases| !is_same(bases));
+            if let Some(bases) = bases {
+                bases.given = Some(directory.to_owned());
+            }
+        }
+        self
+    }
+
     /// An I/O error of `path`.
     pub(crate) fn io(action: Action, path: &Path, source: std::io::Error) -> Self {
         Self::Io {
@@ -172,6 +201,11 @@ impl Hint for ModelError {
             Self::Pickle(_) => {
                 "write `adapter_model.safetensors` with PEFT: `PeftModel.from_pretrained(base, DIR).save_pretrained(OUT)`"
             }
+            Self::Adapter {
+                bases: Some(bases), ..
+            } if bases.given.is_some() => {
+                "put it on the model that it names; with the adapter as the only model, that one is taken"
+            }
             Self::Unmerged(_) => "save the adapter, or merge it first",
             Self::DirectoryInUse { .. } => "choose a new directory, or move these files away",
             Self::F16Overflow { .. } => "save as bf16 or f32",
@@ -192,6 +226,24 @@ fn config_place(path: Option<&Path>) -> String {
         || "the model configuration".to_owned(),
         |path| format!("`{}`", cadft_files::shown(path)),
     )
+}
+
+/// The line about the models of an adapter. With a single problem of an unknown model, another one is unlikely.
+fn of_bases(problems: &[String], bases: Option<&Bases>) -> String {
+    match bases {
+        Some(Bases {
+            named,
+            given: Some(given),
+        }) => format!(
+            "\n  - it belongs to the model `{}`, and is put on `{}`",
+            cut(named),
+            cadft_files::shown(given)
+        ),
+        Some(Bases { named, given: None }) if problems.len() > 1 => {
+            format!("\n  - it may belong to another model: it names `{}`", cut(named))
+        }
+        _ => String::new(),
+    }
 }
 
 fn list(problems: &[String]) -> String {

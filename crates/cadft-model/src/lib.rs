@@ -54,5 +54,5 @@ pub use checkpoint::{Checkpoint, SaveOptions};
 pub use config::{ModelConfig, Positions, RopeScaling};
 pub use decoder::{CausalLm, Packing};
 pub use dtype::Dtype;
-pub use error::ModelError;
+pub use error::{Bases, ModelError};
 pub use generate::{Finish, GenerateOptions, Generated, Request, Sampling};

@@ -1,17 +1,56 @@
 //! The memory that the system can still give this process.
 
+use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::Path;
 
 pub(crate) const MIB: f64 = (1 << 20) as f64;
 
-/// Memory in MiB that the system below `root` (`/`, except in tests) can still give: the least of the machine's
-/// available memory, the limits of this process's control groups, and the remaining address space (`ulimit -v`). `None`
-/// if the system reports none of these.
+/// What limits the memory of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// The machine's available memory.
+    Machine,
+    /// The limits of the control groups of this process.
+    Group,
+    /// The size of the address space of this process.
+    Addresses,
+}
+
+impl Display for MemoryLimit {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Machine => "on this machine",
+            Self::Group => "in the control group of this process",
+            Self::Addresses => "under `ulimit -v`",
+        })
+    }
+}
+
+/// Memory that is still available under a limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Room {
+    pub(crate) mib: f64,
+    pub(crate) limit: MemoryLimit,
+}
+
+/// What the system below `root` (`/`, except in tests) can still give under each limit that it reports.
+pub(crate) fn rooms(root: &Path) -> Vec<Room> {
+    let limits = [
+        (MemoryLimit::Machine, machine_bytes(root)),
+        (MemoryLimit::Group, group_bytes(root)),
+        (MemoryLimit::Addresses, address_bytes(root)),
+    ];
+    let reported = limits.into_iter().filter_map(|(limit, bytes)| {
+        let mib = bytes? as f64 / MIB;
+        Some(Room { mib, limit })
+    });
+    reported.collect()
+}
+
+/// The least of [`rooms`] in MiB; `None` if there is none.
 pub(crate) fn available_mib(root: &Path) -> Option<f64> {
-    let least = [machine_bytes(root), group_bytes(root), address_bytes(root)];
-    let bytes = least.into_iter().flatten().min()?;
-    Some(bytes as f64 / MIB)
+    rooms(root).iter().map(|room| room.mib).min_by(f64::total_cmp)
 }
 
 /// The remaining address space of this process, in bytes.
@@ -129,6 +168,8 @@ mod tests {
             ("proc/self/status", "VmPeak:\t 409600 kB\nVmSize:\t 102400 kB\n"),
         ]);
         assert_eq!(available_mib(root.path()), Some(200.0));
+        let limits = rooms(root.path()).into_iter().map(|room| room.limit);
+        assert_eq!(limits.collect::<Vec<_>>(), [MemoryLimit::Addresses]);
         assert_eq!(available_mib(system(&[]).path()), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The errors of this crate.
 
+use crate::available::MemoryLimit;
 use crate::checkpoint::CheckpointError;
 use crate::exhausted::ExhaustedRun;
 use cadft_files::Hint;
@@ -74,13 +75,16 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     /// There is not enough memory for the run.
     #[error(
-        "the run needs about {needed:.0} MiB of memory, and {available:.0} MiB are available: it would be killed"
+        "the run needs about {needed:.0} MiB of memory, and {available:.0} MiB are available {limit}: it would {}",
+        end_under(*.limit)
     )]
     Memory {
         /// The estimate, in MiB.
         needed: f64,
         /// What the system has, in MiB.
         available: f64,
+        /// What limits it.
+        limit: MemoryLimit,
         /// A setting that would reduce the estimate enough.
         way: Option<String>,
     },
@@ -189,6 +193,14 @@ impl TrainError {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+}
+
+/// How a run ends that needs more than a limit.
+fn end_under(limit: MemoryLimit) -> &'static str {
+    match limit {
+        MemoryLimit::Addresses => "fail",
+        MemoryLimit::Machine | MemoryLimit::Group => "be killed",
     }
 }
 

@@ -73,6 +73,17 @@ pub enum Event {
         /// Tokens generated so far.
         tokens: usize,
     },
+    /// A round of rewriting begins. Only for callbacks: in no file, and not printed by `--json`.
+    Rewriting {
+        /// Steps done so far.
+        step: usize,
+    },
+    /// Training waits for a checkpoint or the model to be written. Only for callbacks: in no file, and not printed by
+    /// `--json`.
+    Saving {
+        /// Steps done so far.
+        step: usize,
+    },
     /// Questions were answered by generation.
     Answered {
         /// Steps done so far; 0 is before training.

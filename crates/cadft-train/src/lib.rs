@@ -57,6 +57,7 @@ mod trainer;
 mod warning;
 
 /// Hints of errors, besides their messages.
+pub use available::MemoryLimit;
 pub use cadft_files::{Hint, with_hints};
 /// Models and data sets by name on the Hugging Face Hub.
 pub use cadft_hub as hub;
@@ -72,7 +73,7 @@ pub use prepare::Prepared;
 pub use process::{Usage, peak_rss_mib};
 pub use ranks::train_on_threads;
 pub use run_directory::RunDirectory;
-pub use run_model::model_of;
+pub use run_model::{instead_of_model, model_of};
 pub use samples::StepSamples;
 pub use tensorboard::TensorBoard;
 pub use trainer::{OnEvent, train, train_on};

@@ -1,6 +1,6 @@
 //! Checks the memory of a run before it starts, so that it ends with a clear error instead of being killed.
 
-use crate::available::{MIB, address_bytes, available_mib, group_bytes, machine_bytes};
+use crate::available::{MIB, MemoryLimit, Room, address_bytes, group_bytes, machine_bytes, rooms};
 use crate::config::OnLowMemory;
 use crate::device::host_for;
 use crate::error::TrainError;
@@ -15,6 +15,11 @@ use std::path::Path;
 
 /// If an estimate exceeds the available memory by this factor, the run certainly does not fit.
 const CERTAIN: f64 = 1.5;
+/// The same for the address space, which swapping does not extend: only the error of the estimate is left.
+const CERTAIN_OF_ADDRESSES: f64 = 1.15;
+/// Address space, in MiB, that threads of a run reserve and do not use: the allocator's areas and the stacks of those
+/// that read weights and write checkpoints.
+const RESERVED_MIB: f64 = 128.0;
 
 /// Compares the plan's estimate with the available memory. Returns a warning if the memory may not suffice.
 ///
@@ -24,12 +29,28 @@ pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
     if host_for(&prepared.device).is_some() {
         return Ok(None);
     }
-    // Available memory for each rank on this machine.
-    let available =
-        available_mib(Path::new("/")).map(|available| available / prepared.ranks.on_machine as f64);
     let plan = &prepared.plan;
-    let needed = (plan.memory_mib, plan.memory_mib + plan.saving_mib);
-    judge(needed, available, prepared.recipe.guard.memory, &plan.ways)
+    // Files of weights are mapped while they are read.
+    let reading = (plan.parameters * 4) as f64 / MIB + mapped_bytes(&prepared.model_directory) as f64 / MIB;
+    let fits = rooms(Path::new("/")).into_iter().map(|room| {
+        let (least, reserved) = match room.limit {
+            MemoryLimit::Addresses => (reading, RESERVED_MIB),
+            MemoryLimit::Machine | MemoryLimit::Group => (0.0, 0.0),
+        };
+        Fit {
+            needed: plan.memory_mib.max(least) + reserved,
+            saving: plan.saving_mib,
+            room: Room {
+                // Each rank on this machine has its part.
+                mib: room.mib / prepared.ranks.on_machine as f64,
+                ..room
+            },
+        }
+    });
+    match fits.max_by(|a, b| a.excess().total_cmp(&b.excess())) {
+        Some(fit) => fit.judge(prepared.recipe.guard.memory, &plan.ways),
+        None => Ok(None),
+    }
 }
 
 /// Refuses a model whose weights alone do not fit into memory, if the device computes in host memory.
@@ -50,10 +71,7 @@ pub fn check_weights(config: &ModelConfig, directory: &Path, device: &Device) ->
         .map(|(_, shape)| shape.iter().product::<usize>())
         .sum::<usize>()
         * 4;
-    let mapped: u64 = (cadft_files::entries(directory).unwrap_or_default().iter())
-        .filter(|name| name.ends_with(".safetensors"))
-        .filter_map(|name| Some(fs::metadata(directory.join(name)).ok()?.len()))
-        .sum();
+    let mapped = mapped_bytes(directory);
     let of_memory = [machine_bytes(root), group_bytes(root)]
         .into_iter()
         .flatten()
@@ -76,64 +94,124 @@ pub fn check_weights(config: &ModelConfig, directory: &Path, device: &Device) ->
     ))
 }
 
-/// `needed` is the memory of the run, `most` the memory while a checkpoint is written. `ways` are settings that need
-/// less memory, each with the run's estimate.
-fn judge(
-    (needed, most): (f64, f64),
-    available: Option<f64>,
-    on_low_memory: OnLowMemory,
-    ways: &[(&str, f64)],
-) -> Result<Option<Warning>, TrainError> {
-    let Some(available) = available.filter(|&available| most > available) else {
-        return Ok(None);
-    };
-    let way = ways.iter().find(|(_, mib)| *mib < available);
-    let way = way.map(|(setting, mib)| format!("with `{setting}`, about {mib:.0} MiB are needed"));
-    if on_low_memory == OnLowMemory::Refuse && needed > CERTAIN * available {
-        return Err(TrainError::Memory {
-            needed,
-            available,
-            way,
-        });
+/// The bytes of the files of weights of a model.
+fn mapped_bytes(directory: &Path) -> u64 {
+    (cadft_files::entries(directory).unwrap_or_default().iter())
+        .filter(|name| name.ends_with(".safetensors"))
+        .filter_map(|name| Some(fs::metadata(directory.join(name)).ok()?.len()))
+        .sum()
+}
+
+/// What a run needs, and what is available under one limit.
+#[derive(Clone, Copy)]
+struct Fit {
+    /// Memory of the run in MiB.
+    needed: f64,
+    /// Additional memory while a checkpoint is written, in MiB.
+    saving: f64,
+    room: Room,
+}
+
+impl Fit {
+    /// Above 1, the run certainly does not fit.
+    fn excess(&self) -> f64 {
+        let certain = match self.room.limit {
+            MemoryLimit::Addresses => CERTAIN_OF_ADDRESSES,
+            MemoryLimit::Machine | MemoryLimit::Group => CERTAIN,
+        };
+        self.needed / self.room.mib / certain
     }
-    Ok(Some(Warning::new(
-        format!("the run may need {most:.0} MiB of memory, and {available:.0} MiB are available"),
-        way.unwrap_or_else(|| {
-            "lower `batch.micro` or `data.max-length`, or train an adapter or a smaller model".to_owned()
-        }),
-    )))
+
+    /// `ways` are settings that need less memory, each with the run's estimate.
+    fn judge(&self, on_low_memory: OnLowMemory, ways: &[(&str, f64)]) -> Result<Option<Warning>, TrainError> {
+        let Room {
+            mib: available,
+            limit,
+        } = self.room;
+        let most = self.needed + self.saving;
+        if most <= available {
+            return Ok(None);
+        }
+        let way = ways.iter().find(|(_, mib)| *mib < available);
+        let way = way.map(|(setting, mib)| format!("with `{setting}`, about {mib:.0} MiB are needed"));
+        if on_low_memory == OnLowMemory::Refuse && self.excess() > 1.0 {
+            return Err(TrainError::Memory {
+                needed: self.needed,
+                available,
+                limit,
+                way,
+            });
+        }
+        Ok(Some(Warning::new(
+            format!("the run may need {most:.0} MiB of memory, and {available:.0} MiB are available {limit}"),
+            way.unwrap_or_else(|| {
+                "lower `batch.micro` or `data.max-length`, or train an adapter or a smaller model".to_owned()
+            }),
+        )))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Judges a run that needs `needed` MiB, and `saving` more.
+    fn judged(
+        (needed, saving): (f64, f64),
+        (mib, limit): (f64, MemoryLimit),
+        on_low_memory: OnLowMemory,
+        ways: &[(&str, f64)],
+    ) -> Result<Option<Warning>, TrainError> {
+        let room = Room { mib, limit };
+        let fit = Fit { needed, saving, room };
+        fit.judge(on_low_memory, ways)
+    }
+
     #[test]
     fn what_cannot_fit_is_refused_and_what_may_not_is_told() {
-        let judge = |needed, available| judge((needed, needed), available, OnLowMemory::Refuse, &[]);
-        assert_eq!(judge(100.0, None).unwrap(), None);
-        assert_eq!(judge(100.0, Some(100.0)).unwrap(), None);
-        assert!(judge(100.0, Some(90.0)).unwrap().is_some());
-        let saving = |available| super::judge((100.0, 200.0), available, OnLowMemory::Refuse, &[]);
-        assert!(saving(Some(110.0)).unwrap().is_some() && saving(Some(200.0)).unwrap().is_none());
-        let error = cadft_files::with_hints(&judge(100.0, Some(60.0)).unwrap_err());
+        let judge = |needed, saving, available| {
+            let room = (available, MemoryLimit::Machine);
+            judged((needed, saving), room, OnLowMemory::Refuse, &[])
+        };
+        assert_eq!(judge(100.0, 0.0, 100.0).unwrap(), None);
+        assert!(judge(100.0, 0.0, 90.0).unwrap().is_some());
+        assert!(judge(100.0, 100.0, 110.0).unwrap().is_some());
+        assert_eq!(judge(100.0, 100.0, 200.0).unwrap(), None);
+        let error = cadft_files::with_hints(&judge(100.0, 0.0, 60.0).unwrap_err());
         assert!(
             error.contains("100 MiB") && error.contains("60 MiB") && error.contains("hint:"),
             "{error}"
         );
-        assert!(
-            super::judge((100.0, 100.0), Some(60.0), OnLowMemory::Warn, &[])
-                .unwrap()
-                .is_some()
-        );
+        let room = (60.0, MemoryLimit::Machine);
+        let warned = judged((100.0, 0.0), room, OnLowMemory::Warn, &[]);
+        assert!(warned.unwrap().is_some());
+    }
+
+    #[test]
+    fn addresses_are_a_harder_limit_than_memory_and_the_limit_is_named() {
+        for (limit, available, refused, name) in [
+            (MemoryLimit::Machine, 80.0, false, "on this machine"),
+            (MemoryLimit::Group, 80.0, false, "in the control group"),
+            (MemoryLimit::Addresses, 80.0, true, "under `ulimit -v`"),
+            (MemoryLimit::Addresses, 90.0, false, "under `ulimit -v`"),
+            (MemoryLimit::Group, 60.0, true, "in the control group"),
+        ] {
+            let judged = judged((100.0, 0.0), (available, limit), OnLowMemory::Refuse, &[]);
+            assert_eq!(judged.is_err(), refused, "{limit:?}");
+            let said = match judged {
+                Ok(warning) => warning.expect("too little memory").message,
+                Err(error) => error.to_string(),
+            };
+            assert!(said.contains(name), "{said}");
+        }
     }
 
     #[test]
     fn the_first_setting_that_is_enough_is_named() {
         let ways = [("a = 1", 90.0), ("b = 2", 70.0), ("c = 3", 10.0)];
         let said = |available| {
-            let judged = super::judge((150.0, 150.0), Some(available), OnLowMemory::Refuse, &ways);
-            match judged {
+            let room = (available, MemoryLimit::Machine);
+            match judged((150.0, 0.0), room, OnLowMemory::Refuse, &ways) {
                 Ok(warning) => warning.expect("too little memory").hint,
                 Err(error) => cadft_files::with_hints(&error),
             }

@@ -9,7 +9,7 @@ use crate::error::TrainError;
 use crate::hub;
 use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::{Plan, RanksOfRun};
-use crate::run_model::model_of;
+use crate::run_model::{instead_of_model, model_of};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use cadft_data::{Samples, TemplateTime, Tokenizer};
@@ -81,7 +81,7 @@ impl Prepared {
         check_precision(&recipe, device)?;
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
-        let (adapter, config) = adapter_of(&recipe, config)?;
+        let (adapter, config) = adapter_of(&recipe, (&directory, config))?;
         let from = adapter_directory(&recipe)?;
         let frozen = reference::directory(&recipe, (&directory, &config))?;
         let carried = match &from {
@@ -162,7 +162,8 @@ impl Prepared {
             return Ok(model);
         };
         if let Some(directory) = adapter_directory(&self.recipe)? {
-            let adapted = adapter::load(&directory, model, &self.config)?;
+            let adapted = adapter::load(&directory, model, &self.config)
+                .map_err(|error| error.on_model(&self.model_directory))?;
             tracing::info!(path = %cadft_files::shown(&directory), "the adapter is loaded");
             return Ok(adapted.model);
         }
@@ -243,11 +244,10 @@ fn model_directory(recipe: &Recipe) -> Result<PathBuf, TrainError> {
     if directory.is_dir() {
         return Ok(directory);
     }
-    let hint = checkpoint::hint_for(&directory).unwrap_or("give the path of a Hugging Face model directory");
     let shown = cadft_files::shown(&directory);
     Err(TrainError::mismatch(
         format!("`model.path`: `{shown}` is not a directory"),
-        hint,
+        instead_of_model(&directory),
     ))
 }
 
@@ -286,10 +286,10 @@ fn targets(adapter: &AdapterConfig, config: &ModelConfig) -> Result<AdapterTarge
     })
 }
 
-/// The adapter of a recipe, and the configuration of the model with the adapter's changes.
+/// The adapter of a recipe, and the configuration of the model in a directory with the adapter's changes.
 fn adapter_of(
     recipe: &Recipe,
-    config: ModelConfig,
+    (model, config): (&Path, ModelConfig),
 ) -> Result<(Option<AdapterConfig>, ModelConfig), TrainError> {
     let Some(path) = trained_on(recipe) else {
         return Ok((recipe.adapter.as_ref().map(AdapterSection::config), config));
@@ -301,7 +301,8 @@ fn adapter_of(
         ));
     }
     let directory = hub::resolve(path)?;
-    let (adapter, config) = adapter::resolve(&model_of(&directory).unwrap_or(directory), &config)?;
+    let adapter = model_of(&directory).unwrap_or(directory);
+    let (adapter, config) = adapter::resolve(&adapter, &config).map_err(|error| error.on_model(model))?;
     Ok((Some(adapter), config))
 }
 

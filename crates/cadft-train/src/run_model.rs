@@ -1,6 +1,7 @@
 //! Finds the model of a run directory, which can be used in place of a model directory.
 
 use crate::run_files::{CHECKPOINTS, CONFIG, ENVIRONMENT, MODEL};
+use cadft_model::checkpoint;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -36,10 +37,49 @@ pub fn model_of(path: &Path) -> Option<PathBuf> {
     Some(checkpoints.join(newest))
 }
 
+/// What to do about a path that is no model directory.
+#[must_use]
+pub fn instead_of_model(path: &Path) -> String {
+    if let Some(hint) = checkpoint::hint_for(path) {
+        return hint.to_owned();
+    }
+    if let Some(similar) = cadft_files::similar(path) {
+        return format!("did you mean `{}`?", cadft_files::shown(&similar));
+    }
+    let name = cadft_files::shown(path).to_string();
+    // As a repository of the Hub is called.
+    let is_part = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_name = name.split_once('/').is_some_and(|(owner, name)| {
+        is_part(owner) && is_part(name) && !name.contains('/') && !Path::new(owner).exists()
+    });
+    if is_name {
+        return format!("a model of the Hugging Face Hub is `hf://{name}`");
+    }
+    "give the path of a Hugging Face model directory, or `hf://OWNER/NAME`".to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_name_of_the_hub_is_told_from_a_path() {
+        for (path, hint) in [
+            (
+                "HuggingFaceTB/SmolLM2-135M",
+                "is `hf://HuggingFaceTB/SmolLM2-135M`",
+            ),
+            ("nowhere", "give the path"),
+            ("/nowhere/model", "give the path"),
+            ("./nowhere/model", "give the path"),
+            ("src/absent-model", "give the path"),
+            ("a/b/c", "give the path"),
+        ] {
+            let said = instead_of_model(Path::new(path));
+            assert!(said.contains(hint), "{path}: {said}");
+        }
+    }
 
     #[test]
     fn a_run_stands_for_its_model_and_before_that_for_its_newest_checkpoint() {

@@ -277,6 +277,9 @@ impl<'a> Trainer<'a> {
     fn steps(&mut self, mut model: CausalLm, stop: &AtomicBool) -> Result<CausalLm, TrainError> {
         let total = self.prepared.plan.steps;
         while self.done < total && !self.is_stopped(stop) {
+            if self.rewriting.is_due(self.done) {
+                (self.on_event)(&Event::Rewriting { step: self.done });
+            }
             let round = (self.rewriting).round_after(self.done, self.prepared, &model, stop)?;
             if let Some((round, warning)) = round {
                 self.forget_window();

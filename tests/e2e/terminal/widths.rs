@@ -214,3 +214,37 @@ fn a_table_that_does_not_fit_goes_row_by_row_and_no_number_is_broken() {
         "{narrow}"
     );
 }
+
+#[test]
+fn the_time_left_is_told_from_the_second_step_on() {
+    let workspace = Workspace::new();
+    let args = [
+        "train",
+        "recipe.nll.toml",
+        "--set",
+        "schedule.steps=4",
+        "--out",
+        "run",
+    ];
+    let (code, screen) = run_on(Terminal::default(), CADFT, workspace.root(), &args);
+    assert_eq!(code, Some(0), "{screen}");
+    let screen = plain(&screen);
+    let drawn = |bar: &str| -> Vec<&str> {
+        screen
+            .split(['\r', '\n'])
+            .filter(|line| line.contains(bar))
+            .collect()
+    };
+    assert!(
+        !drawn(" 1/4 ").is_empty() && !drawn(" 4/4 ").is_empty(),
+        "{screen}"
+    );
+    assert!(
+        drawn(" 1/4 ").iter().all(|line| !line.contains("left")),
+        "{screen}"
+    );
+    assert!(
+        drawn(" 4/4 ").iter().any(|line| line.contains("left")),
+        "{screen}"
+    );
+}

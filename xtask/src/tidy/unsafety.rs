@@ -13,8 +13,9 @@ use super::{Finding, Repository};
 const COUNTED: [(&str, usize, &str); 6] = [
     (
         "cadft-cli",
-        4,
-        "asks the system which signals are ignored, and before Rust starts whether there is a standard output; sets up the allocator",
+        13,
+        "asks the system which signals are ignored, and before Rust starts whether there is a standard output; ends the \
+         process with an error where the system's allocator has no memory",
     ),
     (
         "cadft-data",

@@ -4,8 +4,11 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArgs {
-    /// The words of the command, as in `score` or `data stats`; `train --dry-run` for a plan. Without them, the schemas of all
-    /// commands, in one object by name.
-    #[arg(value_name = "COMMAND", allow_hyphen_values = true)]
+    /// The words of the command, as in `score` or `data stats`. Without them, the schemas of all commands, in one object by
+    /// name.
+    #[arg(value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+    /// With `train`: of what it prints with `--dry-run`.
+    #[arg(long, requires = "command")]
+    pub(crate) dry_run: bool,
 }

@@ -10,6 +10,7 @@
 mod inputs;
 
 use crate::args::BenchArgs;
+use crate::console::next;
 use crate::exit::Exit;
 use crate::hint::UsageError;
 use crate::{device, output};
@@ -111,6 +112,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
         };
         print(args, &measured)?;
     }
+    next::measured(name);
     Ok(Exit::Done)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::answer_text::AnswerText;
 use crate::args::ChatArgs;
-use crate::console::note;
+use crate::console::{next, note};
 use crate::exit::Exit;
 use crate::lines::{Lines, Typed};
 use crate::model::OpenModel;
@@ -41,11 +41,11 @@ pub(crate) fn run(args: &ChatArgs) -> Result<Exit> {
         let line = match lines.next()? {
             Typed::Line(line) => line,
             Typed::Interrupt => return Ok(Exit::Interrupted),
-            Typed::End => return Ok(Exit::Done),
+            Typed::End => break,
         };
         match line.trim() {
             "" => {}
-            "/exit" => return Ok(Exit::Done),
+            "/exit" => break,
             "/reset" => messages.clone_from(&system),
             command if command.starts_with('/') && lines.is_terminal() => note(HELP),
             text => {
@@ -58,6 +58,8 @@ pub(crate) fn run(args: &ChatArgs) -> Result<Exit> {
             }
         }
     }
+    next::chatted(next::Given(&args.model, args.adapter.as_deref()));
+    Ok(Exit::Done)
 }
 
 /// Commands that can be typed instead of a message.

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
             *outcome = train(job, (device_name, &device), &stop)?;
             has_trained |= outcome.is_some();
             if stop.load(Ordering::Relaxed) {
-                note("the same command continues from here");
+                next::compared_in_part();
                 return Ok(Exit::Interrupted);
             }
         }
@@ -270,6 +270,6 @@ fn report(table: &Table, out: &Path, json: bool) -> Result<Exit> {
     let page = out.join("report.html");
     let text = render(&[out.to_owned()])?;
     cadft_files::write(&page, text).with_context(|| format!("cannot write `{}`", shown(&page)))?;
-    next(&[format!("open {} in a browser", shown(&page))]);
+    next::page(&page);
     Ok(Exit::Done)
 }

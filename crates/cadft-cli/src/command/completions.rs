@@ -1,7 +1,7 @@
 //! `cadft completions` and `cadft man`: completion scripts and manual pages, generated from the arguments.
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
-use crate::console::{counted, note};
+use crate::console::{counted, next, note};
 use crate::{destination, output};
 use anyhow::{Context, Result};
 use cadft_files::shown;
@@ -12,7 +12,9 @@ use std::path::Path;
 pub(crate) fn run(args: &CompletionsArgs) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cadft", &mut script);
-    output::exact(&String::from_utf8(script)?)
+    output::exact(&String::from_utf8(script)?)?;
+    next::completions(args.shell);
+    Ok(())
 }
 
 /// Prints the manual page of the program, or writes the pages of all commands.
@@ -20,12 +22,15 @@ pub(crate) fn man(args: &ManArgs) -> Result<()> {
     let mut root = Cli::command();
     root.build();
     let Some(out) = &args.out else {
-        return output::exact(&page(&root)?);
+        output::exact(&page(&root)?)?;
+        next::manual(None);
+        return Ok(());
     };
     destination::new_directory(out)?;
     std::fs::create_dir_all(out).with_context(|| format!("cannot write `{}`", shown(out)))?;
     let pages = write("cadft", &root, out)?;
     note(format!("{} in `{}`", counted(pages, "page"), shown(out)));
+    next::manual(Some(out));
     Ok(())
 }
 

@@ -9,11 +9,6 @@ pub(crate) mod validate;
 use crate::args::MaskName;
 use cadft_data::Mask;
 
-/// The command that trains a model on data.
-pub(super) fn train(model: &str, data: &[String]) -> String {
-    format!("cadft train --model {model} --data {}", data.join(" "))
-}
-
 impl From<MaskName> for Mask {
     fn from(name: MaskName) -> Self {
         match name {

@@ -146,7 +146,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     }
     rows.extend(diagnosis.ranks.rows());
     output::table(&rows)?;
-    next(&["cadft selftest".to_owned()]);
+    next::examined();
     Ok(())
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         output::json_line(&report)
     } else {
         output::table(&rows(&report))?;
-        next(&[format!("cadft chat --model {}", args.input.model)]);
+        next::evaluated(args.input.given());
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::answer_text::AnswerText;
 use crate::args::GenerateArgs;
-use crate::console::{Activity, counted};
+use crate::console::{Activity, counted, next};
 use crate::model::{OpenModel, sources};
 use crate::output;
 use anyhow::Result;
@@ -84,6 +84,8 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
             }
         }
     }
+    let model = next::Given(&args.model, args.adapter.as_deref());
+    next::generated(model, args.data.as_deref());
     Ok(())
 }
 

@@ -155,7 +155,7 @@ pub(crate) fn inspect(args: &ModelInspectArgs) -> Result<()> {
         return output::json_line(&inspection);
     }
     show(inspection)?;
-    next(&[format!("cadft train --model {} --data FILE", args.directory)]);
+    next::inspected(&args.directory);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ mod table;
 pub(super) use table::Found;
 
 use crate::args::ProbeArgs;
-use crate::console::{next, note};
+use crate::console::{Activity, next, note};
 use crate::destination;
 use crate::hint::UsageError;
 use crate::model::{OpenInput, sources, warn_about};
@@ -56,6 +56,7 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<()> {
     let mut rows = vec![];
     for objective in &objectives {
         note(format!("probing `{}`", objective.name()));
+        let _probing = Activity::begin("computing gradients");
         let of = |set: &Set| {
             probe(
                 &model,
@@ -138,7 +139,7 @@ fn print(args: &ProbeArgs, found: &Found) -> Result<()> {
     }
     output::grid(&found.terminal())?;
     let names: Vec<_> = found.objectives.iter().map(Row::name).collect();
-    next(&[format!("cadft compare RECIPE --objectives {}", names.join(","))]);
+    next::probed(&names);
     Ok(())
 }
 
@@ -151,6 +152,7 @@ impl Set {
             )
             .into());
         }
+        let scoring = Activity::of("scoring", samples.len());
         let mut scores = Vec::with_capacity(samples.len());
         for score in score_samples(model, samples, micro) {
             if !score.nll.is_finite() {
@@ -160,6 +162,7 @@ impl Set {
                 );
             }
             scores.push(score.nll);
+            scoring.at(scores.len());
         }
         Ok(Self {
             samples: samples.iter().collect(),

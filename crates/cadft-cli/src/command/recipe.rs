@@ -34,7 +34,7 @@ pub(crate) fn list(args: &RecipeListArgs) -> Result<()> {
         .map(|(name, text)| (*name, title(text).to_owned()))
         .collect();
     output::table(&rows)?;
-    next(&["cadft train NAME --model DIR --data FILE".to_owned()]);
+    next::recipes_listed();
     Ok(())
 }
 
@@ -44,13 +44,18 @@ pub(crate) fn show(args: &RecipeShowArgs) -> Result<()> {
         return output::json_line(&source.parse(&args.set)?);
     }
     if !args.resolved && args.set.is_empty() {
-        return output::exact(&source.text);
+        output::exact(&source.text)?;
+    } else {
+        output::exact(&toml::to_string(&source.parse(&args.set)?)?)?;
     }
-    output::exact(&toml::to_string(&source.parse(&args.set)?)?)
+    next::recipe_shown(args.recipe.name());
+    Ok(())
 }
 
 pub(crate) fn schema() -> Result<()> {
-    output::json(&(serde_json::to_string_pretty(&config::schema())? + "\n"))
+    output::json(&(serde_json::to_string_pretty(&config::schema())? + "\n"))?;
+    next::recipe_schema();
+    Ok(())
 }
 
 pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
@@ -61,6 +66,7 @@ pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
     }
     if differences.is_empty() {
         note("the two recipes resolve to the same values");
+        next::recipes_diffed(&args.left, &args.right);
         return Ok(());
     }
     let mut table = Table::new();
@@ -73,7 +79,9 @@ pub(crate) fn diff(args: &RecipeDiffArgs) -> Result<()> {
             |value: Option<String>| value.map_or("–".to_owned(), |value| visible_name(&value).into_owned());
         table.add_row([difference.key, cell(difference.left), cell(difference.right)]);
     }
-    output::grid(&table)
+    output::grid(&table)?;
+    next::recipes_diffed(&args.left, &args.right);
+    Ok(())
 }
 
 pub(crate) fn migrate(args: &RecipeMigrateArgs) -> Result<()> {
@@ -87,11 +95,13 @@ pub(crate) fn migrate(args: &RecipeMigrateArgs) -> Result<()> {
         note(change);
     }
     if !args.write {
-        return output::exact(&migration.text);
-    }
-    if migration.changes.is_empty() {
+        output::exact(&migration.text)?;
+    } else if migration.changes.is_empty() {
         note("nothing had to be changed");
-        return Ok(());
+    } else {
+        cadft_files::write(path, migration.text)
+            .with_context(|| format!("cannot write `{}`", shown(path)))?;
     }
-    cadft_files::write(path, migration.text).with_context(|| format!("cannot write `{}`", shown(path)))
+    next::recipe_migrated(path, args.write);
+    Ok(())
 }

@@ -25,6 +25,6 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         return output::json_line(&WrittenPage { out });
     }
     output::line(shown(&out).to_string())?;
-    next(&[format!("open {} in a browser", shown(&out))]);
+    next::page(&out);
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::output;
 use crate::row_texts::{RowText, row_texts};
 use crate::shown::Shown;
 use anyhow::Result;
-use cadft_files::{ShownPath, shown, visible_name};
+use cadft_files::visible_name;
 use cadft_train::RunDirectory;
 use cadft_train::rewrite::{
     Decision, Record, RewriteLog, SampleRecord, Side, UndoRecord, is_undone, read_log,
@@ -115,11 +115,6 @@ impl Log {
     }
 }
 
-/// How the run was named, for commands to go on with.
-fn run_of(args: &RecordArgs) -> ShownPath {
-    shown(&args.run)
-}
-
 /// The prompt of a sample as a line of output, if it is known.
 fn prompt_of(prompts: &HashMap<String, RowText>, id: &str) -> Option<String> {
     prompts.get(id)?.question.clone()
@@ -205,7 +200,7 @@ fn list(args: &RewriteListArgs) -> Result<()> {
         ]);
     }
     output::grid(&table)?;
-    next(&[format!("cadft rewrite diff {}", run_of(&args.record))]);
+    next::rewrites_listed(&args.record.run);
     Ok(())
 }
 
@@ -225,6 +220,7 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
         .into());
     }
     let prompts = log.prompts(records.iter().map(|(sample, _)| *sample));
+    let is_replaced = log.rewritten().iter().any(|sample| sample.id == args.id);
     for (number, (sample, undone)) in records.into_iter().enumerate() {
         if args.json {
             output::json_line(sample)?;
@@ -267,6 +263,7 @@ fn show(args: &RewriteShowArgs) -> Result<()> {
             }
         }
     }
+    next::rewrite_shown(&args.record.run, &args.id, is_replaced);
     Ok(())
 }
 
@@ -291,11 +288,7 @@ fn diff(args: &RewriteDiffArgs) -> Result<()> {
             output::line(difference(&old.text, &new.text))?;
         }
     }
-    let run = run_of(&args.record);
-    next(&[
-        format!("cadft rewrite undo {run} ID…"),
-        format!("cadft rewrite export {run} --out FILE"),
-    ]);
+    next::rewrites_diffed(&args.record.run);
     Ok(())
 }
 
@@ -355,10 +348,7 @@ fn undo(args: &RewriteUndoArgs) -> Result<()> {
         "{} undone; the log keeps them",
         counted(records.len(), "rewrite")
     ));
-    next(&[format!(
-        "cadft rewrite export {} --out FILE",
-        run_of(&args.record)
-    )]);
+    next::rewrites_as_wanted(&args.record.run);
     if args.json {
         return output::json_line(&Undone {
             undone: records.len(),

@@ -2,6 +2,7 @@
 
 use super::schemas::schemas;
 use crate::args::SchemaArgs;
+use crate::console::next;
 use crate::hint::UsageError;
 use crate::output;
 use anyhow::Result;
@@ -14,10 +15,13 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<()> {
             (name.to_owned(), schema)
         })
         .collect();
+    let dry_run = if args.dry_run { " --dry-run" } else { "" };
+    let name = args.command.join(" ") + dry_run;
     if args.command.is_empty() {
-        return print(&Value::Object(all));
+        print(&Value::Object(all))?;
+        next::schema(&name);
+        return Ok(());
     }
-    let name = args.command.join(" ");
     let Some(schema) = all.get(&name) else {
         let names: Vec<_> = all.keys().map(|name| format!("`{name}`")).collect();
         return Err(UsageError::new(
@@ -26,7 +30,9 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<()> {
         )
         .into());
     };
-    print(schema)
+    print(schema)?;
+    next::schema(&name);
+    Ok(())
 }
 
 fn print(schema: &Value) -> Result<()> {

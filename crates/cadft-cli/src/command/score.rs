@@ -23,7 +23,6 @@ use cadft_train::evaluate::score_samples_watched;
 use cadft_train::rewrite::read_compatibility;
 use lines::Lines;
 use split::Split;
-use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use summary::Summary;
 
@@ -60,19 +59,9 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         summary.show(&args.input.data, &opened.data.train)?;
     }
     if let Some(split) = split {
-        split.write(&opened.data.train)?;
-        let kept = args
-            .kept
-            .as_ref()
-            .map(|kept| cadft_files::shown(kept).to_string());
-        console::next(&[super::data::train(
-            &args.input.model,
-            &kept.into_iter().collect::<Vec<_>>(),
-        )]);
-    } else if args.out.is_some() || std::io::stdout().is_terminal() {
-        console::next(&[
-            "cadft score … --keep-below Z --kept FILE --dropped FILE   # sorts the rows by z".to_owned(),
-        ]);
+        console::next::kept(args.input.given(), split.write(&opened.data.train)?);
+    } else {
+        console::next::scored(args.input.given(), &args.input.data, args.out.is_some());
     }
     Ok(())
 }

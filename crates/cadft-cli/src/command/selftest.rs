@@ -27,6 +27,7 @@ mod training;
 pub(super) use report::Line;
 
 use crate::args::SelftestArgs;
+use crate::console::next;
 use crate::exit::Exit;
 use crate::{device, hint, panics};
 use anyhow::{Context, Result};
@@ -79,6 +80,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<Exit> {
     let mut report = Report::new(args.json);
     run_groups(&bench, &mut report)?;
     report.finish(device_name)?;
+    next::selftested(device_name, report.has_failed());
     Ok(if report.has_failed() {
         Exit::Failed
     } else {

@@ -118,15 +118,12 @@ fn prepared(
 
 /// Reports that the run is finished already.
 fn already_finished(run: &Path, step: usize) {
-    let run = shown(run);
     note(format!(
-        "`{run}` is already finished at step {}",
+        "`{}` is already finished at step {}",
+        shown(run),
         console::count(step)
     ));
-    console::next(&[
-        format!("cadft chat --model {run}"),
-        format!("cadft train --resume {run} --allow-change --steps N   # goes on to step N"),
-    ]);
+    console::next::finished_before(run);
 }
 
 /// The number of parameters and, if not all are trained, of trained ones.
@@ -206,7 +203,9 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
         .iter()
         .map(|(name, value)| (name.as_str(), value.clone()))
         .collect();
-    output::table(&lines)
+    output::table(&lines)?;
+    console::next::planned();
+    Ok(())
 }
 
 /// The lines of the plan, with the row counts of each source below the number of samples.

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 /// What is drawn, and what of it on a terminal of fewer columns than [`WIDE`]: it must stay one line.
 const BAR: &str = "{bar:24} {pos}/{len}  {wide_msg}  {eta} left";
 const NARROW_BAR: &str = "{pos}/{len}  {wide_msg}";
+/// The same after the first step, which does not say how long others take.
+const FIRST_BAR: &str = "{bar:24} {pos}/{len}  {wide_msg}";
 const WIDE: usize = 100;
 
 /// Number of plain lines in a run, besides the first and the last.
@@ -40,6 +42,9 @@ impl Progress {
     pub(crate) fn step(&mut self, metrics: &StepMetrics) {
         if self.is_terminal {
             let total = self.total;
+            if let Some(bar) = &self.bar {
+                style(bar, BAR);
+            }
             let bar = self.bar.get_or_insert_with(|| {
                 let bar = bar(total);
                 log::pass_by(Some(bar.clone()));
@@ -93,14 +98,19 @@ impl Progress {
 
 fn bar(total: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64);
+    style(&bar, FIRST_BAR);
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+/// Draws the bar as in `wide`, or as the terminal has room for.
+fn style(bar: &ProgressBar, wide: &str) {
     let columns = grid::columns(&Term::stderr()).unwrap_or(WIDE);
-    let template = if columns < WIDE { NARROW_BAR } else { BAR };
-    // If the template does not parse, the default style is used.
+    let template = if columns < WIDE { NARROW_BAR } else { wide };
+    // If the template does not parse, the style stays as it is.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(Duration::from_millis(500));
-    bar
 }
 
 fn values(metrics: &StepMetrics) -> String {

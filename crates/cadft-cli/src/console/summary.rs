@@ -9,17 +9,6 @@ use indicatif::HumanDuration;
 use std::path::Path;
 use std::time::Duration;
 
-/// Suggested commands to continue with.
-pub(crate) fn commands(summary: &Summary, run: &Path, is_adapter: bool) -> Vec<String> {
-    let run = shown(run);
-    if summary.interrupted {
-        return vec![format!("cadft train --resume {run}")];
-    }
-    let merge = is_adapter.then(|| format!("cadft model merge --model {run} --out DIR"));
-    let look = [format!("cadft chat --model {run}"), format!("cadft report {run}")];
-    look.into_iter().chain(merge).collect()
-}
-
 /// Prints the summary of a run; `before` is the number of steps that earlier processes did.
 pub(crate) fn show(summary: &Summary, run: &Path, before: usize) {
     let bold = Style::new().for_stderr().bold();

@@ -1,6 +1,7 @@
 //! The command as a program: its output, where the output goes, and its exit code.
 
 mod book;
+mod coming_from;
 mod data;
 mod everyday;
 mod first_hour;

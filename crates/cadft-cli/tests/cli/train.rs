@@ -83,6 +83,16 @@ fn missing_models_and_files_are_refused_by_name() {
     let recipe = fixture("recipe.toml");
     let message = cadft.refusal(&["train", "--recipe", &recipe, "--set", "model.path=nowhere"]);
     assert!(message.contains("`nowhere` is not a directory"), "{message}");
+    for args in [
+        &["train", "--recipe", &recipe, "--set", "model.path=Owner/Name-1B"][..],
+        &["chat", "--model", "Owner/Name-1B"],
+    ] {
+        let message = cadft.refusal(args);
+        assert!(
+            message.contains("hint: a model of the Hugging Face Hub is `hf://Owner/Name-1B`"),
+            "{message}"
+        );
+    }
     let message = cadft.refusal(&[
         "train",
         "--recipe",

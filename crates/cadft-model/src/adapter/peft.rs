@@ -39,7 +39,11 @@ pub(super) struct PeftConfig {
 pub(super) fn read_peft(directory: &Path) -> Result<PeftConfig, ModelError> {
     let path = directory.join(ADAPTER_CONFIG);
     let object = read_object(&path)?;
-    parse(&object).map_err(|problems| ModelError::Adapter { path, problems })
+    parse(&object).map_err(|problems| ModelError::Adapter {
+        path,
+        problems,
+        bases: None,
+    })
 }
 
 /// Parses the object. Every missing, malformed or unsupported key becomes a problem.

@@ -7,7 +7,7 @@ use super::peft::{Names, PeftConfig, Selection, read_peft};
 use super::targets::{EMBEDDING, OUTPUT, is_end};
 use super::{ADAPTER_CONFIG, AdapterConfig, AdapterKind, TargetModules, Tying};
 use crate::config::ModelConfig;
-use crate::error::ModelError;
+use crate::error::{Bases, ModelError};
 use crate::parameters::expected_parameters;
 
 /// The settings of an adapter's file, applied to a model.
@@ -28,11 +28,13 @@ pub(super) struct Resolved {
 /// If `adapter_config.json` cannot be read or uses an unsupported feature, or if the embedding or the output weight has
 /// a low-rank update: that is merged on loading and cannot be trained further.
 pub fn resolve(directory: &Path, config: &ModelConfig) -> Result<(AdapterConfig, ModelConfig), ModelError> {
+    let peft = read_peft(directory)?;
+    let bases = peft.bases();
     let Resolved {
         adapter,
         config,
         ends,
-    } = read_peft(directory)?
+    } = peft
         .resolve(config)
         .and_then(|resolved| match &resolved.ends[..] {
             [] => Ok(resolved),
@@ -44,12 +46,19 @@ pub fn resolve(directory: &Path, config: &ModelConfig) -> Result<(AdapterConfig,
         .map_err(|problems| ModelError::Adapter {
             path: directory.join(ADAPTER_CONFIG),
             problems,
+            bases,
         })?;
     debug_assert!(ends.is_empty());
     Ok((adapter, config))
 }
 
 impl PeftConfig {
+    /// The model that the file names, for errors.
+    pub(super) fn bases(&self) -> Option<Box<Bases>> {
+        let named = self.base_model.as_ref()?.name.clone();
+        Some(Box::new(Bases { named, given: None }))
+    }
+
     /// Finds the file's layers and modules in a model.
     pub(super) fn resolve(self, config: &ModelConfig) -> Result<Resolved, Vec<String>> {
         let parameters = expected_parameters(config);

@@ -19,7 +19,6 @@ use crate::error::ModelError;
 use crate::file::write_file;
 use crate::json;
 use crate::parameters::visit_tensors;
-use crate::shown::cut;
 
 /// PEFT's prefix of every name.
 const PREFIX: &str = "base_model.model.";
@@ -55,6 +54,7 @@ pub fn save(directory: &Path, model: &CausalLm, parts: &AdapterSave<'_>) -> Resu
         .map_err(|problems| ModelError::Adapter {
             path: directory.to_owned(),
             problems,
+            bases: None,
         })?;
     let tied = parts.config.tie_word_embeddings;
     let mut tensors = Vec::new();
@@ -115,12 +115,16 @@ pub struct Adapted {
 /// If a file is missing or corrupt, if the adapter uses an unsupported feature, or if its tensors do not fit the model
 /// or the adapter's settings. One report lists all problems.
 pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<Adapted, ModelError> {
-    let problem = |name: &str| {
-        let path = directory.join(name);
-        move |problems| ModelError::Adapter { path, problems }
-    };
     let peft = read_peft(directory)?;
-    let base = peft.base_model.clone();
+    let bases = peft.bases();
+    let problem = |name: &str| {
+        let (path, bases) = (directory.join(name), bases.clone());
+        move |problems| ModelError::Adapter {
+            path,
+            problems,
+            bases,
+        }
+    };
     let Resolved {
         adapter,
         config,
@@ -145,7 +149,7 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
     };
     let values = Stored { tensors: &tensors }
         .check(&adapter, &targets, (&config, &ends), &model)
-        .map_err(|problems| problem(ADAPTER_WEIGHTS)(with_base(problems, base)))?;
+        .map_err(problem(ADAPTER_WEIGHTS))?;
     let device = model.device();
     let model = ends
         .iter()
@@ -164,20 +168,6 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
         adapter,
         config,
     })
-}
-
-/// Adds the name of the base model to a list of several problems: a wrong base is the likely reason.
-fn with_base(mut problems: Vec<String>, base: Option<BaseModel>) -> Vec<String> {
-    if let Some(base) = base.filter(|_| problems.len() > 1) {
-        problems.insert(
-            0,
-            format!(
-                "it may belong to another model: `{ADAPTER_CONFIG}` names `{}`",
-                cut(&base.name)
-            ),
-        );
-    }
-    problems
 }
 
 /// The file of the weights. PEFT's older format is a pickle, which is refused.

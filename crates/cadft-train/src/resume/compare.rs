@@ -9,6 +9,7 @@ use crate::dotted;
 use crate::error::TrainError;
 use crate::inputs::{ADAPTER, Inputs, REFERENCE, WEIGHTS};
 use crate::prepare::Prepared;
+use crate::run_files::CONFIG;
 use crate::warning::Warning;
 use cadft_model::ModelConfig;
 use completed::completed;
@@ -143,7 +144,14 @@ pub fn compare(prepared: &Prepared, device: &str, from: &Restored) -> Comparison
         _ => {}
     }
     match &state.inputs {
-        Some(inputs) => inputs_differ(inputs, &prepared.inputs(), &mut found),
+        Some(inputs) => {
+            let before = found.changes.len();
+            inputs_differ(inputs, &prepared.inputs(), &mut found);
+            // Digests alone say little to the reader.
+            if let Some(was) = model_path(&from.path).filter(|_| found.changes.len() > before) {
+                path_differs(&was, &prepared.recipe, &mut found);
+            }
+        }
         None => {
             let what = [
                 "the weights",
@@ -157,7 +165,9 @@ pub fn compare(prepared: &Prepared, device: &str, from: &Restored) -> Comparison
             if !prepared.questions.is_empty() {
                 found.unknown.push("the questions of `data.eval`".to_owned());
             }
-            path_differs(&state.settings, &prepared.recipe, &mut found);
+            if let Some(was) = state.settings["model"]["path"].as_str() {
+                path_differs(was, &prepared.recipe, &mut found);
+            }
         }
     }
     found
@@ -264,12 +274,17 @@ fn settings_differ(was: &Value, now: &Recipe, found: &mut Comparison) {
     found.changes.extend(changes);
 }
 
-/// Compares the model's path, for checkpoints that record nothing else about the model. The same directory may be
+/// The path of the model in the recipe of the run that has this checkpoint.
+fn model_path(checkpoint: &Path) -> Option<String> {
+    let run = checkpoint.parent()?.parent()?;
+    let text = cadft_files::read_to_string(&run.join(CONFIG)).ok()?;
+    let recipe: toml::Table = toml::from_str(&text).ok()?;
+    Some(recipe.get("model")?.get("path")?.as_str()?.to_owned())
+}
+
+/// Compares the model's path, if its files differ, or the checkpoint records nothing else about it. The same directory may be
 /// spelled in several ways.
-fn path_differs(settings: &Value, recipe: &Recipe, found: &mut Comparison) {
-    let Some(was) = settings["model"]["path"].as_str() else {
-        return;
-    };
+fn path_differs(was: &str, recipe: &Recipe, found: &mut Comparison) {
     let is = recipe.model.path.as_str();
     let plain = |path| -> Vec<_> {
         let components = Path::new(path).components();

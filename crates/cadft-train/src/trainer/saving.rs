@@ -76,6 +76,7 @@ impl Trainer<'_> {
             self.is_best(after);
             self.tell_rounding(model, after.0.as_ref())?;
         }
+        self.say_saving();
         let begun = Instant::now();
         let (path, warning) = match self.directory.save_model(model, self.prepared) {
             Ok(saved) => saved,
@@ -97,6 +98,7 @@ impl Trainer<'_> {
 
     /// Waits for the checkpoint in progress. Returns its error, if it failed.
     fn saved(&mut self) -> Result<Option<PathBuf>, TrainError> {
+        self.say_saving();
         match self.saver.finish() {
             None => Ok(None),
             Some((step, Ok(saved))) => {
@@ -106,6 +108,10 @@ impl Trainer<'_> {
             }
             Some((_, Err(error))) => Err(error.into()),
         }
+    }
+
+    fn say_saving(&mut self) {
+        (self.on_event)(&Event::Saving { step: self.done });
     }
 
     /// If the last step has no checkpoint and another error ends the run, warns of the missing checkpoint.

@@ -1,7 +1,7 @@
 //! `cadft data corrupt`.
 
 use crate::args::CorruptArgs;
-use crate::console::{count, counted, next, note};
+use crate::console::{Activity, count, counted, next, note};
 use crate::destination;
 use crate::facts::Corrupted;
 use crate::hint::UsageError;
@@ -32,7 +32,9 @@ pub(crate) fn run(args: &CorruptArgs) -> Result<()> {
         share: args.share,
         seed: args.seed,
     };
+    let planting = Activity::begin("planting noise");
     let (rows, planted) = cadft_data::corrupt(&sources, &corruption, &args.out)?;
+    drop(planting);
     let kinds: Vec<String> = (planted.iter())
         .map(|(kind, planted)| format!("{} `{}`", count(*planted), kind.name()))
         .collect();
@@ -43,10 +45,7 @@ pub(crate) fn run(args: &CorruptArgs) -> Result<()> {
         count(planted.iter().map(|(_, planted)| planted).sum()),
         kinds.join(", ")
     ));
-    next(&[format!(
-        "cadft probe --model DIR --data {} --objectives nll,cadft",
-        cadft_files::shown(&args.out)
-    )]);
+    next::corrupted(&args.out);
     if args.json {
         return output::json_line(&Corrupted {
             out: args.out.to_string_lossy().into_owned(),

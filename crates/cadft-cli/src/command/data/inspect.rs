@@ -53,9 +53,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
             output::line(Shown::from(format!("\n{heading}\n")).and(text))?;
         }
     }
-    if !args.json {
-        next(&[super::train(&args.input.model, &args.input.data)]);
-    }
+    next::looked_at(Some(args.input.given()), &args.input.data);
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! `cadft data stats`.
 
-use super::train;
 use crate::args::StatsArgs;
 use crate::console::{Activity, count, next, percent};
 use crate::model::{sources, tokenizer, warn_about_lost};
@@ -34,7 +33,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<()> {
     for bar in &stats.histogram {
         output::line(shown(bar, most, &stats))?;
     }
-    next(&[train(&args.input.model, &args.input.data)]);
+    next::looked_at(Some(args.input.given()), &args.input.data);
     Ok(())
 }
 

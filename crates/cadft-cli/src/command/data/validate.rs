@@ -1,7 +1,7 @@
 //! `cadft data validate`.
 
 use crate::args::ValidateArgs;
-use crate::console::{count, counted, next, note};
+use crate::console::{Activity, count, counted, next, note};
 use crate::exit::Exit;
 use crate::hint::UsageError;
 use crate::model::{sources, tokenizer, warn_about_lost};
@@ -45,6 +45,8 @@ struct Validation {
     lost: BTreeMap<Part, usize>,
     /// Rows that are not checked yet.
     portion: Vec<Row>,
+    /// Ends with the first problem, which is shown in its place.
+    reading: Option<Activity>,
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
@@ -69,10 +71,12 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
         problems: 0,
         lost: BTreeMap::new(),
         portion: Vec::new(),
+        reading: Some(Activity::begin("reading the data")),
     };
     for source in &sources {
         validation.read(source)?;
     }
+    validation.reading = None;
     let Validation {
         rows,
         problems,
@@ -95,7 +99,8 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Exit> {
         ),
     });
     if problems == 0 {
-        next(&[super::train(args.model.as_deref().unwrap_or("DIR"), &args.data)]);
+        let model = args.model.as_deref().map(|model| next::Given(model, None));
+        next::looked_at(model, &args.data);
     }
     Ok(match problems {
         0 => Exit::Done,
@@ -141,6 +146,7 @@ impl Validation {
 
     fn report(&mut self, path: &str, place: Place, message: &str) -> Result<()> {
         self.problems += 1;
+        self.reading = None;
         if self.problems > self.limit {
             return Ok(());
         }

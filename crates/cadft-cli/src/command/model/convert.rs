@@ -1,7 +1,7 @@
 //! `cadft model convert`.
 
 use crate::args::{ConvertArgs, Layout, StoredName};
-use crate::console::{count, next, note};
+use crate::console::{Activity, count, next, note};
 use crate::destination;
 use crate::facts::Converted;
 use crate::hint::UsageError;
@@ -31,7 +31,9 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
 fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
     let dtype = directory_dtype(args.dtype)?;
     destination::new_directory(&args.out)?;
+    let converting = Activity::begin("converting the weights");
     let import = gguf::import_gguf(file, &args.out, dtype)?;
+    drop(converting);
     let types: Vec<_> = import
         .tensor_types
         .iter()
@@ -44,7 +46,7 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
         cadft_files::shown(&args.out),
         dtype.torch_name(),
     ));
-    next(&[format!("cadft chat --model {}", cadft_files::shown(&args.out))]);
+    next::wrote_model(&args.out);
     facts(args, dtype.torch_name(), Some(import.parameters))
 }
 
@@ -74,16 +76,15 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
     };
     let directory = whole(directory)?;
     destination::file(&args.out, [&directory])?;
+    let converting = Activity::begin("converting the weights");
     let parameters = gguf::export_gguf(&directory, &args.out, dtype)?;
+    drop(converting);
     note(format!(
         "{} parameters are in `{}` as {name}",
         count(parameters),
         cadft_files::shown(&args.out)
     ));
-    next(&[format!(
-        "llama-cli -m {}   # of llama.cpp",
-        cadft_files::shown(&args.out)
-    )]);
+    next::wrote_gguf(&args.out);
     facts(args, name, Some(parameters))
 }
 
@@ -93,6 +94,7 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
     destination::new_directory(&args.out)?;
     let device = device::open(device::name(None))?;
     model::check_weights(&directory, &device)?;
+    let converting = Activity::begin("converting the weights");
     let loaded = checkpoint::load(&directory, &device)?;
     let options = SaveOptions {
         dtype,
@@ -101,12 +103,13 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
         ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &loaded.model, &loaded.config, &options)?;
+    drop(converting);
     note(format!(
         "the weights are in `{}` as {}",
         cadft_files::shown(&args.out),
         dtype.torch_name()
     ));
-    next(&[format!("cadft chat --model {}", cadft_files::shown(&args.out))]);
+    next::wrote_model(&args.out);
     facts(args, dtype.torch_name(), None)
 }
 

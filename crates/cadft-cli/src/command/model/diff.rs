@@ -1,7 +1,7 @@
 //! `cadft model diff`.
 
 use crate::args::DiffArgs;
-use crate::console::counted;
+use crate::console::{Activity, counted, next};
 use crate::{model, output};
 use anyhow::Result;
 use cadft_files::visible_name;
@@ -20,7 +20,9 @@ pub(in crate::command) struct Line<'a> {
 
 pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
     let (first, second) = (model::directory(&args.first)?, model::directory(&args.second)?);
+    let comparing = Activity::begin("comparing the weights");
     let differences = checkpoint::compare(&first, &second)?;
+    drop(comparing);
     if args.json {
         return differences
             .iter()
@@ -36,7 +38,9 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
     output::line(format!(
         "equal: {equal} of {}",
         counted(differences.len(), "tensor")
-    ))
+    ))?;
+    next::model_diffed(&args.first, &args.second);
+    Ok(())
 }
 
 /// The difference as text; `None` if there is none.

@@ -2,7 +2,7 @@
 
 use super::dtype;
 use crate::args::MergeArgs;
-use crate::console::{next, note};
+use crate::console::{Activity, next, note};
 use crate::facts::Merged;
 use crate::hint::UsageError;
 use crate::model::Directories;
@@ -35,8 +35,10 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     destination::new_directory(&args.out)?;
     let device = device::open(device::name(args.device.device.as_deref()))?;
     model::check_weights(&directory, &device)?;
+    let merging = Activity::begin("merging");
     let base = checkpoint::load(&directory, &device)?;
-    let adapted = adapter::load(&adapter, base.model, &base.config)?;
+    let adapted =
+        adapter::load(&adapter, base.model, &base.config).map_err(|error| error.on_model(&directory))?;
     let config = adapted.config;
     let before = logits(&adapted.model, config.vocab_size);
     let merged = adapted.model.merge_adapter();
@@ -59,12 +61,14 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
         ..SaveOptions::default()
     };
     checkpoint::save(&args.out, &merged, &config, &options)?;
+    drop(merging);
+    let stored = options.dtype.torch_name();
     note(format!(
-        "`{}` is merged into `{}`; logits before and after differ by {difference:.1e} of the largest",
+        "`{}` is merged into `{}` as {stored}; logits before and after differ by {difference:.1e} of the largest",
         shown(&adapter),
         shown(&args.out),
     ));
-    next(&[format!("cadft chat --model {}", shown(&args.out))]);
+    next::wrote_model(&args.out);
     if args.json {
         return output::json_line(&Merged {
             out: args.out.to_string_lossy().into_owned(),

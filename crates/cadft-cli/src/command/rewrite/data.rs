@@ -2,7 +2,7 @@
 
 use super::Log;
 use crate::args::{OriginArgs, RewriteExportArgs, RewriteReplayArgs};
-use crate::console::{count, counted, next, note};
+use crate::console::{Activity, count, counted, next, note};
 use crate::facts::WrittenRows;
 use crate::hint::UsageError;
 use crate::output;
@@ -45,6 +45,7 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
     cadft_files::write(&args.out, lines).with_context(|| format!("cannot write `{}`", shown(&args.out)))?;
     if args.pairs {
         note(format!("{}: {} pairs", shown(&args.out), count(rows)));
+        next::wrote_pairs();
         return written(args, rows, summary.rewritten);
     }
     note(format!(
@@ -53,10 +54,7 @@ pub(super) fn export(args: &RewriteExportArgs) -> Result<()> {
         counted(summary.rows, "row"),
         count(summary.rewritten)
     ));
-    next(&[format!(
-        "cadft train --model DIR --data {}",
-        cadft_files::shown(&args.out)
-    )]);
+    next::wrote_data(&args.out);
     written(args, rows, summary.rewritten)
 }
 
@@ -91,15 +89,13 @@ pub(super) fn replay(args: &RewriteReplayArgs) -> Result<()> {
         ("rounds that agree", count(summary.rounds)),
         ("sha256", summary.sha256),
     ])?;
-    next(&[format!(
-        "cadft rewrite export {} --out FILE",
-        shown(&args.record.run)
-    )]);
+    next::rewrites_as_wanted(&args.record.run);
     Ok(())
 }
 
 /// The data set of a log.
 fn rebuilt(log: &Log, header: &Header) -> Result<ExportSummary> {
+    let _rebuilding = Activity::begin("rebuilding the data");
     let tokenizer = Tokenizer::from_dir(&model::directory(&header.model)?)?;
     let reader = header.reader(tokenizer)?;
     Ok(export_records(&log.records, header, &reader)?)

@@ -1,7 +1,7 @@
 //! `cadft rewrite run`: one round on a data set, without training.
 
 use crate::args::RewriteRunArgs;
-use crate::console::{counted, next, note};
+use crate::console::{Activity, counted, next, note};
 use crate::destination;
 use crate::hint::{self, UsageError};
 use crate::model::{OpenInput, directory};
@@ -54,7 +54,10 @@ pub(super) fn run(args: &RewriteRunArgs) -> Result<()> {
         model: &model_directory,
         data,
     };
-    let Some(round) = rewrite_offline(&generator, &samples, &source)? else {
+    let rewriting = Activity::begin("scoring and rewriting");
+    let round = rewrite_offline(&generator, &samples, &source)?;
+    drop(rewriting);
+    let Some(round) = round else {
         bail!("interrupted: nothing was written");
     };
     let Some(Record::Header(header)) = round.records.first() else {
@@ -112,6 +115,6 @@ fn report(args: &RewriteRunArgs, summary: &RoundSummary) -> Result<()> {
         cadft_files::shown(&args.out.join("data.jsonl")),
         cadft_files::shown(&args.out)
     ));
-    next(&[format!("cadft rewrite diff {}", cadft_files::shown(&args.out))]);
+    next::rewrites_listed(&args.out);
     Ok(())
 }

@@ -74,8 +74,8 @@ impl Split {
         }
     }
 
-    /// Writes the files, and reports how many rows each has.
-    pub(super) fn write(self, sources: &[Source]) -> Result<()> {
+    /// Writes the files, and reports how many rows each has. Returns the file of the kept rows.
+    pub(super) fn write(&self, sources: &[Source]) -> Result<&Path> {
         let counts = self.copy(sources)?;
         let place = |path: &Path| format!(" (`{}`)", shown(&path));
         let without = counts.dropped - self.incompatible.min(counts.dropped);
@@ -91,7 +91,7 @@ impl Split {
         note(
             "a wrong answer that reads well has no high z: look at what is dropped, and do not take what is kept for right",
         );
-        Ok(())
+        Ok(&self.kept)
     }
 
     fn copy(&self, sources: &[Source]) -> Result<Counts> {

@@ -7,7 +7,7 @@
 use super::start::{Start, Target};
 use super::waiting::Notes;
 use crate::args::TrainArgs;
-use crate::console::Console;
+use crate::console::{Activity, Console};
 use crate::exit::Exit;
 use crate::hint::{self, Failure, UsageError};
 use crate::{assets, device, interrupt};
@@ -115,6 +115,9 @@ fn read(
     device_name: &str,
     decided: &Decided,
 ) -> Result<(Prepared, CausalLm, Option<Restored>)> {
+    let _reading = ranks
+        .is_first()
+        .then(|| Activity::begin("reading data and weights"));
     let mut recipe = Target::of(args)?.recipe(args)?;
     let device = device::open(device_name)?;
     assets::materialise(&mut recipe)?;

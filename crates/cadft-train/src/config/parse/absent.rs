@@ -18,18 +18,40 @@ const RESUME: &str = "`cadft train --resume RUN` continues a run; none is overwr
 const LOGGED: &str = "every step is logged, in `metrics.jsonl`";
 const CODE: &str = "no code of a model's directory is ever run";
 
+const PARALLEL: &str =
+    "a sequence is computed by one rank: `--ranks N` or `mpirun` share out the samples of a batch";
+const ONE_RATE: &str = "all that is trained has one learning rate, `optimizer.lr`";
+const FROZEN: &str = "layers are not frozen one by one: train an adapter, whose `adapter.target-modules` and \
+                      `adapter.modules-to-save` say what is trained";
+const TOKENS: &str = "the vocabulary stays as it is: add tokens to model and tokenizer with transformers first, and train `embed_tokens`";
+const NOISE: &str = "there is no noise in embeddings";
+const PATIENCE: &str = "a run ends at its last step, or with Ctrl-C; the checkpoint with the best evaluation is kept (`checkpoint.best`)";
+const STREAMED: &str =
+    "data are tokenised once, into a file that is mapped: the disk must hold them, not the memory";
+const COMPILED: &str =
+    "there is nothing to compile: kernels are part of the program, or made when they are first used";
+const PADDING: &str = "padding is known by length: no token stands for it";
+
 const ABSENT: &[(&str, &str)] = &[
+    ("add-special-tokens", TOKENS),
+    ("add-tokens", TOKENS),
+    ("additional-special-tokens", TOKENS),
     ("api", SERVER),
     ("attn-implementation", FUSED),
     ("bnb-4bit-compute-dtype", QUANTISED),
     ("bnb-4bit-quant-type", QUANTISED),
+    ("context-parallel-size", PARALLEL),
     ("dataloader-num-workers", WORKERS),
     ("dataset-num-proc", WORKERS),
     ("dataset-processes", WORKERS),
     ("deepspeed", SHARDED),
     ("dpo", PREFERENCES),
+    ("early-stopping-patience", PATIENCE),
+    ("early-stopping-steps", PATIENCE),
+    ("embedding-lr", ONE_RATE),
     ("flash-attention", FUSED),
     ("flash-attn", FUSED),
+    ("freeze-trainable-layers", FROZEN),
     ("fsdp", SHARDED),
     ("fsdp-config", SHARDED),
     ("grpo", PREFERENCES),
@@ -40,9 +62,14 @@ const ABSENT: &[(&str, &str)] = &[
     ("load-in-4bit", QUANTISED),
     ("load-in-8bit", QUANTISED),
     ("logging-steps", LOGGED),
+    ("lora-plus", ONE_RATE),
+    ("loraplus-lr-embedding", ONE_RATE),
+    ("loraplus-lr-ratio", ONE_RATE),
+    ("neftune-noise-alpha", NOISE),
     ("optim", ADAMW),
     ("orpo", PREFERENCES),
     ("overwrite-output-dir", RESUME),
+    ("pad-token", PADDING),
     ("ppo", PREFERENCES),
     ("preprocessing-num-workers", WORKERS),
     ("push", HUB),
@@ -50,14 +77,21 @@ const ABSENT: &[(&str, &str)] = &[
     ("qlora", QUANTISED),
     ("quantization", QUANTISED),
     ("quantization-bit", QUANTISED),
+    ("resize-vocab", TOKENS),
+    ("resume-from-checkpoint", RESUME),
     ("reward", PREFERENCES),
     ("rl", PREFERENCES),
     ("rlhf", PREFERENCES),
     ("rloo", PREFERENCES),
-    ("resume-from-checkpoint", RESUME),
+    ("sequence-parallel-degree", PARALLEL),
     ("serve", SERVER),
     ("simpo", PREFERENCES),
+    ("special-tokens", TOKENS),
+    ("streaming", STREAMED),
+    ("tensor-parallel-size", PARALLEL),
+    ("torch-compile", COMPILED),
     ("trust-remote-code", CODE),
+    ("unfrozen-parameters", FROZEN),
     ("upload", HUB),
     ("use-flash-attention-2", FUSED),
     ("use-liger-kernel", FUSED),

@@ -11,7 +11,13 @@ pub(super) fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
 
 /// The message for an unknown key.
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
-    match nearest(key, known).or_else(|| names::suggested(key)) {
+    let spelt = key.replace('_', "-");
+    let same = known.iter().copied().find(|name| *name == spelt);
+    // The name of another program says more than a key of similar letters.
+    match same
+        .or_else(|| names::suggested(key))
+        .or_else(|| nearest(key, known))
+    {
         Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
         None => format!("unknown key `{key}`; known keys are {}", known.join(", ")),
     }
