@@ -18,7 +18,7 @@
 //! facts.rs       what commands that write something say with `--json`
 //! hint.rs        errors: how they are shown        exit.rs    how a command ends
 //! panics.rs      panics, as errors too           lines.rs   lines that somebody types
-//! allocator.rs   what happens where no memory is left
+//! allocator.rs   what happens where no memory is left, and to memory that is freed
 //! interrupt.rs   signals                           log.rs     logs, past the progress bar
 //! start.rs       arguments and settings that cannot be worked with
 //! tolerance.rs   how far results may be from what is expected   version.rs   what `--version` says

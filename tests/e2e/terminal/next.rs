@@ -11,7 +11,12 @@ use std::path::Path;
 /// The command, more words, and what to go on with. `NEW` is a name that nothing has yet.
 type Case = (&'static str, &'static str, &'static str);
 
-const OF_MODELS_AND_DATA: [Case; 20] = [
+const OF_MODELS_AND_DATA: [Case; 21] = [
+    (
+        "push",
+        "model me/mine --dry-run",
+        "the same command without `--dry-run`",
+    ),
     (
         "train",
         "recipe.nll.toml --set schedule.steps=1 --out NEW",

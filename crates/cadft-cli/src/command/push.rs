@@ -101,7 +101,9 @@ pub(crate) fn run(args: &PushArgs) -> Result<()> {
         });
     }
     if args.dry_run {
-        return report.show(args.json, card.as_deref());
+        report.show(args.json, card.as_deref())?;
+        next::planned();
+        return Ok(());
     }
     let pushed = send(args, &spec, &package)?;
     report.after(pushed).tell(args.json, has_card)
@@ -340,7 +342,7 @@ impl Report {
             ));
         }
         output::line(self.address.as_deref().unwrap_or_default())?;
-        next(&[format!("cadft chat --model hf://{}", self.repository)]);
+        next::pushed(&self.repository);
         Ok(())
     }
 }

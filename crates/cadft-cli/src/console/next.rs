@@ -99,7 +99,7 @@ pub(crate) fn finished_before(run: &Path) {
     ]);
 }
 
-/// After `train --dry-run`.
+/// After `train --dry-run` and `push --dry-run`.
 pub(crate) fn planned() {
     say(&["the same command without `--dry-run`".to_owned()]);
 }
@@ -272,6 +272,11 @@ fn train_recipe(recipe: &str) -> String {
 /// After `recipe schema`.
 pub(crate) fn recipe_schema() {
     say_on_terminal("cadft recipe schema > recipe.schema.json   # for an editor");
+}
+
+/// After `push`.
+pub(crate) fn pushed(repository: impl Display) {
+    say(&[chat(&word(format!("hf://{repository}")))]);
 }
 
 /// After `doctor`.
