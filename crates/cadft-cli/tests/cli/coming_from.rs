@@ -55,7 +55,7 @@ fn every_name_on_the_page_is_answered_with_the_key_beside_it() {
         .iter()
         .filter(|(name, keys)| {
             let answers = |key: &&str| said.contains(&format!("unknown key `{name}`; did you mean `{key}`?"));
-            !keys.iter().any(|key| answers(key))
+            !keys.iter().any(answers)
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}\n{said}");
