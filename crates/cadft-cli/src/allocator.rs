@@ -79,10 +79,12 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Keeps memory that is freed, for the next step to use again. By default, glibc gives large blocks back to the system, and every page
+/// From now on, keeps memory that is freed, for the next step to use again. By default, glibc gives large blocks back to the system, and every page
 /// of the next ones is cleared and mapped anew: on a virtual machine up to a fifth of the processor time of a step.
 ///
-/// Whoever sets `MALLOC_…` or `GLIBC_TUNABLES` in the environment chooses for themselves.
+/// For training, not for reading what comes from elsewhere: a text that grows needs its old place and its new one at the same time then.
+///
+/// `MALLOC_…` and `GLIBC_TUNABLES` in the environment take precedence.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn keep_memory() {
     let is_chosen = |name: &str| name.starts_with("MALLOC_") || name == "GLIBC_TUNABLES";

@@ -73,7 +73,6 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    allocator::keep_memory();
     interrupt::outlive_large_files();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let parsed = Cli::command().try_get_matches_from(&args);

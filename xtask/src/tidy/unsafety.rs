@@ -13,9 +13,9 @@ use super::{Finding, Repository};
 const COUNTED: [(&str, usize, &str); 6] = [
     (
         "cadft-cli",
-        13,
+        14,
         "asks the system which signals are ignored, and before Rust starts whether there is a standard output; ends the \
-         process with an error where the system's allocator has no memory",
+         process with an error where the system's allocator has no memory, and lets it keep what is freed",
     ),
     (
         "cadft-data",

@@ -9,6 +9,7 @@
 
 mod inputs;
 
+use crate::allocator;
 use crate::args::BenchArgs;
 use crate::console::next;
 use crate::exit::Exit;
@@ -87,6 +88,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
     let parameters = (model.named_parameters().iter())
         .map(|parameter| parameter.shape.iter().product::<usize>())
         .sum();
+    allocator::keep_memory();
     let seen = train(args, model, (&batch, &samples), &objectives)?;
     let operations: f64 = (samples.iter())
         .map(|sample| flops::training(&config, sample.token_ids.len()) * sample.token_ids.len() as f64)

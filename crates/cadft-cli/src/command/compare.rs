@@ -10,6 +10,7 @@ mod table;
 
 pub(super) use table::Table;
 
+use crate::allocator;
 use crate::args::CompareArgs;
 use crate::console::{Activity, Console, next, note};
 use crate::exit::Exit;
@@ -199,6 +200,7 @@ fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> 
         Err(error) => return Err(error),
     };
     let mut console = Console::new(&prepared, &job.directory, false, stop.clone()).without_advice();
+    allocator::keep_memory();
     let trained = cadft_train::train(&prepared, model, &mut directory, stop, &mut |event| {
         console.event(event);
     });

@@ -5,6 +5,7 @@ mod process;
 mod start;
 mod waiting;
 
+use crate::allocator;
 use crate::args::TrainArgs;
 use crate::console::{self, Activity, Console, counted, note};
 use crate::exit::Exit;
@@ -93,6 +94,7 @@ fn run_here(args: &TrainArgs, ranks: RanksOfRun) -> Result<Exit> {
         cadft_files::write(&path, text).with_context(|| format!("cannot write `{}`", shown(&path)))?;
     }
     let on_event = &mut |event: &Event| console.event(event);
+    allocator::keep_memory();
     let summary = match model {
         Some(model) => cadft_train::train(&prepared, model, &mut directory, &stop, on_event)?,
         None => cadft_train::train_on_threads(ranks.count, &prepared, &mut directory, &stop, on_event)?,

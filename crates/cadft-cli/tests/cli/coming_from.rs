@@ -5,15 +5,17 @@ use super::book::root;
 use std::fs;
 
 /// Names that are no keys of a recipe here: functions, columns, and what `instead_of` answers.
-const NO_KEYS: [&str; 11] = [
+const NO_KEYS: [&str; 13] = [
     "FORCE_TORCHRUN",
     "accelerate",
     "columns",
     "deepspeed",
     "field_instruction",
     "field_output",
+    "hub_model_id",
     "interleave_datasets",
     "is_trainable",
+    "push_to_hub",
     "resume_from_checkpoint",
     "stage",
     // The table of the same name is here, too.

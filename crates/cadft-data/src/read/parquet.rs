@@ -4,9 +4,12 @@ mod column;
 mod delta;
 mod hint;
 mod levels;
+mod number;
 mod page;
 mod scalar;
 mod schema;
+mod slot;
+mod time;
 mod value;
 
 use std::borrow::Cow;

@@ -3,23 +3,22 @@
 //! The decoder of the values sees pages without levels. It would otherwise decode all levels and values of a record at
 //! once, and a record of a few bytes can have billions of them.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type as Physical};
-use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::column::page::{Page, PageReader};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{
     BoolType, ByteArrayType, DataType, DoubleType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type,
     Int96Type,
 };
-use parquet::errors::Result as Decoded;
 use parquet::schema::types::ColumnDescriptor;
 
 use super::delta::check_lengths;
 use super::levels::Levels;
 use super::scalar::Raw;
+use super::slot::Slot;
 
 /// Largest number of levels that are decoded together.
 const CHUNK: usize = 1024;
@@ -299,40 +298,6 @@ type Parts = (Option<Levels>, Option<Levels>, Bytes);
 
 fn too_short() -> String {
     "a page is shorter than its levels".to_owned()
-}
-
-/// The pages that the decoder of the values gets.
-#[derive(Clone, Default)]
-struct Slot(Arc<Mutex<VecDeque<Page>>>);
-
-impl Slot {
-    fn put(&self, page: Option<Page>) {
-        if let Ok(mut pages) = self.0.lock() {
-            pages.extend(page);
-        }
-    }
-}
-
-impl Iterator for Slot {
-    type Item = Decoded<Page>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.get_next_page().transpose()
-    }
-}
-
-impl PageReader for Slot {
-    fn get_next_page(&mut self) -> Decoded<Option<Page>> {
-        Ok(self.0.lock().ok().and_then(|mut pages| pages.pop_front()))
-    }
-
-    fn peek_next_page(&mut self) -> Decoded<Option<PageMetadata>> {
-        Ok(None)
-    }
-
-    fn skip_next_page(&mut self) -> Decoded<()> {
-        self.get_next_page().map(drop)
-    }
 }
 
 /// Some decoded values of a column.

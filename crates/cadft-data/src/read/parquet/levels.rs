@@ -100,7 +100,7 @@ impl Levels {
         Ok(())
     }
 
-    /// How many of the next `count` levels are the largest one: so many values the page has.
+    /// How many of the next `count` levels are the largest one: the page has that number of values.
     pub(super) fn largest(&self, count: u64) -> Result<u64, String> {
         let mut levels = self.clone();
         let (mut left_over, mut found, mut some) = (count, 0, Vec::new());

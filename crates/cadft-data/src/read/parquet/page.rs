@@ -62,7 +62,7 @@ pub(super) fn check_group(group: &RowGroupMetaData) -> std::result::Result<(), S
     Ok(())
 }
 
-/// Refuses to keep so many bytes of pages, one of each column.
+/// Refuses to keep too many bytes of pages, one of each column.
 pub(super) fn check_held(bytes: u64) -> std::result::Result<(), String> {
     if bytes > MAX_HELD_BYTES {
         let limit = MAX_HELD_BYTES >> 20;

@@ -3,17 +3,16 @@
 //! Dates and times become ISO 8601 strings. Values that JSON cannot express are refused.
 
 use half::f16;
-use jiff::civil::{Date, Time};
-use jiff::{Span, ToSpan};
 use parquet::basic::{ConvertedType, IntType, LogicalType, TimeUnit, Type as Physical};
 use parquet::schema::types::Type;
 use serde_json::{Number, Value};
 
 use super::hint::{Arrow, Hint, Unit};
-use crate::exact;
+use super::number::{MAX_DECIMAL_BYTES, decimal, float32, not_finite};
+use super::time::{DAY, Zone, clock, date, fraction, interval, shown_instant};
+use crate::shown::short;
 
-/// Largest number of bytes of a decimal, and of digits behind its point.
-const MAX_DECIMAL_BYTES: usize = 32;
+/// Largest number of digits behind the point of a decimal.
 const MAX_SCALE: i32 = 127;
 
 /// What the values of a column are.
@@ -45,15 +44,6 @@ pub(super) enum Scalar {
     Interval,
 }
 
-/// How an instant is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zone {
-    /// It is the time of some unnamed place.
-    None,
-    /// Seconds east of UTC.
-    Offset(i32),
-}
-
 /// A value of a column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Raw<'a> {
@@ -79,7 +69,7 @@ impl Scalar {
             scale, type_length, ..
         } = of
         else {
-            return Err(super::schema::unread("a group"));
+            return Err(unread("a group"));
         };
         let found = match of.get_physical_type() {
             Physical::BOOLEAN => Some(Self::Flag),
@@ -92,7 +82,7 @@ impl Scalar {
         };
         let found = found.ok_or_else(|| {
             let logical = logical.map_or_else(|| converted.to_string(), |logical| format!("{logical:?}"));
-            super::schema::unread(&format!("{} as {logical}", of.get_physical_type()))
+            unread(&format!("{} as {logical}", of.get_physical_type()))
         })?;
         Ok(match hint {
             Some(hint) => found.hinted(of.get_physical_type(), hint),
@@ -188,9 +178,6 @@ impl Scalar {
     }
 }
 
-/// Seconds of a day.
-const DAY: i64 = 86_400;
-
 impl Unit {
     fn nanos(self, count: i64) -> i128 {
         let nanos = match self {
@@ -202,36 +189,6 @@ impl Unit {
         };
         i128::from(count) * nanos
     }
-}
-
-impl Zone {
-    const UTC: Self = Self::Offset(0);
-
-    /// A zone by its name. An instant in a zone with rules, such as `Europe/Oslo`, is shown in UTC: which rules hold
-    /// depends on the machine.
-    fn of(name: Option<&str>) -> Self {
-        let Some(name) = name.filter(|name| !name.is_empty()) else {
-            return Self::None;
-        };
-        offset(name).map_or(Self::UTC, Self::Offset)
-    }
-}
-
-/// Seconds of an offset such as `+01:00`, `+0100` or `+01`.
-fn offset(name: &str) -> Option<i32> {
-    let (sign, rest) = match name.split_at_checked(1)? {
-        ("+", rest) => (1, rest),
-        ("-", rest) => (-1, rest),
-        _ => return None,
-    };
-    let digits = rest.replacen(':', "", 1);
-    if !matches!(digits.len(), 2 | 4) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let (hours, minutes) = digits.split_at(2);
-    let minutes = if minutes.is_empty() { "0" } else { minutes };
-    let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-    (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes) * 60)
 }
 
 fn int32(logical: Option<&LogicalType>, converted: ConvertedType, scale: i32) -> Option<Scalar> {
@@ -333,136 +290,14 @@ fn decimals(scale: i32) -> Option<Scalar> {
     Some(Scalar::Decimal { scale })
 }
 
-/// The shortest decimal form is what was written: 0.1, not 0.10000000149.
-fn float32(value: f32) -> Result<Value, String> {
-    let number = value.to_string().parse().ok().and_then(Number::from_f64);
-    number.map(Value::Number).ok_or_else(|| not_finite(&value))
-}
-
-fn not_finite(value: &dyn std::fmt::Display) -> String {
-    format!("expected a finite number, found `{value}`")
-}
-
-/// A number in two's complement, the highest byte first, with `scale` digits behind the point.
-fn decimal(bytes: &[u8], scale: usize) -> Result<Value, String> {
-    if bytes.is_empty() || bytes.len() > MAX_DECIMAL_BYTES {
-        return Err(format!("a decimal of {} bytes", bytes.len()));
-    }
-    let is_negative = bytes[0] >= 128;
-    let mut digits = magnitude(bytes, is_negative);
-    if scale > 0 {
-        let zeros = (scale + 1).saturating_sub(digits.len());
-        digits.insert_str(0, &"0".repeat(zeros));
-        digits.insert(digits.len() - scale, '.');
-    }
-    let sign = if is_negative { "-" } else { "" };
-    exact::value(&format!("{sign}{digits}"))
-}
-
-/// The decimal digits of a number without its sign.
-fn magnitude(bytes: &[u8], is_negative: bool) -> String {
-    const BILLION: u64 = 1_000_000_000;
-    if bytes.len() <= 16 {
-        let fill = if is_negative { 255 } else { 0 };
-        let mut all = [fill; 16];
-        all[16 - bytes.len()..].copy_from_slice(bytes);
-        return i128::from_be_bytes(all).unsigned_abs().to_string();
-    }
-    let mut bytes = bytes.to_vec();
-    if is_negative {
-        let mut carry = true;
-        for byte in bytes.iter_mut().rev() {
-            (*byte, carry) = (!*byte).overflowing_add(u8::from(carry));
-        }
-    }
-    let mut parts = Vec::new();
-    while bytes.iter().any(|&byte| byte != 0) {
-        let mut rest = 0;
-        for byte in &mut bytes {
-            let number = rest << 8 | u64::from(*byte);
-            *byte = (number / BILLION) as u8;
-            rest = number % BILLION;
-        }
-        parts.push(rest);
-    }
-    let first = parts.pop().unwrap_or(0).to_string();
-    parts
-        .iter()
-        .rev()
-        .fold(first, |digits, part| format!("{digits}{part:09}"))
-}
-
-/// The day so many days after 1970-01-01.
-fn date(days: i64) -> Result<Date, String> {
-    let span = Span::new().try_days(days).ok();
-    let date = span.and_then(|span| Date::constant(1970, 1, 1).checked_add(span).ok());
-    date.ok_or_else(|| "a date beyond the years -9999 to 9999".to_owned())
-}
-
-/// The instant so many nanoseconds after 1970-01-01, in UTC or in an unnamed zone.
-fn shown_instant(nanos: i128, zone: Zone) -> Result<Value, String> {
-    let east = match zone {
-        Zone::None => 0,
-        Zone::Offset(east) => east,
-    };
-    let local = nanos + i128::from(east) * 1_000_000_000;
-    let day = i128::from(DAY) * 1_000_000_000;
-    let days = i64::try_from(local.div_euclid(day)).unwrap_or(i64::MAX);
-    let (date, clock) = (date(days)?, clock(local.rem_euclid(day)));
-    let zone = match zone {
-        Zone::None => String::new(),
-        Zone::UTC => "Z".to_owned(),
-        Zone::Offset(east) => {
-            let minutes = east.abs() / 60;
-            let sign = if east < 0 { '-' } else { '+' };
-            format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
-        }
-    };
-    Ok(Value::from(format!("{date}T{clock}{zone}")))
-}
-
-/// A time of the day.
-fn clock(nanos: i128) -> String {
-    let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(0);
-    let time = Time::midnight().wrapping_add(seconds.seconds());
-    let part = (nanos % 1_000_000_000).unsigned_abs();
-    format!("{time}{}", fraction(part, 3))
-}
-
-/// The part of a second, without zeros at its end: as many digits as are needed, in groups of `group`.
-fn fraction(nanos: u128, group: usize) -> String {
-    if nanos == 0 {
-        return String::new();
-    }
-    let digits = format!("{nanos:09}");
-    let needed = digits.trim_end_matches('0').len().next_multiple_of(group);
-    format!(".{}", &digits[..needed])
-}
-
-fn interval(bytes: &[u8]) -> Result<Value, String> {
-    let words: Vec<u32> = bytes
-        .chunks_exact(4)
-        .map(|word| word.iter().rev().fold(0, |all, &byte| all << 8 | u32::from(byte)))
-        .collect();
-    let &[months, days, millis] = &words[..] else {
-        return Err(format!("an interval of {} bytes", bytes.len()));
-    };
-    let mut text = "P".to_owned();
-    if months > 0 {
-        text += &format!("{months}M");
-    }
-    if days > 0 || months == 0 && millis == 0 {
-        text += &format!("{days}D");
-    }
-    if millis > 0 {
-        let part = u128::from(millis % 1000) * 1_000_000;
-        text += &format!("T{}{}S", millis / 1000, fraction(part, 1));
-    }
-    Ok(Value::from(text))
+/// The reason for a type that no value is made of.
+pub(super) fn unread(what: &str) -> String {
+    format!("of a type that is not read, `{}`", short(what))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::number::magnitude;
     use super::*;
     use serde_json::json;
 

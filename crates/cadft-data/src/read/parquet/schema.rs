@@ -10,8 +10,7 @@ use parquet::basic::{ConvertedType, LogicalType, Repetition};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 use super::hint::Hint;
-use super::scalar::Scalar;
-use crate::shown::short;
+use super::scalar::{Scalar, unread};
 
 /// Largest nesting depth of a column.
 const MAX_DEPTH: usize = 100;
@@ -279,9 +278,4 @@ fn is_item(list: &Type, inner: &Type) -> bool {
         && !matches!(inner.get_basic_info().logical_type_ref(), Some(LogicalType::List))
         && repetition(only) != Repetition::REPEATED;
     is_plain && (inner.name() == "array" || inner.name() == format!("{}_tuple", list.name()))
-}
-
-/// The reason for a type that no value is made of.
-pub(super) fn unread(what: &str) -> String {
-    format!("of a type that is not read, `{}`", short(what))
 }

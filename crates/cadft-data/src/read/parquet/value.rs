@@ -139,7 +139,7 @@ impl<'a> Values<'a> {
         Ok(Value::Object(object))
     }
 
-    /// Whether a list goes on, after one of its items.
+    /// Whether a list continues after one of its items.
     fn has_more(&mut self, columns: Range<usize>, repeated: Repeated) -> Result<bool, Missing> {
         let is_next = |column: &mut Column| match column.peek() {
             Ok(Some(Level { repetition, .. })) if repetition > repeated.repetition => Err(uneven()),
