@@ -152,10 +152,11 @@ pub enum ModelError {
 pub struct Bases {
     /// The name or the directory in `adapter_config.json`.
     pub named: String,
-    /// The directory of the other model, if [`ModelError::on_model`] named it.
+    /// The directory of the other model, if `ModelError::on_model` named it.
     pub given: Option<PathBuf>,
 }
 
+#[cfg(feature = "files")]
 impl ModelError {
     /// The error of an adapter that was put on the model in `directory`. If that is not the one that the adapter names,
     /// both are in the message.
@@ -174,7 +175,9 @@ impl ModelError {
         }
         self
     }
+}
 
+impl ModelError {
     /// An I/O error of `path`.
     pub(crate) fn io(action: Action, path: &Path, source: std::io::Error) -> Self {
         Self::Io {
