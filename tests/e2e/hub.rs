@@ -27,25 +27,26 @@ fn hub(answer: &'static str) -> String {
     address
 }
 
+/// For `env`: nothing of the user's own settings, and the most detailed log.
+pub(crate) const VARIABLES: [&str; 8] = [
+    "-u",
+    "HF_HUB_CACHE",
+    "-u",
+    "HF_HUB_OFFLINE",
+    "-u",
+    "TRANSFORMERS_OFFLINE",
+    "NO_PROXY=*",
+    "CADFT_LOG=trace",
+];
+
 /// Generates with a model from this Hub, with a cache below `directory`.
 fn generate(directory: &Path, endpoint: &str) -> Outcome {
     let home = format!("HF_HOME={}", directory.join("hf").display());
     let (token, endpoint) = (format!("HF_TOKEN={TOKEN}"), format!("HF_ENDPOINT={endpoint}"));
-    let variables = [
-        "-u",
-        "HF_HUB_CACHE",
-        "-u",
-        "HF_HUB_OFFLINE",
-        "-u",
-        "TRANSFORMERS_OFFLINE",
-        "NO_PROXY=*",
-        // The most detailed log level.
-        "CADFT_LOG=trace",
-    ];
     let command = [
         &home, &token, &endpoint, CADFT, "generate", "--model", "hf://o/n", "--prompt", "hi",
     ];
-    let outcome = run("env", directory, &[&variables[..], &command].concat());
+    let outcome = run("env", directory, &[&VARIABLES[..], &command].concat());
     // Bytes are logged in pieces of sixteen: a piece of the token must not be logged either.
     let pieces = TOKEN
         .as_bytes()

@@ -8,6 +8,7 @@ mod server;
 mod store;
 
 use crate::CADFT;
+use crate::hub::VARIABLES;
 use cadft_tests::Workspace;
 use cadft_tests::command::{Outcome, run};
 use serde_json::Value;
@@ -27,21 +28,8 @@ fn cadft(directory: &Path, server: &Server, args: &[&str]) -> Outcome {
         format!("HF_TOKEN={TOKEN}"),
         format!("HF_ENDPOINT={}", server.address),
     );
-    let variables = [
-        "-u",
-        "HF_HUB_CACHE",
-        "-u",
-        "HF_HUB_OFFLINE",
-        "-u",
-        "TRANSFORMERS_OFFLINE",
-        "NO_PROXY=*",
-        "CADFT_LOG=trace",
-        &home,
-        &token,
-        &endpoint,
-        CADFT,
-    ];
-    let outcome = run("env", directory, &[&variables[..], args].concat());
+    let command = [&home, &token, &endpoint, CADFT];
+    let outcome = run("env", directory, &[&VARIABLES[..], &command, args].concat());
     let shown = format!("{}{}", outcome.stdout, outcome.stderr);
     for piece in TOKEN.as_bytes().windows(8) {
         let piece = str::from_utf8(piece).expect("ASCII");

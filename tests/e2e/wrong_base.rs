@@ -26,6 +26,15 @@ fn evaluated(workspace: &Workspace, model: &str) -> Outcome {
     workspace.run(CADFT, &["evaluate", "--model", model, "--data", "eval.jsonl"])
 }
 
+/// Trains an adapter of the workspace's model for one step, into `lora`.
+pub(crate) fn train_lora(workspace: &Workspace) {
+    let lora =
+        "train --model model --data messages.jsonl --adapter lora --objective nll --steps 1 --out lora";
+    let _ = workspace
+        .run(CADFT, &lora.split(' ').collect::<Vec<_>>())
+        .succeeded();
+}
+
 #[test]
 fn long_reports_of_tensors_end_with_the_number_of_the_others() {
     let workspace = Workspace::new();
@@ -57,11 +66,7 @@ fn long_reports_of_tensors_end_with_the_number_of_the_others() {
 #[test]
 fn an_adapter_on_another_model_names_both() {
     let workspace = Workspace::new();
-    let lora =
-        "train --model model --data messages.jsonl --adapter lora --objective nll --steps 1 --out lora";
-    let _ = workspace
-        .run(CADFT, &lora.split(' ').collect::<Vec<_>>())
-        .succeeded();
+    train_lora(&workspace);
     changed(&workspace, "other", &[("num_hidden_layers", 1)]);
     changed(&workspace, "wide", &[("intermediate_size", 96)]);
     // Weights that fit these shapes.

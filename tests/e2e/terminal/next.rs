@@ -2,6 +2,7 @@
 
 use crate::CADFT;
 use crate::study::Study;
+use crate::wrong_base::train_lora;
 use cadft_tests::terminal::run;
 use cadft_tests::{Workspace, fixture};
 use std::collections::BTreeSet;
@@ -207,11 +208,7 @@ fn commands(workspace: &Workspace) -> BTreeSet<String> {
 #[test]
 fn every_command_ends_with_the_one_to_go_on_with() {
     let workspace = Workspace::new();
-    let lora =
-        "train --model model --data messages.jsonl --adapter lora --objective nll --steps 1 --out lora";
-    let _ = workspace
-        .run(CADFT, &lora.split(' ').collect::<Vec<_>>())
-        .succeeded();
+    train_lora(&workspace);
     let all = [
         &OF_MODELS_AND_DATA[..],
         &OF_RECIPES_AND_MACHINES[..],

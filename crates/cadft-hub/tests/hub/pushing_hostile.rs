@@ -40,6 +40,16 @@ fn edited(reply: &Reply, edit: impl Fn(&mut Value)) -> Reply {
     reply.clone().with_body(value.to_string())
 }
 
+/// Parts of the addresses that are posted to.
+const POSTED: [&str; 6] = [
+    "/create",
+    "/validate-yaml",
+    "/preupload/",
+    "/batch",
+    "/commit/",
+    "/verify",
+];
+
 #[test]
 fn a_refused_token_gets_a_hint_about_what_it_needs() {
     for (status, path, part) in [
@@ -127,15 +137,7 @@ fn what_was_created_as_something_else_is_refused() {
 #[test]
 fn no_redirection_takes_the_token_or_the_files_away() {
     for status in [301, 302, 303, 307, 308] {
-        for path in [
-            "/create",
-            "/validate-yaml",
-            "/preupload/",
-            "/batch",
-            "/commit/",
-            "/verify",
-            "/storage/",
-        ] {
+        for path in POSTED.into_iter().chain(["/storage/"]) {
             let stranger = Server::start(|_| Reply::new(200, "{}"));
             let away = stranger.address.clone();
             let (_, error) = refused(move |asked, honest| match asked.path.contains(path) {
@@ -293,14 +295,7 @@ fn answers_that_are_none_are_errors() {
 
 #[test]
 fn answers_without_end_are_ended() {
-    for path in [
-        "/create",
-        "/validate-yaml",
-        "/preupload/",
-        "/batch",
-        "/commit/",
-        "/verify",
-    ] {
+    for path in POSTED {
         let (text, _) = refused(move |asked, honest| match asked.path.contains(path) {
             true => {
                 let steps = vec![Step::Forever(vec![b' '; 64 << 10], Duration::ZERO)];

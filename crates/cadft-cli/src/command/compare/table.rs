@@ -82,6 +82,9 @@ struct Row {
     /// Where there are several evaluation sources, the measures of each by its path.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     sources: BTreeMap<String, OfSource>,
+    /// All of these, in the order of [`measures::all`].
+    #[serde(skip)]
+    all: Vec<Option<Estimate>>,
 }
 
 /// The measures on one evaluation source.
@@ -121,6 +124,14 @@ impl Row {
             Estimate::of(&values.collect::<Vec<f64>>())
         };
         let diverged = outcomes.iter().filter(|outcome| outcome.nll.is_none()).count();
+        let own = of_runs().map(estimate);
+        let mut all = own.to_vec();
+        let sources = paths.iter().enumerate().map(|(index, path)| {
+            let own @ [nll, answers, pass] = of_source(index, path).map(estimate);
+            all.extend(own);
+            (path.clone(), OfSource { nll, answers, pass })
+        });
+        let sources = sources.collect();
         let [
             nll,
             token_accuracy,
@@ -129,11 +140,7 @@ impl Row {
             answer_entropy,
             noise_auc,
             noise_recall,
-        ] = of_runs().map(estimate);
-        let sources = paths.iter().enumerate().map(|(index, path)| {
-            let [nll, answers, pass] = of_source(index, path).map(estimate);
-            (path.clone(), OfSource { nll, answers, pass })
-        });
+        ] = own;
         Self {
             cell,
             runs: outcomes.len() - diverged,
@@ -145,26 +152,9 @@ impl Row {
             answer_entropy,
             noise_auc,
             noise_recall,
-            sources: sources.collect(),
+            sources,
+            all,
         }
-    }
-
-    /// In the order of [`measures::all`].
-    fn estimates(&self, paths: &[String]) -> Vec<Option<Estimate>> {
-        let mut all = vec![
-            self.nll,
-            self.token_accuracy,
-            self.answers,
-            self.pass,
-            self.answer_entropy,
-            self.noise_auc,
-            self.noise_recall,
-        ];
-        for path in paths {
-            let own = self.sources.get(path);
-            all.extend(own.map_or([None; 3], |own| [own.nll, own.answers, own.pass]));
-        }
-        all
     }
 
     fn runs(&self) -> String {
@@ -245,13 +235,10 @@ impl Table {
 
     /// Which measures are columns, each with its place among the estimates of a row.
     fn columns(&self) -> Vec<(usize, Measure)> {
-        let rows: Vec<_> = (self.objectives.iter())
-            .map(|row| row.estimates(&self.paths))
-            .collect();
         let measures = measures::all(&self.paths).into_iter().enumerate();
         measures
             .filter(|(place, measure)| {
-                measure.is_always || rows.iter().any(|estimates| estimates[*place].is_some())
+                measure.is_always || self.objectives.iter().any(|row| row.all[*place].is_some())
             })
             .collect()
     }
@@ -280,9 +267,8 @@ impl Table {
         let cells = |row: &Row, runs: String| {
             let mut cells = names(&row.cell);
             cells.push(runs);
-            let estimates = row.estimates(&self.paths);
             cells.extend(columns.iter().map(|(place, measure)| {
-                estimates[*place].map_or_else(|| "–".to_owned(), |estimate| estimate.text(measure.show))
+                row.all[*place].map_or_else(|| "–".to_owned(), |estimate| estimate.text(measure.show))
             }));
             cells
         };
