@@ -49,6 +49,14 @@ const RUN: [&str; 23] = [
     "checkpoint.every=4",
 ];
 
+/// Trains a model with random weights on the CPU.
+const RANDOM: [&str; 4] = [
+    "train",
+    "recipe.nll.toml",
+    "--device=flex",
+    "--set=model.init=random",
+];
+
 #[test]
 fn a_device_without_memory_is_one_error_and_the_run_goes_on_with_less() {
     if !backends().contains(&"wgpu") {
@@ -130,20 +138,10 @@ fn weights_that_do_not_fit_are_refused_before_they_are_read() {
 fn answers_are_made_fewer_at_a_time_where_more_do_not_fit() {
     let workspace = larger_workspace();
     let train = [
-        "train",
-        "--recipe",
-        "recipe.nll.toml",
-        "--device",
-        "flex",
-        "--set",
-        "model.init=random",
-        "--set",
-        "schedule.steps=1",
-        "--set",
-        "data.eval=[]",
-        "--out",
-        "run",
-    ];
+        &RANDOM[..],
+        &["--set=schedule.steps=1", "--set=data.eval=[]", "--out=run"],
+    ]
+    .concat();
     let _ = workspace.run(CADFT, &train).succeeded();
     let text = fs::read_to_string(workspace.path("run/model/config.json")).expect("a config");
     let mut config: Value = serde_json::from_str(&text).expect("JSON");
@@ -180,20 +178,12 @@ fn answers_are_made_fewer_at_a_time_where_more_do_not_fit() {
 #[test]
 fn a_command_without_memory_ends_with_one_error() {
     let workspace = larger_workspace();
-    let train = [
-        "train",
-        "recipe.nll.toml",
-        "--device",
-        "flex",
-        "--set",
-        "model.init=random",
-        "--set",
-        "guard.memory=warn",
-        "--set",
-        "schedule.steps=2",
-        "--set",
-        "checkpoint.every=1",
+    let settings = [
+        "--set=guard.memory=warn",
+        "--set=schedule.steps=2",
+        "--set=checkpoint.every=1",
     ];
+    let train = [&RANDOM[..], &settings].concat();
     let stats = ["data", "stats", "--model", "model", "--data", "messages.jsonl"];
     let mut ends = vec![];
     for mib in (300..1000).step_by(100) {
@@ -219,16 +209,8 @@ fn a_command_without_memory_ends_with_one_error() {
 #[test]
 fn a_plan_names_the_limit_that_a_run_would_exceed() {
     let workspace = larger_workspace();
-    let args = [
-        "train",
-        "recipe.nll.toml",
-        "--device",
-        "flex",
-        "--set",
-        "model.init=random",
-    ];
-    let dry = [&args[..], &["--dry-run"]].concat();
-    for args in [&dry[..], &args] {
+    let dry = [&RANDOM[..], &["--dry-run"]].concat();
+    for args in [&dry[..], &RANDOM] {
         let outcome = command::run_after("ulimit -v 600000", CADFT, workspace.root(), args);
         outcome.refused(&["MiB are available under `ulimit -v`: it would fail", "hint: "]);
     }

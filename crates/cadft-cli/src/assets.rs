@@ -109,8 +109,12 @@ fn fingerprint(directory: &Dir<'_>) -> String {
         hash.update((file.contents().len() as u64).to_le_bytes());
         hash.update(file.contents());
     }
-    let digest = hash.finalize();
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..6])
+}
+
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

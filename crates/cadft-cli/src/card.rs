@@ -17,6 +17,7 @@ mod settings;
 
 pub(crate) use record::Record;
 
+use crate::assets::hex;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -99,8 +100,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn sha256(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

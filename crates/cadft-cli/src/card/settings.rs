@@ -22,10 +22,15 @@ const SHOWN: [&str; 14] = [
     "run.seed",
 ];
 
+/// Of those, the keys whose values are paths or texts of the user. A value may be a single word: then it looks like a name.
+const HIDDEN: [&str; 3] = ["adapter.path", "reference.model", "rewrite.hint"];
+
 /// The settings, by dotted key.
 pub(super) fn of(recipe: &Value) -> Vec<(String, String)> {
     (dotted::flatten(recipe).into_iter())
-        .filter(|(key, _)| SHOWN.iter().any(|shown| key.starts_with(shown)))
+        .filter(|(key, _)| {
+            SHOWN.iter().any(|shown| key.starts_with(shown)) && !HIDDEN.contains(&key.as_str())
+        })
         .filter_map(|(key, value)| Some((key, text(&value)?)))
         .collect()
 }
@@ -62,9 +67,9 @@ mod tests {
     fn numbers_and_words_are_shown_and_paths_and_texts_are_not() {
         let recipe = json!({
             "optimizer": { "lr": 1e-5, "betas": [0.9, 0.999] },
-            "adapter": { "path": "here/or/there", "target-modules": ["q_proj", "k_proj"], "x": "C:\\here" },
-            "rewrite": { "hint": "The answer is: ", "guided": true },
-            "reference": { "path": "/here/me/model" },
+            "adapter": { "path": "there", "target-modules": ["q_proj", "k_proj"], "x": "C:\\here" },
+            "rewrite": { "hint": "Answer:{solution}", "guided": true },
+            "reference": { "model": "there", "live": false },
             "data": { "mask": "assistant", "train": "train.jsonl" },
             "run": { "seed": 1, "out": "out" },
             "log": { "samples": 5 },
@@ -81,9 +86,20 @@ mod tests {
                 ("data.mask", "assistant"),
                 ("optimizer.betas", "0.9, 0.999"),
                 ("optimizer.lr", "0.00001"),
+                ("reference.live", "false"),
                 ("rewrite.guided", "true"),
                 ("run.seed", "1"),
             ]
         );
+    }
+
+    #[test]
+    fn a_text_or_a_path_of_one_word_is_not_shown_either() {
+        let recipe = json!({
+            "adapter": { "path": "alice" },
+            "reference": { "model": "alice" },
+            "rewrite": { "hint": "Think" },
+        });
+        assert_eq!(of(&recipe), []);
     }
 }

@@ -14,6 +14,7 @@ use cadft_train::hub::push::{Content, Local, Package, Pushed, Target, Visibility
 use cadft_train::hub::{Hub, RepoKind, Spec};
 use cadft_train::run_files::MODEL;
 use cadft_train::{RunDirectory, Warning};
+use indicatif::DecimalBytes;
 use published::{Published, published};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -235,16 +236,6 @@ fn megabytes(bytes: u64) -> usize {
     usize::try_from(bytes.div_ceil(1_000_000)).unwrap_or(usize::MAX)
 }
 
-/// A size as text.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1000 => format!("{bytes} B"),
-        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
-    }
-}
-
 impl Report {
     fn new(spec: &Spec, package: &Package, generated_card: bool, removed_paths: Vec<String>) -> Self {
         let file = |file: &cadft_train::hub::push::Packed| ReportedFile {
@@ -289,14 +280,14 @@ impl Report {
             return output::json_line(self);
         }
         let rows: Vec<_> = (self.files.iter())
-            .map(|file| (file.name.as_str(), size(file.bytes)))
+            .map(|file| (file.name.as_str(), DecimalBytes(file.bytes).to_string()))
             .collect();
         output::table(&rows)?;
         let total = self.files.iter().map(|file| file.bytes).sum();
         note(format!(
             "{}, {}: would be sent to hf://{}, branch {}, as far as the Hub does not have them",
             counted(self.files.len(), "file"),
-            size(total),
+            DecimalBytes(total),
             self.repository,
             self.revision
         ));
@@ -329,7 +320,7 @@ impl Report {
                 "{} of {} committed, {} sent, commit {commit}",
                 committed,
                 counted(self.files.len(), "file"),
-                size(self.sent_bytes.unwrap_or(0))
+                DecimalBytes(self.sent_bytes.unwrap_or(0))
             ),
         });
         self.note_removed();

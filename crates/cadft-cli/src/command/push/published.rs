@@ -96,10 +96,15 @@ fn remove_paths(table: &mut Map<String, Value>) -> Vec<String> {
         let says_where = key.ends_with("name_or_path") && key != BASE || key.ends_with("_file");
         says_where && value.as_str().is_some_and(is_local)
     };
-    let keys = table.iter().filter(|(key, value)| is_path(key, value));
-    let keys: Vec<String> = keys.map(|(key, _)| key.clone()).collect();
+    let own = table.iter().filter(|(key, value)| is_path(key, value));
+    let mut keys: Vec<String> = own.map(|(key, _)| key.clone()).collect();
     for key in &keys {
         let _ = table.shift_remove(key);
+    }
+    // A part has a configuration of its own, such as `text_config`.
+    for (part, value) in table.iter_mut() {
+        let of_part = value.as_object_mut().map(remove_paths).unwrap_or_default();
+        keys.extend(of_part.into_iter().map(|key| format!("{part}.{key}")));
     }
     keys
 }
@@ -187,10 +192,20 @@ mod tests {
             "chat_template": "/here/me",
             "eos_token": "/",
             "model_type": "llama",
+            "text_config": { "_name_or_path": "/here/me/text", "hidden_size": 8 },
         }));
-        assert_eq!(remove_paths(&mut given), ["_name_or_path", "tokenizer_file"]);
-        let keys: Vec<_> = given.keys().map(String::as_str).collect();
-        assert_eq!(keys, ["name_or_path", "chat_template", "eos_token", "model_type"]);
+        assert_eq!(
+            remove_paths(&mut given),
+            ["_name_or_path", "tokenizer_file", "text_config._name_or_path"]
+        );
+        let left = json!({
+            "name_or_path": "o/name",
+            "chat_template": "/here/me",
+            "eos_token": "/",
+            "model_type": "llama",
+            "text_config": { "hidden_size": 8 },
+        });
+        assert_eq!(Value::Object(given), left);
     }
 
     #[test]
