@@ -2,11 +2,11 @@
 
 use super::models::{model, unequal};
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Cadft, Normalisation, RunningMoments, Statistics};
 use cadft_data::{Bucketing, Example, Packing};
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 use cadft_step::StepOutcome;
 use cadft_step::batch::GlobalBatch;
 use cadft_step::clip::{clip_factor, squares};
@@ -214,9 +214,9 @@ fn the_factor_of_clipping_is_negative_where_something_is_not_finite() {
 
 /// Multiplies gradients by a number.
 struct Scaled<'a> {
-    gradients: &'a GradientsParams,
+    gradients: &'a ParamGradients,
     by: f32,
-    found: GradientsParams,
+    found: ParamGradients,
 }
 
 impl ModuleVisitor for Scaled<'_> {
@@ -226,11 +226,11 @@ impl ModuleVisitor for Scaled<'_> {
     }
 }
 
-fn scaled(model: &CausalLm, gradients: &GradientsParams, by: f32) -> GradientsParams {
+fn scaled(model: &CausalLm, gradients: &ParamGradients, by: f32) -> ParamGradients {
     let mut scaled = Scaled {
         gradients,
         by,
-        found: GradientsParams::new(),
+        found: ParamGradients::new(),
     };
     model.visit(&mut scaled);
     scaled.found

@@ -1,11 +1,11 @@
 //! Micro-batches, padding and order of the samples in a global batch.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use cadft_core::{AnyObjective, Normalisation, Objective, RunningMoments};
 use cadft_data::{Bucketing, Example, Origin, Packing};
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 use cadft_step::MicroBatching;
 use cadft_step::StepOutcome;
 use cadft_step::batch::GlobalBatch;
@@ -106,7 +106,7 @@ impl<'a> Setting<'a> {
 }
 
 struct Gradients<'a> {
-    gradients: &'a GradientsParams,
+    gradients: &'a ParamGradients,
     found: Vec<Vec<f64>>,
 }
 

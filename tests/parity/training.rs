@@ -1,9 +1,9 @@
 //! Shared code of the model suites: the loss, tensors by name, and ten optimizer steps.
 
-use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
 use cadft_core::linear_log_probs;
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 use cadft_step::clip::{clip_factor, global_norm, squares};
 use cadft_step::optimizer::{AdamW, AdamWOptions};
 use cadft_tests::arrays::values;
@@ -28,7 +28,7 @@ pub(super) fn loss(model: &CausalLm, ids: &Tensor<2, Int>) -> Tensor<1> {
 
 /// The gradients that exist, by name.
 pub(super) fn gradients(model: &CausalLm, loss: &Tensor<1>) -> Named {
-    let grads = GradientsParams::from_grads(loss.backward(), model);
+    let grads = ParamGradients::from_grads(loss.backward(), model);
     gradients_by_name(model, &grads)
 }
 
@@ -49,7 +49,7 @@ pub(super) fn ten_steps(
     for _ in 0..10 {
         let loss = loss(&model, ids);
         losses.push(values(loss.clone())[0]);
-        let grads = GradientsParams::from_grads(loss.backward(), &model);
+        let grads = ParamGradients::from_grads(loss.backward(), &model);
         norms.push(global_norm(&model, &grads));
         let squares = squares(&model, &grads).expect("gradients");
         let factor = clip_factor(squares, loss.inner(), CLIP);

@@ -2,9 +2,9 @@
 
 use crate::arrays::values;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 use std::collections::BTreeMap;
 
 /// Values by Hugging Face name.
@@ -18,11 +18,11 @@ pub fn trained(model: &CausalLm) -> Named {
 
 /// The gradients that exist.
 #[must_use]
-pub fn gradients_by_name(model: &CausalLm, gradients: &GradientsParams) -> Named {
+pub fn gradients_by_name(model: &CausalLm, gradients: &ParamGradients) -> Named {
     by_name(model, Some(gradients))
 }
 
-fn by_name(model: &CausalLm, gradients: Option<&GradientsParams>) -> Named {
+fn by_name(model: &CausalLm, gradients: Option<&ParamGradients>) -> Named {
     let names = model.named_parameters().into_iter();
     let mut visitor = ByName {
         names: names.map(|parameter| (parameter.id, parameter.name)).collect(),
@@ -35,7 +35,7 @@ fn by_name(model: &CausalLm, gradients: Option<&GradientsParams>) -> Named {
 
 struct ByName<'a> {
     names: BTreeMap<ParamId, String>,
-    gradients: Option<&'a GradientsParams>,
+    gradients: Option<&'a ParamGradients>,
     found: Named,
 }
 

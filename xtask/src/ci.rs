@@ -55,8 +55,7 @@ fn clippy() -> Result<()> {
     ]))
 }
 
-/// Packages every crate that is published, without compiling it: the tests do that.
-/// `cadft-step` as a program outside has it: `cadft-model` and `cadft-files` without files.
+/// `cadft-step` as a program outside has it: `cadft-model` and `cadft-files` without files, Burn without `std`.
 fn step_alone() -> Result<()> {
     shell::run(shell::cargo_in_workspace("clippy").args([
         "--release",
@@ -69,6 +68,7 @@ fn step_alone() -> Result<()> {
     ]))
 }
 
+/// Packages every crate that is published, without compiling it: the tests do that.
 fn package() -> Result<()> {
     shell::run(shell::cargo_in_workspace("package").args([
         "--quiet",

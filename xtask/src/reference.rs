@@ -1,14 +1,17 @@
-//! `cargo xtask reference`: the generated parts of the reference pages, written by the `cadft` command.
+//! `cargo xtask reference`: the generated parts of pages. The `cadft` command writes those of the reference; the tables of the
+//! study are computed from what it measured.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::{shell, study};
 
-/// The directory of the pages.
+/// The directory of the reference.
 const PAGES: &str = "docs/src/reference";
+/// The page of the study.
+const STUDY: &str = "docs/src/reproduction.md";
 /// Ends a generated part, which begins with `<!-- generated: NAME -->`.
 const END: &str = "<!-- end of generated -->";
 const BEGIN: &str = "<!-- generated: ";
@@ -33,8 +36,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "--",
         "reference",
     ]))?;
-    let blocks: BTreeMap<String, String> =
+    let mut blocks: BTreeMap<String, String> =
         serde_json::from_str(&text).context("`cadft reference` printed no JSON object of texts")?;
+    blocks.extend(study::tables()?);
     let mut used = BTreeSet::new();
     let mut stale = Vec::new();
     for path in pages()? {
@@ -54,7 +58,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .map(|name| format!("`{BEGIN}{name} -->`"))
         .collect();
     if !unused.is_empty() {
-        bail!("no page in `{PAGES}` has {}", unused.join(", "));
+        bail!(
+            "neither a page in `{PAGES}` nor `{STUDY}` has {}",
+            unused.join(", ")
+        );
     }
     if args.check && !stale.is_empty() {
         bail!("not as `cargo xtask reference` writes it: {}", stale.join(", "));
@@ -70,7 +77,7 @@ pub(crate) fn check() -> Result<()> {
 
 fn pages() -> Result<Vec<PathBuf>> {
     let folder = shell::workspace_root().join(PAGES);
-    let mut pages = Vec::new();
+    let mut pages = vec![shell::workspace_root().join(STUDY)];
     for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read `{}`", folder.display()))? {
         pages.push(entry?.path());
     }

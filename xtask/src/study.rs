@@ -2,6 +2,7 @@
 
 mod tables;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -36,7 +37,7 @@ struct Matrix {
 }
 
 /// An objective is compared with the first one of its matrix.
-const MATRICES: [Matrix; 3] = [
+const MATRICES: [Matrix; 5] = [
     Matrix {
         name: "noise",
         arguments: &[
@@ -68,6 +69,29 @@ const MATRICES: [Matrix; 3] = [
             "--settings=b32: batch.global=32",
             "--settings=b128: batch.global=128",
             "--data=noise-20: data/study/noise-20.jsonl",
+        ],
+    },
+    Matrix {
+        name: "normaliser",
+        arguments: &[
+            "--objectives=nll",
+            "--objective=cadft-nll: cadft.gate=\"nll\"",
+            "--settings=token-mean: loss.normalisation=\"token-mean\"",
+            "--settings=sample-mean: loss.normalisation=\"sample-mean\"",
+            "--settings=sample-sum: loss.normalisation=\"sample-sum\"",
+            "--data=noise-20: data/study/noise-20.jsonl",
+        ],
+    },
+    Matrix {
+        name: "rewriting",
+        arguments: &[
+            "--objectives=nll",
+            "--objective=cadft-nll: cadft.gate=\"nll\"",
+            "--settings=off: schedule.epochs=3",
+            "--settings=own: schedule.epochs=3; rewrite.warmup=0.4; rewrite.fraction=0.06; rewrite.max-new-tokens=64",
+            "--settings=checked: schedule.epochs=3; rewrite.warmup=0.4; rewrite.fraction=0.06; rewrite.max-new-tokens=64; \
+             rewrite.same-answer=true",
+            "--data=noise-40: data/study/noise-40.jsonl",
         ],
     },
 ];
@@ -128,7 +152,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .with_context(|| format!("cannot write `{}`", kept.display()))?;
         println!("\n{}", tables::of(&fs::read_to_string(&kept)?)?);
     }
+    eprintln!("`cargo xtask reference` puts the tables into the book");
     Ok(())
+}
+
+/// The table of every matrix that has been run, as `study NAME`.
+pub(crate) fn tables() -> Result<BTreeMap<String, String>> {
+    let folder = shell::workspace_root().join(KEPT);
+    let mut found = BTreeMap::new();
+    if !folder.exists() {
+        return Ok(found);
+    }
+    for file in fs::read_dir(&folder).with_context(|| format!("cannot read `{}`", folder.display()))? {
+        let path = file?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let table = tables::of(&fs::read_to_string(&path)?);
+        let table = table.with_context(|| format!("in `{}`", path.display()))?;
+        found.insert(format!("study {name}"), table);
+    }
+    Ok(found)
 }
 
 fn corrupt(binary: &Path, root: &Path, percent: usize, out: &Path) -> Result<()> {

@@ -42,6 +42,7 @@ pub mod fused;
 pub mod generate;
 #[cfg(feature = "files")]
 pub mod gguf;
+mod gradients;
 mod json;
 pub mod parameters;
 mod shown;
@@ -56,3 +57,4 @@ pub use decoder::{CausalLm, Packing};
 pub use dtype::Dtype;
 pub use error::{Bases, ModelError};
 pub use generate::{Finish, GenerateOptions, Generated, Request, Sampling};
+pub use gradients::ParamGradients;

@@ -2,20 +2,20 @@
 
 use crate::optimizer::add;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use cadft_model::ParamGradients;
 
 /// The sum of the gradients that were added so far.
-pub(crate) struct Accumulator(GradientsParams);
+pub(crate) struct Accumulator(ParamGradients);
 
 impl Accumulator {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
-        Self(GradientsParams::new())
+        Self(ParamGradients::new())
     }
 
     /// Adds the gradients of the parameters of `model`.
-    pub(crate) fn add<M: Module>(&mut self, model: &M, found: GradientsParams) {
+    pub(crate) fn add<M: Module>(&mut self, model: &M, found: ParamGradients) {
         let mut visitor = Adding {
             sum: &mut self.0,
             found,
@@ -24,14 +24,14 @@ impl Accumulator {
     }
 
     /// Takes the sum, and begins anew.
-    pub(crate) fn take(&mut self) -> GradientsParams {
+    pub(crate) fn take(&mut self) -> ParamGradients {
         std::mem::take(&mut self.0)
     }
 }
 
 struct Adding<'a> {
-    sum: &'a mut GradientsParams,
-    found: GradientsParams,
+    sum: &'a mut ParamGradients,
+    found: ParamGradients,
 }
 
 impl ModuleVisitor for Adding<'_> {

@@ -5,13 +5,13 @@
 use crate::optimizer::sum_of_squares;
 use crate::ranks::{Owned, Ranks};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use cadft_model::ParamGradients;
 use std::collections::HashMap;
 
 /// The Euclidean norm of all gradients together, with sums over parameters in f64.
 #[must_use]
-pub fn global_norm<M: Module>(model: &M, grads: &GradientsParams) -> f64 {
+pub fn global_norm<M: Module>(model: &M, grads: &ParamGradients) -> f64 {
     // One read from the device for all parameters.
     let squares = squares(model, grads).map(|sums| sums.into_data().iter().collect::<Vec<f32>>());
     norm(&squares.unwrap_or_default())
@@ -19,7 +19,7 @@ pub fn global_norm<M: Module>(model: &M, grads: &GradientsParams) -> f64 {
 
 /// The sum of the squared gradient of each parameter, `[parameters]`; `None` if no parameter has a gradient.
 #[must_use]
-pub fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1>> {
+pub fn squares<M: Module>(model: &M, grads: &ParamGradients) -> Option<Tensor<1>> {
     let mut squares = Squares { grads, sums: vec![] };
     model.visit(&mut squares);
     (!squares.sums.is_empty()).then(|| Tensor::cat(squares.sums, 0))
@@ -29,7 +29,7 @@ pub fn squares<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1
 /// Without gradients the norm is 0. `loss`, `[1]`, is this rank's part of the loss.
 pub(crate) fn clipping<M: Module>(
     model: &M,
-    grads: &GradientsParams,
+    grads: &ParamGradients,
     loss: Tensor<1>,
     max: f64,
     ranks: &Ranks,
@@ -81,7 +81,7 @@ pub fn clip_factor(squares: Tensor<1>, loss: Tensor<1>, max: f64) -> Tensor<1> {
 /// Collects a sum of squares for each trained parameter, and one for each piece of a parameter that is cut; 0 if
 /// another rank owns it.
 struct OwnSquares<'a> {
-    grads: &'a GradientsParams,
+    grads: &'a ParamGradients,
     ranks: &'a Ranks,
     owned: HashMap<ParamId, Owned>,
     zero: Tensor<1>,
@@ -111,7 +111,7 @@ impl ModuleVisitor for OwnSquares<'_> {
 }
 
 struct Squares<'a> {
-    grads: &'a GradientsParams,
+    grads: &'a ParamGradients,
     sums: Vec<Tensor<1>>,
 }
 

@@ -14,9 +14,9 @@ use crate::ranks::{Flat, Owners, Ranks, ZeroStage, flat_gradients, gradients_of}
 use crate::recompute::{Graph, Part};
 use crate::sum::ShardSum;
 use burn::module::ParamId;
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 use cadft_model::decoder::Recompute;
 use std::collections::HashSet;
 
@@ -65,7 +65,7 @@ impl<'a> GradientSum<'a> {
     }
 
     /// The sum over all shards, for the parameters that this rank owns.
-    pub(crate) fn total(mut self) -> GradientsParams {
+    pub(crate) fn total(mut self) -> ParamGradients {
         if self.ranks.stage() == ZeroStage::Two {
             self.close(self.shares.rounds());
             return self.own.take();
@@ -85,9 +85,9 @@ impl<'a> GradientSum<'a> {
             if self.by_block() {
                 let model = self.model;
                 for block in model.model.layers.iter().rev() {
-                    self.give(Part::Block(block), GradientsParams::new());
+                    self.give(Part::Block(block), ParamGradients::new());
                 }
-                self.give(Part::Rest, GradientsParams::new());
+                self.give(Part::Rest, ParamGradients::new());
             } else {
                 let sum = std::mem::replace(&mut self.shards, ShardSum::new(self.model));
                 let total = sum.total(self.shares.per_rank);
@@ -99,12 +99,12 @@ impl<'a> GradientSum<'a> {
     }
 
     /// Sends the gradients of a part of the model to their owners.
-    fn give(&mut self, part: Part<'_>, found: GradientsParams) {
+    fn give(&mut self, part: Part<'_>, found: ParamGradients) {
         let flat = match part {
             Part::Block(block) => flat_gradients(block, &found),
             Part::Rest => {
                 let blocks = &self.model.model.layers;
-                let of_blocks = flat_gradients(blocks, &GradientsParams::new());
+                let of_blocks = flat_gradients(blocks, &ParamGradients::new());
                 let of_blocks: HashSet<ParamId> = of_blocks.iter().map(|flat| flat.id).collect();
                 let mut flat = flat_gradients(self.model, &found);
                 flat.retain(|flat| !of_blocks.contains(&flat.id));
@@ -116,7 +116,7 @@ impl<'a> GradientSum<'a> {
         self.own.add(self.model, folded);
     }
 
-    fn folded(&self, gradients: Option<GradientsParams>, present: &[bool]) -> GradientsParams {
+    fn folded(&self, gradients: Option<ParamGradients>, present: &[bool]) -> ParamGradients {
         let gradients = gradients.unwrap_or_default();
         if self.ranks.count() == 1 {
             return gradients;
@@ -126,7 +126,7 @@ impl<'a> GradientSum<'a> {
         self.sum_of(&flat, present)
     }
 
-    fn sum_of(&self, flat: &[Flat], present: &[bool]) -> GradientsParams {
+    fn sum_of(&self, flat: &[Flat], present: &[bool]) -> ParamGradients {
         gradients_of(self.model, self.ranks.fold(&self.owners, flat, present))
     }
 }

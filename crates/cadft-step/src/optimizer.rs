@@ -13,8 +13,8 @@
 //! moments are kept here, by parameter, so that a checkpoint stores them bit for bit under the names of their weights.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
+use cadft_model::ParamGradients;
 use cadft_model::parameters::{self, NamedTensor};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -48,14 +48,14 @@ impl Default for AdamWOptions {
 ///
 /// ```
 /// use burn::module::Param;
-/// use burn::optim::GradientsParams;
+/// use cadft_model::ParamGradients;
 /// use burn::tensor::{Device, Tensor};
 /// use cadft_step::{AdamW, AdamWOptions};
 ///
 /// let device = Device::flex().autodiff();
 /// let weight = Param::from_tensor(Tensor::<1>::from_data([1.0, -2.0], &device).require_grad());
 /// let loss = weight.val().powi_scalar(2).sum();
-/// let gradients = GradientsParams::from_grads(loss.backward(), &weight);
+/// let gradients = ParamGradients::from_grads(loss.backward(), &weight);
 ///
 /// let mut optimizer = AdamW::new(&AdamWOptions { weight_decay: 0.0, ..AdamWOptions::default() });
 /// let not_clipped = Tensor::ones([1], &device.inner());
@@ -78,8 +78,8 @@ pub struct AdamW {
 /// The state of each parameter that has been updated.
 #[derive(Default)]
 struct Moments {
-    first: GradientsParams,
-    second: GradientsParams,
+    first: ParamGradients,
+    second: ParamGradients,
     updates: HashMap<ParamId, i32>,
 }
 
@@ -107,7 +107,7 @@ impl AdamW {
     /// If `factor` is negative, parameters and moments do not change; the caller must then call [`AdamW::left_out`]
     /// before the next update.
     #[must_use]
-    pub fn step<M: Module>(&mut self, lr: f64, model: M, grads: GradientsParams, factor: Tensor<1>) -> M {
+    pub fn step<M: Module>(&mut self, lr: f64, model: M, grads: ParamGradients, factor: Tensor<1>) -> M {
         self.last.clear();
         model.map(&mut Update {
             optimizer: self,
@@ -163,7 +163,7 @@ impl AdamW {
 
 struct Update<'a> {
     optimizer: &'a mut AdamW,
-    grads: GradientsParams,
+    grads: ParamGradients,
     factor: Tensor<1>,
     lr: f64,
     path: Vec<String>,

@@ -16,7 +16,6 @@
 use crate::batch::{GlobalBatch, MicroBatching};
 use crate::step::{Backward, StepSettings, backward};
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use cadft_batch::Example;
 use cadft_core::compatibility::effective_sample_size;
@@ -26,6 +25,7 @@ use cadft_core::{
     TokenReference, TokenStats,
 };
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 use std::borrow::Borrow;
 use std::num::NonZeroUsize;
 
@@ -196,7 +196,7 @@ fn backward_of(
 }
 
 /// The gradients of all parameters, concatenated.
-fn flat(model: &CausalLm, gradients: &GradientsParams) -> Vec<f32> {
+fn flat(model: &CausalLm, gradients: &ParamGradients) -> Vec<f32> {
     let mut flat = Flat {
         gradients,
         values: vec![],
@@ -207,7 +207,7 @@ fn flat(model: &CausalLm, gradients: &GradientsParams) -> Vec<f32> {
 
 /// Collects the gradients of all parameters into one vector; a missing gradient is 0.
 struct Flat<'a> {
-    gradients: &'a GradientsParams,
+    gradients: &'a ParamGradients,
     values: Vec<f32>,
 }
 

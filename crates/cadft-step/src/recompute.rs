@@ -3,10 +3,10 @@
 use crate::accumulator::Accumulator;
 use crate::batch::MicroBatch;
 use crate::forward::{Likelihoods, likelihoods_of, token_likelihoods};
-use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 use cadft_core::Objective;
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 use cadft_model::decoder::{Block, Recompute, Recorded};
 
 /// What the backward pass of a micro-batch needs in addition to its loss.
@@ -57,7 +57,7 @@ pub(crate) struct Parts<'a> {
 
 impl Parts<'_> {
     /// Calls `each` with the gradients of every part: the blocks, last first, then the rest.
-    pub(crate) fn each(self, each: &mut dyn FnMut(Part<'_>, GradientsParams)) {
+    pub(crate) fn each(self, each: &mut dyn FnMut(Part<'_>, ParamGradients)) {
         let Self {
             graph,
             mut grads,
@@ -66,7 +66,7 @@ impl Parts<'_> {
         // Accumulate this micro-batch alone: so both uses of a tied embedding are added first, in the same order as
         // without recomputation.
         let mut own = Accumulator::new();
-        own.add(model, GradientsParams::from_module(&mut grads, model));
+        own.add(model, ParamGradients::from_module(&mut grads, model));
         if let Some((recorded, last)) = graph.0
             && let Some(up) = last.grad_remove(&mut grads)
         {

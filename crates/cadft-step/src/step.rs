@@ -27,9 +27,9 @@ use crate::recompute::Graph;
 use crate::sum::LossSum;
 use crate::weighing::Weighing;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use cadft_core::{Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss};
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 
 /// The state that changes from step to step, besides the model. It is complete if no step is in flight
 /// ([`StepState::settle`]).
@@ -66,7 +66,7 @@ pub struct Begun {
     pub before: Option<Settled>,
     /// Number of reads from the device, for tests.
     pub reads: usize,
-    gradients: GradientsParams,
+    gradients: ParamGradients,
     values: InFlight,
     lr: f64,
 }
@@ -174,7 +174,7 @@ fn queue(
     settings: &StepSettings<'_>,
     running: &RunningMoments,
     readback: &mut Readback,
-) -> (GradientsParams, InFlight) {
+) -> (ParamGradients, InFlight) {
     let objective = settings.objective;
     let seed = model.dropout_seed();
     let models = (model, settings.reference);

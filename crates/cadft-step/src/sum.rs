@@ -11,9 +11,9 @@
 
 use crate::accumulator::Accumulator;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 
 /// The sum of leaves by the tree. Absent leaves are skipped.
 pub(crate) fn tree<T>(
@@ -65,7 +65,7 @@ pub(crate) struct ShardSum<'a, M> {
     /// The current shard, counted from the first of this rank.
     shard: usize,
     gradients: Accumulator,
-    done: Sums<GradientsParams>,
+    done: Sums<ParamGradients>,
 }
 
 impl<'a, M: Module> ShardSum<'a, M> {
@@ -85,7 +85,7 @@ impl<'a, M: Module> ShardSum<'a, M> {
     }
 
     /// The sum over `shards` shards; `None` if all of them were empty.
-    pub(crate) fn total(mut self, shards: usize) -> Option<GradientsParams> {
+    pub(crate) fn total(mut self, shards: usize) -> Option<ParamGradients> {
         self.close(shards);
         self.done.total(&mut added(self.model))
     }
@@ -119,7 +119,7 @@ impl LossSum {
     }
 }
 
-fn added<M: Module>(model: &M) -> impl FnMut(GradientsParams, GradientsParams) -> GradientsParams {
+fn added<M: Module>(model: &M) -> impl FnMut(ParamGradients, ParamGradients) -> ParamGradients {
     |left, right| {
         let mut sum = Accumulator::new();
         sum.add(model, left);

@@ -1,5 +1,4 @@
-//! What `cadft-step` brings with it: of everything that Cargo builds for it, Burn's own dependencies left out, nothing that reads
-//! recipes, files or command lines.
+//! What `cadft-step` brings with it: of everything that Cargo builds for it, nothing reads recipes, files or command lines.
 
 use std::path::Path;
 
@@ -32,16 +31,9 @@ const FORBIDDEN: [&str; 16] = [
 
 pub(super) fn check(repository: &Repository) -> Result<Vec<Finding>> {
     let mut cargo = shell::cargo_in_workspace("tree");
-    cargo.current_dir(&repository.root).args([
-        "--package",
-        PACKAGE,
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--prune",
-        "burn",
-    ]);
+    cargo
+        .current_dir(&repository.root)
+        .args(["--package", PACKAGE, "--edges", "normal", "--prefix", "none"]);
     let output = cargo.output().context("cannot start cargo")?;
     if !output.status.success() {
         bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));

@@ -9,8 +9,8 @@
 //! The gradients equal those of the ordinary backward pass, operation by operation. Memory is that of the kept inputs
 //! and of one block's graph.
 
+use crate::ParamGradients;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,8 +101,8 @@ impl CausalLm {
         &self,
         recorded: Recorded,
         mut up: Tensor<3>,
-        each: &mut dyn FnMut(&Block, GradientsParams),
-    ) -> Option<GradientsParams> {
+        each: &mut dyn FnMut(&Block, ParamGradients),
+    ) -> Option<ParamGradients> {
         let Recorded {
             token_ids,
             packing,
@@ -116,7 +116,7 @@ impl CausalLm {
             let input = Tensor::from_inner(input).require_grad();
             let output = block.forward(input.clone(), &context, None);
             let mut grads = (output * Tensor::from_inner(up)).sum().backward();
-            each(block, GradientsParams::from_module(&mut grads, block));
+            each(block, ParamGradients::from_module(&mut grads, block));
             up = input
                 .grad_remove(&mut grads)
                 .expect("the input of a block reaches its output");
@@ -124,7 +124,7 @@ impl CausalLm {
         self.model.embed_tokens.weight.is_require_grad().then(|| {
             let output = self.model.embed(token_ids);
             let grads = (output * Tensor::from_inner(up)).sum().backward();
-            GradientsParams::from_grads(grads, &self.model.embed_tokens)
+            ParamGradients::from_grads(grads, &self.model.embed_tokens)
         })
     }
 

@@ -1,8 +1,8 @@
 //! The trained parameters of a module as vectors, in the order of the module, and back.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
+use cadft_model::ParamGradients;
 use std::collections::HashMap;
 
 /// One trained parameter, or its gradient.
@@ -44,7 +44,7 @@ pub(super) fn flat_values<M: Module>(model: &M) -> Vec<Flat> {
 }
 
 /// The gradient of every trained parameter.
-pub(crate) fn flat_gradients<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Flat> {
+pub(crate) fn flat_gradients<M: Module>(model: &M, gradients: &ParamGradients) -> Vec<Flat> {
     flattened(model, Look::Gradients(gradients))
 }
 
@@ -55,10 +55,10 @@ fn flattened<M: Module>(model: &M, at: Look<'_>) -> Vec<Flat> {
 }
 
 /// Values as gradients, each in the shape of its parameter, or of its block of rows of that parameter.
-pub(crate) fn gradients_of<M: Module>(model: &M, values: Vec<(ParamId, Tensor<1>)>) -> GradientsParams {
+pub(crate) fn gradients_of<M: Module>(model: &M, values: Vec<(ParamId, Tensor<1>)>) -> ParamGradients {
     let mut give = Give {
         values: values.into_iter().collect(),
-        gradients: GradientsParams::new(),
+        gradients: ParamGradients::new(),
     };
     model.visit(&mut give);
     give.gradients
@@ -78,7 +78,7 @@ pub(super) fn with_values<M: Module>(model: M, values: Vec<(ParamId, Tensor<1>)>
 enum Look<'a> {
     Shapes,
     Values,
-    Gradients(&'a GradientsParams),
+    Gradients(&'a ParamGradients),
 }
 
 struct Flatten<'a> {
@@ -131,7 +131,7 @@ impl ModuleVisitor for Names {
 
 struct Give {
     values: HashMap<ParamId, Tensor<1>>,
-    gradients: GradientsParams,
+    gradients: ParamGradients,
 }
 
 impl ModuleVisitor for Give {

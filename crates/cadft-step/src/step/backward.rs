@@ -4,14 +4,14 @@ use super::{StepSettings, queue};
 use crate::batch::GlobalBatch;
 use crate::observe::{Readback, StepOutcome};
 use crate::ranks::Ranks;
-use burn::optim::GradientsParams;
 use cadft_core::RunningMoments;
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 
 /// The gradient of a global batch, and the values of the step.
 pub struct Backward {
     /// Gradients of the whole global batch, before clipping.
-    pub gradients: GradientsParams,
+    pub gradients: ParamGradients,
     /// Values of the whole global batch, before the update.
     pub outcome: StepOutcome,
 }

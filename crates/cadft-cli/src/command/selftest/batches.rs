@@ -7,11 +7,11 @@ use super::report::{Report, largest_error, worst};
 use crate::tolerance::{REORDERED, REORDERED_GRADIENT};
 use anyhow::{Result, anyhow};
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use cadft_core::{AnyObjective, Normalisation, RunningMoments};
 use cadft_data::{Bucketing, Example, Origin, Packing};
 use cadft_model::CausalLm;
+use cadft_model::ParamGradients;
 use cadft_model::decoder::Recompute;
 use cadft_step::MicroBatching;
 use cadft_step::batch::GlobalBatch;
@@ -120,7 +120,7 @@ fn gradient(model: &CausalLm, section: &MicroBatching) -> Result<Found> {
 }
 
 struct All<'a> {
-    gradients: &'a GradientsParams,
+    gradients: &'a ParamGradients,
     found: Vec<Vec<f64>>,
 }
 

@@ -6,9 +6,9 @@ use super::report::{Report, largest_error};
 use crate::tolerance::{BF16_FOR_F32, F32, TEN_STEPS, Tolerance};
 use anyhow::{Context, Result};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cadft_core::linear_log_probs;
+use cadft_model::ParamGradients;
 use cadft_model::decoder::Precision;
 use cadft_model::{CausalLm, Checkpoint, KvCache, checkpoint};
 use cadft_step::clip::{clip_factor, global_norm, squares};
@@ -26,7 +26,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     report.compare("model: logits", &logits, expected.of("logits")?, F32)?;
     let found = loss(&model, &ids);
     report.compare("model: loss", &values(found.clone()), expected.of("loss")?, F32)?;
-    let gradients = GradientsParams::from_grads(found.backward(), &model);
+    let gradients = ParamGradients::from_grads(found.backward(), &model);
     expected.compare(
         "grad",
         "model: every gradient",
@@ -83,7 +83,7 @@ fn ten_steps(
         let _held = (step % 2 == 1).then(|| model.clone());
         let loss = loss(&model, ids);
         losses.extend(values(loss.clone()));
-        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let gradients = ParamGradients::from_grads(loss.backward(), &model);
         norms.push(global_norm(&model, &gradients));
         let squares = squares(&model, &gradients).context("no gradient")?;
         let factor = clip_factor(squares, loss.inner(), CLIP);
@@ -169,7 +169,7 @@ impl Expected {
 }
 
 /// The gradients or, with `None`, the trained parameters, by Hugging Face name.
-fn by_name(model: &CausalLm, gradients: Option<&GradientsParams>) -> Named {
+fn by_name(model: &CausalLm, gradients: Option<&ParamGradients>) -> Named {
     let names = model.named_parameters().into_iter();
     let mut visitor = ByName {
         names: names.map(|parameter| (parameter.id, parameter.name)).collect(),
@@ -182,7 +182,7 @@ fn by_name(model: &CausalLm, gradients: Option<&GradientsParams>) -> Named {
 
 struct ByName<'a> {
     names: BTreeMap<ParamId, String>,
-    gradients: Option<&'a GradientsParams>,
+    gradients: Option<&'a ParamGradients>,
     found: Named,
 }
 
