@@ -191,14 +191,16 @@ fn a_packed_base_takes_the_memory_that_the_plan_says() {
     };
     let (of_f32, of_nf4) = (measured("f32"), measured("nf4"));
     for (base, (estimate, peak)) in [("f32", of_f32), ("nf4", of_nf4)] {
-        let ratio = estimate / peak;
         assert!(
-            (0.75..1.35).contains(&ratio),
+            peak < 1.15 * estimate,
             "{base}: {estimate:.0} MiB estimated, {peak:.0} measured"
         );
     }
-    let spared = [of_f32.0 - of_nf4.0, of_f32.1 - of_nf4.1];
-    println!("spared: {spared:?} MiB; {of_f32:?}, {of_nf4:?}");
-    // 25 million weights in the blocks, less the panel.
-    assert!(spared.iter().all(|spared| *spared > 50.0), "{spared:?}");
+    // 25 million weights in the blocks: 96 MiB in f32, 12 packed, and 3 that a product unpacks.
+    let [estimated, found] = [of_f32.0 - of_nf4.0, of_f32.1 - of_nf4.1];
+    assert!((78.0..84.0).contains(&estimated), "{estimated} MiB spared");
+    assert!(
+        (0.8..1.25).contains(&(found / estimated)),
+        "{found} MiB spared of {estimated}: {of_f32:?}, {of_nf4:?}"
+    );
 }

@@ -128,7 +128,7 @@ fn longest_prompt(eval: &Samples) -> usize {
 pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
     let Share { ranks, shards, .. } = settings.share;
-    let weights = F32 * sizes.weights - sizes.spared;
+    let weights = F32 * sizes.weights - base::spared(config, settings);
     let held = weights + F32 * (2.0 * sizes.owned + sizes.reference);
     let kept = sizes.kept(settings);
     let sums = f64::from((shards / ranks).ilog2());
@@ -144,7 +144,8 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
         0.0
     };
     let update = F32 * sizes.owned;
-    let training = held + backward.max(update).max(exchange).max(sizes.answers) + base::panel(settings.base);
+    let training =
+        held + backward.max(update).max(exchange).max(sizes.answers) + base::panel(config, settings);
     // A tensor as it is read, and as it is passed to the device.
     let loading = weights + F32 * 2.0 * sizes.largest;
     (PROGRAM + training.max(loading)) / MIB
@@ -200,8 +201,6 @@ struct Sizes {
     layers: f64,
     /// All parameters, including those of an adapter.
     weights: f64,
-    /// Bytes that packed weights take less than in f32.
-    spared: f64,
     /// Trained parameters.
     trained: f64,
     /// Trained parameters that a rank owns, at most.
@@ -269,7 +268,6 @@ impl Sizes {
         Self {
             layers,
             weights: parameters + if settings.adapter.is_some() { trained } else { 0.0 },
-            spared: base::spared(settings, &shapes),
             trained,
             owned: owned(settings, &shapes, trained),
             reference: replaced * when(settings.keeps_reference),
