@@ -129,7 +129,7 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
     let sizes = Sizes::new(config, settings);
     let Share { ranks, shards, .. } = settings.share;
     let weights = F32 * sizes.weights - base::spared(config, settings);
-    let held = weights + F32 * (2.0 * sizes.owned + sizes.reference);
+    let held = weights + F32 * (2.0 * sizes.owned + sizes.reference) + base::panel(config, settings);
     let kept = sizes.kept(settings);
     let sums = f64::from((shards / ranks).ilog2());
     let gathered = F32 * (sums * sizes.trained + if settings.accumulates { kept } else { 0.0 });
@@ -144,8 +144,7 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
         0.0
     };
     let update = F32 * sizes.owned;
-    let training =
-        held + backward.max(update).max(exchange).max(sizes.answers) + base::panel(config, settings);
+    let training = held + backward.max(update).max(exchange).max(sizes.answers);
     // A tensor as it is read, and as it is passed to the device.
     let loading = weights + F32 * 2.0 * sizes.largest;
     (PROGRAM + training.max(loading)) / MIB
