@@ -39,6 +39,7 @@ import generation_keys
 import hub_cache
 import jinja_golden
 import objectives_golden
+import packed_golden
 import probe_golden
 import published_templates
 import sampling_golden
@@ -65,6 +66,7 @@ PACKAGES = (
     "pandas",
     "polars",
     "Jinja2",
+    "bitsandbytes",
 )
 
 
@@ -96,6 +98,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "data-folders": Generator("data_folders.py", data_folders.SEED, data_folders.generate),
         "curve": Generator("curve.py", curve.SEED, curve.generate),
         "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
+        "packed": Generator("packed_golden.py", packed_golden.SEED, packed_golden.generate),
         "templates": Generator("template_golden.py", 0, template_golden.generate),
         "jinja": Generator("jinja_golden.py", 0, jinja_golden.generate),
         "tokenizers": Generator("tokenizer_golden.py", 0, tokenizer_golden.generate),

@@ -14,6 +14,7 @@ mod memory;
 mod metrics;
 mod model;
 mod outputs;
+mod packed;
 mod probe;
 mod push;
 mod report;

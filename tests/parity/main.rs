@@ -8,6 +8,7 @@ mod foreign;
 mod generation_keys;
 mod keys;
 mod objectives;
+mod packed;
 mod probe;
 mod probe_cases;
 mod sampling;

@@ -12,7 +12,9 @@
 //! ```
 
 mod matrix;
+mod rows;
 mod simd;
 
 pub use matrix::{Threads, View, Write, gemm, product};
+pub use rows::{FEW_ROWS, few_rows_product};
 pub use simd::{LANES, bf16_bits, fast_exp, round_to_bf16, vectorised};

@@ -5,6 +5,7 @@
 //! | [`cpu`] | building blocks of CPU kernels, on slices |
 //! | `flex` | between tensors of Flex and slices |
 //! | [`matmul`] and others | products of tensors in f32, TF32, or of factors rounded to bf16, as an extension of Burn's backends |
+//! | [`Packed`] | frozen weights in bf16, 8 or 4 bits, and their products |
 //! | [`logits`] | how logits are computed: number format and soft-cap |
 //! | [`has_kernels`] | which backends have our kernels |
 //!
@@ -15,10 +16,12 @@ pub mod cpu;
 #[cfg(feature = "flex")]
 pub mod flex;
 pub mod logits;
+mod packed;
 mod products;
 
 pub use backends::{backend_has_kernels, has_kernels};
 pub use logits::LogitOptions;
+pub use packed::{Packed, PackedFormat};
 pub use products::{
     MatmulKernels, Precision, Tf32, backend_matmul, bf16_linear, cast, full_matmul, matmul, set_tf32, tf32,
 };

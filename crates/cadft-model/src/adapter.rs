@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `adapter/base.rs` | in which format frozen linear weights are held |
 //! | `adapter/choices.rs` | kind, scaling and layer names, as recipes write them |
 //! | `adapter/targets.rs` | which layers get an update, which modules are trained in full |
 //! | `adapter/peft.rs` | `adapter_config.json` |
@@ -24,6 +25,7 @@ use rand_distr::{Distribution, Uniform};
 use crate::decoder::{CausalLm, Linear, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
+mod base;
 mod choices;
 mod config;
 mod dropout;
@@ -40,6 +42,8 @@ mod targets;
 
 #[cfg(feature = "files")]
 pub use crate::checkpoint::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
+pub use base::{BaseFormat, FrozenBase};
+pub use cadft_kernels::PackedFormat;
 pub use choices::{AdapterKind, AdapterScaling, TargetModules};
 pub use config::{AdapterConfig, Tying};
 pub use dropout::DropoutClock;
@@ -62,13 +66,12 @@ impl CausalLm {
             initial_values(name, shape, seed)
         });
         for (_, linear) in targets::linears_mut(&mut model) {
-            let weight = linear.weight.val();
             let magnitude = linear
                 .adapter
                 .as_mut()
                 .and_then(|adapter| adapter.lora_magnitude_vector.take());
             if let (Some(magnitude), Some(adapter)) = (magnitude, &mut linear.adapter) {
-                let norms = weight.detach().square().sum_dim(1).sqrt().squeeze_dim(1);
+                let norms = linear.weight.row_squares().sqrt().squeeze_dim(1);
                 adapter.lora_magnitude_vector = Some(magnitude.map(|_| norms).set_require_grad(true));
             }
         }
@@ -88,7 +91,11 @@ impl CausalLm {
             saved: &targets.saved,
         });
         let clock = model.model.dropout.clone();
-        let mut make = Parameters { device, values };
+        let mut make = Parameters {
+            device,
+            base: None,
+            values,
+        };
         for (name, linear) in targets::linears_mut(&mut model) {
             if let Some((_, shape)) = targets.layers.iter().find(|(layer, _)| *layer == name) {
                 linear.adapter = Some(LowRank::new(&name, *shape, config, &clock, &mut make));
@@ -133,7 +140,7 @@ impl CausalLm {
     pub fn zero_rows(&self) -> Vec<String> {
         self.linears()
             .filter_map(|(name, linear)| {
-                let rows = linear.adapter.as_ref()?.zero_rows(&linear.weight.val());
+                let rows = linear.adapter.as_ref()?.zero_rows(&linear.weight);
                 (rows > 0).then(|| {
                     format!("`{name}`: {rows} rows of its weight are 0, and DoRA divides by their norm")
                 })
@@ -168,15 +175,35 @@ impl CausalLm {
         })
     }
 
-    /// Adds the updates into the weights, for inference. The parameters of the result are off the autodiff graph.
+    /// Whether any linear weight is packed.
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        self.linears().any(|(_, linear)| linear.weight.is_packed())
+    }
+
+    /// The layers among `modules`, which are trained whole, that are packed and cannot be; one message each.
+    #[cfg(feature = "files")]
+    fn packed_among(&self, modules: &[String]) -> Vec<String> {
+        self.linears()
+            .filter(|(name, linear)| linear.weight.is_packed() && modules.contains(name))
+            .map(|(name, _)| {
+                format!("`modules_to_save`: the weight of `{name}` is packed, and would be trained")
+            })
+            .collect()
+    }
+
+    /// Adds the updates into the weights, for inference. The parameters of the result are off the autodiff graph. Packed
+    /// weights are unpacked, with an update or not.
     #[must_use]
     pub fn merge_adapter(self) -> Self {
         let mut model = self;
-        for (_, linear) in targets::linears_mut(&mut model) {
-            if let Some(adapter) = linear.adapter.take() {
-                let merged = adapter.merged(&linear.weight.val()).detach();
-                linear.weight = linear.weight.clone().map(|_| merged);
-            }
+        for (name, linear) in targets::linears_mut(&mut model) {
+            let merged = match linear.adapter.take() {
+                Some(adapter) => adapter.merged(&linear.weight),
+                None if linear.weight.is_packed() => linear.weight.val(),
+                None => continue,
+            };
+            linear.weight = linear.weight.clone().replaced(&name, merged.detach());
         }
         model
     }

@@ -16,7 +16,7 @@ pub use carry::{CARRIED_FILES, ChatFormat, has_tokenizer};
 pub use compare::{TensorDifference, compare};
 pub(crate) use files::MappedFile;
 pub use files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, hint_for};
-pub use load::{Checkpoint, load};
+pub use load::{Checkpoint, load, load_on_base};
 pub use report::{CheckpointReport, ShapeMismatch};
 pub(crate) use save::{Replacement, fits_f16};
 pub use save::{SaveOptions, check_fits, save};

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 use cadft_kernels::LogitOptions;
 
-use crate::adapter::DropoutClock;
+use crate::adapter::{DropoutClock, FrozenBase};
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
 use crate::fused;
@@ -22,6 +22,7 @@ mod precision;
 mod recompute;
 mod rope;
 mod shared_mlp;
+mod weight;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -36,6 +37,7 @@ pub use precision::Precision;
 pub use recompute::{Recompute, Recorded};
 pub use rope::Rope;
 pub use shared_mlp::SharedMlp;
+pub use weight::Weight;
 
 /// A decoder-only transformer with its output weight.
 #[derive(Module, Debug)]
@@ -85,7 +87,18 @@ impl CausalLm {
     /// The values depend on `seed` alone, not on the device. On a device with autodiff the parameters are trainable.
     #[must_use]
     pub fn new(config: &ModelConfig, device: &Device, seed: u64) -> Self {
-        Self::with_values(config, device, &mut |name, shape| {
+        Self::random_on_base(config, device, None, seed)
+    }
+
+    /// As [`CausalLm::new`], with the linear weights of the blocks packed as `base` says.
+    #[must_use]
+    pub fn random_on_base(
+        config: &ModelConfig,
+        device: &Device,
+        base: Option<&FrozenBase>,
+        seed: u64,
+    ) -> Self {
+        Self::on_base(config, device, base, &mut |name, shape| {
             parameters::random_values(name, shape, config, seed)
         })
     }
@@ -97,7 +110,19 @@ impl CausalLm {
         device: &Device,
         values: &mut dyn FnMut(&str, &[usize]) -> Vec<f32>,
     ) -> Self {
-        let mut make = Parameters { device, values };
+        Self::on_base(config, device, None, values)
+    }
+
+    /// As [`CausalLm::with_values`], with the linear weights of the blocks packed as `base` says. Each is packed before the
+    /// values of the next one are asked for.
+    #[must_use]
+    pub fn on_base(
+        config: &ModelConfig,
+        device: &Device,
+        base: Option<&FrozenBase>,
+        values: &mut dyn FnMut(&str, &[usize]) -> Vec<f32>,
+    ) -> Self {
+        let mut make = Parameters { device, base, values };
         let ModelConfig {
             vocab_size,
             hidden_size,
@@ -142,6 +167,7 @@ impl CausalLm {
         if self.lm_head.is_none() {
             let mut make = Parameters {
                 device: &device,
+                base: None,
                 values: &mut |_, _| embedding.val().to_data().iter::<f32>().collect(),
             };
             let head = Linear::new("lm_head", shape, linear::Bias::Absent, &mut make);

@@ -27,7 +27,7 @@ pub(crate) use flex::{SequenceCache, cached_attention};
 
 /// On Flex, products of up to this many rows are computed row by row. The order of a row's sum does not depend on the
 /// other rows. Batches of generation have fewer rows.
-pub(crate) const FEW_ROWS: usize = 128;
+pub(crate) use cadft_kernels::cpu::FEW_ROWS;
 
 /// `x Wᵀ`.
 ///

@@ -47,7 +47,7 @@ mod json;
 pub mod parameters;
 mod shown;
 
-pub use adapter::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules};
+pub use adapter::{AdapterConfig, AdapterKind, AdapterScaling, BaseFormat, FrozenBase, TargetModules};
 pub use cache::KvCache;
 pub use cadft_files::{Action, Hint, with_hints};
 #[cfg(feature = "files")]

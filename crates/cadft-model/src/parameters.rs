@@ -2,10 +2,12 @@
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
+use cadft_kernels::PackedFormat;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
+use crate::adapter::FrozenBase;
 use crate::config::{Fused, ModelConfig, Norms};
 
 mod named;
@@ -204,6 +206,8 @@ pub(crate) type Values<'a> = dyn FnMut(&str, &[usize]) -> Vec<f32> + 'a;
 /// Creates the parameters of a model on a device.
 pub(crate) struct Parameters<'a> {
     pub(crate) device: &'a Device,
+    /// How the linear weights of the blocks are packed, if they are.
+    pub(crate) base: Option<&'a FrozenBase>,
     pub(crate) values: &'a mut Values<'a>,
 }
 
@@ -214,6 +218,11 @@ impl Parameters<'_> {
         let mut param = Param::<Tensor<D>>::from_data(TensorData::new(values, shape), self.device);
         param.id = ParamId::from(name_hash(name));
         param
+    }
+
+    /// The format in which the weight of a linear layer is packed, if it is.
+    pub(crate) fn packed(&self, layer: &str) -> Option<PackedFormat> {
+        self.base.and_then(|base| base.packs(layer))
     }
 }
 

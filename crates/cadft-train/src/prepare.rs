@@ -17,7 +17,7 @@ use cadft_kernels::{Tf32, set_tf32};
 use cadft_model::adapter::{ADAPTER_CONFIG, AdapterTargets};
 use cadft_model::checkpoint::has_tokenizer;
 use cadft_model::decoder::Precision;
-use cadft_model::{AdapterConfig, CausalLm, ModelConfig, ModelError, adapter, checkpoint};
+use cadft_model::{AdapterConfig, CausalLm, FrozenBase, ModelConfig, ModelError, adapter, checkpoint};
 use std::path::{Path, PathBuf};
 
 /// A run that is ready to start.
@@ -147,13 +147,14 @@ impl Prepared {
         self.weights.begin();
         let device = self.device.clone().autodiff();
         let seed = self.recipe.run.seed;
+        let base = self.base();
         let model = match self.recipe.model.init {
             Init::Pretrained => {
-                let model = checkpoint::load(&self.model_directory, &device)?.model;
+                let model = checkpoint::load_on_base(&self.model_directory, &device, base.as_ref())?.model;
                 tracing::info!(path = self.recipe.model.path, "weights are loaded");
                 model
             }
-            Init::Random => CausalLm::new(&self.config, &device, seed),
+            Init::Random => CausalLm::random_on_base(&self.config, &device, base.as_ref(), seed),
         };
         let model = model.with_precision(self.recipe.model.precision);
         let model = model.with_recompute(self.recipe.model.recompute);
@@ -176,6 +177,15 @@ impl Prepared {
             format!("`adapter.kind`: {}", zero_rows.join("\n")),
             "set `adapter.kind = \"lora\"`, or leave these layers out of `adapter.target-modules`",
         ))
+    }
+
+    /// How the frozen weights are packed, if they are.
+    fn base(&self) -> Option<FrozenBase> {
+        let section = self.recipe.adapter.as_ref()?;
+        Some(FrozenBase {
+            format: section.base.packed()?,
+            trained: self.targets.as_ref()?.saved.clone(),
+        })
     }
 
     /// Checks that the weights can be saved in the recipe's format: before the first step, not after the last.

@@ -2,9 +2,9 @@
 
 use super::{Case, exact, run, tied};
 use burn::tensor::Tensor;
-use cadft_model::ModelConfig;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::named_parameters;
+use cadft_model::{BaseFormat, ModelConfig};
 use cadft_step::Ranks;
 use cadft_step::ranks::{Local, Plane, Staged, ZeroStage, owned_values};
 use cadft_tests::fixture;
@@ -128,6 +128,7 @@ fn each_rank_holds_the_moments_and_gradients_that_the_plan_counts() {
         };
         let settings = MemorySettings {
             adapter: None,
+            base: BaseFormat::F32,
             recompute: case.recompute,
             precision: Precision::F32,
             tokens: 16,

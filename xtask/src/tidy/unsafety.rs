@@ -25,12 +25,13 @@ const COUNTED: [(&str, usize, &str); 6] = [
     ),
     (
         "cadft-kernels",
-        4,
-        "calls the matrix products of `gemm`, which take pointers, and writes them to memory that is not initialised before",
+        5,
+        "calls the matrix products of `gemm`, which take pointers, and writes them to memory that is not initialised before; \
+         fetches weights ahead",
     ),
     (
         "cadft-model",
-        4,
+        3,
         "maps files of weights into memory and lets go of what was read; asks for memory before it is read",
     ),
     (

@@ -106,11 +106,28 @@ pub(crate) struct MergeArgs {
     /// How the weights are stored.
     #[arg(long, value_enum, default_value = "f32")]
     pub(crate) dtype: DtypeName,
+    /// The format that the base had in training (`adapter.base`): its linear weights are rounded to it, unpacked, and
+    /// merged into. With `f32`, the update is added to the weights as the model has them.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) base: BaseName,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A format of the base under an adapter.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BaseName {
+    /// 32 bits.
+    F32,
+    /// 16 bits.
+    Bf16,
+    /// 8 bits.
+    Int8,
+    /// 4 bits.
+    Nf4,
 }
 
 /// A number format of stored weights.

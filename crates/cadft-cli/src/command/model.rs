@@ -17,7 +17,7 @@ use crate::output;
 use anyhow::Result;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
-use cadft_model::{AdapterKind, Dtype, ModelConfig, adapter, flops};
+use cadft_model::{AdapterKind, BaseFormat, Dtype, ModelConfig, adapter, flops};
 use cadft_train::config::AdapterSection;
 use cadft_train::plan::memory::{MemorySettings, Share, training_mib};
 use schemars::JsonSchema;
@@ -230,6 +230,7 @@ fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
     let training = |adapter, recompute| {
         let settings = MemorySettings {
             adapter,
+            base: BaseFormat::F32,
             recompute,
             precision: Precision::F32,
             tokens: context,

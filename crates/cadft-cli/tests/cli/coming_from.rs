@@ -5,7 +5,7 @@ use super::book::root;
 use std::fs;
 
 /// Names that are no keys of a recipe here: functions, columns, and what `instead_of` answers.
-const NO_KEYS: [&str; 13] = [
+const NO_KEYS: [&str; 17] = [
     "FORCE_TORCHRUN",
     "accelerate",
     "columns",
@@ -15,6 +15,10 @@ const NO_KEYS: [&str; 13] = [
     "hub_model_id",
     "interleave_datasets",
     "is_trainable",
+    "load_in_4bit",
+    "load_in_8bit",
+    "bnb_4bit_quant_type",
+    "quantization_bit",
     "push_to_hub",
     "resume_from_checkpoint",
     "stage",

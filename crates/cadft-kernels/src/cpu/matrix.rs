@@ -30,18 +30,38 @@ impl<'a> View<'a> {
     /// Rows `start..end` of a matrix that is not transposed.
     ///
     /// # Panics
-    /// If the matrix has fewer than `end` rows, or is transposed: its rows are then not contiguous.
+    /// If the matrix has fewer than `end` rows, or is transposed or a part of the columns of another: its rows are then
+    /// not contiguous.
     #[must_use]
     pub fn row_range(self, start: usize, end: usize) -> Self {
         assert_eq!(
-            self.column_stride, 1,
-            "rows of a transposed matrix do not lie together"
+            (self.column_stride, self.row_stride),
+            (1, self.columns),
+            "rows of a transposed matrix, or of a part of the columns, do not lie together"
         );
         Self::new(
             &self.data[start * self.columns..end * self.columns],
             end - start,
             self.columns,
         )
+    }
+
+    /// Columns `start..end`, without copying.
+    ///
+    /// # Panics
+    /// If `start` is after `end`, or the matrix has fewer than `end` columns.
+    #[must_use]
+    pub fn column_range(self, start: usize, end: usize) -> Self {
+        assert!(
+            start <= end && end <= self.columns,
+            "a matrix must have its columns"
+        );
+        let first = (start * self.column_stride).min(self.data.len());
+        Self {
+            data: &self.data[first..],
+            columns: end - start,
+            ..self
+        }
     }
 
     /// The transpose, without copying.
@@ -131,8 +151,8 @@ unsafe fn multiply(out: *mut f32, a: View<'_>, b: View<'_>, write: Write, thread
         Threads::All => gemm::Parallelism::Rayon(0),
         Threads::One => gemm::Parallelism::None,
     };
-    // SAFETY: a `View` covers its slice exactly (`View::new`) and transposing keeps the covered range; the caller vouches for
-    // `out`.
+    // SAFETY: a `View` covers its slice exactly (`View::new`), transposing keeps the covered range, and fewer columns stay
+    // within it; the caller vouches for `out`.
     unsafe {
         gemm::gemm(
             a.rows,

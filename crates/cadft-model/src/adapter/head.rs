@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::targets::{EMBEDDING, OUTPUT};
 use super::{AdapterConfig, DropoutClock};
-use crate::decoder::{CausalLm, LowRank};
+use crate::decoder::{CausalLm, LowRank, Weight};
 use crate::parameters::Parameters;
 
 /// The names and shapes of the tensors of an update of a `[vocab, hidden]` weight. PEFT stores the factors of an
@@ -34,15 +34,16 @@ pub(super) fn merge(
 ) -> CausalLm {
     let device: Device = model.device();
     let is_embedding = end == EMBEDDING;
-    let weight = match (&mut model.lm_head, is_embedding) {
-        (Some(head), false) => &mut head.weight,
-        _ => &mut model.model.embed_tokens.weight,
+    let weight = match (&model.lm_head, is_embedding) {
+        (Some(head), false) => head.weight.clone(),
+        _ => Weight::Dense(model.model.embed_tokens.weight.clone()),
     };
     let [vocab, hidden] = weight.dims();
     let rank = adapter.rank_of(end);
     let stored = |name: &str| values.get(&format!("{end}.{name}")).cloned().unwrap_or_default();
     let mut make = Parameters {
         device: &device,
+        base: None,
         values: &mut |name, _| match (is_embedding, name.rsplit_once(".lora_").map(|(_, part)| part)) {
             (true, Some("A.weight")) => transposed(&stored("lora_embedding_B"), [hidden, rank]),
             (true, Some("B.weight")) => transposed(&stored("lora_embedding_A"), [rank, vocab]),
@@ -52,8 +53,14 @@ pub(super) fn merge(
     };
     debug_assert!(is_embedding || end == OUTPUT);
     let update = LowRank::new(end, [vocab, hidden], adapter, &DropoutClock::default(), &mut make);
-    let merged = update.merged(&weight.val()).detach();
-    *weight = weight.clone().map(|_| merged);
+    let merged = update.merged(&weight).detach();
+    match &mut model.lm_head {
+        Some(head) if !is_embedding => head.weight = weight.replaced(end, merged),
+        _ => {
+            let embedding = &mut model.model.embed_tokens.weight;
+            *embedding = embedding.clone().map(|_| merged);
+        }
+    }
     model
 }
 

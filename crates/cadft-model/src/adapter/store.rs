@@ -159,6 +159,10 @@ pub fn load(directory: &Path, model: CausalLm, config: &ModelConfig) -> Result<A
             values.get(name).cloned().unwrap_or_default()
         })
         .assign(&values);
+    let packed = model.packed_among(&targets.saved);
+    if !packed.is_empty() {
+        return Err(problem(ADAPTER_CONFIG)(packed));
+    }
     let zero_rows = model.zero_rows();
     if !zero_rows.is_empty() {
         return Err(problem(ADAPTER_WEIGHTS)(zero_rows));

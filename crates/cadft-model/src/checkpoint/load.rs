@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::files::{ParsedFile, WeightFiles};
 use super::report::{CheckpointReport, ShapeMismatch};
+use crate::adapter::FrozenBase;
 use crate::config::{GENERATION_KEYS_READ, ModelConfig, token_ids};
 use crate::decoder::CausalLm;
 use crate::dtype::Dtype;
@@ -27,7 +28,7 @@ pub struct Checkpoint {
     pub directory: PathBuf,
     /// The content of `config.json`.
     pub config: ModelConfig,
-    /// The model, in f32.
+    /// The model, in f32 but for what was packed.
     pub model: CausalLm,
     /// The content of `generation_config.json`, if the file exists.
     pub generation_config: Option<Map<String, Value>>,
@@ -60,6 +61,19 @@ impl Checkpoint {
 /// configuration exactly. One report lists all problems. `rotary_emb.inv_freq` is ignored, and so is an
 /// `lm_head.weight` that repeats the tied embedding.
 pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError> {
+    load_on_base(directory, device, None)
+}
+
+/// As [`load`], with the linear weights of the blocks packed as `base` says. Each is packed as it is read, so that memory
+/// holds the packed weights, and one more in f32.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_on_base(
+    directory: &Path,
+    device: &Device,
+    base: Option<&FrozenBase>,
+) -> Result<Checkpoint, ModelError> {
     let config = ModelConfig::from_file(&directory.join("config.json"))?;
     let generation_config = read_generation_config(&directory.join("generation_config.json"))?;
     let files = WeightFiles::open(directory)?;
@@ -70,7 +84,7 @@ pub fn load(directory: &Path, device: &Device) -> Result<Checkpoint, ModelError>
     if !report.is_empty() {
         return Err(misfit(directory, report));
     }
-    let model = CausalLm::with_values(&config, device, &mut |name, _| {
+    let model = CausalLm::on_base(&config, device, base, &mut |name, _| {
         let values = tensors.values(name);
         files.release(tensors.bytes(name));
         if !values.iter().all(|value| value.is_finite()) {

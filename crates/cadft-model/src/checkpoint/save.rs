@@ -49,14 +49,14 @@ impl Default for SaveOptions {
 ///
 /// # Errors
 /// If a file cannot be read or written, if the directory exists and holds files that do not belong to a checkpoint, if
-/// a weight is too large for f16, or if the model has an unmerged adapter.
+/// a weight is too large for f16, or if the model has an unmerged adapter or packed weights.
 pub fn save(
     directory: &Path,
     model: &CausalLm,
     config: &ModelConfig,
     options: &SaveOptions,
 ) -> Result<(), ModelError> {
-    if model.has_adapter() {
+    if model.has_adapter() || model.is_packed() {
         return Err(ModelError::Unmerged(directory.to_owned()));
     }
     check_fits(model, options.dtype)?;

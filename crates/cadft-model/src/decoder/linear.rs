@@ -3,8 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
 
-use super::LowRank;
-use super::precision::{Precision, project};
+use super::precision::Precision;
+use super::{LowRank, Weight};
 use crate::fused;
 use crate::parameters::Parameters;
 
@@ -12,7 +12,7 @@ use crate::parameters::Parameters;
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[output, input]`.
-    pub weight: Param<Tensor<2>>,
+    pub weight: Weight,
     /// `[output]`.
     pub bias: Option<Param<Tensor<1>>>,
     /// The update of an adapter, if there is one.
@@ -36,7 +36,7 @@ impl Bias {
 
 impl Linear {
     pub(crate) fn new(name: &str, shape: [usize; 2], bias: Bias, make: &mut Parameters<'_>) -> Self {
-        let weight = make.param(&format!("{name}.weight"), shape);
+        let weight = Weight::new(name, shape, make);
         let [output, _] = shape;
         let bias = (bias == Bias::Present).then(|| make.param(&format!("{name}.bias"), [output]));
         Self {
@@ -65,13 +65,12 @@ impl Linear {
     /// - output: `[batch, seq, output]`
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let weight = self.weight.val();
         let y = match &self.adapter {
             Some(adapter) => {
-                let y = project(x.clone(), weight.clone(), self.precision);
-                adapter.update(x, y, &weight, self.precision)
+                let y = self.weight.project(x.clone(), self.precision);
+                adapter.update(x, y, &self.weight, self.precision)
             }
-            None => project(x, weight, self.precision),
+            None => self.weight.project(x, self.precision),
         };
         match &self.bias {
             Some(bias) => {

@@ -14,6 +14,7 @@ use burn::tensor::{Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::Weight;
 use super::precision::{Precision, project};
 use crate::adapter::{AdapterConfig, AdapterKind, DropoutClock};
 use crate::fused;
@@ -79,7 +80,7 @@ impl LowRank {
         &self,
         x: Tensor<3>,
         y: Tensor<3>,
-        weight: &Tensor<2>,
+        weight: &Weight,
         precision: Precision,
     ) -> Tensor<3> {
         let mask = self.dropout.mask(&x);
@@ -95,7 +96,7 @@ impl LowRank {
         };
         let factor = (magnitude.val() / self.norms(weight)).unsqueeze::<3>(); // [1, 1, output]
         if is_dropped {
-            let dropped = project(x, weight.clone(), precision);
+            let dropped = weight.project(x, precision);
             return y + dropped * (factor.clone() - 1.0) + low * factor;
         }
         (y + low) * factor
@@ -106,22 +107,18 @@ impl LowRank {
     /// ```text
     /// ‖w + s b A‖² = ‖w‖² + 2 s b·(A w) + s² b·(A Aᵀ b)
     /// ```
-    fn norms(&self, weight: &Tensor<2>) -> Tensor<1> {
-        let (weight, a, b) = (
-            weight.clone().detach(),
-            self.lora_a.val().detach(),
-            self.lora_b.val().detach(),
-        );
-        let cross = fused::linear(weight.clone(), a.clone()) * b.clone(); // [output, rank]
+    fn norms(&self, weight: &Weight) -> Tensor<1> {
+        let (a, b) = (self.lora_a.val().detach(), self.lora_b.val().detach());
+        let cross = weight.times(a.clone()) * b.clone(); // [output, rank]
         let own = fused::linear(b.clone(), fused::linear(a.clone(), a)) * b; // [output, rank]
         let update = cross * (2.0 * self.scaling) + own * (self.scaling * self.scaling);
-        let squares = weight.square().sum_dim(1) + update.sum_dim(1); // [output, 1]
+        let squares = weight.row_squares() + update.sum_dim(1); // [output, 1]
         let [output, _] = squares.dims();
         squares.sqrt().reshape([output])
     }
 
     /// Number of zero rows of `W + s B A`; 0 if the update has no magnitudes.
-    pub(crate) fn zero_rows(&self, weight: &Tensor<2>) -> usize {
+    pub(crate) fn zero_rows(&self, weight: &Weight) -> usize {
         if self.lora_magnitude_vector.is_none() {
             return 0;
         }
@@ -129,10 +126,10 @@ impl LowRank {
         norms.iter::<f32>().filter(|norm| *norm == 0.0).count()
     }
 
-    /// The weight with the update merged into it.
-    pub(crate) fn merged(&self, weight: &Tensor<2>) -> Tensor<2> {
+    /// The weight in f32 with the update merged into it.
+    pub(crate) fn merged(&self, weight: &Weight) -> Tensor<2> {
         let delta = fused::linear(self.lora_b.val(), self.lora_a.val().transpose());
-        let merged = weight.clone() + delta * self.scaling;
+        let merged = weight.val() + delta * self.scaling;
         match &self.lora_magnitude_vector {
             Some(magnitude) => merged * (magnitude.val() / self.norms(weight)).unsqueeze_dim(1),
             None => merged,

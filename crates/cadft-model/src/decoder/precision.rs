@@ -23,12 +23,21 @@ use crate::fused;
 /// - `weight`: `[output, input]`
 /// - output: `[batch, seq, output]`
 pub(super) fn project(x: Tensor<3>, weight: Tensor<2>, precision: Precision) -> Tensor<3> {
-    let [batch, seq, input] = x.dims();
-    let [output, _] = weight.dims();
-    let x = x.reshape([batch * seq, input]);
-    let y = match precision {
+    rows_of(x, |x| match precision {
         Precision::F32 => fused::linear(x, weight),
         Precision::Bf16 => bf16_linear(x, weight),
-    };
+    })
+}
+
+/// Applies `f` to the positions of all rows together.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, input]`
+/// - of `f`: `[batch * seq, input]` to `[batch * seq, output]`
+/// - output: `[batch, seq, output]`
+pub(super) fn rows_of(x: Tensor<3>, f: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Tensor<3> {
+    let [batch, seq, input] = x.dims();
+    let y = f(x.reshape([batch * seq, input]));
+    let [_, output] = y.dims();
     y.reshape([batch, seq, output])
 }

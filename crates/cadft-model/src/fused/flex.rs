@@ -7,6 +7,7 @@ use burn::backend::tensor::IntTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
 use cadft_kernels::Precision;
+use cadft_kernels::cpu::few_rows_product;
 use cadft_kernels::flex::{Float, contiguous, floats, product, tensor, view};
 use rayon::prelude::*;
 
@@ -16,7 +17,6 @@ use super::{Activation, AttentionOptions, FEW_ROWS};
 mod attention;
 mod cached;
 mod heads;
-mod rows;
 mod simd;
 
 use attention::{causal_attention, causal_attention_gradients};
@@ -113,7 +113,10 @@ fn linear(x: Float, weight: Float) -> Float {
         return product(view(&x), view(&weight).transpose());
     }
     let [output, _] = weight.shape().dims::<2>();
-    tensor(rows::product(floats(&x), floats(&weight), input), [rows, output])
+    tensor(
+        few_rows_product(floats(&x), floats(&weight), input),
+        [rows, output],
+    )
 }
 
 /// The normalised rows, and `1 / √(mean(x²) + ε)` of each row.

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use cadft_model::decoder::Weight;
 use cadft_model::parameters::{decays, expected_parameters};
 use cadft_model::{CausalLm, KvCache, Packing};
 use serde_json::json;
@@ -250,7 +251,7 @@ fn grouped_heads_equal_repeated_heads() {
                 .reshape([2, 1, 4, 16])
                 .repeat_dim(1, 2)
                 .reshape([16, 16]);
-            *full = full.clone().map(|_| repeated);
+            *full = Weight::Dense(full.parameter().unwrap().clone().map(|_| repeated));
         }
     }
     let forward = |model: &CausalLm| values(&model.hidden_states(tokens(&[&IDS], &device)));
@@ -274,7 +275,7 @@ fn every_parameter_gets_a_gradient_that_matches_finite_differences() {
         ("v", &attention.v_proj.as_ref().unwrap().weight),
     ] {
         let gradient = values(&param.val().grad(&gradients).unwrap());
-        let id = param.id;
+        let id = param.parameter().unwrap().id;
         for index in [0, 37, 100] {
             let shifted = |by: f32| {
                 let nudged = model.valid().map(&mut Nudge { id, index, by });

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG, AdapterSave};
 use cadft_model::checkpoint::{ChatFormat, hint_for, load, save};
+use cadft_model::decoder::Weight;
 use cadft_model::gguf::import_gguf;
 use cadft_model::{AdapterConfig, CausalLm, Dtype, ModelConfig, SaveOptions};
 use serde_json::{Value, json};
@@ -362,7 +363,8 @@ fn an_adapter_with_magnitudes_over_zero_rows_names_the_layers() {
         .as_mut()
         .unwrap()
         .weight;
-    *weight = weight.clone().map(|weight| weight.slice_fill([3..5, 0..16], 0.0));
+    let changed = weight.parameter().unwrap().clone();
+    *weight = Weight::Dense(changed.map(|weight| weight.slice_fill([3..5, 0..16], 0.0)));
     let targets = adapter.targets(&config).unwrap();
     let adapted = model.with_adapter(&adapter, &targets, 1);
     let problems = adapted.zero_rows();

@@ -1,6 +1,6 @@
 //! `[adapter]`: trains a low-rank update of frozen weights.
 
-use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, TargetModules};
+use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, BaseFormat, TargetModules};
 use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[schemars(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct AdapterSection {
     /// A PEFT directory, or `hf://OWNER/NAME[@REVISION]`, to continue training from. Its configuration replaces the
-    /// other keys, which must be absent.
+    /// other keys except `base`; they must be absent.
     pub path: Option<String>,
     /// The kind of update.
     pub kind: AdapterKind,
@@ -27,6 +27,9 @@ pub struct AdapterSection {
     pub target_modules: TargetModules,
     /// Modules that are trained whole and stored with the adapter, such as `embed_tokens` or `lm_head`.
     pub modules_to_save: Vec<String>,
+    /// Format of the frozen linear weights of the blocks while training. The saved adapter is the same kind of file with
+    /// each. Ours: f32.
+    pub base: BaseFormat,
 }
 
 impl Default for AdapterSection {
@@ -40,11 +43,12 @@ impl Default for AdapterSection {
             rs: AdapterScaling::Rank,
             target_modules: TargetModules::AllLinear,
             modules_to_save: vec![],
+            base: BaseFormat::F32,
         }
     }
 }
 
-/// The section as it is written. With `path`, no other key is allowed.
+/// The section as it is written. With `path`, only `base` is allowed besides.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Written {
@@ -64,12 +68,25 @@ struct Written {
     target_modules: Option<TargetModules>,
     #[serde(skip_serializing_if = "Option::is_none")]
     modules_to_save: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<BaseFormat>,
 }
 
 impl Written {
     /// The first key that the directory of `path` defines already.
     fn beside_path(&self) -> Option<&'static str> {
         self.path.as_ref()?;
+        self.of_update()
+    }
+
+    /// Whether only the base is described, and no adapter for it: so `--set adapter.base=nf4` does not make a run that
+    /// trains all weights one with an adapter.
+    fn has_no_adapter(&self) -> bool {
+        self.base.is_some() && self.path.is_none() && self.of_update().is_none()
+    }
+
+    /// The first key that describes the update.
+    fn of_update(&self) -> Option<&'static str> {
         let keys = [
             (self.kind.is_some(), "kind"),
             (self.rank.is_some(), "rank"),
@@ -91,6 +108,11 @@ impl<'de> Deserialize<'de> for AdapterSection {
                 "`{key}` is what the directory of `path` says; remove the one or the other"
             )));
         }
+        if written.has_no_adapter() {
+            return Err(D::Error::custom(
+                "`base` is the format of the weights under an adapter, and there is none; give its `rank` or `path` too",
+            ));
+        }
         let default = Self::default();
         Ok(Self {
             path: written.path,
@@ -101,6 +123,7 @@ impl<'de> Deserialize<'de> for AdapterSection {
             rs: written.rs.unwrap_or(default.rs),
             target_modules: written.target_modules.unwrap_or(default.target_modules),
             modules_to_save: written.modules_to_save.unwrap_or(default.modules_to_save),
+            base: written.base.unwrap_or(default.base),
         })
     }
 }
@@ -110,6 +133,7 @@ impl Serialize for AdapterSection {
         let written = match &self.path {
             Some(path) => Written {
                 path: Some(path.clone()),
+                base: Some(self.base),
                 ..Written::default()
             },
             None => Written {
@@ -121,6 +145,7 @@ impl Serialize for AdapterSection {
                 rs: Some(self.rs),
                 target_modules: Some(self.target_modules.clone()),
                 modules_to_save: Some(self.modules_to_save.clone()),
+                base: Some(self.base),
             },
         };
         written.serialize(serializer)
@@ -164,12 +189,25 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_to_train_on_from_is_the_only_key() {
-        let section = read("path = \"a\"").unwrap();
-        assert_eq!(section.path.as_deref(), Some("a"));
-        assert_eq!(toml::to_string(&section).unwrap(), "path = \"a\"\n");
+    fn beside_a_directory_to_train_on_from_only_the_base_is_named() {
+        let section = read("path = \"a\"\nbase = \"nf4\"").unwrap();
+        assert_eq!(
+            (section.path.as_deref(), section.base),
+            (Some("a"), BaseFormat::Nf4)
+        );
+        assert_eq!(
+            toml::to_string(&section).unwrap(),
+            "path = \"a\"\nbase = \"nf4\"\n"
+        );
         let error = read("path = \"a\"\nrank = 16").unwrap_err().to_string();
         assert!(error.contains("`rank`") && error.contains("`path`"), "{error}");
+    }
+
+    #[test]
+    fn a_base_without_an_adapter_is_refused() {
+        let error = read("base = \"nf4\"").unwrap_err().to_string();
+        assert!(error.contains("`base`") && error.contains("`rank`"), "{error}");
+        assert_eq!(read("rank = 4\nbase = \"int8\"").unwrap().base, BaseFormat::Int8);
     }
 
     #[test]
@@ -182,6 +220,7 @@ mod tests {
                 kind: AdapterKind::Dora,
                 target_modules: targets,
                 modules_to_save: vec!["lm_head".to_owned()],
+                base: BaseFormat::Bf16,
                 ..AdapterSection::default()
             };
             assert_eq!(read(&toml::to_string(&section).unwrap()).unwrap(), section);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! program     code, tokenizer, buffers of the matrix products
-//! held        4 P weights + 8 T moments, and between micro-batches 4 T gradients; 4 T of a reference model
+//! held        4 P weights, less for packed ones + 8 T moments, and between micro-batches 4 T gradients; 4 T of a reference model
 //! + largest of
 //!   backward begins    activations of a micro-batch, chunks of logits, gradient of the output weight
 //!   backward ends      4 T gradients of this micro-batch, and temporary tensors for the gradient of the embedding
@@ -17,6 +17,7 @@
 //! A checkpoint shares the tensors of the model while it is written in the background. If the next update comes before
 //! it is written, the old tensors are kept in addition to the new ones: [`saving_mib`] is the upper bound of this.
 
+mod base;
 mod share;
 
 pub use share::Share;
@@ -26,7 +27,7 @@ use crate::device::{Body, Kernels};
 use crate::plan::largest_pass;
 use cadft_core::linear_likelihood::ChunkSize;
 use cadft_data::{Packing, Samples};
-use cadft_model::adapter::AdapterTargets;
+use cadft_model::adapter::{AdapterTargets, BaseFormat};
 use cadft_model::config::QueryKeyNorm;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
@@ -46,6 +47,8 @@ const SCORES: f64 = 4.0;
 pub struct MemorySettings<'a> {
     /// The adapter, if only an adapter is trained.
     pub adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
+    /// The format of the frozen linear weights under the adapter.
+    pub base: BaseFormat,
     /// Whether activations are kept.
     pub recompute: Recompute,
     /// The number format of matrix products.
@@ -91,6 +94,10 @@ impl<'a> MemorySettings<'a> {
         }
         Self {
             adapter,
+            base: recipe
+                .adapter
+                .as_ref()
+                .map_or(BaseFormat::F32, |adapter| adapter.base),
             recompute: recipe.model.recompute,
             precision: recipe.model.precision,
             tokens,
@@ -121,7 +128,8 @@ fn longest_prompt(eval: &Samples) -> usize {
 pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
     let Share { ranks, shards, .. } = settings.share;
-    let held = F32 * (sizes.weights + 2.0 * sizes.owned + sizes.reference);
+    let weights = F32 * sizes.weights - base::spared(config, settings);
+    let held = weights + F32 * (2.0 * sizes.owned + sizes.reference) + base::panel(config, settings);
     let kept = sizes.kept(settings);
     let sums = f64::from((shards / ranks).ilog2());
     let gathered = F32 * (sums * sizes.trained + if settings.accumulates { kept } else { 0.0 });
@@ -138,7 +146,7 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
     let update = F32 * sizes.owned;
     let training = held + backward.max(update).max(exchange).max(sizes.answers);
     // A tensor as it is read, and as it is passed to the device.
-    let loading = F32 * (sizes.weights + 2.0 * sizes.largest);
+    let loading = weights + F32 * 2.0 * sizes.largest;
     (PROGRAM + training.max(loading)) / MIB
 }
 

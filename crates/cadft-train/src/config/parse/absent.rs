@@ -1,7 +1,7 @@
 //! What other programs have under these names and cadft does not: what to do instead.
 
-const QUANTISED: &str = "there is no training on a quantised model (QLoRA): train a LoRA adapter with `--adapter lora`, and lower its \
-                         memory with `model.recompute = \"blocks\"` or `model.precision = \"bf16\"`";
+const QUANTISED: &str = "an adapter is trained on a base in 4 or 8 bits (QLoRA) with `adapter.base = \"nf4\"` or `\"int8\"`: `--adapter \
+                         lora --set adapter.base=nf4`";
 const HUB: &str = "a trained model is sent to the Hub afterwards: `cadft push RUN OWNER/NAME`";
 const PREFERENCES: &str = "there is no preference training and no reinforcement learning: TRL does it, and takes a trained model as it is";
 const SHARDED: &str = "weights are not shared out: every rank (`--ranks N`, or `mpirun`) has a whole model, and with \

@@ -232,7 +232,7 @@ fn what_a_key_means_is_said_beside_a_wrong_value_and_what_is_absent_beside_its_n
         cadft_files::Hint::hints(&error).join("\n")
     };
     assert!(hints("batch.global=0").starts_with("`batch.global`: Samples in one optimizer step"));
-    assert!(hints("load_in_4bit=true").contains("QLoRA"));
+    assert!(hints("load_in_4bit=true").contains("adapter.base=nf4"));
     assert!(hints("objective=dpo").contains("no preference training"));
     assert_eq!(
         hints("lr=1"),

@@ -8,6 +8,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+/// Up to this many rows, [`few_rows_product`] is faster than a blocked product.
+pub const FEW_ROWS: usize = 128;
 /// Number of tasks of a product with enough outputs.
 const TASKS: usize = 64;
 /// Largest number of weight elements of a task, so that they stay in its cache for all rows.
@@ -21,7 +23,8 @@ const BLOCK: usize = 8 * OUTPUTS;
 const LINE: usize = 16;
 
 /// `x Wᵀ` of `x` (`[rows, input]`) and `weight` (`[output, input]`), as `[rows, output]`.
-pub(super) fn product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
+#[must_use]
+pub fn few_rows_product(x: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
     let (rows, output) = (x.len() / input, weight.len() / input);
     let mut out = vec![0.0; rows * output];
     let interleaved = Interleaved::new(x, input);
