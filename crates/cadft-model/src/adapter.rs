@@ -21,7 +21,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Uniform};
 
-use crate::decoder::{CausalLm, Linear, LowRank, Precision};
+use crate::decoder::{CausalLm, FeedForward, Linear, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
 mod choices;
@@ -110,6 +110,9 @@ impl CausalLm {
         }
         for block in &mut self.model.layers {
             block.self_attn.set_precision(precision);
+            if let Some(FeedForward::Sparse(mlp)) = &mut block.mlp {
+                mlp.set_precision(precision);
+            }
         }
         self.model.precision = precision;
         self
@@ -146,10 +149,11 @@ impl CausalLm {
         self.linears().filter_map(|(_, linear)| linear.adapter.as_ref())
     }
 
-    /// The linear layers of the blocks, by name.
+    /// The linear layers of the blocks that may have an update, by name.
     fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
         self.model.layers.iter().enumerate().flat_map(|(index, block)| {
-            let (attention, mlp, shared) = (&block.self_attn, block.mlp.as_ref(), block.shared_mlp.as_ref());
+            let (attention, shared) = (&block.self_attn, block.shared_mlp.as_ref());
+            let mlp = block.mlp.as_ref().and_then(FeedForward::dense);
             [
                 ("self_attn.q_proj", attention.q_proj.as_ref()),
                 ("self_attn.k_proj", attention.k_proj.as_ref()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use cadft_model::checkpoint::load;
+use cadft_model::decoder::FeedForward;
 use cadft_model::gguf::{GgufDtype, export_gguf, import_gguf};
 use cadft_model::{CausalLm, Dtype};
 use serde_json::{Value, json};
@@ -129,7 +130,10 @@ fn tiny_settings() -> Writer {
 fn tiny_gguf(model: &CausalLm) -> Writer {
     let mut file = tiny_settings();
     let layers = model.model.layers.iter().enumerate().flat_map(|(i, layer)| {
-        let (attention, mlp) = (&layer.self_attn, layer.mlp.as_ref().unwrap());
+        let (attention, mlp) = (
+            &layer.self_attn,
+            layer.mlp.as_ref().and_then(FeedForward::dense).unwrap(),
+        );
         [
             (
                 "attn_q",
