@@ -12,7 +12,6 @@
 //! expert's width, however many experts there are.
 
 use burn::module::Module;
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::linear::{Bias, Linear};
@@ -73,7 +72,7 @@ impl SparseMlp {
         let ([batch, seq, hidden], device) = (x.dims(), x.device());
         let tokens = batch * seq;
         let x = x.reshape([tokens, hidden]);
-        let probabilities = softmax(fused::linear(x.clone(), self.gate.weight.val()), 1); // [tokens, experts]
+        let probabilities = softmax(fused::linear(x.clone(), self.gate.weight.val())); // [tokens, experts]
         let routes = Routes::choose(&probabilities, self.per_token, self.trains(&device));
         let weights = self
             .weights(probabilities, &routes)
@@ -186,6 +185,17 @@ fn rows(chosen: &[usize], tokens: &[Vec<usize>]) -> Vec<usize> {
         next[expert] - 1
     };
     chosen.iter().map(&mut row).collect()
+}
+
+/// The softmax of every row. A backend's own softmax may round differently with and without autodiff, and recomputed
+/// gradients would have other bits.
+///
+/// # Shapes
+/// - `logits`, output: `[tokens, experts]`
+fn softmax(logits: Tensor<2>) -> Tensor<2> {
+    let largest = logits.clone().detach().max_dim(1); // [tokens, 1]
+    let exponentials = (logits - largest).exp();
+    exponentials.clone() / exponentials.sum_dim(1)
 }
 
 /// Indices as a tensor.

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use cadft_model::adapter::{self, ADAPTER_CONFIG, AdapterSave};
+use cadft_model::checkpoint::ChatFormat;
 use cadft_model::generate::{generate, ignore_tokens};
 use cadft_model::gguf::{GgufDtype, export_gguf};
 use cadft_model::parameters::expected_parameters;
@@ -109,6 +111,40 @@ fn adapters_update_attention_only_and_the_router_may_be_saved() {
     assert!(all.layers.iter().all(|(name, _)| name.contains(".self_attn.")));
     let saved = of(&["q_proj"], &["gate"]).targets(&config).unwrap().saved;
     assert_eq!(saved, ["model.layers.1.mlp.gate"]);
+}
+
+#[test]
+fn an_adapter_file_that_selects_feed_forward_blocks_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, adapter) = (config(json!({})), AdapterConfig::default());
+    let model = || CausalLm::new(&config, &Device::flex(), 7);
+    let targets = adapter.targets(&config).unwrap();
+    let path = directory.path().join("adapter");
+    let parts = AdapterSave {
+        adapter: &adapter,
+        config: &config,
+        base_model: "base".into(),
+        carry_from: None,
+        chat: ChatFormat::default(),
+    };
+    adapter::save(&path, &model().with_adapter(&adapter, &targets, 1), &parts).unwrap();
+    let load = |target_modules: Value| {
+        let file = path.join(ADAPTER_CONFIG);
+        let mut object: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        object["target_modules"] = target_modules;
+        fs::write(&file, object.to_string()).unwrap();
+        adapter::load(&path, model(), &config).map(|_| ())
+    };
+    load(json!(["q_proj", "k_proj", "v_proj", "o_proj"])).unwrap();
+    for wrong in [
+        json!("all-linear"),
+        json!(["q_proj", "up_proj"]),
+        json!(".*experts.*"),
+        json!(".*gate"),
+    ] {
+        let error = load(wrong).unwrap_err().to_string();
+        assert!(error.contains("selects the feed-forward blocks"), "{error}");
+    }
 }
 
 #[test]
