@@ -365,7 +365,8 @@ def write_checkpoint(keys: dict, seed: int, out: Path) -> PreTrainedModel:
                 weight -= 1.0
     out.mkdir(parents=True, exist_ok=True)
     tied = keys["tie_word_embeddings"]
-    weights = {k: v.clone() for k, v in by_weight_name(model.state_dict()).items() if not (tied and k == "lm_head.weight")}
+    stored = by_weight_name(model.state_dict())
+    weights = {k: v.detach().clone() for k, v in stored.items() if not (tied and k == "lm_head.weight")}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     written = {"architectures": [type(model).__name__], **keys, "torch_dtype": "float32"}
     if not tied:
