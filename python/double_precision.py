@@ -46,14 +46,31 @@ def rotary_forward(rotary: nn.Module):
     return forward
 
 
+def router_forward(router: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The router of a sparse block without its cast: logits, weights and indices of each token's experts."""
+    logits = x.reshape(-1, x.shape[-1]) @ router.weight.T
+    weights, chosen = torch.softmax(logits, -1).topk(router.top_k, -1)
+    if router.norm_topk_prob:
+        weights = weights / weights.sum(-1, keepdim=True)
+    return logits, weights, chosen
+
+
+def expert_by_expert(model: PreTrainedModel) -> PreTrainedModel:
+    """Compute experts one after the other: the default product of all of them takes neither f64 nor every width."""
+    model.config._experts_implementation = "eager"
+    return model
+
+
 def to_f64(model: PreTrainedModel) -> PreTrainedModel:
     """Convert the weights, and replace modules that cast to f32. Returns the same object."""
     rotary = model.model.rotary_emb
     forward = None if rotary is None else rotary_forward(rotary)
-    model.double()
+    expert_by_expert(model).double()
     if rotary is not None:
         rotary.forward = forward
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = lambda x, m=module: rms_norm(m, x)
+        if type(module).__name__.endswith("TopKRouter"):
+            module.forward = lambda x, m=module: router_forward(m, x)
     return model

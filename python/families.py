@@ -7,6 +7,7 @@ transformers 5 writes; between them they use every option of the family and ever
 
 import copy
 import json
+import tempfile
 from pathlib import Path
 
 import torch
@@ -16,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from double_precision import to_f64
-from tiny_llama import expected_values, forward_states, randomise, ten_steps
+from double_precision import expert_by_expert, to_f64
+from tiny_llama import by_weight_name, expected_values, forward_states, named_weights, randomise, ten_steps
 
 SEED = 20260611
 PROMPT, NEW_TOKENS = 5, 12
@@ -254,9 +255,63 @@ CONFIGS: dict[str, dict] = {
         "mamba_n_heads": 4,
         **UNTIED,
     },
+    "tiny-qwen3-moe-tied": {
+        "model_type": "qwen3_moe",
+        "hidden_size": 20,
+        "num_hidden_layers": 3,
+        "head_dim": 6,
+        "num_experts": 5,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 8,
+        "norm_topk_prob": True,
+        "mlp_only_layers": [1],
+        **TIED,
+    },
+    # One expert for each token: some experts get none.
+    "tiny-qwen3-moe-untied": {
+        "model_type": "qwen3_moe",
+        "hidden_size": 12,
+        "head_dim": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "attention_bias": True,
+        "use_sliding_window": True,
+        "sliding_window": 4,
+        "num_experts": 12,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 4,
+        "norm_topk_prob": False,
+        "decoder_sparse_step": 2,
+        "router_aux_loss_coef": 0.01,
+        **UNTIED,
+    },
+    "tiny-olmoe-tied": {
+        "model_type": "olmoe",
+        "hidden_size": 24,
+        "intermediate_size": 12,
+        "num_experts": 6,
+        "num_experts_per_tok": 2,
+        "norm_topk_prob": False,
+        "clip_qkv": 1.1,
+        **TIED,
+    },
+    "tiny-olmoe-untied": {
+        "model_type": "olmoe",
+        "hidden_size": 16,
+        "intermediate_size": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_experts": 4,
+        "num_experts_per_tok": 3,
+        "norm_topk_prob": True,
+        "attention_bias": True,
+        "rope_scaling": YARN,
+        **UNTIED,
+    },
 }
 
 
+WITH_EXPERTS = ("qwen3_moe", "olmoe")
 # Answers end at the original length of LongRoPE, which is shorter than the prompts here.
 WITHOUT_GREEDY = {"tiny-phi3-tied"}
 
@@ -297,7 +352,7 @@ def build(keys: dict) -> PreTrainedModel:
     attention = SOFT_CAPPED if getattr(config, "attn_logit_softcapping", None) else "sdpa"
     if config.model_type == "gemma2":
         attention = "eager"
-    return AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    return expert_by_expert(AutoModelForCausalLM.from_config(config, attn_implementation=attention))
 
 
 def write_checkpoint(keys: dict, seed: int, out: Path) -> PreTrainedModel:
@@ -310,7 +365,8 @@ def write_checkpoint(keys: dict, seed: int, out: Path) -> PreTrainedModel:
                 weight -= 1.0
     out.mkdir(parents=True, exist_ok=True)
     tied = keys["tie_word_embeddings"]
-    weights = {k: v.detach().clone() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
+    stored = by_weight_name(model.state_dict())
+    weights = {k: v.detach().clone() for k, v in stored.items() if not (tied and k == "lm_head.weight")}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     written = {"architectures": [type(model).__name__], **keys, "torch_dtype": "float32"}
     if not tied:
@@ -320,13 +376,20 @@ def write_checkpoint(keys: dict, seed: int, out: Path) -> PreTrainedModel:
     return model
 
 
+def written_by_transformers(model: PreTrainedModel) -> bytes:
+    """The weights as `save_pretrained` writes them, which takes the experts of a block apart."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return (Path(folder) / "model.safetensors").read_bytes()
+
+
 def rounding_of_training(model: PreTrainedModel, ids: Tensor, expected: dict[str, Tensor]) -> float:
     """The largest error, relative to a parameter's largest element, of ten steps in f32 by PyTorch itself.
 
     Adam divides by the size of a gradient: where that is rounding, so is the step.
     """
     ten_steps(model, ids)
-    trained = ((p.detach(), expected[f"trained.{k}"]) for k, p in model.named_parameters())
+    trained = ((p, expected[f"trained.{k}"]) for k, p in named_weights(model).items())
     return max(((p - e).abs().max() / e.abs().max()).item() for p, e in trained)
 
 
@@ -340,8 +403,11 @@ def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
         model = write_checkpoint(keys, seed + 1000 * attempt, out)
 
         def read(attention: str = model.config._attn_implementation) -> PreTrainedModel:
-            return AutoModelForCausalLM.from_pretrained(out, attn_implementation=attention)
+            return expert_by_expert(AutoModelForCausalLM.from_pretrained(out, attn_implementation=attention))
 
+        stored = (out / "model.safetensors").read_bytes()
+        if keys["model_type"] in WITH_EXPERTS and written_by_transformers(model) != stored:
+            raise ValueError(f"`{name}`: transformers writes other weights")
         if not torch.equal(forward_states(read(), ids)["logits"], forward_states(model, ids)["logits"]):
             raise ValueError(f"`{name}`: the written configuration reads back as another model")
         expected = expected_values(model, ids)

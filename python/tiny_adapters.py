@@ -54,6 +54,14 @@ CASES: dict[str, tuple[str, dict]] = {
         {"r": 3, "lora_alpha": 4, "use_dora": True, "target_modules": ["k_proj", "gate_up_proj", "down_proj"]},
     ),
     "tiny-granite-lora": ("tiny-granite-untied", {"r": 2, "lora_alpha": 5, "target_modules": "all-linear"}),
+    "tiny-qwen3-moe-lora": (
+        "tiny-qwen3-moe-tied",
+        {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "v_proj"], "modules_to_save": ["gate"]},
+    ),
+    "tiny-olmoe-dora": (
+        "tiny-olmoe-untied",
+        {"r": 2, "lora_alpha": 5, "use_dora": True, "target_modules": ["k_proj", "o_proj"]},
+    ),
 }
 
 

@@ -81,9 +81,29 @@ def randomise(model: nn.Module, seed: int, scale: float = 0.25) -> None:
             p.copy_(1.0 + noise if "norm" in name else noise)
 
 
+def by_weight_name(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by their names in a checkpoint: transformers holds the experts of a block in one tensor, files do not."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        block, is_of_experts, part = name.partition(".experts.")
+        if not is_of_experts:
+            found[name] = tensor
+            continue
+        parts = ("gate_proj", "up_proj") if part == "gate_up_proj" else (part,)
+        for index, expert in enumerate(tensor):
+            for key, matrix in zip(parts, expert.chunk(len(parts)), strict=True):
+                found[f"{block}.experts.{index}.{key}.weight"] = matrix
+    return found
+
+
 def named_gradients(model: nn.Module) -> dict[str, Tensor]:
     """Gradients by Hugging Face weight name; a tied output weight is the embedding's."""
-    return {name: p.grad.clone() for name, p in model.named_parameters()}
+    return by_weight_name({name: p.grad.clone() for name, p in model.named_parameters()})
+
+
+def named_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Weights by Hugging Face weight name."""
+    return by_weight_name({name: p.detach() for name, p in model.named_parameters()})
 
 
 def nll(model: PreTrainedModel, ids: Tensor) -> Tensor:
@@ -151,7 +171,7 @@ def expected_values(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
     expected |= {f"grad.{k}": v for k, v in named_gradients(model).items()}
     model.zero_grad()
     losses, norms = ten_steps(model, ids)
-    expected |= {f"trained.{k}": p.detach() for k, p in model.named_parameters()}
+    expected |= {f"trained.{k}": p for k, p in named_weights(model).items()}
     expected |= {"losses": torch.tensor(losses), "grad_norms": torch.tensor(norms)}
     return {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in expected.items()}
 

@@ -47,6 +47,7 @@ pub const TARGETS: [Target; 17] = [
             "tiny-gemma3-tied/config.json",
             "tiny-phi3-tied/config.json",
             "tiny-ministral3-tied/config.json",
+            "tiny-qwen3-moe-tied/config.json",
             "tiny-llama-llama3-rope/config.json",
         ],
     ),

@@ -63,6 +63,8 @@ fn recomputed_gradients_are_the_same_bits() {
             model("tiny-glm4-tied", &device),
             model("tiny-granite-tied", &device),
             model("tiny-ministral3-untied", &device),
+            model("tiny-qwen3-moe-untied", &device),
+            model("tiny-olmoe-tied", &device),
             with_adapter("tiny-llama-tied", &device, AdapterKind::Lora),
             with_adapter("tiny-llama-untied", &device, AdapterKind::Dora),
         ] {

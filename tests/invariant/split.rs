@@ -229,6 +229,48 @@ fn padding_changes_nothing() {
 }
 
 #[test]
+fn with_experts_split_padding_and_order_change_nothing_and_a_repeated_step_no_bit() {
+    for (_, device) in devices() {
+        for name in ["tiny-qwen3-moe-untied", "tiny-olmoe-tied"] {
+            let model = super::models::model(name, &device);
+            let objective = objective("cadft");
+            let mut samples = examples(4);
+            for id in samples.iter_mut().flat_map(|sample| &mut sample.token_ids) {
+                *id %= 41;
+            }
+            let whole = Setting::exact(&objective, 8).run(&model, &samples);
+            assert_eq!(
+                Setting::exact(&objective, 8).run(&model, &samples).1,
+                whole.1,
+                "{name}: repeated"
+            );
+            for (packing, micro) in [
+                (Packing::None, 1),
+                (Packing::None, 3),
+                (Packing::PaddingFree, 2),
+                (Packing::BestFit, 8),
+            ] {
+                let setting = Setting {
+                    packing,
+                    ..Setting::exact(&objective, micro)
+                };
+                assert_same(
+                    &format!("{name} {packing:?} {micro}"),
+                    &setting.run(&model, &samples),
+                    &whole,
+                );
+            }
+            let mut rotated = samples.clone();
+            rotated.rotate_left(3);
+            let (mut found, gradients) = Setting::exact(&objective, 8).run(&model, &rotated);
+            found.scores.rotate_right(3);
+            found.weights.rotate_right(3);
+            assert_same(&format!("{name}: order"), &(found, gradients), &whole);
+        }
+    }
+}
+
+#[test]
 fn cadft_with_beta_0_is_dft() {
     for (_, device) in devices() {
         let model = model(&device);

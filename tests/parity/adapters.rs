@@ -14,13 +14,15 @@ use std::fs;
 use super::training::{assert_all, gradients, loss, ten_steps};
 
 /// Adapters, with their checkpoints.
-const ADAPTERS: [(&str, &str); 6] = [
+const ADAPTERS: [(&str, &str); 8] = [
     ("tiny-lora", "tiny-llama-tied"),
     ("tiny-rslora", "tiny-llama-untied"),
     ("tiny-dora", "tiny-llama-tied"),
     ("tiny-phi3-lora", "tiny-phi3-untied"),
     ("tiny-glm4-dora", "tiny-glm4-untied"),
     ("tiny-granite-lora", "tiny-granite-untied"),
+    ("tiny-qwen3-moe-lora", "tiny-qwen3-moe-tied"),
+    ("tiny-olmoe-dora", "tiny-olmoe-untied"),
 ];
 
 struct Case {

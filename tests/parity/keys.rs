@@ -77,8 +77,13 @@ fn verdict(row: &Value, base: &[f64], ours: Result<Vec<f64>, String>) -> Option<
     // These keys determine the tensors: an error names the tensors that do not fit.
     let of_tensors = [
         "attention_bias",
+        "decoder_sparse_step",
         "mlp_bias",
+        "mlp_only_layers",
+        "moe_intermediate_size",
+        "num_experts",
         "num_hidden_layers",
+        "num_local_experts",
         "shared_intermediate_size",
         "tie_word_embeddings",
     ];

@@ -15,7 +15,7 @@ mod sampling;
 mod training;
 
 /// The tiny models: every family with tied and untied embeddings, and every scaling of rotary frequencies.
-const MODELS: [&str; 30] = [
+const MODELS: [&str; 34] = [
     "tiny-llama-tied",
     "tiny-llama-untied",
     "tiny-llama-llama3-rope",
@@ -46,4 +46,8 @@ const MODELS: [&str; 30] = [
     "tiny-granite4-untied",
     "tiny-gemma2-tied",
     "tiny-gemma2-untied",
+    "tiny-qwen3-moe-tied",
+    "tiny-qwen3-moe-untied",
+    "tiny-olmoe-tied",
+    "tiny-olmoe-untied",
 ];

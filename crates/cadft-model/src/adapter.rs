@@ -22,7 +22,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Uniform};
 
-use crate::decoder::{CausalLm, Linear, LowRank, Precision};
+use crate::decoder::{CausalLm, FeedForward, Linear, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
 mod base;
@@ -153,25 +153,23 @@ impl CausalLm {
         self.linears().filter_map(|(_, linear)| linear.adapter.as_ref())
     }
 
-    /// The linear layers of the blocks, by name.
+    /// The linear layers of the blocks, by name; not the routers of experts.
     fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
         self.model.layers.iter().enumerate().flat_map(|(index, block)| {
-            let (attention, mlp, shared) = (&block.self_attn, block.mlp.as_ref(), block.shared_mlp.as_ref());
-            [
+            let (attention, shared) = (&block.self_attn, block.shared_mlp.as_ref());
+            let parts = [
                 ("self_attn.q_proj", attention.q_proj.as_ref()),
                 ("self_attn.k_proj", attention.k_proj.as_ref()),
                 ("self_attn.v_proj", attention.v_proj.as_ref()),
                 ("self_attn.qkv_proj", attention.qkv_proj.as_ref()),
                 ("self_attn.o_proj", Some(&attention.o_proj)),
-                ("mlp.gate_proj", mlp.and_then(|mlp| mlp.gate_proj.as_ref())),
-                ("mlp.up_proj", mlp.and_then(|mlp| mlp.up_proj.as_ref())),
-                ("mlp.gate_up_proj", mlp.and_then(|mlp| mlp.gate_up_proj.as_ref())),
-                ("mlp.down_proj", mlp.map(|mlp| &mlp.down_proj)),
                 ("shared_mlp.input_linear", shared.map(|mlp| &mlp.input_linear)),
                 ("shared_mlp.output_linear", shared.map(|mlp| &mlp.output_linear)),
-            ]
-            .into_iter()
-            .filter_map(move |(part, linear)| Some((format!("model.layers.{index}.{part}"), linear?)))
+            ];
+            let parts = (parts.into_iter()).filter_map(|(part, linear)| Some((part.to_owned(), linear?)));
+            let mlp = block.mlp.iter().flat_map(FeedForward::linears);
+            let parts: Vec<_> = parts.chain(mlp).collect();
+            (parts.into_iter()).map(move |(part, linear)| (format!("model.layers.{index}.{part}"), linear))
         })
     }
 

@@ -3,6 +3,7 @@
 mod carry;
 mod compare;
 mod edit;
+mod experts;
 mod files;
 mod load;
 mod report;

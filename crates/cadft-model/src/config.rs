@@ -13,6 +13,7 @@ use crate::dtype::Dtype;
 use crate::error::ModelError;
 use crate::json;
 
+mod experts;
 mod family;
 mod keys;
 mod layers;
@@ -23,6 +24,7 @@ mod rope_parameters;
 mod rope_scaling;
 
 pub use crate::fused::Activation;
+pub use experts::Experts;
 use family::{AttentionBias, Family, Rotary};
 pub use keys::{GENERATION_KEYS_READ, GENERATION_WITHOUT_EFFECT, WITHOUT_EFFECT};
 pub use layers::{LayerAttention, Positions};
@@ -51,13 +53,13 @@ pub use rope_scaling::RopeScaling;
 #[non_exhaustive]
 pub struct ModelConfig {
     /// The family: `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`, `gemma3_text`, `olmo2`, `olmo3`, `phi3`, `glm4`,
-    /// `granite`, `granitemoehybrid` or `ministral3`.
+    /// `granite`, `granitemoehybrid`, `ministral3`, `qwen3_moe` or `olmoe`.
     pub model_type: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width inside the feed-forward block.
+    /// Width inside a dense feed-forward block.
     pub intermediate_size: usize,
     /// Number of blocks.
     pub num_hidden_layers: usize,
@@ -91,10 +93,14 @@ pub struct ModelConfig {
     pub mlp_bias: bool,
     /// The activation of the feed-forward gate.
     pub hidden_act: Activation,
+    /// The experts of sparse feed-forward blocks; `None` if every block is dense.
+    pub experts: Option<Experts>,
     /// The norms of a block.
     pub norms: Norms,
     /// The norms of queries and keys, before rotation.
     pub qk_norm: QueryKeyNorm,
+    /// Limits the elements of queries, keys and values to `-clip ..= clip`.
+    pub clip_qkv: Option<f64>,
     /// Which projections are fused into one matrix.
     pub fused: Fused,
     /// Factor of embeddings.
@@ -236,11 +242,12 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     let max_position_embeddings = object.positive("max_position_embeddings", family.max_position_embeddings);
     let [rope, local_rope] = rope(&mut object, family, max_position_embeddings);
     let (attention_bias, attention_output_bias) = attention_biases(&mut object, family);
+    let intermediate_size = intermediate_size(&mut object, family);
     let mut config = ModelConfig {
         model_type: family.model_type.to_owned(),
         vocab_size: object.required("vocab_size"),
         hidden_size,
-        intermediate_size: intermediate_size(&mut object, family),
+        intermediate_size,
         num_hidden_layers,
         num_attention_heads,
         num_key_value_heads,
@@ -257,8 +264,10 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
         attention_output_bias,
         mlp_bias: family.mlp_bias && object.flag("mlp_bias"),
         hidden_act: activation(&mut object, family),
+        experts: experts::parse(&mut object, family, num_hidden_layers, intermediate_size),
         norms: family.norms,
         qk_norm: family.qk_norm,
+        clip_qkv: clip_qkv(&mut object, family),
         fused: family.fused,
         embedding_scale: embedding_scale(&mut object, family, hidden_size),
         attention_scale: attention_scale(&mut object, family, head_dim),
@@ -290,6 +299,15 @@ fn intermediate_size(object: &mut Object<'_>, family: &Family) -> usize {
         object.positive("shared_intermediate_size", 1024)
     } else {
         object.required("intermediate_size")
+    }
+}
+
+/// The limit of queries, keys and values.
+fn clip_qkv(object: &mut Object<'_>, family: &Family) -> Option<f64> {
+    if family.clips {
+        object.optional_number("clip_qkv")
+    } else {
+        None
     }
 }
 

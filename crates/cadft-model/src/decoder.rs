@@ -13,6 +13,7 @@ use crate::parameters::{self, NamedParameter, Parameters};
 mod attention;
 mod block;
 mod context;
+mod feed_forward;
 mod linear;
 mod low_rank;
 mod mlp;
@@ -22,12 +23,14 @@ mod precision;
 mod recompute;
 mod rope;
 mod shared_mlp;
+mod sparse_mlp;
 mod weight;
 
 pub use attention::Attention;
 pub use block::Block;
 pub(crate) use context::Context;
 use context::Shared;
+pub use feed_forward::FeedForward;
 pub use linear::Linear;
 pub use low_rank::LowRank;
 pub use mlp::Mlp;
@@ -37,6 +40,7 @@ pub use precision::Precision;
 pub use recompute::{Recompute, Recorded};
 pub use rope::Rope;
 pub use shared_mlp::SharedMlp;
+pub use sparse_mlp::SparseMlp;
 pub use weight::Weight;
 
 /// A decoder-only transformer with its output weight.

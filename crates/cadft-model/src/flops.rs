@@ -1,16 +1,16 @@
 //! Floating-point operations of a decoder: products with weights, and those of attention.
 //!
 //! ```text
-//! forward, per token     2·(weights of all matrices that multiply) + 2·2·heads·head_dim·layers·(context + 1)/2
+//! forward, per token     2·(weights of all matrices that multiply a token) + 2·2·heads·head_dim·layers·(context + 1)/2
 //! training, per token    3 times that: two products backward for each forward
 //! ```
 //!
 //! A matrix product counts two operations for each multiplication and addition (Kaplan et al. 2020, arXiv 2001.08361,
 //! section 2.1). Norms, rotations and softmax are not counted. The output weight is a product; the embedding is a
-//! lookup and counts nothing.
+//! lookup and counts nothing. Of the experts of a sparse block, only those of a token multiply it.
 
-use crate::config::ModelConfig;
-use crate::parameters::expected_parameters;
+use crate::config::{Experts, ModelConfig};
+use crate::parameters::{expected_parameters, is_of_experts};
 
 /// Operations of a forward pass per token, averaged over a sequence of `context` tokens.
 ///
@@ -27,10 +27,14 @@ use crate::parameters::expected_parameters;
 /// ```
 #[must_use]
 pub fn forward(config: &ModelConfig, context: usize) -> f64 {
-    let matrices: usize = expected_parameters(config)
+    let active_share = config.experts.as_ref().map_or(1.0, Experts::active_share);
+    let matrices: f64 = expected_parameters(config)
         .iter()
         .filter(|(name, shape)| shape.len() == 2 && !name.ends_with("embed_tokens.weight"))
-        .map(|(_, shape)| shape.iter().product::<usize>())
+        .map(|(name, shape)| {
+            let share = if is_of_experts(name) { active_share } else { 1.0 };
+            share * shape.iter().product::<usize>() as f64
+        })
         .sum();
     let output = if config.tie_word_embeddings {
         config.vocab_size * config.hidden_size
@@ -39,7 +43,7 @@ pub fn forward(config: &ModelConfig, context: usize) -> f64 {
     };
     let width = (config.num_attention_heads * config.head_dim * config.num_hidden_layers) as f64;
     let attended = (context + 1) as f64 / 2.0;
-    2.0 * (matrices + output) as f64 + 4.0 * width * attended
+    2.0 * (matrices + output as f64) + 4.0 * width * attended
 }
 
 /// Operations of a training step per token, averaged over a sequence of `context` tokens.

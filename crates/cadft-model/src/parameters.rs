@@ -61,7 +61,6 @@ pub fn decays(name: &str) -> bool {
 pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let &ModelConfig {
         hidden_size: hidden,
-        intermediate_size: intermediate,
         vocab_size: vocab,
         ..
     } = config;
@@ -78,17 +77,6 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         &[("qkv_proj", query + 2 * key)]
     } else {
         &[("q_proj", query), ("k_proj", key), ("v_proj", key)]
-    };
-    let (gate_up, down): (&[(&str, usize)], &str) = match config.fused {
-        Fused::Nothing => (
-            &[("mlp.gate_proj", intermediate), ("mlp.up_proj", intermediate)],
-            "mlp.down_proj",
-        ),
-        Fused::GateUp | Fused::All => (&[("mlp.gate_up_proj", 2 * intermediate)], "mlp.down_proj"),
-        Fused::SharedMlp => (
-            &[("shared_mlp.input_linear", 2 * intermediate)],
-            "shared_mlp.output_linear",
-        ),
     };
     for layer in 0..config.num_hidden_layers {
         let prefix = format!("model.layers.{layer}");
@@ -112,14 +100,9 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
             parameters.extend(size.map(|size| (format!("{prefix}.self_attn.{name}.weight"), vec![size])));
         }
         parameters.extend(others.iter().map(norm));
-        let inputs = gate_up.iter().map(|&(name, output)| (name, output, hidden));
-        for (name, output, input) in inputs.chain([(down, hidden, intermediate)]) {
-            parameters.extend(linear(
-                &format!("{prefix}.{name}"),
-                output,
-                input,
-                config.mlp_bias,
-            ));
+        for (name, shape, bias) in feed_forward(config, layer) {
+            let [output, input] = shape;
+            parameters.extend(linear(&format!("{prefix}.{name}"), output, input, bias));
         }
     }
     parameters.push(("model.norm.weight".to_owned(), vec![hidden]));
@@ -127,6 +110,50 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         parameters.extend(linear("lm_head", vocab, hidden, false));
     }
     parameters
+}
+
+/// The linear layers of the feed-forward block of block `index`: names, shapes `[output, input]`, and whether they have
+/// biases, in module order.
+fn feed_forward(config: &ModelConfig, index: usize) -> Vec<(String, [usize; 2], bool)> {
+    let hidden = config.hidden_size;
+    let gated_unit = |prefix: &str, width: usize, bias: bool| {
+        let (inputs, output): (&[(&str, usize)], &str) = match config.fused {
+            Fused::Nothing => (&[("gate_proj", 1), ("up_proj", 1)], "down_proj"),
+            Fused::GateUp | Fused::All => (&[("gate_up_proj", 2)], "down_proj"),
+            Fused::SharedMlp => (&[("input_linear", 2)], "output_linear"),
+        };
+        let mut layers: Vec<_> = (inputs.iter())
+            .map(|(name, parts)| (format!("{prefix}.{name}"), [parts * width, hidden], bias))
+            .collect();
+        layers.push((format!("{prefix}.{output}"), [hidden, width], bias));
+        layers
+    };
+    match &config.experts {
+        Some(experts) if experts.sparse[index] => {
+            let router = ("mlp.gate".to_owned(), [experts.num_experts, hidden], false);
+            let experts = (0..experts.num_experts).flat_map(|expert| {
+                gated_unit(
+                    &format!("mlp.experts.{expert}"),
+                    experts.moe_intermediate_size,
+                    false,
+                )
+            });
+            std::iter::once(router).chain(experts).collect()
+        }
+        _ => {
+            let name = if config.fused.is_shared_mlp() {
+                "shared_mlp"
+            } else {
+                "mlp"
+            };
+            gated_unit(name, config.intermediate_size, config.mlp_bias)
+        }
+    }
+}
+
+/// Whether a module belongs to the experts of a sparse block.
+pub(crate) fn is_of_experts(module: &str) -> bool {
+    module.contains(".mlp.experts.")
 }
 
 /// A parameter's tensor of rank 1 or 2; shares the parameter's storage.

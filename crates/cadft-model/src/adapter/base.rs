@@ -44,10 +44,11 @@ pub struct FrozenBase {
 
 impl FrozenBase {
     /// The format of the weight of the linear layer with this full name, if it is packed: those of the blocks are, unless
-    /// they are trained.
+    /// they are trained. The router of experts is not: a small change of it sends a token to other experts.
     #[must_use]
     pub fn packs(&self, layer: &str) -> Option<PackedFormat> {
-        let is_frozen = layer.starts_with("model.layers.") && !self.trained.iter().any(|name| name == layer);
-        is_frozen.then_some(self.format)
+        let is_of_block = layer.starts_with("model.layers.") && !layer.ends_with(".mlp.gate");
+        let is_trained = self.trained.iter().any(|name| name == layer);
+        (is_of_block && !is_trained).then_some(self.format)
     }
 }

@@ -46,7 +46,7 @@ impl From<AdapterScaling> for bool {
 /// Which linear layers get an update: `"all-linear"` or a list of names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TargetModules {
-    /// Every linear layer of the blocks; not the output weight.
+    /// Every linear layer of the blocks; not the output weight. In a model with experts, every one of attention.
     #[default]
     AllLinear,
     /// Layers whose name is in the list, or ends with a dot and a listed name.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{AdapterConfig, AdapterKind, AdapterScaling, AdapterTargets, TargetModules, Tying};
 use crate::checkpoint::ADAPTER_CONFIG;
+use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::file::read_object;
 use crate::json::show;
@@ -203,7 +204,7 @@ pub(super) fn to_json(
     config: &AdapterConfig,
     targets: &AdapterTargets,
     base: &BaseModel,
-    tied: bool,
+    model: &ModelConfig,
 ) -> Value {
     let target_modules = match &config.target_modules {
         TargetModules::Names(names) => names.clone(),
@@ -222,7 +223,7 @@ pub(super) fn to_json(
         [] => Value::Null,
         saved => json!(saved),
     };
-    let ties = tied && targets.saved.iter().any(|name| name == "model.embed_tokens");
+    let ties = model.tie_word_embeddings && targets.saved.iter().any(|name| name == "model.embed_tokens");
     let alpha = if config.alpha.fract() == 0.0 && config.alpha.abs() < 1e15 {
         json!(config.alpha as i64)
     } else {
@@ -259,7 +260,7 @@ pub(super) fn to_json(
         "rank_pattern": config.rank_pattern,
         "revision": base.revision,
         "target_modules": target_modules,
-        "target_parameters": null,
+        "target_parameters": model.experts.as_ref().map(|_| json!([])),
         "task_type": "CAUSAL_LM",
         "trainable_token_indices": null,
         "use_dora": config.kind == AdapterKind::Dora,

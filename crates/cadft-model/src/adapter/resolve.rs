@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::peft::{Names, PeftConfig, Selection, read_peft};
-use super::targets::{EMBEDDING, OUTPUT, is_end};
+use super::targets::{EMBEDDING, OUTPUT, beside_experts, is_end, no_update};
 use super::{ADAPTER_CONFIG, AdapterConfig, AdapterKind, TargetModules, Tying};
 use crate::config::ModelConfig;
 use crate::error::{Bases, ModelError};
-use crate::parameters::expected_parameters;
+use crate::parameters::{expected_parameters, is_of_experts};
 
 /// The settings of an adapter's file, applied to a model.
 #[derive(Clone, Debug)]
@@ -71,6 +71,12 @@ impl PeftConfig {
             .filter(|module| self.selection.has_update(module))
             .collect();
         let linear = linear(&parameters);
+        let beside_experts = beside_experts(&parameters);
+        let (closed, targeted): (Vec<&str>, Vec<&str>) =
+            targeted.into_iter().partition(|module| beside_experts(module));
+        if let Some(module) = closed.first() {
+            problems.push(format!("`target_modules`: {}", no_update(module)));
+        }
         let (layers, others): (Vec<&str>, Vec<&str>) =
             targeted.into_iter().partition(|module| linear.contains(module));
         let (ends, wrong): (Vec<&str>, Vec<&str>) = others
@@ -172,10 +178,11 @@ const OUTPUT_WEIGHT: &str = "lm_head.weight";
 
 /// The linear layers of the blocks.
 fn linear(parameters: &[(String, Vec<usize>)]) -> BTreeSet<&str> {
+    let beside_experts = beside_experts(parameters);
     (parameters.iter())
         .filter(|(_, shape)| shape.len() == 2)
         .filter_map(|(name, _)| name.strip_suffix(".weight"))
-        .filter(|module| *module != OUTPUT && *module != EMBEDDING)
+        .filter(|module| *module != OUTPUT && *module != EMBEDDING && !beside_experts(module))
         .collect()
 }
 
@@ -196,7 +203,13 @@ fn saved(
         if !names.iter().any(|name| module.ends_with(name.as_str())) {
             continue;
         }
-        if owners.contains(module.as_str()) {
+        let is_around_experts =
+            || (owners.iter()).any(|owner| is_of_experts(owner) && owner.starts_with(&format!("{module}.")));
+        if is_of_experts(module) || is_around_experts() {
+            problems.push(format!(
+                "`modules_to_save`: `{module}` holds experts; they cannot be saved alone"
+            ));
+        } else if owners.contains(module.as_str()) {
             saved.insert(module.as_str());
         } else if module.ends_with(".self_attn")
             || module.ends_with(".mlp")

@@ -77,7 +77,7 @@ pub fn save(directory: &Path, model: &CausalLm, parts: &AdapterSave<'_>) -> Resu
         .collect();
     let replacement = Replacement::begin(directory)?;
     write_shard(&replacement.path().join(ADAPTER_WEIGHTS), &weights, Dtype::F32)?;
-    let config = peft::to_json(parts.adapter, &targets, &parts.base_model, tied);
+    let config = peft::to_json(parts.adapter, &targets, &parts.base_model, parts.config);
     write_file(&replacement.path().join(ADAPTER_CONFIG), &json::pretty(&config))?;
     if let Some(source) = &parts.carry_from {
         carry(source, replacement.path())?;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{AdapterConfig, AdapterKind, TargetModules};
 use crate::config::ModelConfig;
-use crate::decoder::{CausalLm, Linear};
-use crate::parameters::expected_parameters;
+use crate::decoder::{CausalLm, FeedForward, Linear};
+use crate::parameters::{expected_parameters, is_of_experts};
 
 pub(super) const OUTPUT: &str = "lm_head";
 pub(super) const EMBEDDING: &str = "model.embed_tokens";
@@ -82,16 +82,15 @@ impl AdapterConfig {
         parameters: &[(String, Vec<usize>)],
         problems: &mut Vec<String>,
     ) -> Vec<(String, [usize; 2])> {
-        let linear: Vec<(&str, [usize; 2])> = parameters
-            .iter()
-            .filter_map(|(name, shape)| {
-                let module = name.strip_suffix(".weight")?;
-                let &[output, input] = shape.as_slice() else {
-                    return None;
-                };
-                (module != OUTPUT && module != EMBEDDING).then_some((module, [output, input]))
-            })
-            .collect();
+        let matrices = parameters.iter().filter_map(|(name, shape)| {
+            let module = name.strip_suffix(".weight")?;
+            let &[output, input] = shape.as_slice() else {
+                return None;
+            };
+            (module != OUTPUT && module != EMBEDDING).then_some((module, [output, input]))
+        });
+        let beside_experts = beside_experts(parameters);
+        let (closed, linear): (Vec<_>, Vec<_>) = matrices.partition(|(module, _)| beside_experts(module));
         let owned = |(name, shape): &(&str, [usize; 2])| ((*name).to_owned(), *shape);
         let TargetModules::Names(names) = &self.target_modules else {
             return linear.iter().map(owned).collect();
@@ -104,6 +103,8 @@ impl AdapterConfig {
                 problems.push(format!(
                     "`{name}` cannot have a low-rank update; train it whole as a module to save"
                 ));
+            } else if closed.iter().any(|(layer, _)| is_end(layer, name)) {
+                problems.push(no_update(name));
             } else if !linear.iter().any(|(layer, _)| is_end(layer, name)) {
                 let known: BTreeSet<_> = linear.iter().map(|(layer, _)| last(layer)).collect();
                 let known: Vec<_> = known.into_iter().collect();
@@ -152,6 +153,14 @@ impl AdapterConfig {
                 ));
             }
         }
+        for name in &names {
+            let of_experts = |module: &&&str| is_of_experts(module) && is_end(module, name);
+            if modules.iter().any(|module| of_experts(&module)) {
+                problems.push(format!(
+                    "`{name}` is a projection of experts; transformers has no such module to save"
+                ));
+            }
+        }
         let mut saved: Vec<String> = modules
             .into_iter()
             .filter(|module| names.iter().any(|name| is_end(module, name)))
@@ -160,6 +169,20 @@ impl AdapterConfig {
         saved.dedup();
         saved
     }
+}
+
+/// Whether a module is in a feed-forward block of a model with experts. There is no low-rank update there: PEFT gives
+/// all experts of a block one update of another form, and takes the names of dense blocks for those of experts.
+pub(super) fn beside_experts(parameters: &[(String, Vec<usize>)]) -> impl Fn(&str) -> bool + use<> {
+    let has_experts = parameters.iter().any(|(name, _)| is_of_experts(name));
+    move |module: &str| has_experts && module.contains(".mlp.")
+}
+
+/// The problem with a name that selects such a module.
+pub(super) fn no_update(name: &str) -> String {
+    format!(
+        "`{name}` selects the feed-forward blocks of a model with experts, which cannot have a low-rank update; name layers of attention,          such as `q_proj`"
+    )
 }
 
 /// Whether `layer` equals `name` or ends with a dot and `name`.
@@ -178,7 +201,7 @@ fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// The linear layers of the blocks, by name.
+/// The linear layers of the blocks, by name; not the routers of experts.
 pub(super) fn linears_mut(model: &mut CausalLm) -> Vec<(String, &mut Linear)> {
     let mut linears = vec![];
     for (index, block) in model.model.layers.iter_mut().enumerate() {
@@ -190,22 +213,16 @@ pub(super) fn linears_mut(model: &mut CausalLm) -> Vec<(String, &mut Linear)> {
             ("self_attn.qkv_proj", attention.qkv_proj.as_mut()),
             ("self_attn.o_proj", Some(&mut attention.o_proj)),
         ];
-        if let Some(mlp) = &mut block.mlp {
-            parts.extend([
-                ("mlp.gate_proj", mlp.gate_proj.as_mut()),
-                ("mlp.up_proj", mlp.up_proj.as_mut()),
-                ("mlp.gate_up_proj", mlp.gate_up_proj.as_mut()),
-                ("mlp.down_proj", Some(&mut mlp.down_proj)),
-            ]);
-        }
         if let Some(mlp) = &mut block.shared_mlp {
             parts.extend([
                 ("shared_mlp.input_linear", Some(&mut mlp.input_linear)),
                 ("shared_mlp.output_linear", Some(&mut mlp.output_linear)),
             ]);
         }
-        let named = |(part, linear)| Some((format!("model.layers.{index}.{part}"), linear?));
-        linears.extend(parts.into_iter().filter_map(named));
+        let parts = (parts.into_iter()).filter_map(|(part, linear)| Some((part.to_owned(), linear?)));
+        let mlp = block.mlp.iter_mut().flat_map(FeedForward::linears_mut);
+        let named = |(part, linear)| (format!("model.layers.{index}.{part}"), linear);
+        linears.extend(parts.chain(mlp).map(named));
     }
     linears
 }

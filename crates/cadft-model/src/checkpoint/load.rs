@@ -1,5 +1,6 @@
 //! Reading a checkpoint: maps files into memory, checks everything, then converts one tensor at a time.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use burn::tensor::Device;
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value};
 
+use super::experts;
 use super::files::{ParsedFile, WeightFiles};
 use super::report::{CheckpointReport, ShapeMismatch};
 use crate::adapter::FrozenBase;
@@ -130,7 +132,7 @@ fn read_generation_config(path: &Path) -> Result<Option<Map<String, Value>>, Mod
 
 /// The tensors of all files, by name.
 struct Tensors<'a> {
-    by_name: HashMap<&'a str, (&'a str, TensorView<'a>)>,
+    by_name: HashMap<Cow<'a, str>, (&'a str, TensorView<'a>)>,
     duplicated: BTreeSet<String>,
 }
 
@@ -142,12 +144,24 @@ impl<'a> Tensors<'a> {
         };
         for file in files {
             for (name, view) in file.tensors.iter() {
-                if tensors.by_name.insert(name, (&file.name, view)).is_some() {
-                    tensors.duplicated.insert(name.to_owned());
+                match experts::matrices(name, &view) {
+                    Some(matrices) => {
+                        for (name, view) in matrices {
+                            tensors.insert(Cow::Owned(name), (&file.name, view));
+                        }
+                    }
+                    None => tensors.insert(Cow::Borrowed(name), (&file.name, view)),
                 }
             }
         }
         tensors
+    }
+
+    fn insert(&mut self, name: Cow<'a, str>, found: (&'a str, TensorView<'a>)) {
+        if self.by_name.contains_key(&name) {
+            self.duplicated.insert(name.to_string());
+        }
+        self.by_name.insert(name, found);
     }
 
     /// All differences of names, types and shapes from what the configuration requires.
@@ -157,7 +171,7 @@ impl<'a> Tensors<'a> {
             untied: config.tie_word_embeddings && self.head_differs_from_embedding(),
             ..CheckpointReport::default()
         };
-        let mut unused: BTreeSet<&str> = self.by_name.keys().copied().collect();
+        let mut unused: BTreeSet<&str> = self.by_name.keys().map(Cow::as_ref).collect();
         unused.retain(|name| !name.ends_with("rotary_emb.inv_freq"));
         if config.tie_word_embeddings {
             unused.remove(OUTPUT_WEIGHT);

@@ -42,6 +42,22 @@ pub(super) struct Family {
     pub(super) soft_caps: bool,
     /// Whether the multipliers of embeddings, attention, residuals and logits are supported.
     pub(super) multipliers: bool,
+    /// Which feed-forward blocks have experts.
+    pub(super) sparse: Sparse,
+    /// Whether `clip_qkv` is supported.
+    pub(super) clips: bool,
+}
+
+/// Which feed-forward blocks have experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sparse {
+    /// No block.
+    Never,
+    /// All blocks; `intermediate_size` is the width of an expert.
+    All,
+    /// Every `decoder_sparse_step`-th block, without `mlp_only_layers`; `moe_intermediate_size` is the width of an
+    /// expert.
+    ByStep,
 }
 
 /// The source of the biases of the attention projections.
@@ -83,6 +99,8 @@ pub(super) enum Windows {
     All,
     /// All blocks, if `sliding_window` is present and not null.
     AllWhereGiven,
+    /// All blocks, if `use_sliding_window` is set and `sliding_window` is not null. Its default is 4096.
+    AllWhereSwitchedOn,
     /// If `use_sliding_window` is set: the blocks from `max_window_layers` on.
     AfterMaxWindowLayers,
     /// If `use_sliding_window` is set: the blocks without rotary embeddings.
@@ -111,6 +129,20 @@ const LLAMA: Family = Family {
     rotary: Rotary::Whole,
     soft_caps: false,
     multipliers: false,
+    sparse: Sparse::Never,
+    clips: false,
+};
+
+const QWEN3: Family = Family {
+    model_type: "qwen3",
+    architecture: "Qwen3ForCausalLM",
+    ungrouped_by_default: false,
+    head_dim: Some(128),
+    max_position_embeddings: 32_768,
+    mlp_bias: false,
+    qk_norm: QueryKeyNorm::Heads,
+    windows: Windows::AfterMaxWindowLayers,
+    ..LLAMA
 };
 
 const OLMO2: Family = Family {
@@ -137,7 +169,7 @@ const MINISTRAL3: Family = Family {
     ..LLAMA
 };
 
-const FAMILIES: [Family; 14] = [
+const FAMILIES: [Family; 16] = [
     LLAMA,
     Family {
         model_type: "mistral",
@@ -159,15 +191,24 @@ const FAMILIES: [Family; 14] = [
         windows: Windows::AfterMaxWindowLayers,
         ..LLAMA
     },
+    QWEN3,
     Family {
-        model_type: "qwen3",
-        architecture: "Qwen3ForCausalLM",
-        ungrouped_by_default: false,
-        head_dim: Some(128),
-        max_position_embeddings: 32_768,
+        model_type: "qwen3_moe",
+        architecture: "Qwen3MoeForCausalLM",
+        head_dim: None,
+        windows: Windows::AllWhereSwitchedOn,
+        sparse: Sparse::ByStep,
+        ..QWEN3
+    },
+    Family {
+        model_type: "olmoe",
+        architecture: "OlmoeForCausalLM",
+        max_position_embeddings: 4096,
+        rms_norm_eps: 1e-5,
         mlp_bias: false,
-        qk_norm: QueryKeyNorm::Heads,
-        windows: Windows::AfterMaxWindowLayers,
+        qk_norm: QueryKeyNorm::Whole,
+        sparse: Sparse::All,
+        clips: true,
         ..LLAMA
     },
     Family {

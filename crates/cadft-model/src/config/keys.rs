@@ -53,7 +53,10 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("time_step_limit", NO_MAMBA),
     ("num_experts_per_tok", NO_EXPERTS),
     ("output_router_logits", NO_EXPERTS),
-    ("router_aux_loss_coef", NO_EXPERTS),
+    (
+        "router_aux_loss_coef",
+        "multiplies a loss that is refused where it is on",
+    ),
     ("bos_token_id", TOKENIZER),
     ("pad_token_id", PADDING),
     ("sep_token_id", "no supported family has one"),
@@ -160,7 +163,7 @@ const BEAMS: &str = "there is no beam search";
 const DRAFTS: &str = "no other model drafts an answer";
 const CACHE: &str = "it says how the answer is computed, not what it is";
 const NO_MAMBA: &str = "a model with layers that are not attention is refused";
-const NO_EXPERTS: &str = "a model with experts is refused";
+const NO_EXPERTS: &str = "read in families with experts only";
 const TOKENIZER: &str = "the tokenizer puts it before a text";
 const PADDING: &str = "rows are told from their padding by their length";
 const ENCODER: &str = "it belongs to models with an encoder";

@@ -73,7 +73,9 @@ fn window(object: &mut Object<'_>, family: &Family) -> Option<usize> {
         }
         Windows::All | Windows::Pattern | Windows::AllButEvery(_) => (true, Some(4096)),
         Windows::AllWhereGiven => (true, None),
-        Windows::AfterMaxWindowLayers => (object.flag("use_sliding_window"), Some(4096)),
+        Windows::AfterMaxWindowLayers | Windows::AllWhereSwitchedOn => {
+            (object.flag("use_sliding_window"), Some(4096))
+        }
         Windows::WithoutPositions => (object.flag("use_sliding_window"), None),
     };
     let window = if object.is_null(key) {
@@ -94,7 +96,7 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
     let rule: Vec<_> = (0..layers)
         .map(|layer| match family.windows {
             Windows::Never => false,
-            Windows::All | Windows::AllWhereGiven => has_window,
+            Windows::All | Windows::AllWhereGiven | Windows::AllWhereSwitchedOn => has_window,
             Windows::AfterMaxWindowLayers => has_window && layer >= first,
             Windows::WithoutPositions => has_window && !rotary[layer],
             Windows::Pattern => (layer + 1) % pattern != 0,
@@ -122,7 +124,7 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
     });
     let fixed = matches!(
         family.windows,
-        Windows::Never | Windows::All | Windows::AllWhereGiven
+        Windows::Never | Windows::All | Windows::AllWhereGiven | Windows::AllWhereSwitchedOn
     );
     match sliding.flatten() {
         Some(sliding) if sliding.len() == layers && (!fixed || sliding == rule) => sliding,

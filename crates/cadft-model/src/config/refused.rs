@@ -134,6 +134,10 @@ fn too_many_parameters(config: &ModelConfig) -> Option<f64> {
     .map(|size| size as f64);
     let attention =
         (2 * config.num_attention_heads + 2 * config.num_key_value_heads) as f64 * config.head_dim as f64;
-    let count = 2.0 * vocab * hidden + layers * hidden * (attention + 3.0 * inner);
+    let of_experts = config.experts.as_ref().map_or(0.0, |experts| {
+        let count = (experts.sparse_blocks() * experts.num_experts) as f64;
+        count * hidden * (1.0 + 3.0 * experts.moe_intermediate_size as f64)
+    });
+    let count = 2.0 * vocab * hidden + layers * hidden * (attention + 3.0 * inner) + of_experts;
     (count > 1e15).then_some(count)
 }

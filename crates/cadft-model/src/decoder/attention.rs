@@ -47,6 +47,8 @@ struct Scores {
     kv_heads: usize,
     head_dim: usize,
     qk_norm: QueryKeyNorm,
+    /// The largest size of an element of queries, keys and values.
+    clip: Option<f64>,
     /// Number of rotated dimensions, and how they are paired.
     rotary: (usize, RotaryPairs),
     scale: f64,
@@ -98,6 +100,7 @@ impl Attention {
                 kv_heads,
                 head_dim,
                 qk_norm,
+                clip: config.clip_qkv,
                 rotary: (config.rotary_dims, config.rotary_pairs),
                 scale: config.attention_scale,
                 softcap: config.attn_logit_softcapping,
@@ -112,7 +115,7 @@ impl Attention {
         context: &Context,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        let [query, key, value] = self.project(x);
+        let [query, key, value] = self.project(x).map(|x| self.clipped(x));
         let query = match context.temperature() {
             Some(temperature) => query * temperature.clone(),
             None => query,
@@ -155,6 +158,14 @@ impl Attention {
         let value = || v_proj.forward(x);
         let (query, (key, value)) = fused::both(&device, query, || fused::both(&device, key, value));
         [query, key, value]
+    }
+
+    /// Limits the elements of queries, keys or values, if the model does.
+    fn clipped(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.scores.clip {
+            Some(clip) => x.clamp(-clip, clip),
+            None => x,
+        }
     }
 
     pub(crate) fn set_precision(&mut self, precision: Precision) {

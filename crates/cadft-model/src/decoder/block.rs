@@ -7,7 +7,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{Attention, Context, Mlp, RmsNorm, SharedMlp};
+use super::{Attention, Context, FeedForward, RmsNorm, SharedMlp};
 use crate::cache::LayerCache;
 use crate::config::{ModelConfig, Norms};
 use crate::parameters::Parameters;
@@ -30,7 +30,7 @@ pub struct Block {
     /// Norm after the feed-forward block, in GLM-4.
     pub post_mlp_layernorm: Option<RmsNorm>,
     /// Feed-forward block.
-    pub mlp: Option<Mlp>,
+    pub mlp: Option<FeedForward>,
     /// Feed-forward block, in Granite 4.
     pub shared_mlp: Option<SharedMlp>,
     #[module(skip)]
@@ -56,7 +56,7 @@ impl Block {
             pre_feedforward_layernorm: optional("pre_feedforward_layernorm", make),
             post_feedforward_layernorm: optional("post_feedforward_layernorm", make),
             post_mlp_layernorm: optional("post_mlp_layernorm", make),
-            mlp: (!config.fused.is_shared_mlp()).then(|| Mlp::new(config, &format!("{name}.mlp"), make)),
+            mlp: (!config.fused.is_shared_mlp()).then(|| FeedForward::new(config, index, make)),
             shared_mlp: (config.fused.is_shared_mlp())
                 .then(|| SharedMlp::new(config, &format!("{name}.shared_mlp"), make)),
             norms: config.norms,

@@ -1,4 +1,4 @@
-//! The feed-forward block: a gated unit.
+//! The dense feed-forward block, and an expert: a gated unit.
 //!
 //! ```text
 //! y = W_down (activation(W_gate x) · W_up x)
@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::fused::{self, Activation};
 use crate::parameters::Parameters;
 
-/// The feed-forward block.
+/// The dense feed-forward block, or one expert.
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// Gate projection.
@@ -29,26 +29,45 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    pub(crate) fn new(config: &ModelConfig, name: &str, make: &mut Parameters<'_>) -> Self {
-        let ModelConfig {
-            hidden_size,
-            intermediate_size,
-            ..
-        } = *config;
+    /// The block with `width` units.
+    pub(crate) fn new(config: &ModelConfig, width: usize, name: &str, make: &mut Parameters<'_>) -> Self {
+        let hidden_size = config.hidden_size;
         let bias = Bias::from_flag(config.mlp_bias);
         let mut linear =
             |part: &str, shape: [usize; 2]| Linear::new(&format!("{name}.{part}"), shape, bias, make);
         let fused = config.fused.gate_up();
         let mut input = |part: &str, parts: usize, exists: bool| {
-            exists.then(|| linear(part, [parts * intermediate_size, hidden_size]))
+            exists.then(|| linear(part, [parts * width, hidden_size]))
         };
         Self {
             gate_proj: input("gate_proj", 1, !fused),
             up_proj: input("up_proj", 1, !fused),
             gate_up_proj: input("gate_up_proj", 2, fused),
-            down_proj: linear("down_proj", [hidden_size, intermediate_size]),
+            down_proj: linear("down_proj", [hidden_size, width]),
             activation: config.hidden_act,
         }
+    }
+
+    /// The projections that the block has, by name.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = (&'static str, &Linear)> {
+        let parts = [
+            ("gate_proj", self.gate_proj.as_ref()),
+            ("up_proj", self.up_proj.as_ref()),
+            ("gate_up_proj", self.gate_up_proj.as_ref()),
+            ("down_proj", Some(&self.down_proj)),
+        ];
+        (parts.into_iter()).filter_map(|(name, linear)| Some((name, linear?)))
+    }
+
+    /// As [`Mlp::linears`], to change them.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Linear)> {
+        let parts = [
+            ("gate_proj", self.gate_proj.as_mut()),
+            ("up_proj", self.up_proj.as_mut()),
+            ("gate_up_proj", self.gate_up_proj.as_mut()),
+            ("down_proj", Some(&mut self.down_proj)),
+        ];
+        (parts.into_iter()).filter_map(|(name, linear)| Some((name, linear?)))
     }
 
     /// Applies the block.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use cadft_model::checkpoint::load;
+use cadft_model::decoder::{Block, FeedForward, Mlp};
 use cadft_model::gguf::{GgufDtype, export_gguf, import_gguf};
 use cadft_model::{CausalLm, Dtype};
 use serde_json::{Value, json};
@@ -129,7 +130,7 @@ fn tiny_settings() -> Writer {
 fn tiny_gguf(model: &CausalLm) -> Writer {
     let mut file = tiny_settings();
     let layers = model.model.layers.iter().enumerate().flat_map(|(i, layer)| {
-        let (attention, mlp) = (&layer.self_attn, layer.mlp.as_ref().unwrap());
+        let (attention, mlp) = (&layer.self_attn, dense(layer));
         [
             (
                 "attn_q",
@@ -492,4 +493,11 @@ fn what_a_gguf_file_cannot_express_is_refused_and_nothing_is_written() {
             .any(|name| name.to_string_lossy().contains("exported.gguf")),
         "{left:?}"
     );
+}
+
+fn dense(layer: &Block) -> &Mlp {
+    match &layer.mlp {
+        Some(FeedForward::Dense(mlp)) => mlp,
+        _ => panic!("a dense block"),
+    }
 }

@@ -5,6 +5,7 @@ mod adapter;
 mod checkpoint;
 mod config;
 mod decoder;
+mod experts;
 mod fused;
 mod generate;
 mod gguf;

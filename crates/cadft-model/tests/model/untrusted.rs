@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG, AdapterSave};
 use cadft_model::checkpoint::{ChatFormat, hint_for, load, save};
-use cadft_model::decoder::Weight;
+use cadft_model::decoder::{FeedForward, Weight};
 use cadft_model::gguf::import_gguf;
 use cadft_model::{AdapterConfig, CausalLm, Dtype, ModelConfig, SaveOptions};
 use serde_json::{Value, json};
@@ -355,14 +355,10 @@ fn an_adapter_with_magnitudes_over_zero_rows_names_the_layers() {
         ..AdapterConfig::default()
     };
     let mut model = random();
-    let weight = &mut model.model.layers[1]
-        .mlp
-        .as_mut()
-        .unwrap()
-        .up_proj
-        .as_mut()
-        .unwrap()
-        .weight;
+    let Some(FeedForward::Dense(mlp)) = &mut model.model.layers[1].mlp else {
+        panic!("a dense block");
+    };
+    let weight = &mut mlp.up_proj.as_mut().unwrap().weight;
     let changed = weight.parameter().unwrap().clone();
     *weight = Weight::Dense(changed.map(|weight| weight.slice_fill([3..5, 0..16], 0.0)));
     let targets = adapter.targets(&config).unwrap();

@@ -22,8 +22,8 @@ pub struct AdapterSection {
     pub dropout: f64,
     /// Scale by `alpha / √rank` instead of `alpha / rank` (rsLoRA, arXiv 2312.03732). PEFT's: false.
     pub rs: AdapterScaling,
-    /// Names of linear layers, or `"all-linear"`: every one in the blocks. The `QLoRA` paper's (arXiv 2305.14314):
-    /// all-linear.
+    /// Names of linear layers, or `"all-linear"`: every one in the blocks, of attention only if there are experts. The
+    /// `QLoRA` paper's (arXiv 2305.14314): all-linear.
     pub target_modules: TargetModules,
     /// Modules that are trained whole and stored with the adapter, such as `embed_tokens` or `lm_head`.
     pub modules_to_save: Vec<String>,

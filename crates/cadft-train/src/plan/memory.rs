@@ -18,6 +18,7 @@
 //! it is written, the old tensors are kept in addition to the new ones: [`saving_mib`] is the upper bound of this.
 
 mod base;
+mod feed_forward;
 mod share;
 
 pub use share::Share;
@@ -33,6 +34,7 @@ use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
 use cadft_step::ranks::{BUCKET, ZeroStage, owned_values};
+use feed_forward::FeedForward;
 
 const MIB: f64 = 1_048_576.0;
 /// Memory of the command before it reads a model: code, tokenizer, stacks and buffers of threads.
@@ -272,7 +274,9 @@ impl Sizes {
             reference: replaced * when(settings.keeps_reference),
             largest,
             block: tokens * token_bytes(config, settings),
-            block_gradients: F32 * tokens * (config.hidden_size + 3 * config.intermediate_size) as f64
+            block_gradients: F32
+                * tokens
+                * (config.hidden_size as f64 + FeedForward::largest(config).gradients)
                 + F32 * in_blocks.min(trained) / layers,
             hidden: F32 * tokens * config.hidden_size as f64,
             // The product for the gradient of the output weight copies the chunk. A reference model has a chunk too. A
@@ -353,7 +357,8 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
         width(config.num_attention_heads),
         width(config.num_key_value_heads),
     );
-    let (hidden, intermediate) = (config.hidden_size as f64, config.intermediate_size as f64);
+    let hidden = config.hidden_size as f64;
+    let feed_forward = FeedForward::largest(config);
     let norms = config.norms.count() as f64 * hidden;
     let head_norms = if config.qk_norm == QueryKeyNorm::Absent {
         0.0
@@ -362,13 +367,12 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     };
     // Query, output, key and value of all heads; one number for each head.
     let attention = 2.0 * query + 2.0 * key + config.num_attention_heads as f64;
-    let gated = 2.0 * intermediate;
     // The inputs of the linear layers, shared by layers with the same input. In bf16 they are kept only for the
     // gradients of weights.
     let linear = match settings.precision {
-        Precision::F32 => F32 * (2.0 * hidden + query + intermediate),
+        Precision::F32 => F32 * (hidden + query + feed_forward.inputs),
         Precision::Bf16 if settings.adapter.is_some() => 0.0,
-        Precision::Bf16 => BF16 * (2.0 * hidden + query + intermediate),
+        Precision::Bf16 => BF16 * (hidden + query + feed_forward.inputs),
     };
     let adapter = settings.adapter.map_or(0.0, |(adapter, targets)| {
         let layers = targets.layers.iter();
@@ -378,7 +382,7 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
         all / config.num_hidden_layers as f64
     });
     let scores = SCORES * (config.num_attention_heads * settings.scored) as f64;
-    F32 * (norms + head_norms + attention + scores + gated) + linear + adapter
+    F32 * (norms + head_norms + attention + scores + feed_forward.kept) + linear + adapter
 }
 
 /// Bytes for each token that the low-rank update of a linear layer keeps.
