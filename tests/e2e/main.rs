@@ -13,6 +13,8 @@ mod json;
 mod memory;
 mod metrics;
 mod model;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod one_shard;
 mod outputs;
 mod packed;
 mod probe;

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use cadft_model::checkpoint::load;
-use cadft_model::decoder::{Block, FeedForward, Mlp};
 use cadft_model::gguf::{GgufDtype, export_gguf, import_gguf};
 use cadft_model::{CausalLm, Dtype};
 use serde_json::{Value, json};
 
-use crate::{tiny, values};
+use crate::{dense, tiny, values};
 
 /// Builds a GGUF file from metadata and f32 tensors.
 #[derive(Clone, Default)]
@@ -493,11 +492,4 @@ fn what_a_gguf_file_cannot_express_is_refused_and_nothing_is_written() {
             .any(|name| name.to_string_lossy().contains("exported.gguf")),
         "{left:?}"
     );
-}
-
-fn dense(layer: &Block) -> &Mlp {
-    match &layer.mlp {
-        Some(FeedForward::Dense(mlp)) => mlp,
-        _ => panic!("a dense block"),
-    }
 }

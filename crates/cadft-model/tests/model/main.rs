@@ -16,6 +16,7 @@ mod untrusted;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_model::ModelConfig;
+use cadft_model::decoder::{Block, FeedForward, Mlp};
 use serde_json::{Value, json};
 
 /// The JSON of a tiny model, with `changes` applied.
@@ -43,6 +44,13 @@ fn tokens(rows: &[&[i64]], device: &Device) -> Tensor<2, Int> {
 
 fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
     tensor.to_data().iter::<f32>().collect()
+}
+
+fn dense(layer: &Block) -> &Mlp {
+    match &layer.mlp {
+        Some(FeedForward::Dense(mlp)) => mlp,
+        _ => panic!("a dense block"),
+    }
 }
 
 /// Asserts that the values agree within the absolute `tolerance`.

@@ -20,8 +20,10 @@
 mod base;
 mod feed_forward;
 mod share;
+mod ways;
 
 pub use share::Share;
+pub(crate) use ways::{smaller, ways};
 
 use crate::config::Recipe;
 use crate::device::{Body, Kernels};
@@ -99,7 +101,8 @@ impl<'a> MemorySettings<'a> {
             base: recipe
                 .adapter
                 .as_ref()
-                .map_or(BaseFormat::F32, |adapter| adapter.base),
+                .map(|adapter| adapter.base)
+                .unwrap_or_default(),
             recompute: recipe.model.recompute,
             precision: recipe.model.precision,
             tokens,
@@ -165,36 +168,6 @@ pub fn held_values(config: &ModelConfig, settings: &MemorySettings<'_>) -> [f64;
 pub fn saving_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
     F32 * (sizes.trained + 2.0 * sizes.owned) / MIB
-}
-
-/// Settings that reduce memory, applied one after the other, each with the resulting estimate in MiB.
-pub(crate) fn ways(config: &ModelConfig, settings: &MemorySettings<'_>) -> Vec<(&'static str, f64)> {
-    let mut settings = *settings;
-    let mut ways = vec![];
-    if settings.recompute == Recompute::None {
-        settings.recompute = Recompute::Blocks;
-        ways.push(("model.recompute = \"blocks\"", training_mib(config, &settings)));
-    }
-    if settings.share.ranks > 1 && settings.share.stage == ZeroStage::One {
-        settings.share.stage = ZeroStage::Two;
-        ways.push(("batch.zero-stage = 2", training_mib(config, &settings)));
-    }
-    ways
-}
-
-/// What training takes with one sample in a forward pass, which `settings` are for, and with activations computed again, too.
-pub(crate) fn smaller(config: &ModelConfig, settings: &MemorySettings<'_>) -> [(&'static str, f64); 2] {
-    let recomputed = MemorySettings {
-        recompute: Recompute::Blocks,
-        ..*settings
-    };
-    [
-        ("batch.micro = 1", training_mib(config, settings)),
-        (
-            "batch.micro = 1` and `model.recompute = \"blocks\"",
-            training_mib(config, &recomputed),
-        ),
-    ]
 }
 
 /// Numbers of parameter elements, and bytes of everything else.
