@@ -39,7 +39,7 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
 }
 
 /// Another value for keys whose schema gives none, and the settings that it requires.
-const VALUES: [(&str, &str, &[&str]); 28] = [
+const VALUES: [(&str, &str, &[&str]); 29] = [
     ("reference.live", "false", &[]),
     ("rewrite.guided", "true", &["rewrite.same-answer=true"]),
     ("rewrite.hint", "'It is {solution}.'", &[]),
@@ -67,6 +67,7 @@ const VALUES: [(&str, &str, &[&str]); 28] = [
     ("schedule.epochs", "2.0", &[]),
     ("schedule.steps", "9", &[]),
     ("run.out", "'elsewhere'", &[]),
+    ("adapter.base", "'nf4'", &["adapter.rank=8"]),
     ("adapter.target-modules", "['q_proj']", &[]),
     ("adapter.path", "'other'", &["adapter={path='a'}"]),
     ("adapter.modules-to-save", "['embed_tokens']", &[]),
