@@ -14,35 +14,20 @@
 //! [`Begun::update`], [`begin`], … and [`StepState::settle`] at the end. [`step`] does one whole step and waits for it.
 
 mod backward;
+mod state;
 
 pub use backward::{Backward, backward};
+pub use state::StepState;
 
 use crate::batch::GlobalBatch;
 use crate::clip::clipping;
 use crate::gradients::GradientSum;
 use crate::observe::{InFlight, Observation, Readback, Settled, StepOutcome, TokenValues};
-use crate::optimizer::AdamW;
-use crate::ranks::Ranks;
 use crate::recompute::Graph;
 use crate::sum::LossSum;
 use crate::weighing::Weighing;
-use burn::module::Module;
 use cadft_core::{Normalisation, Objective, Reference, RunningMoments, anchor_loss, family_loss};
-use cadft_model::CausalLm;
-use cadft_model::ParamGradients;
-
-/// The state that changes from step to step, besides the model. It is complete if no step is in flight
-/// ([`StepState::settle`]).
-pub struct StepState {
-    /// The optimizer and its moments.
-    pub optimizer: AdamW,
-    /// Statistics of the global batches before the step in flight.
-    pub running: RunningMoments,
-    /// The ranks that compute the step together.
-    pub(crate) ranks: Ranks,
-    /// The step whose update is queued and whose outcome has not been read yet.
-    in_flight: Option<InFlight>,
-}
+use cadft_model::{CausalLm, ParamGradients};
 
 /// Settings of one step.
 #[derive(Clone, Copy, Debug)]
@@ -123,47 +108,6 @@ impl Begun {
         let factor = self.values.factor.clone();
         let model = state.optimizer.step(self.lr, model, self.gradients, factor);
         (state.ranks.spread(model), self.values)
-    }
-}
-
-impl StepState {
-    /// The state of a run on one rank, with no step in flight.
-    #[must_use]
-    pub fn new(optimizer: AdamW, running: RunningMoments) -> Self {
-        Self {
-            optimizer,
-            running,
-            ranks: Ranks::solo(),
-            in_flight: None,
-        }
-    }
-
-    /// Sets the ranks that share the steps, before the first step. Each rank then keeps the moments of what it owns of
-    /// `model`.
-    pub fn share<M: Module>(&mut self, ranks: &Ranks, model: &M) {
-        self.optimizer.own(ranks.own_rows(model));
-        self.ranks = ranks.clone();
-    }
-
-    /// The ranks that compute the steps together.
-    #[must_use]
-    pub fn ranks(&self) -> &Ranks {
-        &self.ranks
-    }
-
-    /// Waits for the step in flight, if there is one. Returns its outcome.
-    pub fn settle(&mut self) -> Option<Settled> {
-        let settled = self.in_flight.take()?.settle(&self.ranks);
-        self.take_in(&settled.outcome);
-        Some(settled)
-    }
-
-    /// Updates the state with the outcome of a step.
-    fn take_in(&mut self, outcome: &StepOutcome) {
-        if outcome.not_finite().is_some() {
-            self.optimizer.left_out();
-        }
-        outcome.add_to(&mut self.running);
     }
 }
 
