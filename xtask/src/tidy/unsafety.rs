@@ -118,8 +118,8 @@ mod tests {
             ("crates/cadft-core/src/a.rs", 0, 0),
             ("crates/cadft-core/src/a.rs", 1, 1),
             ("crates/cadft-kernels/src/a.rs", 0, 1),
-            ("crates/cadft-kernels/src/a.rs", 4, 0),
-            ("crates/cadft-kernels/src/a.rs", 5, 1),
+            ("crates/cadft-kernels/src/a.rs", 5, 0),
+            ("crates/cadft-kernels/src/a.rs", 6, 1),
             ("crates/cadft-kernels/tests/a.rs", 2, 1),
             ("xtask/src/a.rs", 1, 1),
         ] {
