@@ -80,7 +80,7 @@ pub fn load_on_base(
     let generation_config = read_generation_config(&directory.join("generation_config.json"))?;
     let files = WeightFiles::open(directory)?;
     let parsed = files.parse()?;
-    let tensors = Tensors::collect(&parsed);
+    let tensors = Tensors::collect(&config, &parsed);
     let mut report = tensors.compare(&config);
     report.mis_indexed = files.mis_indexed(&parsed);
     if !report.is_empty() {
@@ -137,14 +137,14 @@ struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    fn collect(files: &'a [ParsedFile<'a>]) -> Self {
+    fn collect(config: &ModelConfig, files: &'a [ParsedFile<'a>]) -> Self {
         let mut tensors = Self {
             by_name: HashMap::new(),
             duplicated: BTreeSet::new(),
         };
         for file in files {
             for (name, view) in file.tensors.iter() {
-                match experts::matrices(name, &view) {
+                match experts::matrices(config, name, &view) {
                     Some(matrices) => {
                         for (name, view) in matrices {
                             tensors.insert(Cow::Owned(name), (&file.name, view));

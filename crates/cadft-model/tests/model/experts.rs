@@ -257,6 +257,15 @@ fn experts_in_one_tensor_are_read_and_written_one_by_one() {
     let loaded = checkpoint::load(&model, &Device::flex()).unwrap();
     checkpoint::save(&model, &loaded.model, &loaded.config, &options).unwrap();
     assert!(fs::read(&path).unwrap() == before, "other bytes");
+    // With another number of experts than the configuration's, it is a tensor that the model does not have.
+    fuse(&path);
+    fs::write(
+        model.join("config.json"),
+        qwen(json!({"num_experts": 4})).to_string(),
+    )
+    .unwrap();
+    let error = checkpoint::load(&model, &Device::flex()).unwrap_err().to_string();
+    assert!(error.contains("model.layers.1.mlp.experts.down_proj"), "{error}");
 }
 
 #[test]
