@@ -20,16 +20,7 @@ fn one_shard_has_the_bits_that_are_on_record() {
     let out = tempfile::tempdir().expect("a temporary directory");
     let run_directory = out.path().join("run");
     let path = run_directory.to_str().expect("a UTF-8 path");
-    // That program knew rows with padding only, and its own batches.
-    let args = [
-        "train",
-        "--recipe",
-        "recipe.toml",
-        "--out",
-        path,
-        "--set",
-        "batch.packing=none",
-    ];
+    let args = ["train", "--recipe", "recipe.toml", "--out", path];
     let _ = run(CADFT, &fixture("curve"), &args).succeeded();
     let found = trained(&run_directory);
     let record = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/one-shard.jsonl");
