@@ -2,48 +2,12 @@
 
 use crate::CADFT;
 use crate::memory::larger_workspace;
+use crate::saved::{evaluations, merge, nll};
 use cadft_tests::command::{lines, run, steps};
 use cadft_tests::{NLL, NLL_SAVED, Workspace, fixture};
 use std::fs;
-use std::path::Path;
 
-const ADAPTER: [&str; 6] = [
-    "--set",
-    "adapter.rank=4",
-    "--set",
-    "adapter.alpha=8",
-    "--set",
-    "objective=nll",
-];
-
-fn nll(args: &[&str]) -> f64 {
-    let data = ["--data", "messages.jsonl", "--json"];
-    let evaluated = run(CADFT, &fixture("blackbox"), &[args, &data].concat()).succeeded();
-    lines(&evaluated.stdout)[0]["nll"].as_f64().expect("nll")
-}
-
-/// The evaluations of a run.
-fn evaluated(directory: &str) -> Vec<f64> {
-    let metrics = fs::read_to_string(format!("{directory}/metrics.jsonl")).expect("metrics");
-    let lines = lines(&metrics);
-    let evaluated = lines.iter().filter(|line| line["event"] == "evaluated");
-    evaluated.map(|line| line["nll"].as_f64().expect("nll")).collect()
-}
-
-fn merged(adapter: &str, out: &str, more: &[&str]) -> f64 {
-    let args = [
-        "model",
-        "merge",
-        "--model",
-        "model",
-        "--adapter",
-        adapter,
-        "--out",
-        out,
-    ];
-    let _ = run(CADFT, &fixture("blackbox"), &[&args[..], more].concat()).succeeded();
-    nll(&["evaluate", "--model", out])
-}
+const ADAPTER: [&str; 3] = ["adapter.rank=4", "adapter.alpha=8", "objective=nll"];
 
 #[test]
 fn an_adapter_is_trained_on_a_packed_base_used_on_the_f32_one_and_merged_into_either() {
@@ -53,36 +17,31 @@ fn an_adapter_is_trained_on_a_packed_base_used_on_the_f32_one_and_merged_into_ei
         ("nf4", "lora"),
         ("nf4", "dora"),
     ] {
-        let out = tempfile::tempdir().expect("a temporary directory");
-        let directory = out.path().join("run").to_str().expect("UTF-8").to_owned();
+        let workspace = Workspace::new();
         let (base_key, kind_key) = (format!("adapter.base={base}"), format!("adapter.kind={kind}"));
-        let args = [
-            "train",
-            "--recipe",
-            "recipe.toml",
-            "--out",
-            &directory,
-            "--set",
-            &base_key,
-            "--set",
-            &kind_key,
-            "--set",
-            "data.eval=[\"messages.jsonl\"]",
-        ];
-        let _ = run(CADFT, &fixture("blackbox"), &[&args[..], &ADAPTER].concat()).succeeded();
+        let settings = [&base_key, &kind_key, "data.eval=[\"eval.jsonl\"]"];
+        let run = workspace.trained(CADFT, &[&ADAPTER[..], &settings].concat());
         let what = format!("{kind} on {base}");
-        let [before, after] = evaluated(&directory)[..] else {
+        let [(_, before), (_, after)] = evaluations(&run)[..] else {
             panic!("two evaluations");
         };
         assert!(after < before - 1e-2, "{what}: from {before} to {after}");
-        let adapter = format!("{directory}/model");
-        let config = fs::read_to_string(Path::new(&adapter).join("adapter_config.json")).expect("a file");
+        let adapter = run.join("model");
+        let config = fs::read_to_string(adapter.join("adapter_config.json")).expect("a file");
         assert!(!config.contains(base), "PEFT has no key for it:\n{config}");
 
-        let beside = nll(&["evaluate", "--model", "model", "--adapter", &adapter]);
-        let plain = merged(&adapter, &format!("{directory}-plain"), &[]);
-        NLL.assert_near(&format!("{what}: beside, and merged"), beside, plain);
-        let as_trained = merged(&adapter, &format!("{directory}-packed"), &["--base", base]);
+        let adapter = adapter.to_str().expect("UTF-8");
+        let merged = |out: &str, more: &[&str]| {
+            merge(&workspace, adapter, out, more);
+            nll(&workspace, &["--model", out])
+        };
+        let beside = nll(&workspace, &["--model", "model", "--adapter", adapter]);
+        NLL.assert_near(
+            &format!("{what}: beside, and merged"),
+            beside,
+            merged("plain", &[]),
+        );
+        let as_trained = merged("packed", &["--base", base]);
         NLL_SAVED.assert_near(
             &format!("{what}: merged into the unpacked base"),
             as_trained,
@@ -96,21 +55,8 @@ fn an_adapter_is_trained_on_a_packed_base_used_on_the_f32_one_and_merged_into_ei
 #[test]
 fn a_run_on_a_packed_base_continues_to_the_same_bytes_and_not_on_another_base() {
     let workspace = Workspace::new();
-    let args = [
-        "train",
-        "--recipe",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "adapter.base=nf4",
-    ];
-    let _ = workspace
-        .run(
-            CADFT,
-            &[&args[..], &ADAPTER, &["--set", "adapter.dropout=0.1"]].concat(),
-        )
-        .succeeded();
+    let settings = ["adapter.base=nf4", "adapter.dropout=0.1"];
+    let _ = workspace.trained(CADFT, &[&ADAPTER[..], &settings].concat());
     let text = fs::read_to_string(workspace.path("run/config.resolved.toml")).expect("a recipe");
     assert!(text.contains("base = \"nf4\""), "{text}");
     let from = "run/checkpoints/step-000010";

@@ -36,7 +36,8 @@ fn base() -> Workspace {
     workspace
 }
 
-fn nll(workspace: &Workspace, args: &[&str]) -> f64 {
+/// The NLL of the evaluation file under a model.
+pub(crate) fn nll(workspace: &Workspace, args: &[&str]) -> f64 {
     let data = ["--data", "eval.jsonl", "--json"];
     let evaluated = workspace
         .run(CADFT, &[&["evaluate"], args, &data[..]].concat())
@@ -45,7 +46,7 @@ fn nll(workspace: &Workspace, args: &[&str]) -> f64 {
 }
 
 /// The NLL of each evaluation of a run, by step.
-fn evaluations(run: &Path) -> Vec<(u64, f64)> {
+pub(crate) fn evaluations(run: &Path) -> Vec<(u64, f64)> {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     (lines(&metrics).iter())
         .filter(|line| line["event"] == "evaluated")
@@ -56,6 +57,21 @@ fn evaluations(run: &Path) -> Vec<(u64, f64)> {
             )
         })
         .collect()
+}
+
+/// Merges an adapter of `model`.
+pub(crate) fn merge(workspace: &Workspace, adapter: &str, out: &str, more: &[&str]) {
+    let args = [
+        "model",
+        "merge",
+        "--model",
+        "model",
+        "--adapter",
+        adapter,
+        "--out",
+        out,
+    ];
+    let _ = workspace.run(CADFT, &[&args[..], more].concat()).succeeded();
 }
 
 #[test]
@@ -179,17 +195,7 @@ fn an_adapter_is_evaluated_under_the_template_that_it_was_trained_with() {
     let adapter = run.join("model");
     let adapter = adapter.to_str().expect("UTF-8");
     let (_, after) = *evaluations(&run).last().expect("an evaluation");
-    let merge = [
-        "model",
-        "merge",
-        "--model",
-        "model",
-        "--adapter",
-        adapter,
-        "--out",
-        "merged",
-    ];
-    let _ = workspace.run(CADFT, &merge).succeeded();
+    merge(&workspace, adapter, "merged", &[]);
     for args in [
         &["--model", "model", "--adapter", adapter][..],
         &["--model", adapter],

@@ -24,6 +24,7 @@ mod recompute;
 mod rope;
 mod shared_mlp;
 mod sparse_mlp;
+mod transparent;
 mod weight;
 
 pub use attention::Attention;

@@ -1,6 +1,7 @@
 //! The arguments of `cadft model`.
 
 use super::{DeviceArgs, positive};
+use cadft_model::BaseFormat;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -128,6 +129,17 @@ pub(crate) enum BaseName {
     Int8,
     /// 4 bits.
     Nf4,
+}
+
+impl From<BaseName> for BaseFormat {
+    fn from(name: BaseName) -> Self {
+        match name {
+            BaseName::F32 => Self::F32,
+            BaseName::Bf16 => Self::Bf16,
+            BaseName::Int8 => Self::Int8,
+            BaseName::Nf4 => Self::Nf4,
+        }
+    }
 }
 
 /// A number format of stored weights.

@@ -181,7 +181,8 @@ pub(super) fn beside_experts(parameters: &[(String, Vec<usize>)]) -> impl Fn(&st
 /// The problem with a name that selects such a module.
 pub(super) fn no_update(name: &str) -> String {
     format!(
-        "`{name}` selects the feed-forward blocks of a model with experts, which cannot have a low-rank update; name layers of attention,          such as `q_proj`"
+        "`{name}` selects the feed-forward blocks of a model with experts, which cannot have a low-rank update; name layers of \
+         attention, such as `q_proj`"
     )
 }
 

@@ -1,14 +1,9 @@
 //! The feed-forward block under the name `mlp`: dense, or sparse with experts.
-//!
-//! Burn's derived modules put the name of an enum's variant into the names of parameters. Here the names are those of
-//! the checkpoint, so the implementation is written out.
 
-use burn::module::{
-    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
-};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::linear::Linear;
+use super::transparent::transparent;
 use super::{Mlp, SparseMlp};
 use crate::config::ModelConfig;
 use crate::parameters::Parameters;
@@ -83,60 +78,4 @@ fn named<L>(
     linears.map(move |(name, linear)| (format!("{prefix}.{name}"), linear))
 }
 
-/// Calls the same for either block.
-macro_rules! either {
-    ($block:expr, $mlp:ident => $value:expr) => {
-        match $block {
-            FeedForward::Dense($mlp) => $value,
-            FeedForward::Sparse($mlp) => $value,
-        }
-    };
-    ($block:expr, $mlp:ident >> $value:expr) => {
-        match $block {
-            FeedForward::Dense($mlp) => FeedForward::Dense($value),
-            FeedForward::Sparse($mlp) => FeedForward::Sparse($value),
-        }
-    };
-}
-
-impl Module for FeedForward {
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        either!(self, mlp => mlp.collect_devices(devices))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        either!(self, mlp >> mlp.fork(device))
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        either!(self, mlp >> mlp.to_device(device))
-    }
-
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        either!(self, mlp => mlp.visit(visitor));
-    }
-
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        either!(self, mlp >> mlp.map(mapper))
-    }
-
-    fn valid(&self) -> Self {
-        either!(self, mlp >> mlp.valid())
-    }
-
-    fn train(self) -> Self {
-        either!(self, mlp >> mlp.train())
-    }
-
-    fn materialize(self) -> Self {
-        either!(self, mlp >> mlp.materialize())
-    }
-}
-
-impl ModuleDisplayDefault for FeedForward {
-    fn content(&self, content: Content) -> Option<Content> {
-        either!(self, mlp => ModuleDisplayDefault::content(mlp, content))
-    }
-}
-
-impl ModuleDisplay for FeedForward {}
+transparent!(FeedForward { Dense, Sparse });

@@ -1,13 +1,11 @@
 //! The weight of a linear layer: a parameter in f32, or a packed constant.
 
-use burn::module::{
-    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
-    ParamId,
-};
-use burn::tensor::{Device, Tensor};
+use burn::module::{Param, ParamId};
+use burn::tensor::Tensor;
 use cadft_kernels::Packed;
 
 use super::precision::{Precision, project, rows_of};
+use super::transparent::transparent;
 use crate::fused;
 use crate::parameters::{Parameters, name_hash};
 
@@ -111,71 +109,4 @@ impl Weight {
     }
 }
 
-impl Module for Weight {
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        match self {
-            Self::Dense(weight) => weight.collect_devices(devices),
-            Self::Packed(weight) => weight.collect_devices(devices),
-        }
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        match self {
-            Self::Dense(weight) => Self::Dense(weight.fork(device)),
-            Self::Packed(weight) => Self::Packed(weight.fork(device)),
-        }
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        match self {
-            Self::Dense(weight) => Self::Dense(weight.to_device(device)),
-            Self::Packed(weight) => Self::Packed(weight.to_device(device)),
-        }
-    }
-
-    fn train(self) -> Self {
-        match self {
-            Self::Dense(weight) => Self::Dense(weight.train()),
-            Self::Packed(weight) => Self::Packed(weight.train()),
-        }
-    }
-
-    fn valid(&self) -> Self {
-        match self {
-            Self::Dense(weight) => Self::Dense(weight.valid()),
-            Self::Packed(weight) => Self::Packed(weight.valid()),
-        }
-    }
-
-    fn materialize(self) -> Self {
-        match self {
-            Self::Dense(weight) => Self::Dense(weight.materialize()),
-            Self::Packed(weight) => Self::Packed(weight.materialize()),
-        }
-    }
-
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        match self {
-            Self::Dense(weight) => weight.visit(visitor),
-            Self::Packed(weight) => weight.visit(visitor),
-        }
-    }
-
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        match self {
-            Self::Dense(weight) => Self::Dense(Module::map(weight, mapper)),
-            Self::Packed(weight) => Self::Packed(Module::map(weight, mapper)),
-        }
-    }
-}
-
-impl ModuleDisplayDefault for Weight {
-    fn content(&self, content: Content) -> Option<Content> {
-        match self {
-            Self::Dense(weight) => content.add_single(weight).optional(),
-            Self::Packed(weight) => content.add_single(weight).optional(),
-        }
-    }
-}
-
-impl ModuleDisplay for Weight {}
+transparent!(Weight { Dense, Packed });

@@ -1,7 +1,7 @@
 //! Models with experts: what is refused by name, which layers an adapter may update, and generation.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use cadft_model::adapter::{self, ADAPTER_CONFIG, AdapterSave};
@@ -238,18 +238,18 @@ fn fuse(path: &Path) {
     fs::write(path, safetensors::serialize(all, None).unwrap()).unwrap();
 }
 
+/// A model with random weights, saved.
+fn saved(directory: &Path) -> PathBuf {
+    let (config, path) = (config(json!({})), directory.join("model"));
+    let model = CausalLm::new(&config, &Device::flex(), 7);
+    checkpoint::save(&path, &model, &config, &SaveOptions::default()).unwrap();
+    path
+}
+
 #[test]
 fn experts_in_one_tensor_are_read_and_written_one_by_one() {
     let directory = tempfile::tempdir().unwrap();
-    let (config, model) = (config(json!({})), directory.path().join("model"));
-    let options = SaveOptions::default();
-    checkpoint::save(
-        &model,
-        &CausalLm::new(&config, &Device::flex(), 7),
-        &config,
-        &options,
-    )
-    .unwrap();
+    let (model, options) = (saved(directory.path()), SaveOptions::default());
     let path = model.join("model.safetensors");
     let before = fs::read(&path).unwrap();
     fuse(&path);
@@ -271,15 +271,7 @@ fn experts_in_one_tensor_are_read_and_written_one_by_one() {
 #[test]
 fn gguf_refuses_it_by_name() {
     let directory = tempfile::tempdir().unwrap();
-    let (config, model) = (config(json!({})), directory.path().join("model"));
-    let options = SaveOptions::default();
-    checkpoint::save(
-        &model,
-        &CausalLm::new(&config, &Device::flex(), 7),
-        &config,
-        &options,
-    )
-    .unwrap();
+    let model = saved(directory.path());
     let target = directory.path().join("model.gguf");
     let error = export_gguf(&model, &target, GgufDtype::F16)
         .unwrap_err()

@@ -1,7 +1,7 @@
 //! `cadft model merge`.
 
 use super::dtype;
-use crate::args::{BaseName, MergeArgs};
+use crate::args::MergeArgs;
 use crate::console::{Activity, next, note};
 use crate::facts::Merged;
 use crate::hint::UsageError;
@@ -10,9 +10,8 @@ use crate::{destination, device, model, output};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
 use cadft_files::shown;
-use cadft_model::adapter::PackedFormat;
 use cadft_model::checkpoint::{self, ChatFormat, SaveOptions, has_tokenizer};
-use cadft_model::{CausalLm, FrozenBase, ModelConfig, adapter};
+use cadft_model::{BaseFormat, CausalLm, FrozenBase, ModelConfig, adapter};
 use cadft_train::adapted_tokenizer;
 use std::path::Path;
 
@@ -37,7 +36,7 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
     let device = device::open(device::name(args.device.device.as_deref()))?;
     model::check_weights(&directory, &device)?;
     let merging = Activity::begin("merging");
-    let packed = frozen_base(args.base, (&directory, &adapter))?;
+    let packed = frozen_base(args.base.into(), (&directory, &adapter))?;
     let base = checkpoint::load_on_base(&directory, &device, packed.as_ref())?;
     let adapted =
         adapter::load(&adapter, base.model, &base.config).map_err(|error| error.on_model(&directory))?;
@@ -83,12 +82,9 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<()> {
 }
 
 /// How the base was packed in training, if it was.
-fn frozen_base(base: BaseName, (model, adapter): (&Path, &Path)) -> Result<Option<FrozenBase>> {
-    let format = match base {
-        BaseName::F32 => return Ok(None),
-        BaseName::Bf16 => PackedFormat::Bf16,
-        BaseName::Int8 => PackedFormat::Int8,
-        BaseName::Nf4 => PackedFormat::Nf4,
+fn frozen_base(base: BaseFormat, (model, adapter): (&Path, &Path)) -> Result<Option<FrozenBase>> {
+    let Some(format) = base.packed() else {
+        return Ok(None);
     };
     let config = ModelConfig::from_file(&model.join("config.json"))?;
     let (settings, _) = adapter::resolve(adapter, &config).map_err(|error| error.on_model(model))?;
