@@ -2,7 +2,7 @@
 //! study are computed from what it measured.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -38,7 +38,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ]))?;
     let mut blocks: BTreeMap<String, String> =
         serde_json::from_str(&text).context("`cadft reference` printed no JSON object of texts")?;
-    blocks.extend(study::tables()?);
+    let study::Shown { tables, pictures } = study::shown()?;
+    blocks.extend(tables);
     let mut used = BTreeSet::new();
     let mut stale = Vec::new();
     for path in pages()? {
@@ -46,13 +47,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let written =
             filled(&page, &blocks, &mut used).with_context(|| format!("in `{}`", path.display()))?;
-        if written == page {
-            continue;
-        }
-        if !args.check {
-            std::fs::write(&path, written).with_context(|| format!("cannot write `{}`", path.display()))?;
-        }
-        stale.push(path.display().to_string());
+        stale.extend(update(&path, &page, &written, args.check)?);
+    }
+    for (path, picture) in pictures {
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        stale.extend(update(&path, &found, &picture, args.check)?);
     }
     let unused: Vec<_> = (blocks.keys().filter(|name| !used.contains(*name)))
         .map(|name| format!("`{BEGIN}{name} -->`"))
@@ -66,8 +65,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.check && !stale.is_empty() {
         bail!("not as `cargo xtask reference` writes it: {}", stale.join(", "));
     }
-    eprintln!("reference: {} parts, {} pages changed", blocks.len(), stale.len());
+    eprintln!("reference: {} parts, {} files changed", blocks.len(), stale.len());
     Ok(())
+}
+
+/// Writes a file that is to have another text, unless it is only checked. Returns the path of such a file.
+fn update(path: &Path, found: &str, wanted: &str, check: bool) -> Result<Option<String>> {
+    if found == wanted {
+        return Ok(None);
+    }
+    if !check {
+        std::fs::write(path, wanted).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    Ok(Some(path.display().to_string()))
 }
 
 /// As `cargo xtask reference --check`.

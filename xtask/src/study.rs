@@ -1,10 +1,11 @@
 //! `cargo xtask study-base` and `cargo xtask study`: objectives on a small base that has learned six tasks of reasoning.
 
+mod picture;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,8 @@ const DATA: &str = "data/study";
 const RECIPE: &str = "bench/study.toml";
 /// Where `compare.json` of each matrix is kept.
 const KEPT: &str = "bench/study";
+/// Where the pictures are.
+const BOOK: &str = "docs/src";
 /// Shares of the rows with planted noise, in percent.
 const NOISE: [usize; 2] = [20, 40];
 const SEEDS: &str = "5";
@@ -156,21 +159,39 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The table of every matrix that has been run, as `study NAME`.
-pub(crate) fn tables() -> Result<BTreeMap<String, String>> {
-    let folder = shell::workspace_root().join(KEPT);
-    let mut found = BTreeMap::new();
-    if !folder.exists() {
-        return Ok(found);
-    }
-    for file in fs::read_dir(&folder).with_context(|| format!("cannot read `{}`", folder.display()))? {
-        let path = file?.path();
+/// What the book has of the matrices that have been run.
+pub(crate) struct Shown {
+    /// The table of each, with a link to its picture, as `study NAME`.
+    pub(crate) tables: BTreeMap<String, String>,
+    /// The pictures, by their files.
+    pub(crate) pictures: BTreeMap<PathBuf, String>,
+}
+
+/// Tables and pictures, from `bench/study`.
+pub(crate) fn shown() -> Result<Shown> {
+    let root = shell::workspace_root();
+    let folder = root.join(KEPT);
+    let (mut tables, mut pictures) = (BTreeMap::new(), BTreeMap::new());
+    let files = if folder.exists() {
+        let files = fs::read_dir(&folder).with_context(|| format!("cannot read `{}`", folder.display()))?;
+        files.collect::<Result<Vec<_>, _>>()?
+    } else {
+        vec![]
+    };
+    for file in files {
+        let path = file.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let table = tables::of(&fs::read_to_string(&path)?);
-        let table = table.with_context(|| format!("in `{}`", path.display()))?;
-        found.insert(format!("study {name}"), table);
+        let text = fs::read_to_string(&path)?;
+        let at = || format!("in `{}`", path.display());
+        let mut table = tables::of(&text).with_context(at)?;
+        if let Some(picture) = picture::of(&text).with_context(at)? {
+            let file = format!("study-{name}.svg");
+            table += &format!("\n![Right answers, compared with the first objective]({file})\n");
+            pictures.insert(root.join(BOOK).join(file), picture);
+        }
+        tables.insert(format!("study {name}"), table);
     }
-    Ok(found)
+    Ok(Shown { tables, pictures })
 }
 
 fn corrupt(binary: &Path, root: &Path, percent: usize, out: &Path) -> Result<()> {

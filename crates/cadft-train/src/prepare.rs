@@ -2,6 +2,7 @@
 
 mod reference;
 
+use crate::checkpoint::Before;
 use crate::config::{AdapterSection, Init, Recipe};
 use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
@@ -41,6 +42,9 @@ pub struct Prepared {
     pub eval: Samples,
     /// Evaluation questions to answer by generation.
     pub questions: Vec<Question>,
+    /// The evaluation before the first step, if another run that began with the same model made it. What is absent is
+    /// measured.
+    pub before: Before,
     /// The plan of the run.
     pub plan: Plan,
     /// The ranks of the run, and those that share the memory of this machine.
@@ -127,6 +131,7 @@ impl Prepared {
             train,
             eval,
             questions,
+            before: Before::default(),
             plan,
             ranks,
         })

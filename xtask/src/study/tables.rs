@@ -8,17 +8,17 @@ use serde::Deserialize;
 
 /// `compare.json`, with the keys that are used here.
 #[derive(Deserialize)]
-struct Compared {
+pub(super) struct Compared {
     runs: Vec<Run>,
     objectives: Vec<Cell>,
-    differences: Vec<Difference>,
+    pub(super) differences: Vec<Difference>,
 }
 
 #[derive(Deserialize)]
-struct Cell {
-    objective: String,
-    settings: Option<String>,
-    data: Option<String>,
+pub(super) struct Cell {
+    pub(super) objective: String,
+    pub(super) settings: Option<String>,
+    pub(super) data: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -29,16 +29,18 @@ struct Run {
 }
 
 #[derive(Deserialize)]
-struct Difference {
+pub(super) struct Difference {
     #[serde(flatten)]
-    cell: Cell,
-    measures: BTreeMap<String, Estimate>,
+    pub(super) cell: Cell,
+    /// The objective that it is the difference from.
+    pub(super) from: String,
+    pub(super) measures: BTreeMap<String, Estimate>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
-struct Estimate {
-    mean: f64,
-    interval: Option<[f64; 2]>,
+pub(super) struct Estimate {
+    pub(super) mean: f64,
+    pub(super) interval: Option<[f64; 2]>,
     detectable: Option<f64>,
 }
 
@@ -52,7 +54,7 @@ const COLUMNS: [Column; 8] = [
         100.0,
         1,
     ),
-    ("pass@4", "pass of data/study/eval.jsonl", 100.0, 1),
+    ("pass@8", "pass of data/study/eval.jsonl", 100.0, 1),
     (
         "right, like them",
         "answers of data/study/shifted.jsonl",
@@ -67,14 +69,16 @@ const COLUMNS: [Column; 8] = [
 ];
 
 impl Cell {
-    fn name(&self) -> String {
+    /// The names of what distinguishes it.
+    pub(super) fn parts(&self) -> Vec<&str> {
         let parts = [Some(&self.objective), self.settings.as_ref(), self.data.as_ref()];
-        let parts: Vec<String> = parts
-            .into_iter()
-            .flatten()
-            .map(|part| format!("`{part}`"))
-            .collect();
-        parts.join(", ")
+        parts.into_iter().flatten().map(String::as_str).collect()
+    }
+
+    fn name(&self) -> String {
+        let parts = self.parts();
+        let quoted: Vec<String> = parts.iter().map(|part| format!("`{part}`")).collect();
+        quoted.join(", ")
     }
 
     fn is(&self, other: &Self) -> bool {

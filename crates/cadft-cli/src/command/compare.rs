@@ -2,6 +2,7 @@
 //!
 //! Started twice, in two terminals, it shares the runs: what another process trains is left to it and read at the end.
 
+mod before;
 mod matrix;
 mod measures;
 mod outcome;
@@ -19,6 +20,7 @@ use crate::recipe::Source;
 use crate::report::render;
 use crate::{assets, device, interrupt, output};
 use anyhow::{Context, Result};
+use before::Known;
 use burn::tensor::Device;
 use cadft_core::AnyObjective;
 use cadft_files::{listed, shown};
@@ -61,6 +63,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
     let device = device::open(device_name)?;
     let stop = interrupt::stop_flag()?;
     let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
+    let mut known = Known::default();
     let mut is_waiting = false;
     while outcomes.iter().any(Option::is_none) {
         let mut has_trained = false;
@@ -77,7 +80,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
             if !is_waiting {
                 note(format!("\n{} of {}: `{place}`", index + 1, jobs.len()));
             }
-            *outcome = train(job, (device_name, &device), &stop)?;
+            *outcome = train(job, (device_name, &device), &mut known, &stop)?;
             has_trained |= outcome.is_some();
             if stop.load(Ordering::Relaxed) {
                 next::compared_in_part();
@@ -177,7 +180,12 @@ fn refuse_other_settings(job: &Job) -> Result<()> {
 
 /// Trains a run to its end, from its newest checkpoint where it has one. A run that diverges is an outcome; any other
 /// error ends the comparison. `None` if another process trains it.
-fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> Result<Option<Outcome>> {
+fn train(
+    job: &Job,
+    (name, device): (&str, &Device),
+    known: &mut Known,
+    stop: &Arc<AtomicBool>,
+) -> Result<Option<Outcome>> {
     match RunDirectory::hold(&job.directory) {
         Ok(_held) => {
             // It may have been finished just now.
@@ -190,7 +198,8 @@ fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> 
         Err(error) => return Err(error.into()),
     }
     let reading = Activity::begin("reading data and weights");
-    let prepared = Prepared::new(job.recipe.clone(), device)?;
+    let mut prepared = Prepared::new(job.recipe.clone(), device)?;
+    prepared.before = known.of(job);
     memory::check(&prepared)?.iter().for_each(hint::warn);
     let model = prepared.model()?;
     drop(reading);
@@ -205,7 +214,10 @@ fn train(job: &Job, (name, device): (&str, &Device), stop: &Arc<AtomicBool>) -> 
         console.event(event);
     });
     match trained {
-        Ok(summary) => Ok(Some(Outcome::of(job, &summary))),
+        Ok(summary) => {
+            known.keep(job, &summary);
+            Ok(Some(Outcome::of(job, &summary)))
+        }
         Err(error @ TrainError::NotFinite { .. }) => {
             hint::report(&error.into());
             Ok(Some(Outcome::diverged(job)))

@@ -78,15 +78,22 @@ impl Trainer<'_> {
         }))
     }
 
-    /// The evaluation before the first step, or the rest of it after an interruption.
+    /// The evaluation before the first step, or the rest of it after an interruption. What is known already is only reported.
     pub(super) fn evaluate_before(&mut self, model: &CausalLm) -> Result<(), TrainError> {
         let model = self.measured(model);
+        let known = &self.prepared.before;
         self.evaluation_is_due = false;
         if self.before.evaluation.is_none() {
-            self.before.evaluation = self.likelihood(&model)?;
+            self.before.evaluation = match &known.evaluation {
+                Some(evaluation) => Some(self.evaluated(evaluation.clone())?),
+                None => self.likelihood(&model)?,
+            };
         }
         if self.before.answers.is_none() && !self.evaluation_is_due {
-            self.before.answers = self.answer(&model)?;
+            self.before.answers = match &known.answers {
+                Some(answers) => Some(self.answered(answers.clone())?),
+                None => self.answer(&model)?,
+            };
         }
         Ok(())
     }
@@ -135,11 +142,15 @@ impl Trainer<'_> {
             self.evaluation_is_due = true;
             return Ok(None);
         };
+        self.answered(answers).map(Some)
+    }
+
+    fn answered(&mut self, answers: Answers) -> Result<Answers, TrainError> {
         self.tell(&Event::Answered {
             step: self.done,
             answers: answers.clone(),
         })?;
-        Ok(Some(answers))
+        Ok(answers)
     }
 
     fn likelihood(&mut self, model: &CausalLm) -> Result<Option<Evaluation>, TrainError> {
@@ -150,11 +161,15 @@ impl Trainer<'_> {
             self.evaluation_is_due = true;
             return Ok(None);
         };
+        self.evaluated(evaluation).map(Some)
+    }
+
+    fn evaluated(&mut self, evaluation: Evaluation) -> Result<Evaluation, TrainError> {
         self.tell(&Event::Evaluated {
             step: self.done,
             evaluation: evaluation.clone(),
         })?;
-        Ok(Some(evaluation))
+        Ok(evaluation)
     }
 
     /// Warns if saving the model in the recipe's number format increases the NLL noticeably.
