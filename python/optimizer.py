@@ -25,9 +25,14 @@ def adamw(
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, clip: float) -> float:
     """Clip to global norm `clip`, update at rate `lr`, clear gradients; returns the norm before clipping."""
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip).item()
     for group in optimizer.param_groups:
         group["lr"] = lr
+    return update(model, optimizer, clip)
+
+
+def update(model: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> float:
+    """As `step`, at the rate of each group."""
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip).item()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

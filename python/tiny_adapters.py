@@ -6,6 +6,8 @@ for the checkpoint that `base_model_name_or_path` names, and `expected.safetenso
     input_ids [2, 11]; logits [2, 11, vocab]; loss [1]; grad.{name}; trained.{name} (after ten steps);
     losses [10], grad_norms [10] (before clipping)
 
+and for the cases of `LORAPLUS` also loraplus.{name}: after ten steps of PEFT's LoRA+ optimizer, with ratio 16 and without decay.
+
 Names are PEFT's without `base_model.model.` and without the adapter's own name. The steps are those of
 `tiny_llama.py`; magnitude vectors do not decay either.
 """
@@ -16,12 +18,13 @@ from random import Random
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 import tiny_llama
 from double_precision import to_f64
-from optimizer import step
+from optimizer import step, update
 
 SEED = 20250805
 # `all-linear` and a list; LoRA, rsLoRA and DoRA; no module saved, the output weight, the tied embedding.
@@ -63,6 +66,10 @@ CASES: dict[str, tuple[str, dict]] = {
         {"r": 2, "lora_alpha": 5, "use_dora": True, "target_modules": ["k_proj", "o_proj"]},
     ),
 }
+
+# Cases that are also trained by LoRA+.
+LORAPLUS = ("tiny-lora", "tiny-glm4-dora")
+FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 
 
 def plain(name: str) -> str:
@@ -107,11 +114,24 @@ def optimizer_of(model: PeftModel) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, foreach=False)
 
 
+def loraplus(base: str, adapter: Path, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The adapter after ten steps with PEFT's groups of learning rates."""
+    model = AutoModelForCausalLM.from_pretrained(FIXTURES / base, attn_implementation="sdpa")
+    model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    to_f64(model.get_base_model())
+    optimizer = create_loraplus_optimizer(
+        model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16, betas=(0.9, 0.95), eps=1e-8, foreach=False
+    )
+    for _ in range(tiny_llama.STEPS):
+        tiny_llama.nll(model, ids).backward()
+        update(model, optimizer, 1.0)
+    return {k: p.detach() for k, p in trained(model).items()}
+
+
 def generate_one(name: str, base: str, keys: dict, seed: int, out: Path) -> None:
     """One adapter folder."""
     # The checkpoint is the committed one: the same bytes that the tests load.
-    fixtures = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
-    model = AutoModelForCausalLM.from_pretrained(fixtures / base, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(FIXTURES / base, attn_implementation="sdpa")
     torch.manual_seed(seed)
     model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **keys))
     randomise(model, seed)
@@ -133,6 +153,8 @@ def generate_one(name: str, base: str, keys: dict, seed: int, out: Path) -> None
         losses.append(loss.item())
         norms.append(step(model, optimizer, 1e-3, 1.0))
     expected |= {f"trained.{k}": p.detach() for k, p in trained(model).items()}
+    if name in LORAPLUS:
+        expected |= {f"loraplus.{k}": value for k, value in loraplus(base, out, ids).items()}
     expected |= {"losses": torch.tensor(losses), "grad_norms": torch.tensor(norms)}
     rounded = {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in expected.items()}
     save_file(rounded, out / "expected.safetensors")

@@ -1,7 +1,7 @@
 //! Objectives that look at single tokens under a frozen model.
 
 use crate::CADFT;
-use cadft_tests::command::{Outcome, run_with};
+use cadft_tests::command::{Outcome, lines, run_with};
 use cadft_tests::{Workspace, runs};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,10 @@ impl Runs {
         let run = self.0.path(out);
         let mut metrics = runs::metrics(&run);
         metrics.pop();
-        let model = fs::read(run.join("model/model.safetensors")).expect("a model");
+        let model =
+            ["model.safetensors", "adapter_model.safetensors"].map(|name| run.join("model").join(name));
+        let model = model.iter().find(|path| path.exists()).expect("a model");
+        let model = fs::read(model).expect("a model");
         (metrics, model)
     }
 
@@ -108,6 +111,39 @@ fn what_the_values_depend_on_is_in_the_name_of_their_file() {
     let more = [steps, "optimizer.lr=1e-5", "batch.global=4", "run.seed=7"];
     let _ = runs.train("recipe.prift.toml", "same", &more).succeeded();
     assert_eq!(runs.kept().len(), 4);
+}
+
+#[test]
+fn a_frozen_model_on_a_packed_base_has_values_of_its_own() {
+    let runs = Runs::new();
+    let plain = ["schedule.steps=4", "adapter.rank=4"];
+    let packed = [&plain[..], &["adapter.base=nf4"]].concat();
+    let _ = runs.train("recipe.prift.toml", "plain", &plain).succeeded();
+    let _ = runs.train("recipe.prift.toml", "packed", &packed).succeeded();
+    assert_eq!(runs.kept().len(), 2);
+    let live = [&packed[..], &["reference.live=true"]].concat();
+    let _ = runs.train("recipe.prift.toml", "live", &live).succeeded();
+    assert_eq!(runs.left("packed"), runs.left("live"));
+}
+
+#[test]
+fn the_estimate_counts_a_frozen_model_of_another_directory() {
+    let runs = Runs::new();
+    let planned = |more: &[&str]| {
+        let set = more.iter().flat_map(|setting| ["--set", setting]);
+        let args = ["train", "--recipe", "recipe.prift.toml", "--dry-run", "--json"];
+        let args: Vec<&str> = args.into_iter().chain(set).collect();
+        let plan = lines(&runs.cadft(&args).succeeded().stdout).remove(0);
+        ["memory_mib", "parameters"].map(|key| plan[key].as_f64().expect("a number"))
+    };
+    let own = ["adapter.rank=4", "reference.live=true"];
+    let [of_own, parameters] = planned(&own);
+    let [of_other, _] = planned(&[&own[..], &["reference.model=model"]].concat());
+    let weights = 4.0 * parameters / f64::from(1 << 20);
+    assert!(
+        (of_other - of_own - weights).abs() < 1e-6,
+        "{of_other} and {of_own} MiB, weights of {weights}"
+    );
 }
 
 #[test]

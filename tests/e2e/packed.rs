@@ -71,7 +71,11 @@ fn a_run_on_a_packed_base_continues_to_the_same_bytes_and_not_on_another_base() 
     assert!(text.contains("base = \"nf4\""), "{text}");
     let from = "run/checkpoints/step-000010";
     let resumed = ["train", "--resume", from, "--out", "again"];
-    let _ = workspace.run(CADFT, &resumed).succeeded();
+    let said = workspace.run(CADFT, &resumed).succeeded().stderr;
+    assert!(
+        said.contains("merge --model again --out DIR --base nf4"),
+        "{said}"
+    );
     let model = |name: &str| {
         fs::read(workspace.path(&format!("{name}/model/adapter_model.safetensors"))).expect("an adapter")
     };
@@ -91,6 +95,21 @@ fn a_run_on_a_packed_base_continues_to_the_same_bytes_and_not_on_another_base() 
     workspace
         .run(CADFT, &other)
         .refused(&["`adapter.base`: was `nf4`, is `int8`", "hint: "]);
+}
+
+#[test]
+fn an_update_of_the_output_weight_is_merged_into_a_packed_base() {
+    let [model, adapter] = ["tiny-llama-untied", "foreign-adapters/head"].map(fixture);
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let merged = out.path().join("merged");
+    let [model, adapter, merged] = [&model, &adapter, &merged].map(|path| path.to_str().expect("UTF-8"));
+    let args = ["model", "merge", "--model", model, "--adapter", adapter];
+    let _ = run(
+        CADFT,
+        out.path(),
+        &[&args[..], &["--base", "nf4", "--out", merged]].concat(),
+    )
+    .succeeded();
 }
 
 #[test]

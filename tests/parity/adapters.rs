@@ -6,12 +6,13 @@ use burn::tensor::{Device, Int, Tensor};
 use cadft_model::adapter::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave};
 use cadft_model::checkpoint::ChatFormat;
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, checkpoint};
+use cadft_step::AdamWOptions;
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, TEN_STEPS, devices, fixture, trained};
 use serde_json::Value;
 use std::fs;
 
-use super::training::{assert_all, gradients, loss, ten_steps};
+use super::training::{assert_all, gradients, loss, ten_steps, ten_steps_of};
 
 /// Adapters, with their checkpoints.
 const ADAPTERS: [(&str, &str); 8] = [
@@ -101,6 +102,28 @@ fn ten_clipped_adamw_steps_equal_peft_and_leave_frozen_weights_alone() {
         assert_all("trained", name, &trained(&model), &expected, TEN_STEPS);
         let after = model.model.layers[0].self_attn.o_proj.weight.val();
         assert_eq!(values(after), values(frozen), "{name}: a frozen weight moved");
+    });
+}
+
+#[test]
+fn ten_steps_of_lora_plus_equal_peft() {
+    let options = AdamWOptions {
+        weight_decay: 0.0,
+        loraplus_lr_ratio: 16.0,
+        ..AdamWOptions::default()
+    };
+    for_every_adapter(|case| {
+        let Case {
+            name,
+            model,
+            expected,
+            ids,
+            ..
+        } = case;
+        if ["tiny-lora", "tiny-glm4-dora"].contains(&name) {
+            let model = ten_steps_of(&options, model, &ids, |_, _| {});
+            assert_all("loraplus", name, &trained(&model), &expected, TEN_STEPS);
+        }
     });
 }
 

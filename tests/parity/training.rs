@@ -39,24 +39,37 @@ const CLIP: f64 = 1.0;
 /// Does ten clipped `AdamW` steps, and compares losses and gradient norms with the fixture. Returns the model.
 pub(super) fn ten_steps(
     name: &str,
-    mut model: CausalLm,
+    model: CausalLm,
     ids: &Tensor<2, Int>,
     expected: &Arrays,
     by: Tolerance,
 ) -> CausalLm {
-    let mut optimizer = AdamW::new(&AdamWOptions::default());
     let (mut losses, mut norms) = (vec![], vec![]);
+    let model = ten_steps_of(&AdamWOptions::default(), model, ids, |loss, norm| {
+        losses.push(loss);
+        norms.push(norm);
+    });
+    by.assert_close(&format!("{name}: losses"), &losses, expected.values("losses"));
+    by.assert_close(&format!("{name}: norms"), &norms, expected.values("grad_norms"));
+    model
+}
+
+/// Does ten clipped steps, and gives the loss and the gradient norm of each to `told`. Returns the model.
+pub(super) fn ten_steps_of(
+    options: &AdamWOptions,
+    mut model: CausalLm,
+    ids: &Tensor<2, Int>,
+    mut told: impl FnMut(f64, f64),
+) -> CausalLm {
+    let mut optimizer = AdamW::new(options);
     for _ in 0..10 {
         let loss = loss(&model, ids);
-        losses.push(values(loss.clone())[0]);
         let grads = ParamGradients::from_grads(loss.backward(), &model);
-        norms.push(global_norm(&model, &grads));
+        told(values(loss.clone())[0], global_norm(&model, &grads));
         let squares = squares(&model, &grads).expect("gradients");
         let factor = clip_factor(squares, loss.inner(), CLIP);
         model = optimizer.step(LR, model, grads, factor);
     }
-    by.assert_close(&format!("{name}: losses"), &losses, expected.values("losses"));
-    by.assert_close(&format!("{name}: norms"), &norms, expected.values("grad_norms"));
     model
 }
 

@@ -10,6 +10,7 @@ use crate::{hint, output};
 pub(crate) use activity::Activity;
 use anyhow::{Context, Result};
 use cadft_files::visible_name;
+use cadft_model::BaseFormat;
 use cadft_train::rewrite::RoundSummary;
 use cadft_train::{Event, Plan, Prepared, Warning};
 use console::Style;
@@ -35,7 +36,8 @@ pub(crate) struct Console {
     /// Number of steps done before this process.
     done_before: usize,
     /// Whether the run trains an adapter.
-    is_adapter: bool,
+    /// The format of the base of an adapter.
+    adapter: Option<BaseFormat>,
     /// Whether to suggest commands to continue with.
     advises: bool,
 }
@@ -52,7 +54,7 @@ impl Console {
             told_stop: false,
             doing_now: None,
             done_before: 0,
-            is_adapter: prepared.adapter.is_some(),
+            adapter: prepared.recipe.adapter.as_ref().map(|adapter| adapter.base),
             advises: true,
         }
     }
@@ -135,7 +137,7 @@ impl Console {
                 match (self.advises, outcome.interrupted) {
                     (false, _) => {}
                     (true, true) => next::interrupted(&self.run),
-                    (true, false) => next::trained(&self.run, self.is_adapter),
+                    (true, false) => next::trained(&self.run, self.adapter),
                 }
             }
             _ => {}

@@ -78,7 +78,7 @@ impl Dropped {
 /// does not exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
 pub struct Lengths {
-    /// The shortest length in the bar.
+    /// The shortest length.
     pub min: usize,
     /// The mean length.
     pub mean: f64,
@@ -88,7 +88,7 @@ pub struct Lengths {
     pub p90: usize,
     /// The 99th percentile.
     pub p99: usize,
-    /// The longest length in the bar.
+    /// The longest length.
     pub max: usize,
 }
 

@@ -50,7 +50,7 @@ pub use dropout::DropoutClock;
 #[cfg(feature = "files")]
 pub use peft::{BaseModel, WITHOUT_EFFECT};
 #[cfg(feature = "files")]
-pub use resolve::resolve;
+pub use resolve::{resolve, saved_modules};
 #[cfg(feature = "files")]
 pub use store::{Adapted, AdapterSave, load, read_config, save};
 pub use targets::AdapterTargets;

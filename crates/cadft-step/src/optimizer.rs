@@ -32,6 +32,9 @@ pub struct AdamWOptions {
     pub weight_decay: f64,
     /// ε, added to the root of the second moment; `PyTorch`'s: 1e-8.
     pub eps: f64,
+    /// Factor of the learning rate of `lora_B`, and of what has one axis, such as `DoRA`'s magnitudes: LoRA+ (arXiv
+    /// 2402.12354), with the groups of PEFT's `create_loraplus_optimizer`. 1 for one learning rate.
+    pub loraplus_lr_ratio: f64,
 }
 
 impl Default for AdamWOptions {
@@ -40,6 +43,7 @@ impl Default for AdamWOptions {
             betas: [0.9, 0.95],
             weight_decay: 0.01,
             eps: 1e-8,
+            loraplus_lr_ratio: 1.0,
         }
     }
 }
@@ -68,6 +72,7 @@ pub struct AdamW {
     betas: [f32; 2],
     eps: f32,
     weight_decay: f64,
+    loraplus_lr_ratio: f64,
     moments: Moments,
     /// The parameters that the last update changed.
     last: Vec<ParamId>,
@@ -92,6 +97,7 @@ impl AdamW {
             betas: options.betas.map(|beta| beta as f32),
             eps: options.eps as f32,
             weight_decay: f64::from(options.weight_decay as f32),
+            loraplus_lr_ratio: options.loraplus_lr_ratio,
             moments: Moments::default(),
             last: vec![],
             rows: HashMap::new(),
@@ -176,6 +182,7 @@ impl Update<'_> {
             betas,
             eps,
             weight_decay,
+            loraplus_lr_ratio,
             ref mut moments,
             ref mut last,
             ..
@@ -185,8 +192,15 @@ impl Update<'_> {
             .map(|moments| moments.remove(id).unwrap_or_else(|| grad.zeros_like()));
         let updates = moments.updates.entry(id).or_insert(0);
         *updates += 1;
-        let decay = if parameters::decays(&self.path.join(".")) {
-            self.lr * weight_decay
+        let name = self.path.join(".");
+        let is_faster = D == 1 || name.ends_with(".lora_b");
+        let lr = if is_faster {
+            self.lr * loraplus_lr_ratio
+        } else {
+            self.lr
+        };
+        let decay = if parameters::decays(&name) {
+            lr * weight_decay
         } else {
             0.0
         };
@@ -195,7 +209,7 @@ impl Update<'_> {
             betas,
             corrections: betas.map(|beta| 1.0 - beta.powi(*updates)),
             eps,
-            lr: self.lr as f32,
+            lr: lr as f32,
             keep: (1.0 - decay) as f32,
         };
         let (value, [first, second]) = update(value, grad, self.factor.clone(), before, rates);

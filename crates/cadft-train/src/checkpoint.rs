@@ -31,7 +31,7 @@ pub use error::CheckpointError;
 pub use manifest::Manifest;
 pub(crate) use manifest::hex;
 pub use read::{Restored, newest, open, steps};
-pub use state::{Before, Best, DataDigests, GuardState, TrainingState};
+pub use state::{Best, DataDigests, GuardState, TrainingState};
 pub(crate) use write::{Snapshot, on_host};
 
 /// The `format_version` that this program writes.

@@ -302,6 +302,9 @@ pub struct OptimizerSection {
     pub weight_decay: f64,
     /// Added to the root of the second moment; `PyTorch`'s: 1e-8.
     pub eps: f64,
+    /// LoRA+ (arXiv 2402.12354): the learning rate of the matrices `B` of an adapter and of `DoRA`'s magnitudes is this
+    /// many times `lr`, in the groups of PEFT. Its paper advises 16. Ours: 1, one learning rate.
+    pub loraplus_lr_ratio: f64,
     /// Largest global gradient norm; the DFT code's: 1.
     pub clip: f64,
 }
@@ -313,6 +316,7 @@ impl Default for OptimizerSection {
             betas: [0.9, 0.95],
             weight_decay: 0.01,
             eps: 1e-8,
+            loraplus_lr_ratio: 1.0,
             clip: 1.0,
         }
     }
@@ -324,6 +328,7 @@ impl From<&OptimizerSection> for AdamWOptions {
             betas: section.betas,
             weight_decay: section.weight_decay,
             eps: section.eps,
+            loraplus_lr_ratio: section.loraplus_lr_ratio,
         }
     }
 }

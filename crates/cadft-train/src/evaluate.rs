@@ -55,6 +55,16 @@ pub struct EvaluatedSource {
     pub token_accuracy: f64,
 }
 
+/// The evaluation before the first step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// Likelihood of the evaluation samples.
+    pub evaluation: Option<Evaluation>,
+    /// Answers to the questions.
+    pub answers: Option<Answers>,
+}
+
 /// The likelihood of a set of scored samples, and that of the samples of each source if there are several.
 #[must_use]
 pub fn summarise_by_source(scores: impl IntoIterator<Item = SampleScore>, sources: &[Source]) -> Evaluation {

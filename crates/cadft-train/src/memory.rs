@@ -31,7 +31,7 @@ pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
     }
     let plan = &prepared.plan;
     // Files of weights are mapped while they are read.
-    let reading = (plan.parameters * 4) as f64 / MIB + mapped_bytes(&prepared.model_directory) as f64 / MIB;
+    let reading = plan.weights_mib + mapped_bytes(&prepared.model_directory) as f64 / MIB;
     let fits = rooms(Path::new("/")).into_iter().map(|room| {
         let (least, reserved) = match room.limit {
             MemoryLimit::Addresses => (reading, RESERVED_MIB),

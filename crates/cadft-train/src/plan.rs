@@ -12,7 +12,7 @@ use cadft_data::{Report, Samples, Source, SourceReport, TemplateTime, epoch_orde
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
 use cadft_step::batch::{Sampler, shapes};
-use memory::MemorySettings;
+use memory::{MemorySettings, OtherModel};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -54,6 +54,9 @@ pub struct Plan {
     pub trainable: usize,
     /// Estimate of the peak memory of one rank, in MiB, without the additional memory for checkpoints.
     pub memory_mib: f64,
+    /// What its weights take, in MiB.
+    #[serde(skip)]
+    pub(crate) weights_mib: f64,
     /// Upper bound of the additional memory while a checkpoint is written, in MiB; 0 without checkpoints.
     pub saving_mib: f64,
     /// Number of ranks, each of which needs this memory.
@@ -90,10 +93,10 @@ impl RanksOfRun {
 }
 
 impl Plan {
-    /// `adapter` is the trained adapter, if there is one; `kernels` are those of the device.
+    /// `adapter` is the trained adapter, if there is one; `other` the frozen model, if it is another; `kernels` are those of the device.
     pub(crate) fn new(
         recipe: &Recipe,
-        config: &ModelConfig,
+        (config, other): (&ModelConfig, Option<OtherModel>),
         adapter: Option<&(AdapterConfig, AdapterTargets)>,
         kernels: Kernels,
         ranks: usize,
@@ -120,13 +123,14 @@ impl Plan {
             .map(|(_, shape)| shape.iter().product::<usize>())
             .sum();
         let trained = adapter.map(|(config, targets)| (config, targets));
-        let settings = MemorySettings::of(recipe, kernels, trained, ranks, (train, eval, steps));
+        let settings = MemorySettings::of(recipe, kernels, trained, other, ranks, (train, eval, steps));
         let memory_mib = memory::training_mib(config, &settings);
+        let weights_mib = memory::weights_mib(config, &settings);
         let mut ways = memory::ways(config, &settings);
         if recipe.batch.micro > 1 && recipe.batch.max_tokens.is_none() {
             let mut smaller = recipe.clone();
             smaller.batch.micro = 1;
-            let settings = MemorySettings::of(&smaller, kernels, trained, ranks, (train, eval, steps));
+            let settings = MemorySettings::of(&smaller, kernels, trained, other, ranks, (train, eval, steps));
             ways.extend(memory::smaller(config, &settings));
         }
         let saves = recipe.checkpoint.every > 0 || recipe.checkpoint.every_minutes > 0.0;
@@ -155,6 +159,7 @@ impl Plan {
             parameters,
             trainable,
             memory_mib,
+            weights_mib,
             saving_mib,
             ranks,
             ways,

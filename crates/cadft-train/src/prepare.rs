@@ -2,11 +2,11 @@
 
 mod reference;
 
-use crate::checkpoint::Before;
 use crate::config::{AdapterSection, Init, Recipe};
 use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::Kernels;
 use crate::error::TrainError;
+use crate::evaluate::Before;
 use crate::hub;
 use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::{Plan, RanksOfRun};
@@ -88,6 +88,7 @@ impl Prepared {
         let (adapter, config) = adapter_of(&recipe, (&directory, config))?;
         let from = adapter_directory(&recipe)?;
         let frozen = reference::directory(&recipe, (&directory, &config))?;
+        let other = reference::other(&recipe, frozen.as_deref())?;
         let carried = match &from {
             Some(adapter) if has_tokenizer(adapter) => adapter.clone(),
             _ => directory.clone(),
@@ -109,7 +110,7 @@ impl Prepared {
         };
         let mut plan = Plan::new(
             &recipe,
-            &config,
+            (&config, other),
             targeted.as_ref(),
             Kernels::on(device),
             ranks.count,
@@ -218,6 +219,11 @@ impl Prepared {
 }
 
 impl Prepared {
+    /// How the weights of the frozen model are packed: as those of the run, unless it is another model.
+    pub(crate) fn frozen_base(&self) -> Option<FrozenBase> {
+        self.base().filter(|_| self.frozen.is_none())
+    }
+
     /// The frozen model of `[reference]`, off the autodiff graph: that of the recipe, or `model` as it is before training.
     ///
     /// # Errors

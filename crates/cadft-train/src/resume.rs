@@ -13,6 +13,7 @@ use crate::prepare::Prepared;
 use crate::run_files::{CHECKPOINTS, CONFIG};
 use crate::warning::Warning;
 use cadft_data::Example;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -161,6 +162,20 @@ impl DataDigests {
             eval: data_sha256(prepared.eval.iter()),
             questions: questions_sha256(&prepared.questions),
         }
+    }
+}
+
+impl Prepared {
+    /// A digest of what an evaluation reads besides the recipe: its samples and questions, and the model. Waits for the digests of
+    /// the weights, which [`Prepared::model`] starts.
+    #[must_use]
+    pub fn evaluation_digest(&self) -> String {
+        let parts = json!({
+            "eval": data_sha256(self.eval.iter()),
+            "questions": questions_sha256(&self.questions),
+            "inputs": self.inputs(),
+        });
+        checkpoint::hex(&Sha256::digest(parts.to_string().as_bytes()))
     }
 }
 

@@ -12,8 +12,9 @@ mod saving;
 mod settling;
 
 use crate::checkpoint::saver::Saver;
-use crate::checkpoint::{Before, Best, DataDigests, GuardState};
+use crate::checkpoint::{Best, DataDigests, GuardState};
 use crate::error::TrainError;
+use crate::evaluate::Before;
 use crate::event::{Event, Summary};
 use crate::exhausted::caught;
 use crate::frozen::Frozen;

@@ -135,6 +135,7 @@ fn each_rank_holds_the_moments_and_gradients_that_the_plan_counts() {
             scored: 0,
             accumulates: true,
             keeps_reference: false,
+            other: None,
             cached: 0,
             share: Share {
                 ranks: RANKS,

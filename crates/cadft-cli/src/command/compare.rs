@@ -199,9 +199,9 @@ fn train(
     }
     let reading = Activity::begin("reading data and weights");
     let mut prepared = Prepared::new(job.recipe.clone(), device)?;
-    prepared.before = known.of(job);
     memory::check(&prepared)?.iter().for_each(hint::warn);
     let model = prepared.model()?;
+    prepared.before = known.of(&prepared);
     drop(reading);
     let mut directory = match open(job, &prepared, name) {
         Ok(directory) => directory,
@@ -215,7 +215,7 @@ fn train(
     });
     match trained {
         Ok(summary) => {
-            known.keep(job, &summary);
+            known.keep(&prepared, &summary);
             Ok(Some(Outcome::of(job, &summary)))
         }
         Err(error @ TrainError::NotFinite { .. }) => {

@@ -26,7 +26,7 @@ use std::path::Path;
 pub(super) struct Report {
     #[serde(flatten)]
     evaluation: Evaluation,
-    /// With `--generate` or `--limit`.
+    /// With `--generate` or `--answers`.
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<Answers>,
 }

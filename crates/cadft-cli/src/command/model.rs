@@ -237,6 +237,7 @@ fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
             scored: 0,
             accumulates: true,
             keeps_reference: false,
+            other: None,
             cached: 0,
             share: Share::default(),
         };

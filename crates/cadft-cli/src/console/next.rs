@@ -3,6 +3,7 @@
 
 use super::{is_quiet, note};
 use cadft_files::shown;
+use cadft_model::BaseFormat;
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -76,9 +77,16 @@ impl Given<'_> {
     }
 }
 
-/// After training that has come to its end.
-pub(crate) fn trained(run: &Path, is_adapter: bool) {
-    let merge = is_adapter.then(|| format!("cadft model merge --model {} --out DIR", path(run)));
+/// After training that has come to its end. An adapter is merged into the weights that it was trained on.
+pub(crate) fn trained(run: &Path, adapter: Option<BaseFormat>) {
+    let merge = adapter.map(|base| {
+        let base = base.packed().map(|format| format!(" --base {format}"));
+        format!(
+            "cadft model merge --model {} --out DIR{}",
+            path(run),
+            base.unwrap_or_default()
+        )
+    });
     let look = [chat(&path(run)), format!("cadft report {}", path(run))];
     say(&look.into_iter().chain(merge).collect::<Vec<_>>());
 }

@@ -17,7 +17,8 @@ impl<'a> View<'a> {
     /// If `data` does not have `rows * columns` elements.
     #[must_use]
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(data.len(), rows * columns, "a view must cover its data");
+        let size = rows.checked_mul(columns);
+        assert_eq!(Some(data.len()), size, "a view must cover its data");
         Self {
             data,
             rows,
@@ -112,11 +113,8 @@ pub enum Threads {
 /// # Panics
 /// If the inner dimensions differ, or if `out` does not have `a.rows() * b.columns()` elements.
 pub fn gemm(out: &mut [f32], a: View<'_>, b: View<'_>, write: Write, threads: Threads) {
-    assert_eq!(
-        out.len(),
-        a.rows * b.columns,
-        "the output must have the product's shape"
-    );
+    let size = a.rows.checked_mul(b.columns);
+    assert_eq!(Some(out.len()), size, "the output must have the product's shape");
     // SAFETY: `out` has `a.rows × b.columns` elements and, being borrowed mutably, overlaps neither input.
     unsafe { multiply(out.as_mut_ptr(), a, b, write, threads) }
 }
@@ -175,5 +173,17 @@ unsafe fn multiply(out: *mut f32, a: View<'_>, b: View<'_>, write: Write, thread
             false,
             parallelism,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "a view must cover its data")]
+    fn a_size_that_overflows_is_not_the_size_of_the_data() {
+        let half = 1 << (usize::BITS / 2);
+        let _ = View::new(&[], half, half);
     }
 }

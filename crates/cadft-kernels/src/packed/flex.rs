@@ -1,4 +1,4 @@
-//! Products of a packed matrix on Flex: a panel of rows is unpacked into memory that the thread keeps, and multiplied.
+//! Products of a packed matrix on Flex: a panel of rows is unpacked into memory that is kept, and multiplied.
 //!
 //! ```text
 //! y[:, panel] = x · W[panel]ᵀ          ∂x = Σ_panels ∂y[:, panel] · W[panel]
@@ -7,8 +7,8 @@
 //! The panels depend on the shape alone, so that the number of threads does not change a result.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
@@ -28,9 +28,23 @@ const ROWS: [usize; 2] = [64, 512];
 /// Values that one task unpacks.
 const TASK: usize = 1 << 15;
 
-thread_local! {
-    /// The last panel of this thread. A product takes it out, so that another one inside of it would make its own.
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+/// The memory of panels that no product uses at present.
+static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+/// Panels that are kept: of the products that training runs at the same time.
+const KEPT: usize = 2;
+
+/// Memory for a panel.
+fn take() -> Vec<f32> {
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    free.pop().unwrap_or_default()
+}
+
+/// Keeps the memory of a panel for the next product.
+fn put_back(panel: Vec<f32>) {
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    if free.len() < KEPT {
+        free.push(panel);
+    }
 }
 
 impl PackedKernels for Flex {
@@ -164,7 +178,7 @@ fn for_panels(held: &Held, precision: Precision, mut each: impl FnMut(Range<usiz
     let matrix = held.matrix();
     let [output, input] = held.layout.shape;
     let rows = panel_rows(held.layout.shape);
-    let mut scratch = SCRATCH.take();
+    let mut scratch = take();
     for start in (0..output).step_by(rows) {
         let panel = start..(start + rows).min(output);
         let size = panel.len() * input;
@@ -178,7 +192,7 @@ fn for_panels(held: &Held, precision: Precision, mut each: impl FnMut(Range<usiz
         }
         each(panel, values);
     }
-    SCRATCH.set(scratch);
+    put_back(scratch);
 }
 
 /// Rows of the panels: equally many, but for the last one.

@@ -28,28 +28,36 @@ pub(super) struct Resolved {
 /// If `adapter_config.json` cannot be read or uses an unsupported feature, or if the embedding or the output weight has
 /// a low-rank update: that is merged on loading and cannot be trained further.
 pub fn resolve(directory: &Path, config: &ModelConfig) -> Result<(AdapterConfig, ModelConfig), ModelError> {
+    let resolved = resolved(directory, config, |resolved| match &resolved.ends[..] {
+        [] => Ok(resolved),
+        ends => Err(vec![format!(
+            "`target_modules`: a low-rank update of `{}` cannot be trained on",
+            ends.join("` and `")
+        )]),
+    })?;
+    Ok((resolved.adapter, resolved.config))
+}
+
+/// The modules that an adapter holds whole, by their full names.
+///
+/// # Errors
+/// As [`resolve`], for an adapter that is only read: the output weight and the embedding may have an update.
+pub fn saved_modules(directory: &Path, config: &ModelConfig) -> Result<Vec<String>, ModelError> {
+    Ok(resolved(directory, config, Ok)?.adapter.modules_to_save)
+}
+
+fn resolved(
+    directory: &Path,
+    config: &ModelConfig,
+    check: impl FnOnce(Resolved) -> Result<Resolved, Vec<String>>,
+) -> Result<Resolved, ModelError> {
     let peft = read_peft(directory)?;
     let bases = peft.bases();
-    let Resolved {
-        adapter,
-        config,
-        ends,
-    } = peft
-        .resolve(config)
-        .and_then(|resolved| match &resolved.ends[..] {
-            [] => Ok(resolved),
-            ends => Err(vec![format!(
-                "`target_modules`: a low-rank update of `{}` cannot be trained on",
-                ends.join("` and `")
-            )]),
-        })
-        .map_err(|problems| ModelError::Adapter {
-            path: directory.join(ADAPTER_CONFIG),
-            problems,
-            bases,
-        })?;
-    debug_assert!(ends.is_empty());
-    Ok((adapter, config))
+    (peft.resolve(config).and_then(check)).map_err(|problems| ModelError::Adapter {
+        path: directory.join(ADAPTER_CONFIG),
+        problems,
+        bases,
+    })
 }
 
 impl PeftConfig {

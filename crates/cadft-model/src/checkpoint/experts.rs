@@ -23,8 +23,8 @@ pub(super) fn matrices<'a>(
 ) -> Option<Vec<(String, TensorView<'a>)>> {
     let (block, parts) = (FUSED.iter()).find_map(|(end, parts)| Some((name.strip_suffix(end)?, *parts)))?;
     let own = config.experts.as_ref()?;
-    let mut sparse = (own.sparse.iter().enumerate()).filter(|(_, is_sparse)| **is_sparse);
-    if !sparse.any(|(index, _)| block == format!("model.layers.{index}")) {
+    let index: usize = block.strip_prefix("model.layers.")?.parse().ok()?;
+    if !*own.sparse.get(index)? || block != format!("model.layers.{index}") {
         return None;
     }
     let &[experts, rows, input] = view.shape() else {

@@ -1,5 +1,7 @@
 //! The experts of sparse feed-forward blocks: how many there are, how many a token gets, and which blocks have them.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::family::{Family, Sparse};
@@ -108,14 +110,14 @@ fn by_step(object: &mut Object<'_>, blocks: usize, num_experts: usize) -> Vec<bo
     let step = object.positive("decoder_sparse_step", 1);
     let key = "mlp_only_layers";
     let dense = match object.get(key) {
-        None => vec![],
+        None => HashSet::new(),
         Some(value) => {
             let indices = value
                 .as_array()
-                .and_then(|indices| indices.iter().map(Value::as_u64).collect::<Option<Vec<_>>>());
+                .and_then(|indices| indices.iter().map(Value::as_u64).collect::<Option<HashSet<_>>>());
             indices.unwrap_or_else(|| {
                 object.problem(format!("`{key}` is `{}`; expected a list of blocks", show(value)));
-                vec![]
+                HashSet::new()
             })
         }
     };

@@ -1,7 +1,7 @@
 //! The sparse feed-forward block: a router chooses the experts of each token; their outputs are added by weight.
 //!
 //! ```text
-//! p   = softmax(W_gate x)                        over all experts, in f32 whatever the precision of the products
+//! p   = softmax(W_gate x)                        over all experts, never in bf16; in TF32 where f32 products are
 //! S   = the experts with the `num_experts_per_tok` largest p; of equal ones the first
 //! w_e = p_e, or p_e / Σ_{i ∈ S} p_i              the latter with `norm_topk_prob`
 //! y   = Σ_{e ∈ S} w_e · expert_e(x)              in the order of the experts
@@ -23,7 +23,7 @@ use crate::parameters::Parameters;
 /// The sparse feed-forward block.
 #[derive(Module, Debug)]
 pub struct SparseMlp {
-    /// The router, which always multiplies in f32. Its weight is `[experts, hidden]`.
+    /// The router, whose product is never in bf16. Its weight is `[experts, hidden]`.
     pub gate: Linear,
     /// The experts.
     pub experts: Vec<Mlp>,

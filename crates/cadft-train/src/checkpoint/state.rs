@@ -1,7 +1,7 @@
 //! The state of a run, except weights and moments.
 
 use crate::change::Segment;
-use crate::evaluate::{Answers, Evaluation};
+use crate::evaluate::Before;
 use crate::inputs::Inputs;
 use crate::rewrite::RewritingState;
 use cadft_core::RunningMoments;
@@ -99,14 +99,4 @@ pub struct Best {
     pub step: usize,
     /// Its value of `checkpoint.best`: an NLL, or an accuracy.
     pub value: f64,
-}
-
-/// The evaluation before the first step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Before {
-    /// Likelihood of the evaluation samples.
-    pub evaluation: Option<Evaluation>,
-    /// Answers to the questions.
-    pub answers: Option<Answers>,
 }

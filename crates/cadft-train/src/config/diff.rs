@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub struct Difference {
     /// Dotted key.
     pub key: String,
-    /// The value in the first recipe, as TOML; `None` if it has none.
+    /// The value in the first recipe, as TOML; null if it has none.
     pub left: Option<String>,
     /// The value in the second recipe.
     pub right: Option<String>,

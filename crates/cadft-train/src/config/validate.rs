@@ -170,6 +170,16 @@ impl Recipe {
                 NOT_NEGATIVE,
             ),
             (positive(optimizer.eps), "optimizer.eps", POSITIVE),
+            (
+                positive(optimizer.loraplus_lr_ratio),
+                "optimizer.loraplus-lr-ratio",
+                POSITIVE,
+            ),
+            (
+                self.adapter.is_some() || optimizer.loraplus_lr_ratio == 1.0,
+                "optimizer.loraplus-lr-ratio",
+                "is of the matrices of an adapter, and there is none: add `[adapter]`",
+            ),
             (positive(optimizer.clip), "optimizer.clip", POSITIVE),
             (not_negative(schedule.warmup), "schedule.warmup", NOT_NEGATIVE),
             (schedule.epochs.is_none_or(positive), "schedule.epochs", POSITIVE),

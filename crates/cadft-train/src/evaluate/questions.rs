@@ -61,7 +61,7 @@ pub struct AnsweredSource {
     pub accuracy: f64,
     /// pass@k by k.
     pub pass_at: BTreeMap<usize, f64>,
-    /// As in [`Answers`].
+    /// As `answers.answer_entropy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_entropy: Option<f64>,
 }

@@ -81,6 +81,7 @@ fn key(prepared: &Prepared, wanted: TokenReference) -> String {
         // Random weights are drawn from the seed.
         "drawn": (recipe.model.init == Init::Random).then_some(recipe.run.seed),
         "computation": [json!(recipe.model.precision), json!(recipe.model.tf32)],
+        "packed": prepared.frozen_base().map(|base| json!([base.format.to_string(), base.trained])),
         "device": format!("{:?}", prepared.device),
         "processor": environment::processor(),
     });

@@ -19,9 +19,11 @@
 
 mod base;
 mod feed_forward;
+mod reference;
 mod share;
 mod ways;
 
+pub use reference::OtherModel;
 pub use share::Share;
 pub(crate) use ways::{smaller, ways};
 
@@ -36,7 +38,7 @@ use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
 use cadft_step::ranks::{BUCKET, ZeroStage, owned_values};
-use feed_forward::FeedForward;
+use feed_forward::{FeedForward, largest_block};
 
 const MIB: f64 = 1_048_576.0;
 /// Memory of the command before it reads a model: code, tokenizer, stacks and buffers of threads.
@@ -65,6 +67,8 @@ pub struct MemorySettings<'a> {
     pub accumulates: bool,
     /// Whether the model that the run began with is kept as a reference.
     pub keeps_reference: bool,
+    /// A frozen model of another directory.
+    pub other: Option<OtherModel>,
     /// Number of tokens whose keys and values are cached while questions are answered or samples rewritten.
     pub cached: usize,
     /// How this run is shared among ranks.
@@ -77,6 +81,7 @@ impl<'a> MemorySettings<'a> {
         recipe: &Recipe,
         kernels: Kernels,
         adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
+        other: Option<OtherModel>,
         ranks: usize,
         (train, eval, steps): (&Samples, &Samples, usize),
     ) -> Self {
@@ -112,7 +117,8 @@ impl<'a> MemorySettings<'a> {
                 Body::Portable => row,
             },
             accumulates: pass.accumulates,
-            keeps_reference: recipe.looks_at_reference() || recipe.keeps_frozen(),
+            keeps_reference: recipe.looks_at_reference() || (recipe.keeps_frozen() && other.is_none()),
+            other,
             cached,
             share: Share {
                 ranks,
@@ -133,8 +139,9 @@ fn longest_prompt(eval: &Samples) -> usize {
 pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
     let Share { ranks, shards, .. } = settings.share;
-    let weights = F32 * sizes.weights - base::spared(config, settings);
-    let held = weights + F32 * (2.0 * sizes.owned + sizes.reference) + base::panel(config, settings);
+    let weights = weights(&sizes, config, settings);
+    let [other, other_before] = reference::bytes(settings);
+    let held = weights + other + F32 * (2.0 * sizes.owned + sizes.reference) + base::panel(config, settings);
     let kept = sizes.kept(settings);
     let sums = f64::from((shards / ranks).ilog2());
     let gathered = F32 * (sums * sizes.trained + if settings.accumulates { kept } else { 0.0 });
@@ -152,7 +159,17 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
     let training = held + backward.max(update).max(exchange).max(sizes.answers);
     // A tensor as it is read, and as it is passed to the device.
     let loading = weights + F32 * 2.0 * sizes.largest;
-    (PROGRAM + training.max(loading)) / MIB
+    (PROGRAM + training.max(loading).max(weights + other_before)) / MIB
+}
+
+/// What the weights take, in MiB.
+#[must_use]
+pub fn weights_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
+    weights(&Sizes::new(config, settings), config, settings) / MIB
+}
+
+fn weights(sizes: &Sizes, config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
+    F32 * sizes.weights - base::spared(config, settings)
 }
 
 /// Values that the rank has that has most, between the micro-batches of a step: of moments, and of gradients.
@@ -227,11 +244,12 @@ impl Sizes {
             None => parameters,
             Some((_, targets)) => targets.trainable as f64,
         };
-        let in_blocks: f64 = sizes()
-            .filter(|(name, _)| name.contains(".layers."))
-            .map(|(_, size)| size)
-            .sum();
+        let of_block = match settings.adapter {
+            None => largest_block(sizes()),
+            Some(_) => trained / layers,
+        };
         let vocab = config.vocab_size as f64;
+        let other_stays = settings.other.is_some_and(|other| other.stays);
         let chunk = F32 * vocab * tokens.min(ChunkSize::Auto.rows(config.vocab_size) as f64);
         let (gradient, when) = (F32 * vocabulary, |holds: bool| f64::from(u8::from(holds)));
         let replaced = match settings.adapter {
@@ -250,11 +268,11 @@ impl Sizes {
             block_gradients: F32
                 * tokens
                 * (config.hidden_size as f64 + FeedForward::largest(config).gradients)
-                + F32 * in_blocks.min(trained) / layers,
+                + F32 * of_block,
             hidden: F32 * tokens * config.hidden_size as f64,
             // The product for the gradient of the output weight copies the chunk. A reference model has a chunk too. A
             // CPU keeps the rounded weight.
-            logits: chunk * (1.0 + when(trains_output) + when(settings.keeps_reference))
+            logits: chunk * (1.0 + when(trains_output) + when(settings.keeps_reference || other_stays))
                 + F32 * vocabulary * when(settings.precision == Precision::Bf16),
             output: gradient * when(trains_output),
             embedding: gradient * when(trains_embedding),

@@ -3,6 +3,7 @@
 use crate::config::Recipe;
 use crate::error::TrainError;
 use crate::hub;
+use crate::plan::memory::OtherModel;
 use crate::run_model::model_of;
 use cadft_model::{ModelConfig, checkpoint};
 use std::path::{Path, PathBuf};
@@ -45,4 +46,13 @@ pub(super) fn directory(
         ));
     }
     Ok(Some(directory))
+}
+
+/// The size of the frozen model in `directory`.
+pub(super) fn other(recipe: &Recipe, directory: Option<&Path>) -> Result<Option<OtherModel>, TrainError> {
+    let Some(directory) = directory else {
+        return Ok(None);
+    };
+    let config = ModelConfig::from_file(&directory.join("config.json"))?;
+    Ok(Some(OtherModel::new(&config, recipe.keeps_frozen())))
 }

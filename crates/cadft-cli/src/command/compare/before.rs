@@ -1,28 +1,44 @@
 //! The evaluation before training, which runs of the same model and seed share.
 
-use super::matrix::Job;
-use cadft_train::checkpoint::Before;
-use cadft_train::{Recipe, Summary};
+use cadft_train::evaluate::Before;
+use cadft_train::{Prepared, Recipe, Summary};
 
-/// The last evaluation before training, and the recipe that it is of.
+/// The last evaluation before training, with what it was of.
 #[derive(Default)]
-pub(super) struct Known(Option<(Recipe, Before)>);
+pub(super) struct Known(Option<(Evaluated, Before)>);
+
+/// What an evaluation before training depends on.
+#[derive(PartialEq)]
+struct Evaluated {
+    recipe: Recipe,
+    /// Of the samples, the questions and the model.
+    digest: String,
+}
+
+impl Evaluated {
+    fn of(prepared: &Prepared) -> Self {
+        Self {
+            recipe: evaluated(&prepared.recipe),
+            digest: prepared.evaluation_digest(),
+        }
+    }
+}
 
 impl Known {
-    /// The evaluation before a run, if the last one that was made is the same.
-    pub(super) fn of(&self, job: &Job) -> Before {
-        let own = evaluated(&job.recipe);
-        let same = self.0.as_ref().filter(|(recipe, _)| *recipe == own);
+    /// The evaluation before a run whose model is read, if the last one that was made is the same.
+    pub(super) fn of(&self, prepared: &Prepared) -> Before {
+        let own = Evaluated::of(prepared);
+        let same = self.0.as_ref().filter(|(known, _)| *known == own);
         same.map_or_else(Before::default, |(_, before)| before.clone())
     }
 
     /// Keeps the evaluation before a run.
-    pub(super) fn keep(&mut self, job: &Job, summary: &Summary) {
+    pub(super) fn keep(&mut self, prepared: &Prepared, summary: &Summary) {
         let before = Before {
             evaluation: summary.evaluation.as_ref().map(|[before, _]| before.clone()),
             answers: summary.answers.as_ref().map(|[before, _]| before.clone()),
         };
-        self.0 = Some((evaluated(&job.recipe), before));
+        self.0 = Some((Evaluated::of(prepared), before));
     }
 }
 

@@ -21,6 +21,7 @@ const CODE: &str = "no code of a model's directory is ever run";
 const PARALLEL: &str =
     "a sequence is computed by one rank: `--ranks N` or `mpirun` share out the samples of a batch";
 const ONE_RATE: &str = "all that is trained has one learning rate, `optimizer.lr`";
+const TWO_RATES: &str = "LoRA+ is `optimizer.loraplus-lr-ratio`, of all that an adapter trains";
 const FROZEN: &str = "layers are not frozen one by one: train an adapter, whose `adapter.target-modules` and \
                       `adapter.modules-to-save` say what is trained";
 const TOKENS: &str = "the vocabulary stays as it is: add tokens to model and tokenizer with transformers first, and train `embed_tokens`";
@@ -62,9 +63,8 @@ const ABSENT: &[(&str, &str)] = &[
     ("load-in-4bit", QUANTISED),
     ("load-in-8bit", QUANTISED),
     ("logging-steps", LOGGED),
-    ("lora-plus", ONE_RATE),
-    ("loraplus-lr-embedding", ONE_RATE),
-    ("loraplus-lr-ratio", ONE_RATE),
+    ("lora-plus", TWO_RATES),
+    ("loraplus-lr-embedding", TWO_RATES),
     ("neftune-noise-alpha", NOISE),
     ("optim", ADAMW),
     ("orpo", PREFERENCES),

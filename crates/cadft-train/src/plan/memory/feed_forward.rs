@@ -1,6 +1,7 @@
 //! Activations of a feed-forward block, dense or with experts, for the estimate of memory.
 
 use cadft_model::ModelConfig;
+use std::collections::BTreeMap;
 
 /// Numbers for each token of a feed-forward block.
 pub(super) struct FeedForward {
@@ -38,4 +39,16 @@ impl FeedForward {
             && dense.inputs + dense.kept > sparse.inputs + sparse.kept;
         if is_dense_larger { dense } else { sparse }
     }
+}
+
+/// The number of parameters of the block that has most, from all names and sizes.
+pub(super) fn largest_block<'a>(parameters: impl Iterator<Item = (&'a str, f64)>) -> f64 {
+    let mut blocks = BTreeMap::<&str, f64>::new();
+    for (name, size) in parameters {
+        let block = (name.strip_prefix("model.layers.")).and_then(|rest| rest.split_once('.'));
+        if let Some((block, _)) = block {
+            *blocks.entry(block).or_default() += size;
+        }
+    }
+    blocks.into_values().fold(0.0, f64::max)
 }
