@@ -44,30 +44,17 @@ impl Known {
 
 /// The part of a recipe that an evaluation before training depends on; the rest is as by default.
 fn evaluated(recipe: &Recipe) -> Recipe {
-    let Recipe {
-        objective,
-        reference,
-        loss,
-        optimizer,
-        schedule,
-        rewrite,
-        checkpoint,
-        log,
-        guard,
-        ..
-    } = Recipe::default();
-    let mut own = Recipe {
-        objective,
-        reference,
-        loss,
-        optimizer,
-        schedule,
-        rewrite,
-        checkpoint,
-        log,
-        guard,
-        ..recipe.clone()
-    };
+    let default = Recipe::default();
+    let mut own = recipe.clone();
+    own.objective = default.objective;
+    own.reference = default.reference;
+    own.loss = default.loss;
+    own.optimizer = default.optimizer;
+    own.schedule = default.schedule;
+    own.rewrite = default.rewrite;
+    own.checkpoint = default.checkpoint;
+    own.log = default.log;
+    own.guard = default.guard;
     own.data.train.clear();
     own.run.out = None;
     own
