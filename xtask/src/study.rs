@@ -36,13 +36,16 @@ pub(crate) struct Args {
 /// One call of `cadft compare`.
 struct Matrix {
     name: &'static str,
+    /// The directory of the runs, in `runs/study`; runs that another matrix has trained are not repeated.
+    runs: &'static str,
     arguments: &'static [&'static str],
 }
 
 /// An objective is compared with the first one of its matrix.
-const MATRICES: [Matrix; 5] = [
+const MATRICES: [Matrix; 6] = [
     Matrix {
         name: "noise",
+        runs: "noise",
         arguments: &[
             "--objectives=nll,dft,cadft,profit,prift",
             "--objective=cadft-nll: cadft.gate=\"nll\"",
@@ -52,11 +55,22 @@ const MATRICES: [Matrix; 5] = [
         ],
     },
     Matrix {
+        name: "gate",
+        runs: "noise",
+        arguments: &[
+            "--objectives=dft,cadft,profit,prift",
+            "--data=clean: data/study/train.jsonl",
+            "--data=noise-20: data/study/noise-20.jsonl",
+            "--data=noise-40: data/study/noise-40.jsonl",
+        ],
+    },
+    Matrix {
         name: "beta",
+        runs: "noise",
         arguments: &[
             "--objectives=nll",
-            "--objective=beta-0.5: cadft.gate=\"nll\"; cadft.beta=0.5",
-            "--objective=beta-1: cadft.gate=\"nll\"",
+            "--objective=cadft-nll: cadft.gate=\"nll\"",
+            "--objective=beta-half: cadft.gate=\"nll\"; cadft.beta=0.5",
             "--objective=beta-2: cadft.gate=\"nll\"; cadft.beta=2",
             "--objective=beta-4: cadft.gate=\"nll\"; cadft.beta=4",
             "--objective=running: cadft.gate=\"nll\"; cadft.statistics=\"running\"",
@@ -65,6 +79,7 @@ const MATRICES: [Matrix; 5] = [
     },
     Matrix {
         name: "batch",
+        runs: "batch",
         arguments: &[
             "--objectives=nll",
             "--objective=cadft-nll: cadft.gate=\"nll\"",
@@ -76,6 +91,7 @@ const MATRICES: [Matrix; 5] = [
     },
     Matrix {
         name: "normaliser",
+        runs: "normaliser",
         arguments: &[
             "--objectives=nll",
             "--objective=cadft-nll: cadft.gate=\"nll\"",
@@ -87,6 +103,7 @@ const MATRICES: [Matrix; 5] = [
     },
     Matrix {
         name: "rewriting",
+        runs: "rewriting",
         arguments: &[
             "--objectives=nll",
             "--objective=cadft-nll: cadft.gate=\"nll\"",
@@ -130,7 +147,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     for matrix in wanted {
-        let out = format!("runs/study/{}", matrix.name);
+        let out = format!("runs/study/{}", matrix.runs);
         let command = || {
             let mut command = Command::new(&binary);
             command.args(["compare", RECIPE, "--seeds", SEEDS, "--out", &out]);

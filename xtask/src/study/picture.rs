@@ -146,14 +146,14 @@ mod tests {
 
     #[test]
     fn a_difference_lies_at_its_place_between_the_ends_of_the_panel() {
-        let text = r#"{"objectives": [], "runs": [], "differences": [{"objective": "dft", "data": "clean", "from": "nll",
+        let text = r#"{"before": {}, "objectives": [], "runs": [], "differences": [{"objective": "dft", "data": "clean", "from": "nll",
             "measures": {"answers of data/study/eval.jsonl": {"mean": -0.03, "interval": [-0.05, 0.02], "detectable": 0.04}}}]}"#;
         let svg = of(text).unwrap().unwrap();
         // From -6 to +6 points over 190 pixels, which begin at 200.
         for part in ["dft, clean", "M215.8 54H326.7", "cx=\"247.5\"", "from nll"] {
             assert!(svg.contains(part), "{part} is not in\n{svg}");
         }
-        let none = r#"{"objectives": [], "runs": [], "differences": []}"#;
+        let none = r#"{"before": {}, "objectives": [], "runs": [], "differences": []}"#;
         assert!(of(none).unwrap().is_none());
     }
 

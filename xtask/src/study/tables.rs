@@ -9,6 +9,7 @@ use serde::Deserialize;
 /// `compare.json`, with the keys that are used here.
 #[derive(Deserialize)]
 pub(super) struct Compared {
+    before: Before,
     runs: Vec<Run>,
     objectives: Vec<Cell>,
     pub(super) differences: Vec<Difference>,
@@ -19,6 +20,31 @@ pub(super) struct Cell {
     pub(super) objective: String,
     pub(super) settings: Option<String>,
     pub(super) data: Option<String>,
+}
+
+/// The model before training, over the seeds of sampled answers.
+#[derive(Deserialize)]
+struct Before {
+    #[serde(default)]
+    sources: BTreeMap<String, BTreeMap<String, Option<Mean>>>,
+    answer_entropy: Option<Mean>,
+}
+
+#[derive(Deserialize)]
+struct Mean {
+    mean: f64,
+}
+
+impl Before {
+    /// A measure of [`COLUMNS`].
+    fn measure(&self, name: &str) -> Option<f64> {
+        let found = match name.split_once(" of ") {
+            Some((measure, path)) => self.sources.get(path)?.get(measure)?.as_ref(),
+            None if name == "answer_entropy" => self.answer_entropy.as_ref(),
+            None => None,
+        };
+        found.map(|found| found.mean)
+    }
 }
 
 #[derive(Deserialize)]
@@ -96,6 +122,11 @@ pub(super) fn of(compared: &str) -> Result<String> {
         .for_each(|(title, ..)| write!(text, " {title} |").unwrap_or_default());
     text += "\n|---|";
     text += &"--:|".repeat(COLUMNS.len());
+    text += "\n| before training |";
+    for (_, measure, factor, digits) in COLUMNS {
+        let value = compared.before.measure(measure);
+        write!(text, " {} |", shown(value.as_slice(), None, (factor, digits)))?;
+    }
     text.push('\n');
     for cell in &compared.objectives {
         let own = compared.runs.iter().filter(|run| run.cell.is(cell));
@@ -148,7 +179,8 @@ mod tests {
     fn a_row_is_the_mean_of_its_runs_with_what_it_differs_from_the_first() {
         let measure = "nll of data/study/eval.jsonl";
         let text = format!(
-            r#"{{"objectives": [{{"objective": "nll", "data": "clean"}}, {{"objective": "dft", "data": "clean"}}],
+            r#"{{"before": {{"sources": {{"data/study/eval.jsonl": {{"nll": {{"mean": 2.0}}}}}}}},
+                "objectives": [{{"objective": "nll", "data": "clean"}}, {{"objective": "dft", "data": "clean"}}],
                 "runs": [{{"objective": "nll", "data": "clean", "seed": 1, "measures": {{"{measure}": 0.5}}}},
                          {{"objective": "nll", "data": "clean", "seed": 2, "measures": {{"{measure}": 0.75}}}},
                          {{"objective": "dft", "data": "clean", "seed": 1, "measures": {{"{measure}": 0.25}}}}],
@@ -160,6 +192,7 @@ mod tests {
         assert_eq!(
             rows,
             [
+                "| before training | – | – | – | – | 2.000 | – | – | – |",
                 "| `nll`, `clean` | – | – | – | – | 0.625 | – | – | – |",
                 "| `dft`, `clean` | – | – | – | – | 0.250<br>**-0.250** [-0.500, -0.125] (0.375) | – | – | – |",
             ]
