@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, presets};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What made a table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
@@ -27,7 +28,7 @@ impl Made {
     pub(super) fn by(environment: &Environment) -> Self {
         let git = environment.git.as_ref();
         Self {
-            command: environment.command.clone(),
+            command: named(&environment.command),
             cadft: environment.cadft,
             revision: git.map(|git| git.revision.clone()),
             dirty: git.map(|git| git.dirty),
@@ -36,6 +37,17 @@ impl Made {
             cpus: environment.cpus,
         }
     }
+}
+
+/// A command by the name of its program, wherever that lies.
+fn named(command: &[String]) -> Vec<String> {
+    let mut command = command.to_vec();
+    if let Some(program) = command.first_mut()
+        && let Some(name) = Path::new(program).file_name()
+    {
+        *program = name.to_string_lossy().into_owned();
+    }
+    command
 }
 
 /// What came out, one row a cell.
