@@ -47,7 +47,7 @@ enum Verb {
     /// Train the base model of the embedded quickstart again.
     QuickstartBase,
     /// Make the data of the study, and train the base model that it begins with.
-    StudyBase,
+    StudyBase(study::BaseArgs),
     /// Compare objectives on that base, with seeds and intervals, into `bench/study`.
     Study(study::Args),
     /// Build the API documentation and the book, warnings being errors.
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::QuickstartBase => quickstart::run(),
-        Verb::StudyBase => study::base(),
+        Verb::StudyBase(args) => study::base(&args),
         Verb::Study(args) => study::run(&args),
         Verb::Docs => docs::run(),
         Verb::Reference(args) => reference::run(&args),

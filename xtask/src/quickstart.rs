@@ -1,6 +1,6 @@
 //! `cargo xtask quickstart-base`: rebuilds the embedded base model from random weights.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -30,13 +30,21 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn trained(script: &[&str; 3], recipe: &str, out: &str) -> Result<PathBuf> {
     let root = shell::workspace_root();
     let python = python::environment("quickstart", &root.join("python/requirements-quickstart.txt"))?;
-    let [script, option, data] = script;
-    shell::run(
-        Command::new(python)
-            .arg(root.join(script))
-            .arg(option)
-            .arg(root.join(data)),
-    )?;
+    write_data(&python, script)?;
+    train(recipe, out)
+}
+
+/// Runs a script that writes data, with an option and a directory, both below the root of the repository.
+pub(crate) fn write_data(python: &Path, [script, option, data]: &[&str; 3]) -> Result<()> {
+    let root = shell::workspace_root();
+    let mut command = Command::new(python);
+    shell::run(command.arg(root.join(script)).arg(option).arg(root.join(data)))
+}
+
+/// Trains a recipe into `out`, which is removed if it exists; both are below the root of the repository. Returns the directory of
+/// the run.
+pub(crate) fn train(recipe: &str, out: &str) -> Result<PathBuf> {
+    let root = shell::workspace_root();
     let out = root.join(out);
     if out.exists() {
         std::fs::remove_dir_all(&out).with_context(|| format!("cannot remove `{}`", out.display()))?;

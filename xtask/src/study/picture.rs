@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::tables::{Compared, Difference, Estimate};
 
 /// A panel: its title and the measure, a share that is shown in points.
 const PANELS: [(&str, &str); 3] = [
-    ("trained tasks", "answers of data/study/eval.jsonl"),
-    ("tasks like them", "answers of data/study/shifted.jsonl"),
-    ("other tasks", "answers of data/study/general.jsonl"),
+    ("trained tasks", "answers of eval.jsonl"),
+    ("tasks like them", "answers of shifted.jsonl"),
+    ("other tasks", "answers of general.jsonl"),
 ];
 /// Pixels: of the names on the left, of a panel, between two panels, of a row, above the rows and below them.
 const NAMES: f64 = 200.0;
@@ -22,11 +22,11 @@ const BOTTOM: f64 = 44.0;
 
 /// An SVG of the differences in right answers. `None` if a matrix has no differences with intervals.
 pub(super) fn of(compared: &str) -> Result<Option<String>> {
-    let compared: Compared = serde_json::from_str(compared).context("not what `cadft compare` writes")?;
+    let compared = Compared::read(compared)?;
     let rows: Vec<&Difference> = compared.differences.iter().collect();
-    let all = rows
-        .iter()
-        .flat_map(|row| PANELS.map(|(_, measure)| points(row, measure)));
+    let has_points = |(_, measure): &(&str, &str)| rows.iter().any(|row| points(row, measure).is_some());
+    let panels: Vec<(&str, &str)> = PANELS.into_iter().filter(has_points).collect();
+    let all = (rows.iter()).flat_map(|row| panels.iter().map(|(_, measure)| points(row, measure)));
     let ends = all.flatten().flat_map(|[_, low, high]| [low, high]);
     let widest = ends.map(f64::abs).fold(0.0, f64::max);
     if widest == 0.0 {
@@ -35,7 +35,7 @@ pub(super) fn of(compared: &str) -> Result<Option<String>> {
     let step = step(widest);
     let limit = (widest / step).ceil() * step;
     let height = TOP + ROW * rows.len() as f64 + BOTTOM;
-    let width = NAMES + PANELS.len() as f64 * (PANEL + GAP);
+    let width = NAMES + panels.len() as f64 * (PANEL + GAP);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"12\" fill=\"#777\">\n"
@@ -50,7 +50,7 @@ pub(super) fn of(compared: &str) -> Result<Option<String>> {
             row.cell.parts().join(", ")
         )?;
     }
-    for (index, (title, measure)) in PANELS.iter().enumerate() {
+    for (index, (title, measure)) in panels.iter().enumerate() {
         let left = NAMES + index as f64 * (PANEL + GAP);
         panel(&mut svg, (left, limit, step), title, rows.len())?;
         for (index, row) in rows.iter().enumerate() {

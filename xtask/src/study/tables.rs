@@ -6,6 +6,8 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use super::rewrites::Rewrites;
+
 /// `compare.json`, with the keys that are used here.
 #[derive(Deserialize)]
 pub(super) struct Compared {
@@ -13,6 +15,40 @@ pub(super) struct Compared {
     runs: Vec<Run>,
     objectives: Vec<Cell>,
     pub(super) differences: Vec<Difference>,
+    /// Added by [`rewrites`](super::rewrites).
+    #[serde(default)]
+    rewrites: Vec<Rewrites>,
+}
+
+impl Compared {
+    /// Reads what `cadft compare` wrote. In the names of measures, an evaluation source is called by its file alone.
+    pub(super) fn read(text: &str) -> Result<Self> {
+        let mut compared: Self = serde_json::from_str(text).context("not what `cadft compare` writes")?;
+        let sources = std::mem::take(&mut compared.before.sources).into_iter();
+        compared.before.sources = sources.map(|(path, of)| (file(&path).to_owned(), of)).collect();
+        for run in &mut compared.runs {
+            run.measures = by_file(std::mem::take(&mut run.measures));
+        }
+        for difference in &mut compared.differences {
+            difference.measures = by_file(std::mem::take(&mut difference.measures));
+        }
+        Ok(compared)
+    }
+}
+
+/// `nll of some/directory/eval.jsonl` becomes `nll of eval.jsonl`.
+fn by_file<T>(measures: BTreeMap<String, T>) -> BTreeMap<String, T> {
+    let renamed = measures.into_iter().map(|(name, value)| {
+        let short = name
+            .split_once(" of ")
+            .map(|(measure, path)| format!("{measure} of {}", file(path)));
+        (short.unwrap_or(name), value)
+    });
+    renamed.collect()
+}
+
+fn file(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 #[derive(Deserialize)]
@@ -74,22 +110,12 @@ pub(super) struct Estimate {
 type Column = (&'static str, &'static str, f64, usize);
 
 const COLUMNS: [Column; 8] = [
-    (
-        "right, trained tasks",
-        "answers of data/study/eval.jsonl",
-        100.0,
-        1,
-    ),
-    ("pass@8", "pass of data/study/eval.jsonl", 100.0, 1),
-    (
-        "right, like them",
-        "answers of data/study/shifted.jsonl",
-        100.0,
-        1,
-    ),
-    ("right, others", "answers of data/study/general.jsonl", 100.0, 1),
-    ("NLL, trained tasks", "nll of data/study/eval.jsonl", 1.0, 3),
-    ("NLL, others", "nll of data/study/general.jsonl", 1.0, 3),
+    ("right, trained tasks", "answers of eval.jsonl", 100.0, 1),
+    ("pass@8", "pass of eval.jsonl", 100.0, 1),
+    ("right, like them", "answers of shifted.jsonl", 100.0, 1),
+    ("right, others", "answers of general.jsonl", 100.0, 1),
+    ("NLL, trained tasks", "nll of eval.jsonl", 1.0, 3),
+    ("NLL, others", "nll of general.jsonl", 1.0, 3),
     ("entropy of answers", "answer_entropy", 1.0, 3),
     ("AUC of noise", "noise_auc", 1.0, 3),
 ];
@@ -115,7 +141,7 @@ impl Cell {
 /// Means over the seeds, and below those of another objective than the first its difference over pairs of runs with the same seed:
 /// the 95 % interval, and what the pairs would have shown.
 pub(super) fn of(compared: &str) -> Result<String> {
-    let compared: Compared = serde_json::from_str(compared).context("not what `cadft compare` writes")?;
+    let compared = Compared::read(compared)?;
     let mut text = String::from("| |");
     COLUMNS
         .iter()
@@ -138,6 +164,33 @@ pub(super) fn of(compared: &str) -> Result<String> {
             let values: Vec<f64> = values.copied().collect();
             let difference = compared.and_then(|compared| compared.measures.get(measure));
             write!(text, " {} |", shown(&values, difference, (factor, digits)))?;
+        }
+        text.push('\n');
+    }
+    if !compared.rewrites.is_empty() {
+        text += &rewritten(&compared.rewrites)?;
+    }
+    Ok(text)
+}
+
+/// What rounds of rewriting did, a run on average.
+fn rewritten(all: &[Rewrites]) -> Result<String> {
+    let mut text = String::from(
+        "\n| a run on average | answers written | put in | of these planted | right before | right now |\n",
+    );
+    text += "|---|--:|--:|--:|--:|--:|\n";
+    for cell in all {
+        let counts = [
+            cell.drawn,
+            cell.replaced,
+            cell.planted,
+            cell.right_before,
+            cell.right_after,
+        ];
+        let name = cell.cell.replace('.', "`, `");
+        write!(text, "| `{name}` |")?;
+        for count in counts {
+            write!(text, " {:.1} |", count as f64 / cell.runs as f64)?;
         }
         text.push('\n');
     }
@@ -185,7 +238,9 @@ mod tests {
                          {{"objective": "nll", "data": "clean", "seed": 2, "measures": {{"{measure}": 0.75}}}},
                          {{"objective": "dft", "data": "clean", "seed": 1, "measures": {{"{measure}": 0.25}}}}],
                 "differences": [{{"objective": "dft", "data": "clean", "from": "nll", "measures": {{"{measure}":
-                         {{"pairs": 1, "mean": -0.25, "interval": [-0.5, -0.125], "detectable": 0.375}}}}}}]}}"#
+                         {{"pairs": 1, "mean": -0.25, "interval": [-0.5, -0.125], "detectable": 0.375}}}}}}],
+                "rewrites": [{{"cell": "nll.own.clean", "runs": 2, "drawn": 9, "replaced": 5, "planted": 4, "right_before": 1,
+                         "right_after": 3}}]}}"#
         );
         let table = of(&text).unwrap();
         let rows: Vec<&str> = table.lines().skip(2).collect();
@@ -195,6 +250,10 @@ mod tests {
                 "| before training | – | – | – | – | 2.000 | – | – | – |",
                 "| `nll`, `clean` | – | – | – | – | 0.625 | – | – | – |",
                 "| `dft`, `clean` | – | – | – | – | 0.250<br>**-0.250** [-0.500, -0.125] (0.375) | – | – | – |",
+                "",
+                "| a run on average | answers written | put in | of these planted | right before | right now |",
+                "|---|--:|--:|--:|--:|--:|",
+                "| `nll`, `own`, `clean` | 4.5 | 2.5 | 2.0 | 0.5 | 1.5 |",
             ]
         );
     }
