@@ -13,6 +13,7 @@ mod json;
 mod memory;
 mod metrics;
 mod model;
+mod moments;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod one_shard;
 mod outputs;

@@ -10,6 +10,7 @@ use cadft_model::decoder::Recompute;
 use cadft_model::parameters::{NamedTensor, named_parameters};
 use cadft_model::{AdapterConfig, AdapterKind, CausalLm, TargetModules};
 use cadft_step::batch::GlobalBatch;
+use cadft_step::optimizer::MomentFormat;
 use cadft_step::ranks::{Checked, Collective, Local, Sharing, ZeroStage, owned_values};
 use cadft_step::{AdamW, AdamWOptions, MicroBatching, Ranks, Settled, StepSettings, StepState, step};
 use cadft_tests::{Named, trained};
@@ -30,6 +31,7 @@ struct Case<'a> {
     recompute: Recompute,
     stage: ZeroStage,
     model: fn() -> CausalLm,
+    moments: MomentFormat,
     /// The step in which one sample has a NaN weight.
     broken: Option<usize>,
 }
@@ -44,6 +46,7 @@ impl<'a> Case<'a> {
             recompute: Recompute::None,
             stage: ZeroStage::One,
             model: tied,
+            moments: MomentFormat::F32,
             broken: None,
         }
     }
@@ -103,7 +106,11 @@ fn bits(tensors: &[NamedTensor]) -> BTreeMap<String, Vec<u32>> {
 fn run(case: &Case<'_>, ranks: &Ranks) -> Left {
     let mut model = (case.model)().with_recompute(case.recompute);
     let reference = model.reference();
-    let mut state = StepState::new(AdamW::new(&AdamWOptions::default()), RunningMoments::new(0.9));
+    let options = AdamWOptions {
+        moments: case.moments,
+        ..AdamWOptions::default()
+    };
+    let mut state = StepState::new(AdamW::new(&options), RunningMoments::new(0.9));
     let ranks = &ranks.clone().with_sharing(Sharing {
         shards: case.shards,
         stage: case.stage,
@@ -243,7 +250,18 @@ fn neither_cut_nor_packing_nor_recomputation_nor_adapters_change_that() {
             broken: Some(5),
             ..case
         };
+        let rounded = Case {
+            moments: MomentFormat::Bf16,
+            broken: Some(6),
+            ..wide
+        };
+        let on_host = Case {
+            moments: MomentFormat::Host,
+            ..case
+        };
         for (what, case) in [
+            ("moments in bf16, not a number on one rank", rounded),
+            ("moments on the host", on_host),
             ("micro 3", wide),
             ("packed", packed),
             ("recomputed", recomputed),

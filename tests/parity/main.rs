@@ -7,6 +7,7 @@ mod families;
 mod foreign;
 mod generation_keys;
 mod keys;
+mod moments;
 mod objectives;
 mod packed;
 mod probe;

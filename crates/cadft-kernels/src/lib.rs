@@ -5,6 +5,7 @@
 //! | [`cpu`] | building blocks of CPU kernels, on slices |
 //! | `flex` | between tensors of Flex and slices |
 //! | [`matmul`] and others | products of tensors in f32, TF32, or of factors rounded to bf16, as an extension of Burn's backends |
+//! | [`dynamic`] | maps of 8 bits, for the scales of packed weights and for moments |
 //! | [`Packed`] | frozen weights in bf16, 8 or 4 bits, and their products |
 //! | [`logits`] | how logits are computed: number format and soft-cap |
 //! | [`has_kernels`] | which backends have our kernels |
@@ -13,6 +14,7 @@
 
 mod backends;
 pub mod cpu;
+pub mod dynamic;
 #[cfg(feature = "flex")]
 pub mod flex;
 pub mod logits;

@@ -11,17 +11,52 @@
 //! Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101), algorithm 2. The operations and
 //! their order are those of Burn's `AdamW`, fused into one pass on backends that have a kernel (`update.rs`). The
 //! moments are kept here, by parameter, so that a checkpoint stores them bit for bit under the names of their weights.
+//!
+//! Moments are kept on the device in f32, or in host memory in f32 or in fewer bits ([`MomentFormat`], `host.rs`).
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use cadft_model::ParamGradients;
 use cadft_model::parameters::{self, NamedTensor};
+use host::{HostMoments, Noise};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use state::{Export, Import};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use update::{Rates, update};
+
+pub use host::moment_bytes;
+pub use state::STATE_PARTS;
 pub(crate) use update::{add, sum_of_squares};
 
+mod host;
+mod state;
 mod update;
+
+/// How the moments are kept between updates. The update itself is computed in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MomentFormat {
+    /// In f32, on the device.
+    #[default]
+    F32,
+    /// In bf16 with stochastic rounding, which depends on the seed alone. On a CPU.
+    Bf16,
+    /// In 8 bits with a scale for each 256, with the codes of bitsandbytes; in f32 if a parameter has fewer than 4096
+    /// values. On a CPU.
+    Int8,
+    /// In f32 in the memory of the host, where the update is computed too.
+    Host,
+}
+
+impl MomentFormat {
+    /// Whether the values of a device must be in host memory for it.
+    #[must_use]
+    pub fn is_of_host(self) -> bool {
+        matches!(self, Self::Bf16 | Self::Int8)
+    }
+}
 
 /// Options of [`AdamW`] besides the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +70,10 @@ pub struct AdamWOptions {
     /// Factor of the learning rate of `lora_B`, and of what has one axis, such as `DoRA`'s magnitudes: LoRA+ (arXiv
     /// 2402.12354), with the groups of PEFT's `create_loraplus_optimizer`. 1 for one learning rate.
     pub loraplus_lr_ratio: f64,
+    /// How the moments are kept.
+    pub moments: MomentFormat,
+    /// Seed of stochastic rounding.
+    pub seed: u64,
 }
 
 impl Default for AdamWOptions {
@@ -44,6 +83,8 @@ impl Default for AdamWOptions {
             weight_decay: 0.01,
             eps: 1e-8,
             loraplus_lr_ratio: 1.0,
+            moments: MomentFormat::F32,
+            seed: 42,
         }
     }
 }
@@ -73,6 +114,8 @@ pub struct AdamW {
     eps: f32,
     weight_decay: f64,
     loraplus_lr_ratio: f64,
+    format: MomentFormat,
+    seed: u64,
     moments: Moments,
     /// The parameters that the last update changed.
     last: Vec<ParamId>,
@@ -85,6 +128,8 @@ pub struct AdamW {
 struct Moments {
     first: ParamGradients,
     second: ParamGradients,
+    /// Moments in host memory, and their shapes. A parameter has either these or those above.
+    on_host: HashMap<ParamId, (Vec<usize>, HostMoments)>,
     updates: HashMap<ParamId, i32>,
 }
 
@@ -98,6 +143,8 @@ impl AdamW {
             eps: options.eps as f32,
             weight_decay: f64::from(options.weight_decay as f32),
             loraplus_lr_ratio: options.loraplus_lr_ratio,
+            format: options.moments,
+            seed: options.seed,
             moments: Moments::default(),
             last: vec![],
             rows: HashMap::new(),
@@ -115,10 +162,13 @@ impl AdamW {
     #[must_use]
     pub fn step<M: Module>(&mut self, lr: f64, model: M, grads: ParamGradients, factor: Tensor<1>) -> M {
         self.last.clear();
+        // One read for all parameters.
+        let host_factor = (self.format != MomentFormat::F32).then(|| factor.clone().into_scalar::<f32>());
         model.map(&mut Update {
             optimizer: self,
             grads,
             factor,
+            host_factor,
             lr,
             path: vec![],
         })
@@ -138,8 +188,9 @@ impl AdamW {
     }
 
     /// The moments, under the names of the parameters of `model` and in `PyTorch`'s terms: `NAME.exp_avg`,
-    /// `NAME.exp_avg_sq`, and `NAME.step`, the number of updates. One of several ranks returns those of the parameters
-    /// that it owns ([`Ranks::owned`](crate::Ranks::owned)).
+    /// `NAME.exp_avg_sq`, and `NAME.step`, the number of updates. Those in 8 bits are codes; `NAME.exp_avg_absmax` and
+    /// `NAME.exp_avg_sq_absmax` are their scales. One of several ranks returns those of the parameters that it owns
+    /// ([`Ranks::owned`](crate::Ranks::owned)).
     #[must_use]
     pub fn state<M: Module>(&self, model: &M) -> Vec<NamedTensor> {
         let mut export = Export {
@@ -151,13 +202,14 @@ impl AdamW {
         export.tensors
     }
 
-    /// Restores moments from [`AdamW::state`], of this rank or of a run with one rank. Returns the names that belong to
-    /// no parameter of `model`.
+    /// Restores moments from [`AdamW::state`], of this rank or of a run with one rank: bit for bit, or rounded if they
+    /// were kept in another format. Returns the names that belong to no parameter of `model`.
     pub fn load_state<M: Module>(&mut self, model: &M, state: BTreeMap<String, TensorData>) -> Vec<String> {
         self.moments = Moments::default();
         self.last.clear();
         let mut import = Import {
             moments: &mut self.moments,
+            format: self.format,
             rows: &self.rows,
             state,
             path: vec![],
@@ -171,25 +223,61 @@ struct Update<'a> {
     optimizer: &'a mut AdamW,
     grads: ParamGradients,
     factor: Tensor<1>,
+    /// The factor on the host, if the update is computed there.
+    host_factor: Option<f32>,
     lr: f64,
     path: Vec<String>,
 }
 
 impl Update<'_> {
-    /// Computes the new value of a parameter, without gradient.
-    fn updated<const D: usize>(&mut self, id: ParamId, value: Tensor<D>, grad: Tensor<D>) -> Tensor<D> {
+    /// Computes the new value of a parameter, or of rows of it from the row `first_row`, without gradient.
+    fn updated<const D: usize>(
+        &mut self,
+        id: ParamId,
+        value: Tensor<D>,
+        grad: Tensor<D>,
+        first_row: usize,
+    ) -> Tensor<D> {
+        let (rates, updates) = self.rates::<D>(id);
+        let optimizer = &mut *self.optimizer;
+        optimizer.last.push(id);
+        let moments = &mut optimizer.moments;
+        let Some(factor) = self.host_factor else {
+            let before = [&mut moments.first, &mut moments.second]
+                .map(|moments| moments.remove(id).unwrap_or_else(|| grad.zeros_like()));
+            let (value, [first, second]) = update(value, grad, self.factor.clone(), before, rates);
+            moments.first.register(id, first);
+            moments.second.register(id, second);
+            return value;
+        };
+        if factor < 0.0 {
+            return value;
+        }
+        let shape = grad.dims();
+        let (_, moments) = moments.on_host.entry(id).or_insert_with(|| {
+            let count = shape.iter().product();
+            (shape.to_vec(), HostMoments::zeros(count, optimizer.format))
+        });
+        let columns: usize = shape[1..].iter().product();
+        let noise = Noise::new(optimizer.seed, id.val(), u64::from(updates)).after(first_row * columns);
+        let device = value.device();
+        let (mut value, grad) = (value.into_data(), grad.into_data());
+        let values = value.as_mut_slice().expect("parameters are f32");
+        let grads = grad.as_slice().expect("gradients are f32");
+        moments.update(values, grads, factor, (rates, noise));
+        Tensor::from_data(value, &device)
+    }
+
+    /// The scalars in the next update of a parameter, and the number of this update.
+    fn rates<const D: usize>(&mut self, id: ParamId) -> (Rates, u32) {
         let AdamW {
             betas,
             eps,
             weight_decay,
             loraplus_lr_ratio,
             ref mut moments,
-            ref mut last,
             ..
         } = *self.optimizer;
-        last.push(id);
-        let before = [&mut moments.first, &mut moments.second]
-            .map(|moments| moments.remove(id).unwrap_or_else(|| grad.zeros_like()));
         let updates = moments.updates.entry(id).or_insert(0);
         *updates += 1;
         let name = self.path.join(".");
@@ -212,10 +300,7 @@ impl Update<'_> {
             lr: lr as f32,
             keep: (1.0 - decay) as f32,
         };
-        let (value, [first, second]) = update(value, grad, self.factor.clone(), before, rates);
-        moments.first.register(id, first);
-        moments.second.register(id, second);
-        value
+        (rates, updates.unsigned_abs())
     }
 }
 
@@ -236,107 +321,14 @@ impl ModuleMapper for Update<'_> {
         let is_trained = tensor.is_require_grad();
         let rows = self.optimizer.rows.get(&id).cloned();
         let updated = match rows {
-            None => self.updated(id, tensor.inner(), grad),
+            None => self.updated(id, tensor.inner(), grad, 0),
             Some(rows) => {
                 let whole = tensor.inner();
-                let own = self.updated(id, whole.clone().slice([rows.clone()]), grad);
+                let own = self.updated(id, whole.clone().slice([rows.clone()]), grad, rows.start);
                 whole.slice_assign([rows], own)
             }
         };
         let updated = Tensor::from_inner(updated);
         Param::from_mapped_value(id, updated.set_require_grad(is_trained), mapper)
-    }
-}
-
-struct Export<'a> {
-    moments: &'a Moments,
-    tensors: Vec<NamedTensor>,
-    path: Vec<String>,
-}
-
-impl ModuleVisitor for Export<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(&updates) = self.moments.updates.get(&param.id) else {
-            return;
-        };
-        let name = self.path.join(".");
-        let parts = [
-            ("exp_avg", &self.moments.first),
-            ("exp_avg_sq", &self.moments.second),
-        ];
-        for (part, moments) in parts {
-            let moment = moments.get::<D>(param.id);
-            self.tensors
-                .extend(moment.map(|moment| NamedTensor::new(format!("{name}.{part}"), moment)));
-        }
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "exact up to 2²⁴ updates, as in `PyTorch`"
-        )]
-        let updates = updates as f32;
-        self.tensors
-            .push(NamedTensor::from_values(format!("{name}.step"), vec![updates]));
-    }
-}
-
-struct Import<'a> {
-    moments: &'a mut Moments,
-    rows: &'a HashMap<ParamId, Range<usize>>,
-    state: BTreeMap<String, TensorData>,
-    path: Vec<String>,
-}
-
-impl ModuleVisitor for Import<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let name = self.path.join(".");
-        let shape = param.lazy_shape();
-        let key = |part: &str| format!("{name}.{part}");
-        let rows = self.rows.get(&param.id);
-        let mut own = shape.clone();
-        if let Some(rows) = rows {
-            own[0] = rows.len();
-        }
-        let fits = |key: &str| {
-            let is_known = |data: &TensorData| *data.shape() == shape || *data.shape() == own;
-            self.state.get(key).is_some_and(is_known)
-        };
-        let has_all = fits(&key("exp_avg")) && fits(&key("exp_avg_sq"));
-        if !has_all || !self.state.contains_key(&key("step")) {
-            return;
-        }
-        let device = param.lazy_device().inner();
-        let mut take = |part: &str| self.state.remove(&key(part));
-        let moments = (take("exp_avg"), take("exp_avg_sq"), take("step"));
-        let (Some(first), Some(second), Some(updates)) = moments else {
-            return;
-        };
-        let [first, second] = [first, second].map(|moment| {
-            let found = Tensor::<D>::from_data(moment, &device);
-            match rows {
-                Some(rows) if found.dims() != own.dims::<D>() => found.slice([rows.clone()]),
-                _ => found,
-            }
-        });
-        self.moments.first.register(param.id, first);
-        self.moments.second.register(param.id, second);
-        #[expect(clippy::cast_possible_truncation, reason = "a count of updates")]
-        let updates = updates.iter::<f32>().next().unwrap_or_default() as i32;
-        self.moments.updates.insert(param.id, updates);
     }
 }

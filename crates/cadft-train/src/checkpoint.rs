@@ -4,8 +4,9 @@
 //! checkpoints/step-000100/
 //!   config.json, model.safetensors, tokenizer.json, …   the files that other tools read; for an adapter, its PEFT files
 //!   training/state.json              step, running moments, guards, best, lengths of logs, rewriting, settings
-//!   training/optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step of every trained parameter, f32; with
-//!                                    several shards optimizer-00001-of-00004.safetensors, …, one for each
+//!   training/optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step of every trained parameter, in f32 or as
+//!                                    `optimizer.moments` keeps them; with several shards
+//!                                    optimizer-00001-of-00004.safetensors, …, one for each
 //!   training/parameters.safetensors  the trained parameters in f32, if the model's files do not hold exactly these
 //!   training/reference.safetensors   what the frozen model of a window says of the tokens of the steps that are left (PSFT-1)
 //!   training/manifest.json           size and SHA-256 of every file above; written last

@@ -9,6 +9,7 @@ mod guard;
 mod log;
 mod migrate;
 mod objective;
+mod optimizer;
 mod own_objective;
 mod parse;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use log::LogSection;
 pub use migrate::{Migration, migrate};
 pub use objective::ObjectiveChoice;
 pub(crate) use objective::is_member;
+pub use optimizer::OptimizerSection;
 pub use parse::{instead_of, parse, set, suggested_key};
 pub use reference::ReferenceSection;
 pub(crate) use rewrite::GENERATED_AT_A_TIME;
@@ -41,7 +43,7 @@ use cadft_data::{Bucketing, Mask, Mixing, Order, Packing, Preset, Source, Stoppi
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_step::ranks::ZeroStage;
 pub use cadft_step::schedule::{ScheduleKind, steps_of};
-use cadft_step::{AdamWOptions, MicroBatching, Schedule};
+use cadft_step::{MicroBatching, Schedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -288,49 +290,6 @@ pub struct LossSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = 0.1))]
     pub start_until: Option<f64>,
-}
-
-/// `AdamW`; norms and biases do not decay.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct OptimizerSection {
-    /// Peak learning rate; the DFT code's: 5e-5.
-    pub lr: f64,
-    /// Decay of the two moments; the DFT code's: 0.9, 0.95.
-    pub betas: [f64; 2],
-    /// Decoupled weight decay; the DFT code's: 0.01.
-    pub weight_decay: f64,
-    /// Added to the root of the second moment; `PyTorch`'s: 1e-8.
-    pub eps: f64,
-    /// LoRA+ (arXiv 2402.12354): the learning rate of the matrices `B` of an adapter and of `DoRA`'s magnitudes is this
-    /// many times `lr`, in the groups of PEFT. Its paper advises 16. Ours: 1, one learning rate.
-    pub loraplus_lr_ratio: f64,
-    /// Largest global gradient norm; the DFT code's: 1.
-    pub clip: f64,
-}
-
-impl Default for OptimizerSection {
-    fn default() -> Self {
-        Self {
-            lr: 5e-5,
-            betas: [0.9, 0.95],
-            weight_decay: 0.01,
-            eps: 1e-8,
-            loraplus_lr_ratio: 1.0,
-            clip: 1.0,
-        }
-    }
-}
-
-impl From<&OptimizerSection> for AdamWOptions {
-    fn from(section: &OptimizerSection) -> Self {
-        Self {
-            betas: section.betas,
-            weight_decay: section.weight_decay,
-            eps: section.eps,
-            loraplus_lr_ratio: section.loraplus_lr_ratio,
-        }
-    }
 }
 
 impl Recipe {

@@ -93,12 +93,13 @@ impl RanksOfRun {
 }
 
 impl Plan {
-    /// `adapter` is the trained adapter, if there is one; `other` the frozen model, if it is another; `kernels` are those of the device.
+    /// `adapter` is the trained adapter, if there is one; `other` the frozen model, if it is another; `kernels` are those of the
+    /// device, with whether it computes in the memory of the host.
     pub(crate) fn new(
         recipe: &Recipe,
         (config, other): (&ModelConfig, Option<OtherModel>),
         adapter: Option<&(AdapterConfig, AdapterTargets)>,
-        kernels: Kernels,
+        kernels: (Kernels, bool),
         ranks: usize,
         (train, eval): (&Samples, &Samples),
     ) -> Self {

@@ -4,7 +4,7 @@ mod reference;
 
 use crate::config::{AdapterSection, Init, Recipe};
 use crate::data::{Question, SampleReader, adapted_tokenizer};
-use crate::device::Kernels;
+use crate::device::{Kernels, host_for};
 use crate::error::TrainError;
 use crate::evaluate::Before;
 use crate::hub;
@@ -83,6 +83,7 @@ impl Prepared {
     ) -> Result<Self, TrainError> {
         let directory = model_directory(&recipe)?;
         check_precision(&recipe, device)?;
+        recipe.check_moments(device)?;
         set_tf32(Tf32::from_flag(recipe.model.tf32));
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let (adapter, config) = adapter_of(&recipe, (&directory, config))?;
@@ -112,7 +113,7 @@ impl Prepared {
             &recipe,
             (&config, other),
             targeted.as_ref(),
-            Kernels::on(device),
+            (Kernels::on(device), host_for(device).is_none()),
             ranks.count,
             (&train, &eval),
         );

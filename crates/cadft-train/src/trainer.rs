@@ -143,7 +143,7 @@ impl<'a> Trainer<'a> {
             .map_or(0.99, |c| c.statistics_decay);
         let (samples, global) = (prepared.train.len(), recipe.batch.global);
         let state = StepState::new(
-            AdamW::new(&(&recipe.optimizer).into()),
+            AdamW::new(&recipe.optimizer_options()),
             RunningMoments::new(decay),
         );
         Self {

@@ -7,9 +7,10 @@
 
 use rayon::prelude::*;
 
-use super::code::{BLOCK, GROUP, LEVELS, MAP_BOUNDS, NF4_BOUNDS, nearest};
+use super::code::{BLOCK, GROUP, LEVELS, NF4_BOUNDS};
 use super::format::{PackedFormat, PackedLayout};
 use crate::cpu::bf16_bits;
+use crate::dynamic::{SIGNED, code_below};
 
 /// Below this, a largest magnitude is not divided by.
 const SMALLEST: f32 = 1e-38;
@@ -90,7 +91,7 @@ fn pack_block(bytes: &mut [u8], block: &[f32]) -> f32 {
     let (scale, scaled) = scaled(block, BLOCK);
     let code = |value: Option<&f32>| {
         // bitsandbytes pads with a 0 before it packs.
-        nearest(value.map_or(0.0, |value| scaled(*value)), &NF4_BOUNDS)
+        code_below(value.map_or(0.0, |value| scaled(*value)), &NF4_BOUNDS)
     };
     for (byte, pair) in bytes.iter_mut().zip(block.chunks(2)) {
         *byte = code(pair.first()) << 4 | code(pair.get(1));
@@ -106,7 +107,7 @@ fn pack_scales(of_blocks: &[f32]) -> (Vec<u8>, Vec<f32>) {
     for group in of_blocks.chunks(GROUP) {
         let apart: Vec<f32> = group.iter().map(|scale| scale - mean).collect();
         let (scale, scaled) = scaled(&apart, GROUP);
-        codes.extend(apart.iter().map(|&value| nearest(scaled(value), &MAP_BOUNDS)));
+        codes.extend(apart.iter().map(|&value| SIGNED.nearest(scaled(value))));
         scales.push(scale);
     }
     scales.push(mean);

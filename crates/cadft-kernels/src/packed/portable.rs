@@ -5,8 +5,9 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, Slice, TensorData};
 
-use super::code::{BLOCK, GROUP, MAP, NF4, OVER_LEVELS};
+use super::code::{BLOCK, GROUP, NF4, OVER_LEVELS};
 use super::format::{PackedFormat, PackedLayout};
+use crate::dynamic::SIGNED;
 use crate::products::{MatmulKernels, Precision, backend_matmul};
 
 /// `x Wᵀ`.
@@ -83,7 +84,7 @@ fn block_scales<B: MatmulKernels>(
 ) -> FloatTensor<B> {
     let (blocks, groups) = (layout.blocks(), layout.scales() - 1);
     let of_blocks = unpacked::<B>(codes, (layout.code_words(), layout.words()), 8, blocks);
-    let values = select::<B>(MAP.as_slice(), of_blocks);
+    let values = select::<B>(&SIGNED.values, of_blocks);
     let of_groups = B::float_slice(scales.clone(), &[Slice::from(0..groups)]);
     let mean = B::float_slice(scales.clone(), &[Slice::from(groups..groups + 1)]);
     let scaled = B::float_mul(values, repeat::<B>(of_groups, GROUP, blocks));

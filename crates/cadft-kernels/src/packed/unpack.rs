@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::code::{BLOCK, GROUP, MAP, NF4, OVER_LEVELS};
+use super::code::{BLOCK, GROUP, NF4, OVER_LEVELS};
 use super::format::{PackedFormat, PackedLayout};
 use crate::cpu::vectorised;
+use crate::dynamic::SIGNED;
 
 /// A packed matrix in memory.
 #[derive(Clone, Copy)]
@@ -66,7 +67,7 @@ impl Matrix<'_> {
         let word = self.codes[self.layout.code_words() + block / 4];
         let code = word.to_le_bytes()[block % 4];
         let mean = self.scales[self.scales.len() - 1];
-        MAP[usize::from(code)] * self.scales[block / GROUP] + mean
+        SIGNED.values[usize::from(code)] * self.scales[block / GROUP] + mean
     }
 }
 

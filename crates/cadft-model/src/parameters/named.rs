@@ -9,6 +9,10 @@ pub struct NamedTensor {
     pub name: String,
     /// The shape.
     pub shape: Vec<usize>,
+    /// The type of the values.
+    dtype: DType,
+    /// Whether the values are in host memory that does not change.
+    is_shared: bool,
     values: Box<dyn Fn() -> TensorData + Send>,
 }
 
@@ -19,6 +23,8 @@ impl NamedTensor {
         Self {
             name: name.into(),
             shape: tensor.dims().to_vec(),
+            dtype: DType::F32,
+            is_shared: false,
             values: Box::new(move || tensor.to_data()),
         }
     }
@@ -37,33 +43,56 @@ impl NamedTensor {
     #[must_use]
     pub fn of_shape(name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) -> Self {
         let data = TensorData::new(values, shape.clone());
+        Self::of_data(name, shape, DType::F32, move || data.clone())
+    }
+
+    /// A tensor of any type with values in host memory that do not change.
+    #[must_use]
+    pub fn of_data(
+        name: impl Into<String>,
+        shape: Vec<usize>,
+        dtype: DType,
+        values: impl Fn() -> TensorData + Send + 'static,
+    ) -> Self {
         Self {
             name: name.into(),
             shape,
-            values: Box::new(move || data.clone()),
+            dtype,
+            is_shared: true,
+            values: Box::new(values),
         }
     }
 
     /// Copies the values to host memory now, and releases the device memory.
     #[must_use]
     pub fn on_host(self) -> Self {
+        if self.is_shared {
+            return self;
+        }
         let data = copied(&(self.values)());
         Self {
+            is_shared: true,
             values: Box::new(move || data.clone()),
             ..self
         }
     }
 
-    /// The values, as f32.
+    /// The type of the values: f32, except for moments that are kept in fewer bits.
     #[must_use]
-    pub fn to_data(&self) -> TensorData {
-        (self.values)().convert_dtype(DType::F32)
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
-    /// Size of the values in bytes, as f32.
+    /// The values.
+    #[must_use]
+    pub fn to_data(&self) -> TensorData {
+        (self.values)().convert_dtype(self.dtype)
+    }
+
+    /// Size of the values in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
+        self.shape.iter().product::<usize>() * self.dtype.size()
     }
 }
 

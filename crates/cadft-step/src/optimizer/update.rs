@@ -20,6 +20,7 @@ mod cube;
 mod flex;
 mod kernels;
 mod portable;
+pub(super) mod slices;
 
 /// The scalars in the update of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use burn::tensor::TensorData;
 use cadft_files::Action;
 use cadft_model::CausalLm;
 use cadft_step::Ranks;
-use cadft_step::optimizer::AdamW;
+use cadft_step::optimizer::{AdamW, STATE_PARTS};
 use cadft_step::ranks::Owned;
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -123,7 +123,7 @@ impl Restored {
         let mut state = shards::read(&self.path, &self.manifest, ranks)?;
         let others = ranks.owned(model).into_iter();
         for (name, _) in others.filter(|(_, owned)| *owned == Owned::Not) {
-            for part in ["exp_avg", "exp_avg_sq", "step"] {
+            for part in STATE_PARTS {
                 state.remove(&format!("{name}.{part}"));
             }
         }

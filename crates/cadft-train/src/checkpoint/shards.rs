@@ -68,19 +68,16 @@ pub(crate) fn shards(
 
 /// Some rows of a moment. The number of updates (`.step`) is the same for all rows.
 fn rows_of(tensor: &NamedTensor, rows: &Range<usize>) -> NamedTensor {
-    let (name, values) = (tensor.name.clone(), tensor.to_data());
-    let values: Vec<f32> = values.iter().collect();
-    if name.ends_with(".step") {
-        return NamedTensor::from_values(name, values);
-    }
+    let (name, data, dtype) = (tensor.name.clone(), tensor.to_data(), tensor.dtype());
     let mut shape = tensor.shape.clone();
-    let columns: usize = shape[1..].iter().product();
-    shape[0] = rows.len();
-    NamedTensor::of_shape(
-        name,
-        shape,
-        values[rows.start * columns..rows.end * columns].to_vec(),
-    )
+    let mut bytes = data.as_bytes();
+    if !name.ends_with(".step") {
+        let row = shape[1..].iter().product::<usize>() * dtype.size();
+        bytes = &bytes[rows.start * row..rows.end * row];
+        shape[0] = rows.len();
+    }
+    let part = TensorData::from_bytes_vec(bytes.to_vec(), shape.clone(), dtype);
+    NamedTensor::of_data(name, shape, dtype, move || part.clone())
 }
 
 fn parameter_of(name: &str) -> &str {
@@ -107,7 +104,7 @@ pub(crate) fn read(
     }
     let mut all: BTreeMap<String, TensorData> = BTreeMap::new();
     for file in files {
-        for (name, data) in tensors::read(&path.join(file))? {
+        for (name, data) in tensors::read_moments(&path.join(file))? {
             let joined = match all.remove(&name) {
                 Some(before) if !name.ends_with(".step") => stacked(&before, &data),
                 _ => data,
@@ -122,7 +119,8 @@ pub(crate) fn read(
 fn stacked(above: &TensorData, below: &TensorData) -> TensorData {
     let mut shape = above.shape().clone();
     shape[0] += below.shape()[0];
-    TensorData::new(above.iter().chain(below.iter()).collect::<Vec<f32>>(), shape)
+    let bytes = [above.as_bytes(), below.as_bytes()].concat();
+    TensorData::from_bytes_vec(bytes, shape, above.dtype())
 }
 
 /// The directory for the files of other ranks.

@@ -1,7 +1,7 @@
-//! Reads and writes tensors by name in safetensors files, bit for bit in f32.
+//! Reads and writes tensors by name in safetensors files, bit for bit: in f32, and moments also in fewer bits.
 
 use super::CheckpointError;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData, bf16};
 use cadft_files::Action;
 pub use cadft_model::parameters::NamedTensor;
 pub(crate) use cadft_model::parameters::copied;
@@ -15,7 +15,11 @@ struct Encoded<'a>(&'a NamedTensor);
 
 impl View for Encoded<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        match self.0.dtype() {
+            DType::BF16 => Dtype::BF16,
+            DType::U8 => Dtype::U8,
+            _ => Dtype::F32,
+        }
     }
 
     fn shape(&self) -> &[usize] {
@@ -23,16 +27,21 @@ impl View for Encoded<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = Vec::with_capacity(self.0.bytes());
-        for value in self.0.to_data().iter::<f32>() {
-            bytes.extend_from_slice(&value.to_le_bytes());
-        }
-        Cow::Owned(bytes)
+        Cow::Owned(little_endian(&self.0.to_data()))
     }
 
     fn data_len(&self) -> usize {
         self.0.bytes()
     }
+}
+
+/// The bytes of the values, the lowest of each first.
+fn little_endian(data: &TensorData) -> Vec<u8> {
+    let mut bytes = data.as_bytes().to_vec();
+    if cfg!(target_endian = "big") {
+        bytes.chunks_mut(data.dtype().size()).for_each(<[u8]>::reverse);
+    }
+    bytes
 }
 
 /// Writes a safetensors file, with one tensor in memory at a time.
@@ -52,17 +61,39 @@ pub(crate) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), Checkpoi
 /// # Errors
 /// If the file cannot be read, is not a safetensors file, or holds tensors of another type.
 pub fn read(path: &Path) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
+    read_types(path, &[Dtype::F32])
+}
+
+/// The tensors of a file of moments: in f32 or in fewer bits.
+pub(crate) fn read_moments(path: &Path) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
+    read_types(path, &[Dtype::F32, Dtype::BF16, Dtype::U8])
+}
+
+fn read_types(path: &Path, known: &[Dtype]) -> Result<BTreeMap<String, TensorData>, CheckpointError> {
     let bytes = cadft_files::read(path).map_err(CheckpointError::io(Action::Read, path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::damaged(path, &error))?;
     file.iter()
         .map(|(name, view)| {
-            if view.dtype() != Dtype::F32 {
-                let message = format!("`{name}` is {}, not F32", view.dtype());
+            if !known.contains(&view.dtype()) {
+                let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+                let message = format!("`{name}` is {}, not {}", view.dtype(), known.join(" or "));
                 return Err(CheckpointError::damaged(path, &message));
             }
-            let (chunks, _) = view.data().as_chunks::<4>();
-            let values: Vec<f32> = chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            Ok((name.to_owned(), TensorData::new(values, view.shape().to_vec())))
+            let shape = view.shape().to_vec();
+            let data = match view.dtype() {
+                Dtype::BF16 => {
+                    let (chunks, _) = view.data().as_chunks::<2>();
+                    let of = |bytes: &[u8; 2]| bf16::from_bits(u16::from_le_bytes(*bytes));
+                    TensorData::new(chunks.iter().map(of).collect(), shape)
+                }
+                Dtype::U8 => TensorData::new(view.data().to_vec(), shape),
+                _ => {
+                    let (chunks, _) = view.data().as_chunks::<4>();
+                    let of = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
+                    TensorData::new(chunks.iter().map(of).collect(), shape)
+                }
+            };
+            Ok((name.to_owned(), data))
         })
         .collect()
 }

@@ -51,11 +51,19 @@ impl Recipe {
     /// Sets the number of shards to `ranks`, if the recipe has none.
     ///
     /// # Errors
-    /// If the shards cannot be distributed among the ranks.
+    /// If the shards cannot be distributed among the ranks, or the optimizer needs whole parameters.
     pub fn shard_for(&mut self, ranks: usize) -> Result<(), TrainError> {
         if ranks > 1 {
             self.batch.shards.get_or_insert(ranks);
         }
-        self.batch.check_ranks(ranks)
+        self.batch.check_ranks(ranks)?;
+        let refused = self.of_shards().into_iter().find(|(holds, ..)| !holds);
+        match refused {
+            Some((_, key, message)) => Err(TrainError::mismatch(
+                format!("`{key}`: {message}"),
+                "the setting, or the number of ranks, must change",
+            )),
+            None => Ok(()),
+        }
     }
 }

@@ -6,7 +6,7 @@ use cadft_model::decoder::Recompute;
 use cadft_step::ranks::ZeroStage;
 
 /// One requirement: whether it holds, the dotted key, and what to do.
-type Requirement = (bool, &'static str, &'static str);
+pub(super) type Requirement = (bool, &'static str, &'static str);
 
 const POSITIVE: &str = "must be finite and above 0";
 const NOT_NEGATIVE: &str = "must be finite and at least 0";
@@ -18,6 +18,7 @@ impl Recipe {
         let rewrite = self.rewrite.as_ref().map(RewriteSection::requirements);
         let requirements = (self.model_and_data().into_iter())
             .chain(self.training())
+            .chain(self.of_shards())
             .chain(self.checkpoints_and_guards())
             .chain(self.adapter())
             .chain(rewrite.unwrap_or_default());

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! program     code, tokenizer, buffers of the matrix products
-//! held        4 P weights, less for packed ones + 8 T moments, and between micro-batches 4 T gradients; 4 T of a reference model
+//! held        4 P weights, less for packed ones + 8 T moments, less in fewer bits and none of those that the host has + 4 T
+//!             gradients between micro-batches + 4 T of a reference model
 //! + largest of
 //!   backward begins    activations of a micro-batch, chunks of logits, gradient of the output weight
 //!   backward ends      4 T gradients of this micro-batch, and temporary tensors for the gradient of the embedding
@@ -19,6 +20,7 @@
 
 mod base;
 mod feed_forward;
+mod moments;
 mod reference;
 mod share;
 mod ways;
@@ -37,7 +39,8 @@ use cadft_model::config::QueryKeyNorm;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
-use cadft_step::ranks::{BUCKET, ZeroStage, owned_values};
+use cadft_step::optimizer::MomentFormat;
+use cadft_step::ranks::{BUCKET, ZeroStage};
 use feed_forward::{FeedForward, largest_block};
 
 const MIB: f64 = 1_048_576.0;
@@ -71,6 +74,10 @@ pub struct MemorySettings<'a> {
     pub other: Option<OtherModel>,
     /// Number of tokens whose keys and values are cached while questions are answered or samples rewritten.
     pub cached: usize,
+    /// How the moments are kept.
+    pub moments: MomentFormat,
+    /// Whether the device computes in the memory of the host.
+    pub is_host: bool,
     /// How this run is shared among ranks.
     pub share: Share,
 }
@@ -79,7 +86,7 @@ impl<'a> MemorySettings<'a> {
     /// The settings of a recipe with `steps` steps, on a backend with these kernels.
     pub(crate) fn of(
         recipe: &Recipe,
-        kernels: Kernels,
+        (kernels, is_host): (Kernels, bool),
         adapter: Option<(&'a AdapterConfig, &'a AdapterTargets)>,
         other: Option<OtherModel>,
         ranks: usize,
@@ -120,6 +127,8 @@ impl<'a> MemorySettings<'a> {
             keeps_reference: recipe.looks_at_reference() || (recipe.keeps_frozen() && other.is_none()),
             other,
             cached,
+            moments: recipe.optimizer.moments,
+            is_host,
             share: Share {
                 ranks,
                 shards: recipe.batch.shards(),
@@ -141,7 +150,8 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
     let Share { ranks, shards, .. } = settings.share;
     let weights = weights(&sizes, config, settings);
     let [other, other_before] = reference::bytes(settings);
-    let held = weights + other + F32 * (2.0 * sizes.owned + sizes.reference) + base::panel(config, settings);
+    let moments = moments::bytes(config, settings, sizes.owned);
+    let held = weights + other + moments + F32 * sizes.reference + base::panel(config, settings);
     let kept = sizes.kept(settings);
     let sums = f64::from((shards / ranks).ilog2());
     let gathered = F32 * (sums * sizes.trained + if settings.accumulates { kept } else { 0.0 });
@@ -184,7 +194,7 @@ pub fn held_values(config: &ModelConfig, settings: &MemorySettings<'_>) -> [f64;
 #[must_use]
 pub fn saving_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
     let sizes = Sizes::new(config, settings);
-    F32 * (sizes.trained + 2.0 * sizes.owned) / MIB
+    (F32 * sizes.trained + moments::bytes(config, settings, sizes.owned)) / MIB
 }
 
 /// Numbers of parameter elements, and bytes of everything else.
@@ -261,7 +271,7 @@ impl Sizes {
             layers,
             weights: parameters + if settings.adapter.is_some() { trained } else { 0.0 },
             trained,
-            owned: owned(settings, &shapes, trained),
+            owned: moments::owned(config, settings, trained),
             reference: replaced * when(settings.keeps_reference),
             largest,
             block: tokens * token_bytes(config, settings),
@@ -314,31 +324,6 @@ impl Sizes {
         let ends = kept + self.output + 2.0 * self.embedding;
         begins.max(first_block).max(last_block).max(ends)
     }
-}
-
-/// The largest number of trained values that any rank owns.
-fn owned(settings: &MemorySettings<'_>, shapes: &[(String, Vec<usize>)], trained: f64) -> f64 {
-    let Share { ranks, shards, .. } = settings.share;
-    if ranks == 1 {
-        return trained;
-    }
-    let of = |shape: &[usize]| [shape[0], shape.iter().product()];
-    let sizes: Vec<[usize; 2]> = match settings.adapter {
-        None => shapes.iter().map(|(_, shape)| of(shape)).collect(),
-        Some((adapter, targets)) => {
-            let saved = shapes.iter().filter(|(name, _)| {
-                let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
-                targets.saved.iter().any(|saved| saved == module)
-            });
-            let updates = (targets.layers.iter())
-                .flat_map(|(_, [output, input])| [[adapter.rank, *input], [*output, adapter.rank]]);
-            (saved.map(|(_, shape)| of(shape)))
-                .chain(updates.map(|shape| of(&shape)))
-                .collect()
-        }
-    };
-    let most = owned_values(&sizes, shards, ranks).into_iter().max();
-    most.map_or(trained, |most| most as f64)
 }
 
 /// Bytes for each token that one block keeps for its backward pass.

@@ -2,14 +2,12 @@
 
 use super::Rates;
 use super::kernels::UpdateKernels;
+use super::slices::{BLOCK, block};
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
 use cadft_kernels::cpu::{LANES, vectorised};
 use cadft_kernels::flex::{Float, contiguous, floats, tensor, whole};
 use rayon::prelude::*;
-
-/// Number of values in one task.
-const BLOCK: usize = 16_384;
 
 impl UpdateKernels for Flex {
     fn adamw(
@@ -85,29 +83,4 @@ fn adamw(
         .zip(grad.storage::<f32>().par_chunks(BLOCK));
     blocks.for_each(|(((value, first), second), grad)| block([value, first, second], grad, factor, rates));
     (value, first, second)
-}
-
-/// The operations and their order are those of the portable body.
-fn block([value, first, second]: [&mut [f32]; 3], grad: &[f32], factor: f32, rates: Rates) {
-    let Rates {
-        betas: [beta_1, beta_2],
-        corrections: [correction_1, correction_2],
-        eps,
-        lr,
-        keep,
-    } = rates;
-    let (new_1, new_2) = (1.0 - beta_1, 1.0 - beta_2);
-    vectorised(
-        #[inline(always)]
-        || {
-            let moments = first.iter_mut().zip(second.iter_mut());
-            for ((value, (first, second)), &grad) in value.iter_mut().zip(moments).zip(grad) {
-                let grad = grad * factor;
-                *first = *first * beta_1 + grad * new_1;
-                *second = *second * beta_2 + grad * grad * new_2;
-                let scale = (*second / correction_2).sqrt() + eps;
-                *value = *value * keep - *first / correction_1 / scale * lr;
-            }
-        },
-    );
 }

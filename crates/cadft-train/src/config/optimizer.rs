@@ -1,0 +1,88 @@
+//! `[optimizer]`: how parameters are updated.
+
+use super::Recipe;
+use super::validate::Requirement;
+use crate::device::host_for;
+use crate::error::TrainError;
+use burn::tensor::Device;
+use cadft_step::AdamWOptions;
+use cadft_step::optimizer::MomentFormat;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `AdamW`; norms and biases do not decay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct OptimizerSection {
+    /// Peak learning rate; the DFT code's: 5e-5.
+    pub lr: f64,
+    /// Decay of the two moments; the DFT code's: 0.9, 0.95.
+    pub betas: [f64; 2],
+    /// Decoupled weight decay; the DFT code's: 0.01.
+    pub weight_decay: f64,
+    /// Added to the root of the second moment; `PyTorch`'s: 1e-8.
+    pub eps: f64,
+    /// LoRA+ (arXiv 2402.12354): the learning rate of the matrices `B` of an adapter and of `DoRA`'s magnitudes is this
+    /// many times `lr`, in the groups of PEFT. Its paper advises 16. Ours: 1, one learning rate.
+    pub loraplus_lr_ratio: f64,
+    /// How the two moments are kept between updates, which are computed in f32. Ours: f32.
+    pub moments: MomentFormat,
+    /// Largest global gradient norm; the DFT code's: 1.
+    pub clip: f64,
+}
+
+impl Default for OptimizerSection {
+    fn default() -> Self {
+        Self {
+            lr: 5e-5,
+            betas: [0.9, 0.95],
+            weight_decay: 0.01,
+            eps: 1e-8,
+            loraplus_lr_ratio: 1.0,
+            moments: MomentFormat::F32,
+            clip: 1.0,
+        }
+    }
+}
+
+impl Recipe {
+    /// The options of the optimizer.
+    pub(crate) fn optimizer_options(&self) -> AdamWOptions {
+        let section = &self.optimizer;
+        AdamWOptions {
+            betas: section.betas,
+            weight_decay: section.weight_decay,
+            eps: section.eps,
+            loraplus_lr_ratio: section.loraplus_lr_ratio,
+            moments: section.moments,
+            seed: self.run.seed,
+        }
+    }
+
+    /// What the optimizer requires of shards, which own rows of parameters.
+    pub(super) fn of_shards(&self) -> Vec<Requirement> {
+        let is_whole = self.batch.shards() == 1;
+        vec![(
+            is_whole || self.optimizer.moments != MomentFormat::Int8,
+            "optimizer.moments",
+            "`int8` has scales across rows, and shards and ranks own rows: set it to `bf16`, or train on one",
+        )]
+    }
+
+    /// Checks that moments can be kept in the recipe's format on `device`.
+    pub(crate) fn check_moments(&self, device: &Device) -> Result<(), TrainError> {
+        let format = self.optimizer.moments;
+        if !format.is_of_host() || host_for(device).is_none() {
+            return Ok(());
+        }
+        let name = if format == MomentFormat::Bf16 {
+            "bf16"
+        } else {
+            "int8"
+        };
+        Err(TrainError::mismatch(
+            format!("`optimizer.moments`: `{name}` has no kernel for this device"),
+            "set it to `host`: the moments are then in f32 in the memory of the host, and take none of the device",
+        ))
+    }
+}
