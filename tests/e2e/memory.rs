@@ -63,3 +63,113 @@ fn the_estimate_of_a_run_is_within_15_percent_of_its_peak() {
         );
     }
 }
+
+/// Arguments of a dry run of the larger model.
+const DRY: [&str; 7] = [
+    "train",
+    "--recipe",
+    "recipe.nll.toml",
+    "--dry-run",
+    "--json",
+    "--set=model.init=random",
+    "--set=data.eval=[]",
+];
+
+fn planned(workspace: &Workspace, set: &[String]) -> Value {
+    let set: Vec<&str> = set.iter().map(String::as_str).collect();
+    lines(
+        &workspace
+            .run(CADFT, &[&DRY[..], &set].concat())
+            .succeeded()
+            .stdout,
+    )
+    .remove(0)
+}
+
+/// The settings of a rung as options.
+fn options(rung: &Value) -> Vec<String> {
+    let settings = rung.as_array().expect("settings").iter();
+    settings
+        .map(|setting| format!("--set={}", setting.as_str().expect("a string")))
+        .collect()
+}
+
+#[test]
+fn each_rung_of_the_ladder_takes_what_it_says_and_less_than_the_one_above() {
+    let workspace = larger_workspace();
+    for first in ["--set=batch.global=8", "--set=adapter.rank=4"] {
+        let plan = planned(&workspace, &[first.to_owned()]);
+        let mut above = plan["memory_mib"].as_f64().expect("an estimate");
+        let rungs = plan["ladder"].as_array().expect("rungs");
+        assert!(rungs.len() >= 3, "{plan}");
+        for rung in rungs {
+            let with = planned(
+                &workspace,
+                &[&[first.to_owned()], &options(&rung["settings"])[..]].concat(),
+            );
+            for key in ["memory_mib", "saving_mib"] {
+                assert_eq!(with[key], rung[key], "{rung}");
+            }
+            let takes = rung["memory_mib"].as_f64().expect("an estimate");
+            assert!(takes < above, "{rung}");
+            above = takes;
+        }
+    }
+}
+
+#[test]
+fn what_fits_is_named_and_taken_if_the_recipe_leaves_it_to_the_plan() {
+    let workspace = larger_workspace();
+    let mut config: Value = serde_json::from_str(
+        &std::fs::read_to_string(workspace.path("model/config.json")).expect("a config"),
+    )
+    .expect("JSON");
+    // Some 0.8 billion parameters, of which no weights are needed: 12 GiB with moments and gradients.
+    for (key, value) in [
+        ("hidden_size", 2048),
+        ("intermediate_size", 8192),
+        ("num_hidden_layers", 14),
+    ] {
+        config[key] = json!(value);
+    }
+    config["head_dim"] = json!(64);
+    workspace.write("model/config.json", &config.to_string());
+    let of = |more: &[&str]| {
+        let more: Vec<String> = more.iter().map(|&set| set.to_owned()).collect();
+        planned(&workspace, &more)
+    };
+    let card = "--set=guard.memory-of=card-12gb";
+    let plan = of(&[card, "--set=guard.memory=warn"]);
+    assert_eq!(plan["room_mib"], json!(11.0 * 1024.0));
+    let fits = plan["fits"].clone();
+    assert!(!fits.as_array().expect("settings that fit").is_empty(), "{plan}");
+    let taken = of(&[card, "--set=guard.memory=auto"]);
+    assert_eq!(taken["fits"], json!([]), "{taken}");
+    let most = taken["memory_mib"].as_f64().expect("one") + taken["saving_mib"].as_f64().expect("one");
+    assert!(most <= 11.0 * 1024.0, "{taken}");
+    let warning = taken["warnings"][0]["message"].as_str().expect("a warning");
+    assert!(
+        warning.contains(fits[0].as_str().expect("a setting")),
+        "{warning}"
+    );
+    // Not with any setting that trains the same parameters.
+    let text = workspace.run(
+        CADFT,
+        &[
+            &DRY[..],
+            &["--set=guard.memory-of=card-8gb", "--set=guard.memory=auto"],
+        ]
+        .concat(),
+    );
+    text.refused(&[
+        "MiB are available on `card-8gb`",
+        "adapter.kind = \"lora\"",
+        "hint: ",
+    ]);
+    // Ranks that ask the system at different times might take different settings.
+    let text = workspace.run(
+        CADFT,
+        &[&DRY[..], &["--ranks=2", "--set=guard.memory=auto"]].concat(),
+    );
+    text.refused(&["`guard.memory`", "guard.memory-of"]);
+}

@@ -1,5 +1,6 @@
 //! The memory that the system can still give this process.
 
+use crate::config::MemoryOf;
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::Path;
@@ -15,15 +16,18 @@ pub enum MemoryLimit {
     Group,
     /// The size of the address space of this process.
     Addresses,
+    /// The device that `guard.memory-of` names.
+    Device(MemoryOf),
 }
 
 impl Display for MemoryLimit {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Machine => "on this machine",
-            Self::Group => "in the control group of this process",
-            Self::Addresses => "under `ulimit -v`",
-        })
+        match self {
+            Self::Machine => f.write_str("on this machine"),
+            Self::Group => f.write_str("in the control group of this process"),
+            Self::Addresses => f.write_str("under `ulimit -v`"),
+            Self::Device(device) => write!(f, "on `{}`", device.name()),
+        }
     }
 }
 

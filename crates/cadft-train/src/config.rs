@@ -26,7 +26,7 @@ pub use checkpoint::{BestBy, CheckpointSection};
 pub use diff::{Difference, difference};
 pub(crate) use evaluate::ANSWERED_AT_A_TIME;
 pub use evaluate::EvaluateSection;
-pub use guard::{GuardSection, OnLowMemory};
+pub use guard::{GuardSection, MemoryOf, OnLowMemory};
 pub use log::LogSection;
 pub use migrate::{Migration, migrate};
 pub use objective::ObjectiveChoice;

@@ -199,7 +199,7 @@ impl TrainError {
 /// How a run ends that needs more than a limit.
 fn end_under(limit: MemoryLimit) -> &'static str {
     match limit {
-        MemoryLimit::Addresses => "fail",
+        MemoryLimit::Addresses | MemoryLimit::Device(_) => "fail",
         MemoryLimit::Machine | MemoryLimit::Group => "be killed",
     }
 }

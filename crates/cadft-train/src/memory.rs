@@ -1,9 +1,11 @@
 //! Checks the memory of a run before it starts, so that it ends with a clear error instead of being killed.
 
-use crate::available::{MIB, MemoryLimit, Room, address_bytes, group_bytes, machine_bytes, rooms};
+use crate::available::{MIB, MemoryLimit, Room, address_bytes, group_bytes, machine_bytes};
 use crate::config::OnLowMemory;
 use crate::device::host_for;
 use crate::error::TrainError;
+use crate::fit;
+use crate::plan::Rung;
 use crate::prepare::Prepared;
 use crate::warning::Warning;
 use burn::tensor::Device;
@@ -17,6 +19,8 @@ use std::path::Path;
 const CERTAIN: f64 = 1.5;
 /// The same for the address space, which swapping does not extend: only the error of the estimate is left.
 const CERTAIN_OF_ADDRESSES: f64 = 1.15;
+/// The same for a device that the recipe names. It has no swap, and its allocator keeps more than is in use.
+const CERTAIN_OF_DEVICE: f64 = 1.0;
 /// Address space, in MiB, that threads of a run reserve and do not use: the allocator's areas and the stacks of those
 /// that read weights and write checkpoints.
 const RESERVED_MIB: f64 = 128.0;
@@ -26,31 +30,31 @@ const RESERVED_MIB: f64 = 128.0;
 /// # Errors
 /// [`TrainError::Memory`] if the run certainly does not fit, unless `guard.memory` is `warn`.
 pub fn check(prepared: &Prepared) -> Result<Option<Warning>, TrainError> {
-    if host_for(&prepared.device).is_some() {
-        return Ok(None);
-    }
     let plan = &prepared.plan;
     // Files of weights are mapped while they are read.
     let reading = plan.weights_mib + mapped_bytes(&prepared.model_directory) as f64 / MIB;
-    let fits = rooms(Path::new("/")).into_iter().map(|room| {
+    let room = fit::rooms_of(&prepared.recipe, &prepared.device, prepared.ranks.on_machine);
+    let fits = room.into_iter().map(|room| {
         let (least, reserved) = match room.limit {
             MemoryLimit::Addresses => (reading, RESERVED_MIB),
-            MemoryLimit::Machine | MemoryLimit::Group => (0.0, 0.0),
+            MemoryLimit::Machine | MemoryLimit::Group | MemoryLimit::Device(_) => (0.0, 0.0),
         };
         Fit {
             needed: plan.memory_mib.max(least) + reserved,
             saving: plan.saving_mib,
-            room: Room {
-                // Each rank on this machine has its part.
-                mib: room.mib / prepared.ranks.on_machine as f64,
-                ..room
-            },
+            room,
         }
     });
     match fits.max_by(|a, b| a.excess().total_cmp(&b.excess())) {
-        Some(fit) => fit.judge(prepared.recipe.guard.memory, &plan.ways),
+        Some(fit) => fit.judge(prepared.recipe.guard.memory, &plan.ladder),
         None => Ok(None),
     }
+}
+
+/// The memory in MiB that each rank of a run may use; `None` if nothing reports it.
+#[must_use]
+pub fn room(prepared: &Prepared) -> Option<f64> {
+    fit::least(&prepared.recipe, &prepared.device, prepared.ranks)
 }
 
 /// Refuses a model whose weights alone do not fit into memory, if the device computes in host memory.
@@ -117,13 +121,14 @@ impl Fit {
     fn excess(&self) -> f64 {
         let certain = match self.room.limit {
             MemoryLimit::Addresses => CERTAIN_OF_ADDRESSES,
+            MemoryLimit::Device(_) => CERTAIN_OF_DEVICE,
             MemoryLimit::Machine | MemoryLimit::Group => CERTAIN,
         };
         self.needed / self.room.mib / certain
     }
 
-    /// `ways` are settings that need less memory, each with the run's estimate.
-    fn judge(&self, on_low_memory: OnLowMemory, ways: &[(&str, f64)]) -> Result<Option<Warning>, TrainError> {
+    /// `ladder` has settings that need less memory.
+    fn judge(&self, on_low_memory: OnLowMemory, ladder: &[Rung]) -> Result<Option<Warning>, TrainError> {
         let Room {
             mib: available,
             limit,
@@ -132,9 +137,12 @@ impl Fit {
         if most <= available {
             return Ok(None);
         }
-        let way = ways.iter().find(|(_, mib)| *mib < available);
-        let way = way.map(|(setting, mib)| format!("with `{setting}`, about {mib:.0} MiB are needed"));
-        if on_low_memory == OnLowMemory::Refuse && self.excess() > 1.0 {
+        let way = ladder.iter().find(|rung| rung.memory_mib < available);
+        let way = way.map(|rung| {
+            let (settings, mib) = (rung.shown(), rung.memory_mib);
+            format!("with {settings}, about {mib:.0} MiB are needed")
+        });
+        if on_low_memory != OnLowMemory::Warn && self.excess() > 1.0 {
             return Err(TrainError::Memory {
                 needed: self.needed,
                 available,
@@ -160,11 +168,11 @@ mod tests {
         (needed, saving): (f64, f64),
         (mib, limit): (f64, MemoryLimit),
         on_low_memory: OnLowMemory,
-        ways: &[(&str, f64)],
+        ladder: &[Rung],
     ) -> Result<Option<Warning>, TrainError> {
         let room = Room { mib, limit };
         let fit = Fit { needed, saving, room };
-        fit.judge(on_low_memory, ways)
+        fit.judge(on_low_memory, ladder)
     }
 
     #[test]
@@ -208,10 +216,11 @@ mod tests {
 
     #[test]
     fn the_first_setting_that_is_enough_is_named() {
-        let ways = [("a = 1", 90.0), ("b = 2", 70.0), ("c = 3", 10.0)];
+        let ladder =
+            [("a = 1", 90.0), ("b = 2", 70.0), ("c = 3", 10.0)].map(|(setting, mib)| Rung::of(setting, mib));
         let said = |available| {
             let room = (available, MemoryLimit::Machine);
-            match judged((150.0, 0.0), room, OnLowMemory::Refuse, &ways) {
+            match judged((150.0, 0.0), room, OnLowMemory::Refuse, &ladder) {
                 Ok(warning) => warning.expect("too little memory").hint,
                 Err(error) => cadft_files::with_hints(&error),
             }

@@ -1,9 +1,10 @@
 //! The plan of a run, known before its first step.
 
+mod ladder;
 pub mod memory;
 mod rows;
 
-use crate::config::{Recipe, steps_of};
+use crate::config::{AdapterSection, Recipe, steps_of};
 use crate::device::Kernels;
 use crate::rewrite::RewritePlan;
 use crate::warning::Warning;
@@ -12,6 +13,7 @@ use cadft_data::{Report, Samples, Source, SourceReport, TemplateTime, epoch_orde
 use cadft_model::adapter::AdapterTargets;
 use cadft_model::{AdapterConfig, ModelConfig, parameters::expected_parameters};
 use cadft_step::batch::{Sampler, shapes};
+pub use ladder::Rung;
 use memory::{MemorySettings, OtherModel};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -61,9 +63,8 @@ pub struct Plan {
     pub saving_mib: f64,
     /// Number of ranks, each of which needs this memory.
     pub ranks: usize,
-    /// Settings that take less memory, and the estimate with each.
-    #[serde(skip)]
-    pub(crate) ways: Vec<(&'static str, f64)>,
+    /// Settings with which the run takes less memory, from those that cost least to those that change most.
+    pub ladder: Vec<Rung>,
     /// The local time that the chat template shows; absent if it shows none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -127,19 +128,26 @@ impl Plan {
         let settings = MemorySettings::of(recipe, kernels, trained, other, ranks, (train, eval, steps));
         let memory_mib = memory::training_mib(config, &settings);
         let weights_mib = memory::weights_mib(config, &settings);
-        let mut ways = memory::ways(config, &settings);
-        if recipe.batch.micro > 1 && recipe.batch.max_tokens.is_none() {
-            let mut smaller = recipe.clone();
-            smaller.batch.micro = 1;
-            let settings = MemorySettings::of(&smaller, kernels, trained, other, ranks, (train, eval, steps));
-            ways.extend(memory::smaller(config, &settings));
-        }
         let saves = recipe.checkpoint.every > 0 || recipe.checkpoint.every_minutes > 0.0;
-        let saving_mib = if saves {
-            memory::saving_mib(config, &settings)
-        } else {
-            0.0
+        let saving = |settings: &MemorySettings<'_>| {
+            let most = memory::saving_mib(config, settings);
+            if saves { most } else { 0.0 }
         };
+        let saving_mib = saving(&settings);
+        let estimate = |other_recipe: &Recipe| {
+            let section = other_recipe.adapter.as_ref().filter(|_| trained.is_none());
+            let new = match section.map(AdapterSection::config) {
+                Some(adapter) => Some((adapter.clone(), adapter.targets(config).ok()?)),
+                None => None,
+            };
+            let trained = new
+                .as_ref()
+                .map_or(trained, |(config, targets)| Some((config, targets)));
+            let settings =
+                MemorySettings::of(other_recipe, kernels, trained, other, ranks, (train, eval, steps));
+            Some([memory::training_mib(config, &settings), saving(&settings)])
+        };
+        let ladder = ladder::ladder(recipe, memory_mib, (kernels.1, ranks), estimate);
         let trainable = trained.map_or(parameters, |(_, targets)| targets.trainable);
         let mut plan = Self {
             objective: recipe.objective.name().to_owned(),
@@ -163,7 +171,7 @@ impl Plan {
             weights_mib,
             saving_mib,
             ranks,
-            ways,
+            ladder,
             template_time: None,
             warnings: vec![],
         };

@@ -7,6 +7,7 @@ use crate::data::{Question, SampleReader, adapted_tokenizer};
 use crate::device::{Kernels, host_for};
 use crate::error::TrainError;
 use crate::evaluate::Before;
+use crate::fit;
 use crate::hub;
 use crate::inputs::{Inputs, WeightsDigests};
 use crate::plan::{Plan, RanksOfRun};
@@ -76,7 +77,7 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::new`].
     pub fn begun_at(
-        recipe: Recipe,
+        mut recipe: Recipe,
         device: &Device,
         time: Option<TemplateTime>,
         ranks: RanksOfRun,
@@ -109,14 +110,23 @@ impl Prepared {
             Some(adapter) => Some((adapter.clone(), targets(adapter, &config)?)),
             None => None,
         };
-        let mut plan = Plan::new(
-            &recipe,
-            (&config, other),
-            targeted.as_ref(),
-            (Kernels::on(device), host_for(device).is_none()),
-            ranks.count,
-            (&train, &eval),
-        );
+        let planned = |recipe: &Recipe| {
+            Plan::new(
+                recipe,
+                (&config, other),
+                targeted.as_ref(),
+                (Kernels::on(device), host_for(device).is_none()),
+                ranks.count,
+                (&train, &eval),
+            )
+        };
+        let mut plan = planned(&recipe);
+        if let Some(rung) = fit::taken(&recipe, &plan, (device, ranks))? {
+            rung.apply(&mut recipe);
+            let before = plan.memory_mib;
+            plan = planned(&recipe);
+            plan.warnings.push(rung.warning(before));
+        }
         plan.template_time = reader.tokenizer().template_time();
         Ok(Self {
             inputs: Inputs::new(&recipe, (&directory, &carried), &config, reader.tokenizer()),

@@ -1,6 +1,7 @@
 //! `cadft train`.
 
 mod chosen;
+mod ladder;
 mod process;
 mod start;
 mod waiting;
@@ -145,14 +146,27 @@ pub(super) struct Planned<'a> {
     /// With `--resume`, the checkpoint to continue from, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     resume: Option<GoesOn>,
+    /// The memory that a rank may use, in MiB (`guard.memory-of`); absent where nothing reports it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_mib: Option<f64>,
+    /// The settings of the first rung of `ladder` that fits into it, none if the recipe does; absent if nothing fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fits: Option<Vec<String>>,
 }
 
 /// Prints the plan of a run.
 fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
     let plan = &prepared.plan;
     plan.warnings.iter().for_each(hint::warn);
+    let room_mib = memory::room(prepared);
+    let fits = room_mib.and_then(|room| ladder::fitting(plan, room));
     if json {
-        return output::json_line(&Planned { plan, resume });
+        return output::json_line(&Planned {
+            plan,
+            resume,
+            room_mib,
+            fits,
+        });
     }
     let objective = plan.start.map_or_else(
         || plan.objective.clone(),
@@ -200,7 +214,8 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
         ("rewriting", rewriting(plan)),
         ("memory", memory_of(plan)),
     ];
-    let lines = with_sources(resume.into_iter().chain(lines), plan);
+    let mut lines = with_sources(resume.into_iter().chain(lines), plan);
+    lines.extend(ladder::lines(plan, room_mib));
     let lines: Vec<(&str, String)> = lines
         .iter()
         .map(|(name, value)| (name.as_str(), value.clone()))

@@ -27,6 +27,13 @@ impl Recipe {
         }
     }
 
+    /// Whether training allows every value.
+    pub(crate) fn is_valid(&self) -> bool {
+        let mut is_valid = true;
+        self.check(&mut |_, _| is_valid = false);
+        is_valid
+    }
+
     fn model_and_data(&self) -> Vec<Requirement> {
         let Self {
             model,

@@ -23,11 +23,9 @@ mod feed_forward;
 mod moments;
 mod reference;
 mod share;
-mod ways;
 
 pub use reference::OtherModel;
 pub use share::Share;
-pub(crate) use ways::{smaller, ways};
 
 use crate::config::Recipe;
 use crate::device::{Body, Kernels};

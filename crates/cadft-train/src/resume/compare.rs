@@ -20,7 +20,7 @@ use std::path::{Component, Path};
 
 /// Recipe keys that may differ from those of a checkpoint, because the steps do not depend on them. Each has its
 /// reason.
-pub const FREE: [(&str, &str); 21] = [
+pub const FREE: [(&str, &str); 22] = [
     (
         "format-version",
         "how the recipe is written; there is one version",
@@ -58,6 +58,7 @@ pub const FREE: [(&str, &str); 21] = [
     ("guard.non-finite", "when the run gives up"),
     ("guard.spike", "when a warning is given"),
     ("guard.memory", "whether the run starts"),
+    ("guard.memory-of", "whether the run starts"),
     ("log.tensorboard", "what is logged besides"),
     ("log.samples", "what is logged besides"),
 ];
