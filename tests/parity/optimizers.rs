@@ -60,11 +60,14 @@ impl Parameters {
         for (name, param) in self.matrices() {
             let all = of.tensor::<3>(&format!("grad.{name}.weight"), device);
             let shape = param.val().dims();
-            gradients.register(param.id, all.slice([step..step + 1]).reshape(shape));
+            gradients.register(param.id, all.slice_dim(0, step..step + 1).reshape(shape));
         }
         let all = of.tensor::<2>("grad.norm.weight", device);
         let shape = self.norm.weight.val().dims();
-        gradients.register(self.norm.weight.id, all.slice([step..step + 1]).reshape(shape));
+        gradients.register(
+            self.norm.weight.id,
+            all.slice_dim(0, step..step + 1).reshape(shape),
+        );
         gradients
     }
 

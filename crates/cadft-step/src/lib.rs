@@ -12,7 +12,7 @@
 //! reference.rs  what a frozen model says of single tokens
 //! probe.rs      gradients of single samples, without an update
 //! ranks.rs  sum.rs                                     one batch on several ranks, the same bits for each number of them
-//! optimizer.rs  clip.rs  schedule.rs                   AdamW, clipping by the global norm, learning rate
+//! optimizer.rs  clip.rs  schedule.rs                   optimizers, clipping by the global norm, learning rate
 //! ```
 //!
 //! A custom loop calls [`step()`] in a `for`; `examples/own_loop.rs` does so on real data:
