@@ -40,6 +40,7 @@ import hub_cache
 import jinja_golden
 import moments_golden
 import objectives_golden
+import optimizers_golden
 import packed_golden
 import probe_golden
 import published_templates
@@ -101,6 +102,7 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         "sampling": Generator("sampling_golden.py", sampling_golden.SEED, sampling_golden.generate),
         "packed": Generator("packed_golden.py", packed_golden.SEED, packed_golden.generate),
         "moments": Generator("moments_golden.py", moments_golden.SEED, moments_golden.generate),
+        "optimizers": Generator("optimizers_golden.py", optimizers_golden.SEED, optimizers_golden.generate),
         "templates": Generator("template_golden.py", 0, template_golden.generate),
         "jinja": Generator("jinja_golden.py", 0, jinja_golden.generate),
         "tokenizers": Generator("tokenizer_golden.py", 0, tokenizer_golden.generate),

@@ -1,8 +1,8 @@
 """What bitsandbytes keeps of the moments of an optimizer in 8 bits: `moments.safetensors`.
 
-The two dynamic maps, and a gradient with the codes and scales of its first and second moment. Where both betas are 0, the
-moments are the gradient and its square. As in bitsandbytes' kernel for GPUs, a first moment keeps its sign: where the nearest
-code has a value of another sign, it is the next code.
+The two dynamic maps, and a gradient with the codes and scales of its first and second moment. Where both betas are 0,
+the moments are the gradient and its square. As in bitsandbytes' kernel for GPUs, a first moment keeps its sign: where
+the nearest code has a value of another sign, it is the next code.
 
 Values are given in f64, for which bitsandbytes computes in f32 with its portable code: its code for f32 on a CPU looks
 codes up in a table of 65536 steps, and misses the nearest one at times.

@@ -1,4 +1,4 @@
-//! Runs with moments that are kept in fewer bits, or on the host.
+//! Runs with moments that are kept in fewer bits, or on the host, and with other optimizers.
 
 use crate::CADFT;
 use crate::memory::larger_workspace;
@@ -10,11 +10,44 @@ use std::fs;
 
 const EVAL: &str = "data.eval=[\"eval.jsonl\"]";
 
-fn trained(moments: &str, more: &[&str]) -> Workspace {
+fn trained(setting: &str, more: &[&str]) -> Workspace {
     let workspace = Workspace::new();
-    let moments = format!("optimizer.moments={moments}");
-    let _ = workspace.trained(CADFT, &[&[EVAL, &moments][..], more].concat());
+    let setting = format!("optimizer.{setting}");
+    let _ = workspace.trained(CADFT, &[&[EVAL, &setting][..], more].concat());
     workspace
+}
+
+/// The NLL before and after training.
+fn nll(workspace: &Workspace) -> [f64; 2] {
+    let [(_, before), (_, after)] = evaluations(&workspace.path("run"))[..] else {
+        panic!("two evaluations");
+    };
+    [before, after]
+}
+
+/// Continues the run from its first checkpoint, and asserts that model and moments have the same bytes.
+fn assert_continues(workspace: &Workspace, what: &str) {
+    let args = [
+        "train",
+        "--resume",
+        "run/checkpoints/step-000010",
+        "--out",
+        "again",
+    ];
+    let _ = workspace.run(CADFT, &args).succeeded();
+    let (whole, again) = (weights(workspace, "run"), weights(workspace, "again"));
+    let last = "model/model.safetensors";
+    assert!(whole[last] == again[last], "{what}: the model");
+    let of_optimizer = |files: &BTreeMap<String, Vec<u8>>| {
+        let found = files.iter().rfind(|(name, _)| name.contains("optimizer"));
+        found
+            .map(|(name, bytes)| (name.clone(), bytes.clone()))
+            .expect("a file")
+    };
+    assert!(
+        of_optimizer(&whole) == of_optimizer(&again),
+        "{what}: the moments"
+    );
 }
 
 /// Files whose bytes depend on the steps alone.
@@ -27,45 +60,70 @@ fn weights(workspace: &Workspace, run: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn runs_with_smaller_moments_learn_as_much_and_continue_to_the_same_bytes() {
-    let nll = |workspace: &Workspace| {
-        let [(_, before), (_, after)] = evaluations(&workspace.path("run"))[..] else {
-            panic!("two evaluations");
-        };
-        [before, after]
-    };
-    let [before, exact] = nll(&trained("f32", &[]));
+fn runs_with_smaller_moments_end_near_those_in_f32_and_continue_to_the_same_bytes() {
+    let [before, exact] = nll(&trained("moments=f32", &[]));
     for (moments, of_optimizer) in [("bf16", "\"BF16\""), ("int8", "\"U8\""), ("host", "\"F32\"")] {
-        let workspace = trained(moments, &[]);
+        let workspace = trained(&format!("moments={moments}"), &[]);
         let [_, after] = nll(&workspace);
-        let learnt = (before - after) / (before - exact);
+        let moved = (after - before) / (exact - before);
         assert!(
-            (learnt - 1.0).abs() < 0.05,
-            "{moments}: {learnt} of what f32 learns"
+            (moved - 1.0).abs() < 0.05,
+            "{moments}: {moved} of the change with f32"
         );
         let checkpoint = "run/checkpoints/step-000010";
         let state = fs::read(workspace.path(checkpoint).join("training/optimizer.safetensors"));
         let header = String::from_utf8_lossy(&state.expect("a file")).into_owned();
         assert!(header.contains(of_optimizer), "{moments}");
-        let args = ["train", "--resume", checkpoint, "--out", "again"];
-        let _ = workspace.run(CADFT, &args).succeeded();
-        let (whole, again) = (weights(&workspace, "run"), weights(&workspace, "again"));
-        let last = "model/model.safetensors";
-        assert!(whole[last] == again[last], "{moments}: the model");
-        let moments_of = |files: &BTreeMap<String, Vec<u8>>| {
-            let (name, bytes) = files
-                .iter()
-                .rfind(|(name, _)| name.contains("optimizer"))
-                .expect("a file");
-            (name.clone(), bytes.clone())
-        };
-        assert!(moments_of(&whole) == moments_of(&again), "{moments}: the moments");
+        assert_continues(&workspace, moments);
+    }
+}
+
+#[test]
+fn runs_with_other_optimizers_learn_and_continue_to_the_same_bytes() {
+    for kind in ["adafactor", "muon"] {
+        let more = ["objective=nll", "optimizer.lr=3e-4"];
+        let workspace = trained(&format!("kind={kind}"), &more);
+        let [before, after] = nll(&workspace);
+        assert!(after < before, "{kind}: from {before} to {after}");
+        assert_continues(&workspace, kind);
+        let other = [
+            "train",
+            "--resume",
+            "run/checkpoints/step-000010",
+            "--out",
+            "other",
+            "--set",
+            "optimizer.kind=adamw",
+        ];
+        workspace
+            .run(CADFT, &other)
+            .refused(&["`optimizer.kind`", &format!("was `{kind}`"), "hint: "]);
+        workspace
+            .run(CADFT, &[&other[..], &["--allow-change"]].concat())
+            .refused(&["belongs to no trained parameter of this model under `optimizer.kind`"]);
+        Workspace::new()
+            .run(
+                CADFT,
+                &[
+                    "train",
+                    "--recipe",
+                    "recipe.toml",
+                    "--dry-run",
+                    "--set",
+                    &format!("optimizer.kind={kind}"),
+                    "--set",
+                    "optimizer.moments=bf16",
+                    "--set",
+                    "batch.shards=2",
+                ],
+            )
+            .refused(&["`optimizer.kind`", "`optimizer.moments`", "whole matrices"]);
     }
 }
 
 #[test]
 fn moments_on_the_host_leave_the_bytes_of_those_on_the_cpu() {
-    let [on_device, on_host] = ["f32", "host"].map(|moments| trained(moments, &[]));
+    let [on_device, on_host] = ["moments=f32", "moments=host"].map(|moments| trained(moments, &[]));
     let [on_device, on_host] = [on_device, on_host].map(|workspace| weights(&workspace, "run"));
     assert_eq!(
         on_device.keys().collect::<Vec<_>>(),
@@ -76,7 +134,7 @@ fn moments_on_the_host_leave_the_bytes_of_those_on_the_cpu() {
 
 #[test]
 fn another_format_is_one_change_that_must_be_allowed() {
-    let workspace = trained("int8", &[]);
+    let workspace = trained("moments=int8", &[]);
     let other = [
         "train",
         "--resume",
@@ -132,8 +190,8 @@ fn ranks_share_moments_in_bf16_and_refuse_those_in_8_bits() {
 #[test]
 fn moments_take_the_memory_that_the_plan_says() {
     let workspace = larger_workspace();
-    let measured = |moments: &str| {
-        let set = format!("optimizer.moments={moments}");
+    let measured = |setting: &str| {
+        let set = format!("optimizer.{setting}");
         let args = [
             "train",
             "--recipe",
@@ -156,22 +214,23 @@ fn moments_take_the_memory_that_the_plan_says() {
             .succeeded();
         let estimate = lines(&planned.stdout)[0]["memory_mib"].as_f64().expect("one");
         let _ = workspace
-            .run(CADFT, &[&args[..], &["--out", moments]].concat())
+            .run(CADFT, &[&args[..], &["--out", setting]].concat())
             .succeeded();
-        let metrics = fs::read_to_string(workspace.path(moments).join("metrics.jsonl")).expect("metrics");
+        let metrics = fs::read_to_string(workspace.path(setting).join("metrics.jsonl")).expect("metrics");
         let peak = steps(&metrics)[1]["peak_rss_mib"].as_f64().expect("a peak");
         (estimate, peak)
     };
-    let [of_f32, of_bf16, of_int8] = ["f32", "bf16", "int8"].map(measured);
-    for (moments, (estimate, peak)) in [("bf16", of_bf16), ("int8", of_int8)] {
+    let of_f32 = measured("moments=f32");
+    for setting in ["moments=bf16", "moments=int8", "kind=adafactor", "kind=muon"] {
+        let (estimate, peak) = measured(setting);
         assert!(
             peak < 1.15 * estimate,
-            "{moments}: {estimate:.0} MiB estimated, {peak:.0} measured"
+            "{setting}: {estimate:.0} MiB estimated, {peak:.0} measured"
         );
         let [estimated, found] = [of_f32.0 - estimate, of_f32.1 - peak];
         assert!(
             (0.8..1.25).contains(&(found / estimated)),
-            "{moments}: {found} MiB spared of {estimated}"
+            "{setting}: {found} MiB spared of {estimated}"
         );
     }
 }

@@ -10,9 +10,9 @@ use cadft_model::ParamGradients;
 use cadft_step::StepOutcome;
 use cadft_step::batch::GlobalBatch;
 use cadft_step::clip::{clip_factor, squares};
-use cadft_step::optimizer::AdamW;
+use cadft_step::optimizer::Optimizer;
 use cadft_step::step::{StepSettings, StepState, backward, begin, step};
-use cadft_step::{AdamWOptions, MicroBatching};
+use cadft_step::{MicroBatching, OptimizerOptions};
 use cadft_tests::{Named, devices, trained};
 use cadft_train::config;
 use cadft_train::resume::Changes;
@@ -73,7 +73,10 @@ fn settings(objective: &AnyObjective) -> StepSettings<'_> {
 }
 
 fn state() -> StepState {
-    StepState::new(AdamW::new(&AdamWOptions::default()), RunningMoments::new(0.9))
+    StepState::new(
+        Optimizer::new(&OptimizerOptions::default()),
+        RunningMoments::new(0.9),
+    )
 }
 
 /// The state after some steps, bit for bit.
@@ -245,7 +248,7 @@ fn the_update_multiplies_the_gradient_by_the_factor_and_does_nothing_where_that_
         let factor = |value: f32| Tensor::<1>::from_floats([value], &device);
         let gradient = |by: f32| scaled(&model, &gradients, by);
         let mut state = state();
-        let mut optimizer = AdamW::new(&AdamWOptions::default());
+        let mut optimizer = Optimizer::new(&OptimizerOptions::default());
         // Multiplication by a power of two is exact.
         let expected = optimizer.step(1e-3, model.clone(), gradient(0.25), factor(1.0));
         let found = (state.optimizer).step(1e-3, model.clone(), gradient(1.0), factor(0.25));

@@ -12,7 +12,7 @@ use cadft_model::{AdapterConfig, AdapterKind, CausalLm, TargetModules};
 use cadft_step::batch::GlobalBatch;
 use cadft_step::optimizer::MomentFormat;
 use cadft_step::ranks::{Checked, Collective, Local, Sharing, ZeroStage, owned_values};
-use cadft_step::{AdamW, AdamWOptions, MicroBatching, Ranks, Settled, StepSettings, StepState, step};
+use cadft_step::{MicroBatching, Optimizer, OptimizerOptions, Ranks, Settled, StepSettings, StepState, step};
 use cadft_tests::{Named, trained};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -106,11 +106,11 @@ fn bits(tensors: &[NamedTensor]) -> BTreeMap<String, Vec<u32>> {
 fn run(case: &Case<'_>, ranks: &Ranks) -> Left {
     let mut model = (case.model)().with_recompute(case.recompute);
     let reference = model.reference();
-    let options = AdamWOptions {
+    let options = OptimizerOptions {
         moments: case.moments,
-        ..AdamWOptions::default()
+        ..OptimizerOptions::default()
     };
-    let mut state = StepState::new(AdamW::new(&options), RunningMoments::new(0.9));
+    let mut state = StepState::new(Optimizer::new(&options), RunningMoments::new(0.9));
     let ranks = &ranks.clone().with_sharing(Sharing {
         shards: case.shards,
         stage: case.stage,

@@ -9,9 +9,9 @@ use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, TargetModules};
 use cadft_step::batch::GlobalBatch;
 use cadft_step::forward::score;
-use cadft_step::optimizer::AdamW;
+use cadft_step::optimizer::Optimizer;
 use cadft_step::step::{Backward, StepSettings, StepState, backward, begin};
-use cadft_step::{AdamWOptions, MicroBatching};
+use cadft_step::{MicroBatching, OptimizerOptions};
 use cadft_tests::devices;
 
 fn with_adapter(device: &Device, dropout: f64) -> CausalLm {
@@ -58,7 +58,7 @@ fn reads(
     objective: &AnyObjective,
     running: &RunningMoments,
 ) -> [usize; 2] {
-    let mut state = StepState::new(AdamW::new(&AdamWOptions::default()), *running);
+    let mut state = StepState::new(Optimizer::new(&OptimizerOptions::default()), *running);
     let reference = model.reference();
     let mut model = model.clone();
     [(); 2].map(|()| {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor};
 use cadft_model::adapter::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSave};
 use cadft_model::checkpoint::ChatFormat;
 use cadft_model::{AdapterConfig, CausalLm, ModelConfig, checkpoint};
-use cadft_step::AdamWOptions;
+use cadft_step::OptimizerOptions;
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, F32, TEN_STEPS, devices, fixture, trained};
 use serde_json::Value;
@@ -107,10 +107,10 @@ fn ten_clipped_adamw_steps_equal_peft_and_leave_frozen_weights_alone() {
 
 #[test]
 fn ten_steps_of_lora_plus_equal_peft() {
-    let options = AdamWOptions {
+    let options = OptimizerOptions {
         weight_decay: 0.0,
         loraplus_lr_ratio: 16.0,
-        ..AdamWOptions::default()
+        ..OptimizerOptions::default()
     };
     for (_, device) in devices() {
         for (name, base) in [

@@ -9,6 +9,7 @@ mod generation_keys;
 mod keys;
 mod moments;
 mod objectives;
+mod optimizers;
 mod packed;
 mod probe;
 mod probe_cases;

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use cadft_kernels::dynamic::{DynamicMap, SIGNED, UNSIGNED};
 use cadft_model::ParamGradients;
 use cadft_step::optimizer::MomentFormat;
-use cadft_step::{AdamW, AdamWOptions};
+use cadft_step::{Optimizer, OptimizerOptions};
 use cadft_tests::{Arrays, EXACT};
 
 #[derive(Module, Debug)]
@@ -30,10 +30,10 @@ fn maps_codes_and_scales_equal_those_of_bitsandbytes_to_the_last_bit() {
         weight: Param::initialized(ParamId::from(1), grad.zeros_like()),
     };
     // Without decay of the moments they are the gradient and its square.
-    let mut optimizer = AdamW::new(&AdamWOptions {
+    let mut optimizer = Optimizer::new(&OptimizerOptions {
         betas: [0.0, 0.0],
         moments: MomentFormat::Int8,
-        ..AdamWOptions::default()
+        ..OptimizerOptions::default()
     });
     let mut gradients = ParamGradients::new();
     gradients.register(model.weight.id, grad);

@@ -5,7 +5,7 @@ use cadft_core::linear_log_probs;
 use cadft_model::CausalLm;
 use cadft_model::ParamGradients;
 use cadft_step::clip::{clip_factor, global_norm, squares};
-use cadft_step::optimizer::{AdamW, AdamWOptions};
+use cadft_step::optimizer::{Optimizer, OptimizerOptions};
 use cadft_tests::arrays::values;
 use cadft_tests::{Arrays, Named, Tolerance, gradients_by_name};
 
@@ -45,7 +45,7 @@ pub(super) fn ten_steps(
     by: Tolerance,
 ) -> CausalLm {
     let (mut losses, mut norms) = (vec![], vec![]);
-    let model = ten_steps_of(&AdamWOptions::default(), model, ids, |loss, norm| {
+    let model = ten_steps_of(&OptimizerOptions::default(), model, ids, |loss, norm| {
         losses.push(loss);
         norms.push(norm);
     });
@@ -56,12 +56,12 @@ pub(super) fn ten_steps(
 
 /// Does ten clipped steps, and gives the loss and the gradient norm of each to `told`. Returns the model.
 pub(super) fn ten_steps_of(
-    options: &AdamWOptions,
+    options: &OptimizerOptions,
     mut model: CausalLm,
     ids: &Tensor<2, Int>,
     mut told: impl FnMut(f64, f64),
 ) -> CausalLm {
-    let mut optimizer = AdamW::new(options);
+    let mut optimizer = Optimizer::new(options);
     for _ in 0..10 {
         let loss = loss(&model, ids);
         let grads = ParamGradients::from_grads(loss.backward(), &model);

@@ -7,7 +7,7 @@ use cadft_core::{Cadft, Normalisation, RunningMoments};
 use cadft_data::{Example, Mask, Order, TokenizeOptions, Tokenizer, read_file, tokenize};
 use cadft_model::checkpoint;
 use cadft_step::{
-    AdamW, AdamWOptions, GlobalBatch, MicroBatching, Sampler, Schedule, ScheduleKind, StepSettings,
+    GlobalBatch, MicroBatching, Optimizer, OptimizerOptions, Sampler, Schedule, ScheduleKind, StepSettings,
     StepState, step,
 };
 use std::error::Error;
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         total_steps: STEPS,
     };
     let mut sampler = Sampler::new(samples.len(), 16, Order::Shuffled, 42);
-    let optimizer = AdamW::new(&AdamWOptions::default());
+    let optimizer = Optimizer::new(&OptimizerOptions::default());
     let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     for number in 1..=STEPS {
         let chosen = sampler.samples_of(number);

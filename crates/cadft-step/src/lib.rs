@@ -12,7 +12,7 @@
 //! reference.rs  what a frozen model says of single tokens
 //! probe.rs      gradients of single samples, without an update
 //! ranks.rs  sum.rs                                     one batch on several ranks, the same bits for each number of them
-//! optimizer.rs  clip.rs  schedule.rs                   AdamW, clipping by the global norm, learning rate
+//! optimizer.rs  clip.rs  schedule.rs                   optimizers, clipping by the global norm, learning rate
 //! ```
 //!
 //! A custom loop calls [`step()`] in a `for`; `examples/own_loop.rs` does so on real data:
@@ -22,7 +22,7 @@
 //! use cadft_core::{Dft, Normalisation, RunningMoments};
 //! use cadft_batch::{Example, Origin};
 //! use cadft_model::{CausalLm, ModelConfig};
-//! use cadft_step::{AdamW, AdamWOptions, GlobalBatch, MicroBatching, StepSettings, StepState, step};
+//! use cadft_step::{Optimizer, OptimizerOptions, GlobalBatch, MicroBatching, StepSettings, StepState, step};
 //!
 //! let config = ModelConfig::from_json(
 //!     r#"{"model_type": "llama", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
@@ -41,7 +41,7 @@
 //!     origin: Origin::default(),
 //! };
 //! let batch = GlobalBatch::new(&[&example], &MicroBatching::default(), &device);
-//! let mut state = StepState::new(AdamW::new(&AdamWOptions::default()), RunningMoments::new(0.99));
+//! let mut state = StepState::new(Optimizer::new(&OptimizerOptions::default()), RunningMoments::new(0.99));
 //! let settings = StepSettings {
 //!     objective: &Dft {},
 //!     reference: None,
@@ -81,7 +81,7 @@ mod weighing;
 
 pub use batch::{GlobalBatch, MicroBatch, MicroBatching, Sampler};
 pub use observe::{Settled, StepOutcome};
-pub use optimizer::{AdamW, AdamWOptions};
+pub use optimizer::{Optimizer, OptimizerOptions};
 pub use probe::{Coordinates, Probe, ProbedSample, probe};
 pub use ranks::Ranks;
 pub use reference::token_values;

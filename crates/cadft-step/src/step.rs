@@ -4,7 +4,7 @@
 //! 1 score        c_i = (1/|y_i|) Σ_t −log p_{i,t}   no gradient, whole global batch   (CADFT-1)
 //! 2 standardise  ĉ_i = (c_i − μ)/(σ + ε)                                              (CADFT-2)
 //! 3 backward     Σ_i a_i·w_i Σ_t −sg[g_{i,t}]·log p_{i,t} / normaliser                (OBJ-1, CADFT-3)
-//! 4 update       AdamW, with gradients clipped by their global norm
+//! 4 update       by AdamW or another optimizer, with gradients clipped by their global norm
 //! ```
 //!
 //! `a_i` is the `weight` of the data row. This file does no input or output.

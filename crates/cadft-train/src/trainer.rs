@@ -28,7 +28,7 @@ use cadft_data::Example;
 use cadft_model::CausalLm;
 use cadft_step::Ranks;
 use cadft_step::batch::{GlobalBatch, Sampler};
-use cadft_step::optimizer::AdamW;
+use cadft_step::optimizer::Optimizer;
 use cadft_step::schedule::Schedule;
 use cadft_step::step::{self, StepSettings, StepState};
 use settling::StepInFlight;
@@ -143,7 +143,7 @@ impl<'a> Trainer<'a> {
             .map_or(0.99, |c| c.statistics_decay);
         let (samples, global) = (prepared.train.len(), recipe.batch.global);
         let state = StepState::new(
-            AdamW::new(&recipe.optimizer_options()),
+            Optimizer::new(&recipe.optimizer_options()),
             RunningMoments::new(decay),
         );
         Self {

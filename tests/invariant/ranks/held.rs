@@ -6,7 +6,7 @@ use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::named_parameters;
 use cadft_model::{BaseFormat, ModelConfig};
 use cadft_step::Ranks;
-use cadft_step::optimizer::MomentFormat;
+use cadft_step::optimizer::{MomentFormat, OptimizerKind};
 use cadft_step::ranks::{Local, Plane, Staged, ZeroStage, owned_values};
 use cadft_tests::fixture;
 use cadft_train::plan::memory::{MemorySettings, Share, held_values};
@@ -138,6 +138,7 @@ fn each_rank_holds_the_moments_and_gradients_that_the_plan_counts() {
             keeps_reference: false,
             other: None,
             cached: 0,
+            kind: OptimizerKind::AdamW,
             moments: MomentFormat::F32,
             is_host: true,
             share: Share {

@@ -5,7 +5,7 @@ use cadft_core::{Normalisation, Objective, Reference, RunningMoments, TokenStats
 use cadft_data::{Example, Mask, Order, TokenizeOptions, Tokenizer, read_file, tokenize};
 use cadft_model::{CausalLm, checkpoint};
 use cadft_step::{
-    AdamW, AdamWOptions, GlobalBatch, MicroBatching, Sampler, Schedule, ScheduleKind, StepOutcome,
+    GlobalBatch, MicroBatching, Optimizer, OptimizerOptions, Sampler, Schedule, ScheduleKind, StepOutcome,
     StepSettings, StepState, step,
 };
 use std::error::Error;
@@ -68,7 +68,10 @@ pub fn trained(
         total_steps: steps,
     };
     let mut sampler = Sampler::new(samples.len(), GLOBAL, Order::Sequential, 42);
-    let mut state = StepState::new(AdamW::new(&AdamWOptions::default()), RunningMoments::new(0.99));
+    let mut state = StepState::new(
+        Optimizer::new(&OptimizerOptions::default()),
+        RunningMoments::new(0.99),
+    );
     let mut outcomes = vec![];
     for number in 1..=steps {
         let chosen = sampler.samples_of(number);

@@ -10,9 +10,9 @@ use cadft_model::checkpoint::{self, SaveOptions};
 use cadft_model::decoder::Recompute;
 use cadft_model::{AdapterConfig, AdapterKind, AdapterScaling, CausalLm, Dtype, ModelConfig, TargetModules};
 use cadft_step::batch::GlobalBatch;
-use cadft_step::optimizer::AdamW;
+use cadft_step::optimizer::Optimizer;
 use cadft_step::step::{StepSettings, StepState, step};
-use cadft_step::{AdamWOptions, MicroBatching};
+use cadft_step::{MicroBatching, OptimizerOptions};
 use std::process::Command;
 
 /// A model of 26 million parameters whose activations are larger than its weights.
@@ -146,7 +146,7 @@ fn train(recompute: &str, trained: &str) -> f64 {
         lr: 1e-4,
         clip: 1.0,
     };
-    let optimizer = AdamW::new(&AdamWOptions::default());
+    let optimizer = Optimizer::new(&OptimizerOptions::default());
     let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     for _ in 0..2 {
         model = step(model, &batch, &settings, &mut state).0;

@@ -121,9 +121,14 @@ fn method(text: &mut String, record: &Record) {
     }
     let _ = writeln!(
         text,
-        ". {} optimizer steps with AdamW; {} parameters trained, of a model of {}. The defaults and meanings of all \
+        ". {} optimizer steps with {}; {} parameters trained, of a model of {}. The defaults and meanings of all \
          settings are in the [reference]({HOME}/blob/main/docs/src/reference/recipe.md).",
         number(&record.finished["steps"]),
+        match record.recipe["optimizer"]["kind"].as_str() {
+            Some("adafactor") => "Adafactor",
+            Some("muon") => "Muon",
+            _ => "AdamW",
+        },
         number(&plan["trainable"]),
         number(&plan["parameters"]),
     );

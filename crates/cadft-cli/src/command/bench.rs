@@ -22,10 +22,10 @@ use cadft_data::Example;
 use cadft_kernels::{Tf32, set_tf32};
 use cadft_model::decoder::Precision;
 use cadft_model::{CausalLm, flops};
-use cadft_step::AdamWOptions;
+use cadft_step::OptimizerOptions;
 use cadft_step::StepOutcome;
 use cadft_step::batch::GlobalBatch;
-use cadft_step::optimizer::AdamW;
+use cadft_step::optimizer::Optimizer;
 use cadft_step::step::{StepSettings, StepState, begin};
 use cadft_train::config::OptimizerSection;
 use cadft_train::{Usage, peak_rss_mib};
@@ -159,7 +159,7 @@ fn train(
     (batch, samples): (&GlobalBatch, &[&Example]),
     objectives: &[AnyObjective],
 ) -> Result<Vec<Seen>> {
-    let optimizer = AdamW::new(&AdamWOptions::default());
+    let optimizer = Optimizer::new(&OptimizerOptions::default());
     let mut state = StepState::new(optimizer, RunningMoments::new(0.99));
     let looks_at_reference = objectives.iter().any(|objective| objective.reference().is_some());
     let reference = looks_at_reference.then(|| model.reference());

@@ -18,7 +18,7 @@ use anyhow::Result;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterKind, BaseFormat, Dtype, ModelConfig, adapter, flops};
-use cadft_step::optimizer::MomentFormat;
+use cadft_step::optimizer::{MomentFormat, OptimizerKind};
 use cadft_train::config::AdapterSection;
 use cadft_train::plan::memory::{MemorySettings, Share, training_mib};
 use schemars::JsonSchema;
@@ -240,6 +240,7 @@ fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
             keeps_reference: false,
             other: None,
             cached: 0,
+            kind: OptimizerKind::AdamW,
             moments: MomentFormat::F32,
             is_host: true,
             share: Share::default(),

@@ -227,5 +227,5 @@ fn tensor<E: Element>(name: String, shape: Vec<usize>, values: &Arc<Vec<E>>) -> 
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "flex"))]
 mod tests;

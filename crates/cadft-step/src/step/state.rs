@@ -1,7 +1,7 @@
 //! What a training loop keeps from one step to the next, besides the model.
 
 use crate::observe::{InFlight, Settled, StepOutcome};
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use crate::ranks::Ranks;
 use burn::module::Module;
 use cadft_core::RunningMoments;
@@ -10,7 +10,7 @@ use cadft_core::RunningMoments;
 /// ([`StepState::settle`]).
 pub struct StepState {
     /// The optimizer and its moments.
-    pub optimizer: AdamW,
+    pub optimizer: Optimizer,
     /// Statistics of the global batches before the step in flight.
     pub running: RunningMoments,
     /// The ranks that compute the step together.
@@ -22,7 +22,7 @@ pub struct StepState {
 impl StepState {
     /// The state of a run on one rank, with no step in flight.
     #[must_use]
-    pub fn new(optimizer: AdamW, running: RunningMoments) -> Self {
+    pub fn new(optimizer: Optimizer, running: RunningMoments) -> Self {
         Self {
             optimizer,
             running,

@@ -10,7 +10,7 @@ use burn::tensor::TensorData;
 use cadft_files::Action;
 use cadft_model::CausalLm;
 use cadft_step::Ranks;
-use cadft_step::optimizer::{AdamW, STATE_PARTS};
+use cadft_step::optimizer::{Optimizer, STATE_PARTS};
 use cadft_step::ranks::Owned;
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -116,7 +116,7 @@ impl Restored {
     /// Restores the moments that belong to the parameters of this rank.
     pub(crate) fn optimizer(
         &self,
-        optimizer: &mut AdamW,
+        optimizer: &mut Optimizer,
         model: &CausalLm,
         ranks: &Ranks,
     ) -> Result<(), CheckpointError> {
@@ -131,7 +131,8 @@ impl Restored {
         match unknown.first() {
             None => Ok(()),
             Some(name) => {
-                let message = format!("`{name}` belongs to no trained parameter of this model");
+                let message =
+                    format!("`{name}` belongs to no trained parameter of this model under `optimizer.kind`");
                 Err(CheckpointError::damaged(&self.path, &message))
             }
         }

@@ -19,6 +19,7 @@ impl Recipe {
         let requirements = (self.model_and_data().into_iter())
             .chain(self.training())
             .chain(self.of_shards())
+            .chain(self.kind_requirements())
             .chain(self.checkpoints_and_guards())
             .chain(self.adapter())
             .chain(rewrite.unwrap_or_default());

@@ -37,7 +37,7 @@ use cadft_model::config::QueryKeyNorm;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
-use cadft_step::optimizer::MomentFormat;
+use cadft_step::optimizer::{MomentFormat, OptimizerKind};
 use cadft_step::ranks::{BUCKET, ZeroStage};
 use feed_forward::{FeedForward, largest_block};
 
@@ -72,6 +72,8 @@ pub struct MemorySettings<'a> {
     pub other: Option<OtherModel>,
     /// Number of tokens whose keys and values are cached while questions are answered or samples rewritten.
     pub cached: usize,
+    /// How parameters are updated.
+    pub kind: OptimizerKind,
     /// How the moments are kept.
     pub moments: MomentFormat,
     /// Whether the device computes in the memory of the host.
@@ -125,6 +127,7 @@ impl<'a> MemorySettings<'a> {
             keeps_reference: recipe.looks_at_reference() || (recipe.keeps_frozen() && other.is_none()),
             other,
             cached,
+            kind: recipe.optimizer.kind,
             moments: recipe.optimizer.moments,
             is_host,
             share: Share {
@@ -163,7 +166,7 @@ pub fn training_mib(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 
     } else {
         0.0
     };
-    let update = F32 * sizes.owned;
+    let update = F32 * sizes.owned + moments::temporary(settings, sizes.largest);
     let training = held + backward.max(update).max(exchange).max(sizes.answers);
     // A tensor as it is read, and as it is passed to the device.
     let loading = weights + F32 * 2.0 * sizes.largest;

@@ -12,7 +12,7 @@ use cadft_model::ParamGradients;
 use cadft_model::decoder::Precision;
 use cadft_model::{CausalLm, Checkpoint, KvCache, checkpoint};
 use cadft_step::clip::{clip_factor, global_norm, squares};
-use cadft_step::optimizer::{AdamW, AdamWOptions};
+use cadft_step::optimizer::{Optimizer, OptimizerOptions};
 use std::collections::BTreeMap;
 
 type Named = BTreeMap<String, Vec<f64>>;
@@ -76,7 +76,7 @@ fn ten_steps(
     expected: &Expected,
     report: &mut Report,
 ) -> Result<()> {
-    let mut optimizer = AdamW::new(&AdamWOptions::default());
+    let mut optimizer = Optimizer::new(&OptimizerOptions::default());
     let (mut losses, mut norms) = (vec![], vec![]);
     for step in 0..10 {
         // In odd steps the parameters are shared, so the update must copy them; in even steps it works in place.

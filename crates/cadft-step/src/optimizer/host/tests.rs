@@ -1,7 +1,7 @@
 //! Moments in host memory: what they hold, what restores them, and what they do not depend on.
 
 use super::*;
-use crate::optimizer::{AdamW, AdamWOptions};
+use crate::optimizer::{Optimizer, OptimizerOptions};
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 use cadft_model::ParamGradients;
@@ -71,14 +71,14 @@ impl Parameters {
     }
 }
 
-fn optimizer(moments: MomentFormat) -> AdamW {
-    AdamW::new(&AdamWOptions {
+fn optimizer(moments: MomentFormat) -> Optimizer {
+    Optimizer::new(&OptimizerOptions {
         moments,
-        ..AdamWOptions::default()
+        ..OptimizerOptions::default()
     })
 }
 
-fn steps(optimizer: &mut AdamW, mut model: Parameters, steps: std::ops::Range<u64>) -> Parameters {
+fn steps(optimizer: &mut Optimizer, mut model: Parameters, steps: std::ops::Range<u64>) -> Parameters {
     for step in steps {
         let gradients = model.gradients(step);
         let factor = Tensor::from_floats([0.7], &device());
@@ -87,7 +87,7 @@ fn steps(optimizer: &mut AdamW, mut model: Parameters, steps: std::ops::Range<u6
     model
 }
 
-fn state(optimizer: &AdamW, model: &Parameters) -> BTreeMap<String, TensorData> {
+fn state(optimizer: &Optimizer, model: &Parameters) -> BTreeMap<String, TensorData> {
     let tensors = optimizer.state(model).into_iter();
     tensors
         .map(|tensor| (tensor.name.clone(), tensor.to_data()))

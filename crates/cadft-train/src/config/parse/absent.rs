@@ -11,8 +11,7 @@ const LIVE: &str = "numbers of a run are in its `metrics.jsonl`, and with `log.t
 const FUSED: &str =
     "attention, output projection and likelihood are fused already: there is nothing to choose";
 const WORKERS: &str = "data are read on all processors; `RAYON_NUM_THREADS` sets fewer";
-const ADAMW: &str =
-    "the optimizer is AdamW; `optimizer.moments` keeps its moments in 16 or 8 bits, or on the host";
+const ADAMW: &str = "optimizers are AdamW, Adafactor and Muon, by `optimizer.kind`; `optimizer.moments` keeps the moments of AdamW in fewer bits";
 const SERVER: &str = "there is no server: the trained model is one for others, as in `vllm serve RUN/model`, or as GGUF by `cadft model \
                       convert --to gguf`";
 const RESUME: &str = "`cadft train --resume RUN` continues a run; none is overwritten";

@@ -39,7 +39,7 @@ fn found(then: &Recipe, now: &Recipe) -> Vec<Change> {
 }
 
 /// Another value for keys whose schema gives none, and the settings that it requires.
-const VALUES: [(&str, &str, &[&str]); 29] = [
+const VALUES: [(&str, &str, &[&str]); 32] = [
     ("reference.live", "false", &[]),
     ("rewrite.guided", "true", &["rewrite.same-answer=true"]),
     ("rewrite.hint", "'It is {solution}.'", &[]),
@@ -64,6 +64,9 @@ const VALUES: [(&str, &str, &[&str]); 29] = [
     ("batch.max-tokens", "64", &[]),
     ("loss.start-until", "0.25", &[]),
     ("optimizer.betas", "[0.8, 0.95]", &[]),
+    ("optimizer.scale-parameter", "true", &["optimizer.kind=adafactor"]),
+    ("optimizer.momentum", "0.9", &["optimizer.kind=muon"]),
+    ("optimizer.adjust-lr", "'original'", &["optimizer.kind=muon"]),
     ("schedule.epochs", "2.0", &[]),
     ("schedule.steps", "9", &[]),
     ("run.out", "'elsewhere'", &[]),
