@@ -60,6 +60,6 @@ pub(crate) fn taken(
     if plan.memory_mib + plan.saving_mib <= room {
         return Ok(None);
     }
-    let same = plan.ladder.iter().filter(|rung| rung.is_same_training);
-    Ok(same.filter(|rung| rung.most_mib() <= room).cloned().next())
+    let mut same = plan.ladder.iter().filter(|rung| rung.is_same_training);
+    Ok(same.find(|rung| rung.most_mib() <= room).cloned())
 }

@@ -347,9 +347,9 @@ mod tests {
                 both.to_owned(),
                 format!("{both}, optimizer.moments = \"bf16\""),
                 format!("{both}, optimizer.moments = \"int8\""),
+                format!("{both}, adapter.kind = \"lora\""),
                 format!("{both}, adapter.kind = \"lora\", adapter.base = \"nf4\""),
-            ],
-            "LoRA on f32 does not take less than moments of 8 bits in this table"
+            ]
         );
     }
 
@@ -366,7 +366,10 @@ mod tests {
 
     #[test]
     fn the_base_of_an_adapter_is_packed_and_one_format_takes_the_place_of_another() {
-        let found = settings(&recipe(&["adapter.base=bf16", "batch.max-tokens=64"]), (true, 1));
+        let found = settings(
+            &recipe(&["adapter.rank=8", "adapter.base=bf16", "batch.max-tokens=64"]),
+            (true, 1),
+        );
         let blocks = "model.recompute = \"blocks\"";
         let expected = ["int8", "nf4"].map(|base| format!("{blocks}, adapter.base = \"{base}\""));
         assert_eq!(found, [&[blocks.to_owned()], &expected[..]].concat());

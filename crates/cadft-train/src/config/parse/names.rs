@@ -35,6 +35,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("finetuning-type", "adapter.kind"),
     ("fp16", "model.precision"),
     ("gradient-accumulation-steps", "batch.global"),
+    ("auto-find-batch-size", "guard.memory"),
     ("gradient-checkpointing", "model.recompute"),
     ("group-by-length", "batch.bucketing"),
     ("interleave-probs", "data.train"),
