@@ -8,7 +8,7 @@ use crate::plan::{Plan, RanksOfRun, Rung};
 use burn::tensor::Device;
 use std::path::Path;
 
-/// What each rank of a run may use, under each limit: none where the system does not report it.
+/// What each rank of a run may use, under each limit; empty if the system does not report it.
 pub(crate) fn rooms_of(recipe: &Recipe, device: &Device, on_machine: usize) -> Vec<Room> {
     let named = recipe.guard.memory_of;
     if let Some(mib) = named.mib() {
