@@ -65,7 +65,7 @@ fn the_estimate_of_a_run_is_within_15_percent_of_its_peak() {
 }
 
 /// Arguments of a dry run of the larger model.
-const DRY: [&str; 7] = [
+const DRY: [&str; 8] = [
     "train",
     "--recipe",
     "recipe.nll.toml",
@@ -73,6 +73,7 @@ const DRY: [&str; 7] = [
     "--json",
     "--set=model.init=random",
     "--set=data.eval=[]",
+    "--set=checkpoint.every=0",
 ];
 
 fn planned(workspace: &Workspace, set: &[String]) -> Value {
@@ -124,7 +125,7 @@ fn what_fits_is_named_and_taken_if_the_recipe_leaves_it_to_the_plan() {
         &std::fs::read_to_string(workspace.path("model/config.json")).expect("a config"),
     )
     .expect("JSON");
-    // Some 0.8 billion parameters, of which no weights are needed: 12 GiB with moments and gradients.
+    // Some 0.7 billion parameters, of which no weights are needed: 14 GiB with moments and gradients.
     for (key, value) in [
         ("hidden_size", 2048),
         ("intermediate_size", 8192),
@@ -161,11 +162,7 @@ fn what_fits_is_named_and_taken_if_the_recipe_leaves_it_to_the_plan() {
         ]
         .concat(),
     );
-    text.refused(&[
-        "MiB are available on `card-8gb`",
-        "adapter.kind = \"lora\"",
-        "hint: ",
-    ]);
+    text.refused(&["MiB are available on `card-8gb`", "hint: "]);
     // Ranks that ask the system at different times might take different settings.
     let text = workspace.run(
         CADFT,

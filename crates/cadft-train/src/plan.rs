@@ -64,6 +64,7 @@ pub struct Plan {
     /// Number of ranks, each of which needs this memory.
     pub ranks: usize,
     /// Settings with which the run takes less memory, from those that cost least to those that change most.
+    #[serde(skip)]
     pub ladder: Vec<Rung>,
     /// The local time that the chat template shows; absent if it shows none.
     #[serde(skip_serializing_if = "Option::is_none")]

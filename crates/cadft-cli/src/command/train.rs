@@ -19,7 +19,7 @@ use cadft_files::shown;
 use cadft_step::Ranks;
 use cadft_train::config::BatchSection;
 use cadft_train::plan::RanksOfRun;
-use cadft_train::{Event, Plan, Prepared, Recipe, RunDirectory, memory};
+use cadft_train::{Event, Plan, Prepared, Recipe, RunDirectory, Rung, memory};
 use schemars::JsonSchema;
 use serde::Serialize;
 use start::{GoesOn, Start, Target};
@@ -146,6 +146,8 @@ pub(super) struct Planned<'a> {
     /// With `--resume`, the checkpoint to continue from, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     resume: Option<GoesOn>,
+    /// Settings with which the run takes less memory, from those that cost least to those that change most.
+    ladder: &'a [Rung],
     /// The memory that a rank may use, in MiB (`guard.memory-of`); absent where nothing reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     room_mib: Option<f64>,
@@ -164,6 +166,7 @@ fn plan(prepared: &Prepared, resume: Option<GoesOn>, json: bool) -> Result<()> {
         return output::json_line(&Planned {
             plan,
             resume,
+            ladder: &plan.ladder,
             room_mib,
             fits,
         });

@@ -5,7 +5,7 @@ use super::book::root;
 use std::fs;
 
 /// Names that are no keys of a recipe here: functions, columns, and what `instead_of` answers.
-const NO_KEYS: [&str; 17] = [
+const NO_KEYS: [&str; 18] = [
     "FORCE_TORCHRUN",
     "accelerate",
     "columns",
@@ -22,8 +22,9 @@ const NO_KEYS: [&str; 17] = [
     "push_to_hub",
     "resume_from_checkpoint",
     "stage",
-    // The table of the same name is here, too.
+    // Tables of the same name are here, too.
     "adapter",
+    "optimizer",
 ];
 
 /// What stands between backticks in a cell, without values: `adapter: lora` is `adapter`.

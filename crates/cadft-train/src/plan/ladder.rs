@@ -282,10 +282,20 @@ mod tests {
     use super::*;
     use crate::config::parse;
 
-    fn recipe(more: &[&str]) -> Recipe {
-        let text = "objective = \"nll\"\n[model]\npath = \"m\"\n[data]\ntrain = [\"t\"]\n[batch]\nmicro = 4\n[schedule]\nsteps = 2\n";
-        let more: Vec<String> = more.iter().map(|&setting| setting.to_owned()).collect();
-        parse("test", text, &more).unwrap()
+    const TEXT: &str = r#"
+objective = "nll"
+[model]
+path = "m"
+[data]
+train = ["t"]
+[batch]
+micro = 4
+[schedule]
+steps = 2
+"#;
+
+    fn recipe(more: &[String]) -> Recipe {
+        parse("test", TEXT, more).unwrap()
     }
 
     /// Bytes that every setting of the ladder changes.
@@ -313,26 +323,22 @@ mod tests {
         activations + weights + moments + gradients
     }
 
-    fn settings(recipe: &Recipe, device: (bool, usize)) -> Vec<String> {
-        let rungs = ladder(recipe, estimate(recipe), device, |recipe| {
+    /// The settings of each rung below the recipe with some more settings, after a check of what they do.
+    fn settings(more: &[&str], device: (bool, usize)) -> Vec<String> {
+        let more: Vec<String> = more.iter().map(|&setting| setting.to_owned()).collect();
+        let first = recipe(&more);
+        let rungs = ladder(&first, estimate(&first), device, |recipe| {
             Some([estimate(recipe), 0.0])
         });
-        let mut above = estimate(recipe);
+        let mut above = estimate(&first);
         for rung in &rungs {
-            let mut own = recipe.clone();
+            let mut own = first.clone();
             rung.apply(&mut own);
             assert_eq!(estimate(&own), rung.memory_mib, "{}", rung.shown());
             assert!(rung.memory_mib < above, "{}", rung.shown());
             above = rung.memory_mib;
-            let set: Vec<String> = rung
-                .settings
-                .iter()
-                .map(|setting| setting.replace(' ', ""))
-                .collect();
-            let text = "objective = \"nll\"\n[model]\npath = \"m\"\n[data]\ntrain = [\"t\"]\n[batch]\nmicro = 4\n[schedule]\nsteps = 2\n";
-            let set = parse("test", text, &set).unwrap();
-            assert_eq!(set.model.recompute, own.model.recompute);
-            assert_eq!(set.optimizer.moments, own.optimizer.moments);
+            let set = recipe(&[&more[..], &rung.settings].concat());
+            assert_eq!(set, own, "{}", rung.shown());
         }
         rungs.iter().map(|rung| rung.settings.join(", ")).collect()
     }
@@ -341,7 +347,7 @@ mod tests {
     fn rungs_add_up_until_only_an_adapter_is_trained() {
         let both = "batch.micro = 1, model.recompute = \"blocks\"";
         assert_eq!(
-            settings(&recipe(&[]), (true, 1)),
+            settings(&[], (true, 1)),
             [
                 "batch.micro = 1".to_owned(),
                 both.to_owned(),
@@ -355,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_device_gives_its_moments_to_its_host_and_ranks_share_gradients() {
-        let found = settings(&recipe(&["batch.micro=1"]), (false, 2));
+        let found = settings(&["batch.micro=1"], (false, 2));
         assert_eq!(found[1], "model.recompute = \"blocks\", batch.zero-stage = 2");
         assert!(found[2].ends_with("optimizer.moments = \"host\""), "{found:?}");
         assert!(
@@ -367,7 +373,7 @@ mod tests {
     #[test]
     fn the_base_of_an_adapter_is_packed_and_one_format_takes_the_place_of_another() {
         let found = settings(
-            &recipe(&["adapter.rank=8", "adapter.base=bf16", "batch.max-tokens=64"]),
+            &["adapter.rank=8", "adapter.base=bf16", "batch.max-tokens=64"],
             (true, 1),
         );
         let blocks = "model.recompute = \"blocks\"";

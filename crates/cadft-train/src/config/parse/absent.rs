@@ -11,7 +11,6 @@ const LIVE: &str = "numbers of a run are in its `metrics.jsonl`, and with `log.t
 const FUSED: &str =
     "attention, output projection and likelihood are fused already: there is nothing to choose";
 const WORKERS: &str = "data are read on all processors; `RAYON_NUM_THREADS` sets fewer";
-const ADAMW: &str = "optimizers are AdamW, Adafactor and Muon, by `optimizer.kind`; `optimizer.moments` keeps the moments of AdamW in fewer bits";
 const SERVER: &str = "there is no server: the trained model is one for others, as in `vllm serve RUN/model`, or as GGUF by `cadft model \
                       convert --to gguf`";
 const RESUME: &str = "`cadft train --resume RUN` continues a run; none is overwritten";
@@ -66,7 +65,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("lora-plus", TWO_RATES),
     ("loraplus-lr-embedding", TWO_RATES),
     ("neftune-noise-alpha", NOISE),
-    ("optim", ADAMW),
     ("orpo", PREFERENCES),
     ("overwrite-output-dir", RESUME),
     ("pad-token", PADDING),
