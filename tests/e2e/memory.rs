@@ -23,6 +23,31 @@ pub(crate) fn larger_workspace() -> Workspace {
     workspace
 }
 
+/// The estimate of a run of two steps from random weights, and its peak, in MiB.
+pub(crate) fn estimate_and_peak(workspace: &Workspace, recipe: &str, settings: &[&str]) -> (f64, f64) {
+    let common = ["model.init=random", "data.eval=[]", "schedule.steps=2"];
+    let mut args = vec!["train", "--recipe", recipe];
+    args.extend(
+        common
+            .iter()
+            .chain(settings)
+            .flat_map(|setting| ["--set", setting]),
+    );
+    let planned = workspace
+        .run(CADFT, &[&args[..], &["--dry-run", "--json"]].concat())
+        .succeeded();
+    let estimate = lines(&planned.stdout)[0]["memory_mib"]
+        .as_f64()
+        .expect("an estimate");
+    let out = format!("{recipe}-{}", settings.join("-"));
+    let _ = workspace
+        .run(CADFT, &[&args[..], &["--out", &out]].concat())
+        .succeeded();
+    let metrics = std::fs::read_to_string(workspace.path(&out).join("metrics.jsonl")).expect("metrics");
+    let peak = steps(&metrics)[1]["peak_rss_mib"].as_f64().expect("a peak");
+    (estimate, peak)
+}
+
 #[test]
 fn the_estimate_of_a_run_is_within_15_percent_of_its_peak() {
     let workspace = larger_workspace();
@@ -31,35 +56,11 @@ fn the_estimate_of_a_run_is_within_15_percent_of_its_peak() {
         ("recipe.nll.toml", "model.recompute=blocks"),
         ("recipe.asft.toml", "model.recompute=none"),
     ] {
-        let out = format!("{recipe}-{setting}");
-        let args = [
-            "train",
-            "--recipe",
-            recipe,
-            "--set",
-            "model.init=random",
-            "--set",
-            "data.eval=[]",
-            "--set",
-            "schedule.steps=2",
-            "--set",
-            setting,
-        ];
-        let planned = workspace
-            .run(CADFT, &[&args[..], &["--dry-run", "--json"]].concat())
-            .succeeded();
-        let estimate = lines(&planned.stdout)[0]["memory_mib"]
-            .as_f64()
-            .expect("an estimate");
-        let _ = workspace
-            .run(CADFT, &[&args[..], &["--out", &out]].concat())
-            .succeeded();
-        let metrics = std::fs::read_to_string(workspace.path(&out).join("metrics.jsonl")).expect("metrics");
-        let peak = steps(&metrics)[1]["peak_rss_mib"].as_f64().expect("a peak");
+        let (estimate, peak) = estimate_and_peak(&workspace, recipe, &[setting]);
         let ratio = estimate / peak;
         assert!(
             (0.85..1.15).contains(&ratio),
-            "{out}: {estimate:.0} MiB estimated, {peak:.0} measured"
+            "{recipe}, {setting}: {estimate:.0} MiB estimated, {peak:.0} measured"
         );
     }
 }

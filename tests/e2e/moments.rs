@@ -1,9 +1,8 @@
 //! Runs with moments that are kept in fewer bits, or on the host, and with other optimizers.
 
 use crate::CADFT;
-use crate::memory::larger_workspace;
+use crate::memory::{estimate_and_peak, larger_workspace};
 use crate::saved::evaluations;
-use cadft_tests::command::{lines, steps};
 use cadft_tests::{Workspace, runs};
 use std::collections::BTreeMap;
 use std::fs;
@@ -192,33 +191,8 @@ fn moments_take_the_memory_that_the_plan_says() {
     let workspace = larger_workspace();
     let measured = |setting: &str| {
         let set = format!("optimizer.{setting}");
-        let args = [
-            "train",
-            "--recipe",
-            "recipe.nll.toml",
-            "--set",
-            "model.init=random",
-            "--set",
-            "data.eval=[]",
-            "--set",
-            "schedule.steps=2",
-            "--set",
-            "checkpoint.every=0",
-            "--set",
-            "model.recompute=blocks",
-            "--set",
-            &set,
-        ];
-        let planned = workspace
-            .run(CADFT, &[&args[..], &["--dry-run", "--json"]].concat())
-            .succeeded();
-        let estimate = lines(&planned.stdout)[0]["memory_mib"].as_f64().expect("one");
-        let _ = workspace
-            .run(CADFT, &[&args[..], &["--out", setting]].concat())
-            .succeeded();
-        let metrics = fs::read_to_string(workspace.path(setting).join("metrics.jsonl")).expect("metrics");
-        let peak = steps(&metrics)[1]["peak_rss_mib"].as_f64().expect("a peak");
-        (estimate, peak)
+        let settings = ["checkpoint.every=0", "model.recompute=blocks", &set];
+        estimate_and_peak(&workspace, "recipe.nll.toml", &settings)
     };
     let of_f32 = measured("moments=f32");
     for setting in ["moments=bf16", "moments=int8", "kind=adafactor", "kind=muon"] {

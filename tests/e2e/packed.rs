@@ -1,9 +1,9 @@
 //! Runs that train an adapter on a packed base: what they leave, what continues them, and what memory they take.
 
 use crate::CADFT;
-use crate::memory::larger_workspace;
+use crate::memory::{estimate_and_peak, larger_workspace};
 use crate::saved::{evaluations, merge, nll};
-use cadft_tests::command::{lines, run, steps};
+use cadft_tests::command::run;
 use cadft_tests::{NLL, NLL_SAVED, Workspace, fixture};
 use std::fs;
 
@@ -136,33 +136,8 @@ fn a_packed_base_takes_the_memory_that_the_plan_says() {
     let workspace = larger_workspace();
     let measured = |base: &str| {
         let set = format!("adapter.base={base}");
-        let args = [
-            "train",
-            "--recipe",
-            "recipe.nll.toml",
-            "--set",
-            "model.init=random",
-            "--set",
-            "data.eval=[]",
-            "--set",
-            "schedule.steps=2",
-            "--set",
-            "adapter.rank=4",
-            "--set",
-            "model.recompute=blocks",
-            "--set",
-            &set,
-        ];
-        let planned = workspace
-            .run(CADFT, &[&args[..], &["--dry-run", "--json"]].concat())
-            .succeeded();
-        let estimate = lines(&planned.stdout)[0]["memory_mib"].as_f64().expect("one");
-        let _ = workspace
-            .run(CADFT, &[&args[..], &["--out", base]].concat())
-            .succeeded();
-        let metrics = fs::read_to_string(workspace.path(base).join("metrics.jsonl")).expect("metrics");
-        let peak = steps(&metrics)[1]["peak_rss_mib"].as_f64().expect("a peak");
-        (estimate, peak)
+        let settings = ["adapter.rank=4", "model.recompute=blocks", &set];
+        estimate_and_peak(&workspace, "recipe.nll.toml", &settings)
     };
     let (of_f32, of_nf4) = (measured("f32"), measured("nf4"));
     for (base, (estimate, peak)) in [("f32", of_f32), ("nf4", of_nf4)] {
