@@ -77,6 +77,14 @@ fn runs_with_smaller_moments_end_near_those_in_f32_and_continue_to_the_same_byte
     }
 }
 
+/// Arguments that go on from a checkpoint with another setting.
+fn going_on_with(setting: &str) -> [&str; 7] {
+    let checkpoint = "run/checkpoints/step-000010";
+    [
+        "train", "--resume", checkpoint, "--out", "other", "--set", setting,
+    ]
+}
+
 #[test]
 fn runs_with_other_optimizers_learn_and_continue_to_the_same_bytes() {
     for kind in ["adafactor", "muon"] {
@@ -85,15 +93,7 @@ fn runs_with_other_optimizers_learn_and_continue_to_the_same_bytes() {
         let [before, after] = nll(&workspace);
         assert!(after < before, "{kind}: from {before} to {after}");
         assert_continues(&workspace, kind);
-        let other = [
-            "train",
-            "--resume",
-            "run/checkpoints/step-000010",
-            "--out",
-            "other",
-            "--set",
-            "optimizer.kind=adamw",
-        ];
+        let other = going_on_with("optimizer.kind=adamw");
         workspace
             .run(CADFT, &other)
             .refused(&["`optimizer.kind`", &format!("was `{kind}`"), "hint: "]);
@@ -134,15 +134,7 @@ fn moments_on_the_host_leave_the_bytes_of_those_on_the_cpu() {
 #[test]
 fn another_format_is_one_change_that_must_be_allowed() {
     let workspace = trained("moments=int8", &[]);
-    let other = [
-        "train",
-        "--resume",
-        "run/checkpoints/step-000010",
-        "--out",
-        "other",
-        "--set",
-        "optimizer.moments=bf16",
-    ];
+    let other = going_on_with("optimizer.moments=bf16");
     workspace
         .run(CADFT, &other)
         .refused(&["`optimizer.moments`: was `int8`, is `bf16`", "hint: "]);

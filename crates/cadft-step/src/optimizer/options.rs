@@ -36,6 +36,17 @@ pub enum MomentFormat {
 }
 
 impl MomentFormat {
+    /// Its name in recipes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Host => "host",
+        }
+    }
+
     /// Whether the values of a device must be in host memory for it.
     #[must_use]
     pub fn is_of_host(self) -> bool {

@@ -133,13 +133,11 @@ impl Recipe {
         if !format.is_of_host() || host_for(device).is_none() {
             return Ok(());
         }
-        let name = if format == MomentFormat::Bf16 {
-            "bf16"
-        } else {
-            "int8"
-        };
         Err(TrainError::mismatch(
-            format!("`optimizer.moments`: `{name}` has no kernel for this device"),
+            format!(
+                "`optimizer.moments`: `{}` has no kernel for this device",
+                format.name()
+            ),
             "set it to `host`: the moments are then in f32 in the memory of the host, and take none of the device",
         ))
     }

@@ -161,8 +161,10 @@ impl Step {
             Self::Micro => text("batch.micro = 1"),
             Self::Recompute => text("model.recompute = \"blocks\""),
             Self::Stage => text("batch.zero-stage = 2"),
-            Self::Moments(format) => vec![format!("optimizer.moments = \"{}\"", name(format))],
-            Self::Base(format) => vec![format!("adapter.base = \"{}\"", base_name(format))],
+            Self::Moments(format) => vec![format!("optimizer.moments = \"{}\"", format.name())],
+            Self::Base(format) => (format.packed().into_iter())
+                .map(|packed| format!("adapter.base = \"{packed}\""))
+                .collect(),
             Self::Adapter(BaseFormat::F32) => text("adapter.kind = \"lora\""),
             Self::Adapter(format) => [Self::Adapter(BaseFormat::F32), Self::Base(format)]
                 .into_iter()
@@ -215,24 +217,6 @@ fn weight_bits(format: BaseFormat) -> usize {
         BaseFormat::Bf16 => 16,
         BaseFormat::Int8 => 8,
         BaseFormat::Nf4 => 4,
-    }
-}
-
-fn name(format: MomentFormat) -> &'static str {
-    match format {
-        MomentFormat::F32 => "f32",
-        MomentFormat::Bf16 => "bf16",
-        MomentFormat::Int8 => "int8",
-        MomentFormat::Host => "host",
-    }
-}
-
-fn base_name(format: BaseFormat) -> &'static str {
-    match format {
-        BaseFormat::F32 => "f32",
-        BaseFormat::Bf16 => "bf16",
-        BaseFormat::Int8 => "int8",
-        BaseFormat::Nf4 => "nf4",
     }
 }
 
