@@ -7,6 +7,11 @@ F16 and Q8_0, in `transformers` with the F16 file where it reads all that the fi
 that `cadft` makes of it; and whether llama.cpp splits texts into the `tokens` that transformers does. Weights are random
 numbers that F16 holds; llama.cpp rounds activations to F16 before each product. Needs `requirements-gguf.txt` beside
 `requirements.txt`.
+
+    python check_gguf.py --cadft target/release/cadft --model DIR --data FILE
+
+does it for one checkpoint and every format of a file: how far logits of a text in llama.cpp and in transformers' reader of GGUF are from those
+of the directory that `cadft` makes of the file, and what the command reports of logits and perplexity.
 """
 
 import argparse
@@ -162,13 +167,44 @@ def check(name: str, cadft: Path, tokenizer: Path, folder: Path) -> dict:
     return result
 
 
+FORMATS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
+TEXT = "The sea is a large body of salt water. Le mot français pour « sea » est « mer ».\n\ndef f(x):\n    return x ** 2\n"
+
+
+def formats(cadft: Path, directory: Path, data: Path, folder: Path) -> None:
+    """One line for each format of a file."""
+    splitter = AutoTokenizer.from_pretrained(directory)
+    ids = torch.tensor(splitter(TEXT)["input_ids"])
+    for dtype in FORMATS:
+        file, back = folder / f"{dtype}.gguf", folder / dtype
+        args = ("--model", directory, "--to", "gguf", "--out", file, "--dtype", dtype, "--data", data, "--json")
+        done = subprocess.run([cadft, "model", "convert", *args], check=True, capture_output=True, text=True)
+        report = json.loads(done.stdout)
+        convert(cadft, "--gguf", file, "--out", back)
+        expected = logits_of(AutoModelForCausalLM.from_pretrained(back, dtype=torch.float32).eval(), ids)
+        read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32).eval()
+        found, tokens = in_llama_cpp(file, ids)
+        far = [round(((logits - expected).norm() / expected.norm()).item(), 7) for logits in (found, logits_of(read, ids))]
+        same = tokens == [splitter(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+        line = {"dtype": dtype, "mib": round(file.stat().st_size / 2**20, 1), "llama.cpp": far[0], "transformers": far[1]}
+        print(json.dumps(line | {"tokens": same, "logits": report["difference"], **report["perplexity"]}), flush=True)
+        file.unlink()
+        shutil.rmtree(back)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cadft", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--data", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable_progress_bar()
+    if args.model:
+        with tempfile.TemporaryDirectory() as folder:
+            formats(args.cadft.resolve(), args.model.resolve(), args.data.resolve(), Path(folder))
+        return
     for name in MODELS:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(check(name, args.cadft.resolve(), args.tokenizer, Path(folder))), flush=True)

@@ -1,10 +1,10 @@
 """Regenerates every golden file under `tests/fixtures`, or checks that the committed ones can be regenerated.
 
-    python fixtures.py [--only NAME]... [--smollm2 DIR]            write the files and MANIFEST.toml
-    python fixtures.py --check [--only NAME]... [--smollm2 DIR]    regenerate into a temporary folder and compare
+    python fixtures.py [--only NAME]... [--smollm2 DIR] [--gemma3 FILE]            write the files and MANIFEST.toml
+    python fixtures.py --check [--only NAME]... [--smollm2 DIR] [--gemma3 FILE]    regenerate into a temporary folder and compare
 
-`--smollm2` is a directory written by `convert_smollm2.py`; without it the generators that need it are skipped. That of
-the published templates also needs what `cargo xtask fetch templates` fetches. `--check` first
+`--smollm2` is a directory written by `convert_smollm2.py`, `--gemma3` the GGUF file that `cargo xtask fetch gemma3` keeps; without
+them the generators that need them are skipped. That of the published templates also needs what `cargo xtask fetch templates` fetches. `--check` first
 compares checksums with the manifest, then bytes; floats that differ (another CPU sums in another order) must agree to
 the tolerance of their dtype.
 """
@@ -35,6 +35,7 @@ import data_folders
 import data_formats
 import families
 import foreign_adapters
+import gemma3_golden
 import generation_keys
 import hub_cache
 import jinja_golden
@@ -81,7 +82,7 @@ class Generator:
     run: Callable[[Path], None]
 
 
-def generators(smollm2: Path | None) -> dict[str, Generator]:
+def generators(smollm2: Path | None, gemma3: Path | None) -> dict[str, Generator]:
     """The generators by name, in the order they run."""
     result = {
         "objectives": Generator("objectives_golden.py", objectives_golden.SEED, objectives_golden.generate),
@@ -112,6 +113,8 @@ def generators(smollm2: Path | None) -> dict[str, Generator]:
         result["published-templates"] = Generator(
             "published_templates.py", 0, lambda out: published_templates.generate(TEMPLATES, smollm2, out)
         )
+    if gemma3 is not None:
+        result["gemma3"] = Generator("gemma3_golden.py", 0, lambda out: gemma3_golden.generate(gemma3, out))
     return result
 
 
@@ -195,10 +198,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--only", action="append", metavar="NAME", help="one generator; may be repeated")
     parser.add_argument("--smollm2", type=Path, metavar="DIR")
+    parser.add_argument("--gemma3", type=Path, metavar="FILE")
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable_progress_bar()
-    known = generators(args.smollm2)
+    known = generators(args.smollm2, args.gemma3)
     if unknown := set(args.only or known) - set(known):
         parser.error(f"unknown generator {sorted(unknown)}; known: {sorted(known)}")
     chosen = {name: g for name, g in known.items() if name in (args.only or known)}

@@ -4,6 +4,7 @@
 //! transformers, TensorBoard and a browser.
 
 mod adapter;
+mod gguf;
 mod report;
 mod saved;
 mod tensorboard;
@@ -25,10 +26,17 @@ use std::path::PathBuf;
 const PROMPTS: [&str; 3] = ["capital", "sum", "system"];
 
 fn directory() -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/smollm2-135m-instruct");
+    directory_of("smollm2-135m-instruct", "smollm2")
+}
+
+/// A model that `cargo xtask fetch` makes.
+fn directory_of(folder: &str, fetched: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../models")
+        .join(folder);
     assert!(
         path.is_dir(),
-        "no {}: run `cargo xtask fetch smollm2`",
+        "no {}: run `cargo xtask fetch {fetched}`",
         path.display()
     );
     path

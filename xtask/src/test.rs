@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut command = command(args);
     if args.real {
         fetch::smollm2(None)?;
+        fetch::gemma3(None)?;
         let requirements = shell::workspace_root().join("python/requirements-tensorboard.txt");
         let interpreter = python::environment("tensorboard", &requirements)?;
         command.env("CADFT_TENSORBOARD_PYTHON", interpreter);

@@ -120,7 +120,7 @@ pub(crate) struct DoctorArgs {
 }
 
 /// Where a command computes.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct DeviceArgs {
     /// A compiled backend: flex, ndarray, cpu, cuda[:N], rocm[:N], metal, vulkan, webgpu, wgpu
     /// [default: flex, else the first compiled one].

@@ -37,6 +37,21 @@ pub(crate) struct Converted {
     /// Parameters that were written; absent where no GGUF file is involved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parameters: Option<usize>,
+    /// The largest difference of a logit before and after, relative to the largest logit; with `--to gguf`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) difference: Option<f64>,
+    /// With `--to gguf` and `--data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) perplexity: Option<Perplexities>,
+}
+
+/// The perplexity of the same samples under two models.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+pub(crate) struct Perplexities {
+    /// Of the model as it was.
+    pub(crate) before: f64,
+    /// Of the model as the file has it.
+    pub(crate) after: f64,
 }
 
 /// `cadft model merge`.

@@ -49,6 +49,15 @@ pub(crate) struct ConvertArgs {
     /// How the weights are stored [default: f32, in GGUF f16].
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<StoredName>,
+    /// With `--to gguf`: files, directories and globs whose perplexity is compared before and after.
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "model")]
+    pub(crate) data: Vec<String>,
+    /// Make tokens of `--data` as this recipe or run does.
+    #[arg(long, value_name = "FILE|NAME", requires = "data")]
+    pub(crate) recipe: Option<String>,
+    /// With `--to gguf`: also write a Modelfile for Ollama, with the chat template and what ends an answer.
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub(crate) modelfile: Option<PathBuf>,
     /// Largest safetensors file, in MB.
     #[arg(long, value_name = "MB", default_value_t = 5000, value_parser = positive)]
     pub(crate) max_shard_size: usize,
@@ -67,7 +76,7 @@ pub(crate) enum Layout {
 }
 
 /// A number format of stored weights, those of GGUF included.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StoredName {
     /// 32 bits; not in GGUF.
     F32,
@@ -75,9 +84,21 @@ pub(crate) enum StoredName {
     Bf16,
     /// 16 bits, more precise and with a smaller range.
     F16,
-    /// 8 bits in blocks of 32 with a scale; only in GGUF.
+    /// 8 bits in blocks of 32 with a scale; only in GGUF, as all that follow.
     #[value(name = "q8_0")]
     Q8_0,
+    /// 6 bits.
+    #[value(name = "q6_k")]
+    Q6K,
+    /// 5 bits, some matrices with 6.
+    #[value(name = "q5_k_m")]
+    Q5KM,
+    /// 4 bits, some matrices with 6: the usual choice.
+    #[value(name = "q4_k_m")]
+    Q4KM,
+    /// 4 bits in blocks of 32 with a scale.
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 #[derive(Debug, Args)]

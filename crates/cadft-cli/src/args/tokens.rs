@@ -10,7 +10,7 @@ use cadft_train::{Recipe, config};
 use clap::{Args, ValueEnum};
 
 /// How rows become tokens, and tokens scores.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ScoringArgs {
     /// Samples of one forward pass [default: 8, or `batch.micro` of `--recipe`].
     #[arg(long, value_name = "N", value_parser = super::positive)]
@@ -21,7 +21,16 @@ pub(crate) struct ScoringArgs {
     pub(crate) device: DeviceArgs,
 }
 
-#[derive(Debug, Args)]
+impl ScoringArgs {
+    /// Everything as a recipe says; without one, the defaults.
+    pub(crate) fn of_recipe(recipe: Option<String>) -> Self {
+        let mut args = Self::default();
+        args.tokens.recipe = recipe;
+        args
+    }
+}
+
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "How rows become tokens")]
 pub(crate) struct TokensArgs {
     /// Make tokens as this recipe or run does: chat template, mask, lengths and number format. Options below win over it.
@@ -42,7 +51,7 @@ pub(crate) struct TokensArgs {
 }
 
 /// `data.template` and `data.template-variables` of a recipe.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct TemplateArgs {
     /// A chat template that comes with cadft, in place of the model's own: chatml, llama3 or alpaca.
     #[arg(long, value_name = "NAME")]

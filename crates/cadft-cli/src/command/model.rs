@@ -2,7 +2,10 @@
 
 mod convert;
 mod diff;
+mod logits;
 mod merge;
+mod modelfile;
+mod quality;
 
 pub(crate) use convert::convert;
 pub(crate) use diff::diff;

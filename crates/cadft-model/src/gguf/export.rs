@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::architecture::{Architecture, ROPE_FACTORS, sliding_pattern};
+use super::mix::{GgufDtype, Model};
 use super::quant::GgmlType;
 use super::rope;
 use super::vocabulary;
@@ -11,33 +12,6 @@ use crate::checkpoint::{self, fits_f16};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::error::ModelError;
 use crate::parameters::{ParameterTensor, visit_tensors};
-
-/// How the matrices of a GGUF file are stored; vectors are F32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GgufDtype {
-    /// Half precision.
-    F16,
-    /// Blocks of 32 weights of 8 bits with a scale. Tensors whose rows are not a whole number of blocks are F16.
-    Q8_0,
-}
-
-impl GgufDtype {
-    /// llama.cpp's number for files of this type.
-    fn file_type(self) -> u32 {
-        match self {
-            Self::F16 => 1,
-            Self::Q8_0 => 7,
-        }
-    }
-
-    fn of(self, shape: &[usize]) -> GgmlType {
-        match (self, shape) {
-            (_, [_]) => GgmlType::F32,
-            (Self::Q8_0, [.., width]) if width.is_multiple_of(32) => GgmlType::Q8_0,
-            _ => GgmlType::F16,
-        }
-    }
-}
 
 /// Writes the checkpoint in `directory` as a GGUF file. Returns the number of parameters.
 ///
@@ -81,13 +55,20 @@ pub fn export_gguf(directory: &Path, gguf_path: &Path, dtype: GgufDtype) -> Resu
     for (name, tensor) in &parameters {
         fits_f16(name, &values(tensor))?;
     }
+    let model = Model {
+        architecture: architecture.name(),
+        layers: config.num_hidden_layers,
+        heads: config.num_attention_heads,
+        key_value_heads: config.num_key_value_heads,
+        is_tied: config.tie_word_embeddings,
+    };
     let mut tensors: Vec<Output<'_>> = parameters
         .iter()
         .map(|(name, tensor)| {
-            let shape = tensor.shape();
+            let (name_in_file, shape) = (architecture.tensor_name(name), tensor.shape());
             Output {
-                name: architecture.tensor_name(name),
-                kind: dtype.of(&shape),
+                kind: dtype.of(&name_in_file, &shape, &model),
+                name: name_in_file,
                 shape,
                 values: Box::new(|| architecture.exported(name, values(tensor), config)),
             }

@@ -5,11 +5,27 @@ use serde_json::{Map, Value as Json, json};
 use super::architecture::Architecture;
 use super::file::{GgufFile, Value};
 use super::pre_tokenizer::PreTokenizer;
+use super::sentence_piece;
 use crate::error::ModelError;
 use crate::shown::cut;
 
 pub(super) const CONTROL: u64 = 3;
 pub(super) const USER_DEFINED: u64 = 4;
+
+/// How text is split into tokens and put together again.
+pub(super) struct Splitting {
+    pub(super) normalizer: Json,
+    pub(super) pre_tokenizer: Json,
+    pub(super) decoder: Json,
+    pub(super) merges: Json,
+    pub(super) ignores_merges: bool,
+    /// Whether a character that is no token becomes the tokens of its bytes.
+    pub(super) falls_back_to_bytes: bool,
+    pub(super) unknown: Option<String>,
+    /// Whether the beginning-of-sequence token is put before a text, unless the file says otherwise.
+    pub(super) adds_bos: bool,
+}
+
 /// The tokenizer's files, by name.
 pub(super) fn files(
     file: &GgufFile,
@@ -21,7 +37,9 @@ pub(super) fn files(
     let names = special_names(&vocabulary, template);
 
     let mut config = Map::new();
-    config.insert("add_prefix_space".into(), false.into());
+    if vocabulary.kind == Kind::ByteLevel {
+        config.insert("add_prefix_space".into(), false.into());
+    }
     let by_id = added
         .iter()
         .map(|(id, token)| (id.to_string(), token.clone()))
@@ -52,21 +70,42 @@ pub(super) fn files(
     ])
 }
 
+/// The kind of byte-pair encoding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Of bytes, as GPT-2.
+    ByteLevel,
+    /// Of characters, as Llama 2.
+    SentencePiece,
+}
+
+impl Kind {
+    const ALL: [(&'static str, Self); 2] = [("gpt2", Self::ByteLevel), ("llama", Self::SentencePiece)];
+
+    fn read(file: &GgufFile) -> Result<Self, ModelError> {
+        const KEY: &str = "tokenizer.ggml.model";
+        let model = file.required(KEY, file.text(KEY)?)?;
+        let known = Self::ALL.iter().find(|(name, _)| *name == model);
+        known.map(|&(_, kind)| kind).ok_or_else(|| {
+            let names = Self::ALL.map(|(name, _)| name).join("`, `");
+            let problem = format!("metadata `{KEY}` is `{}`; supported: `{names}`", cut(model));
+            ModelError::gguf(&file.path, problem)
+        })
+    }
+}
+
 /// The tokens with their kinds and roles.
-struct Vocabulary<'a> {
-    tokens: Vec<&'a str>,
-    kinds: Vec<u64>,
+pub(super) struct Vocabulary<'a> {
+    kind: Kind,
+    pub(super) tokens: Vec<&'a str>,
+    pub(super) kinds: Vec<u64>,
     /// The role and id of each special token.
     special: Vec<(&'static str, usize)>,
 }
 
 impl<'a> Vocabulary<'a> {
     fn read(file: &'a GgufFile) -> Result<Self, ModelError> {
-        let model = file.required("tokenizer.ggml.model", file.text("tokenizer.ggml.model")?)?;
-        if model != "gpt2" {
-            let problem = format!("metadata `tokenizer.ggml.model` is `{model}`; supported: `gpt2`");
-            return Err(ModelError::gguf(&file.path, problem));
-        }
+        let kind = Kind::read(file)?;
         let tokens = file.required("tokenizer.ggml.tokens", file.texts("tokenizer.ggml.tokens")?)?;
         let kinds = match file.get("tokenizer.ggml.token_type") {
             Some(Value::List(kinds)) => file
@@ -101,13 +140,14 @@ impl<'a> Vocabulary<'a> {
             }
         }
         Ok(Self {
+            kind,
             tokens,
             kinds,
             special,
         })
     }
 
-    fn special(&self, role: &str) -> Option<usize> {
+    pub(super) fn special(&self, role: &str) -> Option<usize> {
         self.special
             .iter()
             .find(|(name, _)| *name == role)
@@ -154,24 +194,18 @@ fn tokenizer_json(
     vocabulary: &Vocabulary<'_>,
     added: &[(usize, Json)],
 ) -> Result<Json, ModelError> {
-    let pre = file.required("tokenizer.ggml.pre", file.text("tokenizer.ggml.pre")?)?;
-    let merges = file.required("tokenizer.ggml.merges", file.texts("tokenizer.ggml.merges")?)?;
-    let pre_tokenizer = PreTokenizer::named(pre).ok_or_else(|| {
-        let problem = format!(
-            "metadata `tokenizer.ggml.pre` is `{}`; supported: `{}`",
-            cut(pre),
-            PreTokenizer::names()
-        );
-        ModelError::gguf(&file.path, problem)
-    })?;
-    let normalizer = if pre_tokenizer.composes {
-        json!({"type": "NFC"})
-    } else {
-        Json::Null
+    let splitting = match vocabulary.kind {
+        Kind::ByteLevel => byte_level(file)?,
+        Kind::SentencePiece => sentence_piece::splitting(file, vocabulary)?,
     };
+    let adds_eos = "tokenizer.ggml.add_eos_token";
+    if file.flag(adds_eos)? == Some(true) {
+        let problem = format!("metadata `{adds_eos}` is `true`; supported: `false`");
+        return Err(ModelError::gguf(&file.path, problem));
+    }
     let adds_bos = file
         .flag("tokenizer.ggml.add_bos_token")?
-        .unwrap_or(pre_tokenizer.adds_bos);
+        .unwrap_or(splitting.adds_bos);
     let bos = vocabulary.special("bos").filter(|_| adds_bos);
     let post_processor = bos.map(|id| bos_processor(id, vocabulary.tokens[id]));
     let added: Vec<_> = added
@@ -194,17 +228,47 @@ fn tokenizer_json(
             "metadata `tokenizer.ggml.tokens` holds a token twice",
         ));
     }
+    let falls_back = splitting.falls_back_to_bytes;
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": added,
-        "normalizer": normalizer,
-        "pre_tokenizer": pre_tokenizer.json(),
+        "normalizer": splitting.normalizer,
+        "pre_tokenizer": splitting.pre_tokenizer,
         "post_processor": post_processor,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": pre_tokenizer.ignores_merges, "vocab": vocab, "merges": merges}
+        "decoder": splitting.decoder,
+        "model": {"type": "BPE", "dropout": null, "unk_token": splitting.unknown, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": falls_back, "byte_fallback": falls_back,
+            "ignore_merges": splitting.ignores_merges, "vocab": vocab, "merges": splitting.merges}
     }))
+}
+
+/// How a file with a byte-level vocabulary splits text.
+fn byte_level(file: &GgufFile) -> Result<Splitting, ModelError> {
+    let pre = file.required("tokenizer.ggml.pre", file.text("tokenizer.ggml.pre")?)?;
+    let merges = file.required("tokenizer.ggml.merges", file.texts("tokenizer.ggml.merges")?)?;
+    let pre_tokenizer = PreTokenizer::named(pre).ok_or_else(|| {
+        let problem = format!(
+            "metadata `tokenizer.ggml.pre` is `{}`; supported: `{}`",
+            cut(pre),
+            PreTokenizer::names()
+        );
+        ModelError::gguf(&file.path, problem)
+    })?;
+    let normalizer = if pre_tokenizer.composes {
+        json!({"type": "NFC"})
+    } else {
+        Json::Null
+    };
+    Ok(Splitting {
+        normalizer,
+        pre_tokenizer: pre_tokenizer.json(),
+        decoder: json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}),
+        merges: merges.into(),
+        ignores_merges: pre_tokenizer.ignores_merges,
+        falls_back_to_bytes: false,
+        unknown: None,
+        adds_bos: pre_tokenizer.adds_bos,
+    })
 }
 
 /// A post-processor that puts the beginning-of-sequence token before every text.

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 
 use super::pre_tokenizer::{self, PreTokenizer};
+use super::sentence_piece::{self, BYTE, UNKNOWN, is_byte};
 use super::tokenizer::{CONTROL, USER_DEFINED};
 use super::write::Field;
 use crate::config::ModelConfig;
@@ -51,28 +52,31 @@ fn fields(
     let mut problems = vec![];
     let json = Json::Object(tokenizer.clone());
     let model = &json["model"];
-    if model["type"] != "BPE" || model["byte_fallback"] == true {
-        problems.push("`tokenizer.json` is not a byte-level BPE".to_owned());
-    }
-    let pre = pre_tokenizer_name(&json);
-    if pre.is_none() {
-        problems.push(format!(
-            "the pre-tokenizer of `tokenizer.json` is none of `{}`",
-            PreTokenizer::names()
-        ));
-    }
-    let tokens = tokens(&json, config.vocab_size, &mut problems);
+    let mut tokens = tokens(&json, config.vocab_size, &mut problems);
     let merges = merges(model);
+    let is_sentence_piece = model["byte_fallback"] == true;
+    if is_sentence_piece {
+        sentence_piece_kinds(&mut tokens, model["unk_token"].as_str());
+    }
+    let own = if model["type"] != "BPE" {
+        Err(vec![format!(
+            "`type` of `tokenizer.json` is `{}`; supported: `BPE`",
+            model["type"]
+        )])
+    } else if is_sentence_piece {
+        sentence_piece::scored(&json, &tokens, &merges).map(sentence_piece_fields)
+    } else {
+        byte_level_fields(&json, merges)
+    };
+    let own = own.unwrap_or_else(|found| {
+        problems.extend(found);
+        vec![]
+    });
     if !problems.is_empty() {
         return Err(problems);
     }
     let id_of = |text: &str| tokens.iter().position(|(token, _)| token == text);
     let mut fields = vec![
-        ("tokenizer.ggml.model", Field::Text("gpt2".to_owned())),
-        (
-            "tokenizer.ggml.pre",
-            Field::Text(pre.unwrap_or_default().to_owned()),
-        ),
         (
             "tokenizer.ggml.tokens",
             Field::Texts(tokens.iter().map(|(token, _)| token.clone()).collect()),
@@ -81,8 +85,8 @@ fn fields(
             "tokenizer.ggml.token_type",
             Field::I32s(tokens.iter().map(|(_, kind)| *kind).collect()),
         ),
-        ("tokenizer.ggml.merges", Field::Texts(merges)),
     ];
+    fields.extend(own);
     for (key, role) in [
         ("tokenizer.ggml.bos_token_id", "bos_token"),
         ("tokenizer.ggml.eos_token_id", "eos_token"),
@@ -107,6 +111,49 @@ fn fields(
         .into_iter()
         .map(|(key, field)| (key.to_owned(), field))
         .collect())
+}
+
+/// What only files with a byte-level vocabulary have.
+fn byte_level_fields(
+    tokenizer: &Json,
+    merges: Vec<String>,
+) -> Result<Vec<(&'static str, Field)>, Vec<String>> {
+    let Some(pre) = pre_tokenizer_name(tokenizer) else {
+        let names = PreTokenizer::names();
+        return Err(vec![format!(
+            "the pre-tokenizer of `tokenizer.json` is none of `{names}`"
+        )]);
+    };
+    Ok(vec![
+        ("tokenizer.ggml.model", Field::Text("gpt2".to_owned())),
+        ("tokenizer.ggml.pre", Field::Text(pre.to_owned())),
+        ("tokenizer.ggml.merges", Field::Texts(merges)),
+    ])
+}
+
+/// What only files with a SentencePiece vocabulary have.
+fn sentence_piece_fields(scored: sentence_piece::Scored) -> Vec<(&'static str, Field)> {
+    vec![
+        ("tokenizer.ggml.model", Field::Text("llama".to_owned())),
+        ("tokenizer.ggml.pre", Field::Text("default".to_owned())),
+        ("tokenizer.ggml.scores", Field::F32s(scored.scores)),
+        ("tokenizer.ggml.add_space_prefix", Field::Bool(scored.has_prefix)),
+    ]
+}
+
+/// Marks the tokens of bytes and of what is unknown. Tokens that a user added have spaces as they are, as llama.cpp looks
+/// for them in the text itself.
+fn sentence_piece_kinds(tokens: &mut [(String, i32)], unknown: Option<&str>) {
+    let number = |kind: u64| i32::try_from(kind).unwrap_or(NORMAL);
+    for (token, kind) in tokens {
+        if *kind == NORMAL && is_byte(token) {
+            *kind = number(BYTE);
+        } else if *kind == NORMAL && Some(token.as_str()) == unknown {
+            *kind = number(UNKNOWN);
+        } else if *kind == number(USER_DEFINED) {
+            *token = token.replace('\u{2581}', " ");
+        }
+    }
 }
 
 /// llama.cpp's name of the pre-tokenizer. Some names differ only in whether whole words are looked up first.

@@ -4,10 +4,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use cadft_files::{Action, NewFile};
-use half::f16;
-use rayon::prelude::*;
 
 use super::quant::GgmlType;
+use super::quantise;
 use crate::error::ModelError;
 
 /// Alignment of tensors in bytes.
@@ -22,6 +21,7 @@ pub(super) enum Field {
     Text(String),
     Texts(Vec<String>),
     I32s(Vec<i32>),
+    F32s(Vec<f32>),
 }
 
 /// A tensor to be written; its values are computed when they are needed.
@@ -29,7 +29,7 @@ pub(super) struct Output<'a> {
     pub(super) name: String,
     /// Slowest dimension first.
     pub(super) shape: Vec<usize>,
-    /// `F32`, `F16` or `Q8_0`.
+    /// A type that is encoded.
     pub(super) kind: GgmlType,
     pub(super) values: Box<dyn Fn() -> Vec<f32> + 'a>,
 }
@@ -48,7 +48,8 @@ fn write_to(path: &Path, metadata: &[(String, Field)], tensors: &[Output<'_>]) -
     let mut out = BufWriter::new(NewFile::create(path)?);
     out.write_all(&head)?;
     for tensor in tensors {
-        let bytes = encode(tensor.kind, &(tensor.values)());
+        let bytes = quantise::encode(tensor.kind, &(tensor.values)())
+            .ok_or_else(|| io::Error::other(format!("tensor `{}` cannot be encoded", tensor.name)))?;
         out.write_all(&bytes)?;
         out.write_all(&vec![0; bytes.len().next_multiple_of(ALIGNMENT) - bytes.len()])?;
     }
@@ -117,6 +118,10 @@ impl Field {
                 list(out, 5, values.len());
                 values.iter().for_each(|value| out.extend(value.to_le_bytes()));
             }
+            Self::F32s(values) => {
+                list(out, 6, values.len());
+                values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+            }
         }
     }
 }
@@ -124,53 +129,4 @@ impl Field {
 fn text(out: &mut Vec<u8>, text: &str) {
     out.extend((text.len() as u64).to_le_bytes());
     out.extend(text.as_bytes());
-}
-
-/// Encodes `values` in blocks of `kind`.
-fn encode(kind: GgmlType, values: &[f32]) -> Vec<u8> {
-    match kind {
-        GgmlType::F16 => values
-            .par_iter()
-            .flat_map_iter(|&value| f16::from_f32(value).to_le_bytes())
-            .collect(),
-        GgmlType::Q8_0 => values.par_chunks(32).flat_map_iter(q8_0).collect(),
-        _ => values
-            .par_iter()
-            .flat_map_iter(|value| value.to_le_bytes())
-            .collect(),
-    }
-}
-
-/// A block of 32 weights: `d = max|w| / 127` as f16, `q = round(w / d)`.
-fn q8_0(weights: &[f32]) -> [u8; 34] {
-    let largest = weights.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
-    let scale = largest / 127.0;
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    let mut block = [0; 34];
-    block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
-    for (q, &weight) in block[2..].iter_mut().zip(weights) {
-        #[expect(clippy::cast_possible_truncation, reason = "at most 127 in magnitude")]
-        let rounded = (weight * inverse).round() as i8;
-        *q = rounded.to_le_bytes()[0];
-    }
-    block
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_decodes_to_within_half_a_step() {
-        let weights: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
-        let decoded = GgmlType::Q8_0.decode(&encode(GgmlType::Q8_0, &weights));
-        for (block, decoded) in weights.chunks(32).zip(decoded.chunks(32)) {
-            let step = block.iter().fold(0.0f32, |max, w| max.max(w.abs())) / 127.0;
-            for (weight, decoded) in block.iter().zip(decoded) {
-                // The scale itself is rounded to 11 bits.
-                assert!((weight - decoded).abs() <= 0.5 * step + weight.abs() / 2048.0);
-            }
-        }
-        assert_eq!(q8_0(&[0.0; 32]), [0; 34]);
-    }
 }

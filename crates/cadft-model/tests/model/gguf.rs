@@ -13,23 +13,23 @@ use crate::{dense, tiny, values};
 
 /// Builds a GGUF file from metadata and f32 tensors.
 #[derive(Clone, Default)]
-struct Writer {
+pub(crate) struct Writer {
     metadata: Vec<(String, Vec<u8>)>,
     tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
-fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
 impl Writer {
-    fn set(&mut self, key: &str, kind: u32, value: &[u8]) {
+    pub(crate) fn set(&mut self, key: &str, kind: u32, value: &[u8]) {
         self.metadata.retain(|(other, _)| other != key);
         self.metadata
             .push((key.to_owned(), [&kind.to_le_bytes()[..], value].concat()));
     }
 
-    fn unsigned(&mut self, key: &str, value: u32) {
+    pub(crate) fn unsigned(&mut self, key: &str, value: u32) {
         self.set(key, 4, &value.to_le_bytes());
     }
 
@@ -37,16 +37,16 @@ impl Writer {
         self.set(key, 6, &value.to_le_bytes());
     }
 
-    fn text(&mut self, key: &str, value: &str) {
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
         self.set(key, 8, &text(value));
     }
 
-    fn list(&mut self, key: &str, kind: u32, items: &[Vec<u8>]) {
+    pub(crate) fn list(&mut self, key: &str, kind: u32, items: &[Vec<u8>]) {
         let head = [&kind.to_le_bytes()[..], &(items.len() as u64).to_le_bytes()].concat();
         self.set(key, 9, &[head, items.concat()].concat());
     }
 
-    fn write(&self, path: &Path) {
+    pub(crate) fn write(&self, path: &Path) {
         let mut out = b"GGUF".to_vec();
         out.extend(3u32.to_le_bytes());
         out.extend((self.tensors.len() as u64).to_le_bytes());
@@ -126,7 +126,7 @@ fn tiny_settings() -> Writer {
 }
 
 /// The tiny model of these tests as a GGUF file.
-fn tiny_gguf(model: &CausalLm) -> Writer {
+pub(crate) fn tiny_gguf(model: &CausalLm) -> Writer {
     let mut file = tiny_settings();
     let layers = model.model.layers.iter().enumerate().flat_map(|(i, layer)| {
         let (attention, mlp) = (&layer.self_attn, dense(layer));
@@ -187,8 +187,11 @@ fn tiny_gguf(model: &CausalLm) -> Writer {
     });
     file.tensors.extend(layers);
     let embedding = values(&model.output_weight());
-    file.tensors
-        .push(("token_embd.weight".into(), vec![40, 16], embedding));
+    file.tensors.push((
+        "token_embd.weight".into(),
+        vec![embedding.len() / 16, 16],
+        embedding,
+    ));
     file.tensors.push((
         "output_norm.weight".into(),
         vec![16],

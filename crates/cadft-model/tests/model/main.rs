@@ -12,6 +12,7 @@ mod gguf;
 mod gguf_families;
 mod mutations;
 mod sampling;
+mod sentence_piece;
 mod untrusted;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
