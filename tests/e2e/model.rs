@@ -105,6 +105,63 @@ fn a_gguf_file_goes_out_and_comes_back() {
     refused.refused(&["`--to gguf`", "--model"]);
 }
 
+/// What is reported of a file is what the model has that is made of it again.
+#[test]
+fn a_conversion_says_what_its_format_changes() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let [base, data] = ["model", "eval.jsonl"]
+        .map(|name| fixture("blackbox").join(name).to_str().expect("UTF-8").to_owned());
+    let perplexity = |model: &str| {
+        let args = ["evaluate", "--model", model, "--data", &data, "--json"];
+        lines(&run(CADFT, out.path(), &args).succeeded().stdout).remove(0)["perplexity"].clone()
+    };
+    let mut differences = vec![];
+    for dtype in ["f16", "q8_0", "q4_k_m"] {
+        let args = [
+            "convert", "--model", &base, "--to", "gguf", "--out", dtype, "--dtype", dtype, "--data", &data,
+            "--json",
+        ];
+        let report = lines(&cadft(out.path(), &args)).remove(0);
+        let again = format!("{dtype}-again");
+        cadft(out.path(), &["convert", "--gguf", dtype, "--out", &again]);
+        assert_eq!(report["perplexity"]["before"], perplexity(&base), "{dtype}");
+        assert_eq!(report["perplexity"]["after"], perplexity(&again), "{dtype}");
+        differences.push(report["difference"].as_f64().expect("a number"));
+    }
+    assert!(
+        differences.is_sorted() && differences[0] < 1e-2,
+        "{differences:?}"
+    );
+    assert!(differences[2] > 2.0 * differences[1], "{differences:?}");
+}
+
+#[test]
+fn a_modelfile_has_the_template_of_the_model() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let base = fixture("blackbox/model").to_str().expect("UTF-8").to_owned();
+    let convert = [
+        "convert",
+        "--model",
+        &base,
+        "--out",
+        "model.gguf",
+        "--modelfile",
+        "Modelfile",
+    ];
+    let refused = run(CADFT, out.path(), &[&["model"], &convert[..]].concat());
+    refused.refused(&["`--modelfile` belongs to a GGUF file", "--to gguf"]);
+    cadft(out.path(), &[&convert[..], &["--to", "gguf"]].concat());
+    let written = fs::read_to_string(out.path().join("Modelfile")).expect("it is written");
+    assert!(
+        written.starts_with("FROM ./model.gguf\nTEMPLATE \"\"\""),
+        "{written}"
+    );
+    assert!(
+        written.contains("{{ .Content }}") && written.contains("PARAMETER stop"),
+        "{written}"
+    );
+}
+
 #[test]
 fn saving_where_nothing_can_be_written_leaves_nothing() {
     let out = tempfile::tempdir().expect("a temporary directory");
