@@ -29,6 +29,7 @@ mod rope;
 mod sentence_piece;
 mod settings;
 mod tokenizer;
+mod tokens;
 mod vocabulary;
 mod write;
 

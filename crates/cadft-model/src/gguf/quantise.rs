@@ -3,11 +3,11 @@
 //! The bytes are those of llama.cpp's reference quantisers without an importance matrix. So the order of each sum, each
 //! division and each rounding is fixed. This file has the formats with blocks of up to 32 weights.
 
-use half::{bf16, f16};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::quant::GgmlType;
-use super::quantise_k;
+use super::quantise_k::{self, extreme, low_byte, put_half};
 
 /// Weights and bytes per block, and the function that fills the bytes of a block.
 type Encoder = (usize, usize, fn(&[f32], &mut [u8]));
@@ -45,16 +45,6 @@ fn encoder(kind: GgmlType) -> Option<Encoder> {
     })
 }
 
-/// Writes a scale, rounded to f16.
-pub(super) fn put_half(out: &mut [u8], value: f32) {
-    out[..2].copy_from_slice(&f16::from_f32(value).to_le_bytes());
-}
-
-/// The low byte of an integer.
-pub(super) fn low_byte(number: i32) -> u8 {
-    number.to_le_bytes()[0]
-}
-
 /// The low byte of the whole part. What is no i32 gives 0, as on x86; blocks that tiny decode to 0 anyhow.
 fn whole(value: f32) -> u8 {
     if value.abs() < 1e9 {
@@ -68,17 +58,6 @@ fn whole(value: f32) -> u8 {
 /// `1 / scale`, or 0 for a block of zeros.
 fn inverse(scale: f32) -> f32 {
     if scale == 0.0 { 0.0 } else { 1.0 / scale }
-}
-
-/// The weight of the largest magnitude with its sign; of equal ones the first.
-pub(super) fn extreme(weights: &[f32]) -> f32 {
-    weights.iter().fold(0.0f32, |extreme, &weight| {
-        if weight.abs() > extreme.abs() {
-            weight
-        } else {
-            extreme
-        }
-    })
 }
 
 /// `d = extreme / −8`, `q = w / d + 8`.

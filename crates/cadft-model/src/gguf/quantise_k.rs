@@ -5,10 +5,29 @@
 
 use half::f16;
 
-use super::quantise::{extreme, low_byte, put_half};
-
 /// Groups whose weights are all smaller are zero.
 const SMALLEST: f32 = 1e-15;
+
+/// Writes a scale, rounded to f16.
+pub(super) fn put_half(out: &mut [u8], value: f32) {
+    out[..2].copy_from_slice(&f16::from_f32(value).to_le_bytes());
+}
+
+/// The low byte of an integer.
+pub(super) fn low_byte(number: i32) -> u8 {
+    number.to_le_bytes()[0]
+}
+
+/// The weight of the largest magnitude with its sign; of equal ones the first.
+pub(super) fn extreme(weights: &[f32]) -> f32 {
+    weights.iter().fold(0.0f32, |extreme, &weight| {
+        if weight.abs() > extreme.abs() {
+            weight
+        } else {
+            extreme
+        }
+    })
+}
 
 /// The nearest integer, of ties the even one. Right up to 2²²; larger values give some integer in that range.
 fn nearest(value: f32) -> i32 {

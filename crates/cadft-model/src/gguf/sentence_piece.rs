@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value as Json, json};
 
 use super::file::{GgufFile, Value};
-use super::tokenizer::{Splitting, Vocabulary};
+use super::tokens::{Splitting, Vocabulary};
 use crate::error::ModelError;
 use crate::shown::cut;
 
@@ -71,7 +71,10 @@ pub(super) fn splitting(file: &GgufFile, vocabulary: &Vocabulary<'_>) -> Result<
         return problem(format!("metadata `tokenizer.ggml.tokens` has no token `{token}`"));
     }
     let scores: Vec<f64> = match file.get(SCORES) {
-        Some(Value::List(scores)) => file.elements(*scores).filter_map(number).collect(),
+        Some(Value::List(scores)) => file
+            .elements(*scores)
+            .filter_map(|score| number(&score))
+            .collect(),
         _ => vec![],
     };
     if scores.len() != vocabulary.tokens.len() || scores.iter().any(|score| score.is_nan()) {
@@ -111,8 +114,8 @@ pub(super) fn splitting(file: &GgufFile, vocabulary: &Vocabulary<'_>) -> Result<
     })
 }
 
-fn number(value: Value) -> Option<f64> {
-    match value {
+fn number(value: &Value) -> Option<f64> {
+    match *value {
         Value::Float(number) => Some(number),
         _ => None,
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::pre_tokenizer::{self, PreTokenizer};
 use super::sentence_piece::{self, BYTE, UNKNOWN, is_byte};
-use super::tokenizer::{CONTROL, USER_DEFINED};
+use super::tokens::{CONTROL, USER_DEFINED};
 use super::write::Field;
 use crate::config::ModelConfig;
 use crate::error::ModelError;

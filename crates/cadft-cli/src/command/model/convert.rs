@@ -68,7 +68,7 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
     next::wrote_model(&args.out);
     facts(
         args,
-        Converted {
+        &Converted {
             parameters: Some(import.parameters),
             ..Converted::new(args, dtype.torch_name())
         },
@@ -76,11 +76,11 @@ fn import(file: &Path, args: &ConvertArgs) -> Result<()> {
 }
 
 /// Prints what was written, as JSON.
-fn facts(args: &ConvertArgs, converted: Converted) -> Result<()> {
+fn facts(args: &ConvertArgs, converted: &Converted) -> Result<()> {
     if !args.json {
         return Ok(());
     }
-    output::json_line(&converted)
+    output::json_line(converted)
 }
 
 impl Converted {
@@ -132,7 +132,7 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
     next::wrote_gguf(&args.out);
     facts(
         args,
-        Converted {
+        &Converted {
             parameters: Some(parameters),
             difference: Some(change.difference),
             perplexity: change.perplexity,
@@ -182,7 +182,7 @@ fn rewrite(directory: &str, args: &ConvertArgs) -> Result<()> {
         dtype.torch_name()
     ));
     next::wrote_model(&args.out);
-    facts(args, Converted::new(args, dtype.torch_name()))
+    facts(args, &Converted::new(args, dtype.torch_name()))
 }
 
 /// The directory of a model that has all of its weight files.

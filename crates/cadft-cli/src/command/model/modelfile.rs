@@ -132,7 +132,7 @@ fn cut_at(text: &str, texts: &[&str]) -> Option<Vec<String>> {
     once.then_some(parts)
 }
 
-/// What became of the chat template.
+/// What happened to the chat template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Template {
     Written,
