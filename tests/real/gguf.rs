@@ -40,10 +40,10 @@ fn gemma_3_270m_equals_transformers() {
         let [_, _, vocab] = logits.dims();
         let logits = values(logits);
         let positions = golden.indices(&format!("{name}/positions"));
-        let ours: Vec<f64> = positions
-            .iter()
-            .flat_map(|at| sampled.iter().map(|id| logits[at * vocab + id]))
-            .collect();
+        let mut ours = vec![];
+        for at in positions {
+            ours.extend(sampled.iter().map(|id| logits[at * vocab + id]));
+        }
         let theirs = golden.values(&format!("{name}/logits"));
         CHECKPOINT_LOGITS.assert_close(&format!("{name}: logits"), &ours, theirs);
 
@@ -138,6 +138,8 @@ fn published_tokenizers_split_a_book_alike_after_their_way_through_a_file() {
             .collect();
         texts.push("  two  spaces\n\nlines\tTAB \u{200b} 漢字 한국어 العربية हिन्दी 🙂🇫🇷 é ﬁ".to_owned());
         for text in texts {
+            // The sign for a space is decoded to a space.
+            let text = text.replace('\u{2581}', "_");
             let ids = after.encode_with_special(&text).expect("it encodes");
             assert_eq!(
                 ids,
@@ -145,7 +147,7 @@ fn published_tokenizers_split_a_book_alike_after_their_way_through_a_file() {
                 "{name}"
             );
             let decoded = after.decode(&ids, SpecialTokens::Skip).expect("it decodes");
-            assert_eq!(decoded, text, "{name}");
+            assert!(decoded == text, "{name}: `{decoded}`");
         }
     }
 }
