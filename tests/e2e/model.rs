@@ -136,6 +136,43 @@ fn a_conversion_says_what_its_format_changes() {
 }
 
 #[test]
+fn a_conversion_never_writes_what_it_reads() {
+    let out = tempfile::tempdir().expect("a temporary directory");
+    let base = fixture("blackbox/model").to_str().expect("UTF-8").to_owned();
+    let data = fixture("blackbox/eval.jsonl");
+    fs::copy(&data, out.path().join("rows.jsonl")).expect("a copy");
+    let convert = [
+        "model",
+        "convert",
+        "--model",
+        &base,
+        "--to",
+        "gguf",
+        "--data",
+        "rows.jsonl",
+    ];
+    let read = "is read by this command";
+    for (others, option, reason) in [
+        (&["--out", "rows.jsonl"][..], "`--out`", read),
+        (
+            &["--out", "m.gguf", "--modelfile", "rows.jsonl"],
+            "`--modelfile`",
+            read,
+        ),
+        (
+            &["--out", "m.gguf", "--modelfile", "./m.gguf"],
+            "`--modelfile`",
+            "is written by `--out`",
+        ),
+    ] {
+        run(CADFT, out.path(), &[&convert[..], others].concat()).refused(&[option, reason]);
+        assert!(!out.path().join("m.gguf").exists());
+    }
+    let kept = fs::read(out.path().join("rows.jsonl")).expect("it is there");
+    assert_eq!(kept, fs::read(data).expect("it is there"));
+}
+
+#[test]
 fn a_modelfile_has_the_template_of_the_model() {
     let out = tempfile::tempdir().expect("a temporary directory");
     let base = fixture("blackbox/model").to_str().expect("UTF-8").to_owned();

@@ -26,17 +26,26 @@ pub(crate) fn new_directory(out: &Path) -> Result<()> {
 
 /// Refuses an output file that cannot be written, or that is one of `inputs` or inside one of them.
 pub(crate) fn file<P: AsRef<Path>>(out: &Path, inputs: impl IntoIterator<Item = P>) -> Result<()> {
+    file_of_option("--out", out, inputs)
+}
+
+/// As [`file`], for the file that another option names.
+pub(crate) fn file_of_option<P: AsRef<Path>>(
+    option: &str,
+    out: &Path,
+    inputs: impl IntoIterator<Item = P>,
+) -> Result<()> {
     for input in inputs {
         let input = input.as_ref();
         if is_same(out, input) || is_within(out, input) {
-            let message = format!("`--out`: `{}` is read by this command", shown(out));
+            let message = format!("`{option}`: `{}` is read by this command", shown(out));
             return Err(UsageError::new(message, "choose another file").into());
         }
     }
     let Err(error) = cadft_files::check_target(out) else {
         return Ok(());
     };
-    let message = format!("`--out`: cannot write `{}`", shown(out));
+    let message = format!("`{option}`: cannot write `{}`", shown(out));
     let hint = match error.kind() {
         ErrorKind::NotFound => "its directory must be there",
         ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidInput => {
@@ -45,6 +54,19 @@ pub(crate) fn file<P: AsRef<Path>>(out: &Path, inputs: impl IntoIterator<Item = 
         _ => return Err(error).context(message),
     };
     Err(UsageError::new(format!("{message}: {error}"), hint).into())
+}
+
+/// Refuses two options that name one file, which need not be there.
+pub(crate) fn not_one_file((option, path): (&str, &Path), (other, out): (&str, &Path)) -> Result<()> {
+    let real = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        Some((path.parent()?.canonicalize().ok()?, path.file_name()?.to_owned()))
+    };
+    if real(path).is_none_or(|path| real(out) != Some(path)) {
+        return Ok(());
+    }
+    let message = format!("`{option}`: `{}` is written by `{other}`", shown(path));
+    Err(UsageError::new(message, "choose another file").into())
 }
 
 /// As [`file`], for a command that reads a model and data. Without `out`, the command prints.

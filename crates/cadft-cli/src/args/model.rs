@@ -76,7 +76,7 @@ pub(crate) enum Layout {
 }
 
 /// A number format of stored weights, those of GGUF included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum StoredName {
     /// 32 bits; not in GGUF.
     F32,

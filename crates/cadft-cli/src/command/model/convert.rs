@@ -2,7 +2,7 @@
 
 use super::modelfile::{self, Template};
 use super::quality::Quality;
-use crate::args::{ConvertArgs, Layout, StoredName};
+use crate::args::{ConvertArgs, InputArgs, Layout, SourceArgs, StoredName};
 use crate::console::{Activity, count, next, note};
 use crate::destination;
 use crate::facts::Converted;
@@ -112,11 +112,20 @@ fn export(directory: &str, args: &ConvertArgs) -> Result<()> {
         }
     };
     let directory = whole(directory)?;
-    destination::file(&args.out, [&directory])?;
+    let input = InputArgs {
+        model: directory.to_string_lossy().into_owned(),
+        adapter: None,
+        data: args.data.clone(),
+        source: SourceArgs::default(),
+    };
+    destination::file_of(Some(&args.out), &input)?;
     if let Some(path) = &args.modelfile {
-        destination::file(path, [&directory, &args.out])?;
+        let mut read = destination::files_of(&model::sources(&args.data, &input.source)?);
+        read.push(directory.clone());
+        destination::file_of_option("--modelfile", path, read)?;
+        destination::not_one_file(("--modelfile", path), ("--out", &args.out))?;
     }
-    let before = Quality::of_directory(&directory, args)?;
+    let before = Quality::of(&input, args.recipe.as_deref())?;
     let converting = Activity::begin("converting the weights");
     let parameters = gguf::export_gguf(&directory, &args.out, dtype)?;
     drop(converting);

@@ -1,7 +1,7 @@
 //! What a format of stored weights changes in a model.
 
 use super::logits::Logits;
-use crate::args::{ConvertArgs, InputArgs, ScoringArgs, SourceArgs};
+use crate::args::{InputArgs, ScoringArgs};
 use crate::console::Activity;
 use crate::facts::Perplexities;
 use crate::model::OpenInput;
@@ -38,10 +38,11 @@ pub(super) struct Change {
 }
 
 impl Quality {
-    /// That of a model directory.
-    pub(super) fn of_directory(directory: &Path, args: &ConvertArgs) -> Result<Self> {
+    /// That of a model directory; with data of `input`, on them as `recipe` says.
+    pub(super) fn of(input: &InputArgs, recipe: Option<&str>) -> Result<Self> {
         let device = device::open(device::name(None))?;
-        if args.data.is_empty() {
+        if input.data.is_empty() {
+            let directory = Path::new(&input.model);
             model::check_weights(directory, &device)?;
             let loaded = checkpoint::load(directory, &device)?;
             return Ok(Self {
@@ -50,13 +51,7 @@ impl Quality {
                 data: None,
             });
         }
-        let input = InputArgs {
-            model: directory.to_string_lossy().into_owned(),
-            adapter: None,
-            data: args.data.clone(),
-            source: SourceArgs::default(),
-        };
-        let opened = OpenInput::open(&input, &ScoringArgs::of_recipe(args.recipe.clone()))?;
+        let opened = OpenInput::open(input, &ScoringArgs::of_recipe(recipe.map(str::to_owned)))?;
         let samples = opened.samples()?;
         Ok(Self {
             device,
