@@ -34,6 +34,7 @@ MODELS = (
     "tiny-granite4-tied",
     "tiny-qwen3-moe-untied",
     "tiny-olmoe-tied",
+    "tiny-qwen3-5-tied",
 )
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4, "beta_fast": 4.0}
@@ -51,6 +52,7 @@ CHANGES: dict[str, list] = {
     "embd_pdrop": [0.0, 0.5],
     "eos_token_id": [3, [0, 1], None],
     "final_logit_softcapping": [2.0, None],
+    "full_attention_interval": [3],
     "head_dim": [None, 12],
     "hidden_act": ["gelu_pytorch_tanh", "swish", "silu", "relu"],
     "hidden_activation": ["gelu_pytorch_tanh", "silu"],
@@ -58,6 +60,11 @@ CHANGES: dict[str, list] = {
     "initializer_range": [0.5],
     "is_causal": [False, True],
     "layer_types": [None, ["full_attention", "full_attention"], ["sliding_attention", "full_attention"]],
+    "linear_conv_kernel_dim": [2],
+    "linear_key_head_dim": [3],
+    "linear_num_key_heads": [1, 4],
+    "linear_num_value_heads": [2],
+    "linear_value_head_dim": [10],
     "max_position_embeddings": [8, 128],
     "max_window_layers": [0, 1],
     "mlp_bias": [True, False],

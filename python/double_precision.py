@@ -1,5 +1,11 @@
 """Makes a transformers decoder compute everything in f64; by default, normalisation and rotation stay in f32."""
 
+import inspect
+import sys
+import textwrap
+import types
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -7,10 +13,10 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 
 def rms_norm(module: nn.Module, x: Tensor) -> Tensor:
-    """An RMS norm without its cast; Gemma keeps its weight minus 1."""
-    gemma = type(module).__name__.startswith("Gemma")
-    epsilon = module.eps if gemma else module.variance_epsilon
-    weight = 1.0 + module.weight if gemma else module.weight
+    """An RMS norm without its cast; Gemma and Qwen3.5 keep their weights minus 1."""
+    from_one = type(module).__name__.startswith(("Gemma", "Qwen3_5"))
+    epsilon = module.eps if from_one else module.variance_epsilon
+    weight = 1.0 + module.weight if from_one else module.weight
     return weight * x * torch.rsqrt((x * x).mean(-1, keepdim=True) + epsilon)
 
 
@@ -37,6 +43,8 @@ def rotary_forward(rotary: nn.Module):
     inv_freq, scaling = rotary.inv_freq.clone(), rotary.attention_scaling
 
     def forward(_x: Tensor, position_ids: Tensor, **_) -> tuple[Tensor, Tensor]:
+        if position_ids.ndim == 3:  # three axes, with the same positions in text
+            position_ids = position_ids[0]
         if rotary.rope_type in ("dynamic", "longrope"):
             of_length = ROPE_INIT_FUNCTIONS[rotary.rope_type]
             now, _ = of_length(rotary.config, "cpu", seq_len=int(position_ids.max()) + 1)
@@ -61,6 +69,36 @@ def expert_by_expert(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def without_casts(function: Callable) -> Callable:
+    """A function of transformers that computes in f64 where it casts to f32."""
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    source = source[source.index("def ") :].replace("torch.float32", "torch.float64").replace(".float()", ".double()")
+    found: dict[str, Callable] = {}
+    exec(source, vars(sys.modules[function.__module__]), found)  # noqa: S102
+    return found[function.__name__]
+
+
+def by_dtype(narrow: Callable) -> Callable:
+    """The function itself, and without casts for a first argument in f64."""
+    wide = without_casts(narrow)
+
+    def chosen(query: Tensor, *args, **kwargs):
+        return (wide if query.dtype == torch.float64 else narrow)(query, *args, **kwargs)
+
+    chosen.is_by_dtype = True
+    return chosen
+
+
+def delta_net_to_f64(module: nn.Module) -> None:
+    """Linear attention: its forward pass, its norm, and the rules that it calls by their names."""
+    module.forward = types.MethodType(without_casts(type(module).forward), module)
+    module.norm.forward = types.MethodType(without_casts(type(module.norm).forward), module.norm)
+    code = sys.modules[type(module).__module__]
+    for name in ("torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule"):
+        if not hasattr(getattr(code, name), "is_by_dtype"):
+            setattr(code, name, by_dtype(getattr(code, name)))
+
+
 def to_f64(model: PreTrainedModel) -> PreTrainedModel:
     """Convert the weights, and replace modules that cast to f32. Returns the same object."""
     rotary = model.model.rotary_emb
@@ -73,4 +111,6 @@ def to_f64(model: PreTrainedModel) -> PreTrainedModel:
             module.forward = lambda x, m=module: rms_norm(m, x)
         if type(module).__name__.endswith("TopKRouter"):
             module.forward = lambda x, m=module: router_forward(m, x)
+        if type(module).__name__.endswith("GatedDeltaNet"):
+            delta_net_to_f64(module)
     return model

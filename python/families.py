@@ -2,7 +2,8 @@
 
 Each folder holds what `tiny_llama.py` writes, and `greedy [2, 12]`, the tokens that follow the first five of each row.
 For each family one checkpoint is tied with its `config.json` as released ones have it, one is untied with the file that
-transformers 5 writes; between them they use every option of the family and every scaling of rotary frequencies.
+transformers 5 writes; between them they use every option of the family and every scaling of rotary frequencies. `tiny-qwen3-5-tower` is one of them beside a
+vision tower.
 """
 
 import copy
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -308,6 +309,38 @@ CONFIGS: dict[str, dict] = {
         "rope_scaling": YARN,
         **UNTIED,
     },
+    # With a small ε, gradients of heads whose outputs are nearly 0 are only rounding.
+    "tiny-qwen3-5-tied": {
+        "model_type": "qwen3_5_text",
+        "rms_norm_eps": 1e-2,
+        "num_hidden_layers": 3,
+        "head_dim": 8,
+        "full_attention_interval": 2,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 6,
+        "linear_value_head_dim": 5,
+        **TIED,
+    },
+    "tiny-qwen3-5-untied": {
+        "model_type": "qwen3_5_text",
+        "rms_norm_eps": 1e-3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 12,
+        "attention_bias": True,
+        "layer_types": ["full_attention", "linear_attention"],
+        "linear_conv_kernel_dim": 3,
+        "linear_num_key_heads": 3,
+        "linear_num_value_heads": 3,
+        "linear_key_head_dim": 4,
+        "linear_value_head_dim": 7,
+        # Of whole heads: without rotation, the gradient of a bias of the keys is only rounding.
+        "rope_parameters": YARN
+        | {"rope_theta": 100.0, "partial_rotary_factor": 1.0, "mrope_section": [3, 2, 1], "mrope_interleaved": True},
+        "rope_theta": None,
+        **UNTIED,
+    },
 }
 
 
@@ -359,9 +392,9 @@ def write_checkpoint(keys: dict, seed: int, out: Path) -> PreTrainedModel:
     """A model with random weights, and its folder."""
     model = build(keys)
     randomise(model, seed)
-    if keys["model_type"] in ("gemma2", "gemma3_text"):
+    if keys["model_type"] in ("gemma2", "gemma3_text", "qwen3_5_text"):
         with torch.no_grad():
-            for weight in (p for n, p in model.named_parameters() if "norm" in n):
+            for weight in (p for n, p in model.named_parameters() if "norm" in n and "linear_attn" not in n):
                 weight -= 1.0
     out.mkdir(parents=True, exist_ok=True)
     tied = keys["tie_word_embeddings"]
@@ -420,9 +453,28 @@ def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
     raise ValueError(f"`{name}`: no seed whose training and greedy choices f32 resolves")
 
 
+def write_with_tower(text: Path, seed: int, out: Path) -> None:
+    """The language model of a folder beside a vision tower, as transformers writes both."""
+    model = AutoModelForCausalLM.from_pretrained(text)
+    vision = {"depth": 1, "hidden_size": 8, "intermediate_size": 12, "num_heads": 2, "patch_size": 2}
+    vision |= {"num_position_embeddings": 4, "out_hidden_size": model.config.hidden_size}
+    keys = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
+    config = AutoConfig.for_model("qwen3_5", text_config=keys, vision_config=vision, **TIED)
+    both = AutoModelForImageTextToText.from_config(config)
+    randomise(both, seed)
+    both.model.language_model.load_state_dict(model.model.state_dict())
+    with torch.no_grad():
+        ids = torch.arange(11)[None]
+        if not torch.equal(both(input_ids=ids).logits, model(input_ids=ids).logits):
+            raise ValueError(f"`{out.name}`: the language model is another one beside the tower")
+    both.save_pretrained(out)
+    (out / "generation_config.json").unlink(missing_ok=True)
+
+
 def generate(out: Path) -> None:
     """Write every checkpoint folder under `out`."""
     ALL_ATTENTION_FUNCTIONS.register(SOFT_CAPPED, soft_capped_attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(SOFT_CAPPED, eager_mask)
     for i, (name, keys) in enumerate(CONFIGS.items()):
         generate_one(name, keys, SEED + 10 * i, out / name)
+    write_with_tower(out / "tiny-qwen3-5-tied", SEED, out / "tiny-qwen3-5-tower")

@@ -16,9 +16,13 @@ from torch import nn
 def adamw(
     model: nn.Module, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW that does not decay norm weights and biases."""
-    plain = [p for n, p in model.named_parameters() if n.endswith(".bias") or "norm" in n]
-    decayed = [p for n, p in model.named_parameters() if not (n.endswith(".bias") or "norm" in n)]
+    """AdamW that does not decay norm weights, biases, and the decay of linear attention."""
+
+    def is_plain(name: str) -> bool:
+        return name.endswith((".bias", ".A_log", ".dt_bias")) or "norm" in name
+
+    plain = [p for n, p in model.named_parameters() if is_plain(n)]
+    decayed = [p for n, p in model.named_parameters() if not is_plain(n)]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, foreach=False)
 

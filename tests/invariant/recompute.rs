@@ -65,6 +65,7 @@ fn recomputed_gradients_are_the_same_bits() {
             model("tiny-ministral3-untied", &device),
             model("tiny-qwen3-moe-untied", &device),
             model("tiny-olmoe-tied", &device),
+            model("tiny-qwen3-5-tied", &device),
             with_adapter("tiny-llama-tied", &device, AdapterKind::Lora),
             with_adapter("tiny-llama-untied", &device, AdapterKind::Dora),
         ] {

@@ -229,9 +229,9 @@ fn padding_changes_nothing() {
 }
 
 #[test]
-fn with_experts_split_padding_and_order_change_nothing_and_a_repeated_step_no_bit() {
+fn with_experts_or_a_state_split_padding_and_order_change_nothing_and_a_repeated_step_no_bit() {
     for (_, device) in devices() {
-        for name in ["tiny-qwen3-moe-untied", "tiny-olmoe-tied"] {
+        for name in ["tiny-qwen3-moe-untied", "tiny-olmoe-tied", "tiny-qwen3-5-untied"] {
             let model = super::models::model(name, &device);
             let objective = objective("cadft");
             let mut samples = examples(4);

@@ -15,7 +15,7 @@ use std::fs;
 use super::training::{assert_all, gradients, loss, ten_steps, ten_steps_of};
 
 /// Adapters, with their checkpoints.
-const ADAPTERS: [(&str, &str); 8] = [
+const ADAPTERS: [(&str, &str); 9] = [
     ("tiny-lora", "tiny-llama-tied"),
     ("tiny-rslora", "tiny-llama-untied"),
     ("tiny-dora", "tiny-llama-tied"),
@@ -24,6 +24,7 @@ const ADAPTERS: [(&str, &str); 8] = [
     ("tiny-granite-lora", "tiny-granite-untied"),
     ("tiny-qwen3-moe-lora", "tiny-qwen3-moe-tied"),
     ("tiny-olmoe-dora", "tiny-olmoe-untied"),
+    ("tiny-qwen3-5-lora", "tiny-qwen3-5-tied"),
 ];
 
 struct Case {
@@ -97,10 +98,22 @@ fn ten_clipped_adamw_steps_equal_peft_and_leave_frozen_weights_alone() {
             ids,
             ..
         } = case;
-        let frozen = model.model.layers[0].self_attn.o_proj.weight.val();
+        let weight = |model: &CausalLm| {
+            let attention = model
+                .model
+                .layers
+                .iter()
+                .find_map(|block| block.self_attn.as_ref());
+            attention
+                .expect("a block with full attention")
+                .o_proj
+                .weight
+                .val()
+        };
+        let frozen = weight(&model);
         let model = ten_steps(name, model, &ids, &expected, TEN_STEPS);
         assert_all("trained", name, &trained(&model), &expected, TEN_STEPS);
-        let after = model.model.layers[0].self_attn.o_proj.weight.val();
+        let after = weight(&model);
         assert_eq!(values(after), values(frozen), "{name}: a frozen weight moved");
     });
 }

@@ -86,6 +86,9 @@ fn padding_and_rows_of_other_length_change_nothing() {
             .slice([1..2, 0..7]);
         F32.assert_close(&format!("{name}: right"), &values(found), &expected);
 
+        if config.linear_attention.is_some() {
+            return; // its state cannot go back
+        }
         // With a cache: first nine positions at once, of which the last two of the short row are dropped; then one by
         // one.
         let mut cache = KvCache::new(config, 2, 4);

@@ -78,6 +78,12 @@ fn verdict(row: &Value, base: &[f64], ours: Result<Vec<f64>, String>) -> Option<
     let of_tensors = [
         "attention_bias",
         "decoder_sparse_step",
+        "full_attention_interval",
+        "linear_conv_kernel_dim",
+        "linear_key_head_dim",
+        "linear_num_key_heads",
+        "linear_num_value_heads",
+        "linear_value_head_dim",
         "mlp_bias",
         "mlp_only_layers",
         "moe_intermediate_size",

@@ -17,7 +17,7 @@ mod sampling;
 mod training;
 
 /// The tiny models: every family with tied and untied embeddings, and every scaling of rotary frequencies.
-const MODELS: [&str; 34] = [
+const MODELS: [&str; 36] = [
     "tiny-llama-tied",
     "tiny-llama-untied",
     "tiny-llama-llama3-rope",
@@ -52,4 +52,6 @@ const MODELS: [&str; 34] = [
     "tiny-qwen3-moe-untied",
     "tiny-olmoe-tied",
     "tiny-olmoe-untied",
+    "tiny-qwen3-5-tied",
+    "tiny-qwen3-5-untied",
 ];

@@ -40,6 +40,9 @@ impl OpenModel {
         check_weights(&directory, &device)?;
         let _loading = Activity::begin("loading the model");
         let checkpoint = checkpoint::load(&directory, &device)?;
+        if let Some(warning) = Warning::of_model(&checkpoint.config) {
+            hint::warn(&warning);
+        }
         let (model, config) = match adapter {
             Some(adapter) => {
                 let adapted = adapter::load(&adapter, checkpoint.model, &checkpoint.config)

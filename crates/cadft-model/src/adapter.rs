@@ -22,7 +22,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Uniform};
 
-use crate::decoder::{CausalLm, FeedForward, Linear, LowRank, Precision};
+use crate::decoder::{CausalLm, Linear, LowRank, Precision};
 use crate::parameters::{Parameters, Values, name_hash, weight_name};
 
 mod base;
@@ -116,7 +116,9 @@ impl CausalLm {
             linear.precision = precision;
         }
         for block in &mut self.model.layers {
-            block.self_attn.set_precision(precision);
+            if let Some(attention) = &mut block.self_attn {
+                attention.set_precision(precision);
+            }
         }
         self.model.precision = precision;
         self
@@ -156,19 +158,7 @@ impl CausalLm {
     /// The linear layers of the blocks, by name; not the routers of experts.
     fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
         self.model.layers.iter().enumerate().flat_map(|(index, block)| {
-            let (attention, shared) = (&block.self_attn, block.shared_mlp.as_ref());
-            let parts = [
-                ("self_attn.q_proj", attention.q_proj.as_ref()),
-                ("self_attn.k_proj", attention.k_proj.as_ref()),
-                ("self_attn.v_proj", attention.v_proj.as_ref()),
-                ("self_attn.qkv_proj", attention.qkv_proj.as_ref()),
-                ("self_attn.o_proj", Some(&attention.o_proj)),
-                ("shared_mlp.input_linear", shared.map(|mlp| &mlp.input_linear)),
-                ("shared_mlp.output_linear", shared.map(|mlp| &mlp.output_linear)),
-            ];
-            let parts = (parts.into_iter()).filter_map(|(part, linear)| Some((part.to_owned(), linear?)));
-            let mlp = block.mlp.iter().flat_map(FeedForward::linears);
-            let parts: Vec<_> = parts.chain(mlp).collect();
+            let parts = block.linears();
             (parts.into_iter()).map(move |(part, linear)| (format!("model.layers.{index}.{part}"), linear))
         })
     }

@@ -1,4 +1,6 @@
-//! Keys and values of the earlier tokens, for every block.
+//! Keys and values of the earlier tokens, or the state that they leave in linear attention, for every block.
+
+mod recurrent;
 
 #[cfg(feature = "flex")]
 use burn::tensor::TensorData;
@@ -9,6 +11,7 @@ use crate::fused::portable::{attend, merge_heads, rotate, split_heads};
 #[cfg(feature = "flex")]
 use crate::fused::{self, SequenceCache};
 use crate::fused::{AttentionInput, CacheRow};
+use recurrent::Recurrent;
 
 /// The keys and values of several sequences of any lengths, each in a separate slot.
 ///
@@ -40,17 +43,20 @@ pub struct KvCache {
     layers: Vec<LayerCache>,
     lengths: Vec<usize>,
     rows: Vec<usize>,
+    /// Whether a block has linear attention, whose state cannot go back to earlier tokens.
+    is_recurrent: bool,
 }
 
 impl KvCache {
     /// Creates empty slots with room for `capacity` positions each. Initially, row `i` belongs to slot `i`.
     #[must_use]
     pub fn new(config: &ModelConfig, slots: usize, capacity: usize) -> Self {
-        Self::with_layers(config.num_hidden_layers, slots, capacity)
+        let is_recurrent = config.linear_attention.is_some();
+        Self::with_layers(config.num_hidden_layers, is_recurrent, slots, capacity)
     }
 
-    /// Like [`KvCache::new`], for `layers` blocks.
-    pub(crate) fn with_layers(layers: usize, slots: usize, capacity: usize) -> Self {
+    /// Like [`KvCache::new`], for `layers` blocks, of which some have linear attention or none has.
+    pub(crate) fn with_layers(layers: usize, is_recurrent: bool, slots: usize, capacity: usize) -> Self {
         let layer = LayerCache {
             slots,
             capacity,
@@ -60,7 +66,14 @@ impl KvCache {
             layers: vec![layer; layers],
             lengths: vec![0; slots],
             rows: (0..slots).collect(),
+            is_recurrent,
         }
+    }
+
+    /// Whether a block has linear attention. Slots then can be emptied, or copied whole, but not cut.
+    #[must_use]
+    pub fn is_recurrent(&self) -> bool {
+        self.is_recurrent
     }
 
     /// Number of positions in a slot.
@@ -78,7 +91,8 @@ impl KvCache {
         self.lengths.iter().all(|&length| length == 0)
     }
 
-    /// Assigns the rows of the next forward pass to slots. Rows of the same slot continue each other, in their order.
+    /// Assigns the rows of the next forward pass to slots. Rows of the same slot continue each other, in their order; for linear
+    /// attention they must follow each other.
     ///
     /// # Panics
     /// If there is no such slot.
@@ -92,21 +106,27 @@ impl KvCache {
     /// Keeps only the first `length` positions of a slot.
     ///
     /// # Panics
-    /// If there is no such slot.
+    /// If there is no such slot, or if the cache [is recurrent](KvCache::is_recurrent) and positions would be cut off.
     pub fn truncate(&mut self, slot: usize, length: usize) {
-        self.lengths[slot] = self.lengths[slot].min(length);
+        if length < self.lengths[slot] {
+            self.copy_prefix(slot, slot, length);
+        }
     }
 
     /// Replaces a slot by the first `length` positions of another slot, or of itself.
     ///
     /// # Panics
-    /// If there is no such slot, or if `length > self.len(from)`.
+    /// If there is no such slot, if `length > self.len(from)`, or if the cache [is recurrent](KvCache::is_recurrent) and `length` is
+    /// neither 0 nor `self.len(from)`.
     pub fn copy_prefix(&mut self, from: usize, to: usize, length: usize) {
         assert!(length <= self.lengths[from], "slot `{from}` holds less");
-        if from != to && length > 0 {
-            for layer in &mut self.layers {
-                layer.copy_prefix(from, to, length);
-            }
+        let is_whole = length == 0 || length == self.lengths[from];
+        assert!(
+            is_whole || !self.is_recurrent,
+            "the state of linear attention cannot be cut"
+        );
+        for layer in &mut self.layers {
+            layer.copy_prefix(from, to, length);
         }
         self.lengths[to] = length;
     }
@@ -175,9 +195,25 @@ enum Buffers {
     },
     /// On other backends: keys and values, each `[slots, kv_heads, capacity, head_dim]`.
     Device(Box<[Tensor<4>; 2]>),
+    /// The state of linear attention, on every backend.
+    Recurrent(Recurrent),
 }
 
 impl LayerCache {
+    /// The state of linear attention.
+    ///
+    /// # Panics
+    /// If the block has keys and values.
+    pub(crate) fn state(&mut self) -> &mut Recurrent {
+        if let Buffers::Empty = self.buffers {
+            self.buffers = Buffers::Recurrent(Recurrent::new(self.slots));
+        }
+        match &mut self.buffers {
+            Buffers::Recurrent(state) => state,
+            _ => panic!("a block has full or linear attention"),
+        }
+    }
+
     /// Stores the keys and values of new positions, and attends each query to all stored positions up to its own.
     ///
     /// # Shapes
@@ -287,6 +323,8 @@ impl LayerCache {
     fn copy_prefix(&mut self, from: usize, to: usize, length: usize) {
         match &mut self.buffers {
             Buffers::Empty => {}
+            Buffers::Recurrent(state) => state.copy((length > 0).then_some(from), to),
+            _ if from == to || length == 0 => {}
             #[cfg(feature = "flex")]
             Buffers::Host { sequences, kv_width } => {
                 if let Ok([from, to]) = sequences.get_disjoint_mut([from, to]) {

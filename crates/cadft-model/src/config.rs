@@ -17,22 +17,27 @@ mod experts;
 mod family;
 mod keys;
 mod layers;
+mod linear_attention;
 mod object;
 mod options;
 mod refused;
 mod rope_parameters;
 mod rope_scaling;
+mod scales;
+mod text_part;
 
 pub use crate::fused::Activation;
 pub use experts::Experts;
 use family::{AttentionBias, Family, Rotary};
 pub use keys::{GENERATION_KEYS_READ, GENERATION_WITHOUT_EFFECT, WITHOUT_EFFECT};
 pub use layers::{LayerAttention, Positions};
+pub use linear_attention::LinearAttention;
 use object::Object;
 pub use options::{Fused, Norms, QueryKeyNorm, RotaryPairs, Temperature};
 use refused::{activation_key, inconsistencies, refuse_unsupported};
 use rope_parameters::RopeParameters;
 pub use rope_scaling::RopeScaling;
+use scales::{attention_scale, embedding_scale, multiplier, soft_cap};
 
 /// The configuration of a decoder-only transformer, under the names of Hugging Face's `config.json`.
 ///
@@ -53,7 +58,7 @@ pub use rope_scaling::RopeScaling;
 #[non_exhaustive]
 pub struct ModelConfig {
     /// The family: `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`, `gemma3_text`, `olmo2`, `olmo3`, `phi3`, `glm4`,
-    /// `granite`, `granitemoehybrid`, `ministral3`, `qwen3_moe` or `olmoe`.
+    /// `granite`, `granitemoehybrid`, `ministral3`, `qwen3_moe`, `olmoe` or `qwen3_5_text`.
     pub model_type: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
@@ -99,6 +104,10 @@ pub struct ModelConfig {
     pub norms: Norms,
     /// The norms of queries and keys, before rotation.
     pub qk_norm: QueryKeyNorm,
+    /// Whether full attention has a gate, which the query projection also computes.
+    pub attention_gate: bool,
+    /// The linear attention of some blocks; `None` if every block has full attention.
+    pub linear_attention: Option<LinearAttention>,
     /// Limits the elements of queries, keys and values to `-clip ..= clip`.
     pub clip_qkv: Option<f64>,
     /// Which projections are fused into one matrix.
@@ -127,7 +136,9 @@ pub struct ModelConfig {
     pub eos_token_id: Vec<u32>,
     /// The padding token.
     pub pad_token_id: Option<u32>,
-    /// The object the fields were read from.
+    /// Whether the object was that of a model with a vision tower, which is left out.
+    pub without_tower: bool,
+    /// The object the fields were read from, without a vision tower.
     raw: Map<String, Value>,
 }
 
@@ -181,6 +192,7 @@ impl ModelConfig {
     #[must_use]
     pub fn computes_as(&self, other: &Self) -> bool {
         let without_raw = |config: &Self| Self {
+            without_tower: false,
             raw: Map::new(),
             ..config.clone()
         };
@@ -226,6 +238,8 @@ pub(crate) fn token_ids(object: &Map<String, Value>, key: &str) -> Result<Vec<u3
 }
 
 fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
+    let without_tower = text_part::has_tower(&raw);
+    let raw = text_part::text_part(raw)?;
     let mut object = Object::new(&raw);
     let family = Family::of(&mut object);
     refuse_unsupported(&mut object, family);
@@ -267,6 +281,8 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
         experts: experts::parse(&mut object, family, num_hidden_layers, intermediate_size),
         norms: family.norms,
         qk_norm: family.qk_norm,
+        attention_gate: family.linear_attention,
+        linear_attention: linear_attention::parse(&mut object, family, num_hidden_layers),
         clip_qkv: clip_qkv(&mut object, family),
         fused: family.fused,
         embedding_scale: embedding_scale(&mut object, family, hidden_size),
@@ -281,6 +297,7 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
         bos_token_id: object.token_ids("bos_token_id"),
         eos_token_id: object.token_ids("eos_token_id"),
         pad_token_id: object.token_ids("pad_token_id").first().copied(),
+        without_tower,
         raw: Map::new(),
     };
     let mut problems = object.into_problems();
@@ -348,48 +365,5 @@ fn activation(object: &mut Object<'_>, family: &Family) -> Activation {
         Some("gelu_pytorch_tanh") => Activation::GeluTanh,
         None if family.is_gemma() => Activation::GeluTanh,
         _ => Activation::Silu,
-    }
-}
-
-fn embedding_scale(object: &mut Object<'_>, family: &Family, hidden_size: usize) -> f64 {
-    if family.is_gemma() {
-        (hidden_size as f64).sqrt()
-    } else {
-        multiplier(object, family, "embedding_multiplier")
-    }
-}
-
-fn attention_scale(object: &mut Object<'_>, family: &Family, head_dim: usize) -> f64 {
-    if family.multipliers {
-        return multiplier(object, family, "attention_multiplier");
-    }
-    let size = if family.is_gemma() {
-        object.optional_number("query_pre_attn_scalar").unwrap_or(256.0)
-    } else {
-        head_dim as f64
-    };
-    size.powf(-0.5)
-}
-
-/// One of Gemma's soft-caps; `None` in other families.
-fn soft_cap(object: &mut Object<'_>, family: &Family, key: &str) -> Option<f64> {
-    if !family.is_gemma() {
-        object.expect_absent(key);
-        return None;
-    }
-    let default = match key {
-        "attn_logit_softcapping" => 50.0,
-        _ => 30.0,
-    };
-    let has_default = family.soft_caps && !object.is_null(key);
-    object.optional_number(key).or(has_default.then_some(default))
-}
-
-/// One of Granite's multipliers; 1 in other families.
-fn multiplier(object: &mut Object<'_>, family: &Family, key: &str) -> f64 {
-    if family.multipliers {
-        object.optional_number(key).unwrap_or(1.0)
-    } else {
-        1.0
     }
 }

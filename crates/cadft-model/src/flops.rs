@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! forward, per token     2·(weights of all matrices that multiply a token) + 2·2·heads·head_dim·layers·(context + 1)/2
+//! linear attention       2·3·value_heads·value_dim·key_dim·layers instead: the memory is read twice and written once
 //! training, per token    3 times that: two products backward for each forward
 //! ```
 //!
@@ -9,7 +10,7 @@
 //! section 2.1). Norms, rotations and softmax are not counted. The output weight is a product; the embedding is a
 //! lookup and counts nothing. Of the experts of a sparse block, only those of a token multiply it.
 
-use crate::config::{Experts, ModelConfig};
+use crate::config::{Experts, LinearAttention, ModelConfig};
 use crate::parameters::{expected_parameters, is_of_experts};
 
 /// Operations of a forward pass per token, averaged over a sequence of `context` tokens.
@@ -41,9 +42,15 @@ pub fn forward(config: &ModelConfig, context: usize) -> f64 {
     } else {
         0
     };
-    let width = (config.num_attention_heads * config.head_dim * config.num_hidden_layers) as f64;
+    let linear = config.linear_attention.as_ref();
+    let recurrent = linear.map_or(0, LinearAttention::blocks);
+    let full = config.num_hidden_layers - recurrent;
+    let width = (config.num_attention_heads * config.head_dim * full) as f64;
     let attended = (context + 1) as f64 / 2.0;
-    2.0 * (matrices + output as f64) + 4.0 * width * attended
+    let memory = linear.map_or(0.0, |linear| {
+        (recurrent * linear.value_width() * linear.linear_key_head_dim) as f64
+    });
+    2.0 * (matrices + output as f64) + 4.0 * width * attended + 2.0 * 3.0 * memory
 }
 
 /// Operations of a training step per token, averaged over a sequence of `context` tokens.

@@ -33,6 +33,7 @@ pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
+pub mod delta;
 mod dtype;
 mod error;
 #[cfg(feature = "files")]

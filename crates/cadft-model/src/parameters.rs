@@ -3,12 +3,12 @@
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use cadft_kernels::PackedFormat;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use crate::adapter::FrozenBase;
-use crate::config::{Fused, ModelConfig, Norms};
+use crate::config::{Fused, LinearAttention, ModelConfig};
 
 mod named;
 pub use named::{NamedTensor, copied};
@@ -38,8 +38,8 @@ pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedParameter> {
     parameters
 }
 
-/// Whether weight decay applies to the parameter. It does not apply to norm weights, biases, and the magnitudes of an
-/// adapter, which start as the norms of the rows that they scale.
+/// Whether weight decay applies to the parameter. It does not apply to norm weights, biases, the decay of linear attention,
+/// and the magnitudes of an adapter, which start as the norms of the rows that they scale.
 ///
 /// # Examples
 ///
@@ -51,9 +51,15 @@ pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedParameter> {
 /// ```
 #[must_use]
 pub fn decays(name: &str) -> bool {
-    ![".bias", "norm.weight", ".lora_magnitude_vector"]
-        .iter()
-        .any(|end| name.ends_with(end))
+    ![
+        ".bias",
+        "norm.weight",
+        ".lora_magnitude_vector",
+        ".A_log",
+        ".dt_bias",
+    ]
+    .iter()
+    .any(|end| name.ends_with(end))
 }
 
 /// The names and shapes of the tensors in a checkpoint of `config`, in module order.
@@ -64,20 +70,7 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         vocab_size: vocab,
         ..
     } = config;
-    let (query, key) = (
-        config.num_attention_heads * config.head_dim,
-        config.num_key_value_heads * config.head_dim,
-    );
-    let linear = |name: &str, output: usize, input: usize, bias: bool| {
-        let bias = bias.then(|| (format!("{name}.bias"), vec![output]));
-        std::iter::once((format!("{name}.weight"), vec![output, input])).chain(bias)
-    };
     let mut parameters = vec![("model.embed_tokens.weight".to_owned(), vec![vocab, hidden])];
-    let qkv: &[(&str, usize)] = if config.fused.qkv() {
-        &[("qkv_proj", query + 2 * key)]
-    } else {
-        &[("q_proj", query), ("k_proj", key), ("v_proj", key)]
-    };
     for layer in 0..config.num_hidden_layers {
         let prefix = format!("model.layers.{layer}");
         let norm = |name: &&str| (format!("{prefix}.{name}.weight"), vec![hidden]);
@@ -87,17 +80,10 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
             .iter()
             .partition(|name| **name == "input_layernorm");
         parameters.extend(first.iter().map(norm));
-        let inputs = qkv
-            .iter()
-            .map(|&(name, output)| (name, output, hidden, config.attention_bias));
-        for (name, output, input, bias) in
-            inputs.chain([("o_proj", hidden, query, config.attention_output_bias)])
-        {
-            parameters.extend(linear(&format!("{prefix}.self_attn.{name}"), output, input, bias));
-        }
-        for (name, width) in [("q_norm", query), ("k_norm", key)] {
-            let size = config.qk_norm.size(config.head_dim, width);
-            parameters.extend(size.map(|size| (format!("{prefix}.self_attn.{name}.weight"), vec![size])));
+        let recurrent = config.linear_attention.as_ref();
+        match recurrent.filter(|attention| attention.linear[layer]) {
+            Some(attention) => parameters.extend(linear_attention(attention, hidden, &prefix)),
+            None => parameters.extend(full_attention(config, &prefix)),
         }
         parameters.extend(others.iter().map(norm));
         for (name, shape, bias) in feed_forward(config, layer) {
@@ -110,6 +96,60 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         parameters.extend(linear("lm_head", vocab, hidden, false));
     }
     parameters
+}
+
+/// The weight of a linear layer, and its bias if it has one.
+fn linear(name: &str, output: usize, input: usize, bias: bool) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let bias = bias.then(|| (format!("{name}.bias"), vec![output]));
+    std::iter::once((format!("{name}.weight"), vec![output, input])).chain(bias)
+}
+
+/// The tensors of full attention in the block `prefix`.
+fn full_attention(config: &ModelConfig, prefix: &str) -> Vec<(String, Vec<usize>)> {
+    let (query, key) = (
+        config.num_attention_heads * config.head_dim,
+        config.num_key_value_heads * config.head_dim,
+    );
+    let with_gate = if config.attention_gate { 2 * query } else { query };
+    let inputs: &[(&str, usize)] = if config.fused.qkv() {
+        &[("qkv_proj", query + 2 * key)]
+    } else {
+        &[("q_proj", with_gate), ("k_proj", key), ("v_proj", key)]
+    };
+    let hidden = config.hidden_size;
+    let inputs = (inputs.iter()).map(|&(name, output)| (name, output, hidden, config.attention_bias));
+    let mut parameters = vec![];
+    for (name, output, input, bias) in inputs.chain([("o_proj", hidden, query, config.attention_output_bias)])
+    {
+        parameters.extend(linear(&format!("{prefix}.self_attn.{name}"), output, input, bias));
+    }
+    for (name, width) in [("q_norm", query), ("k_norm", key)] {
+        let size = config.qk_norm.size(config.head_dim, width);
+        parameters.extend(size.map(|size| (format!("{prefix}.self_attn.{name}.weight"), vec![size])));
+    }
+    parameters
+}
+
+/// The tensors of linear attention in the block `prefix`.
+fn linear_attention(attention: &LinearAttention, hidden: usize, prefix: &str) -> Vec<(String, Vec<usize>)> {
+    let (heads, values) = (attention.linear_num_value_heads, attention.value_width());
+    let tensors = [
+        ("in_proj_qkv.weight", vec![attention.channels(), hidden]),
+        ("in_proj_z.weight", vec![values, hidden]),
+        ("in_proj_b.weight", vec![heads, hidden]),
+        ("in_proj_a.weight", vec![heads, hidden]),
+        (
+            "conv1d.weight",
+            vec![attention.channels(), 1, attention.linear_conv_kernel_dim],
+        ),
+        ("A_log", vec![heads]),
+        ("dt_bias", vec![heads]),
+        ("norm.weight", vec![attention.linear_value_head_dim]),
+        ("out_proj.weight", vec![hidden, values]),
+    ];
+    (tensors.into_iter())
+        .map(|(name, shape)| (format!("{prefix}.linear_attn.{name}"), shape))
+        .collect()
 }
 
 /// The linear layers of the feed-forward block of block `index`: names, shapes `[output, input]`, and whether they have
@@ -156,11 +196,13 @@ pub(crate) fn is_of_experts(module: &str) -> bool {
     module.contains(".mlp.experts.")
 }
 
-/// A parameter's tensor of rank 1 or 2; shares the parameter's storage.
+/// A parameter's tensor; shares the parameter's storage.
 #[derive(Clone, Debug)]
 pub(crate) enum ParameterTensor {
     Vector(Tensor<1>),
     Matrix(Tensor<2>),
+    /// The weight of a convolution, `[channels, 1, kernel]`.
+    Convolution(Tensor<3>),
 }
 
 impl ParameterTensor {
@@ -168,6 +210,7 @@ impl ParameterTensor {
         match self {
             Self::Vector(tensor) => tensor.dims().to_vec(),
             Self::Matrix(tensor) => tensor.dims().to_vec(),
+            Self::Convolution(tensor) => tensor.dims().to_vec(),
         }
     }
 
@@ -175,6 +218,7 @@ impl ParameterTensor {
         match self {
             Self::Vector(tensor) => tensor.to_data(),
             Self::Matrix(tensor) => tensor.to_data(),
+            Self::Convolution(tensor) => tensor.to_data(),
         }
     }
 }
@@ -205,6 +249,9 @@ impl ModuleVisitor for Walk<'_> {
         let value = param.val();
         let dims = value.dims();
         let tensor = match dims[..] {
+            [channels, inputs, kernel] => {
+                ParameterTensor::Convolution(value.reshape([channels, inputs, kernel]))
+            }
             [rows, columns] => ParameterTensor::Matrix(value.reshape([rows, columns])),
             _ => ParameterTensor::Vector(value.reshape([dims.iter().product::<usize>()])),
         };
@@ -253,18 +300,27 @@ impl Parameters<'_> {
     }
 }
 
-/// Random initial values: normal for matrices, factor 1 for norm weights, 0 for biases.
+/// Random initial values: normal for matrices, factor 1 for norm weights, 0 for biases; for linear attention those of transformers,
+/// but normal for the convolution.
 ///
 /// Each parameter has a separate random stream. Its values depend on the seed and its name, not on other parameters or
 /// the backend.
 pub(crate) fn random_values(name: &str, shape: &[usize], config: &ModelConfig, seed: u64) -> Vec<f32> {
     let count = shape.iter().product();
-    if !decays(name) {
-        let starts_at_zero = name.ends_with(".bias") || config.norms == Norms::Gemma;
-        return vec![if starts_at_zero { 0.0 } else { 1.0 }; count];
-    }
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(name_hash(name));
+    if name.ends_with(".A_log") {
+        return (0..count)
+            .map(|_| generator.random_range(0.01f32..16.0).ln())
+            .collect();
+    }
+    if !decays(name) {
+        let is_norm_from_one = config.norms.offset() != 0.0
+            && name.ends_with("norm.weight")
+            && !name.ends_with(".linear_attn.norm.weight");
+        let starts_at_zero = name.ends_with(".bias") || is_norm_from_one;
+        return vec![if starts_at_zero { 0.0 } else { 1.0 }; count];
+    }
     match Normal::new(0.0, config.initializer_range as f32) {
         Ok(normal) => normal.sample_iter(generator).take(count).collect(),
         Err(_) => vec![0.0; count],

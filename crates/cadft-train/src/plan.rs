@@ -177,6 +177,7 @@ impl Plan {
             warnings: vec![],
         };
         plan.warnings = plan.warn(recipe, train, eval);
+        plan.warnings.extend(Warning::of_model(config));
         plan
     }
 

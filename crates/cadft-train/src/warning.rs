@@ -1,6 +1,7 @@
 //! Warnings for the user, although nothing failed.
 
 use cadft_files::Hint;
+use cadft_model::ModelConfig;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -20,6 +21,17 @@ impl Warning {
             message: message.into(),
             hint: hint.into(),
         }
+    }
+
+    /// The warning that a vision tower is left out, if the model has one.
+    #[must_use]
+    pub fn of_model(config: &ModelConfig) -> Option<Self> {
+        config.without_tower.then(|| {
+            Self::new(
+                "the model has a vision tower, which is left out",
+                "what is saved is the language model alone; merge it back with transformers if images are needed",
+            )
+        })
     }
 
     /// A warning about an error; the error's hints come first.

@@ -138,6 +138,7 @@ fn each_rank_holds_the_moments_and_gradients_that_the_plan_counts() {
             keeps_reference: false,
             other: None,
             cached: 0,
+            sequences: 0,
             kind: OptimizerKind::AdamW,
             moments: MomentFormat::F32,
             is_host: true,

@@ -243,6 +243,7 @@ fn memory(config: &ModelConfig, parameters: usize, context: usize) -> Memory {
             keeps_reference: false,
             other: None,
             cached: 0,
+            sequences: 0,
             kind: OptimizerKind::AdamW,
             moments: MomentFormat::F32,
             is_host: true,

@@ -217,7 +217,7 @@ fn saved(
             problems.push(format!(
                 "`modules_to_save`: `{module}` holds experts; they cannot be saved alone"
             ));
-        } else if owners.contains(module.as_str()) {
+        } else if owners.contains(module.as_str()) && !module.ends_with(".linear_attn") {
             saved.insert(module.as_str());
         } else if module.ends_with(".self_attn")
             || module.ends_with(".mlp")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{AdapterConfig, AdapterKind, TargetModules};
 use crate::config::ModelConfig;
-use crate::decoder::{CausalLm, FeedForward, Linear};
+use crate::decoder::{CausalLm, Linear};
 use crate::parameters::{expected_parameters, is_of_experts};
 
 pub(super) const OUTPUT: &str = "lm_head";
@@ -131,6 +131,8 @@ impl AdapterConfig {
         let modules: Vec<&str> = parameters
             .iter()
             .filter_map(|(name, _)| Some(name.rsplit_once('.')?.0))
+            // It has parameters of its own beside modules.
+            .filter(|module| !module.ends_with(".linear_attn"))
             .collect();
         let names: Vec<&str> = self
             .modules_to_save
@@ -206,24 +208,8 @@ fn last(path: &str) -> &str {
 pub(super) fn linears_mut(model: &mut CausalLm) -> Vec<(String, &mut Linear)> {
     let mut linears = vec![];
     for (index, block) in model.model.layers.iter_mut().enumerate() {
-        let attention = &mut block.self_attn;
-        let mut parts = vec![
-            ("self_attn.q_proj", attention.q_proj.as_mut()),
-            ("self_attn.k_proj", attention.k_proj.as_mut()),
-            ("self_attn.v_proj", attention.v_proj.as_mut()),
-            ("self_attn.qkv_proj", attention.qkv_proj.as_mut()),
-            ("self_attn.o_proj", Some(&mut attention.o_proj)),
-        ];
-        if let Some(mlp) = &mut block.shared_mlp {
-            parts.extend([
-                ("shared_mlp.input_linear", Some(&mut mlp.input_linear)),
-                ("shared_mlp.output_linear", Some(&mut mlp.output_linear)),
-            ]);
-        }
-        let parts = (parts.into_iter()).filter_map(|(part, linear)| Some((part.to_owned(), linear?)));
-        let mlp = block.mlp.iter_mut().flat_map(FeedForward::linears_mut);
         let named = |(part, linear)| (format!("model.layers.{index}.{part}"), linear);
-        linears.extend(parts.chain(mlp).map(named));
+        linears.extend(block.linears_mut().into_iter().map(named));
     }
     linears
 }

@@ -144,13 +144,16 @@ impl<'a> Tensors<'a> {
         };
         for file in files {
             for (name, view) in file.tensors.iter() {
-                match experts::matrices(config, name, &view) {
+                let Some(name) = text_name(config, name) else {
+                    continue;
+                };
+                match experts::matrices(config, &name, &view) {
                     Some(matrices) => {
                         for (name, view) in matrices {
                             tensors.insert(Cow::Owned(name), (&file.name, view));
                         }
                     }
-                    None => tensors.insert(Cow::Borrowed(name), (&file.name, view)),
+                    None => tensors.insert(name, (&file.name, view)),
                 }
             }
         }
@@ -219,6 +222,21 @@ impl<'a> Tensors<'a> {
             .and_then(|(_, view)| Some(Dtype::from_safetensors(view.dtype())?.decode(view.data())))
             .unwrap_or_default()
     }
+}
+
+/// The name of a tensor in the language model; `None` for those of a vision tower and of the prediction of further tokens, which
+/// transformers leaves out of the language model, too.
+fn text_name<'a>(config: &ModelConfig, name: &'a str) -> Option<Cow<'a, str>> {
+    if !config.attention_gate {
+        return Some(Cow::Borrowed(name));
+    }
+    if name.starts_with("model.visual.") || name.starts_with("mtp.") {
+        return None;
+    }
+    Some(match name.strip_prefix("model.language_model.") {
+        Some(rest) => Cow::Owned(format!("model.{rest}")),
+        None => Cow::Borrowed(name),
+    })
 }
 
 /// Whether two tensors hold the same numbers in different types.

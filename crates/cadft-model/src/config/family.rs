@@ -46,6 +46,8 @@ pub(super) struct Family {
     pub(super) sparse: Sparse,
     /// Whether `clip_qkv` is supported.
     pub(super) clips: bool,
+    /// Whether blocks may have linear attention, and full attention has a gate.
+    pub(super) linear_attention: bool,
 }
 
 /// Which feed-forward blocks have experts.
@@ -82,6 +84,9 @@ pub(super) enum Rotary {
     Phi,
     /// One set, for the fraction `partial_rotary_factor` of a head, by default ½; neighbouring dimensions are paired.
     Glm,
+    /// One set, for the fraction `partial_rotary_factor` of a head, by default ¼. Its three axes have the same positions in
+    /// text.
+    Qwen35,
     /// One set, and the position-dependent scaling of queries.
     Ministral,
     /// One set for full layers, one for sliding layers. The default base of the second is `rope_local_base_freq`.
@@ -131,6 +136,7 @@ const LLAMA: Family = Family {
     multipliers: false,
     sparse: Sparse::Never,
     clips: false,
+    linear_attention: false,
 };
 
 const QWEN3: Family = Family {
@@ -169,7 +175,7 @@ const MINISTRAL3: Family = Family {
     ..LLAMA
 };
 
-const FAMILIES: [Family; 16] = [
+const FAMILIES: [Family; 17] = [
     LLAMA,
     Family {
         model_type: "mistral",
@@ -192,6 +198,17 @@ const FAMILIES: [Family; 16] = [
         ..LLAMA
     },
     QWEN3,
+    Family {
+        model_type: "qwen3_5_text",
+        architecture: "Qwen3_5ForCausalLM",
+        head_dim: Some(256),
+        attention_bias: AttentionBias::Key,
+        norms: Norms::BeforeFromOne,
+        windows: Windows::Never,
+        rotary: Rotary::Qwen35,
+        linear_attention: true,
+        ..QWEN3
+    },
     Family {
         model_type: "qwen3_moe",
         architecture: "Qwen3MoeForCausalLM",

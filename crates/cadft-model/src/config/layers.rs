@@ -117,6 +117,7 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
             .map(|kind| match kind.as_str() {
                 Some("full_attention") => Some(false),
                 Some("attention") if family.is_hybrid() => Some(false),
+                Some("linear_attention") if family.linear_attention => Some(false),
                 Some("sliding_attention") => Some(true),
                 _ => None,
             })

@@ -5,6 +5,8 @@
 pub enum Norms {
     /// One before attention and one before the feed-forward block; the factor is the weight.
     Before,
+    /// Qwen3.5: the same; the factor is 1 + the weight.
+    BeforeFromOne,
     /// `OLMo` 2 and 3: one after attention and one after the feed-forward block.
     After,
     /// GLM-4: one before and one after each.
@@ -17,7 +19,7 @@ impl Norms {
     /// The names of a block's norms in the checkpoint, in module order.
     pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Before => &["input_layernorm", "post_attention_layernorm"],
+            Self::Before | Self::BeforeFromOne => &["input_layernorm", "post_attention_layernorm"],
             Self::After => &["post_attention_layernorm", "post_feedforward_layernorm"],
             Self::Around => &[
                 "input_layernorm",
@@ -31,6 +33,15 @@ impl Norms {
                 "pre_feedforward_layernorm",
                 "post_feedforward_layernorm",
             ],
+        }
+    }
+
+    /// What is added to the weight of a norm to make its factor.
+    #[must_use]
+    pub fn offset(self) -> f64 {
+        match self {
+            Self::BeforeFromOne | Self::Gemma => 1.0,
+            Self::Before | Self::After | Self::Around => 0.0,
         }
     }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::family::{AttentionBias, Family, Rotary};
 use super::object::Object;
+use super::rope_parameters::rope_key;
 use super::{ModelConfig, RopeScaling, keys};
 use crate::json;
 
@@ -18,15 +19,20 @@ pub(super) fn activation_key(family: &Family) -> &'static str {
 
 /// Refuses every key that would change the computation in an unimplemented way.
 pub(super) fn refuse_unsupported(object: &mut Object<'_>, family: &Family) {
-    let activations = ["silu", "swish", "gelu_pytorch_tanh"];
-    object.expect_text(activation_key(family), &activations, Some("silu"));
+    // The activation of linear attention's convolution has this name, too.
+    let activations: &[&str] = if family.linear_attention {
+        &["silu", "swish"]
+    } else {
+        &["silu", "swish", "gelu_pytorch_tanh"]
+    };
+    object.expect_text(activation_key(family), activations, Some("silu"));
     object.expect_number("attention_dropout", 0.0);
     match family.rotary {
         Rotary::Phi => {
             object.expect_number("resid_pdrop", 0.0);
             object.expect_number("embd_pdrop", 0.0);
         }
-        Rotary::Glm => {}
+        Rotary::Glm | Rotary::Qwen35 => {}
         _ => object.expect_number("partial_rotary_factor", 1.0),
     }
     if family.is_hybrid() && object.whole("num_local_experts", 8) != 0 {
@@ -110,10 +116,11 @@ pub(super) fn inconsistencies(
         ..
     } = &config.rope_scaling
     {
+        let place = rope_key(raw);
         for (key, factors) in [("short_factor", short_factor), ("long_factor", long_factor)] {
             if factors.len() != rotary_dims / 2 {
                 problems.push(format!(
-                    "`rope_scaling.{key}` holds `{}` numbers; expected `{}`, half of the dimensions that rotate",
+                    "`{place}.{key}` holds `{}` numbers; expected `{}`, half of the dimensions that rotate",
                     factors.len(),
                     rotary_dims / 2
                 ));

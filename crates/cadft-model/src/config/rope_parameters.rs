@@ -42,7 +42,7 @@ const KNOWN_KEYS: [&str; 16] = [
 /// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` object of newer files.
 pub(super) fn parse(object: &mut Object<'_>, family: &Family, max_positions: usize) -> RopeParameters {
     let theta = object.number("rope_theta", family.rope_theta);
-    let key = rope_key(object);
+    let key = rope_key(object.values());
     let defaults = Defaults::read(object, family, theta, max_positions);
     let parameters = match object.nested(key) {
         Some(mut nested) => {
@@ -142,8 +142,8 @@ fn values_of(object: &mut Object<'_>, key: &str) -> Option<Map<String, Value>> {
 }
 
 /// The key of the scaling: `rope_scaling` if it has content, as in transformers; otherwise `rope_parameters`.
-fn rope_key(object: &Object<'_>) -> &'static str {
-    match object.get("rope_scaling") {
+pub(super) fn rope_key(values: &Map<String, Value>) -> &'static str {
+    match values.get("rope_scaling").filter(|value| !value.is_null()) {
         Some(value) if value.as_object().is_none_or(|values| !values.is_empty()) => "rope_scaling",
         _ => "rope_parameters",
     }
@@ -177,8 +177,9 @@ impl Defaults {
         };
         let partial_rotary_factor = match family.rotary {
             Rotary::Phi => object.number(partial, 1.0),
-            Rotary::Glm if object.is_null(partial) => 1.0,
+            Rotary::Glm | Rotary::Qwen35 if object.is_null(partial) => 1.0,
             Rotary::Glm => object.number(partial, 0.5),
+            Rotary::Qwen35 => object.number(partial, 0.25),
             _ => 1.0,
         };
         Self {
@@ -203,7 +204,9 @@ impl Defaults {
 fn parse_parameters(object: &mut Object<'_>, place: &str, defaults: Defaults) -> RopeParameters {
     let theta = object.number("rope_theta", defaults.theta);
     let partial_rotary_factor = match defaults.rotary {
-        Rotary::Phi | Rotary::Glm => object.number("partial_rotary_factor", defaults.partial_rotary_factor),
+        Rotary::Phi | Rotary::Glm | Rotary::Qwen35 => {
+            object.number("partial_rotary_factor", defaults.partial_rotary_factor)
+        }
         _ => {
             object.expect_number("partial_rotary_factor", 1.0);
             1.0
@@ -212,6 +215,7 @@ fn parse_parameters(object: &mut Object<'_>, place: &str, defaults: Defaults) ->
     let temperature = (defaults.rotary == Rotary::Ministral).then(|| temperature(object, defaults));
     let without_effect: &[&str] = match defaults.rotary {
         Rotary::Ministral => &["finetuned", "llama_4_scaling_beta", "max_position_embeddings"],
+        Rotary::Qwen35 => &["finetuned", "mrope_section", "mrope_interleaved"],
         _ => &["finetuned"],
     };
     object.expect_keys(&KNOWN_KEYS, without_effect);

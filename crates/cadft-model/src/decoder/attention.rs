@@ -6,7 +6,7 @@
 //! ```
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation};
 
 use super::linear::{Bias, Linear, shared_factor};
 use super::mlp::cut;
@@ -47,6 +47,8 @@ struct Scores {
     kv_heads: usize,
     head_dim: usize,
     qk_norm: QueryKeyNorm,
+    /// Whether the query projection also gives a gate, head by head after the query.
+    has_gate: bool,
     /// The largest size of an element of queries, keys and values.
     clip: Option<f64>,
     /// Number of rotated dimensions, and how they are paired.
@@ -77,7 +79,8 @@ impl Attention {
         let fused = config.fused.qkv();
         let mut input =
             |part: &str, width: usize, exists: bool| exists.then(|| linear(part, [width, hidden_size], bias));
-        let [q_proj, k_proj, v_proj] = [("q_proj", query), ("k_proj", key), ("v_proj", key)]
+        let with_gate = if config.attention_gate { 2 * query } else { query };
+        let [q_proj, k_proj, v_proj] = [("q_proj", with_gate), ("k_proj", key), ("v_proj", key)]
             .map(|(part, width)| input(part, width, !fused));
         let qkv_proj = input("qkv_proj", query + 2 * key, fused);
         let o_proj = linear("o_proj", [hidden_size, query], output_bias);
@@ -100,6 +103,7 @@ impl Attention {
                 kv_heads,
                 head_dim,
                 qk_norm,
+                has_gate: config.attention_gate,
                 clip: config.clip_qkv,
                 rotary: (config.rotary_dims, config.rotary_pairs),
                 scale: config.attention_scale,
@@ -115,7 +119,8 @@ impl Attention {
         context: &Context,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        let [query, key, value] = self.project(x).map(|x| self.clipped(x));
+        let ([query, key, value], gate) = self.project(x);
+        let [query, key, value] = [query, key, value].map(|x| self.clipped(x));
         let query = match context.temperature() {
             Some(temperature) => query * temperature.clone(),
             None => query,
@@ -131,21 +136,23 @@ impl Attention {
             Some(cache) => cache.attention(input, context.cached(), context.hidden_keys(self.layer)),
             None => fused::causal_attention(input),
         };
+        let output = match gate {
+            Some(gate) => output * activation::sigmoid(gate),
+            None => output,
+        };
         self.o_proj.forward(output)
     }
 
-    /// Queries `[batch, seq, heads * head_dim]`, keys and values `[batch, seq, kv_heads * head_dim]`, normalised.
-    fn project(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
+    /// Queries `[batch, seq, heads * head_dim]`, keys and values `[batch, seq, kv_heads * head_dim]`, normalised; and the gate of the
+    /// output, of the shape of queries.
+    fn project(&self, x: Tensor<3>) -> ([Tensor<3>; 3], Option<Tensor<3>>) {
         if let Some(qkv) = &self.qkv_proj {
             let y = qkv.forward(x);
             let (query, key) = (self.scores.heads * self.scores.head_dim, self.key_width());
             let [query, key, value] =
                 [(0, query), (query, key), (query + key, key)].map(|(start, width)| cut(&y, start, width));
-            return [
-                self.normed(&self.q_norm, query),
-                self.normed(&self.k_norm, key),
-                value,
-            ];
+            let [query, key] = [self.normed(&self.q_norm, query), self.normed(&self.k_norm, key)];
+            return ([query, key, value], None);
         }
         let (Some(q_proj), Some(k_proj), Some(v_proj)) = (&self.q_proj, &self.k_proj, &self.v_proj) else {
             panic!("attention has query, key and value projections, or one matrix");
@@ -153,11 +160,28 @@ impl Attention {
         let x = shared_factor(x, [q_proj, k_proj, v_proj]);
         let device = x.device();
         let [for_query, for_key] = [x.clone(), x.clone()];
-        let query = || self.normed(&self.q_norm, q_proj.forward(for_query));
+        let query = || {
+            let (query, gate) = self.without_gate(q_proj.forward(for_query));
+            (self.normed(&self.q_norm, query), gate)
+        };
         let key = || self.normed(&self.k_norm, k_proj.forward(for_key));
         let value = || v_proj.forward(x);
-        let (query, (key, value)) = fused::both(&device, query, || fused::both(&device, key, value));
-        [query, key, value]
+        let ((query, gate), (key, value)) = fused::both(&device, query, || fused::both(&device, key, value));
+        ([query, key, value], gate)
+    }
+
+    /// Queries, and the gate if there is one: heads of both are in turns.
+    fn without_gate(&self, x: Tensor<3>) -> (Tensor<3>, Option<Tensor<3>>) {
+        if !self.scores.has_gate {
+            return (x, None);
+        }
+        let ([batch, seq, width], head_dim) = (x.dims(), self.scores.head_dim);
+        let pairs = x.reshape([batch, seq, width / (2 * head_dim), 2 * head_dim]);
+        let [query, gate] = [0, head_dim].map(|start| {
+            let half = pairs.clone().slice_dim(3, start..start + head_dim);
+            half.reshape([batch, seq, width / 2])
+        });
+        (query, Some(gate))
     }
 
     /// Limits the elements of queries, keys or values, if the model does.
@@ -166,6 +190,30 @@ impl Attention {
             Some(clip) => x.clamp(-clip, clip),
             None => x,
         }
+    }
+
+    /// The projections that the block has, by name.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = (&'static str, &Linear)> {
+        let parts = [
+            ("q_proj", self.q_proj.as_ref()),
+            ("k_proj", self.k_proj.as_ref()),
+            ("v_proj", self.v_proj.as_ref()),
+            ("qkv_proj", self.qkv_proj.as_ref()),
+            ("o_proj", Some(&self.o_proj)),
+        ];
+        (parts.into_iter()).filter_map(|(name, linear)| Some((name, linear?)))
+    }
+
+    /// As [`Attention::linears`], to change them.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Linear)> {
+        let parts = [
+            ("q_proj", self.q_proj.as_mut()),
+            ("k_proj", self.k_proj.as_mut()),
+            ("v_proj", self.v_proj.as_mut()),
+            ("qkv_proj", self.qkv_proj.as_mut()),
+            ("o_proj", Some(&mut self.o_proj)),
+        ];
+        (parts.into_iter()).filter_map(|(name, linear)| Some((name, linear?)))
     }
 
     pub(crate) fn set_precision(&mut self, precision: Precision) {

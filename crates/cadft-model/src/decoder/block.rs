@@ -7,7 +7,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{Attention, Context, FeedForward, RmsNorm, SharedMlp};
+use super::linear::Linear;
+use super::{Attention, Context, DeltaNet, FeedForward, RmsNorm, SharedMlp};
 use crate::cache::LayerCache;
 use crate::config::{ModelConfig, Norms};
 use crate::parameters::Parameters;
@@ -17,8 +18,10 @@ use crate::parameters::Parameters;
 pub struct Block {
     /// Norm before attention; `OLMo` has none.
     pub input_layernorm: Option<RmsNorm>,
-    /// Attention.
-    pub self_attn: Attention,
+    /// Full attention.
+    pub self_attn: Option<Attention>,
+    /// Linear attention, which replaces it in some blocks of Qwen3.5.
+    pub linear_attn: Option<DeltaNet>,
     /// Norm after attention, in GLM-4.
     pub post_self_attn_layernorm: Option<RmsNorm>,
     /// Norm before the feed-forward block; in Gemma and `OLMo`, after attention.
@@ -48,9 +51,13 @@ impl Block {
         let optional = |part: &str, make: &mut Parameters<'_>| {
             (config.norms.names().contains(&part)).then(|| norm(part, make))
         };
+        let linear = config.linear_attention.as_ref();
+        let is_linear = linear.is_some_and(|linear| linear.linear[index]);
         Self {
             input_layernorm: optional("input_layernorm", make),
-            self_attn: Attention::new(config, index, make),
+            self_attn: (!is_linear).then(|| Attention::new(config, index, make)),
+            linear_attn: (linear.filter(|_| is_linear))
+                .map(|linear| DeltaNet::new(config, linear, index, make)),
             post_self_attn_layernorm: optional("post_self_attn_layernorm", make),
             post_attention_layernorm: norm("post_attention_layernorm", make),
             pre_feedforward_layernorm: optional("pre_feedforward_layernorm", make),
@@ -64,6 +71,32 @@ impl Block {
         }
     }
 
+    /// The linear layers, by name; not the routers of experts.
+    pub(crate) fn linears(&self) -> Vec<(String, &Linear)> {
+        let mut linears = vec![];
+        let full = self.self_attn.iter().flat_map(Attention::linears);
+        linears.extend(full.map(|(name, linear)| (format!("self_attn.{name}"), linear)));
+        let recurrent = self.linear_attn.iter().flat_map(DeltaNet::linears);
+        linears.extend(recurrent.map(|(name, linear)| (format!("linear_attn.{name}"), linear)));
+        let shared = self.shared_mlp.iter().flat_map(SharedMlp::linears);
+        linears.extend(shared.map(|(name, linear)| (format!("shared_mlp.{name}"), linear)));
+        linears.extend(self.mlp.iter().flat_map(FeedForward::linears));
+        linears
+    }
+
+    /// As [`Block::linears`], to change them.
+    pub(crate) fn linears_mut(&mut self) -> Vec<(String, &mut Linear)> {
+        let mut linears = vec![];
+        let full = self.self_attn.iter_mut().flat_map(Attention::linears_mut);
+        linears.extend(full.map(|(name, linear)| (format!("self_attn.{name}"), linear)));
+        let recurrent = self.linear_attn.iter_mut().flat_map(DeltaNet::linears_mut);
+        linears.extend(recurrent.map(|(name, linear)| (format!("linear_attn.{name}"), linear)));
+        let shared = self.shared_mlp.iter_mut().flat_map(SharedMlp::linears_mut);
+        linears.extend(shared.map(|(name, linear)| (format!("shared_mlp.{name}"), linear)));
+        linears.extend(self.mlp.iter_mut().flat_map(FeedForward::linears_mut));
+        linears
+    }
+
     pub(crate) fn forward(
         &self,
         x: Tensor<3>, // [batch, seq, hidden]
@@ -71,7 +104,11 @@ impl Block {
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
         let [attention, feed_forward] = self.norms();
-        let x = self.add(x, attention, |x| self.self_attn.forward(x, context, cache));
+        let x = self.add(x, attention, |x| match (&self.self_attn, &self.linear_attn) {
+            (Some(attention), _) => attention.forward(x, context, cache),
+            (None, Some(attention)) => attention.forward(x, context, cache),
+            (None, None) => panic!("a block has attention"),
+        });
         self.add(x, feed_forward, |x| match (&self.mlp, &self.shared_mlp) {
             (Some(mlp), _) => mlp.forward(x),
             (None, Some(mlp)) => mlp.forward(x),
@@ -103,7 +140,7 @@ impl Block {
         let input = self.input_layernorm.as_ref();
         let post_attention = Some(&self.post_attention_layernorm);
         match self.norms {
-            Norms::Before => [[input, None], [post_attention, None]],
+            Norms::Before | Norms::BeforeFromOne => [[input, None], [post_attention, None]],
             Norms::After => [
                 [None, post_attention],
                 [None, self.post_feedforward_layernorm.as_ref()],

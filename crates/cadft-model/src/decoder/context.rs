@@ -7,6 +7,7 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 use super::{Packing, Rope};
 use crate::cache::{KvCache, Place};
 use crate::config::{LayerAttention, ModelConfig, Positions, Temperature};
+use crate::delta::{Pass, Segments};
 use crate::fused::{CacheRow, Rotation};
 
 /// What every forward pass of a model needs to prepare for the blocks.
@@ -175,6 +176,45 @@ impl Context {
         match &self.keys {
             Keys::Own { starts } => starts.clone(),
             Keys::Cached { .. } => None,
+        }
+    }
+
+    /// The samples of a pass over `rows · seq` tokens, as linear attention needs them.
+    ///
+    /// # Panics
+    /// If rows of the same slot are apart.
+    pub(super) fn pass(&self, rows: usize, seq: usize) -> Pass {
+        let (mut lengths, mut slots) = (vec![], vec![]);
+        match &self.keys {
+            Keys::Own { starts: None } => lengths = vec![seq; rows],
+            Keys::Own { starts: Some(starts) } => {
+                for (index, &start) in starts.iter().enumerate() {
+                    if start == index % seq {
+                        lengths.push(0);
+                    }
+                    if let Some(length) = lengths.last_mut() {
+                        *length += 1;
+                    }
+                }
+            }
+            Keys::Cached { rows, .. } => {
+                for row in rows {
+                    if slots.last() == Some(&row.slot) {
+                        lengths[slots.len() - 1] += seq;
+                        continue;
+                    }
+                    assert!(
+                        !slots.contains(&row.slot),
+                        "rows of one slot must follow each other"
+                    );
+                    slots.push(row.slot);
+                    lengths.push(seq);
+                }
+            }
+        }
+        Pass {
+            segments: Segments::new(lengths),
+            slots,
         }
     }
 

@@ -4,12 +4,12 @@
 //! y = w · x / √(mean(x²) + ε)
 //! ```
 //!
-//! Gemma's checkpoints store w − 1.
+//! Checkpoints of Gemma and Qwen3.5 store w − 1.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::config::{ModelConfig, Norms};
+use crate::config::ModelConfig;
 use crate::fused;
 use crate::parameters::Parameters;
 
@@ -19,7 +19,7 @@ pub struct RmsNorm {
     /// `[size]`.
     pub weight: Param<Tensor<1>>,
     epsilon: f64,
-    /// Added to the weight: 1 for Gemma, otherwise 0.
+    /// Added to the weight: 1 for Gemma and Qwen3.5, otherwise 0.
     offset: f64,
     /// Factor of the output.
     scale: f64,
@@ -31,9 +31,14 @@ impl RmsNorm {
         Self {
             weight,
             epsilon: config.rms_norm_eps,
-            offset: if config.norms == Norms::Gemma { 1.0 } else { 0.0 },
+            offset: config.norms.offset(),
             scale: 1.0,
         }
+    }
+
+    /// The norm whose factor is its weight, whatever that of the model's other norms is.
+    pub(crate) fn without_offset(self) -> Self {
+        Self { offset: 0.0, ..self }
     }
 
     /// The norm with its output multiplied by `scale`.

@@ -41,6 +41,22 @@ impl SharedMlp {
         }
     }
 
+    /// The projections, by name.
+    pub(crate) fn linears(&self) -> [(&'static str, &Linear); 2] {
+        [
+            ("input_linear", &self.input_linear),
+            ("output_linear", &self.output_linear),
+        ]
+    }
+
+    /// As [`SharedMlp::linears`], to change them.
+    pub(crate) fn linears_mut(&mut self) -> [(&'static str, &mut Linear); 2] {
+        [
+            ("input_linear", &mut self.input_linear),
+            ("output_linear", &mut self.output_linear),
+        ]
+    }
+
     /// Applies the block.
     ///
     /// # Shapes

@@ -14,8 +14,7 @@ use crate::error::ModelError;
 /// Number of tokens in a forward pass. On Flex, products of up to this many rows are computed row by row, so that
 /// sequences do not affect each other.
 const ROWS: usize = crate::fused::FEW_ROWS;
-/// A prompt waits for another prompt if the two share at least this many tokens more than the prompt shares with any
-/// slot.
+/// A prompt waits for another one with which it shares at least this many tokens more than with any slot.
 const WORTH_WAITING: usize = 16;
 
 /// The state of one call of [`super::generate`].
@@ -63,13 +62,14 @@ struct Entry {
 impl<'a> Engine<'a> {
     pub(super) fn new(model: &'a CausalLm, requests: &'a [Request], options: &'a GenerateOptions) -> Self {
         let slots = options.batch.min(requests.len());
-        let capacity = first_positions(requests, options);
+        let (layers, capacity) = (&model.model.layers, first_positions(requests, options));
+        let is_recurrent = layers.iter().any(|layer| layer.linear_attn.is_some());
         Self {
             model,
             device: model.device(),
             requests,
             options,
-            cache: KvCache::with_layers(model.model.layers.len(), slots, capacity),
+            cache: KvCache::with_layers(layers.len(), is_recurrent, slots, capacity),
             slots: (0..slots).map(|_| Slot::default()).collect(),
             next: 0,
             finished: vec![None; requests.len()],
@@ -124,15 +124,21 @@ impl<'a> Engine<'a> {
     fn prefill(&mut self, mut waiting: Vec<usize>, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
         while !waiting.is_empty() {
             let mut entries: Vec<Entry> = vec![];
-            let mut later = vec![];
+            let (mut twins, mut later) = (vec![], vec![]);
             for &slot in &waiting {
+                let is_full = entries.len() + twins.len() == ROWS;
+                if let Some(of) = self.twin(slot, &entries).filter(|_| !is_full) {
+                    twins.push((slot, of));
+                    continue;
+                }
                 let entry = self.entry(slot, &waiting);
                 let companion = entries
                     .iter()
                     .map(|other| common(self.prompt(slot), self.prompt(other.slot)))
                     .max();
-                let is_worth_waiting = companion >= Some(entry.shared + WORTH_WAITING);
-                if entries.len() == ROWS || is_worth_waiting {
+                let is_worth_waiting =
+                    !self.cache.is_recurrent() && companion >= Some(entry.shared + WORTH_WAITING);
+                if is_full || is_worth_waiting {
                     later.push(slot);
                 } else {
                     entries.push(entry);
@@ -147,10 +153,31 @@ impl<'a> Engine<'a> {
                     sequence.generated.prefilled = prompt.len() - shared;
                 }
             }
-            self.prefill_group(entries.iter().map(|entry| entry.slot).collect(), on_token)?;
+            let group = entries.iter().map(|entry| entry.slot).collect();
+            let (mut slots, mut hidden) = self.prefill_group(group);
+            if !twins.is_empty() {
+                let row = |(_, of): &(usize, usize)| Some(slots.iter().position(|slot| slot == of)? as i64);
+                let rows: Vec<i64> = twins.iter().filter_map(row).collect();
+                let same = hidden.clone().select(0, self.indices(&rows));
+                hidden = Tensor::cat(vec![hidden, same], 0);
+                for (slot, of) in twins {
+                    let tokens = self.slots[of].tokens.clone();
+                    self.cache.copy_prefix(of, slot, tokens.len());
+                    self.slots[slot].tokens = tokens;
+                    slots.push(slot);
+                }
+            }
+            self.choose(&slots, hidden, on_token)?;
             waiting = later;
         }
         Ok(())
+    }
+
+    /// The slot among `entries` with the same prompt, if the state after a prompt can only be copied whole.
+    fn twin(&self, slot: usize, entries: &[Entry]) -> Option<usize> {
+        let mut slots = entries.iter().map(|entry| entry.slot);
+        let of = slots.find(|&other| self.prompt(other) == self.prompt(slot));
+        of.filter(|_| self.cache.is_recurrent())
     }
 
     /// The slot with the longest prefix of the prompt of `slot`. The last token of a prompt is always computed, because
@@ -170,11 +197,14 @@ impl<'a> Engine<'a> {
                 source,
                 shared: common(&prompt[..prompt.len() - 1], &self.slots[source].tokens),
             })
+            // The state of linear attention is copied whole or not at all.
+            .filter(|found| !self.cache.is_recurrent() || found.shared == self.slots[found.source].tokens.len())
             .fold(own, |best, found| if found.shared > best.shared { found } else { best })
     }
 
-    /// Computes the rest of the prompts of a group, and chooses their first tokens.
-    fn prefill_group(&mut self, group: Vec<usize>, on_token: &mut OnToken<'_>) -> Result<(), ModelError> {
+    /// Computes the rest of the prompts of a group. Returns its slots, and the hidden states of the last tokens,
+    /// `[slots, hidden]`.
+    fn prefill_group(&mut self, group: Vec<usize>) -> (Vec<usize>, Tensor<2>) {
         let (mut slots, mut hidden) = (vec![], vec![]);
         let mut going = group;
         while !going.is_empty() {
@@ -192,7 +222,7 @@ impl<'a> Engine<'a> {
             }
             going.retain(|slot| !slots.contains(slot));
         }
-        self.choose(&slots, Tensor::cat(hidden, 0), on_token)
+        (slots, Tensor::cat(hidden, 0))
     }
 
     /// The prompt tokens for the next pass. With padding, it takes the same number of positions of each prompt. Without
@@ -203,7 +233,15 @@ impl<'a> Engine<'a> {
         let (mut room, most) = if self.is_ragged() {
             (total.div_ceil(total.div_ceil(ROWS)), ROWS)
         } else {
-            (ROWS, ROWS / group.len())
+            // Padding must not reach the state of linear attention.
+            let least = group.iter().map(|&slot| left(slot).len()).min().unwrap_or(0);
+            let most = ROWS / group.len();
+            let most = if self.cache.is_recurrent() {
+                most.min(least)
+            } else {
+                most
+            };
+            (ROWS, most)
         };
         let mut rows = vec![];
         for &slot in group {

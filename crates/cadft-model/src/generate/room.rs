@@ -25,13 +25,21 @@ pub fn sequence_bytes(model: &CausalLm, requests: &[Request], options: &Generate
         .model
         .layers
         .iter()
-        .map(|block| 8 * block.self_attn.key_width() as u64);
+        .filter_map(|block| Some(8 * block.self_attn.as_ref()?.key_width() as u64));
     let position: u64 = widths.sum();
+    let states = model
+        .model
+        .layers
+        .iter()
+        .filter_map(|block| Some(block.linear_attn.as_ref()?.state_bytes()));
+    let state: u64 = states.sum();
     let first = first_positions(requests, options);
     let last = positions(requests, options).saturating_add(PADDING);
     SequenceBytes {
-        first: position.saturating_mul(first as u64),
-        most: position.saturating_mul(doubled(first, last) as u64),
+        first: position.saturating_mul(first as u64).saturating_add(state),
+        most: position
+            .saturating_mul(doubled(first, last) as u64)
+            .saturating_add(state),
     }
 }
 

@@ -222,7 +222,7 @@ fn packed_samples_equal_single_samples_in_value_and_gradient() {
             .reduce(|a, b| a + b)
             .unwrap();
         let gradients = loss.backward();
-        let attention = &model.model.layers[0].self_attn;
+        let attention = model.model.layers[0].self_attn.as_ref().unwrap();
         [&attention.q_proj, &attention.k_proj, &attention.v_proj]
             .map(|linear| values(&linear.as_ref().unwrap().weight.val().grad(&gradients).unwrap()))
             .concat()
@@ -238,9 +238,13 @@ fn grouped_heads_equal_repeated_heads() {
     let grouped = CausalLm::new(&tiny(json!({})), &device, 4);
     let mut full = CausalLm::new(&tiny(json!({"num_key_value_heads": 4})), &device, 4);
     for (full, grouped) in full.model.layers.iter_mut().zip(&grouped.model.layers) {
+        let (full, grouped) = (
+            full.self_attn.as_mut().unwrap(),
+            grouped.self_attn.as_ref().unwrap(),
+        );
         let pairs = [
-            (&mut full.self_attn.k_proj, &grouped.self_attn.k_proj),
-            (&mut full.self_attn.v_proj, &grouped.self_attn.v_proj),
+            (&mut full.k_proj, &grouped.k_proj),
+            (&mut full.v_proj, &grouped.v_proj),
         ];
         for (full, grouped) in pairs {
             let full = &mut full.as_mut().unwrap().weight;
@@ -268,7 +272,7 @@ fn every_parameter_gets_a_gradient_that_matches_finite_differences() {
         model.logits(hidden).square().mean()
     };
     let gradients = loss(&model, &device).backward();
-    let attention = &model.model.layers[0].self_attn;
+    let attention = model.model.layers[0].self_attn.as_ref().unwrap();
     for (name, param) in [
         ("q", &attention.q_proj.as_ref().unwrap().weight),
         ("k", &attention.k_proj.as_ref().unwrap().weight),

@@ -183,6 +183,64 @@ fn a_common_prefix_is_computed_once() {
     assert_eq!(prefilled(&answers), [51, 2]);
 }
 
+/// A model with linear attention in two of three blocks.
+fn recurrent() -> CausalLm {
+    let config = tiny(json!({
+        "architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen3_5_text", "num_hidden_layers": 3, "initializer_range": 0.6, "full_attention_interval": 3,
+        "rms_norm_eps": 1e-2,
+        "head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 5,
+        "linear_value_head_dim": 6,
+    }));
+    CausalLm::new(&config, &Device::flex(), 11)
+}
+
+#[test]
+fn with_a_state_a_sequence_does_not_depend_on_its_batch_and_its_prompt_is_computed_once() {
+    let model = recurrent();
+    let say = |requests: &[Request], options: &GenerateOptions| {
+        generate(&model, requests, options, &mut ignore_tokens).unwrap()
+    };
+    let long: Vec<u32> = (0..70).map(|i| i * 11 % 40).collect();
+    let prompts = [prompts(), vec![long.clone()]].concat();
+    let requests = Request::samples(&prompts, 3);
+    let together = say(&requests, &options(warm(1)));
+    let prefilled: Vec<usize> = together.iter().map(|generated| generated.prefilled).collect();
+    assert_eq!(prefilled[15..], [70, 0, 0]);
+    for batch in [1, 2, 5] {
+        let options = GenerateOptions {
+            batch,
+            ..options(warm(1))
+        };
+        for (together, queued) in together.iter().zip(say(&requests, &options)) {
+            assert_eq!(said(together), said(&queued), "batch {batch}");
+        }
+    }
+    for (request, together) in requests.iter().zip(&together) {
+        let logits = teacher_forced(&model, &[request.prompt.as_slice(), &together.token_ids].concat());
+        let after = logits[request.prompt.len() - 1..].iter();
+        for ((&token, logits), found) in together.token_ids.iter().zip(after).zip(&together.log_probs) {
+            let expected = log_prob(logits, token);
+            assert!((expected - found).abs() < 2e-5, "{expected} and {found}");
+        }
+    }
+    // A conversation: the state after what was said is continued.
+    let first = &say(
+        &[Request {
+            prompt: long.clone(),
+            stream: 0,
+        }],
+        &options(Sampling::greedy()),
+    )[0];
+    let held = first.token_ids.len() - 1;
+    let next = [long.as_slice(), &first.token_ids[..held], &[7, 8]].concat();
+    let options = GenerateOptions {
+        batch: 1,
+        ..options(Sampling::greedy())
+    };
+    let both = say(&Request::samples(&[long, next], 1), &options);
+    assert_eq!((both[0].prefilled, both[1].prefilled), (70, 2));
+}
+
 #[test]
 fn sampling_depends_on_the_seed_and_the_stream_only() {
     let requests = Request::samples(&prompts(), 1);

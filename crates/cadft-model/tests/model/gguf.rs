@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use cadft_model::checkpoint::load;
+use cadft_model::decoder::Block;
 use cadft_model::gguf::{GgufDtype, export_gguf, import_gguf};
 use cadft_model::{CausalLm, Dtype};
 use serde_json::{Value, json};
 
-use crate::{dense, tiny, values};
+use crate::{attention, dense, tiny, values};
 
 /// Builds a GGUF file from metadata and f32 tensors.
 #[derive(Clone, Default)]
@@ -129,7 +130,7 @@ fn tiny_settings() -> Writer {
 pub(crate) fn tiny_gguf(model: &CausalLm) -> Writer {
     let mut file = tiny_settings();
     let layers = model.model.layers.iter().enumerate().flat_map(|(i, layer)| {
-        let (attention, mlp) = (&layer.self_attn, dense(layer));
+        let (attention, mlp) = (attention(layer), dense(layer));
         [
             (
                 "attn_q",
@@ -432,14 +433,12 @@ fn an_exported_f16_file_imports_as_the_same_model_and_tokenizer() {
     let device = Device::flex();
     let (ours, theirs) = (load(&again, &device).unwrap(), load(&directory, &device).unwrap());
     for (ours, theirs) in ours.model.model.layers.iter().zip(&theirs.model.model.layers) {
-        let rounded: Vec<f32> = values(&theirs.self_attn.k_proj.as_ref().unwrap().weight.val())
+        let key = |block: &Block| values(&attention(block).k_proj.as_ref().unwrap().weight.val());
+        let rounded: Vec<f32> = key(theirs)
             .iter()
             .map(|&value| half::f16::from_f32(value).to_f32())
             .collect();
-        assert_eq!(
-            values(&ours.self_attn.k_proj.as_ref().unwrap().weight.val()),
-            rounded
-        );
+        assert_eq!(key(ours), rounded);
         assert_eq!(
             values(&ours.input_layernorm.as_ref().unwrap().weight.val()),
             values(&theirs.input_layernorm.as_ref().unwrap().weight.val())

@@ -5,6 +5,7 @@ mod adapter;
 mod checkpoint;
 mod config;
 mod decoder;
+mod delta;
 mod experts;
 mod fused;
 mod generate;
@@ -17,7 +18,7 @@ mod untrusted;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cadft_model::ModelConfig;
-use cadft_model::decoder::{Block, FeedForward, Mlp};
+use cadft_model::decoder::{Attention, Block, FeedForward, Mlp};
 use serde_json::{Value, json};
 
 /// The JSON of a tiny model, with `changes` applied.
@@ -45,6 +46,10 @@ fn tokens(rows: &[&[i64]], device: &Device) -> Tensor<2, Int> {
 
 fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
     tensor.to_data().iter::<f32>().collect()
+}
+
+fn attention(layer: &Block) -> &Attention {
+    layer.self_attn.as_ref().expect("full attention")
 }
 
 fn dense(layer: &Block) -> &Mlp {

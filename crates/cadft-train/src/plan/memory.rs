@@ -18,6 +18,7 @@
 //! A checkpoint shares the tensors of the model while it is written in the background. If the next update comes before
 //! it is written, the old tensors are kept in addition to the new ones: [`saving_mib`] is the upper bound of this.
 
+mod attention;
 mod base;
 mod feed_forward;
 mod moments;
@@ -30,10 +31,10 @@ pub use share::Share;
 use crate::config::Recipe;
 use crate::device::{Body, Kernels};
 use crate::plan::largest_pass;
+use attention::Attention;
 use cadft_core::linear_likelihood::ChunkSize;
 use cadft_data::{Packing, Samples};
 use cadft_model::adapter::{AdapterTargets, BaseFormat};
-use cadft_model::config::QueryKeyNorm;
 use cadft_model::decoder::{Precision, Recompute};
 use cadft_model::parameters::expected_parameters;
 use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
@@ -72,6 +73,8 @@ pub struct MemorySettings<'a> {
     pub other: Option<OtherModel>,
     /// Number of tokens whose keys and values are cached while questions are answered or samples rewritten.
     pub cached: usize,
+    /// Number of sequences of that time.
+    pub sequences: usize,
     /// How parameters are updated.
     pub kind: OptimizerKind,
     /// How the moments are kept.
@@ -95,7 +98,7 @@ impl<'a> MemorySettings<'a> {
         let pass = largest_pass(recipe, train, steps);
         let section = &recipe.evaluate;
         let answers = section.answers.min(eval.len()) * section.samples;
-        let slots = answers.min(crate::config::ANSWERED_AT_A_TIME);
+        let mut slots = answers.min(crate::config::ANSWERED_AT_A_TIME);
         let prompt = if slots > 0 { longest_prompt(eval) } else { 0 };
         let (mut tokens, mut cached) = (pass.tokens, slots * (prompt + section.max_new_tokens));
         let mut row = pass.longest;
@@ -106,7 +109,9 @@ impl<'a> MemorySettings<'a> {
             let most = recipe.batch.max_tokens.unwrap_or(rows * length);
             tokens = tokens.max(most);
             row = row.max(length);
-            cached = cached.max(crate::config::GENERATED_AT_A_TIME.min(train.len()) * length);
+            let rewritten = crate::config::GENERATED_AT_A_TIME.min(train.len());
+            cached = cached.max(rewritten * length);
+            slots = slots.max(rewritten);
         }
         Self {
             adapter,
@@ -127,6 +132,7 @@ impl<'a> MemorySettings<'a> {
             keeps_reference: recipe.looks_at_reference() || (recipe.keeps_frozen() && other.is_none()),
             other,
             cached,
+            sequences: slots,
             kind: recipe.optimizer.kind,
             moments: recipe.optimizer.moments,
             is_host,
@@ -268,6 +274,9 @@ impl Sizes {
             Some(_) => vocabulary * (when(trains_embedding) + when(trains_output && !is_tied)),
         };
         let key = (config.num_key_value_heads * config.head_dim) as f64;
+        let linear = config.linear_attention.as_ref();
+        let (recurrent, state) = linear.map_or((0, 0), |linear| (linear.blocks(), linear.state()));
+        let (full, states) = (layers - recurrent as f64, (recurrent * state) as f64);
         Self {
             layers,
             weights: parameters + if settings.adapter.is_some() { trained } else { 0.0 },
@@ -288,7 +297,7 @@ impl Sizes {
             output: gradient * when(trains_output),
             embedding: gradient * when(trains_embedding),
             is_tied,
-            answers: F32 * settings.cached as f64 * layers * 2.0 * key,
+            answers: F32 * (settings.cached as f64 * full * 2.0 * key + settings.sequences as f64 * states),
         }
     }
 
@@ -329,27 +338,16 @@ impl Sizes {
 
 /// Bytes for each token that one block keeps for its backward pass.
 fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
-    let width = |heads: usize| (heads * config.head_dim) as f64;
-    let (query, key) = (
-        width(config.num_attention_heads),
-        width(config.num_key_value_heads),
-    );
     let hidden = config.hidden_size as f64;
     let feed_forward = FeedForward::largest(config);
     let norms = config.norms.count() as f64 * hidden;
-    let head_norms = if config.qk_norm == QueryKeyNorm::Absent {
-        0.0
-    } else {
-        query + key
-    };
-    // Query, output, key and value of all heads; one number for each head.
-    let attention = 2.0 * query + 2.0 * key + config.num_attention_heads as f64;
+    let attention = Attention::mean(config, settings.scored);
     // The inputs of the linear layers, shared by layers with the same input. In bf16 they are kept only for the
     // gradients of weights.
     let linear = match settings.precision {
-        Precision::F32 => F32 * (hidden + query + feed_forward.inputs),
+        Precision::F32 => F32 * (attention.inputs + feed_forward.inputs),
         Precision::Bf16 if settings.adapter.is_some() => 0.0,
-        Precision::Bf16 => BF16 * (hidden + query + feed_forward.inputs),
+        Precision::Bf16 => BF16 * (attention.inputs + feed_forward.inputs),
     };
     let adapter = settings.adapter.map_or(0.0, |(adapter, targets)| {
         let layers = targets.layers.iter();
@@ -358,8 +356,7 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
             .sum();
         all / config.num_hidden_layers as f64
     });
-    let scores = SCORES * (config.num_attention_heads * settings.scored) as f64;
-    F32 * (norms + head_norms + attention + scores + feed_forward.kept) + linear + adapter
+    F32 * (norms + attention.kept + feed_forward.kept) + linear + adapter
 }
 
 /// Bytes for each token that the low-rank update of a linear layer keeps.
