@@ -111,6 +111,15 @@ pub struct DeltaInput {
     pub segments: Segments,
 }
 
+#[cfg(feature = "flex")]
+impl DeltaInput {
+    /// Queries, keys, values, decays and `β`, and the rest.
+    fn into_parts(self) -> ([Tensor<2>; 5], DeltaOptions) {
+        let tensors = [self.query, self.key, self.value, self.decay, self.beta];
+        (tensors, (self.heads, self.segments))
+    }
+}
+
 /// The causal convolution of every sample, and SiLU.
 ///
 /// # Shapes

@@ -23,7 +23,7 @@ mod operations;
 pub mod portable;
 
 #[cfg(feature = "flex")]
-pub(crate) use flex::{SequenceCache, cached_attention};
+pub(crate) use flex::{SequenceCache, cached_attention, sigmoid, sum};
 
 /// On Flex, products of up to this many rows are computed row by row. The order of a row's sum does not depend on the
 /// other rows. Batches of generation have fewer rows.

@@ -103,6 +103,9 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
             Windows::AllButEvery(pattern) => (layer + 1) % pattern != 0,
         })
         .collect();
+    if family.linear_attention {
+        return rule; // `linear_attention.rs` reads the types
+    }
     let Some(types) = object.get("layer_types") else {
         if family.is_hybrid() {
             object.problem(
@@ -117,7 +120,6 @@ fn sliding_layers(object: &mut Object<'_>, family: &Family, has_window: bool, ro
             .map(|kind| match kind.as_str() {
                 Some("full_attention") => Some(false),
                 Some("attention") if family.is_hybrid() => Some(false),
-                Some("linear_attention") if family.linear_attention => Some(false),
                 Some("sliding_attention") => Some(true),
                 _ => None,
             })

@@ -47,6 +47,9 @@ pub struct DeltaNet {
     pub out_proj: Linear,
     #[module(skip)]
     heads: DeltaHeads,
+    /// Numbers in the state of a sequence.
+    #[module(skip)]
+    state: usize,
 }
 
 /// A convolution of each channel with itself, over the tokens before.
@@ -91,6 +94,7 @@ impl DeltaNet {
             norm,
             out_proj,
             heads,
+            state: attention.state(),
         }
     }
 
@@ -118,14 +122,7 @@ impl DeltaNet {
 
     /// Bytes of the state of one sequence.
     pub(crate) fn state_bytes(&self) -> u64 {
-        let DeltaHeads {
-            value_heads,
-            key_dim,
-            value_dim,
-            ..
-        } = self.heads;
-        let [channels, _, kernel] = self.conv1d.weight.dims();
-        4 * (value_heads * key_dim * value_dim + channels * (kernel - 1)) as u64
+        4 * self.state as u64
     }
 
     pub(crate) fn forward(

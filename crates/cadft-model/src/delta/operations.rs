@@ -50,29 +50,16 @@ pub(super) fn causal_conv(x: Tensor<2>, weight: Tensor<2>, segments: Segments) -
 }
 
 pub(super) fn delta_rule(input: DeltaInput) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::delta_rule(
-        input.query.into_dispatch(),
-        input.key.into_dispatch(),
-        input.value.into_dispatch(),
-        input.decay.into_dispatch(),
-        input.beta.into_dispatch(),
-        (input.heads, input.segments),
-    ))
+    let (tensors, options) = input.into_parts();
+    let [query, key, value, decay, beta] = tensors.map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::delta_rule(query, key, value, decay, beta, options))
 }
 
 /// See [`super::delta_rule_after`].
 pub(super) fn delta_rule_after(input: DeltaInput, memory: Tensor<4>) -> (Tensor<2>, Tensor<4>) {
     let (device, shapes) = (memory.device(), (input.value.shape(), memory.shape()));
-    let DeltaInput {
-        query,
-        key,
-        value,
-        decay,
-        beta,
-        heads,
-        segments,
-    } = input;
-    let inputs = [query, key, value, decay, beta].map(Tensor::into_data);
+    let (tensors, (heads, segments)) = input.into_parts();
+    let inputs = tensors.map(Tensor::into_data);
     let mut memory: Vec<f32> = memory.into_data().iter().collect();
     let slices = inputs
         .each_ref()

@@ -22,6 +22,7 @@ mod simd;
 use attention::{causal_attention, causal_attention_gradients};
 pub(crate) use cached::{SequenceCache, cached_attention};
 pub(super) use simd::log_sum_exp;
+pub(crate) use simd::{sigmoid, sum};
 
 /// Tasks that the rows of a scattered sum are cut into.
 const SCATTER_TASKS: usize = 64;

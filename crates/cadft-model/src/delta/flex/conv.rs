@@ -1,11 +1,12 @@
 //! The causal convolution and `SiLU`, row by row.
 
 use burn::backend::TensorMetadata;
-use cadft_kernels::cpu::{fast_exp, vectorised};
+use cadft_kernels::cpu::vectorised;
 use cadft_kernels::flex::{Float, contiguous, floats, tensor};
 use rayon::prelude::*;
 
 use crate::delta::Segments;
+use crate::fused::sigmoid;
 
 /// Tokens whose sums for the gradient of the weight are taken together.
 const BLOCK: usize = 64;
@@ -134,9 +135,4 @@ fn add_product(sum: &mut [f32], a: &[f32], b: &[f32]) {
             }
         },
     );
-}
-
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + fast_exp(-x))
 }

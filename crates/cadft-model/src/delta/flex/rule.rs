@@ -14,11 +14,12 @@
 //! each token of a block.
 
 use burn::backend::TensorMetadata;
-use cadft_kernels::cpu::{LANES, vectorised};
+use cadft_kernels::cpu::vectorised;
 use cadft_kernels::flex::{Float, contiguous, floats, tensor};
 use rayon::prelude::*;
 
 use crate::delta::{DeltaHeads, Segments};
+use crate::fused::sum;
 
 /// Tokens whose memories the backward pass holds at once.
 const BLOCK: usize = 16;
@@ -275,19 +276,11 @@ fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
     sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x);
 }
 
-/// `a · b`, summed in `LANES` independent lanes.
+/// `a · b`.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (a_whole, b_whole) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a_whole.remainder().iter().zip(b_whole.remainder());
-    let rest: f32 = rest.map(|(a, b)| a * b).sum();
-    for (a, b) in a_whole.zip(b_whole) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    lanes.iter().sum::<f32>() + rest
+    let b = &b[..a.len()];
+    sum(a.len(), |i| a[i] * b[i])
 }
 
 /// The sum of vectors of equal length, in their order.

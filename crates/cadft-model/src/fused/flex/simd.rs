@@ -3,13 +3,13 @@
 use cadft_kernels::cpu::{LANES, fast_exp, vectorised};
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + fast_exp(-x))
 }
 
 /// `Σ_i term(i)` for `i < length`, summed in `LANES` independent lanes.
 #[inline(always)]
-fn sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
+pub(crate) fn sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let whole = length / LANES * LANES;
     for start in (0..whole).step_by(LANES) {
