@@ -2,7 +2,7 @@
 
 use crate::spec::Spec;
 use crate::text::{Visible, some_of};
-use cadft_files::{Hint, shown};
+use cadft_files::{Hint, shown, visible_name};
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -164,7 +164,7 @@ pub enum HubError {
         message: String,
     },
     /// An answer does not match the Hub's API, its sizes or its hashes.
-    #[error("{place}: {message}")]
+    #[error("{place}: {}", visible_name(.message))]
     Malformed {
         /// The requested name, file and address.
         place: Box<Place>,
@@ -172,7 +172,7 @@ pub enum HubError {
         message: String,
     },
     /// The connection failed or is too slow.
-    #[error("{place}: {message}")]
+    #[error("{place}: {}", visible_name(.message))]
     Network {
         /// The requested name, file and address.
         place: Box<Place>,

@@ -252,11 +252,15 @@ fn addresses_that_lead_into_the_users_network_or_disk_get_nothing() {
 #[test]
 fn answers_that_are_none_are_errors() {
     type Edit = fn(&mut Value);
-    let edits: [(&str, Edit); 14] = [
+    let edits: [(&str, Edit); 15] = [
         ("/preupload/", |value| *value = json!({})),
         ("/preupload/", |value| value["files"] = json!([])),
         ("/preupload/", |value| {
             value["files"][0]["uploadMode"] = "xet".into();
+        }),
+        // What the parser of JSON repeats of an unknown mode.
+        ("/preupload/", |value| {
+            value["files"][0]["uploadMode"] = "x\u{1b}[2J\n\u{202e}".into();
         }),
         ("/preupload/", |value| value["files"][0]["path"] = "../x".into()),
         ("/batch", |value| value["objects"] = json!([])),
