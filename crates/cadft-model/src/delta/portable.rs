@@ -188,7 +188,9 @@ impl Padded<'_> {
             .select(0, ids(places, &device))
             .reshape([count, length, heads, dim]);
         let x = x.swap_dims(1, 2).reshape([count * heads, 1, length, dim]);
-        let x = x.repeat_dim(1, groups);
+        // CubeCL's sum over a dimension of size 1 mixes up the elements of a tensor with another order in memory, and the gradient
+        // of a repetition is such a sum.
+        let x = if groups == 1 { x } else { x.repeat_dim(1, groups) };
         x.reshape([count * heads * groups, self.chunks, self.chunk, dim])
     }
 
