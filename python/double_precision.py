@@ -13,10 +13,13 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 
 def rms_norm(module: nn.Module, x: Tensor) -> Tensor:
-    """An RMS norm without its cast; Gemma and Qwen3.5 keep their weights minus 1."""
-    from_one = type(module).__name__.startswith(("Gemma", "Qwen3_5"))
-    epsilon = module.eps if from_one else module.variance_epsilon
-    weight = 1.0 + module.weight if from_one else module.weight
+    """An RMS norm without its cast; Gemma and Qwen3.5 keep their weights minus 1, but Gemma 4 does not."""
+    kind = type(module).__name__
+    from_one = kind.startswith(("Gemma", "Qwen3_5")) and not kind.startswith("Gemma4")
+    epsilon = module.eps if kind.startswith(("Gemma", "Qwen3_5")) else module.variance_epsilon
+    weight = getattr(module, "weight", 1.0)
+    if from_one:
+        weight = 1.0 + weight
     return weight * x * torch.rsqrt((x * x).mean(-1, keepdim=True) + epsilon)
 
 

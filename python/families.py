@@ -2,8 +2,8 @@
 
 Each folder holds what `tiny_llama.py` writes, and `greedy [2, 12]`, the tokens that follow the first five of each row.
 For each family one checkpoint is tied with its `config.json` as released ones have it, one is untied with the file that
-transformers 5 writes; between them they use every option of the family and every scaling of rotary frequencies. `tiny-qwen3-5-tower` is one of them beside a
-vision tower.
+transformers 5 writes; between them they use every option of the family and every scaling of rotary frequencies.
+`tiny-qwen3-5-tower` and `tiny-gemma4-tower` are two of them beside a vision tower.
 """
 
 import copy
@@ -341,6 +341,59 @@ CONFIGS: dict[str, dict] = {
         "rope_theta": None,
         **UNTIED,
     },
+    "tiny-gemma4-tied": {
+        "model_type": "gemma4_text",
+        "rms_norm_eps": 1e-1,
+        "hidden_size": 12,
+        "intermediate_size": 9,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
+        "global_head_dim": 10,
+        "sliding_window": 4,
+        "layer_types": [
+            "full_attention",
+            "sliding_attention",
+            "sliding_attention",
+            "full_attention",
+            "full_attention",
+        ],
+        "num_kv_shared_layers": 3,
+        "use_double_wide_mlp": True,
+        "final_logit_softcapping": 6.0,
+        "hidden_size_per_layer_input": 3,
+        "vocab_size_per_layer_input": 43,
+        "use_bidirectional_attention": "vision",
+        "rope_parameters": {
+            "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.5, "rope_theta": 100.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 20.0},
+        },
+        "rope_theta": None,
+        **TIED,
+    },
+    "tiny-gemma4-untied": {
+        "model_type": "gemma4_text",
+        "rms_norm_eps": 1e-2,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 4,
+        "global_head_dim": 8,
+        "num_global_key_value_heads": 1,
+        "attention_k_eq_v": True,
+        "attention_bias": True,
+        "sliding_window": 5,
+        "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+        "hidden_size_per_layer_input": 0,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.75, "factor": 2.0}
+            | {"rope_theta": 100.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 20.0},
+        },
+        "rope_theta": None,
+        **UNTIED,
+    },
 }
 
 
@@ -396,6 +449,9 @@ def write_checkpoint(keys: dict, seed: int, out: Path) -> PreTrainedModel:
         with torch.no_grad():
             for weight in (p for n, p in model.named_parameters() if "norm" in n and "linear_attn" not in n):
                 weight -= 1.0
+    if keys["model_type"] == "gemma4_text":
+        for index, layer in enumerate(model.model.layers):
+            layer.layer_scalar.fill_(0.8 + 0.15 * index)
     out.mkdir(parents=True, exist_ok=True)
     tied = keys["tie_word_embeddings"]
     stored = by_weight_name(model.state_dict())
@@ -453,20 +509,30 @@ def generate_one(name: str, keys: dict, seed: int, out: Path) -> None:
     raise ValueError(f"`{name}`: no seed whose training and greedy choices f32 resolves")
 
 
-def write_with_tower(text: Path, seed: int, out: Path) -> None:
+QWEN_VISION = {"depth": 1, "hidden_size": 8, "intermediate_size": 12, "num_heads": 2, "patch_size": 2}
+GEMMA_VISION = {"num_hidden_layers": 1, "hidden_size": 8, "intermediate_size": 12, "num_attention_heads": 2}
+GEMMA_VISION |= {"num_key_value_heads": 2, "head_dim": 4, "global_head_dim": 4, "position_embedding_size": 16}
+
+
+def write_with_tower(text: Path, model_type: str, seed: int, out: Path) -> None:
     """The language model of a folder beside a vision tower, as transformers writes both."""
     model = AutoModelForCausalLM.from_pretrained(text)
-    vision = {"depth": 1, "hidden_size": 8, "intermediate_size": 12, "num_heads": 2, "patch_size": 2}
-    vision |= {"num_position_embeddings": 4, "out_hidden_size": model.config.hidden_size}
+    if model_type == "qwen3_5":
+        vision = QWEN_VISION | {"num_position_embeddings": 4, "out_hidden_size": model.config.hidden_size}
+        others = {}
+    else:
+        vision, others = GEMMA_VISION, {"audio_config": None}
     keys = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
-    config = AutoConfig.for_model("qwen3_5", text_config=keys, vision_config=vision, **TIED)
+    config = AutoConfig.for_model(model_type, text_config=keys, vision_config=vision, **others, **TIED)
     both = AutoModelForImageTextToText.from_config(config)
     randomise(both, seed)
     both.model.language_model.load_state_dict(model.model.state_dict())
+    both.config.text_config.pad_token_id = 0  # Gemma 4 puts it where images are
     with torch.no_grad():
         ids = torch.arange(11)[None]
         if not torch.equal(both(input_ids=ids).logits, model(input_ids=ids).logits):
             raise ValueError(f"`{out.name}`: the language model is another one beside the tower")
+    both.config.text_config.pad_token_id = None
     both.save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
 
@@ -477,4 +543,5 @@ def generate(out: Path) -> None:
     ALL_MASK_ATTENTION_FUNCTIONS.register(SOFT_CAPPED, eager_mask)
     for i, (name, keys) in enumerate(CONFIGS.items()):
         generate_one(name, keys, SEED + 10 * i, out / name)
-    write_with_tower(out / "tiny-qwen3-5-tied", SEED, out / "tiny-qwen3-5-tower")
+    for family, model_type in (("qwen3-5", "qwen3_5"), ("gemma4", "gemma4")):
+        write_with_tower(out / f"tiny-{family}-tied", model_type, SEED, out / f"tiny-{family}-tower")

@@ -66,6 +66,7 @@ CASES: dict[str, tuple[str, dict]] = {
         {"r": 2, "lora_alpha": 5, "use_dora": True, "target_modules": ["k_proj", "o_proj"]},
     ),
     "tiny-qwen3-5-lora": ("tiny-qwen3-5-tied", {"r": 2, "lora_alpha": 3, "target_modules": "all-linear"}),
+    "tiny-gemma4-lora": ("tiny-gemma4-tied", {"r": 3, "lora_alpha": 4, "target_modules": "all-linear"}),
 }
 
 # Cases that are also trained by LoRA+.

@@ -49,6 +49,7 @@ pub const TARGETS: [Target; 17] = [
             "tiny-ministral3-tied/config.json",
             "tiny-qwen3-moe-tied/config.json",
             "tiny-qwen3-5-tied/config.json",
+            "tiny-gemma4-tied/config.json",
             "tiny-llama-llama3-rope/config.json",
         ],
     ),

@@ -66,6 +66,8 @@ fn recomputed_gradients_are_the_same_bits() {
             model("tiny-qwen3-moe-untied", &device),
             model("tiny-olmoe-tied", &device),
             model("tiny-qwen3-5-tied", &device),
+            model("tiny-gemma4-tied", &device),
+            with_adapter("tiny-gemma4-tied", &device, AdapterKind::Lora),
             with_adapter("tiny-llama-tied", &device, AdapterKind::Lora),
             with_adapter("tiny-llama-untied", &device, AdapterKind::Dora),
         ] {

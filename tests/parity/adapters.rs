@@ -15,7 +15,7 @@ use std::fs;
 use super::training::{assert_all, gradients, loss, ten_steps, ten_steps_of};
 
 /// Adapters, with their checkpoints.
-const ADAPTERS: [(&str, &str); 9] = [
+const ADAPTERS: [(&str, &str); 10] = [
     ("tiny-lora", "tiny-llama-tied"),
     ("tiny-rslora", "tiny-llama-untied"),
     ("tiny-dora", "tiny-llama-tied"),
@@ -25,6 +25,7 @@ const ADAPTERS: [(&str, &str); 9] = [
     ("tiny-qwen3-moe-lora", "tiny-qwen3-moe-tied"),
     ("tiny-olmoe-dora", "tiny-olmoe-untied"),
     ("tiny-qwen3-5-lora", "tiny-qwen3-5-tied"),
+    ("tiny-gemma4-lora", "tiny-gemma4-tied"),
 ];
 
 struct Case {

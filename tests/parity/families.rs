@@ -79,19 +79,23 @@ fn ten_clipped_adamw_steps_equal_pytorch() {
 #[test]
 fn a_language_model_beside_a_vision_tower_is_that_model_alone() {
     for (_, device) in devices() {
-        let [beside, alone] = ["tiny-qwen3-5-tower", "tiny-qwen3-5-tied"]
-            .map(|name| checkpoint::load(&fixture(name), &device).expect("the fixture loads"));
-        assert!(beside.config.without_tower && !alone.config.without_tower);
-        assert!(beside.config.computes_as(&alone.config), "another computation");
-        assert_eq!(trained(&beside.model), trained(&alone.model));
-        let out = tempfile::tempdir().expect("a temporary directory");
-        let saved = out.path().join("model");
-        checkpoint::save(&saved, &beside.model, &beside.config, &SaveOptions::default())
-            .expect("it is saved");
-        let again = checkpoint::load(&saved, &device).expect("what was saved loads");
-        assert!(!again.config.without_tower);
-        assert_eq!(again.config.model_type, "qwen3_5_text");
-        assert_eq!(trained(&again.model), trained(&alone.model));
+        for (family, model_type) in [("qwen3-5", "qwen3_5_text"), ("gemma4", "gemma4_text")] {
+            let [beside, alone] = ["tower", "tied"].map(|end| {
+                let directory = fixture(&format!("tiny-{family}-{end}"));
+                checkpoint::load(&directory, &device).expect("the fixture loads")
+            });
+            assert!(beside.config.without_tower && !alone.config.without_tower);
+            assert!(beside.config.computes_as(&alone.config), "another computation");
+            assert_eq!(trained(&beside.model), trained(&alone.model));
+            let out = tempfile::tempdir().expect("a temporary directory");
+            let saved = out.path().join("model");
+            checkpoint::save(&saved, &beside.model, &beside.config, &SaveOptions::default())
+                .expect("it is saved");
+            let again = checkpoint::load(&saved, &device).expect("what was saved loads");
+            assert!(!again.config.without_tower);
+            assert_eq!(again.config.model_type, model_type);
+            assert_eq!(trained(&again.model), trained(&alone.model));
+        }
     }
 }
 

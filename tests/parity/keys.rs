@@ -77,8 +77,10 @@ fn verdict(row: &Value, base: &[f64], ours: Result<Vec<f64>, String>) -> Option<
     // These keys determine the tensors: an error names the tensors that do not fit.
     let of_tensors = [
         "attention_bias",
+        "attention_k_eq_v",
         "decoder_sparse_step",
         "full_attention_interval",
+        "hidden_size_per_layer_input",
         "linear_conv_kernel_dim",
         "linear_key_head_dim",
         "linear_num_key_heads",

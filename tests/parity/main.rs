@@ -17,7 +17,7 @@ mod sampling;
 mod training;
 
 /// The tiny models: every family with tied and untied embeddings, and every scaling of rotary frequencies.
-const MODELS: [&str; 36] = [
+const MODELS: [&str; 38] = [
     "tiny-llama-tied",
     "tiny-llama-untied",
     "tiny-llama-llama3-rope",
@@ -54,4 +54,6 @@ const MODELS: [&str; 36] = [
     "tiny-olmoe-untied",
     "tiny-qwen3-5-tied",
     "tiny-qwen3-5-untied",
+    "tiny-gemma4-tied",
+    "tiny-gemma4-untied",
 ];

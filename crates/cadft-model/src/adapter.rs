@@ -155,12 +155,15 @@ impl CausalLm {
         self.linears().filter_map(|(_, linear)| linear.adapter.as_ref())
     }
 
-    /// The linear layers of the blocks, by name; not the routers of experts.
+    /// The linear layers, by name; not the output weight and the routers of experts.
     fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
-        self.model.layers.iter().enumerate().flat_map(|(index, block)| {
+        let of_inputs = self.model.per_layer_model_projection.iter();
+        let of_inputs = of_inputs.map(|linear| ("model.per_layer_model_projection".to_owned(), linear));
+        let of_blocks = self.model.layers.iter().enumerate().flat_map(|(index, block)| {
             let parts = block.linears();
             (parts.into_iter()).map(move |(part, linear)| (format!("model.layers.{index}.{part}"), linear))
-        })
+        });
+        of_inputs.chain(of_blocks)
     }
 
     /// Whether any linear weight is packed.

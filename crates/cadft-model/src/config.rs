@@ -13,6 +13,7 @@ use crate::dtype::Dtype;
 use crate::error::ModelError;
 use crate::json;
 
+mod by_block;
 mod experts;
 mod family;
 mod keys;
@@ -27,10 +28,11 @@ mod scales;
 mod text_part;
 
 pub use crate::fused::Activation;
+pub use by_block::{ByBlock, PerLayerInputs};
 pub use experts::Experts;
 use family::{AttentionBias, Family, Rotary};
 pub use keys::{GENERATION_KEYS_READ, GENERATION_WITHOUT_EFFECT, WITHOUT_EFFECT};
-pub use layers::{LayerAttention, Positions};
+pub use layers::{KeySource, LayerAttention, Positions};
 pub use linear_attention::LinearAttention;
 use object::Object;
 pub use options::{Fused, Norms, QueryKeyNorm, RotaryPairs, Temperature};
@@ -58,7 +60,7 @@ use scales::{attention_scale, embedding_scale, multiplier, soft_cap};
 #[non_exhaustive]
 pub struct ModelConfig {
     /// The family: `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`, `gemma3_text`, `olmo2`, `olmo3`, `phi3`, `glm4`,
-    /// `granite`, `granitemoehybrid`, `ministral3`, `qwen3_moe`, `olmoe` or `qwen3_5_text`.
+    /// `granite`, `granitemoehybrid`, `ministral3`, `qwen3_moe`, `olmoe`, `qwen3_5_text` or `gemma4_text`.
     pub model_type: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
@@ -126,8 +128,10 @@ pub struct ModelConfig {
     pub attn_logit_softcapping: Option<f64>,
     /// Maps logits `z` to `cap · tanh(z / cap)`.
     pub final_logit_softcapping: Option<f64>,
-    /// Window and positions of the attention of each block.
+    /// Window, positions and heads of the attention of each block.
     pub layers: Vec<LayerAttention>,
+    /// What Gemma 4 adds to its blocks; `None` in other families.
+    pub by_block: Option<ByBlock>,
     /// Standard deviation of a random initialisation.
     pub initializer_range: f64,
     /// Tokens that may begin a sequence.
@@ -211,6 +215,27 @@ impl ModelConfig {
     pub fn num_key_value_groups(&self) -> usize {
         self.num_attention_heads / self.num_key_value_heads
     }
+
+    /// Width inside the dense feed-forward block of block `index`.
+    #[must_use]
+    pub fn intermediate_size_of(&self, index: usize) -> usize {
+        let is_double = self
+            .by_block
+            .as_ref()
+            .is_some_and(|by_block| by_block.use_double_wide_mlp);
+        let shares = matches!(self.layers[index].keys, KeySource::Block(_));
+        if is_double && shares {
+            2 * self.intermediate_size
+        } else {
+            self.intermediate_size
+        }
+    }
+
+    /// The inputs of the blocks, in Gemma 4.
+    #[must_use]
+    pub fn per_layer_inputs(&self) -> Option<PerLayerInputs> {
+        self.by_block.as_ref()?.inputs
+    }
 }
 
 impl TryFrom<Map<String, Value>> for ModelConfig {
@@ -256,6 +281,12 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
     let max_position_embeddings = object.positive("max_position_embeddings", family.max_position_embeddings);
     let [rope, local_rope] = rope(&mut object, family, max_position_embeddings);
     let (attention_bias, attention_output_bias) = attention_biases(&mut object, family);
+    let heads = [head_dim, num_key_value_heads];
+    let mut layers = layers::parse(&mut object, family, num_hidden_layers, heads);
+    let by_block = by_block::parse(&mut object, family, &mut layers);
+    let rotated_head_dim = (layers.iter())
+        .find(|layer| layer.positions == Positions::Rotary)
+        .map_or(head_dim, |layer| layer.head_dim);
     let intermediate_size = intermediate_size(&mut object, family);
     let mut config = ModelConfig {
         model_type: family.model_type.to_owned(),
@@ -271,7 +302,7 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
         rope_theta: rope.theta,
         rope_scaling: rope.scaling,
         rope_local_base_freq: local_rope.theta,
-        rotary_dims: (head_dim as f64 * rope.partial_rotary_factor) as usize,
+        rotary_dims: (rotated_head_dim as f64 * rope.partial_rotary_factor) as usize,
         rotary_pairs: family.rotary_pairs(),
         tie_word_embeddings: object.flag_or("tie_word_embeddings", family.tied),
         attention_bias,
@@ -292,7 +323,8 @@ fn parse(raw: Map<String, Value>) -> Result<ModelConfig, Vec<String>> {
         temperature: rope.temperature,
         attn_logit_softcapping: soft_cap(&mut object, family, "attn_logit_softcapping"),
         final_logit_softcapping: soft_cap(&mut object, family, "final_logit_softcapping"),
-        layers: layers::parse(&mut object, family, num_hidden_layers),
+        layers,
+        by_block,
         initializer_range: object.number_from_zero("initializer_range", 0.02),
         bos_token_id: object.token_ids("bos_token_id"),
         eos_token_id: object.token_ids("eos_token_id"),

@@ -1,19 +1,20 @@
 //! The decoder: embedding, blocks, final norm, output weight. One forward pass serves training, prefill and decoding.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use cadft_kernels::LogitOptions;
 
 use crate::adapter::{DropoutClock, FrozenBase};
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
-use crate::fused;
 use crate::parameters::{self, NamedParameter, Parameters};
 
 mod attention;
+mod beside;
 mod block;
 mod context;
 mod delta_net;
+mod embedding;
 mod feed_forward;
 mod linear;
 mod low_rank;
@@ -29,10 +30,13 @@ mod transparent;
 mod weight;
 
 pub use attention::Attention;
+use beside::Passed;
 pub use block::Block;
 pub(crate) use context::Context;
 use context::Shared;
 pub use delta_net::{CausalConv, DeltaNet};
+pub use embedding::Embedding;
+use embedding::{InputParts, Start};
 pub use feed_forward::FeedForward;
 pub use linear::Linear;
 pub use low_rank::LowRank;
@@ -60,6 +64,12 @@ pub struct CausalLm {
 pub struct Decoder {
     /// Token embedding.
     pub embed_tokens: Embedding,
+    /// The embedding with a part for each block, in Gemma 4.
+    pub embed_tokens_per_layer: Option<Embedding>,
+    /// The projection of the token embedding to the inputs of the blocks, in Gemma 4.
+    pub per_layer_model_projection: Option<Linear>,
+    /// The norm of each part of that projection, in Gemma 4.
+    pub per_layer_projection_norm: Option<RmsNorm>,
     /// The blocks, first to last.
     pub layers: Vec<Block>,
     /// The final norm.
@@ -78,13 +88,6 @@ pub struct Decoder {
     recompute: Recompute,
     #[module(skip)]
     pub(crate) precision: Precision,
-}
-
-/// The embedding: rows of a matrix, selected by token id.
-#[derive(Module, Debug)]
-pub struct Embedding {
-    /// `[vocab, hidden]`.
-    pub weight: Param<Tensor<2>>,
 }
 
 impl CausalLm {
@@ -135,9 +138,8 @@ impl CausalLm {
             hidden_size,
             ..
         } = *config;
-        let embed_tokens = Embedding {
-            weight: make.param("model.embed_tokens.weight", [vocab_size, hidden_size]),
-        };
+        let embed_tokens = Embedding::new("model.embed_tokens", [vocab_size, hidden_size], &mut make);
+        let inputs = InputParts::new(config, &mut make);
         let layers = (0..config.num_hidden_layers)
             .map(|layer| Block::new(config, layer, &mut make))
             .collect();
@@ -153,6 +155,9 @@ impl CausalLm {
         Self {
             model: Decoder {
                 embed_tokens,
+                embed_tokens_per_layer: inputs.embedding,
+                per_layer_model_projection: inputs.projection,
+                per_layer_projection_norm: inputs.norm,
                 layers,
                 norm,
                 embedding_scale: config.embedding_scale,
@@ -215,7 +220,7 @@ impl CausalLm {
             "a packing must have the rows of its batch"
         );
         let context = Context::packed(&self.model.shared, seq, packing, &self.device());
-        self.model.run(token_ids, &context, None, &mut |_| {})
+        self.model.run(token_ids, &context, None, &mut |_| {}).0
     }
 
     /// Hidden states after the final norm, for tokens that continue those in `cache`. The new tokens are added to the
@@ -319,42 +324,34 @@ impl Decoder {
         let [_, seq] = token_ids.dims();
         let weight = self.embed_tokens.weight.val();
         let context = Context::new(&self.shared, seq, cache.as_deref(), &weight);
-        self.run(token_ids, &context, cache, observe)
+        self.run(token_ids, &context, cache, observe).0
     }
 
-    /// The input of the first block, `[batch, seq, hidden]`.
-    fn embed(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
-        let weight = self.embed_tokens.weight.val();
-        let ([batch, seq], [_, size]) = (token_ids.dims(), weight.dims());
-        let hidden = fused::select_rows(weight, token_ids.reshape([batch * seq]));
-        let hidden = hidden.reshape([batch, seq, size]);
-        if self.embedding_scale == 1.0 {
-            hidden
-        } else {
-            hidden * self.embedding_scale
-        }
-    }
-
-    /// The forward pass in a given context.
+    /// The forward pass in a given context, and what passed beside it.
     fn run(
         &self,
         token_ids: Tensor<2, Int>,
         context: &Context,
         mut cache: Option<&mut KvCache>,
         observe: &mut dyn FnMut(&Tensor<3>),
-    ) -> Tensor<3> {
+    ) -> (Tensor<3>, Passed) {
         let [_, seq] = token_ids.dims();
         self.dropout.tick();
-        let mut hidden = self.embed(token_ids);
+        let Start { mut hidden, inputs } = self.start(token_ids);
+        let mut passed = Passed::new(inputs, self.layers.len());
         observe(&hidden);
         for (index, layer) in self.layers.iter().enumerate() {
-            let layer_cache = cache.as_deref_mut().map(|cache| cache.layer(index));
-            hidden = layer.forward(hidden, context, layer_cache);
+            let source = layer.key_source();
+            // A block that shares keys writes those of the other block again, to the same place.
+            let layer_cache = (cache.as_deref_mut()).map(|cache| cache.layer(source.unwrap_or(index)));
+            let (output, keys) = layer.forward(hidden, passed.beside(index, source), context, layer_cache);
+            passed.keep(index, keys);
+            hidden = output;
             observe(&hidden);
         }
         if let Some(cache) = cache {
             cache.advance(seq);
         }
-        self.norm.forward(hidden)
+        (self.norm.forward(hidden), passed)
     }
 }

@@ -11,7 +11,7 @@
 //! lookup and counts nothing. Of the experts of a sparse block, only those of a token multiply it.
 
 use crate::config::{Experts, LinearAttention, ModelConfig};
-use crate::parameters::{expected_parameters, is_of_experts};
+use crate::parameters::{expected_parameters, is_embedding, is_of_experts};
 
 /// Operations of a forward pass per token, averaged over a sequence of `context` tokens.
 ///
@@ -31,7 +31,7 @@ pub fn forward(config: &ModelConfig, context: usize) -> f64 {
     let active_share = config.experts.as_ref().map_or(1.0, Experts::active_share);
     let matrices: f64 = expected_parameters(config)
         .iter()
-        .filter(|(name, shape)| shape.len() == 2 && !name.ends_with("embed_tokens.weight"))
+        .filter(|(name, shape)| shape.len() == 2 && !name.strip_suffix(".weight").is_some_and(is_embedding))
         .map(|(name, shape)| {
             let share = if is_of_experts(name) { active_share } else { 1.0 };
             share * shape.iter().product::<usize>() as f64
@@ -44,8 +44,12 @@ pub fn forward(config: &ModelConfig, context: usize) -> f64 {
     };
     let linear = config.linear_attention.as_ref();
     let recurrent = linear.map_or(0, LinearAttention::blocks);
-    let full = config.num_hidden_layers - recurrent;
-    let width = (config.num_attention_heads * config.head_dim * full) as f64;
+    let is_full = |index: &usize| !linear.is_some_and(|linear| linear.linear[*index]);
+    let heads = (0..config.num_hidden_layers).filter(is_full);
+    let width = config.num_attention_heads as f64
+        * heads
+            .map(|index| config.layers[index].head_dim as f64)
+            .sum::<f64>();
     let attended = (context + 1) as f64 / 2.0;
     let memory = linear.map_or(0.0, |linear| {
         (recurrent * linear.value_width() * linear.linear_key_head_dim) as f64

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use crate::adapter::FrozenBase;
-use crate::config::{Fused, LinearAttention, ModelConfig};
+use crate::config::{Fused, KeySource, LinearAttention, ModelConfig};
 
 mod named;
 pub use named::{NamedTensor, copied};
@@ -57,6 +57,7 @@ pub fn decays(name: &str) -> bool {
         ".lora_magnitude_vector",
         ".A_log",
         ".dt_bias",
+        ".layer_scalar",
     ]
     .iter()
     .any(|end| name.ends_with(end))
@@ -71,6 +72,23 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         ..
     } = config;
     let mut parameters = vec![("model.embed_tokens.weight".to_owned(), vec![vocab, hidden])];
+    let inputs = config.per_layer_inputs();
+    if let Some(inputs) = inputs {
+        let width = inputs.hidden_size_per_layer_input;
+        let whole = config.num_hidden_layers * width;
+        let rows = inputs.vocab_size_per_layer_input;
+        parameters.extend([
+            (
+                "model.embed_tokens_per_layer.weight".to_owned(),
+                vec![rows, whole],
+            ),
+            (
+                "model.per_layer_model_projection.weight".to_owned(),
+                vec![whole, hidden],
+            ),
+            ("model.per_layer_projection_norm.weight".to_owned(), vec![width]),
+        ]);
+    }
     for layer in 0..config.num_hidden_layers {
         let prefix = format!("model.layers.{layer}");
         let norm = |name: &&str| (format!("{prefix}.{name}.weight"), vec![hidden]);
@@ -83,12 +101,31 @@ pub fn expected_parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         let recurrent = config.linear_attention.as_ref();
         match recurrent.filter(|attention| attention.linear[layer]) {
             Some(attention) => parameters.extend(linear_attention(attention, hidden, &prefix)),
-            None => parameters.extend(full_attention(config, &prefix)),
+            None => parameters.extend(full_attention(config, layer, &prefix)),
         }
         parameters.extend(others.iter().map(norm));
         for (name, shape, bias) in feed_forward(config, layer) {
             let [output, input] = shape;
             parameters.extend(linear(&format!("{prefix}.{name}"), output, input, bias));
+        }
+        if let Some(inputs) = inputs {
+            let width = inputs.hidden_size_per_layer_input;
+            parameters.extend(linear(
+                &format!("{prefix}.per_layer_input_gate"),
+                width,
+                hidden,
+                false,
+            ));
+            parameters.extend(linear(
+                &format!("{prefix}.per_layer_projection"),
+                hidden,
+                width,
+                false,
+            ));
+            parameters.push(norm(&"post_per_layer_input_norm"));
+        }
+        if config.by_block.is_some() {
+            parameters.push((format!("{prefix}.layer_scalar"), vec![1]));
         }
     }
     parameters.push(("model.norm.weight".to_owned(), vec![hidden]));
@@ -104,17 +141,19 @@ fn linear(name: &str, output: usize, input: usize, bias: bool) -> impl Iterator<
     std::iter::once((format!("{name}.weight"), vec![output, input])).chain(bias)
 }
 
-/// The tensors of full attention in the block `prefix`.
-fn full_attention(config: &ModelConfig, prefix: &str) -> Vec<(String, Vec<usize>)> {
-    let (query, key) = (
-        config.num_attention_heads * config.head_dim,
-        config.num_key_value_heads * config.head_dim,
-    );
+/// The tensors of full attention in block `index`, whose name is `prefix`.
+fn full_attention(config: &ModelConfig, index: usize, prefix: &str) -> Vec<(String, Vec<usize>)> {
+    let layer = config.layers[index];
+    let (query, key) = (config.num_attention_heads * layer.head_dim, layer.key_width());
     let with_gate = if config.attention_gate { 2 * query } else { query };
     let inputs: &[(&str, usize)] = if config.fused.qkv() {
         &[("qkv_proj", query + 2 * key)]
     } else {
-        &[("q_proj", with_gate), ("k_proj", key), ("v_proj", key)]
+        match layer.keys {
+            KeySource::Own => &[("q_proj", with_gate), ("k_proj", key), ("v_proj", key)],
+            KeySource::OneProjection => &[("q_proj", with_gate), ("k_proj", key)],
+            KeySource::Block(_) => &[("q_proj", with_gate)],
+        }
     };
     let hidden = config.hidden_size;
     let inputs = (inputs.iter()).map(|&(name, output)| (name, output, hidden, config.attention_bias));
@@ -123,8 +162,14 @@ fn full_attention(config: &ModelConfig, prefix: &str) -> Vec<(String, Vec<usize>
     {
         parameters.extend(linear(&format!("{prefix}.self_attn.{name}"), output, input, bias));
     }
-    for (name, width) in [("q_norm", query), ("k_norm", key)] {
-        let size = config.qk_norm.size(config.head_dim, width);
+    let norms = [("q_norm", query), ("k_norm", key)];
+    let own = if matches!(layer.keys, KeySource::Block(_)) {
+        1
+    } else {
+        2
+    };
+    for (name, width) in norms.into_iter().take(own) {
+        let size = config.qk_norm.size(layer.head_dim, width);
         parameters.extend(size.map(|size| (format!("{prefix}.self_attn.{name}.weight"), vec![size])));
     }
     parameters
@@ -186,9 +231,20 @@ fn feed_forward(config: &ModelConfig, index: usize) -> Vec<(String, [usize; 2], 
             } else {
                 "mlp"
             };
-            gated_unit(name, config.intermediate_size, config.mlp_bias)
+            gated_unit(name, config.intermediate_size_of(index), config.mlp_bias)
         }
     }
+}
+
+/// Whether a module is an embedding, whose matrix is looked up and not multiplied.
+pub(crate) fn is_embedding(module: &str) -> bool {
+    ["model.embed_tokens", "model.embed_tokens_per_layer"].contains(&module)
+}
+
+/// Whether a module may have parameters of its own beside modules with parameters: linear attention, and a block of a Gemma 4.
+pub(crate) fn is_mixed(module: &str) -> bool {
+    let block = module.strip_prefix("model.layers.");
+    module.ends_with(".linear_attn") || block.is_some_and(|rest| !rest.contains('.'))
 }
 
 /// Whether a module belongs to the experts of a sparse block.
@@ -292,6 +348,11 @@ impl Parameters<'_> {
         let mut param = Param::<Tensor<D>>::from_data(TensorData::new(values, shape), self.device);
         param.id = ParamId::from(name_hash(name));
         param
+    }
+
+    /// As [`Parameters::param`], but not trained.
+    pub(crate) fn constant<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Param<Tensor<D>> {
+        self.param(name, shape).set_require_grad(false)
     }
 
     /// The format in which the weight of a linear layer is packed, if it is.

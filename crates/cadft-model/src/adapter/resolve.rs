@@ -8,7 +8,7 @@ use super::targets::{EMBEDDING, OUTPUT, beside_experts, is_end, no_update};
 use super::{ADAPTER_CONFIG, AdapterConfig, AdapterKind, TargetModules, Tying};
 use crate::config::ModelConfig;
 use crate::error::{Bases, ModelError};
-use crate::parameters::{expected_parameters, is_of_experts};
+use crate::parameters::{expected_parameters, is_embedding, is_mixed, is_of_experts};
 
 /// The settings of an adapter's file, applied to a model.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ fn linear(parameters: &[(String, Vec<usize>)]) -> BTreeSet<&str> {
     (parameters.iter())
         .filter(|(_, shape)| shape.len() == 2)
         .filter_map(|(name, _)| name.strip_suffix(".weight"))
-        .filter(|module| *module != OUTPUT && *module != EMBEDDING && !beside_experts(module))
+        .filter(|module| *module != OUTPUT && !is_embedding(module) && !beside_experts(module))
         .collect()
 }
 
@@ -217,7 +217,7 @@ fn saved(
             problems.push(format!(
                 "`modules_to_save`: `{module}` holds experts; they cannot be saved alone"
             ));
-        } else if owners.contains(module.as_str()) && !module.ends_with(".linear_attn") {
+        } else if owners.contains(module.as_str()) && !is_mixed(module) {
             saved.insert(module.as_str());
         } else if module.ends_with(".self_attn")
             || module.ends_with(".mlp")

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{AdapterConfig, AdapterKind, TargetModules};
 use crate::config::ModelConfig;
 use crate::decoder::{CausalLm, Linear};
-use crate::parameters::{expected_parameters, is_of_experts};
+use crate::parameters::{expected_parameters, is_embedding, is_mixed, is_of_experts};
 
 pub(super) const OUTPUT: &str = "lm_head";
 pub(super) const EMBEDDING: &str = "model.embed_tokens";
@@ -87,7 +87,7 @@ impl AdapterConfig {
             let &[output, input] = shape.as_slice() else {
                 return None;
             };
-            (module != OUTPUT && module != EMBEDDING).then_some((module, [output, input]))
+            (module != OUTPUT && !is_embedding(module)).then_some((module, [output, input]))
         });
         let beside_experts = beside_experts(parameters);
         let (closed, linear): (Vec<_>, Vec<_>) = matrices.partition(|(module, _)| beside_experts(module));
@@ -99,7 +99,13 @@ impl AdapterConfig {
             problems.push("no target modules are named".to_owned());
         }
         for name in names {
-            if is_end(OUTPUT, name) || is_end(EMBEDDING, name) {
+            let is_end_of_model = |module: &str| module == OUTPUT || is_embedding(module);
+            if is_end(OUTPUT, name)
+                || parameters.iter().any(|(parameter, _)| {
+                    let module = parameter.rsplit_once('.').map_or("", |(module, _)| module);
+                    is_end_of_model(module) && is_end(module, name)
+                })
+            {
                 problems.push(format!(
                     "`{name}` cannot have a low-rank update; train it whole as a module to save"
                 ));
@@ -131,8 +137,7 @@ impl AdapterConfig {
         let modules: Vec<&str> = parameters
             .iter()
             .filter_map(|(name, _)| Some(name.rsplit_once('.')?.0))
-            // It has parameters of its own beside modules.
-            .filter(|module| !module.ends_with(".linear_attn"))
+            .filter(|module| !is_mixed(module))
             .collect();
         let names: Vec<&str> = self
             .modules_to_save
@@ -204,9 +209,11 @@ fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// The linear layers of the blocks, by name; not the routers of experts.
+/// The linear layers, by name; not the output weight and the routers of experts.
 pub(super) fn linears_mut(model: &mut CausalLm) -> Vec<(String, &mut Linear)> {
     let mut linears = vec![];
+    let of_inputs = model.model.per_layer_model_projection.as_mut();
+    linears.extend(of_inputs.map(|linear| ("model.per_layer_model_projection".to_owned(), linear)));
     for (index, block) in model.model.layers.iter_mut().enumerate() {
         let named = |(part, linear)| (format!("model.layers.{index}.{part}"), linear);
         linears.extend(block.linears_mut().into_iter().map(named));

@@ -12,7 +12,7 @@ use super::experts;
 use super::files::{ParsedFile, WeightFiles};
 use super::report::{CheckpointReport, ShapeMismatch};
 use crate::adapter::FrozenBase;
-use crate::config::{GENERATION_KEYS_READ, ModelConfig, token_ids};
+use crate::config::{GENERATION_KEYS_READ, KeySource, ModelConfig, token_ids};
 use crate::decoder::CausalLm;
 use crate::dtype::Dtype;
 use crate::error::ModelError;
@@ -224,19 +224,46 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// The name of a tensor in the language model; `None` for those of a vision tower and of the prediction of further tokens, which
-/// transformers leaves out of the language model, too.
+/// The beginnings of the names of tensors that transformers leaves out of a language model, too: those of towers for images and
+/// sound, and of the prediction of further tokens.
+const LEFT_OUT: [&str; 6] = [
+    "model.visual.",
+    "mtp.",
+    "model.vision_tower.",
+    "model.embed_vision.",
+    "model.audio_tower.",
+    "model.embed_audio.",
+];
+
+/// The name of a tensor in the language model; `None` for what is left out.
 fn text_name<'a>(config: &ModelConfig, name: &'a str) -> Option<Cow<'a, str>> {
-    if !config.attention_gate {
+    if !config.attention_gate && config.by_block.is_none() {
         return Some(Cow::Borrowed(name));
     }
-    if name.starts_with("model.visual.") || name.starts_with("mtp.") {
+    if LEFT_OUT.iter().any(|start| name.starts_with(start)) {
         return None;
     }
-    Some(match name.strip_prefix("model.language_model.") {
+    let name = match name.strip_prefix("model.language_model.") {
         Some(rest) => Cow::Owned(format!("model.{rest}")),
         None => Cow::Borrowed(name),
-    })
+    };
+    (!is_of_shared_keys(config, &name)).then_some(name)
+}
+
+/// Whether a tensor would make keys or values in a block that has those of another one. Published files of Gemma 4 have such
+/// tensors; transformers does not read them.
+fn is_of_shared_keys(config: &ModelConfig, name: &str) -> bool {
+    let parts = name
+        .strip_prefix("model.layers.")
+        .and_then(|rest| rest.split_once(".self_attn."));
+    let Some((index, part)) = parts else { return false };
+    let layer = index
+        .parse::<usize>()
+        .ok()
+        .and_then(|index| config.layers.get(index));
+    let is_shared = layer.is_some_and(|layer| matches!(layer.keys, KeySource::Block(_)));
+    let makes_keys = |part: &str| ["k_proj", "v_proj", "k_norm", "v_norm"].contains(&part);
+    is_shared && part.split('.').next().is_some_and(makes_keys)
 }
 
 /// Whether two tensors hold the same numbers in different types.

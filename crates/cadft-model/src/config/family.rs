@@ -48,6 +48,8 @@ pub(super) struct Family {
     pub(super) clips: bool,
     /// Whether blocks may have linear attention, and full attention has a gate.
     pub(super) linear_attention: bool,
+    /// Whether blocks have what Gemma 4 adds: inputs of their own, heads by the kind of attention, shared keys and values.
+    pub(super) by_block: bool,
 }
 
 /// Which feed-forward blocks have experts.
@@ -93,6 +95,8 @@ pub(super) enum Rotary {
     Gemma3,
     /// One set for full layers, one for sliding layers.
     Olmo3,
+    /// One set for full layers, in which the other dimensions of a partial rotation turn by 0; one for sliding layers.
+    Gemma4,
 }
 
 /// Which blocks have a sliding window.
@@ -137,6 +141,7 @@ const LLAMA: Family = Family {
     sparse: Sparse::Never,
     clips: false,
     linear_attention: false,
+    by_block: false,
 };
 
 const QWEN3: Family = Family {
@@ -175,7 +180,7 @@ const MINISTRAL3: Family = Family {
     ..LLAMA
 };
 
-const FAMILIES: [Family; 17] = [
+const FAMILIES: [Family; 18] = [
     LLAMA,
     Family {
         model_type: "mistral",
@@ -266,6 +271,21 @@ const FAMILIES: [Family; 17] = [
         soft_caps: true,
         ..LLAMA
     },
+    Family {
+        model_type: "gemma4_text",
+        architecture: "Gemma4ForCausalLM",
+        ungrouped_by_default: false,
+        head_dim: Some(256),
+        max_position_embeddings: 131_072,
+        tied: true,
+        mlp_bias: false,
+        qk_norm: QueryKeyNorm::Heads,
+        norms: Norms::Gemma4,
+        windows: Windows::AllButEvery(6),
+        rotary: Rotary::Gemma4,
+        by_block: true,
+        ..LLAMA
+    },
     OLMO2,
     Family {
         model_type: "olmo3",
@@ -353,7 +373,7 @@ impl Family {
 
     /// Whether this is Gemma, which has special norms, embedding scale and query scale.
     pub(super) fn is_gemma(&self) -> bool {
-        self.norms == Norms::Gemma
+        matches!(self.norms, Norms::Gemma | Norms::Gemma4)
     }
 
     /// Which dimensions of a head are rotated together.
@@ -372,6 +392,6 @@ impl Family {
 
     /// Whether sliding layers have separate rotary parameters.
     pub(super) fn has_local_rotary(&self) -> bool {
-        matches!(self.rotary, Rotary::Gemma3 | Rotary::Olmo3)
+        matches!(self.rotary, Rotary::Gemma3 | Rotary::Olmo3 | Rotary::Gemma4)
     }
 }

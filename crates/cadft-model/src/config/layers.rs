@@ -1,16 +1,41 @@
 //! The attention of each block: its window, and its rotary embedding.
 
-use super::family::{Family, Windows};
+use super::family::{Family, Rotary, Windows};
 use super::object::Object;
 use crate::json::show;
 
-/// The window and the positions of one block's attention.
+/// The window, the positions and the heads of one block's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerAttention {
     /// Number of latest positions that a query attends to, including its own; `None` means all positions up to its own.
     pub window: Option<usize>,
     /// How positions are encoded.
     pub positions: Positions,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Number of key and value heads.
+    pub num_key_value_heads: usize,
+    /// Where keys and values come from.
+    pub keys: KeySource,
+}
+
+impl LayerAttention {
+    /// Width of all key heads of a position; the value heads have the same width.
+    #[must_use]
+    pub fn key_width(&self) -> usize {
+        self.num_key_value_heads * self.head_dim
+    }
+}
+
+/// Where the keys and values of a block's attention come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// From a projection each.
+    Own,
+    /// From one projection (Gemma 4).
+    OneProjection,
+    /// From the block with this index, before this one (Gemma 4).
+    Block(usize),
 }
 
 /// How positions are encoded in the attention of a block.
@@ -40,8 +65,13 @@ pub(super) fn count(object: &mut Object<'_>) -> usize {
     1
 }
 
-/// Reads the window and the positions of all blocks.
-pub(super) fn parse(object: &mut Object<'_>, family: &Family, layers: usize) -> Vec<LayerAttention> {
+/// Reads the window and the positions of all blocks. They have `heads` alike: their width, and the number of key and value heads.
+pub(super) fn parse(
+    object: &mut Object<'_>,
+    family: &Family,
+    layers: usize,
+    [head_dim, num_key_value_heads]: [usize; 2],
+) -> Vec<LayerAttention> {
     let rotary = rotary_layers(object, family, layers);
     let window = window(object, family);
     let sliding = sliding_layers(object, family, window.is_some(), &rotary);
@@ -59,6 +89,9 @@ pub(super) fn parse(object: &mut Object<'_>, family: &Family, layers: usize) -> 
                 (true, true) => Positions::LocalRotary,
                 (true, false) => Positions::Rotary,
             },
+            head_dim,
+            num_key_value_heads,
+            keys: KeySource::Own,
         })
         .collect()
 }
@@ -71,6 +104,7 @@ fn window(object: &mut Object<'_>, family: &Family) -> Option<usize> {
             object.expect_absent(key);
             return None;
         }
+        Windows::AllButEvery(_) if family.rotary == Rotary::Gemma4 => (true, Some(512)),
         Windows::All | Windows::Pattern | Windows::AllButEvery(_) => (true, Some(4096)),
         Windows::AllWhereGiven => (true, None),
         Windows::AfterMaxWindowLayers | Windows::AllWhereSwitchedOn => {

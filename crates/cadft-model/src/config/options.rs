@@ -13,6 +13,8 @@ pub enum Norms {
     Around,
     /// Gemma: one before and one after each; the factor is 1 + the weight.
     Gemma,
+    /// Gemma 4: the same; the factor is the weight.
+    Gemma4,
 }
 
 impl Norms {
@@ -27,7 +29,7 @@ impl Norms {
                 "post_attention_layernorm",
                 "post_mlp_layernorm",
             ],
-            Self::Gemma => &[
+            Self::Gemma | Self::Gemma4 => &[
                 "input_layernorm",
                 "post_attention_layernorm",
                 "pre_feedforward_layernorm",
@@ -41,7 +43,7 @@ impl Norms {
     pub fn offset(self) -> f64 {
         match self {
             Self::BeforeFromOne | Self::Gemma => 1.0,
-            Self::Before | Self::After | Self::Around => 0.0,
+            Self::Before | Self::After | Self::Around | Self::Gemma4 => 0.0,
         }
     }
 

@@ -82,7 +82,10 @@ pub(super) fn parse_by_layer_type(
     max_positions: usize,
 ) -> [RopeParameters; 2] {
     let scaling = values_of(object, "rope_scaling");
-    let both = values_of(object, "rope_parameters").unwrap_or_default();
+    let both = match values_of(object, "rope_parameters") {
+        None if family.rotary == Rotary::Gemma4 => gemma4(),
+        both => both.unwrap_or_default(),
+    };
     let kinds = ["full_attention", "sliding_attention"];
     for (key, value) in &both {
         if !kinds.contains(&key.as_str()) {
@@ -97,6 +100,15 @@ pub(super) fn parse_by_layer_type(
     let scaling = scaling.filter(|scaling| !scaling.is_empty());
     if scaling.is_some() && !both.is_empty() && both.get(kinds[0]).is_none_or(Value::is_null) {
         object.problem("`rope_parameters.full_attention` is missing beside `rope_scaling`".to_owned());
+    }
+    if family.rotary == Rotary::Gemma4 {
+        object.expect_absent("rope_scaling");
+        object.expect_absent("rope_theta");
+        for kind in kinds {
+            if both.get(kind).is_none_or(|own| own.get("rope_theta").is_none()) {
+                object.problem(format!("`rope_parameters.{kind}.rope_theta` is missing"));
+            }
+        }
     }
     [(kinds[0], theta, scaling), (kinds[1], local_theta, None)].map(|(key, theta, over)| {
         let mut values = match both.get(key) {
@@ -134,6 +146,16 @@ pub(super) fn parse_by_layer_type(
         object.absorb(nested);
         parameters
     })
+}
+
+/// The default rotary parameters of Gemma 4.
+fn gemma4() -> Map<String, Value> {
+    let full = json!({"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6});
+    let sliding = json!({"rope_type": "default", "rope_theta": 1e4});
+    let both = [("full_attention", full), ("sliding_attention", sliding)];
+    both.map(|(kind, own)| (kind.to_owned(), own))
+        .into_iter()
+        .collect()
 }
 
 /// A copy of the object under a key; `None` if it is absent. A value that is not an object is recorded as a problem.
@@ -207,6 +229,8 @@ fn parse_parameters(object: &mut Object<'_>, place: &str, defaults: Defaults) ->
         Rotary::Phi | Rotary::Glm | Rotary::Qwen35 => {
             object.number("partial_rotary_factor", defaults.partial_rotary_factor)
         }
+        // The scaling has it: the other dimensions turn, too, by 0.
+        Rotary::Gemma4 if object.text("rope_type") == Some("proportional") => 1.0,
         _ => {
             object.expect_number("partial_rotary_factor", 1.0);
             1.0
@@ -258,6 +282,17 @@ fn scaling(object: &mut Object<'_>, place: &str, defaults: Defaults) -> RopeScal
     let is_phi = defaults.rotary == Rotary::Phi;
     match kind.or(legacy) {
         Some("default") => RopeScaling::Default,
+        Some("proportional") if defaults.rotary == Rotary::Gemma4 => RopeScaling::Proportional {
+            factor: object.number("factor", 1.0),
+            partial_rotary_factor: object.number("partial_rotary_factor", 1.0),
+        },
+        Some(other) if defaults.rotary == Rotary::Gemma4 => {
+            let other = cut(other);
+            object.problem(format!(
+                "`{place}.rope_type` is `{other}`; supported: `default`, `proportional`"
+            ));
+            RopeScaling::Default
+        }
         None => {
             if object.get("factor").is_some() {
                 object.problem(format!("`{place}.rope_type` is missing"));

@@ -1,4 +1,5 @@
-//! Rotary frequencies: the base, and the scaling rules `default`, `linear`, `dynamic`, `yarn`, `longrope` and `llama3`.
+//! Rotary frequencies: the base, and the scaling rules `default`, `linear`, `dynamic`, `yarn`, `longrope`, `llama3` and
+//! `proportional`.
 //!
 //! ```text
 //! default   f(i) = θ^(−2i / dims)
@@ -7,6 +8,7 @@
 //! yarn      f(i) kept where it turns often, f(i) / factor where it turns rarely, a ramp over i between
 //! longrope  f(i) / short(i), f(i) / long(i) beyond the original length
 //! llama3    as yarn, a ramp over the number of turns between
+//! proportional   f(i) / factor for the first pairs, 0 for the others
 //! ```
 //!
 //! YaRN: Peng et al., arXiv 2309.00071. `LongRoPE`: Ding et al., arXiv 2402.13753. The rules and their defaults are
@@ -75,6 +77,13 @@ pub enum RopeScaling {
         /// The context length of the pretraining.
         original_max_position_embeddings: f64,
     },
+    /// Gemma 4: the pairs of the first dimensions of a head turn, the others do not.
+    Proportional {
+        /// The divisor of the frequencies.
+        factor: f64,
+        /// The fraction of the pairs that turn.
+        partial_rotary_factor: f64,
+    },
 }
 
 impl RopeScaling {
@@ -96,6 +105,18 @@ impl RopeScaling {
         (0..pairs)
             .map(|pair| {
                 let frequency = theta.powf(-2.0 * pair as f64 / dims);
+                if let Self::Proportional {
+                    factor,
+                    partial_rotary_factor,
+                } = *self
+                {
+                    let turning = (partial_rotary_factor * dims / 2.0).floor();
+                    return if (pair as f64) < turning {
+                        frequency / factor
+                    } else {
+                        0.0
+                    };
+                }
                 if let Some(divisors) = self.divisors(length) {
                     return frequency / divisors.get(pair).copied().unwrap_or(1.0);
                 }
@@ -152,14 +173,21 @@ impl RopeScaling {
     fn divisor(&self) -> f64 {
         match *self {
             Self::Default | Self::Dynamic { .. } | Self::LongRope { .. } => 1.0,
-            Self::Linear { factor } | Self::Yarn { factor, .. } | Self::Llama3 { factor, .. } => factor,
+            Self::Linear { factor }
+            | Self::Yarn { factor, .. }
+            | Self::Llama3 { factor, .. }
+            | Self::Proportional { factor, .. } => factor,
         }
     }
 
     /// The weight of the undivided frequency in the interpolation, 0 to 1.
     fn kept(&self, frequency: f64, pair: f64, theta: f64, dims: f64) -> f64 {
         match *self {
-            Self::Default | Self::Dynamic { .. } | Self::LongRope { .. } | Self::Linear { .. } => 0.0,
+            Self::Default
+            | Self::Dynamic { .. }
+            | Self::LongRope { .. }
+            | Self::Linear { .. }
+            | Self::Proportional { .. } => 0.0,
             Self::Yarn {
                 beta_fast,
                 beta_slow,

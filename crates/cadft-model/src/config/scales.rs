@@ -2,6 +2,7 @@
 
 use super::family::Family;
 use super::object::Object;
+use super::options::Norms;
 
 /// The factor of embeddings.
 pub(super) fn embedding_scale(object: &mut Object<'_>, family: &Family, hidden_size: usize) -> f64 {
@@ -17,6 +18,9 @@ pub(super) fn attention_scale(object: &mut Object<'_>, family: &Family, head_dim
     if family.multipliers {
         return multiplier(object, family, "attention_multiplier");
     }
+    if family.norms == Norms::Gemma4 {
+        return 1.0;
+    }
     let size = if family.is_gemma() {
         object.optional_number("query_pre_attn_scalar").unwrap_or(256.0)
     } else {
@@ -27,7 +31,8 @@ pub(super) fn attention_scale(object: &mut Object<'_>, family: &Family, head_dim
 
 /// One of Gemma's soft-caps; `None` in other families.
 pub(super) fn soft_cap(object: &mut Object<'_>, family: &Family, key: &str) -> Option<f64> {
-    if !family.is_gemma() {
+    let is_read = family.is_gemma() && !(family.norms == Norms::Gemma4 && key == "attn_logit_softcapping");
+    if !is_read {
         object.expect_absent(key);
         return None;
     }

@@ -4,7 +4,10 @@ use serde_json::{Map, Value};
 
 /// Models with a vision tower whose language model is supported: their `model_type`, and the `model_type` and the architecture of
 /// that language model alone.
-const TOWERS: [(&str, &str, &str); 1] = [("qwen3_5", "qwen3_5_text", "Qwen3_5ForCausalLM")];
+const TOWERS: [(&str, &str, &str); 2] = [
+    ("qwen3_5", "qwen3_5_text", "Qwen3_5ForCausalLM"),
+    ("gemma4", "gemma4_text", "Gemma4ForCausalLM"),
+];
 
 /// Keys that are beside `text_config` and belong to the language model.
 const SHARED: [&str; 6] = [

@@ -8,12 +8,13 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, activation};
 
+use super::beside::KeysAndValues;
 use super::linear::{Bias, Linear, shared_factor};
 use super::mlp::cut;
 use super::rope::halves;
 use super::{Context, Precision, RmsNorm};
 use crate::cache::LayerCache;
-use crate::config::{LayerAttention, ModelConfig, QueryKeyNorm, RotaryPairs};
+use crate::config::{KeySource, LayerAttention, ModelConfig, Norms, QueryKeyNorm, RotaryPairs};
 use crate::fused::{self, AttentionInput, AttentionOptions};
 use crate::parameters::Parameters;
 
@@ -44,9 +45,11 @@ pub struct Attention {
 #[derive(Clone, Copy, Debug)]
 struct Scores {
     heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
     qk_norm: QueryKeyNorm,
+    /// Whether later blocks have the keys and values of this one.
+    is_shared: bool,
+    /// The ε of the norm of values, whose factor is 1 (Gemma 4).
+    value_norm: Option<f64>,
     /// Whether the query projection also gives a gate, head by head after the query.
     has_gate: bool,
     /// The largest size of an element of queries, keys and values.
@@ -63,13 +66,13 @@ impl Attention {
         let ModelConfig {
             hidden_size,
             num_attention_heads: heads,
-            num_key_value_heads: kv_heads,
-            head_dim,
             qk_norm,
             ..
         } = *config;
+        let layer = config.layers[index];
+        let LayerAttention { head_dim, keys, .. } = layer;
         let name = format!("model.layers.{index}.self_attn");
-        let (query, key) = (heads * head_dim, kv_heads * head_dim);
+        let (query, key) = (heads * head_dim, layer.key_width());
         let (bias, output_bias) = (
             Bias::from_flag(config.attention_bias),
             Bias::from_flag(config.attention_output_bias),
@@ -80,8 +83,12 @@ impl Attention {
         let mut input =
             |part: &str, width: usize, exists: bool| exists.then(|| linear(part, [width, hidden_size], bias));
         let with_gate = if config.attention_gate { 2 * query } else { query };
-        let [q_proj, k_proj, v_proj] = [("q_proj", with_gate), ("k_proj", key), ("v_proj", key)]
-            .map(|(part, width)| input(part, width, !fused));
+        let [q_proj, k_proj, v_proj] = [
+            ("q_proj", with_gate, true),
+            ("k_proj", key, !matches!(keys, KeySource::Block(_))),
+            ("v_proj", key, keys == KeySource::Own),
+        ]
+        .map(|(part, width, exists)| input(part, width, exists && !fused));
         let qkv_proj = input("qkv_proj", query + 2 * key, fused);
         let o_proj = linear("o_proj", [hidden_size, query], output_bias);
         let mut norm = |part: &str, width: usize| {
@@ -96,13 +103,20 @@ impl Attention {
             qkv_proj,
             o_proj,
             q_norm: norm("q_norm", query),
-            k_norm: norm("k_norm", key),
-            layer: config.layers[index],
+            k_norm: if matches!(keys, KeySource::Block(_)) {
+                None
+            } else {
+                norm("k_norm", key)
+            },
+            layer,
             scores: Scores {
                 heads,
-                kv_heads,
-                head_dim,
                 qk_norm,
+                is_shared: config
+                    .layers
+                    .iter()
+                    .any(|layer| layer.keys == KeySource::Block(index)),
+                value_norm: (config.norms == Norms::Gemma4).then_some(config.rms_norm_eps),
                 has_gate: config.attention_gate,
                 clip: config.clip_qkv,
                 rotary: (config.rotary_dims, config.rotary_pairs),
@@ -113,14 +127,18 @@ impl Attention {
         }
     }
 
+    /// The output, and the keys and values if later blocks have them. `keys` are those of an earlier block, if this one has none of
+    /// its own.
     pub(crate) fn forward(
         &self,
         x: Tensor<3>, // [batch, seq, hidden]
+        keys: Option<KeysAndValues>,
         context: &Context,
         cache: Option<&mut LayerCache>,
-    ) -> Tensor<3> {
-        let ([query, key, value], gate) = self.project(x);
+    ) -> (Tensor<3>, Option<KeysAndValues>) {
+        let ([query, key, value], gate) = self.project(x, keys);
         let [query, key, value] = [query, key, value].map(|x| self.clipped(x));
+        let shared = self.scores.is_shared.then(|| [key.clone(), value.clone()]);
         let query = match context.temperature() {
             Some(temperature) => query * temperature.clone(),
             None => query,
@@ -140,22 +158,36 @@ impl Attention {
             Some(gate) => output * activation::sigmoid(gate),
             None => output,
         };
-        self.o_proj.forward(output)
+        (self.o_proj.forward(output), shared)
     }
 
     /// Queries `[batch, seq, heads * head_dim]`, keys and values `[batch, seq, kv_heads * head_dim]`, normalised; and the gate of the
     /// output, of the shape of queries.
-    fn project(&self, x: Tensor<3>) -> ([Tensor<3>; 3], Option<Tensor<3>>) {
+    fn project(&self, x: Tensor<3>, keys: Option<KeysAndValues>) -> ([Tensor<3>; 3], Option<Tensor<3>>) {
         if let Some(qkv) = &self.qkv_proj {
             let y = qkv.forward(x);
-            let (query, key) = (self.scores.heads * self.scores.head_dim, self.key_width());
+            let (query, key) = (self.scores.heads * self.layer.head_dim, self.key_width());
             let [query, key, value] =
                 [(0, query), (query, key), (query + key, key)].map(|(start, width)| cut(&y, start, width));
             let [query, key] = [self.normed(&self.q_norm, query), self.normed(&self.k_norm, key)];
             return ([query, key, value], None);
         }
-        let (Some(q_proj), Some(k_proj), Some(v_proj)) = (&self.q_proj, &self.k_proj, &self.v_proj) else {
-            panic!("attention has query, key and value projections, or one matrix");
+        let Some(q_proj) = &self.q_proj else {
+            panic!("attention has a query projection, or one matrix");
+        };
+        let (k_proj, v_proj) = match (&self.k_proj, &self.v_proj, keys) {
+            (Some(k_proj), Some(v_proj), _) => (k_proj, v_proj),
+            (Some(k_proj), None, _) => {
+                let x = shared_factor(x, [q_proj, k_proj]);
+                let query = self.normed(&self.q_norm, q_proj.forward(x.clone()));
+                let both = k_proj.forward(x);
+                let key = self.normed(&self.k_norm, both.clone());
+                return ([query, key, self.normed_value(both)], None);
+            }
+            (None, _, Some([key, value])) => {
+                return ([self.normed(&self.q_norm, q_proj.forward(x)), key, value], None);
+            }
+            (None, _, None) => panic!("attention has keys, or those of an earlier block"),
         };
         let x = shared_factor(x, [q_proj, k_proj, v_proj]);
         let device = x.device();
@@ -165,7 +197,7 @@ impl Attention {
             (self.normed(&self.q_norm, query), gate)
         };
         let key = || self.normed(&self.k_norm, k_proj.forward(for_key));
-        let value = || v_proj.forward(x);
+        let value = || self.normed_value(v_proj.forward(x));
         let ((query, gate), (key, value)) = fused::both(&device, query, || fused::both(&device, key, value));
         ([query, key, value], gate)
     }
@@ -175,7 +207,7 @@ impl Attention {
         if !self.scores.has_gate {
             return (x, None);
         }
-        let ([batch, seq, width], head_dim) = (x.dims(), self.scores.head_dim);
+        let ([batch, seq, width], head_dim) = (x.dims(), self.layer.head_dim);
         let pairs = x.reshape([batch, seq, width / (2 * head_dim), 2 * head_dim]);
         let [query, gate] = [0, head_dim].map(|start| {
             let half = pairs.clone().slice_dim(3, start..start + head_dim);
@@ -221,8 +253,36 @@ impl Attention {
     }
 
     /// Width of all key heads of a position; the value heads have the same width.
-    pub(crate) fn key_width(&self) -> usize {
-        self.scores.kv_heads * self.scores.head_dim
+    fn key_width(&self) -> usize {
+        self.layer.key_width()
+    }
+
+    /// Width of the keys that the block keeps for later tokens.
+    pub(crate) fn kept_width(&self) -> usize {
+        if self.key_source().is_some() {
+            0
+        } else {
+            self.key_width()
+        }
+    }
+
+    /// The block whose keys and values this one has, if it has none of its own.
+    pub(crate) fn key_source(&self) -> Option<usize> {
+        match self.layer.keys {
+            KeySource::Block(source) => Some(source),
+            KeySource::Own | KeySource::OneProjection => None,
+        }
+    }
+
+    /// Normalises each head of the values, if the model does.
+    fn normed_value(&self, x: Tensor<3>) -> Tensor<3> {
+        let Some(epsilon) = self.scores.value_norm else {
+            return x;
+        };
+        let ([batch, seq, width], head_dim) = (x.dims(), self.layer.head_dim);
+        let ones = Tensor::ones([head_dim], &x.device());
+        let heads = x.reshape([batch, seq * width / head_dim, head_dim]);
+        fused::rms_norm(heads, ones, epsilon).reshape([batch, seq, width])
     }
 
     /// Applies the norm to each head or to all together, if the model has one.
@@ -232,7 +292,7 @@ impl Attention {
             return norm.forward(x);
         }
         let [batch, seq, width] = x.dims();
-        let head_dim = self.scores.head_dim;
+        let head_dim = self.layer.head_dim;
         let heads = x.reshape([batch, seq * width / head_dim, head_dim]);
         norm.forward(heads).reshape([batch, seq, width])
     }
@@ -242,20 +302,19 @@ impl Attention {
     fn paired(&self, x: Tensor<3>) -> Tensor<3> {
         match self.scores.rotary {
             (_, RotaryPairs::Halves) => x,
-            (dims, RotaryPairs::Neighbours) => halves(x, self.scores.head_dim, dims),
+            (dims, RotaryPairs::Neighbours) => halves(x, self.layer.head_dim, dims),
         }
     }
 
     fn options(&self, context: &Context) -> AttentionOptions {
         let Scores {
-            head_dim,
             scale,
             softcap,
             precision,
             ..
         } = self.scores;
         AttentionOptions {
-            head_dim,
+            head_dim: self.layer.head_dim,
             scale,
             softcap,
             window: self.layer.window,

@@ -2,15 +2,19 @@
 //!
 //! ```text
 //! x ← x + m · after(f(before(x)))          f: attention, then feed-forward; an absent norm is the identity
+//! x ← x + norm(W_out (activation(W_gate x) · i))         Gemma 4, with the block's input i
+//! x ← s · x                                              Gemma 4, with a fixed factor s
 //! ```
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::linear::Linear;
-use super::{Attention, Context, DeltaNet, FeedForward, RmsNorm, SharedMlp};
+use super::beside::{Beside, KeysAndValues};
+use super::linear::{Bias, Linear};
+use super::{Attention, Context, DeltaNet, FeedForward, Precision, RmsNorm, SharedMlp};
 use crate::cache::LayerCache;
 use crate::config::{ModelConfig, Norms};
+use crate::fused::{self, Activation};
 use crate::parameters::Parameters;
 
 /// One block of the decoder.
@@ -36,8 +40,18 @@ pub struct Block {
     pub mlp: Option<FeedForward>,
     /// Feed-forward block, in Granite 4.
     pub shared_mlp: Option<SharedMlp>,
+    /// Gate of the block's input, in Gemma 4.
+    pub per_layer_input_gate: Option<Linear>,
+    /// Output projection of the block's input, in Gemma 4.
+    pub per_layer_projection: Option<Linear>,
+    /// Norm after that, in Gemma 4.
+    pub post_per_layer_input_norm: Option<RmsNorm>,
+    /// The factor of the block's output, `[1]`, in Gemma 4; it is not trained.
+    pub layer_scalar: Option<Param<Tensor<1>>>,
     #[module(skip)]
     norms: Norms,
+    #[module(skip)]
+    activation: Activation,
     /// Factor of what is added to the residual stream.
     residual_scale: f64,
 }
@@ -50,6 +64,13 @@ impl Block {
         };
         let optional = |part: &str, make: &mut Parameters<'_>| {
             (config.norms.names().contains(&part)).then(|| norm(part, make))
+        };
+        let hidden = config.hidden_size;
+        let inputs = config.per_layer_inputs();
+        let input_linear = |part: &str, shape: fn(usize, usize) -> [usize; 2], make: &mut Parameters<'_>| {
+            let width = inputs?.hidden_size_per_layer_input;
+            let name = format!("{name}.{part}");
+            Some(Linear::new(&name, shape(hidden, width), Bias::Absent, make))
         };
         let linear = config.linear_attention.as_ref();
         let is_linear = linear.is_some_and(|linear| linear.linear[index]);
@@ -66,6 +87,12 @@ impl Block {
             mlp: (!config.fused.is_shared_mlp()).then(|| FeedForward::new(config, index, make)),
             shared_mlp: (config.fused.is_shared_mlp())
                 .then(|| SharedMlp::new(config, &format!("{name}.shared_mlp"), make)),
+            per_layer_input_gate: input_linear("per_layer_input_gate", |hidden, width| [width, hidden], make),
+            per_layer_projection: input_linear("per_layer_projection", |hidden, width| [hidden, width], make),
+            post_per_layer_input_norm: inputs.map(|_| norm("post_per_layer_input_norm", make)),
+            layer_scalar: (config.by_block.as_ref())
+                .map(|_| make.constant(&format!("{name}.layer_scalar"), [1])),
+            activation: config.hidden_act,
             norms: config.norms,
             residual_scale: config.residual_scale,
         }
@@ -81,6 +108,15 @@ impl Block {
         let shared = self.shared_mlp.iter().flat_map(SharedMlp::linears);
         linears.extend(shared.map(|(name, linear)| (format!("shared_mlp.{name}"), linear)));
         linears.extend(self.mlp.iter().flat_map(FeedForward::linears));
+        let of_input = [
+            ("per_layer_input_gate", &self.per_layer_input_gate),
+            ("per_layer_projection", &self.per_layer_projection),
+        ];
+        linears.extend(
+            of_input
+                .into_iter()
+                .filter_map(|(name, linear)| Some((name.to_owned(), linear.as_ref()?))),
+        );
         linears
     }
 
@@ -94,26 +130,70 @@ impl Block {
         let shared = self.shared_mlp.iter_mut().flat_map(SharedMlp::linears_mut);
         linears.extend(shared.map(|(name, linear)| (format!("shared_mlp.{name}"), linear)));
         linears.extend(self.mlp.iter_mut().flat_map(FeedForward::linears_mut));
+        let of_input = [
+            ("per_layer_input_gate", &mut self.per_layer_input_gate),
+            ("per_layer_projection", &mut self.per_layer_projection),
+        ];
+        linears.extend(
+            of_input
+                .into_iter()
+                .filter_map(|(name, linear)| Some((name.to_owned(), linear.as_mut()?))),
+        );
         linears
     }
 
+    /// The block whose keys and values this one has, if it has none of its own.
+    pub(crate) fn key_source(&self) -> Option<usize> {
+        self.self_attn.as_ref()?.key_source()
+    }
+
+    /// The output, and the keys and values if later blocks share them.
     pub(crate) fn forward(
         &self,
         x: Tensor<3>, // [batch, seq, hidden]
+        beside: Beside,
         context: &Context,
         cache: Option<&mut LayerCache>,
-    ) -> Tensor<3> {
+    ) -> (Tensor<3>, Option<KeysAndValues>) {
         let [attention, feed_forward] = self.norms();
+        let mut keys = None;
         let x = self.add(x, attention, |x| match (&self.self_attn, &self.linear_attn) {
-            (Some(attention), _) => attention.forward(x, context, cache),
+            (Some(attention), _) => {
+                let (output, own) = attention.forward(x, beside.keys, context, cache);
+                keys = own;
+                output
+            }
             (None, Some(attention)) => attention.forward(x, context, cache),
             (None, None) => panic!("a block has attention"),
         });
-        self.add(x, feed_forward, |x| match (&self.mlp, &self.shared_mlp) {
+        let x = self.add(x, feed_forward, |x| match (&self.mlp, &self.shared_mlp) {
             (Some(mlp), _) => mlp.forward(x),
             (None, Some(mlp)) => mlp.forward(x),
             (None, None) => panic!("a block has a feed-forward block"),
-        })
+        });
+        (self.scaled(self.with_input(x, beside.input)), keys)
+    }
+
+    /// Adds what the block's input gives, if it has one.
+    fn with_input(&self, x: Tensor<3>, input: Option<Tensor<3>>) -> Tensor<3> {
+        let (Some(gate), Some(projection), Some(norm), Some(input)) = (
+            &self.per_layer_input_gate,
+            &self.per_layer_projection,
+            &self.post_per_layer_input_norm,
+            input,
+        ) else {
+            return x;
+        };
+        let y = fused::gated(self.activation, gate.forward(x.clone()), input, Precision::F32);
+        x + norm.forward(projection.forward(y))
+    }
+
+    /// Multiplies by the block's factor, if it has one.
+    fn scaled(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.layer_scalar {
+            Some(factor) => x * factor.val().unsqueeze(),
+            None => x,
+        }
     }
 
     /// `x + m · after(f(before(x)))`.
@@ -149,7 +229,7 @@ impl Block {
                 [input, self.post_self_attn_layernorm.as_ref()],
                 [post_attention, self.post_mlp_layernorm.as_ref()],
             ],
-            Norms::Gemma => [
+            Norms::Gemma | Norms::Gemma4 => [
                 [input, post_attention],
                 [
                     self.pre_feedforward_layernorm.as_ref(),

@@ -29,7 +29,7 @@ impl FeedForward {
             Some(experts) if experts.sparse[index] => {
                 Self::Sparse(SparseMlp::new(config, experts, &name, make))
             }
-            _ => Self::Dense(Mlp::new(config, config.intermediate_size, &name, make)),
+            _ => Self::Dense(Mlp::new(config, config.intermediate_size_of(index), &name, make)),
         }
     }
 

@@ -4,7 +4,7 @@
 //! y = w · x / √(mean(x²) + ε)
 //! ```
 //!
-//! Checkpoints of Gemma and Qwen3.5 store w − 1.
+//! Checkpoints of Gemma 2 and 3 and of Qwen3.5 store w − 1.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -19,7 +19,7 @@ pub struct RmsNorm {
     /// `[size]`.
     pub weight: Param<Tensor<1>>,
     epsilon: f64,
-    /// Added to the weight: 1 for Gemma and Qwen3.5, otherwise 0.
+    /// Added to the weight: 1 for Gemma 2 and 3 and for Qwen3.5, otherwise 0.
     offset: f64,
     /// Factor of the output.
     scale: f64,

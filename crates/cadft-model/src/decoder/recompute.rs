@@ -6,6 +6,9 @@
 //! backward   g_L given,  g_l = ∂⟨block_l(x_l), g_{l+1}⟩ / ∂x_l           the graph of one block at a time
 //! ```
 //!
+//! What passes beside the residual stream in Gemma 4 is kept, too: the inputs of the blocks, and the keys and values that blocks
+//! share. Their gradients are added up over the blocks that use them.
+//!
 //! The gradients equal those of the ordinary backward pass, operation by operation. Memory is that of the kept inputs
 //! and of one block's graph.
 
@@ -15,7 +18,9 @@ use burn::tensor::{Int, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::beside::{Below, Passed, product};
 use super::block::Block;
+use super::embedding::Start;
 use super::{CausalLm, Context, Packing};
 
 /// Whether training keeps activations or recomputes them in the backward pass. Recomputing gives the same gradients
@@ -37,6 +42,7 @@ pub struct Recorded {
     packing: Option<Packing>,
     /// The input of every block, each `[batch, seq, hidden]`.
     inputs: Vec<Tensor<3>>,
+    passed: Passed,
     /// The seed of adapter dropout in that pass.
     draw: u64,
 }
@@ -65,7 +71,7 @@ impl CausalLm {
     pub fn record(&self, token_ids: Tensor<2, Int>, packing: Option<&Packing>) -> (Recorded, Tensor<3>) {
         let plain = self.valid();
         let mut inputs = Vec::with_capacity(self.model.layers.len() + 1);
-        let _ = self.model.dropout.forced(|| {
+        let (_, passed) = self.model.dropout.forced(|| {
             let context = plain.context(&token_ids, packing);
             let keep = &mut |state: &Tensor<3>| inputs.push(state.clone());
             plain.model.run(token_ids.clone().inner(), &context, None, keep)
@@ -77,6 +83,7 @@ impl CausalLm {
             token_ids,
             packing: packing.cloned(),
             inputs,
+            passed,
             draw: self.model.dropout.now(),
         };
         (recorded, Tensor::from_inner(last).require_grad())
@@ -92,8 +99,8 @@ impl CausalLm {
     }
 
     /// Runs the blocks again, the last one first, and calls `each` with every block and the gradients of its
-    /// parameters. Returns the gradient of the embedding if it is trained: a tied embedding also has a gradient as
-    /// output weight.
+    /// parameters. Returns the gradients of what is before the blocks, if it is trained: a tied embedding also has a gradient
+    /// as output weight.
     ///
     /// # Shapes
     /// - `up`: the gradient of the hidden states before the final norm, off the graph, `[batch, seq, hidden]`
@@ -107,24 +114,30 @@ impl CausalLm {
             token_ids,
             packing,
             mut inputs,
+            passed,
             draw,
         } = recorded;
+        let mut below = Below::new(passed);
         let context = self.context(&token_ids, packing.as_ref());
         self.model.dropout.set(draw);
-        for block in self.model.layers.iter().rev() {
+        for (index, block) in self.model.layers.iter().enumerate().rev() {
             let input = inputs.pop().expect("every block has an input");
             let input = Tensor::from_inner(input).require_grad();
-            let output = block.forward(input.clone(), &context, None);
-            let mut grads = (output * Tensor::from_inner(up)).sum().backward();
+            let beside = below.leaves(index, block.key_source());
+            let (output, keys) = block.forward(input.clone(), beside.clone(), &context, None);
+            let loss = below.with_keys(index, product(output, up), keys);
+            let mut grads = loss.backward();
             each(block, ParamGradients::from_module(&mut grads, block));
+            below.keep(block.key_source(), &beside, &mut grads);
             up = input
                 .grad_remove(&mut grads)
                 .expect("the input of a block reaches its output");
         }
-        self.model.embed_tokens.weight.is_require_grad().then(|| {
-            let output = self.model.embed(token_ids);
-            let grads = (output * Tensor::from_inner(up)).sum().backward();
-            ParamGradients::from_grads(grads, &self.model.embed_tokens)
+        self.model.trains_start().then(|| {
+            let Start { hidden, inputs } = self.model.start(token_ids);
+            let loss = below.with_inputs(product(hidden, up), inputs);
+            // Only what is before the blocks is in this graph.
+            ParamGradients::from_grads(loss.backward(), &self.model)
         })
     }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::config::{ModelConfig, RopeScaling};
+use crate::config::{LayerAttention, ModelConfig, Positions, RopeScaling};
 use crate::fused::Rotation;
 
 /// Reorders the first `dims` dimensions of every head: first the even ones, then the odd ones. Neighbours are then half
@@ -58,13 +58,15 @@ impl Rope {
         }
     }
 
-    /// The frequencies of sliding blocks with a separate base (Gemma 3, `OLMo` 3).
+    /// The frequencies of sliding blocks with a separate base (Gemma 3 and 4, `OLMo` 3); they turn whole heads.
     #[must_use]
     pub fn local(config: &ModelConfig) -> Self {
+        let is_local = |layer: &&LayerAttention| layer.positions == Positions::LocalRotary;
+        let head_dim = config.layers.iter().find(is_local).map(|layer| layer.head_dim);
         Self {
             theta: config.rope_local_base_freq,
             scaling: RopeScaling::Default,
-            pairs: config.rotary_dims / 2,
+            pairs: head_dim.unwrap_or(config.rotary_dims) / 2,
         }
     }
 

@@ -25,7 +25,7 @@ pub fn sequence_bytes(model: &CausalLm, requests: &[Request], options: &Generate
         .model
         .layers
         .iter()
-        .filter_map(|block| Some(8 * block.self_attn.as_ref()?.key_width() as u64));
+        .filter_map(|block| Some(8 * block.self_attn.as_ref()?.kept_width() as u64));
     let position: u64 = widths.sum();
     let states = model
         .model

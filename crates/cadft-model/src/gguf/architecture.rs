@@ -145,7 +145,9 @@ impl Architecture {
                 truncate,
                 ..
             } => truncate && (attention_factor - (0.1 * factor.max(1.0).ln() + 1.0)).abs() < 1e-6,
-            RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. } => false,
+            RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. } | RopeScaling::Proportional { .. } => {
+                false
+            }
         }
     }
 

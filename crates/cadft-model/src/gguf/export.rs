@@ -166,7 +166,8 @@ fn rope_scaling(config: &ModelConfig) -> Vec<(&'static str, Field)> {
         RopeScaling::Default
         | RopeScaling::Dynamic { .. }
         | RopeScaling::LongRope { .. }
-        | RopeScaling::Llama3 { .. } => vec![],
+        | RopeScaling::Llama3 { .. }
+        | RopeScaling::Proportional { .. } => vec![],
     }
 }
 

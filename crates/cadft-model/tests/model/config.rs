@@ -1,6 +1,6 @@
 //! Reading `config.json`: defaults, both places of the rotary settings, refusals by key and value.
 
-use cadft_model::config::{Activation, LayerAttention, Norms, QueryKeyNorm};
+use cadft_model::config::{Activation, KeySource, LayerAttention, Norms, QueryKeyNorm};
 use cadft_model::{Dtype, ModelConfig, Positions, RopeScaling, decoder::Rope};
 use serde_json::json;
 
@@ -245,10 +245,14 @@ fn families_refuse_what_belongs_to_others() {
 
 #[test]
 fn families_take_the_defaults_of_transformers() {
-    let rotary = |window| LayerAttention {
+    let heads = |window, positions, head_dim| LayerAttention {
         window,
-        positions: Positions::Rotary,
+        positions,
+        head_dim,
+        num_key_value_heads: 2,
+        keys: KeySource::Own,
     };
+    let rotary = |window| heads(window, Positions::Rotary, 4);
     let mistral = family("mistral", "MistralForCausalLM", json!({})).unwrap();
     assert_eq!(mistral.layers, [rotary(Some(4096)); 2]);
     let without = family("mistral", "MistralForCausalLM", json!({"sliding_window": null})).unwrap();
@@ -274,11 +278,9 @@ fn families_take_the_defaults_of_transformers() {
         json!({"num_hidden_layers": 6, "rope_theta": null}),
     )
     .unwrap();
-    let local = LayerAttention {
-        window: Some(4096),
-        positions: Positions::LocalRotary,
-    };
-    assert_eq!(gemma.layers, [local, local, local, local, local, rotary(None)]);
+    let local = heads(Some(4096), Positions::LocalRotary, 256);
+    let full = heads(None, Positions::Rotary, 256);
+    assert_eq!(gemma.layers, [local, local, local, local, local, full]);
     assert_eq!((gemma.rope_theta, gemma.rope_local_base_freq), (1e6, 1e4));
     assert_eq!((gemma.attention_scale, gemma.embedding_scale), (1.0 / 16.0, 4.0));
     assert_eq!(

@@ -2,6 +2,7 @@
 #![cfg(feature = "flex")]
 
 mod adapter;
+mod by_block;
 mod checkpoint;
 mod config;
 mod decoder;

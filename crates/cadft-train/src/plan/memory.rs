@@ -21,6 +21,7 @@
 mod attention;
 mod base;
 mod feed_forward;
+mod inputs;
 mod moments;
 mod reference;
 mod share;
@@ -41,6 +42,7 @@ use cadft_model::{AdapterConfig, AdapterKind, ModelConfig};
 use cadft_step::optimizer::{MomentFormat, OptimizerKind};
 use cadft_step::ranks::{BUCKET, ZeroStage};
 use feed_forward::{FeedForward, largest_block};
+use inputs::Inputs;
 
 const MIB: f64 = 1_048_576.0;
 /// Memory of the command before it reads a model: code, tokenizer, stacks and buffers of threads.
@@ -229,6 +231,10 @@ struct Sizes {
     output: f64,
     /// The gradient of the embedding, if it is trained.
     embedding: f64,
+    /// That of the second embedding of Gemma 4.
+    second_embedding: f64,
+    /// What the inputs of the blocks of Gemma 4 keep.
+    inputs: f64,
     is_tied: bool,
     answers: f64,
 }
@@ -273,10 +279,11 @@ impl Sizes {
             None => parameters,
             Some(_) => vocabulary * (when(trains_embedding) + when(trains_output && !is_tied)),
         };
-        let key = (config.num_key_value_heads * config.head_dim) as f64;
         let linear = config.linear_attention.as_ref();
         let (recurrent, state) = linear.map_or((0, 0), |linear| (linear.blocks(), linear.state()));
-        let (full, states) = (layers - recurrent as f64, (recurrent * state) as f64);
+        let states = (recurrent * state) as f64;
+        let cached = 2 * attention::cached_width(config);
+        let inputs = Inputs::new(config);
         Self {
             layers,
             weights: parameters + if settings.adapter.is_some() { trained } else { 0.0 },
@@ -296,8 +303,10 @@ impl Sizes {
                 + F32 * vocabulary * when(settings.precision == Precision::Bf16),
             output: gradient * when(trains_output),
             embedding: gradient * when(trains_embedding),
+            second_embedding: F32 * inputs.embedding * when(trains("embed_tokens_per_layer")),
+            inputs: F32 * tokens * inputs.of_model,
             is_tied,
-            answers: F32 * (settings.cached as f64 * full * 2.0 * key + settings.sequences as f64 * states),
+            answers: F32 * ((settings.cached * cached) as f64 + settings.sequences as f64 * states),
         }
     }
 
@@ -315,23 +324,23 @@ impl Sizes {
     /// Peak memory of a backward pass, without weights and moments, if activations are kept.
     fn backward(&self, gathered: f64) -> f64 {
         // The last hidden states, before and after the final norm.
-        let activations = self.layers * self.block + 2.0 * self.hidden;
+        let activations = self.layers * self.block + 2.0 * self.hidden + self.inputs;
         let begins = gathered + activations + self.logits + self.output;
         // A tensor of zeros, the scattered gradient, and, if tied, the sum with the gradient of the output weight.
         let scattered = if self.is_tied { 3.0 } else { 2.0 };
-        let ends = gathered + F32 * self.trained + scattered * self.embedding;
+        let ends = gathered + F32 * self.trained + scattered * self.embedding + 2.0 * self.second_embedding;
         begins.max(ends)
     }
 
     /// As [`Sizes::backward`], if activations are recomputed: the gradients of a block are added as soon as they are
     /// computed.
     fn backward_by_block(&self, gathered: f64, kept: f64) -> f64 {
-        let inputs = (self.layers + 1.0) * self.hidden;
+        let inputs = (self.layers + 1.0) * self.hidden + self.inputs;
         let begins = gathered + inputs + 2.0 * self.hidden + self.logits + self.output;
         let graph = self.block + self.block_gradients;
         let first_block = gathered + inputs + self.output + graph;
         let last_block = kept + self.output + graph;
-        let ends = kept + self.output + 2.0 * self.embedding;
+        let ends = kept + self.output + 2.0 * (self.embedding + self.second_embedding);
         begins.max(first_block).max(last_block).max(ends)
     }
 }
@@ -356,7 +365,7 @@ fn token_bytes(config: &ModelConfig, settings: &MemorySettings<'_>) -> f64 {
             .sum();
         all / config.num_hidden_layers as f64
     });
-    F32 * (norms + attention.kept + feed_forward.kept) + linear + adapter
+    F32 * (norms + attention.kept + feed_forward.kept + Inputs::new(config).of_block) + linear + adapter
 }
 
 /// Bytes for each token that the low-rank update of a linear layer keeps.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{is_unset, strings};
 use crate::adapter::targets::is_end;
 use crate::json::show;
+use crate::parameters::is_embedding;
 use crate::shown::cut;
 
 /// A selection of layers by name.
@@ -111,7 +112,7 @@ impl Selection {
 impl Names {
     fn has(&self, layer: &str) -> bool {
         match self {
-            Self::AllLinear => !["lm_head", "model.embed_tokens"].contains(&layer),
+            Self::AllLinear => layer != "lm_head" && !is_embedding(layer),
             Self::List(names) => names.iter().any(|name| is_end(layer, name)),
             Self::Pattern(pattern) => pattern.is_match(layer),
         }

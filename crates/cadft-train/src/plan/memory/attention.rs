@@ -1,7 +1,7 @@
 //! Activations of attention, full or linear, for the estimate of memory.
 
 use cadft_model::ModelConfig;
-use cadft_model::config::QueryKeyNorm;
+use cadft_model::config::{KeySource, LayerAttention, Norms, QueryKeyNorm};
 
 /// Numbers for each token of a block's attention, on average over the blocks.
 pub(super) struct Attention {
@@ -15,15 +15,15 @@ impl Attention {
     /// The mean over the blocks, with `scored` scores kept of each head.
     pub(super) fn mean(config: &ModelConfig, scored: usize) -> Self {
         let hidden = config.hidden_size as f64;
-        let width = |heads: usize| (heads * config.head_dim) as f64;
-        let (query, key) = (
-            width(config.num_attention_heads),
-            width(config.num_key_value_heads),
-        );
-        let head_norms = if config.qk_norm == QueryKeyNorm::Absent {
-            0.0
-        } else {
-            query + key
+        let layers = config.layers.len() as f64;
+        let sum = |width: fn(&LayerAttention) -> usize| config.layers.iter().map(width).sum::<usize>() as f64;
+        let query = config.num_attention_heads as f64 * sum(|layer| layer.head_dim) / layers;
+        let key = sum(LayerAttention::key_width) / layers;
+        let head_norms = match config.qk_norm {
+            QueryKeyNorm::Absent => 0.0,
+            // Values have a norm, too.
+            _ if config.norms == Norms::Gemma4 => query + 2.0 * key,
+            _ => query + key,
         };
         // Query, output, key and value of all heads; one number for each head.
         let projected = 2.0 * query + 2.0 * key + config.num_attention_heads as f64;
@@ -51,4 +51,15 @@ impl Attention {
             kept: mean(full.kept, kept),
         }
     }
+}
+
+/// Width of the keys of a position in all blocks that keep them for later tokens.
+pub(super) fn cached_width(config: &ModelConfig) -> usize {
+    let linear = config.linear_attention.as_ref();
+    let is_linear = |index: usize| linear.is_some_and(|linear| linear.linear[index]);
+    let layers = config.layers.iter().enumerate();
+    layers
+        .filter(|(index, layer)| !is_linear(*index) && !matches!(layer.keys, KeySource::Block(_)))
+        .map(|(_, layer)| layer.key_width())
+        .sum()
 }

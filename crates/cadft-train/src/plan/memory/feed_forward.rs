@@ -16,7 +16,9 @@ pub(super) struct FeedForward {
 impl FeedForward {
     /// Those of the larger kind of block, if some are dense and some are sparse.
     pub(super) fn largest(config: &ModelConfig) -> Self {
-        let (hidden, width) = (config.hidden_size as f64, config.intermediate_size as f64);
+        let widths = (0..config.num_hidden_layers).map(|index| config.intermediate_size_of(index));
+        let hidden = config.hidden_size as f64;
+        let width = widths.max().unwrap_or(config.intermediate_size) as f64;
         let dense = Self {
             inputs: hidden + width,
             kept: 2.0 * width,
