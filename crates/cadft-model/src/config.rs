@@ -210,12 +210,6 @@ impl ModelConfig {
         self
     }
 
-    /// Number of query heads for each key and value head.
-    #[must_use]
-    pub fn num_key_value_groups(&self) -> usize {
-        self.num_attention_heads / self.num_key_value_heads
-    }
-
     /// Width inside the dense feed-forward block of block `index`.
     #[must_use]
     pub fn intermediate_size_of(&self, index: usize) -> usize {
