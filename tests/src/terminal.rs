@@ -121,6 +121,8 @@ pub fn run_on(
     // On Linux, a read fails after the other end is closed.
     let _ = ours.read_to_end(&mut written);
     let code = child.wait().expect("a child").code();
+    // It may fail for that reason before the bytes that were written last are there; now they are.
+    let _ = ours.read_to_end(&mut written);
     (code, String::from_utf8_lossy(&written).into_owned())
 }
 

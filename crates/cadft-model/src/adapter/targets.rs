@@ -99,13 +99,10 @@ impl AdapterConfig {
             problems.push("no target modules are named".to_owned());
         }
         for name in names {
-            let is_end_of_model = |module: &str| module == OUTPUT || is_embedding(module);
-            if is_end(OUTPUT, name)
-                || parameters.iter().any(|(parameter, _)| {
-                    let module = parameter.rsplit_once('.').map_or("", |(module, _)| module);
-                    is_end_of_model(module) && is_end(module, name)
-                })
-            {
+            let mut modules = parameters
+                .iter()
+                .filter_map(|(parameter, _)| parameter.strip_suffix(".weight"));
+            if is_end(OUTPUT, name) || modules.any(|module| is_embedding(module) && is_end(module, name)) {
                 problems.push(format!(
                     "`{name}` cannot have a low-rank update; train it whole as a module to save"
                 ));

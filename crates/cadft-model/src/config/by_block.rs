@@ -44,23 +44,32 @@ pub(super) fn parse(
             "the last of `layer_types` is `sliding_attention`; transformers would change it".to_owned(),
         );
     }
-    heads(object, layers);
     let one_projection = object.flag("attention_k_eq_v");
+    heads(object, layers, one_projection);
     for layer in layers.iter_mut().filter(|layer| layer.window.is_none()) {
         if one_projection {
             layer.keys = KeySource::OneProjection;
         }
     }
-    share(object, layers);
+    let shared = object.whole("num_kv_shared_layers", 0);
+    share(object, layers, shared);
     let width = object.whole("hidden_size_per_layer_input", 256);
-    if width == 0 && object.whole("num_kv_shared_layers", 0) > 0 {
+    if width == 0 && shared > 0 {
         object.problem(
             "`num_kv_shared_layers` is above `0` and `hidden_size_per_layer_input` is `0`; transformers does not compute such a model"
                 .to_owned(),
         );
     }
+    let key = "vocab_size_per_layer_input";
+    let vocab_size = object.get("vocab_size").and_then(Value::as_u64).unwrap_or(0);
+    let rows = object.positive(key, 262_144);
+    if width > 0 && (rows as u64) < vocab_size {
+        object.problem(format!(
+            "`{key}` is `{rows}`, below `vocab_size` `{vocab_size}`; every token needs a row"
+        ));
+    }
     let inputs = PerLayerInputs {
-        vocab_size_per_layer_input: object.positive("vocab_size_per_layer_input", 262_144),
+        vocab_size_per_layer_input: rows,
         hidden_size_per_layer_input: width,
     };
     Some(ByBlock {
@@ -70,12 +79,12 @@ pub(super) fn parse(
 }
 
 /// The heads of the blocks: by `per_layer_config` if it is present, otherwise full attention has `global_head_dim` and
-/// `num_global_key_value_heads`.
-fn heads(object: &mut Object<'_>, layers: &mut [LayerAttention]) {
+/// `num_global_key_value_heads`, the latter only where one projection gives keys and values.
+fn heads(object: &mut Object<'_>, layers: &mut [LayerAttention], one_projection: bool) {
     let key = "per_layer_config";
     let Some(mut by_block) = object.nested(key) else {
         let head_dim = object.positive("global_head_dim", 512);
-        let own = if object.flag("attention_k_eq_v") && object.get("num_global_key_value_heads").is_some() {
+        let own = if one_projection && object.get("num_global_key_value_heads").is_some() {
             Some(object.required("num_global_key_value_heads"))
         } else {
             None
@@ -120,10 +129,9 @@ fn heads(object: &mut Object<'_>, layers: &mut [LayerAttention]) {
     }
 }
 
-/// The last `num_kv_shared_layers` blocks have the keys and values of the last block before them with the same kind of attention.
-fn share(object: &mut Object<'_>, layers: &mut [LayerAttention]) {
+/// The last `shared` blocks have the keys and values of the last block before them with the same kind of attention.
+fn share(object: &mut Object<'_>, layers: &mut [LayerAttention], shared: usize) {
     let key = "num_kv_shared_layers";
-    let shared = object.whole(key, 0);
     let Some(first) = layers.len().checked_sub(shared) else {
         object.problem(format!(
             "`{key}` is `{shared}`; there are `{}` blocks",

@@ -105,6 +105,10 @@ fn what_cannot_be_computed_is_refused_by_name() {
         ),
         (json!({"rope_parameters": rope}), "`proportional`"),
         (json!({"rope_theta": 5.0}), "`rope_theta`"),
+        (
+            json!({"vocab_size_per_layer_input": 39}),
+            "`vocab_size_per_layer_input` is `39`",
+        ),
         (json!({"num_attention_heads": 3}), "`num_attention_heads`"),
     ] {
         let message = gemma(changes).unwrap_err();
