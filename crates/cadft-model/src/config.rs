@@ -217,8 +217,7 @@ impl ModelConfig {
             .by_block
             .as_ref()
             .is_some_and(|by_block| by_block.use_double_wide_mlp);
-        let shares = matches!(self.layers[index].keys, KeySource::Block(_));
-        if is_double && shares {
+        if is_double && self.layers[index].key_source().is_some() {
             2 * self.intermediate_size
         } else {
             self.intermediate_size

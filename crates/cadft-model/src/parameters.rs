@@ -163,11 +163,7 @@ fn full_attention(config: &ModelConfig, index: usize, prefix: &str) -> Vec<(Stri
         parameters.extend(linear(&format!("{prefix}.self_attn.{name}"), output, input, bias));
     }
     let norms = [("q_norm", query), ("k_norm", key)];
-    let own = if matches!(layer.keys, KeySource::Block(_)) {
-        1
-    } else {
-        2
-    };
+    let own = if layer.key_source().is_some() { 1 } else { 2 };
     for (name, width) in norms.into_iter().take(own) {
         let size = config.qk_norm.size(layer.head_dim, width);
         parameters.extend(size.map(|size| (format!("{prefix}.self_attn.{name}.weight"), vec![size])));

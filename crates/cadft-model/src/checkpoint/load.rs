@@ -12,7 +12,7 @@ use super::experts;
 use super::files::{ParsedFile, WeightFiles};
 use super::report::{CheckpointReport, ShapeMismatch};
 use crate::adapter::FrozenBase;
-use crate::config::{GENERATION_KEYS_READ, KeySource, ModelConfig, token_ids};
+use crate::config::{GENERATION_KEYS_READ, ModelConfig, token_ids};
 use crate::decoder::CausalLm;
 use crate::dtype::Dtype;
 use crate::error::ModelError;
@@ -261,7 +261,7 @@ fn is_of_shared_keys(config: &ModelConfig, name: &str) -> bool {
         .parse::<usize>()
         .ok()
         .and_then(|index| config.layers.get(index));
-    let is_shared = layer.is_some_and(|layer| matches!(layer.keys, KeySource::Block(_)));
+    let is_shared = layer.is_some_and(|layer| layer.key_source().is_some());
     let makes_keys = |part: &str| ["k_proj", "v_proj", "k_norm", "v_norm"].contains(&part);
     is_shared && part.split('.').next().is_some_and(makes_keys)
 }

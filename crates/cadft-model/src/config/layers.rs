@@ -25,6 +25,15 @@ impl LayerAttention {
     pub fn key_width(&self) -> usize {
         self.num_key_value_heads * self.head_dim
     }
+
+    /// The block whose keys and values this one has, if it has none of its own.
+    #[must_use]
+    pub fn key_source(&self) -> Option<usize> {
+        match self.keys {
+            KeySource::Block(source) => Some(source),
+            KeySource::Own | KeySource::OneProjection => None,
+        }
+    }
 }
 
 /// Where the keys and values of a block's attention come from.

@@ -158,8 +158,7 @@ fn too_many_parameters(config: &ModelConfig) -> Option<f64> {
         let count = (experts.sparse_blocks() * experts.num_experts) as f64;
         count * hidden * (1.0 + 3.0 * experts.moe_intermediate_size as f64)
     });
-    let of_inputs = config.by_block.as_ref().and_then(|by_block| by_block.inputs);
-    let of_inputs = of_inputs.map_or(0.0, |inputs| {
+    let of_inputs = config.per_layer_inputs().map_or(0.0, |inputs| {
         let rows = inputs.vocab_size_per_layer_input as f64 + 3.0 * hidden;
         rows * layers * inputs.hidden_size_per_layer_input as f64
     });

@@ -85,7 +85,7 @@ impl Attention {
         let with_gate = if config.attention_gate { 2 * query } else { query };
         let [q_proj, k_proj, v_proj] = [
             ("q_proj", with_gate, true),
-            ("k_proj", key, !matches!(keys, KeySource::Block(_))),
+            ("k_proj", key, layer.key_source().is_none()),
             ("v_proj", key, keys == KeySource::Own),
         ]
         .map(|(part, width, exists)| input(part, width, exists && !fused));
@@ -103,10 +103,10 @@ impl Attention {
             qkv_proj,
             o_proj,
             q_norm: norm("q_norm", query),
-            k_norm: if matches!(keys, KeySource::Block(_)) {
-                None
-            } else {
+            k_norm: if layer.key_source().is_none() {
                 norm("k_norm", key)
+            } else {
+                None
             },
             layer,
             scores: Scores {
@@ -115,7 +115,7 @@ impl Attention {
                 is_shared: config
                     .layers
                     .iter()
-                    .any(|layer| layer.keys == KeySource::Block(index)),
+                    .any(|layer| layer.key_source() == Some(index)),
                 value_norm: (config.norms == Norms::Gemma4).then_some(config.rms_norm_eps),
                 has_gate: config.attention_gate,
                 clip: config.clip_qkv,
@@ -268,10 +268,7 @@ impl Attention {
 
     /// The block whose keys and values this one has, if it has none of its own.
     pub(crate) fn key_source(&self) -> Option<usize> {
-        match self.layer.keys {
-            KeySource::Block(source) => Some(source),
-            KeySource::Own | KeySource::OneProjection => None,
-        }
+        self.layer.key_source()
     }
 
     /// Normalises each head of the values, if the model does.

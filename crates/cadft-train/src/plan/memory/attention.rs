@@ -1,7 +1,7 @@
 //! Activations of attention, full or linear, for the estimate of memory.
 
 use cadft_model::ModelConfig;
-use cadft_model::config::{KeySource, LayerAttention, Norms, QueryKeyNorm};
+use cadft_model::config::{LayerAttention, Norms, QueryKeyNorm};
 
 /// Numbers for each token of a block's attention, on average over the blocks.
 pub(super) struct Attention {
@@ -59,7 +59,7 @@ pub(super) fn cached_width(config: &ModelConfig) -> usize {
     let is_linear = |index: usize| linear.is_some_and(|linear| linear.linear[index]);
     let layers = config.layers.iter().enumerate();
     layers
-        .filter(|(index, layer)| !is_linear(*index) && !matches!(layer.keys, KeySource::Block(_)))
+        .filter(|(index, layer)| !is_linear(*index) && layer.key_source().is_none())
         .map(|(_, layer)| layer.key_width())
         .sum()
 }
